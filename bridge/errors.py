@@ -1,0 +1,61 @@
+"""The errors of the bridge. The type says whose fault it is.
+
+    BridgeError
+    +-- ConfigError             the administrator's: a key of the configuration is wrong
+    +-- AriError                Asterisk refused or failed a request
+    +-- AsteriskProtocolError   bytes on an AudioSocket connection that no Asterisk should send
+    +-- ClientProtocolError     a WebSocket client sent what its dialect does not allow
+    +-- Overloaded              a limit of ours is reached; trying again later may work
+
+Asterisk hanging up is not an error.
+"""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """Base of every error that the bridge raises on purpose."""
+
+
+class ConfigError(BridgeError):
+    """A key of the configuration is missing, unknown or wrong.
+
+    Args:
+        key: dotted name of the key, for example ``ari.url``.
+        reason: what was wrong and what is expected.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+        self.reason = reason
+
+
+class AriError(BridgeError):
+    """An ARI request failed.
+
+    Args:
+        status: HTTP status of the answer; 0 when Asterisk could not be reached or did not answer in time.
+        method: HTTP method of the request.
+        path: path below ``/ari``, without the query (which may hold secrets).
+        message: Asterisk's own words, or what went wrong on the way.
+    """
+
+    def __init__(self, status: int, method: str, path: str, message: str) -> None:
+        super().__init__(f"{method} {path}: {status or 'no answer'}: {message}")
+        self.status = status
+        self.method = method
+        self.path = path
+        self.message = message
+
+
+class AsteriskProtocolError(BridgeError):
+    """Asterisk (or something that connected in its place) broke the AudioSocket protocol."""
+
+
+class ClientProtocolError(BridgeError):
+    """A WebSocket client broke the rules of its dialect badly enough to end its stream."""
+
+
+class Overloaded(BridgeError):
+    """A limit is reached: nothing was started, nothing that runs was harmed."""

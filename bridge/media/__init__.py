@@ -1,0 +1,1 @@
+"""The media path: AudioSocket legs, WebSocket links, and the pump between them."""

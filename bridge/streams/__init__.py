@@ -1,0 +1,1 @@
+"""Streams (one WebSocket each) and what starts them."""

@@ -1,0 +1,1 @@
+"""A lab for tests: real Asterisk, real softphones, WebSocket peers, and judgements about audio."""
