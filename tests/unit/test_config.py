@@ -1,0 +1,281 @@
+"""Every mistake in the configuration is refused with its key and a reason that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from bridge.config import Config, ConfigErrors, each_error, is_loopback, load
+from bridge.errors import ConfigError
+
+ARI = '[ari]\nuser = "bridge"\npassword = "a secret word"\n'
+TOKEN = "0123456789abcdef0123"
+ENV = {"ASTERISK_BRIDGE_ARI__USER": "bridge", "ASTERISK_BRIDGE_ARI__PASSWORD": "a secret word"}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "asterisk-bridge.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_only_the_ari_user_and_password_have_no_default(tmp_path: Path) -> None:
+    config = load(write(tmp_path, ARI), {})
+    assert config == load(None, ENV)
+    assert (config.http.host, config.http.port, config.http.tokens) == ("127.0.0.1", 8080, ())
+    assert (config.audiosocket.bind_host, config.audiosocket.bind_port) == ("127.0.0.1", 9092)
+    assert config.ari.app == "bridge"
+    assert config.media.max_queued_ms == 600_000
+
+
+def test_all_keys_can_be_set_in_the_file(tmp_path: Path) -> None:
+    config = load(
+        write(
+            tmp_path,
+            f"""
+            [http]
+            host = "0.0.0.0"
+            port = 0
+            tokens = ["{TOKEN}", "another-token-of-someone="]
+            max_message_bytes = 2048
+            [audiosocket]
+            bind_host = "::"
+            bind_port = 9999
+            advertised_host = "bridge.example.org"
+            advertised_port = 19092
+            handshake_timeout_s = 2
+            [ari]
+            url = "https://pbx.example.org:8089/prefix/"
+            user = "u"
+            password = "p"
+            app = "my_app2"
+            [media]
+            max_queued_ms = 1000
+            max_unsent_ms = 500
+            max_streams = 7
+            ping_interval_s = 2.5
+            [log]
+            level = "debug"
+            format = "json"
+            """,
+        ),
+        {},
+    )
+    assert [token.get_secret_value() for token in config.http.tokens] == [TOKEN, "another-token-of-someone="]
+    assert config.audiosocket.advertised_address(9999) == "bridge.example.org:19092"
+    assert config.ari.url == "https://pbx.example.org:8089/prefix"
+    assert config.media.ping_interval_s == 2.5
+    assert config.log.format == "json"
+
+
+# What is in the file (besides a good [ari] section), the key that the error names, and words of its reason.
+MISTAKES = [
+    ('[http]\nport = "8080x"', "http.port", ["port number from 0 to 65535", '"8080x"']),
+    ('[http]\nport = "8080"', "http.port", ["port number", '"8080"']),
+    ("[http]\nport = true", "http.port", ["port number", "true"]),
+    ("[http]\nport = 65536", "http.port", ["65535", "65536"]),
+    ("[http]\nport = -1", "http.port", ["-1"]),
+    ("[http]\nport = 80.0", "http.port", ["port number", "80.0"]),
+    ("[http]\nport = [8080]", "http.port", ["list"]),
+    ("[http]\nprot = 8080", "http.prot", ["no known key", "http.port"]),
+    ("[http]\nbind_host = '::1'", "http.bind_host", ["no known key", "audiosocket.bind_host"]),
+    ("[htpp]\nport = 8080", "htpp", ["no known section", "http"]),
+    ("zzz = 8080", "zzz", ["no known section", "audiosocket"]),
+    ("http = 8080", "http", ["section", "[http]"]),
+    ("[http]\nhost = ''", "http.host", ["empty", "127.0.0.1"]),
+    ("[http]\nhost = 7", "http.host", ["IP address", "7"]),
+    ("[http]\nhost = '127.0.0.1:80'", "http.host", ["port has its own key"]),
+    ("[http]\nhost = '[::1]'", "http.host", ["brackets"]),
+    ("[http]\nhost = '127.0.0.256'", "http.host", ["IPv4"]),
+    ("[http]\nhost = 'my host'", "http.host", ["'my host'"]),
+    ("[http]\nhost = '0.0.0.0'", "http.tokens", ["is empty", "0.0.0.0", "127.0.0.1", "token"]),
+    ("[http]\nhost = 'pbx'", "http.tokens", ["is empty", "pbx"]),
+    ("[http]\ntokens = 'abc'", "http.tokens", ["list"]),
+    ("[http]\ntokens = ['short']", "http.tokens[0]", ["16 characters", "openssl"]),
+    (f"[http]\ntokens = ['{TOKEN}', 12]", "http.tokens[1]", ["expected a text"]),
+    (f"[http]\ntokens = ['{TOKEN} x']", "http.tokens[0]", ["letters, digits"]),
+    ("[http]\ntls_key = '/no/such/file'", "http.tls_certificate", ["missing", "tls_key"]),
+    ("[http]\ntls_certificate = '/no/such/file'", "http.tls_key", ["missing"]),
+    ("[http]\ntls_key = '/no/such'\ntls_certificate = '/no/such'", "http.tls_certificate", ["No such file"]),
+    ("[http]\nmax_message_bytes = 1", "http.max_message_bytes", ["1024"]),
+    ("[audiosocket]\nbind_host = '0.0.0.0'", "audiosocket.advertised_host", ["is empty", "0.0.0.0", "Asterisk"]),
+    ("[audiosocket]\nbind_host = '::'", "audiosocket.advertised_host", ["is empty", "'::'"]),
+    ("[audiosocket]\nadvertised_host = '0.0.0.0'", "audiosocket.advertised_host", ["cannot be dialled"]),
+    ("[audiosocket]\nbind_port = 8080", "audiosocket.bind_port", ["http.port"]),
+    ("[audiosocket]\nhandshake_timeout_s = 0", "audiosocket.handshake_timeout_s", ["0.1"]),
+    ("[audiosocket]\nhandshake_timeout_s = nan", "audiosocket.handshake_timeout_s", ["seconds"]),
+    ("[audiosocket]\nhandshake_timeout_s = true", "audiosocket.handshake_timeout_s", ["seconds"]),
+    ("[media]\nmax_streams = 0", "media.max_streams", ["1 to 100000"]),
+    ("[media]\nmax_queued_ms = 10", "media.max_queued_ms", ["200"]),
+    ("[log]\nlevel = 'loud'", "log.level", ["debug", "loud"]),
+    ("[log]\nformat = 'xml'", "log.format", ["json", "xml"]),
+    ("[http", "asterisk-bridge.toml", ["not valid TOML", "line"]),
+]
+
+ARI_MISTAKES = [
+    ("url", "'ftp://pbx'", ["http://"]),
+    ("url", "'127.0.0.1:8088'", ["http://"]),
+    ("url", "'ws://127.0.0.1:8088'", ["http(s)"]),
+    ("url", "'http://u:pw-in-url@pbx:8088'", ["ari.user"]),
+    ("url", "'http://pbx:8088/ari'", ["/ari"]),
+    ("url", "'http://pbx:8088/?api_key=u:pw-in-url'", ["query"]),
+    ("url", "'http://pbx:99999'", ["not a URL"]),
+    ("url", "'http://'", ["host"]),
+    ("app", "'my-app'", ["dash"]),
+    ("app", "''", ["letters"]),
+    ("user", "''", ["empty", "ari.conf"]),
+    ("user", "'a:b'", [":"]),
+    ("password", "''", ["empty", "ari.conf"]),
+    ("password", "1234", ["expected a text"]),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "words"), MISTAKES)
+def test_a_mistake_is_named(tmp_path: Path, text: str, key: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text + "\n" + ARI), {})
+    assert caught.value.key.endswith(key)
+    for word in words:
+        assert word in caught.value.reason
+
+
+@pytest.mark.parametrize(("key", "value", "words"), ARI_MISTAKES)
+def test_a_mistake_in_ari_is_named_without_its_secrets(tmp_path: Path, key: str, value: str, words: list[str]) -> None:
+    keys = {"user": "'bridge'", "password": "'p'"} | {key: value}
+    text = "[ari]\n" + "\n".join(f"{k} = {v}" for k, v in keys.items())
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text), {})
+    assert caught.value.key == f"ari.{key}"
+    for word in words:
+        assert word in caught.value.reason
+    assert "pw-in-url" not in str(caught.value)
+    assert "1234" not in str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        load(
+            write(tmp_path, "[http]\nport = 99999\nhots = 1\n[log]\nlevel = 'x'"),
+            {"ASTERISK_BRIDGE_HTTP__PROT": "1"},
+        )
+    keys = {error.key for error in each_error(caught.value)}
+    assert keys == {"http.port", "http.hots", "log.level", "ASTERISK_BRIDGE_HTTP__PROT"}
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / name, ENV)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(path, ENV)
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    config = load(
+        write(tmp_path, ARI + "[http]\nport = 1\nhost = '::1'"),
+        {
+            "ASTERISK_BRIDGE_ARI__PASSWORD": "other",
+            "ASTERISK_BRIDGE_HTTP__PORT": "2",
+            "ASTERISK_BRIDGE_AUDIOSOCKET__HANDSHAKE_TIMEOUT_S": "1.5",
+            "ASTERISK_BRIDGE_LOG__LEVEL": "debug",
+            "PATH": "/bin",
+        },
+    )
+    assert config.ari.password.get_secret_value() == "other"
+    assert (config.http.host, config.http.port) == ("::1", 2)
+    assert config.audiosocket.handshake_timeout_s == 1.5
+    assert config.log.level == "debug"
+
+
+@pytest.mark.parametrize(
+    "text", [f"{TOKEN},second-token-of-16", f" {TOKEN} , second-token-of-16 ", f'["{TOKEN}", "second-token-of-16"]']
+)
+def test_tokens_in_the_environment(text: str) -> None:
+    config = load(None, ENV | {"ASTERISK_BRIDGE_HTTP__TOKENS": text})
+    assert [token.get_secret_value() for token in config.http.tokens] == [TOKEN, "second-token-of-16"]
+
+
+def test_an_empty_variable_means_no_tokens() -> None:
+    assert load(None, ENV | {"ASTERISK_BRIDGE_HTTP__TOKENS": ""}).http.tokens == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key", "words"),
+    [
+        ("ASTERISK_BRIDGE_HTTP__PORT", "8080x", "http.port", ["8080x", "ASTERISK_BRIDGE_HTTP__PORT"]),
+        ("ASTERISK_BRIDGE_HTTP__PORT", "", "http.port", ["port number"]),
+        ("ASTERISK_BRIDGE_HTTP__PORT", "\u0661", "http.port", ["port number"]),
+        ("ASTERISK_BRIDGE_HTTP__TOKENS", "[1", "http.tokens", ["list"]),
+        ("ASTERISK_BRIDGE_HTTP__TOKENS", "secretshort", "http.tokens[0]", ["16"]),
+        ("ASTERISK_BRIDGE_ARI__PASWORD", "x", "ASTERISK_BRIDGE_ARI__PASWORD", ["ASTERISK_BRIDGE_ARI__PASSWORD"]),
+        ("ASTERISK_BRIDGE_ARI_PASSWORD", "x", "ASTERISK_BRIDGE_ARI_PASSWORD", ["ASTERISK_BRIDGE_ARI__PASSWORD"]),
+        ("ASTERISK_BRIDGE_ari__password", "x", "ASTERISK_BRIDGE_ari__password", ["ASTERISK_BRIDGE_ARI__PASSWORD"]),
+        ("ASTERISK_BRIDGE_", "x", "ASTERISK_BRIDGE_", ["no setting"]),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(name: str, value: str, key: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, ENV | {name: value})
+    assert caught.value.key == key
+    for word in words:
+        assert word in caught.value.reason
+    assert "secretshort" not in str(caught.value)
+
+
+def test_names_that_kubernetes_puts_there_are_no_mistakes() -> None:
+    load(
+        None,
+        ENV
+        | {
+            "ASTERISK_BRIDGE_SERVICE_HOST": "10.0.0.1",
+            "ASTERISK_BRIDGE_SERVICE_PORT_HTTP": "8080",
+            "ASTERISK_BRIDGE_PORT": "tcp://10.0.0.1:8080",
+            "ASTERISK_BRIDGE_PORT_8080_TCP_ADDR": "10.0.0.1",
+        },
+    )
+
+
+def test_a_certificate_and_a_key_that_are_none(tmp_path: Path) -> None:
+    pem = tmp_path / "x.pem"
+    pem.write_text("nothing")
+    with pytest.raises(ConfigError, match="PEM") as caught:
+        load(None, ENV | {"ASTERISK_BRIDGE_HTTP__TLS_CERTIFICATE": str(pem), "ASTERISK_BRIDGE_HTTP__TLS_KEY": str(pem)})
+    assert caught.value.key == "http.tls_certificate"
+
+
+def test_secrets_show_in_no_repr() -> None:
+    config = load(None, ENV | {"ASTERISK_BRIDGE_HTTP__TOKENS": TOKEN})
+    for text in (repr(config), str(config), config.model_dump_json()):
+        assert TOKEN not in text
+        assert "a secret word" not in text
+
+
+def test_a_configuration_does_not_change() -> None:
+    config = load(None, ENV)
+    with pytest.raises(ValidationError):
+        config.http.port = 1
+
+
+def test_an_ipv6_address_is_advertised_in_brackets() -> None:
+    config = Config.model_validate({"audiosocket": {"bind_host": "::1"}})
+    assert config.audiosocket.advertised_address(40000) == "[::1]:40000"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", "", "::ffff:10.0.0.1"]
+)
+def test_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
