@@ -1,0 +1,160 @@
+"""AudioSocket messages as bytes: kind, 16-bit big-endian length, payload.
+
+Source: Asterisk 22.10, ``res/res_audiosocket.c``. Asterisk hangs a channel up on any kind from us but HANGUP and the
+audio kinds, on audio of length 0, and when a payload comes more than 5 ms after its header: write a message in one go.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+from bridge.errors import AsteriskProtocolError
+
+
+class Kind(IntEnum):
+    """What a message holds."""
+
+    HANGUP = 0x00
+    """Ends the connection cleanly; no payload. Asterisk takes it and never sends it."""
+    UUID = 0x01
+    """First message of every connection: 16 bytes in RFC 4122 order."""
+    DTMF = 0x03
+    """A key was released: one ASCII character."""
+    SLIN = 0x10
+    """Audio, s16le mono at 8000 Hz; the kinds that follow differ in their rate only (Asterisk 22.7 and later)."""
+    SLIN12 = 0x11
+    SLIN16 = 0x12
+    SLIN24 = 0x13
+    SLIN32 = 0x14
+    SLIN44 = 0x15
+    SLIN48 = 0x16
+    SLIN96 = 0x17
+    SLIN192 = 0x18
+    ERROR = 0xFF
+    """Documented, never sent by Asterisk 22; an optional byte says what went wrong."""
+
+
+RATE_OF_KIND: Final[dict[int, int]] = {
+    Kind.SLIN: 8000,
+    Kind.SLIN12: 12000,
+    Kind.SLIN16: 16000,
+    Kind.SLIN24: 24000,
+    Kind.SLIN32: 32000,
+    Kind.SLIN44: 44100,
+    Kind.SLIN48: 48000,
+    Kind.SLIN96: 96000,
+    Kind.SLIN192: 192000,
+}
+"""Sampling rate in Hz of every audio kind."""
+
+HEADER_BYTES: Final = 3
+MAX_PAYLOAD_BYTES: Final = 0xFFFF
+HANGUP_MESSAGE: Final = b"\x00\x00\x00"
+
+_HEADER = Struct("!BH")
+_KIND_OF_RATE = {rate: Kind(kind) for kind, rate in RATE_OF_KIND.items()}
+# The lengths that a kind may have, as (least, most): one look-up tells a good header from a bad one.
+_LENGTHS: Final[dict[int, tuple[int, int]]] = {
+    Kind.HANGUP: (0, 0),
+    Kind.UUID: (16, 16),
+    Kind.DTMF: (1, 1),
+    Kind.ERROR: (0, MAX_PAYLOAD_BYTES),
+    **dict.fromkeys(RATE_OF_KIND, (1, MAX_PAYLOAD_BYTES)),
+}
+
+
+def kind_of_rate(rate: int) -> Kind:
+    """The audio kind of a sampling rate in Hz.
+
+    Raises:
+        ValueError: AudioSocket has no kind for ``rate``.
+    """
+    try:
+        return _KIND_OF_RATE[rate]
+    except KeyError:
+        known = ", ".join(str(each) for each in _KIND_OF_RATE)
+        raise ValueError(f"AudioSocket cannot carry {rate} Hz; it can carry {known}") from None
+
+
+def encode(kind: int, payload: bytes) -> bytes:
+    """One message.
+
+    Raises:
+        ValueError: the payload is longer than 65535 bytes.
+    """
+    size = len(payload)
+    if size > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"an AudioSocket message holds {MAX_PAYLOAD_BYTES} bytes at most, not {size}")
+    return _HEADER.pack(kind, size) + payload
+
+
+def fault_of_header(kind: int, length: int) -> str | None:
+    """What is wrong with a header, in words; None for a good one."""
+    limits = _LENGTHS.get(kind)
+    if limits is None:
+        return f"unknown AudioSocket kind 0x{kind:02x} (length {length})"
+    if not limits[0] <= length <= limits[1]:
+        return f"AudioSocket kind 0x{kind:02x} cannot have a payload of {length} bytes"
+    return None
+
+
+class Decoder:
+    """Messages out of a byte stream that is split and joined anywhere."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait for the rest of their message."""
+        return len(self._pending)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[tuple[int, bytes]]:
+        """The messages that ``data`` completes, as (kind, payload) pairs.
+
+        ``data`` itself is not kept: its buffer may be used again.
+
+        Raises:
+            AsteriskProtocolError: a header that no Asterisk sends. The byte stream is out of step, so the connection is
+                of no use any more; messages before it in the same ``data`` are lost.
+        """
+        pending = self._pending
+        if pending:
+            pending += data
+            messages, used = _split(bytes(pending))
+            del pending[:used]
+            return messages
+        size = len(data)
+        if size > HEADER_BYTES:
+            kind = data[0]
+            if kind in RATE_OF_KIND and (data[1] << 8 | data[2]) == size - HEADER_BYTES:
+                return [(kind, bytes(data[HEADER_BYTES:]))]  # one whole audio message, as Asterisk writes them
+        messages, used = _split(bytes(data))
+        if used != size:
+            pending += data[used:]
+        return messages
+
+
+def _split(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
+    """The whole messages at the beginning of ``data``, and how many bytes they take.
+
+    Raises:
+        AsteriskProtocolError: a header is wrong, be its payload there or not.
+    """
+    messages: list[tuple[int, bytes]] = []
+    size = len(data)
+    start = 0
+    while size - start >= HEADER_BYTES:
+        kind, length = _HEADER.unpack_from(data, start)
+        if fault := fault_of_header(kind, length):
+            raise AsteriskProtocolError(fault)
+        end = start + HEADER_BYTES + length
+        if end > size:
+            break
+        messages.append((kind, data[start + HEADER_BYTES : end]))
+        start = end
+    return messages, start
