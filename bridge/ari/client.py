@@ -1,0 +1,303 @@
+"""The bridge's ARI client: requests, typed events, and an events connection that comes back by itself.
+
+Why our own: docs/decisions/ari-client.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+import aiohttp
+import msgspec
+
+from bridge.ari.dispatch import Callback, Dispatcher, Expectation, Unsubscribe, call_safely
+from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
+from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, System
+from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
+from bridge.errors import AriError, ConfigError
+
+log = logging.getLogger("bridge.ari")
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_LAST_S = 5.0
+HEARTBEAT_S = 15.0
+"""Between pings on a quiet events connection; without an answer for half of that it counts as lost."""
+STABLE_S = 1.0
+"""An events connection that lived shorter than this does not start the backoff anew."""
+REPLACED_RETRY_S = 30.0
+"""How often to look whether whoever took our application has gone. Never take it back: two bridges would fight."""
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+NOISE = (
+    "ChannelVarset",
+    "ContactStatusChange",
+    "DeviceStateChanged",
+    "EndpointStateChange",
+    "PeerStatusChange",
+    "BridgeVideoSourceChanged",
+    "TextMessageReceived",
+)
+"""Events that nobody here uses; ChannelVarset alone is most of what a busy PBX sends."""
+
+
+class AriClient:
+    """One Stasis application's connection to one Asterisk.
+
+    Callbacks run in the reader's own turn and must not block: Asterisk drops a reader that stalls for 100 ms.
+
+    Args:
+        url: address of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
+        user: ARI user of ari.conf.
+        password: its password.
+        app: name of our Stasis application.
+        subscribe_all: hear about every channel of the PBX, not only about those in our application.
+        unwanted: types of events that Asterisk need not send.
+
+    Raises:
+        ConfigError: the address is unusable.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        password: str,
+        app: str,
+        *,
+        subscribe_all: bool = True,
+        unwanted: Iterable[str] = NOISE,
+    ) -> None:
+        if not app:
+            raise ConfigError("ari.app", "must not be empty")
+        self.app = app
+        self.connected = False
+        """Events flow."""
+        self.replaced = False
+        """Another events connection has taken our application; we wait until it is gone."""
+        self.trouble: str | None = None
+        """Why there is no connection, in words for an administrator; None while all is well."""
+        self.undecodable = 0
+        """Events that could not be understood and were skipped."""
+        self._rest = Rest(url, user, password)
+        self.channels = Channels(self._rest, app)
+        self.bridges = Bridges(self._rest)
+        self.applications = Applications(self._rest)
+        self.endpoints = Endpoints(self._rest)
+        self.asterisk = System(self._rest)
+        self._subscribe_all = subscribe_all
+        self._unwanted = tuple(unwanted)
+        self._dispatcher = Dispatcher()
+        self._on_connected: list[Callable[[], object]] = []
+        self._on_disconnected: list[Callable[[], object]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._first_attempt: asyncio.Future[None] | None = None
+        self._filtering: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of ARI; holds no credentials."""
+        return str(self._rest.url)
+
+    async def start(self, wait: bool = False) -> None:
+        """Begin to connect, and keep connected until ``stop``.
+
+        Args:
+            wait: return when the first attempt is over. A service does not wait: it starts while Asterisk is down,
+                says so in the log and in ``trouble``, and connects when Asterisk comes up.
+
+        Raises:
+            AriError: the first attempt failed, and ``wait`` was asked for. The client is stopped then.
+        """
+        if self._task is None:
+            self._first_attempt = asyncio.get_running_loop().create_future()
+            self._task = asyncio.create_task(self._stay_connected(), name="ari-events")
+        if wait and self._first_attempt is not None:
+            try:
+                await asyncio.shield(self._first_attempt)
+            except AriError:
+                await self.stop()
+                raise
+
+    async def stop(self) -> None:
+        """Close the events connection and the session; stopping twice is fine."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._settle_first_attempt(AriError(0, "GET", "/events", "the client was stopped"))
+        await self._rest.close()
+
+    async def __aenter__(self) -> AriClient:
+        await self.start(wait=True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def on_event(self, event_type: str, callback: Callback) -> Unsubscribe:
+        """Call ``callback(event)`` for every event of a type, or of all types with ``*``."""
+        return self._dispatcher.on_event(event_type, callback)
+
+    def on_channel_event(self, event_type: str, callback: Callable[[Channel, Event], object]) -> Unsubscribe:
+        """Call ``callback(channel, event)`` for events about a channel (of Dial: the dialled leg)."""
+        return self._dispatcher.on_channel_event(event_type, callback)
+
+    def expect(self, event_type: str, subject_id: str) -> Expectation:
+        """Watch for one event about a channel, bridge or playback, from before the act that causes it::
+
+        with client.expect("StasisStart", media_id) as started:
+            await client.channels.external_media(channel_id=media_id, ...)
+            event = await started.wait(5.0)
+        """
+        return self._dispatcher.expect(event_type, subject_id)
+
+    def on_connected(self, callback: Callable[[], object]) -> Unsubscribe:
+        """Call ``callback()`` each time that the events connection is open and before its first event."""
+        return _append(self._on_connected, callback)
+
+    def on_disconnected(self, callback: Callable[[], object]) -> Unsubscribe:
+        """Call ``callback()`` each time that the events connection is lost or closed."""
+        return _append(self._on_disconnected, callback)
+
+    async def _stay_connected(self) -> None:
+        """Connect, read until the connection ends, wait, again; only ``stop`` ends it."""
+        loop = asyncio.get_running_loop()
+        wait_s = BACKOFF_FIRST_S
+        while True:
+            began = loop.time()
+            try:
+                await self._connect_and_read()
+                reason = "Asterisk closed the events connection"
+            except AriError as exc:
+                reason = exc.message
+                self._settle_first_attempt(exc)
+            except Exception as exc:
+                reason = f"{type(exc).__name__}: {exc}"
+                log.exception("events connection failed in an unforeseen way")
+                self._settle_first_attempt(AriError(0, "GET", "/events", reason))
+            self._say_trouble(reason)
+            if self.replaced:
+                await self._until_application_is_free()
+                wait_s = BACKOFF_FIRST_S
+            elif loop.time() - began > STABLE_S:
+                wait_s = BACKOFF_FIRST_S
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+            wait_s = min(wait_s * 2, BACKOFF_LAST_S)
+
+    async def _connect_and_read(self) -> None:
+        socket = await self._connect()
+        try:
+            self._opened()
+            while True:
+                message = await socket.receive()
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    self._take(message.data)
+                elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING):
+                    return
+                elif message.type is aiohttp.WSMsgType.ERROR:
+                    raise AriError(0, "GET", "/events", f"events connection broke: {message.data}")
+                if self.replaced:
+                    raise AriError(409, "GET", "/events", f"another client took the application {self.app!r}")
+        finally:
+            self._closed()
+            await socket.close()
+
+    async def _connect(self) -> aiohttp.ClientWebSocketResponse[bool]:
+        params = {"app": self.app, "subscribeAll": "true" if self._subscribe_all else "false"}
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return await self._rest.session.ws_connect(
+                    self._rest.url / "events",
+                    params=params,
+                    protocols=("ari",),
+                    heartbeat=HEARTBEAT_S,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
+                    max_msg_size=MAX_EVENT_BYTES,
+                    decode_text=False,
+                )
+        except aiohttp.WSServerHandshakeError as exc:
+            raise AriError(exc.status, "GET", "/events", explain_status(exc.status, "")) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+            raise AriError(0, "GET", "/events", explain_failure(exc)) from exc
+
+    def _opened(self) -> None:
+        self.connected, self.replaced, self.trouble = True, False, None
+        log.info("connected to %s as application %s", self.url, self.app)
+        self._filtering = asyncio.create_task(self._filter_events(), name="ari-event-filter")
+        for callback in list(self._on_connected):
+            call_safely(callback)
+        self._settle_first_attempt(None)
+
+    def _closed(self) -> None:
+        self.connected = False
+        if self._filtering is not None:
+            self._filtering.cancel()
+        self._dispatcher.lose("the events connection was lost")
+        for callback in list(self._on_disconnected):
+            call_safely(callback)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            event = decode_event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            self.undecodable += 1
+            log.warning("skipped an event that could not be understood: %s", exc)
+            return
+        if isinstance(event, ApplicationReplaced) and event.application in ("", self.app):
+            self.replaced = True
+            log.error(
+                "another client connected as application %r and gets its events now; give each bridge its own ari.app",
+                self.app,
+            )
+        self._dispatcher.dispatch(event)
+
+    async def _filter_events(self) -> None:
+        """Needs the connection open: before that Asterisk does not know the application."""
+        if not self._unwanted:
+            return
+        try:
+            await self.applications.set_event_filter(self.app, self._unwanted)
+        except AriError as exc:
+            log.warning("could not filter events, there will be more of them than needed: %s", exc)
+
+    async def _until_application_is_free(self) -> None:
+        while self.replaced:
+            await asyncio.sleep(REPLACED_RETRY_S)
+            try:
+                await self.applications.get(self.app)
+            except AriError as exc:
+                if exc.status == 404:
+                    self.replaced = False
+
+    def _settle_first_attempt(self, error: AriError | None) -> None:
+        attempt, self._first_attempt = self._first_attempt, None
+        if attempt is None or attempt.done():
+            return
+        if error is None:
+            attempt.set_result(None)
+        else:
+            attempt.set_exception(error)
+            attempt.exception()  # seen: nobody need wait for it
+
+    def _say_trouble(self, reason: str) -> None:
+        if reason != self.trouble:
+            self.trouble = reason
+            log.warning("no events from %s: %s; trying again", self.url, reason)
+
+
+def _append(callbacks: list[Callable[[], object]], callback: Callable[[], object]) -> Unsubscribe:
+    callbacks.append(callback)
+
+    def unsubscribe() -> None:
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    return unsubscribe

@@ -1,0 +1,268 @@
+"""ARI's resources, with verbs like those of Asterisk's own Python client (ari-py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from bridge.ari.model import Application, AsteriskInfo, Bridge, Channel, Endpoint, Module, Ping, Playback
+from bridge.ari.rest import Rest, segment
+from bridge.errors import AriError
+
+T = TypeVar("T")
+
+
+def _decode(content: bytes, kind: type[T], method: str, path: str) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise AriError(200, method, path, f"an answer that makes no sense: {exc}") from exc
+
+
+class _Resource:
+    """Base of the resources. Every verb raises AriError when Asterisk refuses or does not answer."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+
+    async def _get(self, path: str, kind: type[T], params: Mapping[str, str] | None = None) -> T:
+        return _decode(await self._rest.request("GET", path, params), kind, "GET", path)
+
+    async def _delete(self, path: str, params: Mapping[str, str | None] | None = None) -> None:
+        """Delete; that it is gone already is what was wanted."""
+        try:
+            await self._rest.request("DELETE", path, params)
+        except AriError as exc:
+            if exc.status != 404:
+                raise
+
+
+class Channels(_Resource):
+    """Channels: the legs of calls, and the technical ones that carry media.
+
+    Args:
+        app: our application, into which snoop and external media channels go.
+    """
+
+    def __init__(self, rest: Rest, app: str) -> None:
+        super().__init__(rest)
+        self._app = app
+
+    async def list(self) -> list[Channel]:
+        """All channels of the PBX."""
+        return await self._get("/channels", list[Channel])
+
+    async def get(self, channel_id: str) -> Channel:
+        """One channel."""
+        return await self._get(_channel(channel_id), Channel)
+
+    async def originate(
+        self,
+        *,
+        endpoint: str,
+        channel_id: str | None = None,
+        app: str | None = None,
+        app_args: str | None = None,
+        context: str | None = None,
+        extension: str | None = None,
+        priority: int | None = None,
+        caller_id: str | None = None,
+        timeout: int | None = None,  # noqa: ASYNC109 - Asterisk's ringing time, not ours
+        formats: str | None = None,
+        originator: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Channel:
+        """Dial an endpoint (``PJSIP/1001``, ``Local/600@internal``) and bring it into an application or the dialplan.
+
+        Args:
+            timeout: seconds to let it ring; Asterisk's default is 30, -1 is for ever.
+            originator: channel on whose behalf: the new one joins its call (same linkedid).
+        """
+        params = {
+            "endpoint": endpoint,
+            "channelId": channel_id,
+            "app": app,
+            "appArgs": app_args,
+            "context": context,
+            "extension": extension,
+            "priority": priority,
+            "callerId": caller_id,
+            "timeout": timeout,
+            "formats": formats,
+            "originator": originator,
+        }
+        return _decode(
+            await self._rest.request("POST", "/channels", params, _variables(variables)), Channel, "POST", "/channels"
+        )
+
+    async def external_media(
+        self,
+        *,
+        channel_id: str,
+        external_host: str,
+        format: str,
+        data: str,
+        encapsulation: str = "audiosocket",
+        transport: str = "tcp",
+        variables: Mapping[str, str] | None = None,
+    ) -> Channel:
+        """Have Asterisk dial ``external_host``. Wait for the channel's StasisStart before bridging it.
+
+        Args:
+            data: the UUID that Asterisk sends first on an AudioSocket connection.
+        """
+        path = "/channels/externalMedia"
+        params = {
+            "app": self._app,
+            "channelId": channel_id,
+            "external_host": external_host,
+            "encapsulation": encapsulation,
+            "transport": transport,
+            "format": format,
+            "data": data,
+        }
+        return _decode(await self._rest.request("POST", path, params, _variables(variables)), Channel, "POST", path)
+
+    async def snoop(self, channel_id: str, *, snoop_id: str, spy: str = "none", whisper: str = "none") -> Channel:
+        """Listen to and speak into a channel that may be anywhere in the PBX.
+
+        Args:
+            spy: ``in`` is what its device sends, ``out`` what it is sent, ``both`` or ``none``.
+            whisper: ``out`` is heard by its device, ``in`` by the others, ``both`` or ``none``.
+        """
+        path = f"{_channel(channel_id)}/snoop"
+        params = {"app": self._app, "snoopId": snoop_id, "spy": spy, "whisper": whisper}
+        return _decode(await self._rest.request("POST", path, params), Channel, "POST", path)
+
+    async def answer(self, channel_id: str) -> None:
+        """Answer a channel in our application."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/answer")
+
+    async def hangup(self, channel_id: str, reason: str | None = None) -> None:
+        """Hang up; a channel that is gone already is no error. ``reason``: ``normal``, ``busy``, ``congestion``..."""
+        await self._delete(_channel(channel_id), {"reason": reason})
+
+    async def continue_in_dialplan(
+        self,
+        channel_id: str,
+        context: str | None = None,
+        extension: str | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Let a channel leave our application, to the next priority or to where the arguments say."""
+        params = {"context": context, "extension": extension, "priority": priority}
+        await self._rest.request("POST", f"{_channel(channel_id)}/continue", params)
+
+    async def get_variable(self, channel_id: str, name: str) -> str:
+        """A variable or function such as ``CHANNEL(linkedid)``; works on every channel. 404 also if it is not set."""
+        params = {"variable": name}
+        return (await self._get(f"{_channel(channel_id)}/variable", _Variable, params)).value
+
+    async def set_variable(self, channel_id: str, name: str, value: str) -> None:
+        """Set a variable of a channel in our application."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/variable", {"variable": name, "value": value})
+
+    async def send_dtmf(
+        self, channel_id: str, digits: str, between_ms: int | None = None, duration_ms: int | None = None
+    ) -> None:
+        """Send key presses to a channel in our application."""
+        params = {"dtmf": digits, "between": between_ms, "duration": duration_ms}
+        await self._rest.request("POST", f"{_channel(channel_id)}/dtmf", params)
+
+    async def play(self, channel_id: str, media: str, playback_id: str) -> Playback:
+        """Play ``sound:...``, ``tone:...``, ``digits:...`` to a channel in our application."""
+        path = f"{_channel(channel_id)}/play/{segment(playback_id)}"
+        return _decode(await self._rest.request("POST", path, {"media": media}), Playback, "POST", path)
+
+
+class Bridges(_Resource):
+    """Bridges: what mixes channels."""
+
+    async def list(self) -> list[Bridge]:
+        """All bridges of the PBX."""
+        return await self._get("/bridges", list[Bridge])
+
+    async def get(self, bridge_id: str) -> Bridge:
+        """One bridge."""
+        return await self._get(_bridge(bridge_id), Bridge)
+
+    async def create(self, *, bridge_id: str, type: str = "mixing", name: str | None = None) -> Bridge:
+        """Make a bridge under an id of our choice. ``type``: comma-separated ``mixing,dtmf_events,proxy_media``..."""
+        path = "/bridges"
+        params = {"bridgeId": bridge_id, "type": type, "name": name}
+        return _decode(await self._rest.request("POST", path, params), Bridge, "POST", path)
+
+    async def destroy(self, bridge_id: str) -> None:
+        """Remove a bridge; one that is gone already is no error. Its channels stay in the application."""
+        await self._delete(_bridge(bridge_id))
+
+    async def add_channel(self, bridge_id: str, channel_id: str) -> None:
+        """Put a channel in: 422 unless its StasisStart has been seen, 409 if the bridge is not ARI's."""
+        await self._rest.request("POST", f"{_bridge(bridge_id)}/addChannel", {"channel": channel_id})
+
+    async def remove_channel(self, bridge_id: str, channel_id: str) -> None:
+        """Take a channel out of a bridge."""
+        await self._rest.request("POST", f"{_bridge(bridge_id)}/removeChannel", {"channel": channel_id})
+
+
+class Applications(_Resource):
+    """Stasis applications: who gets which events."""
+
+    async def list(self) -> list[Application]:
+        """All applications."""
+        return await self._get("/applications", list[Application])
+
+    async def get(self, app: str) -> Application:
+        """One application; 404 while no events connection of it exists."""
+        return await self._get(f"/applications/{segment(app)}", Application)
+
+    async def set_event_filter(self, app: str, disallowed: Iterable[str]) -> None:
+        """Keep these types of events from an application."""
+        kinds = [{"type": name} for name in disallowed]
+        await self._rest.request("PUT", f"/applications/{segment(app)}/eventFilter", body={"disallowed": kinds})
+
+
+class Endpoints(_Resource):
+    """Phones and trunks."""
+
+    async def list(self) -> list[Endpoint]:
+        """All endpoints."""
+        return await self._get("/endpoints", list[Endpoint])
+
+    async def get(self, technology: str, resource: str) -> Endpoint:
+        """One endpoint, for example ``PJSIP`` and ``1001``."""
+        return await self._get(f"/endpoints/{segment(technology)}/{segment(resource)}", Endpoint)
+
+
+class System(_Resource):
+    """The PBX itself."""
+
+    async def info(self) -> AsteriskInfo:
+        """Version, start time and the like."""
+        return await self._get("/asterisk/info", AsteriskInfo)
+
+    async def ping(self) -> Ping:
+        """An answer, and the PBX's clock."""
+        return await self._get("/asterisk/ping", Ping)
+
+    async def modules(self) -> list[Module]:
+        """All loaded modules."""
+        return await self._get("/asterisk/modules", list[Module])
+
+
+class _Variable(msgspec.Struct):
+    value: str
+
+
+def _channel(channel_id: str) -> str:
+    return f"/channels/{segment(channel_id)}"
+
+
+def _bridge(bridge_id: str) -> str:
+    return f"/bridges/{segment(bridge_id)}"
+
+
+def _variables(variables: Mapping[str, str] | None) -> dict[str, dict[str, str]] | None:
+    return {"variables": dict(variables)} if variables else None

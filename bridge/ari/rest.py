@@ -1,0 +1,166 @@
+"""ARI's requests: one HTTP session, credentials in a header only, and errors in Asterisk's own words."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+import yarl
+
+from bridge.errors import AriError, ConfigError
+
+CONNECT_TIMEOUT_S = 5.0
+"""To reach Asterisk's HTTP server."""
+REQUEST_TIMEOUT_S = 15.0
+"""For a whole request. ``externalMedia`` alone blocks up to 2 s for each address that does not answer."""
+MAX_CONNECTIONS = 40
+"""Asterisk's ``sessionlimit`` is 100 unless http.conf says more, and others need some of them."""
+IDLE_CONNECTION_S = 10.0
+"""Below Asterisk's ``session_keep_alive`` of 15 s: a request must not meet a connection that is just being closed."""
+
+Parameter = str | int | bool | None
+
+
+def segment(text: str) -> str:
+    """One piece of a path; ids may hold anything, a slash included."""
+    return quote(text, safe="")
+
+
+def api_url(url: str) -> yarl.URL:
+    """The address of ARI from the address of Asterisk's HTTP server: ``/ari`` is added if it is not there.
+
+    Raises:
+        ConfigError: not an HTTP address, or it holds credentials (addresses end up in logs).
+    """
+    try:
+        base = yarl.URL(url)
+    except ValueError as exc:
+        raise ConfigError("ari.url", f"not an address: {exc}") from None
+    if base.scheme not in ("http", "https") or not base.host:
+        raise ConfigError("ari.url", "expected http://HOST:PORT or https://HOST:PORT")
+    if base.user or base.password:
+        raise ConfigError("ari.url", "must not hold credentials: use ari.user and ari.password")
+    path = base.path.rstrip("/")
+    return base.with_path(path if path.endswith("/ari") else f"{path}/ari")
+
+
+def explain_status(status: int, message: str) -> str:
+    """What an administrator can do about an answer that means ARI is not usable at all."""
+    if status == 401:
+        return "wrong ARI user or password (ari.user, ari.password; ari.conf)"
+    if status == 403:
+        return message or "forbidden: this ARI user may not do that (ari.conf: read_only, permit, deny)"
+    if status == 404 and not message:
+        return "no ARI here: check ari.url, enabled=yes in http.conf and ari.conf, and that res_ari is loaded"
+    if status == 503 and not message:
+        return "Asterisk has no HTTP session left: raise sessionlimit in http.conf"
+    return message or "no reason given"
+
+
+def error_message(body: bytes) -> str:
+    """Asterisk's own words in the body of an error, or nothing (its web server's errors are HTML)."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    return str(found.get("message") or found.get("error") or "")
+
+
+def explain_failure(exc: BaseException) -> str:
+    """Why no answer came, without addresses that may hold secrets."""
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"TLS certificate not accepted: {exc.certificate_error}"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return f"cannot connect to {exc.host}:{exc.port}: {exc.os_error.strerror or exc.os_error}"
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return "Asterisk closed the connection"
+    return f"{type(exc).__name__}: {exc}"
+
+
+class Rest:
+    """The requests half of a client.
+
+    Args:
+        url: address of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
+        user: ARI user of ari.conf.
+        password: its password; it goes into a header, never into an address or a log.
+
+    Raises:
+        ConfigError: the address is unusable.
+    """
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = api_url(url)
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP session, made at first use because it belongs to the running event loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers=self._headers,
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_S),
+                timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the session; closing twice is fine, and a request made later opens another."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def __aenter__(self) -> Rest:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Parameter] | None = None,
+        body: Any = None,
+    ) -> bytes:
+        """Send one request and return the body of the answer (empty for 204).
+
+        Args:
+            method: HTTP method.
+            path: below ``/ari``, beginning with ``/``, its pieces already passed through ``segment``.
+            params: query parameters; those that are None are left out.
+            body: sent as JSON unless None.
+
+        Raises:
+            AriError: any answer but 2xx, or no answer (status 0).
+        """
+        query = {name: _text(value) for name, value in (params or {}).items() if value is not None}
+        url = yarl.URL(f"{self.url}{path}", encoded=True).with_query(query)
+        data = None if body is None else msgspec.json.encode(body)
+        headers = None if body is None else {"Content-Type": "application/json"}
+        try:
+            async with self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
+                content = await answer.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+            raise AriError(0, method, path, explain_failure(exc)) from exc
+        if not 200 <= answer.status < 300:
+            raise AriError(answer.status, method, path, explain_status(answer.status, error_message(content)))
+        return content
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
