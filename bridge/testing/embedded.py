@@ -1,0 +1,265 @@
+"""The embedded lab: Debian's Asterisk and baresip from a cache folder, on loopback, without Docker and without root."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from bridge.testing import packages
+from bridge.testing.engine import PHONES, TRUNK, TRUNK_NUMBER, LabError, LabSettings, free_port, free_port_block
+from bridge.testing.phone import Phone, PhonePlace
+from bridge.testing.processes import Background
+
+# In a checkout the configuration lies beside the package.
+CONFIGURATION = Path(__file__).resolve().parents[2] / "asterisk"
+BOOT_TIMEOUT_S = 30.0
+_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7)); Asterisk appends a name
+
+
+def settings_with_free_ports() -> LabSettings:
+    """Returns settings whose ports nobody uses now: for tests, which may run beside another lab."""
+    first_rtp = free_port_block(240)
+    return LabSettings(
+        sip_port=free_port(socket.SOCK_DGRAM),
+        http_port=free_port(socket.SOCK_STREAM),
+        rtp_start=first_rtp,
+        rtp_end=first_rtp + 239,
+        audiosocket_port=free_port(socket.SOCK_STREAM),
+        phone_ports=free_port_block(8 * len(PHONES)),
+    )
+
+
+class EmbeddedLab:
+    """A `Lab` made of ordinary processes of this user.
+
+    Args:
+        folder: where configuration, logs and recordings go; it may be that of a lab that already runs.
+        settings: addresses and secrets; by default free ports and fresh passwords.
+        outlive_us: processes go on when this one ends (``./lab up``); otherwise the kernel ends them with us.
+        progress: told what takes long.
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: LabSettings | None = None,
+        *,
+        outlive_us: bool = False,
+        progress: packages.Progress = print,
+    ) -> None:
+        self.settings = settings or settings_with_free_ports()
+        self.folder = folder.resolve()
+        self.logs = self.folder / "logs"
+        self.ari_url = f"http://{self.settings.host}:{self.settings.http_port}"
+        self.ari_user = self.settings.ari_user
+        self.ari_password = self.settings.ari_password
+        self.ari_app = self.settings.ari_app
+        self.audiosocket_host = self.audiosocket_bind = self.settings.audiosocket_host
+        self.audiosocket_port = self.settings.audiosocket_port
+        self._outlive_us = outlive_us
+        self._progress = progress
+        self._root: packages.Root | None = None
+        self._phones: dict[str, Phone] = {}
+        for path in (self.folder / "run", self.logs):
+            path.mkdir(parents=True, exist_ok=True)
+        self._asterisk = Background("asterisk", self.folder / "run", self.logs / "asterisk.log")
+
+    @property
+    def root(self) -> packages.Root:
+        """The unpacked packages; fetched at the first use."""
+        if self._root is None:
+            self._root = packages.ensure(self._progress)
+        return self._root
+
+    async def start(self) -> None:
+        """Starts Asterisk; returns when ARI answers.
+
+        Raises:
+            PackagesUnavailable: the packages could not be fetched.
+            LabError: Asterisk does not come up; the message holds the end of its log.
+        """
+        await asyncio.to_thread(lambda: self.root)
+        for name in ("varlib/keys", "spool", "log"):
+            (self.folder / "asterisk" / name).mkdir(parents=True, exist_ok=True)
+        render(CONFIGURATION / "etc", self.folder / "asterisk" / "etc", self._places())
+        await self._boot()
+
+    async def stop(self) -> None:
+        """Ends Asterisk and every phone; logs and recordings stay."""
+        for name in PHONES:
+            await self.phone(name).stop()
+        await self._asterisk.stop()
+        link = self.folder / "run" / "socket"
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+            link.unlink()
+
+    async def restart_asterisk(self) -> None:
+        """Ends Asterisk at once, as a crash would, and starts it again; returns when ARI answers."""
+        await self._asterisk.stop(at_once=True)
+        await self._boot()
+
+    async def cli(self, command: str) -> str:
+        """Runs a command of Asterisk's command line and returns what it printed."""
+        line = self.root.command(
+            "usr/sbin/asterisk", "-C", str(self.folder / "asterisk" / "etc" / "asterisk.conf"), "-rx", command
+        )
+        process = await asyncio.create_subprocess_exec(
+            *line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise LabError(f"asterisk -rx '{command}': {output.decode(errors='replace').strip()}")
+        return output.decode(errors="replace")
+
+    def phone(self, name: str) -> Phone:
+        """Returns the phone of an extension, or of the trunk's far end (``trunk``)."""
+        if name not in self._phones:
+            self._phones[name] = Phone(
+                name, _Place(self, name, outlive_us=self._outlive_us), registers=name != TRUNK
+            )
+        return self._phones[name]
+
+    def _places(self) -> dict[str, str]:
+        s = self.settings
+        asterisk = self.folder / "asterisk"
+        return {
+            "ETC_DIR": str(asterisk / "etc"),
+            "MODULES_DIR": str(self.root.asterisk_modules),
+            "DATA_DIR": str(self.root.path / "usr" / "share" / "asterisk"),
+            "VARLIB_DIR": str(asterisk / "varlib"),
+            "SPOOL_DIR": str(asterisk / "spool"),
+            "LOG_DIR": str(asterisk / "log"),
+            "RUN_DIR": str(self._socket_folder()),
+            "BIND": s.host,
+            "MEDIA_ADDRESS": s.host,
+            "SIP_PORT": str(s.sip_port),
+            "HTTP_PORT": str(s.http_port),
+            "RTP_START": str(s.rtp_start),
+            "RTP_END": str(s.rtp_end),
+            "ARI_USER": s.ari_user,
+            "ARI_PASSWORD": s.ari_password,
+            "PHONE_PASSWORD": s.phone_password,
+            "APP": s.ari_app,
+            "AUDIOSOCKET": f"{s.audiosocket_host}:{s.audiosocket_port}",
+            "TRUNK_HOST": s.host,
+            "TRUNK_PORT": str(self.phone_port(TRUNK)),
+        }
+
+    def phone_port(self, name: str) -> int:
+        """Returns the first of a phone's eight ports: SIP, control, then RTP."""
+        return self.settings.phone_ports + 8 * PHONES.index(name)
+
+    def _socket_folder(self) -> Path:
+        """Returns the folder of Asterisk's control socket: a short one if ours is too deep for a socket's address."""
+        if len(str(self.folder)) < _LONGEST_SOCKET_PATH - 30:
+            folder = self.folder / "asterisk" / "run"
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+        link = self.folder / "run" / "socket"
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(tempfile.mkdtemp(prefix="bridge-lab-"))
+        return link.resolve()
+
+    async def _boot(self) -> None:
+        if self._asterisk.pid is not None:
+            raise LabError(f"Asterisk of {self.folder} already runs (process {self._asterisk.pid})")
+        etc = self.folder / "asterisk" / "etc"
+        self._asterisk.start(
+            self.root.command("usr/sbin/asterisk", "-C", str(etc / "asterisk.conf"), "-f"), outlive_us=self._outlive_us
+        )
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        while True:
+            problem = await asyncio.to_thread(self._ari_problem)
+            if problem is None:
+                return
+            if self._asterisk.pid is None or time.monotonic() > deadline:
+                await self._asterisk.stop(at_once=True)
+                raise LabError(f"Asterisk does not answer ({problem}); its log {self._asterisk.log} ends:\n{self._asterisk.last_lines()}")
+            await asyncio.sleep(0.05)
+
+    def _ari_problem(self) -> str | None:
+        login = base64.b64encode(f"{self.ari_user}:{self.ari_password}".encode()).decode()
+        request = urllib.request.Request(f"{self.ari_url}/ari/asterisk/ping", headers={"Authorization": f"Basic {login}"})
+        try:
+            with urllib.request.urlopen(request, timeout=2):
+                return None
+        except (urllib.error.URLError, OSError) as error:
+            return str(error)
+
+
+class _Place:
+    """Where a softphone runs: a process of this user."""
+
+    def __init__(self, lab: EmbeddedLab, name: str, *, outlive_us: bool) -> None:
+        self._lab = lab
+        self._name = name
+        self._outlive_us = outlive_us
+        first = lab.phone_port(name)
+        self.control = (lab.settings.host, first + 1)
+        self.files = lab.folder / "phones" / name
+        self.domain = f"{lab.settings.host}:{lab.settings.sip_port}"
+        self._process = Background(f"phone-{name}", lab.folder / "run", lab.logs / f"phone-{name}.log")
+
+    @property
+    def running(self) -> bool:
+        return self._process.pid is not None
+
+    async def start(self) -> None:
+        lab, s = self._lab, self._lab.settings
+        first = lab.phone_port(self._name)
+        trunk = self._name == TRUNK
+        render(
+            CONFIGURATION / "phones" / "baresip",
+            self.files,
+            {
+                "ARI_PASSWORD": "-",  # the phones' templates do not hold it
+                "PHONE_PASSWORD": s.phone_password,
+                "PHONE": TRUNK_NUMBER if trunk else self._name,
+                "PHONE_SIP": f"{s.host}:{first}",
+                "PHONE_CONTROL": f"{s.host}:{first + 1}",
+                "PHONE_RTP": f"{first + 2}-{first + 7}",
+                "PHONE_DIR": str(self.files),
+                "PHONE_MODULES": str(lab.root.baresip_modules),
+                "PHONE_CODECS": "PCMU/8000/1",
+                "REGISTER_EXPIRES": "0" if trunk else "60",
+                "REGISTRAR": self.domain,
+            },
+        )
+        self._process.start(
+            lab.root.command("usr/bin/baresip", "-f", str(self.files)), outlive_us=self._outlive_us, folder=self.files
+        )
+
+    async def stop(self) -> None:
+        await self._process.stop(patience_s=2.0)
+
+    def last_lines(self) -> str:
+        return self._process.last_lines()
+
+
+def render(templates: Path, output: Path, values: dict[str, str]) -> None:
+    """Fills configuration templates by ``asterisk/render``, as the containers do.
+
+    Raises:
+        LabError: a template holds a name that has no value.
+    """
+    environ = {**os.environ, **{f"LAB_{name}": value for name, value in values.items()}}
+    command = ["sh", str(CONFIGURATION / "render"), str(templates), str(output)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+_: type[PhonePlace] = _Place

@@ -1,0 +1,139 @@
+"""What a lab is, whichever engine runs it: a real Asterisk and real softphones, driven from tests."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bridge.errors import BridgeError
+from bridge.testing.phone import Phone
+
+EXTENSIONS = ("1001", "1002", "1003")
+TRUNK = "trunk"  # the phone that is the trunk's far end
+TRUNK_NUMBER = "5550100"  # what its calls show as their caller
+PHONES = (*EXTENSIONS, TRUNK)
+
+
+class LabError(BridgeError):
+    """The lab could not do what was asked; the message says what to look at."""
+
+
+@dataclass(frozen=True)
+class LabSettings:
+    """Addresses and secrets of a lab.
+
+    Args:
+        host: address that everything binds to and is reached at.
+        sip_port: SIP over UDP.
+        http_port: ARI and SIP over WebSocket.
+        rtp_start, rtp_end: first and last UDP port for audio.
+        audiosocket_host, audiosocket_port: what Asterisk's dialplan dials: where the bridge must listen.
+        phone_ports: first of the ports for softphones: eight for each phone.
+        ari_user, ari_password, ari_app: the bridge's account and Stasis application.
+        phone_password: password of every extension.
+    """
+
+    host: str = "127.0.0.1"
+    sip_port: int = 5060
+    http_port: int = 8088
+    rtp_start: int = 10000
+    rtp_end: int = 10999
+    audiosocket_host: str = "127.0.0.1"
+    audiosocket_port: int = 9092
+    phone_ports: int = 5080
+    ari_user: str = "bridge"
+    ari_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    ari_app: str = "bridge"
+    phone_password: str = field(default_factory=lambda: secrets.token_urlsafe(9), repr=False)
+
+
+class Lab(Protocol):
+    """A running Asterisk with softphones.
+
+    Everything that a test needs to know about the engine is here; the engines are `EmbeddedLab` and `DockerLab`.
+    """
+
+    @property
+    def name(self) -> str:
+        """``embedded`` or ``docker``."""
+
+    @property
+    def ari_url(self) -> str:
+        """Base address of ARI as reached from here, without ``/ari``: ``http://127.0.0.1:8088``."""
+
+    @property
+    def ari_user(self) -> str:
+        """The user that the bridge gives to ARI."""
+
+    @property
+    def ari_password(self) -> str:
+        """That user's password."""
+
+    @property
+    def ari_app(self) -> str:
+        """The Stasis application that the dialplan's 750 enters."""
+
+    @property
+    def audiosocket_host(self) -> str:
+        """Address at which Asterisk reaches the bridge: what the bridge must advertise."""
+
+    @property
+    def audiosocket_port(self) -> int:
+        """Port at which Asterisk reaches the bridge's AudioSocket listener."""
+
+    @property
+    def audiosocket_bind(self) -> str:
+        """Address that the bridge must bind so that Asterisk reaches it."""
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the log files: ``asterisk.log``, ``phone-1001.log`` and so on."""
+
+    async def start(self) -> None:
+        """Starts Asterisk; returns when ARI answers. Phones are started one by one by `phone`."""
+
+    async def stop(self) -> None:
+        """Ends Asterisk and every phone, and removes what they leave behind. Doing it twice is fine."""
+
+    async def restart_asterisk(self) -> None:
+        """Ends Asterisk at once, as a crash would, and starts it again; returns when ARI answers."""
+
+    async def cli(self, command: str) -> str:
+        """Runs a command of Asterisk's command line and returns what it printed."""
+
+    def phone(self, name: str) -> Phone:
+        """Returns the phone of an extension, or of the trunk's far end (``trunk``); it need not be started yet."""
+
+
+def free_port(kind: socket.SocketKind, host: str = "127.0.0.1") -> int:
+    """Returns a port that nobody uses now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def free_port_block(size: int, host: str = "127.0.0.1") -> int:
+    """Returns the first of ``size`` neighbouring ports, free for UDP and TCP, below the ports the system hands out.
+
+    Raises:
+        LabError: none found.
+    """
+    for _ in range(200):
+        first = 12000 + 2 * secrets.randbelow((32000 - 12000 - size) // 2)
+        if all(_is_free(first + offset, host) for offset in range(size)):
+            return first
+    raise LabError(f"no {size} free ports in a row between 12000 and 32000")
+
+
+def _is_free(port: int, host: str) -> bool:
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return False
+    return True

@@ -1,0 +1,356 @@
+"""A real SIP softphone (baresip) driven over its control socket: it calls, answers, plays a file and records."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError
+
+RATE = 8000  # Hz; of what phones play and record
+Samples = NDArray[np.int16]
+
+_START_TIMEOUT_S = 15.0
+_ANSWER_TIMEOUT_S = 5.0  # of a command on the control socket
+# baresip ends the call when its file ends, so what is to be played is followed by this much silence.
+_SILENCE_AFTER_S = 600
+
+
+class PhoneError(BridgeError):
+    """The phone did not do what was asked, or nothing came of it in time."""
+
+
+class PhonePlace(Protocol):
+    """Where a phone's program runs; the engine's part of it."""
+
+    @property
+    def control(self) -> tuple[str, int]:
+        """Host and port of the control socket, as reached from here."""
+
+    @property
+    def files(self) -> Path:
+        """The phone's folder, as seen from here: ``source.wav`` is played, ``recordings/`` is written."""
+
+    @property
+    def domain(self) -> str:
+        """Address of the PBX as the phone reaches it: ``host:port``."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the program runs."""
+
+    async def start(self) -> None:
+        """Starts the program."""
+
+    async def stop(self) -> None:
+        """Ends the program; twice is fine."""
+
+    def last_lines(self) -> str:
+        """Returns the end of the program's log, for error messages."""
+
+
+@dataclass(frozen=True)
+class PhoneEvent:
+    """Something that the phone reported.
+
+    Args:
+        type: baresip's word: ``REGISTER_OK``, ``CALL_INCOMING``, ``CALL_ESTABLISHED``, ``CALL_CLOSED`` and so on.
+        param: what belongs to it, for example the reason of ``CALL_CLOSED``.
+        peer: SIP address of the other side, where there is one.
+    """
+
+    type: str
+    param: str
+    peer: str
+
+
+class Phone:
+    """One softphone.
+
+    Args:
+        name: the extension, or ``trunk``.
+        place: where its program runs.
+        registers: it registers at the PBX; `start` waits for that.
+    """
+
+    def __init__(self, name: str, place: PhonePlace, *, registers: bool = True) -> None:
+        self.name = name
+        self.events: list[PhoneEvent] = []
+        """Everything reported since the last call was dialled or `forget` was called, oldest first."""
+        self._place = place
+        self._registers = registers
+        self._control: _Control | None = None
+        self._changed = asyncio.Condition()
+
+    async def start(self) -> None:
+        """Starts the phone, or takes hold of it if it runs; returns when it is registered.
+
+        Raises:
+            PhoneError: it does not come up or the PBX does not take its registration.
+        """
+        if not self._place.running:
+            (self._place.files / "recordings").mkdir(parents=True, exist_ok=True)
+            if not self._source.exists():
+                self.play_next(np.zeros(0, np.int16))
+            await self._place.start()
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await self._connect()
+                while self._registers and not await self._is_registered():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise PhoneError(
+                f"phone {self.name} did not start or register within {_START_TIMEOUT_S:.0f} s; its log ends:\n"
+                f"{self._place.last_lines()}"
+            ) from None
+
+    async def stop(self) -> None:
+        """Ends the phone and its call."""
+        await self.release()
+        await self._place.stop()
+
+    async def release(self) -> None:
+        """Lets go of the control socket; the phone goes on."""
+        if self._control is not None:
+            await self._control.close()
+            self._control = None
+
+    def forget(self) -> None:
+        """Forgets earlier events and recordings, so that `answered`, `ended` and `recording` speak of what comes."""
+        self.events.clear()
+        recordings = self._place.files / "recordings"
+        shutil.rmtree(recordings, ignore_errors=True)
+        recordings.mkdir(parents=True)
+
+    def play_next(self, source: Samples | Path) -> None:
+        """Chooses what the phone plays in the next call that it makes or answers (samples at 8 kHz, or a WAV file)."""
+        samples = read_wav(source) if isinstance(source, Path) else source
+        self._source.parent.mkdir(parents=True, exist_ok=True)
+        new = self._source.with_suffix(".new")
+        write_wav(new, samples, silence_after_s=_SILENCE_AFTER_S)
+        new.replace(self._source)
+
+    async def call(self, number: str, play: Samples | Path | None = None) -> None:
+        """Dials a number; does not wait for the answer.
+
+        Args:
+            play: what this phone says in the call; by default what `play_next` chose last.
+        """
+        self.forget()
+        if play is not None:
+            self.play_next(play)
+        target = number if "@" in number else f"sip:{number}@{self._place.domain}"
+        await self._command("dial", target)
+
+    async def answered(self, timeout_s: float = 10.0) -> PhoneEvent:
+        """Waits until the call is answered by either side.
+
+        Raises:
+            PhoneError: the call ended, or nothing happened in time.
+        """
+        event = await self._wait(("CALL_ESTABLISHED", "CALL_CLOSED"), timeout_s)
+        if event.type == "CALL_CLOSED":
+            raise PhoneError(f"phone {self.name}: the call ended before it was answered: {event.param}")
+        return event
+
+    async def ended(self, timeout_s: float = 10.0) -> PhoneEvent:
+        """Waits until the call has ended; the event's ``param`` is the reason."""
+        return await self._wait(("CALL_CLOSED",), timeout_s)
+
+    async def hangup(self) -> None:
+        """Ends the call, if there is one, and waits for its end."""
+        if self.in_call:
+            await self._command("hangup")
+            await self.ended()
+
+    @property
+    def in_call(self) -> bool:
+        """Whether a call has begun and not ended since `forget`."""
+        for event in reversed(self.events):
+            if event.type == "CALL_CLOSED":
+                return False
+            if event.type.startswith("CALL_"):
+                return True
+        return False
+
+    async def dtmf(self, digits: str, gap_s: float = 0.12) -> None:
+        """Presses keys (RFC 4733 events)."""
+        for digit in digits:
+            await self._command("sndcode", digit)
+            await asyncio.sleep(gap_s)
+
+    async def hold(self) -> None:
+        """Puts the call on hold by a re-INVITE."""
+        await self._command("hold")
+
+    async def resume(self) -> None:
+        """Takes the call off hold."""
+        await self._command("resume")
+
+    async def command(self, name: str, parameters: str = "") -> str:
+        """Gives the phone any command of baresip's menu and returns what it printed."""
+        return await self._command(name, parameters)
+
+    def recording(self) -> Samples:
+        """Returns what the phone heard in the last call, 8 kHz, gaps in arrival closed up."""
+        return read_wav(self.recording_path())
+
+    def sent(self) -> Samples:
+        """Returns what the phone sent in the last call, 8 kHz."""
+        return read_wav(self.recording_path("enc"))
+
+    def recording_path(self, which: str = "dec") -> Path:
+        """Returns the file of the last recording: ``dec`` is what was received, ``enc`` what was sent.
+
+        Raises:
+            PhoneError: there is none.
+        """
+        files = sorted((self._place.files / "recordings").glob(f"dump-*-{which}.wav"), key=lambda p: p.stat().st_mtime_ns)
+        if not files:
+            raise PhoneError(f"phone {self.name} has recorded nothing")
+        return files[-1]
+
+    @property
+    def _source(self) -> Path:
+        return self._place.files / "source.wav"
+
+    async def _connect(self) -> None:
+        while self._control is None:
+            with contextlib.suppress(OSError):
+                self._control = await _Control.open(self._place.control, self._on_event)
+                return
+            await asyncio.sleep(0.05)
+
+    async def _is_registered(self) -> bool:
+        return "OK" in await self._command("reginfo")
+
+    async def _command(self, name: str, parameters: str = "") -> str:
+        if self._control is None:
+            raise PhoneError(f"phone {self.name} is not started")
+        return await self._control.command(name, parameters)
+
+    def _on_event(self, event: PhoneEvent) -> None:
+        self.events.append(event)
+        # The condition's lock is only ever held without an await in between, so a task per event is enough.
+        asyncio.ensure_future(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _wait(self, types: tuple[str, ...], timeout_s: float) -> PhoneEvent:
+        def found() -> PhoneEvent | None:
+            return next((event for event in reversed(self.events) if event.type in types), None)
+
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                while True:
+                    if (event := found()) is not None:
+                        return event
+                    await self._changed.wait()
+        except TimeoutError:
+            seen = ", ".join(event.type for event in self.events) or "nothing"
+            raise PhoneError(
+                f"phone {self.name}: no {' or '.join(types)} within {timeout_s:g} s; it reported {seen}"
+            ) from None
+
+
+class _Control:
+    """The control socket of baresip's module ctrl_tcp: JSON in netstrings (``12:{...},``)."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_event: Callable[[PhoneEvent], None]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._on_event = on_event
+        self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._tokens = 0
+        self._task = asyncio.create_task(self._read())
+
+    @classmethod
+    async def open(cls, address: tuple[str, int], on_event: Callable[[PhoneEvent], None]) -> _Control:
+        reader, writer = await asyncio.open_connection(*address)
+        return cls(reader, writer, on_event)
+
+    async def close(self) -> None:
+        self._writer.close()
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def command(self, name: str, parameters: str) -> str:
+        """Sends a command and returns what it printed.
+
+        Raises:
+            PhoneError: baresip refused it, or did not answer.
+        """
+        self._tokens += 1
+        token = str(self._tokens)
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[token] = answer
+        body = json.dumps({"command": name, "params": parameters, "token": token}).encode()
+        self._writer.write(b"%d:%b," % (len(body), body))
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                message = await answer
+        except TimeoutError:
+            raise PhoneError(f"the phone does not answer '{name}'") from None
+        finally:
+            self._answers.pop(token, None)
+        if not message.get("ok", False):
+            raise PhoneError(f"the phone refuses '{name} {parameters}': {message.get('data', '')}")
+        return str(message.get("data", ""))
+
+    async def _read(self) -> None:
+        reason = "the phone closed its control socket"
+        try:
+            while True:
+                length = int((await self._reader.readuntil(b":"))[:-1])
+                message = json.loads(await self._reader.readexactly(length))
+                await self._reader.readexactly(1)
+                if message.get("event"):
+                    self._on_event(
+                        PhoneEvent(message.get("type", ""), message.get("param", ""), message.get("peeruri", ""))
+                    )
+                elif (answer := self._answers.get(message.get("token", ""))) and not answer.done():
+                    answer.set_result(message)
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
+            reason = f"{reason}: {error}"
+        finally:
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(PhoneError(reason))
+
+
+def read_wav(path: Path) -> Samples:
+    """Returns the samples of a WAV file with 16-bit mono audio at 8 kHz.
+
+    A recording whose call goes on has no length in its header yet: what is there is returned.
+
+    Raises:
+        PhoneError: it is not such a file.
+    """
+    with wave.open(str(path), "rb") as file:
+        if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, RATE):
+            raise PhoneError(f"{path} is not 16-bit mono at {RATE} Hz")
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
+
+
+def write_wav(path: Path, samples: Samples, rate: int = RATE, silence_after_s: float = 0) -> None:
+    """Writes samples as a 16-bit mono WAV file, followed by silence if wanted."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.asarray(samples, "<i2").tobytes() + bytes(2 * int(rate * silence_after_s)))
