@@ -1,0 +1,214 @@
+"""Keeps a CallModel fed from one Asterisk: events, linkedids, and the whole state after each (re)connect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from bridge.ari.client import AriClient
+from bridge.ari.dispatch import Unsubscribe, call_safely
+from bridge.ari.model import Channel, Event
+from bridge.calls.model import Call, CallModel, Change, Party, is_party
+from bridge.errors import AriError
+
+log = logging.getLogger("bridge.calls")
+
+MAX_QUESTIONS = 16
+"""Linkedids asked for at the same time."""
+QUESTION_TRIES = 3
+RETRY_S = 0.5
+"""Before asking again for what could not be had."""
+
+
+class CallTracker:
+    """The calls of one PBX, as they are now.
+
+    Make it before the client is started, so that it sees every event. Callbacks run in the event's own turn and must
+    not block.
+
+    Args:
+        client: where events come from and questions go to.
+        clock: seconds, for ``Call.answered_at``.
+    """
+
+    def __init__(self, client: AriClient, clock: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._clock = clock
+        self._model = CallModel(client.app)
+        self._callbacks: list[Callable[[Change], object]] = []
+        self._questions = asyncio.Semaphore(MAX_QUESTIONS)
+        self._asking: dict[str, bool] = {}
+        """Channels whose linkedid is being asked for; True: ask once more, it may have changed meanwhile."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resyncing: asyncio.Task[None] | None = None
+        self._held: list[Event] | None = None
+        """Events that came while the whole state was being fetched; they are applied after it."""
+        self._synced = asyncio.Event()
+        self._unsubscribe = [
+            client.on_event("*", self._on_event),
+            client.on_connected(self._on_connected),
+            client.on_disconnected(self._on_disconnected),
+        ]
+        if client.connected:
+            self._on_connected()
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """All calls by linkedid."""
+        return self._model.calls
+
+    @property
+    def model(self) -> CallModel:
+        """The model itself, to read."""
+        return self._model
+
+    @property
+    def synced(self) -> bool:
+        """The whole state has been fetched since the last connect; without that, calls may be missing or over."""
+        return self._synced.is_set()
+
+    def find(self, any_id: str) -> tuple[Call, Party] | None:
+        """A call and its primary party by linkedid, or a party and its call by channel id."""
+        return self._model.find(any_id)
+
+    def subscribe(self, callback: Callable[[Change], object]) -> Unsubscribe:
+        """Call ``callback(change)`` for every change."""
+        self._callbacks.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return unsubscribe
+
+    async def wait_synced(self, timeout_s: float) -> None:
+        """Wait until the whole state is known.
+
+        Raises:
+            AriError: not in time; says why if the client knows.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._synced.wait()
+        except TimeoutError:
+            reason = self._client.trouble or f"the state of the PBX was not known within {timeout_s:g} s"
+            raise AriError(0, "GET", "/channels", reason) from None
+
+    async def resync(self) -> None:
+        """Fetch the whole state and put right what differs; happens by itself after each connect.
+
+        Raises:
+            AriError: there is no connection.
+        """
+        await asyncio.shield(self._begin_resync())
+
+    async def close(self) -> None:
+        """Stop following; closing twice is fine."""
+        while self._unsubscribe:
+            self._unsubscribe.pop()()
+        tasks = [task for task in (self._resyncing, *self._tasks) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _on_connected(self) -> None:
+        self._begin_resync()
+
+    def _on_disconnected(self) -> None:
+        self._synced.clear()
+        self._held = None
+        if self._resyncing is not None:
+            self._resyncing.cancel()
+
+    def _on_event(self, event: Event) -> None:
+        if self._held is not None:
+            self._held.append(event)
+        else:
+            self._tell(self._model.apply(event, self._clock()))
+            self._ask_unplaced()
+
+    def _tell(self, changes: list[Change]) -> None:
+        for change in changes:
+            for callback in list(self._callbacks):
+                call_safely(callback, change)
+
+    def _begin_resync(self) -> asyncio.Task[None]:
+        task = self._resyncing
+        if task is None or task.done() or task.cancelling():
+            self._held = []
+            task = self._resyncing = asyncio.create_task(self._resync(), name="calls-resync")
+            task.add_done_callback(_note_exception)
+        return task
+
+    async def _resync(self) -> None:
+        while True:
+            held = self._held = []
+            try:
+                channels, bridges = await asyncio.gather(self._client.channels.list(), self._client.bridges.list())
+                linkedids = await self._linkedids_of(channels)
+                break
+            except AriError as exc:
+                self._held = None
+                if not self._client.connected:
+                    raise
+                log.warning("could not fetch the calls of the PBX, trying again: %s", exc)
+                await asyncio.sleep(RETRY_S)
+        # No await from here on: what comes now waits in the socket until the state is right.
+        self._held = None
+        self._tell(self._model.reconcile(channels, linkedids, bridges, self._clock()))
+        for event in held:
+            self._tell(self._model.apply(event, self._clock()))
+        self._ask_unplaced()
+        self._synced.set()
+        log.info("knows the state of the PBX: calls=%d channels=%d", len(self.calls), len(channels))
+
+    async def _linkedids_of(self, channels: list[Channel]) -> dict[str, str]:
+        unknown = [channel.id for channel in channels if is_party(channel) and not channel.linkedid]
+        async with asyncio.TaskGroup() as group:
+            asked = {channel_id: group.create_task(self._linkedid_of(channel_id)) for channel_id in unknown}
+        return {channel_id: task.result() or "" for channel_id, task in asked.items()}
+
+    async def _linkedid_of(self, channel_id: str) -> str | None:
+        """None if the channel has gone, or Asterisk will not say."""
+        for attempt in range(QUESTION_TRIES):
+            async with self._questions:
+                try:
+                    return await self._client.channels.get_variable(channel_id, "CHANNEL(linkedid)")
+                except AriError as exc:
+                    if exc.status == 404 or not self._client.connected:
+                        return None
+                    if attempt == QUESTION_TRIES - 1:
+                        log.warning("cannot tell to which call channel=%s belongs: %s", channel_id, exc)
+            await asyncio.sleep(RETRY_S)
+        return None
+
+    def _ask_unplaced(self) -> None:
+        for channel_id in self._model.take_unplaced():
+            if channel_id in self._asking:
+                self._asking[channel_id] = True
+                continue
+            self._asking[channel_id] = False
+            task = asyncio.create_task(self._ask(channel_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, channel_id: str) -> None:
+        """One question at a time for each channel, so that an old answer cannot overtake a new one."""
+        try:
+            while True:
+                self._asking[channel_id] = False
+                linkedid = await self._linkedid_of(channel_id)
+                if linkedid:
+                    self._tell(self._model.learn_linkedid(channel_id, linkedid, self._clock()))
+                if not self._asking[channel_id]:
+                    return
+        finally:
+            self._asking.pop(channel_id, None)
+
+
+def _note_exception(task: asyncio.Task[None]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        task.exception()  # seen: nobody need wait for it
