@@ -58,6 +58,8 @@ class Dialect(Protocol):
     name: ClassVar[str]
     rate: int
     """Sampling rate in Hz of the audio that the dialect wants to be given; the media leg is opened at this rate."""
+    message_ms: float
+    """How much audio one message of ``audio`` holds, in milliseconds."""
     discarded: int
     """Messages (or parts of one) from the application that could not be understood and were ignored."""
 

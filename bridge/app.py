@@ -1,0 +1,158 @@
+"""The one place that builds and wires everything, and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from types import TracebackType
+
+from bridge.api.backend import Backend
+from bridge.api.server import HttpServer
+from bridge.ari.client import AriClient
+from bridge.calls.ids import OwnIds
+from bridge.calls.stasis import StasisCalls
+from bridge.calls.sweep import sweep
+from bridge.calls.tap import Taps
+from bridge.calls.tracker import CallTracker
+from bridge.config import Config
+from bridge.errors import AriError
+from bridge.media.counters import Counters
+from bridge.media.listener import Listener
+from bridge.streams.clients import Clients
+from bridge.streams.registry import Streams
+from bridge.streams.stream import Stream
+
+log = logging.getLogger(__name__)
+
+
+class Bridge:
+    """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.counters = Counters()
+        self.ids = OwnIds(config.ari.app)
+        self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
+        self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
+        self.tracker = CallTracker(self.client, ours=self.ids.ours)
+        self.stasis = StasisCalls(self.client, self.ids)
+        self.taps = Taps(self.client, self.listener, self.ids, self._advertised)
+        self.streams = Streams(
+            client=self.client,
+            tracker=self.tracker,
+            stasis=self.stasis,
+            taps=self.taps,
+            counters=self.counters,
+            max_streams=config.media.max_streams,
+            max_queued_ms=config.media.max_queued_ms,
+        )
+        clients = Clients(self.streams, self.stasis, self.counters, config)
+        self.http = HttpServer(
+            config.http,
+            Backend(
+                calls=self.tracker,
+                streams=lambda: [describe(stream) for stream in self.streams],
+                accept_stream=clients.accept,
+                counters=self.counters,
+                ari_connected=lambda: self._in_step,
+                listening=lambda: self.listener.listening,
+            ),
+        )
+        self._in_step = False
+        self._settling: asyncio.Task[None] | None = None
+        self.client.on_connected(self._on_connected)
+        self.client.on_disconnected(self._on_disconnected)
+
+    @property
+    def http_port(self) -> int:
+        """The port that applications connect to."""
+        return self.http.port
+
+    @property
+    def audiosocket_port(self) -> int:
+        """The port that Asterisk dials."""
+        return self.listener.port
+
+    async def start(self) -> None:
+        """Open both ports and begin to connect to Asterisk, which may come up later.
+
+        Raises:
+            OSError: a port cannot be bound.
+        """
+        try:
+            await self.listener.start(self.config.audiosocket.bind_host, self.config.audiosocket.bind_port)
+            await self.http.start()
+            await self.client.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
+        await self.streams.stop()
+        await self._stop_settling()
+        await self.stasis.release_all()
+        await self.http.stop()
+        await self.client.stop()
+        await self.tracker.stop()
+        await self.listener.stop()
+
+    async def __aenter__(self) -> Bridge:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _advertised(self) -> str:
+        return self.config.audiosocket.advertised_address(self.listener.port)
+
+    def _object_ids(self) -> Collection[str]:
+        return {*self.taps.object_ids, *self.stasis.object_ids}
+
+    def _on_connected(self) -> None:
+        self._settling = asyncio.create_task(self._settle(), name="settle with Asterisk")
+
+    def _on_disconnected(self) -> None:
+        self._in_step = False
+        if self._settling is not None:
+            self._settling.cancel()
+
+    async def _settle(self) -> None:
+        """Get in step with the PBX: its calls, what an earlier life left behind, and who waits in our application."""
+        while not self._in_step:
+            try:
+                await self.tracker.resync()
+                await sweep(self.client, self.ids, self._object_ids)
+                self.stasis.adopt(await self.client.channels.list())
+                self._in_step = True
+            except AriError as error:
+                log.warning("not in step with Asterisk yet: %s", error)
+                await asyncio.sleep(1)
+        log.info("in step with Asterisk: %d calls", len(self.tracker.calls))
+
+    async def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
+
+
+def describe(stream: Stream) -> Mapping[str, object]:
+    """What lists of streams say about one."""
+    return {
+        "id": stream.stream_id,
+        "call_id": stream.call_id,
+        "channel_id": stream.party_id,
+        "dialect": stream.dialect.name,
+        "direction_listen": stream.track,
+        "live": stream.live,
+        "opened_at": stream.opened_at,
+        "queued_ms": round(stream.queued_ms),
+        "unsent_ms": round(stream.link.unsent_ms),
+        "dropped_to_application_ms": round(stream.link.dropped_ms),
+        "dropped_from_application_ms": round(stream.dropped_ms),
+        "discarded_messages": stream.dialect.discarded,
+    }

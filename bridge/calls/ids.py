@@ -1,0 +1,34 @@
+"""Ids of what the bridge makes on the PBX: chosen by us before each act, and how we know our own again.
+
+    ab-{app}-{boot}-{kind}-{n}     for example ab-bridge-5f0c21aa-snoop-17
+
+``boot`` is new in each life of the process, so objects of an earlier life can be told from those of this one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+
+
+class OwnIds:
+    """Makes ids and recognises them.
+
+    Args:
+        app: name of the Stasis application: letters, digits and underscores, so that one name's prefix is never
+            the beginning of another's.
+    """
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+        self.prefix = f"ab-{app}-"
+        self._boot = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    def new(self, kind: str) -> str:
+        """A new id for a channel or bridge; ``kind`` is ``snoop``, ``media`` or ``mix``."""
+        return f"{self.prefix}{self._boot}-{kind}-{next(self._numbers)}"
+
+    def ours(self, object_id: str) -> bool:
+        """Whether a channel or bridge was made by this application, in this life or an earlier one."""
+        return object_id.startswith(self.prefix)

@@ -1,0 +1,35 @@
+"""What the media path counts: plain integers, incremented on the frame path and read by ``/metrics``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals of one process since it started. Each field is a count unless its name carries a unit."""
+
+    legs_opened: int = 0
+    """AudioSocket connections that named a UUID that we had asked for."""
+    legs_refused: int = 0
+    """AudioSocket connections that named no UUID in time, or one that nobody had asked for."""
+    frames_from_asterisk: int = 0
+    frames_to_asterisk: int = 0
+    """Frames written to Asterisk, silence included."""
+    silent_frames_to_asterisk: int = 0
+    """Those of them that were silence because nothing was queued."""
+    ticks_skipped: int = 0
+    """Frames not written because the process was held up for longer than the catch-up allows."""
+    frames_blocked: int = 0
+    """Frames not written because Asterisk did not read."""
+    protocol_errors: int = 0
+    """AudioSocket connections ended because of bytes that make no sense."""
+    streams_opened: int = 0
+    messages_from_application: int = 0
+    messages_to_application: int = 0
+    messages_dropped: int = 0
+    """Audio messages thrown away, oldest first, because the application did not read."""
+    dropped_to_application_ms: float = 0.0
+    """How much audio those messages held, in milliseconds."""
+    dropped_from_application_ms: float = 0.0
+    """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""

@@ -1,0 +1,121 @@
+"""A media leg: one AudioSocket connection, with the audio from Asterisk and a playout queue towards it.
+
+The leg is there before its connection is: what an application says in the meantime waits in the playout queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from bridge.audio.audiosocket import RATE_OF_KIND, kind_of_rate
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
+from bridge.audio.resample import Resampler
+from bridge.media.counters import Counters
+
+log = logging.getLogger(__name__)
+
+
+class Wire(Protocol):
+    """What a leg needs of its connection."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def hang_up(self) -> None: ...
+
+
+def _ignore(*_: object) -> None:
+    """What a callback does that nobody has set."""
+
+
+class MediaLeg:
+    """Audio of one call to and from Asterisk, s16le mono at ``fmt.rate`` both ways.
+
+    Args:
+        fmt: the slin format that Asterisk is asked for.
+        playout: what to play towards Asterisk; a leg that replaces a broken one takes over the queue.
+        counters: the process's counters.
+
+    The owner sets the callbacks; all are called on the event loop, from the socket's callback or the tick:
+        on_audio(pcm): audio from Asterisk, usually but not always 20 ms.
+        on_dtmf(digit): a key, as Asterisk reports it in dialplan mode.
+        on_mark(name): everything queued before the mark has been handed to Asterisk.
+        on_closed(): the connection is gone, whoever closed it.
+    """
+
+    def __init__(self, fmt: AudioFormat, playout: Playout, counters: Counters) -> None:
+        self.uuid: UUID = uuid4()
+        self.fmt = fmt
+        self.playout = playout
+        self.on_audio: Callable[[bytes], None] = _ignore
+        self.on_dtmf: Callable[[str], None] = _ignore
+        self.on_mark: Callable[[str], None] = _ignore
+        self.on_closed: Callable[[], None] = _ignore
+        self.connected = asyncio.Event()
+        self.closed = False
+        self.blocked = False
+        """Asterisk does not read at the moment: frames are held back, not piled up."""
+        self._counters = counters
+        self._wire: Wire | None = None
+        self._kind = int(kind_of_rate(fmt.rate))
+        self._header = struct.pack(">BH", self._kind, fmt.frame_bytes)
+        self._silence = self._header + fmt.silence(fmt.frame_bytes)
+        self._resampler: tuple[int, Resampler] | None = None
+
+    def attach(self, wire: Wire) -> None:
+        """The connection has named our UUID: from now on the leg is ticked."""
+        self._wire = wire
+        self.connected.set()
+        # asterisk#2089: a wake-up without bytes can hold Asterisk's channel lock, so do not wait for the first tick.
+        self.tick(1)
+
+    def tick(self, frames: int) -> None:
+        """Write ``frames`` frames of 20 ms: audio where there is some, silence where there is none."""
+        wire = self._wire
+        if wire is None:
+            return
+        counters = self._counters
+        if self.blocked:
+            counters.frames_blocked += frames
+            return
+        playout = self.playout
+        for _ in range(frames):
+            frame = playout.take()
+            if frame is None:
+                counters.silent_frames_to_asterisk += 1
+                wire.write(self._silence)
+            else:
+                wire.write(self._header + frame)
+            counters.frames_to_asterisk += 1
+        for name in playout.reached():
+            self.on_mark(name)
+
+    def received(self, kind: int, payload: bytes) -> None:
+        """Audio arrived from Asterisk with ``kind``, which says its rate whatever was agreed."""
+        self._counters.frames_from_asterisk += 1
+        if kind == self._kind:
+            self.on_audio(payload)
+            return
+        if self._resampler is None or self._resampler[0] != kind:
+            rate = RATE_OF_KIND[kind]
+            log.warning(
+                "uuid=%s Asterisk sends %d Hz where %d Hz was agreed: converting", self.uuid, rate, self.fmt.rate
+            )
+            self._resampler = (kind, Resampler(rate, self.fmt.rate))
+        self.on_audio(self._resampler[1].convert(payload))
+
+    def close(self) -> None:
+        """Hang up our side; harmless when there is no connection or it is gone already."""
+        if self._wire is not None:
+            self._wire.hang_up()
+
+    def detach(self) -> None:
+        """The connection is gone (called once, by the connection)."""
+        self._wire = None
+        self.closed = True
+        self.on_closed()

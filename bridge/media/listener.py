@@ -1,0 +1,217 @@
+"""The AudioSocket server: Asterisk dials it once for each media leg.
+
+Protocol: docs.asterisk.org "AudioSocket"; behaviour read in Asterisk 22.10 (res_audiosocket.c, chan_audiosocket.c).
+The order of TCP accept, answer of the ARI request and StasisStart is not fixed, so a leg is announced with
+``expect`` before Asterisk is asked for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID
+
+from bridge.audio.audiosocket import HANGUP_MESSAGE, Decoder, Kind
+from bridge.errors import AsteriskProtocolError
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+from bridge.media.wheel import Wheel
+
+log = logging.getLogger(__name__)
+
+LINGER_S = 1.0
+"""How long Asterisk may take to close after our hang-up before the connection is aborted."""
+READ_BYTES = 65536
+
+# One buffer serves every connection: what is read is consumed before the callback returns.
+_read_buffer = memoryview(bytearray(READ_BYTES))
+
+
+class Listener:
+    """Accepts AudioSocket connections and hands each to the leg that expects its UUID.
+
+    Args:
+        handshake_timeout_s: how long a connection may take to name its UUID.
+    """
+
+    def __init__(self, counters: Counters, *, handshake_timeout_s: float = 5.0) -> None:
+        self.counters = counters
+        self.handshake_timeout_s = handshake_timeout_s
+        self.wheel = Wheel(counters)
+        self.connections: set[Connection] = set()
+        self._expected: dict[UUID, MediaLeg] = {}
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on ``host`` and ``port`` (0: any free port).
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+
+    async def stop(self) -> None:
+        """Stop listening and end every connection."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in tuple(self.connections):
+            connection.abort()
+        await self._server.wait_closed()
+        self._server = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether Asterisk can connect."""
+        return self._server is not None and self._server.is_serving()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        if self._server is None:
+            raise RuntimeError("the listener is not started")
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def expected(self) -> int:
+        """How many legs wait for their connection."""
+        return len(self._expected)
+
+    def expect(self, leg: MediaLeg) -> None:
+        """Let a connection that names ``leg.uuid`` in; to be called before Asterisk is asked to dial."""
+        self._expected[leg.uuid] = leg
+
+    def forget(self, leg: MediaLeg) -> None:
+        """No longer expect ``leg``; harmless if it has come or was never expected."""
+        self._expected.pop(leg.uuid, None)
+
+    def claim(self, uuid: UUID) -> MediaLeg | None:
+        """The leg that expects ``uuid``, once: a second connection with the same UUID is refused."""
+        return self._expected.pop(uuid, None)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One TCP connection from Asterisk."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._decoder = Decoder()
+        self._leg: MediaLeg | None = None
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._peer = "?"
+        self._hung_up = False
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # create_server gives TCP transports, TCP_NODELAY set
+        self._transport = transport
+        host, port = transport.get_extra_info("peername")[:2]
+        self._peer = f"{host}:{port}"
+        # Frames are worthless when late: hold back early rather than pile up seconds of audio.
+        transport.set_write_buffer_limits(high=16384)
+        self._listener.connections.add(self)
+        self._timer = asyncio.get_running_loop().call_later(self._listener.handshake_timeout_s, self._too_late)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
+        return _read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._hung_up:
+            return
+        leg = self._leg
+        try:
+            for kind, payload in self._decoder.feed(_read_buffer[:nbytes]):
+                if leg is None:
+                    leg = self._begin(kind, payload)
+                    if leg is None:
+                        return
+                elif kind >= Kind.SLIN and kind != Kind.ERROR:
+                    leg.received(kind, payload)
+                elif kind == Kind.DTMF:
+                    leg.on_dtmf(payload.decode("ascii", "replace"))
+                elif kind == Kind.UUID:
+                    raise AsteriskProtocolError("a second UUID on one connection")
+                else:  # Asterisk never says so, other implementations do
+                    self.hang_up()
+                    return
+        except AsteriskProtocolError as error:
+            self._listener.counters.protocol_errors += 1
+            log.warning("peer=%s uuid=%s ended: %s", self._peer, leg.uuid if leg else "-", error)
+            self.hang_up()
+
+    def pause_writing(self) -> None:
+        if self._leg is not None:
+            self._leg.blocked = True
+
+    def resume_writing(self) -> None:
+        if self._leg is not None:
+            self._leg.blocked = False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (a reset is a normal end: unread audio)
+        self._listener.connections.discard(self)
+        self._cancel_timer()
+        leg, self._leg, self._transport = self._leg, None, None
+        if leg is not None:
+            self._listener.wheel.remove(leg)
+            leg.detach()
+
+    # What the leg calls
+
+    def write(self, data: bytes) -> None:
+        """Send whole messages: header and payload in one write, as Asterisk gives the payload only 5 ms."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def hang_up(self) -> None:
+        """End the connection the way Asterisk likes it: 0x00, half-close, and abort if it does not follow."""
+        transport = self._transport
+        if transport is None or self._hung_up:
+            return
+        self._hung_up = True
+        if self._leg is not None:
+            self._listener.wheel.remove(self._leg)
+        self._cancel_timer()
+        transport.write(HANGUP_MESSAGE)
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Inside
+
+    def _begin(self, kind: int, payload: bytes) -> MediaLeg | None:
+        """Hand the connection over to the leg that its first message names; None if it was refused."""
+        self._cancel_timer()
+        if kind != Kind.UUID:
+            raise AsteriskProtocolError(f"expected the UUID (kind 0x01) first, got kind 0x{kind:02x}")
+        uuid = UUID(bytes=payload)
+        leg = self._listener.claim(uuid)
+        if leg is None:
+            self._listener.counters.legs_refused += 1
+            log.warning("peer=%s uuid=%s refused: nobody has asked for this UUID", self._peer, uuid)
+            self.hang_up()
+            return None
+        self._leg = leg
+        self._listener.counters.legs_opened += 1
+        self._listener.wheel.add(leg)
+        leg.attach(self)
+        return leg
+
+    def _too_late(self) -> None:
+        self._timer = None
+        self._listener.counters.legs_refused += 1
+        log.warning("peer=%s refused: no UUID within %g s", self._peer, self._listener.handshake_timeout_s)
+        self.hang_up()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,52 @@
+"""Takes an accepted WebSocket request away from aiohttp and gives its connection to a link.
+
+aiohttp does what it is good at - routes, tokens, errors, TLS on one port - and the frame path does not pay for it: once
+a request is found good, its transport gets the link's protocol, and the request's head is replayed to that protocol,
+which does the WebSocket handshake itself. See docs/decisions/one-http-port.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+
+def take_over(request: web.Request, protocol: asyncio.BaseProtocol) -> bool:
+    """Move the connection of ``request`` to ``protocol``; the handler's own response is discarded afterwards.
+
+    Returns:
+        False if the client has gone in the meantime.
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return False
+    http = request.protocol
+    # In this order: aiohttp must not close the transport that it forgets (aiohttp 3.14, web_protocol.connection_lost).
+    http.transport = None
+    http.connection_lost(None)
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    _feed(protocol, request_head(request))
+    return True
+
+
+def request_head(request: web.Request) -> bytes:
+    """The request line and headers as they came, without extensions: none of our links compresses."""
+    lines = [f"GET {request.raw_path} HTTP/1.1".encode()]
+    lines += [
+        name + b": " + value for name, value in request.raw_headers if name.lower() != b"sec-websocket-extensions"
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    if isinstance(protocol, asyncio.BufferedProtocol):
+        while data:
+            buffer = memoryview(protocol.get_buffer(len(data)))
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+            protocol.buffer_updated(size)
+            data = data[size:]
+    elif isinstance(protocol, asyncio.Protocol):
+        protocol.data_received(data)

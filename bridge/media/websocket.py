@@ -1,0 +1,218 @@
+"""A link: the WebSocket of one stream, whichever library frames it.
+
+The telephone side never waits for a link. When the application does not read, audio waits here up to a bound and then
+the oldest is dropped and counted; messages that are not audio (they are few) are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+
+from bridge.dialects.base import Message
+from bridge.media.counters import Counters
+
+log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 2.0
+"""How long the application may take to answer our Close frame."""
+UNSENT_BYTES = 16384
+"""What the kernel and the transport may hold unsent: beyond it, waiting happens here, where it can be counted."""
+KEPT_MESSAGES = 1000
+"""At most so many messages wait that may not be dropped; an application that far behind is cut off."""
+
+
+def _ignore(*_: object) -> None:
+    """What a callback does that nobody has set."""
+
+
+class Link(ABC):
+    """One accepted WebSocket.
+
+    Args:
+        counters: the process's counters.
+        max_unsent_ms: how much audio may wait for an application that does not read, in milliseconds.
+        ping_interval_s: a ping is sent after so many seconds, and a link that has sent nothing at all since the
+            one before is taken for dead.
+
+    Callbacks, called on the event loop from the socket's callback:
+        on_message(message): a whole message, fragments joined.
+        on_closed(code, reason): once, when the link is gone; 1006 if there was no Close frame.
+    """
+
+    def __init__(self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float) -> None:
+        self.on_message: Callable[[Message], None] = _ignore
+        self.on_closed: Callable[[int, str], None] = _ignore
+        self.closing = False
+        self.closed = False
+        self.dropped_ms = 0.0
+        """Audio thrown away on this link because the application did not read, in milliseconds."""
+        self._counters = counters
+        self._max_unsent_ms = max_unsent_ms
+        self._ping_interval_s = ping_interval_s
+        self._paused = False
+        self._waiting: deque[tuple[Message, float]] = deque()
+        self._waiting_ms = 0.0
+        self._heard = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._end: tuple[int, str] = (1006, "connection lost")
+
+    # What the pump calls
+
+    @property
+    def unsent_ms(self) -> float:
+        """Audio that waits for the application to read, in milliseconds."""
+        return self._waiting_ms
+
+    def send(self, message: Message, audio_ms: float = 0.0) -> None:
+        """Send ``message`` now, or as soon as the application reads.
+
+        Args:
+            message: bytes for a binary message, str for a text message.
+            audio_ms: how much audio it holds; such messages may be dropped when the application falls behind.
+        """
+        if self.closing or self.closed:
+            return
+        if not self._paused:
+            self._counters.messages_to_application += 1
+            self._write(message)
+            return
+        self._waiting.append((message, audio_ms))
+        self._waiting_ms += audio_ms
+        if self._waiting_ms > self._max_unsent_ms:
+            self._drop_oldest_audio()
+        if len(self._waiting) > KEPT_MESSAGES + self._max_unsent_ms:
+            self.abort(1008, "too many unread messages")
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with a Close frame; the first caller's code and reason count."""
+        if self.closing or self.closed:
+            return
+        self.closing = True
+        self._end = (code, reason)
+        self._waiting.clear()
+        self._waiting_ms = 0.0
+        self._cancel_timer()
+        self._write_close(code, _short(reason))
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
+
+    def abort(self, code: int, reason: str) -> None:
+        """Drop the connection without waiting for the application."""
+        if self.closed:
+            return
+        self._end = (code, reason)
+        self.closing = True
+        self._disconnect()
+
+    # What the library's side calls
+
+    def opened(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake is done."""
+        bound_unsent(transport)
+        self._schedule_ping()
+
+    def heard(self) -> None:
+        """Something came from the application, if only a pong."""
+        self._heard = True
+
+    def received(self, message: Message) -> None:
+        """A whole message came."""
+        self._heard = True
+        if not self.closing:
+            self._counters.messages_from_application += 1
+            self.on_message(message)
+
+    def closed_by_peer(self, code: int, reason: str) -> None:
+        """The application's Close frame came; answered by the library's side."""
+        if not self.closing:
+            self.closing = True
+            self._end = (code, reason)
+
+    def paused(self) -> None:
+        """The transport is full."""
+        self._paused = True
+
+    def resumed(self) -> None:
+        """The transport has room again."""
+        self._paused = False
+        while self._waiting and not self._paused:
+            message, audio_ms = self._waiting.popleft()
+            self._waiting_ms -= audio_ms
+            self._counters.messages_to_application += 1
+            self._write(message)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self.closed:
+            return
+        self.closed = self.closing = True
+        self._cancel_timer()
+        self._waiting.clear()
+        self.on_closed(*self._end)
+
+    # What each library does its own way
+
+    @abstractmethod
+    def _write(self, message: Message) -> None:
+        """Send one message; the transport may call ``paused`` meanwhile."""
+
+    @abstractmethod
+    def _write_close(self, code: int, reason: str) -> None:
+        """Send a Close frame."""
+
+    @abstractmethod
+    def _write_ping(self) -> None:
+        """Send a ping."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Drop the connection; ``lost`` follows."""
+
+    # Inside
+
+    def _drop_oldest_audio(self) -> None:
+        kept: list[tuple[Message, float]] = []
+        while self._waiting and self._waiting_ms > self._max_unsent_ms:
+            message, audio_ms = self._waiting.popleft()
+            if not audio_ms:
+                kept.append((message, audio_ms))
+                continue
+            self._waiting_ms -= audio_ms
+            self.dropped_ms += audio_ms
+            self._counters.messages_dropped += 1
+            self._counters.dropped_to_application_ms += audio_ms
+        self._waiting.extendleft(reversed(kept))
+
+    def _schedule_ping(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._ping_interval_s, self._ping)
+
+    def _ping(self) -> None:
+        if not self._heard:
+            self.abort(1006, f"nothing heard for {2 * self._ping_interval_s:g} s")
+            return
+        self._heard = False
+        self._write_ping()
+        self._schedule_ping()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def bound_unsent(transport: asyncio.BaseTransport) -> None:
+    """Keep little audio in the kernel and the transport: what waits there cannot be dropped and comes late."""
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.set_write_buffer_limits(high=UNSENT_BYTES)
+    sock = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def _short(reason: str) -> str:
+    """Cut to what a Close frame can hold: 123 bytes (RFC 6455 section 5.5)."""
+    return reason.encode()[:123].decode(errors="ignore")

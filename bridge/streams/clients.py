@@ -1,0 +1,128 @@
+"""A client connects: ``GET /v1.0/calls/{id}/media_stream`` becomes a stream (VoIPBIN's two-way media stream)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from aiohttp import web
+
+from bridge.calls.model import Call, Party
+from bridge.calls.stasis import StasisCalls
+from bridge.config import Config
+from bridge.dialects.base import Dialect
+from bridge.dialects.voipbin import Voipbin
+from bridge.media.counters import Counters
+from bridge.media.picows_link import PicowsLink
+from bridge.media.takeover import take_over
+from bridge.media.websockets_link import WebsocketsLink
+from bridge.streams.places import DIRECTIONS, Direction
+from bridge.streams.registry import Streams
+
+OPTIONS = ("encapsulation", "codec", "rate", "direction_listen", "direction_speak")
+"""Query parameters that a media_stream request may carry besides its token."""
+
+
+@dataclass(frozen=True)
+class MediaStreamOptions:
+    """What the client asked for in the query of its request.
+
+    Args:
+        encapsulation: ``rtp``, ``sln`` or ``audiosocket``.
+        codec: ``ulaw``, ``alaw`` or ``slin``; None takes the encapsulation's default.
+        rate: sampling rate in Hz; None takes 8000.
+        direction_listen: whom to hear, seen from the party (``bridge.streams.places``).
+        direction_speak: who hears the client.
+    """
+
+    encapsulation: str
+    codec: str | None = None
+    rate: int | None = None
+    direction_listen: Direction = "both"
+    direction_speak: Direction = "both"
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> MediaStreamOptions:
+        """Read and check the query.
+
+        Raises:
+            ValueError: an option is missing or wrong; the text says which and what is expected.
+        """
+        for name in query:
+            if name not in OPTIONS:
+                # Not ignored: a misspelt direction_listen would send the wrong person's voice.
+                raise ValueError(f"{name[:40]!r} is no option of a media stream; there are {', '.join(OPTIONS)}")
+        rate = query.get("rate")
+        if rate is not None and not (rate.isascii() and rate.isdigit() and len(rate) <= 6):
+            raise ValueError(f"rate: {rate[:20]!r} is not a sampling rate in Hz, such as 16000")
+        options = cls(
+            encapsulation=query.get("encapsulation", ""),
+            codec=query.get("codec") or None,
+            rate=int(rate) if rate is not None else None,
+            direction_listen=_direction(query, "direction_listen"),
+            direction_speak=_direction(query, "direction_speak"),
+        )
+        options.dialect()  # the dialect knows which of them go together
+        return options
+
+    def dialect(self) -> Dialect:
+        """A fresh dialect for one stream.
+
+        Raises:
+            ValueError: the options do not go together.
+        """
+        return Voipbin(self.encapsulation, codec=self.codec, rate=self.rate)
+
+
+def _direction(query: Mapping[str, str], key: str) -> Direction:
+    value = query.get(key) or "both"
+    for direction in DIRECTIONS:
+        if value == direction:
+            return direction
+    raise ValueError(f"{key}: {value[:20]!r} is none of {', '.join(get_args(Direction))}")
+
+
+class Clients:
+    """Turns good requests into streams."""
+
+    def __init__(self, streams: Streams, stasis: StasisCalls, counters: Counters, config: Config) -> None:
+        self._streams = streams
+        self._stasis = stasis
+        self._counters = counters
+        self._config = config
+
+    async def accept(
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions
+    ) -> web.StreamResponse:
+        """Upgrade ``request`` and start its stream. Everything else that can be refused has been refused before.
+
+        Returns:
+            A response for aiohttp's sake; it goes nowhere, as the connection is no longer aiohttp's.
+
+        Raises:
+            Overloaded: no further stream can be opened now.
+        """
+        await self._stasis.settled(party.id)
+        self._streams.check_room()
+        link = self._new_link()
+        if take_over(request, link.protocol()) and not link.closed:
+            self._streams.open(
+                call,
+                party,
+                options.dialect(),
+                link,
+                listen=options.direction_listen,
+                speak=options.direction_speak,
+            )
+        return web.Response()
+
+    def _new_link(self) -> PicowsLink | WebsocketsLink:
+        media = self._config.media
+        kind = PicowsLink if media.websocket == "picows" else WebsocketsLink
+        return kind(
+            self._counters,
+            max_unsent_ms=media.max_unsent_ms,
+            ping_interval_s=media.ping_interval_s,
+            max_message_bytes=self._config.http.max_message_bytes,
+        )

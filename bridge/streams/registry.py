@@ -1,0 +1,138 @@
+"""The streams of this process: opening within the limit, ending with their party, listing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Iterator
+
+from bridge.ari.client import AriClient
+from bridge.calls.model import Call, CallEnded, Change, Party, PartyLeft
+from bridge.calls.stasis import StasisCalls
+from bridge.calls.tap import Taps
+from bridge.calls.tracker import CallTracker
+from bridge.dialects.base import Dialect
+from bridge.errors import AriError, Overloaded
+from bridge.media.counters import Counters
+from bridge.media.websocket import Link
+from bridge.streams.places import Direction, places
+from bridge.streams.stream import CALL_ENDED, SHUTTING_DOWN, Stream
+
+log = logging.getLogger(__name__)
+
+
+class Streams:
+    """All streams of this process.
+
+    Args:
+        max_streams: how many may be open at once.
+        max_queued_ms: audio of one stream that may wait to be played, in milliseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: AriClient,
+        tracker: CallTracker,
+        stasis: StasisCalls,
+        taps: Taps,
+        counters: Counters,
+        max_streams: int,
+        max_queued_ms: int,
+    ) -> None:
+        self._client = client
+        self._tracker = tracker
+        self._stasis = stasis
+        self._taps = taps
+        self._counters = counters
+        self._max_streams = max_streams
+        self._max_queued_ms = max_queued_ms
+        self._streams: dict[str, Stream] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._dtmf: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count(1)
+        self._closing = False
+        tracker.subscribe(self._on_change)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(tuple(self._streams.values()))
+
+    def of_call(self, call_id: str) -> list[Stream]:
+        """The streams on one call."""
+        return [stream for stream in self._streams.values() if stream.call_id == call_id]
+
+    def check_room(self) -> None:
+        """Raises:
+        Overloaded: no further stream can be opened now.
+        """
+        if self._closing:
+            raise Overloaded("the bridge is shutting down")
+        if len(self._streams) >= self._max_streams:
+            raise Overloaded(f"{len(self._streams)} streams are open and media.max_streams allows no more")
+
+    def open(
+        self, call: Call, party: Party, dialect: Dialect, link: Link, *, listen: Direction, speak: Direction
+    ) -> Stream:
+        """Start a stream on ``party``; its life goes on in a task of its own.
+
+        Raises:
+            Overloaded: the limit is reached.
+        """
+        self.check_room()
+        party_id = party.id
+        stream = Stream(
+            f"s{next(self._numbers)}",
+            call.id,
+            party_id,
+            dialect=dialect,
+            link=link,
+            leg_places=places(party_id, self._stasis.bridge_of(party_id), listen, speak),
+            taps=self._taps,
+            counters=self._counters,
+            max_queued_ms=self._max_queued_ms,
+            track=listen,
+            party_is_there=lambda: self._tracker.find(party_id) is not None,
+            send_dtmf=lambda digits: self._send_dtmf(party_id, digits),
+        )
+        self._streams[stream.stream_id] = stream
+        task = asyncio.create_task(stream.run(), name=f"stream {stream.stream_id}")
+        self._tasks[stream.stream_id] = task
+        task.add_done_callback(lambda _: self._forget(stream.stream_id))
+        return stream
+
+    async def stop(self) -> None:
+        """End every stream and wait until all is closed."""
+        self._closing = True
+        for stream in self:
+            stream.end(*SHUTTING_DOWN)
+        pending = [*self._tasks.values(), *self._dtmf]
+        if pending:
+            await asyncio.wait(pending, timeout=10)
+
+    def _forget(self, stream_id: str) -> None:
+        self._streams.pop(stream_id, None)
+        self._tasks.pop(stream_id, None)
+
+    def _on_change(self, change: Change) -> None:
+        if isinstance(change, PartyLeft):
+            for stream in self:
+                if stream.party_id == change.party.id:
+                    stream.end(*CALL_ENDED)
+        elif isinstance(change, CallEnded):
+            for stream in self.of_call(change.call.id):
+                stream.end(*CALL_ENDED)
+
+    def _send_dtmf(self, channel_id: str, digits: str) -> None:
+        task = asyncio.ensure_future(self._press(channel_id, digits))
+        self._dtmf.add(task)
+        task.add_done_callback(self._dtmf.discard)
+
+    async def _press(self, channel_id: str, digits: str) -> None:
+        try:
+            await self._client.channels.send_dtmf(channel_id, digits)
+        except AriError as error:
+            log.warning("channel=%s keys could not be sent: %s", channel_id, error)
