@@ -117,9 +117,7 @@ def _check_ari_url(url: str) -> str:
         raise ValueError("holds a query or a fragment; expected only scheme, host and port")
     if re.search(r"\s", url):
         raise ValueError("holds white space")
-    if parts.path.rstrip("/").endswith("/ari"):
-        raise ValueError('ends in "/ari"; leave that off, the bridge adds it')
-    return url.rstrip("/")
+    return url.rstrip("/").removesuffix("/ari")
 
 
 def _check_ari_user(user: str) -> str:
@@ -225,6 +223,8 @@ class MediaConfig(_Section):
     max_streams: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
     ping_interval_s: Annotated[float, Field(ge=1, le=3600, description="a number of seconds from 1 to 3600")] = 20
     """Time between WebSocket pings."""
+    websocket: Annotated[Literal["picows", "websockets"], Field(description='"picows" or "websockets"')] = "picows"
+    """The library that frames WebSocket messages: picows is fast; websockets is the one to compare with in doubt."""
 
 
 class LogConfig(_Section):

@@ -119,7 +119,6 @@ ARI_MISTAKES = [
     ("url", "'127.0.0.1:8088'", ["http://"]),
     ("url", "'ws://127.0.0.1:8088'", ["http(s)"]),
     ("url", "'http://u:pw-in-url@pbx:8088'", ["ari.user"]),
-    ("url", "'http://pbx:8088/ari'", ["/ari"]),
     ("url", "'http://pbx:8088/?api_key=u:pw-in-url'", ["query"]),
     ("url", "'http://pbx:99999'", ["not a URL"]),
     ("url", "'http://'", ["host"]),
@@ -249,6 +248,11 @@ def test_a_certificate_and_a_key_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="PEM") as caught:
         load(None, ENV | {"ASTERISK_BRIDGE_HTTP__TLS_CERTIFICATE": str(pem), "ASTERISK_BRIDGE_HTTP__TLS_KEY": str(pem)})
     assert caught.value.key == "http.tls_certificate"
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/ari", "/ari/"])
+def test_the_ari_url_may_end_in_ari(ending: str) -> None:
+    assert load(None, ENV | {"ASTERISK_BRIDGE_ARI__URL": f"http://pbx:8088{ending}"}).ari.url == "http://pbx:8088"
 
 
 def test_secrets_show_in_no_repr() -> None:

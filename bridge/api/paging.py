@@ -1,0 +1,73 @@
+"""Pages of a list: ``?page_size=..&page_token=..`` in, ``{"result": [..], "next_page_token": ".."}`` out.
+
+The token says after which entry to go on, not how many to skip: calls come and go between two requests, and nothing may
+be listed twice or left out because of it. It is opaque to clients.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from bridge.api.errors import invalid
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Entry]):
+    """Some entries of a list, and the token that asks for those after them ("" at the end)."""
+
+    entries: list[Entry]
+    next_page_token: str
+
+
+def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], query: Mapping[str, str]) -> Page[Entry]:
+    """The page that a request asks for, greatest key first.
+
+    Args:
+        entries: the whole list, in any order.
+        key: an entry's place in the list: its creation time in a form that sorts, and its id.
+        query: the request's parameters.
+
+    Raises:
+        ApiError: 400, the size or the token is not valid.
+    """
+    size = _size(query.get("page_size", ""))
+    after = _position(query.get("page_token", ""))
+    ordered = sorted(entries, key=key, reverse=True)
+    if after is not None:
+        ordered = [entry for entry in ordered if key(entry) < after]
+    page = ordered[:size]
+    return Page(page, _token(key(page[-1])) if len(ordered) > size else "")
+
+
+def _size(text: str) -> int:
+    if not text:
+        return DEFAULT_PAGE_SIZE
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE_SIZE:
+        return int(text)
+    raise invalid("INVALID_PAGE_SIZE", f"page_size must be a whole number from 1 to {MAX_PAGE_SIZE}")
+
+
+def _token(position: tuple[str, str]) -> str:
+    return base64.urlsafe_b64encode("\n".join(position).encode()).decode().rstrip("=")
+
+
+def _position(token: str) -> tuple[str, str] | None:
+    if not token:
+        return None
+    try:
+        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+        created, separator, identity = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition("\n")
+    except (binascii.Error, UnicodeError, ValueError):
+        separator = ""
+    if not separator:
+        raise invalid("INVALID_PAGE_TOKEN", "page_token must be a next_page_token of an earlier answer")
+    return created, identity

@@ -1,0 +1,137 @@
+"""The HTTP server: routes, who may use them, the shape of errors, and the access log."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from uuid import uuid4
+
+from aiohttp import web
+
+from bridge.api import calls, status
+from bridge.api.auth import Gate
+from bridge.api.backend import BACKEND, TRUSTED, Backend
+from bridge.api.errors import ApiError, error_body, of_http_status
+from bridge.config import HttpConfig
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PUBLIC_PATHS = frozenset({"/", "/health"})
+"""What needs no token: a page without data, and a probe that tells nobody's secrets."""
+SHUTDOWN_S = 2.0
+"""How long requests in progress may take when the server stops."""
+
+_GATE = web.AppKey("gate", Gate)
+
+
+def build(backend: Backend, tokens: Iterable[str]) -> web.Application:
+    """The web application.
+
+    Args:
+        backend: what answers the requests.
+        tokens: the configured tokens; none: no authentication, for loopback only.
+    """
+    application = web.Application(middlewares=[_answer_errors, _check_token])
+    application[BACKEND] = backend
+    application[_GATE] = Gate(tokens)
+    application.router.add_get("/", status.page)
+    application.router.add_get("/health", status.health)
+    application.router.add_get("/metrics", status.prometheus)
+    application.router.add_get("/v1.0/calls", calls.list_calls)
+    application.router.add_get("/v1.0/calls/{id}", calls.get_call)
+    application.router.add_get("/v1.0/calls/{id}/media_stream", calls.media_stream, allow_head=False)
+    application.router.add_get("/v1.0/streams", calls.list_streams)
+    return application
+
+
+class HttpServer:
+    """Serves the API on one port, with TLS if it is configured."""
+
+    def __init__(self, config: HttpConfig, backend: Backend) -> None:
+        self._config = config
+        # aiohttp's own access log writes the query, and with it tokens.
+        self._runner = web.AppRunner(
+            build(backend, (token.get_secret_value() for token in config.tokens)),
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_S,
+        )
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        await self._runner.setup()
+        context = tls_context(self._config)
+        site = web.TCPSite(self._runner, self._config.host, self._config.port, ssl_context=context, backlog=1024)
+        await site.start()
+
+    async def stop(self) -> None:
+        """Stop listening and end requests in progress; harmless if it never started."""
+        await self._runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._runner.addresses[0][1])
+
+
+def tls_context(config: HttpConfig) -> ssl.SSLContext | None:
+    """TLS as configured; None for plain HTTP."""
+    if not config.tls_certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(config.tls_certificate, config.tls_key)
+    return context
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamResponse:
+    """Turn every error into the one JSON shape, and log the request without its query."""
+    request_id = uuid4().hex
+    started = time.monotonic()
+    headers = {"X-Request-Id": request_id, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    try:
+        response = await handler(request)
+    except ApiError as error:
+        response = _response(error, request_id)
+    except web.HTTPException as error:
+        plain = of_http_status(error.status)
+        if "Allow" in error.headers:
+            plain.headers["Allow"] = error.headers["Allow"]
+        response = _response(plain, request_id)
+    except Exception:
+        log.exception("request=%s failed: a fault of the bridge", request_id)
+        response = _response(
+            ApiError(500, "INTERNAL_ERROR", "a fault of the bridge; its log says more under this request_id"),
+            request_id,
+        )
+    if not response.prepared:
+        response.headers.update(headers)
+    level = logging.INFO if response.status >= 400 else logging.DEBUG
+    elapsed_ms = (time.monotonic() - started) * 1000
+    path = request.rel_url.raw_path[:200]
+    log.log(level, "request=%s %s %s %d in %.0f ms", request_id, request.method, path, response.status, elapsed_ms)
+    return response
+
+
+@web.middleware
+async def _check_token(request: web.Request, handler: Answer) -> web.StreamResponse:
+    # That a path does not exist is told only to those who may know.
+    try:
+        request.app[_GATE].check(request.cookies, request.query, request.headers)
+        request[TRUSTED] = True
+    except ApiError:
+        if request.path not in PUBLIC_PATHS:
+            raise
+        request[TRUSTED] = False
+    return await handler(request)
+
+
+def _response(error: ApiError, request_id: str) -> web.Response:
+    return web.json_response(error_body(error, request_id), status=error.status, headers=error.headers)

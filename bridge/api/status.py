@@ -1,0 +1,85 @@
+"""``/health``, ``/metrics`` and the page at ``/``: how the bridge is doing, for machines and for people."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib import resources
+
+from aiohttp import web
+
+from bridge import __version__
+from bridge.api import metrics
+from bridge.api.backend import BACKEND, TRUSTED, Backend
+
+
+async def health(request: web.Request) -> web.Response:
+    """``GET /health``: 200 when calls can be served, else 503 and what is missing."""
+    backend = request.app[BACKEND]
+    # Why ARI fails tells addresses of the network inside; a stranger's probe only learns that it does.
+    faults = health_faults(backend, detailed=request[TRUSTED])
+    body = {
+        "status": "unavailable" if faults else "ok",
+        "version": __version__,
+        "ari": "disconnected" if backend.ari_trouble() else "connected",
+        "audiosocket": "listening" if backend.listening() else "closed",
+        "faults": faults,
+    }
+    return web.json_response(body, status=503 if faults else 200)
+
+
+def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
+    """What keeps the bridge from serving calls, one sentence each."""
+    faults = []
+    trouble = backend.ari_trouble()
+    if trouble:
+        faults.append(f"ARI is not connected{': ' + trouble if detailed else ''}")
+    if not backend.listening():
+        faults.append("the AudioSocket port is not open: Asterisk cannot deliver audio")
+    return faults
+
+
+async def prometheus(request: web.Request) -> web.Response:
+    """``GET /metrics``."""
+    backend = request.app[BACKEND]
+    gauges = {
+        "up": 0 if health_faults(backend, detailed=False) else 1,
+        "ari_connected": 0 if backend.ari_trouble() else 1,
+        "audiosocket_listening": int(backend.listening()),
+        "calls": len(backend.calls.calls),
+        "streams": len(backend.streams),
+    }
+    text = metrics.render(backend.counters, gauges)
+    return web.Response(body=text.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+async def page(_request: web.Request) -> web.Response:
+    """``GET /``: the status page. It holds no data, so it needs no token; its script asks for one."""
+    return web.Response(
+        text=_PAGE,
+        content_type="text/html",
+        headers={
+            "Content-Security-Policy": _CONTENT_POLICY,
+            "Referrer-Policy": "no-referrer",
+            "X-Frame-Options": "DENY",
+        },
+    )
+
+
+def _content_policy(html: str) -> str:
+    """Only the page's own style and script may act on it, and it may talk to its own server only."""
+    hashes = {}
+    for tag in ("style", "script"):
+        text = re.search(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        assert text, tag
+        digest = base64.b64encode(hashlib.sha256(text[1].encode()).digest()).decode()
+        hashes[tag] = f"'sha256-{digest}'"
+    return (
+        f"default-src 'none'; style-src {hashes['style']}; script-src {hashes['script']};"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+_PAGE = resources.files("bridge.api").joinpath("status.html").read_text(encoding="utf-8")
+_CONTENT_POLICY = _content_policy(_PAGE)

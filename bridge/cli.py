@@ -1,0 +1,164 @@
+"""The command line: ``asterisk-bridge serve | check | doctor``.
+
+Exit codes: 0 all well, 1 it does not work (a port is taken, a check failed), 2 wrong configuration or arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import json
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from bridge import __version__, logs
+from bridge.config import SECTIONS, Config, each_error, host_and_port, load
+from bridge.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+MASK = "********"
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = load(options.config, os.environ if environ is None else environ)
+    except ConfigError as problem:
+        for error in each_error(problem):
+            print(f"asterisk-bridge: {error}", file=sys.stderr)
+        return 2
+    if options.command == "check":
+        print(masked_toml(config), end="")
+        return 0
+    logs.set_up(config.log)
+    if options.command == "doctor":
+        from bridge import doctor  # only this command needs it
+
+        return asyncio.run(doctor.run(config, options.config))
+    return asyncio.run(serve(config))
+
+
+def masked_toml(config: Config) -> str:
+    """The effective configuration as TOML, every secret replaced by asterisks."""
+    lines = []
+    for section in SECTIONS:
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {_toml(value)}" for key, value in getattr(config, section)]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+async def serve(config: Config) -> int:
+    """Run the bridge until SIGTERM or SIGINT; a second signal ends it at once."""
+    from bridge.app import Bridge  # the other commands start faster without it
+
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            log.warning("second signal: stopping at once")
+            os._exit(128 + number)
+        log.info("stopping on %s; once more to stop at once", signal.Signals(number).name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    bridge = Bridge(config)
+    starting = asyncio.create_task(bridge.start())
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        # A signal must also end a start that hangs.
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            _say_where(config, bridge.http_port, bridge.audiosocket_port)
+            await waiting
+        return 0
+    except OSError as problem:
+        print(f"asterisk-bridge: {explain_bind_error(problem, config)}", file=sys.stderr)
+        return 1
+    finally:
+        starting.cancel()
+        waiting.cancel()
+        await asyncio.wait({starting, waiting})
+        await bridge.stop()
+        log.info("stopped")
+
+
+def explain_bind_error(problem: OSError, config: Config) -> str:
+    """One line saying which port could not be opened, why, and what to do."""
+    text = problem.strerror or str(problem)
+    # asyncio says which address it was in the text only: "... bind on address ('127.0.0.1', 8080): ..."
+    found = re.search(r"address \('([^']*)', ([0-9]+)", text)
+    address = (found[1], int(found[2])) if found else None
+    for section, host, port in (
+        ("http", config.http.host, config.http.port),
+        ("audiosocket", config.audiosocket.bind_host, config.audiosocket.bind_port),
+    ):
+        host_key, port_key = ("host", "port") if section == "http" else ("bind_host", "bind_port")
+        if address is None or address[1] != port:
+            continue
+        where = host_and_port(address[0], port)
+        if problem.errno == errno.EADDRINUSE:
+            return (
+                f"{section}.{port_key}: {where} is already in use; stop the program that holds it or set another port"
+            )
+        if problem.errno == errno.EACCES:
+            return f"{section}.{port_key}: no permission to listen on {where}; ports below 1024 need a privilege"
+        if problem.errno == errno.EADDRNOTAVAIL:
+            return f"{section}.{host_key}: {host!r} is no address of this machine"
+        return f"{section}.{port_key}: cannot listen on {where}: {text}"
+    return f"cannot start: {text}"
+
+
+def _say_where(config: Config, http_port: int, audiosocket_port: int) -> None:
+    scheme = "https" if config.http.tls_certificate else "http"
+    log.info("applications: %s://%s", scheme, host_and_port(config.http.host, http_port))
+    log.info(
+        "Asterisk: AudioSocket on %s, which Asterisk dials as %s",
+        host_and_port(config.audiosocket.bind_host, audiosocket_port),
+        config.audiosocket.advertised_address(audiosocket_port),
+    )
+    count = len(config.http.tokens)
+    log.info("%d token(s) configured", count) if count else log.info("no token configured: listening on loopback only")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="asterisk-bridge", description="Carries live call audio between Asterisk and WebSocket applications."
+    )
+    parser.add_argument("--version", action="version", version=f"asterisk-bridge {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in (
+        ("serve", "run the bridge"),
+        ("check", "check the configuration and print what is in effect"),
+        ("doctor", "check Asterisk, the network between it and the bridge, and this machine"),
+    ):
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command.add_argument(
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="TOML file; without it: defaults and ASTERISK_BRIDGE_* variables",
+        )
+    return parser
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return _toml(MASK if value.get_secret_value() else "")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # A JSON string is a TOML string, DEL aside. Numbers are the same in both, and there are no other types.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
