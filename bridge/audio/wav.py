@@ -1,0 +1,84 @@
+"""The header of a RIFF/WAVE file, found at the beginning of a byte stream (Microsoft RIFF MCI, 1991; RFC 2361)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding
+
+MAX_HEADER_BYTES: Final = 65536
+"""How much may come before the audio; album art and the like stay far below."""
+
+RATES: Final = frozenset((*SLIN_RATES, 11025, 22050))
+"""Sampling rates in Hz that are accepted: any rate at all would let a file order filters of any size."""
+
+_MAGIC_BYTES = 12
+_CHUNK = Struct("<4sI")
+_FMT = Struct("<HHIIHH")
+_EXTENSIBLE = 0xFFFE
+_SUBFORMAT_AT = 24
+_ENCODINGS = {(1, 16): Encoding.SLIN, (6, 8): Encoding.ALAW, (7, 8): Encoding.ULAW}
+_UNKNOWN_LENGTHS = (0, 0xFFFFFFFF, 0x7FFFFFFF)  # what writers put that cannot go back to fill it in
+
+
+@dataclass(frozen=True, slots=True)
+class WavHeader:
+    """What a header says.
+
+    Args:
+        format: of the audio; None when it is none that can be played here (stereo, 8-bit linear, float...).
+        data_at: offset of the first audio byte.
+        data_bytes: length of the audio; None when the file does not say.
+    """
+
+    format: AudioFormat | None
+    data_at: int
+    data_bytes: int | None
+
+
+def is_wav(data: bytes) -> bool:
+    """Whether ``data`` begins like a RIFF/WAVE file."""
+    return data.startswith(b"RIFF") and data[8:_MAGIC_BYTES] == b"WAVE"
+
+
+def parse_header(data: bytes) -> WavHeader | None:
+    """Reads the chunks up to the audio; None: the audio has not begun yet, more bytes are needed.
+
+    Raises:
+        ValueError: no RIFF/WAVE file, or its audio comes before its format or does not come at all.
+    """
+    if not is_wav(data):
+        raise ValueError("not a RIFF/WAVE file")
+    fmt: AudioFormat | None = None
+    seen_fmt = False
+    at = _MAGIC_BYTES
+    while at + _CHUNK.size <= len(data):
+        name, length = _CHUNK.unpack_from(data, at)
+        at += _CHUNK.size
+        if name == b"data":
+            if not seen_fmt:
+                raise ValueError("WAVE file whose audio comes before its format")
+            return WavHeader(fmt, at, None if length in _UNKNOWN_LENGTHS else length)
+        if name == b"fmt " and length <= MAX_HEADER_BYTES:
+            if at + length > len(data):
+                break
+            fmt = _format(data[at : at + length])
+            seen_fmt = True
+        at += length + (length & 1)
+        if at > MAX_HEADER_BYTES:
+            raise ValueError(f"WAVE file without audio in its first {MAX_HEADER_BYTES} bytes")
+    return None
+
+
+def _format(chunk: bytes) -> AudioFormat | None:
+    if len(chunk) < _FMT.size:
+        raise ValueError("WAVE file with a format chunk that is cut short")
+    tag, channels, rate, _, _, bits = _FMT.unpack_from(chunk)
+    if tag == _EXTENSIBLE and len(chunk) >= _SUBFORMAT_AT + 2:
+        tag = int.from_bytes(chunk[_SUBFORMAT_AT : _SUBFORMAT_AT + 2], "little")
+    encoding = _ENCODINGS.get((tag, bits))
+    if encoding is None or channels != 1 or rate not in RATES:
+        return None
+    return AudioFormat(encoding, rate)

@@ -1,0 +1,360 @@
+"""VoIPBIN ``media_stream``: bare binary audio in one of three encapsulations, one track, no handshake.
+
+Source: VoIPBIN's media stream tutorial, and its monorepo at 2bf22fa4 (2026-08) where the tutorial contradicts itself.
+Which of the two decides, and what is ours, is in ``docs/decisions/voipbin-media-stream.md``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, Protocol
+
+import msgspec
+
+from bridge.audio import audiosocket, g711, rtp
+from bridge.audio.audiosocket import RATE_OF_KIND, Kind
+from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding, slin
+from bridge.audio.framing import Framer
+from bridge.audio.raw import RawAudio, WholeSamples
+from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Stop
+
+ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
+GAP_S: Final = 0.06
+"""Audio that comes this much later than it should, in seconds, follows a gap: its RTP packet carries the marker."""
+MAX_DIGITS: Final = 100
+MAX_MARK_NAME: Final = 256
+"""Longest name of a mark, in characters: it is kept until the mark is reached."""
+
+_RTP_RATE = 8000
+_PT_OF = {Encoding.ULAW: rtp.PT_ULAW, Encoding.ALAW: rtp.PT_ALAW, Encoding.SLIN: rtp.PT_SLIN}
+_ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
+    Encoding.ULAW: g711.ulaw_encode,
+    Encoding.ALAW: g711.alaw_encode,
+    Encoding.SLIN: None,
+}
+
+
+class Encapsulation(Protocol):
+    """How audio is wrapped into binary messages, in both directions."""
+
+    def wrap(self, frame: bytes, now: float) -> bytes:
+        """One message out of one frame of exactly 20 ms, s16le."""
+
+    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
+        """What a message asks for, and how many messages (or parts of this one) were of no use."""
+
+
+class Voipbin:
+    """One VoIPBIN media stream.
+
+    Args:
+        encapsulation: ``rtp``, ``sln`` or ``audiosocket``.
+        codec: ``ulaw``, ``alaw`` or ``slin``; by default ``ulaw`` under rtp and ``slin`` under the others.
+        rate: sampling rate in Hz, by default 8000; others only for slin under sln and audiosocket.
+        rng: source of the SSRC and of the first RTP sequence number, for tests that must know them.
+
+    Raises:
+        ValueError: the options do not go together; the text is meant for the application's author.
+    """
+
+    name: ClassVar[str] = "voipbin"
+
+    def __init__(
+        self,
+        encapsulation: str,
+        codec: str | None = None,
+        rate: int | None = None,
+        *,
+        rng: random.Random | None = None,
+    ) -> None:
+        fmt = _format(encapsulation, codec, rate)
+        self.rate = fmt.rate
+        self.discarded = 0
+        self._framer = Framer(slin(fmt.rate).frame_bytes)
+        self._encapsulation: Encapsulation
+        if encapsulation == "rtp":
+            self._encapsulation = _Rtp(fmt, rng or random.SystemRandom())
+        elif encapsulation == "sln":
+            self._encapsulation = _Sln(fmt)
+        else:
+            self._encapsulation = _AudioSocket(fmt)
+
+    def opened(self, now: float) -> Sequence[Message]:
+        """Says nothing: audio simply begins."""
+        return ()
+
+    def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
+        """One message for every 20 ms, whatever the size of the blocks."""
+        wrap = self._encapsulation.wrap
+        return [wrap(frame, now) for frame in self._framer.push(pcm)]
+
+    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
+        """Says nothing: the vendor tells applications about key presses elsewhere."""
+        return ()
+
+    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
+        """Answers an application that has set a mark; no other ever sees text."""
+        return (msgspec.json.encode(_Control(event="mark", mark=_MarkBody(name))).decode(),)
+
+    def closed(self, reason: str, now: float) -> Sequence[Message]:
+        """Says nothing: the WebSocket's close frame tells the reason."""
+        return ()
+
+    def receive(self, message: Message) -> Sequence[Command]:
+        """Audio in a binary message, control in a text one. Nothing in them ends the stream but an orderly hang-up."""
+        if isinstance(message, str):
+            command = _control(message)
+            if command is None:
+                self.discarded += 1
+                return ()
+            return (command,)
+        if not message:
+            return ()
+        commands, useless = self._encapsulation.unwrap(message)
+        self.discarded += useless
+        return commands
+
+
+def _format(encapsulation: str, codec: str | None, rate: int | None) -> AudioFormat:
+    if encapsulation not in ENCAPSULATIONS:
+        raise ValueError(f"encapsulation must be one of {', '.join(ENCAPSULATIONS)}, not {encapsulation!r}")
+    try:
+        encoding = Encoding(codec or ("ulaw" if encapsulation == "rtp" else "slin"))
+    except ValueError:
+        raise ValueError(f"codec must be one of {', '.join(Encoding)}, not {codec!r}") from None
+    rate = _RTP_RATE if rate is None else rate
+    if encapsulation == "audiosocket" and encoding is not Encoding.SLIN:
+        raise ValueError(f"encapsulation=audiosocket carries codec=slin only, not {encoding}; use rtp or sln for it")
+    if rate not in SLIN_RATES:
+        raise ValueError(f"rate must be one of {', '.join(map(str, SLIN_RATES))}, not {rate}")
+    if rate != _RTP_RATE and encapsulation == "rtp":
+        raise ValueError(
+            f"encapsulation=rtp is 8000 Hz only, not {rate}: its payload types 0, 8 and 96 say so; "
+            "use sln or audiosocket for wider audio"
+        )
+    if rate != _RTP_RATE and encoding is not Encoding.SLIN:
+        raise ValueError(f"codec={encoding} is 8000 Hz only, not {rate}; use codec=slin for wider audio")
+    return AudioFormat(encoding, rate)
+
+
+def _play_raw(raw: RawAudio, message: bytes) -> tuple[list[Command], int]:
+    refused = raw.refused
+    commands: list[Command] = [Play(pcm, rate) for pcm, rate in raw.receive(message)]
+    return commands, raw.refused - refused
+
+
+class _Sln:
+    """Samples and nothing else."""
+
+    def __init__(self, fmt: AudioFormat) -> None:
+        self._encode = _ENCODE[fmt.encoding]
+        self._raw = RawAudio(fmt)
+
+    def wrap(self, frame: bytes, now: float) -> bytes:
+        return self._encode(frame) if self._encode else frame
+
+    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
+        return _play_raw(self._raw, message)
+
+
+class _Rtp:
+    """RTP packets; or, from an application that leaves the headers out, bare audio in the stream's codec."""
+
+    def __init__(self, fmt: AudioFormat, rng: random.Random) -> None:
+        self._encode = _ENCODE[fmt.encoding]
+        self._samples = fmt.frame_samples
+        self._frame_s = fmt.frame_samples / fmt.rate
+        self._packetizer = rtp.Packetizer(_PT_OF[fmt.encoding], rng.getrandbits(32), rng.getrandbits(16))
+        self._now = float("-inf")  # of the last frame
+        self._due = float("-inf")  # when the frame after it should come
+        self._has_headers: bool | None = None  # None: no message has shown it yet
+        self._bare = RawAudio(fmt)
+        self._linear = WholeSamples()
+
+    def wrap(self, frame: bytes, now: float) -> bytes:
+        marker = now > self._due + GAP_S
+        # Frames that were cut from one block share their time, and only together last as long as the block.
+        self._due = (self._due if now == self._now else now) + self._frame_s
+        self._now = now
+        return self._packetizer.packet(self._encode(frame) if self._encode else frame, self._samples, marker)
+
+    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
+        if message[0] == 0 and message.count(0) == len(message):
+            return [], 1  # the tutorial's browser sample; as mu-law it would be a full-scale thump
+        if self._has_headers is False:
+            return _play_raw(self._bare, message)
+        try:
+            packet = rtp.parse(message)
+        except ValueError:
+            packet = None
+        if self._has_headers is None:
+            if packet is None or _looks_bare(message, packet):
+                self._has_headers = False
+                return _play_raw(self._bare, message)
+            if packet.payload_type in _PT_OF.values():
+                self._has_headers = True
+        pcm = self._decode(packet) if packet else None
+        if pcm is None:
+            return [], 1
+        return ([Play(pcm, _RTP_RATE)] if pcm else []), 0
+
+    def _decode(self, packet: rtp.RtpPacket) -> bytes | None:
+        """The samples, or None for a codec that is not ours. L16 (10, 11) is big-endian 44.1 kHz: not ours either."""
+        match packet.payload_type:
+            case rtp.PT_ULAW:
+                return g711.ulaw_decode(packet.payload)
+            case rtp.PT_ALAW:
+                return g711.alaw_decode(packet.payload)
+            case rtp.PT_SLIN:
+                return self._linear.push(packet.payload)
+        return None
+
+
+def _looks_bare(message: bytes, packet: rtp.RtpPacket) -> bool:
+    """Whether a first message that could be read as RTP is more probably bare G.711.
+
+    Loud mu-law begins with the two bits of RTP's version one time in four. Whole tens of milliseconds with the header
+    counted in, but not without it, or more than a datagram can hold: that was no packet.
+    """
+    size = len(message)
+    return size > rtp.MAX_PACKET_BYTES or (size % 80 == 0 and len(packet.payload) % 80 != 0)
+
+
+class _AudioSocket:
+    """AudioSocket messages; or, from an application that leaves the headers out, bare slin."""
+
+    def __init__(self, fmt: AudioFormat) -> None:
+        self._kind = audiosocket.kind_of_rate(fmt.rate)
+        self._bare = RawAudio(fmt)
+        self._has_headers: bool | None = None  # None: no message has shown it yet
+        self._lost = False  # a bad header came; the next message that looks good from its beginning on is trusted again
+        self._pending = b""
+        self._whole = WholeSamples()
+        self._whole_kind: int = self._kind
+
+    def wrap(self, frame: bytes, now: float) -> bytes:
+        return audiosocket.encode(self._kind, frame)
+
+    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
+        if self._has_headers is False:
+            return _play_raw(self._bare, message)
+        data = self._pending + message if self._pending else message
+        if self._has_headers is None or self._lost:
+            if len(data) < audiosocket.HEADER_BYTES:
+                self._pending = data
+                return [], 0
+            self._pending = b""
+            if not _looks_framed(data):
+                if self._lost:
+                    return [], 1
+                self._has_headers = False
+                return _play_raw(self._bare, data)
+            self._has_headers = True
+            self._lost = False
+        return self._messages(data)
+
+    def _messages(self, data: bytes) -> tuple[list[Command], int]:
+        commands: list[Command] = []
+        useless = 0
+        run: list[bytes] = []  # audio of one kind becomes one Play, be it cut into ten thousand messages
+        run_kind = -1
+        at, size = 0, len(data)
+        while at + audiosocket.HEADER_BYTES <= size:
+            kind, length = data[at], data[at + 1] << 8 | data[at + 2]
+            if audiosocket.fault_of_header(kind, length):
+                self._lost = True
+                useless += 1
+                at = size
+                break
+            end = at + audiosocket.HEADER_BYTES + length
+            if end > size:
+                break
+            payload = data[at + audiosocket.HEADER_BYTES : end]
+            at = end
+            if kind != run_kind and run:
+                commands += self._play(run_kind, run)
+                run = []
+            run_kind = kind
+            if kind in RATE_OF_KIND:
+                run.append(payload)
+            elif kind == Kind.HANGUP:
+                commands.append(Stop("the application sent an AudioSocket hang-up"))
+                at = size
+                break
+            elif kind == Kind.DTMF and (digits := _digits(payload.decode("latin-1"))):
+                commands.append(Dtmf(digits))
+            elif kind != Kind.UUID:  # which says what we know, and is what a copied AudioSocket client begins with
+                useless += 1
+        if run:
+            commands += self._play(run_kind, run)
+        self._pending = data[at:]
+        return commands, useless
+
+    def _play(self, kind: int, run: list[bytes]) -> list[Command]:
+        if kind != self._whole_kind:
+            self._whole_kind = kind
+            self._whole = WholeSamples()
+        pcm = self._whole.push(run[0] if len(run) == 1 else b"".join(run))
+        return [Play(pcm, RATE_OF_KIND[kind])] if pcm else []
+
+
+def _looks_framed(data: bytes) -> bool:
+    """Whether ``data`` (3 bytes or more) is a chain of AudioSocket messages, the last of which may be incomplete."""
+    at, size = 0, len(data)
+    while at + audiosocket.HEADER_BYTES <= size:
+        kind, length = data[at], data[at + 1] << 8 | data[at + 2]
+        if kind == Kind.ERROR or audiosocket.fault_of_header(kind, length):
+            return False
+        end = at + audiosocket.HEADER_BYTES + length
+        if kind == Kind.HANGUP:
+            return end == size  # three zeros are a hang-up, a row of them is bare silence
+        if end > size:
+            # Nothing has shown yet that this is a header and not two samples; that it promises a whole number of
+            # 10 ms is evidence, a sample looks like that one time in several thousand.
+            return at > 0 or (kind in RATE_OF_KIND and length % slin(RATE_OF_KIND[kind]).bytes_of(10) == 0)
+        at = end
+    return True
+
+
+class _MarkBody(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _DtmfBody(msgspec.Struct, frozen=True):
+    digits: str
+
+
+class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A text message; ours, in the shape that Twilio made customary."""
+
+    event: str
+    mark: _MarkBody | None = None
+    name: str | None = None
+    dtmf: _DtmfBody | None = None
+
+
+_CONTROL_DECODER = msgspec.json.Decoder(_Control)
+
+
+def _control(text: str) -> Command | None:
+    """The command in a text message; None: there is none that we know."""
+    try:
+        control = _CONTROL_DECODER.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    match control.event:
+        case "clear":
+            return Clear()
+        case "mark":
+            name = control.mark.name if control.mark else control.name
+            return Mark(name) if name and len(name) <= MAX_MARK_NAME else None
+        case "dtmf" if control.dtmf and (digits := _digits(control.dtmf.digits)):
+            return Dtmf(digits)
+    return None
+
+
+def _digits(text: str) -> str:
+    """Keys that a telephone has, in capitals; nothing when one of them is none."""
+    digits = text.upper()
+    return digits if len(digits) <= MAX_DIGITS and not set(digits) - set("0123456789ABCD*#") else ""
