@@ -16,11 +16,11 @@ from typing import Any
 from aiohttp import web
 
 from bridge.api.auth import SECRET_PARAMETERS
-from bridge.api.backend import BACKEND, Backend, StreamView
+from bridge.api.backend import BACKEND, Backend
 from bridge.api.errors import ApiError, invalid, unavailable
 from bridge.api.paging import page_of
 from bridge.calls.model import Call, Party
-from bridge.errors import Overloaded
+from bridge.errors import AriError, Overloaded
 from bridge.streams.clients import MediaStreamOptions
 
 RETRY_AFTER_S = 2
@@ -50,7 +50,7 @@ async def get_call(request: web.Request) -> web.Response:
 async def list_streams(request: web.Request) -> web.Response:
     """``GET /v1.0/streams``: the streams that are open now."""
     backend = request.app[BACKEND]
-    return web.json_response({"result": [stream_json(stream) for stream in backend.streams]})
+    return web.json_response({"result": [dict(stream) for stream in backend.streams()]})
 
 
 async def media_stream(request: web.Request) -> web.StreamResponse:
@@ -63,10 +63,13 @@ async def media_stream(request: web.Request) -> web.StreamResponse:
     # Last, so that a plain GET tells whether a stream would work.
     check_upgrade(request)
     try:
-        backend.accept_stream(request, call, party, options)
+        return await backend.accept_stream(request, call, party, options)
     except Overloaded as error:
         raise unavailable("OVERLOADED", str(error), RETRY_AFTER_S) from error
-    return web.Response(status=101)  # for the log only: the connection is no longer aiohttp's
+    except AriError as error:
+        if error.status == 404:
+            raise ApiError(404, "CALL_NOT_FOUND", "the call has just ended") from error
+        raise unavailable("ASTERISK_FAILED", f"Asterisk: {error.message}", RETRY_AFTER_S) from error
 
 
 def stream_options(query: Mapping[str, str]) -> MediaStreamOptions:
@@ -75,7 +78,8 @@ def stream_options(query: Mapping[str, str]) -> MediaStreamOptions:
     Raises:
         ApiError: 400, one of them is missing, unknown, wrong, or given twice.
     """
-    names = [name for name in query if name not in SECRET_PARAMETERS]
+    # items() shows what is given twice, iterating over the query itself does not.
+    names = [name for name, _ in query.items() if name not in SECRET_PARAMETERS]
     for name in names:
         if names.count(name) > 1:
             raise invalid("INVALID_STREAM_OPTIONS", f"{name} is given more than once")
@@ -154,24 +158,6 @@ def party_json(party: Party) -> dict[str, Any]:
     }
 
 
-def stream_json(stream: StreamView) -> dict[str, Any]:
-    """A stream: where it is, how it speaks, and whether either side falls behind."""
-    opened = datetime.fromtimestamp(stream.opened_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {
-        "id": stream.stream_id,
-        "call_id": stream.call_id,
-        "party_id": stream.party_id,
-        "dialect": stream.dialect.name,
-        "rate": stream.dialect.rate,
-        "live": stream.live,
-        "tm_create": opened,
-        "queued_ms": round(stream.queued_ms),
-        "unsent_ms": round(stream.link.unsent_ms),
-        "dropped_ms": round(stream.link.dropped_ms),
-        "discarded_messages": stream.dialect.discarded,
-    }
-
-
 def dialled_number(call: Call) -> str:
     """Whom the caller reached: the connected number, else the extension that it is in (not a bare ``s``, ``h``...)."""
     caller = call.primary
@@ -196,7 +182,7 @@ def utc_time(asterisk_time: str) -> str:
 
 def _connected(request: web.Request) -> Backend:
     backend = request.app[BACKEND]
-    if backend.ari_trouble():
+    if not backend.ari_connected():
         raise unavailable("ASTERISK_UNREACHABLE", LOST_ARI, RETRY_AFTER_S)
     return backend
 
@@ -211,4 +197,4 @@ def _find(backend: Backend, identity: str) -> tuple[Call, Party]:
 
 
 def _streams_of_calls(backend: Backend) -> Counter[str]:
-    return Counter(stream.call_id for stream in backend.streams)
+    return Counter(str(stream["call_id"]) for stream in backend.streams())

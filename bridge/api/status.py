@@ -22,7 +22,7 @@ async def health(request: web.Request) -> web.Response:
     body = {
         "status": "unavailable" if faults else "ok",
         "version": __version__,
-        "ari": "disconnected" if backend.ari_trouble() else "connected",
+        "ari": "connected" if backend.ari_connected() else "disconnected",
         "audiosocket": "listening" if backend.listening() else "closed",
         "faults": faults,
     }
@@ -32,9 +32,9 @@ async def health(request: web.Request) -> web.Response:
 def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
     """What keeps the bridge from serving calls, one sentence each."""
     faults = []
-    trouble = backend.ari_trouble()
-    if trouble:
-        faults.append(f"ARI is not connected{': ' + trouble if detailed else ''}")
+    if not backend.ari_connected():
+        trouble = backend.ari_trouble() if detailed else None
+        faults.append(f"ARI is not connected{': ' + trouble if trouble else ''}")
     if not backend.listening():
         faults.append("the AudioSocket port is not open: Asterisk cannot deliver audio")
     return faults
@@ -45,10 +45,10 @@ async def prometheus(request: web.Request) -> web.Response:
     backend = request.app[BACKEND]
     gauges = {
         "up": 0 if health_faults(backend, detailed=False) else 1,
-        "ari_connected": 0 if backend.ari_trouble() else 1,
+        "ari_connected": int(backend.ari_connected()),
         "audiosocket_listening": int(backend.listening()),
         "calls": len(backend.calls.calls),
-        "streams": len(backend.streams),
+        "streams": sum(1 for _ in backend.streams()),
     }
     text = metrics.render(backend.counters, gauges)
     return web.Response(body=text.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
@@ -77,7 +77,7 @@ def _content_policy(html: str) -> str:
         hashes[tag] = f"'sha256-{digest}'"
     return (
         f"default-src 'none'; style-src {hashes['style']}; script-src {hashes['script']};"
-        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        " img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
