@@ -31,11 +31,13 @@ class Bridge:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._in_step = False
+        self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.ids = OwnIds(config.ari.app)
         self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
         self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
-        self.tracker = CallTracker(self.client, ours=self.ids.ours)
+        self.tracker = CallTracker(self.client)
         self.stasis = StasisCalls(self.client, self.ids)
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised)
         self.streams = Streams(
@@ -57,10 +59,9 @@ class Bridge:
                 counters=self.counters,
                 ari_connected=lambda: self._in_step,
                 listening=lambda: self.listener.listening,
+                ari_trouble=lambda: self.client.trouble,
             ),
         )
-        self._in_step = False
-        self._settling: asyncio.Task[None] | None = None
         self.client.on_connected(self._on_connected)
         self.client.on_disconnected(self._on_disconnected)
 
@@ -95,7 +96,7 @@ class Bridge:
         await self.stasis.release_all()
         await self.http.stop()
         await self.client.stop()
-        await self.tracker.stop()
+        await self.tracker.close()
         await self.listener.stop()
 
     async def __aenter__(self) -> Bridge:

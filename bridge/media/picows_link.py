@@ -92,6 +92,8 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
+        if transport.is_close_frame_sent and kind != WSMsgType.CLOSE:
+            return  # picows 2.3 goes on delivering after it has closed for a frame that is too big
         if kind == WSMsgType.BINARY and frame.fin:
             self._link.received(frame.get_payload_as_bytes())
         elif kind in (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION):
@@ -101,7 +103,10 @@ class _Listener(WSListener):
         else:
             self._link.heard()
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 (picows's signature)
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        sent = transport.close_handshake.sent if transport.close_handshake else None
+        if sent is not None and not self._link.closing:  # picows itself has closed: the application broke the protocol
+            self._link.closed_by_peer(sent.code.value, sent.reason)
         self._link.lost()
 
     def pause_writing(self) -> None:

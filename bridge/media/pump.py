@@ -78,8 +78,11 @@ class Pump:
 
     def from_call(self, track: str, pcm: bytes) -> None:
         """Audio of one track, s16le at the dialect's rate."""
-        for message in self._dialect.audio(track, pcm, self._clock()):
-            self._link.send(message, self._dialect.message_ms)
+        try:
+            for message in self._dialect.audio(track, pcm, self._clock()):
+                self._link.send(message, self._dialect.message_ms)
+        except Exception:
+            self._fail()
 
     # application -> Asterisk
 
@@ -89,6 +92,9 @@ class Pump:
             commands = self._dialect.receive(message)
         except ClientProtocolError as error:
             self._link.close(1008, str(error))
+            return
+        except Exception:
+            self._fail()
             return
         for command in commands:
             self._obey(command)
@@ -124,6 +130,11 @@ class Pump:
             dropped = leg.playout.play(pcm)
         if dropped:
             self._counters.dropped_from_application_ms += fmt.duration_ms(dropped)
+
+    def _fail(self) -> None:
+        # A fault of ours in one stream must not reach the leg's connection, let alone other streams.
+        log.exception("the dialect %s failed", self._dialect.name)
+        self._link.close(1011, "internal error")
 
     def _mark_reached(self, name: str) -> None:
         self._send(self._dialect.mark_reached(name, self._clock()))

@@ -123,7 +123,7 @@ class _Protocol(asyncio.Protocol):
                 except UnicodeDecodeError:
                     self._link.close(1007, "text message is not UTF-8")
         elif frame.opcode is Opcode.CLOSE:
-            code, reason = self._core.close_rcvd.code if self._core.close_rcvd else 1005, self._core.close_reason or ""
-            self._link.closed_by_peer(int(code), reason)
+            told = self._core.close_rcvd
+            self._link.closed_by_peer(int(told.code) if told else 1005, told.reason if told else "")
         else:
             self._link.heard()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Protocol
 
 from bridge.audio.format import FRAME_MS
@@ -45,7 +46,7 @@ class Schedule:
     def due(self, now: float) -> list[tuple[int, int]]:
         """The phases that have become due, as (phase, how many times)."""
         # The small allowance keeps a timer that fires a rounding error early from waking twice.
-        last = int((now - self._start) / SLOT_S + 1e-6)
+        last = math.floor((now - self._start) / SLOT_S + 1e-6)
         count = last - self._next_slot + 1
         if count <= 0:
             return []

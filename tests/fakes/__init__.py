@@ -1,0 +1,1 @@
+"""Peers for tests that need no PBX, over loopback."""

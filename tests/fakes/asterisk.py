@@ -1,0 +1,65 @@
+"""The Asterisk end of an AudioSocket connection: dials, says its UUID, sends and receives messages."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from bridge.audio.audiosocket import Kind, encode
+
+Message = tuple[int, bytes, float]
+"""Kind, payload, and when it came (seconds on the loop's clock)."""
+
+
+class FakeAsterisk:
+    """One AudioSocket connection, as Asterisk would open it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def dial(cls, port: int, uuid: UUID | None = None) -> FakeAsterisk:
+        """Connect, and say ``uuid`` if there is one."""
+        peer = cls(*await asyncio.open_connection("127.0.0.1", port))
+        if uuid is not None:
+            peer.writer.write(encode(Kind.UUID, uuid.bytes))
+        return peer
+
+    async def read(self) -> Message:
+        """The next message; raises IncompleteReadError at the end of the connection."""
+        head = await asyncio.wait_for(self.reader.readexactly(3), 3)
+        payload = await self.reader.readexactly(int.from_bytes(head[1:], "big"))
+        return head[0], payload, asyncio.get_running_loop().time()
+
+    async def read_for(self, seconds: float) -> list[Message]:
+        """All messages of so many seconds."""
+        messages: list[Message] = []
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    messages.append(await self.read())
+        except (TimeoutError, asyncio.IncompleteReadError):
+            return messages
+
+    async def ended(self, seconds: float = 3.0) -> bool:
+        """Whether the connection ends within so many seconds, whatever comes before."""
+        try:
+            async with asyncio.timeout(seconds):
+                while await self.reader.read(65536):
+                    pass
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+        return True
+
+    def send(self, kind: int, payload: bytes) -> None:
+        self.writer.write(encode(kind, payload))
+
+    async def hang_up(self) -> None:
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except ConnectionError:
+            pass

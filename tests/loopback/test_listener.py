@@ -1,0 +1,180 @@
+"""The AudioSocket server over real loopback connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from bridge.audio.audiosocket import HANGUP_MESSAGE, Kind, encode
+from bridge.audio.format import slin
+from bridge.audio.playout import Playout
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+from bridge.media.listener import Listener
+from tests.fakes.asterisk import FakeAsterisk
+
+SILENCE_8K = bytes(320)
+
+
+def new_leg(listener: Listener, rate: int = 8000) -> MediaLeg:
+    leg = MediaLeg(slin(rate), Playout(slin(rate), 60_000), listener.counters)
+    listener.expect(leg)
+    return leg
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    server = Listener(Counters(), handshake_timeout_s=0.2)
+    await server.start("127.0.0.1", 0)
+    yield server
+    await server.stop()
+    assert not server.connections
+    assert not len(server.wheel)
+
+
+async def test_silence_flows_from_the_uuid_on_without_being_asked(listener: Listener) -> None:
+    leg = new_leg(listener)
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    messages = await peer.read_for(1.0)
+    assert {(kind, payload) for kind, payload, _ in messages} == {(Kind.SLIN, SILENCE_8K)}
+    assert 46 <= len(messages) <= 53
+    await peer.hang_up()
+
+
+@pytest.mark.parametrize("rate", [8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000])
+async def test_audio_goes_both_ways_whole_at_every_rate(listener: Listener, rate: int) -> None:
+    leg = new_leg(listener, rate)
+    heard: list[bytes] = []
+    leg.on_audio = heard.append
+    frame = leg.fmt.frame_bytes
+    out = bytes(i * 7 % 251 for i in range(frame * 5))
+    leg.playout.play(out)
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    kind = {8000: 0x10, 12000: 0x11, 16000: 0x12, 24000: 0x13, 32000: 0x14, 44100: 0x15, 48000: 0x16}.get(rate)
+    frames = [payload for _, payload, _ in await peer.read_for(0.2)]
+    assert b"".join(frames[:5]) == out
+    said = [bytes([n]) * frame for n in range(3)]
+    for payload in said:
+        peer.send(kind or {96000: 0x17, 192000: 0x18}[rate], payload)
+    await peer.read()
+    await peer.read()
+    assert heard == said
+    await peer.hang_up()
+
+
+async def test_messages_may_come_in_single_bytes(listener: Listener) -> None:
+    leg = new_leg(listener)
+    heard: list[bytes] = []
+    keys: list[str] = []
+    leg.on_audio, leg.on_dtmf = heard.append, keys.append
+    peer = await FakeAsterisk.dial(listener.port)
+    wire = encode(Kind.UUID, leg.uuid.bytes) + encode(Kind.SLIN, b"ab" * 160) + encode(Kind.DTMF, b"#")
+    for i in range(len(wire)):
+        peer.writer.write(wire[i : i + 1])
+        if i % 10 == 0:
+            await asyncio.sleep(0.001)
+    while not keys:
+        await peer.read()
+    assert heard == [b"ab" * 160]
+    assert keys == ["#"]
+    await peer.hang_up()
+
+
+async def test_a_uuid_nobody_asked_for_is_refused(listener: Listener) -> None:
+    peer = await FakeAsterisk.dial(listener.port, uuid4())
+    assert await peer.reader.readexactly(3) == HANGUP_MESSAGE
+    assert await peer.ended()
+    assert listener.counters.legs_refused == 1
+
+
+async def test_a_uuid_works_once(listener: Listener) -> None:
+    leg = new_leg(listener)
+    first = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await first.read()
+    second = await FakeAsterisk.dial(listener.port, leg.uuid)
+    assert await second.reader.readexactly(3) == HANGUP_MESSAGE
+    assert len(await first.read_for(0.2)) > 5
+    await second.hang_up()
+    await first.hang_up()
+
+
+async def test_a_connection_that_never_says_its_uuid_is_ended(listener: Listener) -> None:
+    peer = await FakeAsterisk.dial(listener.port)
+    peer.writer.write(encode(Kind.UUID, uuid4().bytes)[:10])
+    assert await peer.ended(1.0)
+    assert listener.counters.legs_refused == 1
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [b"\x77\x00\x01x", b"\x10\x00\x00", encode(Kind.SLIN, SILENCE_8K), b"GET / HTTP/1.1\r\n\r\n", b"\x01\x00\x02xx"],
+)
+async def test_nonsense_ends_the_connection_and_nothing_else(listener: Listener, wire: bytes) -> None:
+    leg = new_leg(listener)
+    good = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await good.read()
+    bad = await FakeAsterisk.dial(listener.port)
+    bad.writer.write(wire)
+    assert await bad.ended()
+    assert listener.counters.protocol_errors == 1
+    assert len(await good.read_for(0.2)) > 5
+    await good.hang_up()
+
+
+async def test_the_owner_hears_of_the_end_whoever_ends(listener: Listener) -> None:
+    for ours in (True, False):
+        leg = new_leg(listener)
+        ended = asyncio.Event()
+        leg.on_closed = ended.set
+        peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+        await peer.read()
+        if ours:
+            leg.close()
+            leg.close()
+            assert (await peer.read_for(0.5))[-1][:2] == (Kind.HANGUP, b"")
+        await peer.hang_up()
+        await asyncio.wait_for(ended.wait(), 2)
+        assert leg.closed
+
+
+async def test_an_asterisk_that_does_not_close_after_our_hang_up_is_cut_off(listener: Listener) -> None:
+    leg = new_leg(listener)
+    ended = asyncio.Event()
+    leg.on_closed = ended.set
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await peer.read()
+    leg.close()
+    await asyncio.wait_for(ended.wait(), 3)
+    await peer.hang_up()
+
+
+async def test_an_asterisk_that_does_not_read_costs_frames_not_memory(listener: Listener) -> None:
+    leg = new_leg(listener, 192000)
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await peer.read()
+    peer.writer.transport.pause_reading()
+    async with asyncio.timeout(30):
+        while not leg.blocked:
+            leg.tick(50)  # what a clock would do in a second
+            await asyncio.sleep(0)
+    before = listener.counters.frames_blocked
+    leg.tick(10)
+    assert listener.counters.frames_blocked == before + 10
+    peer.writer.transport.abort()
+
+
+async def test_marks_come_as_their_audio_is_handed_over(listener: Listener) -> None:
+    leg = new_leg(listener)
+    marks: list[tuple[str, int]] = []
+    leg.on_mark = lambda name: marks.append((name, listener.counters.frames_to_asterisk))
+    leg.playout.play(SILENCE_8K * 2)
+    leg.playout.mark("two")
+    leg.playout.play(SILENCE_8K * 3)
+    leg.playout.mark("five")
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await peer.read_for(0.3)
+    assert marks == [("two", 2), ("five", 5)]
+    await peer.hang_up()
