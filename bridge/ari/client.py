@@ -29,7 +29,7 @@ HEARTBEAT_S = 15.0
 """Between pings on a quiet events connection; without an answer for half of that it counts as lost."""
 STABLE_S = 1.0
 """An events connection that lived shorter than this does not start the backoff anew."""
-REPLACED_RETRY_S = 30.0
+REPLACED_RETRY_S = 10.0
 """How often to look whether whoever took our application has gone. Never take it back: two bridges would fight."""
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 

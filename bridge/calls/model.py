@@ -1,23 +1,18 @@
 """The calls of the PBX, made from ARI's events: pure, no clock, no sockets.
 
-A *call* is all channels that share one linkedid; its *parties* are those of them that somebody talks through. What
-carries media for us or for Asterisk itself (snoops, external media, announcers, recorders) is no party.
-
-``Local/`` channels are parties, marked ``is_local``: a call may consist of nothing else (originated ``Local/600@ctx``),
-and a Local channel is two channels, ``;1`` towards whoever dialled it and ``;2`` running the dialplan. Where real
-parties exist, the halves only join them together: ``Call.primary`` passes them over.
-
 Every event carries the channel's whole state, so the model keeps states and not histories: an event applied twice, or
-an old one after a fresh snapshot, is put right by the next. The linkedid is not part of an event unless ari.conf says
-``channelvars = CHANNEL(linkedid)``; until it is known a channel belongs to no call, and ``take_unplaced`` tells whom to
-ask about. See docs/decisions/ari-client.md.
+an old one after a fresh snapshot, is put right by the next.
+
+The linkedid is not part of an event unless ari.conf says ``channelvars = CHANNEL(linkedid)``; until it is known a
+channel belongs to no call, and ``take_unplaced`` tells whom to ask about. It is not for ever either: all channels that
+meet in a bridge of Dial(), Queue() or ARI take the oldest linkedid among them (seen on 22.10; ConfBridge leaves them
+alone), so calls merge in transfers and in ARI's bridges, and then the parties that may be concerned are asked again.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bridge.ari.model import (
     Bridge,
@@ -35,157 +30,40 @@ from bridge.ari.model import (
     StasisEnd,
     StasisStart,
 )
-
-TECHNICAL = (
-    "Snoop/",
-    "AudioSocket/",
-    "UnicastRTP/",
-    "MulticastRTP/",
-    "WebSocket/",
-    "Announcer/",
-    "Recorder/",
-    "CBAnn/",
-    "CBRec/",
-    "Surrogate/",
-    "Message/",
+from bridge.calls.call import (
+    OURS,
+    Call,
+    CallAnswered,
+    CallEnded,
+    CallStarted,
+    Change,
+    Party,
+    PartyChanged,
+    PartyJoined,
+    PartyLeft,
+    endpoint_of,
+    is_party,
 )
-"""Names of channels that nobody talks through begin so."""
 
-_OURS = re.compile(r"ab-[A-Za-z0-9_]+-[0-9a-f]{8}-(snoop|media|mix)-")
-"""Ids of channels that a bridge made for itself. Those of kind ``call`` are calls that it placed: parties."""
+__all__ = [
+    "Call",
+    "CallAnswered",
+    "CallEnded",
+    "CallModel",
+    "CallStarted",
+    "Change",
+    "Party",
+    "PartyChanged",
+    "PartyJoined",
+    "PartyLeft",
+    "endpoint_of",
+    "is_party",
+]
 
-_MAX_REMEMBERED_GONE = 10_000
-"""Channels whose end is remembered, so that a straggling event does not bring them back."""
+V = TypeVar("V")
 
-
-def is_party(channel: Channel) -> bool:
-    """Whether somebody talks through this channel."""
-    return not channel.name.startswith(TECHNICAL) and _OURS.match(channel.id) is None
-
-
-def endpoint_of(name: str) -> str:
-    """``1001`` of ``PJSIP/1001-0000002a``: what lies between the technology and the last dash."""
-    _, _, rest = name.partition("/")
-    return rest.rpartition("-")[0] or rest
-
-
-@dataclass(slots=True)
-class Party:
-    """One channel of a call, in its present state."""
-
-    id: str
-    order: int = field(repr=False)
-    """Parties seen earlier have lower numbers."""
-    name: str = ""
-    """``PJSIP/1001-0000002a``; may change in transfers while the id stays."""
-    endpoint: str = ""
-    state: str = ""
-    """``Ring`` (it calls us), ``Ringing`` (we call it), ``Up`` and a few rare ones."""
-    caller_number: str = ""
-    caller_name: str = ""
-    connected_number: str = ""
-    context: str = ""
-    exten: str = ""
-    app_name: str = ""
-    app_data: str = ""
-    created: str = ""
-    """As Asterisk wrote it, for example ``2026-01-31T12:00:00.123+0000``."""
-    bridge_id: str | None = None
-    in_stasis: bool = False
-    """It is in our Stasis application."""
-    on_hold: bool = False
-
-    @property
-    def is_local(self) -> bool:
-        """One half of a Local channel."""
-        return self.name.startswith("Local/")
-
-    def _take(self, values: Mapping[str, str | bool | None]) -> frozenset[str]:
-        changed = frozenset(name for name, value in values.items() if getattr(self, name) != value)
-        for name in changed:
-            setattr(self, name, values[name])
-        return changed
-
-
-@dataclass(slots=True)
-class Call:
-    """One conversation on the PBX."""
-
-    id: str
-    """Asterisk's linkedid: the id of the channel with which the call began."""
-    created: str
-    """When its first party was created, as Asterisk wrote it."""
-    parties: dict[str, Party] = field(default_factory=dict)
-    """By channel id, in order of creation; empty once the call has ended."""
-    answered: bool = False
-    """The primary party has been up; stays true."""
-    answered_at: float | None = None
-    """The ``now`` at which that was seen."""
-
-    @property
-    def primary(self) -> Party | None:
-        """The first party that is still there: the caller while it is; None once the call has ended."""
-        first = next(iter(self.parties.values()), None)
-        if first is None or not first.is_local:
-            return first
-        return next((party for party in self.parties.values() if not party.is_local), first)
-
-
-@dataclass(frozen=True, slots=True)
-class CallStarted:
-    """A call is there; its first party's PartyJoined follows."""
-
-    call: Call
-
-
-@dataclass(frozen=True, slots=True)
-class CallAnswered:
-    """The primary party is up: once in a call."""
-
-    call: Call
-
-
-@dataclass(frozen=True, slots=True)
-class CallEnded:
-    """The last party is gone, or has moved to another call."""
-
-    call: Call
-    merged_into: str | None = None
-    """The call in which its last party goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartyJoined:
-    """A party is there."""
-
-    call: Call
-    party: Party
-
-
-@dataclass(frozen=True, slots=True)
-class PartyLeft:
-    """A party is gone, or has moved to another call."""
-
-    call: Call
-    party: Party
-    cause: int = 0
-    """Q.850 cause; 0 when it is not known."""
-    cause_txt: str = ""
-    moved_to: str | None = None
-    """The call in which it goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartyChanged:
-    """A party's state is another."""
-
-    call: Call
-    party: Party
-    fields: frozenset[str]
-    """Names of the attributes that changed."""
-
-
-Change = CallStarted | CallAnswered | CallEnded | PartyJoined | PartyLeft | PartyChanged
+_MAX_REMEMBERED = 10_000
+"""Ended channels (a straggling event must not bring them back) and merged calls that are remembered."""
 
 
 class CallModel:
@@ -205,15 +83,18 @@ class CallModel:
         self._call_of: dict[str, Call] = {}
         self._unplaced: dict[str, None] = {}
         self._gone: dict[str, None] = {}
+        self._merged: dict[str, str] = {}
         self._seen = 0
 
     def find(self, any_id: str) -> tuple[Call, Party] | None:
-        """A call and its primary party by linkedid, or a party and its call by channel id."""
-        call = self.calls.get(any_id)
-        if call is not None:
-            return None if call.primary is None else (call, call.primary)
+        """A call and its primary party by linkedid (also that of a call merged into it), or a party by channel id."""
         call = self._call_of.get(any_id)
-        return None if call is None else (call, self._parties[any_id])
+        if call is not None and any_id not in self.calls:
+            return call, self._parties[any_id]
+        while any_id not in self.calls and any_id in self._merged:
+            any_id = self._merged[any_id]
+        call = self.calls.get(any_id)
+        return None if call is None or call.primary is None else (call, call.primary)
 
     def take_unplaced(self) -> list[str]:
         """Ids of channels whose linkedid must be asked for; each is told once."""
@@ -223,7 +104,13 @@ class CallModel:
     def learn_linkedid(self, channel_id: str, linkedid: str, now: float) -> list[Change]:
         """Asterisk told to which call a channel belongs. It may tell another one later: calls merge in transfers."""
         party = self._parties.get(channel_id)
-        return [] if party is None or not linkedid else self._place(party, linkedid, now)
+        if party is None or not linkedid:
+            return []
+        placed = channel_id in self._call_of
+        changes = self._place(party, linkedid, now)
+        if placed and changes and party.bridge_id in self.bridges:
+            self._unplaced |= dict.fromkeys(self._members_elsewhere(self.bridges[party.bridge_id], channel_id))
+        return changes
 
     def apply(self, event: Event, now: float) -> list[Change]:
         """One event, in the order of arrival. ``now``: seconds on any clock, kept in ``Call.answered_at``."""
@@ -237,7 +124,10 @@ class CallModel:
             return self._rebridge(event.bridge.id, event.bridge.channels, None)
         if isinstance(event, BridgeMerged):
             self.bridges[event.bridge.id] = event.bridge
-            return self._rebridge(event.bridge_from.id, event.bridge.channels, event.bridge.id)
+            self.bridges.pop(event.bridge_from.id, None)
+            moved = self._rebridge(event.bridge_from.id, event.bridge.channels, event.bridge.id)
+            self._ask_where_calls_meet(event.bridge, next(iter(event.bridge_from.channels), ""))
+            return moved
         if event.bridge is not None and not isinstance(event, ChannelLeftBridge):
             self.bridges[event.bridge.id] = event.bridge
         return [] if event.channel is None else self._apply_channel(event, event.channel, now)
@@ -275,7 +165,7 @@ class CallModel:
                 return self._see(channel, now)
             case ChannelEnteredBridge():
                 changes = self._see(channel, now, bridge_id=event.bridge.id)
-                self._ask_again_if_calls_meet(event)
+                self._ask_where_calls_meet(event.bridge, channel.id)
                 return changes
             case ChannelLeftBridge():
                 if event.bridge.id in self.bridges:
@@ -303,12 +193,12 @@ class CallModel:
         if party is None:
             self._seen += 1
             party = self._parties[channel.id] = Party(channel.id, self._seen)
-            party._take(_state(channel) | more)
+            party.take(_state(channel) | more)
             if channel.linkedid:
                 return self._place(party, channel.linkedid, now)
             self._unplaced[channel.id] = None
             return []
-        fields = party._take(_state(channel) | more)
+        fields = party.take(_state(channel) | more)
         call = self._call_of.get(channel.id)
         changes: list[Change] = []
         if call is not None and fields:
@@ -320,8 +210,8 @@ class CallModel:
 
     def _place(self, party: Party, linkedid: str, now: float) -> list[Change]:
         old = self._call_of.get(party.id)
-        if old is not None and old.id == linkedid:
-            return []
+        if old is not None and (old.id == linkedid or OURS.match(linkedid)):
+            return []  # meeting an older channel of ours in a bridge makes no other call of it
         changes: list[Change] = []
         if old is not None:
             del old.parties[party.id]
@@ -329,6 +219,7 @@ class CallModel:
         call = self.calls.get(linkedid)
         if call is None:
             call = self.calls[linkedid] = Call(linkedid, party.created)
+            self._merged.pop(linkedid, None)
             changes.append(CallStarted(call))
         call.parties[party.id] = party
         call.parties = dict(sorted(call.parties.items(), key=lambda item: item[1].order))
@@ -337,6 +228,7 @@ class CallModel:
         changes += self._answer(call, now)
         if old is not None and not old.parties:
             del self.calls[old.id]
+            _remember(self._merged, old.id, linkedid)
             changes.append(CallEnded(old, merged_into=linkedid))
         return changes
 
@@ -349,9 +241,7 @@ class CallModel:
 
     def _remove(self, channel_id: str, cause: int, cause_txt: str) -> list[Change]:
         self._unplaced.pop(channel_id, None)
-        self._gone[channel_id] = None
-        if len(self._gone) > _MAX_REMEMBERED_GONE:
-            del self._gone[next(iter(self._gone))]
+        _remember(self._gone, channel_id, None)
         party = self._parties.pop(channel_id, None)
         call = self._call_of.pop(channel_id, None)
         if party is None or call is None:
@@ -368,15 +258,34 @@ class CallModel:
         changes: list[Change] = []
         for party in [self._parties[member] for member in members if member in self._parties]:
             call = self._call_of.get(party.id)
-            if party.bridge_id == old_id and party._take({"bridge_id": new_id}) and call is not None:
+            if party.bridge_id == old_id and party.take({"bridge_id": new_id}) and call is not None:
                 changes.append(PartyChanged(call, party, frozenset({"bridge_id"})))
         return changes
 
-    def _ask_again_if_calls_meet(self, event: ChannelEnteredBridge) -> None:
-        """Two parties of different calls in one two-party bridge: a transfer or a pick-up; the calls may merge."""
-        members = [member for member in event.bridge.channels if member in self._call_of]
-        if len(members) == 2 and self._call_of[members[0]] is not self._call_of[members[1]]:
-            self._unplaced |= dict.fromkeys(members)
+    def _members_elsewhere(self, bridge: Bridge, channel_id: str) -> list[str]:
+        """Parties in a bridge that belong to another call than this channel does."""
+        call = self._call_of.get(channel_id)
+        return [member for member in bridge.channels if self._call_of.get(member, call) is not call]
+
+    def _ask_where_calls_meet(self, bridge: Bridge, newcomer: str) -> None:
+        """Ask about the newcomer and one of the others: whoever's call is the younger one will have moved.
+
+        Whom a move concerns besides is asked when the answer shows it, so that joining a large bridge costs little.
+        """
+        if bridge.bridge_class == "base" or OURS.match(newcomer):
+            return  # ConfBridge and the like: their members stay in their own calls
+        others = self._members_elsewhere(bridge, newcomer)
+        technical = [member for member in bridge.channels if member not in self._parties and not OURS.match(member)]
+        if others or technical:
+            candidates = [newcomer, *others[:1]] if newcomer in self._parties else others[:1]
+            self._unplaced |= dict.fromkeys(candidates)
+
+
+def _remember(memory: dict[str, V], key: str, value: V) -> None:
+    """Keep a bounded number of the newest."""
+    memory[key] = value
+    if len(memory) > _MAX_REMEMBERED:
+        del memory[next(iter(memory))]
 
 
 def _state(channel: Channel) -> dict[str, str | bool | None]:

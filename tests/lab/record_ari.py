@@ -1,0 +1,278 @@
+"""Records ARI's events of real calls into tests/wire/ari, where the call model's tests replay them.
+
+    .venv/bin/python -m tests.lab.record_ari [SCENARIO...]
+
+Each line is one message as Asterisk sent it, or ``{"linkedid": [channel, linkedid]}``: what Asterisk answered, at this
+point, to the question for ``CHANNEL(linkedid)``. Questions are asked more often here than the bridge asks them, and
+written down only when the answer is new. Run it again when a newer Asterisk is to be supported, and read the diff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+
+from bridge.ari.client import NOISE, AriClient
+from bridge.ari.model import Event, channel_of
+from bridge.calls.model import is_party
+from bridge.errors import AriError
+from bridge.testing.embedded import EmbeddedLab
+from bridge.testing.engine import Lab
+
+FOLDER = Path(__file__).resolve().parents[1] / "wire" / "ari"
+UNFILTERED = {"local_echo_in_stasis"}
+TALK = (6000 * np.sin(2 * np.pi * 700 * np.arange(8000 * 60) / 8000)).astype(np.int16)
+
+
+class RecordingClient(AriClient):
+    """An ARI client that keeps what it receives."""
+
+    lines: list[str] | None = None
+
+    def _take(self, data: bytes) -> None:
+        if self.lines is not None:
+            self.lines.append(re.sub(r'"asterisk_id":"[^"]*"', '"asterisk_id":"00:00:00:00:00:01"', data.decode()))
+        super()._take(data)
+
+
+class Recorder:
+    """The lab with which a scenario plays."""
+
+    def __init__(self, lab: Lab, client: RecordingClient) -> None:
+        self.lab = lab
+        self.client = client
+        self.linkedids: dict[str, str] = {}
+        self.questions: set[asyncio.Task[None]] = set()
+        client.on_event("*", self._question)
+
+    async def record(self, name: str, scenario: Callable[[Recorder], Awaitable[None]]) -> None:
+        await self.client.applications.set_event_filter(self.client.app, () if name in UNFILTERED else NOISE)
+        for phone in ("1001", "1002", "1003", "trunk"):
+            self.lab.phone(phone).forget()
+        self.linkedids.clear()
+        lines = self.client.lines = []
+        await scenario(self)
+        await self.until_quiet()
+        await asyncio.gather(*self.questions)
+        self.client.lines = None
+        (FOLDER / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        print(f"{name}: {len(lines)} lines")
+
+    async def until_quiet(self) -> None:
+        """Nothing may be left of a scenario."""
+        for bridge in await self.client.bridges.list():
+            if bridge.creator == "Stasis":
+                await self.client.bridges.destroy(bridge.id)
+        for _ in range(100):
+            if not await self.client.channels.list():
+                break
+            await asyncio.sleep(0.1)
+        else:
+            for channel in await self.client.channels.list():
+                print(f"  left over: {channel.name}")
+                await self.client.channels.hangup(channel.id)
+        await asyncio.sleep(0.3)
+
+    def _question(self, event: Event) -> None:
+        if self.client.lines is None or event.type not in ("ChannelCreated", "ChannelEnteredBridge", "Dial"):
+            return
+        channel = channel_of(event)
+        about = set(event.bridge.channels if event.bridge else ())
+        if channel is not None and is_party(channel):
+            about.add(channel.id)
+        for channel_id in about:
+            task = asyncio.create_task(self._ask(channel_id, self.client.lines))
+            self.questions.add(task)
+            task.add_done_callback(self.questions.discard)
+
+    async def _ask(self, channel_id: str, lines: list[str]) -> None:
+        with contextlib.suppress(AriError):
+            linkedid = await self.client.channels.get_variable(channel_id, "CHANNEL(linkedid)")
+            if self.linkedids.get(channel_id) != linkedid:
+                self.linkedids[channel_id] = linkedid
+                lines.append(json.dumps({"linkedid": [channel_id, linkedid]}))
+
+    async def originate(self, channel_id: str, endpoint: str) -> None:
+        with self.client.expect("StasisStart", channel_id) as started:
+            await self.client.channels.originate(endpoint=endpoint, app=self.client.app, channel_id=channel_id)
+            await started.wait(5)
+
+    async def dial(self, caller: str, number: str) -> None:
+        phone = self.lab.phone(caller)
+        await phone.call(number, play=TALK)
+        await phone.answered()
+        await asyncio.sleep(0.5)
+
+
+async def local_echo_in_stasis(rec: Recorder) -> None:
+    await rec.originate("echo-1", "Local/600@from-internal")
+    with rec.client.expect("PlaybackFinished", "hello") as played:
+        await rec.client.channels.play("echo-1", "tone:ring;tonezone=us", "hello")
+        await asyncio.sleep(0.2)
+        await rec.client.channels.hangup("echo-1")
+        with contextlib.suppress(AriError):
+            await played.wait(2)
+
+
+async def caller_hangs_up(rec: Recorder) -> None:
+    await rec.dial("1001", "1002")
+    await rec.lab.phone("1001").hangup()
+
+
+async def callee_hangs_up(rec: Recorder) -> None:
+    await rec.dial("1001", "1002")
+    await rec.lab.phone("1002").hangup()
+
+
+async def keys_and_hold(rec: Recorder) -> None:
+    """Not resumed: the phone's program hangs at that."""
+    await rec.dial("1001", "1002")
+    await rec.lab.phone("1001").dtmf("12#")
+    await rec.lab.phone("1001").hold()
+    await asyncio.sleep(0.7)
+    await rec.lab.phone("1002").hangup()
+
+
+async def not_registered(rec: Recorder) -> None:
+    await rec.lab.phone("1001").call("2001", play=TALK)
+    await rec.lab.phone("1001").ended()
+
+
+async def stasis_caller_hangs_up(rec: Recorder) -> None:
+    entered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    stop = rec.client.on_event("StasisStart", lambda e: entered.done() or entered.set_result(e.channel.id))
+    await rec.lab.phone("1001").call("750", play=TALK)
+    channel_id = await asyncio.wait_for(entered, 5)
+    stop()
+    await rec.client.channels.answer(channel_id)
+    await rec.lab.phone("1001").answered()
+    await rec.client.bridges.create(bridge_id="room", name="room")
+    await rec.client.bridges.add_channel("room", channel_id)
+    await rec.originate("speaker", "Local/601@from-internal")
+    await rec.client.bridges.add_channel("room", "speaker")
+    await asyncio.sleep(0.5)
+    await rec.lab.phone("1001").hangup()
+    await rec.client.channels.hangup("speaker")
+
+
+async def ivr_then_extension(rec: Recorder) -> None:
+    await rec.dial("1001", "710")
+    await rec.lab.phone("1001").dtmf("2")
+    await rec.lab.phone("1002").answered()
+    await asyncio.sleep(0.5)
+    await rec.lab.phone("1001").hangup()
+
+
+async def queue_agent_hangs_up(rec: Recorder) -> None:
+    await rec.dial("1001", "700")
+    await rec.lab.phone("1002").answered()
+    await asyncio.sleep(0.5)
+    await rec.lab.phone("1002").hangup()
+
+
+async def conference_of_three(rec: Recorder) -> None:
+    for name in ("1001", "1002", "1003"):
+        await rec.dial(name, "720")
+    for name in ("1001", "1002", "1003"):
+        await rec.lab.phone(name).hangup()
+        await asyncio.sleep(0.3)
+
+
+async def trunk_to_did(rec: Recorder) -> None:
+    await rec.dial("trunk", "5551001")
+    await rec.lab.phone("trunk").hangup()
+
+
+async def out_by_trunk(rec: Recorder) -> None:
+    await rec.dial("1001", "95550100")
+    await rec.lab.phone("1001").hangup()
+
+
+async def blind_transfer(rec: Recorder) -> None:
+    await rec.dial("1001", "1002")
+    await rec.lab.phone("1001").command("transfer", f"sip:1003@{rec.lab.phone('1001')._place.domain}")
+    await rec.lab.phone("1003").answered()
+    await asyncio.sleep(0.7)
+    await rec.lab.phone("1003").hangup()
+
+
+async def dialplan_audiosocket(rec: Recorder) -> None:
+    async def silent_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while not reader.at_eof():
+                writer.write(b"\x12\x02\x80" + bytes(640))
+                await reader.read(65536)
+        writer.close()
+
+    server = await asyncio.start_server(silent_server, rec.lab.audiosocket_bind, rec.lab.audiosocket_port)
+    async with server:
+        await rec.dial("1001", "752")
+        await rec.lab.phone("1001").hangup()
+        await asyncio.sleep(0.3)
+
+
+async def calls_merge(rec: Recorder) -> None:
+    for channel_id in ("first", "second", "third"):
+        await rec.originate(channel_id, "Local/601@from-internal")
+    await rec.client.bridges.create(bridge_id="meeting", name="meeting")
+    for channel_id in ("third", "second", "first"):
+        await rec.client.bridges.add_channel("meeting", channel_id)
+        await asyncio.sleep(0.3)
+    for channel_id in ("first", "second", "third"):
+        await rec.client.channels.hangup(channel_id)
+        await asyncio.sleep(0.1)
+
+
+SCENARIOS = {
+    scenario.__name__: scenario
+    for scenario in (
+        local_echo_in_stasis,
+        caller_hangs_up,
+        callee_hangs_up,
+        not_registered,
+        stasis_caller_hangs_up,
+        ivr_then_extension,
+        queue_agent_hangs_up,
+        conference_of_three,
+        trunk_to_did,
+        out_by_trunk,
+        blind_transfer,
+        dialplan_audiosocket,
+        calls_merge,
+        keys_and_hold,
+    )
+}
+
+
+async def main(names: list[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="ari-rec-") as folder:
+        lab = EmbeddedLab(Path(folder))
+        await lab.start()
+        client = RecordingClient(lab.ari_url, lab.ari_user, lab.ari_password, lab.ari_app)
+        try:
+            await client.start(wait=True)
+            for name in ("1001", "1002", "1003", "trunk"):
+                await lab.phone(name).start()
+            recorder = Recorder(lab, client)
+            for name in names or SCENARIOS:
+                try:
+                    await recorder.record(name, SCENARIOS[name])
+                except Exception as exc:
+                    print(f"{name}: FAILED: {type(exc).__name__}: {exc}")
+                    client.lines = None
+                    await recorder.until_quiet()
+        finally:
+            await client.stop()
+            await lab.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
