@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from bridge.dialects.base import Dialect
 
 DialectClass = Callable[..., Dialect]
-"""A dialect's class. Its arguments are its options; wrong ones raise ValueError with a text for the application's author."""
+"""A dialect's class. Its arguments are its options; wrong ones raise ValueError, in words for who wrote them."""
 
 
 @cache
