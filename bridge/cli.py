@@ -40,11 +40,14 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     if options.command == "check":
         print(masked_toml(config), end="")
         return 0
-    logs.set_up(config.log)
     if options.command == "doctor":
         from bridge import doctor  # only this command needs it
 
+        # The findings say it all; only who asks for "debug" wants the log as well.
+        quiet = config.log if config.log.level == "debug" else config.log.model_copy(update={"level": "error"})
+        logs.set_up(quiet)
         return asyncio.run(doctor.run(config, options.config))
+    logs.set_up(config.log)
     return asyncio.run(serve(config))
 
 

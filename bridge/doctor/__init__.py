@@ -1,0 +1,49 @@
+"""``asterisk-bridge doctor``: one line for each thing that audio depends on, and what to do where it is wrong.
+
+Reads and probes only: what it makes on the PBX for the loop-back call is deleted again, and nothing else is touched.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bridge.ari.client import AriClient
+from bridge.config import Config
+from bridge.doctor import loopback, machine, pbx
+from bridge.doctor.report import Report
+from bridge.errors import ConfigError
+
+
+async def run(config: Config, path: Path | None, report: Report | None = None) -> int:
+    """Make every check and print the findings.
+
+    Args:
+        config: a configuration that is valid in itself.
+        path: the file that it came from, if there was one.
+        report: where findings go; standard output if left out.
+
+    Returns:
+        The exit code: 1 if a check failed.
+    """
+    report = report or Report()
+    machine.check_configuration(report, config, path)
+    bridge_runs = await machine.check_http_port(report, config)
+    audiosocket_free = await machine.check_audiosocket_port(report, config, bridge_runs)
+    machine.check_open_files(report, config)
+    await machine.check_timer(report)
+    try:
+        client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
+    except ConfigError as error:
+        report.fail("ARI", str(error), "correct that key of the configuration")
+        return report.exit_code
+    try:
+        if await pbx.check_ari(report, client):
+            await pbx.check_rights(report, client)
+            await pbx.check_clock(report, client)
+            await pbx.check_modules(report, client)
+            await pbx.check_application(report, client, bridge_runs)
+            await loopback.check(report, config, audiosocket_free)
+    finally:
+        await client.stop()
+    report.summary()
+    return report.exit_code

@@ -1,0 +1,252 @@
+"""The doctor's loop-back call: two media legs in one mixing bridge, dialled by Asterisk exactly as for a real call.
+
+What one leg sends must be heard on the other, and the time it takes is the delay that Asterisk and the network add.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from bridge.ari.client import AriClient
+from bridge.audio.format import FRAME_MS, slin
+from bridge.audio.playout import Playout
+from bridge.calls.ids import OwnIds
+from bridge.config import Config, host_and_port
+from bridge.doctor.report import Report
+from bridge.errors import AriError
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+from bridge.media.listener import Listener
+
+NAME = "loop-back call"
+FORMAT = slin(8000)
+TONE_HZ = 1000
+TONE_MS = 100
+TONES = 5
+PAUSE_MS = 200
+START_TIMEOUT_S = 5.0
+TONE_TIMEOUT_S = 2.0
+WARN_DELAY_MS = 200.0
+
+ADDRESS_ADVICE = (
+    "a wrong audiosocket.advertised_host is the commonest cause of no audio: it must be the address by which *Asterisk*"
+    " (its machine or container) reaches this bridge - 127.0.0.1 only if both share one network - and a firewall must"
+    " let Asterisk in at that port"
+)
+
+
+async def check(report: Report, config: Config, port_is_free: bool) -> None:
+    """Make the call and report what came of it.
+
+    Args:
+        report: where the finding goes.
+        config: where Asterisk and we are.
+        port_is_free: False while a bridge holds the AudioSocket port; then another port serves for the call, and the
+            held one is only dialled.
+    """
+    application = f"{config.ari.app}_doctor"
+    client = AriClient(
+        config.ari.url, config.ari.user, config.ari.password.get_secret_value(), application, subscribe_all=False
+    )
+    listener = Listener(Counters(), handshake_timeout_s=config.audiosocket.handshake_timeout_s)
+    reachable = True
+    try:
+        try:
+            await client.start(wait=True)
+        except AriError as error:
+            report.fail(
+                NAME, f"no events from Asterisk: {error.message}", "see Asterisk's log; is res_ari_events loaded?"
+            )
+            return
+        if not port_is_free and config.audiosocket.bind_port:
+            reachable = await _check_held_port(report, config, client, OwnIds(application))
+        port = config.audiosocket.bind_port if port_is_free else 0
+        await listener.start(config.audiosocket.bind_host, port)
+        address = config.audiosocket.advertised_address(listener.port)
+        if not port_is_free:
+            host = config.audiosocket.advertised_host or config.audiosocket.bind_host
+            address = host_and_port(host, listener.port)
+        try:
+            result = await _call(client, listener, OwnIds(application), address)
+        except AriError as error:
+            _report_failure(report, error, address, port_is_free, reachable)
+        else:
+            _report_success(report, result, address)
+    except OSError as error:
+        report.fail(NAME, f"cannot listen: {error.strerror or error}", "see the AudioSocket port above")
+    finally:
+        await client.stop()
+        await listener.stop()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a loop-back call showed.
+
+    Args:
+        heard: tones heard, both ways together.
+        sent: tones sent.
+        delay_ms: median time from here through Asterisk and back.
+        gap_ms: longest time without a frame.
+    """
+
+    heard: int
+    sent: int
+    delay_ms: float
+    gap_ms: float
+
+
+class Ear:
+    """Listens on a leg for the tone."""
+
+    def __init__(self, leg: MediaLeg) -> None:
+        self.gap_ms = 0.0
+        self.frames = 0
+        self._heard: asyncio.Future[float] | None = None
+        self._last: float | None = None
+        leg.on_audio = self._frame
+
+    def listen(self) -> asyncio.Future[float]:
+        """When the tone arrives next, on the monotonic clock."""
+        self._heard = asyncio.get_running_loop().create_future()
+        return self._heard
+
+    def _frame(self, pcm: bytes) -> None:
+        now = time.monotonic()
+        self.frames += 1
+        if self._last is not None:
+            self.gap_ms = max(self.gap_ms, (now - self._last) * 1000)
+        self._last = now
+        if self._heard is not None and not self._heard.done() and has_tone(pcm, TONE_HZ, FORMAT.rate):
+            self._heard.set_result(now)
+
+
+def tone(hertz: int, ms: int, rate: int) -> bytes:
+    """A sine at half of full scale, s16le."""
+    samples = rate * ms // 1000
+    wave = (int(16000 * math.sin(2 * math.pi * hertz * n / rate)) for n in range(samples))
+    return struct.pack(f"<{samples}h", *wave)
+
+
+def has_tone(pcm: bytes, hertz: int, rate: int) -> bool:
+    """Whether a frame of s16le is mostly one tone and no noise (Goertzel's algorithm)."""
+    samples = struct.unpack(f"<{len(pcm) // 2}h", pcm[: len(pcm) // 2 * 2])
+    energy = sum(sample * sample for sample in samples)
+    if not samples or energy / len(samples) < 300**2:
+        return False
+    coefficient = 2 * math.cos(2 * math.pi * hertz / rate)
+    first = second = 0.0
+    for sample in samples:
+        first, second = sample + coefficient * first - second, first
+    power = first * first + second * second - coefficient * first * second
+    return bool(2 * power / (len(samples) * energy) > 0.5)
+
+
+async def _call(client: AriClient, listener: Listener, ids: OwnIds, address: str) -> Result:
+    async with _two_legs(client, listener, ids, address) as (one, other):
+        ears = {leg: Ear(leg) for leg in (one, other)}
+        await asyncio.sleep(0.3)
+        for ear in ears.values():
+            ear.gap_ms = 0.0  # what happens while a bridge fills says nothing
+        delays = []
+        for number in range(TONES):
+            speaker, hearer = (one, other) if number % 2 == 0 else (other, one)
+            heard = ears[hearer].listen()
+            sent = time.monotonic()
+            speaker.playout.play(tone(TONE_HZ, TONE_MS, FORMAT.rate))
+            try:
+                delays.append((await asyncio.wait_for(heard, TONE_TIMEOUT_S) - sent) * 1000)
+            except TimeoutError:
+                continue
+            await asyncio.sleep((TONE_MS + PAUSE_MS) / 1000)
+        delays.sort()
+        median = delays[len(delays) // 2] if delays else 0.0
+        return Result(len(delays), TONES, median, max(ear.gap_ms for ear in ears.values()))
+
+
+@asynccontextmanager
+async def _two_legs(
+    client: AriClient, listener: Listener, ids: OwnIds, address: str
+) -> AsyncIterator[tuple[MediaLeg, MediaLeg]]:
+    """Two legs in one bridge on the PBX; everything is gone afterwards, however far it got."""
+    bridge_id = ids.new("mix")
+    legs = {ids.new("media"): MediaLeg(FORMAT, Playout(FORMAT, 10_000), listener.counters) for _ in range(2)}
+    try:
+        await client.bridges.create(bridge_id=bridge_id, name=bridge_id)
+        for channel_id, leg in legs.items():
+            listener.expect(leg)
+            with client.expect("StasisStart", channel_id) as started:
+                await client.channels.external_media(
+                    channel_id=channel_id, external_host=address, format=FORMAT.asterisk_name, data=str(leg.uuid)
+                )
+                await started.wait(START_TIMEOUT_S)
+            try:
+                await asyncio.wait_for(leg.connected.wait(), START_TIMEOUT_S)
+            except TimeoutError:
+                raise AriError(0, "POST", "/channels/externalMedia", "connected to somebody else") from None
+            await client.bridges.add_channel(bridge_id, channel_id)
+        one, other = legs.values()
+        yield one, other
+    finally:
+        for channel_id, leg in legs.items():
+            listener.forget(leg)
+            leg.close()
+            await client.channels.hangup(channel_id)
+        await client.bridges.destroy(bridge_id)
+
+
+async def _check_held_port(report: Report, config: Config, client: AriClient, ids: OwnIds) -> bool:
+    """Whether Asterisk can connect to the port that the running bridge holds; that one refuses the unknown UUID."""
+    address = config.audiosocket.advertised_address(config.audiosocket.bind_port)
+    channel_id = ids.new("media")
+    try:
+        await client.channels.external_media(
+            channel_id=channel_id, external_host=address, format=FORMAT.asterisk_name, data=str(uuid4())
+        )
+    except AriError as error:
+        report.fail("AudioSocket", f"Asterisk cannot connect to {address} ({error.message})", ADDRESS_ADVICE)
+        return False
+    finally:
+        await client.channels.hangup(channel_id)
+    report.ok("AudioSocket", f"Asterisk connects to {address}, where the bridge is running")
+    return True
+
+
+def _report_failure(report: Report, error: AriError, address: str, port_is_free: bool, reachable: bool) -> None:
+    text = f"Asterisk cannot deliver audio to {address} ({error.status or 'no answer'}: {error.message})"
+    if port_is_free or not reachable:
+        report.fail(NAME, text, ADDRESS_ADVICE)
+    else:
+        report.warn(
+            NAME,
+            text,
+            "the running bridge's own port can be reached, so this may only be because this call had to use another"
+            " port; stop the bridge and run the doctor again to be sure",
+        )
+
+
+def _report_success(report: Report, result: Result, address: str) -> None:
+    text = (
+        f"{result.heard} of {result.sent} tones through Asterisk and back at {address}: {result.delay_ms:.0f} ms,"
+        f" longest gap between frames {result.gap_ms:.0f} ms"
+    )
+    if result.heard < result.sent:
+        report.fail(
+            NAME,
+            text,
+            "Asterisk connects but audio is lost on the way: look for errors of chan_audiosocket and bridge_softmix in"
+            " its log, and whether the machine is overloaded",
+        )
+    elif result.delay_ms > WARN_DELAY_MS or result.gap_ms > 5 * FRAME_MS:
+        report.warn(
+            NAME, text, "slow or uneven: is the network between Asterisk and the bridge, or a machine, overloaded?"
+        )
+    else:
+        report.ok(NAME, text)

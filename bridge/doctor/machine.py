@@ -1,0 +1,150 @@
+"""What the doctor looks at on this machine: the configuration, the ports, the clock that audio is paced by."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import stat
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from bridge.audio.format import FRAME_MS
+from bridge.config import Config, host_and_port, is_loopback, is_wildcard
+from bridge.doctor.report import Report
+from bridge.media.wheel import CATCH_UP_FRAMES
+
+TIMER_TICKS = 100
+LATE_MS = 10.0
+"""A tick may be as late without being heard: phones keep at least twice that much in their jitter buffers."""
+FILES_PER_STREAM = 3
+"""One WebSocket and up to two media legs."""
+FILES_ASIDE = 100
+
+
+def check_configuration(report: Report, config: Config, path: Path | None) -> None:
+    """What is valid but risky, or cannot work with an Asterisk elsewhere."""
+    report.ok("configuration", f"{path or 'defaults and environment'}")
+    if path and path.stat().st_mode & stat.S_IROTH and (config.http.tokens or config.ari.password.get_secret_value()):
+        report.warn("configuration", f"{path} can be read by every user of this machine", f"chmod 640 {path}")
+    if not is_loopback(config.http.host) and not config.http.tls_certificate:
+        report.warn(
+            "configuration",
+            "tokens and audio cross the network unencrypted",
+            "set http.tls_certificate and http.tls_key, or let a proxy here do TLS and set http.host to 127.0.0.1",
+        )
+    ari = urlsplit(config.ari.url)
+    if is_loopback(ari.hostname or ""):
+        return
+    if ari.scheme == "http":
+        report.warn(
+            "configuration",
+            f"the ARI password goes to {ari.hostname} unencrypted",
+            "use https in ari.url unless that network is trusted",
+        )
+    audiosocket = config.audiosocket
+    if is_loopback(audiosocket.advertised_host or audiosocket.bind_host):
+        report.warn(
+            "configuration",
+            f"Asterisk is on {ari.hostname}, but is told to deliver audio to {audiosocket.advertised_address(0)}",
+            "set audiosocket.bind_host to an address of this machine (or 0.0.0.0), and audiosocket.advertised_host to"
+            " the address by which Asterisk reaches it",
+        )
+
+
+async def check_http_port(report: Report, config: Config) -> bool:
+    """Whether the port is free or held by a running bridge; True for the latter."""
+    host, port = config.http.host, config.http.port
+    where = host_and_port(host, port)
+    problem = await bind_problem(host, port)
+    if problem is None:
+        report.ok("HTTP port", f"{where} is free" if port else "any free port")
+        return False
+    if await _is_bridge(config):
+        report.ok("HTTP port", f"{where} is held by a running bridge")
+        return True
+    report.fail("HTTP port", f"{where}: {problem}", "stop the program that holds it, or change http.host or http.port")
+    return False
+
+
+async def check_audiosocket_port(report: Report, config: Config, bridge_runs: bool) -> bool:
+    """Whether Asterisk's port is free; True if so. Held is fine while a bridge is running."""
+    host, port = config.audiosocket.bind_host, config.audiosocket.bind_port
+    where = host_and_port(host, port)
+    problem = await bind_problem(host, port)
+    if problem is None:
+        report.ok("AudioSocket port", f"{where} is free" if port else "any free port")
+        return True
+    if bridge_runs:
+        report.ok("AudioSocket port", f"{where} is held, presumably by the running bridge")
+    else:
+        report.fail(
+            "AudioSocket port",
+            f"{where}: {problem}",
+            "stop the program that holds it, or change audiosocket.bind_host or audiosocket.bind_port",
+        )
+    return False
+
+
+def check_open_files(report: Report, config: Config) -> None:
+    """Whether the process may open as many sockets as the configured streams need."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = config.media.max_streams * FILES_PER_STREAM + FILES_ASIDE
+    text = f"{limit} may be open, {config.media.max_streams} streams need up to {needed}"
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        report.warn("open files", text, f"raise the limit (ulimit -n {needed}) or lower media.max_streams")
+    else:
+        report.ok("open files", text)
+
+
+async def check_timer(report: Report) -> None:
+    """How exactly this machine keeps the 20 ms beat by which every call is paced."""
+    lateness = await tick_lateness_ms(TIMER_TICKS)
+    worst = lateness[-1]
+    p99 = lateness[int(len(lateness) * 0.99) - 1]
+    text = f"{FRAME_MS} ms ticks come late by {p99:.1f} ms (p99), {worst:.1f} ms at worst"
+    if p99 > LATE_MS or worst > FRAME_MS * CATCH_UP_FRAMES:
+        report.warn("tick", text, "the machine is overloaded or a throttled virtual one: audio will stutter at times")
+    else:
+        report.ok("tick", text)
+
+
+async def tick_lateness_ms(ticks: int) -> list[float]:
+    """How late each of some 20 ms ticks came, in milliseconds, sorted."""
+    start = time.monotonic()
+    lateness = []
+    for number in range(1, ticks + 1):
+        due = start + number * FRAME_MS / 1000
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        lateness.append((time.monotonic() - due) * 1000)
+    return sorted(lateness)
+
+
+async def bind_problem(host: str, port: int) -> str | None:
+    """Why an address cannot be listened on; None if it can."""
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+    except OSError as error:
+        return (error.strerror or str(error)).rpartition(": ")[2]
+    server.close()
+    await server.wait_closed()
+    return None
+
+
+async def _is_bridge(config: Config) -> bool:
+    """Whether what answers on our HTTP port is a bridge: by its health, which needs no token."""
+    host = "127.0.0.1" if is_wildcard(config.http.host) else config.http.host
+    scheme = "https" if config.http.tls_certificate else "http"
+    url = f"{scheme}://{host_and_port(host, config.http.port)}/health"
+    try:
+        # No check of the certificate: it names the bridge's public host, and nothing secret is sent.
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session,
+            session.get(url, ssl=False) as response,
+        ):
+            body = await response.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
+        return False
+    return isinstance(body, dict) and "audiosocket" in body

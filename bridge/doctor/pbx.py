@@ -1,0 +1,137 @@
+"""What the doctor asks Asterisk."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+from bridge.ari.client import AriClient
+from bridge.ari.rest import explain_status
+from bridge.doctor.report import Report
+from bridge.doctor.rules import (
+    NEEDED_MODULES,
+    OPTIONAL_MODULES,
+    TIMING_PREFIX,
+    lacks,
+    missing_modules,
+    parse_version,
+)
+from bridge.errors import AriError
+
+MAX_CLOCK_OFFSET_S = 1.0
+
+_UNREACHABLE = (
+    "is Asterisk running, with enabled=yes, bindaddr and bindport in its http.conf, and does ari.url name that"
+    " address? Try: curl {url}/asterisk/ping"
+)
+
+
+async def check_ari(report: Report, client: AriClient) -> bool:
+    """Reachability, credentials and version; False if there is no use in asking further."""
+    try:
+        info = await client.asterisk.info()
+    except AriError as error:
+        if error.status == 0:
+            report.fail("ARI", f"{client.url}: {error.message}", _UNREACHABLE.format(url=client.url))
+        elif error.status == 401:
+            report.fail(
+                "ARI credentials",
+                f"{client.url} refuses the user and password",
+                "ari.user and ari.password must be those of a [user] section in Asterisk's ari.conf (module reload"
+                " res_ari.so after a change)",
+            )
+        else:
+            report.fail("ARI", f"{client.url} answers {error.status}", explain_status(error.status, ""))
+        return False
+    report.ok("ARI", f"{client.url} answers and accepts the user")
+    _check_version(report, info.system.version)
+    return True
+
+
+async def check_rights(report: Report, client: AriClient) -> None:
+    """Whether the user may change things: asks to hang up a channel that does not exist."""
+    try:
+        await client.channels.hangup(f"ab-{client.app}-doctor-nobody")
+    except AriError as error:
+        report.fail(
+            "ARI rights",
+            f"the user may not change anything ({error.status}: {error.message})",
+            "set read_only = no for this user in Asterisk's ari.conf",
+        )
+    else:
+        report.ok("ARI rights", "the user may read and write")
+
+
+async def check_clock(report: Report, client: AriClient) -> None:
+    """Our clock against the PBX's: times in lists and logs of both are compared by people."""
+    try:
+        before = time.time()
+        pong = await client.asterisk.ping()
+        middle = (before + time.time()) / 2
+        theirs = datetime.strptime(pong.timestamp, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+    except (AriError, ValueError) as error:
+        report.warn(
+            "clock", f"Asterisk does not tell its time: {error}", "nothing, if Asterisk is old; else see its log"
+        )
+        return
+    offset = theirs - middle
+    text = f"Asterisk's clock is {abs(offset) * 1000:.0f} ms {'ahead of' if offset > 0 else 'behind'} this machine's"
+    if abs(offset) > MAX_CLOCK_OFFSET_S:
+        report.warn("clock", text, "run an NTP client on both machines; audio is not affected, times in logs are")
+    else:
+        report.ok("clock", text)
+
+
+async def check_modules(report: Report, client: AriClient) -> None:
+    """Whether the modules that streams need are loaded."""
+    try:
+        modules = await client.asterisk.modules()
+    except AriError as error:
+        report.fail("modules", f"cannot be listed: {error.message}", explain_status(error.status, error.message))
+        return
+    running = {module.name for module in modules if module.status == "Running"}
+    needed = missing_modules(running, NEEDED_MODULES)
+    if not any(name.startswith(TIMING_PREFIX) for name in running):
+        needed.append("res_timing_timerfd (a clock for mixing audio)")
+    optional = missing_modules(running, OPTIONAL_MODULES)
+    advice = "load them in Asterisk's modules.conf, or at once: asterisk -rx 'module load NAME.so'"
+    if needed:
+        report.fail("modules", f"not running: {', '.join(needed)}", advice)
+    if optional:
+        report.warn("modules", f"not running: {', '.join(optional)}", advice + "; not needed if you do not use that")
+    if not needed and not optional:
+        report.ok("modules", f"the {len(NEEDED_MODULES) + len(OPTIONAL_MODULES)} that are used are running")
+
+
+async def check_application(report: Report, client: AriClient, bridge_runs: bool) -> None:
+    """Whether somebody else sits on our Stasis application: the newer connection would take the older one's events."""
+    try:
+        await client.applications.get(client.app)
+    except AriError as error:
+        if error.status == 404:
+            report.ok("Stasis application", f"{client.app!r} is free")
+        else:
+            report.fail("Stasis application", error.message, explain_status(error.status, error.message))
+        return
+    if bridge_runs:
+        report.ok("Stasis application", f"{client.app!r} is in use, by the bridge that is running")
+    else:
+        report.warn(
+            "Stasis application",
+            f"{client.app!r} is in use, and the bridge of this configuration is not running",
+            "another program is connected under this name, and two take each other's events: give each its own ari.app",
+        )
+
+
+def _check_version(report: Report, text: str) -> None:
+    version = parse_version(text)
+    if version is None:
+        report.warn("version", f"Asterisk {text or 'does not say'}: not understood", "22.7 or later is known to work")
+        return
+    missing = lacks(version)
+    if missing:
+        report.warn(
+            "version", f"Asterisk {text} lacks: {'; '.join(missing)}", "upgrade to the latest Asterisk 22 or 23"
+        )
+    else:
+        report.ok("version", f"Asterisk {text}")
