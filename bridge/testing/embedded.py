@@ -126,9 +126,7 @@ class EmbeddedLab:
     def phone(self, name: str) -> Phone:
         """Returns the phone of an extension, or of the trunk's far end (``trunk``)."""
         if name not in self._phones:
-            self._phones[name] = Phone(
-                name, _Place(self, name, outlive_us=self._outlive_us), registers=name != TRUNK
-            )
+            self._phones[name] = Phone(name, _Place(self, name, outlive_us=self._outlive_us), registers=name != TRUNK)
         return self._phones[name]
 
     def _places(self) -> dict[str, str]:
@@ -158,7 +156,7 @@ class EmbeddedLab:
         }
 
     def phone_port(self, name: str) -> int:
-        """Returns the first of a phone's eight ports: SIP, control, then RTP."""
+        """Returns the first of a phone's eight ports: SIP, its TLS (baresip takes the next), control, and from 4 on RTP."""
         return self.settings.phone_ports + 8 * PHONES.index(name)
 
     def _socket_folder(self) -> Path:
@@ -187,12 +185,16 @@ class EmbeddedLab:
                 return
             if self._asterisk.pid is None or time.monotonic() > deadline:
                 await self._asterisk.stop(at_once=True)
-                raise LabError(f"Asterisk does not answer ({problem}); its log {self._asterisk.log} ends:\n{self._asterisk.last_lines()}")
+                raise LabError(
+                    f"Asterisk does not answer ({problem}); its log {self._asterisk.log} ends:\n{self._asterisk.last_lines()}"
+                )
             await asyncio.sleep(0.05)
 
     def _ari_problem(self) -> str | None:
         login = base64.b64encode(f"{self.ari_user}:{self.ari_password}".encode()).decode()
-        request = urllib.request.Request(f"{self.ari_url}/ari/asterisk/ping", headers={"Authorization": f"Basic {login}"})
+        request = urllib.request.Request(
+            f"{self.ari_url}/ari/asterisk/ping", headers={"Authorization": f"Basic {login}"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=2):
                 return None
@@ -208,7 +210,7 @@ class _Place:
         self._name = name
         self._outlive_us = outlive_us
         first = lab.phone_port(name)
-        self.control = (lab.settings.host, first + 1)
+        self.control = (lab.settings.host, first + 2)
         self.files = lab.folder / "phones" / name
         self.domain = f"{lab.settings.host}:{lab.settings.sip_port}"
         self._process = Background(f"phone-{name}", lab.folder / "run", lab.logs / f"phone-{name}.log")
@@ -228,9 +230,10 @@ class _Place:
                 "ARI_PASSWORD": "-",  # the phones' templates do not hold it
                 "PHONE_PASSWORD": s.phone_password,
                 "PHONE": TRUNK_NUMBER if trunk else self._name,
+                "PHONE_INTERFACE": s.host,
                 "PHONE_SIP": f"{s.host}:{first}",
-                "PHONE_CONTROL": f"{s.host}:{first + 1}",
-                "PHONE_RTP": f"{first + 2}-{first + 7}",
+                "PHONE_CONTROL": f"{s.host}:{first + 2}",
+                "PHONE_RTP": f"{first + 4}-{first + 7}",
                 "PHONE_DIR": str(self.files),
                 "PHONE_MODULES": str(lab.root.baresip_modules),
                 "PHONE_CODECS": "PCMU/8000/1",

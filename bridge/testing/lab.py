@@ -64,9 +64,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bridge.testing.lab", description=__doc__)
     parser.add_argument("--folder", type=Path, help="configuration, logs, recordings (default: a temporary folder)")
     parser.add_argument("--http-port", type=int, help="port of ARI (default: a free one)")
-    parser.add_argument("--audiosocket-port", type=int, help="port at which the dialplan dials the bridge (default: a free one)")
+    parser.add_argument(
+        "--audiosocket-port", type=int, help="port at which the dialplan dials the bridge (default: a free one)"
+    )
     parser.add_argument("--password", help="password of the ARI user (default: a fresh one)")
-    parser.add_argument("--phones", nargs="*", choices=PHONES, default=list(PHONES[:3]), metavar="NAME", help="phones to start")
+    parser.add_argument(
+        "--phones", nargs="*", choices=PHONES, default=list(PHONES[:3]), metavar="NAME", help="phones to start"
+    )
     asyncio.run(run(parser.parse_args()))
 
 

@@ -302,7 +302,16 @@ class _Apt:
 def _unpack(debs: Path, root: Path, progress: Progress) -> None:
     files = sorted(debs.glob("*.deb"))
     excludes = [f"--exclude=./usr/share/{name}" for name in UNUSED_FOLDERS]
-    tar = ["tar", "-x", "-C", str(root), "--no-same-owner", "--no-same-permissions", "--keep-directory-symlink", *excludes]
+    tar = [
+        "tar",
+        "-x",
+        "-C",
+        str(root),
+        "--no-same-owner",
+        "--no-same-permissions",
+        "--keep-directory-symlink",
+        *excludes,
+    ]
     told = time.monotonic()
     progress(f"unpacking {len(files)} packages")
     for index, file in enumerate(files):

@@ -30,6 +30,10 @@ class PhoneError(BridgeError):
     """The phone did not do what was asked, or nothing came of it in time."""
 
 
+class PhoneRefusal(PhoneError):
+    """The phone's program answered a command with an error."""
+
+
 class PhonePlace(Protocol):
     """Where a phone's program runs; the engine's part of it."""
 
@@ -108,9 +112,10 @@ class Phone:
                 await self._connect()
                 while self._registers and not await self._is_registered():
                     await asyncio.sleep(0.05)
-        except TimeoutError:
+        except (TimeoutError, PhoneError) as error:
+            await self.stop()
             raise PhoneError(
-                f"phone {self.name} did not start or register within {_START_TIMEOUT_S:.0f} s; its log ends:\n"
+                f"phone {self.name} did not start and register within {_START_TIMEOUT_S:.0f} s ({error}); its log ends:\n"
                 f"{self._place.last_lines()}"
             ) from None
 
@@ -194,8 +199,13 @@ class Phone:
         await self._command("hold")
 
     async def resume(self) -> None:
-        """Takes the call off hold."""
-        await self._command("resume")
+        """Takes the call off hold. What the phone hears from then on is not in `recording`.
+
+        (baresip 1.1 leaves its recorder out of the receiving side that it builds anew after a re-INVITE.)
+        """
+        # baresip 1.1 sends the re-INVITE and then reports "Invalid argument" all the same.
+        with contextlib.suppress(PhoneRefusal):
+            await self._command("resume")
 
     async def command(self, name: str, parameters: str = "") -> str:
         """Gives the phone any command of baresip's menu and returns what it printed."""
@@ -215,7 +225,9 @@ class Phone:
         Raises:
             PhoneError: there is none.
         """
-        files = sorted((self._place.files / "recordings").glob(f"dump-*-{which}.wav"), key=lambda p: p.stat().st_mtime_ns)
+        files = sorted(
+            (self._place.files / "recordings").glob(f"dump-*-{which}.wav"), key=lambda p: p.stat().st_mtime_ns
+        )
         if not files:
             raise PhoneError(f"phone {self.name} has recorded nothing")
         return files[-1]
@@ -229,6 +241,8 @@ class Phone:
             with contextlib.suppress(OSError):
                 self._control = await _Control.open(self._place.control, self._on_event)
                 return
+            if not self._place.running:
+                raise PhoneError("its program ended")
             await asyncio.sleep(0.05)
 
     async def _is_registered(self) -> bool:
@@ -276,6 +290,7 @@ class _Control:
         self._on_event = on_event
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._tokens = 0
+        self._broken = ""  # why nothing can be asked any more
         self._task = asyncio.create_task(self._read())
 
     @classmethod
@@ -295,6 +310,8 @@ class _Control:
         Raises:
             PhoneError: baresip refused it, or did not answer.
         """
+        if self._broken:
+            raise PhoneError(self._broken)
         self._tokens += 1
         token = str(self._tokens)
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -309,11 +326,11 @@ class _Control:
         finally:
             self._answers.pop(token, None)
         if not message.get("ok", False):
-            raise PhoneError(f"the phone refuses '{name} {parameters}': {message.get('data', '')}")
+            raise PhoneRefusal(f"the phone refuses '{name} {parameters}': {message.get('data', '')}")
         return str(message.get("data", ""))
 
     async def _read(self) -> None:
-        reason = "the phone closed its control socket"
+        reason = "the phone's program ended or closed its control socket"
         try:
             while True:
                 length = int((await self._reader.readuntil(b":"))[:-1])
@@ -328,6 +345,7 @@ class _Control:
         except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
             reason = f"{reason}: {error}"
         finally:
+            self._broken = reason
             for answer in self._answers.values():
                 if not answer.done():
                     answer.set_exception(PhoneError(reason))

@@ -1,0 +1,150 @@
+"""Judgements about audio: which tone is in it and how loud, where it begins, where it is broken, how late it is.
+
+All of it works on 16-bit mono samples (`int16` arrays). Levels are amplitudes: a full-scale sine has 32767.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.int16]
+
+BLOCK_S = 0.01  # resolution of `onset` and `dropouts`
+DTMF_ROWS_HZ = (697, 770, 852, 941)
+DTMF_COLUMNS_HZ = (1209, 1336, 1477, 1633)
+DTMF_KEYS = ("123A", "456B", "789C", "*0#D")
+
+
+def tone(freq: float, seconds: float, rate: int, level: int = 8000) -> Samples:
+    """Returns a sine of an amplitude."""
+    times = np.arange(round(seconds * rate)) / rate
+    return np.round(level * np.sin(2 * np.pi * freq * times)).astype(np.int16)
+
+
+def silence(seconds: float, rate: int) -> Samples:
+    """Returns nothing but zeros."""
+    return np.zeros(round(seconds * rate), np.int16)
+
+
+def sweep(seconds: float, rate: int, level: int = 8000, from_hz: float = 300, to_hz: float = 3000) -> Samples:
+    """Returns a rising tone: unlike a steady one it tells its own time, so it suits `delay`."""
+    times = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * (from_hz * times + (to_hz - from_hz) * times**2 / (2 * seconds))
+    return np.round(level * np.sin(phase)).astype(np.int16)
+
+
+def level_of(samples: Samples, freq: float, rate: int) -> float:
+    """Returns the amplitude of one frequency in a passage; other tones 20 Hz away do not count if it lasts 0.2 s."""
+    if not len(samples):
+        return 0.0
+    window = np.hanning(len(samples) + 2)[1:-1]
+    turned = samples * window * np.exp(-2j * np.pi * freq / rate * np.arange(len(samples)))
+    return float(2 * np.abs(turned.sum()) / window.sum())
+
+
+def rms(samples: Samples) -> float:
+    """Returns the root of the mean square; a full-scale sine has 23170."""
+    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
+
+
+def loudest(samples: Samples, rate: int, above_hz: float = 100) -> float:
+    """Returns the strongest frequency of a passage, in Hz."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    frequencies = np.fft.rfftfreq(len(samples), 1 / rate)
+    spectrum[frequencies < above_hz] = 0
+    return float(frequencies[int(np.argmax(spectrum))])
+
+
+def block_levels(
+    samples: Samples, rate: int, freq: float | None = None, block_s: float = BLOCK_S
+) -> NDArray[np.float64]:
+    """Returns the level of every block: of one frequency, or of everything (root of twice the mean square)."""
+    size = round(block_s * rate)
+    blocks = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
+    if freq is None:
+        return np.sqrt(2 * np.mean(blocks**2, axis=1))
+    turn = np.exp(-2j * np.pi * freq / rate * np.arange(size))
+    return 2 * np.abs(blocks @ turn) / size
+
+
+def onset(samples: Samples, rate: int, freq: float | None = None, threshold: float = 1000) -> float | None:
+    """Returns when sound, or a tone, is first at least as loud as a threshold, in seconds; None if never."""
+    loud = np.flatnonzero(block_levels(samples, rate, freq) >= threshold)
+    return float(loud[0]) * BLOCK_S if len(loud) else None
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """A hole in what should be steady."""
+
+    begins_s: float
+    seconds: float
+
+
+def dropouts(samples: Samples, rate: int, freq: float | None = None, floor: float = 0.5) -> list[Dropout]:
+    """Returns where a steady sound falls below a part of its median level, between its first and its last block."""
+    levels = block_levels(samples, rate, freq)
+    if not len(levels) or levels.max() == 0:
+        return []
+    sounding = np.flatnonzero(levels > floor * levels.max())
+    inside = levels[sounding[0] : sounding[-1] + 1]
+    quiet = np.concatenate([[False], inside < floor * np.median(inside), [False]])
+    begins, ends = (np.flatnonzero(np.diff(quiet.astype(np.int8)) == step) for step in (1, -1))
+    return [
+        Dropout(float(sounding[0] + begin) * BLOCK_S, float(end - begin) * BLOCK_S)
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Delay:
+    """How much later one recording holds what another holds.
+
+    Args:
+        seconds: the delay; negative when it comes earlier.
+        likeness: 0 to 1; 1 is the same sound at another volume. Below 0.5 the delay means little.
+    """
+
+    seconds: float
+    likeness: float
+
+
+def delay(sent: Samples, heard: Samples, rate: int) -> Delay:
+    """Finds what was sent in what was heard, by cross-correlation; steady tones have no answer."""
+    if not sent.any() or not heard.any():
+        return Delay(0.0, 0.0)
+    a, b = sent.astype(np.float64), heard.astype(np.float64)
+    size = 1 << (len(a) + len(b) - 1).bit_length()
+    products = np.fft.irfft(np.fft.rfft(b, size) * np.conj(np.fft.rfft(a, size)), size)
+    lags = np.concatenate([products[: len(b)], products[size - len(a) + 1 :]])
+    best = int(np.argmax(np.abs(lags)))
+    shift = best if best < len(b) else best - len(lags)
+    overlap_a = a[max(0, -shift) : len(b) - shift]
+    overlap_b = b[max(0, shift) : max(0, shift) + len(overlap_a)]
+    overlap_a = overlap_a[: len(overlap_b)]
+    strength = float(np.linalg.norm(overlap_a) * np.linalg.norm(overlap_b))
+    return Delay(shift / rate, float(abs(lags[best])) / strength if strength else 0.0)
+
+
+def dtmf(samples: Samples, rate: int) -> str:
+    """Returns the keys whose tones are in the audio (ITU-T Q.23), one for each stretch of at least 30 ms."""
+    rows = np.array([block_levels(samples, rate, f, 0.015) for f in DTMF_ROWS_HZ])
+    columns = np.array([block_levels(samples, rate, f, 0.015) for f in DTMF_COLUMNS_HZ])
+    total = block_levels(samples, rate, None, 0.015)
+    keys: list[str] = []
+    previous = ""
+    run = 0
+    for block in range(rows.shape[1]):
+        row, column = int(np.argmax(rows[:, block])), int(np.argmax(columns[:, block]))
+        power = np.hypot(rows[row, block], columns[column, block])
+        pure = total[block] > 500 and power > 0.8 * total[block]
+        balanced = pure and 0.3 < rows[row, block] / max(columns[column, block], 1e-9) < 3.3
+        key = DTMF_KEYS[row][column] if balanced else ""
+        run = run + 1 if key and key == previous else 1
+        if key and run == 2:
+            keys.append(key)
+        previous = key
+    return "".join(keys)

@@ -1,0 +1,204 @@
+"""A small WebSocket application for tests: it records what it hears of a call, and speaks.
+
+It is on purpose independent of the bridge's own dialects and codecs: what it reads and writes is written down here
+again, from `docs/protocols` alone, so that a mistake of ours does not cancel itself out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+Samples = NDArray[np.int16]
+
+RTP_HEADER = struct.Struct("!BBHII")  # RFC 3550, 5.1
+AUDIOSOCKET_HEADER = struct.Struct("!BH")
+FRAME_S = 0.02
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message that arrived.
+
+    Args:
+        at: when, by ``time.monotonic()``.
+        data: bytes of a binary message, text of a text message.
+    """
+
+    at: float
+    data: bytes | str
+
+
+class Peer:
+    """One open WebSocket; made by `open_peer`."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.messages: list[Message] = []
+        """Everything that arrived, oldest first."""
+        self._connection = connection
+        self._reading = asyncio.Event()
+        self._reading.set()
+        self._arrived = asyncio.Event()
+        self._task = asyncio.create_task(self._read())
+
+    @property
+    def binary(self) -> list[bytes]:
+        """The binary messages."""
+        return [message.data for message in self.messages if isinstance(message.data, bytes)]
+
+    @property
+    def close_code(self) -> int | None:
+        """The code with which the socket was closed; None while it is open."""
+        return self._connection.close_code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason with which the socket was closed."""
+        return self._connection.close_reason or ""
+
+    async def heard(self, count: int, timeout_s: float = 5.0) -> list[Message]:
+        """Waits until that many messages have arrived and returns all.
+
+        Raises:
+            TimeoutError: fewer came.
+        """
+        async with asyncio.timeout(timeout_s):
+            while len(self.messages) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return self.messages
+
+    async def closed(self, timeout_s: float = 5.0) -> int:
+        """Waits until the other side has closed and returns the close code."""
+        async with asyncio.timeout(timeout_s):
+            await self._connection.wait_closed()
+        return self._connection.close_code or 1006
+
+    def stop_reading(self) -> None:
+        """Reads no more, as an application that hangs; the kernel's buffers fill up."""
+        self._reading.clear()
+
+    def go_on_reading(self) -> None:
+        """Ends what `stop_reading` began."""
+        self._reading.set()
+
+    async def send(self, data: bytes | str) -> None:
+        """Sends one message."""
+        await self._connection.send(data)
+
+    async def play(self, messages: Sequence[bytes | str], every_s: float = FRAME_S) -> None:
+        """Sends messages, one each ``every_s`` by an absolute clock; with 0 all at once."""
+        begin = asyncio.get_running_loop().time()
+        for index, message in enumerate(messages):
+            wait_s = begin + index * every_s - asyncio.get_running_loop().time()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            await self._connection.send(message)
+
+    async def close(self, code: int = 1000) -> None:
+        """Closes the socket."""
+        self._reading.set()
+        await self._connection.close(code)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    def abort(self) -> None:
+        """Drops the TCP connection without a word, as a crash would."""
+        self._connection.transport.abort()
+
+    async def _read(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self._reading.wait()
+                data = await self._connection.recv()
+                self.messages.append(Message(time.monotonic(), data))
+                self._arrived.set()
+
+
+@contextlib.asynccontextmanager
+async def open_peer(url: str, headers: dict[str, str] | None = None, *, max_queue: int = 16) -> AsyncIterator[Peer]:
+    """Connects to a ``ws://`` address; closes at the end.
+
+    Raises:
+        websockets.exceptions.InvalidStatus: refused before the upgrade; ``.response`` has the status and the body.
+    """
+    connection = await connect(
+        url, additional_headers=headers, max_size=None, max_queue=max_queue, compression=None, proxy=None
+    )
+    peer = Peer(connection)
+    try:
+        yield peer
+    finally:
+        await peer.close()
+
+
+def rtp_payloads(messages: Sequence[bytes]) -> tuple[list[int], bytes]:
+    """Returns the payload types and the joined payloads of RTP packets without extensions (RFC 3550)."""
+    types = [RTP_HEADER.unpack_from(message)[1] & 0x7F for message in messages]
+    return types, b"".join(message[RTP_HEADER.size :] for message in messages)
+
+
+def rtp_packets(payload: bytes, payload_type: int, frame_bytes: int, step: int = 160) -> list[bytes]:
+    """Returns audio as RTP packets (RFC 3550); ``step`` is the number of samples in each."""
+    return [
+        RTP_HEADER.pack(0x80, payload_type, index & 0xFFFF, index * step & 0xFFFFFFFF, 0x5EED)
+        + payload[index * frame_bytes : (index + 1) * frame_bytes]
+        for index in range(-(-len(payload) // frame_bytes))
+    ]
+
+
+def audiosocket_audio(messages: Sequence[bytes]) -> tuple[list[int], bytes]:
+    """Returns the kinds and the joined payloads of AudioSocket messages, however they are cut."""
+    data = b"".join(messages)
+    kinds: list[int] = []
+    payloads: list[bytes] = []
+    at = 0
+    while at + AUDIOSOCKET_HEADER.size <= len(data):
+        kind, length = AUDIOSOCKET_HEADER.unpack_from(data, at)
+        at += AUDIOSOCKET_HEADER.size
+        kinds.append(kind)
+        payloads.append(data[at : at + length])
+        at += length
+    return kinds, b"".join(payloads)
+
+
+def audiosocket_messages(pcm: bytes, frame_bytes: int = 320, kind: int = 0x10) -> list[bytes]:
+    """Returns 16-bit audio as AudioSocket messages."""
+    return [
+        AUDIOSOCKET_HEADER.pack(kind, len(pcm[at : at + frame_bytes])) + pcm[at : at + frame_bytes]
+        for at in range(0, len(pcm), frame_bytes)
+    ]
+
+
+def frames(pcm: bytes, frame_bytes: int = 320) -> list[bytes]:
+    """Returns bytes cut into frames; the last one may be short."""
+    return [pcm[at : at + frame_bytes] for at in range(0, len(pcm), frame_bytes)]
+
+
+def samples_of(pcm: bytes) -> Samples:
+    """Returns signed 16-bit little-endian bytes as samples; a lone last byte is left out."""
+    return np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.int16)
+
+
+def ulaw_samples(payload: bytes) -> Samples:
+    """Returns G.711 µ-law as samples (ITU-T G.711, table 2)."""
+    code = ~np.frombuffer(payload, np.uint8)
+    magnitude = (((code & 0x0F).astype(np.int32) << 3) + 0x84 << ((code >> 4) & 0x07)) - 0x84
+    return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+def ulaw_bytes(samples: Samples) -> bytes:
+    """Returns samples as G.711 µ-law: for each the code whose value is nearest."""
+    values = ulaw_samples(bytes(range(256))).astype(np.int32)
+    order = np.argsort(values, kind="stable")
+    middles = (values[order][1:] + values[order][:-1]) / 2
+    return order[np.searchsorted(middles, samples)].astype(np.uint8).tobytes()
