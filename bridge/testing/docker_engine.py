@@ -58,7 +58,7 @@ class DockerLab:
             folder finds the same lab.
         settings: addresses and secrets; by default free ports and fresh passwords. The RTP range has no
             meaning here: it is that of the container.
-        bridge: start the bridge as a container too; None: it runs outside, on `audiosocket_bind`.
+        composed_bridge: start the bridge as a container too; None: it runs outside, on `audiosocket_bind`.
         progress: told what takes long.
     """
 
@@ -69,7 +69,7 @@ class DockerLab:
         folder: Path,
         settings: LabSettings | None = None,
         *,
-        bridge: ComposedBridge | None = None,
+        composed_bridge: ComposedBridge | None = None,
         progress: Progress = print,
     ) -> None:
         self.settings = settings or settings_with_free_ports()
@@ -80,9 +80,9 @@ class DockerLab:
         self.ari_user = self.settings.ari_user
         self.ari_password = self.settings.ari_password
         self.ari_app = self.settings.ari_app
-        self.bridge = bridge
-        self.audiosocket_host = "bridge" if bridge else THIS_MACHINE
-        self.audiosocket_port = 9092 if bridge else self.settings.audiosocket_port
+        self.composed_bridge = composed_bridge
+        self.audiosocket_host = "bridge" if composed_bridge else THIS_MACHINE
+        self.audiosocket_port = 9092 if composed_bridge else self.settings.audiosocket_port
         self._audiosocket_bind: str | None = None
         self._progress = progress
         self._phones: dict[str, Phone] = {}
@@ -112,7 +112,7 @@ class DockerLab:
     def services(self) -> tuple[str, ...]:
         """The services of compose.yaml that this lab is made of."""
         phones = tuple(service_of(name) for name in PHONES)
-        return ("asterisk", *phones, *(("bridge", "echo") if self.bridge else ()))
+        return ("asterisk", *phones, *(("bridge", "echo") if self.composed_bridge else ()))
 
     async def start(self) -> None:
         """Builds the images where needed, starts the containers and waits until all are healthy and ARI answers.
@@ -232,8 +232,8 @@ class DockerLab:
             "LAB_UID": str(os.getuid()),
             "LAB_GID": str(os.getgid()),
             # compose.yaml refuses to start the bridge without a token; where it is not started, nobody gets this one.
-            "BRIDGE_TOKEN": self.bridge.token if self.bridge else secrets.token_hex(24),
-            "PUBLISH_HTTP": f"{s.host}:{self.bridge.http_port if self.bridge else 0}",
+            "BRIDGE_TOKEN": self.composed_bridge.token if self.composed_bridge else secrets.token_hex(24),
+            "PUBLISH_HTTP": f"{s.host}:{self.composed_bridge.http_port if self.composed_bridge else 0}",
             "PUBLISH_ARI": f"{s.host}:{s.http_port}",
             "PUBLISH_SIP": f"{s.host}:{s.sip_port}",
             **{f"PUBLISH_PHONE_{name.upper()}": f"{s.host}:{self.phone_control_port(name)}" for name in PHONES},
@@ -329,9 +329,7 @@ class _Place:
         if self._name == TRUNK:
             # Its address may be a new one, and Asterisk knows the trunk by the address it found when it read the file.
             asterisk = await asyncio.to_thread(self._lab.container, "asterisk")
-            await asyncio.to_thread(
-                docker.run, ["docker", "exec", asterisk, "render", "/usr/local/share/lab/etc", "/etc/asterisk"]
-            )
+            await asyncio.to_thread(docker.run, ["docker", "exec", asterisk, "configure"])
             await self._lab.cli("module reload res_pjsip.so")
 
     async def stop(self) -> None:
