@@ -156,7 +156,7 @@ class EmbeddedLab:
         }
 
     def phone_port(self, name: str) -> int:
-        """Returns the first of a phone's eight ports: SIP, its TLS (baresip takes the next), control, and from 4 on RTP."""
+        """Returns the first of a phone's eight ports: SIP, TLS (which baresip opens unasked), control, then RTP."""
         return self.settings.phone_ports + 8 * PHONES.index(name)
 
     def _socket_folder(self) -> Path:
@@ -186,7 +186,8 @@ class EmbeddedLab:
             if self._asterisk.pid is None or time.monotonic() > deadline:
                 await self._asterisk.stop(at_once=True)
                 raise LabError(
-                    f"Asterisk does not answer ({problem}); its log {self._asterisk.log} ends:\n{self._asterisk.last_lines()}"
+                    f"Asterisk does not answer ({problem}); its log {self._asterisk.log} ends:\n"
+                    f"{self._asterisk.last_lines()}"
                 )
             await asyncio.sleep(0.05)
 

@@ -108,7 +108,7 @@ class Lab(Protocol):
         """Returns the phone of an extension, or of the trunk's far end (``trunk``); it need not be started yet."""
 
 
-def free_port(kind: socket.SocketKind, host: str = "127.0.0.1") -> int:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
     """Returns a port that nobody uses now."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind((host, 0))

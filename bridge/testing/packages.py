@@ -48,8 +48,8 @@ UNUSED_PREFIXES = (
 UNUSED_FOLDERS = ("doc", "man", "locale", "info", "lintian", "bug", "i18n", "zoneinfo", "perl5", "common-licenses")
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-KEYRING_VARIABLE = "ASTERISK_BRIDGE_KEYRING"
-CACHE_VARIABLE = "ASTERISK_BRIDGE_CACHE"
+KEYRING_VARIABLE = "LAB_KEYRING"
+CACHE_VARIABLE = "LAB_CACHE"
 # Debian's architecture -> multi-arch folder, loader's name in it.
 ARCHITECTURES = {
     "amd64": ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
@@ -100,7 +100,7 @@ class Root:
 
 
 def cache_folder(environ: dict[str, str] | None = None) -> Path:
-    """Returns the folder in which everything fetched is kept (``ASTERISK_BRIDGE_CACHE``, else the XDG cache)."""
+    """Returns the folder in which everything fetched is kept (``LAB_CACHE``, else the XDG cache)."""
     env = os.environ if environ is None else environ
     if own := env.get(CACHE_VARIABLE):
         return Path(own)
@@ -151,8 +151,8 @@ def _architecture() -> str:
     for program in ("apt-get", "dpkg-deb", "dpkg"):
         if not shutil.which(program):
             raise PackagesUnavailable(
-                f"'{program}' is not on this machine. The embedded lab takes Debian's packages and needs Debian or one of "
-                "its relatives; elsewhere use the docker engine: ./lab up --engine docker"
+                f"'{program}' is not on this machine. The embedded lab takes Debian's packages and needs Debian or one "
+                "of its relatives; elsewhere use the docker engine: ./lab up --engine docker"
             )
     found = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
     if found not in ARCHITECTURES:
@@ -253,8 +253,8 @@ class _Apt:
         text = done.stdout + done.stderr
         if "NO_PUBKEY" in text or "not signed" in text:
             return (
-                f"the key that signs Debian {SUITE} is not in {KEYRING}. Install a newer debian-archive-keyring, or unpack "
-                f"one anywhere and set {KEYRING_VARIABLE} to its debian-archive-keyring.gpg"
+                f"the key that signs Debian {SUITE} is not in {KEYRING}. Install a newer debian-archive-keyring, or "
+                f"unpack one anywhere and set {KEYRING_VARIABLE} to its debian-archive-keyring.gpg"
             )
         if done.returncode or "\nE: " in f"\n{text}" or "Failed to fetch" in text:
             return " ".join(line for line in text.splitlines() if line[:2] in ("E:", "W:", "Er"))[:500] or "no answer"

@@ -111,12 +111,12 @@ class Phone:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await self._connect()
                 while self._registers and not await self._is_registered():
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - REGISTER_OK may have come before we were connected
         except (TimeoutError, PhoneError) as error:
             await self.stop()
             raise PhoneError(
-                f"phone {self.name} did not start and register within {_START_TIMEOUT_S:.0f} s ({error}); its log ends:\n"
-                f"{self._place.last_lines()}"
+                f"phone {self.name} did not start and register within {_START_TIMEOUT_S:.0f} s ({error}); "
+                f"its log ends:\n{self._place.last_lines()}"
             ) from None
 
     async def stop(self) -> None:
