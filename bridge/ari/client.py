@@ -15,7 +15,7 @@ from types import TracebackType
 import aiohttp
 import msgspec
 
-from bridge.ari.dispatch import Callback, Dispatcher, Expectation, Unsubscribe, call_safely
+from bridge.ari.dispatch import Callback, Dispatcher, Expectation, Unsubscribe, call_safely, subscribe
 from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
 from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, System
 from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
@@ -161,11 +161,11 @@ class AriClient:
 
     def on_connected(self, callback: Callable[[], object]) -> Unsubscribe:
         """Call ``callback()`` each time that the events connection is open and before its first event."""
-        return _append(self._on_connected, callback)
+        return subscribe(self._on_connected, callback)
 
     def on_disconnected(self, callback: Callable[[], object]) -> Unsubscribe:
         """Call ``callback()`` each time that the events connection is lost or closed."""
-        return _append(self._on_disconnected, callback)
+        return subscribe(self._on_disconnected, callback)
 
     async def _stay_connected(self) -> None:
         """Connect, read until the connection ends, wait, again; only ``stop`` ends it."""
@@ -291,13 +291,3 @@ class AriClient:
         if reason != self.trouble:
             self.trouble = reason
             log.warning("no events from %s: %s; trying again", self.url, reason)
-
-
-def _append(callbacks: list[Callable[[], object]], callback: Callable[[], object]) -> Unsubscribe:
-    callbacks.append(callback)
-
-    def unsubscribe() -> None:
-        if callback in callbacks:
-            callbacks.remove(callback)
-
-    return unsubscribe

@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from types import TracebackType
+from typing import ParamSpec
 
 from bridge.ari.model import Channel, ChannelDestroyed, Event, StasisEnd, channel_of, subject_ids
 from bridge.errors import AriError
 
 log = logging.getLogger("bridge.ari")
+
+P = ParamSpec("P")
 
 Callback = Callable[[Event], object]
 Unsubscribe = Callable[[], None]
@@ -94,13 +97,12 @@ class Dispatcher:
         """Call ``callback(event)`` for every event of a type, or of all types with ``*``."""
         self._callbacks[event_type] = (*self._callbacks.get(event_type, ()), callback)
 
-        def unsubscribe() -> None:
-            left = list(self._callbacks.get(event_type, ()))
-            if callback in left:
-                left.remove(callback)
+        def remove() -> None:
+            left = list(self._callbacks[event_type])
+            left.remove(callback)
             self._callbacks[event_type] = tuple(left)
 
-        return unsubscribe
+        return once(remove)
 
     def on_channel_event(self, event_type: str, callback: Callable[[Channel, Event], object]) -> Unsubscribe:
         """Call ``callback(channel, event)`` for events about a channel (of Dial: the dialled leg)."""
@@ -140,6 +142,23 @@ class Dispatcher:
             watching.remove(expectation)
         if not watching:
             self._watched.pop(subject_id, None)
+
+
+def once(undo: Callable[[], None]) -> Unsubscribe:
+    """Something to undo one subscription with; only the first call does, so it cannot undo another's."""
+    pending = [undo]
+
+    def unsubscribe() -> None:
+        while pending:
+            pending.pop()()
+
+    return unsubscribe
+
+
+def subscribe(callbacks: list[Callable[P, object]], callback: Callable[P, object]) -> Unsubscribe:
+    """Add a callback to a list of them."""
+    callbacks.append(callback)
+    return once(lambda: callbacks.remove(callback))
 
 
 def call_safely(callback: Callable[..., object], *args: object) -> None:

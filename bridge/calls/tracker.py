@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from bridge.ari.client import AriClient
-from bridge.ari.dispatch import Unsubscribe, call_safely
+from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
 from bridge.ari.model import Channel, Event
 from bridge.calls.model import Call, CallModel, Change, Party, is_party
 from bridge.errors import AriError
@@ -76,13 +76,7 @@ class CallTracker:
 
     def subscribe(self, callback: Callable[[Change], object]) -> Unsubscribe:
         """Call ``callback(change)`` for every change."""
-        self._callbacks.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return unsubscribe
+        return subscribe(self._callbacks, callback)
 
     async def wait_synced(self, timeout_s: float) -> None:
         """Wait until the whole state is known.
