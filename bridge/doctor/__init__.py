@@ -38,11 +38,16 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
         return report.exit_code
     try:
         if await pbx.check_ari(report, client):
-            await pbx.check_rights(report, client)
+            may_write = await pbx.check_rights(report, client)
             await pbx.check_clock(report, client)
-            await pbx.check_modules(report, client)
+            modules_run = await pbx.check_modules(report, client)
             await pbx.check_application(report, client, bridge_runs)
-            await loopback.check(report, config, audiosocket_free)
+            if may_write and modules_run:
+                await loopback.check(report, config, audiosocket_free)
+            else:
+                report.warn(
+                    loopback.NAME, "not made: it cannot work yet", "correct the failures above, then run it again"
+                )
     finally:
         await client.stop()
     report.summary()

@@ -56,7 +56,6 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
         config.ari.url, config.ari.user, config.ari.password.get_secret_value(), application, subscribe_all=False
     )
     listener = Listener(Counters(), handshake_timeout_s=config.audiosocket.handshake_timeout_s)
-    reachable = True
     try:
         try:
             await client.start(wait=True)
@@ -65,8 +64,8 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
                 NAME, f"no events from Asterisk: {error.message}", "see Asterisk's log; is res_ari_events loaded?"
             )
             return
-        if not port_is_free and config.audiosocket.bind_port:
-            reachable = await _check_held_port(report, config, client, OwnIds(application))
+        if not port_is_free and not await _check_held_port(report, config, client, OwnIds(application)):
+            return
         port = config.audiosocket.bind_port if port_is_free else 0
         await listener.start(config.audiosocket.bind_host, port)
         address = config.audiosocket.advertised_address(listener.port)
@@ -76,7 +75,7 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
         try:
             result = await _call(client, listener, OwnIds(application), address)
         except AriError as error:
-            _report_failure(report, error, address, port_is_free, reachable)
+            _report_failure(report, error, address, port_is_free)
         else:
             _report_success(report, result, address)
     except OSError as error:
@@ -215,13 +214,13 @@ async def _check_held_port(report: Report, config: Config, client: AriClient, id
         return False
     finally:
         await client.channels.hangup(channel_id)
-    report.ok("AudioSocket", f"Asterisk connects to {address}, where the bridge is running")
+    report.ok("AudioSocket", f"Asterisk connects to {address}, where something listens")
     return True
 
 
-def _report_failure(report: Report, error: AriError, address: str, port_is_free: bool, reachable: bool) -> None:
+def _report_failure(report: Report, error: AriError, address: str, port_is_free: bool) -> None:
     text = f"Asterisk cannot deliver audio to {address} ({error.status or 'no answer'}: {error.message})"
-    if port_is_free or not reachable:
+    if port_is_free:
         report.fail(NAME, text, ADDRESS_ADVICE)
     else:
         report.warn(

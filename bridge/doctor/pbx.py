@@ -48,7 +48,7 @@ async def check_ari(report: Report, client: AriClient) -> bool:
     return True
 
 
-async def check_rights(report: Report, client: AriClient) -> None:
+async def check_rights(report: Report, client: AriClient) -> bool:
     """Whether the user may change things: asks to hang up a channel that does not exist."""
     try:
         await client.channels.hangup(f"ab-{client.app}-doctor-nobody")
@@ -58,8 +58,9 @@ async def check_rights(report: Report, client: AriClient) -> None:
             f"the user may not change anything ({error.status}: {error.message})",
             "set read_only = no for this user in Asterisk's ari.conf",
         )
-    else:
-        report.ok("ARI rights", "the user may read and write")
+        return False
+    report.ok("ARI rights", "the user may read and write")
+    return True
 
 
 async def check_clock(report: Report, client: AriClient) -> None:
@@ -82,13 +83,13 @@ async def check_clock(report: Report, client: AriClient) -> None:
         report.ok("clock", text)
 
 
-async def check_modules(report: Report, client: AriClient) -> None:
-    """Whether the modules that streams need are loaded."""
+async def check_modules(report: Report, client: AriClient) -> bool:
+    """Whether the modules that streams need are loaded; False if audio cannot work without those that are not."""
     try:
         modules = await client.asterisk.modules()
     except AriError as error:
         report.fail("modules", f"cannot be listed: {error.message}", explain_status(error.status, error.message))
-        return
+        return True  # unknown: let the loop-back call show it
     running = {module.name for module in modules if module.status == "Running"}
     needed = missing_modules(running, NEEDED_MODULES)
     if not any(name.startswith(TIMING_PREFIX) for name in running):
@@ -101,6 +102,7 @@ async def check_modules(report: Report, client: AriClient) -> None:
         report.warn("modules", f"not running: {', '.join(optional)}", advice + "; not needed if you do not use that")
     if not needed and not optional:
         report.ok("modules", f"the {len(NEEDED_MODULES) + len(OPTIONAL_MODULES)} that are used are running")
+    return not needed
 
 
 async def check_application(report: Report, client: AriClient, bridge_runs: bool) -> None:
