@@ -1,0 +1,129 @@
+"""The doctor's knowledge, its ear for the tone, and what it says without a PBX."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from bridge.config import Config
+from bridge.doctor import machine
+from bridge.doctor.loopback import FORMAT, TONE_HZ, has_tone, tone
+from bridge.doctor.report import Report
+from bridge.doctor.rules import FEATURES, NEEDED_MODULES, lacks, missing_modules, parse_version
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("22.10.1+dfsg+~cs6.17.60671434-1", (22, 10)),
+        ("22.7.0-rc1", (22, 7)),
+        ("certified/20.7-cert3", (20, 7)),
+        ("GIT-master-abcdef", None),
+        ("", None),
+    ],
+)
+def test_versions(text: str, version: tuple[int, int] | None) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("version", "missing"),
+    [
+        ((22, 10), 0),
+        ((22, 9), 1),
+        ((22, 7), 2),
+        ((22, 6), 3),
+        ((22, 3), 5),
+        ((20, 20), 0),
+        ((20, 16), 3),
+        ((23, 4), 0),
+        ((23, 0), 3),
+        ((24, 0), 0),
+        ((18, 26), len(FEATURES)),
+    ],
+)
+def test_what_a_version_lacks(version: tuple[int, int], missing: int) -> None:
+    assert len(lacks(version)) == missing
+
+
+def test_modules() -> None:
+    running = {f"{name}.so" for name in NEEDED_MODULES} - {"chan_audiosocket.so"}
+    assert missing_modules(running, NEEDED_MODULES) == ["chan_audiosocket (audio)"]
+
+
+def frames(pcm: bytes) -> list[bytes]:
+    return [pcm[i : i + FORMAT.frame_bytes] for i in range(0, len(pcm), FORMAT.frame_bytes)]
+
+
+def test_the_tone_is_heard_in_every_frame() -> None:
+    assert all(has_tone(frame, TONE_HZ, FORMAT.rate) for frame in frames(tone(TONE_HZ, 100, FORMAT.rate)))
+
+
+def test_nothing_else_is_taken_for_the_tone() -> None:
+    noise = random.Random(1)
+    samples = [noise.randint(-20000, 20000) for _ in range(800)]
+    others = [FORMAT.silence(FORMAT.frame_bytes), b"", b"\x01", *frames(struct.pack("<800h", *samples))]
+    others += frames(tone(440, 100, FORMAT.rate)) + frames(tone(1400, 100, FORMAT.rate))
+    assert not any(has_tone(frame, TONE_HZ, FORMAT.rate) for frame in others)
+
+
+def test_the_exit_code_follows_failures_only() -> None:
+    output = io.StringIO()
+    report = Report(output)
+    report.ok("a", "fine")
+    report.warn("b", "odd", "look")
+    assert report.exit_code == 0
+    report.fail("c", "broken", "repair it")
+    assert report.exit_code == 1
+    report.summary()
+    lines = output.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["ok", "warn", "->", "FAIL", "->", "1"]
+
+
+def verdicts(report: Report) -> list[str]:
+    return [finding.verdict for finding in report.findings]
+
+
+def test_a_configuration_that_others_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.toml"
+    path.touch()
+    path.chmod(0o644)
+    config = Config.model_validate({"ari": {"user": "u", "password": "p"}})
+    report = Report(io.StringIO())
+    machine.check_configuration(report, config, path)
+    assert verdicts(report) == ["ok", "warn"]
+    assert "chmod 640" in report.findings[-1].advice
+
+
+def test_an_asterisk_elsewhere_is_not_told_to_dial_loopback() -> None:
+    config = Config.model_validate({"ari": {"url": "https://pbx.example:8089", "user": "u", "password": "p"}})
+    report = Report(io.StringIO())
+    machine.check_configuration(report, config, None)
+    assert verdicts(report) == ["ok", "warn"]
+    assert "advertised_host" in report.findings[-1].advice
+
+
+async def test_a_port_that_something_else_holds() -> None:
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    config = Config.model_validate({"audiosocket": {"bind_port": port}})
+    report = Report(io.StringIO())
+    try:
+        assert not await machine.check_audiosocket_port(report, config, bridge_runs=False)
+        assert not await machine.check_audiosocket_port(report, config, bridge_runs=True)
+    finally:
+        server.close()
+    assert verdicts(report) == ["FAIL", "ok"]
+
+
+async def test_free_ports() -> None:
+    config = Config.model_validate({"http": {"port": 0}, "audiosocket": {"bind_port": 0}})
+    report = Report(io.StringIO())
+    assert not await machine.check_http_port(report, config)
+    assert await machine.check_audiosocket_port(report, config, bridge_runs=False)
+    assert verdicts(report) == ["ok", "ok"]
