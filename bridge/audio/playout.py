@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from bridge.audio.format import AudioFormat
+from bridge.audio.format import FRAME_MS, AudioFormat
 
 MAX_MARKS = 4096
 """How many marks may wait in one playout; more are refused and counted."""
@@ -22,6 +22,8 @@ class Playout:
         fmt: format of the audio, in and out.
         max_queued_ms: how much audio may wait, in milliseconds. What is beyond is dropped, the newest first, so that
             what was accepted stays contiguous.
+        lead_ms: after a dry spell, wait until so much audio is there, or so much time has passed since the first of it
+            came. It makes up for a sender whose blocks come at uneven times; one that sends ahead is not delayed.
 
     Attributes:
         dropped_blocks: calls of ``play`` that lost something to the bound.
@@ -33,19 +35,21 @@ class Playout:
         "_blocks",
         "_dropped_bytes",
         "_frame_bytes",
-        "_held",
+        "_lead_bytes",
+        "_lead_ticks",
         "_marks",
         "_max_bytes",
         "_offset",
         "_queued_bytes",
         "_taken_bytes",
+        "_waited",
         "dropped_blocks",
         "dropped_marks",
         "fmt",
         "padded_frames",
     )
 
-    def __init__(self, fmt: AudioFormat, max_queued_ms: int) -> None:
+    def __init__(self, fmt: AudioFormat, max_queued_ms: int, lead_ms: int = 0) -> None:
         self.fmt = fmt
         self._frame_bytes = fmt.frame_bytes
         self._max_bytes = fmt.bytes_of(max_queued_ms)
@@ -54,7 +58,9 @@ class Playout:
         self._queued_bytes = 0
         self._taken_bytes = 0  # since the beginning; with _queued_bytes the position that a new mark gets
         self._marks: deque[tuple[int, str]] = deque()
-        self._held = False  # the last take() left a partial frame where it was, to wait for more
+        self._lead_bytes = max(fmt.bytes_of(lead_ms), self._frame_bytes)
+        self._lead_ticks = max(lead_ms // FRAME_MS, 1)
+        self._waited: int | None = 0  # ticks for which audio was left where it was, to wait for more; None: it plays
         self._dropped_bytes = 0
         self.dropped_blocks = 0
         self.dropped_marks = 0
@@ -119,30 +125,35 @@ class Playout:
         self._blocks.clear()
         self._offset = 0
         self._queued_bytes = 0
-        self._held = False
+        self._waited = 0
         return names
 
     def take(self) -> bytes | None:
         """The next frame, of exactly ``fmt.frame_bytes`` bytes; None: nothing to play, send silence.
 
-        Fewer bytes than a frame are left alone for one tick. A sender of, say, 15 ms blocks makes up for it in that
-        time and has the difference in hand from then on; for one that has ended the rest leaves filled up with silence.
+        A dry spell ends when the lead (at least a whole frame) is there, or has been waited for. A sender of, say,
+        15 ms blocks makes up for it in that time and has the difference in hand from then on; for one that has ended
+        the rest leaves filled up with silence. So a dry spell is padded once.
         """
         size = self._frame_bytes
         queued = self._queued_bytes
-        if queued < size:
+        if self._waited is not None or queued < size:
             if not queued:
+                self._waited = 0
                 return None
-            if not self._held:
-                self._held = True
+            waited = self._waited or 0
+            if queued < self._lead_bytes and waited < self._lead_ticks:
+                self._waited = waited + 1
                 return None
-            self.padded_frames += 1
-            return self._take(queued) + self.fmt.silence(size - queued)
+            if queued < size:
+                self._waited = 0
+                self.padded_frames += 1
+                return self._take(queued) + self.fmt.silence(size - queued)
+            self._waited = None
         return self._take(size)
 
     def _take(self, size: int) -> bytes:
         """Takes ``size`` bytes out; so many are there."""
-        self._held = False
         self._queued_bytes -= size
         self._taken_bytes += size
         blocks = self._blocks

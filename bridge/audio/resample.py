@@ -138,9 +138,9 @@ def resampler(rate_in: int, rate_out: int) -> Resampler | None:
 
 
 def _to_pcm(samples: Samples) -> bytes:
-    np.rint(samples, samples)
-    np.maximum(samples, -32768, samples)
-    np.minimum(samples, 32767, samples)
+    np.rint(samples, out=samples)
+    np.maximum(samples, -32768, out=samples)
+    np.minimum(samples, 32767, out=samples)
     return samples.astype("<i2").tobytes()
 
 

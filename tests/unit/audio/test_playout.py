@@ -1,0 +1,258 @@
+"""The playout: exact, in order, bounded, and silent no more often than it must be."""
+
+from struct import pack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.audio.format import AudioFormat, Encoding, slin
+from bridge.audio.playout import MAX_MARKS, Playout
+
+FMT = slin(8000)
+FRAME = 320
+
+
+def numbered(first: int, samples: int) -> bytes:
+    """Samples that can be told from each other and from silence."""
+    return b"".join(pack("<H", 1 + (first + each) % 65535) for each in range(samples))
+
+
+def drain(playout: Playout) -> list[bytes]:
+    """All frames until two ticks in a row have nothing."""
+    frames = []
+    dry = 0
+    while dry < 2:
+        frame = playout.take()
+        if frame is None:
+            dry += 1
+        else:
+            dry = 0
+            frames.append(frame)
+    return frames
+
+
+@given(st.lists(st.integers(1, 900), max_size=30))
+def test_what_goes_in_comes_out(sizes):
+    playout = Playout(FMT, 10_000)
+    sent = b""
+    for size in sizes:
+        block = numbered(len(sent) // 2, size)
+        assert playout.play(block) == 0
+        sent += block
+    assert playout.queued_ms == pytest.approx(len(sent) / 16)
+    frames = drain(playout)
+    assert all(len(frame) == FRAME for frame in frames)
+    heard = b"".join(frames)
+    assert heard[: len(sent)] == sent
+    assert not any(heard[len(sent) :])
+    assert playout.queued_ms == 0
+    assert playout.padded_frames == (len(sent) % FRAME != 0)
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("play"), st.integers(0, 500)),
+        st.tuples(st.just("take"), st.integers(1, 4)),
+        st.tuples(st.just("mark"), st.just(0)),
+        st.tuples(st.just("clear"), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(ACTIONS, st.sampled_from([50, 100, 1000]))
+def test_against_the_simplest_queue_there_is(actions, max_ms):
+    playout = Playout(FMT, max_ms)
+    queue = b""  # the same thing, slowly
+    marks: list[tuple[int, str]] = []  # bytes still before each mark
+    held = False
+    count = 0
+    lost = 0
+    for action, amount in actions:
+        if action == "play":
+            block = numbered(count, amount)
+            count += amount
+            room = max_ms * 16 - len(queue)
+            assert playout.play(block) == max(0, len(block) - room)
+            lost += max(0, len(block) - room)
+            queue += block[:room]
+        elif action == "mark":
+            name = f"m{count}"
+            assert playout.mark(name)
+            marks.append((len(queue), name))
+        elif action == "clear":
+            assert playout.clear() == [name for _, name in marks]
+            queue, marks, held = b"", [], False
+        else:
+            for _ in range(amount):
+                frame = playout.take()
+                if not queue:
+                    assert frame is None
+                    continue
+                if len(queue) < FRAME and not held:
+                    assert frame is None
+                    held = True
+                    continue
+                held = False
+                assert frame == queue[:FRAME].ljust(FRAME, b"\0")
+                marks = [(before - FRAME, name) for before, name in marks]
+                queue = queue[FRAME:]
+                marks = [(min(before, len(queue)), name) for before, name in marks]
+            assert playout.reached() == [name for before, name in marks if before <= 0]
+            marks = [(before, name) for before, name in marks if before > 0]
+        assert playout.queued_ms == pytest.approx(len(queue) / 16)
+        assert playout.dropped_ms == pytest.approx(lost / 16)
+
+
+@pytest.mark.parametrize("block_ms", [1, 5, 10, 15, 25, 30, 60])
+def test_a_steady_sender_is_never_cut_after_the_start(block_ms):
+    """One who sends as fast as time goes is silent for the first ticks at most, whatever the size of the blocks."""
+    playout = Playout(FMT, 10_000)
+    sent = b""
+    heard: list[bytes | None] = []
+    for ms in range(1, 3000):
+        if ms % block_ms == 0:
+            block = numbered(len(sent) // 2, 8 * block_ms)
+            playout.play(block)
+            sent += block
+        if ms % 20 == 0:
+            heard.append(playout.take())
+    first = next(number for number, frame in enumerate(heard) if frame)
+    assert first <= 1 + block_ms // 20
+    assert None not in heard[first:]
+    assert sent.startswith(b"".join(frame for frame in heard if frame))
+    assert playout.padded_frames == 0
+
+
+def test_a_dry_spell_is_padded_once():
+    playout = Playout(FMT, 10_000)
+    playout.play(numbered(0, 120))  # 15 ms
+    assert playout.take() is None  # more may be on its way
+    assert playout.take() == numbered(0, 120).ljust(FRAME, b"\0")
+    assert [playout.take() for _ in range(3)] == [None] * 3
+    assert playout.padded_frames == 1
+
+
+def test_a_late_block_joins_the_partial_frame():
+    playout = Playout(FMT, 10_000)
+    playout.play(numbered(0, 120))
+    assert playout.take() is None
+    playout.play(numbered(120, 120))
+    assert playout.take() == numbered(0, 160)
+    assert playout.take() is None  # a new dry spell holds anew
+    assert playout.take() == numbered(160, 80).ljust(FRAME, b"\0")
+
+
+def test_the_newest_is_dropped_so_that_speech_stays_whole():
+    playout = Playout(FMT, 40)
+    assert playout.play(numbered(0, 200)) == 0
+    assert playout.play(numbered(200, 200)) == 160
+    assert playout.play(numbered(400, 100)) == 200
+    assert (playout.dropped_ms, playout.dropped_blocks, playout.queued_ms) == (22.5, 2, 40.0)
+    assert b"".join(drain(playout)) == numbered(0, 320)
+    assert playout.play(numbered(0, 10)) == 0
+
+
+def test_a_mark_is_reached_with_its_last_byte():
+    playout = Playout(FMT, 10_000)
+    playout.play(numbered(0, 160))
+    playout.mark("one frame")
+    playout.play(numbered(160, 1))
+    playout.mark("one sample more")
+    assert playout.reached() == []
+    playout.take()
+    assert playout.reached() == ["one frame"]
+    assert playout.take() is None  # held back, so not played yet
+    assert playout.reached() == []
+    playout.take()
+    assert playout.reached() == ["one sample more"]
+
+
+def test_marks_with_nothing_to_wait_for_are_reached_at_once_and_in_order():
+    playout = Playout(FMT, 10_000)
+    playout.mark("a")
+    playout.mark("b")
+    assert playout.reached() == ["a", "b"]
+    assert playout.reached() == []
+
+
+def test_clear_tells_every_mark_once_and_in_order():
+    playout = Playout(FMT, 10_000)
+    playout.mark("before")  # reached, but nobody has asked yet
+    playout.play(numbered(0, 1000))
+    playout.mark("within")
+    playout.mark("again")
+    assert playout.clear() == ["before", "within", "again"]
+    assert playout.reached() == []
+    assert playout.take() is None
+
+
+def test_clear_while_a_partial_frame_is_held():
+    playout = Playout(FMT, 10_000)
+    playout.play(numbered(0, 80))
+    assert playout.take() is None
+    assert playout.clear() == []
+    playout.play(numbered(500, 80))
+    assert playout.take() is None  # held again: what was held before the clear does not count
+    assert playout.take() == numbered(500, 80).ljust(FRAME, b"\0")
+
+
+def test_marks_after_a_clear_count_from_there():
+    playout = Playout(FMT, 10_000)
+    playout.play(numbered(0, 1000))
+    playout.take()
+    playout.clear()
+    playout.play(numbered(0, 160))
+    playout.mark("new")
+    assert playout.reached() == []
+    playout.take()
+    assert playout.reached() == ["new"]
+
+
+def test_marks_are_bounded():
+    playout = Playout(FMT, 10_000)
+    playout.play(numbered(0, 160))
+    assert all(playout.mark(str(each)) for each in range(MAX_MARKS))
+    assert not playout.mark("one too many")
+    assert playout.dropped_marks == 1
+    playout.take()
+    assert len(playout.reached()) == MAX_MARKS
+    assert playout.mark("room again")
+
+
+def test_a_large_file_is_kept_as_it_came():
+    data = numbered(0, 60_000) * 44  # 5 MiB
+    playout = Playout(FMT, 600_000)
+    playout.play(data)
+    assert playout._blocks[0] is data
+    assert b"".join(drain(playout)).startswith(data)
+
+
+def test_tiny_blocks_do_not_pile_up_as_objects():
+    playout = Playout(FMT, 10_000)
+    for each in range(8000):
+        playout.play(numbered(each, 1))
+    assert len(playout._blocks) <= 8000 * 2 / FRAME + 1
+    assert b"".join(drain(playout)) == numbered(0, 8000)
+
+
+def test_half_a_sample_would_turn_all_that_follows_into_noise():
+    playout = Playout(FMT, 1000)
+    with pytest.raises(ValueError, match="3 bytes"):
+        playout.play(b"abc")
+    assert playout.queued_ms == 0
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_frames_last_20_ms_at_every_rate(rate):
+    playout = Playout(slin(rate), 1000)
+    playout.play(bytes(rate * 2))
+    assert {len(frame) for frame in drain(playout)} == {rate // 50 * 2}
+
+
+def test_companded_silence():
+    playout = Playout(AudioFormat(Encoding.ULAW, 8000), 1000)
+    playout.play(b"\x12")
+    playout.take()
+    assert playout.take() == b"\x12" + b"\xff" * 159
