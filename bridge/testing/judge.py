@@ -65,9 +65,11 @@ def block_levels(
     size = round(block_s * rate)
     blocks = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
     if freq is None:
-        return np.sqrt(2 * np.mean(blocks**2, axis=1))
+        everything: NDArray[np.float64] = np.sqrt(2 * np.mean(blocks**2, axis=1))
+        return everything
     turn = np.exp(-2j * np.pi * freq / rate * np.arange(size))
-    return 2 * np.abs(blocks @ turn) / size
+    levels: NDArray[np.float64] = 2 * np.abs(blocks @ turn) / size
+    return levels
 
 
 def onset(samples: Samples, rate: int, freq: float | None = None, threshold: float = 1000) -> float | None:

@@ -111,4 +111,5 @@ def _level(samples: Samples, tone_hz: int, window: int, rate: int) -> NDArray[np
     sums = np.concatenate([[0], np.cumsum(turned)])
     before = window // 2
     padded = np.concatenate([np.full(before, sums[0]), sums, np.full(window - before, sums[-1])])
-    return np.abs(padded[window : window + len(samples)] - padded[: len(samples)])
+    level: NDArray[np.float64] = np.abs(padded[window : window + len(samples)] - padded[: len(samples)])
+    return level

@@ -110,8 +110,9 @@ class Phone:
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await self._connect()
-                while self._registers and not await self._is_registered():
-                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - REGISTER_OK may have come before we were connected
+                # REGISTER_OK may have come before we were connected, so it is asked for.
+                while self._registers and not await self._is_registered():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
         except (TimeoutError, PhoneError) as error:
             await self.stop()
             raise PhoneError(

@@ -70,4 +70,6 @@ except ImportError:  # a user of the bridge who runs pytest for something else
         """Says what is missing."""
         raise pytest.UsageError("the fixture 'lab' needs pytest-asyncio: pip install 'asterisk-bridge[testing]'")
 else:
-    lab = pytest_asyncio.fixture(scope="session", loop_scope="session", name="lab")(_lab)
+    lab = pytest_asyncio.fixture(  # type: ignore[assignment]
+        scope="session", loop_scope="session", name="lab"
+    )(_lab)
