@@ -107,7 +107,12 @@ class CallModel:
         if party is None or not linkedid:
             return []
         placed = channel_id in self._call_of
-        changes = self._place(party, linkedid, now)
+        first = self._parties.get(linkedid)
+        changes: list[Change] = []
+        if first is not None and linkedid not in self._call_of:
+            # Answers may overtake each other; the one who began the call must not join it as the last.
+            changes += self._place(first, linkedid, now)
+        changes += self._place(party, linkedid, now)
         if placed and changes and party.bridge_id in self.bridges:
             self._unplaced |= dict.fromkeys(self._members_elsewhere(self.bridges[party.bridge_id], channel_id))
         return changes

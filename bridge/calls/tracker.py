@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -138,20 +137,23 @@ class CallTracker:
         return task
 
     async def _resync(self) -> None:
-        while True:
-            held = self._held = []
-            try:
-                channels, bridges = await asyncio.gather(self._client.channels.list(), self._client.bridges.list())
-                linkedids = await self._linkedids_of(channels)
-                break
-            except AriError as exc:
+        held: list[Event] = []
+        try:
+            while True:
+                held = self._held = []
+                try:
+                    channels, bridges = await asyncio.gather(self._client.channels.list(), self._client.bridges.list())
+                    linkedids = await self._linkedids_of(channels)
+                    break
+                except AriError as exc:
+                    if not self._client.connected:
+                        raise
+                    log.warning("could not fetch the calls of the PBX, trying again: %s", exc)
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            if self._held is held:
                 self._held = None
-                if not self._client.connected:
-                    raise
-                log.warning("could not fetch the calls of the PBX, trying again: %s", exc)
-                await asyncio.sleep(RETRY_S)
         # No await from here on: what comes now waits in the socket until the state is right.
-        self._held = None
         self._tell(self._model.reconcile(channels, linkedids, bridges, self._clock()))
         for event in held:
             self._tell(self._model.apply(event, self._clock()))
@@ -204,5 +206,6 @@ class CallTracker:
 
 
 def _note_exception(task: asyncio.Task[None]) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        task.exception()  # seen: nobody need wait for it
+    """Nobody need wait for a resync; that there is no connection the client says, anything else is a fault of ours."""
+    if not task.cancelled() and (exc := task.exception()) is not None and not isinstance(exc, AriError):
+        log.error("could not learn the state of the PBX", exc_info=exc)
