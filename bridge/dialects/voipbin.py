@@ -14,7 +14,7 @@ import msgspec
 
 from bridge.audio import audiosocket, g711, rtp
 from bridge.audio.audiosocket import RATE_OF_KIND, Kind
-from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding, slin
+from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
 from bridge.audio.raw import RawAudio, WholeSamples
 from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Stop
@@ -71,6 +71,7 @@ class Voipbin:
         fmt = _format(encapsulation, codec, rate)
         self.rate = fmt.rate
         self.discarded = 0
+        self.message_ms = float(FRAME_MS)
         self._framer = Framer(slin(fmt.rate).frame_bytes)
         self._encapsulation: Encapsulation
         if encapsulation == "rtp":
