@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from bridge.config import Config, ConfigErrors, each_error, is_loopback, load
+from bridge.config import SECTIONS, Config, ConfigErrors, each_error, is_loopback, load
 from bridge.errors import ConfigError
 
 ARI = '[ari]\nuser = "bridge"\npassword = "a secret word"\n'
@@ -283,3 +284,26 @@ def test_loopback(host: str) -> None:
 )
 def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_example_holds_every_key_with_its_default() -> None:
+    path = ROOT / "examples" / "asterisk-bridge.toml"
+    assert load(path, {"ASTERISK_BRIDGE_ARI__PASSWORD": "p"}) == load(
+        None, {"ASTERISK_BRIDGE_ARI__USER": "bridge", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"}
+    )
+    keys = {section: set(values) for section, values in tomllib.loads(path.read_text()).items()}
+    assert keys == {section: set(model.model_fields) for section, model in SECTIONS.items()}
+
+
+def test_every_key_is_documented() -> None:
+    chapters = (ROOT / "docs" / "configuration.md").read_text().split("\n## ")
+    for section, model in SECTIONS.items():
+        chapter = next(chapter for chapter in chapters if chapter.startswith(f"[{section}]"))
+        for key, field in model.model_fields.items():
+            row = next((line for line in chapter.splitlines() if line.startswith(f"| `{key}` |")), None)
+            assert row, f"{section}.{key}"
+            if isinstance(field.default, int | float):
+                assert f"`{field.default}`" in row
