@@ -10,6 +10,7 @@ from types import TracebackType
 from bridge.api.backend import Backend
 from bridge.api.server import HttpServer
 from bridge.ari.client import AriClient
+from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.sweep import sweep
@@ -47,7 +48,7 @@ class Bridge:
             taps=self.taps,
             counters=self.counters,
             max_streams=config.media.max_streams,
-            max_queued_ms=config.media.max_queued_ms,
+            new_playout=lambda fmt: Playout(fmt, config.media.max_queued_ms, config.media.playout_lead_ms),
         )
         clients = Clients(self.streams, self.stasis, self.counters, config)
         self.http = HttpServer(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bridge.ari.client import AriClient
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
 from bridge.calls.model import Call, CallEnded, Change, Party, PartyLeft
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.tap import Taps
@@ -27,7 +29,7 @@ class Streams:
 
     Args:
         max_streams: how many may be open at once.
-        max_queued_ms: audio of one stream that may wait to be played, in milliseconds.
+        new_playout: makes the queue of one leg.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Streams:
         taps: Taps,
         counters: Counters,
         max_streams: int,
-        max_queued_ms: int,
+        new_playout: Callable[[AudioFormat], Playout],
     ) -> None:
         self._client = client
         self._tracker = tracker
@@ -47,7 +49,7 @@ class Streams:
         self._taps = taps
         self._counters = counters
         self._max_streams = max_streams
-        self._max_queued_ms = max_queued_ms
+        self._new_playout = new_playout
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dtmf: set[asyncio.Task[None]] = set()
@@ -93,7 +95,7 @@ class Streams:
             leg_places=places(party_id, self._stasis.bridge_of(party_id), listen, speak),
             taps=self._taps,
             counters=self._counters,
-            max_queued_ms=self._max_queued_ms,
+            new_playout=self._new_playout,
             track=listen,
             party_is_there=lambda: self._tracker.find(party_id) is not None,
             send_dtmf=lambda digits: self._send_dtmf(party_id, digits),

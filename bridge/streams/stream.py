@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-from bridge.audio.format import slin
+from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Tap, Taps
 from bridge.dialects.base import Dialect
@@ -58,7 +58,7 @@ class Stream:
         leg_places: tuple[LegPlace, ...],
         taps: Taps,
         counters: Counters,
-        max_queued_ms: int,
+        new_playout: Callable[[AudioFormat], Playout],
         track: str,
         party_is_there: Callable[[], bool],
         send_dtmf: Callable[[str], None],
@@ -75,7 +75,7 @@ class Stream:
         self._taps = taps
         self._counters = counters
         self._party_is_there = party_is_there
-        self._legs = [(place, self._new_leg(Playout(slin(dialect.rate), max_queued_ms))) for place in leg_places]
+        self._legs = [(place, self._new_leg(new_playout(slin(dialect.rate)))) for place in leg_places]
         self._open_taps: list[Tap | None] = [None] * len(self._legs)
         self._restores = 0
         self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from uuid import UUID
 
 from bridge.audio.audiosocket import Kind, encode
@@ -59,7 +60,5 @@ class FakeAsterisk:
 
     async def hang_up(self) -> None:
         self.writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
-        except ConnectionError:
-            pass

@@ -224,9 +224,7 @@ async def small_window_client(port: int) -> tuple[asyncio.StreamReader, asyncio.
     return reader, writer
 
 
-async def read_messages(
-    reader: asyncio.StreamReader, until: Callable[[bytes | str], bool]
-) -> list[bytes | str]:
+async def read_messages(reader: asyncio.StreamReader, until: Callable[[bytes | str], bool]) -> list[bytes | str]:
     """Unmasked, unfragmented messages, up to and including one."""
     messages: list[bytes | str] = []
     while not messages or not until(messages[-1]):
@@ -236,5 +234,3 @@ async def read_messages(
         if head[0] in (0x81, 0x82):
             messages.append(payload.decode() if head[0] == 0x81 else payload)
     return messages
-
-

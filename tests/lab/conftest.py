@@ -1,0 +1,75 @@
+"""Fixtures: a lab for the session, a bridge for each test, and nothing left behind after any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from pydantic import SecretStr
+
+from bridge.app import Bridge
+from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig
+from bridge.testing.engine import Lab
+from bridge.testing.phone import Phone
+from tests.lab.target import Target
+
+Phones = Callable[..., Awaitable[list[Phone]]]
+
+
+def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None = None) -> Config:
+    """A bridge in this process for a lab; ports as the lab's Asterisk expects them."""
+    return Config(
+        http=HttpConfig(port=0),
+        audiosocket=AudioSocketConfig(
+            bind_host=lab.audiosocket_bind,
+            bind_port=0 if app else lab.audiosocket_port,
+            advertised_host=lab.audiosocket_host,
+        ),
+        ari=AriConfig(url=lab.ari_url, user=lab.ari_user, password=SecretStr(lab.ari_password), app=app or lab.ari_app),
+        media=media or MediaConfig(),
+    )
+
+
+async def in_step(target: Target, timeout_s: float = 15.0) -> None:
+    """Waits until the bridge knows the PBX."""
+    async with asyncio.timeout(timeout_s):
+        while (await target.get("/health"))[0] != 200:
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def target(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Target]:
+    """The bridge under test; a test's ``media`` marker changes its limits."""
+    composed = getattr(lab, "composed_bridge", None)
+    if composed is not None:
+        target = Target(lab, f"http://127.0.0.1:{composed.http_port}", composed.token, None)
+        await in_step(target)
+        yield target
+        await target.nothing_left()
+        return
+    marker = request.node.get_closest_marker("media")
+    media = MediaConfig(**marker.kwargs) if marker else None
+    async with Bridge(configuration(lab, media=media)) as bridge:
+        target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
+        await in_step(target)
+        yield target
+        await target.nothing_left()
+
+
+@pytest.fixture
+async def phones(lab: Lab) -> AsyncIterator[Phones]:
+    """Started phones by name; their calls end with the test."""
+    used: list[Phone] = []
+
+    async def start(*names: str) -> list[Phone]:
+        started = [lab.phone(name) for name in names]
+        used.extend(started)
+        await asyncio.gather(*(phone.start() for phone in started))
+        for phone in started:
+            phone.forget()
+        return started
+
+    yield start
+    for phone in used:
+        await phone.hangup()

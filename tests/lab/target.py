@@ -1,0 +1,95 @@
+"""The bridge that a lab test speaks to: in this process (embedded engine) or in a container (docker engine)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+
+from bridge.app import Bridge
+from bridge.testing.engine import Lab
+from bridge.testing.peer import Peer, open_peer
+
+
+class Target:
+    """Base address and token of a bridge, and what tests ask it and its PBX.
+
+    Args:
+        bridge: the bridge itself where it runs in this process; None where it runs in a container.
+    """
+
+    def __init__(self, lab: Lab, url: str, token: str | None, bridge: Bridge | None) -> None:
+        self.lab = lab
+        self.url = url
+        self.token = token
+        self.bridge = bridge
+
+    async def get(self, path: str, **query: str) -> tuple[int, Any]:
+        """Status and JSON body of a GET."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(self.url + path, params=query) as answer,
+        ):
+            return answer.status, await answer.json()
+
+    async def call_from(self, caller: str, *, status: str = "progressing", timeout_s: float = 10.0) -> dict[str, Any]:
+        """The call of a caller (its endpoint), once it has the wanted status."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                code, body = await self.get("/v1.0/calls")
+                for call in body["result"] if code == 200 else ():
+                    if call["status"] == status and call["parties"] and call["parties"][0]["endpoint"] == caller:
+                        found: dict[str, Any] = call
+                        return found
+                await asyncio.sleep(0.05)
+
+    def stream_url(self, call_id: str, **options: str | int) -> str:
+        """Address of a media stream."""
+        query = urlencode(options | ({"token": self.token} if self.token else {}))
+        return f"ws{self.url.removeprefix('http')}/v1.0/calls/{quote(call_id, safe='')}/media_stream?{query}"
+
+    @contextlib.asynccontextmanager
+    async def stream(self, call_id: str, **options: str | int) -> AsyncIterator[Peer]:
+        """An open media stream."""
+        async with open_peer(self.stream_url(call_id, **options)) as peer:
+            yield peer
+
+    async def ari(self, method: str, path: str, **query: str) -> Any:
+        """A request straight to Asterisk, past the bridge."""
+        headers = {"Authorization": aiohttp.encode_basic_auth(self.lab.ari_user, self.lab.ari_password)}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, f"{self.lab.ari_url}/ari{path}", params=query) as answer,
+        ):
+            if answer.status >= 400:
+                raise AssertionError(f"{method} {path}: {answer.status} {await answer.text()}")
+            return await answer.json() if answer.content_type == "application/json" else None
+
+    async def ours_on_the_pbx(self) -> list[str]:
+        """Ids of all channels and bridges on the PBX that a bridge has made."""
+        objects = [*await self.ari("GET", "/channels"), *await self.ari("GET", "/bridges")]
+        return [entry["id"] for entry in objects if entry["id"].startswith("ab-")]
+
+    async def nothing_left(self, timeout_s: float = 5.0) -> None:
+        """Waits until nothing of ours is left: on the PBX, and in the process where it can be looked into."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while left := [*await self.ours_on_the_pbx(), *self._in_process()]:
+            assert loop.time() < deadline, f"left behind: {left}"
+            await asyncio.sleep(0.05)
+
+    def _in_process(self) -> list[str]:
+        bridge = self.bridge
+        if bridge is None:
+            return []
+        left = [f"stream {stream.stream_id}" for stream in bridge.streams]
+        left += [f"connection {connection}" for connection in bridge.listener.connections]
+        left += ["tap"] * len(bridge.taps) + ["ticked leg"] * len(bridge.listener.wheel)
+        left += ["expected leg"] * bridge.listener.expected
+        left += [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("stream ")]
+        return left

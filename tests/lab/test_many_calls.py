@@ -1,0 +1,62 @@
+"""Twenty calls whose applications never say a word: none goes silent, and the PBX keeps answering.
+
+This is what freezes Asterisk (asterisk#2089) when an AudioSocket server writes only if it has something to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from bridge.testing import judge, peer
+from bridge.testing.engine import Lab
+from tests.lab.target import Target
+
+CALLS = 20
+SECONDS = 15
+RATE = 8000
+MILLIWATT_HZ = 1004
+
+
+@pytest.mark.core
+async def test_twenty_calls_with_silent_applications_all_keep_their_sound(target: Target, lab: Lab) -> None:
+    # The far side of each is Asterisk's own tone; all come at once, which is when the freeze strikes.
+    names = [f"many-{n}" for n in range(CALLS)]
+    await asyncio.gather(
+        *(
+            target.ari(
+                "POST",
+                "/channels",
+                endpoint="Local/601@from-internal",
+                app=lab.ari_app,
+                channelId=name,
+                otherChannelId=f"{name}-tone",
+            )
+            for name in names
+        )
+    )
+    async with asyncio.timeout(15):
+        for name in names:
+            while True:
+                status, call = await target.get(f"/v1.0/calls/{name}")
+                if status == 200 and call["status"] == "progressing":
+                    break
+                await asyncio.sleep(0.05)
+    async with contextlib.AsyncExitStack() as stack:
+        applications = await asyncio.gather(
+            *(stack.enter_async_context(target.stream(name, encapsulation="sln")) for name in names)
+        )
+        for _ in range(SECONDS):
+            await asyncio.sleep(1)
+            async with asyncio.timeout(1):  # a frozen PBX does not answer
+                assert len(await target.ari("GET", "/channels")) >= 2 * CALLS
+        for name, application in zip(names, applications, strict=True):
+            frames = application.binary
+            samples = peer.samples_of(b"".join(frames))
+            assert len(frames) > (SECONDS - 2) * 50, (name, len(frames))
+            assert judge.level_of(samples[-RATE:], MILLIWATT_HZ, RATE) > 3000, name
+            holes = judge.dropouts(samples, RATE, MILLIWATT_HZ)
+            assert sum(hole.seconds for hole in holes) < 0.2, (name, holes)
+    await asyncio.gather(*(target.ari("DELETE", f"/channels/{name}") for name in names))
