@@ -1,0 +1,174 @@
+"""What the transcripts cannot show of VoIPBIN: wrong options, real randomness, whole files, and anything at all."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.audio import audiosocket, g711, rtp
+from bridge.audio.format import SLIN_RATES
+from bridge.dialects.base import Clear, Dtmf, Mark, Play, Stop
+from bridge.dialects.voipbin import MAX_DIGITS, MAX_MARK_NAME, Voipbin
+
+OPTIONS = [
+    ("rtp", None, None),
+    ("rtp", "slin", None),
+    ("rtp", "alaw", 8000),
+    ("sln", None, None),
+    ("sln", "ulaw", None),
+    ("sln", "slin", 16000),
+    ("audiosocket", None, None),
+    ("audiosocket", "slin", 48000),
+]
+
+
+def played(commands) -> bytes:
+    assert all(isinstance(each, Play) for each in commands)
+    return b"".join(each.pcm for each in commands)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("",), "encapsulation must be one of rtp, sln, audiosocket, not ''"),
+        (("RTP",), "not 'RTP'"),
+        (("rtp", "opus"), "codec must be one of slin, ulaw, alaw, not 'opus'"),
+        (("audiosocket", "ulaw"), "carries codec=slin only, not ulaw"),
+        (("rtp", None, 16000), "encapsulation=rtp is 8000 Hz only, not 16000"),
+        (("rtp", "slin", 16000), "use sln or audiosocket"),
+        (("sln", "alaw", 16000), "codec=alaw is 8000 Hz only, not 16000"),
+        (("sln", None, 11025), "rate must be one of 8000, 12000"),
+        (("sln", None, 0), "rate must be one of 8000, 12000"),
+    ],
+)
+def test_options_that_do_not_go_together_say_what_does(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Voipbin(*options)
+
+
+@pytest.mark.parametrize("encapsulation", ["sln", "audiosocket"])
+@pytest.mark.parametrize("rate", SLIN_RATES)
+def test_every_rate(encapsulation, rate):
+    stream = Voipbin(encapsulation, rate=rate)
+    frame = bytes(range(1, 101)) * (rate // 50 * 2 // 100) + b"z" * (rate // 50 * 2 % 100)
+    (message,) = stream.audio("call", frame, 0.0)
+    assert message.endswith(frame)
+    assert stream.rate == rate
+    assert stream.receive(message) == [Play(frame, rate)]
+
+
+def test_streams_differ_in_what_is_random():
+    frame = bytes(320)
+    packets = [rtp.parse(Voipbin("rtp").audio("call", frame, 0.0)[0]) for _ in range(4)]
+    assert len({packet.ssrc for packet in packets}) == 4
+    assert len({packet.sequence for packet in packets}) > 1
+    assert all(packet.marker and packet.timestamp == 0 for packet in packets)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@given(sizes=st.lists(st.integers(1, 600), max_size=20))
+def test_audio_comes_out_in_20_ms_whatever_went_in(options, sizes):
+    sent = b"".join((each % 251).to_bytes(2, "little") for each in range(sum(sizes)))
+    stream = Voipbin(*options)
+    messages = []
+    at = 0
+    for size in sizes:
+        messages += stream.audio("call", sent[2 * at : 2 * (at + size)], at / stream.rate)
+        at += size
+    assert len(messages) == at // (stream.rate // 50)
+    assert len({len(message) for message in messages}) <= 1
+    echo = Voipbin(*options)  # what one stream sends another one can read
+    heard = b"".join(played(echo.receive(message)) for message in messages)
+    if options[1] in ("ulaw", "alaw") or options == ("rtp", None, None):
+        encode = g711.alaw_encode if options[1] == "alaw" else g711.ulaw_encode
+        assert encode(heard) == encode(sent)[: len(heard) // 2]
+    else:
+        assert heard == sent[: len(heard)]
+    assert len(heard) == len(messages) * (stream.rate // 50) * 2
+    assert echo.discarded == 0
+
+
+@given(st.lists(st.binary(max_size=700), max_size=10))
+def test_sln_in_any_pieces(blocks):
+    sent = b"".join(blocks)
+    stream = Voipbin("sln")
+    heard = b"".join(played(stream.receive(block)) for block in blocks)
+    assert heard == sent[: len(sent) // 2 * 2]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=400), min_size=1, max_size=20), st.data())
+def test_audiosocket_in_any_pieces(payloads, data):
+    """The first message must be enough to be known by; after it the stream may be cut anywhere."""
+    sent = b"".join(audiosocket.encode(0x10, payload) for payload in payloads)
+    first = 3 + len(payloads[0])
+    cuts = sorted({first, *data.draw(st.sets(st.integers(first, len(sent)), max_size=12))})
+    stream = Voipbin("audiosocket")
+    heard = b""
+    for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+        heard += played(stream.receive(sent[start:end]))
+    audio = b"".join(payloads)
+    assert heard == audio[: len(audio) // 2 * 2]
+    assert stream.discarded == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100, 322, 323, 324, 4096])
+def test_audiosocket_relayed_in_reads_of_any_size(size):
+    sent = audiosocket.encode(0x10, b"\x01\x02" * 160) * 20
+    stream = Voipbin("audiosocket")
+    heard = b"".join(played(stream.receive(sent[at : at + size])) for at in range(0, len(sent), size))
+    assert heard == b"\x01\x02" * 3200
+
+
+def test_a_whole_file_is_one_command():
+    pcm = random.Random(1).randbytes(5 << 20)
+    assert Voipbin("sln").receive(pcm) == [Play(pcm, 8000)]
+    framed = b"".join(audiosocket.encode(0x10, pcm[at : at + 320]) for at in range(0, len(pcm), 320))
+    assert Voipbin("audiosocket").receive(framed) == [Play(pcm, 8000)]
+    assert Voipbin("audiosocket").receive(b"\0\0" + pcm) == [Play(b"\0\0" + pcm, 8000)]
+    (command,) = Voipbin("rtp").receive(pcm)
+    assert command == Play(g711.ulaw_decode(pcm), 8000)
+
+
+@pytest.mark.parametrize("first", [b"\x80", b"\x9f", b"\xa0", b"\xbf", b"\xff"])
+def test_a_whole_file_of_loud_ulaw_is_no_packet(first):
+    data = first + b"\x00" * 40 + b"\x90" * 200_000
+    assert Voipbin("rtp").receive(data) == [Play(g711.ulaw_decode(data), 8000)]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@given(messages=st.lists(st.one_of(st.binary(max_size=400), st.text(max_size=60)), max_size=12))
+def test_nothing_that_comes_is_fatal(options, messages):
+    stream = Voipbin(*options)
+    for message in messages:
+        for command in stream.receive(message):
+            assert isinstance(command, Play | Clear | Mark | Dtmf | Stop)
+            if isinstance(command, Play):
+                assert command.pcm
+                assert len(command.pcm) % 2 == 0
+                assert command.rate in SLIN_RATES
+    assert 0 <= stream.discarded <= sum(max(1, len(message)) for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "understood"),
+    [
+        ('{"event":"mark","name":"%s"}' % ("x" * MAX_MARK_NAME), True),
+        ('{"event":"mark","name":"%s"}' % ("x" * (MAX_MARK_NAME + 1)), False),
+        ('{"event":"dtmf","dtmf":{"digits":"%s"}}' % ("1" * MAX_DIGITS), True),
+        ('{"event":"dtmf","dtmf":{"digits":"%s"}}' % ("1" * (MAX_DIGITS + 1)), False),
+        ("[" * 100_000, False),
+        ('{"event":"clear","x":' + "[" * 100_000, False),
+    ],
+    ids=["name", "long name", "digits", "long digits", "nested", "nested in an unknown field"],
+)
+def test_control_is_bounded(text, understood):
+    stream = Voipbin("rtp")
+    assert bool(stream.receive(text)) is understood
+    assert stream.discarded == (not understood)
+
+
+def test_messages_last_as_long_as_they_say():
+    stream = Voipbin("sln")
+    (message,) = stream.audio("call", bytes(320), 0.0)
+    assert len(message) / 16 == stream.message_ms
