@@ -20,6 +20,8 @@ RUN cat /etc/ssl/certs/ca-certificates.crt $(ls fetch/*.crt 2>/dev/null) > /tmp/
  && /opt/asterisk-bridge/bin/pip install --cert /tmp/ca.pem --no-cache-dir --disable-pip-version-check \
         --only-binary :all: --require-hashes -r fetch/requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+# The lab's configuration is part of the package, for users of its pytest plug-in.
+COPY asterisk ./asterisk
 COPY bridge ./bridge
 # The wheel is built by Debian's hatchling, so that no unpinned build tool is fetched.
 RUN python3 -m hatchling build -t wheel -d /tmp/wheel \
@@ -31,8 +33,10 @@ FROM ${BASE_IMAGE}
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 990 --home-dir /nonexistent --shell /usr/sbin/nologin bridge
+ && useradd --system --uid 990 --home-dir /nonexistent --shell /usr/sbin/nologin bridge \
+ && install -d -o 990 /recordings
 COPY --from=build /opt/asterisk-bridge /opt/asterisk-bridge
+COPY examples/echo.py /usr/local/share/asterisk-bridge/
 # Inside a container the address to bind is always all of them; the bridge refuses to do that without a token.
 ENV PATH=/opt/asterisk-bridge/bin:$PATH \
     PYTHONUNBUFFERED=1 \

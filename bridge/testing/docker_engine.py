@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.testing import docker_command as docker
-from bridge.testing.embedded import CONFIGURATION, settings_with_free_ports
+from bridge.testing.embedded import settings_with_free_ports
 from bridge.testing.engine import PHONES, TRUNK, LabError, LabSettings
 from bridge.testing.packages import Progress
 from bridge.testing.phone import Phone, PhonePlace
 
-CHECKOUT = CONFIGURATION.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 # Resolved in Asterisk's container to an address of this machine (extra_hosts in compose.yaml).
 THIS_MACHINE = "host.docker.internal"
 BASE_IMAGE_TIMEOUT_S = 1200.0
@@ -39,15 +39,17 @@ _SERVICE_LABEL = "com.docker.compose.service"
 
 @dataclass(frozen=True)
 class ComposedBridge:
-    """The bridge as a container: `DockerLab` then also starts it and the echo application.
+    """The bridge as a container.
 
     Args:
         token: what applications must present.
         http_port: port on this machine.
+        echo_delay_ms: start the echo application too, which speaks so late; None: leave the calls alone, for tests.
     """
 
     token: str
     http_port: int = 8080
+    echo_delay_ms: int | None = None
 
 
 class DockerLab:
@@ -111,8 +113,12 @@ class DockerLab:
     @property
     def services(self) -> tuple[str, ...]:
         """The services of compose.yaml that this lab is made of."""
-        phones = tuple(service_of(name) for name in PHONES)
-        return ("asterisk", *phones, *(("bridge", "echo") if self.composed_bridge else ()))
+        services = ["asterisk", *(service_of(name) for name in PHONES)]
+        if self.composed_bridge is not None:
+            services.append("bridge")
+            if self.composed_bridge.echo_delay_ms is not None:
+                services.append("echo")
+        return tuple(services)
 
     async def start(self) -> None:
         """Builds the images where needed, starts the containers and waits until all are healthy and ARI answers.
@@ -120,12 +126,15 @@ class DockerLab:
         Raises:
             LabError: Docker is not there, or a step failed or took too long; the message says which, and what it said.
         """
+        if not (CHECKOUT / "compose.yaml").exists():
+            raise LabError(f"the docker lab needs a checkout of the sources: there is no compose.yaml in {CHECKOUT}")
         await self._check_docker()
-        await self._step("base image", [str(CONFIGURATION / "base-image")], BASE_IMAGE_TIMEOUT_S)
+        await self._step("base image", [str(CHECKOUT / "asterisk" / "base-image")], BASE_IMAGE_TIMEOUT_S)
         await asyncio.to_thread(docker.collect_certificates, CHECKOUT / "extra-ca", os.environ)
         await self._step("building the images", self._compose_line("build", *self.services), BUILD_TIMEOUT_S)
-        for name in PHONES:
-            (self.folder / "phones" / name).mkdir(parents=True, exist_ok=True)
+        # Docker would make missing folders itself, and root their owner.
+        for folder in ("echo", *(f"phones/{name}" for name in PHONES)):
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
         try:
             await self._step(
                 "starting the containers", self._compose_line("up", "-d", "--no-build", *self.services), UP_TIMEOUT_S
@@ -167,7 +176,7 @@ class DockerLab:
 
     def phone_control_port(self, name: str) -> int:
         """Returns the port on this machine at which a phone is driven."""
-        return self.settings.phone_ports + 8 * PHONES.index(name) + 1
+        return self.settings.phone_ports + 8 * PHONES.index(name) + 2
 
     def containers(self) -> dict[str, str]:
         """Returns the id of each service's container, running or not."""
@@ -220,6 +229,7 @@ class DockerLab:
     def environment(self) -> dict[str, str]:
         """Returns the variables that compose.yaml asks for."""
         s = self.settings
+        bridge = self.composed_bridge
         return {
             "COMPOSE_PROJECT_NAME": self.project,
             "LAB_ARI_USER": s.ari_user,
@@ -232,8 +242,10 @@ class DockerLab:
             "LAB_UID": str(os.getuid()),
             "LAB_GID": str(os.getgid()),
             # compose.yaml refuses to start the bridge without a token; where it is not started, nobody gets this one.
-            "BRIDGE_TOKEN": self.composed_bridge.token if self.composed_bridge else secrets.token_hex(24),
-            "PUBLISH_HTTP": f"{s.host}:{self.composed_bridge.http_port if self.composed_bridge else 0}",
+            "BRIDGE_TOKEN": bridge.token if bridge else secrets.token_hex(24),
+            "PUBLISH_HTTP": f"{s.host}:{bridge.http_port if bridge else 0}",
+            "LAB_ECHO": str(self.folder / "echo"),
+            "ECHO_DELAY_MS": str(bridge.echo_delay_ms if bridge and bridge.echo_delay_ms is not None else 500),
             "PUBLISH_ARI": f"{s.host}:{s.http_port}",
             "PUBLISH_SIP": f"{s.host}:{s.sip_port}",
             **{f"PUBLISH_PHONE_{name.upper()}": f"{s.host}:{self.phone_control_port(name)}" for name in PHONES},
