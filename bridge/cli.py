@@ -33,22 +33,13 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     options = _parser().parse_args(arguments)
     try:
         config = load(options.config, os.environ if environ is None else environ)
+        return _run(options.command, config, options.config)
     except ConfigError as problem:
         for error in each_error(problem):
             print(f"asterisk-bridge: {error}", file=sys.stderr)
         return 2
-    if options.command == "check":
-        print(masked_toml(config), end="")
-        return 0
-    if options.command == "doctor":
-        from bridge import doctor  # only this command needs it
-
-        # The findings say it all; only who asks for "debug" wants the log as well.
-        quiet = config.log if config.log.level == "debug" else config.log.model_copy(update={"level": "error"})
-        logs.set_up(quiet)
-        return asyncio.run(doctor.run(config, options.config))
-    logs.set_up(config.log)
-    return asyncio.run(serve(config))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def masked_toml(config: Config) -> str:
@@ -123,6 +114,21 @@ def explain_bind_error(problem: OSError, config: Config) -> str:
             return f"{section}.{host_key}: {host!r} is no address of this machine"
         return f"{section}.{port_key}: cannot listen on {where}: {text}"
     return f"cannot start: {text}"
+
+
+def _run(command: str, config: Config, path: Path | None) -> int:
+    if command == "check":
+        print(masked_toml(config), end="")
+        return 0
+    if command == "doctor":
+        from bridge import doctor  # only this command needs it
+
+        # The findings say it all; only who asks for "debug" wants the log as well.
+        quiet = config.log if config.log.level == "debug" else config.log.model_copy(update={"level": "error"})
+        logs.set_up(quiet)
+        return asyncio.run(doctor.run(config, path))
+    logs.set_up(config.log)
+    return asyncio.run(serve(config))
 
 
 def _say_where(config: Config, http_port: int, audiosocket_port: int) -> None:
