@@ -93,8 +93,10 @@ async def serve(config: Config) -> int:
 def explain_bind_error(problem: OSError, config: Config) -> str:
     """One line saying which port could not be opened, why, and what to do."""
     text = problem.strerror or str(problem)
-    # asyncio says which address it was in the text only: "... bind on address ('127.0.0.1', 8080): ..."
-    found = re.search(r"address \('([^']*)', ([0-9]+)", text)
+    # asyncio says which address it was in the text only: "... bind on address ('127.0.0.1', 8080): ..."; for one that
+    # is no address of this machine, Python 3.13 says "could not bind on any address out of [('192.0.2.1', 0)]".
+    found = re.search(r"address(?: out of \[|) ?\('([^']*)', ([0-9]+)", text)
+    elsewhere = problem.errno == errno.EADDRNOTAVAIL or "could not bind on any address" in text
     address = (found[1], int(found[2])) if found else None
     for section, host, port in (
         ("http", config.http.host, config.http.port),
@@ -110,7 +112,7 @@ def explain_bind_error(problem: OSError, config: Config) -> str:
             )
         if problem.errno == errno.EACCES:
             return f"{section}.{port_key}: no permission to listen on {where}; ports below 1024 need a privilege"
-        if problem.errno == errno.EADDRNOTAVAIL:
+        if elsewhere:
             return f"{section}.{host_key}: {host!r} is no address of this machine"
         return f"{section}.{port_key}: cannot listen on {where}: {text}"
     return f"cannot start: {text}"
