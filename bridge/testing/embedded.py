@@ -83,6 +83,11 @@ class EmbeddedLab:
             self._root = packages.ensure(self._progress)
         return self._root
 
+    @property
+    def running(self) -> bool:
+        """Whether its Asterisk runs, whoever started it."""
+        return self._asterisk.pid is not None
+
     async def start(self) -> None:
         """Starts Asterisk; returns when ARI answers.
 

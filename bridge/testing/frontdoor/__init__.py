@@ -1,0 +1,1 @@
+"""What ``./lab`` does, behind the shell script of that name."""

@@ -1,0 +1,102 @@
+"""``./lab phone``: a softphone of the lab driven by hand."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from bridge.audio.resample import resampler
+from bridge.testing import judge
+from bridge.testing.engine import Lab, LabError
+from bridge.testing.phone import RATE, Phone, PhoneError, Samples
+
+DEFAULT_S = 10.0
+BEFORE_KEYS_S = 1.0  # an IVR's prompt has begun by then
+
+
+async def drive(lab: Lab, options: argparse.Namespace) -> str:
+    """Makes or takes a call and returns what happened, in words.
+
+    Raises:
+        LabError, PhoneError: a file is no WAV file that can be played; nobody answers.
+    """
+    phone = lab.phone(options.name)
+    await phone.start()
+    source = any_wav(options.play) if options.play else judge.silence(0, RATE)
+    seconds = options.seconds or (len(source) / RATE + 1 if options.play else DEFAULT_S)
+    try:
+        if options.verb == "call":
+            await phone.hangup()
+            await phone.call(options.number, source)
+            await phone.answered(timeout_s=30)
+        else:
+            phone.forget()
+            phone.play_next(source)
+            print(f"waiting {seconds:.0f} s for a call to {options.name}", flush=True)
+            await phone.answered(timeout_s=seconds)
+        ended = await _talk(phone, options.dtmf, seconds)
+        await phone.hangup()
+    finally:
+        await phone.release()
+    return "\n".join(_account(phone, options, ended))
+
+
+async def _talk(phone: Phone, keys: str, seconds: float) -> str:
+    """Presses the keys and lets the call go on; returns the reason if the other side ended it."""
+
+    async def press() -> None:
+        await asyncio.sleep(BEFORE_KEYS_S)
+        await phone.dtmf(keys, gap_s=0.3)
+
+    pressing = asyncio.create_task(press()) if keys else None
+    try:
+        return (await phone.ended(timeout_s=seconds)).param or "without a reason"
+    except PhoneError:
+        return ""  # it still goes on: the ordinary case
+    finally:
+        if pressing is not None:
+            pressing.cancel()
+            await asyncio.wait([pressing])
+
+
+def _account(phone: Phone, options: argparse.Namespace, ended: str) -> list[str]:
+    lines = [f"the other side ended the call: {ended}"] if ended else []
+    try:
+        heard = phone.recording()
+    except PhoneError:
+        return [*lines, f"{options.name} heard nothing"]
+    lines.append(
+        f"{options.name} heard {len(heard) / RATE:.2f} s of audio, level {judge.rms(heard):.0f} of 32767 (rms)"
+    )
+    if len(heard) > RATE // 2 and judge.rms(heard) > 50:
+        lines.append(f"strongest frequency {judge.loudest(heard, RATE):.0f} Hz")
+    if options.record:
+        shutil.copyfile(phone.recording_path(), options.record)
+        lines.append(f"recorded to {options.record}")
+    return lines
+
+
+def any_wav(path: Path) -> Samples:
+    """Returns a 16-bit WAV file of any rate and number of channels as a phone plays it: mono, 8 kHz.
+
+    Raises:
+        LabError: it cannot be read, or has other samples.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except (OSError, EOFError, wave.Error) as error:
+        raise LabError(f"{path} cannot be played: {error}") from None
+    if width != 2:
+        raise LabError(f"{path} has {8 * width}-bit samples; make it 16-bit, for example: sox {path} -b 16 out.wav")
+    mono = np.frombuffer(data, "<i2").reshape(-1, channels).mean(axis=1).astype("<i2")
+    if converter := resampler(rate, RATE):
+        mono = np.frombuffer(converter.convert(mono.tobytes()) + converter.flush(), "<i2")
+    samples: Samples = mono.astype(np.int16)
+    return samples

@@ -1,0 +1,208 @@
+"""Starts and ends everything: Asterisk, phones, the bridge and the echo application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from bridge.testing.docker_command import docker_answers
+from bridge.testing.docker_engine import DockerLab
+from bridge.testing.embedded import EmbeddedLab
+from bridge.testing.engine import PHONES, Lab, LabError
+from bridge.testing.frontdoor import state as states
+from bridge.testing.frontdoor.ports import Wanted, check_free
+from bridge.testing.frontdoor.state import Progress, State
+from bridge.testing.processes import Background
+
+HEALTHY_TIMEOUT_S = 20.0
+NOT_RUNNING = "not running"
+ECHO_NUMBER = "750"
+
+CONFIGURATION = """\
+# Written by ./lab up.
+[http]
+host = "{host}"
+port = {port}
+tokens = ["{token}"]
+
+[audiosocket]
+bind_host = "{bind}"
+bind_port = {audiosocket_port}
+advertised_host = "{advertised}"
+
+[ari]
+url = "{ari_url}"
+user = "{ari_user}"
+password = "{ari_password}"
+app = "{ari_app}"
+"""
+
+
+def choose_engine(wanted: str | None) -> str:
+    """Returns the engine to use: the wanted one, else docker if its daemon answers, else embedded."""
+    return wanted or ("docker" if docker_answers() else "embedded")
+
+
+async def up(state: State, progress: Progress) -> Lab:
+    """Brings up what is not up yet and waits until it is healthy.
+
+    Raises:
+        LabError: a port is taken, or a part does not come up; the message says which, and what its log says.
+    """
+    lab = states.lab_of(state, progress)
+    if isinstance(lab, EmbeddedLab):
+        await _up_embedded(lab, state, progress)
+    else:
+        if not is_up(state):
+            check_free(state.settings.host, _wanted_ports(state)[:4])
+        states.save(state)
+        await lab.start()
+    progress("starting the phones")
+    await asyncio.gather(*(lab.phone(name).start() for name in PHONES))
+    await _healthy(state, lab)
+    return lab
+
+
+async def down(*, keep: bool) -> None:
+    """Ends everything and removes what it left.
+
+    Args:
+        keep: leave logs and recordings.
+    """
+    state = states.load()
+    folder = states.folder()
+    if not folder.exists():
+        return
+    if state is None or state.engine == "embedded":
+        for name in ("echo", "bridge"):
+            await _program(name).stop()
+    if state is not None:
+        lab = states.lab_of(state, print)
+        await lab.stop()
+    if keep:
+        (folder / "state.json").unlink(missing_ok=True)
+        (folder / "bridge.toml").unlink(missing_ok=True)
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        shutil.rmtree(folder / "asterisk", ignore_errors=True)
+    else:
+        shutil.rmtree(folder)
+
+
+def is_up(state: State) -> bool:
+    """Says whether anything of a remembered lab runs."""
+    return any(words != NOT_RUNNING for words in programs(state).values())
+
+
+def programs(state: State) -> dict[str, str]:
+    """Returns each part of the lab and whether it runs, in words."""
+    lab = states.lab_of(state, print)
+    if isinstance(lab, DockerLab):
+        return dict.fromkeys(lab.containers(), "a container")
+    names = ["asterisk", *(f"phone-{name}" for name in PHONES), "bridge", "echo"]
+    found = {name: _program(name).pid for name in names}
+    return {name: f"process {pid}" if pid else NOT_RUNNING for name, pid in found.items()}
+
+
+def echo_folder() -> Path:
+    """Returns the folder where the echo application records."""
+    return states.folder() / "echo"
+
+
+async def _up_embedded(lab: EmbeddedLab, state: State, progress: Progress) -> None:
+    if not lab.running:
+        check_free(state.settings.host, _wanted_ports(state))
+        progress("starting Asterisk")
+        states.save(state)
+        await lab.start()
+    bridge = _program("bridge")
+    if bridge.pid is None:
+        progress("starting the bridge and the echo application")
+        file = states.folder() / "bridge.toml"
+        file.touch(mode=0o600)
+        file.write_text(
+            CONFIGURATION.format(
+                host=state.settings.host,
+                port=state.bridge_port,
+                token=state.token,
+                bind=lab.audiosocket_bind,
+                audiosocket_port=lab.audiosocket_port,
+                advertised=lab.audiosocket_host,
+                ari_url=lab.ari_url,
+                ari_user=lab.ari_user,
+                ari_password=lab.ari_password,
+                ari_app=lab.ari_app,
+            )
+        )
+        # The file is the whole truth: settings that the user's environment holds for another bridge do not count.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("ASTERISK_BRIDGE_")}
+        bridge.start(
+            [sys.executable, "-P", "-m", "bridge", "serve", "--config", str(file)], outlive_us=True, environ=environ
+        )
+    echo = _program("echo")
+    if echo.pid is None:
+        echo.start(
+            [
+                sys.executable,
+                str(states.home() / "examples" / "echo.py"),
+                *("--url", state.bridge_url),
+                *("--number", ECHO_NUMBER),
+                *("--delay-ms", str(state.echo_delay_ms)),
+                *("--record", str(echo_folder())),
+            ],
+            outlive_us=True,
+            environ={**os.environ, "BRIDGE_TOKEN": state.token},
+        )
+
+
+def _wanted_ports(state: State) -> list[Wanted]:
+    s = state.settings
+    tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    wanted = [
+        Wanted(state.bridge_port, tcp, "the bridge's HTTP", "--http-port"),
+        Wanted(s.audiosocket_port, tcp, "the bridge's AudioSocket", "--audiosocket-port"),
+        Wanted(s.http_port, tcp, "Asterisk's ARI", "--ari-port"),
+        Wanted(s.sip_port, udp, "SIP", "--sip-port"),
+    ]
+    for index, name in enumerate(PHONES):
+        first = s.phone_ports + 8 * index
+        wanted += [
+            Wanted(first, udp, f"phone {name}", "--phone-ports"),
+            Wanted(first + 2, tcp, f"phone {name}", "--phone-ports"),
+        ]
+    return wanted
+
+
+def _program(name: str) -> Background:
+    run, logs = states.folder() / "run", states.folder() / "logs"
+    run.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(parents=True, exist_ok=True)
+    return Background(name, run, logs / f"{name}.log")
+
+
+async def _healthy(state: State, lab: Lab) -> None:
+    deadline = time.monotonic() + HEALTHY_TIMEOUT_S
+    while (problem := await asyncio.to_thread(_bridge_problem, state)) is not None:
+        if lab.name == "embedded" and _program("bridge").pid is None:
+            raise LabError(f"the bridge ended; its log ends:\n{_program('bridge').last_lines()}")
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"the bridge is not healthy after {HEALTHY_TIMEOUT_S:.0f} s: {problem}; see ./lab logs bridge"
+            )
+        await asyncio.sleep(0.05)
+    if lab.name == "embedded" and _program("echo").pid is None:
+        raise LabError(f"the echo application ended; its log ends:\n{_program('echo').last_lines()}")
+
+
+def _bridge_problem(state: State) -> str | None:
+    try:
+        with urllib.request.urlopen(f"{state.bridge_url}/health", timeout=2):
+            return None
+    except (urllib.error.URLError, OSError) as error:
+        return str(error)
