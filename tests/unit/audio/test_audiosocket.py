@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.audio import g711
 from bridge.audio.audiosocket import HANGUP_MESSAGE, RATE_OF_KIND, Decoder, Kind, encode, kind_of_rate
 from bridge.audio.format import SLIN_RATES
 from bridge.errors import AsteriskProtocolError
@@ -97,6 +99,45 @@ def test_what_asterisk_never_sends_is_refused(name, header_end):
         decoder.feed(bytes([byte]))
     with pytest.raises(AsteriskProtocolError):  # by its header alone: a payload may never come
         decoder.feed(data[header_end - 1 : header_end])
+
+
+def captured(name: str) -> list[tuple[int, bytes]]:
+    """Messages of a real Asterisk, fed in reads of a size that fits nothing."""
+    data = (WIRE / f"asterisk-22.10.1-{name}.bin").read_bytes()
+    decoder = Decoder()
+    messages = [message for at in range(0, len(data), 1000) for message in decoder.feed(data[at : at + 1000])]
+    assert decoder.pending == 0
+    assert messages.pop(0) == (Kind.UUID, bytes.fromhex("40325ec25efd4bd3805f53576e581d13"))
+    return messages
+
+
+def pitch(pcm: bytes, rate: int) -> float:
+    """The strongest frequency, in Hz."""
+    spectrum = np.abs(np.fft.rfft(np.frombuffer(pcm, "<i2") * np.hanning(len(pcm) // 2)))
+    return float(spectrum.argmax() * rate * 2 / len(pcm))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("app", 8000), ("slin", 8000), ("slin16", 16000), ("slin44", 44100), ("slin48", 48000)]
+)
+def test_a_tone_from_a_real_asterisk(name, rate):
+    messages = captured(name)
+    assert {(kind, len(payload)) for kind, payload in messages} == {(kind_of_rate(rate), rate // 50 * 2)}
+    pcm = b"".join(payload for _, payload in messages)
+    assert pitch(pcm, rate) == pytest.approx(1004, abs=2)
+
+
+def test_kind_0x10_of_a_real_asterisk_can_be_ulaw():
+    """Nothing on the wire says so but the length of the frames: 160 bytes for 20 ms."""
+    messages = captured("ulaw")
+    assert {(kind, len(payload)) for kind, payload in messages} == {(Kind.SLIN, 160)}
+    assert pitch(g711.ulaw_decode(b"".join(payload for _, payload in messages)), 8000) == pytest.approx(1004, abs=2)
+
+
+def test_keys_from_a_real_asterisk():
+    messages = captured("dtmf")
+    assert b"".join(payload for kind, payload in messages if kind == Kind.DTMF) == b"159#"
+    assert {kind for kind, _ in messages} == {Kind.DTMF, Kind.SLIN}
 
 
 def test_what_we_write():
