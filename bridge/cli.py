@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,8 @@ async def serve(config: Config) -> int:
 def explain_bind_error(problem: OSError, config: Config) -> str:
     """One line saying which port could not be opened, why, and what to do."""
     text = problem.strerror or str(problem)
+    if isinstance(problem, socket.gaierror):
+        return f"http.host or audiosocket.bind_host: {config.http.host!r} or {config.audiosocket.bind_host!r}: {text}"
     # asyncio says which address it was in the text only: "... bind on address ('127.0.0.1', 8080): ..."; for one that
     # is no address of this machine, Python 3.13 says "could not bind on any address out of [('192.0.2.1', 0)]".
     found = re.search(r"address(?: out of \[|) ?\('([^']*)', ([0-9]+)", text)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from uuid import uuid4
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bridge.api import calls, status
 from bridge.api.auth import Gate
@@ -57,6 +58,7 @@ class HttpServer:
         self._runner = web.AppRunner(
             build(backend, (token.get_secret_value() for token in config.tokens)),
             access_log=None,
+            logger=_http_log(),
             shutdown_timeout=SHUTDOWN_S,
         )
 
@@ -90,6 +92,17 @@ def tls_context(config: HttpConfig) -> ssl.SSLContext | None:
     return context
 
 
+def _http_log() -> logging.Logger:
+    """Where aiohttp reports faults, but not what scanners send: it would be logged whole, with tokens if it has any."""
+    http_log = logging.getLogger("bridge.api.http")
+    http_log.addFilter(_is_no_malformed_request)
+    return http_log
+
+
+def _is_no_malformed_request(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamResponse:
     """Turn every error into the one JSON shape, and log the request without its query."""
@@ -113,7 +126,8 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
         )
     if not response.prepared:
         response.headers.update(headers)
-    level = logging.INFO if response.status >= 400 else logging.DEBUG
+    # A probe asks every few seconds, and the state that it is told is in the log already.
+    level = logging.INFO if response.status >= 400 and request.path != "/health" else logging.DEBUG
     elapsed_ms = (time.monotonic() - started) * 1000
     path = request.rel_url.raw_path[:200]
     log.log(level, "request=%s %s %s %d in %.0f ms", request_id, request.method, path, response.status, elapsed_ms)

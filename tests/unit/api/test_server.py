@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -283,15 +284,20 @@ async def test_without_tokens_a_strangers_page_is_refused(open_client: Client, p
 async def test_the_log_holds_no_token_and_no_line_of_a_clients_making(
     pbx: Pbx, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), pbx.backend())
     await server.start()
     try:
         async with ClientSession(f"http://127.0.0.1:{server.port}") as session:
-            with caplog.at_level(logging.DEBUG):
-                async with session.get(f"/v1.0/calls/x%0aINFO+forged?token={TOKEN}") as response:
-                    assert response.status == 404
-                async with session.get("/v1.0/calls?token=a-wrong-secret") as response:
-                    assert response.status == 401
+            async with session.get(f"/v1.0/calls/x%0aINFO+forged?token={TOKEN}") as response:
+                assert response.status == 404
+            async with session.get("/v1.0/calls?token=a-wrong-secret") as response:
+                assert response.status == 401
+            for malformed in (b"GET /?token=a-wrong-secret HTTP/9.9\r\n\r\n", b"\x16\x03\x01a-wrong-secret\r\n\r\n"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(malformed)
+                assert b" 400 " in await reader.readline()
+                writer.close()
     finally:
         await server.stop()
     assert "a-wrong-secret" not in caplog.text
