@@ -28,7 +28,7 @@ class OwnIds:
         self._numbers = itertools.count(1)
 
     def new(self, kind: str) -> str:
-        """A new id for a channel or bridge; ``kind`` is ``snoop``, ``media`` or ``mix``."""
+        """A new id for a channel or bridge; ``kind`` is ``snoop``, ``media``, ``mix`` or ``hold``."""
         return f"{self.prefix}{self._boot}-{kind}-{next(self._numbers):08d}"
 
     def ours(self, object_id: str) -> bool:

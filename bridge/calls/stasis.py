@@ -87,7 +87,7 @@ class StasisCalls:
         self._release(channel.id)
 
     def _hold(self, channel: Channel) -> None:
-        bridge_id = self._ids.new("mix")
+        bridge_id = self._ids.new("hold")
         self._bridges[channel.id] = bridge_id
         self._ready[channel.id] = asyncio.Event()
         self._spawn(self._answer(channel.id, bridge_id, self._ready[channel.id]))

@@ -59,7 +59,7 @@ class Listener:
         for connection in tuple(self.connections):
             connection.abort()
         await self._server.wait_closed()
-        while self.connections:  # before Python 3.12 wait_closed does not wait for them; an abort takes one turn
+        if self.connections:  # before Python 3.12 wait_closed does not wait for them; an abort takes one turn
             await asyncio.sleep(0)
         self._server = None
 

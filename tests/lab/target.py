@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -75,11 +75,18 @@ class Target:
         objects = [*await self.ari("GET", "/channels"), *await self.ari("GET", "/bridges")]
         return [entry["id"] for entry in objects if entry["id"].startswith("ab-")]
 
-    async def nothing_left(self, timeout_s: float = 5.0) -> None:
+    async def nothing_left(self) -> None:
         """Waits until nothing of ours is left: on the PBX, and in the process where it can be looked into."""
+        await self._until_gone(lambda _: True)
+
+    async def streams_gone(self) -> None:
+        """As `nothing_left`, but calls in our application may go on: each is held in a bridge of its own."""
+        await self._until_gone(lambda object_id: "-hold-" not in object_id)
+
+    async def _until_gone(self, counts: Callable[[str], bool], timeout_s: float = 5.0) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while left := [*await self.ours_on_the_pbx(), *self._in_process()]:
+        while left := [*filter(counts, await self.ours_on_the_pbx()), *self._in_process()]:
             assert loop.time() < deadline, f"left behind: {left}"
             await asyncio.sleep(0.05)
 

@@ -23,7 +23,7 @@ MILLIWATT_HZ = 1004
 @pytest.mark.core
 async def test_twenty_calls_with_silent_applications_all_keep_their_sound(target: Target, lab: Lab) -> None:
     # The far side of each is Asterisk's own tone; all come at once, which is when the freeze strikes.
-    names = [f"many-{n}" for n in range(CALLS)]
+    names = [f"many-{n:02}" for n in range(CALLS)]
     await asyncio.gather(
         *(
             target.ari(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -31,7 +30,7 @@ async def refused(url: str, headers: dict[str, str] | None = None) -> tuple[int,
 
 @pytest.mark.core
 async def test_streams_that_cannot_be_are_refused_before_the_upgrade(target: Target, phones: Phones) -> None:
-    alice, _bob = await phones("1001", "1002")
+    (alice,) = await phones("1001")
     await alice.call("750", play=judge.tone(500, 20, RATE))
     await alice.answered()
     call = (await target.call_from("1001"))["id"]
@@ -53,25 +52,13 @@ async def test_streams_that_cannot_be_are_refused_before_the_upgrade(target: Tar
     await alice.hangup()
 
 
-async def test_a_call_that_only_rings_is_refused(target: Target, phones: Phones, lab: Lab) -> None:
+@pytest.mark.core
+async def test_a_call_that_only_rings_is_refused(target: Target, phones: Phones) -> None:
     (alice,) = await phones("1001")
-    # Nobody answers at a queue's first ring: the phone 1002 answers by itself, so an unregistered endpoint rings out.
-    await target.ari(
-        "POST",
-        "/channels",
-        endpoint="Local/ringing@lab-states",
-        extension="600",
-        context="from-internal",
-        channelId="rings",
-        priority="1",
-    )
-    async with asyncio.timeout(5):
-        while (await target.get("/v1.0/calls/rings"))[0] != 200:
-            await asyncio.sleep(0.05)
-    assert await refused(target.stream_url("rings", encapsulation="sln")) == (409, "STATE_INVALID")
-    await target.ari("DELETE", "/channels/rings")
-    assert lab.name
-    assert not alice.in_call
+    await alice.call("602", play=judge.silence(1, RATE))
+    call = await target.call_from("1001", status="dialing")
+    assert await refused(target.stream_url(call["id"], encapsulation="sln")) == (409, "STATE_INVALID")
+    await alice.hangup()
 
 
 TOKEN = "0123456789abcdef0123"
@@ -94,7 +81,7 @@ async def test_tokens_and_limits(lab: Lab, phones: Phones) -> None:
         for headers in ({"Authorization": f"Bearer {TOKEN}"}, {"Cookie": f"token={TOKEN}"}):
             async with open_peer(without.stream_url(call, encapsulation="sln"), headers) as application:
                 await application.heard(5)
-            await target.nothing_left()
+            await target.streams_gone()
         async with target.stream(call, encapsulation="sln") as application:
             await application.heard(5)
             assert await refused(target.stream_url(call, encapsulation="sln")) == (503, "OVERLOADED")
