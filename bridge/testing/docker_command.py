@@ -32,6 +32,14 @@ def docker_answers() -> bool:
     return False
 
 
+def succeeds(command: Sequence[str]) -> bool:
+    """Says whether a short command ends well, and in time."""
+    with contextlib.suppress(LabError):
+        run(command)
+        return True
+    return False
+
+
 def find_compose() -> tuple[str, ...]:
     """Returns the command that runs compose, in the form that this machine has.
 
@@ -43,8 +51,7 @@ def find_compose() -> tuple[str, ...]:
     if not docker_answers():
         raise LabError("no Docker daemon answers. Start it (systemctl start docker), or join the group docker")
     for line in (("docker", "compose"), ("docker-compose",)):
-        with contextlib.suppress(LabError):
-            run([*line, "version"])
+        if succeeds([*line, "version"]):
             return line
     raise LabError("Docker has no compose. Install it (on Debian: apt-get install docker-compose)")
 
