@@ -144,6 +144,54 @@ def test_a_late_block_joins_the_partial_frame():
     assert playout.take() == numbered(160, 80).ljust(FRAME, b"\0")
 
 
+def test_a_lead_is_gathered_after_a_dry_spell():
+    playout = Playout(FMT, 10_000, lead_ms=40)
+    playout.play(numbered(0, 160))
+    assert playout.take() is None
+    playout.play(numbered(160, 160))
+    assert [playout.take(), playout.take()] == [numbered(0, 160), numbered(160, 160)]
+
+
+def test_a_lead_that_does_not_come_is_waited_for_so_long_and_no_longer():
+    playout = Playout(FMT, 10_000, lead_ms=40)
+    playout.play(numbered(0, 160))
+    assert [playout.take() for _ in range(3)] == [None, None, numbered(0, 160)]
+
+
+def test_every_dry_spell_gathers_its_own_lead():
+    playout = Playout(FMT, 10_000, lead_ms=40)
+    playout.play(numbered(0, 320))
+    assert [playout.take() is None for _ in range(3)] == [False, False, True]
+    playout.play(numbered(320, 160))
+    assert [playout.take() is None for _ in range(3)] == [True, True, False]
+    playout.play(numbered(480, 80))
+    assert [playout.take() is None for _ in range(3)] == [True, True, False]  # padded: dry again
+    playout.play(numbered(560, 160))
+    assert [playout.take() is None for _ in range(3)] == [True, True, False]
+
+
+def test_a_sender_who_is_ahead_is_not_delayed_by_a_lead():
+    playout = Playout(FMT, 10_000, lead_ms=40)
+    playout.play(numbered(0, 320))
+    assert playout.take() == numbered(0, 160)
+
+
+@given(st.lists(st.integers(0, 20), min_size=50, max_size=50))
+def test_with_a_lead_an_uneven_sender_is_never_cut_after_the_start(delays_ms):
+    """A lead of 40 ms, the first 20 of which are played at once, makes up for what comes up to 20 ms late."""
+    arrivals = sorted((20 * number + delay, number) for number, delay in enumerate(delays_ms))
+    playout = Playout(FMT, 10_000, lead_ms=40)
+    heard: list[bytes | None] = []
+    for now_ms in range(0, 20 * len(delays_ms) + 200, 20):
+        while arrivals and arrivals[0][0] <= now_ms:
+            arrivals.pop(0)
+            playout.play(numbered(160 * sum(1 for frame in heard if frame), 160))  # contents do not matter here
+        heard.append(playout.take())
+    first = next(number for number, frame in enumerate(heard) if frame)
+    assert first <= 2
+    assert None not in heard[first : first + len(delays_ms)]
+
+
 def test_the_newest_is_dropped_so_that_speech_stays_whole():
     playout = Playout(FMT, 40)
     assert playout.play(numbered(0, 200)) == 0
@@ -225,8 +273,10 @@ def test_a_large_file_is_kept_as_it_came():
     data = numbered(0, 60_000) * 44  # 5 MiB
     playout = Playout(FMT, 600_000)
     playout.play(data)
+    playout.play(b"\1\0")
     assert playout._blocks[0] is data
-    assert b"".join(drain(playout)).startswith(data)
+    assert len(playout._blocks) == 2  # not joined to something large either
+    assert b"".join(drain(playout)).startswith(data + b"\1\0")
 
 
 def test_tiny_blocks_do_not_pile_up_as_objects():

@@ -80,6 +80,12 @@ def test_a_wav_file_in_pieces(sizes):
     assert audio.receive(b"abcd") == [(b"abcd", 8000)]
 
 
+def test_half_a_sample_before_a_file_is_none_of_it():
+    audio = RawAudio(slin(8000))
+    assert audio.receive(b"abc") == [(b"ab", 8000)]
+    assert audio.receive(wav()) == [(PCM, 8000)]
+
+
 def test_chunks_around_the_audio_are_skipped():
     noise = chunk(b"LIST", b"\x7f" * 333)
     data = riff(noise, fmt(1, 16), noise, chunk(b"data", PCM), noise)

@@ -82,6 +82,21 @@ def test_cutting_into_blocks_changes_nothing(pair, data):
     assert np.abs(samples(pieces) - samples([Resampler(*pair).convert(pcm)])).max() <= 1
 
 
+@pytest.mark.parametrize("pair", PAIRS)
+def test_frames_after_an_odd_beginning(pair):
+    pcm = tone(700, pair[0], 0.3)
+    converter = Resampler(*pair)
+    pieces = [converter.convert(pcm[:14]), *in_frames(converter, pcm[14:])]
+    assert np.abs(samples(pieces) - samples([Resampler(*pair).convert(pcm)])).max() <= 1
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_constant_stays_constant(pair):
+    """Were the filter's phases not alike loud, there would be a hum."""
+    heard = samples([Resampler(*pair).convert(np.full(pair[0] // 5, 30_000, "<i2").tobytes())])
+    assert set(heard[pair[1] // 50 :]) == {30_000}
+
+
 def test_an_alias_is_not_heard():
     """6 kHz does not exist at 8 kHz. audioop.ratecv would turn it into a tone of 2 kHz, as loud as it was."""
     heard = samples(in_frames(Resampler(16000, 8000), tone(6000, 16000, 1.0)))
