@@ -20,9 +20,9 @@ from bridge.testing.frontdoor.up import ECHO_NUMBER, echo_folder
 from bridge.testing.phone import RATE, Samples, read_wav
 
 CALLER = "1001"
-QUIET_S = 1.5  # the application finds the call and opens its stream in this time
+QUIET_S = 1.0  # the application finds the call and opens its stream in this time
 TONE_HZ = 1000
-TONE_S = 1.0
+TONE_S = 0.5
 REPORT_TIMEOUT_S = 5.0
 
 
@@ -65,7 +65,7 @@ async def place_call(lab: Lab, state: State) -> CallReport:
     Raises:
         PhoneError: the call was not answered, or ended early.
     """
-    text = f"call {secrets.token_hex(4)}: The quick brown fox jumps over the lazy dog, 0123456789 times."
+    text = f"call {secrets.token_hex(4)}: The quick brown fox jumps over the lazy dog."
     speech = modem.modulate(text, RATE)
     source = np.concatenate([judge.silence(QUIET_S, RATE), speech, judge.tone(TONE_HZ, TONE_S, RATE)])
     delay_s = state.echo_delay_ms / 1000
