@@ -128,8 +128,9 @@ def ensure(progress: Progress = print) -> Root:
     with _locked(folder.with_suffix(".lock"), progress):
         if (folder / COMPLETE).exists():
             return root
-        if folder.exists():  # cannot be: the folder appears by a rename; but never trust what lacks the mark
-            shutil.rmtree(folder)
+        # What a killed process left; and a folder without its mark, which cannot be, but must never be trusted.
+        for left in (*folder.parent.glob(f"{folder.name}.*.part"), folder):
+            shutil.rmtree(left, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
         try:
             names = _fetch(work, architecture, progress)
