@@ -176,7 +176,9 @@ class Phone:
     async def hangup(self) -> None:
         """Ends the call, if there is one, and waits for its end."""
         if self.in_call:
-            await self._command("hangup")
+            # The other side may be quicker: then there is nothing to end any more, and the event of that is on its way.
+            with contextlib.suppress(PhoneRefusal):
+                await self._command("hangup")
             await self.ended()
 
     @property
