@@ -26,6 +26,8 @@ from bridge.streams.stream import Stream
 
 log = logging.getLogger(__name__)
 
+SWEEP_INTERVAL_S = 60.0
+
 
 class Bridge:
     """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``."""
@@ -135,6 +137,12 @@ class Bridge:
                 log.warning("not in step with Asterisk yet: %s", error)
                 await asyncio.sleep(1)
         log.info("in step with Asterisk: %d calls", len(self.tracker.calls))
+        while True:  # until the connection is lost: what one failed request left behind must not stay for ever
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            try:
+                await sweep(self.client, self.ids, self._object_ids)
+            except AriError as error:
+                log.warning("sweep: %s", error)
 
     async def _stop_settling(self) -> None:
         if self._settling is not None:

@@ -56,7 +56,7 @@ class StasisCalls:
         for gone in self._bridges.keys() - here:
             self._release(gone)
         for channel in channels:
-            if channel.id not in self._bridges and self._is_ours_to_hold(channel):
+            if self._is_ours_to_hold(channel):
                 self._hold(channel)
 
     async def stop(self) -> None:
@@ -87,6 +87,8 @@ class StasisCalls:
         self._release(channel.id)
 
     def _hold(self, channel: Channel) -> None:
+        if channel.id in self._bridges:
+            return  # adopted, and its StasisStart comes only now
         bridge_id = self._ids.new("hold")
         self._bridges[channel.id] = bridge_id
         self._ready[channel.id] = asyncio.Event()

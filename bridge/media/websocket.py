@@ -47,6 +47,8 @@ class Link(ABC):
     def __init__(self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float) -> None:
         self.on_message: Callable[[Message], None] = _ignore
         self.on_closed: Callable[[int, str], None] = _ignore
+        self.connected = False
+        """The handshake was done (and may be over by now)."""
         self.closing = False
         self.closed = False
         self.dropped_ms = 0.0
@@ -112,6 +114,7 @@ class Link(ABC):
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
+        self.connected = True
         bound_unsent(transport)
         self._schedule_ping()
 

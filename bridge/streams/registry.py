@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
-from bridge.calls.model import Call, CallEnded, Change, Party, PartyLeft
+from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
@@ -124,6 +124,11 @@ class Streams:
             for stream in self:
                 if stream.party_id == change.party.id:
                     stream.end(*CALL_ENDED)
+        elif isinstance(change, PartyChanged):
+            if "in_stasis" in change.fields and not change.party.in_stasis:
+                for stream in self:
+                    if stream.party_id == change.party.id:
+                        stream.party_left_application()
         elif isinstance(change, CallEnded):
             for stream in self.of_call(change.call.id):
                 stream.end(*CALL_ENDED)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.calls.tap import Tap, Taps
+from bridge.calls.tap import Join, Tap, Taps
 from bridge.dialects.base import Dialect
 from bridge.errors import AriError
 from bridge.media.counters import Counters
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_ENDED = (1000, "call ended")
+LEFT_APPLICATION = (1000, "the call left the bridge's application; connect again to go on")
 SHUTTING_DOWN = (1001, "the bridge is shutting down")
 RESTORES = 3
 """A leg that breaks while its party is still there is opened again, so often in a stream's life."""
@@ -78,6 +79,7 @@ class Stream:
         self._legs = [(place, self._new_leg(new_playout(slin(dialect.rate)))) for place in leg_places]
         self._open_taps: list[Tap | None] = [None] * len(self._legs)
         self._restores = 0
+        self._displaced = False
         self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._broken = asyncio.Event()
         self._pump = Pump(dialect, link, counters, on_dtmf=send_dtmf)
@@ -99,6 +101,12 @@ class Stream:
     def dropped_ms(self) -> float:
         """Audio of the application that found no room in the queue, in milliseconds."""
         return max((leg.playout.dropped_ms for place, leg in self._legs if place.speaks), default=0.0)
+
+    def party_left_application(self) -> None:
+        """The party is no longer held in our bridge: a leg that joined it there would carry nothing from now on."""
+        if any(isinstance(place.place, Join) for place, _ in self._legs):
+            self._displaced = True
+            self._broken.set()
 
     def end(self, code: int, reason: str) -> None:
         """Let the stream end; the first reason counts."""
@@ -149,6 +157,10 @@ class Stream:
 
     async def _restore(self) -> None:
         """Open the legs again whose connection broke although their party is still there."""
+        if self._displaced:
+            await asyncio.sleep(SETTLE_S)
+            self.end(*(LEFT_APPLICATION if self._party_is_there() else CALL_ENDED))
+            return
         for index, (place, leg) in enumerate(self._legs):
             if not leg.closed:
                 continue

@@ -1,0 +1,183 @@
+"""The frame path from a WebSocket client to the AudioSocket wire and back, without a PBX in between."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from websockets.asyncio.client import ClientConnection, connect
+
+from bridge.audio.audiosocket import Kind
+from bridge.audio.format import slin
+from bridge.audio.playout import Playout
+from bridge.dialects.voipbin import Voipbin
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+from bridge.media.listener import Listener
+from bridge.media.picows_link import PicowsLink
+from bridge.media.pump import Pump
+from bridge.media.takeover import take_over
+from bridge.media.websockets_link import WebsocketsLink
+from tests.fakes.asterisk import FakeAsterisk
+
+FRAME = 320
+
+
+class Path:
+    """One stream: what a client is connected to, and the Asterisk end of its leg."""
+
+    def __init__(self, kind: type[PicowsLink] | type[WebsocketsLink]) -> None:
+        self.counters = Counters()
+        self.listener = Listener(self.counters)
+        self.legs: list[MediaLeg] = []
+        self.links: list[PicowsLink | WebsocketsLink] = []
+        self.keys: list[str] = []
+        self.legs_wanted = 1
+        self.lead_ms = 0
+        self._kind = kind
+
+    async def upgrade(self, request: web.Request) -> web.Response:
+        link = self._kind(self.counters, max_unsent_ms=1000, ping_interval_s=20, max_message_bytes=1 << 24)
+        self.links.append(link)
+        pump = Pump(Voipbin("sln"), link, self.counters, on_dtmf=self.keys.append)
+        for _ in range(self.legs_wanted):
+            leg = MediaLeg(slin(8000), Playout(slin(8000), 600_000, self.lead_ms), self.counters)
+            self.listener.expect(leg)
+            pump.speak(leg)
+            self.legs.append(leg)
+        pump.hear(self.legs[0], "both")
+        take_over(request, link.protocol())
+        return web.Response()
+
+
+@pytest.fixture(params=[PicowsLink, WebsocketsLink], ids=lambda kind: kind.__name__)
+async def path(request: pytest.FixtureRequest) -> AsyncIterator[Path]:
+    made = Path(request.param)
+    await made.listener.start("127.0.0.1", 0)
+    application = web.Application()
+    application.router.add_get("/", made.upgrade)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.port = runner.addresses[0][1]  # type: ignore[attr-defined]
+    yield made
+    for link in made.links:
+        link.abort(1001, "test over")
+    await made.listener.stop()
+    await runner.cleanup()
+
+
+async def open_path(path: Path) -> tuple[ClientConnection, FakeAsterisk]:
+    client = await connect(f"ws://127.0.0.1:{path.port}/", compression=None)  # type: ignore[attr-defined]
+    peer = await FakeAsterisk.dial(path.listener.port, path.legs[0].uuid)
+    return client, peer
+
+
+async def test_what_the_call_says_arrives_in_order_and_whole(path: Path) -> None:
+    client, peer = await open_path(path)
+    for n in range(50):
+        peer.send(Kind.SLIN, bytes([n]) * FRAME)
+    assert [await client.recv() for _ in range(50)] == [bytes([n]) * FRAME for n in range(50)]
+    await client.close()
+    await peer.hang_up()
+
+
+async def test_a_file_in_one_message_leaves_one_frame_each_20_ms(path: Path) -> None:
+    client, peer = await open_path(path)
+    await client.send(b"".join(bytes([n + 1]) * FRAME for n in range(100)))
+    frames = [(payload, at) for _, payload, at in await peer.read_for(2.3) if any(payload)]
+    assert [payload[0] for payload, _ in frames] == list(range(1, 101))
+    took = frames[-1][1] - frames[0][1]
+    assert abs(took - 99 * 0.02) < 0.03
+    await client.close()
+    await peer.hang_up()
+
+
+async def test_blocks_of_any_size_at_the_right_pace_play_without_a_gap(path: Path) -> None:
+    path.lead_ms = 40
+    client, peer = await open_path(path)
+    audio = bytes(n % 255 + 1 for n in range(160 * 2 * 50))  # one second
+
+    async def talk() -> None:
+        sent = 0
+        for size in itertools.cycle((111, 640, 3, 500, 86)):  # in bytes, odd ones too
+            await client.send(audio[sent : sent + size])
+            sent += size
+            if sent >= len(audio):
+                return
+            await asyncio.sleep(size / 16000 * 0.9)
+
+    _, messages = await asyncio.gather(talk(), peer.read_for(1.6))
+    frames = [payload for _, payload, _ in messages]
+    first = next(i for i, payload in enumerate(frames) if any(payload))
+    assert b"".join(frames[first : first + 50]) == audio
+    await client.close()
+    await peer.hang_up()
+
+
+async def test_clear_stops_the_wire_within_60_ms_and_answers_the_marks(path: Path) -> None:
+    client, peer = await open_path(path)
+    await client.send(b"\x01" * FRAME * 500)
+    await client.send(json.dumps({"event": "mark", "mark": {"name": "never"}}))
+    await peer.read_for(0.5)
+    cleared = asyncio.get_running_loop().time()
+    await client.send('{"event": "clear"}')
+    messages = await peer.read_for(0.5)
+    sounding = [at - cleared for _, payload, at in messages if any(payload)]
+    assert max(sounding, default=0) < 0.06
+    assert json.loads(await client.recv()) == {"event": "mark", "mark": {"name": "never"}}
+    await client.send(b"\x02" * FRAME)  # and the next words are heard
+    assert [payload[0] for _, payload, _ in await peer.read_for(0.2) if any(payload)] == [2]
+    await client.close()
+    await peer.hang_up()
+
+
+async def test_two_legs_play_the_same_and_marks_come_once(path: Path) -> None:
+    path.legs_wanted = 2
+    client, peer = await open_path(path)
+    second = await FakeAsterisk.dial(path.listener.port, path.legs[1].uuid)
+    await client.send(b"\x01" * FRAME * 5)
+    await client.send('{"event": "mark", "mark": {"name": "a"}}')
+    heard = await asyncio.gather(peer.read_for(0.3), second.read_for(0.3))
+    assert [sum(any(payload) for _, payload, _ in messages) for messages in heard] == [5, 5]
+    assert json.loads(await client.recv())["mark"]["name"] == "a"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.recv(), 0.1)
+    await client.close()
+    await peer.hang_up()
+    await second.hang_up()
+
+
+async def test_an_application_that_does_not_read_never_holds_up_asterisk(path: Path) -> None:
+    client, peer = await open_path(path)
+    client.transport.pause_reading()
+    frame = bytes(FRAME)
+    async with asyncio.timeout(60):
+        while not path.counters.messages_dropped:
+            for _ in range(200):
+                peer.send(Kind.SLIN, frame)
+            await asyncio.wait_for(peer.writer.drain(), 2)  # Asterisk's writes always get through
+    before = path.counters.frames_from_asterisk
+    peer.send(Kind.SLIN, frame)
+    await peer.read_for(0.1)
+    assert path.counters.frames_from_asterisk > before
+    assert path.links[0].unsent_ms <= 1000
+    client.transport.abort()
+    await peer.hang_up()
+
+
+async def test_keys_and_nonsense(path: Path) -> None:
+    client, peer = await open_path(path)
+    await client.send('{"event": "dtmf", "dtmf": {"digits": "12#"}}')
+    await client.send("no json")
+    await client.send('{"event": "unheard of"}')
+    peer.send(Kind.SLIN, bytes(FRAME))
+    await client.recv()
+    assert path.keys == ["12#"]
+    assert client.close_code is None
+    await client.close()
+    await peer.hang_up()
