@@ -68,14 +68,15 @@ async def echo(session: aiohttp.ClientSession, call: dict[str, Any], options: ar
             wait_s = (options.delay_ms - cushion_ms) / 1000
 
             async def say_back() -> None:
-                await socket.send_bytes(bytes(2 * RATE * cushion_ms // 1000))
+                cushion = bytes(2 * RATE * cushion_ms // 1000)
                 while True:
                     while not waiting:
                         arrived.clear()
                         await arrived.wait()
                     due, audio = waiting.popleft()
                     await asyncio.sleep(due - time.monotonic())
-                    await socket.send_bytes(audio)
+                    await socket.send_bytes(cushion + audio)
+                    cushion = b""
 
             speaking = asyncio.create_task(say_back())
             try:
