@@ -89,7 +89,7 @@ async def place_call(lab: Lab, state: State) -> CallReport:
         application=application,
         application_text=_application_text(application),
         heard_text=modem.demodulate(_speech(heard), RATE),
-        tone_level=float(judge.block_levels(heard, RATE, TONE_HZ, 0.1).max()),
+        tone_level=float(judge.block_levels(heard, RATE, TONE_HZ, 0.1).max(initial=0)),
         # Both recordings end with the call, so they are compared from their ends.
         round_trip_s=judge.delay(sent, heard, RATE).seconds + (len(sent) - len(heard)) / RATE,
         recording=phone.recording_path(),
