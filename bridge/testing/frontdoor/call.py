@@ -24,6 +24,7 @@ QUIET_S = 1.0  # the application finds the call and opens its stream in this tim
 TONE_HZ = 1000
 TONE_S = 0.5
 REPORT_TIMEOUT_S = 5.0
+MIN_LIKENESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class CallReport:
         application_text: what is in its recording; None where that is out of reach.
         heard_text: what the phone heard back.
         tone_level: how loud the phone heard the tone that it had sent at `judge.tone`'s level.
-        round_trip_s: from the phone's mouth to its ear.
+        round_trip_s: from the phone's mouth to its ear; None if what it heard is not what it said.
         recording, sent: the phone's recordings.
     """
 
@@ -49,7 +50,7 @@ class CallReport:
     application_text: str | None
     heard_text: str
     tone_level: float
-    round_trip_s: float
+    round_trip_s: float | None
     recording: Path
     sent: Path
 
@@ -90,8 +91,7 @@ async def place_call(lab: Lab, state: State) -> CallReport:
         application_text=_application_text(application),
         heard_text=modem.demodulate(_speech(heard), RATE),
         tone_level=float(judge.block_levels(heard, RATE, TONE_HZ, 0.1).max(initial=0)),
-        # Both recordings end with the call, so they are compared from their ends.
-        round_trip_s=judge.delay(sent, heard, RATE).seconds + (len(sent) - len(heard)) / RATE,
+        round_trip_s=_round_trip_s(sent, heard),
         recording=phone.recording_path(),
         sent=phone.recording_path("enc"),
     )
@@ -117,7 +117,7 @@ def in_words(report: CallReport, state: State) -> str:
         f"  the phone heard the text back {exact[report.heard_text == report.text]}"
         + ("" if report.heard_text == report.text else f': "{report.heard_text}"')
         + f", and the tone at {20 * np.log10(max(report.tone_level, 1) / 8000):+.1f} dB",
-        f"  round trip {report.round_trip_s * 1000:.0f} ms, of which the application waited {state.echo_delay_ms} ms; "
+        f"  round trip {_in_ms(report.round_trip_s)}, of which the application waited {state.echo_delay_ms} ms; "
         f"the call lasted {report.lasted_s:.1f} s",
         "  recordings:",
         f"    the phone said   {report.sent}",
@@ -146,6 +146,17 @@ async def _next_application_report(lab: Lab, known: int) -> dict[str, Any]:
             return report
         await asyncio.sleep(0.1)
     return {}
+
+
+def _round_trip_s(sent: Samples, heard: Samples) -> float | None:
+    """Returns how much later the phone heard what it had said."""
+    found = judge.delay(sent, heard, RATE)
+    # Both recordings end with the call, but begin with their own first frame: so they are compared from their ends.
+    return found.seconds + (len(sent) - len(heard)) / RATE if found.likeness > MIN_LIKENESS else None
+
+
+def _in_ms(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def _application_text(application: dict[str, Any]) -> str | None:
