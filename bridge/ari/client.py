@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 from collections.abc import Callable, Iterable
@@ -31,6 +32,11 @@ STABLE_S = 1.0
 """An events connection that lived shorter than this does not start the backoff anew."""
 REPLACED_RETRY_S = 10.0
 """How often to look whether whoever took our application has gone. Never take it back: two bridges would fight."""
+RELEASE_S = 1.0
+"""At most so long a new connection waits for Asterisk to be through with the last one: what cleans up after the old
+takes the application away from the new (seen on 22.10.1: connected, and deaf)."""
+CHECKS_S = (0.5, 2.0, 10.0)
+"""After connecting, and the last one again and again: does Asterisk still know our application?"""
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 NOISE = (
@@ -55,7 +61,7 @@ class AriClient:
         user: ARI user of ari.conf.
         password: its password.
         app: name of our Stasis application.
-        subscribe_all: hear about every channel of the PBX, not only about those in our application.
+        subscribe_all: hear about every channel and bridge of the PBX, not only about those in our application.
         unwanted: types of events that Asterisk need not send.
 
     Raises:
@@ -96,7 +102,8 @@ class AriClient:
         self._on_disconnected: list[Callable[[], object]] = []
         self._task: asyncio.Task[None] | None = None
         self._first_attempt: asyncio.Future[None] | None = None
-        self._filtering: asyncio.Task[None] | None = None
+        self._fault: AriError | None = None
+        """Why we have closed the events connection ourselves."""
 
     @property
     def url(self) -> str:
@@ -160,11 +167,11 @@ class AriClient:
         return self._dispatcher.expect(event_type, subject_id)
 
     def on_connected(self, callback: Callable[[], object]) -> Unsubscribe:
-        """Call ``callback()`` each time that the events connection is open and before its first event."""
+        """Call ``callback()`` each time that events flow: what is asked for from now on misses none of them."""
         return subscribe(self._on_connected, callback)
 
     def on_disconnected(self, callback: Callable[[], object]) -> Unsubscribe:
-        """Call ``callback()`` each time that the events connection is lost or closed."""
+        """Call ``callback()`` each time that events have ceased to flow."""
         return subscribe(self._on_disconnected, callback)
 
     async def _stay_connected(self) -> None:
@@ -193,25 +200,32 @@ class AriClient:
             wait_s = min(wait_s * 2, BACKOFF_LAST_S)
 
     async def _connect_and_read(self) -> None:
+        await self._until_application_is_released()
         socket = await self._connect()
+        self._fault = None
+        attending = asyncio.create_task(self._attend(socket), name="ari-application")
         try:
-            self._opened()
             while True:
                 message = await socket.receive()
                 if message.type is aiohttp.WSMsgType.TEXT:
                     self._take(message.data)
                 elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING):
+                    if self._fault is not None:
+                        raise self._fault
                     return
                 elif message.type is aiohttp.WSMsgType.ERROR:
                     raise AriError(0, "GET", "/events", f"events connection broke: {message.data}")
                 if self.replaced:
                     raise AriError(409, "GET", "/events", f"another client took the application {self.app!r}")
         finally:
+            attending.cancel()
             self._closed()
             await socket.close()
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse[bool]:
-        params = {"app": self.app, "subscribeAll": "true" if self._subscribe_all else "false"}
+        # Not subscribeAll: that includes device states, and with those Asterisk may lock up for good when the
+        # connection ends (asterisk#2170; seen on 22.10.1 within 25 reconnects).
+        params = {"app": self.app, "subscribeAll": "false"}
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 return await self._rest.session.ws_connect(
@@ -228,21 +242,49 @@ class AriClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, "GET", "/events", explain_failure(exc)) from exc
 
+    async def _attend(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
+        """Subscribe (not before the connection: Asterisk would not know the application), then look after it."""
+        try:
+            await self._filter_events()
+            if self._subscribe_all:
+                await self.applications.subscribe(self.app, ("channel:", "bridge:"))
+            self._opened()
+            for pause_s in itertools.chain(CHECKS_S, itertools.repeat(CHECKS_S[-1])):
+                await asyncio.sleep(pause_s)
+                await self._check_application()
+        except AriError as exc:
+            self._fault = exc
+            await socket.close()
+
+    async def _filter_events(self) -> None:
+        try:
+            if self._unwanted:
+                await self.applications.set_event_filter(self.app, self._unwanted)
+        except AriError as exc:
+            if exc.status in (0, 404):
+                raise
+            log.warning("could not filter events, there will be more of them than needed: %s", exc)
+
+    async def _check_application(self) -> None:
+        try:
+            await self.applications.get(self.app)
+        except AriError as exc:
+            if exc.status == 404:
+                raise AriError(404, "GET", "/events", f"Asterisk has forgotten the application {self.app!r}") from None
+
     def _opened(self) -> None:
         self.connected, self.replaced, self.trouble = True, False, None
         log.info("connected to %s as application %s", self.url, self.app)
-        self._filtering = asyncio.create_task(self._filter_events(), name="ari-event-filter")
         for callback in list(self._on_connected):
             call_safely(callback)
         self._settle_first_attempt(None)
 
     def _closed(self) -> None:
-        self.connected = False
-        if self._filtering is not None:
-            self._filtering.cancel()
         self._dispatcher.lose("the events connection was lost")
-        for callback in list(self._on_disconnected):
-            call_safely(callback)
+        if self.connected:
+            self.connected = False
+            for callback in list(self._on_disconnected):
+                call_safely(callback)
 
     def _take(self, data: bytes) -> None:
         try:
@@ -259,14 +301,12 @@ class AriClient:
             )
         self._dispatcher.dispatch(event)
 
-    async def _filter_events(self) -> None:
-        """Needs the connection open: before that Asterisk does not know the application."""
-        if not self._unwanted:
-            return
-        try:
-            await self.applications.set_event_filter(self.app, self._unwanted)
-        except AriError as exc:
-            log.warning("could not filter events, there will be more of them than needed: %s", exc)
+    async def _until_application_is_released(self) -> None:
+        with contextlib.suppress(TimeoutError, AriError):  # whatever is wrong, connecting will say it
+            async with asyncio.timeout(RELEASE_S):
+                while True:
+                    await self.applications.get(self.app)
+                    await asyncio.sleep(0.02)
 
     async def _until_application_is_free(self) -> None:
         while self.replaced:

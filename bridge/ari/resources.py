@@ -218,6 +218,11 @@ class Applications(_Resource):
         """One application; 404 while no events connection of it exists."""
         return await self._get(f"/applications/{segment(app)}", Application)
 
+    async def subscribe(self, app: str, event_sources: Iterable[str]) -> None:
+        """Give an application events of ``channel:ID``, ``bridge:ID``...; all channels or bridges without an id."""
+        params = {"eventSource": ",".join(event_sources)}
+        await self._rest.request("POST", f"/applications/{segment(app)}/subscription", params)
+
     async def set_event_filter(self, app: str, disallowed: Iterable[str]) -> None:
         """Keep these types of events from an application."""
         kinds = [{"type": name} for name in disallowed]
