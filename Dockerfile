@@ -45,6 +45,6 @@ ENV PATH=/opt/asterisk-bridge/bin:$PATH \
     ASTERISK_BRIDGE_AUDIOSOCKET__BIND_HOST=0.0.0.0
 USER bridge
 EXPOSE 8080 9092
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python3", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('ASTERISK_BRIDGE_HTTP__PORT', '8080') + '/health', timeout=2)"]
 CMD ["asterisk-bridge", "serve"]

@@ -216,7 +216,7 @@ class MediaConfig(_Section):
         int, Field(ge=200, le=7_200_000, description="a number of milliseconds from 200 to 7200000")
     ] = 600_000
     """Audio of one stream that may wait to be played into the call."""
-    playout_lead_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 40
+    playout_lead_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 60
     """Audio to gather after a pause before it is played: evens out applications whose audio comes at uneven times."""
     max_unsent_ms: Annotated[int, Field(ge=60, le=60_000, description="a number of milliseconds from 60 to 60000")] = (
         1000

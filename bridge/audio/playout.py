@@ -131,26 +131,33 @@ class Playout:
     def take(self) -> bytes | None:
         """The next frame, of exactly ``fmt.frame_bytes`` bytes; None: nothing to play, send silence.
 
-        A dry spell ends when the lead (at least a whole frame) is there, or has been waited for. A sender of, say,
-        15 ms blocks makes up for it in that time and has the difference in hand from then on; for one that has ended
-        the rest leaves filled up with silence. So a dry spell is padded once.
+        A dry spell ends when the lead (at least a whole frame) is there, or has been waited for; a sender of, say, 15 ms
+        blocks has the difference in hand from then on. When the queue runs out in the middle of a frame, the rest of
+        it is silence: that happens once, and then the next dry spell has begun.
         """
         size = self._frame_bytes
         queued = self._queued_bytes
-        if self._waited is not None or queued < size:
-            if not queued:
-                self._waited = 0
-                return None
-            waited = self._waited or 0
-            if queued < self._lead_bytes and waited < self._lead_ticks:
-                self._waited = waited + 1
-                return None
-            if queued < size:
-                self._waited = 0
-                self.padded_frames += 1
-                return self._take(queued) + self.fmt.silence(size - queued)
-            self._waited = None
+        waited = self._waited
+        if waited is None:
+            if queued >= size:
+                return self._take(size)
+            self._waited = 0
+            return self._padded(queued)
+        if queued < self._lead_bytes and waited < self._lead_ticks:
+            self._waited = waited + 1 if queued else 0
+            return None
+        if queued < size:
+            self._waited = 0
+            return self._padded(queued)
+        self._waited = None
         return self._take(size)
+
+    def _padded(self, queued: int) -> bytes | None:
+        """What is left, filled up with silence."""
+        if not queued:
+            return None
+        self.padded_frames += 1
+        return self._take(queued) + self.fmt.silence(self._frame_bytes - queued)
 
     def _take(self, size: int) -> bytes:
         """Takes ``size`` bytes out; so many are there."""

@@ -107,7 +107,8 @@ class MediaLeg:
                 "uuid=%s Asterisk sends %d Hz where %d Hz was agreed: converting", self.uuid, rate, self.fmt.rate
             )
             self._resampler = (kind, Resampler(rate, self.fmt.rate))
-        self.on_audio(self._resampler[1].convert(payload))
+        whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk sends none
+        self.on_audio(self._resampler[1].convert(whole))
 
     def close(self) -> None:
         """Hang up our side; harmless when there is no connection or it is gone already."""

@@ -108,6 +108,7 @@ class Pump:
             else:
                 self._mark_reached(command.name)
         elif isinstance(command, Clear):
+            self._resampler = None  # it holds the last milliseconds of what is thrown away
             for leg in self._speakers:
                 for name in leg.playout.clear():
                     self._mark_reached(name)

@@ -47,7 +47,7 @@ class Link(ABC):
     def __init__(self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float) -> None:
         self.on_message: Callable[[Message], None] = _ignore
         self.on_closed: Callable[[int, str], None] = _ignore
-        self.connected = False
+        self.established = False
         """The handshake was done (and may be over by now)."""
         self.closing = False
         self.closed = False
@@ -114,7 +114,7 @@ class Link(ABC):
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
-        self.connected = True
+        self.established = True
         bound_unsent(transport)
         self._schedule_ping()
 

@@ -106,7 +106,7 @@ class Clients:
         await self._stasis.settled(party.id)
         self._streams.check_room()
         link = self._new_link()
-        if take_over(request, link.protocol()) and link.connected and not link.closed:
+        if take_over(request, link.protocol()) and link.established and not link.closed:
             self._streams.open(
                 call,
                 party,

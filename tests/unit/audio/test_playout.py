@@ -66,7 +66,7 @@ def test_against_the_simplest_queue_there_is(actions, max_ms):
     playout = Playout(FMT, max_ms)
     queue = b""  # the same thing, slowly
     marks: list[tuple[int, str]] = []  # bytes still before each mark
-    held = False
+    held = playing = False
     count = 0
     lost = 0
     for action, amount in actions:
@@ -83,18 +83,19 @@ def test_against_the_simplest_queue_there_is(actions, max_ms):
             marks.append((len(queue), name))
         elif action == "clear":
             assert playout.clear() == [name for _, name in marks]
-            queue, marks, held = b"", [], False
+            queue, marks, held, playing = b"", [], False, False
         else:
             for _ in range(amount):
                 frame = playout.take()
                 if not queue:
                     assert frame is None
+                    held = playing = False
                     continue
-                if len(queue) < FRAME and not held:
+                if len(queue) < FRAME and not held and not playing:
                     assert frame is None
                     held = True
                     continue
-                held = False
+                held, playing = False, len(queue) >= FRAME
                 assert frame == queue[:FRAME].ljust(FRAME, b"\0")
                 marks = [(before - FRAME, name) for before, name in marks]
                 queue = queue[FRAME:]
@@ -140,8 +141,15 @@ def test_a_late_block_joins_the_partial_frame():
     assert playout.take() is None
     playout.play(numbered(120, 120))
     assert playout.take() == numbered(0, 160)
-    assert playout.take() is None  # a new dry spell holds anew
-    assert playout.take() == numbered(160, 80).ljust(FRAME, b"\0")
+    assert playout.take() == numbered(160, 80).ljust(FRAME, b"\0")  # it ends without a hole
+
+
+def test_after_the_end_a_partial_frame_is_held_anew():
+    playout = Playout(FMT, 10_000)
+    playout.play(numbered(0, 240))
+    assert [playout.take() is None for _ in range(2)] == [False, False]
+    playout.play(numbered(240, 80))
+    assert [playout.take() is None for _ in range(2)] == [True, False]
 
 
 def test_a_lead_is_gathered_after_a_dry_spell():
@@ -165,7 +173,7 @@ def test_every_dry_spell_gathers_its_own_lead():
     playout.play(numbered(320, 160))
     assert [playout.take() is None for _ in range(3)] == [True, True, False]
     playout.play(numbered(480, 80))
-    assert [playout.take() is None for _ in range(3)] == [True, True, False]  # padded: dry again
+    assert [playout.take() is None for _ in range(3)] == [False, True, True]  # padded: dry again
     playout.play(numbered(560, 160))
     assert [playout.take() is None for _ in range(3)] == [True, True, False]
 
@@ -211,8 +219,6 @@ def test_a_mark_is_reached_with_its_last_byte():
     assert playout.reached() == []
     playout.take()
     assert playout.reached() == ["one frame"]
-    assert playout.take() is None  # held back, so not played yet
-    assert playout.reached() == []
     playout.take()
     assert playout.reached() == ["one sample more"]
 
