@@ -131,9 +131,9 @@ class Playout:
     def take(self) -> bytes | None:
         """The next frame, of exactly ``fmt.frame_bytes`` bytes; None: nothing to play, send silence.
 
-        A dry spell ends when the lead (at least a whole frame) is there, or has been waited for; a sender of, say, 15 ms
-        blocks has the difference in hand from then on. When the queue runs out in the middle of a frame, the rest of
-        it is silence: that happens once, and then the next dry spell has begun.
+        A dry spell ends when the lead (at least a whole frame) is there, or has been waited for; a sender of, say,
+        15 ms blocks has the difference in hand from then on. When the queue runs out in the middle of a frame, the
+        rest of it is silence: that happens once, and then the next dry spell has begun.
         """
         size = self._frame_bytes
         queued = self._queued_bytes
