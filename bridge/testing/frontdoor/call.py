@@ -124,7 +124,7 @@ def in_words(report: CallReport, state: State) -> str:
         f"    the phone heard  {report.recording}",
     ]
     if report.application_text is not None:
-        lines.append(f"    the application  {said['recording']}")
+        lines.append(f"    the application  {_application_recording(said)}")
     return "\n".join(lines)
 
 
@@ -160,12 +160,15 @@ def _in_ms(seconds: float | None) -> str:
 
 
 def _application_text(application: dict[str, Any]) -> str | None:
-    name = application.get("recording")
-    if not name:
-        return None
-    # The path is the application's own: in a container it lies elsewhere.
-    path = echo_folder() / Path(name).name
-    return modem.demodulate(_speech(read_wav(path)), RATE) if path.exists() else None
+    path = _application_recording(application)
+    return modem.demodulate(_speech(read_wav(path)), RATE) if path is not None else None
+
+
+def _application_recording(application: dict[str, Any]) -> Path | None:
+    # The path is the application's own: in a container its folder has another name.
+    name = Path(application.get("recording", "")).name
+    path = echo_folder() / name
+    return path if name and path.exists() else None
 
 
 def _speech(samples: Samples) -> Samples:
