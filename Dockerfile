@@ -46,5 +46,5 @@ ENV PATH=/opt/asterisk-bridge/bin:$PATH \
 USER bridge
 EXPOSE 8080 9092
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python3", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('ASTERISK_BRIDGE_HTTP__PORT', '8080') + '/health', timeout=2)"]
+    CMD ["python3", "-c", "import os, ssl, urllib.request as r; e = os.environ.get; tls = e('ASTERISK_BRIDGE_HTTP__TLS_CERTIFICATE'); r.urlopen(('https' if tls else 'http') + '://127.0.0.1:' + e('ASTERISK_BRIDGE_HTTP__PORT', '8080') + '/health', timeout=2, context=ssl._create_unverified_context() if tls else None)"]
 CMD ["asterisk-bridge", "serve"]
