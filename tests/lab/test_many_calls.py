@@ -22,23 +22,24 @@ MILLIWATT_HZ = 1004
 
 @pytest.mark.core
 async def test_twenty_calls_with_silent_applications_all_keep_their_sound(target: Target, lab: Lab) -> None:
-    # The far side of each is Asterisk's own tone; all come at once, which is when the freeze strikes.
-    names = [f"many-{n:02}" for n in range(CALLS)]
+    """Half of the calls have a tone at the far end; the others an echo: there, only what we write comes back."""
+    far_ends = {f"many-{n:02}": "601" if n % 2 else "600" for n in range(CALLS)}
+    # All come at once, which is when the freeze strikes.
     await asyncio.gather(
         *(
             target.ari(
                 "POST",
                 "/channels",
-                endpoint="Local/601@from-internal",
+                endpoint=f"Local/{far_end}@from-internal",
                 app=lab.ari_app,
                 channelId=name,
-                otherChannelId=f"{name}-tone",
+                otherChannelId=f"{name}-far",
             )
-            for name in names
+            for name, far_end in far_ends.items()
         )
     )
     async with asyncio.timeout(15):
-        for name in names:
+        for name in far_ends:
             while True:
                 status, call = await target.get(f"/v1.0/calls/{name}")
                 if status == 200 and call["status"] == "progressing":
@@ -46,17 +47,18 @@ async def test_twenty_calls_with_silent_applications_all_keep_their_sound(target
                 await asyncio.sleep(0.05)
     async with contextlib.AsyncExitStack() as stack:
         applications = await asyncio.gather(
-            *(stack.enter_async_context(target.stream(name, encapsulation="sln")) for name in names)
+            *(stack.enter_async_context(target.stream(name, encapsulation="sln")) for name in far_ends)
         )
         for _ in range(SECONDS):
             await asyncio.sleep(1)
             async with asyncio.timeout(1):  # a frozen PBX does not answer
                 assert len(await target.ari("GET", "/channels")) >= 2 * CALLS
-        for name, application in zip(names, applications, strict=True):
+        for (name, far_end), application in zip(far_ends.items(), applications, strict=True):
             frames = application.binary
-            samples = peer.samples_of(b"".join(frames))
-            assert len(frames) > (SECONDS - 2) * 50, (name, len(frames))
-            assert judge.level_of(samples[-RATE:], MILLIWATT_HZ, RATE) > 3000, name
-            holes = judge.dropouts(samples, RATE, MILLIWATT_HZ)
-            assert sum(hole.seconds for hole in holes) < 0.2, (name, holes)
-    await asyncio.gather(*(target.ari("DELETE", f"/channels/{name}") for name in names))
+            assert len(frames) > (SECONDS - 2) * 50, (name, far_end, len(frames))
+            if far_end == "601":
+                samples = peer.samples_of(b"".join(frames))
+                assert judge.level_of(samples[-RATE:], MILLIWATT_HZ, RATE) > 3000, name
+                holes = judge.dropouts(samples, RATE, MILLIWATT_HZ)
+                assert sum(hole.seconds for hole in holes) < 0.2, (name, holes)
+    await asyncio.gather(*(target.ari("DELETE", f"/channels/{name}") for name in far_ends))
