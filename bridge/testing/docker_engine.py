@@ -95,21 +95,21 @@ class DockerLab:
 
     @property
     def audiosocket_bind(self) -> str:
-        """Address that a bridge outside the containers must bind so that Asterisk reaches it.
+        """Address that the bridge must bind so that Asterisk reaches it; known once the lab is started.
 
-        The address of Docker's own bridge network where this machine has it; loopback where Docker forwards to that
-        (Docker Desktop).
+        For a bridge outside of the containers: what Asterisk's container takes for this machine, if it is an address of
+        ours; else loopback, which is where Docker forwards to when it runs in a machine of its own (Docker Desktop).
         """
+        if self.composed_bridge is not None:
+            return "0.0.0.0"
         if self._audiosocket_bind is None:
-            gateway = docker.run(
-                ["docker", "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"]
-            ).strip()
+            line = ["docker", "exec", self.container("asterisk"), "getent", "ahostsv4", THIS_MACHINE]
+            self._audiosocket_bind = docker.run(line).split()[0]
             with socket.socket() as probe:
                 try:
-                    probe.bind((gateway, 0))
+                    probe.bind((self._audiosocket_bind, 0))
                 except OSError:
-                    gateway = "127.0.0.1"
-            self._audiosocket_bind = gateway
+                    self._audiosocket_bind = "127.0.0.1"
         return self._audiosocket_bind
 
     @property
