@@ -67,6 +67,10 @@ class Streams:
         """The streams on one call."""
         return [stream for stream in self._streams.values() if stream.call_id == call_id]
 
+    def of_party(self, party_id: str) -> list[Stream]:
+        """The streams on one party."""
+        return [stream for stream in self._streams.values() if stream.party_id == party_id]
+
     def check_room(self) -> None:
         """Raises:
         Overloaded: no further stream can be opened now.
@@ -121,15 +125,16 @@ class Streams:
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, PartyLeft):
-            for stream in self:
-                if stream.party_id == change.party.id:
+            for stream in self.of_party(change.party.id):
+                if change.moved_to is None:
                     stream.end(*CALL_ENDED)
+                else:  # calls have merged: the party lives on, under the other call's id
+                    stream.call_id = change.moved_to
         elif isinstance(change, PartyChanged):
             if "in_stasis" in change.fields and not change.party.in_stasis:
-                for stream in self:
-                    if stream.party_id == change.party.id:
-                        stream.party_left_application()
-        elif isinstance(change, CallEnded):
+                for stream in self.of_party(change.party.id):
+                    stream.party_left_application()
+        elif isinstance(change, CallEnded) and change.merged_into is None:
             for stream in self.of_call(change.call.id):
                 stream.end(*CALL_ENDED)
 
