@@ -78,6 +78,8 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
             _report_failure(report, error, address, port_is_free)
         else:
             _report_success(report, result, address)
+    except AriError as error:
+        report.fail(NAME, f"Asterisk stopped answering: {error}", "is it still running? See its log, then try again")
     except OSError as error:
         report.fail(NAME, f"cannot listen: {error.strerror or error}", "see the AudioSocket port above")
     finally:
@@ -199,6 +201,19 @@ async def _two_legs(
             leg.close()
             await client.channels.hangup(channel_id)
         await client.bridges.destroy(bridge_id)
+        await _until_empty(client)
+
+
+async def _until_empty(client: AriClient) -> None:
+    """Wait for the end of what was deleted: an application that is left before that stays in Asterisk's list."""
+    for _ in range(20):
+        try:
+            application = await client.applications.get(client.app)
+        except AriError:
+            return  # nothing to wait for
+        if not application.channel_ids and not application.bridge_ids:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _check_held_port(report: Report, config: Config, client: AriClient, ids: OwnIds) -> bool:
@@ -214,6 +229,7 @@ async def _check_held_port(report: Report, config: Config, client: AriClient, id
         return False
     finally:
         await client.channels.hangup(channel_id)
+        await _until_empty(client)
     report.ok("AudioSocket", f"Asterisk connects to {address}, where something listens")
     return True
 
