@@ -1,10 +1,10 @@
-// Hears the newest call of the PBX into heard.sln, and answers with a second of tone. Node 22, or Node 20 and `npm install ws`.
+// Hears the newest call of the PBX into heard.sln, and answers with a second of tone.
 import { createWriteStream } from "node:fs";
 const WebSocket = globalThis.WebSocket ?? (await import("ws")).default;
 
 const bridge = process.env.BRIDGE_URL ?? "http://127.0.0.1:8080";
 const token = encodeURIComponent(process.env.BRIDGE_TOKEN ?? "");
-// encapsulation=sln: 16-bit little-endian samples, 8000 per second, and nothing else
+// encapsulation=sln: 16-bit samples, 8000 per second, and nothing else
 const tone = Int16Array.from({ length: 8000 }, (_, n) => 8000 * Math.sin((2 * Math.PI * 440 * n) / 8000));
 
 let call;
@@ -18,7 +18,7 @@ const path = `/v1.0/calls/${encodeURIComponent(call.id)}/media_stream?encapsulat
 const socket = new WebSocket(bridge.replace(/^http/, "ws") + path);
 const heard = createWriteStream("heard.sln");
 socket.binaryType = "arraybuffer";
-socket.onopen = () => socket.send(tone); // the bridge plays it at the right speed, whatever the size of the message
+socket.onopen = () => socket.send(tone); // in one message or in many: the bridge plays it at the right speed
 socket.onmessage = ({ data }) => heard.write(Buffer.from(data)); // 20 ms each
-socket.onerror = ({ message }) => console.error("failed:", message);
-socket.onclose = ({ code, reason }) => heard.end(() => console.log(`heard ${heard.bytesWritten / 16000} s; closed with ${code} ${reason}`));
+socket.onclose = ({ code, reason }) =>
+  heard.end(() => console.log(`heard ${heard.bytesWritten / 16000} s; closed with ${code} ${reason}`));
