@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 5.0
 """Asterisk gives a connect 2 s; what takes longer than this is not coming."""
+WHISPER_LEAD_FRAMES = 2
+"""A whisper is mixed into the party's frames as they pass, and one that is late leaves a hole in it. So many frames
+in hand make up for the uneven arrival of both; the queue is good for 500 ms (main/audiohook.c)."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,8 @@ class Taps:
         )
         await self._client.bridges.add_channel(tap.bridge_id, tap.snoop_id)
         await self._client.bridges.add_channel(tap.bridge_id, tap.media_id)
+        if place.whisper != "none":
+            tap.leg.tick(WHISPER_LEAD_FRAMES)
 
     async def _snoop_channel(self, snoop_id: str, place: Snoop) -> None:
         with self._client.expect("StasisStart", snoop_id) as started:

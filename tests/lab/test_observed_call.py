@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from bridge.testing import judge, peer
+from bridge.testing import judge, modem, peer
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones
 from tests.lab.target import Target
+from tests.lab.test_stasis_call import text_of
 
 RATE = 8000
 CALLER_HZ = 1000
@@ -79,6 +80,23 @@ async def test_a_prompt_is_heard_by_whom_it_is_for(
         loud = int((levels > LOUD / 2).sum())
         assert (28 <= loud <= 32) if expected else loud == 0, (phone.name, loud)
         assert not expected or not judge.dropouts(phone.recording(), RATE, PROMPT_HZ)
+
+
+async def test_data_injected_into_an_ordinary_call_reaches_both_phones_exactly(target: Target, phones: Phones) -> None:
+    """Asterisk mixes a whisper into frames that pass; one that comes late would leave a hole."""
+    alice, bob = await phones("1001", "1002")
+    text = text_of(10, 3)
+    bob.play_next(judge.silence(1, RATE))
+    await alice.call("1002", play=judge.silence(1, RATE))
+    await alice.answered()
+    call = await target.call_from("1001")
+    async with target.stream(call["id"], encapsulation="sln") as application:
+        await application.heard(25)
+        await application.send(modem.modulate(text, RATE, lead_s=0.5).astype("<i2").tobytes())
+        await asyncio.sleep(11.5)
+    await alice.hangup()
+    await bob.ended()
+    assert [modem.demodulate(phone.recording(), RATE) for phone in (alice, bob)] == [text, text]
 
 
 async def test_streams_come_and_go_on_one_call_and_the_call_goes_on(target: Target, phones: Phones) -> None:
