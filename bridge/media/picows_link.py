@@ -13,7 +13,9 @@ from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 
-_log = logging.getLogger("picows.server")
+# picows reports a client's broken or oversized frame as an error of its own; the stream's line in our log says it all.
+_log = logging.getLogger("bridge.media.picows")
+_log.setLevel(logging.CRITICAL)
 
 
 class PicowsLink(Link):

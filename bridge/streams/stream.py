@@ -212,7 +212,7 @@ class Stream:
             "%s closed %d %s; dropped %.0f ms to and %.0f ms from the application, %d messages not understood",
             self.name,
             code,
-            reason,
+            reason or "by the application",
             self.link.dropped_ms,
             self.dropped_ms,
             self.dialect.discarded,
