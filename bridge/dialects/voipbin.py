@@ -17,7 +17,7 @@ from bridge.audio.audiosocket import RATE_OF_KIND, Kind
 from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
 from bridge.audio.raw import RawAudio, WholeSamples
-from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Stop
+from bridge.dialects.base import CallInfo, Clear, Command, Dtmf, Mark, Message, Play, Stop, TrackInfo
 
 ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
 GAP_S: Final = 0.06
@@ -71,6 +71,8 @@ class Voipbin:
         fmt = _format(encapsulation, codec, rate)
         self.rate = fmt.rate
         self.discarded = 0
+        self.two_way = True
+        self.replays = True
         self.message_ms = float(FRAME_MS)
         self._framer = Framer(slin(fmt.rate).frame_bytes)
         self._encapsulation: Encapsulation
@@ -81,8 +83,20 @@ class Voipbin:
         else:
             self._encapsulation = _AudioSocket(fmt)
 
-    def opened(self, now: float) -> Sequence[Message]:
+    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """Says nothing: audio simply begins."""
+        return ()
+
+    def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """Says nothing: a stream has one track, and nothing names it."""
+        return ()
+
+    def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """Says nothing."""
+        return ()
+
+    def track_stopped(self, track: str, now: float) -> Sequence[Message]:
+        """Says nothing."""
         return ()
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
@@ -98,7 +112,7 @@ class Voipbin:
         """Answers an application that has set a mark; no other ever sees text."""
         return (msgspec.json.encode(_Control(event="mark", mark=_MarkBody(name))).decode(),)
 
-    def closed(self, reason: str, now: float) -> Sequence[Message]:
+    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
         """Says nothing: the WebSocket's close frame tells the reason."""
         return ()
 

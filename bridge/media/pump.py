@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bridge.audio.resample import Resampler
-from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop
+from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop, TrackInfo
 from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
@@ -66,9 +66,12 @@ class Pump:
         new.on_mark = old.on_mark
         self._speakers = [new if leg is old else leg for leg in self._speakers]
 
-    def opened(self) -> None:
+    def opened(self, call: CallInfo, tracks: Sequence[TrackInfo]) -> None:
         """Let the dialect say its first words."""
-        self._send(self._dialect.opened(self._clock()))
+        now = self._clock()
+        self._send(self._dialect.opened(call, [track.name for track in tracks], now, time.time()))
+        for track in tracks:
+            self._send(self._dialect.track_started(track, now))
 
     def closed(self, reason: str) -> None:
         """Let the dialect say its last words."""

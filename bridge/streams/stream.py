@@ -15,7 +15,7 @@ from typing import TypeVar
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Join, Tap, Taps
-from bridge.dialects.base import Dialect
+from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
@@ -122,7 +122,7 @@ class Stream:
             if not self._ended.done():
                 self._counters.streams_opened += 1
                 self.live = True
-                self._pump.opened()
+                self._pump.opened(CallInfo(self.call_id), [TrackInfo(self.track, self.party_id)])
                 log.info("%s live", self.name)
             while not self._ended.done():
                 await self._broken.wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import dialects
-from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Play, Stop
+from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Play, Stop
 
 WIRE = Path(__file__).parents[2] / "wire"
 TRANSCRIPTS = sorted(path for name in dialects.known() for path in (WIRE / name).glob("*.txt"))
@@ -84,7 +84,7 @@ def step(dialect: Dialect, line: str) -> list[str]:
             track, digit = argument.split()
             return [message_line(each) for each in dialect.dtmf(track, digit, float(now))]
         case "opened":
-            return [message_line(each) for each in dialect.opened(float(now))]
+            return [message_line(each) for each in dialect.opened(CallInfo("call"), (), float(now), 0.0)]
         case "closed":
             return [message_line(each) for each in dialect.closed(argument, float(now))]
         case "reached":
