@@ -31,6 +31,15 @@ TECHNICAL = (
 )
 """Names of channels that nobody talks through begin so."""
 
+OUTGOING_APPS = ("AppDial", "AppDial2", "AppQueue")
+"""What a leg that Asterisk calls shows as its application until it runs dialplan of its own."""
+
+SUBROUTINES = ("macro-", "sub-", "func-")
+"""Contexts of subroutines begin so, in FreePBX and by common habit: a caller in one is still where it was called."""
+
+MAX_FORMER = 16
+"""Parties that have left and are remembered in a call."""
+
 OURS = re.compile(r"ab-[A-Za-z0-9_]+-[0-9a-f]{8}-(snoop|media|mix)-")
 """Ids of channels that a bridge made for itself. Those of kind ``call`` are calls that it placed: parties."""
 
@@ -44,6 +53,12 @@ def endpoint_of(name: str) -> str:
     """``1001`` of ``PJSIP/1001-0000002a``: what lies between the technology and the last dash."""
     _, _, rest = name.partition("/")
     return rest.rpartition("-")[0] or rest
+
+
+def did_variable(channel: Channel) -> str:
+    """The DID of an incoming call as the dialplan or the channel driver remembers it, if ari.conf lets us see it."""
+    variables = channel.channelvars
+    return variables.get("FROM_DID") or variables.get("CALLERID(dnid)") or ""
 
 
 @dataclass(slots=True)
@@ -71,11 +86,77 @@ class Party:
     in_stasis: bool = False
     """It is in our Stasis application."""
     on_hold: bool = False
+    born_seen: bool = False
+    """It is known from its creation on; if not, what follows as "first" is merely the earliest that we saw."""
+    first_context: str = ""
+    first_exten: str = ""
+    """What it dialled when it came in: the DID on a trunk. ``s`` on a leg that Asterisk called."""
+    first_caller_number: str = ""
+    main_context: str = ""
+    """The latest context that is no subroutine's."""
+    outer_app: str = ""
+    """The application that runs the present one inside itself: ``Page`` in a ConfBridge of its own making."""
+    did_variable: str = ""
+    """``FROM_DID`` or ``CALLERID(dnid)``, if ari.conf has them among its ``channelvars``."""
+    dialled: bool = False
+    """Asterisk called it; it did not call Asterisk."""
+    dialled_by: str = ""
+    """Id of the party for whom it was called; through Local channels the one beyond them."""
+    dialstring: str = ""
+    """To whom it was called, as Dial() or Queue() wrote it: ``1002``, ``5550100@trunk-a``, ``PJSIP/1002``."""
+    bridge_creator: str = ""
+    """Of ``bridge_id``: ``ConfBridge``, ``Stasis``; empty for Dial() and Queue()."""
+    position: tuple[str, str, int] = field(default=("", "", 0), repr=False)
 
     @property
     def is_local(self) -> bool:
         """One half of a Local channel."""
         return self.name.startswith("Local/")
+
+    @property
+    def other_half(self) -> str:
+        """Name of a Local channel's other half; empty for all others."""
+        if not self.is_local:
+            return ""
+        return self.name[:-1] + ("1" if self.name.endswith(";2") else "2")
+
+    def see(self, channel: Channel) -> frozenset[str]:
+        """Take over a channel's present state; returns the names of attributes that had another value."""
+        plan = channel.dialplan
+        position = (plan.context, plan.exten, plan.priority)
+        values: dict[str, str | bool | None] = {
+            "name": channel.name,
+            "endpoint": endpoint_of(channel.name),
+            "state": channel.state,
+            "caller_number": channel.caller.number,
+            "caller_name": channel.caller.name,
+            "connected_number": channel.connected.number,
+            "context": plan.context,
+            "exten": plan.exten,
+            "app_name": plan.app_name,
+            "app_data": plan.app_data,
+            "created": channel.creationtime,
+            "did_variable": did_variable(channel) or self.did_variable,
+            "outer_app": self._outer_app(position, plan.app_name),
+        }
+        if not plan.context.startswith(SUBROUTINES):
+            values["main_context"] = plan.context
+        if not self.name:  # seen for the first time
+            values |= {
+                "first_context": plan.context,
+                "first_exten": plan.exten,
+                "first_caller_number": channel.caller.number,
+                "dialled": channel.state == "Down" or plan.app_name in OUTGOING_APPS,
+            }
+        self.position = position
+        return self.take(values)
+
+    def _outer_app(self, position: tuple[str, str, int], app_name: str) -> str:
+        if position != self.position or app_name == self.outer_app:
+            return ""
+        if app_name == self.app_name:
+            return self.outer_app
+        return self.outer_app or self.app_name
 
     def take(self, values: Mapping[str, str | bool | None]) -> frozenset[str]:
         """Set attributes; returns the names of those that had another value."""
@@ -99,6 +180,10 @@ class Call:
     """The primary party has been up; stays true."""
     answered_at: float | None = None
     """The ``now`` at which that was seen."""
+    first: Party | None = None
+    """The party that began the call, also after it has left; no half of a Local channel if there are others."""
+    former: list[Party] = field(default_factory=list)
+    """Parties that have left, as they were then; the newest few."""
 
     @property
     def primary(self) -> Party | None:
@@ -107,6 +192,19 @@ class Call:
         if first is None or not first.is_local:
             return first
         return next((party for party in self.parties.values() if not party.is_local), first)
+
+    def add(self, party: Party) -> None:
+        """A party is there; the order of creation is kept."""
+        self.parties[party.id] = party
+        self.parties = dict(sorted(self.parties.items(), key=lambda item: item[1].order))
+        first = self.first
+        if first is None or (party.is_local, party.order) < (first.is_local, first.order):
+            self.first = party
+
+    def remove(self, party: Party) -> None:
+        """A party is gone, and remembered."""
+        del self.parties[party.id]
+        self.former = [*self.former[1 - MAX_FORMER :], party]
 
 
 @dataclass(frozen=True, slots=True)

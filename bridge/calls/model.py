@@ -84,6 +84,8 @@ class CallModel:
         self._unplaced: dict[str, None] = {}
         self._gone: dict[str, None] = {}
         self._merged: dict[str, str] = {}
+        self._locals: dict[str, str] = {}
+        """Ids of Local channels by name, to find the other half."""
         self._seen = 0
 
     def find(self, any_id: str) -> tuple[Call, Party] | None:
@@ -123,7 +125,8 @@ class CallModel:
             return self._remove(event.channel.id, event.cause, event.cause_txt)
         if isinstance(event, Dial):
             changes = [] if event.caller is None else self._see(event.caller, now)
-            return changes + self._see(event.peer, now)
+            changes += self._see(event.peer, now, dialled=True)
+            return changes + self._note_dial(event)
         if isinstance(event, BridgeDestroyed):
             self.bridges.pop(event.bridge.id, None)
             return self._rebridge(event.bridge.id, event.bridge.channels, None)
@@ -157,7 +160,8 @@ class CallModel:
         for channel in sorted(listed.values(), key=_creation):
             self._gone.pop(channel.id, None)
             in_stasis = channel.dialplan.app_name == "Stasis" and channel.dialplan.app_data.split(",")[0] == self._app
-            changes += self._see(channel, now, bridge_id=bridge_of.get(channel.id), in_stasis=in_stasis)
+            where = self._in_bridge(bridge_of.get(channel.id))
+            changes += self._see(channel, now, **where, in_stasis=in_stasis)
             changes += self.learn_linkedid(channel.id, linkedids.get(channel.id, ""), now)
             if channel.id in self._call_of:
                 self._unplaced.pop(channel.id, None)
@@ -167,9 +171,9 @@ class CallModel:
         match event:
             case ChannelCreated():
                 self._gone.pop(channel.id, None)
-                return self._see(channel, now)
+                return self._see(channel, now, **({} if channel.id in self._parties else {"born_seen": True}))
             case ChannelEnteredBridge():
-                changes = self._see(channel, now, bridge_id=event.bridge.id)
+                changes = self._see(channel, now, **self._in_bridge(event.bridge.id))
                 self._ask_where_calls_meet(event.bridge, channel.id)
                 return changes
             case ChannelLeftBridge():
@@ -178,7 +182,7 @@ class CallModel:
                 party = self._parties.get(channel.id)
                 if party is None or party.bridge_id != event.bridge.id:
                     return []  # it is in the next bridge already
-                return self._see(channel, now, bridge_id=None)
+                return self._see(channel, now, **self._in_bridge(None))
             case StasisStart():
                 return self._see(channel, now, in_stasis=True)
             case StasisEnd():
@@ -198,12 +202,15 @@ class CallModel:
         if party is None:
             self._seen += 1
             party = self._parties[channel.id] = Party(channel.id, self._seen)
-            party.take(_state(channel) | more)
+            party.see(channel)
+            party.take(more)
+            if party.is_local:
+                self._locals[party.name] = party.id
             if channel.linkedid:
                 return self._place(party, channel.linkedid, now)
             self._unplaced[channel.id] = None
             return []
-        fields = party.take(_state(channel) | more)
+        fields = party.see(channel) | party.take(more)
         call = self._call_of.get(channel.id)
         changes: list[Change] = []
         if call is not None and fields:
@@ -219,15 +226,14 @@ class CallModel:
             return []  # meeting an older channel of ours in a bridge makes no other call of it
         changes: list[Change] = []
         if old is not None:
-            del old.parties[party.id]
+            old.remove(party)
             changes.append(PartyLeft(old, party, moved_to=linkedid))
         call = self.calls.get(linkedid)
         if call is None:
             call = self.calls[linkedid] = Call(linkedid, party.created)
             self._merged.pop(linkedid, None)
             changes.append(CallStarted(call))
-        call.parties[party.id] = party
-        call.parties = dict(sorted(call.parties.items(), key=lambda item: item[1].order))
+        call.add(party)
         self._call_of[party.id] = call
         changes.append(PartyJoined(call, party))
         changes += self._answer(call, now)
@@ -248,10 +254,12 @@ class CallModel:
         self._unplaced.pop(channel_id, None)
         _remember(self._gone, channel_id, None)
         party = self._parties.pop(channel_id, None)
+        if party is not None and self._locals.get(party.name) == channel_id:
+            del self._locals[party.name]
         call = self._call_of.pop(channel_id, None)
         if party is None or call is None:
             return []
-        del call.parties[channel_id]
+        call.remove(party)
         changes: list[Change] = [PartyLeft(call, party, cause, cause_txt)]
         if not call.parties:
             del self.calls[call.id]
@@ -262,10 +270,39 @@ class CallModel:
         """The members of one bridge are in another now, or in none."""
         changes: list[Change] = []
         for party in [self._parties[member] for member in members if member in self._parties]:
-            call = self._call_of.get(party.id)
-            if party.bridge_id == old_id and party.take({"bridge_id": new_id}) and call is not None:
-                changes.append(PartyChanged(call, party, frozenset({"bridge_id"})))
+            if party.bridge_id == old_id:
+                changes += self._change(party, self._in_bridge(new_id))
         return changes
+
+    def _in_bridge(self, bridge_id: str | None) -> dict[str, str | None]:
+        bridge = self.bridges.get(bridge_id or "")
+        return {"bridge_id": bridge_id, "bridge_creator": "" if bridge is None else bridge.creator}
+
+    def _change(self, party: Party, values: Mapping[str, str | bool | None]) -> list[Change]:
+        fields = party.take(values)
+        call = self._call_of.get(party.id)
+        return [PartyChanged(call, party, fields)] if fields and call is not None else []
+
+    def _note_dial(self, event: Dial) -> list[Change]:
+        """Who had whom called, seeing through Local channels: they may be gone (optimized away) when it is asked."""
+        peer = self._parties.get(event.peer.id)
+        if peer is None:
+            return []
+        values: dict[str, str | bool | None] = {"dialstring": event.dialstring or peer.dialstring}
+        if event.caller is not None:
+            values["dialled_by"] = self._beyond_locals(event.caller.id)
+        changes = self._change(peer, values)
+        other = self._locals.get(peer.other_half)
+        if other is not None and peer.dialled_by:
+            # Its other half may have been quicker to call somebody than we were told of this.
+            for party in [party for party in self._parties.values() if party.dialled_by == other]:
+                changes += self._change(party, {"dialled_by": peer.dialled_by})
+        return changes
+
+    def _beyond_locals(self, channel_id: str) -> str:
+        party = self._parties.get(channel_id)
+        half = self._parties.get(self._locals.get(party.other_half, "")) if party is not None else None
+        return half.dialled_by if half is not None and half.dialled_by else channel_id
 
     def _members_elsewhere(self, bridge: Bridge, channel_id: str) -> list[str]:
         """Parties in a bridge that belong to another call than this channel does."""
@@ -291,22 +328,6 @@ def _remember(memory: dict[str, V], key: str, value: V) -> None:
     memory[key] = value
     if len(memory) > _MAX_REMEMBERED:
         del memory[next(iter(memory))]
-
-
-def _state(channel: Channel) -> dict[str, str | bool | None]:
-    return {
-        "name": channel.name,
-        "endpoint": endpoint_of(channel.name),
-        "state": channel.state,
-        "caller_number": channel.caller.number,
-        "caller_name": channel.caller.name,
-        "connected_number": channel.connected.number,
-        "context": channel.dialplan.context,
-        "exten": channel.dialplan.exten,
-        "app_name": channel.dialplan.app_name,
-        "app_data": channel.dialplan.app_data,
-        "created": channel.creationtime,
-    }
 
 
 def _creation(channel: Channel) -> tuple[str, int, str]:

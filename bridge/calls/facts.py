@@ -1,0 +1,356 @@
+"""What kind of call it is, said of a call's present state: who is an extension and who a trunk, the numbers, the
+direction, the DID, and the scenario that each party is in (Yeastar calls it callflow).
+
+Pure: values in, values out, nothing remembered; what must be remembered (where a party came in, who had it called)
+the call model keeps in ``Party`` and ``Call``. One party's facts depend on the other parties of its call (an agent is
+in the queue scenario because of the caller), so after any change in a call all its facts are to be asked for again.
+
+Where Asterisk shows these things: ``rest-api/api-docs`` of 22.10, the recordings in ``tests/wire/ari``, and for FreePBX
+the context names that its dialplan generator writes (16 and 17).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from bridge.calls.call import OUTGOING_APPS, Call, Party
+
+Role = Literal["extension", "trunk", "other"]
+Direction = Literal["inbound", "outbound", "internal"]
+
+IVR = "ivr"
+QUEUE = "queue"
+RINGGROUP = "ringgroup"
+CONFERENCE = "conference"
+PAGING = "multicast_paging"
+CFD = "cfd"
+
+_DEFAULT_EXTENSIONS = ("[0-9][0-9]*",)
+_DIAL_APPS = frozenset({"dial", "retrydial"})
+_CONFERENCE_APPS = frozenset({"confbridge", "meetme"})
+_NOT_IN_A_MENU = frozenset(
+    {"voicemail", "voicemailmain", "stasis", "audiosocket", "followme", "park", "parkandannounce"}
+)
+"""Applications that have taken the caller out of an IVR although the dialplan is still in its context."""
+_NO_NUMBER = frozenset({"", "s", "h", "i", "t", "T", "o", "a", "e", "fax"})
+"""Extensions of the dialplan that nobody dials."""
+_TARGET = re.compile(r"(?P<tech>[^/]+)/(?P<rest>.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How this PBX names things. Every list holds patterns as of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
+
+    Args:
+        trunks: endpoints that are trunks. Without this list and ``extensions``, an endpoint that begins with two digits
+            is an extension and every other is a trunk; with one list only, what it does not name is the other thing;
+            with both, what neither names is ``other``.
+        extensions: endpoints that are extensions.
+        trunk_contexts: contexts in which the channels of trunks begin. This decides before the default, but not
+            against the two lists.
+        ivr_contexts: contexts of menus.
+        queue_contexts: contexts that lead into a queue.
+        ringgroup_contexts: contexts that ring a group.
+        extension_contexts: contexts that ring one person, be it at several phones: never a ring group.
+        paging_contexts: contexts that page.
+        cfd_contexts: contexts of a call flow designer.
+    """
+
+    trunks: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    trunk_contexts: tuple[str, ...] = (
+        "from-trunk",
+        "from-trunk-*",
+        "from-pstn",
+        "from-pstn-*",
+        "from-dahdi",
+        "from-zaptel",
+    )
+    ivr_contexts: tuple[str, ...] = ("ivr", "ivr-*")
+    queue_contexts: tuple[str, ...] = ("ext-queues",)
+    ringgroup_contexts: tuple[str, ...] = ("ext-group",)
+    extension_contexts: tuple[str, ...] = ("ext-local", "ext-findmefollow", "followme-*")
+    paging_contexts: tuple[str, ...] = ("ext-paging", "app-pagegroups")
+    cfd_contexts: tuple[str, ...] = ()
+
+    def role(self, endpoint: str, context: str = "") -> Role:
+        """What an endpoint is whose channels begin in ``context``."""
+        if _matches(endpoint, self.trunks):
+            return "trunk"
+        if _matches(endpoint, self.extensions):
+            return "extension"
+        if _matches(context, self.trunk_contexts):
+            return "trunk"
+        if self.trunks and self.extensions:
+            return "other"
+        if self.trunks:
+            return "extension"
+        if self.extensions:
+            return "trunk"
+        return "extension" if _matches(endpoint, _DEFAULT_EXTENSIONS) else "trunk"
+
+
+@dataclass(frozen=True, slots=True)
+class PartyFacts:
+    """One party.
+
+    Args:
+        role: ``other`` for halves of Local channels and what the configuration names neither extension nor trunk.
+        endpoint: ``1001`` of ``PJSIP/1001-0000002a``.
+        number: its own number: the extension, or the outside number on a trunk.
+        did: which number of ours was dialled, if it came in by a trunk.
+        callflow: the scenario that it is in: ``ivr``, ``queue``, ``ringgroup``, ``conference``, ``multicast_paging``,
+            ``cfd`` or nothing.
+    """
+
+    role: Role
+    endpoint: str
+    number: str
+    did: str = ""
+    callflow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """A whole call.
+
+    Args:
+        direction: ``inbound``: who began it came in by a trunk; ``outbound``: a trunk was dialled in it; else
+            ``internal``.
+        caller: number of who began it, also after that party has left.
+        callee: number of who was called: of the first who has answered and is there; before that of who is rung, if
+            it is one and no queue or group; else what was dialled.
+        did: the DID by which it came in.
+        extensions: endpoints and numbers of the extensions that take part: who called or has answered.
+        trunks: endpoints of the trunks that take part.
+        dids: every DID in it; several only after calls were joined.
+        callflow: of the caller, or of whoever is there first.
+        ringing_extensions, ringing_trunks: the same of those who are being rung and have not answered.
+    """
+
+    direction: Direction = "internal"
+    caller: str = ""
+    callee: str = ""
+    did: str = ""
+    extensions: frozenset[str] = frozenset()
+    trunks: frozenset[str] = frozenset()
+    dids: frozenset[str] = frozenset()
+    callflow: str = ""
+    ringing_extensions: frozenset[str] = frozenset()
+    ringing_trunks: frozenset[str] = frozenset()
+
+
+DEFAULT_NAMING = Naming()
+
+
+def real_parties(call: Call) -> list[Party]:
+    """The parties with audio of their own: halves of Local channels only if there is nobody else."""
+    return [party for party in call.parties.values() if not party.is_local] or list(call.parties.values())
+
+
+def party_facts(call: Call, party: Party, naming: Naming = DEFAULT_NAMING) -> PartyFacts:
+    """What can be said of one party of a call now."""
+    role = _role(party, naming)
+    return PartyFacts(
+        role, party.endpoint, _number(party, role), _did(party, role, naming), _callflow(call, party, naming)
+    )
+
+
+def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
+    """What can be said of a whole call now."""
+    here = real_parties(call)
+    first = call.first
+    if first is None:
+        return CallFacts()
+    facts = {party.id: party_facts(call, party, naming) for party in here}
+    begun = facts.get(first.id) or party_facts(call, first, naming)
+    others = [party for party in here if party is not first]
+    caller, callee = begun.number, _callee(first, others, facts)
+    if first.dialled and begun.role == "trunk":  # placed from here to the outside: a person there was called
+        caller, callee = next((facts[party.id].number for party in others), first.connected_number), begun.number
+    dids = {fact.did for fact in (begun, *facts.values()) if fact.did}
+    primary = call.primary or first
+    callflow = (facts.get(primary.id) or begun).callflow
+    ringing = {party.id for party in here if _is_rung(party)}
+    return CallFacts(
+        direction=_direction(call, begun, naming),
+        caller=caller,
+        callee=callee,
+        did=begun.did or next((fact.did for fact in facts.values() if fact.did), ""),
+        extensions=frozenset(_names(facts[party.id] for party in here if party.id not in ringing)),
+        trunks=frozenset(fact.endpoint for fact in _of_role(facts, "trunk", set(facts) - ringing)),
+        dids=frozenset(dids),
+        callflow=callflow or next((fact.callflow for fact in facts.values() if fact.callflow), ""),
+        ringing_extensions=frozenset(_names(facts[party_id] for party_id in ringing)),
+        ringing_trunks=frozenset(fact.endpoint for fact in _of_role(facts, "trunk", ringing)),
+    )
+
+
+def _role(party: Party, naming: Naming) -> Role:
+    return "other" if party.is_local else naming.role(party.endpoint, party.first_context)
+
+
+def _is_rung(party: Party) -> bool:
+    return party.dialled and party.state != "Up"
+
+
+def _names(facts: Iterable[PartyFacts]) -> Iterator[str]:
+    for fact in facts:
+        if fact.role == "extension":
+            yield fact.endpoint
+            if fact.number:
+                yield fact.number
+
+
+def _of_role(facts: dict[str, PartyFacts], role: Role, ids: Iterable[str]) -> Iterator[PartyFacts]:
+    return (facts[party_id] for party_id in ids if facts[party_id].role == role)
+
+
+def _number(party: Party, role: Role) -> str:
+    """As a person would say it: no access code before it, and no caller id that the PBX shows outside."""
+    if party.is_local:
+        return party.endpoint.partition("@")[0]
+    if role == "trunk":
+        return (party.dialled and _dialled_number(party)) or party.caller_number or party.first_caller_number
+    if party.endpoint.isdecimal():
+        return party.endpoint
+    return party.first_caller_number or party.caller_number or party.endpoint
+
+
+def _dialled_number(party: Party) -> str:
+    """``5550100`` of ``5550100@trunk-a``, ``PJSIP/trunk-a/sip:5550100@host``, ``trunk-a/5550100``, ``g0/5550100``."""
+    user, at, _ = party.dialstring.rpartition("@")
+    number = (user if at else party.dialstring).rpartition("/")[2]
+    number = re.sub(r"^(sips?|tel):", "", number).partition(";")[0]
+    return "" if number == party.endpoint else number
+
+
+def _did(party: Party, role: Role, naming: Naming) -> str:
+    if role != "trunk" or party.dialled:
+        return ""
+    if party.did_variable:
+        return party.did_variable
+    # Of a call that was there before us only where it is now is known, and that may be far from the trunk.
+    known = party.born_seen or _matches(party.first_context, naming.trunk_contexts)
+    return party.first_exten if known and party.first_exten not in _NO_NUMBER else ""
+
+
+def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
+    first = call.first
+    if first is not None and begun.role == "trunk" and not first.dialled:
+        return "inbound"
+    legs = [party for party in (*call.former, *call.parties.values()) if party.dialled and not party.is_local]
+    roles = [_role(party, naming) for party in legs if party.state == "Up"]
+    if roles:
+        return "outbound" if "trunk" in roles else "internal"
+    roles = [_role(party, naming) for party in legs if party.id in call.parties] or [
+        _role(p, naming) for p in legs[-1:]
+    ]
+    # A phone that rings along with somebody's mobile does not make the call one to the outside.
+    return "outbound" if roles and set(roles) == {"trunk"} else "internal"
+
+
+def _callee(first: Party, others: list[Party], facts: dict[str, PartyFacts]) -> str:
+    there = [party for party in others if party.state == "Up"]
+    if not there and len(others) == 1 and not facts[others[0].id].callflow:
+        there = others
+    if there and facts[there[0].id].number:
+        return facts[there[0].id].number
+    dialled = first.exten if first.dialled else first.first_exten
+    return first.did_variable if dialled in _NO_NUMBER else dialled
+
+
+def _callflow(call: Call, party: Party, naming: Naming) -> str:
+    own = _own_callflow(party, naming)
+    if own in (QUEUE, RINGGROUP) and party.bridge_id is not None and party.app_name not in OUTGOING_APPS:
+        # After an attended transfer the caller is in Queue() or Dial() still, but with somebody else.
+        mates = [mate for mate in _reach(call, party) if mate is not party and not mate.is_local]
+        if mates and not any(_was_called_for(mate, party) for mate in mates):
+            own = ""
+    if own not in ("", CONFERENCE):
+        return own
+    for other in _reach(call, party):
+        if other.is_local and (flow := _own_callflow(other, naming)) and other.app_name not in OUTGOING_APPS:
+            own = own or flow
+    caller = _dialler(call, party)
+    if caller is not None and _together(call, caller, party):
+        inherited = _own_callflow(caller, naming)
+        if not own or inherited == PAGING:
+            own = inherited or own
+    return own
+
+
+def _own_callflow(party: Party, naming: Naming) -> str:
+    """The scenario that a party's own place in the dialplan means."""
+    apps = {party.app_name.lower(), party.outer_app.lower()} - {""}
+    called = party.app_name in OUTGOING_APPS or (party.dialled and not apps)
+    context = "" if called else party.main_context
+    if "page" in apps or _matches(context, naming.paging_contexts):
+        return PAGING
+    if apps & _CONFERENCE_APPS or party.bridge_creator == "ConfBridge":
+        return CONFERENCE
+    if apps & {"queue", "appqueue"}:
+        return QUEUE
+    if apps & _DIAL_APPS:
+        targets = _targets(party.app_data)
+        if any(target.startswith("MulticastRTP/") for target in targets):
+            return PAGING
+        several = len(targets) > 1 and not _matches(context, naming.extension_contexts)
+        return RINGGROUP if several or _matches(context, naming.ringgroup_contexts) else ""
+    if _matches(context, naming.ivr_contexts):
+        return "" if apps & _NOT_IN_A_MENU or party.bridge_id is not None else IVR
+    if _matches(context, naming.queue_contexts):
+        return QUEUE
+    if _matches(context, naming.ringgroup_contexts):
+        return RINGGROUP
+    return CFD if _matches(context, naming.cfd_contexts) else ""
+
+
+def _targets(app_data: str) -> set[str]:
+    """The different ones that a Dial() rings; several contacts of one endpoint are one."""
+    targets = set()
+    for target in app_data.partition(",")[0].split("&"):
+        match = _TARGET.match(target)
+        if match is not None:
+            rest = match["rest"]
+            local = match["tech"] in ("Local", "MulticastRTP")
+            targets.add(f"{match['tech']}/{rest if local else rest.partition('/sip')[0]}")
+    return targets
+
+
+def _was_called_for(mate: Party, party: Party) -> bool:
+    return mate.dialled and mate.dialled_by in ("", party.id)
+
+
+def _dialler(call: Call, party: Party) -> Party | None:
+    """For whom a party was called; before Asterisk has said it (and if it was missed), who runs Dial() or Queue()."""
+    if party.dialled_by or not party.dialled:
+        return call.parties.get(party.dialled_by)
+    others = (other for other in call.parties.values() if other is not party)
+    return next((other for other in others if other.app_name.lower() in (*_DIAL_APPS, "queue")), None)
+
+
+def _together(call: Call, caller: Party, callee: Party) -> bool:
+    """The callee is being rung, about to talk, or in the caller's bridge, Local channels between them or not."""
+    if callee.bridge_id is None:
+        return callee.app_name in ("", *OUTGOING_APPS)
+    return caller in _reach(call, callee)
+
+
+def _reach(call: Call, party: Party) -> list[Party]:
+    """Who is connected with a party now: by bridges and through Local channels; itself included, nearest first."""
+    reached = [party]
+    for one in reached:
+        for other in call.parties.values():
+            joined = one.bridge_id is not None and one.bridge_id == other.bridge_id
+            if (joined or (one.is_local and other.name == one.other_half)) and other not in reached:
+                reached.append(other)
+    return reached
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return bool(name) and any(fnmatchcase(name, pattern) for pattern in patterns)
