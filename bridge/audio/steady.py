@@ -1,0 +1,170 @@
+"""Audio that comes when it likes in, audio that lasts as long as the clock says out.
+
+Applications count samples to know the time, so a track has one sample for every sample of time. Asterisk sends silence
+too, and a track that is heard needs nothing of this. What it is for: legs that are late, streams of Asterisk that pause
+(hold, a party without traffic), and stalls on the way, whose audio comes later and all at once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.audio.format import FRAME_MS, AudioFormat
+from bridge.audio.framing import Framer
+from bridge.audio.raw import WholeSamples
+
+LATE_MS: Final = 200
+"""Audio may be this much behind the clock before the rest is taken for missing."""
+GRACE_S: Final = 0.06
+"""How long audio that comes after a gap is held, in seconds, to see whether it was a gap or a stall.
+
+After a stall everything comes at once, and takes the place that it was made for. After a gap silence takes that place.
+"""
+AHEAD_MS: Final = 40
+"""Audio may be this much ahead of the clock before some is thrown away."""
+MAX_FILL_MS: Final = 60_000
+"""The longest silence that is made up at once. Of a longer one the rest is left out: an hour is 100 MB of JSON."""
+
+_ASLEEP_S = 0.1  # nobody called for so long: a stall of this process perhaps, whose audio is waiting in the sockets
+
+
+class SteadyTrack:
+    """Cuts one track into chunks of one size and keeps it at the clock: silence for what is missing, no more than fits.
+
+    The clock is ``now``, in seconds on a monotonic clock, and is looked at in every call. A track whose audio has
+    stopped goes on only when somebody calls: ``push`` with nothing is that.
+
+    Args:
+        fmt: the slin format, in and out.
+        chunk_ms: how long every chunk is, in milliseconds.
+        now: when the track begins.
+        ahead_ms: how far the track may be ahead of the clock, in milliseconds; a frame at least.
+
+    Attributes:
+        began: when the track began.
+        filled_bytes: silence that was made up.
+        dropped_bytes: audio that the clock had no room for.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_awake",
+        "_filled",
+        "_frame",
+        "_framer",
+        "_held",
+        "_held_bytes",
+        "_late",
+        "_max_fill",
+        "_origin",
+        "_rate",
+        "_release_at",
+        "_seen",
+        "_sent",
+        "_whole",
+        "began",
+        "dropped_bytes",
+        "filled_bytes",
+    )
+
+    def __init__(self, fmt: AudioFormat, chunk_ms: int, now: float, *, ahead_ms: int = AHEAD_MS) -> None:
+        self.began = now
+        self.filled_bytes = 0
+        self.dropped_bytes = 0
+        self._origin = now  # the time of the first sample; moves only over what MAX_FILL_MS leaves out
+        self._rate = fmt.rate
+        self._frame = fmt.frame_bytes
+        self._late = fmt.bytes_of(LATE_MS)
+        self._ahead = fmt.bytes_of(max(ahead_ms, FRAME_MS)) + fmt.bytes_of(1)  # clocks are not exact to the sample
+        self._max_fill = fmt.bytes_of(MAX_FILL_MS)
+        self._framer = Framer(fmt.bytes_of(chunk_ms))
+        self._whole = WholeSamples()
+        self._sent = 0  # bytes of the track so far: its own and made up
+        self._filled = False  # the last of them are made up: the audio is away
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._release_at = 0.0
+        self._seen = now  # the last call
+        self._awake = now  # since when calls come regularly
+
+    def push(self, pcm: bytes, now: float) -> list[bytes]:
+        """The chunks that ``pcm`` completes, or that time completes when it is empty."""
+        self._look(now)
+        pcm = self._whole.push(pcm)
+        if not pcm:
+            return self._pass_time(now)
+        clock = self._clock(now)
+        behind = clock - self._sent - len(pcm)
+        if self._held or self._filled or behind > self._late:
+            return self._hold(pcm, now, clock)
+        if behind < -self._ahead:
+            # A whole frame at least: a few samples out of every frame would be a buzz, this is one click in minutes.
+            excess = max(-behind - self._ahead, self._frame)
+            self.dropped_bytes += min(excess, len(pcm))
+            pcm = pcm[excess:]
+        self._sent += len(pcm)
+        return self._framer.push(pcm)
+
+    def finish(self, now: float) -> tuple[list[bytes], bytes]:
+        """The last chunks, and what is left and fills none. Less than a frame of the time up to ``now`` is left out."""
+        clock = self._clock(now)
+        chunks = self._release(clock) if self._held else []
+        missing = self._clock(now) - self._sent
+        if missing >= self._frame:
+            chunks += self._fill(missing)
+        rest = self._framer.rest()
+        if missing < 0:
+            excess = min(-missing, len(rest))
+            self.dropped_bytes += excess
+            self._sent -= excess
+            rest = rest[: len(rest) - excess]
+        return chunks, rest
+
+    def _look(self, now: float) -> None:
+        if now - self._seen > _ASLEEP_S:
+            self._awake = now
+        self._seen = now
+
+    def _clock(self, now: float) -> int:
+        """Bytes that the track should have at ``now``."""
+        return round((now - self._origin) * self._rate) * 2
+
+    def _pass_time(self, now: float) -> list[bytes]:
+        if self._held:
+            return self._release(self._clock(now)) if now >= self._release_at else []
+        missing = self._clock(now) - self._sent - self._late
+        if missing < self._frame or now - self._awake < GRACE_S:
+            return []
+        self._filled = True
+        return self._fill(missing - missing % self._frame)
+
+    def _hold(self, pcm: bytes, now: float, clock: int) -> list[bytes]:
+        if not self._held:
+            self._release_at = now + GRACE_S
+        self._held.append(pcm)
+        self._held_bytes += len(pcm)
+        caught_up = not self._filled and clock - self._sent - self._held_bytes <= self._late
+        return self._release(clock) if caught_up or now >= self._release_at else []
+
+    def _release(self, clock: int) -> list[bytes]:
+        """What was held, at the place in time that its end says: after silence, or without what silence stands for."""
+        pcm = b"".join(self._held)
+        missing = clock - self._sent - len(pcm)
+        bearable = 0 if self._filled else self._late
+        self._held = []
+        self._held_bytes = 0
+        self._filled = False
+        chunks = self._fill(missing) if missing > bearable else []
+        if missing < -self._ahead:
+            self.dropped_bytes += min(-missing, len(pcm))
+            pcm = pcm[-missing:]
+        self._sent += len(pcm)
+        return chunks + self._framer.push(pcm)
+
+    def _fill(self, size: int) -> list[bytes]:
+        if size > self._max_fill:
+            self._origin += (size - self._max_fill) / 2 / self._rate
+            size = self._max_fill
+        self._sent += size
+        self.filled_bytes += size
+        return self._framer.push(bytes(size))

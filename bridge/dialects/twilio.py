@@ -1,0 +1,383 @@
+"""Twilio Media Streams: JSON text, one way or two ways; what most existing voice applications speak.
+
+Source: twilio.com/docs, "Media Streams: WebSocket Messages" and "TwiML: Stream" (2026), and what applications rely on.
+What these leave open, and what was chosen, is in ``docs/decisions/twilio.md``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+import msgspec
+
+from bridge.audio import g711
+from bridge.audio.format import FRAME_MS, SLIN_RATES, slin
+from bridge.audio.raw import WholeSamples
+from bridge.audio.steady import SteadyTrack
+from bridge.dialects.base import CallInfo, Clear, Command, Mark, Message, Play, TrackInfo
+
+TRACKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "inbound_track": ("inbound",),
+    "outbound_track": ("outbound",),
+    "both_tracks": ("inbound", "outbound"),
+}
+"""What may be asked for, and the names of the tracks that it is."""
+ENCODINGS: Final[Mapping[str, str]] = {"mulaw": "audio/x-mulaw", "l16": "audio/l16"}
+"""What may be asked for, and its name in ``mediaFormat``."""
+MAX_MARK_NAME: Final = 1024
+"""Longest name of a mark, in characters: it is kept until the mark is reached."""
+
+_MULAW_RATE = 8000
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+def account_sid(installation: str) -> str:
+    """An account's id that is the same whenever ``installation`` is."""
+    return "AC" + _hex(installation)
+
+
+def call_sid(call_id: str) -> str:
+    """The id by which applications know the call whose linkedid is ``call_id``."""
+    return "CA" + _hex(call_id)
+
+
+def signature(auth_token: str, url: str) -> str:
+    """The value of ``X-Twilio-Signature`` for a WebSocket to ``url``: base64 of HMAC-SHA1.
+
+    Args:
+        auth_token: the account's secret.
+        url: as the server was given it, from ``wss://`` on.
+    """
+    return base64.b64encode(hmac.digest(auth_token.encode(), url.encode(), "sha1")).decode()
+
+
+class Twilio:
+    """One media stream.
+
+    Args:
+        tracks: ``inbound_track``, ``outbound_track`` or ``both_tracks``.
+        connect: the application may speak, and is told of keys and marks, as under ``<Connect>``.
+        account_sid: ``AC`` and 32 hexadecimal digits; by default the same in every installation.
+        call_sid: ``CA`` and 32 hexadecimal digits; by default made from the call's id.
+        parameters: what ``customParameters`` holds besides the numbers and the id of the call.
+        encoding: ``mulaw``, or ``l16`` (s16le, ours) for applications that were made for it.
+        rate: sampling rate in Hz; others than 8000 for l16 only.
+        chunk_per_track: ``chunk`` counts each track's messages, not all messages with audio.
+        rng: source of ``streamSid``, for tests that must know it.
+
+    Raises:
+        ValueError: the options do not go together; the text is meant for the administrator.
+    """
+
+    name: ClassVar[str] = "twilio"
+
+    def __init__(
+        self,
+        tracks: str = "inbound_track",
+        *,
+        connect: bool = False,
+        account_sid: str | None = None,
+        call_sid: str | None = None,
+        parameters: Mapping[str, str] | None = None,
+        encoding: str = "mulaw",
+        rate: int = _MULAW_RATE,
+        chunk_per_track: bool = False,
+        rng: random.Random | None = None,
+    ) -> None:
+        _check(tracks, connect, encoding, rate, parameters or {})
+        self.rate = rate
+        self.message_ms = float(FRAME_MS)
+        self.two_way = connect
+        self.replays = False
+        self.discarded = 0
+        self._names = TRACKS[tracks]
+        self._account_sid = _sid("account_sid", "AC", account_sid) or _ACCOUNT_SID
+        self._given_call_sid = _sid("call_sid", "CA", call_sid)
+        self._parameters = dict(parameters or {})
+        self._encoding = encoding
+        self._chunk_per_track = chunk_per_track
+        self._rng = rng or random.SystemRandom()
+        self._whole = WholeSamples()
+        self._open = False
+        self._began = 0.0
+        self._stream_sid = ""
+        self._call_sid = ""
+        self._sequence = 0
+        self._tracks: dict[str, _Track] = {}
+        self._chunks: dict[str, int] = {}
+
+    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
+        """``connected`` and ``start``; applications read exactly these two before anything else."""
+        self._open = True
+        self._began = now
+        self._stream_sid = f"MZ{self._rng.getrandbits(128):032x}"
+        self._call_sid = self._given_call_sid or call_sid(call.call_id)
+        self._sequence = 0
+        self._tracks = {}
+        self._chunks = {}
+        start = _StartBody(
+            self._account_sid,
+            self._stream_sid,
+            self._call_sid,
+            self._names,
+            _MediaFormat(ENCODINGS[self._encoding], self.rate),
+            _facts(call) | self._parameters,
+        )
+        return (_CONNECTED, _text(_Start(self._next(), start, self._stream_sid)))
+
+    def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """Says nothing, but the track's time begins."""
+        if self._open and track.name in self._names:
+            steady = SteadyTrack(slin(self.rate), FRAME_MS, now)
+            self._tracks[track.name] = _Track(steady, round((now - self._began) * 1000))
+        return ()
+
+    def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """Says nothing: only ``start`` could, and there is one."""
+        return ()
+
+    def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
+        """A message for every 20 ms of this track and, where silence has to stand in, of the other."""
+        messages: list[Message] = []
+        for name, each in self._tracks.items():
+            for frame in each.steady.push(pcm if name == track else b"", now):
+                messages.append(self._media(name, each, frame))
+        return messages
+
+    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
+        """Tells the key, where the application may answer it."""
+        if not (self._open and self.two_way and track in self._names):
+            return ()
+        return (_text(_Dtmf(self._stream_sid, self._next(), _DtmfBody(f"{track}_track", digit))),)
+
+    def track_stopped(self, track: str, now: float) -> Sequence[Message]:
+        """The last audio; that the track ends is not said. What is less than 20 ms is left out."""
+        stopped = self._tracks.pop(track, None)
+        if stopped is None:
+            return ()
+        frames, _ = stopped.steady.finish(now)
+        return [self._media(track, stopped, frame) for frame in frames]
+
+    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
+        """Echoes the mark, with or without a name."""
+        if not (self._open and self.two_way):
+            return ()
+        return (_text(_MarkEcho(self._next(), self._stream_sid, _MarkBody(name))),)
+
+    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
+        """``stop``, and nothing after it."""
+        if not self._open:
+            return ()
+        messages = [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
+        messages.append(_text(_Stop(self._next(), _StopBody(self._account_sid, self._call_sid), self._stream_sid)))
+        self._open = False
+        return messages
+
+    def receive(self, message: Message) -> Sequence[Command]:
+        """``media``, ``mark`` and ``clear``, whatever ``streamSid`` they name. Anything else is ignored and counted."""
+        command = self._command(message) if self.two_way else None
+        if command is None:
+            self.discarded += 1
+            return ()
+        if isinstance(command, Play) and not command.pcm:
+            return ()
+        return (command,)
+
+    def _command(self, message: Message) -> Command | None:
+        """The command in a message; None: there is none that we know."""
+        if not isinstance(message, str):
+            return None
+        try:
+            received = _DECODER.decode(message)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        match received.event:
+            case "media" if (payload := _payload(received.media)) is not None:
+                return Play(self._decode(payload), self.rate)
+            case "mark":
+                name = _mark_name(received.mark)
+                return Mark(name) if len(name) <= MAX_MARK_NAME else None
+            case "clear":
+                self._whole = WholeSamples()
+                return Clear()
+        return None
+
+    def _decode(self, payload: bytes) -> bytes:
+        return g711.ulaw_decode(payload) if self._encoding == "mulaw" else self._whole.push(payload)
+
+    def _media(self, name: str, track: _Track, frame: bytes) -> str:
+        counter = name if self._chunk_per_track else ""
+        chunk = self._chunks.get(counter, 0) + 1
+        self._chunks[counter] = chunk
+        timestamp = track.began_ms + track.frames * FRAME_MS
+        track.frames += 1
+        payload = g711.ulaw_encode(frame) if self._encoding == "mulaw" else frame
+        body = _MediaBody(name, str(chunk), str(timestamp), payload)
+        return _text(_Media(self._next(), body, self._stream_sid))
+
+    def _next(self) -> str:
+        self._sequence += 1
+        return str(self._sequence)
+
+
+def _check(tracks: str, connect: bool, encoding: str, rate: int, parameters: Mapping[str, str]) -> None:
+    if tracks not in TRACKS:
+        raise ValueError(f"tracks must be one of {', '.join(TRACKS)}, not {tracks!r}")
+    if connect and tracks != "inbound_track":
+        raise ValueError(f"tracks={tracks} does not go with connect: a two-way stream has the inbound_track only")
+    if encoding not in ENCODINGS:
+        raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
+    if encoding == "mulaw" and rate != _MULAW_RATE:
+        raise ValueError(f"encoding=mulaw is 8000 Hz only, not {rate!r}; use encoding=l16 for wider audio")
+    if rate not in SLIN_RATES:
+        raise ValueError(f"rate must be one of {', '.join(map(str, SLIN_RATES))}, not {rate!r}")
+    for name, value in parameters.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ValueError(f"parameters hold text only; the value of {name!r} is {value!r}")
+
+
+def _sid(option: str, prefix: str, sid: str | None) -> str:
+    if sid and not re.fullmatch(prefix + "[0-9a-f]{32}", sid):
+        raise ValueError(f"{option} must be {prefix} and 32 hexadecimal digits in small letters, not {sid!r}")
+    return sid or ""
+
+
+def _hex(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _facts(call: CallInfo) -> dict[str, str]:
+    """What is known of the call, under the names that frameworks look for."""
+    facts = {
+        "from_number": call.caller,
+        "to_number": call.callee,
+        "did": call.did,
+        "direction": call.direction,
+        "call_id": call.call_id,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _payload(media: _MediaIn | None) -> bytes | None:
+    """The audio in a message; None: there is none, or it is no base64."""
+    if media is None or media.payload is None:
+        return None
+    try:
+        return binascii.a2b_base64(media.payload, strict_mode=True)
+    except ValueError:
+        pass  # the spellings of base64 that other servers read too: in lines, for URLs, without padding
+    text = "".join(media.payload.split()).rstrip("=").translate(_URL_SAFE)
+    try:
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:
+        return None
+
+
+def _mark_name(mark: object) -> str:
+    """The name that an application gave a mark; a demonstration of OpenAI's gives none."""
+    name = mark.get("name") if isinstance(mark, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _text(message: msgspec.Struct) -> str:
+    return _ENCODER.encode(message).decode()
+
+
+class _Track(msgspec.Struct):
+    steady: SteadyTrack
+    began_ms: int  # since the stream began
+    frames: int = 0
+
+
+# The messages, their fields in the vendor's order. Numbers that count are strings there.
+
+
+class _MediaFormat(msgspec.Struct, frozen=True):
+    encoding: str
+    sampleRate: int  # noqa: N815
+    channels: int = 1
+
+
+class _StartBody(msgspec.Struct, frozen=True):
+    accountSid: str  # noqa: N815
+    streamSid: str  # noqa: N815
+    callSid: str  # noqa: N815
+    tracks: tuple[str, ...]
+    mediaFormat: _MediaFormat  # noqa: N815
+    customParameters: dict[str, str]  # noqa: N815
+
+
+class _Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
+    sequenceNumber: str  # noqa: N815
+    start: _StartBody
+    streamSid: str  # noqa: N815
+
+
+class _MediaBody(msgspec.Struct, frozen=True):
+    track: str
+    chunk: str
+    timestamp: str
+    payload: bytes  # base64 on the wire
+
+
+class _Media(msgspec.Struct, frozen=True, tag_field="event", tag="media"):
+    sequenceNumber: str  # noqa: N815
+    media: _MediaBody
+    streamSid: str  # noqa: N815
+
+
+class _DtmfBody(msgspec.Struct, frozen=True):
+    track: str
+    digit: str
+
+
+class _Dtmf(msgspec.Struct, frozen=True, tag_field="event", tag="dtmf"):
+    streamSid: str  # noqa: N815
+    sequenceNumber: str  # noqa: N815
+    dtmf: _DtmfBody
+
+
+class _MarkBody(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _MarkEcho(msgspec.Struct, frozen=True, tag_field="event", tag="mark"):
+    sequenceNumber: str  # noqa: N815
+    streamSid: str  # noqa: N815
+    mark: _MarkBody
+
+
+class _StopBody(msgspec.Struct, frozen=True):
+    accountSid: str  # noqa: N815
+    callSid: str  # noqa: N815
+
+
+class _Stop(msgspec.Struct, frozen=True, tag_field="event", tag="stop"):
+    sequenceNumber: str  # noqa: N815
+    stop: _StopBody
+    streamSid: str  # noqa: N815
+
+
+class _MediaIn(msgspec.Struct, frozen=True):
+    payload: str | None = None
+
+
+class _Received(msgspec.Struct, frozen=True):
+    """What an application may send; fields that we do not know are left out, ``streamSid`` among them."""
+
+    event: str
+    media: _MediaIn | None = None
+    mark: object = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(_Received)
+_CONNECTED: Final = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
+_ACCOUNT_SID: Final = account_sid("asterisk-bridge")

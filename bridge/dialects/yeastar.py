@@ -1,0 +1,123 @@
+"""Yeastar P-Series "WebSocket Audio Streaming": JSON text, one way, the parties told apart by ``channelid``.
+
+Source: help.yeastar.com, "WebSocket Audio Streaming Overview" and "Audio Stream Fields" (2026). What they leave open,
+and what was chosen, is in ``docs/decisions/yeastar.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import msgspec
+
+from bridge.audio.format import slin
+from bridge.audio.steady import SteadyTrack
+from bridge.dialects.base import CallInfo, Command, Message, TrackInfo
+
+FRAGMENT_BYTES: Final = 1280
+"""Size of the audio in every message, in bytes: 80 ms at 8000 Hz, 40 ms at 16000 Hz."""
+RATES: Final = (8000, 16000)
+"""The sampling rates that the vendor has, in Hz."""
+
+
+class Yeastar:
+    """One socket of Yeastar's audio streaming.
+
+    Args:
+        rate: sampling rate in Hz, 8000 or 16000.
+
+    Raises:
+        ValueError: the rate is neither; the text is meant for the administrator.
+    """
+
+    name: ClassVar[str] = "yeastar"
+
+    def __init__(self, rate: int = 8000) -> None:
+        if rate not in RATES:
+            raise ValueError(f"rate must be one of {', '.join(map(str, RATES))}, not {rate!r}: Yeastar has no other")
+        self.rate = rate
+        self.message_ms = slin(rate).duration_ms(FRAGMENT_BYTES)
+        self.two_way = False
+        self.replays = True
+        self.discarded = 0
+        self._call_id = ""
+        self._tracks: dict[str, _Track] = {}
+
+    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
+        """Says nothing: the first message is audio."""
+        self._call_id = call.call_id
+        self._tracks = {}
+        return ()
+
+    def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """Says nothing, but the track's time begins."""
+        ended = self.track_stopped(track.name, now)
+        self._tracks[track.name] = _Track(track, SteadyTrack(slin(self.rate), round(self.message_ms), now))
+        return ended
+
+    def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """From the next message on the number and callflow are these."""
+        if track.name in self._tracks:
+            self._tracks[track.name].info = track
+        return ()
+
+    def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
+        """A message for every fragment that is full, of this track or, where silence has to stand in, of another."""
+        messages: list[Message] = []
+        for name, each in self._tracks.items():
+            for fragment in each.steady.push(pcm if name == track else b"", now):
+                messages.append(self._message(each.info, fragment))
+        return messages
+
+    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
+        """Says nothing: the vendor has no message for keys."""
+        return ()
+
+    def track_stopped(self, track: str, now: float) -> Sequence[Message]:
+        """The last fragment, filled up with silence, and the end of this channel."""
+        stopped = self._tracks.pop(track, None)
+        if stopped is None:
+            return ()
+        fragments, rest = stopped.steady.finish(now)
+        if rest:
+            fragments.append(rest.ljust(FRAGMENT_BYTES, b"\0"))
+        messages = [self._message(stopped.info, fragment) for fragment in fragments]
+        messages.append(self._message(stopped.info, b"", "end"))
+        return messages
+
+    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
+        """Says nothing: nobody can set a mark."""
+        return ()
+
+    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
+        """The end of every channel that is left."""
+        return [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
+
+    def receive(self, message: Message) -> Sequence[Command]:
+        """Ignores everything: the vendor knows no message from the server."""
+        self.discarded += 1
+        return ()
+
+    def _message(self, info: TrackInfo, audio: bytes, status: str = "process") -> str:
+        fragment = _Fragment(self._call_id, info.callflow, audio, info.number, status, info.channel)
+        return _ENCODER.encode(fragment).decode()
+
+
+class _Track(msgspec.Struct):
+    info: TrackInfo
+    steady: SteadyTrack
+
+
+class _Fragment(msgspec.Struct, frozen=True):
+    """The one message there is, its fields in the vendor's order."""
+
+    callid: str
+    callflow: str
+    audio: bytes  # base64 on the wire
+    number: str
+    status: str
+    channelid: str
+
+
+_ENCODER = msgspec.json.Encoder()
