@@ -1,0 +1,366 @@
+"""Voxology Media Stream (beta): JSON text, one way, with counters for the stream and for every track.
+
+Source: voxolo.gy, the service page "Media Stream" (2026). Where its samples contradict each other or it says nothing,
+what was chosen is in ``docs/decisions/voxology.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+import msgspec
+
+from bridge.audio import g711
+from bridge.audio.format import FRAME_MS, slin
+from bridge.audio.steady import AHEAD_MS, SteadyTrack
+from bridge.dialects.base import CallInfo, Command, Message, TrackInfo
+
+RATE: Final = 8000
+CHUNK_MS: Final = range(20, 1001, FRAME_MS)
+"""How long a chunk of audio may be, in milliseconds."""
+ERROR_CODES: Final[Mapping[str, int]] = {
+    "connect_failed": 1001,
+    "write_timeout": 1002,
+    "audio_lost": 1003,
+    "call_failed": 1004,
+    "internal": 1005,
+}
+"""What ``error_code`` is, by ``error``. The vendor shows null only: the list is ours."""
+
+
+class StreamIds:
+    """Makes ids of streams: integers of 53 bits, which JavaScript can hold, never the same again, even after a restart.
+
+    They are microseconds since 1970, one more where two streams begin in the same one.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self, wall: float) -> int:
+        """An id for a stream that begins at ``wall``, in seconds since 1970."""
+        self._last = max(self._last + 1, int(wall * 1_000_000))
+        return self._last
+
+
+_STREAM_IDS = StreamIds()
+
+
+class Voxology:
+    """One media stream.
+
+    Args:
+        chunk_ms: how much audio a message holds, in milliseconds: 20 to 1000, a multiple of 20.
+        app_id: the application's UUID.
+        subaccount_id: the account's number.
+        stream_name: the stream's name.
+        service: ``programmable_voice``, which the vendor shows, or a name of one's own for calls of trunks.
+        stream_data: passed on unchanged; None is null.
+        stream_id: the stream's id, for tests that must know it; one more on every connection after the first.
+
+    Attributes:
+        stream_data: may be replaced while the stream runs; ``end_stream`` then has the new one.
+
+    Raises:
+        ValueError: an option is wrong; the text is meant for the administrator.
+    """
+
+    name: ClassVar[str] = "voxology"
+
+    def __init__(
+        self,
+        *,
+        chunk_ms: int = 160,
+        app_id: str = "00000000-0000-0000-0000-000000000000",
+        subaccount_id: int = 1,
+        stream_name: str = "stream1",
+        service: str = "programmable_voice",
+        stream_data: Mapping[str, Any] | None = None,
+        stream_id: int | None = None,
+    ) -> None:
+        _check(chunk_ms, app_id, subaccount_id, stream_data)
+        self.rate = RATE
+        self.message_ms = float(chunk_ms)
+        self.two_way = False
+        self.replays = False
+        self.discarded = 0
+        self.stream_data = stream_data
+        self._chunk_ms = chunk_ms
+        self._app_id = app_id
+        self._subaccount_id = subaccount_id
+        self._stream_name = stream_name
+        self._service = service
+        self._next_stream_id = stream_id
+        self._call = CallInfo("")
+        self._open = False
+        self._origin_s = 0.0  # what to add to `now` for seconds since 1970
+        self._stream_id = 0
+        self._sequence = 0
+        self._tracks: dict[str, _Track] = {}
+        self._ended: list[_TrackTimes] = []
+
+    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
+        """``init_stream``, with a new id and new counters on every connection."""
+        self._call = call
+        self._open = True
+        self._origin_s = wall - now
+        if self._next_stream_id is None:
+            self._stream_id = _STREAM_IDS.next(wall)
+        else:
+            self._stream_id = self._next_stream_id
+            self._next_stream_id += 1
+        self._sequence = 0
+        self._tracks = {}
+        self._ended = []
+        return (
+            _text(
+                _InitStream(
+                    self._stream_id,
+                    self._next(),
+                    call.call_id,
+                    self._app_id,
+                    self._subaccount_id,
+                    _direction(call),
+                    self._stream_name,
+                    self.stream_data,
+                    tuple(_TrackName(name) for name in tracks),
+                    self._service,
+                )
+            ),
+        )
+
+    def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """``start_track``; a track that comes back is counted from 1 again."""
+        if not self._open:
+            return ()
+        messages = [*self.track_stopped(track.name, now)]
+        steady = SteadyTrack(slin(RATE), self._chunk_ms, now, ahead_ms=min(AHEAD_MS, self._chunk_ms))
+        started = self._tracks[track.name] = _Track(track, steady)
+        messages.append(
+            _text(
+                _StartTrack(
+                    self._stream_id,
+                    self._next(),
+                    self._call.call_id,
+                    track.name,
+                    track.near_number or None,
+                    track.far_number or None,
+                    started.next(),
+                    _MediaFormat(),
+                )
+            )
+        )
+        return messages
+
+    def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
+        """Says nothing; ``stop_track`` will have the numbers that are known then."""
+        if track.name in self._tracks:
+            self._tracks[track.name].info = track
+        return ()
+
+    def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
+        """``live_track`` for every chunk of this track or, where silence has to stand in, of another."""
+        messages: list[Message] = []
+        for name, each in self._tracks.items():
+            for chunk in each.steady.push(pcm if name == track else b"", now):
+                messages.append(self._live(each, chunk))
+        return messages
+
+    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
+        """Says nothing: the vendor has no message for keys."""
+        return ()
+
+    def track_stopped(self, track: str, now: float) -> Sequence[Message]:
+        """The last ``live_track``, which may be shorter, and ``stop_track``."""
+        stopped = self._tracks.pop(track, None)
+        if stopped is None:
+            return ()
+        chunks, rest = stopped.steady.finish(now)
+        if rest:
+            chunks.append(rest)
+        messages = [self._live(stopped, chunk) for chunk in chunks]
+        start_ms, end_ms = self._wall_ms(stopped.steady.began), self._wall_ms(now)
+        times = _TrackTimes(track, _iso(start_ms), _iso(end_ms), end_ms - start_ms)
+        self._ended.append(times)
+        messages.append(
+            _text(
+                _StopTrack(
+                    self._stream_id,
+                    self._next(),
+                    self._call.call_id,
+                    track,
+                    stopped.info.near_number or None,
+                    stopped.info.far_number or None,
+                    stopped.next(),
+                    times.start_time,
+                    times.end_time,
+                    times.duration,
+                )
+            )
+        )
+        return messages
+
+    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
+        """Says nothing: nobody can set a mark."""
+        return ()
+
+    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
+        """``stop_track`` for every track that runs, then ``end_stream``, and nothing after it."""
+        if not self._open:
+            return ()
+        messages = [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
+        if error is not None and error not in ERROR_CODES:
+            error = "internal"
+        messages.append(
+            _text(
+                _EndStream(
+                    self._stream_id,
+                    self._next(),
+                    self._call.call_id,
+                    self._app_id,
+                    self._subaccount_id,
+                    _direction(self._call),
+                    self._stream_name,
+                    self.stream_data,
+                    tuple(self._ended),
+                    self._service,
+                    ERROR_CODES[error] if error else None,
+                    error,
+                )
+            )
+        )
+        self._open = False
+        return messages
+
+    def receive(self, message: Message) -> Sequence[Command]:
+        """Ignores everything: the vendor knows no message from the server."""
+        self.discarded += 1
+        return ()
+
+    def _live(self, track: _Track, chunk: bytes) -> str:
+        media = g711.ulaw_encode(chunk)
+        return _text(
+            _LiveTrack(self._stream_id, self._next(), self._call.call_id, track.info.name, track.next(), media)
+        )
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _wall_ms(self, now: float) -> int:
+        return round((now + self._origin_s) * 1000)
+
+
+def _check(chunk_ms: int, app_id: str, subaccount_id: int, stream_data: Mapping[str, Any] | None) -> None:
+    if chunk_ms not in CHUNK_MS:
+        raise ValueError(f"chunk_ms must be a multiple of {FRAME_MS} from 20 to 1000, not {chunk_ms!r}")
+    try:
+        UUID(app_id)
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(f"app_id must be a UUID, not {app_id!r}") from None
+    if not isinstance(subaccount_id, int) or isinstance(subaccount_id, bool):
+        raise ValueError(f"subaccount_id must be a whole number, not {subaccount_id!r}")
+    if stream_data is not None and not isinstance(stream_data, Mapping):
+        raise ValueError(f"stream_data must be a table, or left out, not {stream_data!r}")
+
+
+def _direction(call: CallInfo) -> str:
+    """The vendor knows two. A call inside the PBX was begun on the platform's side, so it goes out."""
+    return "inbound" if call.direction == "inbound" else "outbound"
+
+
+def _iso(wall_ms: int) -> str:
+    seconds, ms = divmod(wall_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+
+
+def _text(message: msgspec.Struct) -> str:
+    return _ENCODER.encode(message).decode()
+
+
+class _Track(msgspec.Struct):
+    info: TrackInfo
+    steady: SteadyTrack
+    sequence: int = 0
+
+    def next(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+
+# The messages. What all of them have comes first: type, stream_id, stream_sequence_number, call_id.
+
+
+class _TrackName(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _TrackTimes(msgspec.Struct, frozen=True):
+    name: str
+    start_time: str
+    end_time: str
+    duration: int
+
+
+class _MediaFormat(msgspec.Struct, frozen=True):
+    encoding: str = "ulaw"
+    type: str = "text"
+    sample_rate: int = RATE
+
+
+class _Common(msgspec.Struct, frozen=True, tag_field="type"):
+    stream_id: int
+    stream_sequence_number: int
+    call_id: str
+
+
+class _InitStream(_Common, frozen=True, tag="init_stream"):
+    app_id: str
+    subaccount_id: int
+    direction: str
+    stream_name: str
+    stream_data: Mapping[str, Any] | None
+    tracks: tuple[_TrackName, ...]
+    service: str
+
+
+class _StartTrack(_Common, frozen=True, tag="start_track"):
+    name: str
+    api_no: str | None
+    caller_no: str | None
+    track_sequence_number: int
+    media_format: _MediaFormat
+
+
+class _LiveTrack(_Common, frozen=True, tag="live_track"):
+    name: str
+    track_sequence_number: int
+    media: bytes  # base64 on the wire
+
+
+class _StopTrack(_Common, frozen=True, tag="stop_track"):
+    name: str
+    api_no: str | None
+    caller_no: str | None
+    track_sequence_number: int
+    start_time: str
+    end_time: str
+    duration: int
+
+
+class _EndStream(_Common, frozen=True, tag="end_stream"):
+    app_id: str
+    subaccount_id: int
+    direction: str
+    stream_name: str
+    stream_data: Mapping[str, Any] | None
+    tracks: tuple[_TrackTimes, ...]
+    service: str
+    error_code: int | None
+    error: str | None
+
+
+_ENCODER = msgspec.json.Encoder()
