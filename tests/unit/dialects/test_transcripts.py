@@ -1,13 +1,16 @@
 """Runs the transcripts in tests/wire/: what a dialect says and does, message by message. Format: README.md there."""
 
+import base64
+import json
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from bridge import dialects
-from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Play, Stop
+from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop, TrackInfo
 
 WIRE = Path(__file__).parents[2] / "wire"
 TRANSCRIPTS = sorted(path for name in dialects.known() for path in (WIRE / name).glob("*.txt"))
@@ -42,7 +45,7 @@ def command_line(command: Command) -> str:
         case Clear():
             return "= clear"
         case Mark(name):
-            return f"= mark {name}"
+            return f"= mark {name}".rstrip()
         case Dtmf(digits):
             return f"= dtmf {digits}"
         case Stop():
@@ -61,41 +64,84 @@ def normal(line: str) -> str:
     if (mark, kind) == ("=", "play"):
         rate, _, words = rest.partition(" ")
         return f"= play {rate} {to_words(to_bytes(words))}"
-    return line
+    return with_base64(line)
+
+
+def with_base64(text: str) -> str:
+    """Puts base64 in the place of ``$BYTES$``."""
+    return re.sub(r"\$([^$]*)\$", lambda found: base64.b64encode(to_bytes(found[1])).decode(), text)
+
+
+def pairs(words: Sequence[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words)
+
+
+def value(text: str) -> object:
+    """An option's value: JSON where it is such, text otherwise."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def make(name: str, words: str) -> Dialect:
-    options: dict[str, object] = dict(word.split("=", 1) for word in words.split())
+    options = {key: value(text) for key, text in pairs(words.split()).items()}
     if "seed" in options:
         options["rng"] = random.Random(int(str(options.pop("seed"))))
-    if "rate" in options:
-        options["rate"] = int(str(options["rate"]))
     return dialects.find(name)(**options)
+
+
+def opened(dialect: Dialect, now: float, facts: dict[str, str]) -> Sequence[Message]:
+    tracks = [each for each in facts.pop("tracks", "").split(",") if each]
+    wall = float(facts.pop("wall", 0))
+    return dialect.opened(CallInfo(**{"call_id": "call", **facts}), tracks, now, wall)
+
+
+def audio(dialect: Dialect, when: str, track: str, pcm: bytes) -> list[Message]:
+    """``when`` is a time, or ``START+STEP*TIMES``."""
+    parts = re.fullmatch(r"([\d.]+)(?:\+([\d.]+)\*(\d+))?", when)
+    assert parts, when
+    start, step_s, times = float(parts[1]), float(parts[2] or 0), int(parts[3] or 1)
+    return [message for n in range(times) for message in dialect.audio(track, pcm, start + n * step_s)]
 
 
 def step(dialect: Dialect, line: str) -> list[str]:
     """Does what a line says, and gives the lines that it led to."""
     verb, _, rest = line.partition(" ")
     now, _, argument = rest.partition(" ")
+    words = argument.split()
+    said: Sequence[Message]
     match verb:
         case "call":
-            return [message_line(each) for each in dialect.audio("call", to_bytes(argument), float(now))]
+            said = audio(dialect, now, "call", to_bytes(argument))
+        case "audio":
+            said = audio(dialect, now, words[0], to_bytes(" ".join(words[1:])))
         case "key":
-            track, digit = argument.split()
-            return [message_line(each) for each in dialect.dtmf(track, digit, float(now))]
+            said = dialect.dtmf(words[0], words[1], float(now))
         case "opened":
-            return [message_line(each) for each in dialect.opened(CallInfo("call"), (), float(now), 0.0)]
+            said = opened(dialect, float(now), pairs(words))
+        case "started":
+            said = dialect.track_started(TrackInfo(words[0], **pairs(words[1:])), float(now))
+        case "changed":
+            said = dialect.track_changed(TrackInfo(words[0], **pairs(words[1:])), float(now))
+        case "stopped":
+            said = dialect.track_stopped(argument, float(now))
         case "closed":
-            return [message_line(each) for each in dialect.closed(argument, float(now))]
+            said = dialect.closed(argument, float(now))
+        case "failed":
+            said = dialect.closed("in words", float(now), argument)
         case "reached":
-            return [message_line(each) for each in dialect.mark_reached(argument, float(now))]
+            said = dialect.mark_reached(argument, float(now))
         case "<":
             assert now in ("binary", "text"), line
-            return [command_line(each) for each in dialect.receive(argument if now == "text" else to_bytes(argument))]
+            received = with_base64(argument) if now == "text" else to_bytes(argument)
+            return [command_line(each) for each in dialect.receive(received)]
         case "discarded":
             assert dialect.discarded == int(rest), line
             return []
-    raise AssertionError(f"no such step: {line}")
+        case _:
+            raise AssertionError(f"no such step: {line}")
+    return [message_line(each) for each in said]
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -126,3 +172,33 @@ def test_transcript(path):
 
 def test_every_dialect_has_a_transcript():
     assert {path.parent.name for path in TRANSCRIPTS} == set(dialects.known())
+
+
+def said_in(path: Path) -> Iterator[object]:
+    """The JSON messages that the dialect sends in a transcript."""
+    steps = [line for _, line in lines(path) if line[0] not in ">="]
+    dialect = make(path.parent.name, steps[0].partition(" ")[2])
+    for line in steps[1:]:
+        yield from (json.loads(each.removeprefix("> text ")) for each in step(dialect, line) if each[:6] == "> text")
+
+
+def shape(message: object, name: str = "") -> object:
+    """Fields in their order, with the types of their values; of a table that is the user's, nothing."""
+    if name in ("customParameters", "stream_data"):
+        return "table"
+    if isinstance(message, dict):
+        return [(key, shape(each, key)) for key, each in message.items()]
+    if isinstance(message, list):
+        return [shape(each) for each in message][:1]
+    return type(message).__name__
+
+
+@pytest.mark.parametrize("path", sorted(WIRE.glob("*/examples.jsonl")), ids=lambda path: path.parent.name)
+def test_messages_are_like_the_vendors(path):
+    ours = [shape(message) for transcript in path.parent.glob("*.txt") for message in said_in(transcript)]
+    for line in path.read_text().splitlines():
+        assert shape(json.loads(line)) in ours, line
+
+
+def test_the_dialects_of_vendors_have_examples():
+    assert {path.parent.name for path in WIRE.glob("*/examples.jsonl")} >= {"twilio", "voxology", "yeastar"}
