@@ -55,12 +55,6 @@ def endpoint_of(name: str) -> str:
     return rest.rpartition("-")[0] or rest
 
 
-def did_variable(channel: Channel) -> str:
-    """The DID of an incoming call as the dialplan or the channel driver remembers it, if ari.conf lets us see it."""
-    variables = channel.channelvars
-    return variables.get("FROM_DID") or variables.get("CALLERID(dnid)") or ""
-
-
 @dataclass(slots=True)
 class Party:
     """One channel of a call, in its present state."""
@@ -96,8 +90,13 @@ class Party:
     """The latest context that is no subroutine's."""
     outer_app: str = ""
     """The application that runs the present one inside itself: ``Page`` in a ConfBridge of its own making."""
-    did_variable: str = ""
-    """``FROM_DID`` or ``CALLERID(dnid)``, if ari.conf has them among its ``channelvars``."""
+    from_did: str = ""
+    """FreePBX's variable ``FROM_DID``, if ari.conf has it among its ``channelvars``."""
+    dnid: str = ""
+    """``CALLERID(dnid)``, likewise: the number that the channel driver was called by."""
+    told_linkedid: str = field(default="", repr=False)
+    """The linkedid in its latest snapshot. It may be an old one: Asterisk writes snapshots when a channel changes, and
+    being joined with another call is no change of the channel (seen on 22.10)."""
     dialled: bool = False
     """Asterisk called it; it did not call Asterisk."""
     dialled_by: str = ""
@@ -136,7 +135,8 @@ class Party:
             "app_name": plan.app_name,
             "app_data": plan.app_data,
             "created": channel.creationtime,
-            "did_variable": did_variable(channel) or self.did_variable,
+            "from_did": channel.channelvars.get("FROM_DID") or self.from_did,
+            "dnid": channel.channelvars.get("CALLERID(dnid)") or self.dnid,
             "outer_app": self._outer_app(position, plan.app_name),
         }
         if not plan.context.startswith(SUBROUTINES):
@@ -202,9 +202,11 @@ class Call:
             self.first = party
 
     def remove(self, party: Party) -> None:
-        """A party is gone, and remembered."""
+        """A party is gone, and remembered: longest, if it has talked."""
         del self.parties[party.id]
-        self.former = [*self.former[1 - MAX_FORMER :], party]
+        self.former.append(party)
+        if len(self.former) > MAX_FORMER:
+            self.former.remove(next((one for one in self.former if one.state != "Up"), self.former[0]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,9 @@ CFD = "cfd"
 
 _DEFAULT_EXTENSIONS = ("[0-9][0-9]*",)
 _DIAL_APPS = frozenset({"dial", "retrydial"})
+_CALLING_APPS = _DIAL_APPS | {"queue", "page"}
 _CONFERENCE_APPS = frozenset({"confbridge", "meetme"})
-_NOT_IN_A_MENU = frozenset(
-    {"voicemail", "voicemailmain", "stasis", "audiosocket", "followme", "park", "parkandannounce"}
-)
+_NOT_IN_A_MENU = frozenset({"voicemail", "voicemailmain", "stasis", "audiosocket", "followme", "park"})
 """Applications that have taken the caller out of an IVR although the dialplan is still in its context."""
 _NO_NUMBER = frozenset({"", "s", "h", "i", "t", "T", "o", "a", "e", "fax"})
 """Extensions of the dialplan that nobody dials."""
@@ -123,7 +122,7 @@ class CallFacts:
             ``internal``.
         caller: number of who began it, also after that party has left.
         callee: number of who was called: of the first who has answered and is there; before that of who is rung, if
-            it is one and no queue or group; else what was dialled.
+            it is one and no queue or group; of who was there last; else what was dialled.
         did: the DID by which it came in.
         extensions: endpoints and numbers of the extensions that take part: who called or has answered.
         trunks: endpoints of the trunks that take part.
@@ -169,7 +168,7 @@ def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
     facts = {party.id: party_facts(call, party, naming) for party in here}
     begun = facts.get(first.id) or party_facts(call, first, naming)
     others = [party for party in here if party is not first]
-    caller, callee = begun.number, _callee(first, others, facts)
+    caller, callee = begun.number, _callee(call, first, others, facts, naming)
     if first.dialled and begun.role == "trunk":  # placed from here to the outside: a person there was called
         caller, callee = next((facts[party.id].number for party in others), first.connected_number), begun.number
     dids = {fact.did for fact in (begun, *facts.values()) if fact.did}
@@ -232,11 +231,10 @@ def _dialled_number(party: Party) -> str:
 def _did(party: Party, role: Role, naming: Naming) -> str:
     if role != "trunk" or party.dialled:
         return ""
-    if party.did_variable:
-        return party.did_variable
     # Of a call that was there before us only where it is now is known, and that may be far from the trunk.
     known = party.born_seen or _matches(party.first_context, naming.trunk_contexts)
-    return party.first_exten if known and party.first_exten not in _NO_NUMBER else ""
+    candidates = (party.from_did, party.first_exten if known else "", party.dnid)
+    return next((did for did in candidates if did not in _NO_NUMBER), "")
 
 
 def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
@@ -254,22 +252,25 @@ def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
     return "outbound" if roles and set(roles) == {"trunk"} else "internal"
 
 
-def _callee(first: Party, others: list[Party], facts: dict[str, PartyFacts]) -> str:
+def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, PartyFacts], naming: Naming) -> str:
     there = [party for party in others if party.state == "Up"]
     if not there and len(others) == 1 and not facts[others[0].id].callflow:
         there = others
     if there and facts[there[0].id].number:
         return facts[there[0].id].number
+    answered = [party for party in call.former if party.dialled and party.state == "Up" and not party.is_local]
+    if answered and not others:
+        return _number(answered[-1], _role(answered[-1], naming))
     dialled = first.exten if first.dialled else first.first_exten
-    return first.did_variable if dialled in _NO_NUMBER else dialled
+    return next((number for number in (dialled, first.from_did, first.dnid) if number not in _NO_NUMBER), "")
 
 
 def _callflow(call: Call, party: Party, naming: Naming) -> str:
     own = _own_callflow(party, naming)
     if own in (QUEUE, RINGGROUP) and party.bridge_id is not None and party.app_name not in OUTGOING_APPS:
-        # After an attended transfer the caller is in Queue() or Dial() still, but with somebody else.
-        mates = [mate for mate in _reach(call, party) if mate is not party and not mate.is_local]
-        if mates and not any(_was_called_for(mate, party) for mate in mates):
+        # Parked, or after an attended transfer, the caller is in Queue() or Dial() still, but with somebody else.
+        mates = _real_mates(call, party)
+        if party.bridge_creator == "Parking" or (mates and not any(_was_called_for(mate, party) for mate in mates)):
             own = ""
     if own not in ("", CONFERENCE):
         return own
@@ -277,16 +278,16 @@ def _callflow(call: Call, party: Party, naming: Naming) -> str:
         if other.is_local and (flow := _own_callflow(other, naming)) and other.app_name not in OUTGOING_APPS:
             own = own or flow
     caller = _dialler(call, party)
-    if caller is not None and _together(call, caller, party):
+    if caller is not None:
         inherited = _own_callflow(caller, naming)
-        if not own or inherited == PAGING:
-            own = inherited or own
+        if inherited == PAGING or (not own and _together(call, caller, party)):
+            own = inherited
     return own
 
 
 def _own_callflow(party: Party, naming: Naming) -> str:
     """The scenario that a party's own place in the dialplan means."""
-    apps = {party.app_name.lower(), party.outer_app.lower()} - {""}
+    apps = _apps(party)
     called = party.app_name in OUTGOING_APPS or (party.dialled and not apps)
     context = "" if called else party.main_context
     if "page" in apps or _matches(context, naming.paging_contexts):
@@ -327,29 +328,48 @@ def _was_called_for(mate: Party, party: Party) -> bool:
 
 
 def _dialler(call: Call, party: Party) -> Party | None:
-    """For whom a party was called; before Asterisk has said it (and if it was missed), who runs Dial() or Queue()."""
+    """For whom a party was called: if Asterisk has not said it (Page() never does, others a moment later) whoever runs
+    an application that calls."""
     if party.dialled_by or not party.dialled:
         return call.parties.get(party.dialled_by)
     others = (other for other in call.parties.values() if other is not party)
-    return next((other for other in others if other.app_name.lower() in (*_DIAL_APPS, "queue")), None)
+    return next((other for other in others if _apps(other) & _CALLING_APPS), None)
 
 
 def _together(call: Call, caller: Party, callee: Party) -> bool:
     """The callee is being rung, about to talk, or in the caller's bridge, Local channels between them or not."""
     if callee.bridge_id is None:
         return callee.app_name in ("", *OUTGOING_APPS)
-    return caller in _reach(call, callee)
+    if caller in _reach(call, callee):
+        return True
+    # One of the two enters their bridge first, and leaves it last.
+    return caller.bridge_id is None and not _real_mates(call, callee)
 
 
 def _reach(call: Call, party: Party) -> list[Party]:
     """Who is connected with a party now: by bridges and through Local channels; itself included, nearest first."""
-    reached = [party]
-    for one in reached:
+    reached = {party.id: party}
+    seen: set[str] = set()
+    nearest = [party]
+    for one in nearest:
+        bridge_id = one.bridge_id if one.bridge_id not in seen else None
+        if bridge_id is None and not one.is_local:
+            continue
+        seen.add(bridge_id or "")
         for other in call.parties.values():
-            joined = one.bridge_id is not None and one.bridge_id == other.bridge_id
-            if (joined or (one.is_local and other.name == one.other_half)) and other not in reached:
-                reached.append(other)
-    return reached
+            joined = bridge_id is not None and other.bridge_id == bridge_id
+            if (joined or (one.is_local and other.name == one.other_half)) and other.id not in reached:
+                reached[other.id] = other
+                nearest.append(other)
+    return nearest
+
+
+def _real_mates(call: Call, party: Party) -> list[Party]:
+    return [mate for mate in _reach(call, party) if mate is not party and not mate.is_local]
+
+
+def _apps(party: Party) -> set[str]:
+    return {party.app_name.lower(), party.outer_app.lower()} - {""}
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

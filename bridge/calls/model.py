@@ -6,7 +6,8 @@ an old one after a fresh snapshot, is put right by the next.
 The linkedid is not part of an event unless ari.conf says ``channelvars = CHANNEL(linkedid)``; until it is known a
 channel belongs to no call, and ``take_unplaced`` tells whom to ask about. It is not for ever either: all channels that
 meet in a bridge of Dial(), Queue() or ARI take the oldest linkedid among them (seen on 22.10; ConfBridge leaves them
-alone), so calls merge in transfers and in ARI's bridges, and then the parties that may be concerned are asked again.
+alone), so calls merge in transfers and in ARI's bridges, and then the parties that may be concerned are asked again,
+also with the variable: it shows the new linkedid only when something else changes in the channel (seen on 22.10).
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ __all__ = [
 ]
 
 V = TypeVar("V")
+State = dict[str, str | bool | None]
+"""Attributes of a party."""
+
+_NOTHING: State = {}
 
 _MAX_REMEMBERED = 10_000
 """Ended channels (a straggling event must not bring them back) and merged calls that are remembered."""
@@ -125,7 +130,7 @@ class CallModel:
             return self._remove(event.channel.id, event.cause, event.cause_txt)
         if isinstance(event, Dial):
             changes = [] if event.caller is None else self._see(event.caller, now)
-            changes += self._see(event.peer, now, dialled=True)
+            changes += self._see(event.peer, now, {"dialled": True})
             return changes + self._note_dial(event)
         if isinstance(event, BridgeDestroyed):
             self.bridges.pop(event.bridge.id, None)
@@ -147,7 +152,8 @@ class CallModel:
 
         Args:
             channels: all channels, in any order.
-            linkedids: by channel id; a channel whose linkedid is missing here and in its variables stays unplaced.
+            linkedids: as Asterisk answered, by channel id; they go before those in the channels' variables, which may
+                be old. A channel whose linkedid is in neither stays unplaced.
             bridges: all bridges.
             now: as in ``apply``.
         """
@@ -161,8 +167,9 @@ class CallModel:
             self._gone.pop(channel.id, None)
             in_stasis = channel.dialplan.app_name == "Stasis" and channel.dialplan.app_data.split(",")[0] == self._app
             where = self._in_bridge(bridge_of.get(channel.id))
-            changes += self._see(channel, now, **where, in_stasis=in_stasis)
-            changes += self.learn_linkedid(channel.id, linkedids.get(channel.id, ""), now)
+            answer = linkedids.get(channel.id, "")
+            changes += self._see(channel, now, where | {"in_stasis": in_stasis}, answer)
+            changes += self.learn_linkedid(channel.id, answer, now)
             if channel.id in self._call_of:
                 self._unplaced.pop(channel.id, None)
         return changes
@@ -171,9 +178,9 @@ class CallModel:
         match event:
             case ChannelCreated():
                 self._gone.pop(channel.id, None)
-                return self._see(channel, now, **({} if channel.id in self._parties else {"born_seen": True}))
+                return self._see(channel, now, {} if channel.id in self._parties else {"born_seen": True})
             case ChannelEnteredBridge():
-                changes = self._see(channel, now, **self._in_bridge(event.bridge.id))
+                changes = self._see(channel, now, self._in_bridge(event.bridge.id))
                 self._ask_where_calls_meet(event.bridge, channel.id)
                 return changes
             case ChannelLeftBridge():
@@ -182,20 +189,20 @@ class CallModel:
                 party = self._parties.get(channel.id)
                 if party is None or party.bridge_id != event.bridge.id:
                     return []  # it is in the next bridge already
-                return self._see(channel, now, **self._in_bridge(None))
+                return self._see(channel, now, self._in_bridge(None))
             case StasisStart():
-                return self._see(channel, now, in_stasis=True)
+                return self._see(channel, now, {"in_stasis": True})
             case StasisEnd():
-                return self._see(channel, now, in_stasis=False) if channel.id in self._parties else []
+                return self._see(channel, now, {"in_stasis": False}) if channel.id in self._parties else []
             case ChannelHold():
-                return self._see(channel, now, on_hold=True)
+                return self._see(channel, now, {"on_hold": True})
             case ChannelUnhold():
-                return self._see(channel, now, on_hold=False)
+                return self._see(channel, now, {"on_hold": False})
             case _:
                 return self._see(channel, now)
 
-    def _see(self, channel: Channel, now: float, **more: str | bool | None) -> list[Change]:
-        """A channel's present state; ``more`` is what its snapshot does not hold."""
+    def _see(self, channel: Channel, now: float, more: State = _NOTHING, answer: str = "") -> list[Change]:
+        """A channel's present state; ``answer`` is a better linkedid and ``more`` what its snapshot does not hold."""
         if channel.id in self._gone or not is_party(channel):
             return []
         party = self._parties.get(channel.id)
@@ -206,8 +213,9 @@ class CallModel:
             party.take(more)
             if party.is_local:
                 self._locals[party.name] = party.id
-            if channel.linkedid:
-                return self._place(party, channel.linkedid, now)
+            party.told_linkedid = channel.linkedid or ""
+            if answer or channel.linkedid:
+                return self._place(party, answer or party.told_linkedid, now)
             self._unplaced[channel.id] = None
             return []
         fields = party.see(channel) | party.take(more)
@@ -216,8 +224,10 @@ class CallModel:
         if call is not None and fields:
             changes.append(PartyChanged(call, party, fields))
             changes += self._answer(call, now)
-        if channel.linkedid:
-            changes += self._place(party, channel.linkedid, now)
+        if channel.linkedid and channel.linkedid != party.told_linkedid:
+            # Only another one than before is news: what we were answered since then is newer than the same again.
+            party.told_linkedid = channel.linkedid
+            changes += self._place(party, answer or channel.linkedid, now)
         return changes
 
     def _place(self, party: Party, linkedid: str, now: float) -> list[Change]:
@@ -274,11 +284,11 @@ class CallModel:
                 changes += self._change(party, self._in_bridge(new_id))
         return changes
 
-    def _in_bridge(self, bridge_id: str | None) -> dict[str, str | None]:
+    def _in_bridge(self, bridge_id: str | None) -> State:
         bridge = self.bridges.get(bridge_id or "")
         return {"bridge_id": bridge_id, "bridge_creator": "" if bridge is None else bridge.creator}
 
-    def _change(self, party: Party, values: Mapping[str, str | bool | None]) -> list[Change]:
+    def _change(self, party: Party, values: State) -> list[Change]:
         fields = party.take(values)
         call = self._call_of.get(party.id)
         return [PartyChanged(call, party, fields)] if fields and call is not None else []
@@ -288,7 +298,7 @@ class CallModel:
         peer = self._parties.get(event.peer.id)
         if peer is None:
             return []
-        values: dict[str, str | bool | None] = {"dialstring": event.dialstring or peer.dialstring}
+        values: State = {"dialstring": event.dialstring or peer.dialstring}
         if event.caller is not None:
             values["dialled_by"] = self._beyond_locals(event.caller.id)
         changes = self._change(peer, values)

@@ -162,9 +162,10 @@ class CallTracker:
         log.info("knows the state of the PBX: calls=%d channels=%d", len(self.calls), len(channels))
 
     async def _linkedids_of(self, channels: list[Channel]) -> dict[str, str]:
-        unknown = [channel.id for channel in channels if is_party(channel) and not channel.linkedid]
+        # Those in the channels' variables may be from before calls met, so all are asked for.
+        parties = [channel.id for channel in channels if is_party(channel)]
         async with asyncio.TaskGroup() as group:
-            asked = {channel_id: group.create_task(self._linkedid_of(channel_id)) for channel_id in unknown}
+            asked = {channel_id: group.create_task(self._linkedid_of(channel_id)) for channel_id in parties}
         return {channel_id: task.result() or "" for channel_id, task in asked.items()}
 
     async def _linkedid_of(self, channel_id: str) -> str | None:

@@ -36,10 +36,13 @@ class RecordingClient(AriClient):
     """An ARI client that keeps what it receives."""
 
     lines: list[str] | None = None
+    with_variables = False
+    """Keep ``channelvars``, which the lab's ari.conf asks for; most PBXs do not send them."""
 
     def _take(self, data: bytes) -> None:
         if self.lines is not None:
-            self.lines.append(re.sub(r'"asterisk_id":"[^"]*"', '"asterisk_id":"00:00:00:00:00:01"', data.decode()))
+            line = re.sub(r'"asterisk_id":"[^"]*"', '"asterisk_id":"00:00:00:00:00:01"', data.decode())
+            self.lines.append(line if self.with_variables else re.sub(r',"channelvars":\{[^}]*\}', "", line))
         super()._take(data)
 
 
@@ -58,6 +61,7 @@ class Recorder:
         for phone in ("1001", "1002", "1003", "trunk"):
             self.lab.phone(phone).forget()
         self.linkedids.clear()
+        self.client.with_variables = name.startswith("with_variables_")
         lines = self.client.lines = []
         await scenario(self)
         await self.until_quiet()
@@ -110,6 +114,20 @@ class Recorder:
         await phone.call(number, play=TALK)
         await phone.answered()
         await asyncio.sleep(0.5)
+
+    async def refer(self, phone: str, number: str) -> None:
+        """The phone sends whom it talks to elsewhere (a blind transfer)."""
+        place = self.lab.phone(phone)._place
+        await self.lab.phone(phone).command("transfer", f"sip:{number}@{place.domain}")
+
+    async def consult(self, phone: str, number: str, answers: str = "") -> None:
+        """The phone asks somebody else while the other one waits (what an attended transfer begins with)."""
+        await asyncio.sleep(0.5)
+        await self.lab.phone(phone).dtmf("*2")
+        await asyncio.sleep(1.5)
+        await self.lab.phone(phone).dtmf(number, gap_s=0.2)
+        await self.lab.phone(answers or number).answered(15)
+        await asyncio.sleep(1)
 
 
 async def local_echo_in_stasis(rec: Recorder) -> None:
@@ -198,7 +216,7 @@ async def out_by_trunk(rec: Recorder) -> None:
 
 async def blind_transfer(rec: Recorder) -> None:
     await rec.dial("1001", "1002")
-    await rec.lab.phone("1001").command("transfer", f"sip:1003@{rec.lab.phone('1001')._place.domain}")
+    await rec.refer("1001", "1003")
     await rec.lab.phone("1003").answered()
     await asyncio.sleep(0.7)
     await rec.lab.phone("1003").hangup()
@@ -231,6 +249,88 @@ async def calls_merge(rec: Recorder) -> None:
         await asyncio.sleep(0.1)
 
 
+async def ring_group(rec: Recorder) -> None:
+    await rec.dial("1001", "730")
+    await asyncio.sleep(0.5)
+    await rec.lab.phone("1001").hangup()
+
+
+async def page_to_two(rec: Recorder) -> None:
+    await rec.dial("1001", "740")
+    await asyncio.sleep(1)
+    await rec.lab.phone("1001").hangup()
+
+
+async def park_and_take_up(rec: Recorder) -> None:
+    await rec.dial("1001", "1002")
+    await rec.refer("1001", "800")
+    await rec.lab.phone("1001").ended()
+    await asyncio.sleep(1)
+    await rec.dial("1003", "801")
+    await rec.lab.phone("1003").hangup()
+
+
+async def queue_agent_transfers(rec: Recorder) -> None:
+    await rec.dial("trunk", "5551003")
+    await rec.lab.phone("1002").answered()
+    await rec.refer("1002", "1003")
+    await rec.lab.phone("1003").answered()
+    await asyncio.sleep(0.7)
+    await rec.lab.phone("trunk").hangup()
+
+
+async def attended_transfer(rec: Recorder) -> None:
+    await rec.dial("trunk", "55521001")
+    await rec.consult("1001", "1002")
+    await rec.lab.phone("1001").hangup()
+    await asyncio.sleep(1)
+    await rec.lab.phone("trunk").hangup()
+
+
+async def attended_transfer_by_caller(rec: Recorder) -> None:
+    await rec.dial("1001", "81002")
+    await rec.consult("1001", "95550100", "trunk")
+    await rec.lab.phone("1001").hangup()
+    await asyncio.sleep(1)
+    await rec.lab.phone("1002").hangup()
+
+
+async def freepbx_extension(rec: Recorder) -> None:
+    await rec.dial("trunk", "55521001")
+    await rec.lab.phone("1001").hangup()
+
+
+async def freepbx_ring_group(rec: Recorder) -> None:
+    await rec.dial("trunk", "5552600")
+    await asyncio.sleep(1)
+    await rec.lab.phone("trunk").hangup()
+
+
+async def freepbx_menu_to_queue(rec: Recorder) -> None:
+    await rec.dial("trunk", "5552003")
+    await rec.lab.phone("trunk").dtmf("7")
+    await rec.lab.phone("1002").answered()
+    await asyncio.sleep(1)
+    await rec.lab.phone("1002").hangup()
+
+
+async def freepbx_queue_attended_transfer(rec: Recorder) -> None:
+    await rec.dial("trunk", "5552701")
+    await rec.lab.phone("1002").answered()
+    await rec.consult("1002", "1003")
+    await rec.lab.phone("1002").hangup()
+    await asyncio.sleep(1)
+    await rec.lab.phone("trunk").hangup()
+
+
+async def with_variables_calls_merge(rec: Recorder) -> None:
+    await calls_merge(rec)
+
+
+async def with_variables_menu_to_queue(rec: Recorder) -> None:
+    await freepbx_menu_to_queue(rec)
+
+
 SCENARIOS = {
     scenario.__name__: scenario
     for scenario in (
@@ -248,6 +348,18 @@ SCENARIOS = {
         dialplan_audiosocket,
         calls_merge,
         keys_and_hold,
+        ring_group,
+        page_to_two,
+        park_and_take_up,
+        queue_agent_transfers,
+        attended_transfer,
+        attended_transfer_by_caller,
+        freepbx_extension,
+        freepbx_ring_group,
+        freepbx_menu_to_queue,
+        freepbx_queue_attended_transfer,
+        with_variables_calls_merge,
+        with_variables_menu_to_queue,
     )
 }
 
