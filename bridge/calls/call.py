@@ -106,6 +106,7 @@ class Party:
     bridge_creator: str = ""
     """Of ``bridge_id``: ``ConfBridge``, ``Stasis``; empty for Dial() and Queue()."""
     position: tuple[str, str, int] = field(default=("", "", 0), repr=False)
+    """Where in the dialplan its present application began."""
 
     @property
     def is_local(self) -> bool:
@@ -148,7 +149,8 @@ class Party:
                 "first_caller_number": channel.caller.number,
                 "dialled": channel.state == "Down" or plan.app_name in OUTGOING_APPS,
             }
-        self.position = position
+        if (plan.app_name, plan.app_data) != (self.app_name, self.app_data):
+            self.position = position
         return self.take(values)
 
     def _outer_app(self, position: tuple[str, str, int], app_name: str) -> str:

@@ -268,8 +268,10 @@ def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, Part
 def _callflow(call: Call, party: Party, naming: Naming) -> str:
     own = _own_callflow(party, naming)
     if own in (QUEUE, RINGGROUP) and party.bridge_id is not None and party.app_name not in OUTGOING_APPS:
-        # Parked, or after an attended transfer, the caller is in Queue() or Dial() still, but with somebody else.
-        mates = _real_mates(call, party)
+        # Parked, or after an attended transfer, the caller is in Queue() or Dial() still, but with somebody else. While
+        # Local channels between them are being taken out, nobody is in reach: then whoever talks in this call counts.
+        talking = (other for other in call.parties.values() if other.state == "Up" and other is not party)
+        mates = _real_mates(call, party) or [other for other in talking if not other.is_local]
         if party.bridge_creator == "Parking" or (mates and not any(_was_called_for(mate, party) for mate in mates)):
             own = ""
     if own not in ("", CONFERENCE):
@@ -332,8 +334,12 @@ def _dialler(call: Call, party: Party) -> Party | None:
     an application that calls."""
     if party.dialled_by or not party.dialled:
         return call.parties.get(party.dialled_by)
-    others = (other for other in call.parties.values() if other is not party)
-    return next((other for other in others if _apps(other) & _CALLING_APPS), None)
+    others = [other for other in call.parties.values() if other is not party and _apps(other) & _CALLING_APPS]
+    newest = others[-1] if others else None
+    if newest is not None and newest.is_local:
+        half = next((other for other in call.parties.values() if other.name == newest.other_half), newest)
+        return call.parties.get(half.dialled_by, newest)
+    return newest
 
 
 def _together(call: Call, caller: Party, callee: Party) -> bool:
@@ -342,8 +348,8 @@ def _together(call: Call, caller: Party, callee: Party) -> bool:
         return callee.app_name in ("", *OUTGOING_APPS)
     if caller in _reach(call, callee):
         return True
-    # One of the two enters their bridge first, and leaves it last.
-    return caller.bridge_id is None and not _real_mates(call, callee)
+    # One enters their bridge first and leaves it last, and between them may be Local channels that do the same.
+    return not _real_mates(call, callee) and not _real_mates(call, caller)
 
 
 def _reach(call: Call, party: Party) -> list[Party]:

@@ -299,7 +299,7 @@ class CallModel:
         if peer is None:
             return []
         values: State = {"dialstring": event.dialstring or peer.dialstring}
-        if event.caller is not None:
+        if event.caller is not None and not (event.dialstatus and peer.dialled_by):
             values["dialled_by"] = self._beyond_locals(event.caller.id)
         changes = self._change(peer, values)
         other = self._locals.get(peer.other_half)
