@@ -112,6 +112,7 @@ class Twilio:
         self._sequence = 0
         self._tracks: dict[str, _Track] = {}
         self._chunks: dict[str, int] = {}
+        self._ended_ms: dict[str, int] = {}  # a track that comes back does not go back in time
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """``connected`` and ``start``; applications read exactly these two before anything else."""
@@ -122,6 +123,7 @@ class Twilio:
         self._sequence = 0
         self._tracks = {}
         self._chunks = {}
+        self._ended_ms = {}
         start = _StartBody(
             self._account_sid,
             self._stream_sid,
@@ -135,8 +137,10 @@ class Twilio:
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
         """Says nothing, but the track's time begins."""
         if self._open and track.name in self._names:
-            steady = SteadyTrack(slin(self.rate), FRAME_MS, now)
-            self._tracks[track.name] = _Track(steady, round((now - self._began) * 1000))
+            ended = self.track_stopped(track.name, now)
+            began_ms = max(round((now - self._began) * 1000), self._ended_ms.get(track.name, 0))
+            self._tracks[track.name] = _Track(SteadyTrack(slin(self.rate), FRAME_MS, now), began_ms)
+            return ended
         return ()
 
     def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
@@ -163,7 +167,9 @@ class Twilio:
         if stopped is None:
             return ()
         frames, _ = stopped.steady.finish(now)
-        return [self._media(track, stopped, frame) for frame in frames]
+        messages = [self._media(track, stopped, frame) for frame in frames]
+        self._ended_ms[track] = stopped.next_ms
+        return messages
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
         """Echoes the mark, with or without a name."""
@@ -216,8 +222,8 @@ class Twilio:
         counter = name if self._chunk_per_track else ""
         chunk = self._chunks.get(counter, 0) + 1
         self._chunks[counter] = chunk
-        timestamp = track.began_ms + track.frames * FRAME_MS
-        track.frames += 1
+        timestamp = track.next_ms
+        track.next_ms += FRAME_MS
         payload = g711.ulaw_encode(frame) if self._encoding == "mulaw" else frame
         body = _MediaBody(name, str(chunk), str(timestamp), payload)
         return _text(_Media(self._next(), body, self._stream_sid))
@@ -292,8 +298,7 @@ def _text(message: msgspec.Struct) -> str:
 
 class _Track(msgspec.Struct):
     steady: SteadyTrack
-    began_ms: int  # since the stream began
-    frames: int = 0
+    next_ms: int  # when its next frame is, since the stream began
 
 
 # The messages, their fields in the vendor's order. Numbers that count are strings there.
