@@ -21,8 +21,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from bridge import __version__, logs
-from bridge.config import SECTIONS, Config, each_error, host_and_port, load
+from bridge.config import SECTIONS, TABLES, Config, each_error, host_and_port, load
 from bridge.errors import ConfigError
+from bridge.streams.subscription import routes_of, subscriptions_of
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     options = _parser().parse_args(arguments)
     try:
         config = load(options.config, os.environ if environ is None else environ)
+        subscriptions_of(config)
+        routes_of(config)
         return _run(options.command, config, options.config)
     except ConfigError as problem:
         for error in each_error(problem):
@@ -50,6 +53,11 @@ def masked_toml(config: Config) -> str:
         lines.append(f"[{section}]")
         lines += [f"{key} = {_toml(value)}" for key, value in getattr(config, section)]
         lines.append("")
+    for name in TABLES:
+        for table in getattr(config, name):
+            lines.append(f"[[{name}]]")
+            lines += [f"{key} = {_toml(value)}" for key, value in table if value is not None]
+            lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -174,5 +182,9 @@ def _toml(value: object) -> str:
         return _toml(MASK if value.get_secret_value() else "")
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    # A JSON string is a TOML string, DEL aside. Numbers are the same in both, and there are no other types.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list):
+        return _toml(tuple(value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    # A JSON string is a TOML string, DEL aside. Numbers are the same in both, and dates (only in options) become texts.
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bridge.config import SECTIONS, Config, ConfigErrors, each_error, is_loopback, load
+from bridge.config import SECTIONS, TABLES, Config, ConfigErrors, each_error, is_loopback, load
 from bridge.errors import ConfigError
 
 ARI = '[ari]\nuser = "bridge"\npassword = "a secret word"\n'
@@ -300,10 +300,12 @@ def test_the_example_holds_every_key_with_its_default() -> None:
 
 def test_every_key_is_documented() -> None:
     chapters = (ROOT / "docs" / "configuration.md").read_text().split("\n## ")
-    for section, model in SECTIONS.items():
+    for section, model in [(name, model) for name, model in SECTIONS.items()] + [
+        (f"[{name}]", model) for name, model in TABLES.items()
+    ]:
         chapter = next(chapter for chapter in chapters if chapter.startswith(f"[{section}]"))
         for key, field in model.model_fields.items():
             row = next((line for line in chapter.splitlines() if line.startswith(f"| `{key}` |")), None)
             assert row, f"{section}.{key}"
-            if isinstance(field.default, int | float):
+            if isinstance(field.default, int | float) and not isinstance(field.default, bool):
                 assert f"`{field.default}`" in row

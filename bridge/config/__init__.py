@@ -1,0 +1,39 @@
+"""The configuration: one TOML file, overridden by environment variables, checked whole before anything starts.
+
+    [http] [audiosocket] [ari] [media] [log]           what every bridge needs
+    [pbx] [streams] [twilio]                           streams that start themselves
+    [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
+    ASTERISK_BRIDGE_<SECTION>__<KEY>                   overrides one key, for example ASTERISK_BRIDGE_ARI__PASSWORD
+    ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
+
+`load` reports every mistake at once, each with the dotted key, what was wrong and what is expected. Secrets are
+pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/configuration.md`` describes every key.
+"""
+
+from bridge.config.loading import (
+    ENVIRONMENT_PREFIX,
+    SECTIONS,
+    TABLES,
+    Config,
+    ConfigErrors,
+    each_error,
+    load,
+    mistake,
+)
+from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
+from bridge.config.streams import (
+    PbxConfig,
+    RouteConfig,
+    StreamsConfig,
+    SubscriptionConfig,
+    TargetConfig,
+    TwilioConfig,
+)
+from bridge.config.values import MIN_TOKEN_CHARACTERS, host_and_port, is_loopback, is_wildcard
+
+__all__ = [
+    "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig", "Config",
+    "ConfigErrors", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig", "RouteConfig", "StreamsConfig",
+    "SubscriptionConfig", "TargetConfig", "TwilioConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard",
+    "load", "mistake",
+]  # fmt: skip

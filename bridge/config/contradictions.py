@@ -1,0 +1,141 @@
+"""What each key allows but the whole does not."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.config.sections import AriConfig, HttpConfig
+from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig, TwilioConfig
+from bridge.config.values import is_loopback, is_wildcard
+from bridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bridge.config.loading import Config
+
+RESERVED_IDS = frozenset({"yeastar"})
+"""Ids of subscriptions that are made in another way."""
+
+
+def contradictions(config: Config) -> Iterator[ConfigError]:
+    """All of them."""
+    yield from _http_contradictions(config.http)
+    yield from _audiosocket_contradictions(config)
+    yield from _ari_contradictions(config.ari)
+    yield from _streams_contradictions(config.streams)
+    yield from _twilio_contradictions(config.twilio)
+    for name, tables in (("subscriptions", config.subscriptions), ("dialplan", config.dialplan)):
+        seen: dict[str, int] = {}
+        for index, table in enumerate(tables):
+            key = f"{name}.{index}"
+            if table.id in seen:
+                yield ConfigError(f"{key}.id", f"{table.id!r} is also the id of {name}.{seen[table.id]}")
+            seen.setdefault(table.id, index)
+            yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in target_contradictions(table))
+    for index, subscription in enumerate(config.subscriptions):
+        if subscription.id in RESERVED_IDS:
+            yield ConfigError(f"subscriptions.{index}.id", f"{subscription.id!r} is kept for Yeastar's settings calls")
+        for wrong, reason in subscription_contradictions(subscription, config.pbx.groups):
+            yield ConfigError(f"subscriptions.{index}.{wrong}", reason)
+
+
+def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
+    """What does not go together in an application's address: key and reason."""
+    if not target.url and getattr(target, "enabled", True):
+        yield "url", "is empty; expected a ws:// or wss:// URL"
+    if not target.ca_file:
+        return
+    try:
+        ssl.create_default_context(cafile=target.ca_file)
+    except FileNotFoundError:
+        yield "ca_file", f"{target.ca_file!r} does not exist"
+    except ssl.SSLError:
+        yield "ca_file", f"{target.ca_file!r} holds no PEM certificate"
+    except OSError as problem:
+        yield "ca_file", f"{target.ca_file!r} cannot be read: {problem.strerror}"
+    except ValueError:
+        yield "ca_file", "is no path of a file"
+
+
+def subscription_contradictions(
+    subscription: SubscriptionConfig, groups: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, str]]:
+    """What a subscription lacks: key and reason."""
+    if not (subscription.extensions or subscription.trunks or subscription.dids):
+        yield (
+            "extensions",
+            'is empty, and so are trunks and dids: no call would match; every call of an extension: ["*"]',
+        )
+    for pattern in subscription.extensions:
+        if pattern.startswith("@") and pattern[1:] not in groups:
+            there = ", ".join(sorted(groups)) or "none"
+            yield "extensions", f"{pattern!r} is no group; pbx.groups has {there}"
+
+
+def _streams_contradictions(streams: StreamsConfig) -> Iterator[ConfigError]:
+    if streams.retry_last_s < streams.retry_first_s:
+        yield ConfigError("streams.retry_last_s", "is shorter than streams.retry_first_s")
+
+
+def _twilio_contradictions(twilio: TwilioConfig) -> Iterator[ConfigError]:
+    if bool(twilio.account_sid) != bool(twilio.auth_token.get_secret_value()):
+        missing, there = ("auth_token", "account_sid") if twilio.account_sid else ("account_sid", "auth_token")
+        yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and they go together")
+
+
+def _http_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
+    if not http.tokens and not is_loopback(http.host):
+        yield ConfigError(
+            "http.tokens",
+            f"is empty, but http.host {http.host!r} can be reached from other machines: anybody there could listen to"
+            ' calls. Set a token (openssl rand -hex 24) or http.host = "127.0.0.1"',
+        )
+    if bool(http.tls_certificate) != bool(http.tls_key):
+        missing, present = ("tls_key", "tls_certificate") if http.tls_certificate else ("tls_certificate", "tls_key")
+        yield ConfigError(f"http.{missing}", f"is missing; http.{present} is set, and they go together")
+        return
+    if not http.tls_certificate:
+        return
+    for key in ("tls_certificate", "tls_key"):
+        try:
+            with Path(getattr(http, key)).open("rb") as file:
+                file.read(1)
+        except OSError as problem:
+            yield ConfigError(f"http.{key}", f"{getattr(http, key)!r} cannot be read: {problem.strerror}")
+            return
+    try:
+        # The password callback keeps OpenSSL from asking for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(http.tls_certificate, http.tls_key, lambda: "")
+    except (ssl.SSLError, ValueError) as problem:
+        yield ConfigError(
+            "http.tls_certificate",
+            f"and http.tls_key cannot be used together ({getattr(problem, 'reason', None) or problem});"
+            " expected a PEM certificate chain and its unencrypted PEM key",
+        )
+
+
+def _audiosocket_contradictions(config: Config) -> Iterator[ConfigError]:
+    audiosocket, http = config.audiosocket, config.http
+    if is_wildcard(audiosocket.advertised_host):
+        yield ConfigError(
+            "audiosocket.advertised_host",
+            f"{audiosocket.advertised_host!r} cannot be dialled; expected the address where Asterisk finds this host",
+        )
+    elif is_wildcard(audiosocket.bind_host) and not audiosocket.advertised_host:
+        yield ConfigError(
+            "audiosocket.advertised_host",
+            f"is empty, but audiosocket.bind_host is {audiosocket.bind_host!r}, which nobody can dial; expected the"
+            " address at which Asterisk reaches this host",
+        )
+    same_host = http.host == audiosocket.bind_host or is_wildcard(http.host) or is_wildcard(audiosocket.bind_host)
+    if http.port and http.port == audiosocket.bind_port and same_host:
+        yield ConfigError("audiosocket.bind_port", f"{http.port} is also http.port; they need two ports")
+
+
+def _ari_contradictions(ari: AriConfig) -> Iterator[ConfigError]:
+    if not ari.user:
+        yield ConfigError("ari.user", "is empty; expected the name of a user in Asterisk's ari.conf")
+    if not ari.password.get_secret_value():
+        yield ConfigError("ari.password", "is empty; expected that user's password in Asterisk's ari.conf")

@@ -1,0 +1,262 @@
+"""Reads the file and the environment into one checked value, and says what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BeforeValidator, ValidationError
+
+from bridge.config.contradictions import contradictions
+from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
+from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
+from bridge.config.values import Section, as_tuple
+from bridge.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
+
+# Kubernetes (and Docker's old links) put such names into every container near a service called "asterisk-bridge".
+_NOT_OURS = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
+
+
+class ConfigErrors(ConfigError):
+    """Several mistakes at once; ``errors`` holds one `ConfigError` each, the text lists them line by line."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        super().__init__(errors[0].key, errors[0].reason)
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+def each_error(error: ConfigError) -> list[ConfigError]:
+    """The single mistakes behind an error of `load`."""
+    return error.errors if isinstance(error, ConfigErrors) else [error]
+
+
+class Config(Section):
+    """The whole configuration. Sections check their own keys; `load` also checks what holds between them."""
+
+    http: HttpConfig = HttpConfig()
+    audiosocket: AudioSocketConfig = AudioSocketConfig()
+    ari: AriConfig = AriConfig()
+    media: MediaConfig = MediaConfig()
+    log: LogConfig = LogConfig()
+    pbx: PbxConfig = PbxConfig()
+    streams: StreamsConfig = StreamsConfig()
+    twilio: TwilioConfig = TwilioConfig()
+    subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
+    dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "http": HttpConfig,
+    "audiosocket": AudioSocketConfig,
+    "ari": AriConfig,
+    "media": MediaConfig,
+    "log": LogConfig,
+    "pbx": PbxConfig,
+    "streams": StreamsConfig,
+    "twilio": TwilioConfig,
+}
+TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig]] = {
+    "subscriptions": SubscriptionConfig,
+    "dialplan": RouteConfig,
+}
+"""Lists of tables; each table has an id."""
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read and check the configuration.
+
+    Args:
+        path: the TOML file; None: defaults and environment only.
+        environ: the environment (``os.environ``).
+
+    Raises:
+        ConfigError: one mistake, or `ConfigErrors`, which lists them all.
+    """
+    values: dict[str, Any] = _read(path) if path else {}
+    errors, origins = _override(values, environ)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as problem:
+        errors += [_as_config_error(detail, origins) for detail in problem.errors(include_url=False)]
+    else:
+        errors += contradictions(config)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
+    if config.streams.state_file:
+        return config
+    streams = config.streams.model_copy(update={"state_file": default_state_file(environ)})
+    return config.model_copy(update={"streams": streams})
+
+
+def default_state_file(environ: Mapping[str, str]) -> str:
+    """Where state is kept that no key places: in systemd's state directory, else the user's, else the system's."""
+    directory = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if not directory:
+        base = environ.get("XDG_STATE_HOME", "")
+        home = environ.get("HOME", "")
+        if not base and home not in ("", "/", "/nonexistent"):
+            base = f"{home}/.local/state"
+        directory = f"{base or '/var/lib'}/asterisk-bridge"
+    return f"{directory}/state.sqlite3"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ConfigError(str(path), f"cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(str(path), "is not UTF-8 text") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+        raise ConfigError(str(path), f"is not valid TOML: {problem}") from None
+
+
+def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[ConfigError], dict[str, str]]:
+    """Put the environment's values into ``values``; the mistakes, and which variable set which key."""
+    errors: list[ConfigError] = []
+    origins: dict[str, str] = {}
+    for name in sorted(environ):
+        rest = name.removeprefix(ENVIRONMENT_PREFIX)
+        if rest == name or _NOT_OURS.fullmatch(rest):
+            continue
+        section, _, key = rest.partition("__")
+        section, key = section.lower(), key.lower()
+        model: type[Section] | None
+        if section in TABLES:
+            where, table = _find_table(values.get(section), section, key)
+            model, key = TABLES[section], key.rpartition("__")[2]
+        else:
+            model = SECTIONS.get(section)
+            where, table = section, None
+        if name != name.upper() or model is None or key not in model.model_fields:
+            known = [f"{ENVIRONMENT_PREFIX}{s}__{k}".upper() for s, m in SECTIONS.items() for k in m.model_fields]
+            errors.append(ConfigError(name, "is no setting of the bridge" + _nearest(name.upper(), known)))
+            continue
+        if section in TABLES and table is None:
+            reason = f"expected {ENVIRONMENT_PREFIX}{section.upper()}__<ID>__<KEY>, with the id of a [[{section}]]"
+            errors.append(ConfigError(name, f"{reason} that the file has"))
+            continue
+        if section not in TABLES:
+            table = values.setdefault(section, {})
+        if isinstance(table, dict):
+            table[key] = _from_text(environ[name], model.model_fields[key].annotation)
+            origins[f"{where}.{key}"] = name
+    return errors, origins
+
+
+def _find_table(tables: object, section: str, key: str) -> tuple[str, dict[str, Any] | None]:
+    """The table that ``<ID>__<KEY>`` of a variable's name means: its dotted place and itself, None if there is none."""
+    wanted = key.rpartition("__")[0].replace("_", "-")
+    for index, table in enumerate(tables if isinstance(tables, list) else ()):
+        if isinstance(table, dict) and table.get("id") == wanted:
+            return f"{section}.{index}", table
+    return section, None
+
+
+def _from_text(text: str, annotation: Any) -> object:
+    """An environment variable's text in the type of its key; text that does not fit is left for the model to refuse."""
+    kinds = _kinds(annotation)
+    if int in kinds and re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
+        return int(text)
+    if float in kinds and re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]*)?", text.strip()):
+        return float(text)
+    if bool in kinds and text.strip() in ("true", "false"):
+        return text.strip() == "true"
+    if tuple in kinds or dict in kinds:
+        if text.lstrip().startswith("[" if tuple in kinds else "{"):
+            try:
+                return tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                return text
+        if tuple in kinds:
+            return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types behind an annotation: ``Annotated`` and ``| None`` taken away, ``tuple[str]`` as ``tuple``."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation)))
+    return {get_origin(annotation) or annotation}
+
+
+def mistake(detail: Any, model: type[Section], where: str = "") -> tuple[str, str]:
+    """One of pydantic's errors about a ``model``, for people: the key and what is wrong. Secrets are not repeated.
+
+    Args:
+        detail: an entry of ``ValidationError.errors()``.
+        where: added to the reason: who set the key.
+    """
+    location = [str(part) for part in detail["loc"]]
+    if not location:
+        return "", "expected a table of keys" if detail["type"] != "value_error" else str(detail["ctx"]["error"])
+    name = location[0]
+    key = name + "".join(f"[{part}]" for part in location[1:])
+    if detail["type"] == "extra_forbidden":
+        return key, f"is no known key{_nearest(name, list(model.model_fields))}"
+    field = model.model_fields[name]
+    if detail["type"] == "missing":
+        return key, f"is missing; expected {field.description}"
+    if detail["type"] == "value_error":
+        return key, f"{detail['ctx']['error']}{where}"
+    if len(location) > 1 and "Literal" not in str(field.annotation) and dict not in _kinds(field.annotation):
+        return key, f"expected a text{where}"
+    if "SecretStr" in str(field.annotation):
+        return key, f"expected {field.description}{where}"
+    shown = detail["input"]
+    shown = json.dumps(shown) if isinstance(shown, bool | str | int | float) else type(shown).__name__
+    return key, f"expected {field.description}, got {shown}{where}"
+
+
+def _as_config_error(detail: Any, origins: Mapping[str, str]) -> ConfigError:
+    location = [str(part) for part in detail["loc"]]
+    section, depth = location[0], 2 if location[0] in TABLES else 1
+    if len(location) == 1:
+        if detail["type"] == "extra_forbidden":
+            return ConfigError(section, f"is no known section{_suggest_section(section)}")
+        if section in TABLES:
+            return ConfigError(section, f"must be a list of tables: a line [[{section}]] with keys below it for each")
+        return ConfigError(section, f"must be a section: a line [{section}] with keys below it")
+    prefix = ".".join(location[:depth])
+    if len(location) == depth:
+        return ConfigError(prefix, f"must be a table: a line [[{section}]] with keys below it")
+    origin = origins.get(".".join(location[: depth + 1]))
+    relative = {**detail, "loc": detail["loc"][depth:]}
+    key, reason = mistake(relative, (TABLES | SECTIONS)[section], f" (set by {origin})" if origin else "")
+    if detail["type"] == "extra_forbidden" and len(location) == depth + 1:
+        reason = f"is no known key{_suggest_key(section, key)}"
+    return ConfigError(f"{prefix}.{key}", reason)
+
+
+def _suggest_section(name: str) -> str:
+    homes = [f"{section}.{name}" for section, model in SECTIONS.items() if name in model.model_fields]
+    return f"; did you mean {homes[0]}?" if homes else _nearest(name, [*SECTIONS, *TABLES])
+
+
+def _suggest_key(section: str, key: str) -> str:
+    if section in TABLES:
+        return _nearest(key, list(TABLES[section].model_fields))
+    homes = [f"{other}.{key}" for other, model in SECTIONS.items() if key in model.model_fields]
+    return (
+        f"; did you mean {homes[0]}?" if homes else _nearest(key, list(SECTIONS[section].model_fields), section + ".")
+    )
+
+
+def _nearest(name: str, known: list[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    return f"; known are {', '.join(known)}" if len(known) <= 10 else ""

@@ -1,0 +1,99 @@
+"""The sections that every bridge has: its two ports, Asterisk, limits of the audio path, the log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from bridge.config.values import (
+    FilePath,
+    Host,
+    ListenHost,
+    Port,
+    Section,
+    as_tuple,
+    check_app,
+    check_ari_url,
+    check_ari_user,
+    check_token,
+    host_and_port,
+)
+
+
+class HttpConfig(Section):
+    """The port that applications and people talk to."""
+
+    host: ListenHost = "127.0.0.1"
+    port: Port = 8080
+    tokens: Annotated[
+        tuple[Annotated[SecretStr, AfterValidator(check_token), Field(description="a text")], ...],
+        BeforeValidator(as_tuple),
+        Field(description='a list of texts, for example ["..."]'),
+    ] = ()
+    """Who knows one of these may use the API. Empty: no authentication, and `host` must be loopback."""
+    tls_certificate: FilePath = ""
+    """PEM file with the certificate chain; empty: plain HTTP."""
+    tls_key: FilePath = ""
+    max_message_bytes: Annotated[
+        int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
+    ] = 16 * 1024 * 1024
+    """Largest WebSocket message that an application may send."""
+
+
+class AudioSocketConfig(Section):
+    """The port that Asterisk dials, once for each media leg."""
+
+    bind_host: ListenHost = "127.0.0.1"
+    bind_port: Port = 9092
+    advertised_host: Host = ""
+    """Where Asterisk finds us, when that is not `bind_host`: containers, NAT, several networks."""
+    advertised_port: Port = 0
+    """The port that Asterisk dials; 0: the one that we listen on."""
+    handshake_timeout_s: Annotated[float, Field(ge=0.1, le=60, description="a number of seconds from 0.1 to 60")] = 5.0
+    """How long a new connection may take to say its UUID."""
+
+    def advertised_address(self, listening_port: int) -> str:
+        """``host:port`` for Asterisk to dial; ``listening_port`` is the real one, known once the listener is open."""
+        return host_and_port(self.advertised_host or self.bind_host, self.advertised_port or listening_port)
+
+
+class AriConfig(Section):
+    """How to reach Asterisk's REST interface."""
+
+    url: Annotated[str, AfterValidator(check_ari_url), Field(description="an http:// or https:// URL")] = (
+        "http://127.0.0.1:8088"
+    )
+    user: Annotated[str, AfterValidator(check_ari_user), Field(description="a text")] = ""
+    password: Annotated[SecretStr, Field(description="a text")] = SecretStr("")
+    app: Annotated[str, AfterValidator(check_app), Field(description="a text")] = "bridge"
+    """Name of our Stasis application; also part of the id of every channel and bridge that we make."""
+
+
+class MediaConfig(Section):
+    """Limits of the audio path."""
+
+    max_queued_ms: Annotated[
+        int, Field(ge=200, le=7_200_000, description="a number of milliseconds from 200 to 7200000")
+    ] = 600_000
+    """Audio of one stream that may wait to be played into the call."""
+    playout_lead_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 60
+    """Audio to gather after a pause before it is played: evens out applications whose audio comes at uneven times."""
+    max_unsent_ms: Annotated[int, Field(ge=60, le=60_000, description="a number of milliseconds from 60 to 60000")] = (
+        1000
+    )
+    """Audio of one stream that may wait for a slow WebSocket before the oldest is dropped."""
+    max_streams: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
+    ping_interval_s: Annotated[float, Field(ge=1, le=3600, description="a number of seconds from 1 to 3600")] = 20
+    """Time between WebSocket pings."""
+    websocket: Annotated[Literal["picows", "websockets"], Field(description='"picows" or "websockets"')] = "picows"
+    """The library that frames WebSocket messages: picows is fast; websockets is the one to compare with in doubt."""
+
+
+class LogConfig(Section):
+    """What goes to standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description='"debug", "info", "warning" or "error"')
+    ] = "info"
+    format: Annotated[Literal["text", "json"], Field(description='"text" or "json"')] = "text"

@@ -1,0 +1,248 @@
+"""The sections about streams that start themselves: which calls, to which application, in which dialect.
+
+They check what can be checked by looking at them alone. What a dialect says to its options is found out where dialects
+are known (``bridge.streams.subscription``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from bridge.config.values import FilePath, Section, Text, as_tuple
+
+MAX_URL_CHARACTERS = 2048
+MAX_HEADER_NAME_CHARACTERS = 63
+MAX_HEADER_VALUE_CHARACTERS = 4096
+UUID_PREFIX = "uuid:"
+LAYOUTS = ("auto", "parties", "near", "far", "both", "inbound_track", "outbound_track", "both_tracks", "mix")
+
+_SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
+_HANDSHAKE_HEADERS = frozenset(
+    {
+        *("host", "connection", "upgrade", "content-length", "transfer-encoding"),
+        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-accept"),
+    }
+)
+
+
+def check_stream_url(url: str) -> str:
+    """A WebSocket URL without credentials; "" passes, for who has switched off what has no URL yet."""
+    # No message repeats the URL: its query may hold a secret.
+    if not url:
+        return url
+    if len(url) > MAX_URL_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
+    if re.search(r"[^\x21-\x7e]", url):
+        raise ValueError("holds white space or characters outside ASCII; percent-encode them")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL; expected for example wss://app.example.org/calls") from None
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError("must start with ws:// or wss:// and name a host, for example wss://app.example.org/calls")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password; put the credential into auth_key and auth_value")
+    if port == 0:
+        raise ValueError("has the port 0")
+    if parts.fragment:
+        raise ValueError("holds a fragment (#...), which a WebSocket URL cannot have (RFC 6455 section 3)")
+    return url
+
+
+def _check_slug(text: str) -> str:
+    if len(text) > 63 or not re.fullmatch(_SLUG, text):
+        raise ValueError(f"{text[:64]!r} must be 1 to 63 small letters and digits, with single dashes between them")
+    return text
+
+
+def _check_header_name(name: str) -> str:
+    if len(name) > MAX_HEADER_NAME_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_HEADER_NAME_CHARACTERS} characters")
+    if name and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ValueError("is no name of an HTTP header: letters, digits and dashes, for example Authorization")
+    if name.lower() in _HANDSHAKE_HEADERS:
+        raise ValueError(f"{name!r} is a header that the WebSocket handshake itself sets")
+    return name
+
+
+def _check_header_value(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if len(text) > MAX_HEADER_VALUE_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_HEADER_VALUE_CHARACTERS} characters")
+    if re.search(r"[^\x20-\x7e]", text) or text != text.strip():
+        raise ValueError("may hold only printable ASCII characters, and no space at either end")
+    return value
+
+
+def check_pattern(pattern: str) -> str:
+    """A pattern of ``fnmatch``: ``1001``, ``10*``, ``[0-9][0-9]``."""
+    if not pattern or len(pattern) > 200 or not pattern.isprintable() or pattern != pattern.strip():
+        raise ValueError(f"{pattern[:40]!r} must be 1 to 200 printable characters, without a space at either end")
+    return pattern
+
+
+def _check_group_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name):
+        raise ValueError(f"{name[:64]!r} must be 1 to 63 letters, digits, dots, dashes and underscores")
+    return name
+
+
+def _check_member(pattern: str) -> str:
+    if pattern.startswith("@"):
+        raise ValueError(f"{pattern[:64]!r} is a group; groups hold extensions, not groups")
+    return check_pattern(pattern)
+
+
+def _check_match(match: str) -> str:
+    if not match.startswith(UUID_PREFIX):
+        return check_pattern(match)
+    if not re.fullmatch(r"[0-9a-f*?\[\]!-]{1,80}", match.removeprefix(UUID_PREFIX)):
+        raise ValueError(
+            f"{match[:60]!r} must have a UUID in small letters after {UUID_PREFIX!r}, with * and ? for what may differ"
+        )
+    return match
+
+
+def _check_account_sid(sid: str) -> str:
+    if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):
+        raise ValueError('must be "AC" and 32 small hexadecimal digits; make one with: echo AC$(openssl rand -hex 16)')
+    return sid
+
+
+def _check_auth_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
+        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 16")
+    return token
+
+
+def _check_dial_context(context: str) -> str:
+    if context and not re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", context):
+        raise ValueError(f"{context[:80]!r} is no name of a dialplan context")
+    return context
+
+
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
+    BeforeValidator(as_tuple),
+    Field(description='a list of texts, for example ["1001", "20*"]'),
+]
+Slug = Annotated[str, AfterValidator(_check_slug), Field(description="small letters, digits and dashes")]
+Switch = Annotated[bool, Field(description="true or false")]
+WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]
+
+
+class PbxConfig(Section):
+    """How the PBX names things. All patterns are those of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
+
+    The keys are those of ``bridge.calls.facts.Naming``, and the groups that subscriptions may name.
+    """
+
+    trunks: Patterns = ()
+    """Endpoints that are trunks."""
+    extensions: Patterns = ()
+    """Endpoints that are extensions."""
+    trunk_contexts: Patterns = (
+        *("from-trunk", "from-trunk-*", "from-pstn", "from-pstn-*", "from-dahdi", "from-zaptel"),
+    )
+    """Contexts in which the channels of trunks begin."""
+    ivr_contexts: Patterns = ("ivr", "ivr-*")
+    queue_contexts: Patterns = ("ext-queues",)
+    ringgroup_contexts: Patterns = ("ext-group",)
+    extension_contexts: Patterns = ("ext-local", "ext-findmefollow", "followme-*")
+    paging_contexts: Patterns = ("ext-paging", "app-pagegroups")
+    cfd_contexts: Patterns = ()
+    groups: dict[
+        Annotated[str, AfterValidator(_check_group_name)],
+        Annotated[tuple[Annotated[str, AfterValidator(_check_member)], ...], BeforeValidator(as_tuple)],
+    ] = Field(default_factory=dict, description='a table of lists, for example {sales = ["1001", "20*"]}')
+    """Groups of extensions: ``@sales`` in a subscription means every extension of the group ``sales``."""
+
+
+class StreamsConfig(Section):
+    """How applications are dialled, and where their subscriptions are kept."""
+
+    connect_timeout_s: Annotated[float, Field(ge=0.1, le=60, description="a number of seconds from 0.1 to 60")] = 5.0
+    """How long connecting to an application may take, TLS and handshake included."""
+    retry_first_s: Annotated[float, Field(ge=0.05, le=60, description="a number of seconds from 0.05 to 60")] = 0.5
+    """How long to wait before the first new attempt; twice as long before each further one."""
+    retry_last_s: Annotated[float, Field(ge=0.05, le=600, description="a number of seconds from 0.05 to 600")] = 15.0
+    """The longest wait between two attempts."""
+    window_ms: WindowMs = 5000
+    """Recent audio that is kept while the connection is away."""
+    state_file: FilePath = ""
+    """Where subscriptions made over HTTP are kept; `load` replaces "" with the default place, ":memory:" keeps none."""
+
+
+class TwilioConfig(Section):
+    """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
+
+    account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a text")] = ""
+    auth_token: Annotated[SecretStr, AfterValidator(_check_auth_token), Field(description="a text")] = SecretStr("")
+    dial_context: Annotated[str, AfterValidator(_check_dial_context), Field(description="a text")] = ""
+    """The dialplan context in which ``<Dial>`` looks for its number; empty: ``<Dial>`` is refused."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is an account."""
+        return bool(self.account_sid and self.auth_token.get_secret_value())
+
+
+class TargetConfig(Section):
+    """An application: where it is, how it knows us, what it speaks."""
+
+    id: Slug
+    url: Annotated[str, AfterValidator(check_stream_url), Field(description="a ws:// or wss:// URL")]
+    auth_key: Annotated[str, AfterValidator(_check_header_name), Field(description="a text")] = "Secret"
+    """Name of the header that holds the credential; empty: none is sent."""
+    auth_value: Annotated[SecretStr, AfterValidator(_check_header_value), Field(description="a text")] = SecretStr("")
+    """The credential; empty: none is sent."""
+    verify_tls: Switch = True
+    ca_file: FilePath = ""
+    """PEM file with the authority to trust instead of those of the system."""
+    dialect: Text
+    options: dict[str, Any] = Field(default_factory=dict, description="a table")
+    """Given to the dialect as they are."""
+    sample_rate: Annotated[int | None, Field(ge=8000, le=192_000, description="a sampling rate in Hz")] = None
+    """Short for ``rate`` in ``options``."""
+    tracks: Annotated[
+        Literal["auto", "parties", "near", "far", "both", "inbound_track", "outbound_track", "both_tracks", "mix"],
+        Field(description=f"one of {', '.join(LAYOUTS)}"),
+    ] = "auto"
+    window_ms: Annotated[WindowMs | None, Field(description="a number of milliseconds from 0 to 60000")] = None
+    """Overrides ``streams.window_ms``."""
+
+
+class SubscriptionConfig(TargetConfig):
+    """Which calls an application gets: those that any of its extensions, trunks or DIDs takes part in."""
+
+    name: Annotated[str, Field(max_length=200, description="a text of at most 200 characters")] = ""
+    enabled: Switch = True
+    extensions: Patterns = ()
+    """Patterns of extensions; ``@sales`` means the group ``sales`` of ``pbx.groups``."""
+    trunks: Patterns = ()
+    dids: Patterns = ()
+    ignored: Annotated[
+        tuple[Literal["extensions", "trunks", "dids"], ...],
+        BeforeValidator(as_tuple),
+        Field(description='a list of "extensions", "trunks", "dids"'),
+    ] = ()
+    """Lists that are kept but do not count for now."""
+    multiparty: Annotated[Literal["per_channel", "single"], Field(description='"per_channel" or "single"')] = (
+        "per_channel"
+    )
+    """Whether parties beyond the second of a call have a WebSocket each, in layouts of one track per party."""
+
+
+class RouteConfig(TargetConfig):
+    """Which application gets a call that the dialplan hands to us."""
+
+    match: Annotated[str, AfterValidator(_check_match), Field(description="a pattern")]
+    """Pattern of the number; or ``uuid:`` and a pattern of the UUID of an AudioSocket connection."""
+    then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "continue"
+    """What becomes of the call when the stream ends."""

@@ -1,0 +1,127 @@
+"""The types of single values: each checks itself and refuses what is wrong in words for the administrator."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+MIN_TOKEN_CHARACTERS = 16
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can mean this machine only. Names other than ``localhost`` cannot be known to."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether a host means "every address of this machine": fine to listen on, impossible to dial."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def host_and_port(host: str, port: int) -> str:
+    """``host:port`` as URLs and Asterisk write it: IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_host(host: str) -> str:
+    if not host:
+        return host
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if host.startswith("[") or re.fullmatch(r"[^:\s]+:\d*", host):
+            raise ValueError(
+                "is written with brackets or a port; give the bare host, the port has its own key"
+            ) from None
+        if len(host) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", host):
+            raise ValueError(f"{host!r} is neither an IP address nor a host name") from None
+        if re.fullmatch(r"[0-9.]+", host):
+            raise ValueError(f"{host!r} is not a whole IPv4 address") from None
+    return host
+
+
+def check_listen_host(host: str) -> str:
+    if not host:
+        raise ValueError('is empty; use "127.0.0.1" for this machine only or "0.0.0.0" for every address')
+    return check_host(host)
+
+
+def check_ari_url(url: str) -> str:
+    # No message repeats the URL: a URL with credentials in it must not reach a log.
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL; expected for example http://127.0.0.1:8088") from None
+    if parts.scheme in ("ws", "wss"):
+        raise ValueError(
+            f"starts with {parts.scheme}://; give the http(s):// address, the events socket follows from it"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must start with http:// or https:// and name a host, for example http://127.0.0.1:8088")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password; put them into ari.user and ari.password")
+    if port == 0:
+        raise ValueError("has the port 0")
+    if parts.query or parts.fragment:
+        raise ValueError("holds a query or a fragment; expected only scheme, host and port")
+    if re.search(r"\s", url):
+        raise ValueError("holds white space")
+    return url.rstrip("/").removesuffix("/ari")
+
+
+def check_ari_user(user: str) -> str:
+    if ":" in user:
+        raise ValueError('holds a ":", which HTTP Basic authentication cannot carry')
+    return user
+
+
+def check_app(app: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", app):
+        # The name is a part, between dashes, of the id of every channel that we make: that is how we know ours.
+        raise ValueError(f"{app!r} must be 1 to 40 letters, digits and underscores (no dash)")
+    return app
+
+
+def check_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if len(text) < MIN_TOKEN_CHARACTERS:
+        raise ValueError(f"is shorter than {MIN_TOKEN_CHARACTERS} characters; make one with: openssl rand -hex 24")
+    if len(text) > 1024:
+        raise ValueError("is longer than 1024 characters")
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
+        raise ValueError("may hold only letters, digits and ._~+/- (then =): what RFC 6750 allows in a header")
+    return token
+
+
+def as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Port = Annotated[int, Field(ge=0, le=65535, description="a port number from 0 to 65535 (0 = any free port)")]
+ListenHost = Annotated[str, AfterValidator(check_listen_host), Field(description="an IP address or host name")]
+Host = Annotated[str, AfterValidator(check_host), Field(description="an IP address or host name, or nothing")]
+FilePath = Annotated[str, Field(description="the path of a file, or nothing")]
+Text = Annotated[str, Field(description="a text")]
+
+
+class Section(BaseModel):
+    """One table of the configuration: frozen, strict about types, silent about what it was given."""
+
+    # hide_input_in_errors: pydantic's own message would quote a password that has the wrong type.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)

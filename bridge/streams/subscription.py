@@ -1,0 +1,207 @@
+"""Who gets a call by itself: values made of the configuration or of what came over HTTP, and whether they match.
+
+A `Subscription` says which calls go to an application, a `Route` which of those that the dialplan hands to us. Making
+one checks everything: also that the dialect exists and takes the options, by constructing it once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError, model_validator
+
+from bridge import dialects
+from bridge.calls.facts import CallFacts
+from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig
+from bridge.config.streams import UUID_PREFIX
+from bridge.dialects.base import Dialect
+from bridge.errors import ConfigError
+from bridge.streams.layout import DEFAULT_LAYOUT
+
+GROUP_PREFIX = "@"
+NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+_NOT_OPTIONS = {"rng": "is no option", "tracks": "has a key of its own", "call_sid": "is made of the call's id"}
+"""Arguments of dialects that nobody sets as an option."""
+
+
+class Target(TargetConfig):
+    """An application to dial, in a dialect that is known to work with its options.
+
+    Raises (pydantic's ValidationError, with words):
+        the dialect does not exist or refuses its options.
+    """
+
+    @model_validator(mode="after")
+    def _dialect_takes_options(self) -> Target:
+        self.new_dialect()
+        return self
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The credential, as the handshake carries it. Holds a secret."""
+        value = self.auth_value.get_secret_value()
+        return {self.auth_key: value} if self.auth_key and value else {}
+
+    @property
+    def place(self) -> str:
+        """The URL without its query, which may hold a secret: for logs and lists."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}" if self.url else ""
+
+    @property
+    def layout(self) -> str:
+        """Which tracks there are, ``auto`` resolved (``bridge.streams.layout``)."""
+        return DEFAULT_LAYOUT.get(self.dialect, "mix") if self.tracks == "auto" else self.tracks
+
+    def new_dialect(self, **of_call: object) -> Dialect:
+        """A fresh dialect for one stream.
+
+        Args:
+            of_call: what is known of the call only now; names that this dialect does not have are left out, and what
+                the administrator has set stays.
+
+        Raises:
+            ValueError: the dialect does not exist or refuses its options, in words.
+        """
+        try:
+            make = dialects.find(self.dialect)
+        except LookupError as error:
+            raise ValueError(f"dialect: {error.args[0]}") from None
+        takes = inspect.signature(make).parameters
+        arguments = _options(self, takes)
+        arguments = {name: value for name, value in of_call.items() if name in takes} | arguments
+        missing = [
+            name for name, each in takes.items() if each.default is inspect.Parameter.empty and name not in arguments
+        ]
+        if missing:
+            raise ValueError(f"options.{missing[0]}: the dialect {self.dialect} needs it")
+        try:
+            return make(**arguments)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"options: {error}") from None
+
+
+class Subscription(SubscriptionConfig, Target):
+    """Calls that go to one application by themselves.
+
+    Args:
+        source: who has made it: the configuration, the HTTP API, or Yeastar's settings call.
+    """
+
+    source: Literal["config", "api", "yeastar"] = "config"
+
+    def resolved(self, groups: Mapping[str, Collection[str]]) -> Subscription:
+        """The same with every ``@group`` replaced by its members; a group that is not there has none."""
+        extensions = tuple(_expanded(self.extensions, groups))
+        return self if extensions == self.extensions else self.model_copy(update={"extensions": extensions})
+
+
+class Route(RouteConfig, Target):
+    """Which application a call gets that the dialplan hands to us."""
+
+    def matches_number(self, number: str) -> bool:
+        """Whether it is for calls to this number (an extension, or the argument of ``Stasis()``)."""
+        return not self.match.startswith(UUID_PREFIX) and fnmatchcase(number, self.match)
+
+    def matches_uuid(self, uuid: str) -> bool:
+        """Whether it is for an AudioSocket connection that says this UUID (in its canonical text form)."""
+        return self.match.startswith(UUID_PREFIX) and fnmatchcase(uuid.lower(), self.match.removeprefix(UUID_PREFIX))
+
+
+def matches(subscription: Subscription, call: CallFacts, groups: Mapping[str, Collection[str]] = NO_GROUPS) -> bool:
+    """Whether any object of any kind takes part in the call. Whether the subscription is switched on is not asked."""
+    objects = (
+        ("extensions", _expanded(subscription.extensions, groups), call.extensions),
+        ("trunks", subscription.trunks, call.trunks),
+        ("dids", subscription.dids, call.dids),
+    )
+    return any(
+        fnmatchcase(name, pattern)
+        for kind, patterns, names in objects
+        if kind not in subscription.ignored
+        for pattern in patterns
+        for name in names
+    )
+
+
+def subscriptions_of(config: Config) -> tuple[Subscription, ...]:
+    """The configured subscriptions.
+
+    Raises:
+        ConfigError: a dialect does not exist or refuses its options.
+    """
+    return tuple(_each("subscriptions", Subscription, config.subscriptions))
+
+
+def routes_of(config: Config) -> tuple[Route, ...]:
+    """The configured routes of the dialplan, in their order.
+
+    Raises:
+        ConfigError: a dialect does not exist or refuses its options.
+    """
+    return tuple(_each("dialplan", Route, config.dialplan))
+
+
+def values_of(target: TargetConfig) -> dict[str, Any]:
+    """The value as a table of plain types, its secret in clear: what can be kept and be validated again."""
+    values = target.model_dump(mode="json")
+    values["auth_value"] = target.auth_value.get_secret_value()
+    return values
+
+
+def _each(section: str, kind: type[Any], tables: Iterable[TargetConfig]) -> Iterable[Any]:
+    errors, made = [], []
+    for index, table in enumerate(tables):
+        try:
+            made.append(kind.model_validate(values_of(table)))
+        except ValueError as problem:
+            errors.append(_as_config_error(f"{section}.{index}", problem))
+    if errors:
+        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
+    return made
+
+
+def reason_of(problem: ValueError) -> tuple[str, str]:
+    """Key and reason of what a dialect refused: ``options: rate must be ...`` taken apart."""
+    details: list[Any] = problem.errors(include_url=False) if isinstance(problem, ValidationError) else []
+    text = str(details[0]["ctx"]["error"]) if details and "error" in details[0].get("ctx", {}) else str(problem)
+    key, separator, reason = text.partition(": ")
+    return (key, reason) if separator and " " not in key else ("", text)
+
+
+def _as_config_error(place: str, problem: ValueError) -> ConfigError:
+    key, reason = reason_of(problem)
+    return ConfigError(f"{place}.{key}" if key else place, reason)
+
+
+def _options(target: Target, takes: Mapping[str, object]) -> dict[str, Any]:
+    """The dialect's arguments: its options, and what has a key of its own."""
+    arguments = dict(target.options)
+    for name in arguments:
+        if name in _NOT_OPTIONS or name not in takes:
+            known = ", ".join(sorted(set(takes) - set(_NOT_OPTIONS)))
+            raise ValueError(
+                f"options.{name[:40]}: {_NOT_OPTIONS.get(name, 'is no option')} of {target.dialect}; there are {known}"
+            )
+    if target.sample_rate is not None:
+        if "rate" not in takes:
+            raise ValueError(f"sample_rate: the dialect {target.dialect} has one fixed rate")
+        if arguments.setdefault("rate", target.sample_rate) != target.sample_rate:
+            raise ValueError("sample_rate: options.rate says something else")
+    if "tracks" in takes and target.tracks != "auto":
+        arguments["tracks"] = target.tracks
+    return arguments
+
+
+def _expanded(patterns: Iterable[str], groups: Mapping[str, Collection[str]]) -> Iterable[str]:
+    for pattern in patterns:
+        if pattern.startswith(GROUP_PREFIX):
+            yield from groups.get(pattern.removeprefix(GROUP_PREFIX), ())
+        else:
+            yield pattern

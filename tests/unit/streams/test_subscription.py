@@ -1,0 +1,215 @@
+"""Which calls a subscription matches, and what it refuses to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bridge.calls.facts import CallFacts
+from bridge.config import Config, PbxConfig
+from bridge.errors import ConfigError
+from bridge.streams.subscription import Route, Subscription, matches, reason_of, routes_of, subscriptions_of, values_of
+
+GROUPS = {"sales": ("1001", "20*"), "empty": ()}
+
+
+def subscription(**values: Any) -> Subscription:
+    return Subscription.model_validate({"id": "s", "url": "wss://app.example/x", "dialect": "yeastar"} | values)
+
+
+def call(extensions: str = "", trunks: str = "", dids: str = "") -> CallFacts:
+    return CallFacts(
+        extensions=frozenset(extensions.split()), trunks=frozenset(trunks.split()), dids=frozenset(dids.split())
+    )
+
+
+@pytest.mark.parametrize(
+    ("objects", "facts", "expected"),
+    [
+        ({"extensions": ["1001"]}, call("1001 1002"), True),
+        ({"extensions": ["1001"]}, call("10010 100"), False),
+        ({"extensions": ["10*"]}, call("1002"), True),
+        ({"extensions": ["10?[13]"]}, call("1003"), True),
+        ({"extensions": ["10?[13]"]}, call("1002"), False),
+        ({"extensions": ["alice"]}, call("Alice"), False),
+        ({"extensions": ["@sales"]}, call("1001"), True),
+        ({"extensions": ["@sales"]}, call("2044"), True),
+        ({"extensions": ["@sales"]}, call("1002"), False),
+        ({"extensions": ["@empty"]}, call("1002"), False),
+        ({"extensions": ["@gone"]}, call("@gone 1002"), False),
+        ({"extensions": ["@gone", "1002"]}, call("1002"), True),
+        ({"extensions": ["*"]}, call("", "provider"), False),
+        ({"trunks": ["provider-*"]}, call("1001", "provider-1"), True),
+        ({"trunks": ["provider-*"]}, call("provider-1", "other"), False),
+        ({"dids": ["+4930*"]}, call("1001", "provider", "+493012345"), True),
+        ({"dids": ["+4930*"]}, call("1001", "provider", "493012345"), False),
+        ({"extensions": ["9"], "trunks": ["t"], "dids": ["5"]}, call("1", "t", "6"), True),
+        ({"extensions": ["9"], "trunks": ["t"], "dids": ["5"]}, call("1", "x", "6"), False),
+        ({"extensions": ["1001"], "ignored": ["extensions"]}, call("1001"), False),
+        ({"extensions": ["1001"], "dids": ["5"], "ignored": ["extensions"]}, call("1001", "", "5"), True),
+        ({}, call("1001", "t", "5"), False),
+    ],
+)
+def test_which_calls_match(objects: dict[str, Any], facts: CallFacts, expected: bool) -> None:
+    one = subscription(**objects)
+    assert matches(one, facts, GROUPS) is expected
+    assert matches(one.resolved(GROUPS), facts) is expected
+
+
+NAMES = st.frozensets(st.text("0123+a", min_size=1, max_size=4), max_size=4)
+
+
+@given(
+    extensions=NAMES, trunks=NAMES, dids=NAMES, facts=st.builds(CallFacts, extensions=NAMES, trunks=NAMES, dids=NAMES)
+)
+def test_names_without_patterns_match_themselves(
+    extensions: frozenset[str], trunks: frozenset[str], dids: frozenset[str], facts: CallFacts
+) -> None:
+    one = subscription(extensions=tuple(extensions), trunks=tuple(trunks), dids=tuple(dids))
+    expected = bool(extensions & facts.extensions or trunks & facts.trunks or dids & facts.dids)
+    assert matches(one, facts) is expected
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"dialect": "klingon"}, ["dialect", "klingon", "yeastar"]),
+        ({"options": {"rate": 11025}}, ["options", "16000"]),
+        ({"sample_rate": 11025}, ["options", "16000"]),
+        ({"options": {"colour": "red"}}, ["options.colour", "rate"]),
+        ({"options": {"rate": 8000}, "sample_rate": 16000}, ["sample_rate", "options.rate"]),
+        ({"dialect": "voxology", "sample_rate": 16000}, ["sample_rate", "fixed"]),
+        ({"dialect": "voxology", "options": {"chunk_ms": 7}}, ["options", "chunk_ms"]),
+        ({"dialect": "twilio", "tracks": "parties"}, ["tracks"]),
+        ({"dialect": "twilio", "options": {"tracks": "both_tracks"}}, ["options.tracks", "key of its own"]),
+        ({"dialect": "twilio", "options": {"rng": 1}}, ["options.rng"]),
+        ({"dialect": "twilio", "options": {"parameters": "text"}}, ["options"]),
+        ({"dialect": "voipbin"}, ["options.encapsulation", "needs"]),
+    ],
+)
+def test_what_a_dialect_refuses(values: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        subscription(**values)
+    text = ": ".join(reason_of(caught.value))
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"url": "http://app.example"},
+        {"url": "wss://"},
+        {"url": "wss://user:word@app.example/"},
+        {"url": "wss://app.example/#part"},
+        {"url": "wss://app.example:0/"},
+        {"url": "wss://app.example:99999/"},
+        {"url": "wss://app.example/a b"},
+        {"url": "wss://app.example/" + "x" * 2048},
+        {"auth_key": "x" * 64},
+        {"auth_key": "No Spaces"},
+        {"auth_key": "Host"},
+        {"auth_key": "SEC-WEBSOCKET-KEY"},
+        {"auth_value": "two\r\nlines"},
+        {"auth_value": "sécret"},
+        {"auth_value": "space "},
+        {"id": "Capital"},
+        {"id": "two--dashes"},
+        {"id": ""},
+        {"id": "x" * 64},
+        {"extensions": "1001"},
+        {"extensions": [1001]},
+        {"extensions": [""]},
+        {"tracks": "all"},
+        {"multiparty": "many"},
+        {"ignored": ["queues"]},
+        {"window_ms": -1},
+        {"colour": "red"},
+    ],
+)
+def test_what_no_subscription_can_have(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        subscription(**values)
+    assert "word@" not in str(caught.value)
+    assert "lines" not in str(caught.value)
+
+
+def test_the_credential_is_a_header_and_shows_nowhere() -> None:
+    one = subscription(auth_key="Authorization", auth_value="Bearer confidential")
+    assert one.headers == {"Authorization": "Bearer confidential"}
+    assert "confidential" not in repr(one) + str(one) + one.model_dump_json()
+    assert subscription(auth_key="", auth_value="confidential").headers == {}
+    assert subscription(auth_value="").headers == {}
+
+
+def test_a_log_does_not_see_the_query() -> None:
+    assert subscription(url="wss://app.example:8443/x/y?token=confidential").place == "wss://app.example:8443/x/y"
+
+
+def test_what_is_kept_can_be_made_again() -> None:
+    one = subscription(auth_value="confidential", options={"rate": 16000}, extensions=["1", "@sales"], window_ms=0)
+    assert Subscription.model_validate(values_of(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("values", "layout"),
+    [
+        ({}, "parties"),
+        ({"dialect": "voxology"}, "both"),
+        ({"dialect": "twilio"}, "inbound_track"),
+        ({"dialect": "twilio", "tracks": "both_tracks"}, "both_tracks"),
+        ({"dialect": "voipbin", "options": {"encapsulation": "sln"}}, "mix"),
+        ({"tracks": "mix"}, "mix"),
+    ],
+)
+def test_auto_is_what_the_dialect_is_used_to(values: dict[str, Any], layout: str) -> None:
+    assert subscription(**values).layout == layout
+
+
+def test_a_dialect_is_made_with_its_options_and_what_it_takes_of_the_call() -> None:
+    assert subscription(sample_rate=16000).new_dialect(call_sid="CA" + 32 * "0").rate == 16000
+    one = subscription(dialect="twilio", options={"parameters": {"a": "b"}})
+    assert one.new_dialect(account_sid="AC" + 32 * "1", unknown=1) is not one.new_dialect()
+    with pytest.raises(ValueError, match="account_sid"):
+        one.new_dialect(account_sid="nonsense")
+
+
+def test_routes_tell_numbers_from_uuids() -> None:
+    values = {"id": "r", "url": "ws://app.example", "dialect": "yeastar"}
+    number = Route.model_validate(values | {"match": "7*"})
+    every_number = Route.model_validate(values | {"match": "*"})
+    uuid = Route.model_validate(values | {"match": "uuid:40325ec2-*"})
+    some = "40325ec2-5efd-4bd3-805f-53576e581d13"
+    assert number.matches_number("701")
+    assert not number.matches_number("601")
+    assert not every_number.matches_uuid(some)
+    assert uuid.matches_uuid(some.upper())
+    assert not uuid.matches_number(some)
+    with pytest.raises(ValidationError):
+        Route.model_validate(values | {"match": "uuid:ABC"})
+
+
+def test_a_mistake_in_the_configuration_is_named() -> None:
+    good = {"id": "a", "url": "wss://app.example", "dialect": "yeastar", "extensions": ["1"]}
+    config = Config.model_validate(
+        {"subscriptions": [good, good | {"id": "b", "options": {"rate": 1}}], "dialplan": []}
+    )
+    with pytest.raises(ConfigError) as caught:
+        subscriptions_of(config)
+    assert caught.value.key == "subscriptions.1.options"
+    route = {"id": "r", "url": "wss://app.example", "dialect": "klingon", "match": "*"}
+    with pytest.raises(ConfigError) as caught:
+        routes_of(Config.model_validate({"dialplan": [route]}))
+    assert caught.value.key == "dialplan.0.dialect"
+
+
+def test_the_configuration_names_what_the_facts_ask_for() -> None:
+    from dataclasses import asdict
+
+    from bridge.calls.facts import Naming
+
+    assert PbxConfig().model_dump(exclude={"groups"}) == asdict(Naming())
