@@ -125,7 +125,7 @@ class Voxology:
                     self._subaccount_id,
                     _direction(call),
                     self._stream_name,
-                    self.stream_data,
+                    None if self.stream_data is None else dict(self.stream_data),
                     tuple(_TrackName(name) for name in tracks),
                     self._service,
                 )
@@ -224,7 +224,7 @@ class Voxology:
                     self._subaccount_id,
                     _direction(self._call),
                     self._stream_name,
-                    self.stream_data,
+                    None if self.stream_data is None else dict(self.stream_data),
                     tuple(self._ended),
                     self._service,
                     ERROR_CODES[error] if error else None,
@@ -322,7 +322,7 @@ class _InitStream(_Common, frozen=True, tag="init_stream"):
     subaccount_id: int
     direction: str
     stream_name: str
-    stream_data: Mapping[str, Any] | None
+    stream_data: dict[str, Any] | None
     tracks: tuple[_TrackName, ...]
     service: str
 
@@ -356,7 +356,7 @@ class _EndStream(_Common, frozen=True, tag="end_stream"):
     subaccount_id: int
     direction: str
     stream_name: str
-    stream_data: Mapping[str, Any] | None
+    stream_data: dict[str, Any] | None
     tracks: tuple[_TrackTimes, ...]
     service: str
     error_code: int | None

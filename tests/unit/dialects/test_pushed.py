@@ -5,6 +5,7 @@ import json
 import random
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -244,7 +245,7 @@ def test_an_error_that_voxologys_list_has_not_is_internal():
 def test_voxologys_data_may_be_replaced_while_it_runs():
     stream = Voxology(stream_data={"step": 1})
     init = json.loads(stream.opened(CallInfo("1.1"), [], 0.0, WALL)[0])
-    stream.stream_data = {"step": 2}
+    stream.stream_data = MappingProxyType({"step": 2})  # configuration is often such
     assert (init["stream_data"], json.loads(stream.closed("", 1.0)[-1])["stream_data"]) == ({"step": 1}, {"step": 2})
 
 
