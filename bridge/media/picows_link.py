@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Mapping
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSAutoPingStrategy
 from picows.picows import WSProtocol as _WSProtocol  # type: ignore[attr-defined]  # what ws_create_server makes
 
@@ -13,13 +15,13 @@ from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 
-# picows reports a client's broken or oversized frame as an error of its own; the stream's line in our log says it all.
+# picows reports a peer's broken or oversized frame as an error of its own; the stream's line in our log says it all.
 _log = logging.getLogger("bridge.media.picows")
 _log.setLevel(logging.CRITICAL)
 
 
 class PicowsLink(Link):
-    """A WebSocket accepted by picows."""
+    """A WebSocket framed by picows, accepted or dialled."""
 
     def __init__(
         self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float, max_message_bytes: int
@@ -27,29 +29,48 @@ class PicowsLink(Link):
         super().__init__(counters, max_unsent_ms=max_unsent_ms, ping_interval_s=ping_interval_s)
         self._max_message_bytes = max_message_bytes
         self._transport: WSTransport | None = None
+        self._end_of_dialled: asyncio.Task[None] | None = None
 
     def protocol(self) -> asyncio.BufferedProtocol:
         """The protocol to give to a transport whose next bytes are the upgrade request."""
+        return self._new_protocol(is_client=False, handshake_timeout_s=5)
 
-        def accept(_: WSUpgradeRequest) -> WSListener:
-            return _Listener(self, self._max_message_bytes)
+    def client_protocol(self, authority: str, resource: str, headers: Mapping[str, str]) -> asyncio.BufferedProtocol:
+        """The protocol to give to a transport to a server; it sends the upgrade request, and waits as long as it may.
 
-        # The factory of picows.ws_create_server, written out: that function insists on a listening socket of its own.
+        Args:
+            authority: what goes into the Host header.
+            resource: path and query.
+            headers: further headers of the request.
+        """
+        return self._new_protocol(authority, resource, headers, is_client=True)
+
+    def _new_protocol(
+        self,
+        authority: str | None = None,
+        resource: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        is_client: bool,
+        handshake_timeout_s: float | None = None,
+    ) -> asyncio.BufferedProtocol:
+        # The factories of picows.ws_create_server and ws_connect, written out: the one insists on a listening socket of
+        # its own, the other leaves its socket open when it is cancelled during the handshake (picows 2.3).
         protocol: asyncio.BufferedProtocol = _WSProtocol(
-            None,  # host and port: client only
-            None,  # path: client only
-            False,  # is_client_side
-            accept,
+            authority,
+            resource,
+            is_client,
+            lambda *_: _Listener(self, self._max_message_bytes),
             _log,
             True,  # disconnect_on_exception
-            5,  # websocket_handshake_timeout
+            handshake_timeout_s,
             False,  # enable_auto_ping: the link pings, whatever the library
             10,
             10,
             WSAutoPingStrategy.PING_WHEN_IDLE,
             True,  # enable_auto_pong
             self._max_message_bytes,
-            None,  # extra_headers
+            headers,
             4096,  # read_buffer_init_size
         )
         return protocol
@@ -57,6 +78,8 @@ class PicowsLink(Link):
     def connected(self, transport: WSTransport) -> None:
         """The handshake is done."""
         self._transport = transport
+        if transport.is_client_side:
+            self._end_of_dialled = asyncio.ensure_future(_ended(transport))
         self.opened(transport.underlying_transport)
 
     def _write(self, message: Message) -> None:
@@ -77,6 +100,13 @@ class PicowsLink(Link):
     def _disconnect(self) -> None:
         if self._transport is not None:
             self._transport.disconnect(False)
+
+
+async def _ended(transport: WSTransport) -> None:
+    """Take the error that picows leaves on a dialled connection whose server broke the protocol: the link has told it,
+    and asyncio would log it as never retrieved."""
+    with contextlib.suppress(Exception):
+        await transport.wait_disconnected()
 
 
 class _Listener(WSListener):

@@ -27,7 +27,7 @@ def take_over(request: web.Request, protocol: asyncio.BaseProtocol) -> bool:
     http.connection_lost(None)
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
-    _feed(protocol, request_head(request))
+    feed(protocol, request_head(request))
     return True
 
 
@@ -40,7 +40,8 @@ def request_head(request: web.Request) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    """Give ``data`` to ``protocol`` as its transport would."""
     if isinstance(protocol, asyncio.BufferedProtocol):
         while data:
             buffer = memoryview(protocol.get_buffer(len(data)))

@@ -31,7 +31,7 @@ def _ignore(*_: object) -> None:
 
 
 class Link(ABC):
-    """One accepted WebSocket.
+    """One WebSocket, accepted or dialled.
 
     Args:
         counters: the process's counters.
@@ -40,12 +40,11 @@ class Link(ABC):
             one before is taken for dead.
 
     Callbacks, called on the event loop from the socket's callback:
-        on_message(message): a whole message, fragments joined.
+        on_message(message): a whole message, fragments joined. A link that was dialled reads nothing before it is set.
         on_closed(code, reason): once, when the link is gone; 1006 if there was no Close frame.
     """
 
     def __init__(self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float) -> None:
-        self.on_message: Callable[[Message], None] = _ignore
         self.on_closed: Callable[[int, str], None] = _ignore
         self.established = False
         """The handshake was done (and may be over by now)."""
@@ -54,6 +53,8 @@ class Link(ABC):
         self.dropped_ms = 0.0
         """Audio thrown away on this link because the application did not read, in milliseconds."""
         self._counters = counters
+        self._on_message: Callable[[Message], None] = _ignore
+        self._let_in: Callable[[], None] | None = None
         self._max_unsent_ms = max_unsent_ms
         self._ping_interval_s = ping_interval_s
         self._paused = False
@@ -64,6 +65,18 @@ class Link(ABC):
         self._end: tuple[int, str] = (1006, "connection lost")
 
     # What the pump calls
+
+    @property
+    def on_message(self) -> Callable[[Message], None]:
+        """What is called with every message."""
+        return self._on_message
+
+    @on_message.setter
+    def on_message(self, callback: Callable[[Message], None]) -> None:
+        self._on_message = callback
+        if self._let_in is not None:
+            # In the loop's next turn: until then the caller sets up the rest of what it needs to answer.
+            asyncio.get_running_loop().call_soon(self.let_in)
 
     @property
     def unsent_ms(self) -> float:
@@ -100,6 +113,7 @@ class Link(ABC):
         self._waiting_ms = 0.0
         self._cancel_timer()
         self._write_close(code, _short(reason))
+        self.let_in()  # the answer to it
         self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
 
     def abort(self, code: int, reason: str) -> None:
@@ -111,6 +125,16 @@ class Link(ABC):
         self._disconnect()
 
     # What the library's side calls
+
+    def hold(self, let_in: Callable[[], None]) -> None:
+        """Nothing is read until somebody listens; ``let_in`` is called then, once, unless the link is gone."""
+        self._let_in = let_in
+
+    def let_in(self) -> None:
+        """Begin to read now if that is still held back."""
+        let_in, self._let_in = self._let_in, None
+        if let_in is not None and not self.closed:
+            let_in()
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
@@ -127,7 +151,7 @@ class Link(ABC):
         self._heard = True
         if not self.closing:
             self._counters.messages_from_application += 1
-            self.on_message(message)
+            self._on_message(message)
 
     def closed_by_peer(self, code: int, reason: str) -> None:
         """The application's Close frame came; answered by the library's side."""
@@ -211,6 +235,10 @@ def bound_unsent(transport: asyncio.BaseTransport) -> None:
     """Keep little audio in the kernel and the transport: what waits there cannot be dropped and comes late."""
     if isinstance(transport, asyncio.WriteTransport):
         transport.set_write_buffer_limits(high=UNSENT_BYTES)
+    # Under TLS there is a second transport, whose 64 KiB asyncio offers no other way to bound: 4 s of 8 kHz audio.
+    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    if isinstance(below, asyncio.WriteTransport):
+        below.set_write_buffer_limits(high=UNSENT_BYTES)
     sock = transport.get_extra_info("socket")
     if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

@@ -1,0 +1,110 @@
+"""A server's HTTP answer to a WebSocket request: as little of RFC 9110 and 9112 as it takes to say what went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MAX_HEAD_BYTES = 16384
+MAX_BODY_BYTES = 4096
+"""More of a refusal is not waited for."""
+EXCERPT_CHARS = 200
+SECRET_CHARS = 6
+"""Anything shorter is no secret, and hiding it would make other words unreadable."""
+
+
+class NotHttp(Exception):
+    """What the server sent is no HTTP answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The head of an answer.
+
+    Args:
+        headers: names in lower case; the last of several counts.
+    """
+
+    status: int
+    phrase: str
+    headers: dict[str, str]
+
+    @classmethod
+    def parse(cls, head: bytes) -> Answer:
+        """Read everything before the empty line.
+
+        Raises:
+            NotHttp: it does not begin with an HTTP/1 status line.
+        """
+        first, *lines = head.decode("latin-1").split("\r\n")
+        found = re.fullmatch(r"HTTP/1\.[01] ([1-9]\d\d)(?: (.*))?", first)
+        if found is None:
+            raise NotHttp("the server answers something that is not HTTP/1.1")
+        pairs = (line.partition(":") for line in lines)
+        return cls(int(found[1]), found[2] or "", {name.strip().lower(): value.strip() for name, _, value in pairs})
+
+    def upgrade(self) -> bytes:
+        """The head of a 101 as picows wants it: 2.3 knows neither ``Connection: keep-alive, Upgrade`` nor an empty
+        phrase, both of which RFC 9110 allows."""
+        headers = dict(self.headers)
+        if "upgrade" in re.split(r"[\s,]+", headers.get("connection", "").lower()):
+            headers["connection"] = "upgrade"
+        lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def complete(self, body: bytes) -> bool:
+        """Whether ``body`` is all there is, or enough."""
+        if len(body) >= MAX_BODY_BYTES:
+            return True
+        if self._chunked:
+            return body.endswith(b"0\r\n\r\n")
+        length = self.headers.get("content-length", "")
+        return length.isdecimal() and len(body) >= int(length)
+
+    def words(self, body: bytes, secrets: Iterable[str]) -> str:
+        """Status, phrase, and a line of what the body says, without ``secrets`` should the server repeat them."""
+        hidden = {part for secret in secrets for part in (secret, *secret.split()) if len(part) >= SECRET_CHARS}
+        text = f"{self.status} {_line(self.phrase, hidden)}".rstrip()
+        location = self.headers.get("location", "")
+        if 300 <= self.status < 400:
+            target = re.split(r"[?#]", location)[0]
+            text += f" to {_line(target, hidden)} (redirects are not followed)"
+        excerpt = _line(self._text(body), hidden)
+        return f"{text}: {excerpt}" if excerpt else text
+
+    @property
+    def _chunked(self) -> bool:
+        return self.headers.get("transfer-encoding", "").lower().endswith("chunked")
+
+    def _text(self, body: bytes) -> str:
+        if "content-encoding" in self.headers:
+            return ""
+        text = (_joined(body) if self._chunked else body)[:MAX_BODY_BYTES].decode("utf-8", "replace")
+        if "html" in self.headers.get("content-type", "").lower():
+            text = re.sub(r"(?is)<(style|script|title)\b.*?</\1>|<[^>]*>", " ", text)
+        return text
+
+
+def _line(text: str, hidden: Iterable[str]) -> str:
+    """At most 200 characters on one line."""
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 3] + "..."
+
+
+def _joined(chunked: bytes) -> bytes:
+    """The content of a chunked body, as far as it is there."""
+    content = b""
+    while chunked:
+        line, _, chunked = chunked.partition(b"\r\n")
+        try:
+            size = int(line.split(b";")[0], 16)
+        except ValueError:
+            break
+        if size <= 0:
+            break
+        content += chunked[:size]
+        chunked = chunked[size + 2 :]
+    return content

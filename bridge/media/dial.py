@@ -1,0 +1,349 @@
+"""Outgoing WebSockets: where to, whether it may be tried again, and how long to wait before.
+
+Formats: RFC 6455 (sections 4.1 and 7.4) and RFC 9110. Redirects are not followed and no proxy is used: the
+administrator names the server itself, and the credential goes to nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import random
+import socket
+import ssl
+from typing import Any
+
+from picows import WSError
+
+from bridge.errors import BridgeError
+from bridge.media.answer import MAX_HEAD_BYTES, Answer, NotHttp
+from bridge.media.counters import Counters
+from bridge.media.destination import Destination
+from bridge.media.picows_link import PicowsLink
+from bridge.media.takeover import feed
+from bridge.media.websocket import Link
+
+__all__ = ["Backoff", "Destination", "LinkFailed", "LinkRefused", "clean", "dial"]
+
+log = logging.getLogger(__name__)
+
+REFUSAL_WAIT_S = 0.5
+"""How long a server that has refused may take to say why."""
+LISTEN_WAIT_S = 1.0
+"""A link that nobody listens to is read after so long all the same: pings are answered, and its end is noticed."""
+NEXT_ADDRESS_S = 0.25
+"""When an address of a host does not answer, the next one is tried beside it after so long (RFC 8305)."""
+RETRIED_STATUSES = frozenset({408, 425, 429})
+"""Of the statuses below 500, those that say "not now" and not "not so"."""
+
+_warned: set[str] = set()
+"""Hosts whose plain connection has been warned of."""
+
+
+class LinkRefused(BridgeError):
+    """The server does not want us, and would not a moment later either: not to be tried again in a loop.
+
+    Args:
+        status: HTTP status of its answer.
+        reason: which server it was and what it said, without secrets.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class LinkFailed(BridgeError):
+    """There is no connection now; trying again later may work.
+
+    Args:
+        reason: which server it was and what went wrong, without secrets.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Backoff:
+    """How long to wait before the next try: longer each time, and never quite the same for many who begin together.
+
+    Args:
+        first_s: the first wait, in seconds, before jitter.
+        last_s: no wait is longer.
+        factor: how much longer each wait is than the one before.
+        jitter: the share of each wait that chance may take away, 0 to 1.
+        chance: seeded in tests.
+
+    Raises:
+        ValueError: the numbers make no growing series of waits.
+    """
+
+    def __init__(
+        self,
+        first_s: float = 0.5,
+        last_s: float = 15.0,
+        factor: float = 2.0,
+        jitter: float = 0.5,
+        chance: random.Random | None = None,
+    ) -> None:
+        if not (0 < first_s <= last_s and factor >= 1 and 0 <= jitter <= 1):
+            raise ValueError("backoff needs 0 < first_s <= last_s, factor >= 1 and jitter from 0 to 1")
+        self._first_s = first_s
+        self._last_s = last_s
+        self._factor = factor
+        self._jitter = jitter
+        self._chance = chance or random.Random()
+        self._next_s = first_s
+
+    def next_delay(self) -> float:
+        """Seconds to wait now."""
+        delay_s = self._next_s
+        self._next_s = min(self._last_s, delay_s * self._factor)
+        return delay_s * (1 - self._jitter * self._chance.random())
+
+    def reset(self) -> None:
+        """Begin anew: the connection has held."""
+        self._next_s = self._first_s
+
+
+def clean(code: int) -> bool:
+    """Whether the server has ended the stream on purpose with this Close code, so that it must not be dialled again.
+
+    1000: done; 1001: going away; 1005: a Close frame without a code, which is what ``ws.close()`` sends in JavaScript.
+    """
+    return code in (1000, 1001, 1005)
+
+
+async def dial(
+    destination: Destination,
+    counters: Counters,
+    *,
+    connect_timeout_s: float,
+    max_unsent_ms: int,
+    ping_interval_s: float,
+    max_message_bytes: int,
+) -> Link:
+    """Connect to ``destination``. Nothing is read before the caller sets ``on_message``, so that nothing is missed.
+
+    Args:
+        connect_timeout_s: for name, TCP, TLS and handshake together, in seconds.
+        max_unsent_ms: as for any link, as are the last two.
+
+    Raises:
+        LinkRefused: the server refused with a status that will be the same next time.
+        LinkFailed: anything else.
+    """
+    if destination.exposes_headers and destination.where not in _warned:
+        _warned.add(destination.where)
+        log.warning("the headers for ws://%s, credentials too, go over the network unencrypted", destination.where)
+    link = PicowsLink(
+        counters, max_unsent_ms=max_unsent_ms, ping_interval_s=ping_interval_s, max_message_bytes=max_message_bytes
+    )
+    handshake = _Handshake(destination, link)
+    where = destination.where
+    loop = asyncio.get_running_loop()
+    connected = False
+    try:
+        async with asyncio.timeout(connect_timeout_s):
+            tls = await asyncio.to_thread(_tls, destination) if destination.secure else None
+            await loop.create_connection(
+                lambda: handshake,
+                destination.host,
+                destination.port,
+                ssl=tls,
+                ssl_handshake_timeout=connect_timeout_s if tls else None,
+                happy_eyeballs_delay=NEXT_ADDRESS_S,
+            )
+            await handshake.answered()
+        connected = True
+    except WSError as error:
+        raise LinkFailed(f"{where}: not a WebSocket handshake: {error}") from None
+    except OSError as error:
+        if isinstance(error, TimeoutError) and error.errno is None:  # ours, not the kernel's
+            handshake.judge()  # there may be an answer, only not all of its body
+            raise LinkFailed(f"{where}: {handshake.missing} within {connect_timeout_s:g} s") from None
+        raise LinkFailed(f"{where}: {_words(error)}") from None
+    finally:
+        if not connected:
+            handshake.abandon()
+    loop.call_later(LISTEN_WAIT_S, link.let_in)
+    return link
+
+
+class _Handshake(asyncio.Protocol):
+    """A connection until the server has answered the upgrade request.
+
+    picows judges an answer by its head; the words that tell the administrator what is wrong are in the body.
+    """
+
+    def __init__(self, destination: Destination, link: PicowsLink) -> None:
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._destination = destination
+        self._link = link
+        self._inner: Any = link.client_protocol(destination.authority, destination.resource, destination.headers)
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self._answer: Answer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def missing(self) -> str:
+        """What has not happened yet."""
+        return "no connection" if self._transport is None else "connected, but no answer to the WebSocket request"
+
+    async def answered(self) -> None:
+        """Wait until the link is established.
+
+        Raises:
+            LinkRefused, LinkFailed
+            picows.WSError: the server agreed, but not as a WebSocket server does.
+        """
+        await self._done
+        await self._inner.wait_until_handshake_complete()
+
+    def judge(self) -> None:
+        """Raise what the answer amounts to, if there is one.
+
+        Raises:
+            LinkRefused, LinkFailed
+        """
+        if self._answer is None:
+            return
+        status = self._answer.status
+        words = self._answer.words(self._received, self._destination.secrets)
+        reason = f"{self._destination.where} answers {words}"
+        if status < 500 and status not in RETRIED_STATUSES:
+            raise LinkRefused(status, reason)
+        raise LinkFailed(reason)
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        if not self._done.cancel() and not self._done.cancelled():
+            self._done.exception()  # nobody waits any more; asyncio would log it as never retrieved
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # create_connection gives TCP or TLS transports
+        self._transport = transport
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._done.done():
+            return
+        self._received += data
+        try:
+            if self._answer is None and not self._read_head():
+                return
+        except NotHttp as error:
+            self._fail(LinkFailed(f"{self._destination.where}: {error}"))
+            return
+        assert self._answer is not None  # _read_head has found it
+        if self._answer.status == 101:
+            self._upgrade(self._answer)
+        elif self._answer.complete(self._received):
+            self._told()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(REFUSAL_WAIT_S, self._told)
+
+    def eof_received(self) -> None:
+        if self._answer is not None:
+            self._told()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._inner.connection_lost(exc)
+        if self._answer is not None:
+            self._told()
+        else:
+            words = _words(exc) if isinstance(exc, OSError) else "the server closed the connection without an answer"
+            self._fail(LinkFailed(f"{self._destination.where}: {words}"))
+
+    # Inside
+
+    def _read_head(self) -> bool:
+        """Whether the head of the final answer is there; what follows it is left in ``_received``."""
+        while True:
+            if not self._received.startswith(b"HTTP/"[: len(self._received)]):
+                raise NotHttp("the server answers something that is not HTTP")
+            head, found, rest = self._received.partition(b"\r\n\r\n")
+            if len(head) > MAX_HEAD_BYTES:
+                raise NotHttp(f"the head of the server's answer is longer than {MAX_HEAD_BYTES} bytes")
+            if not found:
+                return False
+            answer = Answer.parse(head)
+            self._received = rest
+            if answer.status == 101 or answer.status >= 200:  # others come before the answer proper
+                self._answer = answer
+                return True
+
+    def _upgrade(self, answer: Answer) -> None:
+        transport, rest = self._transport, self._received
+        assert transport is not None  # it has delivered the answer
+        transport.set_protocol(self._inner)
+        feed(self._inner, answer.upgrade())
+        self._done.set_result(None)
+        if not self._link.established:  # picows keeps the reason
+            return
+        transport.pause_reading()
+
+        def let_in() -> None:
+            feed(self._inner, rest)
+            transport.resume_reading()
+
+        self._link.hold(let_in)
+
+    def _told(self) -> None:
+        try:
+            self.judge()
+        except (LinkRefused, LinkFailed) as error:
+            self._fail(error)
+
+    def _fail(self, error: BridgeError) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+
+def _tls(destination: Destination) -> ssl.SSLContext:
+    """Blocks for 15 ms when it reads the system's authorities (measured): for a thread, as calls are going on.
+
+    Raises:
+        LinkFailed: the authorities cannot be read.
+    """
+    path = destination.ca_file
+    try:
+        return _tls_context(destination.verify, path, os.stat(path).st_mtime_ns if path else 0)
+    except OSError as error:
+        words = "it holds no certificate" if isinstance(error, ssl.SSLError) else _words(error)
+        raise LinkFailed(f"{destination.where}: ca_file {path} cannot be used: {words}") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _tls_context(verify: bool, ca_file: str, _changed_ns: int) -> ssl.SSLContext:
+    if verify:
+        return ssl.create_default_context(cafile=ca_file or None)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _words(error: OSError) -> str:
+    """What went wrong, for an administrator."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not accepted: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    if isinstance(error, socket.gaierror):
+        return f"the host's name is not known: {error.strerror}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,117 @@
+"""Servers for links to dial: ones that misbehave in the way that a test says, and certificates for them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import os
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    serve: Serve, tls: ssl.SSLContext | None = None, sock: socket.socket | None = None
+) -> AsyncIterator[int]:
+    """A TCP or TLS server that treats every connection as ``serve`` does, and closes it then; gives its port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    if sock is None:
+        sock = socket.create_server(("127.0.0.1", 0))
+    server = await asyncio.start_server(connected, sock=sock, ssl=tls)
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def request(reader: asyncio.StreamReader) -> bytes:
+    """The upgrade request."""
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+def accept(head: bytes, first: bytes = b"HTTP/1.1 101 Switching Protocols", connection: bytes = b"Upgrade") -> bytes:
+    """The answer that agrees to the request ``head``."""
+    key = next(line[19:] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key: "))
+    digest = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return b"%b\r\nUpgrade: websocket\r\nConnection: %b\r\nSec-WebSocket-Accept: %b\r\n\r\n" % (
+        first,
+        connection,
+        digest,
+    )
+
+
+def text_frame(text: bytes) -> bytes:
+    """A short text message as a server sends it."""
+    return bytes([0x81, len(text)]) + text
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Opcode and content of a frame of a client."""
+    head = await reader.readexactly(2)
+    size = head[1] & 0x7F
+    if size >= 126:
+        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+    mask = await reader.readexactly(4)
+    data = await reader.readexactly(size)
+    return head[0] & 0x0F, bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
+
+
+def open_sockets() -> set[str]:
+    """The sockets of this process."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+    return {name for name in found if name.startswith("socket:")}
+
+
+class Authority:
+    """A certificate authority of our own, made with the openssl program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "ca.pem"
+        _openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+            *("-subj", "/CN=a test's authority", "-keyout", folder / "ca.key", "-out", self.file),
+        )
+
+    def server(self, names: str) -> ssl.SSLContext:
+        """What a server needs that is called ``names`` (as in subjectAltName)."""
+        stem = self.folder / names.replace(":", "-").replace(",", "_")
+        _openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+            *("-CA", self.file, "-CAkey", self.folder / "ca.key", "-subj", "/CN=a server"),
+            *("-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-keyout", f"{stem}.key", "-out", f"{stem}.pem"),
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{stem}.pem", f"{stem}.key")
+        return context
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
