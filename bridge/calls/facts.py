@@ -239,17 +239,16 @@ def _did(party: Party, role: Role, naming: Naming) -> str:
 
 def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
     first = call.first
-    if first is not None and begun.role == "trunk" and not first.dialled:
-        return "inbound"
-    legs = [party for party in (*call.former, *call.parties.values()) if party.dialled and not party.is_local]
-    roles = [_role(party, naming) for party in legs if party.state == "Up"]
+    if first is not None and begun.role == "trunk":
+        return "outbound" if first.dialled else "inbound"
+    everybody = (*call.former, *call.parties.values())
+    legs = [party for party in everybody if party.dialled and not party.is_local and party is not first]
+    roles = {_role(party, naming) for party in legs if party.state == "Up"}
     if roles:
         return "outbound" if "trunk" in roles else "internal"
-    roles = [_role(party, naming) for party in legs if party.id in call.parties] or [
-        _role(p, naming) for p in legs[-1:]
-    ]
     # A phone that rings along with somebody's mobile does not make the call one to the outside.
-    return "outbound" if roles and set(roles) == {"trunk"} else "internal"
+    roles = {_role(party, naming) for party in [leg for leg in legs if leg.id in call.parties] or legs[-1:]}
+    return "outbound" if roles == {"trunk"} else "internal"
 
 
 def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, PartyFacts], naming: Naming) -> str:
