@@ -19,16 +19,17 @@ from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.websocket import Link
+from bridge.media.window import RecentWindow
 
 log = logging.getLogger(__name__)
 
 
 class Pump:
-    """Connects the legs of a stream with its WebSocket.
+    """Connects the legs of a stream with its WebSocket, while there is one.
 
     Args:
         dialect: the stream's wire format.
-        link: the stream's WebSocket.
+        window_ms: audio of a dialect that replays, kept while there is no connection, in milliseconds.
         on_dtmf: what to do with keys that the application wants pressed.
         clock: seconds on a monotonic clock.
     """
@@ -36,24 +37,45 @@ class Pump:
     def __init__(
         self,
         dialect: Dialect,
-        link: Link,
         counters: Counters,
         *,
         on_dtmf: Callable[[str], None],
+        window_ms: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dialect = dialect
-        self._link = link
         self._counters = counters
         self._on_dtmf = on_dtmf
         self._clock = clock
+        self._link: Link | None = None
+        self._window = RecentWindow(window_ms)
         self._speakers: list[MediaLeg] = []
         self._resampler: tuple[int, Resampler] | None = None
+
+    @property
+    def missed_ms(self) -> float:
+        """Audio that was lost because there was no connection, in milliseconds."""
+        return self._window.dropped_ms
+
+    # The WebSocket comes and goes
+
+    def attach(self, link: Link) -> None:
+        """Speak over ``link`` from now on, and say first what waits."""
+        self._link = link
         link.on_message = self.from_application
+        for message, audio_ms in self._window.take_all():
+            link.send(message, audio_ms)
+
+    def detach(self) -> None:
+        """The WebSocket is gone."""
+        self._link = None
+
+    # The legs and tracks come and go
 
     def hear(self, leg: MediaLeg, track: str) -> None:
         """Send what Asterisk sends on ``leg`` to the application, as ``track``."""
         leg.on_audio = partial(self.from_call, track)
+        leg.on_dtmf = partial(self.key_pressed, track)
 
     def speak(self, leg: MediaLeg) -> None:
         """Play what the application sends on ``leg``; on each of them, if there are several. All have one format."""
@@ -63,29 +85,51 @@ class Pump:
     def replace(self, old: MediaLeg, new: MediaLeg) -> None:
         """Use ``new``, which has taken over the playout of ``old``, wherever ``old`` was used."""
         new.on_audio = old.on_audio
+        new.on_dtmf = old.on_dtmf
         new.on_mark = old.on_mark
         self._speakers = [new if leg is old else leg for leg in self._speakers]
 
-    def opened(self, call: CallInfo, tracks: Sequence[TrackInfo]) -> None:
-        """Let the dialect say its first words."""
-        now = self._clock()
-        self._send(self._dialect.opened(call, [track.name for track in tracks], now, time.time()))
-        for track in tracks:
-            self._send(self._dialect.track_started(track, now))
+    def forget(self, leg: MediaLeg) -> None:
+        """Use ``leg`` no longer."""
+        self._speakers = [speaker for speaker in self._speakers if speaker is not leg]
 
-    def closed(self, reason: str) -> None:
+    def opened(self, call: CallInfo, tracks: Sequence[str]) -> None:
+        """Let the dialect say its first words."""
+        self._say(self._dialect.opened(call, tracks, self._clock(), time.time()))
+
+    def track_started(self, track: TrackInfo) -> None:
+        """Let the dialect say that a track begins."""
+        self._say(self._dialect.track_started(track, self._clock()))
+
+    def track_changed(self, track: TrackInfo) -> None:
+        """Let the dialect say that something about a track is different."""
+        self._say(self._dialect.track_changed(track, self._clock()))
+
+    def track_stopped(self, track: str) -> None:
+        """Let the dialect say that a track ends."""
+        self._say(self._dialect.track_stopped(track, self._clock()))
+
+    def closed(self, reason: str, error: str | None = None) -> None:
         """Let the dialect say its last words."""
-        self._send(self._dialect.closed(reason, self._clock()))
+        self._say(self._dialect.closed(reason, self._clock(), error))
 
     # Asterisk -> application
 
     def from_call(self, track: str, pcm: bytes) -> None:
         """Audio of one track, s16le at the dialect's rate."""
+        if self._link is None and not self._dialect.replays:
+            return
         try:
-            for message in self._dialect.audio(track, pcm, self._clock()):
-                self._link.send(message, self._dialect.message_ms)
+            messages = self._dialect.audio(track, pcm, self._clock())
         except Exception:
             self._fail()
+            return
+        for message in messages:
+            self._send(message, self._dialect.message_ms)
+
+    def key_pressed(self, track: str, digit: str) -> None:
+        """A party pressed a key."""
+        self._say(self._dialect.dtmf(track, digit, self._clock()))
 
     # application -> Asterisk
 
@@ -94,7 +138,7 @@ class Pump:
         try:
             commands = self._dialect.receive(message)
         except ClientProtocolError as error:
-            self._link.close(1008, str(error))
+            self._close(1008, str(error))
             return
         except Exception:
             self._fail()
@@ -118,7 +162,7 @@ class Pump:
         elif isinstance(command, Dtmf):
             self._on_dtmf(command.digits)
         elif isinstance(command, Stop):
-            self._link.close(1000, command.reason)
+            self._close(1000, command.reason)
 
     def _play(self, command: Play) -> None:
         if not self._speakers:
@@ -135,14 +179,26 @@ class Pump:
         if dropped:
             self._counters.dropped_from_application_ms += fmt.duration_ms(dropped)
 
+    def _mark_reached(self, name: str) -> None:
+        self._say(self._dialect.mark_reached(name, self._clock()))
+
+    # Out
+
+    def _say(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._send(message, 0.0)
+
+    def _send(self, message: Message, audio_ms: float) -> None:
+        if self._link is not None:
+            self._link.send(message, audio_ms)
+        elif self._dialect.replays:
+            self._window.keep(message, audio_ms)
+
+    def _close(self, code: int, reason: str) -> None:
+        if self._link is not None:
+            self._link.close(code, reason)
+
     def _fail(self) -> None:
         # A fault of ours in one stream must not reach the leg's connection, let alone other streams.
         log.exception("the dialect %s failed", self._dialect.name)
-        self._link.close(1011, "internal error")
-
-    def _mark_reached(self, name: str) -> None:
-        self._send(self._dialect.mark_reached(name, self._clock()))
-
-    def _send(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            self._link.send(message)
+        self._close(1011, "internal error")

@@ -82,7 +82,8 @@ class Stream:
         self._displaced = False
         self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._broken = asyncio.Event()
-        self._pump = Pump(dialect, link, counters, on_dtmf=send_dtmf)
+        self._pump = Pump(dialect, counters, on_dtmf=send_dtmf)
+        self._pump.attach(link)
         link.on_closed = self.end
         for place, leg in self._legs:
             self._connect(place, leg)
@@ -122,7 +123,8 @@ class Stream:
             if not self._ended.done():
                 self._counters.streams_opened += 1
                 self.live = True
-                self._pump.opened(CallInfo(self.call_id), [TrackInfo(self.track, self.party_id)])
+                self._pump.opened(CallInfo(self.call_id), [self.track])
+                self._pump.track_started(TrackInfo(self.track, self.party_id))
                 log.info("%s live", self.name)
             while not self._ended.done():
                 await self._broken.wait()

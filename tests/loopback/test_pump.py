@@ -43,7 +43,8 @@ class Path:
     async def upgrade(self, request: web.Request) -> web.Response:
         link = self._kind(self.counters, max_unsent_ms=1000, ping_interval_s=20, max_message_bytes=1 << 24)
         self.links.append(link)
-        pump = Pump(Voipbin("sln"), link, self.counters, on_dtmf=self.keys.append)
+        pump = Pump(Voipbin("sln"), self.counters, on_dtmf=self.keys.append)
+        pump.attach(link)
         for _ in range(self.legs_wanted):
             leg = MediaLeg(slin(8000), Playout(slin(8000), 600_000, self.lead_ms), self.counters)
             self.listener.expect(leg)

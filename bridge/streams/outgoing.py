@@ -1,0 +1,125 @@
+"""Starts the streams that we dial, within the limit, and knows all that there are."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
+from bridge.calls.tap import Taps
+from bridge.config import Config
+from bridge.dialects.base import CallInfo, Dialect
+from bridge.errors import Overloaded
+from bridge.media.counters import Counters
+from bridge.media.dial import Backoff, Destination, dial
+from bridge.media.websocket import Link
+from bridge.streams.pushed import PushedStream
+
+log = logging.getLogger(__name__)
+
+
+class Outgoing:
+    """All streams that this process has dialled.
+
+    Args:
+        check_room: raises Overloaded when no further stream can be opened now.
+        press_keys: presses keys (digits) on a channel.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        taps: Taps,
+        counters: Counters,
+        new_playout: Callable[[AudioFormat], Playout],
+        check_room: Callable[[], None],
+        press_keys: Callable[[str, str], None],
+    ) -> None:
+        self._config = config
+        self._taps = taps
+        self._counters = counters
+        self._new_playout = new_playout
+        self._check_room = check_room
+        self._press_keys = press_keys
+        self._streams: dict[str, PushedStream] = {}
+        self._numbers = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __iter__(self) -> Iterator[PushedStream]:
+        return iter(tuple(self._streams.values()))
+
+    def start(
+        self,
+        label: str,
+        call: CallInfo,
+        tracks: Iterable[str],
+        dialect: Dialect,
+        destination: Destination,
+        on_end: Callable[[PushedStream, str], None],
+        *,
+        window_ms: int | None = None,
+        speaks_to: str = "",
+    ) -> PushedStream | None:
+        """Start a stream; None if there is no room, which is logged.
+
+        Args:
+            speaks_to: the channel on which keys are pressed that the application asks for.
+        """
+        try:
+            self._check_room()
+        except Overloaded as error:
+            log.warning("call=%s of=%s not streamed: %s", call.call_id, label, error)
+            return None
+        settings = self._config.streams
+
+        def ended(stream: PushedStream, reason: str) -> None:
+            self._streams.pop(stream.stream_id, None)
+            on_end(stream, reason)
+
+        stream = PushedStream(
+            f"p{next(self._numbers)}",
+            label,
+            call,
+            tracks,
+            dialect=dialect,
+            dial=lambda: self._dial(destination),
+            backoff=Backoff(settings.retry_first_s, settings.retry_last_s),
+            taps=self._taps,
+            counters=self._counters,
+            new_playout=self._new_playout,
+            window_ms=settings.window_ms if window_ms is None else window_ms,
+            on_end=ended,
+            on_dtmf=lambda digits: self._press_keys(speaks_to, digits),
+        )
+        self._streams[stream.stream_id] = stream
+        self._counters.streams_opened += 1
+        return stream
+
+    def key_pressed(self, channel_id: str, digit: str) -> None:
+        """A party pressed a key, as ARI tells."""
+        for stream in self:
+            stream.key_pressed(channel_id, digit)
+
+    async def stop(self) -> None:
+        """End every stream and wait until all is closed."""
+        streams = tuple(self)
+        for stream in streams:
+            stream.end("the bridge is shutting down")
+        if streams:
+            await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
+
+    async def _dial(self, destination: Destination) -> Link:
+        return await dial(
+            destination,
+            self._counters,
+            connect_timeout_s=self._config.streams.connect_timeout_s,
+            max_unsent_ms=self._config.media.max_unsent_ms,
+            ping_interval_s=self._config.media.ping_interval_s,
+            max_message_bytes=self._config.http.max_message_bytes,
+        )

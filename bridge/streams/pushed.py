@@ -1,0 +1,349 @@
+"""A stream that we dial: one WebSocket to an application, with tracks that come and go as the call's parties do.
+
+It dials while the call lives: a connection that fails is tried again after a growing wait, one that the application
+closed cleanly is not, and one that it refused (a wrong credential) ends the stream. The call notices nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from bridge.audio.format import AudioFormat, slin
+from bridge.audio.playout import Playout
+from bridge.calls.tap import Place, Tap, Taps
+from bridge.dialects.base import CallInfo, Dialect, TrackInfo
+from bridge.errors import AriError
+from bridge.media.counters import Counters
+from bridge.media.dial import Backoff, LinkFailed, LinkRefused, clean
+from bridge.media.leg import MediaLeg
+from bridge.media.pump import Pump
+from bridge.media.websocket import Link
+
+log = logging.getLogger(__name__)
+
+Dial = Callable[[], Awaitable[Link]]
+TRACK_TRIES = 3
+"""How often a track's leg is opened, with a second in between, while its party is wanted."""
+STABLE_S = 10.0
+"""A connection that lived so long starts the waits anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPlace:
+    """One track and where it is heard.
+
+    Args:
+        info: what the dialect may say about it.
+        place: where its leg goes; None for a leg that is open already (`PushedStream.adopt`).
+        speaks: the application's audio is played there.
+    """
+
+    info: TrackInfo
+    place: Place | None
+    speaks: bool = False
+
+
+@dataclass(eq=False)
+class _Track:
+    """A running track."""
+
+    wanted: TrackPlace
+    leg: MediaLeg
+    tap: Tap | None = None
+    task: asyncio.Task[None] | None = None
+    live: bool = False
+
+
+class PushedStream:
+    """One WebSocket that we dial for a call.
+
+    Args:
+        stream_id: short id for logs and lists.
+        label: what started it, for logs and lists: a subscription or a rule of the dialplan.
+        call: what the dialect may say about the call.
+        tracks: names of the tracks that are asked for (they need not be there yet).
+        dial: opens the WebSocket; raises LinkRefused or LinkFailed.
+        new_playout: makes the queue of one leg.
+        on_end: told once, when all is closed, why it ended.
+        on_dtmf: presses keys that the application wants pressed.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        label: str,
+        call: CallInfo,
+        tracks: Iterable[str],
+        *,
+        dialect: Dialect,
+        dial: Dial,
+        backoff: Backoff,
+        taps: Taps,
+        counters: Counters,
+        new_playout: Callable[[AudioFormat], Playout],
+        window_ms: int,
+        on_end: Callable[[PushedStream, str], None],
+        on_dtmf: Callable[[str], None],
+    ) -> None:
+        self.stream_id = stream_id
+        self.label = label
+        self.call = call
+        self.dialect = dialect
+        self.opened_at = time.time()
+        self.link: Link | None = None
+        self.connects = 0
+        """Connections that were opened so far."""
+        self.trouble: str | None = None
+        """Why there is no connection, in words; None while all is well."""
+        self._asked = tuple(tracks)
+        self._dial = dial
+        self._backoff = backoff
+        self._taps = taps
+        self._counters = counters
+        self._new_playout = new_playout
+        self._on_end = on_end
+        self._tracks: dict[str, _Track] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
+        self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
+        if dialect.replays:
+            self._pump.opened(call, self._asked)
+        self._task = asyncio.create_task(self._run(), name=f"stream {stream_id}")
+
+    # What lists show
+
+    @property
+    def name(self) -> str:
+        """How the log calls it."""
+        return f"stream={self.stream_id} call={self.call.call_id} dialect={self.dialect.name} of={self.label}"
+
+    @property
+    def live(self) -> bool:
+        """The WebSocket is open."""
+        return self.link is not None
+
+    @property
+    def tracks(self) -> list[TrackInfo]:
+        """The tracks that there are now."""
+        return [track.wanted.info for track in self._tracks.values()]
+
+    @property
+    def missed_ms(self) -> float:
+        """Audio lost while there was no connection, in milliseconds."""
+        return self._pump.missed_ms
+
+    # What its owner calls
+
+    def set_tracks(self, wanted: Iterable[TrackPlace]) -> None:
+        """Start and stop tracks so that exactly these run."""
+        if self._ended.done():
+            return
+        by_name = {track.info.name: track for track in wanted}
+        for name, running in tuple(self._tracks.items()):
+            now_wanted = by_name.get(name)
+            if now_wanted is None or now_wanted.place != running.wanted.place:
+                self._stop(name)
+        for name, track in by_name.items():
+            existing = self._tracks.get(name)
+            if existing is None:
+                self._start(track)
+            elif existing.wanted.info != track.info:
+                existing.wanted = track
+                if existing.live:
+                    self._pump.track_changed(track.info)
+
+    def adopt(self, info: TrackInfo, leg: MediaLeg) -> None:
+        """Take a leg that Asterisk has opened by itself (`AudioSocket()` in the dialplan), both ways."""
+        track = _Track(TrackPlace(info, None, speaks=self.dialect.two_way), leg)
+        self._tracks[info.name] = track
+        self._connect(track)
+        leg.on_closed = lambda: self.end("the call ended")
+        self._goes_live(track)
+
+    def new_leg(self) -> MediaLeg:
+        """A leg in the dialect's rate."""
+        return MediaLeg(slin(self.dialect.rate), self._new_playout(slin(self.dialect.rate)), self._counters)
+
+    def key_pressed(self, channel_id: str, digit: str) -> None:
+        """A party pressed a key, as ARI tells."""
+        for track in self._tracks.values():
+            if track.wanted.info.channel_id == channel_id and track.live:
+                self._pump.key_pressed(track.wanted.info.name, digit)
+                return
+
+    def end(self, reason: str, error: str | None = None) -> None:
+        """Let the stream end; the first reason counts. ``error`` as in `Dialect.closed`."""
+        if not self._ended.done():
+            self._ended.set_result((reason, error))
+
+    async def wait(self) -> None:
+        """Until all is closed."""
+        await asyncio.wait([self._task])
+
+    # The WebSocket
+
+    async def _run(self) -> None:
+        log.info("%s begins", self.name)
+        try:
+            while not self._ended.done():
+                link = await self._connected()
+                if link is None:
+                    break
+                began = time.monotonic()
+                code, reason = await self._until_closed(link)
+                if self._ended.done():
+                    break
+                if clean(code):
+                    self.end(reason or "the application closed the stream")
+                else:
+                    self._say_trouble(f"the connection broke ({code} {reason})")
+                    if time.monotonic() - began > STABLE_S:
+                        self._backoff.reset()
+                    await self._pause()
+        except Exception:
+            log.exception("%s failed", self.name)
+            self.end("internal error", "internal")
+        finally:
+            await self._close()
+
+    async def _connected(self) -> Link | None:
+        """A fresh connection, however long it takes; None when the stream has ended meanwhile."""
+        while not self._ended.done():
+            task = asyncio.ensure_future(self._dial())
+            await asyncio.wait((task, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+            try:
+                link = await task
+            except asyncio.CancelledError:
+                if self._ended.done():
+                    return None
+                raise
+            except LinkRefused as error:
+                log.warning("%s refused: %s", self.name, error)
+                self.trouble = str(error)
+                self.end(f"refused: {error}", "connect_failed")
+                return None
+            except LinkFailed as error:
+                self._say_trouble(str(error))
+                await self._pause()
+                continue
+            self.connects += 1
+            self.trouble = None
+            log.info("%s connected", self.name)
+            return link
+        return None
+
+    async def _until_closed(self, link: Link) -> tuple[int, str]:
+        closed: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+        def on_closed(code: int, reason: str) -> None:
+            self.link = None
+            self._pump.detach()
+            if not closed.done():
+                closed.set_result((code, reason))
+
+        if link.closed:
+            return 1006, "closed at once"
+        link.on_closed = on_closed
+        self.link = link
+        self._pump.attach(link)
+        if not self.dialect.replays:
+            self._pump.opened(self.call, self._asked)
+            for track in self._tracks.values():
+                if track.live:
+                    self._pump.track_started(track.wanted.info)
+        await asyncio.wait((closed, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        return closed.result() if closed.done() else (1000, "")
+
+    async def _pause(self) -> None:
+        delay_s = self._backoff.next_delay()
+        await asyncio.wait((self._ended,), timeout=delay_s)
+
+    def _say_trouble(self, reason: str) -> None:
+        if reason != self.trouble:
+            log.warning("%s has no connection: %s; trying again", self.name, reason)
+        self.trouble = reason
+
+    async def _close(self) -> None:
+        reason, error = self._ended.result() if self._ended.done() else ("the bridge is shutting down", None)
+        self._pump.closed(reason, error)
+        for name in tuple(self._tracks):
+            self._stop(name, tell=False)
+        if self.link is not None:
+            self.link.close(1011 if error else 1000, reason)
+        if self._closing:
+            await asyncio.wait(set(self._closing))
+        log.info("%s ended: %s; missed %.0f ms", self.name, reason, self.missed_ms)
+        self._on_end(self, reason)
+
+    # Tracks
+
+    def _start(self, wanted: TrackPlace) -> None:
+        track = _Track(wanted, self.new_leg())
+        self._tracks[wanted.info.name] = track
+        self._connect(track)
+        track.task = asyncio.create_task(self._open(track), name=f"stream {self.stream_id} track {wanted.info.name}")
+
+    def _connect(self, track: _Track) -> None:
+        self._pump.hear(track.leg, track.wanted.info.name)
+        if track.wanted.speaks:
+            self._pump.speak(track.leg)
+
+    async def _open(self, track: _Track) -> None:
+        """Open the track's leg, and again when its connection breaks; giving up costs the track only."""
+        place = track.wanted.place
+        assert place is not None
+        for attempt in range(TRACK_TRIES):
+            if attempt:
+                await asyncio.sleep(1)
+            broken = asyncio.Event()
+            track.leg.on_closed = broken.set
+            try:
+                track.tap = await self._taps.open(track.leg, place)
+            except AriError as error:
+                if error.status == 404:
+                    return  # the party has just left; the model will say so
+                log.warning("%s track=%s has no audio: %s", self.name, track.wanted.info.name, error)
+                continue
+            self._goes_live(track)
+            await broken.wait()
+            tap, track.tap = track.tap, None
+            await self._taps.close(tap)
+            log.warning("%s track=%s lost its audio", self.name, track.wanted.info.name)
+            fresh = MediaLeg(track.leg.fmt, track.leg.playout, self._counters)
+            self._pump.replace(track.leg, fresh)
+            track.leg = fresh
+
+    def _goes_live(self, track: _Track) -> None:
+        if not track.live:
+            track.live = True
+            if self.dialect.replays or self.link is not None:
+                self._pump.track_started(track.wanted.info)
+
+    def _stop(self, name: str, *, tell: bool = True) -> None:
+        track = self._tracks.pop(name)
+        track.leg.on_closed = _ignore
+        track.leg.on_audio = _ignore
+        if track.live and tell:
+            self._pump.track_stopped(name)
+        self._pump.forget(track.leg)
+        task = asyncio.create_task(self._shut(track), name=f"stream {self.stream_id} closes {name}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _shut(self, track: _Track) -> None:
+        if track.task is not None:
+            track.task.cancel()
+            await asyncio.gather(track.task, return_exceptions=True)
+        if track.tap is not None:
+            await self._taps.close(track.tap)
+        track.leg.close()
+
+
+def _ignore(*_: object) -> None:
+    """What nobody listens to any more."""

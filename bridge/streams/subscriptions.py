@@ -1,0 +1,173 @@
+"""Subscriptions start streams by themselves: whenever a call matches one, its parties are streamed to its application.
+
+One delivery for each subscription and call, however many of the subscription's objects the call matches. A delivery is
+usually one WebSocket; a dialect with one socket per party (``multiparty = "per_channel"``) has more from the third party
+on. An application that closes cleanly, or refuses, is not dialled again for this call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bridge.calls.call import Call, CallEnded, Change
+from bridge.calls.facts import Naming, call_facts
+from bridge.dialects.base import CallInfo
+from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
+from bridge.streams.pushed import PushedStream, TrackPlace
+from bridge.streams.subscription import Subscription, matches
+
+log = logging.getLogger(__name__)
+
+PARTIES_PER_SOCKET = 2
+"""Yeastar: a one-to-one call is one WebSocket; further parties have one each."""
+
+OnEnd = Callable[[PushedStream, str], None]
+
+
+class Catalogue(Protocol):
+    """The subscriptions that there are (`bridge.streams.catalogue.Catalogue`)."""
+
+    def enabled(self) -> Iterable[Subscription]:
+        """Those that are switched on."""
+
+
+class Calls(Protocol):
+    """The calls that go on now (`bridge.calls.tracker.CallTracker`)."""
+
+    def find(self, any_id: str, /) -> tuple[Call, object] | None:
+        """A call by its id."""
+
+
+class StreamMaker(Protocol):
+    """Makes and starts a stream for a subscription; None when the bridge has no room (it is logged)."""
+
+    def __call__(
+        self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /
+    ) -> PushedStream | None: ...
+
+
+@dataclass(eq=False)
+class _Delivery:
+    """One subscription on one call."""
+
+    subscription: Subscription
+    sockets: list[PushedStream] = field(default_factory=list)
+    places: dict[str, PushedStream] = field(default_factory=dict)
+    """The stream of each running track, by the track's name."""
+    over: bool = False
+    """The application has closed or refused: nothing more is sent to it about this call."""
+
+
+class Subscriptions:
+    """Follows the calls and keeps one delivery for each subscription that matches."""
+
+    def __init__(self, catalogue: Catalogue, naming: Naming, make: StreamMaker) -> None:
+        self._catalogue = catalogue
+        self._naming = naming
+        self._make = make
+        self._deliveries: dict[str, dict[str, _Delivery]] = {}
+        """By call id, then by subscription id."""
+
+    def streams_of(self, call_id: str) -> Iterator[PushedStream]:
+        """The streams that subscriptions have on a call."""
+        for delivery in self._deliveries.get(call_id, {}).values():
+            yield from delivery.sockets
+
+    def on_change(self, change: Change) -> None:
+        """A call is different."""
+        if isinstance(change, CallEnded):
+            if change.merged_into is None:
+                self._end_call(change.call.id)
+            else:
+                self._move(change.call.id, change.merged_into)
+        else:
+            self.consider(change.call)
+
+    def consider(self, call: Call) -> None:
+        """Start, change and end what this call needs."""
+        if not call.answered or not call.parties:
+            return
+        facts = call_facts(call, self._naming)
+        deliveries = self._deliveries.setdefault(call.id, {})
+        enabled = {subscription.id: subscription for subscription in self._catalogue.enabled()}
+        for subscription in enabled.values():
+            if subscription.id not in deliveries and matches(subscription, facts):
+                deliveries[subscription.id] = _Delivery(subscription)
+                log.info("call=%s matches subscription=%s", call.id, subscription.id)
+        for subscription_id, delivery in tuple(deliveries.items()):
+            if enabled.get(subscription_id) != delivery.subscription:
+                del deliveries[subscription_id]
+                self._finish(delivery, "the subscription was switched off or changed")
+            elif not delivery.over:
+                self._deliver(delivery, call)
+
+    def reconsider(self, calls: Iterable[Call]) -> None:
+        """The subscriptions have changed."""
+        for call in calls:
+            self.consider(call)
+
+    def _deliver(self, delivery: _Delivery, call: Call) -> None:
+        subscription = delivery.subscription
+        wanted = {track.info.name: track for track in wanted_tracks(subscription.layout, call, self._naming)}
+        per_socket: dict[PushedStream, list[WantedTrack]] = {stream: [] for stream in delivery.sockets}
+        for name in [name for name in delivery.places if name not in wanted]:
+            del delivery.places[name]
+        info = call_info(call, self._naming)
+        for name, track in wanted.items():
+            stream = delivery.places.get(name) or self._place_for(delivery, info, wanted)
+            if stream is None:
+                return
+            delivery.places[name] = stream
+            per_socket.setdefault(stream, []).append(track)
+        for stream, tracks in per_socket.items():
+            if tracks:
+                stream.set_tracks([TrackPlace(track.info, track.place) for track in tracks])
+            else:
+                delivery.sockets.remove(stream)
+                stream.set_tracks(())
+                stream.end("its parties have left")
+
+    def _place_for(
+        self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]
+    ) -> PushedStream | None:
+        if delivery.sockets:
+            first = delivery.sockets[0]
+            there = sum(stream is first for stream in delivery.places.values())
+            if delivery.subscription.multiparty == "single" or there < PARTIES_PER_SOCKET:
+                return first
+        stream = self._make(
+            delivery.subscription, info, tuple(wanted), lambda stream, reason: self._ended(delivery, stream, reason)
+        )
+        if stream is None:
+            delivery.over = True
+        else:
+            delivery.sockets.append(stream)
+        return stream
+
+    def _ended(self, delivery: _Delivery, stream: PushedStream, reason: str) -> None:
+        if stream in delivery.sockets:  # otherwise it was us who ended it
+            delivery.sockets.remove(stream)
+            delivery.over = True
+            self._finish(delivery, reason)
+
+    def _end_call(self, call_id: str) -> None:
+        for delivery in self._deliveries.pop(call_id, {}).values():
+            self._finish(delivery, "the call ended")
+
+    def _move(self, old_id: str, new_id: str) -> None:
+        """Calls have merged: what runs goes on under the other id, unless the same subscription has that call too."""
+        target = self._deliveries.setdefault(new_id, {})
+        for subscription_id, delivery in self._deliveries.pop(old_id, {}).items():
+            if subscription_id in target:
+                self._finish(delivery, "the call merged into another that is streamed already")
+            else:
+                target[subscription_id] = delivery
+
+    def _finish(self, delivery: _Delivery, reason: str) -> None:
+        sockets, delivery.sockets = delivery.sockets, []
+        delivery.places.clear()
+        for stream in sockets:
+            stream.end(reason)

@@ -1,0 +1,155 @@
+"""A customer's WebSocket server, as bridges dial it: it keeps all that it is sent, and can misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import http
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from bridge.testing.peer import Samples, samples_of, ulaw_samples
+
+
+class Received:
+    """One connection, from its handshake to its end."""
+
+    def __init__(self, socket: ServerConnection) -> None:
+        assert socket.request is not None
+        self.socket = socket
+        self.path = socket.request.path
+        self.headers = socket.request.headers
+        self.messages: list[dict[str, Any]] = []
+        """JSON text messages, in order."""
+        self.times: list[float] = []
+        """When each of them came, by ``time.monotonic()``."""
+        self.ended = asyncio.Event()
+
+    @property
+    def close_code(self) -> int | None:
+        """The code with which the connection was closed; None while it is open."""
+        return self.socket.close_code
+
+    async def send(self, **message: Any) -> None:
+        """Send a JSON message."""
+        await self.socket.send(json.dumps(message))
+
+    def of(self, **fields: Any) -> list[dict[str, Any]]:
+        """The messages whose fields have these values."""
+        return [message for message in self.messages if all(message.get(key) == value for key, value in fields.items())]
+
+    def yeastar(self, channel: str) -> Samples:
+        """What one channel said, by Yeastar's format."""
+        found = (message for message in self.of(channelid=channel, status="process"))
+        return samples_of(b"".join(base64.b64decode(message["audio"]) for message in found))
+
+    def voxology(self, name: str) -> Samples:
+        """What one track holds, by Voxology's format."""
+        found = self.of(type="live_track", name=name)
+        return ulaw_samples(b"".join(base64.b64decode(message["media"]) for message in found))
+
+    def twilio(self, track: str = "inbound") -> Samples:
+        """What one track holds, by Twilio's format."""
+        found = [m["media"] for m in self.of(event="media") if m["media"]["track"] == track]
+        return ulaw_samples(b"".join(base64.b64decode(media["payload"]) for media in found))
+
+
+class Sink:
+    """The server; made by `open_sink`."""
+
+    def __init__(self) -> None:
+        self.connections: list[Received] = []
+        self.refuse_with: int | None = None
+        """Status with which handshakes are refused."""
+        self.refused = 0
+        self.on_message: Callable[[Received, dict[str, Any]], Any] | None = None
+        """Called, and awaited, for every message."""
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.port = 0
+        self._server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The address to dial."""
+        return f"ws://127.0.0.1:{self.port}/media"
+
+    async def connected(self, count: int, timeout_s: float = 10.0) -> list[Received]:
+        """The first ``count`` connections, once there are so many."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.connections) < count:
+                await asyncio.sleep(0.02)
+        return self.connections[:count]
+
+    async def start(self) -> None:
+        """Listen; on the same port as before, if it listened before."""
+        self._server = await serve(
+            self._serve, "127.0.0.1", self.port, process_request=self._decide, compression=None, max_queue=4
+        )
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def die(self) -> None:
+        """Drop every connection without a word, and listen no more."""
+        assert self._server is not None
+        self._server.close(close_connections=False)
+        for connection in self.connections:
+            connection.socket.transport.abort()
+        await self._server.wait_closed()
+        self._server = None
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self.reading.set()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def _decide(self, connection: ServerConnection, _: Request) -> Response | None:
+        if self.refuse_with is None:
+            return None
+        self.refused += 1
+        return connection.respond(http.HTTPStatus(self.refuse_with), "not you\n")
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        received = Received(socket)
+        self.connections.append(received)
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self.reading.wait()
+                data = await socket.recv()
+                assert isinstance(data, str)
+                received.messages.append(json.loads(data))
+                received.times.append(time.monotonic())
+                if self.on_message is not None:
+                    await self.on_message(received, received.messages[-1])
+        received.ended.set()
+
+
+@contextlib.asynccontextmanager
+async def open_sink() -> AsyncIterator[Sink]:
+    """A running server."""
+    sink = Sink()
+    await sink.start()
+    try:
+        yield sink
+    finally:
+        await sink.stop()
+
+
+def tone_share(samples: Samples, rate: int, hz: float) -> float:
+    """How much of a passage is one tone: 1 is all of it, 0 none; by 0.1 s blocks."""
+    size = rate // 10
+    blocks = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
+    if not len(blocks):
+        return 0.0
+    turn = np.exp(-2j * np.pi * hz / rate * np.arange(size))
+    levels = 2 * np.abs(blocks @ turn) / size
+    return float(np.mean(levels > 3000))
