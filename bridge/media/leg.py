@@ -45,6 +45,7 @@ class MediaLeg:
         on_audio(pcm): audio from Asterisk, usually but not always 20 ms.
         on_dtmf(digit): a key, as Asterisk reports it in dialplan mode.
         on_mark(name): everything queued before the mark has been handed to Asterisk.
+        on_tick(): 20 ms have passed, for owners who keep time by it.
         on_closed(): the connection is gone, whoever closed it.
     """
 
@@ -56,6 +57,7 @@ class MediaLeg:
         self.on_dtmf: Callable[[str], None] = _ignore
         self.on_mark: Callable[[str], None] = _ignore
         self.on_closed: Callable[[], None] = _ignore
+        self.on_tick: Callable[[], None] | None = None
         self.connected = asyncio.Event()
         self.closed = False
         self.blocked = False
@@ -94,6 +96,8 @@ class MediaLeg:
             counters.frames_to_asterisk += 1
         for name in playout.reached():
             self.on_mark(name)
+        if self.on_tick is not None:
+            self.on_tick()
 
     def received(self, kind: int, payload: bytes) -> None:
         """Audio arrived from Asterisk with ``kind``, which says its rate whatever was agreed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from uuid import UUID
 
 from bridge.audio.audiosocket import HANGUP_MESSAGE, Decoder, Kind
@@ -39,6 +40,8 @@ class Listener:
         self.handshake_timeout_s = handshake_timeout_s
         self.wheel = Wheel(counters)
         self.connections: set[Connection] = set()
+        self.unexpected: Callable[[UUID], MediaLeg | None] = lambda _: None
+        """Asked about a UUID that nobody expects: a leg for it, or None to refuse it."""
         self._expected: dict[UUID, MediaLeg] = {}
         self._server: asyncio.Server | None = None
 
@@ -195,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
         if kind != Kind.UUID:
             raise AsteriskProtocolError(f"expected the UUID (kind 0x01) first, got kind 0x{kind:02x}")
         uuid = UUID(bytes=payload)
-        leg = self._listener.claim(uuid)
+        leg = self._listener.claim(uuid) or self._listener.unexpected(uuid)
         if leg is None:
             self._listener.counters.legs_refused += 1
             log.warning("peer=%s uuid=%s refused: nobody has asked for this UUID", self._peer, uuid)

@@ -1,11 +1,11 @@
 """Which tracks a stream has of a call: names, and where on the PBX each is heard. Pure.
 
-    parties            one track per party, under its channel's name: what that party says
-    near, far, both    of the call's trunk leg (of the caller if there is none): far is what it says, near what it hears
-    inbound_track,     of the caller: what it says, what it hears
-    outbound_track,
-    both_tracks
-    mix                one track with everybody
+parties            one track per party, under its channel's name: what that party says
+near, far, both    of the call's trunk leg (of the caller if there is none): far is what it says, near what it hears
+inbound_track,     of the caller: what it says, what it hears
+outbound_track,
+both_tracks
+mix                one track with everybody
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _reference(call: Call, naming: Naming, *, trunk_first: bool) -> Party | None
 
 def _track(name: str, party: Party, facts: PartyFacts, call: Call, naming: Naming, spy: str) -> WantedTrack:
     whole = call_facts(call, naming)
-    # The far number is the remote party's, the near one ours: which of caller and callee that is follows from direction.
+    # The far number is the remote party's, the near one ours: which of caller and callee that is, direction says.
     near, far = (whole.callee, whole.caller) if whole.direction == "inbound" else (whole.caller, whole.callee)
     info = TrackInfo(
         name,

@@ -11,12 +11,14 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Taps
 from bridge.config import Config
-from bridge.dialects.base import CallInfo, Dialect
+from bridge.dialects.base import CallInfo
+from bridge.dialects.twilio import account_sid, signature
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, Destination, dial
 from bridge.media.websocket import Link
 from bridge.streams.pushed import PushedStream
+from bridge.streams.subscription import Target
 
 log = logging.getLogger(__name__)
 
@@ -59,23 +61,32 @@ class Outgoing:
         label: str,
         call: CallInfo,
         tracks: Iterable[str],
-        dialect: Dialect,
-        destination: Destination,
+        target: Target,
         on_end: Callable[[PushedStream, str], None],
         *,
-        window_ms: int | None = None,
-        speaks_to: str = "",
+        two_way: bool = False,
     ) -> PushedStream | None:
         """Start a stream; None if there is no room, which is logged.
 
         Args:
-            speaks_to: the channel on which keys are pressed that the application asks for.
+            target: the application, and what it speaks.
+            two_way: let the application speak where its dialect can.
         """
         try:
             self._check_room()
         except Overloaded as error:
             log.warning("call=%s of=%s not streamed: %s", call.call_id, label, error)
             return None
+        twilio = self._config.twilio
+        dialect = target.new_dialect(
+            tracks=target.layout,
+            connect=two_way,
+            account_sid=twilio.account_sid or account_sid(self._config.ari.app),
+        )
+        headers = dict(target.headers)
+        if dialect.name == "twilio" and twilio.enabled:
+            headers["X-Twilio-Signature"] = signature(twilio.auth_token.get_secret_value(), target.url)
+        destination = Destination(target.url, headers, verify=target.verify_tls, ca_file=target.ca_file)
         settings = self._config.streams
 
         def ended(stream: PushedStream, reason: str) -> None:
@@ -93,9 +104,9 @@ class Outgoing:
             taps=self._taps,
             counters=self._counters,
             new_playout=self._new_playout,
-            window_ms=settings.window_ms if window_ms is None else window_ms,
+            window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=ended,
-            on_dtmf=lambda digits: self._press_keys(speaks_to, digits),
+            on_dtmf=lambda digits: self._press_keys(stream.first_channel, digits),
         )
         self._streams[stream.stream_id] = stream
         self._counters.streams_opened += 1

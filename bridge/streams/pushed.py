@@ -132,6 +132,11 @@ class PushedStream:
         return [track.wanted.info for track in self._tracks.values()]
 
     @property
+    def first_channel(self) -> str:
+        """The channel of the first track: where keys are pressed."""
+        return next((track.wanted.info.channel_id for track in self._tracks.values()), "")
+
+    @property
     def missed_ms(self) -> float:
         """Audio lost while there was no connection, in milliseconds."""
         return self._pump.missed_ms
@@ -290,7 +295,10 @@ class PushedStream:
         track.task = asyncio.create_task(self._open(track), name=f"stream {self.stream_id} track {wanted.info.name}")
 
     def _connect(self, track: _Track) -> None:
-        self._pump.hear(track.leg, track.wanted.info.name)
+        name = track.wanted.info.name
+        self._pump.hear(track.leg, name)
+        # Time passes for the dialect even when Asterisk sends nothing: a caller on hold, or silence suppression.
+        track.leg.on_tick = lambda: self._pump.from_call(name, b"") if track.live else None
         if track.wanted.speaks:
             self._pump.speak(track.leg)
 
@@ -316,6 +324,7 @@ class PushedStream:
             await self._taps.close(tap)
             log.warning("%s track=%s lost its audio", self.name, track.wanted.info.name)
             fresh = MediaLeg(track.leg.fmt, track.leg.playout, self._counters)
+            fresh.on_tick = track.leg.on_tick
             self._pump.replace(track.leg, fresh)
             track.leg = fresh
 
@@ -329,6 +338,7 @@ class PushedStream:
         track = self._tracks.pop(name)
         track.leg.on_closed = _ignore
         track.leg.on_audio = _ignore
+        track.leg.on_tick = None
         if track.live and tell:
             self._pump.track_stopped(name)
         self._pump.forget(track.leg)

@@ -1,7 +1,7 @@
 """Subscriptions start streams by themselves: whenever a call matches one, its parties are streamed to its application.
 
-One delivery for each subscription and call, however many of the subscription's objects the call matches. A delivery is
-usually one WebSocket; a dialect with one socket per party (``multiparty = "per_channel"``) has more from the third party
+One delivery for each subscription and call, however many of the subscription's objects the call matches. A delivery
+is usually one WebSocket; with a track per party and ``multiparty = "per_channel"`` there are more from the third party
 on. An application that closes cleanly, or refuses, is not dialled again for this call.
 """
 
@@ -130,9 +130,7 @@ class Subscriptions:
                 stream.set_tracks(())
                 stream.end("its parties have left")
 
-    def _place_for(
-        self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]
-    ) -> PushedStream | None:
+    def _place_for(self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]) -> PushedStream | None:
         if delivery.sockets:
             first = delivery.sockets[0]
             there = sum(stream is first for stream in delivery.places.values())

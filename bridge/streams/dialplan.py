@@ -1,0 +1,125 @@
+"""The dialplan hands a call to us: an inbound call in our Stasis application, or an AudioSocket connection.
+
+    exten => 760,1,Stasis(bridge)                        the number decides, or the argument: Stasis(bridge,sales)
+    exten => 761,1,AudioSocket(${UUID()},bridge:9092)    the UUID decides; no ARI needed
+    exten => 762,1,Dial(AudioSocket/bridge:9092/${UUID()}/c(slin16))
+
+A route (`[[dialplan]]` in the configuration) says which application gets it. When the stream ends, an AudioSocket
+connection is closed, which gives the dialplan back; a call in our application is hung up or sent on, as the route says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from bridge.ari.client import AriClient
+from bridge.ari.model import Channel
+from bridge.calls.call import Call, Party
+from bridge.calls.facts import Naming, party_facts
+from bridge.calls.tap import Join
+from bridge.dialects.base import CallInfo, TrackInfo
+from bridge.errors import AriError
+from bridge.media.leg import MediaLeg
+from bridge.streams.layout import call_info
+from bridge.streams.outgoing import Outgoing
+from bridge.streams.pushed import PushedStream, TrackPlace
+from bridge.streams.subscription import Route
+
+log = logging.getLogger(__name__)
+
+TRACK_NAMES = {"twilio": "inbound", "voxology": "caller"}
+"""What a dialect calls the caller of a call that was handed to us; its channel's name where it has no word for it."""
+
+
+class Calls(Protocol):
+    """The calls that go on now (`bridge.calls.tracker.CallTracker`)."""
+
+    def find(self, any_id: str, /) -> tuple[Call, Party] | None:
+        """A call by its id or by the id of one of its channels."""
+
+
+class Dialplan:
+    """Gives calls from the dialplan to the application that their route names."""
+
+    def __init__(
+        self, routes: Sequence[Route], *, client: AriClient, calls: Calls, naming: Naming, outgoing: Outgoing
+    ) -> None:
+        self._routes = tuple(routes)
+        self._client = client
+        self._calls = calls
+        self._naming = naming
+        self._outgoing = outgoing
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # A call in our Stasis application
+
+    def held(self, channel: Channel, bridge_id: str) -> None:
+        """A call is held in our application: if a route is for it, its application gets it."""
+        dialplan = channel.dialplan
+        arguments = dialplan.app_data.split(",")[1:] if dialplan is not None else []
+        numbers = [*arguments[:1], dialplan.exten if dialplan is not None else ""]
+        route = next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
+        if route is None:
+            return
+        found = self._calls.find(channel.id)
+        if found is None:
+            log.warning("call=%s left before its route %s was taken", channel.id, route.id)
+            return
+        call, party = found
+        facts = party_facts(call, party, self._naming)
+        whole = call_info(call, self._naming)
+        info = TrackInfo(
+            TRACK_NAMES.get(route.dialect, party.name),
+            channel_id=party.id,
+            channel=party.name,
+            number=facts.number,
+            near_number=whole.did or whole.callee,
+            far_number=whole.caller,
+            callflow=facts.callflow,
+        )
+        stream = self._start(route, whole, info.name, lambda _, reason: self._go_on(route, channel.id, reason))
+        if stream is not None:
+            stream.set_tracks([TrackPlace(info, Join(bridge_id), speaks=stream.dialect.two_way)])
+
+    def _go_on(self, route: Route, channel_id: str, reason: str) -> None:
+        if self._calls.find(channel_id) is None:
+            return
+        log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
+        task = asyncio.ensure_future(self._then(route, channel_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _then(self, route: Route, channel_id: str) -> None:
+        try:
+            if route.then == "hangup":
+                await self._client.channels.hangup(channel_id)
+            else:
+                await self._client.channels.continue_in_dialplan(channel_id)
+        except AriError as error:
+            log.warning("channel=%s could not be sent on: %s", channel_id, error)
+
+    # An AudioSocket connection that we did not order
+
+    def unexpected(self, uuid: UUID) -> MediaLeg | None:
+        """A leg for a connection that names a UUID of the dialplan's; None: no route is for it."""
+        route = next((route for route in self._routes if route.matches_uuid(str(uuid))), None)
+        if route is None:
+            return None
+        name = TRACK_NAMES.get(route.dialect, str(uuid))
+        # Without ARI nothing is known of the call but its UUID.
+        stream = self._start(route, CallInfo(str(uuid), direction="inbound"), name, lambda *_: None)
+        if stream is None:
+            return None
+        leg = stream.new_leg()
+        leg.uuid = uuid
+        stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), leg)
+        return leg
+
+    def _start(
+        self, route: Route, call: CallInfo, track: str, on_end: Callable[[PushedStream, str], None]
+    ) -> PushedStream | None:
+        return self._outgoing.start(f"dialplan:{route.id}", call, (track,), route, on_end, two_way=True)
