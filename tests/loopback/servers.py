@@ -89,14 +89,15 @@ def open_sockets() -> set[str]:
 
 
 class Authority:
-    """A certificate authority of our own, made with the openssl program."""
+    """A certificate authority of our own, made with the openssl program, as strict as Python 3.13 wants it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "ca.pem"
         _openssl(
             *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
-            *("-subj", "/CN=a test's authority", "-keyout", folder / "ca.key", "-out", self.file),
+            *("-subj", "/CN=a test's authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+            *("-keyout", folder / "ca.key", "-out", self.file),
         )
 
     def server(self, names: str) -> ssl.SSLContext:
@@ -106,11 +107,25 @@ class Authority:
             *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
             *("-CA", self.file, "-CAkey", self.folder / "ca.key", "-subj", "/CN=a server"),
             *("-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-addext", "authorityKeyIdentifier=keyid"),
             *("-keyout", f"{stem}.key", "-out", f"{stem}.pem"),
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"{stem}.pem", f"{stem}.key")
-        return context
+        return _server_context(stem)
+
+    def by_hand(self, names: str) -> tuple[ssl.SSLContext, Path]:
+        """A server with a certificate that vouches for itself, made with nothing but a name; and that certificate."""
+        stem = self.folder / "by-hand"
+        _openssl(
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=by hand"),
+            *("-addext", f"subjectAltName={names}", "-keyout", f"{stem}.key", "-out", f"{stem}.pem"),
+        )
+        return _server_context(stem), Path(f"{stem}.pem")
+
+
+def _server_context(stem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{stem}.pem", f"{stem}.key")
+    return context
 
 
 def _openssl(*arguments: str | Path) -> None:

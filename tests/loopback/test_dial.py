@@ -677,6 +677,15 @@ async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(aut
                 await dialled(f"wss://localhost:{port}/", ca_file=str(tmp_path / path))
 
 
+async def test_a_certificate_made_by_hand_can_be_its_own_authority(authority: Authority):
+    tls, file = authority.by_hand("DNS:localhost")
+    async with third_party(ssl=tls) as port:
+        (await dialled(f"wss://localhost:{port}/", ca_file=str(file))).abort(1000, "")
+        for url, ca_file in ((f"wss://127.0.0.1:{port}/", file), (f"wss://localhost:{port}/", authority.file)):
+            with pytest.raises(LinkFailed, match="certificate is not accepted"):
+                await dialled(url, ca_file=str(ca_file))
+
+
 async def test_a_server_without_tls():
     async def complain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
