@@ -1,0 +1,171 @@
+"""The subscriptions that there are: those of the configuration and those made over HTTP, and which are switched on.
+
+Those of the configuration are read-only here but for their switch. What has changed is kept first and true afterwards:
+a change that could not be kept has not happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from pydantic import ValidationError
+
+from bridge.config.contradictions import subscription_contradictions, target_contradictions
+from bridge.streams.store import Store, Switch
+from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
+
+log = logging.getLogger(__name__)
+
+MAX_MADE = 1000
+"""How many subscriptions may be made over HTTP: a program that has gone wild stops here."""
+
+
+class ReadOnly(ValueError):
+    """The subscription is the configuration's and can only be switched."""
+
+
+class Catalogue:
+    """All subscriptions, by id.
+
+    Args:
+        configured: those of the configuration.
+        store: where the others, and the switches of the configured, are kept.
+        groups: ``pbx.groups``.
+    """
+
+    def __init__(
+        self, configured: Iterable[Subscription], store: Store, groups: Mapping[str, tuple[str, ...]] = NO_GROUPS
+    ) -> None:
+        self._configured = {each.id: each for each in configured}
+        self._store = store
+        self._groups = groups
+        self._all: dict[str, Subscription] = dict(self._configured)
+        self._enabled: tuple[Subscription, ...] = ()
+        self._listeners: list[Callable[[], None]] = []
+        self._changing = asyncio.Lock()
+        self._settle()
+
+    def load(self) -> None:
+        """Take over what is kept; at the start, once. Blocks for a moment.
+
+        Raises:
+            ConfigError: the store cannot be used.
+        """
+        kept = self._store.read()
+        for identity, body in kept.subscriptions.items():
+            if identity in self._configured:
+                log.warning("subscription=%s is in the configuration now: the one made over HTTP rests", identity)
+                continue
+            try:
+                self._all[identity] = Subscription.model_validate(dict(body))
+            except ValidationError as problem:
+                log.error("subscription=%s cannot be used: %s", identity, ": ".join(filter(None, reason_of(problem))))
+        for identity, switch in kept.switches.items():
+            configured = self._configured.get(identity)
+            if configured is not None and configured.enabled == switch.configured:
+                self._all[identity] = configured.model_copy(update={"enabled": switch.enabled})
+        self._settle()
+
+    def list(self) -> Collection[Subscription]:
+        """All, by id."""
+        return [self._all[identity] for identity in sorted(self._all)]
+
+    def get(self, identity: str) -> Subscription:
+        """One of them.
+
+        Raises:
+            KeyError: there is none with this id.
+        """
+        return self._all[identity]
+
+    def enabled(self) -> tuple[Subscription, ...]:
+        """Those that are switched on, their groups replaced by the groups' members."""
+        return self._enabled
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have ``callback`` called after each change; the answer takes it back."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
+
+    async def put(self, subscription: Subscription) -> None:
+        """Make or replace one; see `change`."""
+        await self.change(subscription.id, lambda _: subscription)
+
+    async def change(self, identity: str, make: Callable[[Subscription | None], Subscription]) -> Subscription:
+        """Replace one by what ``make`` makes of it, with no other change in between.
+
+        Args:
+            make: gets the present one, or None; what it raises is passed on.
+
+        Raises:
+            ReadOnly: it is the configuration's.
+            ValueError: what is in it does not go together, or there are too many.
+            StoreFailed: it could not be kept.
+        """
+        async with self._changing:
+            if identity in self._configured:
+                raise ReadOnly(f"the subscription {identity!r} is in the configuration file; edit it there")
+            subscription = make(self._all.get(identity))
+            if subscription == self._all.get(identity):
+                return subscription
+            self._check(subscription)
+            await self._store.put(identity, values_of(subscription))
+            self._all[identity] = subscription
+            self._settle()
+            return subscription
+
+    async def delete(self, identity: str) -> None:
+        """Remove one.
+
+        Raises:
+            KeyError: there is none with this id.
+            ReadOnly: it is the configuration's.
+            StoreFailed: that could not be kept.
+        """
+        async with self._changing:
+            if identity in self._configured:
+                raise ReadOnly(f"the subscription {identity!r} is in the configuration file; it can be switched off")
+            if identity not in self._all:
+                raise KeyError(identity)
+            await self._store.delete(identity)
+            del self._all[identity]
+            self._settle()
+
+    async def set_enabled(self, identity: str, enabled: bool) -> Subscription:
+        """Switch one on or off, a configured one too; that survives a restart, until the configuration is edited.
+
+        Raises:
+            KeyError: there is none with this id.
+            ValueError: it has no URL yet.
+            StoreFailed: that could not be kept.
+        """
+        async with self._changing:
+            subscription = self._all[identity].model_copy(update={"enabled": enabled})
+            if subscription == self._all[identity]:
+                return subscription
+            configured = self._configured.get(identity)
+            if configured is None:
+                self._check(subscription)
+                await self._store.put(identity, values_of(subscription))
+            else:
+                switched = Switch(configured.enabled, enabled) if enabled != configured.enabled else None
+                await self._store.switch(identity, switched)
+            self._all[identity] = subscription
+            self._settle()
+            return subscription
+
+    def _check(self, subscription: Subscription) -> None:
+        if subscription.id not in self._all and len(self._all) - len(self._configured) >= MAX_MADE:
+            raise ValueError(f"there are {MAX_MADE} subscriptions already")
+        faults = list(target_contradictions(subscription))
+        if subscription.source != "yeastar":  # whose lists may be empty, or name groups that are made later
+            faults += subscription_contradictions(subscription, self._groups)
+        if faults:
+            raise ValueError("; ".join(f"{key}: {reason}" for key, reason in faults))
+
+    def _settle(self) -> None:
+        self._enabled = tuple(each.resolved(self._groups) for each in self.list() if each.enabled)
+        for listener in tuple(self._listeners):
+            listener()
