@@ -66,6 +66,10 @@ class Pump:
         new.on_mark = old.on_mark
         self._speakers = [new if leg is old else leg for leg in self._speakers]
 
+    def forget(self, leg: MediaLeg) -> None:
+        """Use ``leg`` no longer."""
+        self._speakers = [speaker for speaker in self._speakers if speaker is not leg]
+
     def opened(self) -> None:
         """Let the dialect say its first words."""
         self._send(self._dialect.opened(self._clock()))
