@@ -35,6 +35,7 @@ class Bridge:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._in_step = False
+        self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.ids = OwnIds(config.ari.app)
@@ -94,9 +95,10 @@ class Bridge:
 
     async def stop(self) -> None:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
+        self._stopping = True
         await self.streams.stop()
         await self._stop_settling()
-        await self.stasis.release_all()
+        await self.stasis.stop()
         await self.http.stop()
         await self.client.stop()
         await self.tracker.close()
@@ -118,6 +120,8 @@ class Bridge:
         return {*self.taps.object_ids, *self.stasis.object_ids}
 
     def _on_connected(self) -> None:
+        if self._stopping:
+            return
         self._settling = asyncio.create_task(self._settle(), name="settle with Asterisk")
 
     def _on_disconnected(self) -> None:
@@ -131,7 +135,7 @@ class Bridge:
             try:
                 await self.tracker.resync()
                 await sweep(self.client, self.ids, self._object_ids)
-                self.stasis.adopt(await self.client.channels.list())
+                await self.stasis.adopt()
                 self._in_step = True
             except AriError as error:
                 log.warning("not in step with Asterisk yet: %s", error)

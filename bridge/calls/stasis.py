@@ -1,14 +1,16 @@
 """Calls in our Stasis application: each is answered and held in a mixing bridge of its own, which streams join.
 
 The bridge is deleted when the caller leaves. Channels that the dialplan sent to another application are none of ours.
+A hold that fails is tried again while the caller is there: one who is not held hears nothing and is heard by nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Event
@@ -18,6 +20,19 @@ from bridge.errors import AriError
 log = logging.getLogger(__name__)
 
 HOLD_TIMEOUT_S = 3.0
+"""How long a stream waits for a call that is just being held."""
+RETRY_S = (0.2, 0.5, 1.0, 2.0)
+"""Waits between tries to hold a call; the last one for all further tries."""
+
+
+@dataclass(eq=False)
+class _Held:
+    """One call in our application."""
+
+    bridge_id: str
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """The call is in its bridge."""
+    task: asyncio.Task[None] | None = None
 
 
 class StasisCalls:
@@ -26,9 +41,11 @@ class StasisCalls:
     def __init__(self, client: AriClient, ids: OwnIds) -> None:
         self._client = client
         self._ids = ids
-        self._bridges: dict[str, str] = {}
-        self._ready: dict[str, asyncio.Event] = {}
+        self._held: dict[str, _Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.on_held: Callable[[Channel, str], object] = lambda *_: None
+        """Told of each call that is held from now on: its channel, and the bridge that holds it."""
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_gone)
         client.on_channel_event("ChannelDestroyed", self._on_gone)
@@ -36,39 +53,48 @@ class StasisCalls:
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of the bridges in use."""
-        return set(self._bridges.values())
+        return {held.bridge_id for held in self._held.values()}
 
     def bridge_of(self, channel_id: str) -> str | None:
         """The mixing bridge that holds ``channel_id``; None if it is not in our application (or not yet held)."""
-        ready = self._ready.get(channel_id)
-        return self._bridges[channel_id] if ready is not None and ready.is_set() else None
+        held = self._held.get(channel_id)
+        return held.bridge_id if held is not None and held.ready.is_set() else None
 
     async def settled(self, channel_id: str) -> None:
-        """Wait until a call that has just entered is held; return at once for any other."""
-        ready = self._ready.get(channel_id)
-        if ready is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ready.wait(), HOLD_TIMEOUT_S)
+        """Wait until a call that has just entered is held; return at once for any other.
 
-    def adopt(self, channels: Collection[Channel]) -> None:
-        """Hold the calls that are in our application already: we were away when they entered, or restarted."""
-        here = {channel.id for channel in channels}
-        for gone in self._bridges.keys() - here:
+        Raises:
+            AriError: it is not held in time.
+        """
+        held = self._held.get(channel_id)
+        if held is None:
+            return
+        try:
+            await asyncio.wait_for(held.ready.wait(), HOLD_TIMEOUT_S)
+        except TimeoutError:
+            raise AriError(0, "POST", f"/bridges/{held.bridge_id}", "the call could not be answered yet") from None
+
+    async def adopt(self) -> None:
+        """Hold the calls that are in our application already, and let go of those that are no longer.
+
+        Raises:
+            AriError: the channels could not be listed.
+        """
+        before = set(self._held)  # who enters from here on is told by an event, and need not be in the list
+        channels = {channel.id: channel for channel in await self._client.channels.list()}
+        here = {channel.id for channel in channels.values() if self._is_ours_to_hold(channel)}
+        for gone in before - here:
             self._release(gone)
-        for channel in channels:
-            if self._is_ours_to_hold(channel):
-                self._hold(channel)
+        for channel_id in here:
+            self._hold(channels[channel_id])
 
     async def stop(self) -> None:
-        """Finish what is under way."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
-
-    async def release_all(self) -> None:
-        """Delete the bridges: the bridge process goes. The calls stay where they are."""
-        for channel_id in tuple(self._bridges):
+        """Hold no further call, and delete the bridges: the bridge process goes. The calls stay where they are."""
+        self._stopping = True
+        for channel_id in tuple(self._held):
             self._release(channel_id)
-        await self.stop()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5)
 
     def _is_ours_to_hold(self, channel: Channel) -> bool:
         dialplan = channel.dialplan
@@ -87,35 +113,39 @@ class StasisCalls:
         self._release(channel.id)
 
     def _hold(self, channel: Channel) -> None:
-        if channel.id in self._bridges:
+        if self._stopping or channel.id in self._held:
             return  # adopted, and its StasisStart comes only now
-        bridge_id = self._ids.new("hold")
-        self._bridges[channel.id] = bridge_id
-        self._ready[channel.id] = asyncio.Event()
-        self._spawn(self._answer(channel.id, bridge_id, self._ready[channel.id]))
+        held = self._held[channel.id] = _Held(self._ids.new("hold"))
+        held.task = self._spawn(self._keep_trying(channel, held))
 
-    async def _answer(self, channel_id: str, bridge_id: str, ready: asyncio.Event) -> None:
-        try:
-            await self._client.channels.answer(channel_id)
-            await self._client.bridges.create(bridge_id=bridge_id, type="mixing", name=bridge_id)
-            await self._client.bridges.add_channel(bridge_id, channel_id)
-        except AriError as error:
-            if self._bridges.get(channel_id) == bridge_id:  # otherwise the caller has left meanwhile
-                log.warning("call=%s could not be held: %s", channel_id, error)
-            await self._client.bridges.destroy(bridge_id)
+    async def _keep_trying(self, channel: Channel, held: _Held) -> None:
+        channel_id = channel.id
+        for wait_s in itertools.chain(RETRY_S, itertools.repeat(RETRY_S[-1])):
+            try:
+                await self._client.channels.answer(channel_id)
+                await self._client.bridges.create(bridge_id=held.bridge_id, type="mixing", name=held.bridge_id)
+                await self._client.bridges.add_channel(held.bridge_id, channel_id)
+            except AriError as error:
+                log.warning("call=%s could not be held, trying again: %s", channel_id, error)
+                await self._destroy(held.bridge_id)  # so that the next try can make it
+                await asyncio.sleep(wait_s)
+                continue
+            held.ready.set()
+            log.info("call=%s answered and held in bridge %s", channel_id, held.bridge_id)
+            self.on_held(channel, held.bridge_id)
             return
-        if self._bridges.get(channel_id) != bridge_id:
-            await self._client.bridges.destroy(bridge_id)
-            return
-        ready.set()
-        log.info("call=%s answered and held in bridge %s", channel_id, bridge_id)
 
     def _release(self, channel_id: str) -> None:
-        bridge_id = self._bridges.pop(channel_id, None)
-        ready = self._ready.pop(channel_id, None)
-        if bridge_id is not None and ready is not None and ready.is_set():
+        held = self._held.pop(channel_id, None)
+        if held is not None:
             log.info("call=%s left the application", channel_id)
-            self._spawn(self._destroy(bridge_id))
+            self._spawn(self._let_go(held))
+
+    async def _let_go(self, held: _Held) -> None:
+        if held.task is not None and not held.task.done():
+            held.task.cancel()
+            await asyncio.gather(held.task, return_exceptions=True)
+        await self._destroy(held.bridge_id)
 
     async def _destroy(self, bridge_id: str) -> None:
         try:
@@ -123,7 +153,8 @@ class StasisCalls:
         except AriError as error:
             log.warning("bridge=%s left to the next sweep: %s", bridge_id, error)
 
-    def _spawn(self, act: Coroutine[object, object, None]) -> None:
+    def _spawn(self, act: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(act)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

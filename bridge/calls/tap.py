@@ -119,15 +119,17 @@ class Taps:
                 await self._media(tap)
                 await self._client.bridges.add_channel(place.bridge_id, tap.media_id)
         except BaseException:
-            # The caller may be cancelled again while we clean up; what is on the PBX must go all the same.
-            await asyncio.shield(asyncio.ensure_future(self.close(tap)))
+            await self.close(tap)
             raise
         return tap
 
     async def close(self, tap: Tap) -> None:
         """Close the leg and delete everything that was made for it; twice is fine, and so is a dead Asterisk."""
-        if tap not in self._open:
-            return
+        if tap in self._open:
+            # Whoever waits may be cancelled; what is on the PBX must go all the same.
+            await asyncio.shield(asyncio.ensure_future(self._close(tap)))
+
+    async def _close(self, tap: Tap) -> None:
         self._listener.forget(tap.leg)
         tap.leg.close()
         deletions: list[Awaitable[object]] = [self._client.channels.hangup(tap.media_id)]

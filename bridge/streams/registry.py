@@ -18,7 +18,7 @@ from bridge.dialects.base import Dialect
 from bridge.errors import AriError, Overloaded
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
-from bridge.streams.places import Direction, places
+from bridge.streams.places import Direction, LegPlace, places
 from bridge.streams.stream import CALL_ENDED, SHUTTING_DOWN, Stream
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,11 @@ class Streams:
         """
         self.check_room()
         party_id = party.id
+
+        async def find_places() -> tuple[LegPlace, ...]:
+            await self._stasis.settled(party_id)
+            return places(party_id, self._stasis.bridge_of(party_id), listen, speak)
+
         stream = Stream(
             f"s{next(self._numbers)}",
             call.id,
@@ -97,6 +102,7 @@ class Streams:
             dialect=dialect,
             link=link,
             leg_places=places(party_id, self._stasis.bridge_of(party_id), listen, speak),
+            find_places=find_places,
             taps=self._taps,
             counters=self._counters,
             new_playout=self._new_playout,
@@ -131,9 +137,9 @@ class Streams:
                 else:  # calls have merged: the party lives on, under the other call's id
                     stream.call_id = change.moved_to
         elif isinstance(change, PartyChanged):
-            if "in_stasis" in change.fields and not change.party.in_stasis:
+            if "in_stasis" in change.fields:
                 for stream in self.of_party(change.party.id):
-                    stream.party_left_application()
+                    stream.party_moved()
         elif isinstance(change, CallEnded) and change.merged_into is None:
             for stream in self.of_call(change.call.id):
                 stream.end(*CALL_ENDED)

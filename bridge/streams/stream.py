@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.calls.tap import Join, Tap, Taps
+from bridge.calls.tap import Tap, Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AriError
 from bridge.media.counters import Counters
@@ -28,12 +29,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_ENDED = (1000, "call ended")
-LEFT_APPLICATION = (1000, "the call left the bridge's application; connect again to go on")
 SHUTTING_DOWN = (1001, "the bridge is shutting down")
 RESTORES = 3
 """A leg that breaks while its party is still there is opened again, so often in a stream's life."""
 SETTLE_S = 0.5
 """How long to wait for the news that the call has ended when a leg closes: the socket is quicker than the events."""
+
+
+@dataclass(eq=False)
+class _Leg:
+    """One leg of a stream: what it is for, the connection, and what is open for it on the PBX."""
+
+    place: LegPlace
+    media: MediaLeg
+    tap: Tap | None = None
 
 
 class Stream:
@@ -43,6 +52,9 @@ class Stream:
         stream_id: short id for logs and lists.
         call_id: the call's linkedid.
         party_id: the channel that the directions refer to.
+        leg_places: where the legs go at first.
+        find_places: where they go now, asked when the party has entered or left our application.
+        new_playout: makes the queue of one leg.
         track: the name under which the dialect gets the audio.
         party_is_there: asks the call model whether the party still exists.
         send_dtmf: presses keys on the party.
@@ -57,6 +69,7 @@ class Stream:
         dialect: Dialect,
         link: Link,
         leg_places: tuple[LegPlace, ...],
+        find_places: Callable[[], Awaitable[tuple[LegPlace, ...]]],
         taps: Taps,
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],
@@ -73,20 +86,19 @@ class Stream:
         self.opened_at = time.time()
         self.live = False
         """The legs are open and audio flows."""
+        self._find_places = find_places
         self._taps = taps
         self._counters = counters
+        self._new_playout = new_playout
         self._party_is_there = party_is_there
-        self._legs = [(place, self._new_leg(new_playout(slin(dialect.rate)))) for place in leg_places]
-        self._open_taps: list[Tap | None] = [None] * len(self._legs)
         self._restores = 0
         self._displaced = False
         self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._broken = asyncio.Event()
         self._pump = Pump(dialect, counters, on_dtmf=send_dtmf)
         self._pump.attach(link)
+        self._legs = self._new_legs(leg_places)
         link.on_closed = self.end
-        for place, leg in self._legs:
-            self._connect(place, leg)
 
     @property
     def name(self) -> str:
@@ -96,18 +108,17 @@ class Stream:
     @property
     def queued_ms(self) -> float:
         """Audio of the application that waits to be played, in milliseconds."""
-        return max((leg.playout.queued_ms for place, leg in self._legs if place.speaks), default=0.0)
+        return max((leg.media.playout.queued_ms for leg in self._legs if leg.place.speaks), default=0.0)
 
     @property
     def dropped_ms(self) -> float:
         """Audio of the application that found no room in the queue, in milliseconds."""
-        return max((leg.playout.dropped_ms for place, leg in self._legs if place.speaks), default=0.0)
+        return max((leg.media.playout.dropped_ms for leg in self._legs if leg.place.speaks), default=0.0)
 
-    def party_left_application(self) -> None:
-        """The party is no longer held in our bridge: a leg that joined it there would carry nothing from now on."""
-        if any(isinstance(place.place, Join) for place, _ in self._legs):
-            self._displaced = True
-            self._broken.set()
+    def party_moved(self) -> None:
+        """The party has entered or left our application: where its audio was reached there is none any more."""
+        self._displaced = True
+        self._broken.set()
 
     def end(self, code: int, reason: str) -> None:
         """Let the stream end; the first reason counts."""
@@ -131,6 +142,7 @@ class Stream:
                 self._broken.clear()
                 await self._unless_ended(self._restore())
         except AriError as error:
+            await self._unless_ended(asyncio.sleep(SETTLE_S))
             if self._party_is_there():
                 log.warning("%s failed: %s", self.name, error)
                 self.end(1011, f"no audio from the PBX: {error.message}")
@@ -142,45 +154,61 @@ class Stream:
         finally:
             await self._close()
 
-    def _new_leg(self, playout: Playout) -> MediaLeg:
-        return MediaLeg(playout.fmt, playout, self._counters)
+    def _new_legs(self, leg_places: Iterable[LegPlace], playouts: Iterable[Playout] = ()) -> list[_Leg]:
+        """Legs that are not open yet; those that speak take over ``playouts``, as far as there are some."""
+        inherited = iter(playouts)
+        legs = []
+        for place in leg_places:
+            playout = next(inherited, None) if place.speaks else None
+            leg = _Leg(place, self._new_media(playout or self._new_playout(slin(self.dialect.rate))))
+            if place.hears:
+                self._pump.hear(leg.media, self.track)
+            if place.speaks:
+                self._pump.speak(leg.media)
+            legs.append(leg)
+        return legs
 
-    def _connect(self, place: LegPlace, leg: MediaLeg) -> None:
-        if place.hears:
-            self._pump.hear(leg, self.track)
-        if place.speaks:
-            self._pump.speak(leg)
-        leg.on_closed = self._broken.set
+    def _new_media(self, playout: Playout) -> MediaLeg:
+        media = MediaLeg(playout.fmt, playout, self._counters)
+        media.on_closed = self._broken.set
+        return media
 
     async def _open_all(self) -> None:
         # One after the other: the second is rare, and a failure of the first then leaves nothing to undo.
-        for index, (place, leg) in enumerate(self._legs):
-            self._open_taps[index] = await self._taps.open(leg, place.place)
+        for leg in self._legs:
+            leg.tap = await self._taps.open(leg.media, leg.place.place)
 
     async def _restore(self) -> None:
-        """Open the legs again whose connection broke although their party is still there."""
-        if self._displaced:
-            await asyncio.sleep(SETTLE_S)
-            self.end(*(LEFT_APPLICATION if self._party_is_there() else CALL_ENDED))
+        """Put right what has broken although the party is still there."""
+        if not self._displaced and not any(leg.media.closed for leg in self._legs):
             return
-        for index, (place, leg) in enumerate(self._legs):
-            if not leg.closed:
-                continue
-            await asyncio.sleep(SETTLE_S)
-            if not self._party_is_there():
-                self.end(*CALL_ENDED)
-                return
-            if self._restores >= RESTORES:
-                self.end(1011, "the audio connection from the PBX broke repeatedly")
-                return
+        await asyncio.sleep(SETTLE_S)
+        if not self._party_is_there():
+            self.end(*CALL_ENDED)
+        elif self._displaced:
+            await self._move()
+        elif self._restores >= RESTORES:
+            self.end(1011, "the audio connection from the PBX broke repeatedly")
+        else:
             self._restores += 1
             log.warning("%s lost its audio, opening it again (%d of %d)", self.name, self._restores, RESTORES)
-            await self._close_tap(index)
-            fresh = self._new_leg(leg.playout)
-            self._legs[index] = (place, fresh)
-            self._pump.replace(leg, fresh)
-            fresh.on_closed = self._broken.set
-            self._open_taps[index] = await self._taps.open(fresh, place.place)
+            for leg in self._legs:
+                if leg.media.closed:
+                    await self._close_tap(leg)
+                    broken, leg.media = leg.media, self._new_media(leg.media.playout)
+                    self._pump.replace(broken, leg.media)
+                    leg.tap = await self._taps.open(leg.media, leg.place.place)
+
+    async def _move(self) -> None:
+        """Reach the party where it is now; what waits to be played is not lost."""
+        self._displaced = False
+        await self._close_legs()
+        playouts = [leg.media.playout for leg in self._legs if leg.place.speaks]
+        for leg in self._legs:
+            self._pump.forget(leg.media)
+        self._legs = self._new_legs(await self._find_places(), playouts)
+        await self._open_all()
+        log.info("%s follows its party %s", self.name, self.party_id)
 
     async def _unless_ended(self, act: Coroutine[object, object, T]) -> None:
         """Run ``act``, but give it up when the stream ends."""
@@ -196,20 +224,25 @@ class Stream:
             if not self._ended.done():
                 raise
 
-    async def _close_tap(self, index: int) -> None:
-        tap, self._open_taps[index] = self._open_taps[index], None
+    async def _close_legs(self) -> None:
+        for leg in self._legs:
+            leg.media.on_closed = _ignore
+            await self._close_tap(leg)
+
+    async def _close_tap(self, leg: _Leg) -> None:
+        tap, leg.tap = leg.tap, None
         if tap is not None:
             await self._taps.close(tap)
 
     async def _close(self) -> None:
         code, reason = self._ended.result() if self._ended.done() else SHUTTING_DOWN
         self.live = False
-        for _, leg in self._legs:
-            leg.on_closed = _ignore
-        self._pump.closed(reason)
+        try:
+            self._pump.closed(reason)
+        except Exception:
+            log.exception("%s could not say its last words", self.name)
         self.link.close(code, reason)
-        for index in range(len(self._legs)):
-            await self._close_tap(index)
+        await self._close_legs()
         log.info(
             "%s closed %d %s; dropped %.0f ms to and %.0f ms from the application, %d messages not understood",
             self.name,
@@ -222,4 +255,4 @@ class Stream:
 
 
 def _ignore() -> None:
-    """What a leg's owner does about its end once the stream is over."""
+    """What a leg's owner does about its end once it is not wanted any more."""
