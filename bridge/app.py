@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 
 from bridge.api.backend import Backend
 from bridge.api.server import HttpServer
 from bridge.ari.client import AriClient
+from bridge.ari.model import ChannelDtmfReceived, Event
+from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.sweep import sweep
 from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
 from bridge.config import Config
+from bridge.dialects.base import CallInfo
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.streams.catalogue import Catalogue
 from bridge.streams.clients import Clients
+from bridge.streams.dialplan import Dialplan
+from bridge.streams.outgoing import Outgoing
+from bridge.streams.pushed import PushedStream
 from bridge.streams.registry import Streams
+from bridge.streams.room import Room
+from bridge.streams.store import Store
 from bridge.streams.stream import Stream
+from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
+from bridge.streams.subscriptions import OnEnd, Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +50,7 @@ class Bridge:
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
+        self._room = Room(config.media.max_streams)
         self.ids = OwnIds(config.ari.app)
         self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
         self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
@@ -50,20 +63,48 @@ class Bridge:
             stasis=self.stasis,
             taps=self.taps,
             counters=self.counters,
-            max_streams=config.media.max_streams,
-            new_playout=lambda fmt: Playout(fmt, config.media.max_queued_ms, config.media.playout_lead_ms),
+            room=self._room,
+            new_playout=self._new_playout,
         )
-        clients = Clients(self.streams, self.stasis, self.counters, config)
+        clients = Clients(self.streams, self.stasis, self.counters, config, self._room)
+        naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
+        self.outgoing = Outgoing(
+            config,
+            taps=self.taps,
+            counters=self.counters,
+            new_playout=self._new_playout,
+            room=self._room,
+            press_keys=self.streams.press_keys,
+        )
+        self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
+        self.subscriptions = Subscriptions(self.catalogue, naming, self._start_subscribed)
+        self.dialplan = Dialplan(
+            routes_of(config),
+            client=self.client,
+            calls=self.tracker,
+            still_held=lambda channel_id: self.stasis.bridge_of(channel_id) is not None,
+            naming=naming,
+            outgoing=self.outgoing,
+        )
+        self.tracker.subscribe(self.subscriptions.on_change)
+        self.catalogue.on_change(lambda: self.subscriptions.reconsider(tuple(self.tracker.calls.values())))
+        self.stasis.on_held = self.dialplan.held
+        self.listener.unexpected = self.dialplan.unexpected
+        self.client.on_channel_event("StasisEnd", lambda channel, _: self.dialplan.left(channel.id))
+        self.client.on_event("ChannelDtmfReceived", self._on_key)
         self.http = HttpServer(
             config.http,
             Backend(
                 calls=self.tracker,
-                streams=lambda: [describe(stream) for stream in self.streams],
+                streams=self._describe_streams,
                 accept_stream=clients.accept,
                 counters=self.counters,
                 ari_connected=lambda: self._in_step,
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
+                subscriptions=self.catalogue,
+                control=Control(self.client),
+                twilio=config.twilio,
             ),
         )
         self.client.on_connected(self._on_connected)
@@ -86,6 +127,7 @@ class Bridge:
             OSError: a port cannot be bound.
         """
         try:
+            self.catalogue.load()
             await self.listener.start(self.config.audiosocket.bind_host, self.config.audiosocket.bind_port)
             await self.http.start()
             await self.client.start()
@@ -95,8 +137,8 @@ class Bridge:
 
     async def stop(self) -> None:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
-        self._stopping = True
-        await self.streams.stop()
+        self._stopping = self._room.closing = True
+        await asyncio.gather(self.streams.stop(), self.outgoing.stop())
         await self._stop_settling()
         await self.stasis.stop()
         await self.http.stop()
@@ -112,6 +154,21 @@ class Bridge:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def _new_playout(self, fmt: AudioFormat) -> Playout:
+        return Playout(fmt, self.config.media.max_queued_ms, self.config.media.playout_lead_ms)
+
+    def _start_subscribed(
+        self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd
+    ) -> PushedStream | None:
+        return self.outgoing.start(f"subscription:{subscription.id}", call, tracks, subscription, on_end)
+
+    def _on_key(self, event: Event) -> None:
+        if isinstance(event, ChannelDtmfReceived):
+            self.outgoing.key_pressed(event.channel.id, event.digit)
+
+    def _describe_streams(self) -> list[Mapping[str, object]]:
+        return [*map(describe, self.streams), *map(describe_pushed, self.outgoing)]
 
     def _advertised(self) -> str:
         return self.config.audiosocket.advertised_address(self.listener.port)
@@ -170,3 +227,39 @@ def describe(stream: Stream) -> Mapping[str, object]:
         "dropped_from_application_ms": round(stream.dropped_ms),
         "discarded_messages": stream.dialect.discarded,
     }
+
+
+def describe_pushed(stream: PushedStream) -> Mapping[str, object]:
+    """What lists of streams say about one that we have dialled."""
+    return {
+        "id": stream.stream_id,
+        "call_id": stream.call.call_id,
+        "started_by": stream.label,
+        "dialect": stream.dialect.name,
+        "tracks": [{"name": track.name, "channel_id": track.channel_id} for track in stream.tracks],
+        "live": stream.live,
+        "trouble": stream.trouble,
+        "connects": stream.connects,
+        "opened_at": stream.opened_at,
+        "queued_ms": 0,
+        "unsent_ms": round(stream.link.unsent_ms) if stream.link else 0,
+        "dropped_to_application_ms": round(stream.missed_ms + (stream.link.dropped_ms if stream.link else 0)),
+        "dropped_from_application_ms": 0,
+        "discarded_messages": stream.dialect.discarded,
+        "direction_listen": "",
+    }
+
+
+class Control:
+    """Acts on calls for the API."""
+
+    def __init__(self, client: AriClient) -> None:
+        self._client = client
+
+    async def hangup(self, channel_id: str) -> None:
+        """End a channel; see `bridge.api.backend.CallControl`."""
+        await self._client.channels.hangup(channel_id)
+
+    async def redirect(self, channel_id: str, context: str, extension: str) -> None:
+        """Send a channel on in the dialplan. Asterisk allows it (409 otherwise) for channels in our application."""
+        await self._client.channels.continue_in_dialplan(channel_id, context=context, extension=extension, priority=1)

@@ -159,9 +159,11 @@ class Catalogue:
     def _check(self, subscription: Subscription) -> None:
         if subscription.id not in self._all and len(self._all) - len(self._configured) >= MAX_MADE:
             raise ValueError(f"there are {MAX_MADE} subscriptions already")
-        faults = list(target_contradictions(subscription))
-        if subscription.source != "yeastar":  # whose lists may be empty, or name groups that are made later
-            faults += subscription_contradictions(subscription, self._groups)
+        may_be_empty = subscription.source == "yeastar"  # its settings call fills the list bit by bit
+        faults = [
+            *target_contradictions(subscription),
+            *subscription_contradictions(subscription, self._groups, may_be_empty=may_be_empty),
+        ]
         if faults:
             raise ValueError("; ".join(f"{key}: {reason}" for key, reason in faults))
 

@@ -19,6 +19,7 @@ from bridge.media.takeover import take_over
 from bridge.media.websockets_link import WebsocketsLink
 from bridge.streams.places import DIRECTIONS, Direction
 from bridge.streams.registry import Streams
+from bridge.streams.room import Room
 
 OPTIONS = ("encapsulation", "codec", "rate", "direction_listen", "direction_speak")
 """Query parameters that a media_stream request may carry besides its token."""
@@ -86,11 +87,12 @@ def _direction(query: Mapping[str, str], key: str) -> Direction:
 class Clients:
     """Turns good requests into streams."""
 
-    def __init__(self, streams: Streams, stasis: StasisCalls, counters: Counters, config: Config) -> None:
+    def __init__(self, streams: Streams, stasis: StasisCalls, counters: Counters, config: Config, room: Room) -> None:
         self._streams = streams
         self._stasis = stasis
         self._counters = counters
         self._config = config
+        self._room = room
 
     async def accept(
         self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions
@@ -104,7 +106,7 @@ class Clients:
             Overloaded: no further stream can be opened now.
         """
         await self._stasis.settled(party.id)
-        self._streams.check_room()
+        self._room.check()
         link = self._new_link()
         if take_over(request, link.protocol()) and link.established and not link.closed:
             self._streams.open(

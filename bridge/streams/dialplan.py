@@ -46,13 +46,22 @@ class Dialplan:
     """Gives calls from the dialplan to the application that their route names."""
 
     def __init__(
-        self, routes: Sequence[Route], *, client: AriClient, calls: Calls, naming: Naming, outgoing: Outgoing
+        self,
+        routes: Sequence[Route],
+        *,
+        client: AriClient,
+        calls: Calls,
+        still_held: Callable[[str], bool],
+        naming: Naming,
+        outgoing: Outgoing,
     ) -> None:
         self._routes = tuple(routes)
         self._client = client
         self._calls = calls
+        self._still_held = still_held
         self._naming = naming
         self._outgoing = outgoing
+        self._streams: dict[str, PushedStream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # A call in our Stasis application
@@ -83,10 +92,18 @@ class Dialplan:
         )
         stream = self._start(route, whole, info.name, lambda _, reason: self._go_on(route, channel.id, reason))
         if stream is not None:
+            self._streams[channel.id] = stream
             stream.set_tracks([TrackPlace(info, Join(bridge_id), speaks=stream.dialect.two_way)])
 
+    def left(self, channel_id: str) -> None:
+        """A call has left our application: it has ended, or goes on in the dialplan."""
+        stream = self._streams.get(channel_id)
+        if stream is not None:
+            stream.end("the call left the application")
+
     def _go_on(self, route: Route, channel_id: str, reason: str) -> None:
-        if self._calls.find(channel_id) is None:
+        del self._streams[channel_id]
+        if not self._still_held(channel_id):
             return
         log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
         task = asyncio.ensure_future(self._then(route, channel_id))

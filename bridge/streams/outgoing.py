@@ -18,6 +18,7 @@ from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, Destination, dial
 from bridge.media.websocket import Link
 from bridge.streams.pushed import PushedStream
+from bridge.streams.room import Room
 from bridge.streams.subscription import Target
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Outgoing:
     """All streams that this process has dialled.
 
     Args:
-        check_room: raises Overloaded when no further stream can be opened now.
+        room: the limit that all streams share.
         press_keys: presses keys (digits) on a channel.
     """
 
@@ -38,14 +39,14 @@ class Outgoing:
         taps: Taps,
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],
-        check_room: Callable[[], None],
+        room: Room,
         press_keys: Callable[[str, str], None],
     ) -> None:
         self._config = config
         self._taps = taps
         self._counters = counters
         self._new_playout = new_playout
-        self._check_room = check_room
+        self._room = room
         self._press_keys = press_keys
         self._streams: dict[str, PushedStream] = {}
         self._numbers = itertools.count(1)
@@ -73,7 +74,7 @@ class Outgoing:
             two_way: let the application speak where its dialect can.
         """
         try:
-            self._check_room()
+            self._room.check()
         except Overloaded as error:
             log.warning("call=%s of=%s not streamed: %s", call.call_id, label, error)
             return None
@@ -90,7 +91,8 @@ class Outgoing:
         settings = self._config.streams
 
         def ended(stream: PushedStream, reason: str) -> None:
-            self._streams.pop(stream.stream_id, None)
+            if self._streams.pop(stream.stream_id, None) is not None:
+                self._room.open -= 1
             on_end(stream, reason)
 
         stream = PushedStream(
@@ -109,6 +111,7 @@ class Outgoing:
             on_dtmf=lambda digits: self._press_keys(stream.first_channel, digits),
         )
         self._streams[stream.stream_id] = stream
+        self._room.open += 1
         self._counters.streams_opened += 1
         return stream
 

@@ -15,10 +15,11 @@ from bridge.calls.stasis import StasisCalls
 from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
 from bridge.dialects.base import Dialect
-from bridge.errors import AriError, Overloaded
+from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 from bridge.streams.places import Direction, LegPlace, places
+from bridge.streams.room import Room
 from bridge.streams.stream import CALL_ENDED, SHUTTING_DOWN, Stream
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Streams:
     """All streams of this process.
 
     Args:
-        max_streams: how many may be open at once.
+        room: the limit that all streams share.
         new_playout: makes the queue of one leg.
     """
 
@@ -40,7 +41,7 @@ class Streams:
         stasis: StasisCalls,
         taps: Taps,
         counters: Counters,
-        max_streams: int,
+        room: Room,
         new_playout: Callable[[AudioFormat], Playout],
     ) -> None:
         self._client = client
@@ -48,13 +49,12 @@ class Streams:
         self._stasis = stasis
         self._taps = taps
         self._counters = counters
-        self._max_streams = max_streams
+        self._room = room
         self._new_playout = new_playout
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dtmf: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
-        self._closing = False
         tracker.subscribe(self._on_change)
 
     def __len__(self) -> int:
@@ -71,15 +71,6 @@ class Streams:
         """The streams on one party."""
         return [stream for stream in self._streams.values() if stream.party_id == party_id]
 
-    def check_room(self) -> None:
-        """Raises:
-        Overloaded: no further stream can be opened now.
-        """
-        if self._closing:
-            raise Overloaded("the bridge is shutting down")
-        if len(self._streams) >= self._max_streams:
-            raise Overloaded(f"{len(self._streams)} streams are open and media.max_streams allows no more")
-
     def open(
         self, call: Call, party: Party, dialect: Dialect, link: Link, *, listen: Direction, speak: Direction
     ) -> Stream:
@@ -88,7 +79,7 @@ class Streams:
         Raises:
             Overloaded: the limit is reached.
         """
-        self.check_room()
+        self._room.check()
         party_id = party.id
 
         async def find_places() -> tuple[LegPlace, ...]:
@@ -108,9 +99,10 @@ class Streams:
             new_playout=self._new_playout,
             track=listen,
             party_is_there=lambda: self._tracker.find(party_id) is not None,
-            send_dtmf=lambda digits: self._send_dtmf(party_id, digits),
+            send_dtmf=lambda digits: self.press_keys(party_id, digits),
         )
         self._streams[stream.stream_id] = stream
+        self._room.open += 1
         task = asyncio.create_task(stream.run(), name=f"stream {stream.stream_id}")
         self._tasks[stream.stream_id] = task
         task.add_done_callback(lambda _: self._forget(stream.stream_id))
@@ -118,7 +110,6 @@ class Streams:
 
     async def stop(self) -> None:
         """End every stream and wait until all is closed."""
-        self._closing = True
         for stream in self:
             stream.end(*SHUTTING_DOWN)
         pending = [*self._tasks.values(), *self._dtmf]
@@ -126,7 +117,8 @@ class Streams:
             await asyncio.wait(pending, timeout=10)
 
     def _forget(self, stream_id: str) -> None:
-        self._streams.pop(stream_id, None)
+        if self._streams.pop(stream_id, None) is not None:
+            self._room.open -= 1
         self._tasks.pop(stream_id, None)
 
     def _on_change(self, change: Change) -> None:
@@ -144,7 +136,7 @@ class Streams:
             for stream in self.of_call(change.call.id):
                 stream.end(*CALL_ENDED)
 
-    def _send_dtmf(self, channel_id: str, digits: str) -> None:
+    def press_keys(self, channel_id: str, digits: str) -> None:
         task = asyncio.ensure_future(self._press(channel_id, digits))
         self._dtmf.add(task)
         task.add_done_callback(self._dtmf.discard)

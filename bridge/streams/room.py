@@ -1,0 +1,31 @@
+"""How many streams may be open at once, whoever starts them."""
+
+from __future__ import annotations
+
+from bridge.errors import Overloaded
+
+
+class Room:
+    """The limit that all streams of the process share.
+
+    Args:
+        max_streams: how many may be open at once.
+    """
+
+    def __init__(self, max_streams: int) -> None:
+        self.open = 0
+        """Streams that are open."""
+        self.closing = False
+        """The bridge is shutting down: nothing new is started."""
+        self._max_streams = max_streams
+
+    def check(self) -> None:
+        """See whether one more stream may be opened.
+
+        Raises:
+            Overloaded: not now.
+        """
+        if self.closing:
+            raise Overloaded("the bridge is shutting down")
+        if self.open >= self._max_streams:
+            raise Overloaded(f"{self.open} streams are open and media.max_streams allows no more")
