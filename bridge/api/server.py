@@ -11,9 +11,9 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from bridge.api import calls, status
+from bridge.api import calls, status, subscriptions, twilio, yeastar
 from bridge.api.auth import Gate
-from bridge.api.backend import BACKEND, TRUSTED, Backend
+from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TRUSTED, TWILIO, Backend
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.config import HttpConfig
 
@@ -46,6 +46,20 @@ def build(backend: Backend, tokens: Iterable[str]) -> web.Application:
     application.router.add_get("/v1.0/calls/{id}", calls.get_call)
     application.router.add_get("/v1.0/calls/{id}/media_stream", calls.media_stream, allow_head=False)
     application.router.add_get("/v1.0/streams", calls.list_streams)
+    if backend.subscriptions is not None:
+        application[SUBSCRIPTIONS] = backend.subscriptions
+        application.router.add_get("/v1.0/subscriptions", subscriptions.list_subscriptions)
+        application.router.add_post("/v1.0/subscriptions", subscriptions.create_subscription)
+        application.router.add_get("/v1.0/subscriptions/{id}", subscriptions.get_subscription)
+        application.router.add_put("/v1.0/subscriptions/{id}", subscriptions.replace_subscription)
+        application.router.add_patch("/v1.0/subscriptions/{id}", subscriptions.modify_subscription)
+        application.router.add_delete("/v1.0/subscriptions/{id}", subscriptions.delete_subscription)
+        application.router.add_get(f"{yeastar.PREFIX}websocketaudiostream/get", yeastar.get_settings)
+        application.router.add_post(f"{yeastar.PREFIX}websocketaudiostream/update", yeastar.update_settings)
+    if backend.twilio is not None and backend.twilio.enabled and backend.control is not None:
+        application[TWILIO] = (backend.twilio, backend.control)
+        application.router.add_get(twilio.PATH, twilio.get_call)
+        application.router.add_post(twilio.PATH, twilio.update_call)
     return application
 
 
@@ -136,15 +150,29 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
 
 @web.middleware
 async def _check_token(request: web.Request, handler: Answer) -> web.StreamResponse:
+    there = request.match_info.http_exception is None
+    if there and request.path.startswith(twilio.PREFIX):
+        return await handler(request)  # it has an account of its own, which it checks
+    gate = request.app[_GATE]
+    if there and request.path.startswith(yeastar.PREFIX):
+        try:
+            gate.check({}, {"token": request.query.get("access_token", "")}, _without_credentials(request))
+        except ApiError as error:
+            return yeastar.failure(yeastar.BAD_TOKEN, f"access_token: {error.message}", error.status)
+        return await handler(request)
     # That a path does not exist is told only to those who may know.
     try:
-        request.app[_GATE].check(request.cookies, request.query, request.headers)
+        gate.check(request.cookies, request.query, request.headers)
         request[TRUSTED] = True
     except ApiError:
         if request.path not in PUBLIC_PATHS:
             raise
         request[TRUSTED] = False
     return await handler(request)
+
+
+def _without_credentials(request: web.Request) -> dict[str, str]:
+    return {name.title(): value for name, value in request.headers.items() if name.title() != "Authorization"}
 
 
 def _response(error: ApiError, request_id: str) -> web.Response:

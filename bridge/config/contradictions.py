@@ -60,13 +60,13 @@ def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
 
 
 def subscription_contradictions(
-    subscription: SubscriptionConfig, groups: Mapping[str, tuple[str, ...]]
+    subscription: SubscriptionConfig, groups: Mapping[str, tuple[str, ...]], *, may_be_empty: bool = False
 ) -> Iterator[tuple[str, str]]:
     """What a subscription lacks: key and reason."""
-    if not (subscription.extensions or subscription.trunks or subscription.dids):
+    if not (may_be_empty or subscription.extensions or subscription.trunks or subscription.dids):
         yield (
             "extensions",
-            'is empty, and so are trunks and dids: no call would match; every call of an extension: ["*"]',
+            'is empty, and so are trunks and dids: no call would match; for every call of an extension: ["*"]',
         )
     for pattern in subscription.extensions:
         if pattern.startswith("@") and pattern[1:] not in groups:

@@ -1,0 +1,35 @@
+"""What requests carry: JSON objects, read strictly."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from bridge.api.errors import ApiError, invalid
+
+MASK = "********"
+"""What is shown in the place of a secret; sent back, it means: leave the secret as it is."""
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body of a request.
+
+    Raises:
+        ApiError: 415 if it does not say that it is JSON, 400 if it is none or no object, 413 if it is too long.
+    """
+    # Also a protection: a page from elsewhere cannot send this type without the browser asking us first.
+    if request.content_type != "application/json":
+        raise ApiError(415, "JSON_REQUIRED", "the body must be JSON, with the header Content-Type: application/json")
+    try:
+        body = json.loads(await request.text(), parse_constant=_no_number)
+    except (ValueError, RecursionError, LookupError) as error:
+        raise invalid("INVALID_JSON", f"the body is no JSON: {str(error)[:200]}") from None
+    if not isinstance(body, dict):
+        raise invalid("INVALID_JSON", "the body must be a JSON object: {...}")
+    return body
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")

@@ -1,0 +1,173 @@
+"""``/v1.0/subscriptions``: which calls go to which application by themselves.
+
+Credentials go in and never come out. Who shows us the mask that stands for one leaves it as it is, but not together
+with another server in the URL: the holder of a token must not learn a credential by having it sent to himself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from bridge.api.backend import SUBSCRIPTIONS, SubscriptionSource
+from bridge.api.bodies import MASK, json_object
+from bridge.api.errors import ApiError, invalid, unavailable
+from bridge.config import mistake
+from bridge.config.contradictions import RESERVED_IDS
+from bridge.streams.catalogue import ReadOnly
+from bridge.streams.store import StoreFailed
+from bridge.streams.subscription import Subscription, reason_of, values_of
+
+RETRY_AFTER_S = 10
+
+
+async def list_subscriptions(request: web.Request) -> web.Response:
+    """``GET /v1.0/subscriptions``."""
+    return web.json_response({"result": [subscription_json(each) for each in request.app[SUBSCRIPTIONS].list()]})
+
+
+async def get_subscription(request: web.Request) -> web.Response:
+    """``GET /v1.0/subscriptions/{id}``."""
+    return web.json_response(subscription_json(_find(request)))
+
+
+async def create_subscription(request: web.Request) -> web.Response:
+    """``POST /v1.0/subscriptions``: 201 with the new one; 409 if its id is taken."""
+    subscription = _made_of(await json_object(request))
+    if subscription.id in RESERVED_IDS:
+        raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is kept for Yeastar's settings calls")
+    if subscription.auth_value.get_secret_value() == MASK:
+        raise invalid("INVALID_SUBSCRIPTION", "auth_value: is the mask that stands for a secret, not a secret")
+
+    def make(present: Subscription | None) -> Subscription:
+        if present is not None:
+            raise ApiError(409, "SUBSCRIPTION_EXISTS", f"there is a subscription {subscription.id!r} already")
+        return subscription
+
+    await _change(request.app[SUBSCRIPTIONS], subscription.id, make)
+    location = {"Location": f"/v1.0/subscriptions/{subscription.id}"}
+    return web.json_response(subscription_json(subscription), status=201, headers=location)
+
+
+async def replace_subscription(request: web.Request) -> web.Response:
+    """``PUT /v1.0/subscriptions/{id}``: all of it anew; what is not given has its default."""
+    present = _find(request)
+    body = await json_object(request)
+    if body.setdefault("id", present.id) != present.id:
+        raise invalid("INVALID_SUBSCRIPTION", "id: is not the one in the path; an id cannot change")
+    return await _replace(request, present.id, lambda _: body)
+
+
+async def modify_subscription(request: web.Request) -> web.Response:
+    """``PATCH /v1.0/subscriptions/{id}``: only what is given changes. ``{"enabled": ..}`` works for every one."""
+    present = _find(request)
+    body = await json_object(request)
+    if body.get("id", present.id) != present.id:
+        raise invalid("INVALID_SUBSCRIPTION", "id: an id cannot change")
+    if set(body) - {"id"} != {"enabled"}:
+        return await _replace(request, present.id, lambda now: values_of(now) | {"auth_value": MASK} | body)
+    if not isinstance(body["enabled"], bool):
+        raise invalid("INVALID_SUBSCRIPTION", "enabled: expected true or false")
+    try:
+        switched = await request.app[SUBSCRIPTIONS].set_enabled(present.id, body["enabled"])
+    except KeyError:
+        raise _not_found(present.id) from None
+    except ValueError as error:
+        raise invalid("INVALID_SUBSCRIPTION", str(error)) from error
+    except StoreFailed as error:
+        raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
+    return web.json_response(subscription_json(switched))
+
+
+async def delete_subscription(request: web.Request) -> web.Response:
+    """``DELETE /v1.0/subscriptions/{id}``: 204; its streams end."""
+    identity = request.match_info["id"]
+    try:
+        await request.app[SUBSCRIPTIONS].delete(identity)
+    except KeyError:
+        raise _not_found(identity) from None
+    except ReadOnly as error:
+        raise ApiError(409, "SUBSCRIPTION_CONFIGURED", str(error)) from error
+    except StoreFailed as error:
+        raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
+    return web.Response(status=204)
+
+
+def subscription_json(subscription: Subscription) -> dict[str, Any]:
+    """A subscription as it is shown: its credential masked."""
+    values = values_of(subscription)
+    values["auth_value"] = MASK if values["auth_value"] else ""
+    return values
+
+
+def same_server(one: str, other: str) -> bool:
+    """Whether two URLs lead to the same server, which then may know the same credential."""
+    first, second = urlsplit(one), urlsplit(other)
+    return (first.scheme, first.hostname, first.port) == (second.scheme, second.hostname, second.port)
+
+
+async def _replace(
+    request: web.Request, identity: str, body_of: Callable[[Subscription], Mapping[str, Any]]
+) -> web.Response:
+    def make(present: Subscription | None) -> Subscription:
+        if present is None:
+            raise _not_found(identity)
+        if present.source == "yeastar":
+            raise ApiError(
+                409,
+                "SUBSCRIPTION_OF_YEASTAR",
+                "this one is set by Yeastar's settings calls; here it can be switched or deleted",
+            )
+        subscription = _made_of(body_of(present))
+        if subscription.auth_value.get_secret_value() != MASK:
+            return subscription
+        if present.auth_value.get_secret_value() and not same_server(present.url, subscription.url):
+            raise invalid("INVALID_SUBSCRIPTION", "auth_value: give it again: the URL leads to another server now")
+        return subscription.model_copy(update={"auth_value": present.auth_value})
+
+    return web.json_response(subscription_json(await _change(request.app[SUBSCRIPTIONS], identity, make)))
+
+
+async def _change(
+    catalogue: SubscriptionSource, identity: str, make: Callable[[Subscription | None], Subscription]
+) -> Subscription:
+    try:
+        return await catalogue.change(identity, make)
+    except ReadOnly as error:
+        raise ApiError(409, "SUBSCRIPTION_CONFIGURED", str(error)) from error
+    except ValueError as error:
+        raise invalid("INVALID_SUBSCRIPTION", str(error)) from error
+    except StoreFailed as error:
+        raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
+
+
+def _made_of(body: Mapping[str, Any]) -> Subscription:
+    """The subscription that a body describes; all mistakes at once."""
+    try:
+        return Subscription.model_validate({**body, "source": "api"})
+    except ValidationError as problem:
+        faults = []
+        for detail in problem.errors(include_url=False):
+            pair = mistake(detail, Subscription) if detail["loc"] else reason_of(problem)
+            faults.append(": ".join(filter(None, pair)))
+        raise invalid("INVALID_SUBSCRIPTION", "; ".join(faults)[:2000]) from None
+
+
+def _find(request: web.Request) -> Subscription:
+    identity = request.match_info["id"]
+    try:
+        return request.app[SUBSCRIPTIONS].get(identity)
+    except KeyError:
+        raise _not_found(identity) from None
+
+
+def _not_found(identity: str) -> ApiError:
+    return ApiError(
+        404,
+        "SUBSCRIPTION_NOT_FOUND",
+        f"no subscription has the id {identity[:80]!r}; GET /v1.0/subscriptions lists them",
+    )

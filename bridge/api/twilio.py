@@ -1,0 +1,180 @@
+"""The one REST call of Twilio's that voice-agent frameworks make: look at a call, end it, send it elsewhere.
+
+    GET, POST /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}.json          HTTP Basic: account and token of [twilio]
+
+A call has the id that its media streams say (``bridge.dialects.twilio.call_sid``). Errors have Twilio's shape and
+numbers, because clients decide on them: 20404 is taken for "has ended already". Source: twilio.com/docs/voice/api.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any
+
+from aiohttp import BasicAuth, web
+
+from bridge.api.backend import BACKEND, TWILIO
+from bridge.api.calls import call_status, dialled_number
+from bridge.api.twiml import Dial, TwimlRefused, parse
+from bridge.calls.model import Call, Party
+from bridge.config import TwilioConfig
+from bridge.dialects.twilio import call_sid
+from bridge.errors import AriError
+
+PREFIX = "/2010-04-01/"
+PATH = PREFIX + "Accounts/{account}/Calls/{call}.json"
+
+_ENDED = "completed"
+_END_WORDS = (_ENDED, "canceled")
+
+
+class TwilioError(Exception):
+    """An answer other than success.
+
+    Args:
+        status: HTTP status.
+        code: Twilio's number of the error.
+    """
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+async def get_call(request: web.Request) -> web.Response:
+    """``GET``: how the call is."""
+    try:
+        return web.json_response(_call_json(request, _find(request)[0]))
+    except TwilioError as error:
+        return _response(error)
+
+
+async def update_call(request: web.Request) -> web.Response:
+    """``POST``: ``Status=completed`` ends the call, ``Twiml=..`` sends it elsewhere."""
+    try:
+        call, caller = _find(request)
+        form = await _form(request)
+        dial = _wanted(form)
+        config, control = request.app[TWILIO]
+        if dial is None:
+            await control.hangup(caller.id)
+        elif not config.dial_context:
+            raise TwilioError(400, 12200, "<Dial> is switched off; twilio.dial_context says where it may dial")
+        else:
+            await control.redirect(caller.id, config.dial_context, dial.number)
+        return web.json_response(_call_json(request, call) | ({} if dial else {"status": _ENDED}))
+    except AriError as error:
+        if error.status == 404:
+            return _response(_gone(request))
+        return _response(TwilioError(503, 20503, f"Asterisk: {error.message}"))
+    except TwilioError as error:
+        return _response(error)
+
+
+def _find(request: web.Request) -> tuple[Call, Party]:
+    """The call that the path names, and its caller."""
+    config, _ = request.app[TWILIO]
+    _authenticate(request, config)
+    backend = request.app[BACKEND]
+    if not backend.ari_connected():
+        raise TwilioError(503, 20503, "the bridge has no connection to Asterisk at the moment")
+    wanted = request.match_info["call"]
+    for call in backend.calls.calls.values():
+        if call.primary is not None and call_sid(call.id) == wanted:
+            return call, call.primary
+    raise _gone(request)
+
+
+def _authenticate(request: web.Request, config: TwilioConfig) -> None:
+    try:
+        offered = BasicAuth.decode(request.headers.get("Authorization", ""), "utf-8")
+        user, password = offered.login.encode(), offered.password.encode()
+    except ValueError:
+        raise TwilioError(401, 20003, "Authenticate: HTTP Basic with the account's id and token") from None
+    # Both are compared whatever the first says: the time must tell nothing.
+    good = hmac.compare_digest(user, config.account_sid.encode())
+    good &= hmac.compare_digest(password, config.auth_token.get_secret_value().encode())
+    good &= request.match_info["account"] == config.account_sid
+    if not good:
+        raise TwilioError(401, 20003, "Authenticate: the account or its token is wrong")
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise TwilioError(400, 20001, "the body must be a form: application/x-www-form-urlencoded")
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError):
+        raise TwilioError(400, 20001, "the form cannot be decoded") from None
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+def _wanted(form: dict[str, str]) -> Dial | None:
+    """What the form asks for: to dial, or (None) to end the call."""
+    asked = [name for name in ("Status", "Twiml", "Url") if form.get(name)]
+    if len(asked) != 1:
+        raise TwilioError(400, 20001, "expected one of Status=completed and Twiml=...")
+    if asked == ["Url"]:
+        raise TwilioError(400, 20001, "Url: the bridge fetches no documents; give the document itself as Twiml=...")
+    if asked == ["Status"]:
+        if form["Status"] not in _END_WORDS:
+            raise TwilioError(400, 20001, f"Status: {form['Status'][:40]!r} cannot be set; expected completed")
+        return None
+    try:
+        verb = parse(form["Twiml"])
+    except TwimlRefused as error:
+        raise TwilioError(400, error.code, f"Twiml: {error}") from None
+    return verb if isinstance(verb, Dial) else None
+
+
+def _call_json(request: web.Request, call: Call) -> dict[str, Any]:
+    """The call as Twilio's clients know it; null where the bridge cannot know."""
+    caller = call.primary
+    source = caller.caller_number if caller else ""
+    destination = dialled_number(call)
+    created = _rfc2822(call.created)
+    return {
+        "sid": request.match_info["call"],
+        "account_sid": request.match_info["account"],
+        "api_version": "2010-04-01",
+        "date_created": created,
+        "date_updated": created,
+        "start_time": created,
+        "end_time": None,
+        "duration": None,
+        "direction": "inbound",
+        "from": source,
+        "from_formatted": source,
+        "to": destination,
+        "to_formatted": destination,
+        "status": {"progressing": "in-progress", "ringing": "ringing"}.get(call_status(call), "queued"),
+        "parent_call_sid": None,
+        "price": None,
+        "price_unit": None,
+        "uri": request.path,
+    }
+
+
+def _rfc2822(asterisk_time: str) -> str | None:
+    try:
+        return format_datetime(datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z"))
+    except ValueError:
+        return None
+
+
+def _gone(request: web.Request) -> TwilioError:
+    return TwilioError(404, 20404, f"The requested resource {request.path[:200]} was not found")
+
+
+def _response(error: TwilioError) -> web.Response:
+    body = {
+        "code": error.code,
+        "message": str(error),
+        "more_info": f"https://www.twilio.com/docs/errors/{error.code}",
+        "status": error.status,
+    }
+    headers = {"WWW-Authenticate": 'Basic realm="asterisk-bridge"'} if error.status == 401 else None
+    return web.json_response(body, status=error.status, headers=headers)

@@ -1,0 +1,184 @@
+"""Yeastar's own settings calls, so that the scripts of its administrators work: one subscription, ``yeastar``.
+
+    GET  /openapi/v1.0/websocketaudiostream/get?access_token=..
+    POST /openapi/v1.0/websocketaudiostream/update?access_token=..
+
+The access token is one of ``http.tokens``. Ids are names: an extension's or trunk's endpoint, a DID's number, a group
+of ``pbx.groups``. Keys that an update leaves out stay as they are. Source: Yeastar P-Series Developer Guide, "Get/Edit
+WebSocket Audio Streaming Setting"; the numbers of errors are not in it but for 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from bridge.api.backend import SUBSCRIPTIONS
+from bridge.api.bodies import MASK, json_object
+from bridge.api.errors import ApiError
+from bridge.api.subscriptions import same_server
+from bridge.config import mistake
+from bridge.streams.store import StoreFailed
+from bridge.streams.subscription import GROUP_PREFIX, Subscription, reason_of, values_of
+
+PREFIX = "/openapi/v1.0/"
+SUBSCRIPTION_ID = "yeastar"
+RATES = (8000, 16000)
+"""By the value of ``sample_rate``."""
+MAX_URL_CHARACTERS = 255
+MAX_VALUE_CHARACTERS = 255
+MAX_ENTRIES = 1000
+
+BAD_TOKEN = 10004
+BAD_PARAMETER = 40002
+NOT_SAVED = 50001
+
+_SWITCHES = {"enable_ext": "extensions", "enable_trunk": "trunks", "enable_did": "dids"}
+_KINDS = {
+    "extension": "extensions",
+    "ext_group": "extensions",
+    "organization": "extensions",
+    "trunk": "trunks",
+    "did": "dids",
+}
+_TEXTS = {
+    "websocket_url": ("url", MAX_URL_CHARACTERS),
+    "auth_key": ("auth_key", 63),
+    "auth_value": ("auth_value", MAX_VALUE_CHARACTERS),
+}
+_KNOWN = {"enable", "sample_rate", "subscribe_list", *_TEXTS, *_SWITCHES}
+
+
+async def get_settings(request: web.Request) -> web.Response:
+    """``GET ../get``."""
+    try:
+        subscription = request.app[SUBSCRIPTIONS].get(SUBSCRIPTION_ID)
+    except KeyError:
+        subscription = _initial()
+    return web.json_response({"errcode": 0, "errmsg": "SUCCESS"} | settings_of(subscription))
+
+
+async def update_settings(request: web.Request) -> web.Response:
+    """``POST ../update``: an error leaves everything as it was."""
+    try:
+        body = await json_object(request)
+        await request.app[SUBSCRIPTIONS].change(SUBSCRIPTION_ID, lambda now: _updated(now or _initial(), body))
+    except (ApiError, ValueError) as error:
+        return failure(BAD_PARAMETER, str(error))
+    except StoreFailed as error:
+        return failure(NOT_SAVED, str(error))
+    return web.json_response({"errcode": 0, "errmsg": "SUCCESS"})
+
+
+def failure(code: int, message: str, status: int = 200) -> web.Response:
+    """An error in Yeastar's shape, with our words beside it. Errors have the HTTP status 200 there."""
+    return web.json_response({"errcode": code, "errmsg": "FAILURE", "message": message}, status=status)
+
+
+def settings_of(subscription: Subscription) -> dict[str, Any]:
+    """``config`` and ``subscribe_list`` of the answer to ``get``."""
+    entries: list[tuple[str, str]] = []
+    for name in subscription.extensions:
+        group = name.startswith(GROUP_PREFIX)
+        entries.append(("ext_group", name.removeprefix(GROUP_PREFIX)) if group else ("extension", name))
+    entries += [("trunk", name) for name in subscription.trunks]
+    entries += [("did", name) for name in subscription.dids]
+    config: dict[str, Any] = {
+        "enable": int(subscription.enabled),
+        "websocket_url": subscription.url,
+        "auth_key": subscription.auth_key,
+        "auth_value": MASK if subscription.auth_value.get_secret_value() else "",
+        "sample_rate": RATES.index(subscription.sample_rate or RATES[0]),
+    }
+    config |= {switch: int(kind not in subscription.ignored) for switch, kind in _SWITCHES.items()}
+    return {
+        "config": config,
+        "subscribe_list": [
+            {"id": number, "subscribe_type": kind, "subscribe_id": _id_of(name)}
+            for number, (kind, name) in enumerate(entries, 1)
+        ],
+    }
+
+
+def _initial() -> Subscription:
+    """What there is before anything was set: all switches off."""
+    return Subscription(
+        id=SUBSCRIPTION_ID,
+        name="Yeastar's settings call",
+        enabled=False,
+        url="",
+        dialect="yeastar",
+        sample_rate=RATES[0],
+        ignored=tuple(_SWITCHES.values()),  # type: ignore[arg-type]
+        source="yeastar",
+    )
+
+
+def _updated(now: Subscription, body: Mapping[str, Any]) -> Subscription:
+    """The subscription after an update.
+
+    Raises:
+        ValueError: something in the body is wrong, in words.
+    """
+    for key in body:
+        if key not in _KNOWN:
+            raise ValueError(f"{key[:40]}: is no known key; there are {', '.join(sorted(_KNOWN))}")
+    values = values_of(now)
+    for key, (field, limit) in _TEXTS.items():
+        if key in body:
+            if not isinstance(body[key], str) or len(body[key]) > limit:
+                raise ValueError(f"{key}: expected a text of at most {limit} characters")
+            values[field] = body[key]
+    if "enable" in body:
+        values["enabled"] = bool(_choice(body, "enable"))
+    if "sample_rate" in body:
+        values["sample_rate"] = RATES[_choice(body, "sample_rate")]
+    ignored: set[str] = set(now.ignored)
+    for key, kind in _SWITCHES.items():
+        if key in body:
+            (ignored.discard if _choice(body, key) else ignored.add)(kind)
+    values["ignored"] = sorted(ignored)
+    if "subscribe_list" in body:
+        values |= _lists(body["subscribe_list"])
+    if body.get("auth_value", MASK) == MASK:
+        values["auth_value"] = secret = now.auth_value.get_secret_value()
+        if secret and not same_server(now.url, values["url"]):
+            raise ValueError("auth_value: give it again: the URL leads to another server now")
+    try:
+        return Subscription.model_validate(values)
+    except ValidationError as problem:
+        detail = problem.errors(include_url=False)[0]
+        pair = mistake(detail, Subscription) if detail["loc"] else reason_of(problem)
+        raise ValueError(": ".join(filter(None, pair))) from None
+
+
+def _lists(entries: object) -> dict[str, list[str]]:
+    if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
+        raise ValueError(f"subscribe_list: expected a list of at most {MAX_ENTRIES} objects")
+    found: dict[str, list[str]] = {"extensions": [], "trunks": [], "dids": []}
+    for number, entry in enumerate(entries):
+        kind = entry.get("subscribe_type") if isinstance(entry, dict) else None
+        name = entry.get("subscribe_id") if isinstance(entry, dict) else None
+        if not isinstance(kind, str) or kind not in _KINDS:
+            raise ValueError(f"subscribe_list[{number}].subscribe_type: expected one of {', '.join(_KINDS)}")
+        if isinstance(name, bool) or not isinstance(name, int | str) or not str(name).strip():
+            raise ValueError(f"subscribe_list[{number}].subscribe_id: expected a number or a text")
+        is_group = kind in ("ext_group", "organization")
+        text = (GROUP_PREFIX if is_group else "") + str(name).strip()
+        if text not in found[_KINDS[kind]]:
+            found[_KINDS[kind]].append(text)
+    return found
+
+
+def _choice(body: Mapping[str, Any], key: str) -> int:
+    if body[key] not in (0, 1, "0", "1"):
+        raise ValueError(f"{key}: expected 0 or 1")
+    return int(body[key])
+
+
+def _id_of(name: str) -> int | str:
+    """An id as Yeastar's scripts know it: a number where that loses nothing."""
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 16 and str(int(name)) == name else name

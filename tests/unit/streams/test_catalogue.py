@@ -1,0 +1,188 @@
+"""Subscriptions from the file and over HTTP: who may change which, and what a restart finds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.streams.catalogue import MAX_MADE, Catalogue, ReadOnly
+from bridge.streams.store import Store, StoreFailed
+from bridge.streams.subscription import Subscription
+
+GROUPS = {"sales": ("1001", "20*")}
+
+
+def subscription(identity: str, **values: Any) -> Subscription:
+    given = {"id": identity, "url": "wss://app.example", "dialect": "yeastar", "extensions": ["1"], "source": "api"}
+    return Subscription.model_validate(given | values)
+
+
+def configured(identity: str, **values: Any) -> Subscription:
+    return subscription(identity, source="config", **values)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "state.sqlite3")
+
+
+def started(path: str, *in_file: Subscription) -> Catalogue:
+    catalogue = Catalogue(in_file, Store(path), GROUPS)
+    catalogue.load()
+    return catalogue
+
+
+def ids(subscriptions: Iterable[Subscription]) -> list[str]:
+    return [each.id for each in subscriptions]
+
+
+async def test_both_kinds_are_there_after_a_restart(path: str) -> None:
+    catalogue = started(path, configured("m"))
+    made = subscription("z", auth_value="confidential", options={"rate": 16000})
+    await catalogue.put(made)
+    await catalogue.put(subscription("a", enabled=False))
+    again = started(path, configured("m"))
+    assert ids(again.list()) == ids(catalogue.list()) == ["a", "m", "z"]
+    assert again.get("z") == made
+    assert ids(again.enabled()) == ["m", "z"]
+    await again.delete("z")
+    assert ids(started(path, configured("m")).list()) == ["a", "m"]
+
+
+async def test_groups_are_replaced_by_their_members(path: str) -> None:
+    catalogue = started(path, configured("a", extensions=["@sales", "9"]))
+    assert catalogue.enabled()[0].extensions == ("1001", "20*", "9")
+    assert catalogue.get("a").extensions == ("@sales", "9")
+
+
+async def test_those_of_the_file_can_only_be_switched(path: str) -> None:
+    catalogue = started(path, configured("a"))
+    with pytest.raises(ReadOnly):
+        await catalogue.put(subscription("a"))
+    with pytest.raises(ReadOnly):
+        await catalogue.delete("a")
+    await catalogue.set_enabled("a", False)
+    assert catalogue.enabled() == ()
+    assert started(path, configured("a")).enabled() == ()
+    await catalogue.set_enabled("a", True)
+    assert ids(started(path, configured("a")).enabled()) == ["a"]
+
+
+async def test_who_edits_the_file_afterwards_decides(path: str) -> None:
+    await started(path, configured("a", enabled=True)).set_enabled("a", False)
+    assert not started(path, configured("a", enabled=False)).get("a").enabled
+    await started(path, configured("a", enabled=False)).set_enabled("a", True)
+    assert started(path, configured("a", enabled=True)).get("a").enabled
+    assert started(path, configured("a", enabled=False)).get("a").enabled  # switched, and the file says the same still
+    assert ids(started(path).list()) == []
+
+
+async def test_a_switch_of_one_made_over_http_is_kept_with_it(path: str) -> None:
+    catalogue = started(path)
+    await catalogue.put(subscription("a"))
+    await catalogue.set_enabled("a", False)
+    assert started(path).get("a") == subscription("a", enabled=False)
+
+
+async def test_listeners_hear_of_each_change_once(path: str) -> None:
+    catalogue = started(path, configured("k"))
+    seen: list[list[str]] = []
+    stop = catalogue.on_change(lambda: seen.append(ids(catalogue.enabled())))
+    await catalogue.put(subscription("a"))
+    await catalogue.put(subscription("a"))  # the same: no change
+    await catalogue.set_enabled("a", False)
+    await catalogue.set_enabled("a", False)
+    await catalogue.set_enabled("k", False)
+    await catalogue.delete("a")
+    stop()
+    stop()
+    await catalogue.set_enabled("k", True)
+    assert seen == [["a", "k"], ["k"], [], []]
+
+
+async def test_what_cannot_be_kept_has_not_happened(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    catalogue = Catalogue([configured("k")], Store(str(tmp_path / "file" / "x")))
+    for change in (
+        catalogue.put(subscription("a")),
+        catalogue.set_enabled("k", False),
+    ):
+        with pytest.raises(StoreFailed):
+            await change
+    assert catalogue.list() == [configured("k")]
+    assert catalogue.enabled() == (configured("k"),)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"extensions": []}, "no call would match"),
+        ({"extensions": ["@nobody"]}, "sales"),
+        ({"ca_file": "/no/such/file"}, "does not exist"),
+        ({"ca_file": __file__}, "PEM"),
+        ({"ca_file": "\x00"}, "no path"),
+        ({"url": ""}, "url"),
+    ],
+)
+async def test_what_does_not_go_together(path: str, values: dict[str, Any], word: str) -> None:
+    catalogue = started(path)
+    with pytest.raises(ValueError, match=word):
+        await catalogue.put(subscription("a", **values))
+    assert ids(started(path).list()) == []
+
+
+async def test_without_a_url_nothing_is_switched_on(path: str) -> None:
+    catalogue = started(path)
+    await catalogue.put(subscription("yeastar", url="", enabled=False, extensions=[], source="yeastar"))
+    with pytest.raises(ValueError, match="url"):
+        await catalogue.set_enabled("yeastar", True)
+
+
+async def test_who_is_not_there(path: str) -> None:
+    catalogue = started(path)
+    with pytest.raises(KeyError):
+        catalogue.get("a")
+    with pytest.raises(KeyError):
+        await catalogue.delete("a")
+    with pytest.raises(KeyError):
+        await catalogue.set_enabled("a", True)
+
+
+async def test_changes_at_the_same_time_do_not_lose_each_other(path: str) -> None:
+    catalogue = started(path)
+    await catalogue.put(subscription("a", name=""))
+
+    def longer(present: Subscription | None) -> Subscription:
+        assert present is not None
+        return present.model_copy(update={"name": present.name + "x"})
+
+    await asyncio.gather(*(catalogue.change("a", longer) for _ in range(20)))
+    assert started(path).get("a").name == "x" * 20
+
+
+async def test_there_is_an_end_to_it() -> None:
+    catalogue = Catalogue([configured("k")], Store(""))
+    for number in range(MAX_MADE):
+        await catalogue.put(subscription(f"s{number}"))
+    with pytest.raises(ValueError, match="already"):
+        await catalogue.put(subscription("more"))
+    await catalogue.put(subscription("s1", name="changed"))
+
+
+async def test_one_that_cannot_be_used_stops_nothing(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(path)
+    await store.put(
+        "bad", {"id": "bad", "url": "wss://app.example", "dialect": "klingon", "auth_value": "confidential"}
+    )
+    await store.put("worse", {"id": 3})
+    await started(path).put(subscription("good"))
+    with caplog.at_level(logging.WARNING):
+        assert ids(started(path, configured("good", name="ours")).list()) == ["good"]
+    assert "klingon" in caplog.text
+    assert "rests" in caplog.text
+    assert "confidential" not in caplog.text

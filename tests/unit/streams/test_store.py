@@ -1,0 +1,126 @@
+"""What is kept is there after a restart, private, and a file that cannot be used is named."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import ConfigError
+from bridge.streams.store import Kept, Store, StoreFailed, Switch
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "x" / "state.sqlite3"
+
+
+async def test_it_is_there_after_a_restart(path: Path) -> None:
+    store = Store(str(path))
+    await store.put("a", {"id": "a", "url": "ws://ä"})
+    await store.put("b", {"id": "b"})
+    await store.put("b", {"id": "b", "name": "2"})
+    await store.put("c", {})
+    await store.delete("c")
+    await store.delete("never")
+    await store.switch("k", Switch(True, False))
+    await store.switch("l", Switch(False, True))
+    await store.switch("l", None)
+    assert Store(str(path)).read() == Kept(
+        {"a": {"id": "a", "url": "ws://ä"}, "b": {"id": "b", "name": "2"}}, {"k": Switch(True, False)}
+    )
+
+
+async def test_nothing_is_made_before_something_is_kept(path: Path) -> None:
+    assert Store(str(path)).read() == Kept()
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("nowhere", ["", ":memory:"])
+async def test_it_can_keep_nothing(nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(nowhere)
+    await store.put("a", {})
+    assert store.read() == Kept()
+    assert os.listdir(tmp_path) == []
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_nobody_else_can_read_it(path: Path) -> None:
+    store = Store(str(path))
+    await store.put("a", {"auth_value": "confidential"})
+    assert mode(path.parent) == 0o700
+    with closing(sqlite3.connect(path)) as reader:  # which keeps the side files alive
+        reader.execute("SELECT * FROM subscriptions").fetchall()
+        await store.put("b", {})
+        modes = {file.name: mode(file) for file in sorted(path.parent.iterdir())}
+    assert modes == dict.fromkeys(("state.sqlite3", "state.sqlite3-shm", "state.sqlite3-wal"), 0o600)
+
+
+async def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
+    await Store(str(path)).put("a", {})
+    os.chmod(path, 0o644)
+    Store(str(path)).read()
+    assert mode(path) == 0o600
+
+
+def refusal(path: Path) -> str:
+    before = path.read_bytes()
+    with pytest.raises(ConfigError) as caught:
+        Store(str(path)).read()
+    assert caught.value.key == "streams.state_file"
+    assert str(path) in caught.value.reason
+    assert path.read_bytes() == before
+    return caught.value.reason
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("nothing of the kind " * 100)
+    assert "not a database" in refusal(path)
+
+
+async def test_a_damaged_file(path: Path) -> None:
+    store = Store(str(path))
+    for number in range(200):
+        await store.put(f"s{number:04}", {"x": "y" * 100})
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff" * 4096)
+    assert "move it away" in refusal(path)
+
+
+def test_a_database_of_another_program(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE subscriptions (id, body)")
+        other.commit()
+    assert "another program" in refusal(path)
+
+
+async def test_a_later_version(path: Path) -> None:
+    await Store(str(path)).put("a", {})
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 2")
+    assert "later version" in refusal(path)
+
+
+def test_a_file_that_was_made_and_not_filled(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.touch()
+    assert Store(str(path)).read() == Kept()
+
+
+async def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreFailed, match=r"streams\.state_file"):
+        await Store(str(tmp_path / "file" / "state.sqlite3")).put("a", {})
+    with pytest.raises(ConfigError):
+        Store(str(tmp_path)).read()
