@@ -20,7 +20,7 @@ from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from bridge.dialects.base import Message
 from bridge.media import dial as dial_module
 from bridge.media.counters import Counters
-from bridge.media.dial import Destination, LinkFailed, LinkRefused, clean, dial
+from bridge.media.dial import LISTEN_WAIT_S, Destination, LinkFailed, LinkRefused, clean, dial
 from bridge.media.websocket import Link
 
 from .servers import Authority, accept, open_sockets, read_frame, request, serving, text_frame
@@ -198,9 +198,10 @@ async def test_a_link_that_nobody_listens_to_is_read_all_the_same(monkeypatch: p
     async with third_party(ping_interval=0.1, ping_timeout=0.2) as port:
         link = await dialled(f"ws://127.0.0.1:{port}/")
         await asyncio.sleep(0.6)
-        assert not link.closed
-        link.close(1000, "")
-        await until_closed(link)
+        ear = Ear(link)
+        link.send("its pings were answered")
+        assert await ear.message() == "its pings were answered"
+        link.abort(1000, "")
 
 
 async def test_what_is_sent_before_anybody_listens_arrives():
@@ -216,13 +217,9 @@ async def test_a_link_that_is_closed_before_anybody_listens_ends():
     async with third_party() as port:
         link = await dialled(f"ws://127.0.0.1:{port}/")
         link.close(1000, "call ended")
-        await until_closed(link)
-
-
-async def until_closed(link: Link) -> None:
-    async with asyncio.timeout(3):
-        while not link.closed:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(LISTEN_WAIT_S / 2):
+            while not link.closed:
+                await asyncio.sleep(0.01)
 
 
 # How it ends
