@@ -8,12 +8,13 @@ numbers, because clients decide on them: 20404 is taken for "has ended already".
 
 from __future__ import annotations
 
+import base64
 import hmac
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
 
-from aiohttp import BasicAuth, web
+from aiohttp import web
 
 from bridge.api.backend import BACKEND, TWILIO
 from bridge.api.calls import call_status, dialled_number
@@ -89,11 +90,13 @@ def _find(request: web.Request) -> tuple[Call, Party]:
 
 
 def _authenticate(request: web.Request, config: TwilioConfig) -> None:
+    scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
     try:
-        offered = BasicAuth.decode(request.headers.get("Authorization", ""), "utf-8")
-        user, password = offered.login.encode(), offered.password.encode()
+        user, _, password = base64.b64decode(offered.strip(), validate=True).partition(b":")
     except ValueError:
-        raise TwilioError(401, 20003, "Authenticate: HTTP Basic with the account's id and token") from None
+        user, password = b"", b""
+    if scheme.lower() != "basic" or not user:
+        raise TwilioError(401, 20003, "Authenticate: HTTP Basic with the account's id and token")
     # Both are compared whatever the first says: the time must tell nothing.
     good = hmac.compare_digest(user, config.account_sid.encode())
     good &= hmac.compare_digest(password, config.auth_token.get_secret_value().encode())

@@ -143,16 +143,18 @@ def _updated(now: Subscription, body: Mapping[str, Any]) -> Subscription:
     values["ignored"] = sorted(ignored)
     if "subscribe_list" in body:
         values |= _lists(body["subscribe_list"])
-    if body.get("auth_value", MASK) == MASK:
-        values["auth_value"] = secret = now.auth_value.get_secret_value()
-        if secret and not same_server(now.url, values["url"]):
-            raise ValueError("auth_value: give it again: the URL leads to another server now")
+    if values["auth_value"] == MASK:
+        values["auth_value"] = now.auth_value.get_secret_value()
     try:
-        return Subscription.model_validate(values)
+        updated = Subscription.model_validate(values)
     except ValidationError as problem:
         detail = problem.errors(include_url=False)[0]
         pair = mistake(detail, Subscription) if detail["loc"] else reason_of(problem)
         raise ValueError(": ".join(filter(None, pair))) from None
+    kept = now.auth_value.get_secret_value() and body.get("auth_value", MASK) == MASK
+    if kept and updated.url and not same_server(now.url, updated.url):
+        raise ValueError("auth_value: give it again: the URL leads to another server now")
+    return updated
 
 
 def _lists(entries: object) -> dict[str, list[str]]:

@@ -104,3 +104,17 @@ async def test_an_address_of_another_machine_is_named_with_its_key() -> None:
     with pytest.raises(OSError, match="192") as caught:
         await asyncio.get_running_loop().create_server(asyncio.Protocol, "192.0.2.1", 0)
     assert explain_bind_error(caught.value, config) == "http.host: '192.0.2.1' is no address of this machine"
+
+
+def test_what_a_dialect_refuses_is_a_mistake_in_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bridge.toml"
+    table = '[[subscriptions]]\nid = "a"\nurl = "ws://app.example"\nextensions = ["*"]\nauth_value = "confidential"\n'
+    path.write_text(table + 'dialect = "yeastar"\noptions = {rate = 11025}\n')
+    assert main(["check", "--config", str(path)], ENV) == 2
+    assert "subscriptions.0.options: rate must be" in capsys.readouterr().err
+    path.write_text(table + 'dialect = "yeastar"\noptions = {rate = 16000}\n')
+    assert main(["check", "--config", str(path)], ENV) == 0
+    shown = tomllib.loads(capsys.readouterr().out)["subscriptions"]
+    assert [(each["id"], each["options"], each["auth_value"]) for each in shown] == [("a", {"rate": 16000}, MASK)]

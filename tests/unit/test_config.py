@@ -113,7 +113,133 @@ MISTAKES = [
     ("[log]\nlevel = 'loud'", "log.level", ["debug", "loud"]),
     ("[log]\nformat = 'xml'", "log.format", ["json", "xml"]),
     ("[http", "asterisk-bridge.toml", ["not valid TOML", "line"]),
+    ("[pbx]\ntrunks = 'provider'", "pbx.trunks", ["list of texts"]),
+    ("[pbx]\nextensions = [1001]", "pbx.extensions[0]", ["expected a text"]),
+    ("[pbx]\nextensions = ['']", "pbx.extensions[0]", ["1 to 200"]),
+    ("[pbx.groups]\nsales = '1001'", "pbx.groups[sales]", ["table of lists"]),
+    ("[pbx.groups]\nsales = ['@all']", "pbx.groups[sales][0]", ["groups hold extensions"]),
+    ("[streams]\nconnect_timeout_s = 0", "streams.connect_timeout_s", ["0.1"]),
+    ("[streams]\nretry_first_s = 5\nretry_last_s = 1", "streams.retry_last_s", ["shorter"]),
+    ("[streams]\nwindow_ms = 60001", "streams.window_ms", ["60000"]),
+    ("[twilio]\naccount_sid = 'AC12'", "twilio.account_sid", ["openssl"]),
+    ("[twilio]\naccount_sid = 'AC0123456789abcdef0123456789abcdef'", "twilio.auth_token", ["missing"]),
+    ("[twilio]\nauth_token = 'a-secret-of-sixteen'", "twilio.account_sid", ["missing"]),
+    ("[twilio]\nauth_token = 'short'", "twilio.auth_token", ["16"]),
+    ("[twilio]\ndial_context = 'a b'", "twilio.dial_context", ["context"]),
+    ("[subscriptions]\nid = 'a'", "subscriptions", ["[[subscriptions]]"]),
+    ("[[subscription]]\nid = 'a'", "subscription", ["did you mean subscriptions"]),
+    ("[[dialplan]]\nid = 'a'", "dialplan.0.url", ["missing"]),
 ]
+
+SUBSCRIPTION = {"id": "'a'", "url": "'wss://app.example/x'", "dialect": "'yeastar'", "extensions": "['1001']"}
+ROUTE = {"id": "'a'", "url": "'wss://app.example/x'", "dialect": "'yeastar'", "match": "'7*'"}
+TABLE_MISTAKES = [
+    ("subscriptions", {"url": "'http://app.example'"}, "url", ["wss://"]),
+    ("subscriptions", {"url": "'wss://u:pw-in-url@app.example'"}, "url", ["auth_key"]),
+    ("subscriptions", {"url": "''"}, "url", ["empty"]),
+    ("subscriptions", {"id": "'A b'"}, "id", ["small letters"]),
+    ("subscriptions", {"id": "'yeastar'"}, "id", ["Yeastar"]),
+    ("subscriptions", {"id": "'good'"}, "id", ["also the id of subscriptions.0"]),
+    ("subscriptions", {"extensions": "['1', 2]"}, "extensions[1]", ["expected a text"]),
+    ("subscriptions", {"extensions": "[]"}, "extensions", ["no call would match"]),
+    ("subscriptions", {"extensions": "['@nobody']"}, "extensions", ["no group", "sales"]),
+    ("subscriptions", {"extension": "['1']"}, "extension", ["no known key", "did you mean extensions"]),
+    ("subscriptions", {"tracks": "'all'"}, "tracks", ["parties", '"all"']),
+    ("subscriptions", {"enabled": "1"}, "enabled", ["true or false"]),
+    ("subscriptions", {"auth_value": "1234567"}, "auth_value", ["expected a text"]),
+    ("subscriptions", {"auth_key": "'Host'"}, "auth_key", ["handshake"]),
+    ("subscriptions", {"ca_file": "'/no/such'"}, "ca_file", ["does not exist"]),
+    ("subscriptions", {"sample_rate": "'8000'"}, "sample_rate", ["sampling rate"]),
+    ("dialplan", {"match": "'uuid:X'"}, "match", ["UUID"]),
+    ("dialplan", {"then": "'wait'"}, "then", ["hangup"]),
+    ("dialplan", {"options": "3"}, "options", ["table"]),
+]
+
+
+@pytest.mark.parametrize(("section", "change", "key", "words"), TABLE_MISTAKES)
+def test_a_mistake_in_a_list_of_tables_is_named_with_its_place(
+    tmp_path: Path, section: str, change: dict[str, str], key: str, words: list[str]
+) -> None:
+    good = SUBSCRIPTION if section == "subscriptions" else ROUTE
+    tables = [good | {"id": "'good'"}, good | change]
+    text = "".join(f"[[{section}]]\n" + "\n".join(f"{k} = {v}" for k, v in table.items()) + "\n" for table in tables)
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, ARI + "[pbx.groups]\nsales = ['20*']\n" + text), {})
+    assert caught.value.key == f"{section}.1.{key}"
+    for word in words:
+        assert word in caught.value.reason
+    assert "pw-in-url" not in str(caught.value)
+    assert "1234567" not in str(caught.value)
+
+
+def subscription_file(folder: Path) -> Path:
+    table = "\n".join(f"{k} = {v}" for k, v in (SUBSCRIPTION | {"id": "'my-app'"}).items())
+    return write(folder, f"{ARI}[[subscriptions]]\n{table}\n")
+
+
+def test_the_environment_overrides_a_table_by_its_id(tmp_path: Path) -> None:
+    prefix = "ASTERISK_BRIDGE_SUBSCRIPTIONS__MY_APP__"
+    config = load(
+        subscription_file(tmp_path),
+        {
+            f"{prefix}AUTH_VALUE": "from the environment",
+            f"{prefix}ENABLED": "false",
+            f"{prefix}SAMPLE_RATE": "16000",
+            f"{prefix}DIDS": "5,6",
+            f"{prefix}OPTIONS": "{rate = 16000}",
+            "ASTERISK_BRIDGE_PBX__GROUPS": '{sales = ["1"]}',
+            "ASTERISK_BRIDGE_TWILIO__ACCOUNT_SID": "AC" + "0" * 32,
+            "ASTERISK_BRIDGE_TWILIO__AUTH_TOKEN": "a-secret-of-sixteen",
+        },
+    )
+    (subscription,) = config.subscriptions
+    assert subscription.auth_value.get_secret_value() == "from the environment"
+    assert (subscription.enabled, subscription.sample_rate, subscription.dids) == (False, 16000, ("5", "6"))
+    assert subscription.options == {"rate": 16000}
+    assert config.pbx.groups == {"sales": ("1",)}
+    assert config.twilio.enabled
+    assert "from the environment" not in repr(config)
+    assert "a-secret-of-sixteen" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key", "word"),
+    [
+        ("MY_APP__AUTH_VALU", "x", None, "no setting"),
+        ("OTHER__AUTH_VALUE", "x", None, "with the id"),
+        ("AUTH_VALUE", "x", None, "with the id"),
+        (
+            "MY_APP__ENABLED",
+            "perhaps",
+            "subscriptions.0.enabled",
+            "set by ASTERISK_BRIDGE_SUBSCRIPTIONS__MY_APP__ENABLED",
+        ),
+    ],
+)
+def test_a_variable_for_a_table_that_is_wrong(
+    tmp_path: Path, name: str, value: str, key: str | None, word: str
+) -> None:
+    variable = f"ASTERISK_BRIDGE_SUBSCRIPTIONS__{name}"
+    with pytest.raises(ConfigError) as caught:
+        load(subscription_file(tmp_path), {variable: value})
+    assert caught.value.key == (key or variable)
+    assert word in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"STATE_DIRECTORY": "/a:/b", "HOME": "/home/u"}, "/a"),
+        ({"XDG_STATE_HOME": "/x", "HOME": "/home/u"}, "/x/asterisk-bridge"),
+        ({"HOME": "/home/u"}, "/home/u/.local/state/asterisk-bridge"),
+        ({"HOME": "/nonexistent"}, "/var/lib/asterisk-bridge"),
+        ({}, "/var/lib/asterisk-bridge"),
+        ({"ASTERISK_BRIDGE_STREAMS__STATE_FILE": ":memory:"}, None),
+    ],
+)
+def test_where_state_is_kept(environ: dict[str, str], path: str | None) -> None:
+    assert load(None, ENV | environ).streams.state_file == (f"{path}/state.sqlite3" if path else ":memory:")
+
 
 ARI_MISTAKES = [
     ("url", "'ftp://pbx'", ["http://"]),

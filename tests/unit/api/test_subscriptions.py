@@ -1,0 +1,217 @@
+"""Subscriptions over HTTP: made, shown, changed, switched, deleted; and no credential ever comes out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bridge.api.bodies import MASK
+from bridge.api.server import build
+from bridge.streams.catalogue import Catalogue
+from bridge.streams.store import Store
+from bridge.streams.subscription import Subscription
+
+from .test_server import Pbx
+
+TOKEN = "0123456789abcdef"
+SECRET = "Bearer confidential"
+MINIMAL = {"id": "new", "url": "wss://app.example/x", "dialect": "yeastar", "extensions": ["@sales"]}
+PATH = "/v1.0/subscriptions"
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    in_file = Subscription.model_validate(
+        {"id": "in-file", "url": "wss://app.example", "dialect": "twilio", "dids": ["*"], "auth_value": SECRET}
+    )
+    return Catalogue([in_file], Store(str(tmp_path / "state.sqlite3")), {"sales": ("1001",)})
+
+
+@pytest.fixture
+async def client(catalogue: Catalogue) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(application(catalogue))) as it:
+        yield it
+
+
+def application(catalogue: Catalogue) -> web.Application:
+    from dataclasses import replace
+
+    return build(replace(Pbx().backend(), subscriptions=catalogue), [TOKEN])
+
+
+async def ask(client: Client, method: str, path: str, status: int, body: object = None) -> Any:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with client.request(method, path, headers=headers, json=body) as response:
+        text = await response.text()
+        assert response.status == status, text
+        assert "confidential" not in text
+        if status == 204:
+            return None
+        answer = await response.json()
+        return answer["error"] if status >= 400 else answer
+
+
+async def made(client: Client, **values: Any) -> dict[str, Any]:
+    return dict(await ask(client, "POST", PATH, 201, MINIMAL | values))
+
+
+async def test_one_is_made_and_shown(client: Client, catalogue: Catalogue) -> None:
+    answer = await made(client, auth_value=SECRET, sample_rate=16000)
+    assert answer == await ask(client, "GET", f"{PATH}/new", 200)
+    assert (answer["auth_value"], answer["source"], answer["enabled"]) == (MASK, "api", True)
+    assert catalogue.get("new").headers == {"Secret": SECRET}
+    listed = (await ask(client, "GET", PATH, 200))["result"]
+    assert [(each["id"], each["source"]) for each in listed] == [("in-file", "config"), ("new", "api")]
+    assert listed[0]["auth_value"] == MASK
+
+
+async def test_an_id_is_taken_once(client: Client) -> None:
+    await made(client)
+    assert (await ask(client, "POST", PATH, 409, MINIMAL))["reason"] == "SUBSCRIPTION_EXISTS"
+    taken = await ask(client, "POST", PATH, 409, MINIMAL | {"id": "in-file"})
+    assert taken["reason"] == "SUBSCRIPTION_CONFIGURED"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"url": "http://app.example"}, ["url", "wss://"]),
+        ({"url": "wss://a:confidential@app.example"}, ["url", "auth_key"]),
+        ({"extensions": ["@nobody"]}, ["extensions", "sales"]),
+        ({"extensions": []}, ["extensions", "empty"]),
+        ({"extensions": "1001"}, ["extensions", "list"]),
+        ({"extensions": [1001]}, ["extensions[0]", "text"]),
+        ({"dialect": "klingon"}, ["dialect", "klingon"]),
+        ({"dialect": None}, ["dialect", "expected a text"]),
+        ({"options": {"rate": 1}}, ["options", "16000"]),
+        ({"options": []}, ["options", "table"]),
+        ({"tracks": "all"}, ["tracks", "parties"]),
+        ({"enabled": "yes"}, ["enabled", "true or false"]),
+        ({"windw_ms": 1}, ["windw_ms", "did you mean window_ms"]),
+        ({"id": "yeastar"}, ["id", "Yeastar"]),
+        ({"id": "../x"}, ["id", "letters"]),
+        ({"auth_value": 5}, ["auth_value", "text"]),
+        ({"auth_value": "confidential\n"}, ["auth_value", "ASCII"]),
+        ({"auth_value": MASK}, ["auth_value", "mask"]),
+        ({"ca_file": "/no/such"}, ["ca_file", "exist"]),
+    ],
+)
+async def test_what_is_refused(client: Client, catalogue: Catalogue, values: dict[str, Any], words: list[str]) -> None:
+    error = await ask(client, "POST", PATH, 400, MINIMAL | values)
+    assert error["reason"] == "INVALID_SUBSCRIPTION"
+    for word in words:
+        assert word in error["message"]
+    assert len(catalogue.list()) == 1
+
+
+async def test_what_is_missing(client: Client) -> None:
+    error = await ask(client, "POST", PATH, 400, {})
+    assert "id: is missing" in error["message"]
+    assert "url: is missing" in error["message"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"id": NaN}', "[" * 100_000, "\ud800"])
+async def test_a_body_that_is_no_object(client: Client, text: str) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    async with client.post(PATH, data=text.encode("utf-8", "surrogatepass"), headers=headers) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["reason"] == "INVALID_JSON"
+
+
+async def test_a_body_that_does_not_say_json(client: Client) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "text/plain"}
+    async with client.post(PATH, data="{}", headers=headers) as response:
+        assert response.status == 415
+
+
+async def test_a_body_that_is_too_long(client: Client) -> None:
+    assert (await ask(client, "POST", PATH, 413, MINIMAL | {"name": "x" * 2_000_000}))["status"] == "INVALID_ARGUMENT"
+
+
+async def test_what_is_shown_can_be_put_back(client: Client, catalogue: Catalogue) -> None:
+    shown = await made(client, auth_value=SECRET)
+    assert await ask(client, "PUT", f"{PATH}/new", 200, shown) == shown
+    assert catalogue.get("new").headers == {"Secret": SECRET}
+
+
+async def test_put_sets_all_anew_and_patch_only_what_is_given(client: Client, catalogue: Catalogue) -> None:
+    await made(client, auth_value=SECRET, name="old", dids=["5"])
+    patched = await ask(client, "PATCH", f"{PATH}/new", 200, {"extensions": ["7"]})
+    assert (patched["name"], patched["extensions"], patched["dids"], patched["auth_value"]) == (
+        "old",
+        ["7"],
+        ["5"],
+        MASK,
+    )
+    assert catalogue.get("new").headers == {"Secret": SECRET}
+    replaced = await ask(client, "PUT", f"{PATH}/new", 200, {k: v for k, v in MINIMAL.items() if k != "id"})
+    assert (replaced["name"], replaced["extensions"], replaced["dids"], replaced["auth_value"]) == (
+        "",
+        ["@sales"],
+        [],
+        "",
+    )
+    assert catalogue.get("new").headers == {}
+
+
+@pytest.mark.parametrize("url", ["wss://elsewhere.example/x", "ws://app.example/x", "wss://app.example:444/x"])
+async def test_a_credential_does_not_go_to_another_server(client: Client, catalogue: Catalogue, url: str) -> None:
+    shown = await made(client, auth_value=SECRET)
+    for method, body in (("PATCH", {"url": url}), ("PUT", shown | {"url": url})):
+        error = await ask(client, method, f"{PATH}/new", 400, body)
+        assert "auth_value" in error["message"]
+    assert catalogue.get("new").url == MINIMAL["url"]
+    await ask(client, "PATCH", f"{PATH}/new", 200, {"url": url, "auth_value": "another"})
+    await ask(client, "PATCH", f"{PATH}/new", 200, {"url": url + "/y"})
+    assert catalogue.get("new").headers == {"Secret": "another"}
+
+
+async def test_an_id_does_not_change(client: Client) -> None:
+    await made(client)
+    for method in ("PUT", "PATCH"):
+        assert "id" in (await ask(client, method, f"{PATH}/new", 400, MINIMAL | {"id": "other"}))["message"]
+
+
+async def test_those_of_the_file_can_only_be_switched(client: Client, catalogue: Catalogue) -> None:
+    shown = await ask(client, "GET", f"{PATH}/in-file", 200)
+    for method, body in (("PUT", shown), ("PATCH", {"name": "x"}), ("PATCH", {"enabled": False, "name": "x"})):
+        error = await ask(client, method, f"{PATH}/in-file", 409, body)
+        assert error["reason"] == "SUBSCRIPTION_CONFIGURED"
+        assert "configuration file" in error["message"]
+    assert (await ask(client, "DELETE", f"{PATH}/in-file", 409))["reason"] == "SUBSCRIPTION_CONFIGURED"
+    assert (await ask(client, "PATCH", f"{PATH}/in-file", 200, {"enabled": False}))["enabled"] is False
+    assert catalogue.enabled() == ()
+    await ask(client, "PATCH", f"{PATH}/in-file", 400, {"enabled": 1})
+
+
+async def test_one_is_deleted(client: Client) -> None:
+    await made(client)
+    await ask(client, "DELETE", f"{PATH}/new", 204)
+    for method, body in (
+        ("GET", None),
+        ("DELETE", None),
+        ("PUT", MINIMAL),
+        ("PATCH", {"enabled": True}),
+        ("PATCH", {}),
+    ):
+        assert (await ask(client, method, f"{PATH}/new", 404, body))["reason"] == "SUBSCRIPTION_NOT_FOUND"
+
+
+async def test_what_cannot_be_kept_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    catalogue = Catalogue([], Store(str(tmp_path / "file" / "x")), {"sales": ("1001",)})
+    async with TestClient(TestServer(application(catalogue))) as client:
+        assert (await ask(client, "POST", PATH, 503, MINIMAL))["reason"] == "STATE_NOT_KEPT"
+
+
+async def test_a_token_is_needed(client: Client) -> None:
+    for method in ("GET", "POST"):
+        async with client.request(method, PATH, json=MINIMAL) as response:
+            assert response.status == 401

@@ -1,0 +1,199 @@
+"""The call as a voice-agent framework sees it: it looks, hangs up, sends elsewhere, and knows each error by number."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import encode_basic_auth, web
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
+
+from bridge.api.backend import Backend
+from bridge.api.server import build
+from bridge.calls.model import Call, Party
+from bridge.config import TwilioConfig
+from bridge.dialects.twilio import call_sid
+from bridge.errors import AriError
+from bridge.media.counters import Counters
+
+from .samples import make_call
+
+ACCOUNT = "AC" + "0123456789abcdef" * 2
+SECRET = "a-secret:of-sixteen"
+AUTH = {"Authorization": encode_basic_auth(ACCOUNT, SECRET)}
+CALL = f"/2010-04-01/Accounts/{ACCOUNT}/Calls/{call_sid('c1')}.json"
+
+Client = TestClient[web.Request, web.Application]
+
+
+@dataclass
+class Pbx:
+    calls: dict[str, Call] = field(default_factory=lambda: {name: make_call(name) for name in ("c0", "c1")})
+    connected: bool = True
+    failure: AriError | None = None
+    acts: list[tuple[str, ...]] = field(default_factory=list)
+
+    def find(self, _identity: str, /) -> tuple[Call, Party] | None:
+        return None
+
+    async def hangup(self, channel_id: str, /) -> None:
+        self.acts.append(("hangup", channel_id))
+        if self.failure:
+            raise self.failure
+
+    async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
+        self.acts.append(("redirect", channel_id, context, extension))
+        if self.failure:
+            raise self.failure
+
+    async def accept(self, *_: object) -> web.StreamResponse:
+        raise AssertionError
+
+    def application(self, config: TwilioConfig) -> web.Application:
+        backend = Backend(
+            calls=self,
+            streams=lambda: [],
+            accept_stream=self.accept,
+            counters=Counters(),
+            ari_connected=lambda: self.connected,
+            listening=lambda: True,
+            control=self,
+            twilio=config,
+        )
+        return build(backend, ["0123456789abcdef"])
+
+
+def config(dial_context: str = "from-agents") -> TwilioConfig:
+    return TwilioConfig(account_sid=ACCOUNT, auth_token=SecretStr(SECRET), dial_context=dial_context)
+
+
+@pytest.fixture
+def pbx() -> Pbx:
+    return Pbx()
+
+
+@pytest.fixture
+async def client(pbx: Pbx) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(pbx.application(config()))) as it:
+        yield it
+
+
+async def ask(
+    client: Client, status: int, form: dict[str, str] | None, path: str = CALL, **more: Any
+) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"headers": AUTH} | more
+    method = "GET" if form is None else "POST"
+    async with client.request(method, path, data=form, **arguments) as response:
+        body = dict(await response.json())
+        assert response.status == status, body
+        assert "X-Request-Id" in response.headers
+        if status >= 400:
+            assert set(body) == {"code", "message", "more_info", "status"}
+            assert body["status"] == status
+        return body
+
+
+async def test_a_call_ends(client: Client, pbx: Pbx) -> None:
+    body = await ask(client, 200, {"Status": "completed"})
+    assert (body["sid"], body["account_sid"], body["status"]) == (call_sid("c1"), ACCOUNT, "completed")
+    assert pbx.acts == [("hangup", "c1")]
+
+
+async def test_a_call_is_looked_at(client: Client, pbx: Pbx) -> None:
+    body = await ask(client, 200, None)
+    assert (body["status"], body["from"], body["to"]) == ("in-progress", "1001", "1002")
+    assert body["date_created"] == "Sat, 31 Jan 2026 12:00:00 +0100"
+    assert pbx.acts == []
+
+
+async def test_a_call_is_sent_elsewhere(client: Client, pbx: Pbx) -> None:
+    body = await ask(client, 200, {"Twiml": "<Response><Dial>1003</Dial></Response>"})
+    assert body["status"] == "in-progress"
+    assert pbx.acts == [("redirect", "c1", "from-agents", "1003")]
+
+
+async def test_a_document_that_hangs_up(client: Client, pbx: Pbx) -> None:
+    assert (await ask(client, 200, {"Twiml": "<Response><Hangup/></Response>"}))["status"] == "completed"
+    assert pbx.acts == [("hangup", "c1")]
+
+
+async def test_where_nobody_may_dial(pbx: Pbx) -> None:
+    async with TestClient(TestServer(pbx.application(config(dial_context="")))) as client:
+        error = await ask(client, 400, {"Twiml": "<Response><Dial>1003</Dial></Response>"})
+    assert "twilio.dial_context" in error["message"]
+    assert pbx.acts == []
+
+
+@pytest.mark.parametrize(
+    ("form", "code", "word"),
+    [
+        ({}, 20001, "expected one of"),
+        ({"Status": ""}, 20001, "expected one of"),
+        ({"Status": "in-progress"}, 20001, "in-progress"),
+        ({"Url": "https://app.example/twiml"}, 20001, "fetches no"),
+        ({"Status": "completed", "Twiml": "<Response/>"}, 20001, "expected one of"),
+        ({"Twiml": "<Response>"}, 12100, "XML"),
+        ({"Twiml": "<Response><Say>x</Say></Response>"}, 12200, "Say"),
+    ],
+)
+async def test_what_is_refused(client: Client, pbx: Pbx, form: dict[str, str], code: int, word: str) -> None:
+    error = await ask(client, 400, form)
+    assert error["code"] == code
+    assert word in error["message"]
+    assert pbx.acts == []
+
+
+async def test_a_body_that_is_no_form(client: Client) -> None:
+    async with client.post(CALL, json={"Status": "completed"}, headers=AUTH) as response:
+        assert response.status == 400
+
+
+async def test_a_call_that_has_ended(client: Client, pbx: Pbx) -> None:
+    gone = CALL.replace(call_sid("c1"), call_sid("c9"))
+    assert (await ask(client, 404, {"Status": "completed"}, gone))["code"] == 20404
+    pbx.failure = AriError(404, "POST", "channels", "Channel not found")
+    assert (await ask(client, 404, {"Twiml": "<Response><Dial>1</Dial></Response>"}))["code"] == 20404
+
+
+async def test_asterisk_does_not_answer(client: Client, pbx: Pbx) -> None:
+    pbx.failure = AriError(0, "DELETE", "channels", "no answer in 5 s")
+    assert (await ask(client, 503, {"Status": "completed"}))["code"] == 20503
+    pbx.connected = False
+    assert (await ask(client, 503, {"Status": "completed"}))["code"] == 20503
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": {}},
+        {"headers": {"Authorization": encode_basic_auth(ACCOUNT, "wrong")}},
+        {"headers": {"Authorization": encode_basic_auth(ACCOUNT, "wröng", encoding="utf-8")}},
+        {"headers": {"Authorization": encode_basic_auth("AC" + "0" * 32, SECRET)}},
+        {"headers": {"Authorization": "Basic %%%"}},
+        {"headers": {"Authorization": "Bearer 0123456789abcdef"}},
+        {"path": CALL.replace(ACCOUNT, "AC" + "0" * 32)},
+    ],
+)
+async def test_strangers(client: Client, pbx: Pbx, more: dict[str, Any]) -> None:
+    for form in (None, {"Status": "completed"}):
+        error = await ask(client, 401, form, **more)
+        assert error["code"] == 20003
+        assert SECRET not in error["message"]
+    assert pbx.acts == []
+
+
+async def test_the_account_opens_nothing_else(client: Client) -> None:
+    for path in ("/v1.0/calls", "/2010-04-01/Accounts", "/2010-04-01/x"):
+        async with client.get(path, headers=AUTH) as response:
+            assert response.status == 401, path
+
+
+async def test_without_an_account_there_is_no_such_path(pbx: Pbx) -> None:
+    async with TestClient(TestServer(pbx.application(TwilioConfig()))) as client:
+        async with client.post(CALL, data={"Status": "completed"}, headers=AUTH) as response:
+            assert response.status == 401  # of the bridge's own tokens: nobody learns what is there
+        async with client.post(f"{CALL}?token=0123456789abcdef", data={"Status": "completed"}) as response:
+            assert response.status == 404
