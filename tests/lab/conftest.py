@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -17,9 +19,13 @@ from tests.lab.target import Target
 Phones = Callable[..., Awaitable[list[Phone]]]
 
 
-def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None = None) -> Config:
-    """A bridge in this process for a lab; ports as the lab's Asterisk expects them."""
-    return Config(
+def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None = None, **sections: Any) -> Config:
+    """A bridge in this process for a lab; ports as the lab's Asterisk expects them.
+
+    Args:
+        sections: further sections of the configuration, as they would stand in the file.
+    """
+    plain = Config(
         http=HttpConfig(port=0),
         audiosocket=AudioSocketConfig(
             bind_host=lab.audiosocket_bind,
@@ -29,6 +35,19 @@ def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None
         ari=AriConfig(url=lab.ari_url, user=lab.ari_user, password=SecretStr(lab.ari_password), app=app or lab.ari_app),
         media=media or MediaConfig(),
     )
+    return plain.model_copy(
+        update={name: getattr(Config.model_validate({name: sections[name]}), name) for name in sections}
+    )
+
+
+@contextlib.asynccontextmanager
+async def pushing(lab: Lab, **sections: Any) -> AsyncIterator[Target]:
+    """A bridge in this process with sections of its own; nothing may be left at the end."""
+    async with Bridge(configuration(lab, **sections)) as bridge:
+        target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
+        await in_step(target)
+        yield target
+        await target.nothing_left()
 
 
 async def in_step(target: Target, timeout_s: float = 15.0) -> None:
