@@ -30,11 +30,13 @@ RUN python3 -m hatchling build -t wheel -d /tmp/wheel \
  && find /opt/asterisk-bridge -type d -name tests -prune -exec rm -rf {} +
 
 FROM ${BASE_IMAGE}
+# What is set over HTTP is kept in /var/lib/asterisk-bridge: mount a volume there, or it goes with the container.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 990 --home-dir /nonexistent --shell /usr/sbin/nologin bridge \
- && install -d -o 990 /recordings
+ && install -d -o 990 /recordings \
+ && install -d -o 990 -m 0700 /var/lib/asterisk-bridge
 COPY --from=build /opt/asterisk-bridge /opt/asterisk-bridge
 COPY examples/echo.py /usr/local/share/asterisk-bridge/
 # Inside a container the address to bind is always all of them; the bridge refuses to do that without a token.
