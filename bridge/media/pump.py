@@ -75,7 +75,6 @@ class Pump:
     def hear(self, leg: MediaLeg, track: str) -> None:
         """Send what Asterisk sends on ``leg`` to the application, as ``track``."""
         leg.on_audio = partial(self.from_call, track)
-        leg.on_dtmf = partial(self.key_pressed, track)
 
     def speak(self, leg: MediaLeg) -> None:
         """Play what the application sends on ``leg``; on each of them, if there are several. All have one format."""

@@ -166,6 +166,8 @@ class PushedStream:
         track = _Track(TrackPlace(info, None, speaks=self.dialect.two_way), leg)
         self._tracks[info.name] = track
         self._connect(track)
+        # Without ARI the connection is the only one that tells of keys; with it, every key would be told twice.
+        leg.on_dtmf = lambda digit: self._pump.key_pressed(info.name, digit)
         leg.on_closed = lambda: self.end("the call ended")
         self._goes_live(track)
 

@@ -1,0 +1,121 @@
+"""Calls that the dialplan hands over: a Twilio application that talks, and AudioSocket without ARI."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import pytest
+
+from bridge.testing import judge, modem, peer
+from bridge.testing.engine import Lab
+from tests.lab.conftest import Phones, pushing
+from tests.lab.sink import open_sink, tone_share
+from tests.lab.test_stasis_call import text_of
+
+RATE = 8000
+
+
+def ulaw(samples: peer.Samples) -> str:
+    """Audio as Twilio's media messages carry it."""
+    return base64.b64encode(peer.ulaw_bytes(samples)).decode()
+
+
+async def test_a_twilio_application_hears_and_speaks_in_an_inbound_call(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    said, answered = text_of(5, 1), text_of(5, 2)
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        async with pushing(lab, dialplan=[route]):
+            await alice.call("750", play=modem.modulate(said, RATE, lead_s=1.5))
+            await alice.answered()
+            (received,) = await sink.connected(1)
+            await asyncio.sleep(0.5)
+            assert [message["event"] for message in received.messages[:2]] == ["connected", "start"]
+            start = received.messages[1]["start"]
+            assert start["tracks"] == ["inbound"]
+            assert start["mediaFormat"] == {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+            assert start["customParameters"]["from_number"] == "1001"
+            # The whole answer at once, and a mark behind it.
+            await received.send(event="media", media={"payload": ulaw(modem.modulate(answered, RATE, lead_s=0.5))})
+            await received.send(event="mark", mark={"name": "said"})
+            await asyncio.sleep(6.5)
+            assert [message["mark"]["name"] for message in received.of(event="mark")] == ["said"]
+            # A key, a long tone, and the clear that cuts it short.
+            await alice.dtmf("7")
+            await received.send(event="media", media={"payload": ulaw(judge.tone(700, 10, RATE))})
+            await received.send(event="mark", mark={"name": "cut"})
+            await asyncio.sleep(1)
+            await received.send(event="clear")
+            await asyncio.sleep(0.5)
+            assert [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["7"]
+            assert [message["mark"]["name"] for message in received.of(event="mark")] == ["said", "cut"]
+            await received.socket.close()
+            await alice.ended()  # then = hangup
+    assert modem.demodulate(received.twilio(), RATE) == said
+    heard = alice.recording()
+    assert modem.decode(heard, RATE).text.startswith(answered)
+    assert 0.8 < (judge.block_levels(heard, RATE, 700) > 3000).sum() * judge.BLOCK_S < 1.5
+    media = received.of(event="media")
+    assert [int(message["media"]["chunk"]) for message in media] == list(range(1, len(media) + 1))
+
+
+async def test_the_dialplan_goes_on_when_the_application_closes(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "continue"}
+        async with pushing(lab, dialplan=[route]):
+            await alice.call("750", play=judge.tone(500, 30, RATE))
+            await alice.answered()
+            (received,) = await sink.connected(1)
+            await asyncio.sleep(1)
+            await received.socket.close()
+            await asyncio.wait_for(received.ended.wait(), 5)
+            await alice.ended(15)  # the lab's dialplan hangs up after Stasis()
+
+
+@pytest.mark.parametrize(("number", "rate"), [("751", 8000), ("752", 8000)])
+async def test_audiosocket_from_the_dialplan_without_ari(lab: Lab, phones: Phones, number: str, rate: int) -> None:
+    """Both forms: the application, and a dialled channel with slin16 that the stream takes at its own rate."""
+    (alice,) = await phones("1001")
+    async with open_sink() as sink:
+        route = {"id": "socket", "match": "uuid:*", "url": sink.url, "dialect": "twilio"}
+        async with pushing(lab, dialplan=[route]) as target:
+            await alice.call(number, play=judge.tone(500, 30, RATE))
+            await alice.answered()
+            (received,) = await sink.connected(1)
+            await asyncio.sleep(1)
+            await received.send(event="media", media={"payload": ulaw(judge.tone(700, 1.0, RATE))})
+            await alice.dtmf("5")
+            await asyncio.sleep(2)
+            assert tone_share(received.twilio()[RATE // 2 :], rate, 500) > 0.8
+            assert [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["5"]
+            await alice.hangup()
+            await asyncio.wait_for(received.ended.wait(), 5)
+            assert received.messages[-1]["event"] == "stop"
+            await target.nothing_left()
+    assert 0.9 < (judge.block_levels(alice.recording(), RATE, 700) > 3000).sum() * judge.BLOCK_S < 1.1
+
+
+async def test_a_uuid_without_a_route_is_refused_and_the_dialplan_goes_on(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    async with pushing(lab) as target:
+        await alice.call("752", play=judge.tone(500, 5, RATE))
+        await alice.ended(10)
+        assert target.bridge is not None
+        assert target.bridge.counters.legs_refused == 1
+
+
+async def test_an_application_that_hangs_up_while_it_speaks(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        async with pushing(lab, dialplan=[route]):
+            await alice.call("750", play=judge.tone(500, 30, RATE))
+            await alice.answered()
+            (received,) = await sink.connected(1)
+            await received.send(event="media", media={"payload": ulaw(judge.tone(700, 10, RATE))})
+            await asyncio.sleep(1)
+            await alice.hangup()
+            await asyncio.wait_for(received.ended.wait(), 5)
+            assert received.messages[-1]["event"] == "stop"
