@@ -18,6 +18,7 @@ from bridge.dialects.base import Dialect
 from bridge.errors import AriError, Overloaded
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
+from bridge.streams.keys import KeyPresses
 from bridge.streams.places import Direction, LegPlace, places
 from bridge.streams.stream import CALL_ENDED, SHUTTING_DOWN, Stream
 
@@ -52,7 +53,6 @@ class Streams:
         self._new_playout = new_playout
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._dtmf: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._closing = False
         tracker.subscribe(self._on_change)
@@ -90,6 +90,7 @@ class Streams:
         """
         self.check_room()
         party_id = party.id
+        keys = KeyPresses(lambda digits: self._press(party_id, digits), self._counters)
 
         async def find_places() -> tuple[LegPlace, ...]:
             await self._stasis.settled(party_id)
@@ -108,11 +109,12 @@ class Streams:
             new_playout=self._new_playout,
             track=listen,
             party_is_there=lambda: self._tracker.find(party_id) is not None,
-            send_dtmf=lambda digits: self._send_dtmf(party_id, digits),
+            send_dtmf=keys.add,
         )
         self._streams[stream.stream_id] = stream
         task = asyncio.create_task(stream.run(), name=f"stream {stream.stream_id}")
         self._tasks[stream.stream_id] = task
+        task.add_done_callback(lambda _: keys.close())
         task.add_done_callback(lambda _: self._forget(stream.stream_id))
         return stream
 
@@ -121,9 +123,8 @@ class Streams:
         self._closing = True
         for stream in self:
             stream.end(*SHUTTING_DOWN)
-        pending = [*self._tasks.values(), *self._dtmf]
-        if pending:
-            await asyncio.wait(pending, timeout=10)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=10)
 
     def _forget(self, stream_id: str) -> None:
         self._streams.pop(stream_id, None)
@@ -143,11 +144,6 @@ class Streams:
         elif isinstance(change, CallEnded) and change.merged_into is None:
             for stream in self.of_call(change.call.id):
                 stream.end(*CALL_ENDED)
-
-    def _send_dtmf(self, channel_id: str, digits: str) -> None:
-        task = asyncio.ensure_future(self._press(channel_id, digits))
-        self._dtmf.add(task)
-        task.add_done_callback(self._dtmf.discard)
 
     async def _press(self, channel_id: str, digits: str) -> None:
         try:
