@@ -191,7 +191,7 @@ async def test_a_dialect_that_fails_at_a_mark_costs_its_stream_and_no_leg(path: 
     await client.send(b"\x01" * FRAME)
     await client.send('{"event": "mark", "mark": {"name": "a"}}')
     with pytest.raises(ConnectionClosed):
-        await client.recv()
+        await asyncio.wait_for(client.recv(), 5)
     assert client.close_code == 1011
     assert len(await peer.read_for(0.2)) > 5
     assert not path.legs[0].closed
@@ -204,7 +204,7 @@ async def test_a_dialect_that_fails_at_the_end_does_not_keep_the_stream_from_end
     path.pumps[0].closed("call ended")
     path.links[0].close(1000, "call ended")
     with pytest.raises(ConnectionClosed):
-        await client.recv()
+        await asyncio.wait_for(client.recv(), 5)
     assert client.close_code == 1000
     await peer.hang_up()
 
@@ -214,7 +214,7 @@ async def test_a_message_with_too_much_in_it_costs_its_own_stream(path: Path) ->
     client, peer = await open_path(path)
     await client.send(b"\x10\x00\x02ab" * 3_000_000)
     with pytest.raises(ConnectionClosed):
-        await client.recv()
+        await asyncio.wait_for(client.recv(), 5)
     assert client.close_code == 1008
     assert client.close_reason == "more than 60000 AudioSocket messages in one message"
     await peer.hang_up()
