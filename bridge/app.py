@@ -74,7 +74,7 @@ class Bridge:
             counters=self.counters,
             new_playout=self._new_playout,
             room=self._room,
-            press_keys=self.streams.press_keys,
+            press=self.streams.press,
         )
         self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
         self.subscriptions = Subscriptions(self.catalogue, naming, self._start_subscribed)

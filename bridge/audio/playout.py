@@ -5,9 +5,66 @@ from __future__ import annotations
 from collections import deque
 
 from bridge.audio.format import FRAME_MS, AudioFormat
+from bridge.audio.resample import Resampler
 
 MAX_MARKS = 4096
 """How many marks may wait in one playout; more are refused and counted."""
+
+
+class _Converter:
+    """The way from one rate to the queue's; it knows how much comes out before it is converted."""
+
+    __slots__ = ("_rate_in", "_rate_out", "_samples_in", "piece_bytes", "resampler")
+
+    def __init__(self, rate_in: int, rate_out: int) -> None:
+        self.resampler = Resampler(rate_in, rate_out)
+        self.piece_bytes = rate_in * FRAME_MS // 1000 * 2
+        self._rate_in = rate_in
+        self._rate_out = rate_out
+        self._samples_in = 0  # accepted so far, converted or not
+
+    def accept(self, samples: int, room: int) -> tuple[int, int, int]:
+        """How many of ``samples`` fit when ``room`` samples may come out; how many those are; and how many all were."""
+        before = self._samples_out(self._samples_in)
+        wanted = self._samples_out(self._samples_in + samples) - before
+        if wanted > room:
+            samples = max((before + room) * self._rate_in // self._rate_out - self._samples_in, 0)
+        self._samples_in += samples
+        return samples, self._samples_out(self._samples_in) - before, wanted
+
+    def _samples_out(self, samples_in: int) -> int:
+        return -(-samples_in * self._rate_out // self._rate_in)  # what Resampler promises, rounded up
+
+
+class _Foreign:
+    """A block at another rate. It is converted 20 ms at a time when its turn comes: 16 MiB at once would take long
+    enough to be heard on every call, and many times the memory."""
+
+    __slots__ = ("_at", "_pcm", "converter")
+
+    def __init__(self, pcm: bytes, converter: _Converter) -> None:
+        self.converter = converter
+        self._pcm = pcm
+        self._at = 0
+
+    def join(self, pcm: bytes) -> bool:
+        """Put ``pcm`` behind what is there; False: it is long enough already."""
+        if len(self._pcm) >= self.converter.piece_bytes:
+            return False
+        self._pcm += pcm
+        return True
+
+    def next(self) -> bytes:
+        """The next piece, converted; it may be empty."""
+        end = self._at + self.converter.piece_bytes
+        piece = self._pcm[self._at : end]
+        self._at = end
+        return self.converter.resampler.convert(piece)
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left."""
+        return self._at >= len(self._pcm)
 
 
 class Playout:
@@ -16,10 +73,11 @@ class Playout:
     Asterisk neither buffers nor paces, so this is the only place that knows what has been played and can throw away
     what has not. The caller's 20 ms tick is the clock: one ``take()`` a tick.
 
-    A block is stored as it came and never copied whole: a take costs the same in a 5 MiB block as in a 20 ms one.
+    A block is stored as it came and never copied whole: a take costs the same in a 5 MiB block as in a 20 ms one. One
+    at another rate is converted as it is taken.
 
     Args:
-        fmt: format of the audio, in and out.
+        fmt: format of the audio that is taken, and of what comes in unless it says another rate.
         max_queued_ms: how much audio may wait, in milliseconds. What is beyond is dropped, the newest first, so that
             what was accepted stays contiguous.
         lead_ms: after a dry spell, wait until so much audio is there, or so much time has passed since the first of it
@@ -33,6 +91,7 @@ class Playout:
 
     __slots__ = (
         "_blocks",
+        "_converters",
         "_dropped_bytes",
         "_frame_bytes",
         "_lead_bytes",
@@ -53,7 +112,8 @@ class Playout:
         self.fmt = fmt
         self._frame_bytes = fmt.frame_bytes
         self._max_bytes = fmt.bytes_of(max_queued_ms)
-        self._blocks: deque[bytes] = deque()
+        self._blocks: deque[bytes | _Foreign] = deque()
+        self._converters: dict[int, _Converter] = {}  # by source rate; of those there are nine
         self._offset = 0  # of the next byte to take, in the first block
         self._queued_bytes = 0
         self._taken_bytes = 0  # since the beginning; with _queued_bytes the position that a new mark gets
@@ -76,8 +136,11 @@ class Playout:
         """How much audio the bound has cost so far, in milliseconds."""
         return self.fmt.duration_ms(self._dropped_bytes)
 
-    def play(self, pcm: bytes) -> int:
-        """Queues whole samples, and says how many bytes at their end found no room.
+    def play(self, pcm: bytes, rate: int | None = None) -> int:
+        """Queues whole samples, and says how many bytes (as they would be taken) at their end found no room.
+
+        Args:
+            rate: of ``pcm`` in Hz, one of ``SLIN_RATES``; by default that of ``fmt``. Another one is for slin only.
 
         Raises:
             ValueError: ``pcm`` ends in half a sample; everything after it would be noise.
@@ -85,22 +148,44 @@ class Playout:
         size = len(pcm)
         if size % self.fmt.sample_bytes:
             raise ValueError(f"{size} bytes are not a whole number of {self.fmt.encoding} samples")
+        if rate is not None and rate != self.fmt.rate:
+            return self._play_foreign(pcm, rate)
         dropped = self._queued_bytes + size - self._max_bytes
         if dropped > 0:
-            self._dropped_bytes += dropped
-            self.dropped_blocks += 1
+            self._count_dropped(dropped)
             size -= dropped
             pcm = pcm[:size]
         if size:
             blocks = self._blocks
-            if size < self._frame_bytes and blocks and len(blocks[-1]) < self._frame_bytes:
+            last = blocks[-1] if blocks else None
+            if size < self._frame_bytes and isinstance(last, bytes) and len(last) < self._frame_bytes:
                 # Joined, so that the bound on duration also bounds the number of objects: two bytes of audio in a
                 # block of their own would take twenty times their size.
-                blocks[-1] += pcm
+                blocks[-1] = last + pcm
             else:
                 blocks.append(pcm)
             self._queued_bytes += size
         return max(dropped, 0)
+
+    def _play_foreign(self, pcm: bytes, rate: int) -> int:
+        converter = self._converters.get(rate)
+        if converter is None:
+            converter = self._converters[rate] = _Converter(rate, self.fmt.rate)
+        samples, accepted, wanted = converter.accept(len(pcm) // 2, (self._max_bytes - self._queued_bytes) // 2)
+        dropped = 2 * (wanted - accepted)
+        if dropped:
+            self._count_dropped(dropped)
+        if samples:
+            pcm = pcm[: 2 * samples]
+            last = self._blocks[-1] if self._blocks else None
+            if not (isinstance(last, _Foreign) and last.converter is converter and last.join(pcm)):
+                self._blocks.append(_Foreign(pcm, converter))
+            self._queued_bytes += 2 * accepted
+        return dropped
+
+    def _count_dropped(self, size: int) -> None:
+        self._dropped_bytes += size
+        self.dropped_blocks += 1
 
     def mark(self, name: str) -> bool:
         """Puts a mark behind everything queued so far. False: too many wait already, this one is forgotten."""
@@ -123,6 +208,7 @@ class Playout:
         names = [name for _, name in self._marks]
         self._marks.clear()
         self._blocks.clear()
+        self._converters.clear()  # they hold the last milliseconds of what is thrown away
         self._offset = 0
         self._queued_bytes = 0
         self._waited = 0
@@ -164,7 +250,7 @@ class Playout:
         self._queued_bytes -= size
         self._taken_bytes += size
         blocks = self._blocks
-        block = blocks[0]
+        block = self._first()
         start = self._offset
         end = start + size
         if end < len(block):
@@ -178,7 +264,7 @@ class Playout:
             return part
         parts = [part]
         while missing:
-            block = blocks[0]
+            block = self._first()
             if len(block) > missing:
                 parts.append(block[:missing])
                 self._offset = missing
@@ -187,3 +273,14 @@ class Playout:
             missing -= len(block)
             blocks.popleft()
         return b"".join(parts)
+
+    def _first(self) -> bytes:
+        """The first block, or what comes first out of it. There is one."""
+        blocks = self._blocks
+        while not isinstance(first := blocks[0], bytes):
+            piece = first.next()
+            if first.done:
+                blocks.popleft()
+            if piece:
+                blocks.appendleft(piece)
+        return first

@@ -18,15 +18,22 @@ from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, sli
 from bridge.audio.framing import Framer
 from bridge.audio.raw import RawAudio, WholeSamples
 from bridge.dialects.base import CallInfo, Clear, Command, Dtmf, Mark, Message, Play, Stop, TrackInfo
+from bridge.errors import ClientProtocolError
 
 ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
 GAP_S: Final = 0.06
 """Audio that comes this much later than it should, in seconds, follows a gap: its RTP packet carries the marker."""
 MAX_DIGITS: Final = 100
+MAX_INNER_MESSAGES: Final = 60_000
+"""AudioSocket messages in one WebSocket message: 20 minutes in frames of 20 ms. Taking them apart stops every call."""
+MAX_KIND_CHANGES: Final = 100
+"""How often one WebSocket message may go from one kind of AudioSocket message to another; each costs a command."""
 MAX_MARK_NAME: Final = 256
 """Longest name of a mark, in characters: it is kept until the mark is reached."""
 
 _RTP_RATE = 8000
+_KEYS = frozenset(bytes((key,)) for key in b"0123456789ABCDabcd*#")
+_HANGUP, _DTMF, _ERROR = int(Kind.HANGUP), int(Kind.DTMF), int(Kind.ERROR)  # an enum's member is slow
 _PT_OF = {Encoding.ULAW: rtp.PT_ULAW, Encoding.ALAW: rtp.PT_ALAW, Encoding.SLIN: rtp.PT_SLIN}
 _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
     Encoding.ULAW: g711.ulaw_encode,
@@ -271,12 +278,15 @@ class _AudioSocket:
 
     def _messages(self, data: bytes) -> tuple[list[Command], int]:
         commands: list[Command] = []
-        useless = 0
-        run: list[bytes] = []  # audio of one kind becomes one Play, be it cut into ten thousand messages
+        useless = inner = changes = 0
+        run: list[bytes] = []  # messages of one kind become one command, be they ten thousand
         run_kind = -1
         at, size = 0, len(data)
         while at + audiosocket.HEADER_BYTES <= size:
             kind, length = data[at], data[at + 1] << 8 | data[at + 2]
+            inner += 1
+            if inner > MAX_INNER_MESSAGES:
+                raise ClientProtocolError(f"more than {MAX_INNER_MESSAGES} AudioSocket messages in one message")
             if audiosocket.fault_of_header(kind, length):
                 self._lost = True
                 useless += 1
@@ -287,24 +297,36 @@ class _AudioSocket:
                 break
             payload = data[at + audiosocket.HEADER_BYTES : end]
             at = end
-            if kind != run_kind and run:
-                commands += self._play(run_kind, run)
+            if kind != run_kind:
+                changes += 1
+                if changes > MAX_KIND_CHANGES:
+                    raise ClientProtocolError(f"more than {MAX_KIND_CHANGES} changes of kind in one message")
+                commands += self._commands(run_kind, run)
                 run = []
-            run_kind = kind
+                run_kind = kind
             if kind in RATE_OF_KIND:
                 run.append(payload)
-            elif kind == Kind.HANGUP:
+            elif kind == _HANGUP:
                 commands.append(Stop("the application sent an AudioSocket hang-up"))
                 at = size
                 break
-            elif kind == Kind.DTMF and (digits := _digits(payload.decode("latin-1"))):
-                commands.append(Dtmf(digits))
+            elif kind == _DTMF and payload in _KEYS:
+                run.append(payload)
             elif kind != Kind.UUID:  # which says what we know, and is what a copied AudioSocket client begins with
                 useless += 1
-        if run:
-            commands += self._play(run_kind, run)
+        commands += self._commands(run_kind, run)
         self._pending = data[at:]
         return commands, useless
+
+    def _commands(self, kind: int, run: list[bytes]) -> list[Command]:
+        if not run:
+            return []
+        if kind == Kind.DTMF:
+            return [
+                Dtmf(_digits(b"".join(run[i : i + MAX_DIGITS]).decode("latin-1")))
+                for i in range(0, len(run), MAX_DIGITS)
+            ]
+        return self._play(kind, run)
 
     def _play(self, kind: int, run: list[bytes]) -> list[Command]:
         if kind != self._whole_kind:
@@ -315,14 +337,19 @@ class _AudioSocket:
 
 
 def _looks_framed(data: bytes) -> bool:
-    """Whether ``data`` (3 bytes or more) is a chain of AudioSocket messages, the last of which may be incomplete."""
+    """Whether ``data`` (3 bytes or more) is a chain of AudioSocket messages, the last of which may be incomplete.
+
+    A chain that is longer than we take says so when it is taken apart.
+    """
     at, size = 0, len(data)
-    while at + audiosocket.HEADER_BYTES <= size:
+    for _ in range(MAX_INNER_MESSAGES):
+        if at + audiosocket.HEADER_BYTES > size:
+            break
         kind, length = data[at], data[at + 1] << 8 | data[at + 2]
-        if kind == Kind.ERROR or audiosocket.fault_of_header(kind, length):
+        if kind == _ERROR or audiosocket.fault_of_header(kind, length):
             return False
         end = at + audiosocket.HEADER_BYTES + length
-        if kind == Kind.HANGUP:
+        if kind == _HANGUP:
             return end == size  # three zeros are a hang-up, a row of them is bare silence
         if end > size:
             # Nothing has shown yet that this is a header and not two samples; that it promises a whole number of

@@ -33,3 +33,5 @@ class Counters:
     """How much audio those messages held, in milliseconds."""
     dropped_from_application_ms: float = 0.0
     """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""
+    keys_dropped: int = 0
+    """Keys that applications wanted pressed faster than a party could hear them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from uuid import UUID
 
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 LINGER_S = 1.0
 """How long Asterisk may take to close after our hang-up before the connection is aborted."""
 READ_BYTES = 65536
+SEND_BUFFER_MS = 500
+"""How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
+kernel takes what it takes (docs/operations.md)."""
 
 # One buffer serves every connection: what is read is consumed before the callback returns.
 _read_buffer = memoryview(bytearray(READ_BYTES))
@@ -205,6 +209,10 @@ class Connection(asyncio.BufferedProtocol):
             self.hang_up()
             return None
         self._leg = leg
+        assert self._transport is not None  # data has just come on it
+        self._transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, leg.fmt.bytes_of(SEND_BUFFER_MS)
+        )
         self._listener.counters.legs_opened += 1
         self._listener.wheel.add(leg)
         leg.attach(self)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bridge.audio.resample import Resampler
 from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop, TrackInfo
 from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
@@ -50,7 +49,6 @@ class Pump:
         self._link: Link | None = None
         self._window = RecentWindow(window_ms)
         self._speakers: list[MediaLeg] = []
-        self._resampler: tuple[int, Resampler] | None = None
 
     @property
     def missed_ms(self) -> float:
@@ -110,7 +108,10 @@ class Pump:
 
     def closed(self, reason: str, error: str | None = None) -> None:
         """Let the dialect say its last words."""
-        self._say(self._dialect.closed(reason, self._clock(), error))
+        try:
+            self._say(self._dialect.closed(reason, self._clock(), error))
+        except Exception:  # whoever says goodbye has a better code for the Close frame than _fail has
+            log.exception("the dialect %s failed", self._dialect.name)
 
     # Asterisk -> application
 
@@ -135,15 +136,12 @@ class Pump:
     def from_application(self, message: Message) -> None:
         """A message from the application. A bad one costs a counter, at worst its own stream."""
         try:
-            commands = self._dialect.receive(message)
+            for command in self._dialect.receive(message):
+                self._obey(command)
         except ClientProtocolError as error:
             self._close(1008, str(error))
-            return
         except Exception:
             self._fail()
-            return
-        for command in commands:
-            self._obey(command)
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Play):
@@ -154,7 +152,6 @@ class Pump:
             else:
                 self._mark_reached(command.name)
         elif isinstance(command, Clear):
-            self._resampler = None  # it holds the last milliseconds of what is thrown away
             for leg in self._speakers:
                 for name in leg.playout.clear():
                     self._mark_reached(name)
@@ -166,20 +163,17 @@ class Pump:
     def _play(self, command: Play) -> None:
         if not self._speakers:
             return
-        fmt = self._speakers[0].fmt
-        pcm = command.pcm
-        if command.rate != fmt.rate:
-            if self._resampler is None or self._resampler[0] != command.rate:
-                self._resampler = (command.rate, Resampler(command.rate, fmt.rate))
-            pcm = self._resampler[1].convert(pcm)
         dropped = 0
         for leg in self._speakers:
-            dropped = leg.playout.play(pcm)
+            dropped = leg.playout.play(command.pcm, command.rate)
         if dropped:
-            self._counters.dropped_from_application_ms += fmt.duration_ms(dropped)
+            self._counters.dropped_from_application_ms += self._speakers[0].fmt.duration_ms(dropped)
 
     def _mark_reached(self, name: str) -> None:
-        self._say(self._dialect.mark_reached(name, self._clock()))
+        try:
+            self._say(self._dialect.mark_reached(name, self._clock()))
+        except Exception:
+            self._fail()
 
     # Out
 

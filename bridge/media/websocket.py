@@ -7,8 +7,10 @@ the oldest is dropped and counted; messages that are not audio (they are few) ar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+import struct
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +24,8 @@ CLOSE_TIMEOUT_S = 2.0
 """How long the application may take to answer our Close frame."""
 UNSENT_BYTES = 16384
 """What the kernel and the transport may hold unsent: beyond it, waiting happens here, where it can be counted."""
+TCP_INFO_LAST_DATA_RECV = struct.Struct("@52xI")
+"""Where Linux's ``struct tcp_info`` (linux/tcp.h) says how many milliseconds ago data came in."""
 KEPT_MESSAGES = 1000
 """At most so many messages wait that may not be dropped; an application that far behind is cut off."""
 
@@ -37,7 +41,7 @@ class Link(ABC):
         counters: the process's counters.
         max_unsent_ms: how much audio may wait for an application that does not read, in milliseconds.
         ping_interval_s: a ping is sent after so many seconds, and a link that has sent nothing at all since the
-            one before is taken for dead.
+            one before, not even a part of a message, is taken for dead.
 
     Callbacks, called on the event loop from the socket's callback:
         on_message(message): a whole message, fragments joined. A link that was dialled reads nothing before it is set.
@@ -61,6 +65,7 @@ class Link(ABC):
         self._waiting: deque[tuple[Message, float]] = deque()
         self._waiting_ms = 0.0
         self._heard = True
+        self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._end: tuple[int, str] = (1006, "connection lost")
 
@@ -140,6 +145,7 @@ class Link(ABC):
         """The handshake is done."""
         self.established = True
         bound_unsent(transport)
+        self._socket = transport.get_extra_info("socket")
         self._schedule_ping()
 
     def heard(self) -> None:
@@ -218,12 +224,23 @@ class Link(ABC):
         self._timer = asyncio.get_running_loop().call_later(self._ping_interval_s, self._ping)
 
     def _ping(self) -> None:
-        if not self._heard:
+        if not self._heard and not self._bytes_came():
             self.abort(1006, f"nothing heard for {2 * self._ping_interval_s:g} s")
             return
         self._heard = False
         self._write_ping()
         self._schedule_ping()
+
+    def _bytes_came(self) -> bool:
+        """Whether anything at all came since the last ping: a long message on a slow line takes longer than that."""
+        if self._socket is None or not hasattr(socket, "TCP_INFO"):
+            return False
+        with contextlib.suppress(OSError):  # closed just now
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_LAST_DATA_RECV.size)
+            if len(info) == TCP_INFO_LAST_DATA_RECV.size:
+                ago_ms: int = TCP_INFO_LAST_DATA_RECV.unpack(info)[0]
+                return ago_ms < self._ping_interval_s * 1000
+        return False
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -85,6 +85,7 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None  # connection_made comes first
+        self._link.heard()  # a part of a message is a sign of life too
         self._core.receive_data(data)
         for event in self._core.events_received():
             if isinstance(event, Request):

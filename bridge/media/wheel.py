@@ -30,6 +30,9 @@ class Ticked(Protocol):
     def tick(self, frames: int) -> None:
         """Write ``frames`` frames now: 1, or more when there is something to catch up with."""
 
+    def close(self) -> None:
+        """Hang up: a tick has failed, and no other will come."""
+
 
 class Schedule:
     """Which phases are due at a given time. Pure: the clock is an argument, in seconds."""
@@ -100,8 +103,16 @@ class Wheel:
                 try:
                     member.tick(frames)
                 except Exception:  # one leg's fault must not silence the others
-                    log.exception("a leg failed in its tick and is no longer ticked")
-                    self.remove(member)
+                    log.exception("a leg failed in its tick and is hung up")
+                    self._give_up(member)
         # A tick may have removed the last member, and even started a new schedule with the next one.
         if self._schedule is schedule:
             self._arm(schedule)
+
+    def _give_up(self, member: Ticked) -> None:
+        """Hang up, so that the owner learns of it and can begin anew; silent and connected it would stay for ever."""
+        self.remove(member)
+        try:
+            member.close()
+        except Exception:
+            log.exception("nor could it be hung up")

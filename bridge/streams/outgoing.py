@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
@@ -17,6 +17,7 @@ from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, Destination, dial
 from bridge.media.websocket import Link
+from bridge.streams.keys import KeyPresses
 from bridge.streams.pushed import PushedStream
 from bridge.streams.room import Room
 from bridge.streams.subscription import Target
@@ -29,7 +30,7 @@ class Outgoing:
 
     Args:
         room: the limit that all streams share.
-        press_keys: presses keys (digits) on a channel.
+        press: presses keys on a channel (its id, the digits).
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class Outgoing:
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],
         room: Room,
-        press_keys: Callable[[str, str], None],
+        press: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self._config = config
         self._taps = taps
         self._counters = counters
         self._new_playout = new_playout
         self._room = room
-        self._press_keys = press_keys
+        self._press = press
         self._streams: dict[str, PushedStream] = {}
         self._numbers = itertools.count(1)
 
@@ -90,7 +91,10 @@ class Outgoing:
         destination = Destination(target.url, headers, verify=target.verify_tls, ca_file=target.ca_file)
         settings = self._config.streams
 
+        keys = KeyPresses(lambda digits: self._press(stream.first_channel, digits), self._counters)
+
         def ended(stream: PushedStream, reason: str) -> None:
+            keys.close()
             if self._streams.pop(stream.stream_id, None) is not None:
                 self._room.open -= 1
             on_end(stream, reason)
@@ -108,7 +112,7 @@ class Outgoing:
             new_playout=self._new_playout,
             window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=ended,
-            on_dtmf=lambda digits: self._press_keys(stream.first_channel, digits),
+            on_dtmf=keys.add,
         )
         self._streams[stream.stream_id] = stream
         self._room.open += 1

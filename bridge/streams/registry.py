@@ -18,6 +18,7 @@ from bridge.dialects.base import Dialect
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
+from bridge.streams.keys import KeyPresses
 from bridge.streams.places import Direction, LegPlace, places
 from bridge.streams.room import Room
 from bridge.streams.stream import CALL_ENDED, SHUTTING_DOWN, Stream
@@ -53,7 +54,6 @@ class Streams:
         self._new_playout = new_playout
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._dtmf: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         tracker.subscribe(self._on_change)
 
@@ -81,6 +81,7 @@ class Streams:
         """
         self._room.check()
         party_id = party.id
+        keys = KeyPresses(lambda digits: self.press(party_id, digits), self._counters)
 
         async def find_places() -> tuple[LegPlace, ...]:
             await self._stasis.settled(party_id)
@@ -99,12 +100,13 @@ class Streams:
             new_playout=self._new_playout,
             track=listen,
             party_is_there=lambda: self._tracker.find(party_id) is not None,
-            send_dtmf=lambda digits: self.press_keys(party_id, digits),
+            send_dtmf=keys.add,
         )
         self._streams[stream.stream_id] = stream
         self._room.open += 1
         task = asyncio.create_task(stream.run(), name=f"stream {stream.stream_id}")
         self._tasks[stream.stream_id] = task
+        task.add_done_callback(lambda _: keys.close())
         task.add_done_callback(lambda _: self._forget(stream.stream_id))
         return stream
 
@@ -112,9 +114,8 @@ class Streams:
         """End every stream and wait until all is closed."""
         for stream in self:
             stream.end(*SHUTTING_DOWN)
-        pending = [*self._tasks.values(), *self._dtmf]
-        if pending:
-            await asyncio.wait(pending, timeout=10)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=10)
 
     def _forget(self, stream_id: str) -> None:
         if self._streams.pop(stream_id, None) is not None:
@@ -136,12 +137,8 @@ class Streams:
             for stream in self.of_call(change.call.id):
                 stream.end(*CALL_ENDED)
 
-    def press_keys(self, channel_id: str, digits: str) -> None:
-        task = asyncio.ensure_future(self._press(channel_id, digits))
-        self._dtmf.add(task)
-        task.add_done_callback(self._dtmf.discard)
-
-    async def _press(self, channel_id: str, digits: str) -> None:
+    async def press(self, channel_id: str, digits: str) -> None:
+        """Press keys on a channel of our application; elsewhere Asterisk refuses, which is logged."""
         try:
             await self._client.channels.send_dtmf(channel_id, digits)
         except AriError as error:

@@ -173,6 +173,23 @@ async def test_pings_are_answered_and_a_dead_client_is_dropped(server: Server) -
     writer.close()
 
 
+async def test_a_message_that_takes_longer_than_two_pings_is_a_sign_of_life(server: Server) -> None:
+    server.ping_interval_s = 0.1
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"\x82" + bytes([0x80 | 126]) + (50 * 1000).to_bytes(2, "big") + bytes(4))
+    for _ in range(50):
+        writer.write(bytes(1000))
+        await asyncio.sleep(0.02)
+    await server.got(1)
+    assert server.messages == [bytes(50 * 1000)]
+    assert server.closed.empty()
+    code, _ = await asyncio.wait_for(server.closed.get(), 3)  # then it says nothing, and does not answer pings
+    assert code == 1006
+    writer.close()
+
+
 async def test_a_client_that_does_not_read_loses_the_oldest_audio_but_no_text(server: Server) -> None:
     reader, writer = await small_window_client(server.port)
     link = link_of(server)

@@ -166,6 +166,46 @@ async def test_an_asterisk_that_does_not_read_costs_frames_not_memory(listener: 
     peer.writer.transport.abort()
 
 
+async def test_our_side_holds_little_for_an_asterisk_that_does_not_read(listener: Listener) -> None:
+    leg = new_leg(listener, 16000)
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await peer.read()
+    peer.writer.transport.pause_reading()
+    async with asyncio.timeout(60):
+        while not leg.blocked:
+            leg.tick(1)
+            await asyncio.sleep(0.001)
+    # A send buffer of the kernel's own choice takes minutes. What the other side's kernel takes is up to it: about 5 s
+    # here; at 8 kHz and the real pace it is minutes (docs/operations.md), and nothing on our side can change that.
+    assert listener.counters.frames_to_asterisk * 0.02 < 40
+    peer.writer.transport.abort()
+
+
+async def test_a_leg_whose_tick_fails_is_hung_up_and_its_owner_told(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = new_leg(listener), new_leg(listener)
+    ended = asyncio.Event()
+    bad.on_closed = ended.set
+    peer = await FakeAsterisk.dial(listener.port, bad.uuid)
+    other = await FakeAsterisk.dial(listener.port, good.uuid)
+    await peer.read()
+    await other.read()
+
+    def fail(name: str) -> None:
+        raise RuntimeError(name)
+
+    bad.on_mark = fail
+    bad.playout.mark("x")
+    assert (await peer.read_for(0.5))[-1][:2] == (Kind.HANGUP, b"")
+    await peer.hang_up()
+    await asyncio.wait_for(ended.wait(), 2)
+    assert bad.closed
+    assert "failed in its tick" in caplog.text
+    assert len(await other.read_for(0.2)) > 5
+    await other.hang_up()
+
+
 async def test_marks_come_as_their_audio_is_handed_over(listener: Listener) -> None:
     leg = new_leg(listener)
     marks: list[tuple[str, int]] = []

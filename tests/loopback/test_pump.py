@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from bridge.audio.audiosocket import Kind
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
+from bridge.dialects.base import Message
 from bridge.dialects.voipbin import Voipbin
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
@@ -36,6 +38,8 @@ class Path:
         self.legs: list[MediaLeg] = []
         self.links: list[PicowsLink | WebsocketsLink] = []
         self.keys: list[str] = []
+        self.dialect = Voipbin("sln")
+        self.pumps: list[Pump] = []
         self.legs_wanted = 1
         self.lead_ms = 0
         self._kind = kind
@@ -43,8 +47,9 @@ class Path:
     async def upgrade(self, request: web.Request) -> web.Response:
         link = self._kind(self.counters, max_unsent_ms=1000, ping_interval_s=20, max_message_bytes=1 << 24)
         self.links.append(link)
-        pump = Pump(Voipbin("sln"), self.counters, on_dtmf=self.keys.append)
+        pump = Pump(self.dialect, self.counters, on_dtmf=self.keys.append)
         pump.attach(link)
+        self.pumps.append(pump)
         for _ in range(self.legs_wanted):
             leg = MediaLeg(slin(8000), Playout(slin(8000), 600_000, self.lead_ms), self.counters)
             self.listener.expect(leg)
@@ -168,6 +173,51 @@ async def test_an_application_that_does_not_read_never_holds_up_asterisk(path: P
     assert path.counters.frames_from_asterisk > before
     assert path.links[0].unsent_ms <= 1000
     client.transport.abort()
+    await peer.hang_up()
+
+
+class Broken(Voipbin):
+    """A dialect with faults of its own."""
+
+    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
+        raise RuntimeError(f"mark {name} at {now}")
+
+    def closed(self, reason: str, now: float) -> Sequence[Message]:
+        raise RuntimeError(f"{reason} at {now}")
+
+
+async def test_a_dialect_that_fails_at_a_mark_costs_its_stream_and_no_leg(path: Path) -> None:
+    path.dialect = Broken("sln")
+    client, peer = await open_path(path)
+    await client.send(b"\x01" * FRAME)
+    await client.send('{"event": "mark", "mark": {"name": "a"}}')
+    with pytest.raises(ConnectionClosed):
+        await asyncio.wait_for(client.recv(), 5)
+    assert client.close_code == 1011
+    assert len(await peer.read_for(0.2)) > 5
+    assert not path.legs[0].closed
+    await peer.hang_up()
+
+
+async def test_a_dialect_that_fails_at_the_end_does_not_keep_the_stream_from_ending(path: Path) -> None:
+    path.dialect = Broken("sln")
+    client, peer = await open_path(path)
+    path.pumps[0].closed("call ended")
+    path.links[0].close(1000, "call ended")
+    with pytest.raises(ConnectionClosed):
+        await asyncio.wait_for(client.recv(), 5)
+    assert client.close_code == 1000
+    await peer.hang_up()
+
+
+async def test_a_message_with_too_much_in_it_costs_its_own_stream(path: Path) -> None:
+    path.dialect = Voipbin("audiosocket")
+    client, peer = await open_path(path)
+    await client.send(b"\x10\x00\x02ab" * 3_000_000)
+    with pytest.raises(ConnectionClosed):
+        await asyncio.wait_for(client.recv(), 5)
+    assert client.close_code == 1008
+    assert client.close_reason == "more than 60000 AudioSocket messages in one message"
     await peer.hang_up()
 
 

@@ -1,6 +1,7 @@
 """What the transcripts cannot show of VoIPBIN: wrong options, real randomness, whole files, and anything at all."""
 
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 from bridge.audio import audiosocket, g711, rtp
 from bridge.audio.format import SLIN_RATES
 from bridge.dialects.base import Clear, Dtmf, Mark, Play, Stop
-from bridge.dialects.voipbin import MAX_DIGITS, MAX_MARK_NAME, Voipbin
+from bridge.dialects.voipbin import (
+    MAX_DIGITS,
+    MAX_INNER_MESSAGES,
+    MAX_KIND_CHANGES,
+    MAX_MARK_NAME,
+    Voipbin,
+)
+from bridge.errors import ClientProtocolError
 
 OPTIONS = [
     ("rtp", None, None),
@@ -166,6 +174,43 @@ def test_control_is_bounded(text, understood):
     stream = Voipbin("rtp")
     assert bool(stream.receive(text)) is understood
     assert stream.discarded == (not understood)
+
+
+TINY = b"\x10\x00\x02ab"
+
+
+def test_audiosocket_messages_in_one_message_are_bounded():
+    stream = Voipbin("audiosocket")
+    assert stream.receive(TINY * MAX_INNER_MESSAGES) == [Play(b"ab" * MAX_INNER_MESSAGES, 8000)]
+    with pytest.raises(ClientProtocolError, match="60000"):
+        stream.receive(TINY * (MAX_INNER_MESSAGES + 1))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_bound_holds_for_the_first_message_and_for_later_ones(first):
+    stream = Voipbin("audiosocket")
+    if not first:
+        stream.receive(TINY)
+    before = time.process_time()
+    with pytest.raises(ClientProtocolError):
+        stream.receive(TINY * (16 * 1024 * 1024 // len(TINY)))
+    assert time.process_time() - before < 1  # without the bound it is several
+
+
+def test_changes_of_kind_in_one_message_are_bounded():
+    pair = b"\x11\x00\x02ab\x12\x00\x02cd"
+    assert len(Voipbin("audiosocket").receive(pair * (MAX_KIND_CHANGES // 2))) == MAX_KIND_CHANGES
+    with pytest.raises(ClientProtocolError, match="100 changes"):
+        Voipbin("audiosocket").receive(pair * (MAX_KIND_CHANGES // 2) + TINY)
+
+
+def test_audiosocket_keys_in_a_row_are_one_command():
+    stream = Voipbin("audiosocket")
+    keys = b"".join(b"\x03\x00\x01" + key for key in (b"1", b"a", b"x", b"#"))
+    assert stream.receive(TINY + keys + TINY) == [Play(b"ab", 8000), Dtmf("1A#"), Play(b"ab", 8000)]
+    assert stream.discarded == 1
+    many = stream.receive(b"\x03\x00\x017" * (MAX_DIGITS + 1))
+    assert many == [Dtmf("7" * MAX_DIGITS), Dtmf("7")]
 
 
 def test_messages_last_as_long_as_they_say():
