@@ -26,6 +26,10 @@ from bridge.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
 MIN_TOKEN_CHARACTERS = 16
+FILES_PER_STREAM = 3
+"""One WebSocket and up to two media legs."""
+FILES_ASIDE = 100
+"""ARI, listening sockets, the log, and whatever else."""
 
 # Kubernetes (and Docker's old links) put such names into every container near a service called "asterisk-bridge".
 _NOT_OURS = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
@@ -178,6 +182,8 @@ class HttpConfig(_Section):
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 16 * 1024 * 1024
     """Largest WebSocket message that an application may send."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
+    """Connections open at once that are no streams; further ones are closed at once."""
 
 
 class AudioSocketConfig(_Section):
@@ -246,6 +252,11 @@ class Config(_Section):
     ari: AriConfig = AriConfig()
     media: MediaConfig = MediaConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def open_files_needed(self) -> int:
+        """Descriptors that the process needs when every limit is reached."""
+        return self.media.max_streams * FILES_PER_STREAM + self.http.max_connections + FILES_ASIDE
 
 
 SECTIONS: dict[str, type[_Section]] = {
