@@ -77,7 +77,7 @@ class Bridge:
             press=self.streams.press,
         )
         self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
-        self.subscriptions = Subscriptions(self.catalogue, naming, self._start_subscribed)
+        self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed)
         self.dialplan = Dialplan(
             routes_of(config),
             client=self.client,

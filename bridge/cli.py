@@ -21,6 +21,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from bridge import __version__, logs
+from bridge.api.connections import open_files_limit
 from bridge.config import SECTIONS, TABLES, Config, each_error, host_and_port, load
 from bridge.errors import ConfigError
 from bridge.streams.subscription import routes_of, subscriptions_of
@@ -152,6 +153,14 @@ def _say_where(config: Config, http_port: int, audiosocket_port: int) -> None:
         host_and_port(config.audiosocket.bind_host, audiosocket_port),
         config.audiosocket.advertised_address(audiosocket_port),
     )
+    limit, needed = open_files_limit(), config.open_files_needed
+    if limit is not None and limit < needed:
+        log.warning(
+            "only %d files may be open (ulimit -n), but media.max_streams and http.max_connections need up to %d:"
+            " raise the one or lower the others",
+            limit,
+            needed,
+        )
     count = len(config.http.tokens)
     log.info("%d token(s) configured", count) if count else log.info("no token configured: listening on loopback only")
 

@@ -56,8 +56,9 @@ class Gate:
         good = False
         for candidate in offered:
             for token in self._tokens:
-                # No early exit: the time must not tell which token, or how much of it, was right.
-                good |= hmac.compare_digest(candidate.encode("utf-8", "surrogateescape"), token)
+                # No early exit: the time must not tell which token, or how much of it, was right. Surrogates, of
+                # which odd bytes and escapes can be made, are in no token: passed on, they are simply wrong.
+                good |= hmac.compare_digest(candidate.encode("utf-8", "surrogatepass"), token)
         if not good:
             raise ApiError(
                 401,

@@ -60,6 +60,10 @@ async def media_stream(request: web.Request) -> web.StreamResponse:
     call, party = _find(backend, request.match_info["id"])
     if not call.answered:
         raise ApiError(409, "STATE_INVALID", f"the call is {call_status(call)}; a stream needs one that is progressing")
+    if party.state != "Up":
+        raise ApiError(
+            409, "STATE_INVALID", f"{party.name} has not answered ({party.state}); a stream needs a party that has"
+        )
     # Last, so that a plain GET tells whether a stream would work.
     check_upgrade(request)
     try:

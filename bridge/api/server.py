@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,8 +17,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bridge.api import calls, status, subscriptions, twilio, yeastar
 from bridge.api.auth import Gate
 from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TRUSTED, TWILIO, Backend
+from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
+from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
+from bridge.streams.clients import MediaStreamOptions
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +29,10 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PUBLIC_PATHS = frozenset({"/", "/health"})
 """What needs no token: a page without data, and a probe that tells nobody's secrets."""
-SHUTDOWN_S = 2.0
+SHUTDOWN_S = 1.0
 """How long requests in progress may take when the server stops."""
+IDLE_S = 10.0
+"""How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
 _GATE = web.AppKey("gate", Gate)
 
@@ -68,12 +76,21 @@ class HttpServer:
 
     def __init__(self, config: HttpConfig, backend: Backend) -> None:
         self._config = config
+        self._backend = backend
+        self._connections = Connections(bounded_by_open_files(config.max_connections))
+        self._servers: list[asyncio.Server] = []
         # aiohttp's own access log writes the query, and with it tokens.
         self._runner = web.AppRunner(
-            build(backend, (token.get_secret_value() for token in config.tokens)),
+            build(
+                dataclasses.replace(backend, accept_stream=self._accept_stream),
+                (token.get_secret_value() for token in config.tokens),
+            ),
             access_log=None,
             logger=_http_log(),
             shutdown_timeout=SHUTDOWN_S,
+            # aiohttp closes with it whoever has not sent a whole head by then, counted from the connection or from
+            # the last answer (3.14, web_protocol.connection_made).
+            keepalive_timeout=IDLE_S,
         )
 
     async def start(self) -> None:
@@ -83,18 +100,47 @@ class HttpServer:
             OSError: the address cannot be bound.
         """
         await self._runner.setup()
+        protocol = self._runner.server
+        assert protocol is not None  # setup has made it
         context = tls_context(self._config)
-        site = web.TCPSite(self._runner, self._config.host, self._config.port, ssl_context=context, backlog=1024)
-        await site.start()
+        for bound in await _bind(self._config.host, self._config.port):
+            server = await asyncio.get_running_loop().create_server(
+                protocol,
+                sock=BoundedListener(bound, self._connections),
+                ssl=context,
+                ssl_handshake_timeout=IDLE_S if context else None,
+                backlog=1024,
+            )
+            self._servers.append(server)
 
     async def stop(self) -> None:
         """Stop listening and end requests in progress; harmless if it never started."""
+        for server in self._servers:
+            server.close()
         await self._runner.cleanup()
+
+    async def _accept_stream(
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /
+    ) -> web.StreamResponse:
+        transport = request.transport
+        response = await self._backend.accept_stream(request, call, party, options)
+        if transport is not None and request.transport is None:  # aiohttp has it no longer
+            self._connections.release(transport)
+        return response
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        return int(self._runner.addresses[0][1])
+        return int(self._servers[0].sockets[0].getsockname()[1])
+
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of ``host``, bound as asyncio does it, but not yet listening."""
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+    try:
+        return [bound.dup() for bound in server.sockets]
+    finally:
+        server.close()
 
 
 def tls_context(config: HttpConfig) -> ssl.SSLContext | None:

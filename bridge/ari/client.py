@@ -130,8 +130,12 @@ class AriClient:
                 await self.stop()
                 raise
 
+    def finish_within(self, seconds: float) -> None:
+        """From now on every request has to be through in so many seconds: we are shutting down."""
+        self._rest.finish_within(seconds)
+
     async def stop(self) -> None:
-        """Close the events connection and the session; stopping twice is fine."""
+        """Close the events connection and the session for good: later requests fail. Stopping twice is fine."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

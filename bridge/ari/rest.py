@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +24,7 @@ MAX_CONNECTIONS = 40
 """Asterisk's ``sessionlimit`` is 100 unless http.conf says more, and others need some of them."""
 IDLE_CONNECTION_S = 10.0
 """Below Asterisk's ``session_keep_alive`` of 15 s: a request must not meet a connection that is just being closed."""
+CLOSED = "the ARI client is closed"
 
 Parameter = str | int | bool | None
 
@@ -103,10 +106,20 @@ class Rest:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}"}
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._deadline: float | None = None  # by the event loop's clock
+        self._limits: set[asyncio.Timeout] = set()
+        """Those of the requests that are under way."""
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The HTTP session, made at first use because it belongs to the running event loop."""
+        """The HTTP session, made at first use because it belongs to the running event loop.
+
+        Raises:
+            AriError: the client is closed.
+        """
+        if self._closed:
+            raise AriError(0, "GET", "/", CLOSED)
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers=self._headers,
@@ -117,10 +130,22 @@ class Rest:
         return self._session
 
     async def close(self) -> None:
-        """Close the session; closing twice is fine, and a request made later opens another."""
+        """Close the session; closing twice is fine, and a request made later fails."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def finish_within(self, seconds: float) -> None:
+        """From now on every request, those under way included, has to be through in so many seconds.
+
+        For shutting down: an Asterisk that hangs would otherwise keep each deletion for its whole timeout.
+        """
+        if self._deadline is not None:
+            return
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        for limit in self._limits:
+            limit.reschedule(self._deadline)
 
     async def __aenter__(self) -> Rest:
         return self
@@ -146,20 +171,34 @@ class Rest:
             body: sent as JSON unless None.
 
         Raises:
-            AriError: any answer but 2xx, or no answer (status 0).
+            AriError: any answer but 2xx, or no answer (status 0), or the client is closed (status 0).
         """
+        if self._closed:
+            raise AriError(0, method, path, CLOSED)
         query = {name: _text(value) for name, value in (params or {}).items() if value is not None}
         url = yarl.URL(f"{self.url}{path}", encoded=True).with_query(query)
         data = None if body is None else msgspec.json.encode(body)
         headers = None if body is None else {"Content-Type": "application/json"}
         try:
-            async with self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
+            async with (
+                self._within_deadline(),
+                self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer,
+            ):
                 content = await answer.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, method, path, explain_failure(exc)) from exc
         if not 200 <= answer.status < 300:
             raise AriError(answer.status, method, path, explain_status(answer.status, error_message(content)))
         return content
+
+    @contextlib.asynccontextmanager
+    async def _within_deadline(self) -> AsyncIterator[None]:
+        async with asyncio.timeout_at(self._deadline) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
 
 
 def _text(value: str | int | bool) -> str:

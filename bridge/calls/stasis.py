@@ -7,6 +7,7 @@ A hold that fails is tried again while the caller is there: one who is not held 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Collection, Coroutine
@@ -32,6 +33,8 @@ class _Held:
     bridge_id: str
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """The call is in its bridge."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """The call has left."""
     task: asyncio.Task[None] | None = None
 
 
@@ -121,14 +124,19 @@ class StasisCalls:
     async def _keep_trying(self, channel: Channel, held: _Held) -> None:
         channel_id = channel.id
         for wait_s in itertools.chain(RETRY_S, itertools.repeat(RETRY_S[-1])):
+            if held.gone.is_set():
+                return
             try:
                 await self._client.channels.answer(channel_id)
                 await self._client.bridges.create(bridge_id=held.bridge_id, type="mixing", name=held.bridge_id)
                 await self._client.bridges.add_channel(held.bridge_id, channel_id)
             except AriError as error:
+                if held.gone.is_set():
+                    return
                 log.warning("call=%s could not be held, trying again: %s", channel_id, error)
                 await self._destroy(held.bridge_id)  # so that the next try can make it
-                await asyncio.sleep(wait_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(held.gone.wait(), wait_s)
                 continue
             held.ready.set()
             log.info("call=%s answered and held in bridge %s", channel_id, held.bridge_id)
@@ -142,8 +150,9 @@ class StasisCalls:
             self._spawn(self._let_go(held))
 
     async def _let_go(self, held: _Held) -> None:
-        if held.task is not None and not held.task.done():
-            held.task.cancel()
+        held.gone.set()
+        if held.task is not None:
+            # Not cancelled: a request given up half-way would make the bridge just after it was deleted.
             await asyncio.gather(held.task, return_exceptions=True)
         await self._destroy(held.bridge_id)
 

@@ -67,6 +67,8 @@ class Tap:
     snoop_id: str | None = None
     bridge_id: str | None = None
     """The bridge that was made for this tap; None where an existing one was joined."""
+    opening: asyncio.Future[None] | None = None
+    """The requests that open it."""
 
     @property
     def object_ids(self) -> tuple[str, ...]:
@@ -112,12 +114,9 @@ class Taps:
         )
         self._open.add(tap)  # before the first request: a sweep must not take it for an orphan
         self._listener.expect(leg)
+        tap.opening = asyncio.ensure_future(self._open_objects(tap, place))
         try:
-            if isinstance(place, Snoop):
-                await self._snoop(tap, place)
-            else:
-                await self._media(tap)
-                await self._client.bridges.add_channel(place.bridge_id, tap.media_id)
+            await asyncio.shield(tap.opening)
         except BaseException:
             await self.close(tap)
             raise
@@ -130,6 +129,9 @@ class Taps:
             await asyncio.shield(asyncio.ensure_future(self._close(tap)))
 
     async def _close(self, tap: Tap) -> None:
+        if tap.opening is not None:
+            # A request given up half-way would make its object just after we have deleted it.
+            await asyncio.gather(tap.opening, return_exceptions=True)
         self._listener.forget(tap.leg)
         tap.leg.close()
         deletions: list[Awaitable[object]] = [self._client.channels.hangup(tap.media_id)]
@@ -145,6 +147,13 @@ class Taps:
             log.warning("tap=%s left to the next sweep: %s", tap.media_id, error)
         finally:
             self._open.discard(tap)
+
+    async def _open_objects(self, tap: Tap, place: Place) -> None:
+        if isinstance(place, Snoop):
+            await self._snoop(tap, place)
+        else:
+            await self._media(tap)
+            await self._client.bridges.add_channel(place.bridge_id, tap.media_id)
 
     async def _snoop(self, tap: Tap, place: Snoop) -> None:
         assert tap.snoop_id is not None
@@ -188,11 +197,7 @@ class Taps:
 
 
 async def _together(*acts: Awaitable[object]) -> None:
-    """Run all; when one fails, wait for none of the others and raise its error alone, not a group."""
-    tasks = [asyncio.ensure_future(act) for act in acts]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    """Run all to their end, then raise the first error: none is given up half-way (see `Taps._close`)."""
+    for result in await asyncio.gather(*acts, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

@@ -21,6 +21,11 @@ from bridge.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
 
+FILES_PER_STREAM = 3
+"""One WebSocket and up to two media legs."""
+FILES_ASIDE = 100
+"""ARI, listening sockets, the log, and whatever else."""
+
 # Kubernetes (and Docker's old links) put such names into every container near a service called "asterisk-bridge".
 _NOT_OURS = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
 
@@ -54,6 +59,11 @@ class Config(Section):
     twilio: TwilioConfig = TwilioConfig()
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
+
+    @property
+    def open_files_needed(self) -> int:
+        """Descriptors that the process needs when every limit is reached."""
+        return self.media.max_streams * FILES_PER_STREAM + self.http.max_connections + FILES_ASIDE
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -39,6 +39,8 @@ class HttpConfig(Section):
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 16 * 1024 * 1024
     """Largest WebSocket message that an application may send."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
+    """Connections open at once that are no streams; further ones are closed at once."""
 
 
 class AudioSocketConfig(Section):

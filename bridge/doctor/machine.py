@@ -19,9 +19,6 @@ from bridge.media.wheel import CATCH_UP_FRAMES
 TIMER_TICKS = 100
 LATE_MS = 10.0
 """A tick may be as late without being heard: phones keep at least twice that much in their jitter buffers."""
-FILES_PER_STREAM = 3
-"""One WebSocket and up to two media legs."""
-FILES_ASIDE = 100
 
 
 def check_configuration(report: Report, config: Config, path: Path | None) -> None:
@@ -91,10 +88,14 @@ async def check_audiosocket_port(report: Report, config: Config, bridge_runs: bo
 def check_open_files(report: Report, config: Config) -> None:
     """Whether the process may open as many sockets as the configured streams need."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = config.media.max_streams * FILES_PER_STREAM + FILES_ASIDE
-    text = f"{limit} may be open, {config.media.max_streams} streams need up to {needed}"
+    needed = config.open_files_needed
+    text = f"{limit} may be open, media.max_streams and http.max_connections need up to {needed}"
     if limit != resource.RLIM_INFINITY and limit < needed:
-        report.warn("open files", text, f"raise the limit (ulimit -n {needed}) or lower media.max_streams")
+        report.warn(
+            "open files",
+            text,
+            f"raise the limit (ulimit -n {needed}) or lower media.max_streams or http.max_connections",
+        )
     else:
         report.ok("open files", text)
 

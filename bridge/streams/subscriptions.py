@@ -8,7 +8,7 @@ on. An application that closes cleanly, or refuses, is not dialled again for thi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,8 +37,9 @@ class Catalogue(Protocol):
 class Calls(Protocol):
     """The calls that go on now (`bridge.calls.tracker.CallTracker`)."""
 
-    def find(self, any_id: str, /) -> tuple[Call, object] | None:
-        """A call by its id."""
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """All calls by id."""
 
 
 class StreamMaker(Protocol):
@@ -64,12 +65,15 @@ class _Delivery:
 class Subscriptions:
     """Follows the calls and keeps one delivery for each subscription that matches."""
 
-    def __init__(self, catalogue: Catalogue, naming: Naming, make: StreamMaker) -> None:
+    def __init__(self, catalogue: Catalogue, calls: Calls, naming: Naming, make: StreamMaker) -> None:
         self._catalogue = catalogue
+        self._calls = calls
         self._naming = naming
         self._make = make
         self._deliveries: dict[str, dict[str, _Delivery]] = {}
         """By call id, then by subscription id."""
+        self._in_conference: set[str] = set()
+        """Calls with deliveries whose parties sit in a conference room: each member of a room is a call of its own."""
 
     def streams_of(self, call_id: str) -> Iterator[PushedStream]:
         """The streams that subscriptions have on a call."""
@@ -83,8 +87,13 @@ class Subscriptions:
                 self._end_call(change.call.id)
             else:
                 self._move(change.call.id, change.merged_into)
+            self._in_conference.discard(change.call.id)
         else:
             self.consider(change.call)
+        for call_id in self._in_conference - {change.call.id}:
+            other = self._calls.calls.get(call_id)
+            if other is not None:
+                self.consider(other)
 
     def consider(self, call: Call) -> None:
         """Start, change and end what this call needs."""
@@ -111,7 +120,7 @@ class Subscriptions:
 
     def _deliver(self, delivery: _Delivery, call: Call) -> None:
         subscription = delivery.subscription
-        wanted = {track.info.name: track for track in wanted_tracks(subscription.layout, call, self._naming)}
+        wanted = {track.info.name: track for track in self._wanted(subscription, call)}
         per_socket: dict[PushedStream, list[WantedTrack]] = {stream: [] for stream in delivery.sockets}
         for name in [name for name in delivery.places if name not in wanted]:
             del delivery.places[name]
@@ -129,6 +138,24 @@ class Subscriptions:
                 delivery.sockets.remove(stream)
                 stream.set_tracks(())
                 stream.end("its parties have left")
+
+    def _wanted(self, subscription: Subscription, call: Call) -> Iterator[WantedTrack]:
+        """The tracks of a call; with a track per party, those of everybody in the same conference room too."""
+        yield from wanted_tracks(subscription.layout, call, self._naming)
+        if subscription.layout != "parties":
+            return
+        rooms = rooms_of(call)
+        if not rooms:
+            self._in_conference.discard(call.id)
+            return
+        self._in_conference.add(call.id)
+        for other in self._calls.calls.values():
+            if other is call or subscription.id in self._deliveries.get(other.id, ()):
+                continue  # who has a delivery of the same subscription is streamed by that
+            members = {party.id for party in other.parties.values() if party.bridge_id in rooms}
+            if members:
+                tracks = wanted_tracks("parties", other, self._naming)
+                yield from (track for track in tracks if track.info.channel_id in members)
 
     def _place_for(self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]) -> PushedStream | None:
         if delivery.sockets:
@@ -169,3 +196,12 @@ class Subscriptions:
         delivery.places.clear()
         for stream in sockets:
             stream.end(reason)
+
+
+def rooms_of(call: Call) -> set[str]:
+    """Ids of the conference rooms (ConfBridge) in which parties of a call sit."""
+    return {
+        party.bridge_id
+        for party in call.parties.values()
+        if party.bridge_id is not None and party.bridge_creator == "ConfBridge"
+    }

@@ -70,6 +70,15 @@ async def test_tokens_are_counted_not_shown() -> None:
     assert TOKEN not in said
 
 
+@pytest.mark.parametrize(("streams", "warns"), [("1", False), ("100000", True)])
+async def test_it_warns_when_it_may_open_too_few_files(streams: str, warns: bool) -> None:
+    async with serving(
+        ASTERISK_BRIDGE_MEDIA__MAX_STREAMS=streams, ASTERISK_BRIDGE_HTTP__MAX_CONNECTIONS="1"
+    ) as process:
+        said = await read_until(process, "no token configured")
+    assert ("files may be open" in said) == warns
+
+
 @pytest.mark.parametrize("key", ["HTTP__PORT", "AUDIOSOCKET__BIND_PORT"])
 async def test_a_port_that_is_taken(key: str) -> None:
     with socket.socket() as holder:

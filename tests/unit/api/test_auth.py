@@ -48,6 +48,10 @@ def test_a_good_token_is_good_wherever_it_is(
         ({}, {"token": TOKEN[:-1]}, {}, "INVALID_CREDENTIALS"),
         ({}, {"token": TOKEN + "="}, {}, "INVALID_CREDENTIALS"),
         ({}, {"token": TOKEN.upper()}, {}, "INVALID_CREDENTIALS"),
+        *(
+            ({}, {}, {"Authorization": f"Bearer {odd}"}, "INVALID_CREDENTIALS")
+            for odd in ("\ud800", "\udcff", "ü", "\0")
+        ),
         ({}, {"token": "tökén"}, {}, "INVALID_CREDENTIALS"),
         ({}, {"token": "\udcff\x00"}, {}, "INVALID_CREDENTIALS"),
         ({"other": TOKEN}, {"accesskey": "x"}, {}, "INVALID_CREDENTIALS"),

@@ -158,6 +158,18 @@ async def test_what_is_refused(client: Client, path: str, status: int, reason: s
         assert (await error_of(client, path, status, headers))["reason"] == reason
 
 
+async def test_a_party_that_only_rings_in_an_answered_call_is_refused(client: Client, pbx: Pbx) -> None:
+    pbx.calls["c3"] = make_call("c3", peer="Ringing")  # its caller is in a menu, which has answered
+    headers = UPGRADE | {"Authorization": f"Bearer {TOKEN}"}
+    error = await error_of(client, "/v1.0/calls/c3.peer/media_stream?encapsulation=rtp", 409, headers)
+    assert error["reason"] == "STATE_INVALID"
+    assert "PJSIP/1002-c3" in error["message"]
+    assert "Ringing" in error["message"]
+    async with client.ws_connect(f"/v1.0/calls/c3/media_stream?encapsulation=rtp&token={TOKEN}") as socket:
+        await socket.receive()
+    assert [party for _, party, _ in pbx.accepted] == ["c3"]
+
+
 async def test_a_wrong_method(client: Client) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     for method in ("POST", "DELETE", "PUT"):

@@ -1,0 +1,60 @@
+"""Requests to an Asterisk that accepts and never answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bridge.ari.rest import Rest
+from bridge.errors import AriError
+
+
+@pytest.fixture
+async def hanging() -> AsyncIterator[str]:
+    """Address of a server that reads requests and says nothing."""
+    let_go = asyncio.Event()
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read(1)
+            await let_go.wait()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    let_go.set()
+    server.close()
+
+
+async def test_what_is_under_way_and_what_comes_later_ends_at_the_deadline(hanging: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with Rest(hanging, "user", "password") as rest:
+        under_way = asyncio.create_task(rest.request("DELETE", "/channels/x"))
+        await asyncio.sleep(0.05)
+        began = loop.time()
+        rest.finish_within(0.3)
+        with pytest.raises(AriError, match="no answer in time"):
+            await under_way
+        for _ in range(3):  # one after the other: they share the time, and do not have it each
+            with pytest.raises(AriError) as caught:
+                await rest.request("DELETE", "/channels/x")
+            assert caught.value.status == 0
+        assert 0.25 < loop.time() - began < 2
+        rest.finish_within(100)
+        with pytest.raises(AriError):
+            await rest.request("DELETE", "/channels/x")
+
+
+async def test_a_closed_client_opens_no_session_again(hanging: str) -> None:
+    rest = Rest(hanging, "user", "password")
+    assert not rest.session.closed
+    await rest.close()
+    await rest.close()
+    with pytest.raises(AriError, match="closed") as caught:
+        await rest.request("GET", "/channels")
+    assert caught.value.status == 0
+    with pytest.raises(AriError, match="closed"):
+        _ = rest.session
