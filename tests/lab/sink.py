@@ -8,7 +8,7 @@ import contextlib
 import http
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,16 @@ class Received:
         self.times: list[float] = []
         """When each of them came, by ``time.monotonic()``."""
         self.ended = asyncio.Event()
+
+    @classmethod
+    def together(cls, connections: Sequence[Received]) -> Received:
+        """Several connections as if all their messages had come over the first, in the order of arrival."""
+        whole = cls(connections[0].socket)
+        arrived = [pair for each in connections for pair in zip(each.times, each.messages, strict=True)]
+        arrived.sort(key=lambda pair: pair[0])
+        whole.times = [at for at, _ in arrived]
+        whole.messages = [message for _, message in arrived]
+        return whole
 
     @property
     def close_code(self) -> int | None:

@@ -1,0 +1,1 @@
+"""Voice agents made with frameworks as they are, in an environment of their own."""

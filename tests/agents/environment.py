@@ -1,0 +1,135 @@
+"""The Python environment of the voice agents: beside ours, because a framework's pins are not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from bridge.errors import BridgeError
+from bridge.testing.engine import free_port
+from bridge.testing.packages import cache_folder
+from bridge.testing.processes import Background
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+_COMPLETE = "complete"  # the file that says that everything was installed
+_INSTALL_TIMEOUT_S = 300.0
+_START_TIMEOUT_S = 60.0  # a first start compiles the framework
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+class AgentError(BridgeError):
+    """There is no environment for the agents, or an agent does not run; the message says what to do."""
+
+
+async def python() -> Path:
+    """Returns the Python that has the agents' packages, which are fetched the first time.
+
+    Two processes that start at once do not clash: the second waits for the first.
+
+    Raises:
+        AgentError: they cannot be had.
+    """
+    version = ".".join(map(str, sys.version_info[:2]))
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:10]
+    folder = cache_folder() / f"agents-{version}-{digest}"
+    if not (folder / _COMPLETE).exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(f"{folder.suffix}.lock").open("w") as lock:
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            if not (folder / _COMPLETE).exists():
+                await _make(folder)
+    return folder / "bin" / "python"
+
+
+@contextlib.asynccontextmanager
+async def running(module: str, environ: Mapping[str, str], *, port: int) -> AsyncIterator[Path]:
+    """An agent that listens; gives the file with its output.
+
+    Args:
+        module: below ``tests.agents``; is given the port as its argument.
+
+    Raises:
+        AgentError: it does not come up.
+    """
+    interpreter = await python()
+    with tempfile.TemporaryDirectory(prefix="agent-") as name:
+        folder = Path(name)
+        agent = Background(module, folder, folder / "log")
+        agent.start(
+            [str(interpreter), "-m", f"tests.agents.{module}", str(port)],
+            outlive_us=False,
+            # Of ours it sees this repository, for the modem, and none of our packages.
+            environ={"PATH": os.environ["PATH"], "HOME": name, "PYTHONPATH": str(ROOT), **environ},
+            folder=folder,
+        )
+        try:
+            await _listens(agent, port)
+            yield agent.log
+        except BaseException:
+            print(agent.log.read_text()[-20_000:])  # pytest shows it with the failure
+            raise
+        finally:
+            await agent.stop()
+
+
+def agent_port() -> int:
+    """Returns a port for an agent: a route names it before the agent runs."""
+    return free_port()
+
+
+async def _listens(agent: Background, port: int) -> None:
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S), aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientConnectionError):
+                    async with session.get(f"http://127.0.0.1:{port}/"):
+                        return
+                if agent.pid is None:
+                    raise AgentError("the agent ended at its start; its output is above")
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AgentError(f"the agent does not listen after {_START_TIMEOUT_S:.0f} s; its output is above") from None
+
+
+async def _make(folder: Path) -> None:
+    uv = shutil.which("uv") or shutil.which("uv", path=str(cache_folder() / "uv" / "bin"))
+    if uv is None:
+        raise AgentError("the voice agents need uv to make their environment: ./lab fetches it; or put it on the PATH")
+    shutil.rmtree(folder, ignore_errors=True)
+    interpreter = str(folder / "bin" / "python")
+    await _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
+    await _run([uv, "pip", "sync", "--quiet", "--python", interpreter, "--require-hashes", str(REQUIREMENTS)])
+    (folder / _COMPLETE).touch()
+
+
+async def _run(command: Sequence[str]) -> None:
+    environ = dict(os.environ)
+    if _CERTIFICATES.exists():  # as in ./lab: an authority that an administrator has added
+        environ.setdefault("UV_SYSTEM_CERTS", "1")
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(_INSTALL_TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AgentError(f"the packages of the voice agents are not there after {_INSTALL_TIMEOUT_S:.0f} s") from None
+    if process.returncode:
+        raise AgentError(f"the voice agents have no environment; {' '.join(command)}:\n{output.decode()[-1000:]}")

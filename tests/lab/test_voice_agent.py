@@ -1,0 +1,134 @@
+"""A voice-agent framework as it comes from PyPI holds a conversation with a phone; see ``tests/agents``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge.testing import judge, modem
+from bridge.testing.engine import Lab
+from bridge.testing.peer import Samples
+from bridge.testing.phone import Phone, PhoneError
+from tests.agents import environment
+from tests.lab.conftest import Phones, pushing
+from tests.lab.target import Target
+from tests.lab.test_stasis_call import text_of
+
+RATE = 8000
+ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests"}
+LONG_SPEECH_HZ = 700
+
+
+@contextlib.asynccontextmanager
+async def agent(lab: Lab, module: str, **route: str) -> AsyncIterator[tuple[Target, Path]]:
+    """An agent that runs, and a bridge that gives it the calls to 750."""
+    port = environment.agent_port()
+    routes = [{"id": "agent", "match": "750", "url": f"ws://127.0.0.1:{port}/ws", "dialect": "twilio", **route}]
+    async with pushing(lab, dialplan=routes, twilio=ACCOUNT) as target:
+        environ = {
+            "BRIDGE_URL": target.url,
+            "TWILIO_ACCOUNT_SID": ACCOUNT["account_sid"],
+            "TWILIO_AUTH_TOKEN": ACCOUNT["auth_token"],
+        }
+        async with environment.running(module, environ, port=port) as log:
+            yield target, log
+
+
+def passages(heard: Samples, pause_s: float = 0.2) -> list[Samples]:
+    """What was heard, cut where there is a pause."""
+    block = round(judge.BLOCK_S * RATE)
+    loud = np.flatnonzero(judge.block_levels(heard, RATE) > 500)
+    cuts = np.flatnonzero(np.diff(loud) * judge.BLOCK_S > pause_s) + 1
+    # A block more at both ends: what begins or ends within one is not cut off.
+    return [heard[max(0, part[0] - 1) * block : (part[-1] + 2) * block] for part in np.split(loud, cuts) if len(part)]
+
+
+async def heard_passages(phone: Phone, count: int, timeout_s: float) -> list[Samples]:
+    """What the phone has heard so far, once it is so many passages and quiet after the last."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            # Until the first of it is written to the file there is no recording.
+            with contextlib.suppress(PhoneError, wave.Error, EOFError):
+                heard = phone.recording()
+                if len(found := passages(heard)) >= count and not (heard[-RATE // 2 :] > 500).any():
+                    return found
+            await asyncio.sleep(0.1)
+
+
+async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones: Phones) -> None:
+    first, second = text_of(2, 11), text_of(2, 12)
+    answers = [f"You said: {text}" for text in (first, second)]
+    said = np.concatenate(
+        [
+            judge.silence(2.0, RATE),
+            modem.modulate(first, RATE),
+            judge.silence(modem.seconds(answers[0]) + 2.5, RATE),
+            modem.modulate(second, RATE),
+        ]
+    )
+    async with agent(lab, "agent", then="continue") as (target, log):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=said)
+        await alice.answered()
+        # It knows who calls; it hears, and it is heard.
+        greeting, *rest = await heard_passages(alice, 3, 25)
+        assert modem.demodulate(greeting, RATE) == "Hello 1001"
+        assert [modem.demodulate(passage, RATE) for passage in rest] == answers
+        # It would talk for 20 s, and is interrupted.
+        await alice.dtmf("1")
+        await asyncio.sleep(3)
+        interrupted_at = time.monotonic()
+        await alice.dtmf("#")
+        await asyncio.sleep(1)
+        # It ends the call itself, having said good-bye.
+        await alice.dtmf("*")
+        await alice.ended(10)
+        ended_at = time.monotonic()
+        heard = alice.recording()
+        found = passages(heard)
+        assert [modem.demodulate(passage, RATE) for passage in found[:3]] == ["Hello 1001", *answers]
+        assert modem.demodulate(found[-1], RATE) == "Bye"
+        assert len(found) == 5
+        assert judge.level_of(found[3], LONG_SPEECH_HZ, RATE) > 3000
+        assert not judge.dropouts(found[3], RATE, LONG_SPEECH_HZ)
+        assert 2 < len(found[3]) / RATE < 4
+        # The recording ends with the call, so what lies before its end tells the time.
+        blocks = np.flatnonzero(judge.block_levels(heard, RATE, LONG_SPEECH_HZ) > 3000)
+        stopped_at = ended_at - (len(heard) / RATE - (blocks[-1] + 1) * judge.BLOCK_S)
+        print(f"silent {1000 * (stopped_at - interrupted_at):.0f} ms after the key was pressed")
+        assert stopped_at - interrupted_at < 0.4
+        # Pipecat says so when the bridge has answered 200 to its request; nobody else ended the call.
+        assert "Successfully terminated Twilio call CA" in log.read_text()
+        assert " ERROR " not in log.read_text()
+        await target.nothing_left()
+
+
+async def test_an_agent_lets_go_when_the_caller_hangs_up(lab: Lab, phones: Phones) -> None:
+    async with agent(lab, "agent", then="hangup") as (target, log):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=judge.silence(1, RATE))
+        await alice.answered()
+        await heard_passages(alice, 1, 10)
+        await alice.hangup()
+        await target.nothing_left()
+        async with asyncio.timeout(10):
+            while "connection closed" not in log.read_text():
+                await asyncio.sleep(0.1)
+        assert " ERROR " not in log.read_text()
+
+
+async def test_an_environment_that_cannot_be_made_fails_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not look like a test that does not apply here."""
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(environment.AgentError, match=r"need uv .* \./lab fetches it"):
+        await environment.python()
