@@ -157,6 +157,7 @@ class EmbeddedLab:
             "PHONE_PASSWORD": s.phone_password,
             "APP": s.ari_app,
             "AUDIOSOCKET": f"{s.audiosocket_host}:{s.audiosocket_port}",
+            "DIRECT_MEDIA": "yes" if s.direct_media else "no",
             "TRUNK_HOST": s.host,
             "TRUNK_PORT": str(self.phone_port(TRUNK)),
         }

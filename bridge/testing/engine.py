@@ -34,6 +34,7 @@ class LabSettings:
         phone_ports: first of the ports for softphones: eight for each phone.
         ari_user, ari_password, ari_app: the bridge's account and Stasis application.
         phone_password: password of every extension.
+        direct_media: extensions send their audio straight to each other where they can (embedded engine only).
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +49,7 @@ class LabSettings:
     ari_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
     ari_app: str = "bridge"
     phone_password: str = field(default_factory=lambda: secrets.token_urlsafe(9), repr=False)
+    direct_media: bool = False
 
 
 class Lab(Protocol):
