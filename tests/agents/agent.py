@@ -1,12 +1,12 @@
 """A voice agent made with pipecat as it comes from PyPI; only what it "understands" and "says" is ours.
 
-In place of recognition, a language model and a voice it has a modem: it reads text out of the caller's audio and says its
-answers as such audio, so that a test can tell whether each of them arrived exactly.
+In place of recognition, a language model and a voice it has a modem: it reads text out of the caller's audio and says
+its answers as such audio, so that a test can tell whether each of them arrived exactly.
 
     python -m tests.agents.agent PORT      environment: BRIDGE_URL, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
 
-It greets the caller by number and repeats what it is told. Keys: 1 makes it talk for a long time, # interrupts it, * makes
-it say good-bye and hang up.
+It greets the caller by number and repeats what it is told. Keys: 1 makes it talk for a long time, # interrupts it,
+* makes it say good-bye and hang up.
 """
 
 from __future__ import annotations
@@ -35,38 +35,13 @@ from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPI
 from pipecat.workers.runner import WorkerRunner
 
 from bridge.testing import modem
-from bridge.testing.judge import rms, tone
+from bridge.testing.judge import silence, tone
+from tests.agents.ear import RATE, Ear
 
-RATE = 8000
 LONG_SPEECH_HZ = 700
 LONG_SPEECH_S = 20
-_SILENT_BELOW = 300
-_PAUSE_BLOCKS = 20  # of 20 ms: as long a pause ends what the caller says
 
 app = FastAPI()
-
-
-class Ear:
-    """Finds where the caller begins and stops to speak."""
-
-    def __init__(self) -> None:
-        self._heard: list[np.ndarray] = []
-        self._quiet_blocks = 0
-        self._speaking = False
-
-    def hear(self, block: np.ndarray) -> str | None:
-        """Takes the next audio; returns the text of what has just ended."""
-        loud = rms(block) >= _SILENT_BELOW
-        self._quiet_blocks = 0 if loud else self._quiet_blocks + 1
-        self._speaking = self._speaking or loud
-        self._heard.append(block)
-        if not self._speaking:
-            del self._heard[:-2]  # what begins within a block is not cut off
-        elif self._quiet_blocks >= _PAUSE_BLOCKS:
-            text = modem.demodulate(np.concatenate(self._heard), RATE)
-            self._heard, self._speaking = [], False
-            return text
-        return None
 
 
 class Conversation(FrameProcessor):
@@ -99,6 +74,8 @@ class Conversation(FrameProcessor):
             await self.broadcast_interruption()
         elif key == "*":
             await self.say("Bye")
+            # The request to hang up overtakes what is still on its way.
+            await self._play(silence(0.3, RATE))
             await self.push_frame(EndWorkerFrame())
 
     async def _play(self, samples: np.ndarray) -> None:

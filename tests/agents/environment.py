@@ -25,7 +25,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _COMPLETE = "complete"  # the file that says that everything was installed
 _INSTALL_TIMEOUT_S = 300.0
 _START_TIMEOUT_S = 60.0  # a first start compiles the framework
-_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_HAS_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt").exists()
 
 
 class AgentError(BridgeError):
@@ -115,7 +115,7 @@ async def _make(folder: Path) -> None:
 
 async def _run(command: Sequence[str]) -> None:
     environ = dict(os.environ)
-    if _CERTIFICATES.exists():  # as in ./lab: an authority that an administrator has added
+    if _HAS_CERTIFICATES:  # as in ./lab: an authority that an administrator has added
         environ.setdefault("UV_SYSTEM_CERTS", "1")
     process = await asyncio.create_subprocess_exec(
         *command,

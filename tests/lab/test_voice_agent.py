@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tests.lab.test_stasis_call import text_of
 RATE = 8000
 ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests"}
 LONG_SPEECH_HZ = 700
+WAV_HEADER_BYTES = 44
 
 
 @contextlib.asynccontextmanager
@@ -45,20 +46,28 @@ def passages(heard: Samples, pause_s: float = 0.2) -> list[Samples]:
     """What was heard, cut where there is a pause."""
     block = round(judge.BLOCK_S * RATE)
     loud = np.flatnonzero(judge.block_levels(heard, RATE) > 500)
+    if not len(loud):
+        return []
     cuts = np.flatnonzero(np.diff(loud) * judge.BLOCK_S > pause_s) + 1
     # A block more at both ends: what begins or ends within one is not cut off.
-    return [heard[max(0, part[0] - 1) * block : (part[-1] + 2) * block] for part in np.split(loud, cuts) if len(part)]
+    return [heard[max(0, part[0] - 1) * block : (part[-1] + 2) * block] for part in np.split(loud, cuts)]
+
+
+def heard_so_far(phone: Phone) -> Samples:
+    """What the phone has recorded of a call that goes on: the header of the file has no lengths yet."""
+    with contextlib.suppress(PhoneError):
+        data = phone.recording_path().read_bytes()[WAV_HEADER_BYTES:]
+        return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
+    return np.zeros(0, np.int16)
 
 
 async def heard_passages(phone: Phone, count: int, timeout_s: float) -> list[Samples]:
     """What the phone has heard so far, once it is so many passages and quiet after the last."""
     async with asyncio.timeout(timeout_s):
         while True:
-            # Until the first of it is written to the file there is no recording.
-            with contextlib.suppress(PhoneError, wave.Error, EOFError):
-                heard = phone.recording()
-                if len(found := passages(heard)) >= count and not (heard[-RATE // 2 :] > 500).any():
-                    return found
+            heard = heard_so_far(phone)
+            if len(found := passages(heard)) >= count and not (heard[-RATE // 2 :] > 500).any():
+                return found
             await asyncio.sleep(0.1)
 
 
@@ -119,9 +128,37 @@ async def test_an_agent_lets_go_when_the_caller_hangs_up(lab: Lab, phones: Phone
         await alice.hangup()
         await target.nothing_left()
         async with asyncio.timeout(10):
-            while "connection closed" not in log.read_text():
+            while "finished running" not in log.read_text():
                 await asyncio.sleep(0.1)
         assert " ERROR " not in log.read_text()
+
+
+async def test_an_agent_in_the_shape_of_openais_sample_knows_what_was_heard(lab: Lab, phones: Phones) -> None:
+    """Answers sent all at once, marks of one name, and arithmetic on timestamps when the caller interrupts."""
+    first, second = text_of(1, 21), text_of(1, 22)
+    said = np.concatenate(
+        [
+            judge.silence(1.5, RATE),
+            modem.modulate(first, RATE),
+            judge.silence(2.5, RATE),  # the answer would take more than 4 s
+            modem.modulate(second, RATE),
+        ]
+    )
+    async with agent(lab, "sample", then="hangup") as (target, log):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=said)
+        await alice.answered()
+        await alice.ended(25)  # then = hangup
+        interrupted, whole = passages(alice.recording())
+        assert modem.demodulate(whole, RATE) == second * 4
+        lines = log.read_text()
+        (interrupted_ms,) = map(int, re.findall(r"interrupted after (\d+) ms", lines))
+        (heard_ms,) = map(int, re.findall(r"heard to its end after (\d+) ms", lines))
+        print(f"interrupted after {interrupted_ms} ms, heard {len(interrupted) / 8:.0f}; at the end {heard_ms} ms")
+        assert interrupted_ms == pytest.approx(len(interrupted) / 8, abs=250)
+        assert heard_ms == pytest.approx(len(whole) / 8, abs=250)
+        assert modem.demodulate(interrupted[: len(interrupted) - RATE // 5], RATE)[:40] == (first * 4)[:40]
+        await target.nothing_left()
 
 
 async def test_an_environment_that_cannot_be_made_fails_in_words(

@@ -1,0 +1,36 @@
+"""The ear of the agents: it knows when the caller speaks, and reads what he says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridge.testing import modem
+from bridge.testing.judge import Samples, rms
+
+RATE = 8000
+_SILENT_BELOW = 300
+_PAUSE_BLOCKS = 20  # of 20 ms: as long a pause ends what the caller says
+
+
+class Ear:
+    """Finds where the caller begins and stops to speak."""
+
+    def __init__(self) -> None:
+        self._heard: list[Samples] = []
+        self._quiet_blocks = 0
+        self.speaking = False
+        """Whether the caller speaks now; a short pause counts."""
+
+    def hear(self, block: Samples) -> str | None:
+        """Takes the next audio; returns the text of what has just ended."""
+        loud = rms(block) >= _SILENT_BELOW
+        self._quiet_blocks = 0 if loud else self._quiet_blocks + 1
+        self.speaking = self.speaking or loud
+        self._heard.append(block)
+        if not self.speaking:
+            del self._heard[:-2]  # what begins within a block is not cut off
+        elif self._quiet_blocks >= _PAUSE_BLOCKS:
+            text = modem.demodulate(np.concatenate(self._heard), RATE)
+            self._heard, self.speaking = [], False
+            return text
+        return None
