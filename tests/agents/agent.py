@@ -84,7 +84,7 @@ class Conversation(FrameProcessor):
         await self.push_frame(TTSStoppedFrame())
 
 
-# What an agent has to do to be called by the bridge; docs/voice-agents.md shows it.
+# docs/voice-agents.md shows this, from here ...
 @app.websocket("/ws")
 async def called(websocket: WebSocket) -> None:
     """One call."""
@@ -95,7 +95,7 @@ async def called(websocket: WebSocket) -> None:
         call_sid=call["call_id"],
         account_sid=os.environ["TWILIO_ACCOUNT_SID"],
         auth_token=os.environ["TWILIO_AUTH_TOKEN"],
-        base_url=os.environ["BRIDGE_URL"],  # http://bridge:8080 instead of Twilio's own: there it hangs up
+        base_url=os.environ["BRIDGE_URL"],  # the bridge instead of Twilio: where it hangs up
     )
     transport = FastAPIWebsocketTransport(
         websocket, FastAPIWebsocketParams(audio_in_enabled=True, audio_out_enabled=True, serializer=serializer)
@@ -108,7 +108,7 @@ async def called(websocket: WebSocket) -> None:
 
     @transport.event_handler("on_client_connected")
     async def on_client_connected(*_: object) -> None:
-        await conversation.say(f"Hello {call.from_number}")
+        await conversation.say(f"{call.body.get('greeting', 'Hello')} {call.from_number}")
 
     @transport.event_handler("on_client_disconnected")
     async def on_client_disconnected(*_: object) -> None:
@@ -119,6 +119,6 @@ async def called(websocket: WebSocket) -> None:
     await runner.run()
 
 
-# The end of what the documentation shows.
+# ... to here.
 if __name__ == "__main__":
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="info")

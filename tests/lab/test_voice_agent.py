@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ WAV_HEADER_BYTES = 44
 
 
 @contextlib.asynccontextmanager
-async def agent(lab: Lab, module: str, **route: str) -> AsyncIterator[tuple[Target, Path]]:
+async def agent(lab: Lab, module: str, **route: Any) -> AsyncIterator[tuple[Target, Path]]:
     """An agent that runs, and a bridge that gives it the calls to 750."""
     port = environment.agent_port()
     routes = [{"id": "agent", "match": "750", "url": f"ws://127.0.0.1:{port}/ws", "dialect": "twilio", **route}]
@@ -82,13 +83,13 @@ async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones
             modem.modulate(second, RATE),
         ]
     )
-    async with agent(lab, "agent", then="continue") as (target, log):
+    async with agent(lab, "agent", then="continue", options={"parameters": {"greeting": "Welcome"}}) as (target, log):
         (alice,) = await phones("1001")
         await alice.call("750", play=said)
         await alice.answered()
-        # It knows who calls; it hears, and it is heard.
+        # It knows who calls, and what the route tells it; it hears, and it is heard.
         greeting, *rest = await heard_passages(alice, 3, 25)
-        assert modem.demodulate(greeting, RATE) == "Hello 1001"
+        assert modem.demodulate(greeting, RATE) == "Welcome 1001"
         assert [modem.demodulate(passage, RATE) for passage in rest] == answers
         # It would talk for 20 s, and is interrupted.
         await alice.dtmf("1")
@@ -102,7 +103,7 @@ async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones
         ended_at = time.monotonic()
         heard = alice.recording()
         found = passages(heard)
-        assert [modem.demodulate(passage, RATE) for passage in found[:3]] == ["Hello 1001", *answers]
+        assert [modem.demodulate(passage, RATE) for passage in found[:3]] == ["Welcome 1001", *answers]
         assert modem.demodulate(found[-1], RATE) == "Bye"
         assert len(found) == 5
         assert judge.level_of(found[3], LONG_SPEECH_HZ, RATE) > 3000

@@ -15,6 +15,14 @@ def test_the_readme_shows_the_example(language: str, example: str) -> None:
     assert shown == [(ROOT / "examples" / example).read_text()]
 
 
+def test_the_voice_agent_that_is_shown_is_the_one_that_is_tested() -> None:
+    page = (ROOT / "docs" / "voice-agents.md").read_text()
+    agent = (ROOT / "tests" / "agents" / "agent.py").read_text()
+    shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert shown
+    assert not [part for part in shown if part not in agent]
+
+
 def anchors(page: Path) -> set[str]:
     """The names under which a page's headings can be linked to, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
