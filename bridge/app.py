@@ -82,7 +82,7 @@ class Bridge:
             routes_of(config),
             client=self.client,
             calls=self.tracker,
-            still_held=lambda channel_id: self.stasis.bridge_of(channel_id) is not None,
+            still_held=lambda channel_id: not self._stopping and self.stasis.bridge_of(channel_id) is not None,
             naming=naming,
             outgoing=self.outgoing,
         )
@@ -90,7 +90,7 @@ class Bridge:
         self.catalogue.on_change(lambda: self.subscriptions.reconsider(tuple(self.tracker.calls.values())))
         self.stasis.on_held = self.dialplan.held
         self.listener.unexpected = self.dialplan.unexpected
-        self.client.on_channel_event("StasisEnd", lambda channel, _: self.dialplan.left(channel.id))
+        self.stasis.on_released = self.dialplan.left
         self.client.on_event("ChannelDtmfReceived", self._on_key)
         self.http = HttpServer(
             config.http,
@@ -243,7 +243,7 @@ def describe_pushed(stream: PushedStream) -> Mapping[str, object]:
         "opened_at": stream.opened_at,
         "queued_ms": 0,
         "unsent_ms": round(stream.link.unsent_ms) if stream.link else 0,
-        "dropped_to_application_ms": round(stream.missed_ms + (stream.link.dropped_ms if stream.link else 0)),
+        "dropped_to_application_ms": round(stream.missed_ms + stream.dropped_ms),
         "dropped_from_application_ms": 0,
         "discarded_messages": stream.dialect.discarded,
         "direction_listen": "",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
+from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event
 from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
@@ -49,6 +50,8 @@ class StasisCalls:
         self._stopping = False
         self.on_held: Callable[[Channel, str], object] = lambda *_: None
         """Told of each call that is held from now on: its channel, and the bridge that holds it."""
+        self.on_released: Callable[[str], object] = lambda _: None
+        """Told of each call that is no longer in our application: its channel's id."""
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_gone)
         client.on_channel_event("ChannelDestroyed", self._on_gone)
@@ -140,7 +143,7 @@ class StasisCalls:
                 continue
             held.ready.set()
             log.info("call=%s answered and held in bridge %s", channel_id, held.bridge_id)
-            self.on_held(channel, held.bridge_id)
+            call_safely(self.on_held, channel, held.bridge_id)
             return
 
     def _release(self, channel_id: str) -> None:
@@ -148,6 +151,7 @@ class StasisCalls:
         if held is not None:
             log.info("call=%s left the application", channel_id)
             self._spawn(self._let_go(held))
+            call_safely(self.on_released, channel_id)
 
     async def _let_go(self, held: _Held) -> None:
         held.gone.set()

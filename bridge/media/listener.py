@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import deque
 from collections.abc import Callable
 from uuid import UUID
 
@@ -47,6 +48,8 @@ class Listener:
         self.unexpected: Callable[[UUID], MediaLeg | None] = lambda _: None
         """Asked about a UUID that nobody expects: a leg for it, or None to refuse it."""
         self._expected: dict[UUID, MediaLeg] = {}
+        self._withdrawn: deque[UUID] = deque(maxlen=1000)
+        """UUIDs of ours that came to nothing: who comes late with one is not from the dialplan."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -94,11 +97,15 @@ class Listener:
 
     def forget(self, leg: MediaLeg) -> None:
         """No longer expect ``leg``; harmless if it has come or was never expected."""
-        self._expected.pop(leg.uuid, None)
+        if self._expected.pop(leg.uuid, None) is not None:
+            self._withdrawn.append(leg.uuid)
 
     def claim(self, uuid: UUID) -> MediaLeg | None:
         """The leg that expects ``uuid``, once: a second connection with the same UUID is refused."""
-        return self._expected.pop(uuid, None)
+        leg = self._expected.pop(uuid, None)
+        if leg is None and uuid not in self._withdrawn:
+            return self.unexpected(uuid)
+        return leg
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -202,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
         if kind != Kind.UUID:
             raise AsteriskProtocolError(f"expected the UUID (kind 0x01) first, got kind 0x{kind:02x}")
         uuid = UUID(bytes=payload)
-        leg = self._listener.claim(uuid) or self._listener.unexpected(uuid)
+        leg = self._listener.claim(uuid)
         if leg is None:
             self._listener.counters.legs_refused += 1
             log.warning("peer=%s uuid=%s refused: nobody has asked for this UUID", self._peer, uuid)

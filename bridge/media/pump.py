@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from bridge.audio.format import slin
 from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop, TrackInfo
 from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
@@ -48,12 +49,13 @@ class Pump:
         self._clock = clock
         self._link: Link | None = None
         self._window = RecentWindow(window_ms)
+        self._missed_ms = 0.0
         self._speakers: list[MediaLeg] = []
 
     @property
     def missed_ms(self) -> float:
         """Audio that was lost because there was no connection, in milliseconds."""
-        return self._window.dropped_ms
+        return self._window.dropped_ms + self._missed_ms
 
     # The WebSocket comes and goes
 
@@ -65,8 +67,11 @@ class Pump:
             link.send(message, audio_ms)
 
     def detach(self) -> None:
-        """The WebSocket is gone."""
+        """The WebSocket is gone. The next one begins anew, so what the last one queued is not for it."""
         self._link = None
+        if not self._dialect.replays:
+            for leg in self._speakers:
+                leg.playout.clear()
 
     # The legs and tracks come and go
 
@@ -118,6 +123,7 @@ class Pump:
     def from_call(self, track: str, pcm: bytes) -> None:
         """Audio of one track, s16le at the dialect's rate."""
         if self._link is None and not self._dialect.replays:
+            self._missed_ms += slin(self._dialect.rate).duration_ms(len(pcm))
             return
         try:
             messages = self._dialect.audio(track, pcm, self._clock())

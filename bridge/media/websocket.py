@@ -114,8 +114,7 @@ class Link(ABC):
             return
         self.closing = True
         self._end = (code, reason)
-        self._waiting.clear()
-        self._waiting_ms = 0.0
+        self._drop_waiting()
         self._cancel_timer()
         self._write_close(code, _short(reason))
         self.let_in()  # the answer to it
@@ -184,7 +183,7 @@ class Link(ABC):
             return
         self.closed = self.closing = True
         self._cancel_timer()
-        self._waiting.clear()
+        self._drop_waiting()
         self.on_closed(*self._end)
 
     # What each library does its own way
@@ -219,6 +218,12 @@ class Link(ABC):
             self._counters.messages_dropped += 1
             self._counters.dropped_to_application_ms += audio_ms
         self._waiting.extendleft(reversed(kept))
+
+    def _drop_waiting(self) -> None:
+        self.dropped_ms += self._waiting_ms
+        self._counters.dropped_to_application_ms += self._waiting_ms
+        self._waiting.clear()
+        self._waiting_ms = 0.0
 
     def _schedule_ping(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._ping_interval_s, self._ping)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from pydantic import ValidationError
 
+from bridge.ari.dispatch import call_safely
 from bridge.config.contradictions import subscription_contradictions, target_contradictions
 from bridge.streams.store import Store, Switch
 from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
@@ -170,4 +171,4 @@ class Catalogue:
     def _settle(self) -> None:
         self._enabled = tuple(each.resolved(self._groups) for each in self.list() if each.enabled)
         for listener in tuple(self._listeners):
-            listener()
+            call_safely(listener)

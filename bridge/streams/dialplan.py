@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 TRACK_NAMES = {"twilio": "inbound", "voxology": "caller"}
 """What a dialect calls the caller of a call that was handed to us; its channel's name where it has no word for it."""
 
+FACTS_TIMEOUT_S = 3.0
+
 
 class Calls(Protocol):
     """The calls that go on now (`bridge.calls.tracker.CallTracker`)."""
@@ -62,6 +64,7 @@ class Dialplan:
         self._naming = naming
         self._outgoing = outgoing
         self._streams: dict[str, PushedStream] = {}
+        self._uuids: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # A call in our Stasis application
@@ -74,15 +77,49 @@ class Dialplan:
         route = next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
         if route is None:
             return
-        found = self._calls.find(channel.id)
+        task = asyncio.ensure_future(self._take_up(route, channel, bridge_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def left(self, channel_id: str) -> None:
+        """A call has left our application: it has ended, or goes on in the dialplan."""
+        stream = self._streams.pop(channel_id, None)
+        if stream is not None:
+            stream.end("the call left the application")
+
+    async def _take_up(self, route: Route, channel: Channel, bridge_id: str) -> None:
+        try:
+            whole, info = await self._facts(route, channel)
+            if not self._still_held(channel.id):
+                return
+            stream = self._start(route, whole, info.name, lambda ended, why: self._over(route, channel.id, ended, why))
+            if stream is None:
+                await self._then(route, channel.id)  # nobody to talk to: better than silence
+                return
+            before, self._streams[channel.id] = self._streams.get(channel.id), stream
+            if before is not None:
+                before.end("the call came back")
+            stream.set_tracks([TrackPlace(info, Join(bridge_id), speaks=stream.dialect.two_way)])
+        except Exception:
+            log.exception("channel=%s route=%s failed", channel.id, route.id)
+            await self._then(route, channel.id)
+
+    async def _facts(self, route: Route, channel: Channel) -> tuple[CallInfo, TrackInfo]:
+        """What is known of a call: the model may be a moment behind, and the caller must not wait for it for long."""
+        deadline = asyncio.get_running_loop().time() + FACTS_TIMEOUT_S
+        while (found := self._calls.find(channel.id)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        name = TRACK_NAMES.get(route.dialect, channel.name)
         if found is None:
-            log.warning("call=%s left before its route %s was taken", channel.id, route.id)
-            return
+            exten = channel.dialplan.exten if channel.dialplan is not None else ""
+            caller = channel.caller.number if channel.caller is not None else ""
+            whole = CallInfo(channel.id, direction="inbound", caller=caller, callee=exten)
+            return whole, TrackInfo(name, channel.id, channel.name, caller, near_number=exten, far_number=caller)
         call, party = found
         facts = party_facts(call, party, self._naming)
         whole = call_info(call, self._naming)
-        info = TrackInfo(
-            TRACK_NAMES.get(route.dialect, party.name),
+        return whole, TrackInfo(
+            name,
             channel_id=party.id,
             channel=party.name,
             number=facts.number,
@@ -90,18 +127,10 @@ class Dialplan:
             far_number=whole.caller,
             callflow=facts.callflow,
         )
-        stream = self._start(route, whole, info.name, lambda _, reason: self._go_on(route, channel.id, reason))
-        if stream is not None:
-            self._streams[channel.id] = stream
-            stream.set_tracks([TrackPlace(info, Join(bridge_id), speaks=stream.dialect.two_way)])
 
-    def left(self, channel_id: str) -> None:
-        """A call has left our application: it has ended, or goes on in the dialplan."""
-        stream = self._streams.get(channel_id)
-        if stream is not None:
-            stream.end("the call left the application")
-
-    def _go_on(self, route: Route, channel_id: str, reason: str) -> None:
+    def _over(self, route: Route, channel_id: str, stream: PushedStream, reason: str) -> None:
+        if self._streams.get(channel_id) is not stream:
+            return  # the call has left, or has come back and has another stream
         del self._streams[channel_id]
         if not self._still_held(channel_id):
             return
@@ -124,13 +153,15 @@ class Dialplan:
     def unexpected(self, uuid: UUID) -> MediaLeg | None:
         """A leg for a connection that names a UUID of the dialplan's; None: no route is for it."""
         route = next((route for route in self._routes if route.matches_uuid(str(uuid))), None)
-        if route is None:
-            return None
+        if route is None or uuid in self._uuids:
+            return None  # one connection per UUID: whoever knows one must not fill the bridge with streams
         name = TRACK_NAMES.get(route.dialect, str(uuid))
         # Without ARI nothing is known of the call but its UUID.
-        stream = self._start(route, CallInfo(str(uuid), direction="inbound"), name, lambda *_: None)
+        call = CallInfo(str(uuid), direction="inbound")
+        stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid))
         if stream is None:
             return None
+        self._uuids.add(uuid)
         leg = stream.new_leg()
         leg.uuid = uuid
         stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), leg)

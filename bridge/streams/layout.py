@@ -86,7 +86,7 @@ def speaking_parties(parties: Iterable[Party]) -> list[Party]:
 def _reference(call: Call, naming: Naming, *, trunk_first: bool) -> Party | None:
     if trunk_first:
         for party in call.parties.values():
-            if party_facts(call, party, naming).role == "trunk":
+            if party.state == "Up" and party_facts(call, party, naming).role == "trunk":
                 return party
     return call.primary
 

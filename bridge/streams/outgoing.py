@@ -18,7 +18,7 @@ from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, Destination, dial
 from bridge.media.websocket import Link
 from bridge.streams.keys import KeyPresses
-from bridge.streams.pushed import PushedStream
+from bridge.streams.pushed import SHUTTING_DOWN, PushedStream
 from bridge.streams.room import Room
 from bridge.streams.subscription import Target
 
@@ -128,7 +128,7 @@ class Outgoing:
         """End every stream and wait until all is closed."""
         streams = tuple(self)
         for stream in streams:
-            stream.end("the bridge is shutting down")
+            stream.end(SHUTTING_DOWN)
         if streams:
             await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
 

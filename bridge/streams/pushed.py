@@ -7,11 +7,13 @@ closed cleanly is not, and one that it refused (a wrong credential) ends the str
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Place, Tap, Taps
@@ -26,8 +28,9 @@ from bridge.media.websocket import Link
 log = logging.getLogger(__name__)
 
 Dial = Callable[[], Awaitable[Link]]
-TRACK_TRIES = 3
-"""How often a track's leg is opened, with a second in between, while its party is wanted."""
+REOPEN_S = (0.5, 1.0, 2.0, 5.0)
+"""Waits before a track's leg is opened again; the last one for all further tries."""
+SHUTTING_DOWN = "the bridge is shutting down"
 STABLE_S = 10.0
 """A connection that lived so long starts the waits anew."""
 
@@ -99,6 +102,7 @@ class PushedStream:
         """Connections that were opened so far."""
         self.trouble: str | None = None
         """Why there is no connection, in words; None while all is well."""
+        self._dropped_ms = 0.0
         self._asked = tuple(tracks)
         self._dial = dial
         self._backoff = backoff
@@ -140,6 +144,11 @@ class PushedStream:
     def missed_ms(self) -> float:
         """Audio lost while there was no connection, in milliseconds."""
         return self._pump.missed_ms
+
+    @property
+    def dropped_ms(self) -> float:
+        """Audio lost because the application did not read, in milliseconds."""
+        return self._dropped_ms + (self.link.dropped_ms if self.link is not None else 0.0)
 
     # What its owner calls
 
@@ -249,6 +258,7 @@ class PushedStream:
         closed: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
         def on_closed(code: int, reason: str) -> None:
+            self._dropped_ms += link.dropped_ms
             self.link = None
             self._pump.detach()
             if not closed.done():
@@ -277,16 +287,16 @@ class PushedStream:
         self.trouble = reason
 
     async def _close(self) -> None:
-        reason, error = self._ended.result() if self._ended.done() else ("the bridge is shutting down", None)
+        reason, error = self._ended.result() if self._ended.done() else (SHUTTING_DOWN, None)
         self._pump.closed(reason, error)
         for name in tuple(self._tracks):
             self._stop(name, tell=False)
         if self.link is not None:
-            self.link.close(1011 if error else 1000, reason)
+            self.link.close(1011 if error else 1001 if reason == SHUTTING_DOWN else 1000, reason)
         if self._closing:
             await asyncio.wait(set(self._closing))
         log.info("%s ended: %s; missed %.0f ms", self.name, reason, self.missed_ms)
-        self._on_end(self, reason)
+        call_safely(self._on_end, self, reason)
 
     # Tracks
 
@@ -305,30 +315,28 @@ class PushedStream:
             self._pump.speak(track.leg)
 
     async def _open(self, track: _Track) -> None:
-        """Open the track's leg, and again when its connection breaks; giving up costs the track only."""
+        """Keep the track's leg open for as long as the track is wanted (`_stop` cancels this)."""
         place = track.wanted.place
         assert place is not None
-        for attempt in range(TRACK_TRIES):
-            if attempt:
-                await asyncio.sleep(1)
+        for wait_s in itertools.chain(REOPEN_S, itertools.repeat(REOPEN_S[-1])):
             broken = asyncio.Event()
             track.leg.on_closed = broken.set
             try:
                 track.tap = await self._taps.open(track.leg, place)
             except AriError as error:
-                if error.status == 404:
-                    return  # the party has just left; the model will say so
-                log.warning("%s track=%s has no audio: %s", self.name, track.wanted.info.name, error)
-                continue
-            self._goes_live(track)
-            await broken.wait()
-            tap, track.tap = track.tap, None
-            await self._taps.close(tap)
-            log.warning("%s track=%s lost its audio", self.name, track.wanted.info.name)
+                if error.status != 404:  # else the party has just left, and the model will say so
+                    log.warning("%s track=%s has no audio: %s", self.name, track.wanted.info.name, error)
+            else:
+                self._goes_live(track)
+                await broken.wait()
+                tap, track.tap = track.tap, None
+                await self._taps.close(tap)
+                log.warning("%s track=%s lost its audio", self.name, track.wanted.info.name)
             fresh = MediaLeg(track.leg.fmt, track.leg.playout, self._counters)
             fresh.on_tick = track.leg.on_tick
             self._pump.replace(track.leg, fresh)
             track.leg = fresh
+            await asyncio.sleep(wait_s)
 
     def _goes_live(self, track: _Track) -> None:
         if not track.live:
@@ -351,7 +359,9 @@ class PushedStream:
     async def _shut(self, track: _Track) -> None:
         if track.task is not None:
             track.task.cancel()
-            await asyncio.gather(track.task, return_exceptions=True)
+            for result in await asyncio.gather(track.task, return_exceptions=True):
+                if isinstance(result, Exception):
+                    log.error("%s track=%s failed", self.name, track.wanted.info.name, exc_info=result)
         if track.tap is not None:
             await self._taps.close(track.tap)
         track.leg.close()

@@ -105,6 +105,11 @@ class Subscription(SubscriptionConfig, Target):
 class Route(RouteConfig, Target):
     """Which application a call gets that the dialplan hands to us."""
 
+    @model_validator(mode="after")
+    def _dialect_takes_options(self) -> Route:
+        self.new_dialect(tracks=self.layout, connect=True)  # as it will be made for a call
+        return self
+
     def matches_number(self, number: str) -> bool:
         """Whether it is for calls to this number (an extension, or the argument of ``Stasis()``)."""
         return not self.match.startswith(UUID_PREFIX) and fnmatchcase(number, self.match)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bridge.calls.call import Call, CallEnded, Change
+from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.facts import Naming, call_facts
 from bridge.dialects.base import CallInfo
 from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
@@ -88,8 +88,12 @@ class Subscriptions:
             else:
                 self._move(change.call.id, change.merged_into)
             self._in_conference.discard(change.call.id)
+        elif isinstance(change, PartyLeft) and change.moved_to is not None and not change.call.parties:
+            self._move(change.call.id, change.moved_to)  # before the other call is looked at, or it would start anew
         else:
             self.consider(change.call)
+        if isinstance(change, PartyChanged) and "bridge_id" not in change.fields:
+            return
         for call_id in self._in_conference - {change.call.id}:
             other = self._calls.calls.get(call_id)
             if other is not None:
@@ -102,15 +106,17 @@ class Subscriptions:
         facts = call_facts(call, self._naming)
         deliveries = self._deliveries.setdefault(call.id, {})
         enabled = {subscription.id: subscription for subscription in self._catalogue.enabled()}
+        for subscription_id, delivery in tuple(deliveries.items()):
+            now = enabled.get(subscription_id)
+            if now is None or now.model_copy(update={"name": delivery.subscription.name}) != delivery.subscription:
+                del deliveries[subscription_id]
+                self._finish(delivery, "the subscription was switched off or changed")
         for subscription in enabled.values():
             if subscription.id not in deliveries and matches(subscription, facts):
                 deliveries[subscription.id] = _Delivery(subscription)
                 log.info("call=%s matches subscription=%s", call.id, subscription.id)
-        for subscription_id, delivery in tuple(deliveries.items()):
-            if enabled.get(subscription_id) != delivery.subscription:
-                del deliveries[subscription_id]
-                self._finish(delivery, "the subscription was switched off or changed")
-            elif not delivery.over:
+        for delivery in deliveries.values():
+            if not delivery.over:
                 self._deliver(delivery, call)
 
     def reconsider(self, calls: Iterable[Call]) -> None:
@@ -128,7 +134,7 @@ class Subscriptions:
         for name, track in wanted.items():
             stream = delivery.places.get(name) or self._place_for(delivery, info, wanted)
             if stream is None:
-                return
+                continue  # no room now; the next change of the call is another chance
             delivery.places[name] = stream
             per_socket.setdefault(stream, []).append(track)
         for stream, tracks in per_socket.items():
@@ -166,9 +172,7 @@ class Subscriptions:
         stream = self._make(
             delivery.subscription, info, tuple(wanted), lambda stream, reason: self._ended(delivery, stream, reason)
         )
-        if stream is None:
-            delivery.over = True
-        else:
+        if stream is not None:
             delivery.sockets.append(stream)
         return stream
 

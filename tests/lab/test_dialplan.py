@@ -119,3 +119,61 @@ async def test_an_application_that_hangs_up_while_it_speaks(lab: Lab, phones: Ph
             await alice.hangup()
             await asyncio.wait_for(received.ended.wait(), 5)
             assert received.messages[-1]["event"] == "stop"
+
+
+async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        async with pushing(lab, dialplan=[route]) as target:
+            await alice.call("750", play=judge.tone(500, 60, RATE))
+            await alice.answered()
+            (first,) = await sink.connected(1)
+            await asyncio.sleep(0.5)
+            assert target.bridge is not None
+            await target.bridge.stop()
+            await asyncio.wait_for(first.ended.wait(), 5)
+            assert first.close_code == 1001
+            assert alice.in_call
+            async with pushing(lab, dialplan=[route]):
+                _, second = await sink.connected(2)
+                await asyncio.sleep(1)
+                assert tone_share(second.twilio(), RATE, 500) > 0.5
+                await alice.hangup()
+
+
+async def test_a_caller_for_whom_there_is_no_room_is_not_left_in_silence(lab: Lab, phones: Phones) -> None:
+    alice, bob = await phones("1001", "1002")
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        async with pushing(lab, dialplan=[route], media={"max_streams": 1}):
+            await alice.call("750", play=judge.tone(500, 60, RATE))
+            await alice.answered()
+            await sink.connected(1)
+            await bob.call("750", play=judge.tone(700, 60, RATE))
+            await bob.ended(5)
+            assert alice.in_call
+            await alice.hangup()
+
+
+async def test_a_call_that_comes_back_gets_a_new_stream(lab: Lab, phones: Phones) -> None:
+    """Sent on into the dialplan, straight back into the application: the end of the old stream is not the new one's."""
+    (alice,) = await phones("1001")
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        async with pushing(lab, dialplan=[route]) as target:
+            await alice.call("750", play=judge.tone(500, 60, RATE))
+            await alice.answered()
+            for turn in range(1, 4):
+                received = (await sink.connected(turn))[-1]
+                call = await target.call_from("1001")
+                channel = call["parties"][0]["id"]
+                await target.ari(
+                    "POST", f"/channels/{channel}/continue", context="from-internal", extension="750", priority="1"
+                )
+                await asyncio.wait_for(received.ended.wait(), 5)
+                assert alice.in_call
+            last = (await sink.connected(4))[-1]
+            await asyncio.sleep(1)
+            assert tone_share(last.twilio(), RATE, 500) > 0.5
+            await alice.hangup()
