@@ -39,6 +39,9 @@ from bridge.streams.subscriptions import OnEnd, Subscriptions
 log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_S = 60.0
+SHUTDOWN_S = 4.0
+"""What is still to be removed from the PBX when we stop gets so long. With what the HTTP server takes, an Asterisk that
+hangs then costs less than the 10 s after which Docker kills us; what is left behind is swept by the next life."""
 
 
 class Bridge:
@@ -138,6 +141,7 @@ class Bridge:
     async def stop(self) -> None:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
         self._stopping = self._room.closing = True
+        self.client.finish_within(SHUTDOWN_S)
         await asyncio.gather(self.streams.stop(), self.outgoing.stop())
         await self._stop_settling()
         await self.stasis.stop()

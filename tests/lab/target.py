@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Collection
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 
+import bridge as bridge_package
 from bridge.app import Bridge
 from bridge.testing.engine import Lab
 from bridge.testing.peer import Peer, open_peer
@@ -98,5 +101,49 @@ class Target:
         left += [f"connection {connection}" for connection in bridge.listener.connections]
         left += ["tap"] * len(bridge.taps) + ["ticked leg"] * len(bridge.listener.wheel)
         left += ["expected leg"] * bridge.listener.expected
-        left += [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("stream ")]
+        left += [f"task {name}" for name in our_tasks() if name not in LASTING_TASKS]
+        left += open_connections({bridge.http_port, bridge.audiosocket_port})
         return left
+
+
+LASTING_TASKS = frozenset({"ari-events", "ari-application", "settle with Asterisk"})
+"""What a bridge without calls does all the time."""
+PRODUCT = Path(bridge_package.__file__).parent
+
+
+def our_tasks() -> list[str]:
+    """Names of the tasks that run code of the product, and of those that aiohttp runs for its HTTP connections."""
+    names = []
+    for task in asyncio.all_tasks():
+        code = getattr(task.get_coro(), "cr_code", None)
+        if code is None:
+            continue
+        path = Path(code.co_filename)
+        product = path.is_relative_to(PRODUCT) and not path.is_relative_to(PRODUCT / "testing")
+        if product or path.name == "web_protocol.py":
+            named = re.fullmatch(r"Task-\d+", task.get_name()) is None
+            names.append(task.get_name() if named else code.co_qualname)
+    return names
+
+
+def open_sockets() -> set[str]:
+    """Inodes of this process's sockets."""
+    inodes = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the descriptor of this very listing
+            found = re.fullmatch(r"socket:\[(\d+)\]", str(entry.readlink()))
+            if found:
+                inodes.add(found[1])
+    return inodes
+
+
+def open_connections(ports: Collection[int]) -> list[str]:
+    """This process's TCP connections on its own ``ports``, whatever protocol or library holds them."""
+    ours, left = open_sockets(), []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:  # proc_net_tcp(5)
+            _, local, remote, state, *_, inode = line.split()[:10]
+            port = int(local.rpartition(":")[2], 16)
+            if inode in ours and port in ports and state != "0A":  # 0A: listening
+                left.append(f"connection on port {port} from port {int(remote.rpartition(':')[2], 16)}, state {state}")
+    return left

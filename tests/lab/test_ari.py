@@ -256,9 +256,11 @@ async def test_a_wrong_password_is_named_and_never_shown(lab: Lab, caplog: pytes
     with pytest.raises(AriError, match=r"ari\.password") as caught:
         await client.start(wait=True)
     assert caught.value.status == 401
+    other = client_of(lab, password="not-the-password")  # who failed to start is stopped for good
     with pytest.raises(AriError) as refused:
-        await client.channels.list()
+        await other.channels.list()
     assert refused.value.status == 401
+    await other.stop()
     await client.stop()
     assert "not-the-password" not in caplog.text
     assert not client.connected

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from bridge.api import connections, server
+from bridge.api import server
 from bridge.api.connections import bounded_by_open_files
 from bridge.api.server import HttpServer
 from bridge.calls.model import Call, Party
@@ -166,5 +166,5 @@ async def test_an_unfinished_tls_handshake_counts_and_ends(tmp_path: Path, monke
 
 @pytest.mark.parametrize(("files", "most"), [(1024, 256), (100_000, 1000), (3, 1), (resource.RLIM_INFINITY, 1000)])
 def test_at_most_a_quarter_of_the_descriptors(files: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (files, files))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert bounded_by_open_files(1000) == most

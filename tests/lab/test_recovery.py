@@ -1,0 +1,397 @@
+"""What breaks is put right: legs, parties that move, calls that came in while Asterisk hung or events were away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+import bridge.app
+import bridge.ari.rest
+from bridge.app import Bridge
+from bridge.testing import judge, peer
+from bridge.testing.embedded import EmbeddedLab
+from bridge.testing.engine import Lab
+from bridge.testing.phone import Phone
+from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.target import Target, open_sockets, our_tasks
+from tests.lab.test_ends import hears_on, into_the_bridge
+
+RATE = 8000
+LOUD = 3000
+MILLIWATT_HZ = 1004
+
+
+def pcm(hz: float, seconds: float) -> bytes:
+    """A tone as an application sends it."""
+    return judge.tone(hz, seconds, RATE).astype("<i2").tobytes()
+
+
+def level(application: peer.Peer, hz: float) -> float:
+    """How loud a tone was in the last half second that the application heard."""
+    return judge.level_of(peer.samples_of(b"".join(application.binary[-25:])), hz, RATE)
+
+
+def heard_s(phone: Phone, hz: float) -> float:
+    """How many seconds of a tone the phone has heard, in whole tenths."""
+    return float((judge.block_levels(phone.recording(), RATE, hz, block_s=0.1) > LOUD).sum()) / 10
+
+
+@contextlib.asynccontextmanager
+async def bridge_for(lab: Lab, app: str | None = None) -> AsyncIterator[Target]:
+    async with Bridge(configuration(lab, app=app)) as it:
+        target = Target(lab, f"http://127.0.0.1:{it.http_port}", None, it)
+        await in_step(target)
+        yield target
+
+
+@contextlib.contextmanager
+def hanging(lab: Lab) -> Iterator[None]:
+    """Asterisk runs no instruction."""
+    if not isinstance(lab, EmbeddedLab):
+        pytest.skip("Asterisk is no process of ours")
+    pid = lab._asterisk.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.asynccontextmanager
+async def without_events(target: Target) -> AsyncIterator[None]:
+    """The events connection is lost and does not come back before the end."""
+    assert target.bridge is not None
+    client = target.bridge.client
+    assert client._task is not None
+    client._task.cancel()
+    await asyncio.gather(client._task, return_exceptions=True)
+    yield
+    client._task = asyncio.create_task(client._stay_connected(), name="ari-events")
+
+
+def break_legs(target: Target) -> None:
+    """The audio connections break, as a network would break them."""
+    assert target.bridge is not None
+    for connection in tuple(target.bridge.listener.connections):
+        connection.abort()
+
+
+async def test_a_broken_leg_is_restored_and_goes_on_playing_where_it_was(target: Target, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    call = await into_the_bridge(target, alice)
+    async with target.stream(call, encapsulation="sln") as application:
+        await application.heard(25)
+        await application.send(pcm(700, 4))
+        await asyncio.sleep(1)
+        break_legs(target)
+        await asyncio.sleep(4.5)
+        await hears_on(application, 500)
+    await alice.hangup()
+    # What was on its way when it broke may be lost, and the break cuts one tenth of a second in two.
+    assert heard_s(alice, 700) == pytest.approx(4.0, abs=0.11)
+
+
+async def test_legs_that_break_again_and_again_end_the_stream(target: Target, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    call = await into_the_bridge(target, alice)
+    async with target.stream(call, encapsulation="sln") as application:
+        for _ in range(3):
+            await hears_on(application, 500)
+            break_legs(target)
+        await hears_on(application, 500)
+        break_legs(target)
+        assert await application.closed() == 1011
+        assert application.close_reason == "the audio connection from the PBX broke repeatedly"
+    assert alice.in_call
+    await target.streams_gone()
+    await alice.hangup()
+
+
+async def leave_for(target: Target, call: str, context: str, extension: str) -> None:
+    """The party leaves our application for the dialplan, and the bridge has taken note of it."""
+    await target.ari("POST", f"/channels/{call}/continue", context=context, extension=extension, priority="1")
+    await until_in_stasis(target, call, False)
+
+
+async def until_in_stasis(target: Target, call: str, wanted: bool) -> None:
+    async with asyncio.timeout(5):
+        while (await target.get(f"/v1.0/calls/{call}"))[1]["parties"][0]["in_stasis"] is not wanted:
+            await asyncio.sleep(0.05)
+
+
+async def hears_anew(application: peer.Peer, hz: float) -> None:
+    """The tone is heard in what comes from now on, at the latest in some seconds: legs are moving."""
+    begin = len(application.binary)
+    async with asyncio.timeout(8):
+        while len(application.binary) < begin + 50 or level(application, hz) < LOUD:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_stream_follows_its_party_out_of_our_application(target: Target, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    call = await into_the_bridge(target, alice)
+    async with target.stream(call, encapsulation="sln") as application:
+        await hears_on(application, 500)
+        await application.send(pcm(700, 4))
+        await asyncio.sleep(1)
+        await leave_for(target, call, "from-internal", "601")
+        await hears_anew(application, MILLIWATT_HZ)
+        assert level(application, 500) > LOUD
+        await asyncio.sleep(4)
+        await alice.hangup()
+        assert (await application.closed(), application.close_reason) == (1000, "call ended")
+    # What waits goes on being played; what was said in the half second before the move is noticed goes nowhere.
+    assert 3.4 <= heard_s(alice, 700) <= 4.1
+
+
+async def test_a_stream_follows_its_party_back_into_our_application(target: Target, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    call = await into_the_bridge(target, alice)
+    async with target.stream(call, encapsulation="sln") as application:
+        await hears_on(application, 500)
+        await leave_for(target, call, "ivr-main", "s")
+        await hears_anew(application, 500)
+        await alice.dtmf("5")  # the menu leads to the Stasis extension
+        await until_in_stasis(target, call, True)
+        await asyncio.sleep(1)
+        await hears_anew(application, 500)
+        await application.send(pcm(700, 2))
+        await asyncio.sleep(3)
+        assert application.close_code is None
+    await alice.hangup()
+    assert heard_s(alice, 700) == pytest.approx(2.0, abs=0.11)
+
+
+async def test_an_orphan_made_while_the_bridge_runs_is_swept(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge.app, "SWEEP_INTERVAL_S", 0.3)
+    async with bridge_for(lab, "sweep") as target:
+        await target.ari("POST", "/bridges", bridgeId="not-ours", type="mixing")
+        orphan = "ab-sweep-00000000-mix-1"
+        for _ in range(2):  # each time, not only the first
+            await target.ari("POST", "/bridges", bridgeId=orphan, type="mixing")
+            async with asyncio.timeout(5):
+                while orphan in await target.ours_on_the_pbx():
+                    await asyncio.sleep(0.05)
+        assert "not-ours" in [entry["id"] for entry in await target.ari("GET", "/bridges")]
+        await target.ari("DELETE", "/bridges/not-ours")
+
+
+async def test_a_streams_call_id_follows_a_merge(target: Target, phones: Phones) -> None:
+    alice, bob = await phones("1001", "1002")
+    older, younger = await into_the_bridge(target, alice), await into_the_bridge(target, bob)
+    async with target.stream(younger, encapsulation="sln") as application:
+        await application.heard(20)
+        await target.ari("POST", "/bridges", bridgeId="meeting", type="mixing")
+        await target.ari("POST", "/bridges/meeting/addChannel", channel=older)
+        await target.ari("POST", "/bridges/meeting/addChannel", channel=younger)
+        async with asyncio.timeout(5):
+            while [s["call_id"] for s in (await target.get("/v1.0/streams"))[1]["result"]] != [older]:
+                await asyncio.sleep(0.05)
+        (call,) = (await target.get("/v1.0/calls"))[1]["result"]
+        assert (call["id"], call["streams"]) == (older, 1)
+        await alice.hangup()
+        await asyncio.sleep(0.5)
+        assert application.close_code is None, "its own party is still there"
+        await bob.hangup()
+        assert (await application.closed(), application.close_reason) == (1000, "call ended")
+    await target.ari("DELETE", "/bridges/meeting")
+
+
+async def test_an_application_that_goes_while_a_broken_leg_is_removed_leaves_nothing(
+    target: Target, phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert target.bridge is not None
+    alice, _ = await phones("1001", "1002")
+    await alice.call("1002", play=judge.tone(500, 60, RATE))
+    await alice.answered()
+    call = (await target.call_from("1001"))["id"]
+    delete = target.bridge.client.channels.hangup
+    for _ in range(4):
+        async with target.stream(call, encapsulation="sln", direction_speak="out") as application:
+            await application.heard(10)
+            (stream,) = target.bridge.streams
+
+            async def hangup(channel_id: str, reason: str | None = None) -> None:
+                stream.link.abort(1006, "gone")  # noqa: B023 - called in this very turn
+                await delete(channel_id, reason)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(target.bridge.client.channels, "hangup", hangup)
+                break_legs(target)
+                await application.closed()
+            await target.nothing_left()
+    await alice.hangup()
+
+
+@pytest.mark.parametrize("number", ["750", "1002"])
+async def test_a_caller_who_hangs_up_while_his_stream_opens(target: Target, phones: Phones, number: str) -> None:
+    alice, _ = await phones("1001", "1002")
+    ends = []
+    for delay_ms in range(0, 50, 5):
+        await alice.call(number, play=judge.tone(500, 20, RATE))
+        await alice.answered()
+        call = (await target.call_from("1001"))["id"]
+        async with target.stream(call, encapsulation="sln") as application:
+            await asyncio.sleep(delay_ms / 1000)
+            await target.ari("DELETE", f"/channels/{call}")
+            ends.append((await application.closed(8), application.close_reason))
+        await alice.ended()
+    assert set(ends) == {(1000, "call ended")}
+    assert len(ends) == 10
+
+
+async def speaks_and_hears(target: Target, phone: Phone, call: str) -> None:
+    """A stream on the call hears the phone, and the phone hears the stream; ends the call."""
+    async with target.stream(call, encapsulation="sln") as application:
+        await hears_on(application, 500)
+        await application.send(pcm(700, 2))
+        await asyncio.sleep(2.5)
+    await phone.hangup()
+    assert heard_s(phone, 700) == pytest.approx(2.0, abs=0.21)
+
+
+async def test_a_call_that_enters_while_asterisk_hangs_is_held_and_heard_afterwards(
+    lab: Lab, phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.ari.rest, "REQUEST_TIMEOUT_S", 1.5)
+    (alice,) = await phones("1001")
+    async with bridge_for(lab) as target:
+        assert target.bridge is not None
+        stopped = asyncio.Event()
+        with contextlib.ExitStack() as stack:
+
+            def stop(*_: object) -> None:
+                if not stopped.is_set():  # before the requests that hold the call are on their way
+                    stack.enter_context(hanging(lab))
+                    stopped.set()
+
+            forget = target.bridge.client.on_channel_event("StasisStart", stop)
+            await alice.call("750", play=judge.tone(500, 60, RATE))
+            await asyncio.wait_for(stopped.wait(), 10)
+            await asyncio.sleep(4)
+            forget()
+        await alice.answered(15)
+        await in_step(target)
+        call = (await target.call_from("1001"))["id"]
+        await speaks_and_hears(target, alice, call)
+        await target.nothing_left()
+
+
+async def test_a_call_that_enters_while_calls_are_being_adopted_is_held(target: Target, phones: Phones) -> None:
+    assert target.bridge is not None
+    (alice,) = await phones("1001")
+    channels, adopt = target.bridge.client.channels, target.bridge.stasis.adopt
+    listing = asyncio.Event()
+    real_list = channels.list
+
+    async def slow_list() -> object:
+        answer = await real_list()
+        listing.set()
+        await asyncio.sleep(1.5)
+        return answer
+
+    async def slow_adopt() -> None:
+        channels.list = slow_list  # type: ignore[method-assign,assignment]
+        try:
+            await adopt()
+        finally:
+            channels.list = real_list  # type: ignore[method-assign]
+
+    target.bridge.stasis.adopt = slow_adopt  # type: ignore[method-assign]
+    async with without_events(target):
+        pass
+    await asyncio.wait_for(listing.wait(), 10)
+    await alice.call("750", play=judge.tone(500, 60, RATE))
+    await alice.answered(5)
+    await asyncio.sleep(1.6)  # the old list, without the call, has been looked at
+    await in_step(target)
+    await speaks_and_hears(target, alice, (await target.call_from("1001"))["id"])
+
+
+async def test_a_party_that_left_the_application_while_events_were_away(target: Target, phones: Phones) -> None:
+    assert target.bridge is not None
+    (alice,) = await phones("1001")
+    call = await into_the_bridge(target, alice)
+    async with target.stream(call, encapsulation="sln") as application:
+        await application.heard(10)
+    async with without_events(target):
+        await target.ari("POST", f"/channels/{call}/continue", context="from-internal", extension="601", priority="1")
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(0.1)
+    await in_step(target)
+    await target.nothing_left()  # not its bridge either: it is held by nobody
+    async with target.stream(call, encapsulation="sln") as application:
+        await application.heard(60)
+        assert level(application, 500) > LOUD
+        assert level(application, MILLIWATT_HZ) > LOUD
+    await alice.hangup()
+
+
+async def test_keys_of_many_messages_arrive_in_order(target: Target, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    call = await into_the_bridge(target, alice)
+    keys = "1234567890"
+    async with target.stream(call, encapsulation="sln") as application:
+        await application.heard(10)
+        for key in keys:
+            await application.send(json.dumps({"event": "dtmf", "dtmf": {"digits": key}}))
+        async with asyncio.timeout(10):
+            while len(keys_of(alice)) < len(keys):
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
+    await alice.hangup()
+    assert keys_of(alice) == keys
+
+
+def keys_of(phone: Phone) -> str:
+    """The keys that a phone was told, in the order in which they began."""
+    return "".join(event.param for event in phone.events if event.type.endswith("DTMF_START"))
+
+
+async def test_stopping_while_asterisk_hangs_is_done_before_docker_kills(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    loop = asyncio.get_running_loop()
+    async with bridge_for(lab) as target:
+        assert target.bridge is not None
+        call = await into_the_bridge(target, alice)
+        async with (
+            target.stream(call, encapsulation="sln") as first,
+            target.stream(call, encapsulation="sln", direction_listen="in", direction_speak="in") as second,
+        ):
+            await asyncio.gather(first.heard(20), second.heard(20))
+            with hanging(lab):
+                began = loop.time()
+                await target.bridge.stop()
+                assert loop.time() - began < 8
+            assert await first.closed() == await second.closed() == 1001
+        assert target.bridge.client._rest._session is None
+    async with bridge_for(lab) as target:  # sweeps what had to stay
+        await alice.hangup()
+        await target.nothing_left()
+
+
+async def test_a_bridge_that_has_stopped_leaves_no_task_and_no_socket(lab: Lab, phones: Phones) -> None:
+    alice, _ = await phones("1001", "1002")
+    tasks, sockets = sorted(our_tasks()), open_sockets()
+    async with bridge_for(lab) as target:
+        await alice.call("1002", play=judge.tone(500, 20, RATE))
+        await alice.answered()
+        call = (await target.call_from("1001"))["id"]
+        async with target.stream(call, encapsulation="sln") as application:
+            await application.heard(20)
+        async with target.stream(call, encapsulation="sln") as application:
+            await application.heard(20)
+            assert target.bridge is not None
+            await target.bridge.stop()
+            assert await application.closed() == 1001
+    await alice.hangup()
+    async with asyncio.timeout(3):
+        while sorted(our_tasks()) != tasks or open_sockets() - sockets:
+            await asyncio.sleep(0.05)
