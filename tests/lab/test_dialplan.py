@@ -7,9 +7,10 @@ import base64
 
 import pytest
 
+from bridge.app import Bridge
 from bridge.testing import judge, modem, peer
 from bridge.testing.engine import Lab
-from tests.lab.conftest import Phones, pushing
+from tests.lab.conftest import Phones, configuration, pushing
 from tests.lab.sink import open_sink, tone_share
 from tests.lab.test_stasis_call import text_of
 
@@ -125,21 +126,19 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones)
     (alice,) = await phones("1001")
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
-        async with pushing(lab, dialplan=[route]) as target:
+        async with Bridge(configuration(lab, dialplan=[route])):
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await alice.answered()
             (first,) = await sink.connected(1)
             await asyncio.sleep(0.5)
-            assert target.bridge is not None
-            await target.bridge.stop()
-            await asyncio.wait_for(first.ended.wait(), 5)
-            assert first.close_code == 1001
-            assert alice.in_call
-            async with pushing(lab, dialplan=[route]):
-                _, second = await sink.connected(2)
-                await asyncio.sleep(1)
-                assert tone_share(second.twilio(), RATE, 500) > 0.5
-                await alice.hangup()
+        await asyncio.wait_for(first.ended.wait(), 5)
+        assert first.close_code == 1001
+        assert alice.in_call
+        async with pushing(lab, dialplan=[route]):
+            _, second = await sink.connected(2)
+            await asyncio.sleep(1)
+            assert tone_share(second.twilio(), RATE, 500) > 0.5
+            await alice.hangup()
 
 
 async def test_a_caller_for_whom_there_is_no_room_is_not_left_in_silence(lab: Lab, phones: Phones) -> None:
