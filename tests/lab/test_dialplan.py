@@ -10,8 +10,9 @@ import pytest
 from bridge.app import Bridge
 from bridge.testing import judge, modem, peer
 from bridge.testing.engine import Lab
-from tests.lab.conftest import Phones, configuration, pushing
+from tests.lab.conftest import Phones, configuration, in_step, pushing
 from tests.lab.sink import open_sink, tone_share
+from tests.lab.target import Target
 from tests.lab.test_stasis_call import text_of
 
 RATE = 8000
@@ -126,7 +127,8 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones)
     (alice,) = await phones("1001")
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
-        async with Bridge(configuration(lab, dialplan=[route])):
+        async with Bridge(configuration(lab, dialplan=[route])) as bridge:
+            await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await alice.answered()
             (first,) = await sink.connected(1)
