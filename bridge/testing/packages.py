@@ -46,7 +46,7 @@ UNUSED_PREFIXES = (
 )
 # Nothing below these is read at run time.
 UNUSED_FOLDERS = ("doc", "man", "locale", "info", "lintian", "bug", "i18n", "zoneinfo", "perl5", "common-licenses")
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
+MIRROR_VARIABLE = "DEBIAN_MIRROR"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 KEYRING_VARIABLE = "LAB_KEYRING"
 CACHE_VARIABLE = "LAB_CACHE"
@@ -195,20 +195,29 @@ def _fetch(work: Path, architecture: str, progress: Progress) -> list[str]:
 
 
 def _mirrors() -> list[str]:
-    """Returns the Debian mirrors of the machine's own apt sources, whatever form they are written in, then Debian's."""
+    """Returns the mirror that the environment names, then those of the machine's own apt sources, in whatever form.
+
+    Raises:
+        PackagesUnavailable: there is none.
+    """
+    chosen = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"],
         capture_output=True,
         text=True,
         check=False,
     )
-    mirrors: list[str] = []
+    mirrors: list[str] = [chosen] if chosen else []
     for line in listed.stdout.splitlines():
         uri, release, component = line.split("|")
         uri = uri.rstrip("/")
         if component == "main" and "security" not in release and uri.endswith("/debian"):
             mirrors.append(uri)
-    return list(dict.fromkeys([*mirrors, DEFAULT_MIRROR]))
+    if not mirrors:
+        raise PackagesUnavailable(
+            f"no Debian mirror found in this machine's apt sources; name one: {MIRROR_VARIABLE}=http://.../debian ./lab up"
+        )
+    return list(dict.fromkeys(mirrors))
 
 
 class _Apt:
