@@ -215,7 +215,8 @@ def _mirrors() -> list[str]:
             mirrors.append(uri)
     if not mirrors:
         raise PackagesUnavailable(
-            f"no Debian mirror found in this machine's apt sources; name one: {MIRROR_VARIABLE}=http://.../debian ./lab up"
+            "no Debian mirror found in this machine's apt sources; "
+            f"name one: {MIRROR_VARIABLE}=http://.../debian ./lab up"
         )
     return list(dict.fromkeys(mirrors))
 
