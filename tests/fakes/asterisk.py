@@ -29,8 +29,11 @@ class FakeAsterisk:
 
     async def read(self) -> Message:
         """The next message; raises IncompleteReadError at the end of the connection."""
-        head = await asyncio.wait_for(self.reader.readexactly(3), 3)
-        payload = await self.reader.readexactly(int.from_bytes(head[1:], "big"))
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes in the same turn as its result, and
+        # `read_for` would never end.
+        async with asyncio.timeout(3):
+            head = await self.reader.readexactly(3)
+            payload = await self.reader.readexactly(int.from_bytes(head[1:], "big"))
         return head[0], payload, asyncio.get_running_loop().time()
 
     async def read_for(self, seconds: float) -> list[Message]:
