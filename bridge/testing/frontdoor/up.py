@@ -42,6 +42,9 @@ url = "{ari_url}"
 user = "{ari_user}"
 password = "{ari_password}"
 app = "{ari_app}"
+
+[streams]
+state_file = "{state_file}"
 """
 
 
@@ -138,6 +141,7 @@ async def _up_embedded(lab: EmbeddedLab, state: State, progress: Progress) -> No
                 ari_user=lab.ari_user,
                 ari_password=lab.ari_password,
                 ari_app=lab.ari_app,
+                state_file=states.folder() / "subscriptions.sqlite3",
             )
         )
         # The file is the whole truth: settings that the user's environment holds for another bridge do not count.
