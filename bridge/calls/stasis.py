@@ -76,7 +76,8 @@ class StasisCalls:
         if held is None:
             return
         try:
-            await asyncio.wait_for(held.ready.wait(), HOLD_TIMEOUT_S)
+            async with asyncio.timeout(HOLD_TIMEOUT_S):
+                await held.ready.wait()
         except TimeoutError:
             raise AriError(0, "POST", f"/bridges/{held.bridge_id}", "the call could not be answered yet") from None
 
@@ -139,7 +140,8 @@ class StasisCalls:
                 log.warning("call=%s could not be held, trying again: %s", channel_id, error)
                 await self._destroy(held.bridge_id)  # so that the next try can make it
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(held.gone.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await held.gone.wait()
                 continue
             held.ready.set()
             log.info("call=%s answered and held in bridge %s", channel_id, held.bridge_id)

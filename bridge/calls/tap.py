@@ -185,7 +185,8 @@ class Taps:
             )
             await started.wait(OPEN_TIMEOUT_S)
         try:
-            await asyncio.wait_for(leg.connected.wait(), OPEN_TIMEOUT_S)
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await leg.connected.wait()
         except TimeoutError:
             raise AriError(
                 0,

@@ -182,6 +182,8 @@ class Stream:
         """Put right what has broken although the party is still there."""
         if not self._displaced and not any(leg.media.closed for leg in self._legs):
             return
+        if self._displaced:
+            await self._close_legs()  # or what is queued would play to nobody meanwhile
         await asyncio.sleep(SETTLE_S)
         if not self._party_is_there():
             self.end(*CALL_ENDED)
