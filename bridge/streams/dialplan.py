@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -77,9 +77,7 @@ class Dialplan:
         route = next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
         if route is None:
             return
-        task = asyncio.ensure_future(self._take_up(route, channel, bridge_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._take_up(route, channel, bridge_id))
 
     def left(self, channel_id: str) -> None:
         """A call has left our application: it has ended, or goes on in the dialplan."""
@@ -132,14 +130,18 @@ class Dialplan:
         if self._streams.get(channel_id) is not stream:
             return  # the call has left, or has come back and has another stream
         del self._streams[channel_id]
-        if not self._still_held(channel_id):
-            return
         log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
-        task = asyncio.ensure_future(self._then(route, channel_id))
+        self._spawn(self._then(route, channel_id))
+
+    def _spawn(self, act: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(act)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _then(self, route: Route, channel_id: str) -> None:
+        """What the route says becomes of the call; nothing if it has left, or while the bridge shuts down."""
+        if not self._still_held(channel_id):
+            return
         try:
             if route.then == "hangup":
                 await self._client.channels.hangup(channel_id)

@@ -75,11 +75,6 @@ class Subscriptions:
         self._in_conference: set[str] = set()
         """Calls with deliveries whose parties sit in a conference room: each member of a room is a call of its own."""
 
-    def streams_of(self, call_id: str) -> Iterator[PushedStream]:
-        """The streams that subscriptions have on a call."""
-        for delivery in self._deliveries.get(call_id, {}).values():
-            yield from delivery.sockets
-
     def on_change(self, change: Change) -> None:
         """A call is different."""
         if isinstance(change, CallEnded):

@@ -63,17 +63,24 @@ async def test_a_twilio_application_hears_and_speaks_in_an_inbound_call(lab: Lab
 
 
 async def test_the_dialplan_goes_on_when_the_application_closes(lab: Lab, phones: Phones) -> None:
+    """What stands behind Stasis() is heard: a tone that nothing else in the lab plays there."""
+    for priority, application in ((1, f"Stasis({lab.ari_app})"), (2, "Milliwatt()")):
+        await lab.cli(f"dialplan add extension 760,{priority},{application} into from-internal")
     (alice,) = await phones("1001")
     async with open_sink() as sink:
-        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "continue"}
+        route = {"id": "agent", "match": "760", "url": sink.url, "dialect": "twilio", "then": "continue"}
         async with pushing(lab, dialplan=[route]):
-            await alice.call("750", play=judge.tone(500, 30, RATE))
+            await alice.call("760", play=judge.tone(500, 30, RATE))
             await alice.answered()
             (received,) = await sink.connected(1)
             await asyncio.sleep(1)
             await received.socket.close()
             await asyncio.wait_for(received.ended.wait(), 5)
-            await alice.ended(15)  # the lab's dialplan hangs up after Stasis()
+            await asyncio.sleep(2)
+            assert alice.in_call
+            await alice.hangup()
+    await lab.cli("dialplan remove extension 760@from-internal")
+    assert judge.level_of(alice.recording()[-RATE:], 1004, RATE) > 3000
 
 
 @pytest.mark.parametrize(("number", "rate"), [("751", 8000), ("752", 8000)])
