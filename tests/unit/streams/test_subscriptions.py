@@ -1,0 +1,113 @@
+"""Deliveries: one for each subscription and call, through changes of either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from bridge.calls.call import Call, CallEnded, Party, PartyChanged, PartyJoined, PartyLeft
+from bridge.calls.facts import Naming
+from bridge.dialects.base import CallInfo
+from bridge.streams.subscription import Subscription
+from bridge.streams.subscriptions import Subscriptions
+
+
+class Stream:
+    """Records what its owner does with it."""
+
+    def __init__(self, call: CallInfo) -> None:
+        self.call = call
+        self.tracks: list[str] = []
+        self.ended: str | None = None
+
+    def set_tracks(self, wanted: Iterable[Any]) -> None:
+        self.tracks = [track.info.name for track in wanted]
+
+    def end(self, reason: str) -> None:
+        self.ended = reason
+
+
+class World:
+    """A catalogue, calls, and the streams that were made."""
+
+    def __init__(self, **keys: Any) -> None:
+        self.subscription = Subscription(id="s", url="ws://x.example/", **keys)
+        self.calls: dict[str, Call] = {}
+        self.made: list[Stream] = []
+        catalogue = SimpleNamespace(enabled=lambda: (self.subscription,))
+        self.subscriptions = Subscriptions(catalogue, self, Naming(), self._make)  # type: ignore[arg-type]
+
+    def _make(self, _subscription: Subscription, call: CallInfo, *_: object) -> Any:
+        self.made.append(Stream(call))
+        return self.made[-1]
+
+    def call(self, call_id: str, *parties: Party) -> Call:
+        call = Call(call_id, "", answered=True)
+        for each in parties:
+            call.add(each)
+        self.calls[call_id] = call
+        return call
+
+    @property
+    def running(self) -> list[Stream]:
+        return [stream for stream in self.made if stream.ended is None]
+
+
+def party(endpoint: str, order: int = 1, state: str = "Up") -> Party:
+    return Party(f"id-{endpoint}", order, name=f"PJSIP/{endpoint}-00000001", endpoint=endpoint, state=state)
+
+
+def test_a_changed_subscription_begins_anew_at_once_and_a_renamed_one_goes_on() -> None:
+    world = World(dialect="yeastar", extensions=("1001",))
+    call = world.call("c", party("1001"), party("1002", 2))
+    world.subscriptions.consider(call)
+    world.subscription = world.subscription.model_copy(update={"name": "another"})
+    world.subscriptions.reconsider([call])
+    assert len(world.made) == 1
+    world.subscription = world.subscription.model_copy(update={"url": "ws://y.example/"})
+    world.subscriptions.reconsider([call])
+    assert world.made[0].ended == "the subscription was switched off or changed"
+    assert len(world.running) == 1
+    assert len(world.running[0].tracks) == 2
+
+
+def test_a_merge_of_calls_does_not_restart_the_stream() -> None:
+    world = World(dialect="yeastar", extensions=("1001",))
+    alice, bob = party("1001"), party("1002", 2)
+    old, new = world.call("old", alice), world.call("new", bob)
+    world.subscriptions.consider(old)
+    del old.parties[alice.id]
+    world.subscriptions.on_change(PartyLeft(old, alice, moved_to="new"))
+    new.add(alice)
+    world.subscriptions.on_change(PartyJoined(new, alice))
+    world.subscriptions.on_change(CallEnded(old, merged_into="new"))
+    assert len(world.made) == 1
+    assert world.made[0].ended is None
+    assert sorted(world.made[0].tracks) == [alice.name, bob.name]
+    world.subscriptions.on_change(CallEnded(new))
+    assert world.made[0].ended == "the call ended"
+
+
+def test_a_trunk_that_only_rings_does_not_take_over_near_and_far() -> None:
+    world = World(dialect="voxology", extensions=("1001",))
+    call = world.call("c", party("1001"))
+    world.subscriptions.consider(call)
+    ringing = party("mobile-trunk", 2, state="Ringing")
+    call.add(ringing)
+    world.subscriptions.on_change(PartyJoined(call, ringing))
+    assert len(world.made) == 1
+    assert world.running[0].tracks == ["far", "near"]
+    world.subscriptions.on_change(PartyChanged(call, ringing, frozenset({"state"})))
+    assert len(world.running) == 1
+
+
+def test_a_third_party_has_a_socket_of_its_own_and_its_end_ends_only_that() -> None:
+    world = World(dialect="yeastar", extensions=("1001",))
+    third = party("1003", 3)
+    call = world.call("c", party("1001"), party("1002", 2), third)
+    world.subscriptions.consider(call)
+    assert [len(stream.tracks) for stream in world.made] == [2, 1]
+    del call.parties[third.id]
+    world.subscriptions.on_change(PartyLeft(call, third))
+    assert [stream.ended for stream in world.made] == [None, "its parties have left"]
