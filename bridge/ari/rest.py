@@ -164,6 +164,9 @@ class Rest:
     ) -> bytes:
         """Send one request and return the body of the answer (empty for 204).
 
+        One that changes something is carried to its end even when its caller is cancelled, who learns of that after
+        the answer: given up half-way, it would make its object just after the caller has deleted it.
+
         Args:
             method: HTTP method.
             path: below ``/ari``, beginning with ``/``, its pieces already passed through ``segment``.
@@ -173,6 +176,17 @@ class Rest:
         Raises:
             AriError: any answer but 2xx, or no answer (status 0), or the client is closed (status 0).
         """
+        act = self._send(method, path, params, body)
+        if method == "GET":
+            return await act
+        task = asyncio.ensure_future(act)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
+    async def _send(self, method: str, path: str, params: Mapping[str, Parameter] | None, body: Any) -> bytes:
         if self._closed:
             raise AriError(0, method, path, CLOSED)
         query = {name: _text(value) for name, value in (params or {}).items() if value is not None}
