@@ -20,7 +20,7 @@ LAYERS = (
     ("bridge.calls",),
     ("bridge.ari",),
     ("bridge.media",),
-    ("bridge.dialects",),
+    ("bridge.dialects", "bridge.speech", "bridge.events"),
     ("bridge.audio",),
     ("bridge.logs",),
     ("bridge.config", "bridge.errors"),
