@@ -1,0 +1,1 @@
+"""What each action does: one function in one place, registered under VoIPBIN's name for it."""

@@ -1,0 +1,78 @@
+"""A flow after it was checked: actions with options that fit, targets that exist. And how a wrong one is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Spelling = Literal["voipbin", "voxology"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a flow.
+
+    Args:
+        index: the action's place in the list from 0; None: the list itself.
+        key: dotted place inside the action, for example ``option.duration``; "": the action itself.
+        reason: what was wrong and what is expected.
+        path: of the list itself: ``actions``, or ``actions[3].option.actions`` for one within an action.
+    """
+
+    index: int | None
+    key: str
+    reason: str
+    path: str = "actions"
+
+    def __str__(self) -> str:
+        place = self.path if self.index is None else f"{self.path}[{self.index}]"
+        return f"{place}{'.' if self.key else ''}{self.key}: {self.reason}"
+
+
+class FlowRefused(ValueError):
+    """A flow that cannot be run; ``faults`` names everything that is wrong with it, the text has one line for each."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step of a flow."""
+
+    id: str
+    """Given by the author or made by us; unique in its program."""
+    type: str
+    """As its author wrote it: ``talk``, ``SAY``."""
+    index: int
+    does: str
+    """Name of the function that it runs: ``talk`` for both."""
+    options: Any
+    """The function's options (a pydantic model); texts and numbers may still hold ``${variables}``."""
+    next_id: str = ""
+    """The action that follows this one; "": the next in the list."""
+    name: str = ""
+    """Voxology: the name under which what it collects is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Actions in order."""
+
+    actions: tuple[Action, ...]
+    spelling: Spelling
+    source: Any = None
+    """The list as it was given."""
+    _places: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def place_of(self, action_id: str) -> int | None:
+        """Index of the action with this id."""
+        return self._places.get(action_id)
+
+
+def program(actions: Iterable[Action], spelling: Spelling, source: Any = None) -> Program:
+    """A program of checked actions."""
+    listed = tuple(actions)
+    return Program(listed, spelling, source, {action.id: action.index for action in listed})
