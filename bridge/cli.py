@@ -1,4 +1,4 @@
-"""The command line: ``asterisk-bridge serve | check | doctor``.
+"""The command line: ``asterisk-bridge serve | check | doctor | call``.
 
 Exit codes: 0 all well, 1 it does not work (a port is taken, a check failed), 2 wrong configuration or arguments.
 """
@@ -34,8 +34,11 @@ MASK = "********"
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run one command and give its exit code."""
     options = _parser().parse_args(arguments)
+    environ = os.environ if environ is None else environ
     try:
-        config = load(options.config, os.environ if environ is None else environ)
+        if options.command == "call":
+            return _call(options, environ)
+        config = load(options.config, environ)
         subscriptions_of(config)
         routes_of(config)
         return _run(options.command, config, options.config)
@@ -145,6 +148,33 @@ def _run(command: str, config: Config, path: Path | None) -> int:
     return asyncio.run(serve(config))
 
 
+def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from bridge import dialer  # only this command needs it
+
+    # The configuration may be on another machine: only who gives none of its own needs to be told where the bridge is.
+    config = load(options.config, environ) if options.config else Config()
+    tokens = [token.get_secret_value() for token in config.http.tokens]
+    token = options.token or next(iter(tokens), "")
+    try:
+        body: dict[str, object] = {"destinations": [dialer.address(text) for text in options.destination]}
+        if options.source:
+            body["source"] = dialer.address(options.source)
+        if options.flow:
+            body["flow_id"] = options.flow
+        else:
+            body["actions"] = dialer.actions_of(options.talk, options.play, options.actions)
+    except ValueError as problem:
+        print(f"asterisk-bridge: {problem}", file=sys.stderr)
+        return 2
+    if len(options.destination) > 1 and options.first:
+        body["answer_method"] = "hangup_others"
+    try:
+        return asyncio.run(dialer.Dialer(options.url or dialer.base_url(config), token).run(body))
+    except dialer.CallFailed as problem:
+        print(f"asterisk-bridge: {problem}", file=sys.stderr)
+        return 1
+
+
 def _say_where(config: Config, http_port: int, audiosocket_port: int) -> None:
     scheme = "https" if config.http.tls_certificate else "http"
     log.info("applications: %s://%s", scheme, host_and_port(config.http.host, http_port))
@@ -183,6 +213,28 @@ def _parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help="TOML file; without it: defaults and ASTERISK_BRIDGE_* variables",
         )
+    call = commands.add_parser(
+        "call",
+        help="have a running bridge place a call, and tell how it goes",
+        description="Have a running bridge place a call, and tell how it goes until it is over. Ctrl-C hangs up."
+        " Exit code: 0 if somebody answered, 1 if not, 2 for wrong arguments.",
+        epilog="Without --talk, --play, --actions or --flow whoever answers hears a greeting.",
+    )
+    call.add_argument("destination", nargs="+", help="1001, +493012345, tel:..., sip:user@host, conference:name")
+    call.add_argument("--from", dest="source", metavar="NUMBER", help="the number that the phone shows")
+    call.add_argument("--talk", action="append", default=[], metavar="TEXT", help="say this; may be given repeatedly")
+    call.add_argument("--play", action="append", default=[], metavar="URL", help="play this sound, after what is said")
+    what = call.add_mutually_exclusive_group()
+    what.add_argument("--actions", type=Path, metavar="FILE", help="JSON file with the actions to run")
+    what.add_argument("--flow", metavar="ID", help="run this flow of the bridge's configuration")
+    call.add_argument(
+        "--first", action="store_true", help="with several destinations: the first to answer gets the call"
+    )
+    call.add_argument("--url", help="the bridge's HTTP address; without it: where --config says it listens")
+    call.add_argument("--token", help="one of its http.tokens; without it: the first in --config")
+    call.add_argument(
+        "--config", type=Path, metavar="FILE", help="the bridge's TOML file; without it: the default address"
+    )
     return parser
 
 

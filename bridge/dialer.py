@@ -1,0 +1,212 @@
+"""``asterisk-bridge call``: has a running bridge place a call, and tells how it goes until it is over.
+
+It is a client of the bridge's HTTP API like any other: ``POST /v1.0/calls``, and ``/v1.0/events`` for the progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import aiohttp
+
+from bridge.ari.rest import explain_failure
+from bridge.config import Config, host_and_port
+from bridge.config.values import is_wildcard
+
+GREETING = "Hello. This is a test call from your Asterisk bridge."
+CONNECT_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 60.0
+MAX_EARLY = 1000
+GRACE_S = 5.0
+"""After the command was interrupted, the hang-up gets so long to be reported."""
+
+
+class CallFailed(Exception):
+    """The call could not be placed; the text says why."""
+
+
+def address(text: str) -> dict[str, str]:
+    """A destination as the API takes it.
+
+    ``1001`` is an extension, ``+4930123`` or ``tel:030123`` goes out by the trunk, ``sip:alice@example.org`` and
+    ``conference:sales`` are what they say.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    kind, colon, rest = text.partition(":")
+    if colon and kind in ("tel", "sip", "extension", "conference"):
+        # A SIP address is whole only with its scheme.
+        return {"type": kind, "target": text if kind == "sip" else _filled(text, rest)}
+    if re.fullmatch(r"\+[0-9]{3,15}", text):
+        return {"type": "tel", "target": text}
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", text):
+        return {"type": "extension", "target": text}
+    raise ValueError(f"{text!r} is no destination: 1001, +493012345, tel:..., sip:user@host or conference:name")
+
+
+def actions_of(talk: Sequence[str], play: Sequence[str], file: Path | None) -> list[Any]:
+    """The flow that the arguments ask for; a greeting if they ask for none.
+
+    Raises:
+        ValueError: the file cannot be read or holds no actions.
+    """
+    if file is not None:
+        try:
+            body = json.loads(file.read_text())
+        except OSError as problem:
+            raise ValueError(f"{file}: {problem.strerror}") from None
+        except ValueError as problem:
+            raise ValueError(f"{file}: is no JSON: {problem}") from None
+        actions = body.get("actions") if isinstance(body, dict) else body
+        if not isinstance(actions, list):
+            raise ValueError(f'{file}: expected a list of actions, or {{"actions": [...]}}')
+        return actions
+    actions = [{"type": "talk", "option": {"text": text}} for text in talk]
+    actions += [{"type": "play", "option": {"stream_urls": [url]}} for url in play]
+    return actions or [{"type": "talk", "option": {"text": GREETING}}]
+
+
+def base_url(config: Config) -> str:
+    """Where the bridge with this configuration is reached from its own machine."""
+    host = config.http.host
+    if is_wildcard(host):
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"{'https' if config.http.tls_certificate else 'http'}://{host_and_port(host, config.http.port)}"
+
+
+class Dialer:
+    """One run of the command.
+
+    Args:
+        url: the bridge's HTTP address.
+        token: what the bridge knows us by; empty for none.
+        out: where the progress goes.
+    """
+
+    def __init__(self, url: str, token: str, out: TextIO | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._out = out or sys.stdout
+        self._began = time.monotonic()
+        self._calls: dict[str, str] = {}
+        """Whom each call that goes on has called."""
+        self._early: list[Mapping[str, Any]] = []
+        """Events that came before the answer to our request told which calls are ours."""
+        self._placed = False
+        self._answered = False
+        self._over = asyncio.Event()
+
+    async def run(self, body: Mapping[str, Any]) -> int:
+        """Place the call of ``body`` and stay until it is over; gives the exit code: 0 if somebody has answered.
+
+        Raises:
+            CallFailed: the bridge could not be reached, or did not do it.
+        """
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        try:
+            async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+                return await self._run(session, body)
+        except aiohttp.WSServerHandshakeError as problem:
+            if problem.status == 401:
+                raise CallFailed(f"{self._url} wants a token: --token, or http.tokens in --config") from None
+            raise CallFailed(f"{self._url} refused the events connection: {problem.status}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            raise CallFailed(f"{self._url}: {explain_failure(problem)}") from None
+
+    async def _run(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> int:
+        # Listening comes first: a call to a busy phone is over before the request is answered.
+        async with session.ws_connect(f"{self._url}/v1.0/events", params={"types": "call_*,flow_*"}) as events:
+            reading = asyncio.create_task(self._read(events))
+            interrupted = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, interrupted.set)
+            ends = [asyncio.create_task(event.wait()) for event in (self._over, interrupted)]
+            try:
+                await self._place(session, body)
+                await asyncio.wait((reading, *ends), return_when=asyncio.FIRST_COMPLETED)
+                if interrupted.is_set():
+                    await self._hang_up(session)
+                    await asyncio.wait((reading, ends[0]), timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.remove_signal_handler(number)
+                for task in (reading, *ends):
+                    task.cancel()
+                await asyncio.gather(reading, *ends, return_exceptions=True)
+            if not self._over.is_set():
+                raise CallFailed("the bridge closed the events connection; the call may go on")
+        return 0 if self._answered else 1
+
+    async def _place(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> None:
+        async with session.post(f"{self._url}/v1.0/calls", json=body) as answer:
+            try:
+                content = await answer.json()
+            except (ValueError, aiohttp.ClientError):
+                raise CallFailed(f"{self._url} answered {answer.status}, and no JSON: is it a bridge?") from None
+        if answer.status != 200:
+            raise CallFailed(content.get("error", {}).get("message", f"the bridge answered {answer.status}"))
+        for call in content["calls"]:
+            self._calls[call["id"]] = call["destination"]["target"]
+            self._say(call["id"], f"calling {self._calls[call['id']]} ({call['id']})")
+        self._placed = True
+        for event in self._early:
+            self._see(event)
+
+    async def _hang_up(self, session: aiohttp.ClientSession) -> None:
+        for call_id in tuple(self._calls):
+            async with session.post(f"{self._url}/v1.0/calls/{call_id}/hangup"):
+                pass
+
+    async def _read(self, events: aiohttp.ClientWebSocketResponse) -> None:
+        async for message in events:
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            event = json.loads(message.data)
+            if self._placed:
+                self._see(event)
+            else:
+                self._early = [*self._early[-MAX_EARLY:], event]
+
+    def _see(self, event: Mapping[str, Any]) -> None:
+        data = event["data"]
+        call_id = data.get("call_id") or data.get("id")
+        if call_id not in self._calls:
+            return
+        words = _WORDS.get(event["type"])
+        if words is not None:
+            facts = {**data, "number": data.get("index", 0) + 1, "reason": data.get("hangup_reason") or "normal"}
+            self._say(call_id, words.format_map(facts))
+        self._answered |= event["type"] == "call_progressing"
+        if event["type"] == "call_hangup":
+            del self._calls[call_id]
+            if not self._calls:
+                self._over.set()
+
+    def _say(self, call_id: str, text: str) -> None:
+        whom = f"{self._calls[call_id]}: " if len(self._calls) > 1 else ""
+        print(f"{time.monotonic() - self._began:6.1f} s  {whom}{text}", file=self._out, flush=True)
+
+
+_WORDS = {
+    "call_ringing": "ringing",
+    "call_progressing": "answered",
+    "flow_action": "action {number}: {type}",
+    "call_hangup": "over: {reason}",
+}
+
+
+def _filled(text: str, rest: str) -> str:
+    if not rest:
+        raise ValueError(f"{text!r} names nobody after the colon")
+    return rest

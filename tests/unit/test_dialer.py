@@ -1,0 +1,68 @@
+"""``asterisk-bridge call``: what its arguments mean, and what it says when there is no bridge."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bridge import cli, dialer
+from bridge.config import Config, HttpConfig
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "target"),
+    [
+        ("1001", "extension", "1001"),
+        ("alice.desk", "extension", "alice.desk"),
+        ("+493012345", "tel", "+493012345"),
+        ("tel:030123", "tel", "030123"),
+        ("sip:alice@example.org", "sip", "sip:alice@example.org"),
+        ("conference:sales", "conference", "sales"),
+    ],
+)
+def test_destinations(text: str, kind: str, target: str) -> None:
+    assert dialer.address(text) == {"type": kind, "target": target}
+
+
+@pytest.mark.parametrize("text", ["", "a b", "tel:", "mailto:a@b", "+49 30", "1001;rm"])
+def test_what_is_no_destination(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no destination|names nobody"):
+        dialer.address(text)
+
+
+def test_actions_from_arguments_keep_their_order() -> None:
+    assert [action["type"] for action in dialer.actions_of(["a", "b"], ["http://x/y.wav"], None)] == [
+        "talk",
+        "talk",
+        "play",
+    ]
+    assert dialer.actions_of([], [], None) == [{"type": "talk", "option": {"text": dialer.GREETING}}]
+
+
+def test_actions_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "flow.json"
+    for body in ([{"type": "answer"}], {"actions": [{"type": "answer"}]}):
+        file.write_text(json.dumps(body))
+        assert dialer.actions_of([], [], file) == [{"type": "answer"}]
+    for wrong in ("{", '{"action": 1}', '"answer"'):
+        file.write_text(wrong)
+        with pytest.raises(ValueError, match=r"flow\.json"):
+            dialer.actions_of([], [], file)
+    with pytest.raises(ValueError, match="No such file"):
+        dialer.actions_of([], [], tmp_path / "none.json")
+
+
+def test_the_address_of_a_bridge_that_listens_everywhere() -> None:
+    assert dialer.base_url(Config(http=HttpConfig(host="0.0.0.0", port=81))) == "http://127.0.0.1:81"
+    assert dialer.base_url(Config(http=HttpConfig(host="::", port=81))) == "http://[::1]:81"
+
+
+def test_a_bridge_that_is_not_there(capsys: pytest.CaptureFixture[str], unused_tcp_port: int) -> None:
+    assert cli.main(["call", "1001", "--url", f"http://127.0.0.1:{unused_tcp_port}"], {}) == 1
+    assert f"127.0.0.1:{unused_tcp_port}" in (said := capsys.readouterr().err)
+    assert "refused" in said
+
+
+def test_a_destination_that_is_none_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["call", "a b"], {}) == 2
+    assert "'a b'" in capsys.readouterr().err
