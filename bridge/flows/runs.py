@@ -22,7 +22,7 @@ class PlaceRequest:
         program: the flow that an answered call runs.
         flow_id: id of a ``[[flows]]`` table instead; it wins over ``program``. Neither: the call is just held.
         variables: at most 100 (see ``bridge.flows.variables``).
-        answer_method: ``none``: each that answers runs the flow; ``hangup_others``: the first one, the others are cancelled.
+        answer_method: ``none``: each that answers runs the flow; ``hangup_others``: only the first, the others end.
         ring_method: all at once, or one after the other (the next when one has not answered).
         timeout_s: how long each may ring; None: ``calling.ring_timeout_s``.
         max_call_s: a call that lasts longer is hung up; None: ``calling.max_call_s`` only.

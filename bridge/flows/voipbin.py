@@ -1,4 +1,4 @@
-"""Actions in VoIPBIN's spelling: ``[{"id", "next_id", "type", "option"}, ...]`` (voipbin/monorepo, bin-flow-manager)."""
+"""Actions in VoIPBIN's spelling: ``[{"id", "next_id", "type", "option"}, ...]`` (its public bin-flow-manager)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,192 @@
+"""What a flow remembers: names and texts, put into options where ``${name}`` stands. Bounded.
+
+Names are those of VoIPBIN (``voipbin.call.source.target``) and, for flows in Voxology's spelling, its own
+(``keyPresses``, ``callId``, ``sessionData.name``). A name that is not known gives the empty text, as VoIPBIN has it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+MAX_NAMES = 500
+MAX_NAME_CHARACTERS = 200
+MAX_VALUE_BYTES = 32 * 1024
+MAX_TOTAL_BYTES = 256 * 1024
+MAX_GIVEN = 100
+"""How many variables a request may bring, and how large they may be together: as VoIPBIN."""
+MAX_GIVEN_BYTES = 64 * 1024
+OWN_PREFIX = "voipbin."
+"""Names that begin so are ours to set; a request's are ignored."""
+
+_VARIABLE = re.compile(r"\$\{([^{}$]{1,200})\}")
+_SESSION_DATA = ("sessionData", "session_data")
+
+
+class VariablesFull(ValueError):
+    """A variable that would exceed a bound."""
+
+
+def holds_variable(text: str) -> bool:
+    """Whether a text holds ``${name}``."""
+    return "${" in text and _VARIABLE.search(text) is not None
+
+
+def given(variables: Mapping[str, str]) -> dict[str, str]:
+    """Variables that came with a request, checked.
+
+    Raises:
+        ValueError: too many, too large, or no texts.
+    """
+    if len(variables) > MAX_GIVEN:
+        raise ValueError(f"expected at most {MAX_GIVEN} variables; got {len(variables)}")
+    total = 0
+    for name, value in variables.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{name[:40]!r}: expected a text")
+        if not name or len(name) > MAX_NAME_CHARACTERS:
+            raise ValueError(f"{name[:40]!r}: a name has 1 to {MAX_NAME_CHARACTERS} characters")
+        if len(value.encode()) > MAX_VALUE_BYTES:
+            raise ValueError(f"{name[:40]!r}: is larger than {MAX_VALUE_BYTES} bytes")
+        total += len(name.encode()) + len(value.encode())
+    if total > MAX_GIVEN_BYTES:
+        raise ValueError(f"expected at most {MAX_GIVEN_BYTES} bytes together; got {total}")
+    return {name: value for name, value in variables.items() if not name.startswith(OWN_PREFIX)}
+
+
+class Variables:
+    """The variables of one run.
+
+    Args:
+        values: what is there from the start.
+        session_data: Voxology's object, which its callbacks carry: any JSON.
+    """
+
+    def __init__(self, values: Mapping[str, str] | None = None, session_data: Mapping[str, Any] | None = None) -> None:
+        self._values = dict(values or {})
+        self._session_data: dict[str, Any] = dict(session_data or {})
+        self._bytes = sum(len(name.encode()) + len(value.encode()) for name, value in self._values.items())
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """All of them."""
+        return self._values
+
+    @property
+    def session_data(self) -> Mapping[str, Any]:
+        """Voxology's object."""
+        return self._session_data
+
+    def get(self, name: str) -> str:
+        """A variable's text; "" if it is not known."""
+        return text_of(self.value(name))
+
+    def value(self, name: str) -> Any:
+        """A variable as it is: what ``sessionData`` holds may be any JSON; None if it is not known."""
+        head, _, path = name.strip().partition(".")
+        if head in _SESSION_DATA and name not in self._values:
+            return _inside(self._session_data, path)
+        return self._values.get(name.strip())
+
+    def set(self, name: str, value: str) -> None:
+        """Remember a text.
+
+        Raises:
+            VariablesFull: too many names, or too much text.
+        """
+        head, _, path = name.partition(".")
+        if head in _SESSION_DATA and path:
+            self.set_session_data({**self._session_data, path: value})
+            return
+        if not name or len(name) > MAX_NAME_CHARACTERS:
+            raise VariablesFull(f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
+        size = len(value.encode())
+        if size > MAX_VALUE_BYTES:
+            raise VariablesFull(f"{name!r} would be larger than {MAX_VALUE_BYTES} bytes")
+        old = self._values.get(name)
+        if old is None and len(self._values) >= MAX_NAMES:
+            raise VariablesFull(f"there are {MAX_NAMES} variables already")
+        grows = size - len(old.encode()) if old is not None else size + len(name.encode())
+        if self._bytes + grows > MAX_TOTAL_BYTES:
+            raise VariablesFull(f"the variables would be larger than {MAX_TOTAL_BYTES} bytes together")
+        self._values[name] = value
+        self._bytes += grows
+
+    def set_session_data(self, data: Mapping[str, Any]) -> None:
+        """Replace Voxology's object.
+
+        Raises:
+            VariablesFull: it is larger than 64 KiB as JSON.
+        """
+        if len(json.dumps(data, ensure_ascii=False).encode()) > MAX_GIVEN_BYTES:
+            raise VariablesFull(f"session_data would be larger than {MAX_GIVEN_BYTES} bytes")
+        self._session_data = dict(data)
+
+    def fill(self, text: str, encode: Callable[[str], str] = str) -> str:
+        """Put in the variables; what they hold is not searched for variables again.
+
+        Args:
+            encode: done to each value before it is put in.
+        """
+        return _VARIABLE.sub(lambda match: encode(self._named(match[1])), text) if "${" in text else text
+
+    def fill_url(self, url: str) -> str:
+        """Put variables into a URL, percent-encoded, so that what a caller chose cannot lead elsewhere.
+
+        One that begins the URL is put in as it is: it holds a URL.
+        """
+        first = _VARIABLE.match(url)
+        if first is None:
+            return self.fill(url, lambda value: quote(value, safe=""))
+        return self._named(first[1]) + self.fill(url[first.end() :], lambda value: quote(value, safe=""))
+
+    def fill_json(self, text: str) -> str:
+        """Put variables into a JSON text: within its strings, so that a quote in a value stays a quote.
+
+        A text that is JSON only once the variables are in it is filled as any other.
+        """
+        try:
+            template = json.loads(text)
+        except (ValueError, RecursionError):
+            return self.fill(text)
+        if not holds_variable(text):
+            return text
+        return json.dumps(_filled(template, self), ensure_ascii=False)
+
+    def _named(self, name: str) -> str:
+        if name.startswith("..."):  # Voxology: character by character, to be read out so
+            return " ".join(self.get(name[3:]))
+        return self.get(name)
+
+
+def text_of(value: Any) -> str:
+    """A JSON value as the text that stands for it."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _inside(data: Any, path: str) -> Any:
+    for part in path.split(".") if path else ():
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list) and part.isdecimal() and int(part) < len(data):
+            data = data[int(part)]
+        else:
+            return None
+    return data
+
+
+def _filled(value: Any, variables: Variables) -> Any:
+    if isinstance(value, str):
+        return variables.fill(value)
+    if isinstance(value, dict):
+        return {variables.fill(key): _filled(item, variables) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, variables) for item in value]
+    return value
