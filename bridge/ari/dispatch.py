@@ -22,7 +22,10 @@ ANY = "*"
 """Instead of a type of event: all of them."""
 
 _MAY_FOLLOW_STASIS_END = frozenset(
-    {"ChannelDestroyed", "ChannelHangupRequest", "ChannelDialplan", "ChannelLeftBridge", "ChannelStateChange", "Dial"}
+    {
+        *("ChannelDestroyed", "ChannelHangupRequest", "ChannelDialplan", "ChannelEnteredBridge", "ChannelLeftBridge"),
+        *("ChannelStateChange", "Dial"),
+    }
 )
 """Waiting for one of these goes on when the channel leaves our application."""
 

@@ -103,6 +103,11 @@ class CallModel:
         call = self.calls.get(any_id)
         return None if call is None or call.primary is None else (call, call.primary)
 
+    def member(self, channel_id: str) -> tuple[Call | None, Party] | None:
+        """A party by its channel's id, and its call if that is known yet; None: somebody that is no party, or gone."""
+        party = self._parties.get(channel_id)
+        return None if party is None else (self._call_of.get(channel_id), party)
+
     def take_unplaced(self) -> list[str]:
         """Ids of channels whose linkedid must be asked for; each is told once."""
         unplaced, self._unplaced = list(self._unplaced), {}

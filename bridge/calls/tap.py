@@ -1,9 +1,10 @@
 """Opens and closes a media leg on a call: the ARI objects behind one AudioSocket connection.
 
-Two shapes (docs/decisions/taps.md):
+Three shapes (docs/decisions/taps.md):
 
-    SnoopTap    party -- snoop channel -- bridge -- external media     any party of the PBX, outside Stasis too
-    BridgeTap   the call's own mixing bridge -- external media         a call in our Stasis application
+    Snoop   party -- snoop channel -- bridge -- external media     any party of the PBX, outside Stasis too
+    Join    a mixing bridge of ours -- external media              a call in our Stasis application, a conference of ours
+    Room    a ConfBridge room -- external media                    a conference that the dialplan runs
 
 Every id is chosen before the act, the waiter is registered before the request, and no channel is bridged before its
 own StasisStart (422 in 55 of 100 tries on Asterisk 22.10). Closing deletes by id, so it does not matter how far
@@ -54,7 +55,23 @@ class Join:
     bridge_id: str
 
 
-Place = Snoop | Join
+@dataclass(frozen=True)
+class Room:
+    """Join a ConfBridge room as one more member: hear all others, be heard by all.
+
+    ARI adds no channel to a bridge that is not its own (409), so ours is sent on into the dialplan, to the extension
+    ``room-{name}`` of a static context, which runs ConfBridge and ends (docs/decisions/taps.md).
+
+    Args:
+        name: the room.
+        context: the context, ``calling.context`` of the configuration.
+    """
+
+    name: str
+    context: str
+
+
+Place = Snoop | Join | Room
 
 
 @dataclass(eq=False)
@@ -151,9 +168,28 @@ class Taps:
     async def _open_objects(self, tap: Tap, place: Place) -> None:
         if isinstance(place, Snoop):
             await self._snoop(tap, place)
+            return
+        await self._media(tap)
+        if isinstance(place, Room):
+            await self._enter(tap.media_id, place)
         else:
-            await self._media(tap)
             await self._client.bridges.add_channel(place.bridge_id, tap.media_id)
+
+    async def _enter(self, media_id: str, room: Room) -> None:
+        extension = f"room-{room.name}"
+        with self._client.expect("ChannelEnteredBridge", media_id) as entered:
+            await self._client.channels.continue_in_dialplan(
+                media_id, context=room.context, extension=extension, priority=1
+            )
+            try:
+                await entered.wait(OPEN_TIMEOUT_S)
+            except AriError as error:
+                raise AriError(
+                    error.status,
+                    "POST",
+                    f"/channels/{media_id}/continue",
+                    f"{extension} of the dialplan's context {room.context!r} led into no conference: {error.message}",
+                ) from None
 
     async def _snoop(self, tap: Tap, place: Snoop) -> None:
         assert tap.snoop_id is not None
