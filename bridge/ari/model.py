@@ -84,6 +84,28 @@ class Playback(Value, frozen=True, kw_only=True):
     state: str = ""
 
 
+class LiveRecording(Value, frozen=True, kw_only=True):
+    """A recording that is being made, or has just ended."""
+
+    name: str
+    format: str = ""
+    target_uri: str = ""
+    state: str = ""
+    duration: int | None = None
+    """Seconds, whole ones; told when it has ended."""
+    talking_duration: int | None = None
+    silence_duration: int | None = None
+    cause: str = ""
+    """Why it failed."""
+
+
+class StoredRecording(Value, frozen=True, kw_only=True):
+    """A recording in Asterisk's spool."""
+
+    name: str
+    format: str = ""
+
+
 class Application(Value, frozen=True, kw_only=True):
     """A Stasis application and what it is subscribed to."""
 
@@ -352,6 +374,24 @@ class PlaybackFinished(Event, frozen=True, kw_only=True):
     playback: Playback
 
 
+class RecordingStarted(Event, frozen=True, kw_only=True):
+    """A recording is being made."""
+
+    recording: LiveRecording
+
+
+class RecordingFinished(Event, frozen=True, kw_only=True):
+    """A recording has ended; its file is whole."""
+
+    recording: LiveRecording
+
+
+class RecordingFailed(Event, frozen=True, kw_only=True):
+    """A recording has come to nothing: see ``recording.cause``."""
+
+    recording: LiveRecording
+
+
 class ApplicationReplaced(Event, frozen=True, kw_only=True):
     """Another events connection took our application: it gets the events now."""
 
@@ -396,7 +436,7 @@ def channel_of(event: Event) -> Channel | None:
 
 
 def subject_ids(event: Event) -> tuple[str, ...]:
-    """Ids of the channel, bridge and playback that an event is about."""
+    """Ids of the channel, bridge and playback, and name of the recording, that an event is about."""
     ids: list[str] = []
     channel = channel_of(event)
     if channel is not None:
@@ -405,4 +445,6 @@ def subject_ids(event: Event) -> tuple[str, ...]:
         ids.append(event.bridge.id)
     if isinstance(event, PlaybackStarted | PlaybackContinuing | PlaybackFinished):
         ids.append(event.playback.id)
+    elif isinstance(event, RecordingStarted | RecordingFinished | RecordingFailed):
+        ids.append(event.recording.name)
     return tuple(ids)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TypeVar
 
+import aiohttp
 import msgspec
+import yarl
 
-from bridge.ari.model import Application, AsteriskInfo, Bridge, Channel, Endpoint, Module, Ping, Playback
-from bridge.ari.rest import Rest, segment
+from bridge.ari.model import (
+    Application,
+    AsteriskInfo,
+    Bridge,
+    Channel,
+    Endpoint,
+    LiveRecording,
+    Module,
+    Ping,
+    Playback,
+    StoredRecording,
+)
+from bridge.ari.rest import Rest, explain_failure, explain_status, segment
 from bridge.errors import AriError
 
 T = TypeVar("T")
@@ -97,6 +110,37 @@ class Channels(_Resource):
             await self._rest.request("POST", "/channels", params, _variables(variables)), Channel, "POST", "/channels"
         )
 
+    async def create(
+        self,
+        *,
+        endpoint: str,
+        channel_id: str,
+        app_args: str | None = None,
+        originator: str | None = None,
+        formats: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Channel:
+        """Make a channel towards an endpoint, in our application from the start; ``dial`` calls it.
+
+        Args:
+            originator: channel on whose behalf: the new one joins its call (same linkedid).
+            variables: set before it is dialled; functions too, ``CONNECTEDLINE(num,i)`` is whom the callee sees.
+        """
+        path = "/channels/create"
+        params = {
+            "endpoint": endpoint,
+            "app": self._app,
+            "appArgs": app_args,
+            "channelId": channel_id,
+            "originator": originator,
+            "formats": formats,
+        }
+        return _decode(await self._rest.request("POST", path, params, _variables(variables)), Channel, "POST", path)
+
+    async def dial(self, channel_id: str, *, timeout: int | None = None) -> None:  # noqa: ASYNC109 - Asterisk's
+        """Call what ``create`` has made; ``timeout``: seconds to let it ring."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/dial", {"timeout": timeout})
+
     async def external_media(
         self,
         *,
@@ -150,9 +194,10 @@ class Channels(_Resource):
         context: str | None = None,
         extension: str | None = None,
         priority: int | None = None,
+        label: str | None = None,
     ) -> None:
         """Let a channel leave our application, to the next priority or to where the arguments say."""
-        params = {"context": context, "extension": extension, "priority": priority}
+        params = {"context": context, "extension": extension, "priority": priority, "label": label}
         await self._rest.request("POST", f"{_channel(channel_id)}/continue", params)
 
     async def get_variable(self, channel_id: str, name: str) -> str:
@@ -175,6 +220,69 @@ class Channels(_Resource):
         """Play ``sound:...``, ``tone:...``, ``digits:...`` to a channel in our application."""
         path = f"{_channel(channel_id)}/play/{segment(playback_id)}"
         return _decode(await self._rest.request("POST", path, {"media": media}), Playback, "POST", path)
+
+    async def ring(self, channel_id: str) -> None:
+        """Tell the party that it rings."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/ring")
+
+    async def ring_stop(self, channel_id: str) -> None:
+        """Tell it so no longer."""
+        await self._delete(f"{_channel(channel_id)}/ring")
+
+    async def mute(self, channel_id: str, direction: str = "both") -> None:
+        """``in``: nobody hears the party; ``out``: the party hears nothing. No frames flow that way then."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/mute", {"direction": direction})
+
+    async def unmute(self, channel_id: str, direction: str = "both") -> None:
+        """Undo ``mute``."""
+        await self._delete(f"{_channel(channel_id)}/mute", {"direction": direction})
+
+    async def hold(self, channel_id: str) -> None:
+        """The party hears music; it is still heard by the others."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/hold")
+
+    async def unhold(self, channel_id: str) -> None:
+        """Undo ``hold``."""
+        await self._delete(f"{_channel(channel_id)}/hold")
+
+    async def moh(self, channel_id: str, music_class: str | None = None) -> None:
+        """Play music to the party; without the signalling that ``hold`` has where the channel knows such."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/moh", {"mohClass": music_class})
+
+    async def moh_stop(self, channel_id: str) -> None:
+        """Undo ``moh``."""
+        await self._delete(f"{_channel(channel_id)}/moh")
+
+    async def silence(self, channel_id: str) -> None:
+        """The party hears silence, which is sent to it."""
+        await self._rest.request("POST", f"{_channel(channel_id)}/silence")
+
+    async def silence_stop(self, channel_id: str) -> None:
+        """Undo ``silence``."""
+        await self._delete(f"{_channel(channel_id)}/silence")
+
+    async def record(
+        self,
+        channel_id: str,
+        name: str,
+        *,
+        format: str = "wav",
+        max_duration_s: int = 0,
+        max_silence_s: int = 0,
+        beep: bool = False,
+    ) -> LiveRecording:
+        """Write what a channel of our application sends to a file in Asterisk's spool; 0 is without limit."""
+        path = f"{_channel(channel_id)}/record"
+        params = {
+            "name": name,
+            "format": format,
+            "maxDurationSeconds": max_duration_s,
+            "maxSilenceSeconds": max_silence_s,
+            "ifExists": "overwrite",
+            "beep": beep,
+            "terminateOn": "none",
+        }
+        return _decode(await self._rest.request("POST", path, params), LiveRecording, "POST", path)
 
 
 class Bridges(_Resource):
@@ -205,6 +313,47 @@ class Bridges(_Resource):
     async def remove_channel(self, bridge_id: str, channel_id: str) -> None:
         """Take a channel out of a bridge."""
         await self._rest.request("POST", f"{_bridge(bridge_id)}/removeChannel", {"channel": channel_id})
+
+
+class Playbacks(_Resource):
+    """Sounds that Asterisk plays."""
+
+    async def stop(self, playback_id: str) -> None:
+        """End one; that it has ended already is fine."""
+        await self._delete(f"/playbacks/{segment(playback_id)}")
+
+
+class Recordings(_Resource):
+    """Recordings that are being made, and those in Asterisk's spool."""
+
+    async def stop(self, name: str) -> None:
+        """End one that is being made, and keep it; one that has ended already is fine."""
+        try:
+            await self._rest.request("POST", f"/recordings/live/{segment(name)}/stop")
+        except AriError as exc:
+            if exc.status != 404:
+                raise
+
+    async def stored(self) -> list[StoredRecording]:
+        """All in the spool."""
+        return await self._get("/recordings/stored", list[StoredRecording])
+
+    async def read(self, name: str, block_bytes: int = 65536) -> AsyncIterator[bytes]:
+        """The file of one, in blocks."""
+        path = f"/recordings/stored/{segment(name)}/file"
+        url = yarl.URL(f"{self._rest.url}{path}", encoded=True)
+        try:
+            async with self._rest.session.get(url, timeout=aiohttp.ClientTimeout(sock_read=15)) as answer:
+                if answer.status != 200:
+                    raise AriError(answer.status, "GET", path, explain_status(answer.status, "no such recording"))
+                async for block in answer.content.iter_chunked(block_bytes):
+                    yield block
+        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+            raise AriError(0, "GET", path, explain_failure(exc)) from exc
+
+    async def delete(self, name: str) -> None:
+        """Delete one from the spool; one that is gone already is no error."""
+        await self._delete(f"/recordings/stored/{segment(name)}")
 
 
 class Applications(_Resource):
