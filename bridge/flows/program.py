@@ -47,14 +47,13 @@ class Action:
     type: str
     """As its author wrote it: ``talk``, ``SAY``."""
     index: int
+    """Place in the author's list: of the outermost action, for one within another."""
     does: str
-    """Name of the function that it runs: ``talk`` for both."""
+    """Name of the function that it runs (`bridge.flows.registry`): ``talk`` for both."""
     options: Any
     """The function's options (a pydantic model); texts and numbers may still hold ``${variables}``."""
     next_id: str = ""
     """The action that follows this one; "": the next in the list."""
-    name: str = ""
-    """Voxology: the name under which what it collects is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,40 @@ class Program:
     _places: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def place_of(self, action_id: str) -> int | None:
-        """Index of the action with this id."""
+        """Where in ``actions`` the one with this id is."""
         return self._places.get(action_id)
 
 
 def program(actions: Iterable[Action], spelling: Spelling, source: Any = None) -> Program:
     """A program of checked actions."""
     listed = tuple(actions)
-    return Program(listed, spelling, source, {action.id: action.index for action in listed})
+    return Program(listed, spelling, source, {action.id: place for place, action in enumerate(listed)})
+
+
+# What an action's function may say about how the flow goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """Go on with this action of the same list."""
+
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Run another list; ``returns``: then go on after this action, otherwise the old list is forgotten."""
+
+    program: Program
+    returns: bool
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The flow is over. ``keeps_call``: the call is not hung up by that."""
+
+    reason: str
+    keeps_call: bool = False
+
+
+Step = Jump | Enter | End

@@ -2,23 +2,122 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
-from bridge.flows.program import Program
+from bridge.flows import actions as _actions  # noqa: F401  (registers them)
+from bridge.flows.checking import MAX_ID_CHARACTERS, Checking, is_set, listed, unknown_type
+from bridge.flows.program import Action, FlowRefused, Program, program
+from bridge.flows.registry import DEFINITIONS
+from bridge.flows.schemas import schema_of
+
+KEYS = ("id", "next_id", "type", "option", "tm_execute")
+NO_SPEECH_RECOGNITION = "the bridge recognises no speech; send the audio to an application (external_media_start)"
+NO_MESSAGES = "the bridge sends no messages; tell your own server (webhook_send)"
+NO_AI = "connect an application that talks (external_media_start with a dialect that is two-way)"
+HINTS = {
+    "transcribe_start": NO_SPEECH_RECOGNITION,
+    "transcribe_stop": NO_SPEECH_RECOGNITION,
+    "transcribe_recording": NO_SPEECH_RECOGNITION,
+    "ai_talk": NO_AI,
+    "ai_summary": NO_AI,
+    "ai_task": NO_AI,
+    "chatbot_talk": NO_AI,
+    "agent_call": "there are no agents; use connect with the agent's extension",
+    "conversation_send": NO_MESSAGES,
+    "message_send": NO_MESSAGES,
+    "email_send": NO_MESSAGES,
+    "block": "a flow cannot wait for a request; use sleep",
+}
 
 
-def parse(flow: Any) -> Program:
+def parse(flow: Any, path: str = "actions") -> Program:
     """Check a flow.
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
+        path: what faults call the list.
 
     Raises:
         FlowRefused: with everything that is wrong.
     """
-    raise NotImplementedError
+    given = listed(flow, path)
+    checking = Checking(path)
+    found = [action for index, each in enumerate(given) if (action := _action(checking, index, each)) is not None]
+    seen: dict[str, int] = {}
+    for action in found:
+        if action.id in seen:
+            checking.wrong(action.index, "id", f"is also the id of {path}[{seen[action.id]}]")
+        seen.setdefault(action.id, action.index)
+    if len(found) == len(given):  # a faulty action may be the target
+        checking.targets(found, "option")
+    checking.done()
+    return program(found, "voipbin", given)
+
+
+def _action(checking: Checking, index: int, given: Any) -> Action | None:
+    if not isinstance(given, Mapping):
+        checking.wrong(index, "", 'expected an object with "type" and "option"')
+        return None
+    fine = True
+    for key in given:
+        if key not in KEYS:
+            checking.wrong(index, str(key)[:60], f"is no key of an action; known are {', '.join(KEYS)}")
+            fine = False
+    for key in ("id", "next_id"):
+        value = given.get(key)
+        if value is not None and (not isinstance(value, str) or len(value) > MAX_ID_CHARACTERS):
+            checking.wrong(index, key, f"expected a text of at most {MAX_ID_CHARACTERS} characters")
+            fine = False
+    kind = given.get("type")
+    if not isinstance(kind, str):
+        checking.wrong(index, "type", "expected the name of an action")
+        return None
+    definition = DEFINITIONS.get(kind)
+    if definition is None or definition.internal:
+        known = [name for name, each in DEFINITIONS.items() if not each.internal]
+        checking.wrong(index, "type", unknown_type(kind, known, HINTS))
+        return None
+    options = checking.options(index, "option", definition.options, given.get("option"))
+    if options is None or not fine:
+        return None
+    action_id, next_id = given.get("id"), given.get("next_id")
+    return Action(
+        id=str(action_id) if is_set(action_id) else str(uuid4()),
+        type=kind,
+        index=index,
+        does=kind,
+        options=options,
+        next_id=str(next_id) if is_set(next_id) else "",
+    )
 
 
 def schema() -> dict[str, Any]:
     """JSON schema (2020-12) of one action, for OpenAPI: ``oneOf`` with ``type`` as discriminator; no ``$ref`` left."""
-    raise NotImplementedError
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "title": name,
+                "properties": {
+                    "id": {"type": "string"},
+                    "next_id": {"type": "string"},
+                    "type": {"const": name},
+                    "option": schema_of(each.options),
+                    "tm_execute": {"type": ["string", "null"]},
+                },
+                "required": ["type", *(["option"] if _needs_option(each.options) else [])],
+                "additionalProperties": False,
+            }
+            for name, each in sorted(DEFINITIONS.items())
+            if not each.internal
+        ]
+    }
+
+
+def _needs_option(model: Any) -> bool:
+    return any(info.is_required() for info in model.model_fields.values())
+
+
+__all__ = ["FlowRefused", "parse", "schema"]

@@ -1,1 +1,9 @@
-"""What each action does: one function in one place, registered under VoIPBIN's name for it."""
+"""What each action does: one function in one place, registered under VoIPBIN's name for it.
+
+A new action is one function with its options in one of these modules; Voxology's word for it, if it has one, is an
+entry in ``bridge.flows.voxology``.
+"""
+
+from bridge.flows.actions import call, conference, control, data, keys, recording, routing, sound, streams
+
+__all__ = ["call", "conference", "control", "data", "keys", "recording", "routing", "sound", "streams"]

@@ -1,0 +1,147 @@
+"""Actions that the caller hears: talk, play, beep, echo; and sleep."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bridge.audio import tones
+from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options
+from bridge.flows.registry import ActionFailed, action
+from bridge.speech.engine import Utterance
+from bridge.speech.fetch import SoundUnavailable
+
+if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
+
+MAX_TEXT_CHARACTERS = 10_000
+MAX_TIMES = 100
+MAX_SOUNDS = 100
+ECHO_MS = 180_000
+"""How long an echo lasts that says nothing about it: as VoIPBIN."""
+
+Times = Annotated[int, Field(ge=1, le=MAX_TIMES, description=f"a number from 1 to {MAX_TIMES}"), OR_VARIABLE]
+Duration = Annotated[
+    int, Field(ge=0, le=MAX_DURATION_MS, description=f"milliseconds from 0 to {MAX_DURATION_MS}"), OR_VARIABLE
+]
+Switch = Annotated[bool, Field(description="true or false"), OR_VARIABLE]
+
+
+class TalkOptions(Options):
+    """Say a text."""
+
+    text: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=MAX_TEXT_CHARACTERS, description=f"a text of 1 to {MAX_TEXT_CHARACTERS} characters"
+        ),
+    ]
+    language: Annotated[str, Field(max_length=35, description="a language, for example en-US")] = ""
+    voice_id: Annotated[str, Field(max_length=100, description="a voice")] = ""
+    provider: Annotated[str, Field(max_length=35, description="a text; there is one engine, so it changes nothing")] = (
+        ""
+    )
+    digits_handle: Annotated[Literal["", "next"], Field(description='"next" or nothing')] = ""
+    async_: Annotated[Switch, Field(alias="async")] = False
+    times: Times = 1
+
+
+@action("talk", options=TalkOptions, needs_audio=True)
+async def talk(run: Run, options: TalkOptions) -> None:
+    """Say a text; returns when it has been heard, or at a key (``digits_handle``: ``next``)."""
+    text = plain_text(options.text)
+    if not text:
+        return
+    said = await run.parts.speech.say(Utterance(text, options.language, options.voice_id))
+
+    async def speak() -> None:
+        for _ in range(options.times):
+            if not await run.speak(said.pcm, said.rate, until_key=options.digits_handle == "next"):
+                return
+
+    if options.async_:
+        run.spawn(speak(), "talk")
+    else:
+        await speak()
+
+
+class PlayOptions(Options):
+    """Play sound files."""
+
+    stream_urls: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=4096, description="an http(s) URL, or a file's name")]],
+        Field(min_length=1, max_length=MAX_SOUNDS, description=f"a list of 1 to {MAX_SOUNDS} URLs"),
+    ]
+    times: Times = 1
+    digits_handle: Annotated[Literal["", "next"], Field(description='"next" or nothing')] = ""
+
+    untouched: ClassVar[frozenset[str]] = frozenset({"stream_urls"})
+
+
+@action("play", options=PlayOptions, needs_audio=True)
+async def play(run: Run, options: PlayOptions) -> None:
+    """Play sounds one after the other; one that cannot be had is left out, and told when the others have played."""
+    trouble = ""
+    for _ in range(options.times):
+        for url in options.stream_urls:
+            try:
+                found = await run.parts.sounds.get(run.variables.fill_url(url))
+            except SoundUnavailable as problem:
+                trouble = str(problem)
+                continue
+            await run.speak(found.pcm, found.rate, until_key=options.digits_handle == "next")
+        if trouble:
+            raise ActionFailed(trouble)
+
+
+class NoOptions(Options):
+    """There are none."""
+
+
+@action("beep", options=NoOptions, needs_audio=True)
+async def beep(run: Run, _: NoOptions) -> None:
+    """One short tone."""
+    tone = tones.beep()
+    await run.speak(tone.pcm, tone.rate)
+
+
+class EchoOptions(Options):
+    """For how long; 0: three minutes."""
+
+    duration: Duration = 0
+
+
+@action("echo", "stream_echo", options=EchoOptions, needs_audio=True)
+async def echo(run: Run, options: EchoOptions) -> None:
+    """The caller hears himself."""
+    await run.fall_silent()
+    await run.parts.echoes.echo(run.leg, (options.duration or ECHO_MS) / 1000)
+
+
+class SleepOptions(Options):
+    """For how long."""
+
+    duration: Annotated[
+        int, Field(ge=0, le=MAX_DURATION_MS, description=f"milliseconds from 0 to {MAX_DURATION_MS}"), OR_VARIABLE
+    ]
+
+
+@action("sleep", options=SleepOptions, needs_audio=True)
+async def sleep(run: Run, options: SleepOptions) -> None:
+    """Do nothing for a while; the caller hears silence."""
+    await asyncio.sleep(options.duration / 1000)
+
+
+_TAG = re.compile(r"<[^<>]{0,500}>")
+
+
+def plain_text(text: str) -> str:
+    """What is to be said; SSML's tags are left out, for engines speak plain text."""
+    if text.lstrip().startswith("<speak"):
+        text = _TAG.sub(" ", text)
+        for name, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")):
+            text = text.replace(name, character)
+    return " ".join(text.split())

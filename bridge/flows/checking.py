@@ -1,0 +1,95 @@
+"""What both spellings check alike: the shape of the list, options against their model, targets that exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from bridge.flows.options import NIL_UUID, Options, faults
+from bridge.flows.program import Action, Fault, FlowRefused
+
+MAX_ACTIONS = 1000
+"""Actions in one list, those within others included."""
+MAX_FAULTS = 50
+MAX_ID_CHARACTERS = 100
+
+
+def listed(flow: Any, path: str) -> Sequence[Any]:
+    """The list of actions in a flow, which may be an object that has it under ``actions``.
+
+    Raises:
+        FlowRefused: there is none.
+    """
+    actions = flow.get("actions") if isinstance(flow, Mapping) else flow
+    if not isinstance(actions, list | tuple):
+        raise FlowRefused([Fault(None, "", "expected a list of actions", path)])
+    if len(actions) > MAX_ACTIONS:
+        raise FlowRefused([Fault(None, "", f"expected at most {MAX_ACTIONS} actions; got {len(actions)}", path)])
+    return actions
+
+
+class Checking:
+    """Collects what is wrong with one list."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.found: list[Fault] = []
+
+    def wrong(self, index: int, key: str, reason: str) -> None:
+        """Something is wrong with an action."""
+        self.found.append(Fault(index, key, reason, self.path))
+
+    def options(self, index: int, key: str, model: type[Options], given: Any) -> Options | None:
+        """Options that fit their model; None if they do not, and that is noted under ``key``."""
+        if given is None:
+            given = {}
+        if not isinstance(given, Mapping):
+            self.wrong(index, key, "expected an object")
+            return None
+        try:
+            return model.model_validate(dict(given))
+        except ValidationError as problem:
+            for below, reason in faults(problem, model):
+                self.wrong(index, f"{key}{'' if not below or below.startswith('[') else '.'}{below}", reason)
+        except FlowRefused as refused:  # a flow within an action
+            self.found.extend(refused.faults)
+        return None
+
+    def targets(self, actions: Iterable[Action], key: str) -> None:
+        """Every action that another names must be there."""
+        actions = tuple(actions)
+        ids = {action.id for action in actions}
+        for action in actions:
+            wanted = [("next_id", action.next_id)] if action.next_id else []
+            wanted += [(f"{key}.{below}", target) for below, target in action.options.targets()]
+            for place, target in wanted:
+                if target not in ids:
+                    self.wrong(action.index, place, f"no action has the id {target[:MAX_ID_CHARACTERS]!r}")
+
+    def done(self) -> None:
+        """Refuse the flow if anything was found.
+
+        Raises:
+            FlowRefused: with all of it.
+        """
+        if self.found:
+            raise FlowRefused(
+                sorted(self.found, key=lambda fault: -1 if fault.index is None else fault.index)[:MAX_FAULTS]
+            )
+
+
+def unknown_type(kind: str, known: Collection[str], hints: Mapping[str, str]) -> str:
+    """What to say about a type that there is not."""
+    if kind in hints:
+        return f"{kind!r} is not offered here: {hints[kind]}"
+    close = difflib.get_close_matches(kind, known, n=1)
+    offered = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+    return f"no action is called {kind[:60]!r}{offered}"
+
+
+def is_set(action_id: object) -> bool:
+    """Whether an id is given; VoIPBIN writes a UUID of zeros for none."""
+    return isinstance(action_id, str) and action_id not in ("", NIL_UUID)

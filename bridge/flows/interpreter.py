@@ -1,0 +1,239 @@
+"""Runs a program on a leg: one action after the other, until the list or the call ends.
+
+An action that fails is logged and told (event ``flow_action`` with a reason), and the flow goes on with the next one:
+a caller who cannot be told a sentence may still press a key. Only the end of the call ends a flow early, and that at
+once: whatever an action was waiting for is given up, and what the flow has opened is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from bridge.calls.legs import Leg, LegGone
+from bridge.calls.voice import Voice
+from bridge.errors import BridgeError
+from bridge.flows.parts import Parts
+from bridge.flows.program import Action, End, Enter, Jump, Program, Step
+from bridge.flows.registry import DEFINITIONS, ActionFailed
+from bridge.flows.variables import Variables
+
+log = logging.getLogger(__name__)
+
+MAX_ACTIONS_RUN = 10_000
+"""Actions that one flow may run: what loops for ever ends here."""
+MAX_DEPTH = 20
+"""Lists within lists: flows that fetch flows."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """A list that runs, and where it is."""
+
+    program: Program
+    at: int = 0
+    loops: dict[str, int] = field(default_factory=dict)
+    """How often each ``goto`` of it has jumped, by the action's id."""
+
+
+class Run:
+    """One flow on one call.
+
+    Args:
+        leg: the call.
+        program: what to do.
+        parts: what actions work with.
+        variables: what is known from the start.
+        flow_id: of the ``[[flows]]`` table, if any.
+        facts: of the call, for callbacks: ``direction``, ``caller``, ``callee``, ``start_time`` (seconds since 1970).
+    """
+
+    def __init__(
+        self,
+        leg: Leg,
+        program: Program,
+        *,
+        parts: Parts,
+        variables: Variables,
+        flow_id: str = "",
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.id = str(uuid4())
+        self.leg = leg
+        self.call_id = leg.id
+        self.parts = parts
+        self.variables = variables
+        self.flow_id = flow_id
+        self.facts = dict(facts or {})
+        self.key_presses: list[dict[str, str]] = []
+        """Voxology: what was collected since its server was asked last."""
+        self.recordings: list[str] = []
+        """Ids of the recordings that this flow started and has not stopped."""
+        self.frames = [Frame(program)]
+        self._voice: Voice | None = None
+        self._speaking = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
+        self._count = 0
+
+    @property
+    def frame(self) -> Frame:
+        """The list that runs now."""
+        return self.frames[-1]
+
+    async def run(self) -> End:
+        """Run until the flow is over or the call has ended; then close what the flow has opened."""
+        main = asyncio.ensure_future(self._execute())
+        gone = asyncio.ensure_future(self.leg.gone.wait())
+        try:
+            await asyncio.wait({main, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return main.result() if main.done() else End("the call ended")
+        finally:
+            for task in (main, gone):
+                task.cancel()
+            await asyncio.gather(main, gone, return_exceptions=True)
+            await self._clean_up()
+
+    # What actions use
+
+    async def speak(self, pcm: bytes, rate: int, *, until_key: bool = False) -> bool:
+        """Play a sound to the caller; returns when it has been heard. What is spoken already is waited for.
+
+        Args:
+            until_key: stop at a key (which stays in ``leg.keys``), and do not begin if one waits already.
+
+        Returns:
+            whether it was played to its end.
+        """
+        async with self._speaking:
+            keys = self.leg.keys
+            if until_key and len(keys):
+                return False
+            if self._voice is None:
+                self._voice = self.parts.voices.of(self.leg)
+            voice = self._voice
+            pressed: list[str] = []
+
+            def stop(digit: str) -> None:
+                pressed.append(digit)
+                voice.stop()
+
+            unwatch = keys.watch(stop) if until_key else None
+            try:
+                await voice.play(pcm, rate)
+            except asyncio.CancelledError:
+                voice.stop()
+                raise
+            finally:
+                if unwatch is not None:
+                    unwatch()
+            return not pressed
+
+    async def fall_silent(self) -> None:
+        """Close the voice: before the leg goes to another bridge or to the dialplan."""
+        voice, self._voice = self._voice, None
+        if voice is not None:
+            voice.stop()
+            await voice.close()
+
+    def spawn(self, act: Coroutine[Any, Any, object], what: str) -> None:
+        """Do something beside the flow; it is given up when the flow ends."""
+
+        async def guarded() -> None:
+            try:
+                await act
+            except (ActionFailed, BridgeError) as problem:
+                log.warning("call=%s %s: %s", self.call_id, what, problem)
+            except Exception:
+                log.exception("call=%s %s failed", self.call_id, what)
+
+        task = asyncio.ensure_future(guarded())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def finish_background(self, timeout_s: float) -> None:
+        """Wait for what was spawned."""
+        if self._background:
+            await asyncio.wait(set(self._background), timeout=timeout_s)
+
+    # The loop
+
+    async def _execute(self) -> End:
+        while self.frames:
+            frame = self.frames[-1]
+            if frame.at >= len(frame.program.actions):
+                self.frames.pop()
+                continue
+            action = frame.program.actions[frame.at]
+            self._count += 1
+            if self._count > MAX_ACTIONS_RUN:
+                return End(f"more than {MAX_ACTIONS_RUN} actions were run")
+            step = await self._perform(action)
+            if isinstance(step, End):
+                return step
+            self._move(frame, action, step)
+            await asyncio.sleep(0)  # a loop of actions that wait for nothing must not hold up other calls
+        return End("the last action was done")
+
+    def _move(self, frame: Frame, action: Action, step: Step | None) -> None:
+        if isinstance(step, Jump):
+            place = frame.program.place_of(step.action_id)
+            frame.at = frame.at + 1 if place is None else place
+            return
+        place = frame.program.place_of(action.next_id) if action.next_id else None
+        frame.at = frame.at + 1 if place is None else place
+        if isinstance(step, Enter):
+            if not step.returns:
+                self.frames.clear()
+            self.frames.append(Frame(step.program))
+
+    async def _perform(self, action: Action) -> Step | None:
+        definition = DEFINITIONS[action.does]
+        if not definition.internal:
+            self._tell(action)
+        try:
+            options = action.options.resolved(self.variables)
+            if definition.needs_audio:
+                await self.leg.hold_in_bridge()
+            step = await definition.function(self, options)
+            if isinstance(step, Enter) and step.returns and len(self.frames) >= MAX_DEPTH:
+                raise ActionFailed(f"flows are nested deeper than {MAX_DEPTH}")
+            return step
+        except LegGone:
+            return End("the call ended")
+        except (ActionFailed, BridgeError, ValueError) as problem:
+            log.warning("call=%s action %d (%s) failed: %s", self.call_id, action.index, action.type, problem)
+            self._tell(action, f"failed: {problem}")
+        except Exception as problem:
+            log.exception("call=%s action %d (%s) failed", self.call_id, action.index, action.type)
+            self._tell(action, f"failed: {type(problem).__name__}")
+        return None
+
+    def _tell(self, action: Action, reason: str = "") -> None:
+        if not reason:
+            self.parts.records.update(
+                self.call_id, action={"id": action.id, "type": action.type, "index": action.index}
+            )
+        self.parts.events.publish(
+            "flow_action",
+            {**self.described(), "action_id": action.id, "type": action.type, "index": action.index, "reason": reason},
+        )
+
+    def described(self) -> dict[str, Any]:
+        """What every event about this flow says."""
+        return {"call_id": self.call_id, "flow_id": self.flow_id, "activeflow_id": self.id}
+
+    async def _clean_up(self) -> None:
+        for task in tuple(self._background):
+            task.cancel()
+        closing: list[Coroutine[Any, Any, object]] = [self.fall_silent(), self.parts.streams.stop(self.leg)]
+        closing += [self.parts.recordings.stop(recording) for recording in self.recordings]
+        for result in await asyncio.gather(*self._background, *closing, return_exceptions=True):
+            if isinstance(result, Exception) and not isinstance(result, BridgeError | KeyError):
+                log.error("call=%s: the flow could not be cleaned up", self.call_id, exc_info=result)
+
+
+Starter = Callable[[Run], None]

@@ -1,0 +1,61 @@
+"""What actions work with: the other parts of the bridge, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bridge.calls.conferences import Conferences
+from bridge.calls.legs import Leg, Legs
+from bridge.calls.placing import Placer
+from bridge.calls.recording import Recordings
+from bridge.calls.records import Records
+from bridge.calls.voice import Voices
+from bridge.events.hub import Events
+from bridge.flows.web import Web
+from bridge.speech.engine import Speech
+from bridge.speech.fetch import SoundFetcher
+from bridge.streams.flow_streams import FlowStreams
+
+if TYPE_CHECKING:
+    from bridge.flows.program import Program
+
+
+class Echoes(Protocol):
+    """Lets callers hear themselves (`bridge.flows.echo.Echo`)."""
+
+    async def echo(self, leg: Leg, seconds: float) -> None:
+        """What the party of ``leg`` says comes back to it for so long."""
+
+
+async def _none(_: str) -> Program:
+    raise LookupError("no flow has this id")
+
+
+async def _nothing(*_: Any, **__: Any) -> None:
+    raise LookupError("calls cannot be placed from here")
+
+
+@dataclass(slots=True)
+class Parts:
+    """See each part."""
+
+    legs: Legs
+    placer: Placer
+    voices: Voices
+    recordings: Recordings
+    conferences: Conferences
+    streams: FlowStreams
+    records: Records
+    events: Events
+    speech: Speech
+    sounds: SoundFetcher
+    echoes: Echoes
+    web: Web
+    context: str = ""
+    """``calling.context``; empty: no queues, no detection of machines."""
+    flow: Callable[[str], Awaitable[Program]] = _none
+    """The program of a ``[[flows]]`` table by its id (LookupError: none has it). `FlowRuns` sets it."""
+    dial: Callable[..., Awaitable[Any]] = _nothing
+    """`FlowRuns.dial_connect`; `FlowRuns` sets it."""

@@ -1,0 +1,142 @@
+"""Asking other servers: flows that are fetched, webhooks that a flow sends. Bounded in size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from bridge.errors import BridgeError
+
+MAX_ANSWER_BYTES = 1024 * 1024
+TIMEOUT_S = 10.0
+MAX_REDIRECTS = 5
+
+
+class WebFailed(BridgeError):
+    """A server could not be asked, or its answer cannot be used; the message says why and quotes no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom to believe to be the server: ``ca_file`` instead of the system's authorities; or anybody."""
+
+    verify_tls: bool = True
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is no UTF-8 is replaced."""
+        return self.body.decode(errors="replace")
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            WebFailed: it is none, or the status tells of no success.
+        """
+        if not 200 <= self.status < 300:
+            raise WebFailed(f"the server answered {self.status}")
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise WebFailed("the server's answer is no JSON") from None
+
+
+class Web:
+    """Makes requests; its connections are kept for a while.
+
+    Args:
+        timeout_s: for a request as a whole, redirects included.
+    """
+
+    def __init__(self, timeout_s: float = TIMEOUT_S, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self._timeout_s = timeout_s
+        self._max_answer_bytes = max_answer_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        trust: Trust | None = None,
+    ) -> Answer:
+        """Make a request.
+
+        Raises:
+            WebFailed: no answer, not in time, or too large a one.
+        """
+        trust = trust or Trust()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                context = await asyncio.to_thread(_context, trust)
+                async with self._open().request(
+                    method,
+                    url,
+                    data=body,
+                    headers=dict(headers or {}),
+                    ssl=context,
+                    max_redirects=MAX_REDIRECTS,
+                ) as response:
+                    received = bytearray()
+                    async for block in response.content.iter_any():
+                        received += block
+                        if len(received) > self._max_answer_bytes:
+                            raise WebFailed(f"{_place(url)}: the answer is larger than {self._max_answer_bytes} bytes")
+                    return Answer(response.status, bytes(received))
+        except TimeoutError:
+            raise WebFailed(f"{_place(url)}: no answer within {self._timeout_s:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            raise WebFailed(f"{_place(url)}: {type(problem).__name__}: {_words(problem)}") from None
+
+    async def close(self) -> None:
+        """Close the connections; a request that runs fails."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                auto_decompress=False,  # a small answer could unfold into a large one
+                headers={"User-Agent": "asterisk-bridge", "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+
+def _context(trust: Trust) -> ssl.SSLContext | bool:
+    if not trust.verify_tls:
+        return False
+    return ssl.create_default_context(cafile=trust.ca_file) if trust.ca_file else True
+
+
+def _place(url: str) -> str:
+    """A URL without credentials and query, which may hold secrets."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the URL"
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _words(problem: Exception) -> str:
+    if isinstance(problem, aiohttp.InvalidURL):
+        return "is no URL"
+    return str(getattr(problem, "strerror", None) or (problem if isinstance(problem, OSError) else "no connection"))
