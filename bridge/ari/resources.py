@@ -273,7 +273,7 @@ class Channels(_Resource):
     ) -> LiveRecording:
         """Write what a channel of our application sends to a file in Asterisk's spool; 0 is without limit."""
         path = f"{_channel(channel_id)}/record"
-        params = {
+        params: dict[str, str | int | bool | None] = {
             "name": name,
             "format": format,
             "maxDurationSeconds": max_duration_s,

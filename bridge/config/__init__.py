@@ -2,6 +2,7 @@
 
     [http] [audiosocket] [ari] [media] [log]           what every bridge needs
     [pbx] [streams] [twilio]                           streams that start themselves
+    [calling]                                          calls that the bridge places
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
     ASTERISK_BRIDGE_<SECTION>__<KEY>                   overrides one key, for example ASTERISK_BRIDGE_ARI__PASSWORD
     ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
@@ -10,6 +11,7 @@
 pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/configuration.md`` describes every key.
 """
 
+from bridge.config.calling import CallingConfig
 from bridge.config.loading import (
     ENVIRONMENT_PREFIX,
     SECTIONS,
@@ -32,7 +34,7 @@ from bridge.config.streams import (
 from bridge.config.values import MIN_TOKEN_CHARACTERS, host_and_port, is_loopback, is_wildcard
 
 __all__ = [
-    "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig", "Config",
+    "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig", "CallingConfig", "Config",
     "ConfigErrors", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig", "RouteConfig", "StreamsConfig",
     "SubscriptionConfig", "TargetConfig", "TwilioConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard",
     "load", "mistake",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, ValidationError
 
+from bridge.config.calling import CallingConfig
 from bridge.config.contradictions import contradictions
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
@@ -57,6 +58,7 @@ class Config(Section):
     pbx: PbxConfig = PbxConfig()
     streams: StreamsConfig = StreamsConfig()
     twilio: TwilioConfig = TwilioConfig()
+    calling: CallingConfig = CallingConfig()
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
 
@@ -75,6 +77,7 @@ SECTIONS: dict[str, type[Section]] = {
     "pbx": PbxConfig,
     "streams": StreamsConfig,
     "twilio": TwilioConfig,
+    "calling": CallingConfig,
 }
 TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig]] = {
     "subscriptions": SubscriptionConfig,
