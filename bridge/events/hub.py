@@ -1,0 +1,94 @@
+"""Where the parts of the bridge say what happens, and whoever wants to know of it is told.
+
+Pure: no clock but the one that is handed in, no network. What is slow (sending) is the business of the subscribers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+log = logging.getLogger(__name__)
+
+EVENT_TYPES = (
+    *("call_created", "call_ringing", "call_progressing", "call_updated", "call_hangup"),
+    *("flow_started", "flow_action", "flow_ended"),
+    *("stream_started", "stream_connected", "stream_ended"),
+    *("conference_created", "conference_joined", "conference_left", "conference_deleted"),
+    *("recording_started", "recording_finished"),
+    "dtmf_received",
+)
+"""Every type that the bridge publishes. ``docs/events.md`` shows the data of each."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Args:
+        id: unique; the same wherever the event arrives, and in every attempt to deliver it.
+        type: one of `EVENT_TYPES`.
+        time: seconds since 1970.
+        data: JSON; by convention not changed by anybody after it was published.
+    """
+
+    id: str
+    type: str
+    time: float
+    data: Mapping[str, Any] = field(hash=False)
+
+    @cached_property
+    def text(self) -> str:
+        """The event as JSON text, made once however many receivers there are."""
+        return json.dumps(as_json(self), ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+class Events:
+    """Tells every subscriber of every event, in order, at once.
+
+    Args:
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._subscribers: dict[object, Callable[[Event], object]] = {}
+
+    def publish(self, type: str, data: Mapping[str, Any]) -> None:
+        """Tell of something. Never raises, never blocks; costs next to nothing when nobody listens.
+
+        Args:
+            type: one of `EVENT_TYPES`.
+            data: JSON; a copy of its first level is kept, so what is deeper must not change later.
+        """
+        if not self._subscribers:
+            return
+        event = Event(f"evt_{uuid4().hex}", type, self._clock(), dict(data))
+        for callback in list(self._subscribers.values()):
+            try:
+                callback(event)
+            except Exception:
+                log.exception("a receiver of the event %s failed: a fault of the bridge", type)
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Call ``callback`` with every event from now on; it must be quick and not wait for anything.
+
+        Returns:
+            Ends it; harmless when called again.
+        """
+        key = object()
+        self._subscribers[key] = callback
+        return lambda: self._subscribers.pop(key, None) and None
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """The event as receivers see it: ``{"id", "type", "tm_create", "data"}``."""
+    when = datetime.fromtimestamp(event.time, UTC).isoformat(timespec="milliseconds")
+    return {"id": event.id, "type": event.type, "tm_create": when.replace("+00:00", "Z"), "data": dict(event.data)}
