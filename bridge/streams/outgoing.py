@@ -17,6 +17,7 @@ from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, Destination, dial
 from bridge.media.websocket import Link
+from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.pushed import SHUTTING_DOWN, PushedStream
 from bridge.streams.room import Room
@@ -31,6 +32,7 @@ class Outgoing:
     Args:
         room: the limit that all streams share.
         press: presses keys on a channel (its id, the digits).
+        events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Outgoing:
         new_playout: Callable[[AudioFormat], Playout],
         room: Room,
         press: Callable[[str, str], Awaitable[None]],
+        events: Publisher | None = None,
     ) -> None:
         self._config = config
         self._taps = taps
@@ -49,6 +52,7 @@ class Outgoing:
         self._new_playout = new_playout
         self._room = room
         self._press = press
+        self._events = events or Nobody()
         self._streams: dict[str, PushedStream] = {}
         self._numbers = itertools.count(1)
 
@@ -68,17 +72,35 @@ class Outgoing:
         *,
         two_way: bool = False,
     ) -> PushedStream | None:
-        """Start a stream; None if there is no room, which is logged.
-
-        Args:
-            target: the application, and what it speaks.
-            two_way: let the application speak where its dialect can.
-        """
+        """Start a stream as `open` does; None if there is no room, which is logged."""
         try:
-            self._room.check()
+            return self.open(label, call, tracks, target, on_end, two_way=two_way)
         except Overloaded as error:
             log.warning("call=%s of=%s not streamed: %s", call.call_id, label, error)
             return None
+
+    def open(
+        self,
+        label: str,
+        call: CallInfo,
+        tracks: Iterable[str],
+        target: Target,
+        on_end: Callable[[PushedStream, str], None],
+        *,
+        two_way: bool = False,
+    ) -> PushedStream:
+        """Start a stream; it has no tracks until `PushedStream.set_tracks`.
+
+        Args:
+            label: what starts it, for logs and lists.
+            tracks: names of the tracks that are asked for.
+            target: the application, and what it speaks.
+            two_way: let the application speak where its dialect can.
+
+        Raises:
+            Overloaded: there is no room for it.
+        """
+        self._room.check()
         twilio = self._config.twilio
         dialect = target.new_dialect(
             tracks=target.layout,
@@ -97,6 +119,7 @@ class Outgoing:
             keys.close()
             if self._streams.pop(stream.stream_id, None) is not None:
                 self._room.open -= 1
+            self._publish("stream_ended", stream, reason)
             on_end(stream, reason)
 
         stream = PushedStream(
@@ -113,10 +136,12 @@ class Outgoing:
             window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=ended,
             on_dtmf=keys.add,
+            on_connected=lambda stream: self._publish("stream_connected", stream),
         )
         self._streams[stream.stream_id] = stream
         self._room.open += 1
         self._counters.streams_opened += 1
+        self._publish("stream_started", stream)
         return stream
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
@@ -131,6 +156,10 @@ class Outgoing:
             stream.end(SHUTTING_DOWN)
         if streams:
             await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
+
+    def _publish(self, event: str, stream: PushedStream, reason: str = "") -> None:
+        call_id, dialect = stream.call.call_id, stream.dialect.name
+        self._events.publish(event, stream_event(stream.stream_id, call_id, stream.label, dialect, reason))
 
     async def _dial(self, destination: Destination) -> Link:
         return await dial(

@@ -7,11 +7,12 @@ closed cleanly is not, and one that it refused (a wrong credential) ends the str
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
@@ -35,6 +36,10 @@ STABLE_S = 10.0
 """A connection that lived so long starts the waits anew."""
 
 
+def _ignore(*_: object) -> None:
+    """What nobody listens to any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrackPlace:
     """One track and where it is heard.
@@ -43,11 +48,13 @@ class TrackPlace:
         info: what the dialect may say about it.
         place: where its leg goes; None for a leg that is open already (`PushedStream.adopt`).
         speaks: the application's audio is played there.
+        hears: what is heard there goes to the application. If not, the dialect does not know of the track.
     """
 
     info: TrackInfo
     place: Place | None
     speaks: bool = False
+    hears: bool = True
 
 
 @dataclass(eq=False)
@@ -59,6 +66,10 @@ class _Track:
     tap: Tap | None = None
     task: asyncio.Task[None] | None = None
     live: bool = False
+    told: bool = False
+    """The dialect has been told that it started."""
+    stir: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its leg has broken, or belongs elsewhere."""
 
 
 class PushedStream:
@@ -73,6 +84,7 @@ class PushedStream:
         new_playout: makes the queue of one leg.
         on_end: told once, when all is closed, why it ended.
         on_dtmf: presses keys that the application wants pressed.
+        on_connected: told of each connection that was opened.
     """
 
     def __init__(
@@ -91,6 +103,7 @@ class PushedStream:
         window_ms: int,
         on_end: Callable[[PushedStream, str], None],
         on_dtmf: Callable[[str], None],
+        on_connected: Callable[[PushedStream], object] = _ignore,
     ) -> None:
         self.stream_id = stream_id
         self.label = label
@@ -110,6 +123,8 @@ class PushedStream:
         self._counters = counters
         self._new_playout = new_playout
         self._on_end = on_end
+        self._on_connected = on_connected
+        self._news = asyncio.Event()
         self._tracks: dict[str, _Track] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
@@ -132,8 +147,18 @@ class PushedStream:
 
     @property
     def tracks(self) -> list[TrackInfo]:
-        """The tracks that there are now."""
-        return [track.wanted.info for track in self._tracks.values()]
+        """The tracks that there are now and that the application hears."""
+        return [track.wanted.info for track in self._tracks.values() if track.wanted.hears]
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the tracks that were asked for."""
+        return self._asked
+
+    @property
+    def ended(self) -> bool:
+        """It has ended, or is about to."""
+        return self._ended.done()
 
     @property
     def first_channel(self) -> str:
@@ -159,16 +184,22 @@ class PushedStream:
         by_name = {track.info.name: track for track in wanted}
         for name, running in tuple(self._tracks.items()):
             now_wanted = by_name.get(name)
-            if now_wanted is None or now_wanted.place != running.wanted.place:
+            if now_wanted is None or not _same(now_wanted, running.wanted):
                 self._stop(name)
         for name, track in by_name.items():
             existing = self._tracks.get(name)
             if existing is None:
                 self._start(track)
-            elif existing.wanted.info != track.info:
-                existing.wanted = track
-                if existing.live:
-                    self._pump.track_changed(track.info)
+                continue
+            before, existing.wanted = existing.wanted, track
+            if before.info != track.info and existing.told:
+                self._pump.track_changed(track.info)
+            if before.place != track.place:
+                existing.stir.set()  # the same party, reached elsewhere: the track goes on, and so does what is queued
+
+    def ask(self, tracks: Iterable[str]) -> None:
+        """Ask for further tracks, by name; a later connection's first words will name them."""
+        self._asked = tuple(dict.fromkeys((*self._asked, *tracks)))
 
     def adopt(self, info: TrackInfo, leg: MediaLeg) -> None:
         """Take a leg that Asterisk has opened by itself (`AudioSocket()` in the dialplan), both ways."""
@@ -187,7 +218,7 @@ class PushedStream:
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """A party pressed a key, as ARI tells."""
         for track in self._tracks.values():
-            if track.wanted.info.channel_id == channel_id and track.live:
+            if track.wanted.info.channel_id == channel_id and track.told:
                 self._pump.key_pressed(track.wanted.info.name, digit)
                 return
 
@@ -195,10 +226,19 @@ class PushedStream:
         """Let the stream end; the first reason counts. ``error`` as in `Dialect.closed`."""
         if not self._ended.done():
             self._ended.set_result((reason, error))
+            self._news.set()
 
     async def wait(self) -> None:
         """Until all is closed."""
         await asyncio.wait([self._task])
+
+    async def settled(self, timeout_s: float) -> None:
+        """Until it is connected and every track is heard, something is in the way of that, or so many seconds pass."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not (self.ended or self.trouble or (self.live and all(t.live for t in self._tracks.values()))):
+                    self._news.clear()
+                    await self._news.wait()
 
     # The WebSocket
 
@@ -251,6 +291,7 @@ class PushedStream:
             self.connects += 1
             self.trouble = None
             log.info("%s connected", self.name)
+            call_safely(self._on_connected, self)
             return link
         return None
 
@@ -272,8 +313,10 @@ class PushedStream:
         if not self.dialect.replays:
             self._pump.opened(self.call, self._asked)
             for track in self._tracks.values():
-                if track.live:
+                track.told = track.live and track.wanted.hears
+                if track.told:
                     self._pump.track_started(track.wanted.info)
+        self._news.set()
         await asyncio.wait((closed, self._ended), return_when=asyncio.FIRST_COMPLETED)
         return closed.result() if closed.done() else (1000, "")
 
@@ -285,6 +328,7 @@ class PushedStream:
         if reason != self.trouble:
             log.warning("%s has no connection: %s; trying again", self.name, reason)
         self.trouble = reason
+        self._news.set()
 
     async def _close(self) -> None:
         reason, error = self._ended.result() if self._ended.done() else (SHUTTING_DOWN, None)
@@ -308,7 +352,8 @@ class PushedStream:
 
     def _connect(self, track: _Track) -> None:
         name = track.wanted.info.name
-        self._pump.hear(track.leg, name)
+        if track.wanted.hears:
+            self._pump.hear(track.leg, name)
         # Time passes for the dialect even when Asterisk sends nothing: a caller on hold, or silence suppression.
         track.leg.on_tick = lambda: self._pump.from_call(name, b"") if track.live else None
         if track.wanted.speaks:
@@ -316,11 +361,12 @@ class PushedStream:
 
     async def _open(self, track: _Track) -> None:
         """Keep the track's leg open for as long as the track is wanted (`_stop` cancels this)."""
-        place = track.wanted.place
-        assert place is not None
-        for wait_s in itertools.chain(REOPEN_S, itertools.repeat(REOPEN_S[-1])):
-            broken = asyncio.Event()
-            track.leg.on_closed = broken.set
+        waits = _reopen_waits()
+        while True:
+            place = track.wanted.place
+            assert place is not None
+            track.stir.clear()
+            track.leg.on_closed = track.stir.set
             try:
                 track.tap = await self._taps.open(track.leg, place)
             except AriError as error:
@@ -328,30 +374,41 @@ class PushedStream:
                     log.warning("%s track=%s has no audio: %s", self.name, track.wanted.info.name, error)
             else:
                 self._goes_live(track)
-                await broken.wait()
+                await track.stir.wait()
                 tap, track.tap = track.tap, None
                 await self._taps.close(tap)
-                log.warning("%s track=%s lost its audio", self.name, track.wanted.info.name)
             fresh = MediaLeg(track.leg.fmt, track.leg.playout, self._counters)
             fresh.on_tick = track.leg.on_tick
             self._pump.replace(track.leg, fresh)
             track.leg = fresh
-            await asyncio.sleep(wait_s)
+            if track.wanted.place != place:
+                log.info("%s track=%s follows its party", self.name, track.wanted.info.name)
+                waits = _reopen_waits()
+                continue
+            if track.live:
+                log.warning("%s track=%s lost its audio", self.name, track.wanted.info.name)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(next(waits)):
+                    track.stir.clear()
+                    await track.stir.wait()
 
     def _goes_live(self, track: _Track) -> None:
         if not track.live:
             track.live = True
-            if self.dialect.replays or self.link is not None:
+            track.told = track.wanted.hears and (self.dialect.replays or self.link is not None)
+            if track.told:
                 self._pump.track_started(track.wanted.info)
+            self._news.set()
 
     def _stop(self, name: str, *, tell: bool = True) -> None:
         track = self._tracks.pop(name)
         track.leg.on_closed = _ignore
         track.leg.on_audio = _ignore
         track.leg.on_tick = None
-        if track.live and tell:
+        if track.told and tell:
             self._pump.track_stopped(name)
         self._pump.forget(track.leg)
+        self._news.set()
         task = asyncio.create_task(self._shut(track), name=f"stream {self.stream_id} closes {name}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -367,5 +424,11 @@ class PushedStream:
         track.leg.close()
 
 
-def _ignore(*_: object) -> None:
-    """What nobody listens to any more."""
+def _same(one: TrackPlace, other: TrackPlace) -> bool:
+    """Whether a track may go on as the other: the same party, used for the same."""
+    roles = (one.speaks, one.hears) == (other.speaks, other.hears)
+    return roles and (one.place == other.place or one.info.channel_id == other.info.channel_id != "")
+
+
+def _reopen_waits() -> Iterator[float]:
+    return itertools.chain(REOPEN_S, itertools.repeat(REOPEN_S[-1]))

@@ -1,0 +1,32 @@
+"""What is published about streams: ``stream_started``, ``stream_connected``, ``stream_ended``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Publisher(Protocol):
+    """Where events go (`bridge.events.hub.Events`)."""
+
+    def publish(self, type: str, data: Mapping[str, Any], /) -> None:
+        """Tell all who want to know; never raises, never blocks."""
+
+
+class Nobody:
+    """Where events go that nobody wants."""
+
+    def publish(self, type: str, data: Mapping[str, Any], /) -> None:
+        """Nothing happens."""
+
+
+def stream_event(stream_id: str, call_id: str, started_by: str, dialect: str, reason: str = "") -> dict[str, str]:
+    """The data of an event about a stream.
+
+    Args:
+        stream_id: as lists of streams show it.
+        started_by: ``client``, ``subscription:ID``, ``dialplan:ID``, ``flow:ACTION``.
+        dialect: ``asterisk`` for external media between the PBX and another server.
+        reason: why it has ended, in words; empty before.
+    """
+    return {"id": stream_id, "call_id": call_id, "started_by": started_by, "dialect": dialect, "reason": reason}
