@@ -3,7 +3,7 @@
 Three shapes (docs/decisions/taps.md):
 
     Snoop   party -- snoop channel -- bridge -- external media     any party of the PBX, outside Stasis too
-    Join    a mixing bridge of ours -- external media              a call in our Stasis application, a conference of ours
+    Join    a mixing bridge of ours -- external media              a call or conference in our Stasis application
     Room    a ConfBridge room -- external media                    a conference that the dialplan runs
 
 Every id is chosen before the act, the waiter is registered before the request, and no channel is bridged before its
