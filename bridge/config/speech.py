@@ -1,14 +1,33 @@
-"""The section of speech and sounds."""
+"""The section about what is said and played in calls."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from bridge.config.values import Section, Text, as_tuple
+from bridge.config.values import FilePath, Section, Text, as_tuple
 
-ESPEAK = ("espeak-ng", "--stdout", "--stdin", "-b", "1", "-v", "{voice}")
+ESPEAK = ("espeak-ng", "--stdin", "--stdout", "-b", "1", "-v", "{voice}")
+"""Reads UTF-8 from standard input, writes a WAV file to standard output; the voice may be a language."""
+
+
+def _check_command(command: tuple[str, ...]) -> tuple[str, ...]:
+    if command and not command[0].strip():
+        raise ValueError("has no program: its first text is empty")
+    for part in command:
+        if "\0" in part:
+            raise ValueError("holds a NUL character")
+        if "{text}" in part:
+            raise ValueError("holds {text}; the text comes on standard input, where no other program sees it")
+    return command
+
+
+def _check_folder(folder: str) -> str:
+    if folder and not Path(folder).is_absolute():
+        raise ValueError(f"{folder[:200]!r} is no absolute path")
+    return folder
 
 
 class SpeechConfig(Section):
@@ -16,6 +35,34 @@ class SpeechConfig(Section):
 
     command: Annotated[
         tuple[Text, ...],
+        AfterValidator(_check_command),
         BeforeValidator(as_tuple),
-        Field(description='a list of texts, for example ["espeak-ng", "--stdout"]'),
+        Field(description='a list of texts, for example ["espeak-ng", "--stdin", "--stdout"]'),
     ] = ESPEAK
+    """A program and its arguments: text on its standard input, a sound file on its standard output. No shell.
+
+    ``{language}`` and ``{voice}`` are replaced. Empty: nothing can be said.
+    """
+    default_language: Text = "en-US"
+    """For what is to be said in no language in particular."""
+    default_voice: Text = ""
+    """The same for the voice; empty: the program gets the language in its place."""
+    voices: Annotated[dict[str, Text], Field(description='a table of texts, for example {"de" = "de_DE-thorsten"}')] = (
+        Field(default_factory=dict)
+    )
+    """The program's names for voices and languages that flows name."""
+    timeout_s: Annotated[float, Field(ge=0.1, le=300, description="a number of seconds from 0.1 to 300")] = 10.0
+    """How long one text may take to be spoken, the wait for its turn included."""
+    max_text_characters: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 5000
+    cache_bytes: Annotated[int, Field(ge=0, le=1 << 34, description="a number of bytes from 0 to 17179869184")] = (
+        67_108_864
+    )
+    """Sounds, spoken and fetched, that are kept in memory for the next time."""
+    sounds_dir: Annotated[FilePath, AfterValidator(_check_folder)] = ""
+    """The folder whose files may be played by name; empty: none."""
+    fetch_timeout_s: Annotated[float, Field(ge=0.1, le=300, description="a number of seconds from 0.1 to 300")] = 10.0
+    """How long fetching a sound from an address may take."""
+    max_sound_bytes: Annotated[
+        int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
+    ] = 16_777_216
+    """Largest file that is played."""

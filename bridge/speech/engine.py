@@ -1,16 +1,43 @@
-"""Text becomes sound: a program is given the text on standard input and writes a sound file to standard output."""
+"""Text becomes sound: a program is given the text on standard input and writes a sound file to standard output.
+
+The default is espeak-ng; why a program, and why that one: ``docs/decisions/speech.md``.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
+from bridge.audio.decode import decode
 from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.errors import BridgeError
+from bridge.speech.cache import SoundCache
+from bridge.speech.program import Outcome, TooMuchOutput, run_program
+
+log = logging.getLogger(__name__)
+
+MAX_RUNS = 4
+"""Programs that run at once; further texts wait for their turn."""
+MAX_UNKNOWN = 1000
+"""Names without a voice that are remembered: flows may name what they like."""
+MAX_OUTPUT_BYTES = 32 << 20
+"""What a program may write: over six minutes at 44.1 kHz."""
+
+# Fits what clouds call their voices ("en-US-Chirp3-HD-Charon", "de-DE-Standard-A"). What begins otherwise could be
+# taken for an option of the program, or for a path.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_ESPEAK_NAMES = frozenset({"espeak", "espeak-ng"})
+_UNKNOWN_VOICE = "voice does not exist"  # espeak-ng 1.52; its exit status is 1 for every failure
 
 
 class SpeechFailed(BridgeError):
-    """Something could not be said; the message says why."""
+    """Something could not be said; the message says why, without the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +56,111 @@ class Utterance:
 
 
 class Speech:
-    """Says things by the configured program."""
+    """Says things by the configured program, and remembers how they sound.
+
+    The text goes to the program's standard input, never into its command line, which every user of the machine can
+    read, and where a text could be taken for an option.
+    """
 
     def __init__(self, config: SpeechConfig) -> None:
-        self.trouble: str | None = None
+        self._config = config
+        self._cache = SoundCache(config.cache_bytes)
+        self._turns = asyncio.Semaphore(MAX_RUNS)
+        self._is_espeak = any(Path(part).name in _ESPEAK_NAMES for part in config.command)
+        self._unknown: set[str] = set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be said; None when the program is there."""
+        if not self._config.command:
+            return "speech.command is empty: no program is configured that speaks"
+        program = self._config.command[0]
+        if shutil.which(program):
+            return None
+        hint = " (on Debian: apt-get install espeak-ng)" if self._is_espeak else ""
+        return f"speech.command: there is no program {program!r}{hint}"
 
     async def say(self, utterance: Utterance) -> Sound:
-        """The sound of an utterance.
+        """The sound of an utterance, at the rate that the program speaks at.
+
+        A text that was said before is not said again, and two who ask for the same at once share one run.
 
         Raises:
-            SpeechFailed: the program is missing, failed, or took too long.
+            SpeechFailed: the program is missing, failed, wrote no sound, or took too long; or the text is too long.
         """
-        raise NotImplementedError
+        text = _CONTROL.sub(" ", utterance.text)
+        if len(text) > self._config.max_text_characters:
+            limit = self._config.max_text_characters
+            raise SpeechFailed(f"the text has {len(text)} characters; speech.max_text_characters allows {limit}")
+        for what, name in (("language", utterance.language), ("voice", utterance.voice)):
+            if name and not _NAME.fullmatch(name):
+                raise SpeechFailed(f"{name[:100]!r} is no name of a {what}")
+        if not text.strip():
+            return Sound(b"", 8000)
+        key = (text, utterance.language, utterance.voice)
+        return await self._cache.get(key, lambda: self._speak(text, utterance.language, utterance.voice))
+
+    async def _speak(self, text: str, language: str, voice: str) -> Sound:
+        data = text.encode(errors="replace")
+        try:
+            async with asyncio.timeout(self._config.timeout_s), self._turns:
+                outcome = await self._run(data, language, voice)
+                if outcome.status:
+                    raise SpeechFailed(self._failure(outcome))
+                return await asyncio.to_thread(decode, outcome.output)
+        except TimeoutError:
+            raise SpeechFailed(f"{self._program} did not speak within {self._config.timeout_s:g} s") from None
+        except TooMuchOutput as problem:
+            raise SpeechFailed(f"{self._program} {problem}") from None
+        except ValueError as problem:
+            raise SpeechFailed(f"what {self._program} wrote {problem}") from None
+        except OSError as problem:
+            reason = self.trouble or f"{self._program} cannot be started: {problem.strerror or problem}"
+            raise SpeechFailed(reason) from None
+
+    async def _run(self, data: bytes, language: str, voice: str) -> Outcome:
+        language = language or self._config.default_language
+        *others, last = self._voices(language, voice)
+        for name in others:
+            if name in self._unknown:
+                continue
+            outcome = await self._run_as(data, language, name)
+            if not outcome.status:
+                return outcome
+            # It may also crash over a name that is none of its voices' ("alloy", 1.52). That could as well be the
+            # text's doing, so that such a name is tried again.
+            log.warning("voice %r: %s; the next best one is taken", name, self._failure(outcome))
+            if _UNKNOWN_VOICE in outcome.complaint and len(self._unknown) < MAX_UNKNOWN:
+                self._unknown.add(name)
+        return await self._run_as(data, language, last)
+
+    async def _run_as(self, data: bytes, language: str, voice: str) -> Outcome:
+        command = [part.replace("{language}", language).replace("{voice}", voice) for part in self._config.command]
+        return await run_program(command, data, max_output_bytes=MAX_OUTPUT_BYTES)
+
+    def _voices(self, language: str, voice: str) -> list[str]:
+        """What ``{voice}`` may be, best first; only espeak-ng says when it does not know one, so that there is a next.
+
+        It takes languages for voices, and finds the nearest itself: ``en-US-Wavenet-F`` is ``en-us`` to it.
+        """
+        config = self._config
+        table = {name.lower(): value for name, value in config.voices.items()}
+        wanted = [voice, language, language.partition("-")[0]]
+        names = [table[name.lower()] for name in wanted if name.lower() in table]
+        if table:
+            names.append(config.default_voice)  # names that only a cloud knows say nothing to who keeps a table
+        if language == config.default_language:
+            wanted.insert(1, config.default_voice)
+        names += [*wanted, config.default_voice, config.default_language]
+        names = list(dict.fromkeys(filter(None, names))) or [""]
+        return names if self._is_espeak else names[:1]
+
+    @property
+    def _program(self) -> str:
+        """Its name, for messages: that of espeak-ng also where a loader runs it."""
+        names = [Path(part).name for part in self._config.command] or [""]
+        return next((name for name in names if name in _ESPEAK_NAMES), names[0])
+
+    def _failure(self, outcome: Outcome) -> str:
+        ended = f"status {outcome.status}" if outcome.status > 0 else f"signal {-outcome.status}"
+        return f"{self._program} failed ({ended}): {outcome.complaint or 'it did not say why'}"

@@ -1,33 +1,144 @@
-"""Sounds to play: from an ``http(s)`` address, or a file of the configured folder."""
+"""Sounds to play: from an ``http(s)`` address, or a file of the configured folder.
+
+Whoever may start flows chooses the address, and the bridge asks for it from where the bridge is: ``docs/speech.md``
+says what that means.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import stat
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from bridge.audio.decode import decode
 from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.errors import BridgeError
+from bridge.speech.cache import SoundCache
+
+MAX_REDIRECTS: Final = 3
+MAX_URL_CHARACTERS: Final = 2048
+LASTING_S: Final = 60.0
+"""How long what came from an address is played again without asking: one prompt, said to many callers."""
 
 
 class SoundUnavailable(BridgeError):
-    """A sound could not be fetched or read; the message says why."""
+    """A sound could not be fetched or read; the message says why, without the query of an address."""
 
 
 class SoundFetcher:
-    """Fetches sounds and keeps the last ones."""
+    """Fetches sounds, keeps the last ones, and asks once for what several want at the same time."""
 
     def __init__(self, config: SpeechConfig) -> None:
         self._config = config
+        self._fetched = SoundCache(config.cache_bytes // 2, lasting_s=LASTING_S)
+        self._read = SoundCache(config.cache_bytes // 2)
 
     async def get(self, url: str) -> Sound:
-        """The sound at an address.
+        """The sound at an address, at the rate of its file.
 
         Args:
-            url: ``http://`` or ``https://`` address, or the name of a file below ``speech.sounds_dir``.
+            url: ``http://`` or ``https://`` address, or the name of a file below ``speech.sounds_dir``, for example
+                ``welcome.wav`` or ``de/welcome.wav``.
 
         Raises:
-            SoundUnavailable: it cannot be had.
+            SoundUnavailable: it cannot be had, or is no sound.
         """
-        raise NotImplementedError
+        scheme, colon, _ = url.partition(":")
+        if colon and scheme.lower() in ("http", "https"):
+            shown = _shown(url)
+            sound = await self._fetched.get(url, lambda: self._fetch(url, shown))
+        else:
+            file = await asyncio.to_thread(self._find, url)
+            status = file.stat()
+            key = (file, status.st_mtime_ns, status.st_size)  # a file that was replaced is read again
+            sound = await self._read.get(key, lambda: self._load(file, url))
+        return sound
 
-    async def close(self) -> None:
-        """Ends its connections."""
-        raise NotImplementedError
+    async def _fetch(self, url: str, shown: str) -> Sound:
+        limit = self._config.fetch_timeout_s
+        timeout = aiohttp.ClientTimeout(total=limit)
+        try:
+            async with (
+                # A session for each: between prompts there may be hours, and cookies must not pass between flows.
+                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+                session.get(url, max_redirects=MAX_REDIRECTS) as answer,
+            ):
+                if answer.status != 200:
+                    raise SoundUnavailable(f"{shown}: answered {answer.status} {answer.reason or ''}".rstrip())
+                data = bytearray()
+                async for block in answer.content.iter_any():
+                    data += block
+                    self._check_size(len(data), shown)
+        except TimeoutError:
+            raise SoundUnavailable(f"{shown}: was not fetched within {limit:g} s") from None
+        except aiohttp.TooManyRedirects:
+            raise SoundUnavailable(f"{shown}: redirects more than {MAX_REDIRECTS} times") from None
+        except (aiohttp.ClientError, ValueError) as problem:
+            # Its own words may repeat the whole address, query and all.
+            reason = getattr(problem, "os_error", None) or type(problem).__name__
+            raise SoundUnavailable(f"{shown}: cannot be fetched: {reason}") from None
+        return await self._decoded(bytes(data), shown)
+
+    def _find(self, name: str) -> Path:
+        """The file of a name.
+
+        Raises:
+            SoundUnavailable: there is none; or it lies outside of the folder, be it by way of a symbolic link.
+        """
+        shown = repr(name[:200])
+        if not self._config.sounds_dir:
+            raise SoundUnavailable(f"{shown}: is no http(s) address, and speech.sounds_dir names no folder of sounds")
+        if not name or "\0" in name or name.startswith("/") or ".." in name.split("/") or len(name) > 1000:
+            raise SoundUnavailable(f"{shown}: is no http(s) address and no name of a file below speech.sounds_dir")
+        folder = Path(self._config.sounds_dir).resolve()
+        try:
+            file = (folder / name).resolve(strict=True)
+            status = file.stat()
+        except (OSError, RuntimeError):  # RuntimeError: links that lead in a circle, before Python 3.13
+            raise SoundUnavailable(f"{shown}: there is no such file below speech.sounds_dir") from None
+        if not file.is_relative_to(folder) or not stat.S_ISREG(status.st_mode):
+            raise SoundUnavailable(f"{shown}: there is no such file below speech.sounds_dir")
+        self._check_size(status.st_size, shown)
+        return file
+
+    async def _load(self, file: Path, name: str) -> Sound:
+        shown = repr(name[:200])
+        try:
+            data = await asyncio.to_thread(file.read_bytes)
+        except OSError as problem:
+            raise SoundUnavailable(f"{shown}: cannot be read: {problem.strerror}") from None
+        return await self._decoded(data, shown)
+
+    async def _decoded(self, data: bytes, shown: str) -> Sound:
+        try:
+            sound = await asyncio.to_thread(decode, data)
+        except ValueError as problem:
+            raise SoundUnavailable(f"{shown}: {problem}") from None
+        if not sound.pcm:
+            raise SoundUnavailable(f"{shown}: holds no audio")
+        return sound
+
+    def _check_size(self, size: int, shown: str) -> None:
+        if size > self._config.max_sound_bytes:
+            raise SoundUnavailable(f"{shown}: is larger than speech.max_sound_bytes, {self._config.max_sound_bytes}")
+
+
+def _shown(url: str) -> str:
+    """An address for messages: without user, password and query, which may be secrets.
+
+    Raises:
+        SoundUnavailable: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or len(url) > MAX_URL_CHARACTERS or any(character <= " " for character in url):
+        raise SoundUnavailable(f"{url.partition('?')[0][:40]!r}...: is no http(s) address")
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"[:200]

@@ -1,4 +1,4 @@
-"""Debian's own Asterisk and softphone, unpacked into a cache folder: no root, nothing installed.
+"""Debian's own Asterisk, softphone and speech synthesis, unpacked into a cache folder: no root, nothing installed.
 
 apt does the work with a state directory of its own: it resolves the dependencies of Debian *forky* down to libc,
 fetches and verifies them. The programs are then run by their own loader (`Root.command`), so the machine's
@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.config.speech import ESPEAK
 from bridge.errors import BridgeError
 
 SUITE = "forky"
-PACKAGES = ("asterisk", "asterisk-core-sounds-en", "baresip-core", "sip-tester")
-# Dependencies that serve installation or other programs than the two we run; a third of the download.
+PACKAGES = ("asterisk", "asterisk-core-sounds-en", "baresip-core", "sip-tester", "espeak-ng")
+# Dependencies that serve installation or other programs than those we run; a third of the download.
 UNUSED_PREFIXES = (
     "adduser",
     "asterisk-config",
@@ -92,6 +93,14 @@ class Root:
     def baresip_modules(self) -> Path:
         """The folder of baresip's modules."""
         return self.path / "usr" / "lib" / "baresip" / "modules"
+
+    @property
+    def speech_command(self) -> tuple[str, ...]:
+        """The command of espeak-ng that speaks the text on standard input: what ``[speech] command`` takes."""
+        loader, option, libraries, program = self.command("usr/bin/espeak-ng")
+        # Its audio output, which it never opens here, has a library in a folder that only Debian's linker knows.
+        libraries += f":{self.libraries / 'pulseaudio'}"
+        return (loader, option, libraries, program, f"--path={self.libraries}", *ESPEAK[1:])
 
     def command(self, program: str, *arguments: str) -> list[str]:
         """Returns the command line that runs a program of the tree, e.g. ``usr/sbin/asterisk``."""
