@@ -272,4 +272,4 @@ def _nearest(name: str, known: list[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"; did you mean {prefix}{close[0]}?"
-    return f"; known are {', '.join(known)}" if len(known) <= 10 else ""
+    return f"; known are {', '.join(known)}" if len(known) <= 20 else ""
