@@ -1,0 +1,76 @@
+"""What all models have in common.
+
+A *body* and a *query* are strict: a key that is not known is refused. What is *shown* holds only what is known: a key
+that the bridge cannot fill truthfully is left out, so a field without a value (`maybe`) is not a field that is null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+
+class Body(BaseModel):
+    """A JSON object in a request: types are not converted."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Query(BaseModel):
+    """The parameters in a URL, as texts; what is no text reads itself from one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    reasons: ClassVar[Mapping[str, str]] = {}
+    """For programs: the reason of the error if this parameter is wrong; others have ``INVALID_QUERY``."""
+
+
+class Shown(BaseModel):
+    """A JSON object in an answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class NoQuery(Query):
+    """A request that takes no parameters in its URL."""
+
+
+def maybe(**more: Any) -> Any:
+    """A field of what is shown that is left out where it is not known."""
+
+    def not_null(schema: dict[str, Any]) -> None:
+        schema.pop("default", None)
+
+    return Field(default=None, json_schema_extra=not_null, **more)
+
+
+def _whole(value: object) -> object:
+    """Python's own int() takes more than a URL should: spaces, underscores, digits of other scripts."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError("expected a whole number")
+    return value
+
+
+def _switch(value: object) -> object:
+    if value not in ("true", "false", True, False):
+        raise ValueError("expected true or false")
+    return value in ("true", True)
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
+"""A number in a URL."""
+Switch = Annotated[bool, BeforeValidator(_switch)]
+"""``true`` or ``false`` in a URL."""
+
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A moment in UTC: ``2026-01-31T11:00:00.123Z``."""
