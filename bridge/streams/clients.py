@@ -1,4 +1,5 @@
-"""A client connects: ``GET /v1.0/calls/{id}/media_stream`` becomes a stream (VoIPBIN's two-way media stream)."""
+"""A client connects: ``GET /v1.0/calls/{id}/media_stream`` becomes a stream (VoIPBIN's two-way media stream), and so
+does ``GET /v1.0/conferences/{id}/media_stream``."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from typing import get_args
 
 from aiohttp import web
 
+from bridge.calls.conferences import Conferences, NoSuchConference, NotOurs
 from bridge.calls.model import Call, Party
 from bridge.calls.stasis import StasisCalls
+from bridge.calls.tap import Place
 from bridge.config import Config
 from bridge.dialects.base import Dialect
 from bridge.dialects.voipbin import Voipbin
@@ -23,6 +26,8 @@ from bridge.streams.room import Room
 
 OPTIONS = ("encapsulation", "codec", "rate", "direction_listen", "direction_speak")
 """Query parameters that a media_stream request may carry besides its token."""
+CONFERENCE_OPTIONS = ("encapsulation", "codec", "rate")
+"""The same, on a conference: it has no directions."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,26 @@ class MediaStreamOptions:
         options.dialect()  # the dialect knows which of them go together
         return options
 
+    @classmethod
+    def for_conference(cls, query: Mapping[str, str]) -> MediaStreamOptions:
+        """Read and check the query of a stream on a conference.
+
+        Raises:
+            ValueError: as `from_query`; and a direction is given.
+        """
+        for name in query:
+            if name.startswith("direction_"):
+                raise ValueError(
+                    f"{name[:40]}: a stream on a conference is on no party of it: it hears everybody else and is heard "
+                    f"by all; there are {', '.join(CONFERENCE_OPTIONS)}"
+                )
+            if name not in CONFERENCE_OPTIONS:
+                raise ValueError(
+                    f"{name[:40]!r} is no option of a conference's media stream; "
+                    f"there are {', '.join(CONFERENCE_OPTIONS)}"
+                )
+        return cls.from_query(query)
+
     def dialect(self) -> Dialect:
         """A fresh dialect for one stream.
 
@@ -85,14 +110,29 @@ def _direction(query: Mapping[str, str], key: str) -> Direction:
 
 
 class Clients:
-    """Turns good requests into streams."""
+    """Turns good requests into streams.
 
-    def __init__(self, streams: Streams, stasis: StasisCalls, counters: Counters, config: Config, room: Room) -> None:
+    Args:
+        conferences: without them, there are no streams on conferences.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        stasis: StasisCalls,
+        counters: Counters,
+        config: Config,
+        room: Room,
+        conferences: Conferences | None = None,
+    ) -> None:
         self._streams = streams
         self._stasis = stasis
         self._counters = counters
         self._config = config
         self._room = room
+        self._conferences = conferences
+        if conferences is not None:
+            conferences.on_ended(streams.end_conference)
 
     async def accept(
         self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions
@@ -119,6 +159,35 @@ class Clients:
             )
         return web.Response()
 
+    async def accept_conference(
+        self, request: web.Request, conference_id: str, options: MediaStreamOptions
+    ) -> web.StreamResponse:
+        """Upgrade ``request`` and start its stream on a conference, as `accept` does on a call.
+
+        Args:
+            options: from `MediaStreamOptions.for_conference`.
+
+        Raises:
+            Overloaded: no further stream can be opened now.
+            NoSuchConference: there is none of this id.
+            NotOurs: it is a ConfBridge room, and no way into rooms is configured.
+        """
+        conferences = self._conferences
+        if conferences is None:
+            raise NoSuchConference("the bridge holds no conferences")
+        place = conferences.place_of(conference_id)
+        self._room.check()
+        link = self._new_link()
+        if take_over(request, link.protocol()) and link.established and not link.closed:
+            self._streams.open_on_conference(
+                conference_id,
+                place,
+                options.dialect(),
+                link,
+                is_there=lambda: _is_at(conferences, conference_id, place),
+            )
+        return web.Response()
+
     def _new_link(self) -> PicowsLink | WebsocketsLink:
         media = self._config.media
         kind = PicowsLink if media.websocket == "picows" else WebsocketsLink
@@ -128,3 +197,11 @@ class Clients:
             ping_interval_s=media.ping_interval_s,
             max_message_bytes=self._config.http.max_message_bytes,
         )
+
+
+def _is_at(conferences: Conferences, conference_id: str, place: Place) -> bool:
+    """Whether it is still the same conference: another one may have taken its id."""
+    try:
+        return conferences.place_of(conference_id) == place
+    except (NoSuchConference, NotOurs):
+        return False

@@ -12,16 +12,17 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
 from bridge.calls.stasis import StasisCalls
-from bridge.calls.tap import Taps
+from bridge.calls.tap import Place, Taps
 from bridge.calls.tracker import CallTracker
 from bridge.dialects.base import Dialect
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
+from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.places import Direction, LegPlace, places
 from bridge.streams.room import Room
-from bridge.streams.stream import CALL_ENDED, SHUTTING_DOWN, Stream
+from bridge.streams.stream import CALL_ENDED, CONFERENCE_ENDED, SHUTTING_DOWN, Stream
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Streams:
     Args:
         room: the limit that all streams share.
         new_playout: makes the queue of one leg.
+        events: told of streams that begin and end.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Streams:
         counters: Counters,
         room: Room,
         new_playout: Callable[[AudioFormat], Playout],
+        events: Publisher | None = None,
     ) -> None:
         self._client = client
         self._tracker = tracker
@@ -52,6 +55,7 @@ class Streams:
         self._counters = counters
         self._room = room
         self._new_playout = new_playout
+        self._events = events or Nobody()
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
@@ -70,6 +74,10 @@ class Streams:
     def of_party(self, party_id: str) -> list[Stream]:
         """The streams on one party."""
         return [stream for stream in self._streams.values() if stream.party_id == party_id]
+
+    def of_conference(self, conference_id: str) -> list[Stream]:
+        """The streams on one conference."""
+        return [stream for stream in self._streams.values() if stream.conference_id == conference_id]
 
     def open(
         self, call: Call, party: Party, dialect: Dialect, link: Link, *, listen: Direction, speak: Direction
@@ -102,13 +110,51 @@ class Streams:
             party_is_there=lambda: self._tracker.find(party_id) is not None,
             send_dtmf=keys.add,
         )
-        self._streams[stream.stream_id] = stream
-        self._room.open += 1
-        task = asyncio.create_task(stream.run(), name=f"stream {stream.stream_id}")
-        self._tasks[stream.stream_id] = task
-        task.add_done_callback(lambda _: keys.close())
-        task.add_done_callback(lambda _: self._forget(stream.stream_id))
+        self._start(stream).add_done_callback(lambda _: keys.close())
         return stream
+
+    def open_on_conference(
+        self, conference_id: str, place: Place, dialect: Dialect, link: Link, *, is_there: Callable[[], bool]
+    ) -> Stream:
+        """Start a stream that hears a conference and speaks to all of it.
+
+        Args:
+            place: where it is reached.
+            is_there: whether the conference has not ended yet.
+
+        Raises:
+            Overloaded: the limit is reached.
+        """
+        self._room.check()
+        legs = (LegPlace(place, hears=True, speaks=True),)
+
+        async def find_places() -> tuple[LegPlace, ...]:
+            return legs
+
+        stream = Stream(
+            f"s{next(self._numbers)}",
+            "",
+            "",
+            dialect=dialect,
+            link=link,
+            leg_places=legs,
+            find_places=find_places,
+            taps=self._taps,
+            counters=self._counters,
+            new_playout=self._new_playout,
+            track="both",
+            party_is_there=is_there,
+            send_dtmf=lambda digits: log.info("conference=%s has no phone to press %s on", conference_id, digits),
+            conference_id=conference_id,
+            steady=True,
+        )
+        self._start(stream)
+        return stream
+
+    def end_conference(self, conference_id: str) -> None:
+        """A conference ends: its streams with it."""
+        for stream in self.of_conference(conference_id):
+            stream.end(*CONFERENCE_ENDED)
 
     async def stop(self) -> None:
         """End every stream and wait until all is closed."""
@@ -117,10 +163,21 @@ class Streams:
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=10)
 
-    def _forget(self, stream_id: str) -> None:
-        if self._streams.pop(stream_id, None) is not None:
+    def _start(self, stream: Stream) -> asyncio.Task[None]:
+        self._streams[stream.stream_id] = stream
+        self._room.open += 1
+        task = asyncio.create_task(stream.run(), name=f"stream {stream.stream_id}")
+        self._tasks[stream.stream_id] = task
+        task.add_done_callback(lambda _: self._forget(stream))
+        for what in ("stream_started", "stream_connected"):  # at once, unlike streams that we dial
+            self._events.publish(what, _data(stream))
+        return task
+
+    def _forget(self, stream: Stream) -> None:
+        if self._streams.pop(stream.stream_id, None) is not None:
             self._room.open -= 1
-        self._tasks.pop(stream_id, None)
+            self._events.publish("stream_ended", _data(stream))
+        self._tasks.pop(stream.stream_id, None)
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, PartyLeft):
@@ -143,3 +200,8 @@ class Streams:
             await self._client.channels.send_dtmf(channel_id, digits)
         except AriError as error:
             log.warning("channel=%s keys could not be sent: %s", channel_id, error)
+
+
+def _data(stream: Stream) -> dict[str, str]:
+    data = stream_event(stream.stream_id, stream.call_id, "client", stream.dialect.name, stream.ended_because)
+    return data | ({"conference_id": stream.conference_id} if stream.conference_id else {})

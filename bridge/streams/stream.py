@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bridge.audio.format import AudioFormat, slin
+from bridge.audio.format import FRAME_MS, AudioFormat, slin
 from bridge.audio.playout import Playout
+from bridge.audio.steady import SteadyTrack
 from bridge.calls.tap import Tap, Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AriError
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_ENDED = (1000, "call ended")
+CONFERENCE_ENDED = (1000, "conference ended")
 SHUTTING_DOWN = (1001, "the bridge is shutting down")
 RESTORES = 3
 """A leg that breaks while its party is still there is opened again, so often in a stream's life."""
@@ -46,18 +48,20 @@ class _Leg:
 
 
 class Stream:
-    """One WebSocket on one party of a call.
+    """One WebSocket on one party of a call, or on a conference.
 
     Args:
         stream_id: short id for logs and lists.
-        call_id: the call's linkedid.
-        party_id: the channel that the directions refer to.
+        call_id: the call's linkedid; empty on a conference.
+        party_id: the channel that the directions refer to; empty on a conference.
         leg_places: where the legs go at first.
         find_places: where they go now, asked when the party has entered or left our application.
         new_playout: makes the queue of one leg.
         track: the name under which the dialect gets the audio.
-        party_is_there: asks the call model whether the party still exists.
+        party_is_there: asks the call model whether the party, or the conference, still exists.
         send_dtmf: presses keys on the party.
+        conference_id: the conference; empty on a party.
+        steady: the track goes on in silence while the PBX sends none: nobody else is there.
     """
 
     def __init__(
@@ -76,10 +80,13 @@ class Stream:
         track: str,
         party_is_there: Callable[[], bool],
         send_dtmf: Callable[[str], None],
+        conference_id: str = "",
+        steady: bool = False,
     ) -> None:
         self.stream_id = stream_id
         self.call_id = call_id
         self.party_id = party_id
+        self.conference_id = conference_id
         self.dialect = dialect
         self.link = link
         self.track = track
@@ -91,6 +98,8 @@ class Stream:
         self._counters = counters
         self._new_playout = new_playout
         self._party_is_there = party_is_there
+        self._steady = steady
+        self._over = CONFERENCE_ENDED if conference_id else CALL_ENDED
         self._restores = 0
         self._displaced = False
         self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
@@ -103,7 +112,13 @@ class Stream:
     @property
     def name(self) -> str:
         """How the log calls it."""
-        return f"stream={self.stream_id} call={self.call_id} dialect={self.dialect.name}"
+        where = f"conference={self.conference_id}" if self.conference_id else f"call={self.call_id}"
+        return f"stream={self.stream_id} {where} dialect={self.dialect.name}"
+
+    @property
+    def ended_because(self) -> str:
+        """Why it has ended, in words; empty before, and if the application closed without a word."""
+        return self._ended.result()[1] if self._ended.done() else ""
 
     @property
     def queued_ms(self) -> float:
@@ -128,7 +143,7 @@ class Stream:
 
     async def run(self) -> None:
         """Live until the end, then close everything."""
-        log.info("%s opening on %s", self.name, self.party_id)
+        log.info("%s opening on %s", self.name, self.party_id or "the whole of it")
         try:
             await self._unless_ended(self._open_all())
             if not self._ended.done():
@@ -147,7 +162,7 @@ class Stream:
                 log.warning("%s failed: %s", self.name, error)
                 self.end(1011, f"no audio from the PBX: {error.message}")
             else:
-                self.end(*CALL_ENDED)
+                self.end(*self._over)
         except Exception:
             log.exception("%s failed", self.name)
             self.end(1011, "internal error")
@@ -163,6 +178,8 @@ class Stream:
             leg = _Leg(place, self._new_media(playout or self._new_playout(slin(self.dialect.rate))))
             if place.hears:
                 self._pump.hear(leg.media, self.track)
+                if self._steady:
+                    keep_steady(leg.media)
             if place.speaks:
                 self._pump.speak(leg.media)
             legs.append(leg)
@@ -186,7 +203,7 @@ class Stream:
             await self._close_legs()  # or what is queued would play to nobody meanwhile
         await asyncio.sleep(SETTLE_S)
         if not self._party_is_there():
-            self.end(*CALL_ENDED)
+            self.end(*self._over)
         elif self._displaced:
             await self._move()
         elif self._restores >= RESTORES:
@@ -199,6 +216,7 @@ class Stream:
                     await self._close_tap(leg)
                     broken, leg.media = leg.media, self._new_media(leg.media.playout)
                     self._pump.replace(broken, leg.media)
+                    leg.media.on_tick = broken.on_tick
                     leg.tap = await self._taps.open(leg.media, leg.place.place)
 
     async def _move(self) -> None:
@@ -254,6 +272,27 @@ class Stream:
             self.dropped_ms,
             self.dialect.discarded,
         )
+
+
+def keep_steady(leg: MediaLeg) -> None:
+    """Let a leg that is heard go on in silence, by the clock, while Asterisk sends nothing on it.
+
+    What an application hears of a bridge in which nobody else is, or the only other one sends no audio, stops (seen on
+    22.10); in a conference that is an ordinary moment, and whoever records or recognises speech counts samples.
+    """
+    hear = leg.on_audio
+    track: SteadyTrack | None = None
+
+    def push(pcm: bytes) -> None:
+        nonlocal track
+        now = time.monotonic()
+        if track is None:
+            track = SteadyTrack(leg.fmt, FRAME_MS, now)
+        for chunk in track.push(pcm, now):
+            hear(chunk)
+
+    leg.on_audio = push
+    leg.on_tick = lambda: push(b"")
 
 
 def _ignore() -> None:
