@@ -3,7 +3,9 @@
     [http] [audiosocket] [ari] [media] [log]           what every bridge needs
     [pbx] [streams] [twilio]                           streams that start themselves
     [calling]                                          calls that the bridge places
+    [speech]                                           what is said and played in calls
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
+    [[webhooks]]                                       who is told what happens
     ASTERISK_BRIDGE_<SECTION>__<KEY>                   overrides one key, for example ASTERISK_BRIDGE_ARI__PASSWORD
     ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
 
@@ -23,6 +25,7 @@ from bridge.config.loading import (
     mistake,
 )
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
+from bridge.config.speech import SpeechConfig
 from bridge.config.streams import (
     PbxConfig,
     RouteConfig,
@@ -32,10 +35,11 @@ from bridge.config.streams import (
     TwilioConfig,
 )
 from bridge.config.values import MIN_TOKEN_CHARACTERS, host_and_port, is_loopback, is_wildcard
+from bridge.config.webhooks import WebhookConfig
 
 __all__ = [
-    "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig", "CallingConfig", "Config",
-    "ConfigErrors", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig", "RouteConfig", "StreamsConfig",
-    "SubscriptionConfig", "TargetConfig", "TwilioConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard",
-    "load", "mistake",
+    "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
+    "CallingConfig", "Config", "ConfigErrors", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig", "RouteConfig",
+    "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig", "WebhookConfig",
+    "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.config.sections import AriConfig, HttpConfig
 from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig, TwilioConfig
 from bridge.config.values import is_loopback, is_wildcard
+from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,22 +40,39 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             yield ConfigError(f"subscriptions.{index}.id", f"{subscription.id!r} is kept for Yeastar's settings calls")
         for wrong, reason in subscription_contradictions(subscription, config.pbx.groups):
             yield ConfigError(f"subscriptions.{index}.{wrong}", reason)
+    yield from _webhook_contradictions(config.webhooks)
+
+
+def _webhook_contradictions(webhooks: tuple[WebhookConfig, ...]) -> Iterator[ConfigError]:
+    seen: dict[str, int] = {}
+    for index, webhook in enumerate(webhooks):
+        key = f"webhooks.{index}"
+        if webhook.id in seen:
+            yield ConfigError(f"{key}.id", f"{webhook.id!r} is also the id of webhooks.{seen[webhook.id]}")
+        seen.setdefault(webhook.id, index)
+        if webhook.retry_last_s < webhook.retry_first_s:
+            yield ConfigError(f"{key}.retry_last_s", f"is shorter than {key}.retry_first_s")
+        yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in _ca_file_contradictions(webhook.ca_file))
 
 
 def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
     """What does not go together in an application's address: key and reason."""
     if not target.url and getattr(target, "enabled", True):
         yield "url", "is empty; expected a ws:// or wss:// URL"
-    if not target.ca_file:
+    yield from _ca_file_contradictions(target.ca_file)
+
+
+def _ca_file_contradictions(ca_file: str) -> Iterator[tuple[str, str]]:
+    if not ca_file:
         return
     try:
-        ssl.create_default_context(cafile=target.ca_file)
+        ssl.create_default_context(cafile=ca_file)
     except FileNotFoundError:
-        yield "ca_file", f"{target.ca_file!r} does not exist"
+        yield "ca_file", f"{ca_file!r} does not exist"
     except ssl.SSLError:
-        yield "ca_file", f"{target.ca_file!r} holds no PEM certificate"
+        yield "ca_file", f"{ca_file!r} holds no PEM certificate"
     except OSError as problem:
-        yield "ca_file", f"{target.ca_file!r} cannot be read: {problem.strerror}"
+        yield "ca_file", f"{ca_file!r} cannot be read: {problem.strerror}"
     except ValueError:
         yield "ca_file", "is no path of a file"
 

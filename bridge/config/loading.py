@@ -16,8 +16,10 @@ from pydantic import BeforeValidator, ValidationError
 from bridge.config.calling import CallingConfig
 from bridge.config.contradictions import contradictions
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
+from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
 from bridge.config.values import Section, as_tuple
+from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
@@ -59,8 +61,10 @@ class Config(Section):
     streams: StreamsConfig = StreamsConfig()
     twilio: TwilioConfig = TwilioConfig()
     calling: CallingConfig = CallingConfig()
+    speech: SpeechConfig = SpeechConfig()
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
+    webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
 
     @property
     def open_files_needed(self) -> int:
@@ -78,10 +82,12 @@ SECTIONS: dict[str, type[Section]] = {
     "streams": StreamsConfig,
     "twilio": TwilioConfig,
     "calling": CallingConfig,
+    "speech": SpeechConfig,
 }
-TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig]] = {
+TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig]] = {
     "subscriptions": SubscriptionConfig,
     "dialplan": RouteConfig,
+    "webhooks": WebhookConfig,
 }
 """Lists of tables; each table has an id."""
 

@@ -15,17 +15,11 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
-log = logging.getLogger(__name__)
+from bridge.config.webhooks import EVENT_TYPES
 
-EVENT_TYPES = (
-    *("call_created", "call_ringing", "call_progressing", "call_updated", "call_hangup"),
-    *("flow_started", "flow_action", "flow_ended"),
-    *("stream_started", "stream_connected", "stream_ended"),
-    *("conference_created", "conference_joined", "conference_left", "conference_deleted"),
-    *("recording_started", "recording_finished"),
-    "dtmf_received",
-)
-"""Every type that the bridge publishes. ``docs/events.md`` shows the data of each."""
+__all__ = ["EVENT_TYPES", "Event", "Events", "as_json"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +40,13 @@ class Event:
 
     @cached_property
     def text(self) -> str:
-        """The event as JSON text, made once however many receivers there are."""
-        return json.dumps(as_json(self), ensure_ascii=False, separators=(",", ":"), default=str)
+        """The event as JSON text (ASCII), made once however many receivers there are.
+
+        Raises:
+            TypeError, ValueError: the data is no JSON.
+        """
+        # ASCII, since half a surrogate pair, which a peer can make us hold, has no UTF-8.
+        return json.dumps(as_json(self), separators=(",", ":"), allow_nan=False)
 
 
 class Events:

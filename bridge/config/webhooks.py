@@ -1,0 +1,124 @@
+"""The tables about servers that are told what happens: where, how often, and with which secret it is signed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from fnmatch import fnmatchcase
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from bridge.config.streams import MAX_URL_CHARACTERS, Slug, Switch
+from bridge.config.values import FilePath, Section, as_tuple
+
+EVENT_TYPES = (
+    *("call_created", "call_ringing", "call_progressing", "call_updated", "call_hangup"),
+    *("flow_started", "flow_action", "flow_ended"),
+    *("stream_started", "stream_connected", "stream_ended"),
+    *("conference_created", "conference_joined", "conference_left", "conference_deleted"),
+    *("recording_started", "recording_finished"),
+    "dtmf_received",
+)
+"""Every type of event that the bridge publishes. ``docs/events.md`` shows the data of each."""
+
+SECRET_PREFIX = "whsec_"
+"""What begins a secret as Standard Webhooks writes it: base64 follows."""
+SECRET_BYTES = range(24, 65)
+"""How long such a secret may be, says the specification."""
+MIN_SECRET_CHARACTERS = 16
+
+
+def check_event_pattern(pattern: str) -> str:
+    """A pattern of ``fnmatch`` that means at least one type of event: ``*``, ``call_*``, ``flow_ended``.
+
+    Raises:
+        ValueError: it means none.
+    """
+    if len(pattern) > 100 or not any(fnmatchcase(name, pattern) for name in EVENT_TYPES):
+        raise ValueError(f"{pattern[:100]!r} means no type of event; known are {', '.join(EVENT_TYPES)}")
+    return pattern
+
+
+def signing_key(secret: str) -> bytes:
+    """The bytes that a secret stands for: what follows ``whsec_`` is base64, any other text is taken as it is.
+
+    Raises:
+        ValueError: in words, without the secret.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"must have base64 after {SECRET_PREFIX}") from None
+    if len(key) not in SECRET_BYTES:
+        low, high = SECRET_BYTES[0], SECRET_BYTES[-1]
+        raise ValueError(f"stands for {len(key)} bytes after {SECRET_PREFIX}; expected {low} to {high}")
+    return key
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if len(text) < MIN_SECRET_CHARACTERS or not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError(
+            f"must be at least {MIN_SECRET_CHARACTERS} ASCII characters without spaces; make one with:"
+            f" echo {SECRET_PREFIX}$(openssl rand -base64 32)"
+        )
+    signing_key(text)
+    return secret
+
+
+def _check_url(url: str) -> str:
+    # No message repeats the URL: its query may hold a secret.
+    if len(url) > MAX_URL_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
+    if re.search(r"[^\x21-\x7e]", url):
+        raise ValueError("holds white space or characters outside ASCII; percent-encode them")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL; expected for example https://app.example.org/events") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must start with http:// or https:// and name a host")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password; the signature says who sends")
+    if port == 0:
+        raise ValueError("has the port 0")
+    return url
+
+
+EventPatterns = Annotated[
+    tuple[Annotated[str, AfterValidator(check_event_pattern)], ...],
+    BeforeValidator(as_tuple),
+    Field(min_length=1, description='a list of at least one text, for example ["call_*", "flow_ended"]'),
+]
+RetryS = Annotated[float, Field(ge=0.05, le=86_400, description="a number of seconds from 0.05 to 86400")]
+
+
+class WebhookConfig(Section):
+    """A server that is told what happens, by POST requests signed as Standard Webhooks says."""
+
+    id: Slug
+    url: Annotated[str, AfterValidator(_check_url), Field(description="an http:// or https:// URL")]
+    secret: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a text")]
+    """``whsec_`` and base64, or any text of at least 16 characters."""
+    enabled: Switch = True
+    events: EventPatterns = ("*",)
+    """Patterns of the types that it is told."""
+    verify_tls: Switch = True
+    ca_file: FilePath = ""
+    """PEM file with the authority to trust instead of those of the system."""
+    timeout_s: Annotated[float, Field(ge=0.1, le=120, description="a number of seconds from 0.1 to 120")] = 10.0
+    """How long one attempt may take, connecting included."""
+    retry_first_s: RetryS = 1.0
+    """How long to wait, about, before the second attempt; twice as long before each further one."""
+    retry_last_s: RetryS = 60.0
+    """The longest wait between two attempts, unless the server asks for a longer one."""
+    give_up_s: RetryS = 3600.0
+    """How long after it happened an event is tried again; then it is dropped, and the next one is tried."""
+    max_queued_events: Annotated[int, Field(ge=1, le=1_000_000, description="a number from 1 to 1000000")] = 10_000
+    """Events that may wait; beyond, the oldest is dropped."""
