@@ -2,6 +2,8 @@
 
     ab-{app}-{boot}-{kind}-{n}     for example ab-bridge-5f0c21aa-snoop-00000017
 
+A Local channel that we make has two halves: the second one's id is that of the first with ``;2`` behind it.
+
 ``boot`` is new in each life of the process, so objects of an earlier life can be told from those of this one. ``n`` has
 leading zeros because no id may be the beginning of another: Asterisk refuses to create ``x-1`` while ``x-17`` exists
 (409 from originate, a bare 500 from snoop and external media; seen on 22.10.1).
@@ -28,7 +30,12 @@ class OwnIds:
         self._numbers = itertools.count(1)
 
     def new(self, kind: str) -> str:
-        """A new id for a channel or bridge; ``kind`` is ``snoop``, ``media``, ``mix`` or ``hold``."""
+        """A new id for a channel, bridge, playback or recording.
+
+        Args:
+            kind: ``snoop``, ``media`` (channels that carry audio), ``call`` (calls that we place), ``mix``, ``hold``,
+                ``conf`` (bridges), ``play``, ``rec``.
+        """
         return f"{self.prefix}{self._boot}-{kind}-{next(self._numbers):08d}"
 
     def ours(self, object_id: str) -> bool:

@@ -1,14 +1,40 @@
-"""What is told of each call of the PBX: VoIPBIN's call record. Pure: time and events come in from outside."""
+"""What is told of each call of the PBX: VoIPBIN's call record. Pure: time and events come in from outside.
+
+    dialing -> ringing -> progressing -> hangup        canceling: given up before the answer, terminating: after it
+
+A call that we place has a record from the moment of asking, under the id of its channel, and is followed by ARI's
+events; so has one that we place for another call (``master_call_id``), although its channel is a party of that call.
+Every other call of the PBX is followed by what the call tracker says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from bridge.ari.model import Event
-from bridge.calls.addresses import NOBODY, Address
-from bridge.calls.call import Change
+from bridge.ari.model import (
+    Channel,
+    ChannelDestroyed,
+    ChannelDtmfReceived,
+    ChannelHangupRequest,
+    ChannelStateChange,
+    Dial,
+    Event,
+)
+from bridge.calls.addresses import NOBODY, Address, address_json
+from bridge.calls.call import (
+    Call,
+    CallAnswered,
+    CallEnded,
+    CallStarted,
+    Change,
+    Party,
+    PartyChanged,
+    PartyJoined,
+    PartyLeft,
+)
 from bridge.events.hub import Events
 
 Direction = Literal["incoming", "outgoing"]
@@ -16,6 +42,15 @@ Status = Literal["dialing", "ringing", "progressing", "terminating", "canceling"
 HangupReason = Literal["", "normal", "failed", "busy", "cancel", "timeout", "noanswer", "dialout", "amd"]
 HangupBy = Literal["", "local", "remote"]
 MuteDirection = Literal["", "in", "out", "both"]
+
+MAX_ENDED = 1000
+KEEP_ENDED_S = 3600.0
+"""Ended calls are told of for so long, and so many of them."""
+
+BUSY, NO_USER_RESPONSE, NO_ANSWER, REJECTED = 17, 18, 19, 21
+"""Causes (Q.850). Seen on 22.10: a phone's 486 gives 17, its 603 gives 21, a 480 and Asterisk's own timeout 19."""
+_UNTOLD = (0, 16, 26)
+"""Unknown, normal clearing, answered elsewhere: these say nothing about a call that was not answered."""
 
 
 @dataclass(slots=True)
@@ -55,51 +90,330 @@ class CallRecord:
         return self.status == "hangup"
 
 
+@dataclass(slots=True)
+class _Course:
+    """What was seen of a call and is told nowhere."""
+
+    dialstatus: str = ""
+    """The furthest of RINGING, PROGRESS and ANSWER."""
+    cause: int = 0
+    party_hung_up: bool = False
+    pbx_hung_up: bool = False
+    first: str = ""
+    """The channel of the party that began it."""
+
+
+_SILENT = frozenset({"tm_update", "variables"})
+"""Attributes whose change is no news."""
+
+
 class Records:
     """Every call of the PBX, by id: those that the tracker sees, and those that we place from the moment of asking.
 
     Args:
-        events: where ``call_*`` events go.
+        events: where ``call_*`` and ``dtmf_received`` events go.
         clock: seconds since 1970.
     """
 
     def __init__(self, events: Events, clock: Callable[[], float]) -> None:
-        raise NotImplementedError
+        self._events = events
+        self._clock = clock
+        self._live: dict[str, CallRecord] = {}
+        self._ended: dict[str, CallRecord] = {}
+        self._courses: dict[str, _Course] = {}
+        self._call_of: dict[str, str] = {}
+        """Ids of calls by their channels'."""
 
-    def on_change(self, change: Change) -> None:
-        """What the call tracker says."""
-        raise NotImplementedError
-
-    def on_event(self, event: Event) -> None:
-        """What ARI says; ``client.on_event("*", records.on_event)``."""
-        raise NotImplementedError
+    # To read
 
     def get(self, call_id: str) -> CallRecord | None:
         """One call that goes on, or has ended lately; by its id or, while it goes on, by one of its channels'."""
-        raise NotImplementedError
+        self._forget_old()
+        return self._live.get(call_id) or self._ended.get(call_id) or self._live.get(self._call_of.get(call_id, ""))
 
     def live(self) -> list[CallRecord]:
         """Calls that go on, oldest first."""
-        raise NotImplementedError
+        return list(self._live.values())
 
     def ended(self) -> list[CallRecord]:
         """Calls that have ended, oldest first; the last 1000 of the last hour."""
-        raise NotImplementedError
+        self._forget_old()
+        return list(self._ended.values())
+
+    # What others know of a call
+
+    def placed(
+        self,
+        call_id: str,
+        *,
+        source: Address,
+        destination: Address,
+        groupcall_id: str = "",
+        flow_id: str = "",
+        master_call_id: str = "",
+    ) -> CallRecord:
+        """We are about to place a call."""
+        record = CallRecord(
+            call_id,
+            "outgoing",
+            source,
+            destination,
+            groupcall_id=groupcall_id,
+            flow_id=flow_id,
+            master_call_id=master_call_id,
+            placed=True,
+        )
+        self._begin(record, call_id)
+        return record
+
+    def failed(self, call_id: str) -> None:
+        """Asterisk would not even try to place a call."""
+        record = self._live.get(call_id)
+        if record is not None:
+            self._end(record, "local", "failed")
+
+    def ending(self, call_id: str, reason: HangupReason = "") -> None:
+        """We are about to hang a call up; ``reason`` is the one that its record shall tell."""
+        record = self._live.get(call_id) or self._live.get(self._call_of.get(call_id, ""))
+        if record is None or record.status in ("terminating", "canceling"):
+            return
+        record.hangup_reason = reason
+        record.hangup_by = "local"
+        self._set(record, "terminating" if record.tm_progressing is not None else "canceling")
 
     def update(self, call_id: str, **values: Any) -> None:
         """Set attributes of a record and publish ``call_updated``; a call that is not known is no error."""
-        raise NotImplementedError
+        record = self.get(call_id)
+        if record is None:
+            return
+        changed = {name for name, value in values.items() if getattr(record, name) != value}
+        for name in changed:
+            setattr(record, name, values[name])
+        if changed:
+            record.tm_update = self._clock()
+        if changed - _SILENT and not record.ended:
+            self._publish("call_updated", record)
 
     def forget(self, call_id: str) -> bool:
         """Forget a call that has ended (``DELETE /v1.0/calls/{id}``); False: none of that id has."""
-        raise NotImplementedError
+        return self._ended.pop(call_id, None) is not None
+
+    def channels_there(self, channel_ids: set[str]) -> None:
+        """The channels of the PBX as they are now, after a time in which events may have been lost."""
+        for record in [record for record in self._live.values() if record.placed and record.id not in channel_ids]:
+            self._end(record, record.hangup_by or "remote", self._reason(record))
+
+    # What Asterisk says
+
+    def on_event(self, event: Event) -> None:
+        """What ARI says; ``client.on_event("*", records.on_event)``."""
+        match event:
+            case ChannelDtmfReceived():
+                call_id = self._id_of(event.channel)
+                self._events.publish(
+                    "dtmf_received", {"call_id": call_id, "channel_id": event.channel.id, "digit": event.digit}
+                )
+            case ChannelHangupRequest():
+                self._on_hangup_request(event)
+            case Dial():
+                record = self._live.get(event.peer.id)
+                if record is not None and record.placed:
+                    self._progress(record, event.dialstatus)
+            case ChannelStateChange() if event.channel.state == "Up":
+                record = self._live.get(event.channel.id)
+                if record is not None and record.placed:
+                    self._progress(record, "ANSWER")
+            case ChannelDestroyed():
+                record = self._live.get(event.channel.id)
+                if record is not None and record.placed:
+                    course = self._courses[record.id]
+                    course.cause = event.cause
+                    by: HangupBy = "local" if course.pbx_hung_up and not course.party_hung_up else "remote"
+                    self._end(record, record.hangup_by or by, self._reason(record))
+
+    def _on_hangup_request(self, event: ChannelHangupRequest) -> None:
+        call_id = self._id_of(event.channel)
+        course = self._courses.get(call_id)
+        if course is None or event.channel.id != (course.first or call_id):
+            return
+        if event.soft:
+            course.pbx_hung_up = True
+        elif not course.pbx_hung_up:
+            course.party_hung_up = True
+
+    def _progress(self, record: CallRecord, dialstatus: str) -> None:
+        course = self._courses[record.id]
+        if dialstatus in ("RINGING", "PROGRESS", "PROCEEDING"):
+            course.dialstatus = dialstatus if dialstatus != "PROCEEDING" else course.dialstatus
+            if dialstatus == "RINGING" and record.status == "dialing":
+                self._set(record, "ringing")
+        elif dialstatus == "ANSWER" and record.status in ("dialing", "ringing"):
+            course.dialstatus = dialstatus
+            self._set(record, "progressing")
+        elif dialstatus:
+            course.dialstatus = dialstatus
+
+    def on_change(self, change: Change) -> None:
+        """What the call tracker says."""
+        record = self._live.get(change.call.id)
+        if record is not None and record.placed:
+            if isinstance(change, PartyJoined):
+                self._call_of[change.party.id] = record.id
+            return
+        match change:
+            case CallStarted(call):
+                if record is None and call.id not in self._ended:
+                    self._begin(CallRecord(call.id), "")
+            case PartyJoined(call, party):
+                self._call_of[party.id] = call.id
+                self._look_at(call)
+            case PartyChanged(call, _, _):
+                self._look_at(call)
+            case CallAnswered(call):
+                self._look_at(call)
+                if record is not None and record.status in ("dialing", "ringing"):
+                    self._set(record, "progressing")
+            case PartyLeft(call, party, cause, _, _):
+                self._call_of.pop(party.id, None)
+                course = self._courses.get(call.id)
+                if course is not None and party.id in ("", course.first):
+                    course.cause = cause
+            case CallEnded(call, _):
+                if record is not None:
+                    course = self._courses[call.id]
+                    by: HangupBy = "remote" if course.party_hung_up else "local"
+                    self._end(record, record.hangup_by or by, self._reason(record))
+
+    def _look_at(self, call: Call) -> None:
+        record = self._live.get(call.id)
+        if record is None:
+            return
+        first = call.first
+        if first is not None:
+            self._courses[record.id].first = first.id
+            source = Address(target=first.first_caller_number or first.caller_number, target_name=first.caller_name)
+            destination = Address(target=_dialled(first))
+            if record.source != source or (destination.target and record.destination != destination):
+                record.source = source
+                record.destination = destination if destination.target else record.destination
+                record.tm_update = self._clock()
+        if record.status == "dialing" and any(party.state == "Ringing" for party in call.parties.values()):
+            self._set(record, "ringing")
+
+    def _id_of(self, channel: Channel) -> str:
+        return channel.id if channel.id in self._live else self._call_of.get(channel.id, channel.id)
+
+    # Changes
+
+    def _begin(self, record: CallRecord, first: str) -> None:
+        record.tm_create = record.tm_update = self._clock()
+        self._live[record.id] = record
+        self._courses[record.id] = _Course(first=first)
+        self._publish("call_created", record)
+
+    def _set(self, record: CallRecord, status: Status) -> None:
+        now = record.tm_update = self._clock()
+        record.status = status
+        if status == "ringing":
+            record.tm_ringing = now
+        elif status == "progressing":
+            record.tm_progressing = now
+        kinds = {"ringing": "call_ringing", "progressing": "call_progressing"}
+        self._publish(kinds.get(status, "call_updated"), record)
+
+    def _end(self, record: CallRecord, by: HangupBy, reason: HangupReason) -> None:
+        now = self._clock()
+        record.status, record.hangup_by, record.hangup_reason = "hangup", by, reason
+        record.tm_hangup = record.tm_update = now
+        record.on_hold, record.mute_direction, record.recording_id, record.action = False, "", "", None
+        del self._live[record.id]
+        del self._courses[record.id]
+        self._call_of = {channel: call for channel, call in self._call_of.items() if call != record.id}
+        self._ended[record.id] = record
+        self._publish("call_hangup", record)
+        self._forget_old()
+
+    def _reason(self, record: CallRecord) -> HangupReason:
+        course = self._courses[record.id]
+        if record.hangup_reason:
+            return record.hangup_reason
+        if record.tm_progressing is not None:
+            return "normal"
+        if not record.placed and course.party_hung_up:
+            return "cancel"  # the caller gave up
+        return reason_of(
+            course.dialstatus if record.placed else "RINGING",
+            course.cause,
+            we_cancelled=record.status == "canceling",
+            timed_out=course.pbx_hung_up,
+        )
+
+    def _publish(self, kind: str, record: CallRecord) -> None:
+        self._events.publish(kind, record_json(record))
+
+    def _forget_old(self) -> None:
+        oldest = self._clock() - KEEP_ENDED_S
+        for call_id, record in list(self._ended.items()):
+            if len(self._ended) <= MAX_ENDED and (record.tm_hangup or 0.0) >= oldest:
+                return
+            del self._ended[call_id]
 
 
-def reason_of(dialstatus: str, cause: int, *, we_cancelled: bool) -> HangupReason:
-    """Why a call that was never answered ended."""
-    raise NotImplementedError
+def reason_of(dialstatus: str, cause: int, *, we_cancelled: bool, timed_out: bool = False) -> HangupReason:
+    """Why a call that was never answered ended.
+
+    Args:
+        dialstatus: the furthest that ARI's ``Dial`` events told: ``RINGING``, ``PROGRESS``, or how it ended.
+        cause: Q.850, of the channel's end.
+        we_cancelled: we hung it up.
+        timed_out: Asterisk hung it up: nobody answered in time.
+    """
+    if we_cancelled or dialstatus == "CANCEL":
+        return "cancel"
+    if cause == BUSY or dialstatus == "BUSY":
+        return "busy"
+    rang = dialstatus in ("RINGING", "PROGRESS", "NOANSWER")
+    if timed_out and not rang:
+        return "dialout"  # the far end has not said a word
+    if cause in (NO_USER_RESPONSE, NO_ANSWER, REJECTED) or (rang and cause in _UNTOLD):
+        return "noanswer"
+    return "failed"
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:
-    """A record as the API tells it, in VoIPBIN's spelling."""
-    raise NotImplementedError
+    """A record as the API tells it, in VoIPBIN's spelling; times that have not come yet are left out."""
+    body: dict[str, Any] = {
+        "id": record.id,
+        "type": "flow",
+        "direction": record.direction,
+        "source": address_json(record.source),
+        "destination": address_json(record.destination),
+        "status": record.status,
+        "mute_direction": record.mute_direction,
+        "on_hold": record.on_hold,
+        "hangup_by": record.hangup_by,
+        "hangup_reason": record.hangup_reason,
+        "groupcall_id": record.groupcall_id,
+        "flow_id": record.flow_id,
+        "master_call_id": record.master_call_id,
+        "recording_id": record.recording_id,
+        "recording_ids": list(record.recording_ids),
+        "variables": dict(record.variables),
+    }
+    if record.action is not None:
+        body["action"] = dict(record.action)
+    for name in ("tm_create", "tm_ringing", "tm_progressing", "tm_hangup", "tm_update"):
+        moment = getattr(record, name)
+        if moment is not None:
+            body[name] = utc(moment)
+    return body
+
+
+def utc(seconds: float) -> str:
+    """Seconds since 1970 as ``2026-01-31T11:00:00.123Z``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _dialled(party: Party) -> str:
+    exten = party.first_exten
+    return exten if len(exten) > 1 or exten.isdigit() else party.connected_number

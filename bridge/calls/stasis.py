@@ -1,5 +1,7 @@
 """Calls in our Stasis application: each is answered and held in a mixing bridge of its own, which streams join.
 
+Not those that are legs (`bridge.calls.legs`): a flow decides what becomes of them.
+
 The bridge is deleted when the caller leaves. Channels that the dialplan sent to another application are none of ours.
 A hold that fails is tried again while the caller is there: one who is not held hears nothing and is heard by nobody.
 """
@@ -10,13 +12,14 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
-from bridge.ari.model import Channel, Event
+from bridge.ari.model import Channel, Event, StasisStart
 from bridge.calls.ids import OwnIds
+from bridge.calls.legs import Legs
 from bridge.errors import AriError
 
 log = logging.getLogger(__name__)
@@ -31,6 +34,7 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0)
 class _Held:
     """One call in our application."""
 
+    channel: Channel
     bridge_id: str
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """The call is in its bridge."""
@@ -40,11 +44,16 @@ class _Held:
 
 
 class StasisCalls:
-    """Holds the calls that entered our Stasis application."""
+    """Holds the calls that entered our Stasis application.
 
-    def __init__(self, client: AriClient, ids: OwnIds) -> None:
+    Args:
+        legs: told first of each channel that enters; what it takes is not held here. None: everything is held.
+    """
+
+    def __init__(self, client: AriClient, ids: OwnIds, legs: Legs | None = None) -> None:
         self._client = client
         self._ids = ids
+        self._legs = legs
         self._held: dict[str, _Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -52,17 +61,23 @@ class StasisCalls:
         """Told of each call that is held from now on: its channel, and the bridge that holds it."""
         self.on_released: Callable[[str], object] = lambda _: None
         """Told of each call that is no longer in our application: its channel's id."""
+        if legs is not None:
+            legs.surrender = self._surrender
+            legs.on_left = self._leg_left
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_gone)
         client.on_channel_event("ChannelDestroyed", self._on_gone)
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of the bridges in use."""
-        return {held.bridge_id for held in self._held.values()}
+        """Ids of the bridges in use, and of the channels that we placed."""
+        return {*(held.bridge_id for held in self._held.values()), *(self._legs.object_ids if self._legs else ())}
 
     def bridge_of(self, channel_id: str) -> str | None:
-        """The mixing bridge that holds ``channel_id``; None if it is not in our application (or not yet held)."""
+        """The mixing bridge that ``channel_id`` is in; None if it is not in our application (or not yet held)."""
+        leg = self._legs.get(channel_id) if self._legs else None
+        if leg is not None:
+            return leg.bridge_id
         held = self._held.get(channel_id)
         return held.bridge_id if held is not None and held.ready.is_set() else None
 
@@ -89,11 +104,15 @@ class StasisCalls:
         """
         before = set(self._held)  # who enters from here on is told by an event, and need not be in the list
         channels = {channel.id: channel for channel in await self._client.channels.list()}
+        if self._legs is not None:
+            self._legs.reconcile(channels.values(), self._is_here)
         here = {channel.id for channel in channels.values() if self._is_ours_to_hold(channel)}
         for gone in before - here:
             self._release(gone)
         for channel_id in here:
-            self._hold(channels[channel_id])
+            channel = channels[channel_id]
+            if channel_id in self._held or not self._is_leg(channel, channel.dialplan.app_data.split(",")[1:]):
+                self._hold(channel)
 
     async def stop(self) -> None:
         """Hold no further call, and delete the bridges: the bridge process goes. The calls stay where they are."""
@@ -104,17 +123,33 @@ class StasisCalls:
             await asyncio.wait(set(self._tasks), timeout=5)
 
     def _is_ours_to_hold(self, channel: Channel) -> bool:
+        return not self._ids.ours(channel.id) and self._is_here(channel)
+
+    def _is_here(self, channel: Channel) -> bool:
         dialplan = channel.dialplan
-        return (
-            not self._ids.ours(channel.id)
-            and dialplan is not None
-            and dialplan.app_name == "Stasis"
-            and dialplan.app_data.split(",", 1)[0] == self._ids.app
-        )
+        return dialplan.app_name == "Stasis" and dialplan.app_data.split(",", 1)[0] == self._ids.app
+
+    def _is_leg(self, channel: Channel, args: Sequence[str]) -> bool:
+        return self._legs is not None and self._legs.entered(channel, args)
 
     def _on_start(self, channel: Channel, event: Event) -> None:
-        if event.application == self._ids.app and self._is_ours_to_hold(channel):
+        if event.application != self._ids.app or channel.id in self._held:
+            return
+        if self._is_leg(channel, event.args if isinstance(event, StasisStart) else ()):
+            return
+        if self._is_ours_to_hold(channel):
             self._hold(channel)
+
+    def _surrender(self, channel_id: str) -> tuple[Channel, str] | None:
+        """`Legs` takes a call that is held; None: none of that id is."""
+        held = self._held.get(channel_id)
+        if held is None or not held.ready.is_set():
+            return None
+        del self._held[channel_id]
+        return held.channel, held.bridge_id
+
+    def _leg_left(self, channel_id: str) -> None:
+        call_safely(self.on_released, channel_id)
 
     def _on_gone(self, channel: Channel, _: Event) -> None:
         self._release(channel.id)
@@ -122,7 +157,7 @@ class StasisCalls:
     def _hold(self, channel: Channel) -> None:
         if self._stopping or channel.id in self._held:
             return  # adopted, and its StasisStart comes only now
-        held = self._held[channel.id] = _Held(self._ids.new("hold"))
+        held = self._held[channel.id] = _Held(channel, self._ids.new("hold"))
         held.task = self._spawn(self._keep_trying(channel, held))
 
     async def _keep_trying(self, channel: Channel, held: _Held) -> None:
