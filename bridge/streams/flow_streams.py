@@ -1,23 +1,85 @@
-"""Streams that a flow starts and stops: ``external_media_start`` and ``STREAM``."""
+"""Streams that a flow starts and stops: ``external_media_start`` and ``STREAM``.
+
+They are the flow's, so they end with it, and with the party for whose sake they were started; what the dialect has to
+say at its end is said. What reaches the party through its bridge follows the party into another one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from bridge.ari.client import AriClient
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
-from bridge.calls.legs import Leg
+from bridge.calls.legs import Leg, LegGone
 from bridge.calls.tap import Taps
+from bridge.dialects.base import CallInfo
+from bridge.dialects.voxology import Voxology
+from bridge.errors import Overloaded
+from bridge.media.counters import Counters
 from bridge.streams.dialplan import Calls
-from bridge.streams.flow_options import ExternalMedia, StreamOptions
+from bridge.streams.events import Nobody, Publisher, stream_event
+from bridge.streams.external_host import ExternalHost
+from bridge.streams.flow_facts import FlowFacts, Numbers
+from bridge.streams.flow_options import EXTERNAL_TRACK, TRACKS, Direction, ExternalMedia, StreamOptions
+from bridge.streams.flow_places import as_tracks, flow_places
 from bridge.streams.outgoing import Outgoing
-from bridge.streams.pushed import PushedStream
+from bridge.streams.pushed import PushedStream, TrackPlace
 from bridge.streams.room import Room
+from bridge.streams.subscription import Target
+
+log = logging.getLogger(__name__)
+
+MAX_EXTERNAL_MEDIA = 5
+"""External media that one party may have at once (VoIPBIN's limit)."""
+SETTLE_S = 0.5
+"""A start returns when audio flows, or after so long: what the flow says next ought to be heard by the application."""
+BACK_S = 0.3
+"""A party that has left its bridge is about to enter another, as a rule: so long is waited to see."""
+EXTERNAL_MEDIA_LABEL = "flow:external_media_start"
+STREAM_LABEL = "flow:STREAM"
+
+
+@dataclass(eq=False)
+class _Started:
+    """One stream of a flow."""
+
+    kind: Literal["external_media", "stream"]
+    stream: PushedStream
+    url: str
+    name: str
+    tracks: dict[str, Direction]
+    """What is to be heard, by the track's name."""
+    speak: Direction
+
+
+@dataclass(eq=False)
+class _OfLeg:
+    """What was started for one leg."""
+
+    leg: Leg
+    streams: list[_Started] = field(default_factory=list)
+    hosts: list[ExternalHost] = field(default_factory=list)
+    watch: asyncio.Task[None] | None = None
+    later: asyncio.TimerHandle | None = None
 
 
 class FlowStreams:
-    """All streams that flows have started, by leg."""
+    """All streams that flows have started, by leg.
+
+    Args:
+        calls: the calls that go on now, for numbers.
+        numbers: who called whom in a call that we have placed, by its channel's id; None for any other.
+        events: where ``stream_*`` events of external media between the PBX and another server go; those of the other
+            streams `Outgoing` publishes.
+    """
 
     def __init__(
         self,
@@ -28,55 +90,346 @@ class FlowStreams:
         naming: Naming,
         outgoing: Outgoing,
         taps: Taps,
+        counters: Counters,
         room: Room,
+        new_playout: Callable[[AudioFormat], Playout],
+        numbers: Callable[[str], Numbers | None] = lambda _: None,
+        events: Publisher | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._client = client
+        self._ids = ids
+        self._outgoing = outgoing
+        self._taps = taps
+        self._counters = counters
+        self._room = room
+        self._new_playout = new_playout
+        self._facts = FlowFacts(calls, naming, numbers)
+        self._events = events or Nobody()
+        self._legs: dict[str, _OfLeg] = {}
+        self._others: dict[str, tuple[Leg, asyncio.Task[None]]] = {}
+        """Who was connected with a leg, by the leg's id."""
+        self._host_numbers = itertools.count(1)
 
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of all channels and bridges that belong to external media which other servers get; for the sweep."""
-        raise NotImplementedError
+        return {object_id for host in self._hosts for object_id in host.object_ids}
+
+    @property
+    def external_hosts(self) -> list[Mapping[str, Any]]:
+        """What lists of streams say about external media between the PBX and another server."""
+        return [
+            {"id": host.stream_id, "channel_id": host.leg.id, "external_host": host.options.external_host}
+            for host in self._hosts
+        ]
+
+    def of(self, leg: Leg) -> list[PushedStream]:
+        """The streams that we have dialled for a leg."""
+        of_leg = self._legs.get(leg.id)
+        return [started.stream for started in of_leg.streams] if of_leg else []
+
+    # external_media_start, external_media_stop
 
     async def external_media_start(self, leg: Leg, options: ExternalMedia) -> None:
-        """Open an external media; returns when it is on its way.
+        """Open an external media. Returns when audio flows, at the latest after half a second: a server that cannot be
+        reached holds nothing up, and is tried again as any stream's.
 
         Raises:
-            Overloaded: the call has 5 already, or ``media.max_streams`` is reached.
-            LegGone, AriError
+            Overloaded: the party has 5 already, or ``media.max_streams`` is reached.
+            LegGone: the party is gone.
+            AriError: the party could not be answered.
         """
-        raise NotImplementedError
+        of_leg = self._legs.get(leg.id, _OfLeg(leg))
+        media = sum(started.kind == "external_media" for started in of_leg.streams) + len(of_leg.hosts)
+        if media >= MAX_EXTERNAL_MEDIA:
+            raise Overloaded(f"the call has {media} external media already and may not have more")
+        if not options.url:
+            await self._start_host(leg, options)
+            return
+        name = EXTERNAL_TRACK.get(options.dialect or "voipbin", options.listen or "both")
+        tracks: dict[str, Direction] = {name: options.listen} if options.listen else {}
+        await self._start(
+            leg,
+            EXTERNAL_MEDIA_LABEL,
+            (name,),
+            options.target,
+            two_way=True,
+            make=lambda stream: _Started("external_media", stream, options.url, "", tracks, options.speak),
+        )
 
     async def external_media_stop(self, leg: Leg) -> None:
         """End all external media of a leg, and wait until they have ended."""
-        raise NotImplementedError
+        of_leg = self._legs.get(leg.id)
+        if of_leg is not None:
+            media = [started for started in of_leg.streams if started.kind == "external_media"]
+            await self._end(media, of_leg.hosts, "the flow stopped it")
+
+    # STREAM
 
     async def stream_start(self, leg: Leg, options: StreamOptions) -> PushedStream:
-        """Start a stream, or add tracks to the one that goes to the same URL.
+        """Start a stream, or add tracks to the one that goes to the same URL in the same dialect.
 
-        Its ``wait()`` returns when it has ended: for ``connect``.
+        Returns when audio flows, at the latest after half a second.
+
+        Returns:
+            The stream; its ``wait()`` returns when it has ended: for ``connect``.
 
         Raises:
             Overloaded: ``media.max_streams`` is reached.
-            LegGone, AriError
+            LegGone: the party is gone.
+            AriError: the party could not be answered.
         """
-        raise NotImplementedError
+        asked: dict[str, Direction] = {name: TRACKS[name] for name in options.track_names}
+        of_leg = self._legs.get(leg.id)
+        running = self._running(of_leg, options) if of_leg is not None else None
+        if of_leg is not None and running is not None:
+            running.tracks |= asked
+            running.stream.ask(asked)
+            if options.stream_data is not None:
+                _replace_data(running.stream, options.stream_data)
+            self._arrange(of_leg, running)
+            await running.stream.settled(SETTLE_S)
+            return running.stream
+        speak: Direction = "both" if options.speaks else ""
+        return await self._start(
+            leg,
+            STREAM_LABEL,
+            asked,
+            options.target,
+            two_way=options.connect,
+            make=lambda stream: _Started("stream", stream, options.url, options.stream_name, asked, speak),
+        )
 
     async def stream_stop(self, leg: Leg, options: StreamOptions) -> None:
-        """Stop tracks of a stream (all if none is named), and end it when none is left; returns when that is done."""
-        raise NotImplementedError
+        """Stop tracks of a stream (all if none is named), and end it when none is left.
+
+        Which stream: the one with the URL; without a URL the one with the name; without either all. One that is not
+        there is no error. Returns when the tracks have stopped, and what ended is closed.
+        """
+        of_leg = self._legs.get(leg.id)
+        if of_leg is None:
+            return
+        over = []
+        for started in [one for one in of_leg.streams if one.kind == "stream"]:
+            if options.url and started.url != options.url:
+                continue
+            if not options.url and options.stream_name and started.name != options.stream_name:
+                continue
+            if options.stream_data is not None:
+                _replace_data(started.stream, options.stream_data)
+            named = options.track_names
+            started.tracks = {name: spy for name, spy in started.tracks.items() if named and name not in named}
+            if started.tracks:
+                self._arrange(of_leg, started)
+            else:
+                over.append(started)
+        await self._end(over, [], "the flow stopped it")
+
+    # What becomes of the legs
 
     def transfer_joined(self, leg: Leg, other: Leg) -> None:
-        """``other`` was called for ``leg`` and has answered: tracks named ``transfer`` begin."""
-        raise NotImplementedError
+        """``other`` was called for ``leg`` and has answered: tracks named ``transfer`` begin, until it is gone."""
+        self.transfer_left(leg)
+        watch = asyncio.create_task(self._until_left(leg, other), name=f"streams of {leg.id} watch {other.id}")
+        self._others[leg.id] = (other, watch)
+        self._arrange_all(leg.id)
 
     def transfer_left(self, leg: Leg) -> None:
         """Whoever was connected with ``leg`` has left: tracks named ``transfer`` stop."""
-        raise NotImplementedError
+        before = self._others.pop(leg.id, None)
+        if before is not None:
+            before[1].cancel()
+            self._arrange_all(leg.id)
 
     def moved(self, channel_id: str) -> None:
         """A leg is in another bridge now, or in none: what reached it there follows (`Legs.on_moved`)."""
-        raise NotImplementedError
+        of_leg = self._legs.get(channel_id)
+        if of_leg is None:
+            return
+        if of_leg.later is not None:
+            of_leg.later.cancel()
+            of_leg.later = None
+        if of_leg.leg.bridge_id is None:
+            of_leg.later = asyncio.get_running_loop().call_later(BACK_S, self._arrange_all, channel_id)
+        else:
+            self._arrange_all(channel_id)
 
     async def stop(self, leg: Leg, reason: str = "the flow ended") -> None:
         """End everything that was started for a leg, and wait until it has ended."""
-        raise NotImplementedError
+        self.transfer_left(leg)
+        of_leg = self._legs.get(leg.id)
+        if of_leg is not None:
+            await self._end(of_leg.streams, of_leg.hosts, reason)
+
+    async def close(self) -> None:
+        """End all: the bridge process goes."""
+        await asyncio.gather(*(self.stop(each.leg, "the bridge is shutting down") for each in [*self._legs.values()]))
+        for _, watch in self._others.values():
+            watch.cancel()
+        self._others.clear()
+
+    # Inside
+
+    @property
+    def _hosts(self) -> Iterator[ExternalHost]:
+        return (host for of_leg in self._legs.values() for host in of_leg.hosts)
+
+    async def _call_of(self, leg: Leg) -> CallInfo:
+        """What is known of the call of a leg, which is answered and in a bridge from now on."""
+        self._room.check()
+        if leg.gone.is_set():
+            raise LegGone(f"the channel {leg.id} has ended")
+        if leg.bridge_id is None:
+            await leg.hold_in_bridge()
+        call = await self._facts.call_of(leg)
+        if leg.gone.is_set():
+            raise LegGone(f"the channel {leg.id} has ended")
+        return call
+
+    def _of(self, leg: Leg) -> _OfLeg:
+        """What belongs to a leg; it must be given something at once."""
+        of_leg = self._legs.get(leg.id)
+        if of_leg is None:
+            of_leg = self._legs[leg.id] = _OfLeg(leg)
+            of_leg.watch = asyncio.create_task(self._until_gone(leg), name=f"streams of {leg.id} watch it")
+        return of_leg
+
+    async def _start(
+        self,
+        leg: Leg,
+        label: str,
+        tracks: Collection[str],
+        target: Target,
+        *,
+        two_way: bool,
+        make: Callable[[PushedStream], _Started],
+    ) -> PushedStream:
+        call = await self._call_of(leg)
+        stream = self._outgoing.open(
+            label, call, tracks, target, lambda stream, _: self._ended(leg.id, stream), two_way=two_way
+        )
+        of_leg = self._of(leg)
+        started = make(stream)
+        of_leg.streams.append(started)
+        self._arrange(of_leg, started)
+        await stream.settled(SETTLE_S)
+        return stream
+
+    async def _start_host(self, leg: Leg, options: ExternalMedia) -> None:
+        call = await self._call_of(leg)
+        self._room.check()
+        host = ExternalHost(
+            f"x{next(self._host_numbers)}",
+            leg,
+            options,
+            client=self._client,
+            ids=self._ids,
+            taps=self._taps,
+            counters=self._counters,
+            new_playout=self._new_playout,
+            on_end=lambda host, reason: self._host_ended(host, call.call_id, reason),
+        )
+        self._of(leg).hosts.append(host)
+        self._room.open += 1
+        self._publish("stream_started", host, call.call_id)
+        await host.settled(SETTLE_S)
+
+    async def _end(self, streams: Collection[_Started], hosts: Collection[ExternalHost], reason: str) -> None:
+        for started in streams:
+            started.stream.end(reason)
+        await asyncio.gather(
+            *(started.stream.wait() for started in tuple(streams)), *(host.end(reason) for host in tuple(hosts))
+        )
+
+    def _ended(self, leg_id: str, stream: PushedStream) -> None:
+        of_leg = self._legs.get(leg_id)
+        if of_leg is not None:
+            of_leg.streams = [started for started in of_leg.streams if started.stream is not stream]
+            self._tidy(leg_id)
+
+    def _host_ended(self, host: ExternalHost, call_id: str, reason: str) -> None:
+        self._room.open -= 1
+        self._publish("stream_ended", host, call_id, reason)
+        of_leg = self._legs.get(host.leg.id)
+        if of_leg is not None and host in of_leg.hosts:
+            of_leg.hosts.remove(host)
+            self._tidy(host.leg.id)
+
+    def _tidy(self, leg_id: str) -> None:
+        """Forget a leg that has nothing any more."""
+        of_leg = self._legs.get(leg_id)
+        if of_leg is None or of_leg.streams or of_leg.hosts:
+            return
+        del self._legs[leg_id]
+        if of_leg.watch is not None and of_leg.watch is not asyncio.current_task():
+            of_leg.watch.cancel()
+        if of_leg.later is not None:
+            of_leg.later.cancel()
+
+    async def _until_gone(self, leg: Leg) -> None:
+        await leg.gone.wait()
+        await self.stop(leg, "the call ended")
+
+    async def _until_left(self, leg: Leg, other: Leg) -> None:
+        waits = [asyncio.ensure_future(one.gone.wait()) for one in (leg, other)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        present = self._others.get(leg.id)
+        if present is not None and present[0] is other:
+            del self._others[leg.id]
+            self._arrange_all(leg.id)
+
+    def _running(self, of_leg: _OfLeg, options: StreamOptions) -> _Started | None:
+        """The stream to whose tracks more can be added."""
+        for started in of_leg.streams:
+            stream = started.stream
+            same = (started.kind, started.url, stream.dialect.name) == ("stream", options.url, options.named_dialect)
+            if not same or stream.ended:
+                continue
+            if stream.dialect.name in ("twilio", "voipbin") and set(options.track_names) != set(started.tracks):
+                continue  # these tell of their tracks once, or not at all: others go to a stream of their own
+            return started
+        return None
+
+    # Places
+
+    def _arrange_all(self, leg_id: str) -> None:
+        of_leg = self._legs.get(leg_id)
+        if of_leg is None or of_leg.leg.gone.is_set():
+            return
+        for started in of_leg.streams:
+            self._arrange(of_leg, started)
+        for host in of_leg.hosts:
+            host.moved()
+
+    def _arrange(self, of_leg: _OfLeg, started: _Started) -> None:
+        """Have a stream's tracks where its parties are now."""
+        started.stream.set_tracks(self._places(of_leg.leg, started))
+
+    def _places(self, leg: Leg, started: _Started) -> list[TrackPlace]:
+        tracks: list[TrackPlace] = []
+        alone = len(started.tracks) == 1
+        for name, spy in started.tracks.items():
+            if name == "transfer":
+                other = self._others.get(leg.id)
+                if other is not None and not other[0].gone.is_set():
+                    info = self._facts.track(name, other[0])
+                    legs = flow_places(other[0].id, other[0].bridge_id, spy, "")
+                    tracks += [TrackPlace(info, place.place) for place in legs]
+                continue
+            speak = started.speak if alone else ""
+            tracks += as_tracks(flow_places(leg.id, leg.bridge_id, spy, speak), self._facts.track(name, leg))
+        if started.speak and (not alone or "transfer" in started.tracks):
+            tracks += as_tracks(flow_places(leg.id, leg.bridge_id, "", started.speak), self._facts.track("", leg))
+        return tracks
+
+    def _publish(self, event: str, host: ExternalHost, call_id: str, reason: str = "") -> None:
+        self._events.publish(event, stream_event(host.stream_id, call_id, EXTERNAL_MEDIA_LABEL, "asterisk", reason))
+
+
+def _replace_data(stream: PushedStream, data: Mapping[str, Any]) -> None:
+    if isinstance(stream.dialect, Voxology):
+        stream.dialect.stream_data = data

@@ -1,0 +1,242 @@
+"""External media that Asterisk sends to somebody else's server by itself: none of its audio passes through us.
+
+    party -- its bridge -- external media -- server            both ways, everybody
+    party -- snoop -- bridge -- external media -- server       one way, or one party only
+
+The channel stays where the server was found; what lies between it and the party is made anew when the party moves.
+Every id is chosen before the act and deleted by id at the end, however far opening got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection
+from uuid import uuid4
+
+from bridge.ari.client import AriClient
+from bridge.ari.model import Channel, Event
+from bridge.audio.format import AudioFormat, slin
+from bridge.audio.playout import Playout
+from bridge.calls.ids import OwnIds
+from bridge.calls.legs import Leg
+from bridge.calls.tap import OPEN_TIMEOUT_S, Join, Tap, Taps
+from bridge.errors import AriError
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+from bridge.streams.flow_options import ExternalMedia
+
+log = logging.getLogger(__name__)
+
+FEED_RATE = 8000
+PLACE_AGAIN_S = (0.2, 0.5, 1.0, 2.0)
+"""Waits after the way to the party could not be made: it may just be on its way to another bridge."""
+
+
+class ExternalHost:
+    """One external media channel, from its creation to its end.
+
+    Args:
+        leg: the party.
+        options: with ``external_host``.
+        on_end: told once, when all is deleted, why it ended.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        leg: Leg,
+        options: ExternalMedia,
+        *,
+        client: AriClient,
+        ids: OwnIds,
+        taps: Taps,
+        counters: Counters,
+        new_playout: Callable[[AudioFormat], Playout],
+        on_end: Callable[[ExternalHost, str], None],
+    ) -> None:
+        self.stream_id = stream_id
+        self.leg = leg
+        self.options = options
+        self.media_id = ids.new("media")
+        self._client = client
+        self._ids = ids
+        self._taps = taps
+        self._counters = counters
+        self._new_playout = new_playout
+        self._on_end = on_end
+        self._snoop_id: str | None = None
+        self._mix_id: str | None = None
+        self._feed: Tap | None = None
+        self._joined: str | None = None
+        self._placed: tuple[str | None] | None = None
+        self._lost = False
+        self._doubtful = False
+        self._reason = ""
+        self._stir = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name=f"external media {stream_id}")
+
+    @property
+    def name(self) -> str:
+        """How the log calls it."""
+        return f"stream={self.stream_id} channel={self.leg.id} external_host={self.options.external_host}"
+
+    @property
+    def object_ids(self) -> Collection[str]:
+        """Ids of all channels and bridges that were made for it."""
+        return [i for i in (self.media_id, self._snoop_id, self._mix_id) if i]
+
+    def moved(self) -> None:
+        """The party is in another bridge, or in none."""
+        self._stir.set()
+
+    async def settled(self, timeout_s: float) -> None:
+        """Until it is open or has failed, at most so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._settled.wait()
+
+    async def end(self, reason: str) -> None:
+        """End it, and wait until all is deleted; the first reason counts."""
+        if not self._reason:
+            self._reason = reason
+            self._task.cancel()  # a request that is under way is carried to its end first
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        unsubscribe = (
+            self._client.on_channel_event("ChannelDestroyed", self._on_destroyed),
+            self._client.on_connected(self._on_connected),
+        )
+        try:
+            await self._open()
+            await self._stay()
+        except AriError as error:
+            log.warning("%s failed: %s", self.name, error)
+            self._reason = self._reason or f"failed: {error.message}"
+        except Exception:
+            log.exception("%s failed", self.name)
+            self._reason = self._reason or "internal error"
+        finally:
+            for each in unsubscribe:
+                each()
+            await asyncio.shield(asyncio.ensure_future(self._close()))
+
+    def _on_destroyed(self, channel: Channel, _: Event) -> None:
+        if channel.id == self.media_id:
+            self._lost = True
+            self._stir.set()
+
+    def _on_connected(self) -> None:
+        self._doubtful = True  # its end may have been told while nobody listened
+        self._stir.set()
+
+    async def _open(self) -> None:
+        options = self.options
+        data = options.data
+        if options.asterisk_encapsulation == "audiosocket":
+            data = data or str(uuid4())
+        with self._client.expect("StasisStart", self.media_id) as started:
+            await self._client.channels.external_media(
+                channel_id=self.media_id,
+                external_host=options.external_host,
+                encapsulation=options.asterisk_encapsulation,
+                transport="udp" if options.asterisk_encapsulation == "rtp" else "tcp",
+                format=options.asterisk_format,
+                data=data,
+            )
+            await started.wait(OPEN_TIMEOUT_S)
+
+    async def _stay(self) -> None:
+        waits = iter(PLACE_AGAIN_S)
+        while not await self._is_over():
+            self._stir.clear()
+            way = (self.leg.bridge_id if self._needs_bridge else None,)
+            if way != self._placed:
+                try:
+                    await self._displace()
+                    await self._place()
+                except AriError as error:
+                    wait_s = next(waits, None)
+                    if wait_s is None:
+                        raise
+                    log.warning("%s not connected with its party, trying again: %s", self.name, error)
+                    await asyncio.sleep(wait_s)
+                    continue
+                waits = iter(PLACE_AGAIN_S)
+                self._placed = way
+                log.info("%s open", self.name)
+                self._settled.set()
+            await self._stir.wait()
+
+    @property
+    def _needs_bridge(self) -> bool:
+        """It makes a difference in which bridge the party is."""
+        return bool(self.options.speak)
+
+    async def _is_over(self) -> bool:
+        doubtful, self._doubtful = self._doubtful, False
+        if doubtful and not self._lost:
+            try:
+                await self._client.channels.get(self.media_id)
+            except AriError as error:
+                self._lost = error.status == 404
+        if self.leg.gone.is_set():
+            self._reason = self._reason or "the call ended"
+        elif self._lost:
+            self._reason = self._reason or "the server ended it"
+        return bool(self._reason)
+
+    async def _place(self) -> None:
+        listen, speak, bridge_id = self.options.listen, self.options.speak, self.leg.bridge_id
+        if bridge_id is not None and listen == speak == "both":
+            await self._client.bridges.add_channel(bridge_id, self.media_id)
+            self._joined = bridge_id
+            return
+        snoop_id, mix_id = self._snoop_id, self._mix_id = self._ids.new("snoop"), self._ids.new("mix")
+        with self._client.expect("StasisStart", snoop_id) as started:
+            await self._client.channels.snoop(
+                self.leg.id, snoop_id=snoop_id, spy=listen or "none", whisper=speak or "none"
+            )
+            await started.wait(OPEN_TIMEOUT_S)
+        await self._client.bridges.create(bridge_id=mix_id, type="mixing", name=mix_id)
+        await self._client.bridges.add_channel(mix_id, snoop_id)
+        await self._client.bridges.add_channel(mix_id, self.media_id)
+        if speak and bridge_id is not None:
+            # A whisper is mixed into what the bridge sends to the party, and alone in it the party is sent nothing.
+            fmt = slin(FEED_RATE)
+            self._feed = await self._taps.open(MediaLeg(fmt, self._new_playout(fmt), self._counters), Join(bridge_id))
+
+    async def _displace(self) -> None:
+        """Undo what `_place` did."""
+        self._placed = None
+        feed, self._feed = self._feed, None
+        joined, self._joined = self._joined, None
+        if feed is not None:
+            await self._taps.close(feed)
+        if joined is not None:
+            with contextlib.suppress(AriError):  # that bridge may be gone
+                await self._client.bridges.remove_channel(joined, self.media_id)
+        await self._delete_snoop()
+
+    async def _delete_snoop(self) -> None:
+        if self._snoop_id is not None:
+            await self._client.channels.hangup(self._snoop_id)
+            self._snoop_id = None
+        if self._mix_id is not None:
+            await self._client.bridges.destroy(self._mix_id)
+            self._mix_id = None
+
+    async def _close(self) -> None:
+        try:
+            if self._feed is not None:
+                await self._taps.close(self._feed)
+            await self._client.channels.hangup(self.media_id)
+            await self._delete_snoop()
+        except AriError as error:
+            log.warning("%s left to the next sweep: %s", self.name, error)
+        log.info("%s ended: %s", self.name, self._reason)
+        self._settled.set()
+        self._on_end(self, self._reason)

@@ -1,0 +1,67 @@
+"""What a dialect may say about a flow's call and about each of its legs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bridge.calls.facts import Naming, party_facts
+from bridge.calls.legs import Leg
+from bridge.dialects.base import CallInfo, TrackInfo
+from bridge.streams.dialplan import Calls
+from bridge.streams.layout import call_info
+
+TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Who called whom, of a call that we have placed."""
+
+    caller: str
+    callee: str
+
+
+class FlowFacts:
+    """Looks them up.
+
+    Args:
+        calls: the calls that go on now.
+        numbers: of a call that we have placed, by its channel's id; None for any other.
+    """
+
+    def __init__(self, calls: Calls, naming: Naming, numbers: Callable[[str], Numbers | None]) -> None:
+        self._calls = calls
+        self._naming = naming
+        self._numbers = numbers
+
+    async def call_of(self, leg: Leg) -> CallInfo:
+        """The call of a leg. The model may be a moment behind, and the flow must not wait for it long."""
+        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
+        while (found := self._calls.find(leg.id)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        numbers = self._numbers(leg.id)
+        call_id = found[0].id if found is not None else leg.id
+        if numbers is not None:
+            return CallInfo(call_id, "outbound", numbers.caller, numbers.callee)
+        return call_info(found[0], self._naming) if found is not None else CallInfo(call_id)
+
+    def track(self, name: str, leg: Leg) -> TrackInfo:
+        """One leg: ``far_number`` is that of the person there, ``near_number`` the PBX's on its side."""
+        numbers = self._numbers(leg.id)
+        found = self._calls.find(leg.id)
+        if found is None:
+            near, far = (numbers.caller, numbers.callee) if numbers is not None else ("", "")
+            return TrackInfo(name, leg.id, leg.name, far, near, far)
+        call, party = found
+        facts = party_facts(call, party, self._naming)
+        whole = call_info(call, self._naming)
+        far = facts.number
+        if numbers is not None:
+            near, far = numbers.caller, numbers.callee
+        elif party.dialled:
+            near = party.connected_number or whole.caller
+        else:
+            near = facts.did or whole.did or party.first_exten or whole.callee
+        return TrackInfo(name, party.id, party.name, facts.number, near, far, facts.callflow)
