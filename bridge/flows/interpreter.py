@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 MAX_ACTIONS_RUN = 10_000
 """Actions that one flow may run: what loops for ever ends here."""
+SILENT = frozenset({"mark"})
+"""Actions that nobody wrote: they are not told."""
 MAX_DEPTH = 20
 """Lists within lists: flows that fetch flows."""
 
@@ -192,7 +194,7 @@ class Run:
 
     async def _perform(self, action: Action) -> Step | None:
         definition = DEFINITIONS[action.does]
-        if not definition.internal:
+        if action.does not in SILENT and not (action.type == "IF" and action.does == "jump"):
             self._tell(action)
         try:
             options = action.options.resolved(self.variables)
@@ -234,6 +236,3 @@ class Run:
         for result in await asyncio.gather(*self._background, *closing, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, BridgeError | KeyError):
                 log.error("call=%s: the flow could not be cleaned up", self.call_id, exc_info=result)
-
-
-Starter = Callable[[Run], None]

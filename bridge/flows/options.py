@@ -42,6 +42,16 @@ def _check_url(value: str) -> str:
     return value
 
 
+class KeyedError(ValueError):
+    """Options that do not go together: ``key: reason``, several of them with ``; `` between."""
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Each key and reason."""
+        for part in str(self).split("; "):
+            key, colon, reason = part.partition(": ")
+            yield (key, reason) if colon and re.fullmatch(r"[\w.\[\]]+", key) else ("", part)
+
+
 OR_VARIABLE = WrapValidator(_or_variable)
 """For every option that is no text: put it last in ``Annotated``."""
 IS_HTTP_URL = AfterValidator(_check_url)
@@ -75,6 +85,15 @@ class Options(BaseModel):
             raise ValueError("; ".join(f"{key}: {reason}" for key, reason in faults(problem, type(self)))) from None
 
 
+def holds_variables(value: Any) -> bool:
+    """Whether any text in options holds ``${name}``."""
+    if isinstance(value, str):
+        return holds_variable(value)
+    if isinstance(value, Mapping):
+        return any(map(holds_variables, value.values()))
+    return isinstance(value, list | tuple) and any(map(holds_variables, value))
+
+
 def _filled(value: Any, variables: Variables) -> Any:
     if isinstance(value, str):
         return variables.fill(value)
@@ -88,7 +107,11 @@ def _filled(value: Any, variables: Variables) -> Any:
 def faults(problem: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """What is wrong with options: dotted key below them ("" for the options as a whole), and the reason in words."""
     for detail in problem.errors(include_url=False):
-        yield _fault(detail, model)
+        error = detail.get("ctx", {}).get("error")
+        if isinstance(error, KeyedError):
+            yield from error.pairs()
+        else:
+            yield _fault(detail, model)
 
 
 def _fault(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from bridge.flows.program import Program
+from bridge.flows import voipbin, voxology
+from bridge.flows.program import FlowRefused, Program, Spelling
+
+__all__ = ["FlowRefused", "action_schemas", "parse", "spelling_of"]
 
 
-def parse(flow: Any) -> Program:
-    """Check a flow in either spelling: types in capitals (``SAY``) are Voxology's, others (``talk``) VoIPBIN's.
+def spelling_of(flow: Any) -> Spelling:
+    """Types in capitals (``SAY``) are Voxology's, others (``talk``) VoIPBIN's; the first that has a type decides."""
+    actions = flow.get("actions") if isinstance(flow, Mapping) else flow
+    for action in actions if isinstance(actions, list | tuple) else ():
+        if not isinstance(action, Mapping):
+            continue
+        kind = action.get("type")
+        if isinstance(kind, str) and kind:
+            return "voxology" if kind.isupper() else "voipbin"
+        if any(str(key).startswith("$") for key in action):
+            return "voxology"
+    return "voipbin"
+
+
+def parse(flow: Any, path: str = "actions") -> Program:
+    """Check a flow in either spelling.
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
+        path: what faults call the list.
 
     Raises:
         FlowRefused: with everything that is wrong.
     """
-    raise NotImplementedError
+    return voxology.parse(flow, path) if spelling_of(flow) == "voxology" else voipbin.parse(flow, path)
 
 
 def action_schemas() -> dict[str, dict[str, Any]]:
     """For OpenAPI: ``{"VoipbinAction": schema, "VoxologyAction": schema}``."""
-    raise NotImplementedError
+    return {"VoipbinAction": voipbin.schema(), "VoxologyAction": voxology.schema()}

@@ -1,24 +1,277 @@
-"""Actions in Voxology's spelling: ``{"actions": [{"type": "SAY", "name"?, "params": {...}}, ...]}``."""
+"""Actions in Voxology's spelling: ``{"actions": [{"type": "SAY", "name"?, "params": {...}}, ...]}``.
+
+Each of its words is made of the actions that are registered under VoIPBIN's names; IF, GOTO and COLLECT with prompts
+become several. What the vendor's public pages and sample flows do not show is marked (inferred).
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
-from bridge.flows.program import Program
+from bridge.flows import actions as _actions  # noqa: F401  (registers them)
+from bridge.flows import expression
+from bridge.flows.checking import MAX_ACTIONS, Checking, listed, unknown_type
+from bridge.flows.program import Action, Fault, FlowRefused, Program, program
+from bridge.flows.registry import DEFINITIONS
+from bridge.flows.schemas import schema_of
+from bridge.flows.voxology_words import WORDS, Word
+
+__all__ = ["FlowRefused", "parse", "schema"]
+
+STRUCTURAL = ("LABEL", "GOTO", "IF")
+TYPES = (*WORDS, *STRUCTURAL)
+ASIDE = ("type", "name", "comment", "comments")
+"""Keys that every action may have; comments are for people."""
+PROMPTS = ("SAY", "PLAY", "PAUSE")
+MAX_DEPTH = 20
+HINTS = {
+    "QUEUE": "use VoIPBIN's queue_join",
+    "DETECT": "use VoIPBIN's amd",
+    "FOREACH": "a flow cannot repeat over a list; use IF and GOTO",
+    "SMS": "the bridge sends no messages",
+}
 
 
-def parse(flow: Any) -> Program:
+@dataclass
+class _Parsing:
+    """One flow as far as it is read."""
+
+    checking: Checking
+    made: list[Action] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    """Names of labels, and the ids of the actions that they are."""
+    jumps: list[tuple[int, str, str, str]] = field(default_factory=list)
+    """Index, key, label that is wanted, and the id that was given to it."""
+    count: int = 0
+
+    def add(self, kind: str, index: int, does: str, options: Any, action_id: str = "") -> str:
+        """One more action; returns its id."""
+        new = Action(id=action_id or str(uuid4()), type=kind, index=index, does=does, options=options)
+        self.made.append(new)
+        return new.id
+
+    def jump(self, kind: str, index: int, does: str, **options: Any) -> None:
+        """An action that jumps."""
+        self.add(kind, index, does, DEFINITIONS[does].options.model_validate(options))
+
+    def mark(self, kind: str, index: int, action_id: str) -> None:
+        """A place to jump to."""
+        self.add(kind, index, "mark", DEFINITIONS["mark"].options(), action_id)
+
+
+def parse(flow: Any, path: str = "actions") -> Program:
     """Check a flow.
 
     Args:
         flow: the object with the list under ``actions``, or the list; JSON.
+        path: what faults call the list.
 
     Raises:
         FlowRefused: with everything that is wrong.
     """
-    raise NotImplementedError
+    given = listed(flow, path)
+    parsing = _Parsing(Checking(path))
+    for index, each in enumerate(given):
+        _action(parsing, index, "", each, 0)
+    for index, key, label, action_id in parsing.jumps:
+        if label not in parsing.labels:
+            parsing.checking.wrong(index, key, f"no LABEL has the name {label[:60]!r}")
+        else:
+            # Two labels of one name are refused below, so this is the one.
+            at = next(place for place, action in enumerate(parsing.made) if action.id == action_id)
+            target = {"target_id": parsing.labels[label]}
+            parsing.made[at] = Action(
+                action_id, "GOTO", index, "jump", DEFINITIONS["jump"].options.model_validate(target)
+            )
+    if parsing.count > MAX_ACTIONS:
+        parsing.checking.found.append(Fault(None, "", f"expected at most {MAX_ACTIONS} actions", path))
+    parsing.checking.done()
+    return program(parsing.made, "voxology", given)
+
+
+def _action(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -> None:
+    parsing.count += 1
+    wrong = parsing.checking.wrong
+    if not isinstance(given, Mapping):
+        wrong(index, where, 'expected an object with "type" and "params"')
+        return
+    prefix = f"{where}." if where else ""
+    if "type" not in given and any(str(key).startswith("$") for key in given):
+        _assignments(parsing, index, prefix, given)
+        return
+    kind = given.get("type")
+    if not isinstance(kind, str) or kind.upper() not in TYPES:
+        reason = unknown_type(kind, TYPES, HINTS) if isinstance(kind, str) else "expected the name of an action"
+        wrong(index, f"{prefix}type", reason)
+        return
+    kind = kind.upper()
+    name = given.get("name", "")
+    if not isinstance(name, str) or len(name) > 100:
+        wrong(index, f"{prefix}name", "expected a text of at most 100 characters")
+        return
+    if depth > MAX_DEPTH:
+        wrong(index, where, f"is nested deeper than {MAX_DEPTH}")
+        return
+    if kind == "IF":
+        _if(parsing, index, prefix, given, depth)
+    elif kind == "LABEL":
+        _label(parsing, index, prefix, given, name)
+    elif kind == "GOTO":
+        _goto(parsing, index, prefix, given)
+    else:
+        _word(parsing, index, prefix, given, WORDS[kind], name)
+
+
+def _word(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], word: Word, name: str) -> None:
+    known = (*ASIDE, "params", *word.beside, *(("actions",) if word.prompts else ()))
+    _known_keys(parsing, index, prefix, given, known)
+    params = given.get("params")
+    if params is None:
+        params = {}
+    if isinstance(params, Mapping) and word.beside:
+        params = {**params, **{key: given[key] for key in word.beside if key in given}}
+    checked = parsing.checking.options(index, f"{prefix}params", word.params, params)
+    if word.prompts and "actions" in given:
+        _prompts(parsing, index, f"{prefix}actions", given["actions"])
+    if checked is None:
+        return
+    for does, options in word.make(checked, name):
+        parsing.add(word.name, index, does, options)
+
+
+def _prompts(parsing: _Parsing, index: int, where: str, given: Any) -> None:
+    """What is said before keys are collected, until the first key."""
+    if not isinstance(given, list):
+        parsing.checking.wrong(index, where, "expected a list of actions")
+        return
+    for place, each in enumerate(given):
+        parsing.count += 1
+        here = f"{where}[{place}]"
+        kind = each.get("type") if isinstance(each, Mapping) else None
+        if not isinstance(kind, str) or kind.upper() not in PROMPTS:
+            parsing.checking.wrong(index, f"{here}.type", f"expected one of {', '.join(PROMPTS)}")
+            continue
+        word = WORDS[kind.upper()]
+        _known_keys(parsing, index, f"{here}.", each, (*ASIDE, "params"))
+        checked = parsing.checking.options(index, f"{here}.params", word.params, each.get("params"))
+        for does, options in word.make(checked, "") if checked is not None else ():
+            until_key = {"digits_handle": "next"} if does in ("talk", "play") else {}
+            if does == "sleep":
+                does, options = (
+                    "sleep_until_key",
+                    DEFINITIONS["sleep_until_key"].options.model_validate(options.model_dump()),
+                )
+            parsing.add(word.name, index, does, options.model_copy(update=until_key))
+
+
+def _if(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], depth: int) -> None:
+    _known_keys(parsing, index, prefix, given, (*ASIDE, "condition", "then", "orElse"))
+    condition = given.get("condition")
+    try:
+        if not isinstance(condition, str):
+            raise ValueError("expected a text")
+        expression.parse(condition)
+    except ValueError as problem:
+        parsing.checking.wrong(index, f"{prefix}condition", str(problem))
+        condition = "false"
+    otherwise, end = str(uuid4()), str(uuid4())
+    parsing.jump("IF", index, "unless", condition=condition, target_id=otherwise)
+    _branch(parsing, index, f"{prefix}then", given.get("then", []), depth)
+    parsing.jump("IF", index, "jump", target_id=end)
+    parsing.mark("IF", index, otherwise)
+    _branch(parsing, index, f"{prefix}orElse", given.get("orElse", []), depth)
+    parsing.mark("IF", index, end)
+
+
+def _branch(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -> None:
+    if not isinstance(given, list):
+        parsing.checking.wrong(index, where, "expected a list of actions")
+        return
+    for place, each in enumerate(given[:MAX_ACTIONS]):
+        _action(parsing, index, f"{where}[{place}]", each, depth + 1)
+
+
+def _label(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], name: str) -> None:
+    _known_keys(parsing, index, prefix, given, ASIDE)
+    if not name:
+        parsing.checking.wrong(index, f"{prefix}name", "is missing; expected the label's name")
+    elif name in parsing.labels:
+        parsing.checking.wrong(index, f"{prefix}name", f"there is a LABEL {name[:60]!r} already")
+    else:
+        parsing.labels[name] = str(uuid4())
+        parsing.mark("LABEL", index, parsing.labels[name])
+
+
+def _goto(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any]) -> None:
+    _known_keys(parsing, index, prefix, given, (*ASIDE, "params"))
+    params = given.get("params")
+    label = params.get("label") if isinstance(params, Mapping) else None
+    if not isinstance(label, str) or not label:
+        parsing.checking.wrong(index, f"{prefix}params.label", "is missing; expected the name of a LABEL")
+        return
+    for key in params if isinstance(params, Mapping) else ():
+        if key != "label":
+            parsing.checking.wrong(index, f"{prefix}params.{str(key)[:60]}", "is no option here; known are label")
+    # The label may come later: what it is, is put in at the end.
+    placeholder = parsing.add("GOTO", index, "mark", DEFINITIONS["mark"].options())
+    parsing.jumps.append((index, f"{prefix}params.label", label, placeholder))
+
+
+def _assignments(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any]) -> None:
+    """``{"$name": "expression", ...}``: an action without a type sets variables."""
+    values: dict[str, str] = {}
+    for key, written in given.items():
+        if key in ASIDE:
+            continue
+        if not re.fullmatch(r"\$[A-Za-z_][\w.]{0,99}", str(key)):
+            parsing.checking.wrong(index, f"{prefix}{str(key)[:60]}", "expected a name that begins with $")
+            continue
+        try:
+            if not isinstance(written, str):
+                raise ValueError("expected a text that holds an expression")
+            expression.parse(written)
+        except ValueError as problem:
+            parsing.checking.wrong(index, f"{prefix}{key}", str(problem))
+            continue
+        values[str(key)[1:]] = written
+    options = DEFINITIONS["assign"].options.model_validate({"values": values})
+    parsing.add("", index, "assign", options)
+
+
+def _known_keys(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = tuple(known)
+    for key in given:
+        if key not in known:
+            parsing.checking.wrong(index, f"{prefix}{str(key)[:60]}", f"is no key here; known are {', '.join(known)}")
 
 
 def schema() -> dict[str, Any]:
     """JSON schema (2020-12) of one action, for OpenAPI: ``oneOf`` with ``type`` as discriminator; no ``$ref`` left."""
-    raise NotImplementedError
+    anything = {"type": "array", "items": {"type": "object"}}
+    aside = {"name": {"type": "string"}, "comment": {}, "comments": {}}
+    shapes: list[dict[str, Any]] = []
+    for name, word in sorted(WORDS.items()):
+        params = schema_of(word.params)
+        beside = {key: params.get("properties", {}).get(key, {}) for key in word.beside}
+        prompts = {"actions": anything} if word.prompts else {}
+        shapes.append(_shape(name, {"params": params, **beside, **prompts, **aside}))
+    label = {"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}
+    shapes.append(_shape("LABEL", aside, "name"))
+    shapes.append(_shape("GOTO", {"params": label, **aside}, "params"))
+    branches = {"condition": {"type": "string"}, "then": anything, "orElse": anything}
+    shapes.append(_shape("IF", {**branches, **aside}, "condition"))
+    return {"oneOf": shapes}
+
+
+def _shape(name: str, properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "title": name,
+        "properties": {"type": {"const": name}, **properties},
+        "required": ["type", *required],
+        "additionalProperties": False,
+    }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_LOOPS = 10_000
 ActionId = Annotated[str, Field(max_length=100, description="the id of an action")]
+Targets = Annotated[dict[str, ActionId], Field(max_length=100, description="an object: value to action id")]
 Comparison = Annotated[
     Literal["==", "!=", ">", ">=", "<", "<="], Field(description='one of "==", "!=", ">", ">=", "<", "<="')
 ]
@@ -56,7 +57,7 @@ class BranchOptions(Options):
 
     variable: Annotated[str, Field(max_length=200, description="the name of a variable")] = ""
     default_target_id: ActionId = ""
-    target_ids: Annotated[dict[str, ActionId], Field(max_length=100, description="an object: value to action id")] = {}
+    target_ids: Targets = Field(default_factory=dict)
 
     def targets(self) -> Iterable[tuple[str, str]]:
         """All of them."""
@@ -160,6 +161,12 @@ async def condition_call_status(run: Run, options: ConditionCallStatusOptions) -
     return options.step(record is not None and record.status == options.status)
 
 
+Weekdays = Annotated[
+    list[Annotated[int, Field(ge=0, le=6, description="a number from 0 (Sunday) to 6")]],
+    Field(max_length=7, description="a list of numbers from 0 (Sunday) to 6"),
+]
+
+
 class ConditionDatetimeOptions(_Condition):
     """Parts of the time in UTC; -1 (month and day: 0 as well) leaves one out."""
 
@@ -168,15 +175,12 @@ class ConditionDatetimeOptions(_Condition):
     hour: Annotated[int, Field(ge=-1, le=23, description="a number from 0 to 23, or -1"), OR_VARIABLE] = -1
     day: Annotated[int, Field(ge=-1, le=31, description="a number from 1 to 31, or -1"), OR_VARIABLE] = -1
     month: Annotated[int, Field(ge=-1, le=12, description="a number from 1 to 12, or 0"), OR_VARIABLE] = 0
-    weekdays: Annotated[
-        list[Annotated[int, Field(ge=0, le=6, description="a number from 0 (Sunday) to 6")]],
-        Field(max_length=7, description="a list of numbers from 0 (Sunday) to 6"),
-    ] = []
+    weekdays: Weekdays = Field(default_factory=list)
 
 
 @action("condition_datetime", options=ConditionDatetimeOptions)
 async def condition_datetime(_: Run, options: ConditionDatetimeOptions) -> Jump | None:
-    """Go on if every part that is given compares as said with the time now (UTC), else jump."""
+    """Go on if for every part that is given the time now (UTC) compares with it as said, else jump."""
     return options.step(holds_at(options, datetime.fromtimestamp(time.time(), UTC)))
 
 
@@ -187,7 +191,7 @@ def holds_at(options: ConditionDatetimeOptions, now: datetime) -> bool:
     parts = [(options.month, now.month, 1), (options.day, now.day, 1), (options.hour, now.hour, 0)]
     parts.append((options.minute, now.minute, 0))
     return all(
-        expression.compare(options.condition, wanted, actual) for wanted, actual, first in parts if wanted >= first
+        expression.compare(options.condition, actual, wanted) for wanted, actual, first in parts if wanted >= first
     )
 
 
@@ -234,3 +238,8 @@ async def unless(run: Run, options: UnlessOptions) -> Jump | None:
     """Jump unless the condition holds."""
     holds = expression.is_true(expression.parse(options.condition)(run.variables))
     return None if holds else Jump(options.target_id)
+
+
+@action("mark", options=NoOptions, internal=True)
+async def mark(_run: Run, _: NoOptions) -> None:
+    """A place to jump to."""

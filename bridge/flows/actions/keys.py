@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options, holds_variable
+from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options
 from bridge.flows.registry import ActionFailed, action
+from bridge.flows.variables import holds_variable
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
@@ -109,3 +110,24 @@ async def digits_send(run: Run, options: DigitsSendOptions) -> None:
     if not re.fullmatch(r"[0-9A-D*#]{1,100}", digits):
         raise ActionFailed(f"digits: {digits[:40]!r} are no keys")
     await run.leg.send_digits(digits, duration_ms=options.duration, between_ms=options.interval)
+
+
+class SleepUntilKeyOptions(Options):
+    """For how long at most, in milliseconds."""
+
+    duration: Annotated[int, Field(ge=0, le=MAX_DURATION_MS), OR_VARIABLE]
+
+
+@action("sleep_until_key", options=SleepUntilKeyOptions, needs_audio=True, internal=True)
+async def sleep_until_key(run: Run, options: SleepUntilKeyOptions) -> None:
+    """A pause among prompts: a key, which stays to be collected, ends it."""
+    pressed = asyncio.Event()
+    unwatch = run.leg.keys.watch(lambda _: pressed.set())
+    try:
+        if not len(run.leg.keys):
+            async with asyncio.timeout(options.duration / 1000):
+                await pressed.wait()
+    except TimeoutError:
+        pass
+    finally:
+        unwatch()

@@ -130,7 +130,7 @@ class SleepOptions(Options):
 
 
 @action("sleep", options=SleepOptions, needs_audio=True)
-async def sleep(run: Run, options: SleepOptions) -> None:
+async def sleep(_: Run, options: SleepOptions) -> None:
     """Do nothing for a while; the caller hears silence."""
     await asyncio.sleep(options.duration / 1000)
 

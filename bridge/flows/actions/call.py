@@ -1,0 +1,110 @@
+"""Actions on the call itself: answer, hangup, mute, amd."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from bridge.flows.actions.sound import NoOptions, Switch
+from bridge.flows.checking import is_set
+from bridge.flows.options import OR_VARIABLE, Options
+from bridge.flows.program import End
+from bridge.flows.registry import ActionFailed, action
+
+if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
+
+ARI_REASONS = {
+    "normal": "normal",
+    "busy": "busy",
+    "failed": "congestion",
+    "noanswer": "no_answer",
+    "timeout": "no_answer",
+    "cancel": "normal",
+    "dialout": "normal",
+    "amd": "normal",
+}
+"""A reason as VoIPBIN has it, and what Asterisk tells the caller."""
+Reason = Annotated[
+    Literal["", "normal", "busy", "failed", "noanswer", "timeout", "cancel", "dialout", "amd"],
+    Field(description=f"one of {', '.join(ARI_REASONS)}"),
+    OR_VARIABLE,
+]
+
+
+@action("answer", options=NoOptions)
+async def answer(run: Run, _: NoOptions) -> None:
+    """Answer the call."""
+    await run.leg.answer()
+
+
+class HangupOptions(Options):
+    """Why."""
+
+    reason: Reason = ""
+    reference_id: Annotated[str, Field(max_length=200, description="the id of a call whose reason is taken")] = ""
+
+
+@action("hangup", "hangup_relay", options=HangupOptions)
+async def hangup(run: Run, options: HangupOptions) -> End:
+    """End the call; one that is not answered is refused with the reason."""
+    reason = options.reason or "normal"
+    if is_set(options.reference_id):
+        record = run.parts.records.get(options.reference_id)
+        reason = (record.hangup_reason if record is not None else "") or reason
+    await hang_up(run, reason)
+    return End(f"hung up: {reason}")
+
+
+async def hang_up(run: Run, reason: str) -> None:
+    """End the call for a reason in VoIPBIN's words; what is being said is not cut off by that alone."""
+    await run.fall_silent()
+    await run.leg.hang_up(ARI_REASONS.get(reason, "normal"))
+
+
+class MuteOptions(Options):
+    """Which way."""
+
+    direction: Annotated[Literal["in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE] = "in"
+
+
+@action("mute", options=MuteOptions, needs_audio=True)
+async def mute(run: Run, options: MuteOptions) -> None:
+    """Let the caller not be heard (``in``), or not hear (``out``)."""
+    await run.leg.mute(options.direction)
+
+
+class AmdOptions(Options):
+    """What to do with a machine."""
+
+    machine_handle: Annotated[
+        Literal["", "hangup", "continue"], Field(description='"hangup" or "continue"'), OR_VARIABLE
+    ] = ""
+    async_: Annotated[Switch, Field(alias="async")] = False
+
+
+@action("amd", options=AmdOptions)
+async def amd(run: Run, options: AmdOptions) -> End | None:
+    """Find out whether a person or a machine has answered, by Asterisk's ``AMD()``; takes some seconds.
+
+    ``amd.status`` is then ``HUMAN``, ``MACHINE``, ``NOTSURE`` or ``HANGUP``, ``amd.cause`` Asterisk's reason.
+    """
+    needs_context(run)
+    await run.leg.answer()
+    await run.fall_silent()
+    await run.leg.excursion("amd")
+    status = await run.leg.get_variable("AMDSTATUS")
+    run.variables.set("amd.status", status)
+    run.variables.set("amd.cause", await run.leg.get_variable("AMDCAUSE"))
+    if status == "MACHINE" and options.machine_handle == "hangup":
+        await hang_up(run, "amd")
+        run.parts.records.update(run.call_id, hangup_reason="amd")
+        return End("hung up: amd")
+    return None
+
+
+def needs_context(run: Run) -> None:
+    """Refuse what Asterisk does only in the dialplan, where nobody has told us its context."""
+    if not run.parts.context:
+        raise ActionFailed("calling.context is not set: the dialplan has no place for this")

@@ -1,0 +1,97 @@
+"""Actions that put the caller among others: conference_join, queue_join."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from bridge.calls.conferences import NoSuchConference
+from bridge.flows.actions.call import needs_context
+from bridge.flows.actions.sound import Switch
+from bridge.flows.options import OR_VARIABLE, Options
+from bridge.flows.registry import ActionFailed, action
+
+if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
+
+ConferenceId = Annotated[str, Field(min_length=1, max_length=100, description="the id of a conference")]
+
+
+class ConferenceJoinOptions(Options):
+    """Which one."""
+
+    conference_id: ConferenceId
+
+
+@action("conference_join", options=ConferenceJoinOptions, needs_audio=True)
+async def conference_join(run: Run, options: ConferenceJoinOptions) -> None:
+    """Take part in a conference until the caller has left it (kicked, or it is over)."""
+    await _join(run, options.conference_id, create=False)
+
+
+class ConfbridgeJoinOptions(Options):
+    """Which one."""
+
+    confbridge_id: ConferenceId
+
+
+@action("confbridge_join", options=ConfbridgeJoinOptions, needs_audio=True)
+async def confbridge_join(run: Run, options: ConfbridgeJoinOptions) -> None:
+    """As ``conference_join``."""
+    await _join(run, options.confbridge_id, create=False)
+
+
+class NamedConferenceOptions(Options):
+    """Voxology's: one that is made when it is not there."""
+
+    name: ConferenceId
+    max_participants: Annotated[int, Field(ge=0, le=10_000, description="a number from 0 to 10000"), OR_VARIABLE] = 0
+    end_on_exit: Switch = False
+    muted: Switch = False
+
+
+@action("named_conference", options=NamedConferenceOptions, needs_audio=True, internal=True)
+async def named_conference(run: Run, options: NamedConferenceOptions) -> None:
+    """Take part in a conference; it ends with the last member, or with this one (``end_on_exit``)."""
+    conferences = run.parts.conferences
+    there = conferences.get(options.name)
+    if there is not None and 0 < options.max_participants <= len(there.participants):
+        raise ActionFailed(f"the conference {options.name!r} has {len(there.participants)} participants already")
+    try:
+        await _join(run, options.name, create=True, muted=options.muted)
+    finally:
+        if options.end_on_exit:
+            with contextlib.suppress(NoSuchConference):  # it ended with its last member
+                await conferences.delete(options.name)
+
+
+async def _join(run: Run, conference_id: str, *, create: bool, muted: bool = False) -> None:
+    await run.fall_silent()
+    run.variables.set("voipbin.conference.id", conference_id)
+    left = await run.parts.conferences.join(run.leg, conference_id, create=create, muted=muted)
+    run.variables.set("conference.left", left)
+
+
+class QueueJoinOptions(Options):
+    """Which one."""
+
+    queue_id: Annotated[str, Field(min_length=1, max_length=80, description="the name of a queue of the PBX")]
+
+
+@action("queue_join", options=QueueJoinOptions)
+async def queue_join(run: Run, options: QueueJoinOptions) -> None:
+    """Wait in a queue of the PBX, and talk with the agent; returns when the queue has let the caller go.
+
+    ``queue.status`` is then Asterisk's ``QUEUESTATUS``: ``TIMEOUT``, ``FULL``, ``JOINEMPTY``..., empty after a talk.
+    """
+    needs_context(run)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", options.queue_id):
+        raise ActionFailed(f"queue_id: {options.queue_id[:40]!r} is no name of a queue")
+    await run.leg.answer()
+    await run.fall_silent()
+    run.variables.set("voipbin.queue.id", options.queue_id)
+    await run.leg.excursion(f"queue-{options.queue_id}")
+    run.variables.set("queue.status", await run.leg.get_variable("QUEUESTATUS"))

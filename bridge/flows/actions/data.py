@@ -1,0 +1,178 @@
+"""Actions about data: variable_set, fetch, fetch_flow, webhook_send; and Voxology's REDIRECT and SESSIONDATA."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bridge.flows import callbacks, expression
+from bridge.flows.actions.sound import Switch
+from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
+from bridge.flows.program import Enter
+from bridge.flows.registry import ActionFailed, action
+from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, text_of
+from bridge.flows.web import Answer
+
+if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
+
+MAX_DATA_CHARACTERS = 64 * 1024
+Url = Annotated[str, IS_HTTP_URL, Field(description="an http:// or https:// URL")]
+
+
+class VariableSetOptions(Options):
+    """Name and value."""
+
+    key: Annotated[str, Field(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
+    value: Annotated[str, Field(description="a text")] = ""
+
+
+@action("variable_set", options=VariableSetOptions)
+async def variable_set(run: Run, options: VariableSetOptions) -> None:
+    """Remember a text for ``${key}``; names that begin with ``voipbin.`` are the bridge's own."""
+    if options.key.startswith(OWN_PREFIX):
+        raise ActionFailed(f"key: names that begin with {OWN_PREFIX!r} cannot be set")
+    run.variables.set(options.key, options.value)
+
+
+class FetchOptions(Options):
+    """Where the actions are."""
+
+    event_url: Url
+    event_method: Annotated[Literal["", "GET", "POST"], Field(description='"GET" or "POST"'), OR_VARIABLE] = "POST"
+
+    untouched: ClassVar[frozenset[str]] = frozenset({"event_url"})
+
+
+@action("fetch", options=FetchOptions)
+async def fetch(run: Run, options: FetchOptions) -> Enter:
+    """Run the actions that a server answers with, then go on after this action."""
+    method = options.event_method or "POST"
+    answer = await _ask(run, method, options.event_url, callbacks.voipbin_body(run))
+    return Enter(_parsed(answer), returns=True)
+
+
+class FetchFlowOptions(Options):
+    """Which flow."""
+
+    flow_id: Annotated[str, Field(min_length=1, max_length=100, description="the id of a flow of the configuration")]
+
+
+@action("fetch_flow", options=FetchFlowOptions)
+async def fetch_flow(run: Run, options: FetchFlowOptions) -> Enter:
+    """Run a flow of the configuration, then go on after this action."""
+    try:
+        return Enter(await run.parts.flow(options.flow_id), returns=True)
+    except LookupError as problem:
+        raise ActionFailed(f"flow_id: {problem.args[0]}") from None
+
+
+class WebhookSendOptions(Options):
+    """What to send where."""
+
+    sync: Switch = False
+    uri: Url
+    method: Annotated[
+        Literal["", "GET", "POST", "PUT", "DELETE"], Field(description='"GET", "POST", "PUT" or "DELETE"'), OR_VARIABLE
+    ] = "POST"
+    data_type: Annotated[
+        str, Field(pattern=r"^[\x20-\x7e]{0,100}$", description="a content type, for example application/json")
+    ] = "application/json"
+    data: Annotated[
+        str,
+        Field(max_length=MAX_DATA_CHARACTERS, description=f"a text of at most {MAX_DATA_CHARACTERS} characters"),
+    ] = ""
+
+    untouched: ClassVar[frozenset[str]] = frozenset({"uri", "data"})
+
+
+@action("webhook_send", options=WebhookSendOptions)
+async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
+    """Send a request; with ``sync`` its answer is waited for and kept in ``voipbin.webhook.*``."""
+    is_json = "json" in options.data_type
+    text = run.variables.fill_json(options.data) if is_json else run.variables.fill(options.data)
+    headers = {"Content-Type": options.data_type} if options.data_type else {}
+    sending = run.parts.web.ask(
+        options.method or "POST", _url(run, options.uri), body=text.encode() if text else None, headers=headers
+    )
+    if not options.sync:
+        run.spawn(sending, "webhook_send")
+        return
+    answer = await sending
+    run.variables.set("voipbin.webhook.status_code", str(answer.status))
+    run.variables.set("voipbin.webhook.body", _bounded(answer.text))
+
+
+# What Voxology's words are made of
+
+
+class RedirectOptions(Options):
+    """Where the next actions are."""
+
+    url: Url
+    method: Annotated[Literal["", "GET", "POST"], Field(description='"GET" or "POST"'), OR_VARIABLE] = "POST"
+
+    untouched: ClassVar[frozenset[str]] = frozenset({"url"})
+
+
+@action("redirect", options=RedirectOptions, internal=True)
+async def redirect(run: Run, options: RedirectOptions) -> Enter:
+    """Ask a server what to do next, and forget the rest of this list."""
+    body = callbacks.voxology_body(run, "redirect")
+    answer = await _ask(run, options.method or "POST", options.url, body)
+    entered = Enter(_parsed(answer), returns=False)
+    run.key_presses.clear()
+    return entered
+
+
+class SessionDataOptions(Options):
+    """What to remember."""
+
+    session_data: Annotated[dict[str, Any], Field(description="an object")]
+
+
+@action("session_data", options=SessionDataOptions, internal=True)
+async def session_data(run: Run, options: SessionDataOptions) -> None:
+    """Replace the data that callbacks carry and ``${sessionData.name}`` reads."""
+    run.variables.set_session_data(options.session_data)
+
+
+class AssignOptions(Options):
+    """Names, and the expressions for them."""
+
+    values: dict[str, str]
+
+    untouched: ClassVar[frozenset[str]] = frozenset({"values"})
+
+
+@action("assign", options=AssignOptions, internal=True)
+async def assign(run: Run, options: AssignOptions) -> None:
+    """Set variables to what expressions give."""
+    for name, written in options.values.items():
+        run.variables.set(name, _bounded(text_of(expression.parse(written)(run.variables))))
+
+
+async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
+    if method == "GET":
+        return await run.parts.web.ask("GET", _url(run, url), headers={"Accept": "application/json"})
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    return await run.parts.web.ask(method, _url(run, url), body=json.dumps(body).encode(), headers=headers)
+
+
+def _url(run: Run, template: str) -> str:
+    url = run.variables.fill_url(template)
+    if not HTTP_URL.fullmatch(url):
+        raise ActionFailed("the URL does not begin with http:// or https://")
+    return url
+
+
+def _parsed(answer: Answer) -> Any:
+    from bridge.flows.spelling import parse  # it registers these very actions
+
+    return parse(answer.json())
+
+
+def _bounded(text: str) -> str:
+    return text if len(text.encode()) <= MAX_VALUE_BYTES else text.encode()[:MAX_VALUE_BYTES].decode(errors="ignore")

@@ -1,0 +1,97 @@
+"""Actions that record: recording_start, recording_stop, and Voxology's RECORD that waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from bridge.flows.actions.sound import NoOptions, Switch
+from bridge.flows.checking import is_set
+from bridge.flows.options import OR_VARIABLE, Options
+from bridge.flows.registry import action
+
+if TYPE_CHECKING:
+    from bridge.calls.recording import Recording
+    from bridge.flows.interpreter import Run
+
+MAX_RECORDING_S = 86_400
+Seconds = Annotated[
+    int, Field(ge=0, le=MAX_RECORDING_S, description=f"seconds from 0 to {MAX_RECORDING_S}"), OR_VARIABLE
+]
+
+
+class RecordingStartOptions(Options):
+    """How to record, and when to end."""
+
+    format: Annotated[Literal["", "wav", "mp3", "ogg"], Field(description='"wav", "mp3" or "ogg"'), OR_VARIABLE] = "wav"
+    end_of_silence: Seconds = 0
+    end_of_key: Annotated[
+        Literal["", "none", "any", "*", "#"], Field(description='"none", "any", "*" or "#"'), OR_VARIABLE
+    ] = ""
+    duration: Seconds = 0
+    beep_start: Switch = False
+    on_end_flow_id: str = ""
+
+    @model_validator(mode="after")
+    def _no_flow_at_end(self) -> RecordingStartOptions:
+        if is_set(self.on_end_flow_id):
+            raise ValueError("on_end_flow_id is not offered: subscribe to the event recording_finished")
+        return self
+
+
+@action("recording_start", options=RecordingStartOptions, needs_audio=True)
+async def recording_start(run: Run, options: RecordingStartOptions) -> None:
+    """Begin to record what the caller says and hears; returns when it records."""
+    await _start(run, options)
+
+
+async def _start(run: Run, options: RecordingStartOptions) -> Recording:
+    recording = await run.parts.recordings.start(
+        run.leg.id,
+        format="wav",  # what Asterisk can always write; the variable below says so
+        max_silence_s=options.end_of_silence,
+        max_duration_s=options.duration,
+        terminate_on="" if options.end_of_key == "none" else options.end_of_key,
+        beep=options.beep_start,
+    )
+    run.recordings.append(recording.id)
+    for name, value in (
+        ("id", recording.id),
+        ("reference_type", "call"),
+        ("reference_id", run.call_id),
+        ("format", recording.format),
+        ("recording_name", recording.id),
+        ("filenames", f"{recording.id}.{recording.format}"),
+    ):
+        run.variables.set(f"voipbin.recording.{name}", value)
+    return recording
+
+
+@action("recording_stop", options=NoOptions)
+async def recording_stop(run: Run, _: NoOptions) -> None:
+    """End the recording that this flow began last; none is no error. Returns when its file is whole."""
+    while run.recordings:
+        recording_id = run.recordings.pop()
+        try:
+            await run.parts.recordings.stop(recording_id)
+        except KeyError:
+            continue  # a key, silence or its duration has ended it, and it is forgotten
+        return
+
+
+class RecordMessageOptions(RecordingStartOptions):
+    """Voxology's: with a name under which the recording is remembered."""
+
+    name: str = ""
+
+
+@action("record_message", options=RecordMessageOptions, needs_audio=True, internal=True)
+async def record_message(run: Run, options: RecordMessageOptions) -> None:
+    """Record until a key, silence or the duration ends it, and wait for that."""
+    recording = await _start(run, options)
+    await recording.finished()
+    if recording.id in run.recordings:
+        run.recordings.remove(recording.id)
+    if options.name:
+        run.variables.set(options.name, recording.id)

@@ -1,0 +1,252 @@
+"""Actions that bring another party to the call: connect (Voxology's TRANSFER), and Voxology's DIAL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from bridge.audio import tones
+from bridge.calls.addresses import ADDRESS_TYPES, Address
+from bridge.calls.legs import Leg, LegGone
+from bridge.calls.placing import NotAnswered, Ringing
+from bridge.errors import AriError, Overloaded
+from bridge.flows.actions.call import hang_up
+from bridge.flows.actions.sound import Switch
+from bridge.flows.options import OR_VARIABLE, Options
+from bridge.flows.program import End
+from bridge.flows.registry import ActionFailed, action
+
+if TYPE_CHECKING:
+    from bridge.calls.records import HangupReason
+    from bridge.flows.interpreter import Run
+
+log = logging.getLogger(__name__)
+
+MAX_DESTINATIONS = 20
+MAX_RING_S = 600
+RINGBACK_S = 4.0
+Text = Annotated[str, Field(max_length=1000, description="a text")]
+
+
+class AddressOptions(Options):
+    """VoIPBIN's address."""
+
+    type: Annotated[
+        Literal["", "tel", "sip", "extension", "conference"],
+        Field(description=f"one of {', '.join(filter(None, ADDRESS_TYPES))}"),
+        OR_VARIABLE,
+    ] = ""
+    target: Annotated[str, Field(max_length=255, description="a number, a URI, an extension or a conference's id")] = ""
+    target_name: Text = ""
+    name: Text = ""
+    detail: Text = ""
+
+    @property
+    def address(self) -> Address:
+        """As the rest of the bridge has it."""
+        return Address(self.type, self.target, self.target_name, self.name, self.detail)
+
+
+class ConnectOptions(Options):
+    """Whom to call, and how."""
+
+    source: AddressOptions | None = None
+    destinations: Annotated[
+        list[AddressOptions],
+        Field(min_length=1, max_length=MAX_DESTINATIONS, description=f"a list of 1 to {MAX_DESTINATIONS} addresses"),
+    ]
+    early_media: Switch = False
+    relay_reason: Switch = False
+    anonymous: Annotated[Literal["", "yes", "no", "auto"], Field(description='"yes", "no" or "auto"'), OR_VARIABLE] = ""
+    timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
+
+
+@action("connect", options=ConnectOptions)
+async def connect(run: Run, options: ConnectOptions) -> End | None:
+    """Call others, all at once, and connect the caller with the first who answers, until one of the two leaves.
+
+    ``connect.reason`` says then why nobody answered (``busy``, ``noanswer``...), or ``normal``; ``connect.call_id``
+    names the call that was connected. With ``relay_reason`` the caller is hung up with that reason.
+    """
+    await run.fall_silent()
+    run.variables.set("connect.call_id", "")
+    partner: Leg | None = None
+    reason: HangupReason = "normal"
+    try:
+        partner = await _first_answer(run, options)
+    except NotAnswered as problem:
+        reason = problem.reason
+    if partner is not None:
+        run.variables.set("connect.call_id", partner.id)
+        await _talk(run, partner)
+    run.variables.set("connect.reason", reason)
+    if options.relay_reason:
+        await hang_up(run, reason)
+        return End(f"hung up: {reason}")
+    return None
+
+
+async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
+    """Who answers first; NotAnswered: nobody did, for the first destination's reason."""
+    bridge: str | None = None
+    if options.early_media and len(options.destinations) == 1:
+        bridge = await run.leg.hold_in_bridge()
+    calls = _Calls()
+    hearing = await _let_ring(run, silent=bridge is not None)
+    try:
+        try:
+            for place, destination in enumerate(options.destinations):
+                await calls.place(run, options, destination.address, place, bridge)
+            winner = await calls.first()
+        finally:
+            await _end_task(hearing)
+            await run.fall_silent()
+            await calls.give_up()
+        if not run.leg.answered:
+            await run.leg.ring_stop()
+    except BaseException:
+        if calls.winner is not None:  # the caller left in the very moment of the answer
+            await _hang_up(calls.winner)
+        raise
+    return winner
+
+
+async def _let_ring(run: Run, *, silent: bool) -> asyncio.Task[None]:
+    """Let the caller know that it rings: by signalling if he is not answered, else by a tone."""
+
+    async def tone() -> None:
+        sound = tones.ringback(RINGBACK_S)
+        while not silent:
+            await run.speak(sound.pcm, sound.rate)
+        await asyncio.Event().wait()
+
+    if run.leg.answered:
+        await run.leg.hold_in_bridge()
+        return asyncio.ensure_future(tone())
+    await run.leg.ring()
+    return asyncio.ensure_future(asyncio.sleep(0))
+
+
+async def _end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    (result,) = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(result, Exception) and not isinstance(result, LegGone):
+        log.warning("the caller could not hear that it rings: %s", result)
+
+
+class _Calls:
+    """The calls to all destinations of one ``connect``."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[asyncio.Task[Leg], Ringing] = {}
+        self._places: dict[asyncio.Task[Leg], int] = {}
+        self._reasons: dict[int, HangupReason] = {}
+        self.winner: Leg | None = None
+        """Who answered first."""
+
+    async def place(self, run: Run, options: ConnectOptions, to: Address, place: int, bridge: str | None) -> None:
+        """Call one; that it cannot be called is the reason for its not answering."""
+        placing = asyncio.ensure_future(
+            run.parts.placer.place(
+                to,
+                source=options.source.address if options.source is not None else None,
+                anonymous=options.anonymous == "yes",
+                timeout_s=options.timeout or None,
+                originator=run.leg.id,
+                early_media_bridge=bridge,
+            )
+        )
+        try:
+            ringing = await asyncio.shield(placing)
+        except asyncio.CancelledError:
+            # Whoever is being called by now must not ring on.
+            (late,) = await asyncio.gather(placing, return_exceptions=True)
+            if isinstance(late, Ringing):
+                await late.cancel()
+            raise
+        except NotAnswered as problem:
+            self._reasons[place] = problem.reason
+            return
+        except (ValueError, Overloaded, AriError) as problem:
+            log.warning("call=%s: %s cannot be called: %s", run.call_id, to, problem)
+            self._reasons[place] = "failed"
+            return
+        task = asyncio.ensure_future(ringing.answered())
+        self._waiting[task], self._places[task] = ringing, place
+
+    async def first(self) -> Leg:
+        """Wait for the first who answers.
+
+        Raises:
+            NotAnswered: nobody did.
+        """
+        while self._waiting:
+            done, _ = await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=self._places.__getitem__):
+                problem = task.exception()
+                if problem is None:
+                    del self._waiting[task]
+                    self.winner = task.result()
+                    return self.winner
+                del self._waiting[task]
+                self._reasons[self._places[task]] = problem.reason if isinstance(problem, NotAnswered) else "failed"
+        raise NotAnswered(self._reasons[min(self._reasons)])
+
+    async def give_up(self) -> None:
+        """End the calls to all others."""
+        for task in self._waiting:
+            task.cancel()
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+        for result in await asyncio.gather(*(each.cancel() for each in self._waiting.values()), return_exceptions=True):
+            if isinstance(result, Exception):
+                log.warning("a call could not be given up: %s", result)
+
+
+async def _talk(run: Run, partner: Leg) -> None:
+    """Connect caller and partner until one of them leaves."""
+    streams = run.parts.streams
+    try:
+        await run.leg.hold_in_bridge()
+        partners = await run.parts.legs.bridge_together(run.leg, partner)
+        streams.transfer_joined(run.leg, partner)
+        try:
+            await partners.parted()
+        finally:
+            streams.transfer_left(run.leg)
+    except LegGone:
+        if run.leg.gone.is_set():
+            raise
+    finally:
+        await _hang_up(partner)
+
+
+async def _hang_up(leg: Leg) -> None:
+    if not leg.gone.is_set():
+        with contextlib.suppress(LegGone):
+            await leg.hang_up()
+
+
+class DialOptions(Options):
+    """Voxology's: whom to call, for a flow of its own."""
+
+    no: Annotated[str, Field(min_length=1, max_length=255, description="a number")]
+    caller_id_no: Annotated[str, Field(max_length=255, description="a number")] = ""
+    session_data: dict[str, Any] | None = None
+    timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
+
+
+@action("dial", options=DialOptions, internal=True)
+async def dial(run: Run, options: DialOptions) -> None:
+    """Place another call that runs the flow of ``voxology.flow``; this flow goes on at once."""
+    data = run.variables.session_data if options.session_data is None else options.session_data
+    try:
+        record = await run.parts.dial(
+            options.no, caller_id=options.caller_id_no, session_data=data, timeout_s=options.timeout or None
+        )
+    except (LookupError, ValueError) as problem:
+        raise ActionFailed(str(problem.args[0] if problem.args else problem)) from None
+    run.variables.set("dial.call_id", record.id)

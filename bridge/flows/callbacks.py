@@ -1,0 +1,55 @@
+"""What servers are told when they are asked for actions, in each vendor's words."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bridge.calls.records import record_json
+
+if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
+
+
+def voipbin_body(run: Run) -> dict[str, Any]:
+    """``activeflow_id`` and ``reference_id`` as VoIPBIN sends them; the call's record besides."""
+    record = run.parts.records.get(run.call_id)
+    return {
+        "activeflow_id": run.id,
+        "reference_type": "call",
+        "reference_id": run.call_id,
+        "flow_id": run.flow_id,
+        "variables": dict(run.variables.values),
+        **({"call": record_json(record)} if record is not None else {}),
+    }
+
+
+def voxology_body(run: Run, kind: str) -> dict[str, Any]:
+    """As Voxology's ``init_call`` (its public pages show that one); what is not known is left out.
+
+    Args:
+        kind: ``init_call`` for the first question of a call, ``redirect`` for those after it.
+    """
+    facts = run.facts
+    started = float(facts.get("start_time") or time.time())
+    return {
+        "type": kind,
+        "app_id": facts.get("app_id", ""),
+        "subaccount_id": "0",
+        "call_id": run.call_id,
+        "start_time": iso(started),
+        "direction": "outbound" if facts.get("direction") == "outgoing" else "inbound",
+        "duration": max(round((time.time() - started) * 1000), 0),
+        "status": "live-in-progress",
+        "detection": "unknown",
+        "caller_no": facts.get("caller_no") or None,
+        "api_no": facts.get("api_no") or None,
+        "session_data": dict(run.variables.session_data),
+        "key_presses": list(run.key_presses),
+    }
+
+
+def iso(seconds: float) -> str:
+    """A moment as both vendors write it: UTC, milliseconds, ``Z``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,56 @@
+"""Lets callers hear themselves: a media leg in the caller's bridge that plays what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bridge.audio.format import AudioFormat, Encoding
+from bridge.audio.playout import Playout
+from bridge.calls.legs import Leg, LegGone
+from bridge.calls.tap import Join, Taps
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+
+RATE = 16_000
+DELAY_MS = 100
+"""What is held back: enough to even out how unevenly frames come, and little enough to be felt as an echo."""
+
+
+class Echo:
+    """Opens the media legs.
+
+    Args:
+        taps: opens and closes media legs.
+        counters: the process's counters.
+    """
+
+    def __init__(self, taps: Taps, counters: Counters) -> None:
+        self._taps = taps
+        self._counters = counters
+
+    async def echo(self, leg: Leg, seconds: float) -> None:
+        """What the party says comes back to it for so long; ends early with the call, or with the audio.
+
+        Raises:
+            LegGone, AriError
+        """
+        bridge_id = await leg.hold_in_bridge()
+        fmt = AudioFormat(Encoding.SLIN, RATE)
+        media = MediaLeg(fmt, Playout(fmt, max_queued_ms=2000, lead_ms=DELAY_MS), self._counters)
+        media.on_audio = lambda pcm: _play(media.playout, pcm)
+        closed = asyncio.Event()
+        media.on_closed = closed.set
+        tap = await self._taps.open(media, Join(bridge_id))
+        try:
+            async with asyncio.timeout(seconds):
+                await closed.wait()
+            if leg.gone.is_set():
+                raise LegGone("the call ended")
+        except TimeoutError:
+            pass
+        finally:
+            await self._taps.close(tap)
+
+
+def _play(playout: Playout, pcm: bytes) -> None:
+    playout.play(pcm, RATE)

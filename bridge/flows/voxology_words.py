@@ -1,0 +1,213 @@
+"""Voxology's words: the parameters of each, and the actions that it is made of.
+
+Sources: the vendor's public service pages and the flows of its public tutorials; (inferred): what they do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from bridge.flows.actions.call import HangupOptions, Reason
+from bridge.flows.actions.conference import NamedConferenceOptions
+from bridge.flows.actions.data import RedirectOptions, SessionDataOptions
+from bridge.flows.actions.keys import MAX_DIGITS, CollectOptions
+from bridge.flows.actions.recording import RecordingStartOptions, RecordMessageOptions, Seconds
+from bridge.flows.actions.routing import ConnectOptions, DialOptions
+from bridge.flows.actions.sound import (
+    MAX_TEXT_CHARACTERS,
+    Duration,
+    NoOptions,
+    PlayOptions,
+    SleepOptions,
+    Switch,
+    TalkOptions,
+    Times,
+)
+from bridge.flows.actions.streams import FlowStreamOptions
+from bridge.flows.options import OR_VARIABLE, Options
+from bridge.flows.variables import holds_variable
+
+Made = Iterable[tuple[str, Options]]
+
+
+@dataclass(frozen=True)
+class Word:
+    """One of Voxology's actions.
+
+    Args:
+        name: its type.
+        params: the model of ``params``.
+        make: the actions for checked parameters and the action's ``name``.
+        beside: parameters that stand beside ``params``, not in it (both are taken).
+        prompts: it may have ``actions``: what is said first.
+    """
+
+    name: str
+    params: type[Options]
+    make: Callable[[Any, str], Made]
+    beside: tuple[str, ...] = ()
+    prompts: bool = False
+
+
+def _switch(value: Any) -> Any:
+    """The vendor's flows write ``"true"``."""
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+TextSwitch = Annotated[Switch, BeforeValidator(_switch)]
+_KEYS = {"pound": "#", "star": "*", "any": "0123456789ABCD*#", "none": "", "": ""}
+
+
+def _keys(value: str) -> str:
+    if holds_variable(value):
+        return value
+    found = _KEYS.get(value.lower(), value)
+    if not set(found) <= set(_KEYS["any"]):
+        raise ValueError('expected "pound", "star", "any", "none" or keys')
+    return found
+
+
+FinishOnKey = Annotated[str, AfterValidator(_keys), Field(max_length=16, description='"pound", "star" or keys')]
+
+
+class SayParams(Options):
+    """A text."""
+
+    text: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=MAX_TEXT_CHARACTERS, description=f"a text of 1 to {MAX_TEXT_CHARACTERS} characters"
+        ),
+    ]
+    loop: Times = 1
+    voice: Annotated[str, Field(max_length=100, description="a voice")] = ""  # (inferred)
+    language: Annotated[str, Field(max_length=35, description="a language")] = ""  # (inferred)
+
+
+def _say(params: SayParams, _: str) -> Made:
+    options = {"text": params.text, "times": params.loop, "voice_id": params.voice, "language": params.language}
+    yield "talk", TalkOptions.model_validate(options)
+
+
+class PlayParams(Options):
+    """A sound."""
+
+    url: Annotated[str, Field(min_length=1, max_length=4096, description="an http(s) URL")]
+    loop: Times = 1  # (inferred)
+
+
+def _play(params: PlayParams, _: str) -> Made:
+    yield "play", PlayOptions.model_validate({"stream_urls": [params.url], "times": params.loop})
+
+
+class PauseParams(Options):
+    """How long (inferred: milliseconds, as everywhere else)."""
+
+    duration: Duration = 1000
+
+
+def _pause(params: PauseParams, _: str) -> Made:
+    yield "sleep", SleepOptions.model_validate({"duration": params.duration})
+
+
+class CollectParams(Options):
+    """Which keys; the timeout counts from each key (inferred)."""
+
+    num_digits: Annotated[
+        int, Field(ge=0, le=MAX_DIGITS, description=f"a number of keys from 0 to {MAX_DIGITS}"), OR_VARIABLE
+    ] = 0
+    finish_on_key: FinishOnKey = ""
+    timeout: Duration = 5000
+
+
+def _collect(params: CollectParams, name: str) -> Made:
+    options = {"duration": params.timeout, "key": params.finish_on_key, "length": params.num_digits, "name": name}
+    yield "collect", CollectOptions.model_validate(options)
+
+
+class ConferenceParams(Options):
+    """A conference by name; it is made when it is not there."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, description="the name of a conference")]
+    event: Annotated[Literal["", "join"], Field(description='"join"')] = ""
+    max_participants: Annotated[int, Field(ge=0, le=10_000, description="a number from 0 to 10000"), OR_VARIABLE] = 0
+    end_on_exit: TextSwitch = False
+    muted: TextSwitch = False  # (inferred)
+
+
+def _conference(params: ConferenceParams, _: str) -> Made:
+    yield "named_conference", NamedConferenceOptions.model_validate(params.model_dump(exclude={"event"}))
+
+
+class RecordParams(Options):
+    """``action`` as in STREAM: a recording beside the flow; without: a message, and the flow waits (all inferred)."""
+
+    action: Annotated[Literal["", "start", "stop"], Field(description='"start" or "stop"')] = ""
+    format: Annotated[Literal["", "wav", "mp3", "ogg"], Field(description='"wav"')] = "wav"
+    max_length: Seconds = 0
+    timeout: Seconds = 0
+    finish_on_key: Annotated[
+        Literal["", "none", "any", "pound", "star", "#", "*"], Field(description='"pound", "star", "any" or "none"')
+    ] = ""
+    beep: TextSwitch = False
+
+
+def _record(params: RecordParams, name: str) -> Made:
+    if params.action == "stop":
+        yield "recording_stop", NoOptions()
+        return
+    options = {
+        "format": params.format,
+        "end_of_silence": params.timeout,
+        "end_of_key": {"pound": "#", "star": "*"}.get(params.finish_on_key, params.finish_on_key),
+        "duration": params.max_length,
+        "beep_start": params.beep,
+    }
+    if params.action == "start":
+        yield "recording_start", RecordingStartOptions.model_validate(options)
+    else:
+        yield "record_message", RecordMessageOptions.model_validate({**options, "name": name})
+
+
+class TransferParams(Options):
+    """A number to be connected with."""
+
+    no: Annotated[str, Field(min_length=1, max_length=255, description="a number")]
+    caller_id_no: Annotated[str, Field(max_length=255, description="a number")] = ""
+    timeout: Annotated[int, Field(ge=0, le=600, description="seconds from 0 to 600"), OR_VARIABLE] = 0  # (inferred)
+
+
+def _transfer(params: TransferParams, _: str) -> Made:
+    options: dict[str, Any] = {"destinations": [{"type": "tel", "target": params.no}], "timeout": params.timeout}
+    if params.caller_id_no:
+        options["source"] = {"type": "tel", "target": params.caller_id_no}
+    yield "connect", ConnectOptions.model_validate(options)
+
+
+class HangupParams(Options):
+    """Nothing is shown; a reason may be given (inferred)."""
+
+    reason: Reason = ""
+
+
+WORDS: dict[str, Word] = {
+    word.name: word
+    for word in (
+        Word("SAY", SayParams, _say),
+        Word("PLAY", PlayParams, _play),
+        Word("PAUSE", PauseParams, _pause),
+        Word("COLLECT", CollectParams, _collect, prompts=True),
+        Word("CONFERENCE", ConferenceParams, _conference),
+        Word("RECORD", RecordParams, _record),
+        Word("STREAM", FlowStreamOptions, lambda params, _: [("stream", params)]),
+        Word("REDIRECT", RedirectOptions, lambda params, _: [("redirect", params)]),
+        Word("SESSIONDATA", SessionDataOptions, lambda params, _: [("session_data", params)], beside=("session_data",)),
+        Word("TRANSFER", TransferParams, _transfer),
+        Word("DIAL", DialOptions, lambda params, _: [("dial", params)], beside=("session_data",)),
+        Word("HANGUP", HangupParams, lambda params, _: [("hangup", HangupOptions.model_validate(params.model_dump()))]),
+    )
+}
