@@ -35,3 +35,9 @@ class Counters:
     """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""
     keys_dropped: int = 0
     """Keys that applications wanted pressed faster than a party could hear them."""
+    events_delivered: int = 0
+    """Events that a webhook's server has taken."""
+    event_attempts_failed: int = 0
+    """Attempts to deliver one that did not succeed."""
+    events_dropped: int = 0
+    """Events that a webhook's server will never get."""

@@ -1,0 +1,196 @@
+"""``GET /v1.0/events``: what happens, as it happens, on a WebSocket; one text message for each event.
+
+Nothing is kept for who is not there: who comes back reads the state (``/v1.0/calls``) and listens on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from aiohttp import WSCloseCode, web
+
+from bridge.api.auth import SECRET_PARAMETERS
+from bridge.api.calls import check_upgrade
+from bridge.api.errors import invalid, unavailable
+from bridge.config.webhooks import check_event_pattern
+from bridge.events.hub import Event, Events
+
+log = logging.getLogger(__name__)
+
+MAX_CLIENTS = 100
+"""Clients that may listen at once."""
+MAX_WAITING = 1000
+"""Events that may wait for a client, besides what its connection holds; a slower one is closed with 1013."""
+MAX_PATTERNS = 50
+MAX_MESSAGE_BYTES = 4096
+"""What a client may send, though nothing that it sends means anything."""
+PING_S = 20.0
+CLOSE_S = 10.0
+"""How long a client may take to read what was sent before our close frame, and to answer it."""
+STOP_S = 2.0
+"""The same for all clients when the bridge stops."""
+RETRY_AFTER_S = 5
+
+_WHY = {
+    WSCloseCode.GOING_AWAY: b"the bridge stops",
+    WSCloseCode.TRY_AGAIN_LATER: b"events were not read fast enough; some are lost",
+}
+
+
+class EventSockets:
+    """All clients of ``/v1.0/events``.
+
+    Args:
+        events: what happens.
+        max_clients: how many may listen at once.
+        max_waiting: events that may wait for one of them.
+        ping_s: seconds between pings; who does not answer one within half of that is gone.
+    """
+
+    def __init__(
+        self, events: Events, *, max_clients: int = MAX_CLIENTS, max_waiting: int = MAX_WAITING, ping_s: float = PING_S
+    ) -> None:
+        self._events = events
+        self._max_clients = max_clients
+        self._max_waiting = max_waiting
+        self._ping_s = ping_s
+        self._clients: set[_Client] = set()
+        self._closing = False
+
+    def __len__(self) -> int:
+        """Clients that listen now."""
+        return len(self._clients)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer the route.
+
+        Raises:
+            ApiError: before the upgrade: 400 wrong query, 426 no WebSocket handshake, 503 no room or shutting down.
+        """
+        patterns = patterns_of(request.query)
+        check_upgrade(request)
+        if self._closing or len(self._clients) >= self._max_clients:
+            raise unavailable("OVERLOADED", "as many clients listen to events as may", RETRY_AFTER_S)
+        socket = web.WebSocketResponse(
+            heartbeat=self._ping_s, timeout=CLOSE_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False
+        )
+        client = _Client(request, socket, patterns, self._max_waiting)
+        self._clients.add(client)
+        # Before the upgrade is answered: a client that is connected misses nothing.
+        unsubscribe = self._events.subscribe(client.add)
+        try:
+            await socket.prepare(request)
+            await client.run()
+        finally:
+            unsubscribe()
+            self._clients.discard(client)
+        return socket
+
+    async def close(self) -> None:
+        """Send every client what waits for it and close it with 1001, within a bounded time; no more are let in."""
+        self._closing = True
+        clients = list(self._clients)
+        for client in clients:
+            client.end(WSCloseCode.GOING_AWAY)
+        if clients:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await asyncio.gather(*(client.ended.wait() for client in clients))
+
+
+def patterns_of(query: Mapping[str, str]) -> tuple[str, ...]:
+    """The patterns in ``types=call_*,flow_*``; ``*`` if there is none.
+
+    Raises:
+        ApiError: 400: another parameter, one given twice, or a pattern that means no type of event.
+    """
+    names = [name for name, _ in query.items() if name not in SECRET_PARAMETERS]
+    for name in names:
+        if name != "types":
+            raise invalid("INVALID_EVENT_OPTIONS", f"{name[:64]!r} is no known parameter; known is types")
+    if len(names) > 1:
+        raise invalid("INVALID_EVENT_OPTIONS", "types is given more than once; separate patterns by commas")
+    patterns = tuple(part.strip() for part in query.get("types", "*").split(","))
+    if len(patterns) > MAX_PATTERNS:
+        raise invalid("INVALID_EVENT_OPTIONS", f"types: more than {MAX_PATTERNS} patterns")
+    try:
+        return tuple(map(check_event_pattern, patterns))
+    except ValueError as error:
+        raise invalid("INVALID_EVENT_OPTIONS", f"types: {error}") from None
+
+
+class _Client:
+    """One that listens: what waits for it, and the task that sends it."""
+
+    def __init__(
+        self, request: web.Request, socket: web.WebSocketResponse, patterns: tuple[str, ...], max_waiting: int
+    ) -> None:
+        self._request = request
+        self._socket = socket
+        self._patterns = patterns
+        self._max_waiting = max_waiting
+        self._waiting: deque[str] = deque()
+        self._changed = asyncio.Event()
+        self._code: WSCloseCode | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self.ended = asyncio.Event()
+
+    def add(self, event: Event) -> None:
+        """Queue an event if it is one that the client asked for."""
+        if self._code is not None or not any(fnmatchcase(event.type, pattern) for pattern in self._patterns):
+            return
+        if len(self._waiting) < self._max_waiting:
+            self._waiting.append(event.text)
+            self._changed.set()
+            return
+        log.warning("a client of events at %s reads too slowly: closed", self._request.remote)
+        self._waiting.clear()
+        self.end(WSCloseCode.TRY_AGAIN_LATER)
+        if self._sender is not None:
+            self._sender.cancel()  # it waits for the client, and would for ever
+
+    def end(self, code: WSCloseCode) -> None:
+        """Close as soon as what waits has been sent."""
+        self._code = self._code or code
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send until the client goes or is closed."""
+        transport = self._request.transport
+        reader = asyncio.create_task(self._read())
+        self._sender = asyncio.create_task(self._send())
+        clean = False
+        try:
+            await asyncio.wait({reader, self._sender}, return_when=asyncio.FIRST_COMPLETED)
+            if self._code is not None and not reader.done():
+                async with asyncio.timeout(CLOSE_S):
+                    await self._socket.close(code=self._code, message=_WHY[self._code], drain=False)
+            clean = self._socket.close_code not in (None, WSCloseCode.ABNORMAL_CLOSURE)
+        except TimeoutError:
+            pass
+        finally:
+            reader.cancel()
+            self._sender.cancel()
+            await asyncio.gather(reader, self._sender, return_exceptions=True)
+            if transport is not None and not clean:
+                transport.abort()  # it would stay for as long as the client does not read what was sent
+            self.ended.set()
+
+    async def _read(self) -> None:
+        """Notice pings and the end; what the client says means nothing."""
+        async for _ in self._socket:
+            pass
+
+    async def _send(self) -> None:
+        while True:
+            while self._waiting:
+                await self._socket.send_str(self._waiting.popleft())
+            if self._code is not None:
+                return
+            self._changed.clear()
+            await self._changed.wait()

@@ -1,0 +1,43 @@
+"""How a delivery is signed, and what an answer's ``Retry-After`` means. Pure.
+
+Source: Standard Webhooks 1.0, https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+
+def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
+    """The header ``webhook-signature``: ``v1,`` and base64 of HMAC-SHA256 over ``id.timestamp.body``.
+
+    Args:
+        key: what the secret stands for (`bridge.config.webhooks.signing_key`).
+        event_id: the header ``webhook-id``.
+        timestamp: the header ``webhook-timestamp``, seconds since 1970.
+        body: the request's body, byte for byte.
+    """
+    signed = b".".join((event_id.encode(), str(timestamp).encode(), body))
+    return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
+
+
+def retry_after_s(header: str, now: float) -> float:
+    """Seconds to wait as ``Retry-After`` asks (RFC 9110 section 10.2.3: seconds or a date); 0 if it asks nothing.
+
+    Args:
+        header: the header's value, "" if there was none.
+        now: seconds since 1970.
+    """
+    text = header.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now)

@@ -1,0 +1,285 @@
+"""Tells servers what happens: each webhook has a queue and a task of its own, so that none waits for another.
+
+Requests are those of Standard Webhooks 1.0 (https://www.standardwebhooks.com): headers ``webhook-id``,
+``webhook-timestamp`` and ``webhook-signature``, the event as JSON body. An event is delivered when the server answers
+2xx. Until then those behind it wait: a server sees events in the order in which they happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from bridge import __version__
+from bridge.config.webhooks import WebhookConfig, signing_key
+from bridge.events.hub import Event, Events
+from bridge.events.signing import retry_after_s, signature
+
+log = logging.getLogger(__name__)
+
+STOP_S = 5.0
+"""How long what is queued may take to be delivered when the bridge stops."""
+REFUSALS = 5
+"""How often an event is tried that the server answers with 4xx: as it seems, it does not want this one."""
+KEEPALIVE_S = 4.0
+"""Less than the 5 s after which Node's servers close: a request must not meet a connection that is being closed."""
+MAX_RETRY_AFTER_S = 3600.0
+
+_GONE = 410
+_NOT_NOW = frozenset({408, 425, 429})
+"""Answers 4xx that say "later"."""
+
+
+class Counts(Protocol):
+    """Where deliveries are counted (`bridge.media.counters.Counters`)."""
+
+    events_delivered: int
+    event_attempts_failed: int
+    events_dropped: int
+
+
+class Webhooks:
+    """All configured webhooks.
+
+    Args:
+        configs: who is to be told; those that are switched off are left out.
+        events: what happens.
+        counts: totals for ``/metrics``.
+        clock: seconds since 1970.
+        jitter: a number from 0 to 1; makes bridges that lost the same server come back at different times.
+    """
+
+    def __init__(
+        self,
+        configs: Iterable[WebhookConfig],
+        events: Events,
+        counts: Counts,
+        *,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._events = events
+        self._hooks = [Webhook(config, counts, clock=clock, jitter=jitter) for config in configs if config.enabled]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    @property
+    def queued(self) -> int:
+        """Events that wait for their delivery now."""
+        return sum(len(hook) for hook in self._hooks)
+
+    async def start(self) -> None:
+        """Begin to deliver what happens from now on.
+
+        Raises:
+            OSError, ssl.SSLError: a ``ca_file`` cannot be used.
+        """
+        if not self._hooks:
+            return
+        contexts = [_tls(hook.config) for hook in self._hooks]
+        self._tasks = [
+            asyncio.create_task(hook.run(context), name=f"webhook {hook.config.id}")
+            for hook, context in zip(self._hooks, contexts, strict=True)
+        ]
+        self._unsubscribe = self._events.subscribe(self._queue)
+
+    async def stop(self, timeout_s: float = STOP_S) -> None:
+        """Deliver what is queued, without repeating what fails, for at most ``timeout_s``; then nothing more."""
+        self._unsubscribe()
+        for hook in self._hooks:
+            hook.finish()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        for hook in self._hooks:
+            hook.report_lost()
+
+    def _queue(self, event: Event) -> None:
+        for hook in self._hooks:
+            hook.add(event)
+
+
+class Webhook:
+    """One server that is told; see `Webhooks`."""
+
+    def __init__(
+        self, config: WebhookConfig, counts: Counts, *, clock: Callable[[], float], jitter: Callable[[], float]
+    ) -> None:
+        self.config = config
+        self._counts = counts
+        self._clock = clock
+        self._jitter = jitter
+        self._key = signing_key(config.secret.get_secret_value())
+        self._url = URL(config.url, encoded=True)
+        self._queue: deque[Event] = deque()
+        self._current: Event | None = None
+        self._changed = asyncio.Event()  # there is something to deliver, or it is time to finish
+        self._finishing = asyncio.Event()
+        self._gone = False
+        self._failing = False
+        self._full = False
+
+    def __len__(self) -> int:
+        return len(self._queue) + (self._current is not None)
+
+    def add(self, event: Event) -> None:
+        """Queue an event if it is one that this webhook is told."""
+        if self._gone or not any(fnmatchcase(event.type, pattern) for pattern in self.config.events):
+            return
+        _ = event.text  # made now, once for all: what the data refers to may change later
+        if len(self._queue) >= self.config.max_queued_events:
+            self._queue.popleft()
+            self._counts.events_dropped += 1
+            if not self._full:
+                self._full = True
+                log.warning("webhook=%s queue is full: the oldest events are dropped", self.config.id)
+        self._queue.append(event)
+        self._changed.set()
+
+    def finish(self) -> None:
+        """Let `run` end as soon as the queue is empty or an attempt has failed."""
+        self._finishing.set()
+        self._changed.set()
+
+    def report_lost(self) -> None:
+        """Count and log what was never delivered."""
+        if lost := len(self):
+            self._counts.events_dropped += lost
+            self._queue.clear()
+            self._current = None
+            log.warning("webhook=%s %d events not delivered before the bridge stopped", self.config.id, lost)
+
+    async def run(self, tls: ssl.SSLContext | bool) -> None:
+        """Deliver until `finish`, or until the server has said that it wants no more."""
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, limit=1, keepalive_timeout=KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self.config.timeout_s),
+            headers={"User-Agent": f"asterisk-bridge/{__version__}", "Content-Type": "application/json"},
+            auto_decompress=False,
+        ) as session:
+            while not self._gone:
+                if not self._queue:
+                    self._full = False
+                    if self._finishing.is_set():
+                        return
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                self._current = self._queue.popleft()
+                done = await self._deliver(session, self._current)
+                if not done:
+                    return  # finishing; what is left is counted by `report_lost`
+                self._current = None
+
+    async def _deliver(self, session: aiohttp.ClientSession, event: Event) -> bool:
+        """Try until it is delivered or given up; False: it is neither, and there is no more time."""
+        wait_s = self.config.retry_first_s
+        refusals = 0
+        while True:
+            status, asked_s, trouble = await self._attempt(session, event)
+            if 200 <= status < 300:
+                self._counts.events_delivered += 1
+                if self._failing:
+                    self._failing = False
+                    log.info("webhook=%s delivers again, %d events wait", self.config.id, len(self._queue))
+                return True
+            self._counts.event_attempts_failed += 1
+            if status == _GONE:
+                self._end()
+                return True
+            refusals += 400 <= status < 500 and status not in _NOT_NOW
+            # The jitter takes away up to half. The first wait is also what a server's Retry-After prolongs.
+            pause_s = max(wait_s * (1 - self._jitter() / 2), asked_s)
+            late = self._clock() + pause_s > event.time + self.config.give_up_s
+            if refusals >= REFUSALS or late:
+                self._counts.events_dropped += 1
+                log.warning("webhook=%s event %s (%s) given up: %s", self.config.id, event.id, event.type, trouble)
+                return True
+            if self._finishing.is_set():
+                return False
+            if not self._failing:
+                self._failing = True
+                log.warning("webhook=%s does not deliver, tries again: %s", self.config.id, trouble)
+            await self._pause(pause_s)
+            wait_s = min(wait_s * 2, self.config.retry_last_s)
+
+    async def _attempt(self, session: aiohttp.ClientSession, event: Event) -> tuple[int, float, str]:
+        """One request: the status (0: no answer), how long the server asks to wait, and what is wrong in words."""
+        body = event.text.encode()
+        timestamp = int(self._clock())
+        headers = {
+            "webhook-id": event.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(self._key, event.id, timestamp, body),
+        }
+        try:
+            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+                asked_s = retry_after_s(response.headers.get("Retry-After", ""), self._clock())
+                trouble = f"the server answered {response.status}"
+                if 300 <= response.status < 400:
+                    trouble += ", a redirect, which is not followed: configure the address that it leads to"
+                return response.status, min(asked_s, MAX_RETRY_AFTER_S), trouble
+        except TimeoutError:
+            return 0, 0.0, f"no answer within {self.config.timeout_s:g} s"
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            # Not their text alone: some of aiohttp's errors have none, others repeat the URL and with it a secret.
+            return 0, 0.0, _in_words(problem)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, but not when it is time to finish."""
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._finishing.wait()
+        except TimeoutError:
+            pass
+
+    def _end(self) -> None:
+        self._gone = True
+        dropped = len(self)
+        self._counts.events_dropped += dropped
+        self._queue.clear()
+        self._current = None
+        log.warning(
+            "webhook=%s the server answered 410: it is told nothing more until the bridge starts again (%d dropped)",
+            self.config.id,
+            dropped,
+        )
+
+
+def _tls(config: WebhookConfig) -> ssl.SSLContext | bool:
+    if urlsplit(config.url).scheme != "https":
+        return True
+    if not config.verify_tls:
+        return False
+    return ssl.create_default_context(cafile=config.ca_file or None)
+
+
+def _in_words(problem: Exception) -> str:
+    match problem:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate is refused: {problem.certificate_error}"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name cannot be found"
+        case aiohttp.ClientConnectorError():
+            return f"cannot be reached: {problem.os_error.strerror or type(problem.os_error).__name__}"
+        case aiohttp.ServerDisconnectedError():
+            return "the server closed the connection without an answer"
+        case aiohttp.ClientResponseError():
+            return "the server answered with no valid HTTP"
+        case _:
+            return type(problem).__name__
