@@ -23,8 +23,6 @@ SETTLE_S = 3.0
 """How long we wait until what was asked for shows."""
 HANGUP_SHOWS_S = 0.5
 """A channel that hangs up leaves its bridge first: so long we wait for the news before taking it for moved."""
-SYNC_S = 30.0
-"""How long to wait for the state of the PBX after a reconnect."""
 
 
 class OwnConferences:
@@ -163,7 +161,7 @@ class OwnConferences:
         """After a connection was lost: Asterisk may have forgotten our bridges."""
         if not self._roster.own:
             return
-        await self._tracker.wait_synced(SYNC_S)
+        await self._tracker.resync()
         for state in tuple(self._roster.own.values()):
             if state.made is not None and state.made.done() and state.bridge_id not in self._tracker.model.bridges:
                 log.warning("conference=%s is gone from the PBX: made again", state.id)
