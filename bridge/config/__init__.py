@@ -5,6 +5,7 @@
     [calling]                                          calls that the bridge places
     [speech]                                           what is said and played in calls
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
+    [[flows]] [voxology]                               which calls run which actions
     [[webhooks]]                                       who is told what happens
     ASTERISK_BRIDGE_<SECTION>__<KEY>                   overrides one key, for example ASTERISK_BRIDGE_ARI__PASSWORD
     ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
@@ -14,6 +15,7 @@ pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/conf
 """
 
 from bridge.config.calling import CallingConfig
+from bridge.config.flows import FlowConfig, VoxologyConfig
 from bridge.config.loading import (
     ENVIRONMENT_PREFIX,
     SECTIONS,
@@ -39,7 +41,7 @@ from bridge.config.webhooks import WebhookConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
-    "CallingConfig", "Config", "ConfigErrors", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig", "RouteConfig",
-    "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig", "WebhookConfig",
-    "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",
+    "CallingConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig",
+    "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig",
+    "VoxologyConfig", "WebhookConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",
 ]  # fmt: skip

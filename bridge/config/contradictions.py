@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bridge.config.flows import FlowConfig
 from bridge.config.sections import AriConfig, HttpConfig
 from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig, TwilioConfig
 from bridge.config.values import is_loopback, is_wildcard
@@ -41,6 +42,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
         for wrong, reason in subscription_contradictions(subscription, config.pbx.groups):
             yield ConfigError(f"subscriptions.{index}.{wrong}", reason)
     yield from _webhook_contradictions(config.webhooks)
+    yield from _flow_contradictions(config)
 
 
 def _webhook_contradictions(webhooks: tuple[WebhookConfig, ...]) -> Iterator[ConfigError]:
@@ -53,6 +55,29 @@ def _webhook_contradictions(webhooks: tuple[WebhookConfig, ...]) -> Iterator[Con
         if webhook.retry_last_s < webhook.retry_first_s:
             yield ConfigError(f"{key}.retry_last_s", f"is shorter than {key}.retry_first_s")
         yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in _ca_file_contradictions(webhook.ca_file))
+
+
+def _flow_contradictions(config: Config) -> Iterator[ConfigError]:
+    seen: dict[str, int] = {}
+    for index, flow in enumerate(config.flows):
+        key = f"flows.{index}"
+        if flow.id in seen:
+            yield ConfigError(f"{key}.id", f"{flow.id!r} is also the id of flows.{seen[flow.id]}")
+        seen.setdefault(flow.id, index)
+        yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in _source_contradictions(flow))
+    if config.voxology.flow and config.voxology.flow not in seen:
+        there = ", ".join(seen) or "none"
+        yield ConfigError("voxology.flow", f"{config.voxology.flow!r} is no flow; [[flows]] has {there}")
+
+
+def _source_contradictions(flow: FlowConfig) -> Iterator[tuple[str, str]]:
+    """A flow has one source, and what goes with a URL only goes with it."""
+    given = [name for name in ("actions", "file", "url") if getattr(flow, name)]
+    if not given:
+        yield "actions", "is empty, and so are file and url: one of them says what the flow does"
+    elif len(given) > 1:
+        yield given[1], f"is set, and so is {given[0]}; a flow has one of actions, file and url"
+    yield from _ca_file_contradictions(flow.ca_file)
 
 
 def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:

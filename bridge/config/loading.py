@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from bridge.config.calling import CallingConfig
 from bridge.config.contradictions import contradictions
+from bridge.config.flows import FlowConfig, VoxologyConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
@@ -65,6 +66,8 @@ class Config(Section):
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
     webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
+    voxology: VoxologyConfig = VoxologyConfig()
+    flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
 
     @property
     def open_files_needed(self) -> int:
@@ -83,11 +86,13 @@ SECTIONS: dict[str, type[Section]] = {
     "twilio": TwilioConfig,
     "calling": CallingConfig,
     "speech": SpeechConfig,
+    "voxology": VoxologyConfig,
 }
-TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig]] = {
+TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig] | type[FlowConfig]] = {
     "subscriptions": SubscriptionConfig,
     "dialplan": RouteConfig,
     "webhooks": WebhookConfig,
+    "flows": FlowConfig,
 }
 """Lists of tables; each table has an id."""
 

@@ -1,0 +1,98 @@
+"""The tables about flows: which calls run which list of actions, and where the list comes from."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from bridge.config.streams import (
+    MAX_URL_CHARACTERS,
+    Patterns,
+    Slug,
+    Switch,
+    _check_header_name,
+    _check_header_value,
+)
+from bridge.config.values import FilePath, Section, as_tuple
+
+
+def _check_url(url: str) -> str:
+    # No message repeats the URL: its query may hold a secret.
+    if not url:
+        return url
+    if len(url) > MAX_URL_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
+    if re.search(r"[^\x21-\x7e]", url):
+        raise ValueError("holds white space or characters outside ASCII; percent-encode them")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL; expected for example https://app.example.org/flow") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must start with http:// or https:// and name a host")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password; put the credential into auth_key and auth_value")
+    if port == 0:
+        raise ValueError("has the port 0")
+    return url
+
+
+def _check_flow_id(flow: str) -> str:
+    if flow and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", flow):
+        raise ValueError(f"{flow[:64]!r} is no id of a flow: small letters and digits, with single dashes between them")
+    return flow
+
+
+def _check_api_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
+        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 24")
+    return key
+
+
+Actions = Annotated[
+    tuple[Any, ...], BeforeValidator(as_tuple), Field(description='a list of tables, each with a "type"')
+]
+
+
+class FlowConfig(Section):
+    """A list of actions, and the calls that run it when they come in."""
+
+    id: Slug
+    match: Patterns = ()
+    """Patterns of the number that was dialled, or of the argument of ``Stasis()``; none: only calls that are placed
+    and other flows run it."""
+    actions: Actions = ()
+    """The list itself. Exactly one of ``actions``, ``file`` and ``url`` is set."""
+    file: FilePath = ""
+    """A JSON file with the list; read at start."""
+    url: Annotated[str, AfterValidator(_check_url), Field(description="an http:// or https:// URL")] = ""
+    """A server that is asked for the list, for each call anew."""
+    method: Annotated[Literal["POST", "GET"], Field(description='"POST" or "GET"')] = "POST"
+    """How it is asked; ``GET`` sends no body."""
+    spelling: Annotated[Literal["voipbin", "voxology"], Field(description='"voipbin" or "voxology"')] = "voipbin"
+    """In whose words it is asked; it may answer in either."""
+    auth_key: Annotated[str, AfterValidator(_check_header_name), Field(description="a text")] = "Authorization"
+    """Name of the header that holds the credential."""
+    auth_value: Annotated[SecretStr, AfterValidator(_check_header_value), Field(description="a text")] = SecretStr("")
+    """The credential; empty: none is sent."""
+    verify_tls: Switch = True
+    ca_file: FilePath = ""
+    """PEM file with the authority to trust instead of those of the system."""
+    then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "hangup"
+    """What becomes of a call that came in when its flow is over, or cannot be had: ``continue``: in the dialplan."""
+
+
+class VoxologyConfig(Section):
+    """Voxology's way to place calls: ``POST /v1/Dials/Connect``."""
+
+    flow: Annotated[str, AfterValidator(_check_flow_id), Field(description="the id of a flow")] = ""
+    """The flow that such calls run; empty: no calls can be placed so."""
+    api_key: Annotated[SecretStr, AfterValidator(_check_api_key), Field(description="a text")] = SecretStr("")
+    """What the header ``x-api-key`` must hold; empty: the route is not there."""
+    app_id: Annotated[str, Field(max_length=100, description="a text of at most 100 characters")] = ""
+    """Told to the flow's server as ``app_id``."""
