@@ -30,9 +30,10 @@ RUN python3 -m hatchling build -t wheel -d /tmp/wheel \
  && find /opt/asterisk-bridge -type d -name tests -prune -exec rm -rf {} +
 
 FROM ${BASE_IMAGE}
+# espeak-ng is what speaks unless [speech] command names another program.
 # What is set over HTTP is kept in /var/lib/asterisk-bridge: mount a volume there, or it goes with the container.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates python3 \
+ && apt-get install -y --no-install-recommends ca-certificates espeak-ng python3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 990 --home-dir /nonexistent --shell /usr/sbin/nologin bridge \
  && install -d -o 990 /recordings \

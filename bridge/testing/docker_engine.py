@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.config.speech import ESPEAK
 from bridge.testing import docker_command as docker
 from bridge.testing.embedded import settings_with_free_ports
 from bridge.testing.engine import PHONES, TRUNK, LabError, LabSettings
@@ -111,6 +112,16 @@ class DockerLab:
                 except OSError:
                     self._audiosocket_bind = "127.0.0.1"
         return self._audiosocket_bind
+
+    @property
+    def speech_command(self) -> tuple[str, ...]:
+        """What ``[speech] command`` is to be: espeak-ng of the bridge's image, or of this machine if that is not started.
+
+        The composed bridge itself needs no such detour: it has the program at the place where it looks for it.
+        """
+        if self.composed_bridge is None:
+            return ESPEAK
+        return ("docker", "exec", "-i", self.container("bridge"), *ESPEAK)
 
     @property
     def services(self) -> tuple[str, ...]:

@@ -84,6 +84,11 @@ class EmbeddedLab:
         return self._root
 
     @property
+    def speech_command(self) -> tuple[str, ...]:
+        """What ``[speech] command`` is to be: espeak-ng of the unpacked packages."""
+        return self.root.speech_command
+
+    @property
     def running(self) -> bool:
         """Whether its Asterisk runs, whoever started it."""
         return self._asterisk.pid is not None

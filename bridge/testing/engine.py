@@ -91,6 +91,11 @@ class Lab(Protocol):
         """Address that the bridge must bind so that Asterisk reaches it."""
 
     @property
+    def speech_command(self) -> tuple[str, ...]:
+        """What ``[speech] command`` is to be for a bridge in this process, and for tests that want to know how
+        something sounds: the lab's own espeak-ng."""
+
+    @property
     def logs(self) -> Path:
         """Folder of the log files: ``asterisk.log``, ``phone-1001.log`` and so on."""
 

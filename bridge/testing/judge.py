@@ -6,6 +6,7 @@ All of it works on 16-bit mono samples (`int16` arrays). Levels are amplitudes: 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,3 +151,119 @@ def dtmf(samples: Samples, rate: int) -> str:
             keys.append(key)
         previous = key
     return "".join(keys)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A known sound in a recording.
+
+    Args:
+        offset_s: where it begins; a jitter buffer may have moved parts of it a little since.
+        likeness: 0 to 1; 1 is the same sound at another volume. After G.711 and another sampling rate 0.95 and more,
+            with a frame lost 0.9. Of another sentence by the same voice below 0.4, of a single other word up to 0.5;
+            where half of it is the same, because it was cut off or the sentences share words, up to 0.75.
+    """
+
+    offset_s: float
+    likeness: float
+
+
+SLIP_S = 0.1
+"""How far a jitter buffer may have moved a part of a sound against its beginning."""
+_PIECE_S = 0.6
+_HOP_S = 0.01
+_WINDOW_S = 0.032
+_BAND_EDGES_HZ = (200, 300, 400, 500, 620, 760, 920, 1100, 1300, 1530, 1800, 2100, 2450, 2850, 3300)
+_DYNAMICS = 1e-4  # quieter than this part of the loudest power is silence: the noise of G.711 must not count
+_QUIET = 30.0  # root of the mean square below which a passage counts as silence
+
+
+def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.8) -> list[Found]:
+    """Finds where a known sound, for example a synthesised sentence, is heard in a recording, in order.
+
+    Two things have to agree: the short-time spectrum over the whole sound, which says that the same is said at the same
+    pace, and the waveform piece by piece, which another sentence by the same voice does not have. Volume, G.711,
+    resampling and the adjustments of a jitter buffer change little of either.
+
+    Args:
+        reference: the sound, as it was sent, at `rate`; at least 0.2 s and no steady tone (`level_of` judges those).
+        recording: what was heard, at `rate`.
+        least: the likeness from which on it counts. The default wants the whole sound.
+    """
+    if len(reference) < 0.2 * rate or not reference.any() or not recording.any():
+        return []
+    spectral = _spectral_likeness(reference, recording, rate)
+    hop = round(_HOP_S * rate)
+    found: list[Found] = []
+    left = spectral.copy()
+    while left.size and left.max() >= least**2:  # the waveform's likeness is at most 1
+        at = int(np.argmax(left))
+        offset, waveform = _waveform_likeness(reference, recording, at * hop, rate)
+        likeness = float(np.sqrt(spectral[at] * waveform))
+        if likeness >= least:
+            found.append(Found(offset / rate, likeness))
+        # What was found is not found again a moment later; what was no match says little about what is near.
+        reach = len(reference) // hop // 2 if likeness >= least else round(0.05 / _HOP_S)
+        left[max(0, at - reach) : at + reach + 1] = 0
+    return sorted(found, key=lambda one: one.offset_s)
+
+
+def _bands(samples: Samples, rate: int) -> NDArray[np.float64]:
+    """The logarithm of the power in each band, one row for each 10 ms."""
+    size = round(_WINDOW_S * rate)
+    padded = np.concatenate([samples.astype(np.float64), np.zeros(size)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)[:: round(_HOP_S * rate)]
+    power = np.abs(np.fft.rfft(windows * np.hanning(size), axis=1)) ** 2
+    frequencies = np.fft.rfftfreq(size, 1 / rate)
+    edges = pairwise(_BAND_EDGES_HZ)
+    bands = np.stack([power[:, (frequencies >= low) & (frequencies < high)].sum(axis=1) for low, high in edges], axis=1)
+    levels: NDArray[np.float64] = np.log10(np.maximum(bands, max(float(bands.max()) * _DYNAMICS, 1.0)))
+    return levels
+
+
+def _spectral_likeness(reference: Samples, recording: Samples, rate: int) -> NDArray[np.float64]:
+    """Correlation of the two spectrograms, each band without its mean, for each 10 ms at which the sound may begin."""
+    sought, heard = _bands(reference, rate), _bands(recording, rate)
+    rows = len(sought)
+    places = len(heard)
+    sought = sought - sought.mean(axis=0)
+    heard = np.concatenate([heard, np.repeat(heard.min(axis=0)[None], rows, axis=0)])
+    size = 1 << (len(heard) + rows).bit_length()
+    spectra = np.fft.rfft(heard, size, axis=0) * np.conj(np.fft.rfft(sought, size, axis=0))
+    products = np.fft.irfft(spectra, size, axis=0).sum(axis=1)[:places]
+
+    def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        running = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+        result: NDArray[np.float64] = running[rows : rows + places] - running[:places]
+        return result
+
+    variance = (sums(heard**2) - sums(heard) ** 2 / rows).sum(axis=1)
+    strength = np.linalg.norm(sought) * np.sqrt(np.maximum(variance, 1e-3 * rows))
+    likeness: NDArray[np.float64] = np.clip(products / np.maximum(strength, 1e-9), 0, 1)
+    return likeness
+
+
+def _waveform_likeness(reference: Samples, recording: Samples, at: int, rate: int) -> tuple[int, float]:
+    """Where the sound begins near a place, and how like the waveforms are: the mean over pieces, by their energy."""
+    slip = round(SLIP_S * rate)
+    padded = np.concatenate([np.zeros(slip), recording, np.zeros(len(reference) + 2 * slip)])
+    pieces = max(1, round(len(reference) / (_PIECE_S * rate)))
+    edges = np.linspace(0, len(reference), pieces + 1).astype(int)
+    begins: int | None = None
+    likeness = weights = 0.0
+    for first, last in pairwise(edges):
+        piece = reference[first:last].astype(np.float64)
+        energy = float(piece @ piece)
+        if energy < len(piece) * _QUIET**2:
+            continue
+        heard = padded[at + first : at + last + 2 * slip]
+        size = 1 << (len(heard) + len(piece)).bit_length()
+        products = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(piece, size)), size)[: 2 * slip + 1]
+        running = np.concatenate([[0.0], np.cumsum(heard**2)])
+        energies = running[len(piece) : len(piece) + 2 * slip + 1] - running[: 2 * slip + 1]
+        likenesses = np.abs(products) / np.sqrt(energy * np.maximum(energies, len(piece) * _QUIET**2))
+        best = int(np.argmax(likenesses))
+        begins = at + best - slip if begins is None else begins
+        likeness += energy * float(likenesses[best])
+        weights += energy
+    return max(0, at if begins is None else begins), likeness / weights if weights else 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shlex
 import signal
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def variables(lab: Lab) -> dict[str, str]:
         "LAB_AUDIOSOCKET_HOST": lab.audiosocket_host,
         "LAB_AUDIOSOCKET_BIND": lab.audiosocket_bind,
         "LAB_AUDIOSOCKET_PORT": str(lab.audiosocket_port),
+        "LAB_SPEECH_COMMAND": shlex.join(lab.speech_command),
         "LAB_LOGS": str(lab.logs),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -45,6 +46,9 @@ app = "{ari_app}"
 
 [streams]
 state_file = "{state_file}"
+
+[speech]
+command = {speech_command}
 """
 
 
@@ -142,6 +146,7 @@ async def _up_embedded(lab: EmbeddedLab, state: State, progress: Progress) -> No
                 ari_password=lab.ari_password,
                 ari_app=lab.ari_app,
                 state_file=states.folder() / "subscriptions.sqlite3",
+                speech_command=json.dumps(lab.speech_command),  # a list of texts looks the same in TOML
             )
         )
         # The file is the whole truth: settings that the user's environment holds for another bridge do not count.
