@@ -31,6 +31,8 @@ class Received:
         """JSON text messages, in order."""
         self.times: list[float] = []
         """When each of them came, by ``time.monotonic()``."""
+        self.binary: list[bytes] = []
+        """Binary messages, in order."""
         self.ended = asyncio.Event()
 
     @classmethod
@@ -135,7 +137,9 @@ class Sink:
             while True:
                 await self.reading.wait()
                 data = await socket.recv()
-                assert isinstance(data, str)
+                if isinstance(data, bytes):
+                    received.binary.append(data)
+                    continue
                 received.messages.append(json.loads(data))
                 received.times.append(time.monotonic())
                 if self.on_message is not None:
