@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_ACTIONS_RUN = 10_000
 """Actions that one flow may run: what loops for ever ends here."""
-SILENT = frozenset({"mark"})
+SILENT = frozenset({"mark", "enter_flow"})
 """Actions that nobody wrote: they are not told."""
 MAX_DEPTH = 20
 """Lists within lists: flows that fetch flows."""

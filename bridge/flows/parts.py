@@ -19,6 +19,7 @@ from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_streams import FlowStreams
 
 if TYPE_CHECKING:
+    from bridge.flows.interpreter import Run
     from bridge.flows.program import Program
 
 
@@ -29,7 +30,7 @@ class Echoes(Protocol):
         """What the party of ``leg`` says comes back to it for so long."""
 
 
-async def _none(_: str) -> Program:
+async def _none(_: str, __: Run) -> Program:
     raise LookupError("no flow has this id")
 
 
@@ -55,7 +56,7 @@ class Parts:
     web: Web
     context: str = ""
     """``calling.context``; empty: no queues, no detection of machines."""
-    flow: Callable[[str], Awaitable[Program]] = _none
-    """The program of a ``[[flows]]`` table by its id (LookupError: none has it). `FlowRuns` sets it."""
+    flow: Callable[[str, Run], Awaitable[Program]] = _none
+    """The program of a ``[[flows]]`` table by its id (LookupError: none has it), for a run. `FlowRuns` sets it."""
     dial: Callable[..., Awaitable[Any]] = _nothing
     """`FlowRuns.dial_connect`; `FlowRuns` sets it."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from bridge.calls.records import HangupReason
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
@@ -15,7 +16,7 @@ from bridge.flows.registry import ActionFailed, action
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
 
-ARI_REASONS = {
+ARI_REASONS: dict[HangupReason, str] = {
     "normal": "normal",
     "busy": "busy",
     "failed": "congestion",
@@ -49,7 +50,7 @@ class HangupOptions(Options):
 @action("hangup", "hangup_relay", options=HangupOptions)
 async def hangup(run: Run, options: HangupOptions) -> End:
     """End the call; one that is not answered is refused with the reason."""
-    reason = options.reason or "normal"
+    reason: HangupReason = options.reason or "normal"
     if is_set(options.reference_id):
         record = run.parts.records.get(options.reference_id)
         reason = (record.hangup_reason if record is not None else "") or reason
@@ -57,10 +58,11 @@ async def hangup(run: Run, options: HangupOptions) -> End:
     return End(f"hung up: {reason}")
 
 
-async def hang_up(run: Run, reason: str) -> None:
-    """End the call for a reason in VoIPBIN's words; what is being said is not cut off by that alone."""
+async def hang_up(run: Run, reason: HangupReason) -> None:
+    """End the call for a reason in VoIPBIN's words."""
     await run.fall_silent()
-    await run.leg.hang_up(ARI_REASONS.get(reason, "normal"))
+    told: HangupReason = "" if reason == "normal" else reason  # what follows from the call's course
+    await run.leg.hang_up(ARI_REASONS.get(reason, "normal"), told=told)
 
 
 class MuteOptions(Options):
@@ -99,7 +101,6 @@ async def amd(run: Run, options: AmdOptions) -> End | None:
     run.variables.set("amd.cause", await run.leg.get_variable("AMDCAUSE"))
     if status == "MACHINE" and options.machine_handle == "hangup":
         await hang_up(run, "amd")
-        run.parts.records.update(run.call_id, hangup_reason="amd")
         return End("hung up: amd")
     return None
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from bridge.flows import callbacks, expression
 from bridge.flows.actions.sound import Switch
 from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
-from bridge.flows.program import Enter
+from bridge.flows.program import Enter, Program
 from bridge.flows.registry import ActionFailed, action
 from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, text_of
 from bridge.flows.web import Answer
@@ -63,8 +63,18 @@ class FetchFlowOptions(Options):
 @action("fetch_flow", options=FetchFlowOptions)
 async def fetch_flow(run: Run, options: FetchFlowOptions) -> Enter:
     """Run a flow of the configuration, then go on after this action."""
+    return Enter(await _configured(run, options.flow_id), returns=True)
+
+
+@action("enter_flow", options=FetchFlowOptions, internal=True)
+async def enter_flow(run: Run, options: FetchFlowOptions) -> Enter:
+    """What a call begins with that runs a flow of the configuration: nothing is there to come back to."""
+    return Enter(await _configured(run, options.flow_id), returns=False)
+
+
+async def _configured(run: Run, flow_id: str) -> Program:
     try:
-        return Enter(await run.parts.flow(options.flow_id), returns=True)
+        return await run.parts.flow(flow_id, run)
     except LookupError as problem:
         raise ActionFailed(f"flow_id: {problem.args[0]}") from None
 

@@ -1,0 +1,97 @@
+"""The flows of the configuration (``[[flows]]``): checked at start, except those that a server is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from bridge.config import Config, ConfigErrors, FlowConfig
+from bridge.errors import ConfigError
+from bridge.flows.program import FlowRefused, Program
+from bridge.flows.spelling import parse
+from bridge.flows.web import Trust
+
+MAX_FILE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One flow; ``program`` is None if its server is asked for each call."""
+
+    config: FlowConfig
+    program: Program | None
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.config.id
+
+    def matches(self, numbers: Sequence[str]) -> bool:
+        """Whether a call that came in with one of these numbers (or arguments) runs it."""
+        return any(fnmatchcase(number, pattern) for pattern in self.config.match for number in numbers if number)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The credential. Holds a secret."""
+        value = self.config.auth_value.get_secret_value()
+        return {self.config.auth_key: value} if self.config.auth_key and value else {}
+
+    @property
+    def trust(self) -> Trust:
+        """Whom to believe to be its server."""
+        return Trust(self.config.verify_tls, self.config.ca_file)
+
+
+def flows_of(config: Config) -> tuple[Flow, ...]:
+    """The configured flows, in their order.
+
+    Raises:
+        ConfigError: actions that cannot be run, a file that cannot be read.
+    """
+    errors: list[ConfigError] = []
+    made: list[Flow] = []
+    for index, each in enumerate(config.flows):
+        try:
+            made.append(Flow(each, _program(each)))
+        except FlowRefused as refused:
+            errors += [ConfigError(f"flows.{index}", str(fault)) for fault in refused.faults]
+        except _NoFile as problem:
+            errors.append(ConfigError(f"flows.{index}.file", str(problem)))
+    if errors:
+        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
+    return tuple(made)
+
+
+def shown(flow: Flow) -> dict[str, Any]:
+    """A flow as it may be told: its secret masked."""
+    values = flow.config.model_dump(mode="json")
+    values["auth_value"] = "********" if flow.config.auth_value.get_secret_value() else ""
+    if flow.program is not None:
+        values["actions"] = flow.program.source
+    return values
+
+
+class _NoFile(Exception):
+    pass
+
+
+def _program(config: FlowConfig) -> Program | None:
+    if config.url:
+        return None
+    if not config.file:
+        return parse(list(config.actions))
+    path = Path(config.file)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise _NoFile(f"{config.file!r} is larger than {MAX_FILE_BYTES} bytes")
+        return parse(json.loads(path.read_bytes()))
+    except OSError as problem:
+        raise _NoFile(f"{config.file!r} cannot be read: {problem.strerror}") from None
+    except FlowRefused:
+        raise
+    except (ValueError, RecursionError) as problem:
+        raise _NoFile(f"{config.file!r} is not valid JSON: {problem}") from None
