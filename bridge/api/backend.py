@@ -93,6 +93,9 @@ class RecordSource(Protocol):
     def get(self, call_id: str, /) -> CallRecord | None:
         """One call, by its id or, while it goes on, by a channel's."""
 
+    def live(self) -> Collection[CallRecord]:
+        """Calls that go on, those included whose channel is not there yet."""
+
     def ended(self) -> Collection[CallRecord]:
         """Calls that have ended lately."""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from aiohttp import web
 
 from bridge.api.errors import ApiError, invalid
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a character beyond U+FFFF: alone it is none, and cannot be written to anywhere."""
 
 MASK = "********"
 """What is shown in the place of a secret; sent back, it means: leave the secret as it is."""
@@ -23,7 +27,10 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     if request.content_type != "application/json":
         raise ApiError(415, "JSON_REQUIRED", "the body must be JSON, with the header Content-Type: application/json")
     try:
-        body = json.loads(await request.text(), parse_constant=_no_number)
+        text = await request.text()
+        body = json.loads(text, parse_constant=_no_number)
+        if _HALF.search(text):
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError, LookupError) as error:
         raise invalid("INVALID_JSON", f"the body is no JSON: {str(error)[:200]}") from None
     if not isinstance(body, dict):

@@ -1,204 +1,182 @@
-"""``/v1.0/calls``: which calls there are, and a stream on one of them.
+"""``/v1.0/calls``: calls are placed, listed, looked at, ended.
 
-Paths and spelling are VoIPBIN's, so that its clients work; only what is known is said: a key that the bridge cannot
-fill truthfully is left out.
+Paths and spelling are VoIPBIN's, so that its clients work.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections import Counter
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import web
-
-from bridge.api.auth import SECRET_PARAMETERS
-from bridge.api.backend import BACKEND, Backend
-from bridge.api.errors import ApiError, invalid, unavailable
+from bridge.api.backend import Backend
+from bridge.api.errors import ApiError, invalid
+from bridge.api.failures import acting, asterisk_failing, call_not_found, calling, check_connected
+from bridge.api.models.base import NoQuery
+from bridge.api.models.calls import Call, Calls, Groupcall, ListCalls, PlaceCalls, PlacedCalls
 from bridge.api.paging import page_of
-from bridge.calls.model import Call, Party
-from bridge.errors import AriError, Overloaded
-from bridge.streams.clients import MediaStreamOptions
+from bridge.api.routing import Answer, Asked
+from bridge.api.views import call_json, call_time, groupcall_json, moment, streams_of_calls
+from bridge.calls.model import Call as LiveCall
+from bridge.calls.records import CallRecord
+from bridge.flows.program import FlowRefused, Program
+from bridge.flows.runs import PlaceRequest
+from bridge.flows.spelling import parse
 
-RETRY_AFTER_S = 2
-LOST_ARI = "the bridge has no connection to Asterisk at the moment, so it does not know which calls there are"
+Known = tuple[LiveCall | None, CallRecord | None]
+"""What is known of a call: that it goes on, and what is told of it; not both are None."""
 
 
-async def list_calls(request: web.Request) -> web.Response:
-    """``GET /v1.0/calls``: the calls that go on now, newest first."""
-    backend = _connected(request)
-    page = page_of(backend.calls.calls.values(), lambda call: (call_time(call), call.id), request.query)
-    streams = _streams_of_calls(backend)
-    return web.json_response(
+async def list_calls(asked: Asked[ListCalls, None]) -> Answer[Calls]:
+    """The calls that go on now, and on demand those that have ended lately, newest first."""
+    backend = asked.backend
+    check_connected(backend)
+    page = page_of(_all(backend, ended=asked.query.ended), _place, asked.query)
+    streams = streams_of_calls(backend)
+    return Answer(
         {
-            "result": [call_json(call, streams[call.id]) for call in page.entries],
+            "result": [call_json(live, streams.get(_id((live, record)), 0), record) for live, record in page.entries],
             "next_page_token": page.next_page_token,
         }
     )
 
 
-async def get_call(request: web.Request) -> web.Response:
-    """``GET /v1.0/calls/{id}``: one call, by its own id or by the id of one of its channels."""
-    backend = _connected(request)
-    call, _ = _find(backend, request.match_info["id"])
-    return web.json_response(call_json(call, _streams_of_calls(backend)[call.id]))
+async def get_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """One call, by its own id or by the id of one of its channels."""
+    check_connected(asked.backend)
+    return Answer(body_of(asked.backend, asked.path()))
 
 
-async def list_streams(request: web.Request) -> web.Response:
-    """``GET /v1.0/streams``: the streams that are open now."""
-    backend = request.app[BACKEND]
-    return web.json_response({"result": [dict(stream) for stream in backend.streams()]})
-
-
-async def media_stream(request: web.Request) -> web.StreamResponse:
-    """``GET /v1.0/calls/{id}/media_stream``: everything that can be wrong is answered here, before the upgrade."""
-    options = stream_options(request.query)
-    backend = _connected(request)
-    call, party = _find(backend, request.match_info["id"])
-    if not call.answered:
-        raise ApiError(409, "STATE_INVALID", f"the call is {call_status(call)}; a stream needs one that is progressing")
-    if party.state != "Up":
-        raise ApiError(
-            409, "STATE_INVALID", f"{party.name} has not answered ({party.state}); a stream needs a party that has"
-        )
-    # Last, so that a plain GET tells whether a stream would work.
-    check_upgrade(request)
+async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
+    """Place calls."""
+    backend, body = asked.backend, asked.body
+    parts = calling(backend)
+    request = PlaceRequest(
+        destinations=[each.value() for each in body.destinations],
+        source=body.source.value() if body.source is not None else None,
+        program=None if body.flow else program_of(body),
+        flow_id=body.flow,
+        variables=body.variables,
+        anonymous=body.anonymous == "yes",
+        answer_method=body.answer_method,
+        ring_method=body.ring_method,
+        timeout_s=body.timeout,
+    )
     try:
-        return await backend.accept_stream(request, call, party, options)
-    except Overloaded as error:
-        raise unavailable("OVERLOADED", str(error), RETRY_AFTER_S) from error
-    except AriError as error:
-        if error.status == 404:
-            raise ApiError(404, "CALL_NOT_FOUND", "the call has just ended") from error
-        raise unavailable("ASTERISK_FAILED", f"Asterisk: {error.message}", RETRY_AFTER_S) from error
-
-
-def stream_options(query: Mapping[str, str]) -> MediaStreamOptions:
-    """The options in a ``media_stream`` URL.
-
-    Raises:
-        ApiError: 400, one of them is missing, unknown, wrong, or given twice.
-    """
-    # items() shows what is given twice, iterating over the query itself does not.
-    names = [name for name, _ in query.items() if name not in SECRET_PARAMETERS]
-    for name in names:
-        if names.count(name) > 1:
-            raise invalid("INVALID_STREAM_OPTIONS", f"{name} is given more than once")
-    try:
-        return MediaStreamOptions.from_query({name: query[name] for name in names})
+        with asterisk_failing():
+            placed = await parts.runs.place(request)
+    except FlowRefused as error:
+        raise invalid("INVALID_FLOW", _one_line(error)) from None
+    except LookupError:
+        raise flow_not_found(body.flow) from None
     except ValueError as error:
-        raise invalid("INVALID_STREAM_OPTIONS", str(error)) from error
+        raise invalid("INVALID_DESTINATION", str(error)) from None
+    return Answer(
+        {
+            "calls": [call_json(backend.calls.calls.get(each.id), 0, each) for each in placed.calls],
+            "groupcalls": [groupcall_json(each) for each in placed.groupcalls],
+        }
+    )
 
 
-def check_upgrade(request: web.Request) -> None:
-    """Whether the request is a WebSocket handshake (RFC 6455 section 4.2.1).
+async def delete_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """End a call that goes on; forget one that has ended."""
+    parts = calling(asked.backend)
+    identity = asked.path()
+    record = parts.records.get(identity)
+    if record is not None and record.ended:
+        body = body_of(asked.backend, identity)
+        parts.records.forget(record.id)
+        return Answer(body)
+    return await ended(asked.backend, identity)
+
+
+async def get_groupcall(asked: Asked[NoQuery, None]) -> Answer[Groupcall]:
+    """Calls that were placed together."""
+    parts = calling(asked.backend)
+    group = parts.runs.groupcall(asked.path())
+    if group is None:
+        raise ApiError(404, "GROUPCALL_NOT_FOUND", f"no group of calls has the id {asked.path()[:160]!r}")
+    return Answer(groupcall_json(group))
+
+
+async def ended(backend: Backend, identity: str) -> Answer[Call]:
+    """End a call, and say how it is then."""
+    parts = calling(backend)
+    before = body_of(backend, identity)
+    with acting(parts, identity):
+        await parts.acts.hangup(identity)
+    try:
+        return Answer(body_of(backend, before["id"]))
+    except ApiError:  # it is forgotten already
+        return Answer(before)
+
+
+def body_of(backend: Backend, identity: str) -> dict[str, Any]:
+    """What is shown of a call, by its id or a channel's.
 
     Raises:
-        ApiError: 426 if it is none or of another version, 400 if its key is broken.
+        ApiError: 404, there is none.
     """
-    headers = request.headers
-    connection = [part.strip().lower() for part in ",".join(headers.getall("Connection", ())).split(",")]
-    if headers.get("Upgrade", "").strip().lower() != "websocket" or "upgrade" not in connection:
-        raise ApiError(
-            426,
-            "WEBSOCKET_REQUIRED",
-            "the request is good, but this path speaks WebSocket: open it with a ws:// or wss:// client",
-            {"Upgrade": "websocket", "Connection": "Upgrade"},
-        )
-    if headers.get("Sec-WebSocket-Version", "").strip() != "13":
-        raise ApiError(
-            426,
-            "WEBSOCKET_VERSION",
-            "only version 13 of WebSocket is spoken here",
-            {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"},
-        )
-    try:
-        nonce = base64.b64decode(headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
-    except (binascii.Error, ValueError):
-        nonce = b""
-    if len(nonce) != 16:
-        raise invalid("INVALID_WEBSOCKET_KEY", "Sec-WebSocket-Key must be 16 bytes in base64")
+    live, record = find(backend, identity)
+    return call_json(live, streams_of_calls(backend).get(_id((live, record)), 0), record)
 
 
-def call_status(call: Call) -> str:
-    """VoIPBIN's word for how far a call is: dialing, ringing or progressing."""
-    if call.answered:
-        return "progressing"
-    if any(party.state == "Ringing" for party in call.parties.values()):
-        return "ringing"
-    return "dialing"
+def find(backend: Backend, identity: str) -> Known:
+    """What is known of a call, by its id or a channel's.
 
-
-def call_json(call: Call, streams: int) -> dict[str, Any]:
-    """A call as VoIPBIN's clients know it, plus its parties and how many streams it has."""
-    caller = call.primary
-    body: dict[str, Any] = {"id": call.id, "status": call_status(call), "tm_create": call_time(call)}
-    if caller is not None:
-        body["source"] = {"type": "", "target": caller.caller_number, "target_name": caller.caller_name}
-        body["destination"] = {"type": "", "target": dialled_number(call)}
-    body["parties"] = [party_json(party) for party in call.parties.values()]
-    body["streams"] = streams
-    return body
-
-
-def party_json(party: Party) -> dict[str, Any]:
-    """A party of a call: the facts of its channel."""
-    return {
-        "id": party.id,
-        "name": party.name,
-        "endpoint": party.endpoint,
-        "state": party.state,
-        "caller_number": party.caller_number,
-        "caller_name": party.caller_name,
-        "connected_number": party.connected_number,
-        "context": party.context,
-        "exten": party.exten,
-        "app_name": party.app_name,
-        "in_stasis": party.in_stasis,
-        "tm_create": utc_time(party.created),
-    }
-
-
-def dialled_number(call: Call) -> str:
-    """Whom the caller reached: the connected number, else the extension that it is in (not a bare ``s``, ``h``...)."""
-    caller = call.primary
-    if caller is None:
-        return ""
-    return caller.connected_number or (caller.exten if len(caller.exten) > 1 or caller.exten.isdigit() else "")
-
-
-def call_time(call: Call) -> str:
-    """When the call began, in UTC."""
-    return utc_time(call.created)
-
-
-def utc_time(asterisk_time: str) -> str:
-    """Asterisk's ``2026-01-31T12:00:00.123+0100`` as ``2026-01-31T11:00:00.123Z``; "" if it is no time."""
-    try:
-        moment = datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z").astimezone(UTC)
-    except ValueError:
-        return ""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _connected(request: web.Request) -> Backend:
-    backend = request.app[BACKEND]
-    if not backend.ari_connected():
-        raise unavailable("ASTERISK_UNREACHABLE", LOST_ARI, RETRY_AFTER_S)
-    return backend
-
-
-def _find(backend: Backend, identity: str) -> tuple[Call, Party]:
+    Raises:
+        ApiError: 404, there is none.
+    """
     found = backend.calls.find(identity)
-    if found is None:
-        raise ApiError(
-            404, "CALL_NOT_FOUND", f"no call or channel has the id {identity[:160]!r}; GET /v1.0/calls lists them"
-        )
-    return found
+    live = found[0] if found is not None else None
+    record = backend.calling.records.get(live.id if live else identity) if backend.calling is not None else None
+    if live is None and record is None:
+        raise call_not_found(identity)
+    return live, record
 
 
-def _streams_of_calls(backend: Backend) -> Counter[str]:
-    return Counter(str(stream["call_id"]) for stream in backend.streams())
+def program_of(body: PlaceCalls) -> Program | None:
+    """The flow in a request.
+
+    Raises:
+        ApiError: 400, it cannot be run.
+    """
+    if body.actions is None:
+        return None
+    try:
+        return parse(body.actions)
+    except FlowRefused as error:
+        raise invalid("INVALID_FLOW", _one_line(error)) from None
+
+
+def flow_not_found(identity: str) -> ApiError:
+    """404."""
+    return ApiError(404, "FLOW_NOT_FOUND", f"no flow has the id {identity[:80]!r}; GET /v1.0/flows lists them")
+
+
+def _all(backend: Backend, *, ended: bool) -> list[Known]:
+    records: dict[str, CallRecord] = {}
+    if backend.calling is not None:
+        known = backend.calling.records
+        records = {each.id: each for each in known.live()}
+        if ended:
+            records |= {each.id: each for each in known.ended()}
+    live = backend.calls.calls
+    return [(call, records.get(call.id)) for call in live.values()] + [
+        (None, record) for record in records.values() if record.id not in live
+    ]
+
+
+def _place(known: Known) -> tuple[str, str]:
+    live, record = known
+    if record is not None:
+        return moment(record.tm_create) if record.tm_create is not None else "", record.id
+    assert live is not None
+    return call_time(live), live.id
+
+
+def _id(known: Known) -> str:
+    return _place(known)[1]
+
+
+def _one_line(error: FlowRefused) -> str:
+    return "; ".join(map(str, error.faults))[:2000]

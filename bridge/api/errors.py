@@ -17,10 +17,54 @@ STATUS_WORDS = {
     405: "METHOD_NOT_ALLOWED",
     409: "FAILED_PRECONDITION",
     413: "INVALID_ARGUMENT",
+    415: "INVALID_ARGUMENT",
     426: "UPGRADE_REQUIRED",
     500: "INTERNAL",
     503: "UNAVAILABLE",
 }
+
+
+REASONS: Mapping[str, tuple[int, str]] = {
+    "INVALID_QUERY": (400, "a parameter of the URL is wrong, unknown, missing or given twice"),
+    "INVALID_PAGE_SIZE": (400, "page_size is wrong"),
+    "INVALID_PAGE_TOKEN": (400, "page_token is not of an earlier answer"),
+    "INVALID_STREAM_OPTIONS": (400, "a parameter of the stream is wrong, unknown, missing or given twice"),
+    "INVALID_EVENT_OPTIONS": (400, "`types` is wrong, given twice, or there is another parameter"),
+    "INVALID_WEBSOCKET_KEY": (400, "the WebSocket handshake is broken"),
+    "INVALID_JSON": (400, "the body is no JSON object"),
+    "INVALID_BODY": (400, "a key of the body is wrong, unknown or missing; the message names each"),
+    "INVALID_FLOW": (400, "an action is unknown or has bad options; the message names its index and key"),
+    "INVALID_DESTINATION": (400, "a destination cannot be dialled; the message says why"),
+    "INVALID_SUBSCRIPTION": (400, "a key of the subscription is wrong; the message names each"),
+    "INVALID_CONFERENCE": (400, "the id or the name cannot be a conference's"),
+    "AUTHENTICATION_REQUIRED": (401, "there is no token in the request"),
+    "INVALID_CREDENTIALS": (401, "the token is not one of those configured"),
+    "HOST_NOT_LOCAL": (403, "no token is configured, and the request is not for this machine"),
+    "ORIGIN_NOT_ALLOWED": (403, "a web page from elsewhere asks"),
+    "CALL_NOT_FOUND": (404, "no call has this id"),
+    "GROUPCALL_NOT_FOUND": (404, "no group of calls has this id"),
+    "FLOW_NOT_FOUND": (404, "no flow with this id is configured"),
+    "RECORDING_NOT_FOUND": (404, "no recording has this id, or its file is gone"),
+    "CONFERENCE_NOT_FOUND": (404, "no conference, or no participant of it, has this id"),
+    "SUBSCRIPTION_NOT_FOUND": (404, "no subscription has this id"),
+    "STATE_INVALID": (409, "the call or conference is not in a state in which this can be done, or is not ours"),
+    "CONFERENCE_EXISTS": (409, "the id is taken"),
+    "SOUND_UNAVAILABLE": (409, "a sound could not be fetched or is none; the message says why"),
+    "SUBSCRIPTION_EXISTS": (409, "the id is taken"),
+    "SUBSCRIPTION_CONFIGURED": (409, "the subscription is the configuration file's"),
+    "SUBSCRIPTION_OF_YEASTAR": (409, "the subscription is set by Yeastar's settings calls"),
+    "REQUEST_ENTITY_TOO_LARGE": (413, "the body is longer than 1 MiB"),
+    "JSON_REQUIRED": (415, "the header Content-Type does not say application/json"),
+    "WEBSOCKET_REQUIRED": (426, "the request is good, but this path speaks WebSocket"),
+    "WEBSOCKET_VERSION": (426, "only version 13 of WebSocket is spoken"),
+    "OVERLOADED": (503, "a limit is reached; nothing was begun"),
+    "ASTERISK_UNREACHABLE": (503, "the bridge has no connection to Asterisk at the moment"),
+    "ASTERISK_FAILED": (503, "Asterisk did not do it; the message has its words"),
+    "SPEECH_FAILED": (503, "the speech engine did not do it; the message says why"),
+    "STATE_NOT_KEPT": (503, "the change could not be kept on disk, so it was not made"),
+}
+"""What each reason means, and its HTTP status. Answers that no route decides on (404 and 405 for a wrong path or
+method, 500 for a fault of the bridge) are not among them."""
 
 
 class ApiError(Exception):

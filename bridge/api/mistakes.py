@@ -42,7 +42,9 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def words_of(problem: ValidationError, model: type[BaseModel]) -> str:
     """Everything that is wrong, in one line."""
-    faults = [f"{key}: {reason}" for key, reason in map(_fault(model), problem.errors(include_url=False))]
+    faults = [
+        f"{key}: {reason}".removeprefix(": ") for key, reason in map(_fault(model), problem.errors(include_url=False))
+    ]
     return "; ".join(dict.fromkeys(faults))[:MAX_CHARACTERS]
 
 
@@ -57,7 +59,7 @@ def key_of(place: Sequence[str | int]) -> str:
 def _fault(model: type[BaseModel]) -> Callable[[Any], tuple[str, str]]:
     def describe(detail: Any) -> tuple[str, str]:
         place = tuple(detail["loc"])
-        return key_of(place) or "body", _reason(detail, model)
+        return key_of(place), _reason(detail, model)
 
     return describe
 

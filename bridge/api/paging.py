@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bridge.api.errors import invalid
-
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
+from bridge.api.models.common import Paging
 
 Entry = TypeVar("Entry")
 
@@ -28,7 +26,7 @@ class Page(Generic[Entry]):
     next_page_token: str
 
 
-def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], query: Mapping[str, str]) -> Page[Entry]:
+def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], query: Paging) -> Page[Entry]:
     """The page that a request asks for, greatest key first.
 
     Args:
@@ -37,23 +35,15 @@ def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], q
         query: the request's parameters.
 
     Raises:
-        ApiError: 400, the size or the token is not valid.
+        ApiError: 400, the token is not one of ours.
     """
-    size = _size(query.get("page_size", ""))
-    after = _position(query.get("page_token", ""))
+    size = query.page_size
+    after = _position(query.page_token)
     ordered = sorted(entries, key=key, reverse=True)
     if after is not None:
         ordered = [entry for entry in ordered if key(entry) < after]
     page = ordered[:size]
     return Page(page, _token(key(page[-1])) if len(ordered) > size else "")
-
-
-def _size(text: str) -> int:
-    if not text:
-        return DEFAULT_PAGE_SIZE
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE_SIZE:
-        return int(text)
-    raise invalid("INVALID_PAGE_SIZE", f"page_size must be a whole number from 1 to {MAX_PAGE_SIZE}")
 
 
 def _token(position: tuple[str, str]) -> str:

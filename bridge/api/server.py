@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import logging
 import socket
 import ssl
@@ -14,11 +15,14 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from bridge.api import calls, status, subscriptions, twilio, yeastar
+from bridge.api import docs_page, document, flows, yeastar
 from bridge.api.auth import Gate
 from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TRUSTED, TWILIO, Backend
+from bridge.api.background import BACKGROUND, Background
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
+from bridge.api.routing import OPERATIONS, operation_of, register
+from bridge.api.table import routes_of
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.streams.clients import MediaStreamOptions
@@ -27,47 +31,40 @@ log = logging.getLogger(__name__)
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-PUBLIC_PATHS = frozenset({"/", "/health"})
-"""What needs no token: a page without data, and a probe that tells nobody's secrets."""
 SHUTDOWN_S = 1.0
 """How long requests in progress may take when the server stops."""
 IDLE_S = 10.0
 """How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
 _GATE = web.AppKey("gate", Gate)
+_REQUEST_ID = web.RequestKey("request_id", str)
 
 
-def build(backend: Backend, tokens: Iterable[str]) -> web.Application:
+def build(backend: Backend, tokens: Iterable[str], *, strict: bool = False) -> web.Application:
     """The web application.
 
     Args:
         backend: what answers the requests.
         tokens: the configured tokens; none: no authentication, for loopback only.
+        strict: whether an answer that the OpenAPI document does not describe is a fault; for tests.
     """
+    tokens = tuple(tokens)
     application = web.Application(middlewares=[_answer_errors, _check_token])
     application[BACKEND] = backend
     application[_GATE] = Gate(tokens)
-    application.router.add_get("/", status.page)
-    application.router.add_get("/health", status.health)
-    application.router.add_get("/metrics", status.prometheus)
-    application.router.add_get("/v1.0/calls", calls.list_calls)
-    application.router.add_get("/v1.0/calls/{id}", calls.get_call)
-    application.router.add_get("/v1.0/calls/{id}/media_stream", calls.media_stream, allow_head=False)
-    application.router.add_get("/v1.0/streams", calls.list_streams)
+    application[OPERATIONS] = {}
+    application[BACKGROUND] = background = Background()
+    application.on_shutdown.append(background.stop)
+    application.on_response_prepare.append(_add_headers)
     if backend.subscriptions is not None:
         application[SUBSCRIPTIONS] = backend.subscriptions
-        application.router.add_get("/v1.0/subscriptions", subscriptions.list_subscriptions)
-        application.router.add_post("/v1.0/subscriptions", subscriptions.create_subscription)
-        application.router.add_get("/v1.0/subscriptions/{id}", subscriptions.get_subscription)
-        application.router.add_put("/v1.0/subscriptions/{id}", subscriptions.replace_subscription)
-        application.router.add_patch("/v1.0/subscriptions/{id}", subscriptions.modify_subscription)
-        application.router.add_delete("/v1.0/subscriptions/{id}", subscriptions.delete_subscription)
-        application.router.add_get(f"{yeastar.PREFIX}websocketaudiostream/get", yeastar.get_settings)
-        application.router.add_post(f"{yeastar.PREFIX}websocketaudiostream/update", yeastar.update_settings)
-    if backend.twilio is not None and backend.twilio.enabled and backend.control is not None:
+    if backend.twilio is not None and backend.control is not None:
         application[TWILIO] = (backend.twilio, backend.control)
-        application.router.add_get(twilio.PATH, twilio.get_call)
-        application.router.add_post(twilio.PATH, twilio.update_call)
+    operations = [operation_of(route) for route in routes_of(backend)]
+    register(application, operations, strict=strict)
+    described = document.document_of(operations, with_tokens=bool(tokens))
+    application[document.DOCUMENT] = json.dumps(described)
+    application[document.DOCS] = docs_page.page_of(described)
     return application
 
 
@@ -166,9 +163,8 @@ def _is_no_malformed_request(record: logging.LogRecord) -> bool:
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamResponse:
     """Turn every error into the one JSON shape, and log the request without its query."""
-    request_id = uuid4().hex
+    request_id = request[_REQUEST_ID] = uuid4().hex
     started = time.monotonic()
-    headers = {"X-Request-Id": request_id, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     try:
         response = await handler(request)
     except ApiError as error:
@@ -184,8 +180,6 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
             ApiError(500, "INTERNAL_ERROR", "a fault of the bridge; its log says more under this request_id"),
             request_id,
         )
-    if not response.prepared:
-        response.headers.update(headers)
     # A probe asks every few seconds, and the state that it is told is in the log already.
     level = logging.INFO if response.status >= 400 and request.path != "/health" else logging.DEBUG
     elapsed_ms = (time.monotonic() - started) * 1000
@@ -194,24 +188,36 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
     return response
 
 
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer says, also one that is sent in blocks."""
+    response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+
+
 @web.middleware
 async def _check_token(request: web.Request, handler: Answer) -> web.StreamResponse:
-    there = request.match_info.http_exception is None
-    if there and request.path.startswith(twilio.PREFIX):
-        return await handler(request)  # it has an account of its own, which it checks
+    operation = request.app[OPERATIONS].get(request.match_info.handler)
+    access = operation.route.access if operation is not None else "token"
     gate = request.app[_GATE]
-    if there and request.path.startswith(yeastar.PREFIX):
-        try:
-            gate.check({}, {"token": request.query.get("access_token", "")}, _without_credentials(request))
-        except ApiError as error:
-            return yeastar.failure(yeastar.BAD_TOKEN, f"access_token: {error.message}", error.status)
-        return await handler(request)
+    match access:
+        case "twilio":  # it has an account of its own, which it checks
+            return await handler(request)
+        case "voxology":
+            flows.check_key(request)
+            return await handler(request)
+        case "yeastar":
+            try:
+                gate.check({}, {"token": request.query.get("access_token", "")}, _without_credentials(request))
+            except ApiError as error:
+                return yeastar.failure(yeastar.BAD_TOKEN, f"access_token: {error.message}", error.status)
+            return await handler(request)
     # That a path does not exist is told only to those who may know.
     try:
         gate.check(request.cookies, request.query, request.headers)
         request[TRUSTED] = True
     except ApiError:
-        if request.path not in PUBLIC_PATHS:
+        if access != "public":
             raise
         request[TRUSTED] = False
     return await handler(request)

@@ -14,8 +14,12 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from bridge.api.backend import SUBSCRIPTIONS, SubscriptionSource
-from bridge.api.bodies import MASK, json_object
+from bridge.api.bodies import MASK
 from bridge.api.errors import ApiError, invalid, unavailable
+from bridge.api.models.base import NoQuery
+from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, SubscriptionPart, Subscriptions
+from bridge.api.models.subscriptions import Subscription as ShownSubscription
+from bridge.api.routing import Answer, Asked, Raw
 from bridge.config import mistake
 from bridge.config.contradictions import RESERVED_IDS
 from bridge.streams.catalogue import ReadOnly
@@ -25,19 +29,19 @@ from bridge.streams.subscription import Subscription, reason_of, values_of
 RETRY_AFTER_S = 10
 
 
-async def list_subscriptions(request: web.Request) -> web.Response:
-    """``GET /v1.0/subscriptions``."""
-    return web.json_response({"result": [subscription_json(each) for each in request.app[SUBSCRIPTIONS].list()]})
+async def list_subscriptions(asked: Asked[NoQuery, None]) -> Answer[Subscriptions]:
+    """All of them."""
+    return Answer({"result": [subscription_json(each) for each in asked.request.app[SUBSCRIPTIONS].list()]})
 
 
-async def get_subscription(request: web.Request) -> web.Response:
-    """``GET /v1.0/subscriptions/{id}``."""
-    return web.json_response(subscription_json(_find(request)))
+async def get_subscription(asked: Asked[NoQuery, None]) -> Answer[ShownSubscription]:
+    """One of them."""
+    return Answer(subscription_json(_find(asked.request)))
 
 
-async def create_subscription(request: web.Request) -> web.Response:
-    """``POST /v1.0/subscriptions``: 201 with the new one; 409 if its id is taken."""
-    subscription = _made_of(await json_object(request))
+async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> Answer[ShownSubscription]:
+    """A new one."""
+    subscription = _made_of(asked.body.value)
     if subscription.id in RESERVED_IDS:
         raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is kept for Yeastar's settings calls")
     if subscription.auth_value.get_secret_value() == MASK:
@@ -48,24 +52,24 @@ async def create_subscription(request: web.Request) -> web.Response:
             raise ApiError(409, "SUBSCRIPTION_EXISTS", f"there is a subscription {subscription.id!r} already")
         return subscription
 
-    await _change(request.app[SUBSCRIPTIONS], subscription.id, make)
+    await _change(asked.request.app[SUBSCRIPTIONS], subscription.id, make)
     location = {"Location": f"/v1.0/subscriptions/{subscription.id}"}
-    return web.json_response(subscription_json(subscription), status=201, headers=location)
+    return Answer(subscription_json(subscription), headers=location)
 
 
-async def replace_subscription(request: web.Request) -> web.Response:
-    """``PUT /v1.0/subscriptions/{id}``: all of it anew; what is not given has its default."""
+async def replace_subscription(asked: Asked[NoQuery, Raw[SubscriptionBody]]) -> Answer[ShownSubscription]:
+    """All of it anew; what is not given has its default."""
+    request, body = asked.request, dict(asked.body.value)
     present = _find(request)
-    body = await json_object(request)
     if body.setdefault("id", present.id) != present.id:
         raise invalid("INVALID_SUBSCRIPTION", "id: is not the one in the path; an id cannot change")
     return await _replace(request, present.id, lambda _: body)
 
 
-async def modify_subscription(request: web.Request) -> web.Response:
-    """``PATCH /v1.0/subscriptions/{id}``: only what is given changes. ``{"enabled": ..}`` works for every one."""
+async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> Answer[ShownSubscription]:
+    """Only what is given changes. ``{"enabled": ..}`` works for every one."""
+    request, body = asked.request, asked.body.value
     present = _find(request)
-    body = await json_object(request)
     if body.get("id", present.id) != present.id:
         raise invalid("INVALID_SUBSCRIPTION", "id: an id cannot change")
     if set(body) - {"id"} != {"enabled"}:
@@ -80,11 +84,12 @@ async def modify_subscription(request: web.Request) -> web.Response:
         raise invalid("INVALID_SUBSCRIPTION", str(error)) from error
     except StoreFailed as error:
         raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
-    return web.json_response(subscription_json(switched))
+    return Answer(subscription_json(switched))
 
 
-async def delete_subscription(request: web.Request) -> web.Response:
-    """``DELETE /v1.0/subscriptions/{id}``: 204; its streams end."""
+async def delete_subscription(asked: Asked[NoQuery, None]) -> web.Response:
+    """Its streams end."""
+    request = asked.request
     identity = request.match_info["id"]
     try:
         await request.app[SUBSCRIPTIONS].delete(identity)
@@ -112,7 +117,7 @@ def same_server(one: str, other: str) -> bool:
 
 async def _replace(
     request: web.Request, identity: str, body_of: Callable[[Subscription], Mapping[str, Any]]
-) -> web.Response:
+) -> Answer[ShownSubscription]:
     def make(present: Subscription | None) -> Subscription:
         if present is None:
             raise _not_found(identity)
@@ -129,7 +134,7 @@ async def _replace(
             raise invalid("INVALID_SUBSCRIPTION", "auth_value: give it again: the URL leads to another server now")
         return subscription.model_copy(update={"auth_value": present.auth_value})
 
-    return web.json_response(subscription_json(await _change(request.app[SUBSCRIPTIONS], identity, make)))
+    return Answer(subscription_json(await _change(request.app[SUBSCRIPTIONS], identity, make)))
 
 
 async def _change(

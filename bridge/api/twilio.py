@@ -17,8 +17,8 @@ from typing import Any
 from aiohttp import web
 
 from bridge.api.backend import BACKEND, TWILIO
-from bridge.api.calls import call_status, dialled_number
 from bridge.api.twiml import Dial, TwimlRefused, parse
+from bridge.api.views import call_status, dialled_number
 from bridge.calls.model import Call, Party
 from bridge.config import TwilioConfig
 from bridge.dialects.twilio import call_sid

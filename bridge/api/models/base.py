@@ -31,8 +31,10 @@ class Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
+    reason: ClassVar[str] = "INVALID_QUERY"
+    """For programs: the reason of the error if a parameter is wrong."""
     reasons: ClassVar[Mapping[str, str]] = {}
-    """For programs: the reason of the error if this parameter is wrong; others have ``INVALID_QUERY``."""
+    """Another one for this parameter."""
 
 
 class Shown(BaseModel):

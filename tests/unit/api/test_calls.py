@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.api.calls import call_json, call_status, dialled_number, stream_options, utc_time
 from bridge.api.errors import ApiError
+from bridge.api.media_streams import stream_options
+from bridge.api.views import call_json, call_status, dialled_number, utc_time
 
 from .samples import make_call
 
@@ -15,8 +16,8 @@ def test_a_call_in_json() -> None:
         "id": "c1",
         "status": "progressing",
         "tm_create": "2026-01-31T11:00:00.123Z",
-        "source": {"type": "", "target": "1001", "target_name": "Alice"},
-        "destination": {"type": "", "target": "1002"},
+        "source": {"type": "", "target": "1001", "target_name": "Alice", "name": "", "detail": ""},
+        "destination": {"type": "", "target": "1002", "target_name": "", "name": "", "detail": ""},
         "parties": [
             {
                 "id": "c1",

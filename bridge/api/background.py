@@ -1,0 +1,54 @@
+"""What goes on after its request was answered: a sound that is played, keys that are pressed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from bridge.calls.legs import LegGone
+from bridge.errors import BridgeError
+
+log = logging.getLogger(__name__)
+
+BEGIN_S = 0.3
+"""What fails within this time is still told to who asked."""
+
+
+class Background:
+    """Work that goes on."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Start some work, and wait a moment for it: what it raises in that time is raised here."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        await asyncio.wait({task}, timeout=BEGIN_S)
+        if task.done():
+            self._tasks.discard(task)
+            task.result()
+        else:
+            task.add_done_callback(self._ended)
+
+    async def stop(self, _: web.Application | None = None) -> None:
+        """End all of it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, LegGone | KeyError) or error is None:
+            return  # the call has ended meanwhile
+        log.warning("%s: %s", task.get_name(), error, exc_info=None if isinstance(error, BridgeError) else error)
+
+
+BACKGROUND = web.AppKey("background", Background)

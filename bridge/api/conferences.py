@@ -1,0 +1,117 @@
+"""``/v1.0/conferences``: made, listed, ended; participants muted and sent away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+
+from bridge.api.backend import Backend, ConferenceSource
+from bridge.api.errors import ApiError, invalid
+from bridge.api.failures import asterisk_failing, check_connected
+from bridge.api.media_streams import conference_not_found
+from bridge.api.models.base import NoQuery
+from bridge.api.models.common import Paging
+from bridge.api.models.conferences import Conference, Conferences, CreateConference, Participant, Participants
+from bridge.api.paging import page_of
+from bridge.api.routing import Answer, Asked
+from bridge.api.views import conference_json, moment
+from bridge.calls.acts import NotOurs
+from bridge.calls.conferences import ConferenceExists, NoSuchConference
+
+
+async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
+    """All conferences of the PBX, newest first."""
+    every = _source(asked.backend).list()
+    page = page_of(every, lambda each: (moment(each.created_at), each.id), asked.query)
+    return Answer({"result": [conference_json(each) for each in page.entries], "next_page_token": page.next_page_token})
+
+
+async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[Conference]:
+    """A conference of ours."""
+    source, body = _source(asked.backend), asked.body
+    try:
+        with asterisk_failing():
+            made = await source.create(body.name, body.id, auto_delete=body.auto_delete)
+    except ConferenceExists as error:
+        raise ApiError(409, "CONFERENCE_EXISTS", str(error)) from error
+    except ValueError as error:
+        raise invalid("INVALID_CONFERENCE", str(error)) from None
+    return Answer(conference_json(made))
+
+
+async def get_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
+    """One conference."""
+    return Answer(_shown(asked))
+
+
+async def delete_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
+    """End a conference; answers it as it was."""
+    before = _shown(asked)
+    with _acting(asked.path()):
+        await _source(asked.backend).delete(asked.path())
+    return Answer(before)
+
+
+async def list_participants(asked: Asked[NoQuery, None]) -> Answer[Participants]:
+    """Who is in a conference."""
+    return Answer({"result": _shown(asked)["participants"]})
+
+
+async def kick(asked: Asked[NoQuery, None]) -> web.Response:
+    """Send a participant away."""
+    _participant(asked)
+    with _acting(asked.path()):
+        await _source(asked.backend).kick(asked.path(), asked.path("channel"))
+    return web.Response(status=204)
+
+
+async def mute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
+    """Let a participant not be heard."""
+    _participant(asked)
+    with _acting(asked.path()):
+        await _source(asked.backend).mute(asked.path(), asked.path("channel"))
+    return Answer(_participant(asked))
+
+
+async def unmute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
+    """Let it be heard again."""
+    _participant(asked)
+    with _acting(asked.path()):
+        await _source(asked.backend).unmute(asked.path(), asked.path("channel"))
+    return Answer(_participant(asked))
+
+
+def _source(backend: Backend) -> ConferenceSource:
+    check_connected(backend)
+    assert backend.conferences is not None  # or its routes would not be there
+    return backend.conferences.conferences
+
+
+def _shown(asked: Asked[Any, Any]) -> dict[str, Any]:
+    conference = _source(asked.backend).get(asked.path())
+    if conference is None:
+        raise conference_not_found(asked.path())
+    return conference_json(conference)
+
+
+def _participant(asked: Asked[NoQuery, None]) -> dict[str, Any]:
+    for each in _shown(asked)["participants"]:
+        if each["channel_id"] == asked.path("channel"):
+            return dict(each)
+    raise ApiError(
+        404, "CONFERENCE_NOT_FOUND", f"no participant of the conference has the channel {asked.path('channel')[:160]!r}"
+    )
+
+
+@contextmanager
+def _acting(identity: str) -> Iterator[None]:
+    try:
+        with asterisk_failing():
+            yield
+    except NoSuchConference as error:
+        raise ApiError(404, "CONFERENCE_NOT_FOUND", str(error) or f"there is no {identity[:160]!r}") from error
+    except NotOurs as error:
+        raise ApiError(409, "STATE_INVALID", str(error) or "the bridge does not control this conference") from error

@@ -1,0 +1,73 @@
+"""``/v1.0/flows``: the configured flows; and Voxology's way to place a call that runs one."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from aiohttp import web
+
+from bridge.api.backend import BACKEND
+from bridge.api.calls import flow_not_found
+from bridge.api.errors import ApiError, invalid
+from bridge.api.failures import asterisk_failing, calling
+from bridge.api.models.base import NoQuery
+from bridge.api.models.flows import DialConnect, Dialled, Flow, Flows
+from bridge.api.routing import Answer, Asked
+from bridge.api.views import call_json
+from bridge.flows.program import FlowRefused
+
+
+async def list_flows(asked: Asked[NoQuery, None]) -> Answer[Flows]:
+    """The flows of the configuration."""
+    return Answer({"result": [dict(each) for each in _flows(asked)]})
+
+
+async def get_flow(asked: Asked[NoQuery, None]) -> Answer[Flow]:
+    """One of them."""
+    for each in _flows(asked):
+        if each["id"] == asked.path():
+            return Answer(dict(each))
+    raise flow_not_found(asked.path())
+
+
+async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
+    """Call a number; who answers runs the flow ``voxology.flow``."""
+    parts, body = calling(asked.backend), asked.body
+    try:
+        with asterisk_failing():
+            record = await parts.runs.dial_connect(
+                body.call.no,
+                caller_id=body.call.caller_id_no,
+                session_data=body.session_data,
+                timeout_s=body.call.timeout,
+                max_call_s=body.call.max_duration,
+            )
+    except FlowRefused as error:
+        raise invalid("INVALID_FLOW", "; ".join(map(str, error.faults))[:2000]) from None
+    except LookupError as error:
+        raise ApiError(404, "FLOW_NOT_FOUND", f"voxology.flow is not set: {error}") from None
+    except ValueError as error:
+        raise invalid("INVALID_DESTINATION", f"call.no: {error}") from None
+    return Answer({"call_id": record.id, "call": call_json(asked.backend.calls.calls.get(record.id), 0, record)})
+
+
+def check_key(request: web.Request) -> None:
+    """Whether a request comes with ``voxology.api_key``.
+
+    Raises:
+        ApiError: 401, it does not.
+    """
+    parts = request.app[BACKEND].calling
+    assert parts is not None  # or its route would not be there
+    offered = request.headers.get("x-api-key", "")
+    if not offered:
+        raise ApiError(401, "AUTHENTICATION_REQUIRED", "a key is needed: the header x-api-key")
+    if not hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), parts.voxology_key.encode()):
+        raise ApiError(401, "INVALID_CREDENTIALS", "x-api-key is not the one that is configured")
+
+
+def _flows(asked: Asked[NoQuery, None]) -> Any:
+    parts = asked.backend.calling
+    assert parts is not None  # or its routes would not be there
+    return parts.flows

@@ -1,0 +1,120 @@
+"""``.../media_stream``: a client's own WebSocket on a call or a conference; and which streams are open.
+
+Everything that can be wrong is answered before the upgrade.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from bridge.api.errors import ApiError, invalid
+from bridge.api.failures import asterisk_failing, call_not_found, check_connected
+from bridge.api.models.base import NoQuery
+from bridge.api.models.streams import StreamQuery, Streams
+from bridge.api.routing import Answer, Asked, read_query
+from bridge.api.views import call_status
+from bridge.calls.acts import NotOurs
+from bridge.calls.conferences import NoSuchConference
+from bridge.errors import AriError
+from bridge.streams.clients import MediaStreamOptions
+
+
+async def list_streams(asked: Asked[NoQuery, None]) -> Answer[Streams]:
+    """The streams that are open now."""
+    return Answer({"result": [dict(stream) for stream in asked.backend.streams()]})
+
+
+async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
+    """Hear a call and speak into it."""
+    backend = asked.backend
+    check_connected(backend)
+    found = backend.calls.find(asked.path())
+    if found is None:
+        raise call_not_found(asked.path())
+    call, party = found
+    if not call.answered:
+        raise ApiError(409, "STATE_INVALID", f"the call is {call_status(call)}; a stream needs one that is progressing")
+    if party.state != "Up":
+        raise ApiError(
+            409, "STATE_INVALID", f"{party.name} has not answered ({party.state}); a stream needs a party that has"
+        )
+    # Last, so that a plain GET tells whether a stream would work.
+    check_upgrade(asked.request)
+    with asterisk_failing():
+        try:
+            return await backend.accept_stream(asked.request, call, party, asked.query.options)
+        except AriError as error:
+            if error.status == 404:
+                raise ApiError(404, "CALL_NOT_FOUND", "the call has just ended") from error
+            raise
+
+
+async def conference_media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
+    """Hear the mix of a conference and speak to all of it."""
+    backend = asked.backend
+    check_connected(backend)
+    parts = backend.conferences
+    assert parts is not None  # or this route would not be there
+    identity = asked.path()
+    if parts.conferences.get(identity) is None:
+        raise conference_not_found(identity)
+    check_upgrade(asked.request)
+    with asterisk_failing():
+        try:
+            return await parts.accept_stream(asked.request, identity, asked.query.options)
+        except NoSuchConference as error:
+            raise conference_not_found(identity) from error
+        except NotOurs as error:
+            raise ApiError(409, "STATE_INVALID", str(error)) from error
+
+
+def stream_options(query: Mapping[str, str]) -> MediaStreamOptions:
+    """The options in a ``media_stream`` URL.
+
+    Raises:
+        ApiError: 400, one of them is missing, unknown, wrong, or given twice.
+    """
+    return read_query(StreamQuery, query).options
+
+
+def conference_not_found(identity: str) -> ApiError:
+    """404."""
+    return ApiError(
+        404,
+        "CONFERENCE_NOT_FOUND",
+        f"no conference has the id {identity[:160]!r}; GET /v1.0/conferences lists them",
+    )
+
+
+def check_upgrade(request: web.Request) -> None:
+    """Whether the request is a WebSocket handshake (RFC 6455 section 4.2.1).
+
+    Raises:
+        ApiError: 426 if it is none or of another version, 400 if its key is broken.
+    """
+    headers = request.headers
+    connection = [part.strip().lower() for part in ",".join(headers.getall("Connection", ())).split(",")]
+    if headers.get("Upgrade", "").strip().lower() != "websocket" or "upgrade" not in connection:
+        raise ApiError(
+            426,
+            "WEBSOCKET_REQUIRED",
+            "the request is good, but this path speaks WebSocket: open it with a ws:// or wss:// client",
+            {"Upgrade": "websocket", "Connection": "Upgrade"},
+        )
+    if headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        raise ApiError(
+            426,
+            "WEBSOCKET_VERSION",
+            "only version 13 of WebSocket is spoken here",
+            {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"},
+        )
+    try:
+        nonce = base64.b64decode(headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16:
+        raise invalid("INVALID_WEBSOCKET_KEY", "Sec-WebSocket-Key must be 16 bytes in base64")

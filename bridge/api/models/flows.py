@@ -1,0 +1,62 @@
+"""Configured flows, and Voxology's request that runs one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bridge.api.models.base import Body, Shown, maybe
+from bridge.api.models.calls import Call
+
+_NUMBER = Annotated[str, Field(max_length=255)]
+
+
+class Flow(Shown):
+    """A flow of the configuration; its secrets are masked."""
+
+    id: str
+    match: list[str]
+    """Patterns of the numbers whose callers run it."""
+    actions: list[dict[str, Any]] = maybe()
+    """Its actions, if they are in the configuration."""
+    file: str = maybe()
+    """The file that holds them."""
+    url: str = maybe()
+    """Where they are fetched, without the query."""
+    then: Literal["hangup", "continue"]
+    """What becomes of the call at its end."""
+
+
+class Flows(Shown):
+    """All of them."""
+
+    result: list[Flow]
+
+
+class DialledParty(Body):
+    """Whom to call."""
+
+    no: Annotated[str, Field(min_length=1, max_length=255)]
+    """The number."""
+    caller_id_no: _NUMBER = ""
+    """The number that is shown; empty: `calling.caller_id`."""
+    timeout: Annotated[int, Field(ge=1, le=3600)] | None = None
+    """For how many seconds it may ring."""
+    max_duration: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    """After how many seconds the call is ended."""
+
+
+class DialConnect(Body):
+    """Voxology's `Dials/Connect`."""
+
+    call: DialledParty
+    session_data: dict[str, Any] | None = None
+    """Any object: the flow gets it with each callback."""
+
+
+class Dialled(Shown):
+    """The call that is on its way."""
+
+    call_id: str
+    call: Call

@@ -1,0 +1,19 @@
+"""How the bridge is doing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bridge.api.models.base import Shown
+
+
+class Health(Shown):
+    """Whether calls can be served."""
+
+    status: Literal["ok", "unavailable"]
+    version: str
+    """The bridge's version."""
+    ari: Literal["connected", "disconnected"]
+    audiosocket: Literal["listening", "closed"]
+    faults: list[str]
+    """What is missing, one sentence each; more is said to who has a token."""

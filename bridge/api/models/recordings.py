@@ -1,0 +1,30 @@
+"""Recordings of calls."""
+
+from __future__ import annotations
+
+from bridge.api.models.base import Shown, Time, maybe
+from bridge.api.models.common import Page
+
+
+class Recording(Shown):
+    """What was recorded of a call."""
+
+    id: str
+    call_id: str
+    channel_id: str
+    """The channel of which it has both directions."""
+    format: str
+    status: str
+    """`recording`, `ended` or `failed`."""
+    duration: float
+    """Seconds."""
+    tm_start: Time
+    tm_end: Time = maybe()
+    trouble: str = maybe()
+    """Why it failed."""
+
+
+class Recordings(Page):
+    """Recordings, newest first."""
+
+    result: list[Recording]

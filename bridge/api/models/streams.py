@@ -1,0 +1,88 @@
+"""Streams: what a client may ask for, and what is shown of those that are open."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, get_args
+
+from pydantic import Field, PrivateAttr, WithJsonSchema, model_validator
+
+from bridge.api.models.base import Query, Shown, maybe
+from bridge.streams.clients import MediaStreamOptions
+from bridge.streams.places import Direction
+
+_DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(Direction))})
+
+
+class StreamQuery(Query):
+    """How the audio is carried, and whose it is."""
+
+    reason: ClassVar[str] = "INVALID_STREAM_OPTIONS"
+
+    encapsulation: Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})] = Field(
+        default="", json_schema_extra={"x-required": True}
+    )
+    """How audio is packed into WebSocket messages."""
+    codec: Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})] = ""
+    """How it is encoded; left out: the encapsulation's default."""
+    rate: Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192000})] = ""
+    """Sampling rate in Hz; left out: 8000."""
+    direction_listen: Annotated[str, _DIRECTION] = "both"
+    """Whom you hear, seen from the party: `in` what it says, `out` what it hears, `both`."""
+    direction_speak: Annotated[str, _DIRECTION] = "both"
+    """Who hears you: `out` the party, `in` those it speaks with, `both`."""
+
+    _options: MediaStreamOptions = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> StreamQuery:
+        self._options = MediaStreamOptions.from_query(self.model_dump(exclude_unset=True))
+        return self
+
+    @property
+    def options(self) -> MediaStreamOptions:
+        """As streams know them."""
+        return self._options
+
+
+class Track(Shown):
+    """One audio direction of a stream."""
+
+    name: str
+    channel_id: str
+
+
+class Stream(Shown):
+    """A stream that is open. One that a client opened has `channel_id`; one that the bridge dialled, `started_by`."""
+
+    id: str
+    call_id: str
+    channel_id: str = maybe()
+    """The party that it is on."""
+    started_by: str = maybe()
+    """For example `subscription:sales`."""
+    dialect: str
+    """The wire format."""
+    direction_listen: str
+    tracks: list[Track] = maybe()
+    live: bool
+    """Whether audio flows."""
+    trouble: str | None = maybe()
+    """Why the application cannot be reached."""
+    connects: int = maybe()
+    """How many times it has been connected."""
+    opened_at: float
+    """Seconds since 1970."""
+    queued_ms: float
+    """Audio that waits to be played into the call."""
+    unsent_ms: float
+    """Audio that waits for a slow WebSocket."""
+    dropped_to_application_ms: float
+    dropped_from_application_ms: float
+    discarded_messages: int
+    """Messages of the application that were not understood."""
+
+
+class Streams(Shown):
+    """All streams."""
+
+    result: list[Stream]

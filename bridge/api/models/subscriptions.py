@@ -1,0 +1,107 @@
+"""Subscriptions, as they are described. They are checked by `bridge.streams.subscription.Subscription` itself, whose
+dialects know more than a schema can say; a test holds the two together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from bridge.api.models.base import Body, Shown, maybe
+
+Patterns = list[Annotated[str, Field(min_length=1, max_length=200)]]
+Tracks = Literal["auto", "parties", "near", "far", "both", "inbound_track", "outbound_track", "both_tracks", "mix"]
+Ignored = list[Literal["extensions", "trunks", "dids"]]
+Multiparty = Literal["per_channel", "single"]
+Source = Literal["config", "api", "yeastar"]
+_Id = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+class SubscriptionPart(Body):
+    """What is to change; keys that are left out stay as they are."""
+
+    id: _Id = maybe()
+    """Cannot change."""
+    name: Annotated[str, Field(max_length=200)] = ""
+    enabled: bool = True
+    url: str = maybe()
+    """Where the bridge connects to: `ws://` or `wss://`."""
+    auth_key: Annotated[str, Field(max_length=63)] = "Secret"
+    """The header that holds the credential; empty: none is sent."""
+    auth_value: Annotated[str, Field(max_length=4096), WithJsonSchema({"type": "string", "format": "password"})] = ""
+    """The credential. It is never shown; its mask, sent back, leaves it as it is."""
+    verify_tls: bool = True
+    ca_file: str = ""
+    """A PEM file on the bridge's machine with the authority to trust instead of the system's."""
+    dialect: str = maybe()
+    """The wire format: `voxology`, `yeastar`, `twilio`, `voipbin`..."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The dialect's own options."""
+    sample_rate: int | None = None
+    """Short for `rate` in `options`, in Hz."""
+    tracks: Tracks = "auto"
+    """Which directions of a call are sent, and how they are laid out."""
+    window_ms: int | None = None
+    """Recent audio that is kept while the connection is away; null: `streams.window_ms`."""
+    extensions: Patterns = Field(default_factory=list)
+    """Patterns of extensions; `@sales` means the group of that name."""
+    trunks: Patterns = Field(default_factory=list)
+    """Patterns of trunks."""
+    dids: Patterns = Field(default_factory=list)
+    """Patterns of dialled numbers."""
+    ignored: Ignored = Field(default_factory=list)
+    """Lists that are kept but do not count for now."""
+    multiparty: Multiparty = "per_channel"
+    """Whether parties beyond the second have a WebSocket each."""
+    source: Source = maybe()
+    """Who made it; taken so that what is shown can be sent back."""
+
+
+class SubscriptionBody(SubscriptionPart):
+    """Which calls go to which application by themselves; at least one of the three lists must name something."""
+
+    id: _Id = maybe()
+    """In a new one it must be given; it is part of the URL."""
+    url: str
+    """Where the bridge connects to: `ws://` or `wss://`."""
+    dialect: str
+    """The wire format: `voxology`, `yeastar`, `twilio`, `voipbin`..."""
+
+
+class NewSubscription(SubscriptionBody):
+    """A new subscription."""
+
+    id: _Id
+    """What it is called, also in its URL."""
+
+
+class Subscription(Shown):
+    """A subscription as it is now."""
+
+    id: str
+    name: str
+    enabled: bool
+    url: str
+    auth_key: str
+    auth_value: str
+    """A mask, or empty."""
+    verify_tls: bool
+    ca_file: str
+    dialect: str
+    options: dict[str, Any]
+    sample_rate: int | None
+    tracks: Tracks
+    window_ms: int | None
+    extensions: list[str]
+    trunks: list[str]
+    dids: list[str]
+    ignored: Ignored
+    multiparty: Multiparty
+    source: Source
+    """Who made it: the configuration file, this API, or Yeastar's settings call."""
+
+
+class Subscriptions(Shown):
+    """All of them, by id."""
+
+    result: list[Subscription]

@@ -1,0 +1,51 @@
+"""The one call of Twilio's REST API that is spoken here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bridge.api.models.base import Body, Shown, maybe
+
+
+class TwilioUpdate(Body):
+    """A form with one of the two."""
+
+    Status: str = maybe()
+    """`completed` or `canceled` ends the call."""
+    Twiml: Annotated[str, Field(max_length=4000)] = maybe()
+    """A document with `<Hangup/>` or `<Dial>number</Dial>`."""
+
+
+class TwilioCall(Shown):
+    """A call as Twilio's clients know it; null where the bridge cannot know."""
+
+    sid: str
+    account_sid: str
+    api_version: str
+    date_created: str | None
+    date_updated: str | None
+    start_time: str | None
+    end_time: str | None
+    duration: str | None
+    direction: str
+    from_: Annotated[str, Field(alias="from")]
+    from_formatted: str
+    to: str
+    to_formatted: str
+    status: str
+    parent_call_sid: str | None
+    price: str | None
+    price_unit: str | None
+    uri: str
+
+
+class TwilioError(Shown):
+    """An error in Twilio's shape."""
+
+    code: int
+    """Twilio's number of the error."""
+    message: str
+    more_info: str
+    status: int

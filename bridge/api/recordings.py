@@ -1,0 +1,93 @@
+"""``/v1.0/recordings``: what was recorded of calls, and the files."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from bridge.api.errors import ApiError
+from bridge.api.failures import asterisk_failing, calling
+from bridge.api.models.base import NoQuery
+from bridge.api.models.common import Paging
+from bridge.api.models.recordings import Recording, Recordings
+from bridge.api.paging import page_of
+from bridge.api.routing import Answer, Asked
+from bridge.api.views import moment, recording_json
+from bridge.calls.recording import Recording as CallRecording
+from bridge.errors import AriError
+
+
+async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
+    """Recordings that run, and those that ended lately, newest first."""
+    every = calling(asked.backend).recordings.list()
+    page = page_of(every, lambda each: (moment(each.tm_start), each.id), asked.query)
+    return Answer({"result": [recording_json(each) for each in page.entries], "next_page_token": page.next_page_token})
+
+
+async def get_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
+    """One recording."""
+    return Answer(recording_json(_find(asked)))
+
+
+async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
+    """The sound itself."""
+    recording = _find(asked)
+    if recording.status == "recording":
+        raise ApiError(409, "STATE_INVALID", "the recording has not ended; stop it first")
+    blocks = calling(asked.backend).recordings.read(recording.id)
+    try:
+        with asterisk_failing():
+            # Before the status line is sent: a file that is gone must be a 404.
+            first = await anext(blocks, b"")
+    except (KeyError, ApiError) as error:
+        if isinstance(error, KeyError) or _is_gone(error):
+            raise _not_found(recording.id) from None
+        raise
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "audio/wav",
+            "Content-Disposition": f'attachment; filename="{_file_name(recording)}"',
+            # What the middleware adds to other answers; this one is on its way before it can.
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        }
+    )
+    await response.prepare(asked.request)
+    await response.write(first)
+    async for block in blocks:
+        await response.write(block)
+    await response.write_eof()
+    return response
+
+
+async def delete_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
+    """Remove a recording and its file; answers what it was."""
+    recording = _find(asked)
+    before = recording_json(recording)
+    try:
+        with asterisk_failing():
+            await calling(asked.backend).recordings.delete(recording.id)
+    except KeyError:
+        raise _not_found(recording.id) from None
+    return Answer(before)
+
+
+def _find(asked: Asked[NoQuery, None]) -> CallRecording:
+    try:
+        return calling(asked.backend).recordings.get(asked.path())
+    except KeyError:
+        raise _not_found(asked.path()) from None
+
+
+def _not_found(identity: str) -> ApiError:
+    return ApiError(404, "RECORDING_NOT_FOUND", f"no recording has the id {identity[:160]!r}, or its file is gone")
+
+
+def _is_gone(error: ApiError) -> bool:
+    return isinstance(error.__cause__, AriError) and error.__cause__.status == 404
+
+
+def _file_name(recording: CallRecording) -> str:
+    # It stands in a header: nothing but what needs no quoting.
+    return (
+        "".join(each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in recording.id) + ".wav"
+    )

@@ -1,0 +1,297 @@
+"""Routes as values: what each takes and gives. Requests are checked by the same models that describe them.
+
+A handler says by its signature what it takes and gives::
+
+    async def place(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]: ...
+
+The table (`bridge.api.table`) adds path, method and the errors of its own; `bridge.api.document` makes the OpenAPI
+document of both. Handlers with a vendor's spelling of errors take the bare request; their models are in the table.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from bridge.api.auth import SECRET_PARAMETERS
+from bridge.api.backend import BACKEND, Backend
+from bridge.api.bodies import json_object
+from bridge.api.errors import REASONS, ApiError, invalid
+from bridge.api.mistakes import words_of
+from bridge.api.models.base import NoQuery, Query
+
+QueryT = TypeVar("QueryT", bound=Query, covariant=True)
+BodyT = TypeVar("BodyT", covariant=True)
+ModelT = TypeVar("ModelT", bound=BaseModel, covariant=True)
+
+Access = Literal["token", "public", "twilio", "yeastar", "voxology"]
+"""Who may ask: whoever knows a token; anybody; the holder of a vendor's own credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw(Generic[ModelT]):
+    """A body whose keys the handler checks itself; ``ModelT`` describes it."""
+
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[QueryT, BodyT]):
+    """A request that was found good. ``BodyT`` is a model, a `Raw` one, or None where no body is read."""
+
+    request: web.Request
+    query: QueryT
+    body: BodyT
+
+    @property
+    def backend(self) -> Backend:
+        """The parts behind the routes."""
+        return self.request.app[BACKEND]
+
+    def path(self, name: str = "id") -> str:
+        """A part of the path, decoded."""
+        return self.request.match_info[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[ModelT]):
+    """A JSON answer.
+
+    Args:
+        value: an instance of the model, or the object as it would be written; a model's unset fields are left out.
+        status: HTTP status; None: the route's.
+        headers: more HTTP headers.
+    """
+
+    value: ModelT | Mapping[str, Any]
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation.
+
+    Args:
+        method: HTTP method; GET answers HEAD as well.
+        path: as aiohttp and OpenAPI write it.
+        operation: its unique name in the document.
+        summary: one line.
+        handler: takes `Asked` and gives `Answer`, as its signature says; or takes the bare request.
+        tag: the chapter of the document.
+        reasons: the errors of its own (`bridge.api.errors.REASONS`); those that follow from the rest are added.
+        access: who may ask.
+        success: HTTP status when all is well.
+        websocket: it is a WebSocket handshake.
+        content: the media type of an answer that is no JSON.
+        text: more words, Markdown.
+        query, body, form, answer: the models of a handler that takes the bare request.
+        others: further JSON answers by status that are no errors in the common shape.
+    """
+
+    method: str
+    path: str
+    operation: str
+    summary: str
+    handler: Callable[[Any], Awaitable[Any]]
+    tag: str
+    reasons: tuple[str, ...] = ()
+    access: Access = "token"
+    success: int = 200
+    websocket: bool = False
+    content: str = ""
+    text: str = ""
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    form: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    others: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A route and what its handler's signature says."""
+
+    route: Route
+    typed: bool
+    query: type[BaseModel] | None
+    body: type[BaseModel] | None
+    raw: bool
+    answer: type[BaseModel] | None
+
+    @property
+    def problems(self) -> dict[int, list[str]]:
+        """Every error in the common shape that it may answer, by status."""
+        reasons = list(self.route.reasons)
+        if self.route.access in ("token", "voxology"):
+            reasons += ["AUTHENTICATION_REQUIRED", "INVALID_CREDENTIALS"]
+        if self.route.access == "token":
+            reasons += ["HOST_NOT_LOCAL", "ORIGIN_NOT_ALLOWED"]
+            if self.typed and self.query is not None:
+                reasons += reasons_of_query(self.query)
+        if self.body is not None and self.typed:
+            reasons += [
+                "INVALID_JSON",
+                "JSON_REQUIRED",
+                "REQUEST_ENTITY_TOO_LARGE",
+                *(() if self.raw else ["INVALID_BODY"]),
+            ]
+        if self.route.websocket:
+            reasons += ["INVALID_WEBSOCKET_KEY", "WEBSOCKET_REQUIRED", "WEBSOCKET_VERSION"]
+        found: dict[int, list[str]] = {}
+        for reason in dict.fromkeys(reasons):
+            found.setdefault(REASONS[reason][0], []).append(reason)
+        return dict(sorted(found.items()))
+
+    @property
+    def body_required(self) -> bool:
+        """Whether a request without a body is wrong."""
+        return self.body is not None and any(each.is_required() for each in self.body.model_fields.values())
+
+
+def operation_of(route: Route) -> Operation:
+    """What a route's handler takes and gives."""
+    hints = typing.get_type_hints(route.handler)
+    asked = hints.get("asked")
+    if asked is None:
+        return Operation(route, False, route.query, route.body, False, route.answer)
+    query, body = typing.get_args(asked)
+    raw = typing.get_origin(body) is Raw
+    if raw:
+        (body,) = typing.get_args(body)
+    given = hints["return"]
+    answer = typing.get_args(given)[0] if typing.get_origin(given) is Answer else None
+    return Operation(route, True, query, None if body is type(None) else body, raw, answer)
+
+
+def reasons_of_query(model: type[BaseModel]) -> list[str]:
+    """What a query of this kind can be refused with."""
+    if not issubclass(model, Query):
+        return []
+    return [model.reason, *model.reasons.values()]
+
+
+def register(application: web.Application, operations: Iterable[Operation], *, strict: bool) -> None:
+    """Add the routes to the application.
+
+    Args:
+        strict: whether answers that the document does not describe are faults; for tests.
+    """
+    for each in operations:
+        endpoint = _endpoint(each, strict=strict)
+        if each.route.method == "GET":
+            application.router.add_get(each.route.path, endpoint, allow_head=not each.route.websocket)
+        else:
+            application.router.add_route(each.route.method, each.route.path, endpoint)
+        application[OPERATIONS][endpoint] = each
+
+
+def read_query(model: type[QueryT], query: Mapping[str, str]) -> QueryT:
+    """The parameters of a URL.
+
+    Raises:
+        ApiError: 400, one of them is unknown, missing, wrong, or given twice.
+    """
+    # items() shows what is given twice, iterating over the query itself does not.
+    names = [name for name, _ in query.items() if name not in SECRET_PARAMETERS]
+    for name in names:
+        if names.count(name) > 1:
+            raise invalid(model.reasons.get(name, model.reason), f"{name[:80]} is given more than once")
+    try:
+        return model.model_validate({name: query[name] for name in names})
+    except ValidationError as problem:
+        place = problem.errors(include_url=False)[0]["loc"]
+        reason = model.reasons.get(str(place[0]), model.reason) if place else model.reason
+        raise invalid(reason, words_of(problem, model)) from None
+
+
+async def read_body(model: type[BaseModel], request: web.Request) -> BaseModel:
+    """The body of a request; one without a body has the model's defaults, if it needs no key.
+
+    Raises:
+        ApiError: 400, 413 or 415.
+    """
+    if not request.can_read_body and not any(each.is_required() for each in model.model_fields.values()):
+        return model()
+    body = await json_object(request)
+    try:
+        return model.model_validate(body)
+    except ValidationError as problem:
+        raise invalid("INVALID_BODY", words_of(problem, model)) from None
+
+
+def _endpoint(operation: Operation, *, strict: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    handler, success = operation.route.handler, operation.route.success
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            result = await handler(await _asked(operation, request) if operation.typed else request)
+        except ApiError as error:
+            if strict and error.reason not in operation.problems.get(error.status, ()):
+                raise AssertionError(f"{operation.route.operation}: {error.reason} is not documented") from error
+            raise
+        if isinstance(result, Answer):
+            result = _response(result, success)
+        if strict:
+            _check(operation, result)
+        return typing.cast(web.StreamResponse, result)
+
+    return answer
+
+
+async def _asked(operation: Operation, request: web.Request) -> Asked[Query, object]:
+    query: Query = NoQuery()
+    if operation.query is not None and issubclass(operation.query, Query) and operation.route.access == "token":
+        query = read_query(operation.query, request.query)
+    body: object = None
+    if operation.raw:
+        body = Raw(await json_object(request))
+    elif operation.body is not None:
+        body = await read_body(operation.body, request)
+    return Asked(request, query, body)
+
+
+def _response(answer: Answer[BaseModel], success: int) -> web.Response:
+    if isinstance(answer.value, BaseModel):
+        text = answer.value.model_dump_json(exclude_unset=True, by_alias=True)
+    else:
+        text = json.dumps(answer.value, default=_plain)
+    return web.Response(
+        text=text, status=answer.status or success, content_type="application/json", headers=answer.headers
+    )
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True, by_alias=True)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _check(operation: Operation, response: object) -> None:
+    """Whether an answer is one that the document describes."""
+    if not isinstance(response, web.Response) or response.status == 101:
+        return
+    name = operation.route.operation
+    model = operation.route.others.get(response.status)
+    if model is None and response.status == operation.route.success:
+        model = operation.answer
+        if model is None:
+            wanted = operation.route.content or "application/octet-stream"
+            assert operation.route.websocket or response.content_type == wanted.partition(";")[0], name
+            return
+    assert model is not None, f"{name}: status {response.status} is not documented"
+    assert response.content_type == "application/json", name
+    try:
+        model.model_validate_json(typing.cast(bytes, response.body), strict=True)
+    except ValidationError as problem:
+        raise AssertionError(f"{name}: {problem}") from None
+
+
+OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")
+"""Operations by what aiohttp calls."""

@@ -1,0 +1,186 @@
+"""Every route of the bridge. Which of them there are depends on the parts that the backend has."""
+
+from __future__ import annotations
+
+from bridge.api import (
+    calls,
+    conferences,
+    document,
+    flows,
+    media_streams,
+    recordings,
+    status,
+    subscriptions,
+    twilio,
+    verbs,
+    yeastar,
+)
+from bridge.api.backend import Backend
+from bridge.api.models.common import Error
+from bridge.api.models.events import EventQuery
+from bridge.api.models.health import Health
+from bridge.api.models.twilio import TwilioCall, TwilioError, TwilioUpdate
+from bridge.api.models.yeastar import YeastarResult, YeastarSettings, YeastarToken, YeastarUpdate
+from bridge.api.routing import Route
+
+AWAY = ("ASTERISK_UNREACHABLE",)
+ACTING = ("CALL_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
+PLACING = ("INVALID_FLOW", "INVALID_DESTINATION", "FLOW_NOT_FOUND", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
+CONFERRING = ("CONFERENCE_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
+KEEPING = ("INVALID_SUBSCRIPTION", "SUBSCRIPTION_CONFIGURED", "STATE_NOT_KEPT")
+
+_CALLS, _CALL = "/v1.0/calls", "/v1.0/calls/{id}"
+_CONFERENCES, _CONFERENCE = "/v1.0/conferences", "/v1.0/conferences/{id}"
+_PARTICIPANT = _CONFERENCE + "/participants/{channel}"
+_SUBSCRIPTIONS, _SUBSCRIPTION = "/v1.0/subscriptions", "/v1.0/subscriptions/{id}"
+_RECORDINGS, _RECORDING = "/v1.0/recordings", "/v1.0/recordings/{id}"
+_STREAM_TEXT = "Binary WebSocket messages, in the encapsulation that the query asks for: see docs/media-stream.md."
+
+ALWAYS = (
+    Route("GET", _CALLS, "listCalls", "List calls, newest first", calls.list_calls, "Calls", AWAY),
+    Route("GET", _CALL, "getCall", "Look at a call", calls.get_call, "Calls", ("CALL_NOT_FOUND", *AWAY),
+          text="By its own id or by the id of one of its channels; also one that has ended lately."),
+    Route("GET", _CALL + "/media_stream", "streamCall", "Hear a call and speak into it", media_streams.media_stream,
+          "Streams", ACTING, websocket=True, text=_STREAM_TEXT),
+    Route("GET", "/v1.0/streams", "listStreams", "List open streams", media_streams.list_streams, "Streams"),
+    Route("GET", "/health", "getHealth", "How the bridge is doing", status.health, "Bridge", access="public",
+          answer=Health, others={503: Health}, text="200 when calls can be served, else 503 and what is missing."),
+    Route("GET", "/metrics", "getMetrics", "Counters for Prometheus", status.prometheus, "Bridge",
+          content="text/plain"),
+    Route("GET", "/", "getStatusPage", "The status page", status.page, "Bridge", access="public",
+          content="text/html"),
+    Route("GET", "/openapi.json", "getOpenapi", "This document", document.openapi, "Bridge", access="public",
+          content="application/json"),
+    Route("GET", "/docs", "getDocs", "This document, for people", document.docs, "Bridge", access="public",
+          content="text/html"),
+)  # fmt: skip
+
+CALLING = (
+    Route("POST", _CALLS, "placeCalls", "Place calls", calls.place_calls, "Calls", PLACING,
+          text="Each call that is answered runs the flow that `flow_id` names or that is given as `actions`; with "
+               "neither it is just held. The answer comes when the calls are on their way."),
+    Route("DELETE", _CALL, "deleteCall", "End a call; forget one that has ended", calls.delete_call, "Calls", ACTING),
+    Route("POST", _CALL + "/hangup", "hangupCall", "End a call", verbs.hangup, "Calls", ACTING),
+    Route("POST", _CALL + "/hold", "holdCall", "Put the party on hold", verbs.hold, "Calls", ACTING),
+    Route("DELETE", _CALL + "/hold", "holdCallEnd", "Take the party back from hold", verbs.unhold, "Calls", ACTING),
+    Route("POST", _CALL + "/unhold", "unholdCall", "Take the party back from hold", verbs.unhold, "Calls", ACTING),
+    Route("POST", _CALL + "/mute", "muteCall", "Silence what the party says or hears", verbs.mute, "Calls", ACTING),
+    Route("DELETE", _CALL + "/mute", "muteCallEnd", "Let it be heard, or hear, again", verbs.unmute, "Calls", ACTING),
+    Route("POST", _CALL + "/unmute", "unmuteCall", "Let it be heard, or hear, again", verbs.unmute, "Calls", ACTING),
+    Route("POST", _CALL + "/moh", "playMusic", "Music for the party", verbs.moh, "Calls", ACTING),
+    Route("DELETE", _CALL + "/moh", "playMusicEnd", "End the music", verbs.moh_stop, "Calls", ACTING),
+    Route("POST", _CALL + "/silence", "playSilence", "Silence for the party", verbs.silence, "Calls", ACTING),
+    Route("DELETE", _CALL + "/silence", "playSilenceEnd", "End the silence", verbs.silence_stop, "Calls", ACTING),
+    Route("POST", _CALL + "/talk", "talk", "Say a text", verbs.talk, "Calls", (*ACTING, "SPEECH_FAILED"),
+          text="The answer comes when it begins."),
+    Route("POST", _CALL + "/play", "play", "Play sounds", verbs.play, "Calls", (*ACTING, "SOUND_UNAVAILABLE"),
+          text="The answer comes when the first one begins."),
+    Route("POST", _CALL + "/dtmf", "pressKeys", "Press keys", verbs.dtmf, "Calls", ACTING,
+          text="The answer comes when the first one sounds."),
+    Route("POST", _CALL + "/transfer", "transferCall", "Send a call elsewhere", verbs.transfer, "Calls",
+          (*ACTING, "INVALID_DESTINATION"), text="A flow that the call runs ends. Answers the call that is placed."),
+    Route("POST", _CALL + "/recording_start", "startRecording", "Record a call", verbs.recording_start, "Calls",
+          ACTING),
+    Route("POST", _CALL + "/recording_stop", "stopRecording", "End the recording that began last",
+          verbs.recording_stop, "Calls", ACTING),
+    Route("GET", "/v1.0/groupcalls/{id}", "getGroupcall", "Look at calls that were placed together",
+          calls.get_groupcall, "Calls", ("GROUPCALL_NOT_FOUND", *AWAY)),
+    Route("GET", _RECORDINGS, "listRecordings", "List recordings, newest first", recordings.list_recordings,
+          "Recordings", AWAY),
+    Route("GET", _RECORDING, "getRecording", "Look at a recording", recordings.get_recording, "Recordings",
+          ("RECORDING_NOT_FOUND", *AWAY)),
+    Route("GET", _RECORDING + "/file", "getRecordingFile", "The sound of a recording", recordings.get_file,
+          "Recordings", ("RECORDING_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY),
+          content="audio/wav"),
+    Route("DELETE", _RECORDING, "deleteRecording", "Remove a recording and its file", recordings.delete_recording,
+          "Recordings", ("RECORDING_NOT_FOUND", "OVERLOADED", "ASTERISK_FAILED", *AWAY)),
+    Route("GET", "/v1.0/flows", "listFlows", "List the configured flows", flows.list_flows, "Flows"),
+    Route("GET", "/v1.0/flows/{id}", "getFlow", "Look at a configured flow", flows.get_flow, "Flows",
+          ("FLOW_NOT_FOUND",)),
+)  # fmt: skip
+
+VOXOLOGY = (
+    Route("POST", "/v1/Dials/Connect", "dialConnect", "Call a number, and run `voxology.flow` when it answers",
+          flows.dial_connect, "Voxology", PLACING, access="voxology"),
+)  # fmt: skip
+
+CONFERENCES = (
+    Route("GET", _CONFERENCES, "listConferences", "List conferences, newest first", conferences.list_conferences,
+          "Conferences", AWAY),
+    Route("POST", _CONFERENCES, "createConference", "Make a conference", conferences.create_conference, "Conferences",
+          ("INVALID_CONFERENCE", "CONFERENCE_EXISTS", "OVERLOADED", "ASTERISK_FAILED", *AWAY)),
+    Route("GET", _CONFERENCE, "getConference", "Look at a conference", conferences.get_conference, "Conferences",
+          ("CONFERENCE_NOT_FOUND", *AWAY)),
+    Route("DELETE", _CONFERENCE, "deleteConference", "End a conference", conferences.delete_conference, "Conferences",
+          CONFERRING),
+    Route("GET", _CONFERENCE + "/participants", "listParticipants", "Who is in a conference",
+          conferences.list_participants, "Conferences", ("CONFERENCE_NOT_FOUND", *AWAY)),
+    Route("DELETE", _PARTICIPANT, "kickParticipant", "Send a participant away", conferences.kick, "Conferences",
+          CONFERRING, success=204),
+    Route("POST", _PARTICIPANT + "/mute", "muteParticipant", "Let a participant not be heard", conferences.mute,
+          "Conferences", CONFERRING),
+    Route("DELETE", _PARTICIPANT + "/mute", "unmuteParticipant", "Let it be heard again", conferences.unmute,
+          "Conferences", CONFERRING),
+    Route("GET", _CONFERENCE + "/media_stream", "streamConference", "Hear a conference and speak to all of it",
+          media_streams.conference_media_stream, "Streams", CONFERRING, websocket=True, text=_STREAM_TEXT),
+)  # fmt: skip
+
+SUBSCRIPTIONS = (
+    Route("GET", _SUBSCRIPTIONS, "listSubscriptions", "List subscriptions", subscriptions.list_subscriptions,
+          "Subscriptions"),
+    Route("POST", _SUBSCRIPTIONS, "createSubscription", "Make a subscription", subscriptions.create_subscription,
+          "Subscriptions", ("SUBSCRIPTION_EXISTS", *KEEPING), success=201),
+    Route("GET", _SUBSCRIPTION, "getSubscription", "Look at a subscription", subscriptions.get_subscription,
+          "Subscriptions", ("SUBSCRIPTION_NOT_FOUND",)),
+    Route("PUT", _SUBSCRIPTION, "replaceSubscription", "Set all of a subscription anew",
+          subscriptions.replace_subscription, "Subscriptions",
+          ("SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_OF_YEASTAR", *KEEPING), text="What is not given has its default."),
+    Route("PATCH", _SUBSCRIPTION, "modifySubscription", "Change a subscription", subscriptions.modify_subscription,
+          "Subscriptions", ("SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_OF_YEASTAR", *KEEPING),
+          text='Only what is given changes. `{"enabled": true}` works for every one.'),
+    Route("DELETE", _SUBSCRIPTION, "deleteSubscription", "Remove a subscription", subscriptions.delete_subscription,
+          "Subscriptions", ("SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_CONFIGURED", "STATE_NOT_KEPT"), success=204,
+          text="Its streams end."),
+    Route("GET", f"{yeastar.PREFIX}websocketaudiostream/get", "getYeastarSettings", "Yeastar's settings",
+          yeastar.get_settings, "Yeastar", access="yeastar", query=YeastarToken, answer=YeastarSettings,
+          others={401: YeastarResult, 403: YeastarResult}),
+    Route("POST", f"{yeastar.PREFIX}websocketaudiostream/update", "setYeastarSettings", "Change Yeastar's settings",
+          yeastar.update_settings, "Yeastar", access="yeastar", query=YeastarToken, body=YeastarUpdate,
+          answer=YeastarResult, others={401: YeastarResult, 403: YeastarResult, 413: Error}),
+)  # fmt: skip
+
+_TWILIO_ERRORS = {401: TwilioError, 404: TwilioError, 503: TwilioError}
+
+TWILIO = (
+    Route("GET", twilio.PATH, "getTwilioCall", "Look at a call", twilio.get_call, "Twilio", access="twilio",
+          answer=TwilioCall, others=_TWILIO_ERRORS),
+    Route("POST", twilio.PATH, "setTwilioCall", "End a call or send it elsewhere", twilio.update_call, "Twilio",
+          access="twilio", form=TwilioUpdate, answer=TwilioCall,
+          others={400: TwilioError, 413: Error, **_TWILIO_ERRORS}),
+)  # fmt: skip
+
+
+def routes_of(backend: Backend) -> list[Route]:
+    """The routes for which ``backend`` has the parts."""
+    found = list(ALWAYS)
+    if backend.calling is not None:
+        found += CALLING
+        if backend.calling.voxology_key:
+            found += VOXOLOGY
+    if backend.events is not None:
+        found.append(
+            Route(
+                *("GET", "/v1.0/events", "listen", "Listen to events", backend.events, "Events"),
+                reasons=("INVALID_EVENT_OPTIONS", "OVERLOADED"),
+                websocket=True,
+                query=EventQuery,
+                text="One text message per event: `id`, `type`, `tm_create`, `data`. Nothing is kept for who is away.",
+            )
+        )
+    if backend.conferences is not None:
+        found += CONFERENCES
+    if backend.subscriptions is not None:
+        found += SUBSCRIPTIONS
+    if backend.twilio is not None and backend.twilio.enabled and backend.control is not None:
+        found += TWILIO
+    return found

@@ -1,0 +1,170 @@
+"""``/v1.0/calls/{id}/VERB``: what can be done with a call. Each answers the call as it is then."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bridge.api.background import BACKGROUND
+from bridge.api.calls import body_of, ended
+from bridge.api.errors import ApiError, invalid, unavailable
+from bridge.api.failures import RETRY_AFTER_S, acting, calling
+from bridge.api.models.base import NoQuery
+from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Talk, Transfer
+from bridge.api.routing import Answer, Asked
+from bridge.audio.sound import Sound
+from bridge.speech.engine import SpeechFailed, Utterance
+from bridge.speech.fetch import SoundUnavailable
+
+Act = Callable[[str], Awaitable[None]]
+
+
+async def hangup(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """End a call."""
+    return await ended(asked.backend, asked.path())
+
+
+async def hold(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """Put the party on hold."""
+    return await _act(asked, calling(asked.backend).acts.hold)
+
+
+async def unhold(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """The opposite."""
+    return await _act(asked, calling(asked.backend).acts.unhold)
+
+
+async def mute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
+    """Silence what the party says or hears."""
+    acts = calling(asked.backend).acts
+    return await _act(asked, lambda identity: acts.mute(identity, asked.body.direction))
+
+
+async def unmute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
+    """The opposite."""
+    acts = calling(asked.backend).acts
+    return await _act(asked, lambda identity: acts.unmute(identity, asked.body.direction))
+
+
+async def moh(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """Music for the party."""
+    acts = calling(asked.backend).acts
+    return await _act(asked, lambda identity: acts.moh(identity, True))
+
+
+async def moh_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """The opposite."""
+    acts = calling(asked.backend).acts
+    return await _act(asked, lambda identity: acts.moh(identity, False))
+
+
+async def silence(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """Silence for the party."""
+    acts = calling(asked.backend).acts
+    return await _act(asked, lambda identity: acts.silence(identity, True))
+
+
+async def silence_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """The opposite."""
+    acts = calling(asked.backend).acts
+    return await _act(asked, lambda identity: acts.silence(identity, False))
+
+
+async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
+    """Say a text; answered when it begins."""
+    parts, body = calling(asked.backend), asked.body
+    before = body_of(asked.backend, asked.path())  # before the work of making it
+    try:
+        sound = await parts.speech.say(Utterance(body.text, body.language, body.voice_id))
+    except SpeechFailed as error:
+        raise unavailable("SPEECH_FAILED", str(error), RETRY_AFTER_S) from error
+    return await _play(asked, before["id"], [sound], body.direction)
+
+
+async def play(asked: Asked[NoQuery, Play]) -> Answer[Call]:
+    """Play sounds; answered when the first begins."""
+    parts, body = calling(asked.backend), asked.body
+    before = body_of(asked.backend, asked.path())
+    try:
+        sounds = [await parts.sounds.get(url) for url in body.stream_urls]
+    except SoundUnavailable as error:
+        raise ApiError(409, "SOUND_UNAVAILABLE", str(error)) from error
+    return await _play(asked, before["id"], sounds, body.direction)
+
+
+async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
+    """Press keys; answered when the first sounds."""
+    acts, body = calling(asked.backend).acts, asked.body
+
+    async def work() -> None:
+        await acts.send_digits(asked.path(), body.digits, duration_ms=body.duration, between_ms=body.interval)
+
+    return await _act(asked, lambda identity: asked.request.app[BACKGROUND].begin(work(), f"call={identity} dtmf"))
+
+
+async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
+    """Send the call elsewhere; answers the call that is placed there."""
+    parts, identity = calling(asked.backend), asked.path()
+    body_of(asked.backend, identity)
+    try:
+        with acting(parts, identity):
+            placed = await parts.acts.transfer(identity, asked.body.destination.value())
+    except ValueError as error:
+        raise invalid("INVALID_DESTINATION", f"destination: {error}") from None
+    return Answer(body_of(asked.backend, placed))
+
+
+async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]:
+    """Record the call."""
+    parts, body, identity = calling(asked.backend), asked.body, asked.path()
+    with acting(parts, identity):
+        await parts.acts.recording_start(
+            identity,
+            format=body.format,
+            max_silence_s=body.end_of_silence,
+            max_duration_s=body.duration,
+            terminate_on="" if body.end_of_key == "none" else body.end_of_key,
+            beep=body.beep_start,
+        )
+    return Answer(body_of(asked.backend, identity))
+
+
+async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """End the recording that began last."""
+    parts, identity = calling(asked.backend), asked.path()
+    before = body_of(asked.backend, identity)
+    with acting(parts, identity):
+        try:
+            await parts.acts.recording_stop(identity)
+        except KeyError:
+            if parts.records.get(identity) is None:
+                raise
+            raise ApiError(409, "STATE_INVALID", "the call is not being recorded") from None
+    return Answer(body_of(asked.backend, before["id"]))
+
+
+async def _act(asked: Asked[NoQuery, object], act: Act) -> Answer[Call]:
+    parts, identity = calling(asked.backend), asked.path()
+    before = body_of(asked.backend, identity)
+    with acting(parts, identity):
+        await act(identity)
+    return _now(asked, before)
+
+
+async def _play(asked: Asked[NoQuery, object], call_id: str, sounds: list[Sound], direction: str) -> Answer[Call]:
+    parts = calling(asked.backend)
+    identity = asked.path()
+
+    async def work() -> None:
+        for sound in sounds:
+            await parts.acts.play(identity, sound.pcm, sound.rate, direction=direction)  # type: ignore[arg-type]
+
+    return await _act(asked, lambda _: asked.request.app[BACKGROUND].begin(work(), f"call={call_id} sound"))
+
+
+def _now(asked: Asked[NoQuery, object], before: dict[str, Any]) -> Answer[Call]:
+    """The call as it is now; as it was, if it has been forgotten meanwhile."""
+    try:
+        return Answer(body_of(asked.backend, before["id"]))
+    except ApiError:
+        return Answer(before)

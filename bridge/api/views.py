@@ -1,0 +1,160 @@
+"""What the API says about calls and what belongs to them. Only what is known is said: other keys are left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge.api.backend import Backend
+from bridge.calls.addresses import address_json
+from bridge.calls.conferences import Conference
+from bridge.calls.model import Call, Party
+from bridge.calls.recording import Recording
+from bridge.calls.records import CallRecord, record_json
+from bridge.flows.runs import Groupcall
+
+
+def call_status(call: Call) -> str:
+    """VoIPBIN's word for how far a call is: dialing, ringing or progressing."""
+    if call.answered:
+        return "progressing"
+    if any(party.state == "Ringing" for party in call.parties.values()):
+        return "ringing"
+    return "dialing"
+
+
+def call_json(call: Call | None, streams: int, record: CallRecord | None = None) -> dict[str, Any]:
+    """A call as VoIPBIN's clients know it, plus its parties and how many streams it has.
+
+    Args:
+        call: the call that goes on; None: it has ended, or its channel is not there yet.
+        streams: how many are open.
+        record: what is told of it; None: only ``call`` is known.
+    """
+    if record is not None:
+        body = dict(record_json(record))
+    else:
+        assert call is not None
+        body = {"id": call.id, "status": call_status(call), "tm_create": call_time(call)}
+        caller = call.primary
+        if caller is not None:
+            body["source"] = _number(caller.caller_number, caller.caller_name)
+            body["destination"] = _number(dialled_number(call))
+    body["parties"] = [party_json(party) for party in call.parties.values()] if call is not None else []
+    body["streams"] = streams
+    return body
+
+
+def party_json(party: Party) -> dict[str, Any]:
+    """A party of a call: the facts of its channel."""
+    return {
+        "id": party.id,
+        "name": party.name,
+        "endpoint": party.endpoint,
+        "state": party.state,
+        "caller_number": party.caller_number,
+        "caller_name": party.caller_name,
+        "connected_number": party.connected_number,
+        "context": party.context,
+        "exten": party.exten,
+        "app_name": party.app_name,
+        "in_stasis": party.in_stasis,
+        "tm_create": utc_time(party.created),
+    }
+
+
+def groupcall_json(group: Groupcall) -> dict[str, Any]:
+    """Calls that were placed together."""
+    body: dict[str, Any] = {
+        "id": group.id,
+        "call_ids": list(group.call_ids),
+        "answer_call_id": group.answer_call_id,
+        "answer_method": group.answer_method,
+        "ring_method": group.ring_method,
+        "destinations": [dict(address_json(each)) for each in group.destinations],
+    }
+    if group.source is not None:
+        body["source"] = dict(address_json(group.source))
+    return body
+
+
+def recording_json(recording: Recording) -> dict[str, Any]:
+    """A recording."""
+    body: dict[str, Any] = {
+        "id": recording.id,
+        "call_id": recording.call_id,
+        "channel_id": recording.channel_id,
+        "format": recording.format,
+        "status": recording.status,
+        "duration": round(recording.duration_s, 3),
+        "tm_start": moment(recording.tm_start),
+    }
+    if recording.tm_end is not None:
+        body["tm_end"] = moment(recording.tm_end)
+    if recording.trouble:
+        body["trouble"] = recording.trouble
+    return body
+
+
+def conference_json(conference: Conference) -> dict[str, Any]:
+    """A conference and who is in it."""
+    return {
+        "id": conference.id,
+        "name": conference.name,
+        "kind": conference.kind,
+        "auto_delete": conference.auto_delete,
+        "tm_create": moment(conference.created_at),
+        "participants": [
+            {
+                "channel_id": each.channel_id,
+                "call_id": each.call_id,
+                "name": each.name,
+                "number": each.number,
+                "muted": each.muted,
+                "tm_joined": moment(each.joined_at),
+            }
+            for each in conference.participants
+        ],
+    }
+
+
+def dialled_number(call: Call) -> str:
+    """Whom the caller reached: the connected number, else the extension that it is in (not a bare ``s``, ``h``...)."""
+    caller = call.primary
+    if caller is None:
+        return ""
+    return caller.connected_number or (caller.exten if len(caller.exten) > 1 or caller.exten.isdigit() else "")
+
+
+def call_time(call: Call) -> str:
+    """When the call began, in UTC."""
+    return utc_time(call.created)
+
+
+def utc_time(asterisk_time: str) -> str:
+    """Asterisk's ``2026-01-31T12:00:00.123+0100`` as ``2026-01-31T11:00:00.123Z``; "" if it is no time."""
+    try:
+        when = datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z").astimezone(UTC)
+    except ValueError:
+        return ""
+    return _iso(when)
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 in the same form."""
+    return _iso(datetime.fromtimestamp(seconds, UTC))
+
+
+def streams_of_calls(backend: Backend) -> Mapping[str, int]:
+    """How many streams each call has; 0 for those without."""
+    return Counter(str(stream["call_id"]) for stream in backend.streams())
+
+
+def _iso(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _number(number: str, name: str = "") -> dict[str, str]:
+    return {"type": "", "target": number, "target_name": name, "name": "", "detail": ""}
