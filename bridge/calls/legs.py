@@ -94,6 +94,10 @@ class Legs:
             self._bridges[bridge_id] = {channel_id}
         return leg
 
+    def is_alone(self, leg: Leg) -> bool:
+        """Whether no other leg is in its bridge; in a conference it never is."""
+        return leg.bridge_id is None or self._bridges.get(leg.bridge_id, {"", leg.id}) == {leg.id}
+
     def expect(self, channel_id: str) -> Leg:
         """The leg of a channel that we are about to create."""
         leg = self._placed[channel_id] = self._new(channel_id, "", answered=False)

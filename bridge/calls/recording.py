@@ -1,9 +1,41 @@
-"""Records calls: a snoop that Asterisk writes to a file of its own, fetched over ARI."""
+"""Records calls: a snoop that Asterisk writes to a file of its own, fetched over ARI.
+
+It works for any call of the PBX, and holds what the party says and what it hears. What ends a recording: its silence or
+length (Asterisk sees to that), a key of the party (we do: a snoop hears none), ``stop``, the call's end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from dataclasses import dataclass, field
+
+from bridge.ari.client import AriClient
+from bridge.ari.model import (
+    Channel,
+    ChannelDestroyed,
+    ChannelDtmfReceived,
+    Event,
+    LiveRecording,
+    RecordingFailed,
+    RecordingFinished,
+)
+from bridge.calls.ids import OwnIds
+from bridge.calls.records import Records
+from bridge.errors import AriError
+from bridge.events.hub import Events
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("wav", "wav16", "sln", "ulaw", "alaw", "gsm")
+"""Asterisk's names; ``wav`` is 16-bit PCM at 8 kHz, ``wav16`` at 16 kHz."""
+START_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 5.0
+LATE_S = 1.0
+"""After the snoop has gone the news of the recording's end may take so long."""
+MAX_REMEMBERED = 1000
 
 
 @dataclass(slots=True)
@@ -20,14 +52,59 @@ class Recording:
     tm_end: float | None = None
     duration_s: float = 0.0
     trouble: str = ""
+    """Why it failed."""
+    _over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     async def finished(self) -> None:
         """Wait until it has ended and its file is whole."""
-        raise NotImplementedError
+        await self._over.wait()
+
+
+@dataclass(slots=True)
+class _Run:
+    """A recording that is being made."""
+
+    recording: Recording
+    snoop_id: str
+    terminate_on: str
 
 
 class Recordings:
-    """Starts and ends recordings, and reads them."""
+    """Starts and ends recordings, and reads them.
+
+    Args:
+        client: where requests go; make this before it is started.
+        ids: makes the recordings' ids.
+        records: where a call's recordings are told.
+        events: where ``recording_started`` and ``recording_finished`` go.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        client: AriClient,
+        ids: OwnIds,
+        records: Records,
+        events: Events,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._ids = ids
+        self._records = records
+        self._events = events
+        self._clock = clock
+        self._runs: dict[str, _Run] = {}
+        self._known: dict[str, Recording] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        client.on_event("RecordingFinished", self._on_end)
+        client.on_event("RecordingFailed", self._on_end)
+        client.on_channel_event("ChannelDtmfReceived", self._on_key)
+        client.on_channel_event("ChannelDestroyed", self._on_destroyed)
+
+    @property
+    def object_ids(self) -> Collection[str]:
+        """Ids of the channels in use."""
+        return {run.snoop_id for run in self._runs.values()}
 
     async def start(
         self,
@@ -39,21 +116,182 @@ class Recordings:
         terminate_on: str = "",
         beep: bool = False,
     ) -> Recording:
-        """Record what a channel says and hears; returns when it records."""
-        raise NotImplementedError
+        """Record what a channel says and hears; returns when it records.
+
+        Args:
+            format: one of `FORMATS`.
+            max_silence_s: ends it when nobody has said anything for so long; 0: never.
+            max_duration_s: ends it after so long; 0: never.
+            terminate_on: a key that ends it, ``any`` for every key; the key goes to others as well.
+            beep: the party hears a beep before.
+
+        Raises:
+            ValueError: no such format.
+            AriError: Asterisk does not record it; 404: the channel has gone.
+        """
+        if format not in FORMATS:
+            raise ValueError(f"format {format!r} cannot be recorded; expected one of {', '.join(FORMATS)}")
+        record = self._records.get(channel_id)
+        recording = Recording(
+            self._ids.new("rec"),
+            record.id if record is not None else channel_id,
+            channel_id,
+            format,
+            "recording",
+            self._clock(),
+        )
+        run = self._runs[recording.id] = _Run(recording, self._ids.new("snoop"), terminate_on)
+        try:
+            await self._open(run, max_silence_s, max_duration_s, beep)
+        except BaseException as problem:
+            if recording.id in self._runs:
+                self._over(run, "failed", 0.0, str(problem))
+            raise
+        self._known[recording.id] = recording  # no await from here on
+        while len(self._known) > MAX_REMEMBERED + len(self._runs):
+            del self._known[next(known for known in self._known if known not in self._runs)]
+        if record is not None and recording.status == "recording":
+            ids = [*record.recording_ids, recording.id]
+            self._records.update(record.id, recording_id=recording.id, recording_ids=ids)
+        self._publish("recording_started", recording)
+        if recording.status != "recording":
+            self._publish("recording_finished", recording)
+        return recording
 
     async def stop(self, recording_id: str) -> Recording:
-        """End one; returns when its file is whole. KeyError if there is none."""
-        raise NotImplementedError
+        """End one; returns when its file is whole. One that has ended is fine. KeyError if there is none."""
+        recording = self.get(recording_id)
+        if recording_id in self._runs:
+            await self._client.recordings.stop(recording_id)
+            try:
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await recording.finished()
+            except TimeoutError:
+                run = self._runs.get(recording_id)
+                if run is not None:
+                    self._over(run, "failed", 0.0, "Asterisk did not tell that it has ended")
+        return recording
 
     def list(self) -> list[Recording]:
-        """Those that run, and those that ended lately."""
-        raise NotImplementedError
+        """Those that run, and those that ended lately, oldest first."""
+        return [*self._known.values()]
 
     def get(self, recording_id: str) -> Recording:
-        """KeyError if there is none."""
-        raise NotImplementedError
+        """One of them; KeyError if there is none."""
+        return self._known[recording_id]
 
     def read(self, recording_id: str) -> AsyncIterator[bytes]:
         """The file, in blocks. KeyError if there is none, AriError 404 if Asterisk has no file."""
-        raise NotImplementedError
+        return self._client.recordings.read(self.get(recording_id).id)
+
+    async def delete(self, recording_id: str) -> None:
+        """Remove one and its file; one that runs is stopped first. KeyError if there is none, AriError."""
+        await self.stop(recording_id)
+        await self._client.recordings.delete(recording_id)
+        self._known.pop(recording_id, None)
+
+    async def close(self) -> None:
+        """End all that run; their files stay."""
+        results = await asyncio.gather(*(self.stop(each) for each in tuple(self._runs)), return_exceptions=True)
+        for result in results:
+            if isinstance(result, AriError):
+                log.warning("a recording could not be ended: %s", result)
+        while self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=END_TIMEOUT_S)
+
+    async def _open(self, run: _Run, max_silence_s: int, max_duration_s: int, beep: bool) -> None:
+        recording = run.recording
+        with self._client.expect("StasisStart", run.snoop_id) as started:
+            # A beep is played to the snoop, so the party hears it only if that whispers.
+            await self._client.channels.snoop(
+                recording.channel_id, snoop_id=run.snoop_id, spy="both", whisper="out" if beep else "none"
+            )
+            await started.wait(START_TIMEOUT_S)
+        with self._client.expect("RecordingStarted", recording.id) as recording_started:
+            await self._client.channels.record(
+                run.snoop_id,
+                recording.id,
+                format=recording.format,
+                max_duration_s=max_duration_s,
+                max_silence_s=max_silence_s,
+                beep=beep,
+            )
+            if not recording._over.is_set():  # it may have been over at once
+                await recording_started.wait(START_TIMEOUT_S)
+        recording.tm_start = self._clock()
+
+    def _on_end(self, event: Event) -> None:
+        if isinstance(event, RecordingFinished | RecordingFailed):
+            run = self._runs.get(event.recording.name)
+            if run is not None:
+                failed = isinstance(event, RecordingFailed)
+                self._over(run, "failed" if failed else "ended", _seconds(event.recording), event.recording.cause)
+
+    def _on_key(self, channel: Channel, event: Event) -> None:
+        for run in tuple(self._runs.values()):
+            if run.recording.channel_id != channel.id or not isinstance(event, ChannelDtmfReceived):
+                continue
+            if run.terminate_on and run.terminate_on in ("any", event.digit):
+                self._spawn(self._stop_safely(run.recording.id))
+
+    def _on_destroyed(self, channel: Channel, event: Event) -> None:
+        for run in tuple(self._runs.values()):
+            if run.snoop_id == channel.id and isinstance(event, ChannelDestroyed):
+                self._spawn(self._expect_end(run))
+
+    async def _stop_safely(self, recording_id: str) -> None:
+        try:
+            await self.stop(recording_id)
+        except (AriError, KeyError) as error:
+            log.warning("recording=%s could not be ended: %s", recording_id, error)
+
+    async def _expect_end(self, run: _Run) -> None:
+        """The snoop has gone: the end of its recording is told, or never will be."""
+        try:
+            async with asyncio.timeout(LATE_S):
+                await run.recording.finished()
+        except TimeoutError:
+            if run.recording.id in self._runs:
+                self._over(run, "ended", self._clock() - run.recording.tm_start, "")
+
+    def _over(self, run: _Run, status: str, duration_s: float, trouble: str) -> None:
+        recording = run.recording
+        del self._runs[recording.id]
+        recording.status, recording.trouble = status, trouble
+        recording.tm_end = self._clock()
+        recording.duration_s = duration_s or (recording.tm_end - recording.tm_start if status == "ended" else 0.0)
+        recording._over.set()
+        self._spawn(self._hang_up(run.snoop_id))
+        record = self._records.get(recording.call_id)
+        if record is not None and record.recording_id == recording.id:
+            self._records.update(record.id, recording_id="")
+        if recording.id in self._known:
+            self._publish("recording_finished", recording)
+
+    async def _hang_up(self, snoop_id: str) -> None:
+        try:
+            await self._client.channels.hangup(snoop_id)
+        except AriError as error:
+            log.warning("snoop=%s left to the next sweep: %s", snoop_id, error)
+
+    def _publish(self, kind: str, recording: Recording) -> None:
+        self._events.publish(
+            kind,
+            {
+                "id": recording.id,
+                "call_id": recording.call_id,
+                "channel_id": recording.channel_id,
+                "format": recording.format,
+                "status": recording.status,
+                "duration": round(recording.duration_s, 3),
+            },
+        )
+
+    def _spawn(self, act: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _seconds(recording: LiveRecording) -> float:
+    return float(recording.duration or 0)

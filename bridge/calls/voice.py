@@ -87,6 +87,8 @@ class Voice:
     async def _play(self, pcm: bytes, rate: int, stops: int) -> None:
         size = int(rate * BLOCK_S) * 2
         resampler = Resampler(rate, RATE) if rate != RATE else None
+        if resampler is not None:
+            pcm += bytes(int(resampler.delay_ms * rate / 1000 + 1) * 2)  # or its last milliseconds stay in the filter
         restored = False
         last = self._played
         at = 0
@@ -127,7 +129,7 @@ class Voice:
 
     async def _wait(self) -> None:
         """Until a block has been played, the media leg has broken, or the party has moved or gone."""
-        waits = [asyncio.ensure_future(self._changed.wait())]
+        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._changed.wait())]
         if self._leg is not None and self._leg.bridge_id is not None:
             waits.append(asyncio.ensure_future(self._leg.left(self._leg.bridge_id)))
         try:
