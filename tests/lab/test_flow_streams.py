@@ -370,8 +370,7 @@ class Rtp(asyncio.DatagramProtocol):
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = transport  # type: ignore[assignment]  # a protocol for datagrams gets their transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.packets.append(data)
@@ -398,6 +397,8 @@ class Rtp(asyncio.DatagramProtocol):
 @contextlib.asynccontextmanager
 async def rtp_server(lab: Lab) -> AsyncIterator[tuple[Rtp, str]]:
     """The server, and the address at which Asterisk finds it."""
+    for module in ("res_rtp_multicast.so", "chan_rtp.so"):  # the second one does not load without the first
+        await lab.cli(f"module load {module}")
     transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
         Rtp, local_addr=(lab.audiosocket_bind, 0), family=socket.AF_INET
     )
