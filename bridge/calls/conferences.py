@@ -9,6 +9,8 @@ Nothing outlives the process: the bridges of an earlier life are swept, and who 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 import uuid
 from collections.abc import Callable, Collection
@@ -34,11 +36,14 @@ from bridge.calls.own_conferences import SETTLE_S, OwnConferences, made, within
 from bridge.calls.roster import Roster, State
 from bridge.calls.tap import Join, Place, Room
 from bridge.calls.tracker import CallTracker
+from bridge.errors import BridgeError
 from bridge.events.hub import Events
 
 __all__ = [
     "Conference", "ConferenceExists", "Conferences", "Kind", "Left", "NoSuchConference", "NotOurs", "Participant",
 ]  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 class Conferences:
@@ -109,7 +114,7 @@ class Conferences:
 
         Args:
             name: for people; the id if it is empty.
-            id: letters, digits and ``_ . : @ + -``; a UUID if it is None.
+            id: printable characters without slashes, such as ``daily`` or ``Room 5``; a UUID if it is None.
             auto_delete: delete it when its last participant leaves.
 
         Raises:
@@ -175,6 +180,18 @@ class Conferences:
             raise NotOurs(_NOT_FROM_OUTSIDE)
         await leg.excursion(f"room-{conference_id}")
         return "left"
+
+    async def bring(self, leg: Leg, conference_id: str) -> None:
+        """Have a call take part that came for nothing else (`Legs.on_conference`), and hang it up when it has left.
+
+        A conference that is not there is made, as with ``join(create=True)``. Nothing is raised.
+        """
+        try:
+            await self.join(leg, conference_id, create=True)
+        except (BridgeError, ValueError) as error:
+            log.warning("conference=%s channel=%s did not get there: %s", conference_id, leg.id, error)
+        with contextlib.suppress(BridgeError):
+            await leg.hang_up()
 
     async def kick(self, conference_id: str, channel_id: str) -> None:
         """Let a participant go: its `join` returns. One of a room is hung up.

@@ -10,15 +10,13 @@ from collections.abc import Callable, Collection, Coroutine
 from bridge.ari.client import AriClient
 from bridge.calls.conference import Left
 from bridge.calls.ids import OwnIds
-from bridge.calls.legs import Leg, LegGone
+from bridge.calls.legs import BRIDGE_TYPE, Leg, LegGone
 from bridge.calls.roster import Joined, Roster, State
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 
 log = logging.getLogger(__name__)
 
-BRIDGE_TYPE = "mixing,dtmf_events,proxy_media"
-"""Never native: two phones that talk past Asterisk could not be heard by a stream, nor their keys."""
 SETTLE_S = 3.0
 """How long we wait until what was asked for shows."""
 HANGUP_SHOWS_S = 0.5
@@ -95,8 +93,8 @@ class OwnConferences:
             await leg.move_to(state.bridge_id)
             log.info("conference=%s channel=%s joins", state.id, leg.id)
             return await _verdict(joined)
-        except AriError:
-            if joined.verdict.done():  # the conference ended while it was on its way
+        except (AriError, LegGone):
+            if joined.verdict.done() and not leg.gone.is_set():  # the conference ended while it was on its way
                 return joined.verdict.result()
             raise
         finally:

@@ -194,6 +194,12 @@ class Streams:
             for stream in self.of_call(change.call.id):
                 stream.end(*CALL_ENDED)
 
+    def party_moved(self, party_id: str) -> None:
+        """A party in our application is in another bridge now, or in none (`Legs.on_moved`): its streams follow it."""
+        for stream in self.of_party(party_id):
+            if stream.bridge_id not in (None, self._stasis.bridge_of(party_id)):
+                stream.party_moved()
+
     async def press(self, channel_id: str, digits: str) -> None:
         """Press keys on a channel of our application; elsewhere Asterisk refuses, which is logged."""
         try:

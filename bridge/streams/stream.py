@@ -13,16 +13,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bridge.audio.format import FRAME_MS, AudioFormat, slin
+from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.audio.steady import SteadyTrack
-from bridge.calls.tap import Tap, Taps
+from bridge.calls.tap import Join, Tap, Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
+from bridge.streams.going_on import keep_steady
 from bridge.streams.places import LegPlace
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,12 @@ class Stream:
         return f"stream={self.stream_id} {where} dialect={self.dialect.name}"
 
     @property
+    def bridge_id(self) -> str | None:
+        """The bridge of our application that its legs have joined; None if they reach the party from outside."""
+        joins = (leg.place.place for leg in self._legs)
+        return next((place.bridge_id for place in joins if isinstance(place, Join)), None)
+
+    @property
     def ended_because(self) -> str:
         """Why it has ended, in words; empty before, and if the application closed without a word."""
         return self._ended.result()[1] if self._ended.done() else ""
@@ -131,7 +137,7 @@ class Stream:
         return max((leg.media.playout.dropped_ms for leg in self._legs if leg.place.speaks), default=0.0)
 
     def party_moved(self) -> None:
-        """The party has entered or left our application: where its audio was reached there is none any more."""
+        """The party has entered or left our application, or a bridge: where its audio was reached is none any more."""
         self._displaced = True
         self._broken.set()
 
@@ -272,27 +278,6 @@ class Stream:
             self.dropped_ms,
             self.dialect.discarded,
         )
-
-
-def keep_steady(leg: MediaLeg) -> None:
-    """Let a leg that is heard go on in silence, by the clock, while Asterisk sends nothing on it.
-
-    What an application hears of a bridge in which nobody else is, or the only other one sends no audio, stops (seen on
-    22.10); in a conference that is an ordinary moment, and whoever records or recognises speech counts samples.
-    """
-    hear = leg.on_audio
-    track: SteadyTrack | None = None
-
-    def push(pcm: bytes) -> None:
-        nonlocal track
-        now = time.monotonic()
-        if track is None:
-            track = SteadyTrack(leg.fmt, FRAME_MS, now)
-        for chunk in track.push(pcm, now):
-            hear(chunk)
-
-    leg.on_audio = push
-    leg.on_tick = lambda: push(b"")
 
 
 def _ignore() -> None:

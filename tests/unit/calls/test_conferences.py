@@ -160,7 +160,7 @@ class Phone:
     async def excursion(self, extension: str) -> None:
         self.went_to = extension
 
-    def hang_up(self) -> None:
+    async def hang_up(self) -> None:
         self._pbx.gone(self.id)
         self.gone.set()
 
@@ -236,7 +236,7 @@ async def test_made_joined_left_and_ended(pbx: Pbx, conferences: Conferences, st
     pbx.come("ab-bridge-01234567-media-00000001", technology="AudioSocket")
     pbx.enter(bridge_id, "ab-bridge-01234567-media-00000001")
     assert members(conferences, "weekly") == ["1001", "1002"]
-    alice.hang_up()
+    await alice.hang_up()
     with pytest.raises(LegGone):
         await joined[0]
     ended: list[str] = []
@@ -259,7 +259,7 @@ async def test_what_cannot_be(pbx: Pbx, conferences: Conferences) -> None:
             pbx.enter("room", "c-1", creator="ConfBridge", name="720")
         with pytest.raises(ConferenceExists):
             await conferences.create(id=taken)
-    for bad in ("", "a b", "../x", "-x", "x" * 129):
+    for bad in ("", " a", "../x", "a\nb", "..", "x" * 129):
         with pytest.raises(ValueError, match="id"):
             await conferences.create(id=bad)
     with pytest.raises(ValueError, match="name"):
@@ -319,7 +319,7 @@ async def test_two_who_join_what_is_not_there_meet_and_the_last_one_ends_it(
     assert alice.bridge_id is None
     await settle()
     assert members(conferences, "adhoc") == ["1002"]
-    bob.hang_up()
+    await bob.hang_up()
     with pytest.raises(LegGone):
         await second
     await settle()
@@ -451,6 +451,23 @@ async def test_a_leg_goes_into_a_room_by_the_dialplan(pbx: Pbx, conferences: Con
     assert alice.went_to == "room-720"
     with pytest.raises(NotOurs):
         await joining(conferences, alice, "720", muted=True)
+
+
+async def test_a_call_that_came_for_a_conference_ends_with_it(pbx: Pbx, conferences: Conferences) -> None:
+    alice, bob = Phone(pbx, "1001"), Phone(pbx, "1002")
+    await conferences.create(id="x")
+    bringing = [asyncio.create_task(conferences.bring(cast(Leg, phone), "x")) for phone in (alice, bob)]
+    await settle()
+    assert members(conferences, "x") == ["1001", "1002"]
+    await conferences.kick("x", alice.id)
+    await bringing[0]
+    assert alice.gone.is_set()
+    await conferences.delete("x")
+    await bringing[1]
+    assert bob.gone.is_set()
+    carol = Phone(pbx, "1003")
+    await conferences.bring(cast(Leg, carol), "no/conference")
+    assert carol.gone.is_set()
 
 
 async def test_without_a_way_in_rooms_are_only_seen(pbx: Pbx, tracker: CallTracker, hub: Events) -> None:

@@ -1,0 +1,30 @@
+"""A track that goes on by the clock, whatever Asterisk sends."""
+
+from __future__ import annotations
+
+import time
+
+from bridge.audio.format import FRAME_MS
+from bridge.audio.steady import SteadyTrack
+from bridge.media.leg import MediaLeg
+
+
+def keep_steady(leg: MediaLeg) -> None:
+    """Let a leg that is heard go on in silence, by the clock, while Asterisk sends nothing on it.
+
+    What an application hears of a bridge in which nobody else is, or the only other one sends no audio, stops (seen on
+    22.10); in a conference that is an ordinary moment, and whoever records or recognises speech counts samples.
+    """
+    hear = leg.on_audio
+    track: SteadyTrack | None = None
+
+    def push(pcm: bytes) -> None:
+        nonlocal track
+        now = time.monotonic()
+        if track is None:
+            track = SteadyTrack(leg.fmt, FRAME_MS, now)
+        for chunk in track.push(pcm, now):
+            hear(chunk)
+
+    leg.on_audio = push
+    leg.on_tick = lambda: push(b"")
