@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, gcd
 
 from bridge.audio.resample import Resampler
 
@@ -25,11 +26,14 @@ class Sound:
         return len(self.pcm) / 2 / self.rate
 
     def at(self, rate: int) -> Sound:
-        """The same sound at another rate; computing that takes about 0.3 ms for each second of sound."""
+        """The same sound at another rate; that takes well under a millisecond for each second of sound."""
         if rate == self.rate:
             return self
         resampler = Resampler(self.rate, rate)
-        late = round(resampler.delay_ms * rate / 1000)
-        pcm = resampler.convert(self.pcm) + resampler.flush()
-        samples = -(-len(self.pcm) // 2 * rate // self.rate)
-        return Sound(pcm[2 * late : 2 * (late + samples)], rate)
+        # What comes out late by whole samples can be cut to begin at once: silence before it makes the delay such.
+        late = round(resampler.delay_ms * self.rate / 1000)
+        before = -late % (self.rate // gcd(self.rate, rate))
+        pcm = resampler.convert(bytes(2 * before) + self.pcm) + resampler.flush()
+        first = (late + before) * rate // self.rate
+        samples = ceil(len(self.pcm) // 2 * rate / self.rate)
+        return Sound(pcm[2 * first : 2 * (first + samples)], rate)

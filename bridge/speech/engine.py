@@ -102,6 +102,8 @@ class Speech:
 
     async def _speak(self, text: str, language: str, voice: str) -> Sound:
         data = text.encode(errors="replace")
+        if not self._config.command:
+            raise SpeechFailed(self.trouble or "")
         try:
             async with asyncio.timeout(self._config.timeout_s), self._turns:
                 outcome = await self._run(data, language, voice)

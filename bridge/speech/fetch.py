@@ -7,6 +7,7 @@ says what that means.
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -53,8 +54,7 @@ class SoundFetcher:
             shown = _shown(url)
             sound = await self._fetched.get(url, lambda: self._fetch(url, shown))
         else:
-            file = await asyncio.to_thread(self._find, url)
-            status = file.stat()
+            file, status = await asyncio.to_thread(self._find, url)
             key = (file, status.st_mtime_ns, status.st_size)  # a file that was replaced is read again
             sound = await self._read.get(key, lambda: self._load(file, url))
         return sound
@@ -66,7 +66,7 @@ class SoundFetcher:
             async with (
                 # A session for each: between prompts there may be hours, and cookies must not pass between flows.
                 aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-                session.get(url, max_redirects=MAX_REDIRECTS) as answer,
+                session.get(url, max_redirects=MAX_REDIRECTS + 1) as answer,
             ):
                 if answer.status != 200:
                     raise SoundUnavailable(f"{shown}: answered {answer.status} {answer.reason or ''}".rstrip())
@@ -84,8 +84,8 @@ class SoundFetcher:
             raise SoundUnavailable(f"{shown}: cannot be fetched: {reason}") from None
         return await self._decoded(bytes(data), shown)
 
-    def _find(self, name: str) -> Path:
-        """The file of a name.
+    def _find(self, name: str) -> tuple[Path, os.stat_result]:
+        """The file of a name, and what it is like now.
 
         Raises:
             SoundUnavailable: there is none; or it lies outside of the folder, be it by way of a symbolic link.
@@ -104,7 +104,7 @@ class SoundFetcher:
         if not file.is_relative_to(folder) or not stat.S_ISREG(status.st_mode):
             raise SoundUnavailable(f"{shown}: there is no such file below speech.sounds_dir")
         self._check_size(status.st_size, shown)
-        return file
+        return file, status
 
     async def _load(self, file: Path, name: str) -> Sound:
         shown = repr(name[:200])

@@ -115,7 +115,7 @@ class DockerLab:
 
     @property
     def speech_command(self) -> tuple[str, ...]:
-        """What ``[speech] command`` is to be: espeak-ng of the bridge's image, or of this machine if that is not started.
+        """What ``[speech] command`` is to be: espeak-ng of the bridge's image, or of this machine where none runs.
 
         The composed bridge itself needs no such detour: it has the program at the place where it looks for it.
         """
