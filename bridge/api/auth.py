@@ -31,16 +31,25 @@ class Gate:
     def __init__(self, tokens: Iterable[str]) -> None:
         self._tokens = [token.encode() for token in tokens]
 
-    def check(self, cookies: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str]) -> None:
+    def check(
+        self,
+        cookies: Mapping[str, str],
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        changes: bool = False,
+    ) -> None:
         """Check one request.
 
         Args:
             cookies: the request's cookies.
             query: the decoded query parameters.
             headers: the request's headers, keys of any case if the mapping does not mind.
+            changes: whether the request's method is one that changes something.
 
         Raises:
-            ApiError: 401 without a good token; 403 where no token is configured and the request is a stranger's.
+            ApiError: 401 without a good token; 403 where no token is configured and the request is a stranger's, or
+                where a page from elsewhere would change something by a cookie.
         """
         if not self._tokens:
             _check_local(headers)
@@ -53,19 +62,25 @@ class Gate:
                 "a token is needed: ?token=..., the header Authorization: Bearer ..., or a cookie named token",
                 {"WWW-Authenticate": "Bearer"},
             )
-        good = False
-        for candidate in offered:
-            for token in self._tokens:
-                # No early exit: the time must not tell which token, or how much of it, was right. Surrogates, of
-                # which odd bytes and escapes can be made, are in no token: passed on, they are simply wrong.
-                good |= hmac.compare_digest(candidate.encode("utf-8", "surrogatepass"), token)
-        if not good:
+        if not self._any_good(offered):
             raise ApiError(
                 401,
                 "INVALID_CREDENTIALS",
                 "the token is not one of those configured",
                 {"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
+        if changes and not self._any_good(offered_tokens({}, query, headers.get("Authorization", ""))):
+            # A browser sends its cookies also for a page that knows no token.
+            _check_origin(headers, "by a cookie, only pages of the bridge itself may change something")
+
+    def _any_good(self, offered: Iterable[str]) -> bool:
+        good = False
+        for candidate in offered:
+            for token in self._tokens:
+                # No early exit: the time must not tell which token, or how much of it, was right. Surrogates, of
+                # which odd bytes and escapes can be made, are in no token: passed on, they are simply wrong.
+                good |= hmac.compare_digest(candidate.encode("utf-8", "surrogatepass"), token)
+        return good
 
 
 def offered_tokens(cookies: Mapping[str, str], query: Mapping[str, str], authorization: str) -> list[str]:
@@ -95,15 +110,17 @@ def _check_local(headers: Mapping[str, str]) -> None:
             "no token is configured, so only this machine may ask, by the name localhost or a loopback address;"
             " configure http.tokens for anything else",
         )
+    _check_origin(
+        headers, "no token is configured, so web pages from elsewhere may not use the bridge; configure http.tokens"
+    )
+
+
+def _check_origin(headers: Mapping[str, str], message: str) -> None:
     origin = headers.get("Origin")
     navigated = headers.get("Sec-Fetch-Mode") == "navigate"
     from_elsewhere = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not navigated
-    if from_elsewhere or (origin is not None and not _same_place(origin, host)):
-        raise ApiError(
-            403,
-            "ORIGIN_NOT_ALLOWED",
-            "no token is configured, so web pages from elsewhere may not use the bridge; configure http.tokens",
-        )
+    if from_elsewhere or (origin is not None and not _same_place(origin, headers.get("Host", ""))):
+        raise ApiError(403, "ORIGIN_NOT_ALLOWED", message)
 
 
 def _host_of(url: str) -> str:

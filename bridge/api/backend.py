@@ -14,7 +14,7 @@ from bridge.calls.conferences import Conference
 from bridge.calls.model import Call, Party
 from bridge.calls.recording import Recording
 from bridge.calls.records import CallRecord
-from bridge.config import TwilioConfig
+from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
 from bridge.flows.runs import Groupcall, Placed, PlaceRequest
 from bridge.media.counters import Counters
 from bridge.speech.engine import Utterance
@@ -259,8 +259,8 @@ class CallControlParts:
         speech: says texts.
         sounds: fetches sounds.
         recordings: what was recorded.
-        flows: the configured flows (``[[flows]]``), as they may be shown: their secrets masked.
-        voxology_key: ``voxology.api_key``; empty: ``/v1/Dials/Connect`` is not there.
+        flows: the configured flows.
+        voxology: its ``api_key`` opens ``/v1/Dials/Connect``; without one that is not there.
     """
 
     records: RecordSource
@@ -269,8 +269,8 @@ class CallControlParts:
     speech: SpeechSource
     sounds: SoundSource
     recordings: RecordingSource
-    flows: Sequence[Mapping[str, Any]] = ()
-    voxology_key: str = ""
+    flows: Sequence[FlowConfig] = ()
+    voxology: VoxologyConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

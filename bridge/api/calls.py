@@ -63,12 +63,10 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
     try:
         with asterisk_failing():
             placed = await parts.runs.place(request)
-    except FlowRefused as error:
-        raise invalid("INVALID_FLOW", _one_line(error)) from None
     except LookupError:
         raise flow_not_found(body.flow) from None
     except ValueError as error:
-        raise invalid("INVALID_DESTINATION", str(error)) from None
+        raise refused(error) from None
     return Answer(
         {
             "calls": [call_json(backend.calls.calls.get(each.id), 0, each) for each in placed.calls],
@@ -145,7 +143,16 @@ def program_of(body: PlaceCalls) -> Program | None:
     try:
         return parse(body.actions)
     except FlowRefused as error:
-        raise invalid("INVALID_FLOW", _one_line(error)) from None
+        raise refused(error) from None
+
+
+def refused(error: ValueError) -> ApiError:
+    """Why calls are not placed."""
+    if isinstance(error, FlowRefused):
+        return invalid("INVALID_FLOW", "; ".join(map(str, error.faults))[:2000])
+    text = str(error)
+    whom = text.startswith(("destination", "call.no"))
+    return invalid("INVALID_DESTINATION" if whom else "INVALID_BODY", text[:2000])
 
 
 def flow_not_found(identity: str) -> ApiError:
@@ -176,7 +183,3 @@ def _place(known: Known) -> tuple[str, str]:
 
 def _id(known: Known) -> str:
     return _place(known)[1]
-
-
-def _one_line(error: FlowRefused) -> str:
-    return "; ".join(map(str, error.faults))[:2000]

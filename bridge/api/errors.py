@@ -50,6 +50,7 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "STATE_INVALID": (409, "the call or conference is not in a state in which this can be done, or is not ours"),
     "CONFERENCE_EXISTS": (409, "the id is taken"),
     "SOUND_UNAVAILABLE": (409, "a sound could not be fetched or is none; the message says why"),
+    "SPEECH_FAILED": (409, "the speech engine does not say this; the message says why"),
     "SUBSCRIPTION_EXISTS": (409, "the id is taken"),
     "SUBSCRIPTION_CONFIGURED": (409, "the subscription is the configuration file's"),
     "SUBSCRIPTION_OF_YEASTAR": (409, "the subscription is set by Yeastar's settings calls"),
@@ -60,7 +61,6 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "OVERLOADED": (503, "a limit is reached; nothing was begun"),
     "ASTERISK_UNREACHABLE": (503, "the bridge has no connection to Asterisk at the moment"),
     "ASTERISK_FAILED": (503, "Asterisk did not do it; the message has its words"),
-    "SPEECH_FAILED": (503, "the speech engine did not do it; the message says why"),
     "STATE_NOT_KEPT": (503, "the change could not be kept on disk, so it was not made"),
 }
 """What each reason means, and its HTTP status. Answers that no route decides on (404 and 405 for a wrong path or

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from bridge.api.backend import BACKEND
-from bridge.api.calls import flow_not_found
-from bridge.api.errors import ApiError, invalid
+from bridge.api.bodies import MASK
+from bridge.api.calls import flow_not_found, refused
+from bridge.api.errors import ApiError
 from bridge.api.failures import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.flows import DialConnect, Dialled, Flow, Flows
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import call_json
-from bridge.flows.program import FlowRefused
+from bridge.config import FlowConfig
 
 
 async def list_flows(asked: Asked[NoQuery, None]) -> Answer[Flows]:
     """The flows of the configuration."""
-    return Answer({"result": [dict(each) for each in _flows(asked)]})
+    return Answer({"result": [flow_json(each) for each in _flows(asked)]})
 
 
 async def get_flow(asked: Asked[NoQuery, None]) -> Answer[Flow]:
     """One of them."""
     for each in _flows(asked):
-        if each["id"] == asked.path():
-            return Answer(dict(each))
+        if each.id == asked.path():
+            return Answer(flow_json(each))
     raise flow_not_found(asked.path())
 
 
@@ -43,12 +46,10 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
                 timeout_s=body.call.timeout,
                 max_call_s=body.call.max_duration,
             )
-    except FlowRefused as error:
-        raise invalid("INVALID_FLOW", "; ".join(map(str, error.faults))[:2000]) from None
     except LookupError as error:
-        raise ApiError(404, "FLOW_NOT_FOUND", f"voxology.flow is not set: {error}") from None
+        raise ApiError(404, "FLOW_NOT_FOUND", str(error.args[0])) from None
     except ValueError as error:
-        raise invalid("INVALID_DESTINATION", f"call.no: {error}") from None
+        raise refused(error) from None
     return Answer({"call_id": record.id, "call": call_json(asked.backend.calls.calls.get(record.id), 0, record)})
 
 
@@ -59,15 +60,31 @@ def check_key(request: web.Request) -> None:
         ApiError: 401, it does not.
     """
     parts = request.app[BACKEND].calling
-    assert parts is not None  # or its route would not be there
+    assert parts is not None and parts.voxology is not None  # or its route would not be there
+    key = parts.voxology.api_key.get_secret_value()
     offered = request.headers.get("x-api-key", "")
     if not offered:
         raise ApiError(401, "AUTHENTICATION_REQUIRED", "a key is needed: the header x-api-key")
-    if not hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), parts.voxology_key.encode()):
+    if not hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), key.encode()):
         raise ApiError(401, "INVALID_CREDENTIALS", "x-api-key is not the one that is configured")
 
 
-def _flows(asked: Asked[NoQuery, None]) -> Any:
+def flow_json(flow: FlowConfig) -> dict[str, Any]:
+    """A configured flow as it is shown: its credential masked, and no query of its URL, which may hold one."""
+    body: dict[str, Any] = {"id": flow.id, "match": list(flow.match), "then": flow.then}
+    if flow.url:
+        parts = urlsplit(flow.url)
+        body |= {"url": f"{parts.scheme}://{parts.netloc}{parts.path}", "method": flow.method}
+        body |= {"spelling": flow.spelling, "auth_key": flow.auth_key}
+        body["auth_value"] = MASK if flow.auth_value.get_secret_value() else ""
+    elif flow.file:
+        body["file"] = flow.file
+    else:
+        body["actions"] = list(flow.actions)
+    return body
+
+
+def _flows(asked: Asked[NoQuery, None]) -> Sequence[FlowConfig]:
     parts = asked.backend.calling
     assert parts is not None  # or its routes would not be there
     return parts.flows

@@ -14,7 +14,7 @@ from aiohttp import web
 from bridge.api.errors import ApiError, invalid
 from bridge.api.failures import asterisk_failing, call_not_found, check_connected
 from bridge.api.models.base import NoQuery
-from bridge.api.models.streams import StreamQuery, Streams
+from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
 from bridge.api.routing import Answer, Asked, read_query
 from bridge.api.views import call_status
 from bridge.calls.acts import NotOurs
@@ -53,7 +53,7 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
             raise
 
 
-async def conference_media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
+async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> web.StreamResponse:
     """Hear the mix of a conference and speak to all of it."""
     backend = asked.backend
     check_connected(backend)

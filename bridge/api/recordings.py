@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
 
 from bridge.api.errors import ApiError
@@ -13,7 +15,9 @@ from bridge.api.paging import page_of
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import moment, recording_json
 from bridge.calls.recording import Recording as CallRecording
-from bridge.errors import AriError
+from bridge.errors import AriError, BridgeError
+
+log = logging.getLogger(__name__)
 
 
 async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
@@ -33,8 +37,8 @@ async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
     recording = _find(asked)
     if recording.status == "recording":
         raise ApiError(409, "STATE_INVALID", "the recording has not ended; stop it first")
-    blocks = calling(asked.backend).recordings.read(recording.id)
     try:
+        blocks = calling(asked.backend).recordings.read(recording.id)
         with asterisk_failing():
             # Before the status line is sent: a file that is gone must be a 404.
             first = await anext(blocks, b"")
@@ -46,16 +50,19 @@ async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
         headers={
             "Content-Type": "audio/wav",
             "Content-Disposition": f'attachment; filename="{_file_name(recording)}"',
-            # What the middleware adds to other answers; this one is on its way before it can.
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
         }
     )
     await response.prepare(asked.request)
-    await response.write(first)
-    async for block in blocks:
-        await response.write(block)
-    await response.write_eof()
+    try:
+        await response.write(first)
+        async for block in blocks:
+            await response.write(block)
+        await response.write_eof()
+    except BridgeError as error:
+        # The status line has been sent: a file that breaks off must not look whole.
+        log.warning("recording=%s cannot be read to its end: %s", recording.id, error)
+        if asked.request.transport is not None:
+            asked.request.transport.abort()
     return response
 
 

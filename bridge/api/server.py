@@ -29,6 +29,7 @@ from bridge.streams.clients import MediaStreamOptions
 
 log = logging.getLogger(__name__)
 
+Response = web.StreamResponse
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SHUTDOWN_S = 1.0
@@ -73,13 +74,12 @@ class HttpServer:
 
     def __init__(self, config: HttpConfig, backend: Backend) -> None:
         self._config = config
-        self._backend = backend
         self._connections = Connections(bounded_by_open_files(config.max_connections))
         self._servers: list[asyncio.Server] = []
         # aiohttp's own access log writes the query, and with it tokens.
         self._runner = web.AppRunner(
             build(
-                dataclasses.replace(backend, accept_stream=self._accept_stream),
+                self._counting(backend),
                 (token.get_secret_value() for token in config.tokens),
             ),
             access_log=None,
@@ -116,14 +116,31 @@ class HttpServer:
             server.close()
         await self._runner.cleanup()
 
-    async def _accept_stream(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /
-    ) -> web.StreamResponse:
-        transport = request.transport
-        response = await self._backend.accept_stream(request, call, party, options)
+    def _counting(self, backend: Backend) -> Backend:
+        """The same, where connections that become streams are no longer counted."""
+        conferences = backend.conferences
+
+        async def accept(request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /) -> Response:
+            transport = request.transport
+            response = await backend.accept_stream(request, call, party, options)
+            self._release(request, transport)
+            return response
+
+        async def accept_conference(request: web.Request, identity: str, options: MediaStreamOptions, /) -> Response:
+            assert conferences is not None
+            transport = request.transport
+            response = await conferences.accept_stream(request, identity, options)
+            self._release(request, transport)
+            return response
+
+        if conferences is not None:
+            counted = dataclasses.replace(conferences, accept_stream=accept_conference)
+            backend = dataclasses.replace(backend, conferences=counted)
+        return dataclasses.replace(backend, accept_stream=accept)
+
+    def _release(self, request: web.Request, transport: asyncio.Transport | None) -> None:
         if transport is not None and request.transport is None:  # aiohttp has it no longer
             self._connections.release(transport)
-        return response
 
     @property
     def port(self) -> int:
@@ -214,7 +231,8 @@ async def _check_token(request: web.Request, handler: Answer) -> web.StreamRespo
             return await handler(request)
     # That a path does not exist is told only to those who may know.
     try:
-        gate.check(request.cookies, request.query, request.headers)
+        changes = request.method not in ("GET", "HEAD", "OPTIONS")
+        gate.check(request.cookies, request.query, request.headers, changes=changes)
         request[TRUSTED] = True
     except ApiError:
         if access != "public":

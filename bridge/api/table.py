@@ -165,7 +165,7 @@ def routes_of(backend: Backend) -> list[Route]:
     found = list(ALWAYS)
     if backend.calling is not None:
         found += CALLING
-        if backend.calling.voxology_key:
+        if backend.calling.voxology is not None and backend.calling.voxology.api_key.get_secret_value():
             found += VOXOLOGY
     if backend.events is not None:
         found.append(

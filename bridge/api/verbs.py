@@ -7,8 +7,8 @@ from typing import Any
 
 from bridge.api.background import BACKGROUND
 from bridge.api.calls import body_of, ended
-from bridge.api.errors import ApiError, invalid, unavailable
-from bridge.api.failures import RETRY_AFTER_S, acting, calling
+from bridge.api.errors import ApiError, invalid
+from bridge.api.failures import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Talk, Transfer
 from bridge.api.routing import Answer, Asked
@@ -77,7 +77,7 @@ async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
     try:
         sound = await parts.speech.say(Utterance(body.text, body.language, body.voice_id))
     except SpeechFailed as error:
-        raise unavailable("SPEECH_FAILED", str(error), RETRY_AFTER_S) from error
+        raise ApiError(409, "SPEECH_FAILED", str(error)) from error
     return await _play(asked, before["id"], [sound], body.direction)
 
 

@@ -34,7 +34,7 @@ def call_json(call: Call | None, streams: int, record: CallRecord | None = None)
         record: what is told of it; None: only ``call`` is known.
     """
     if record is not None:
-        body = dict(record_json(record))
+        body = {"tm_create": "", **record_json(record)}
     else:
         assert call is not None
         body = {"id": call.id, "status": call_status(call), "tm_create": call_time(call)}

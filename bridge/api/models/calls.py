@@ -94,6 +94,8 @@ class Call(Shown):
 
     id: str
     """Asterisk's linked id."""
+    type: str = maybe()
+    """VoIPBIN's word: `flow`."""
     status: Status
     """How far it is."""
     direction: Direction = maybe()
@@ -212,7 +214,8 @@ class Transfer(Body):
 class RecordingStart(Body):
     """How to record."""
 
-    format: Literal["wav"] = "wav"
+    format: Literal["wav", "wav16"] = "wav"
+    """16-bit PCM at 8 kHz, or at 16."""
     end_of_silence: Annotated[int, Field(ge=0, le=3600)] = 0
     """Ends after so many seconds of silence; 0: never."""
     end_of_key: Literal["", "any", "none", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"] = ""

@@ -24,6 +24,14 @@ class Flow(Shown):
     """The file that holds them."""
     url: str = maybe()
     """Where they are fetched, without the query."""
+    method: str = maybe()
+    """How they are fetched."""
+    spelling: str = maybe()
+    """In whose words they are asked for."""
+    auth_key: str = maybe()
+    """The header that holds the credential."""
+    auth_value: str = maybe()
+    """A mask, or empty."""
     then: Literal["hangup", "continue"]
     """What becomes of the call at its end."""
 

@@ -10,6 +10,10 @@ from bridge.api.models.base import Query, Shown, maybe
 from bridge.streams.clients import MediaStreamOptions
 from bridge.streams.places import Direction
 
+# The dialect knows what goes together; these are texts here, and what the document says of them.
+Encapsulation = Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})]
+Codec = Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})]
+Rate = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192_000})]
 _DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(Direction))})
 
 
@@ -18,13 +22,11 @@ class StreamQuery(Query):
 
     reason: ClassVar[str] = "INVALID_STREAM_OPTIONS"
 
-    encapsulation: Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})] = Field(
-        default="", json_schema_extra={"x-required": True}
-    )
+    encapsulation: Encapsulation = Field(default="", json_schema_extra={"x-required": True})
     """How audio is packed into WebSocket messages."""
-    codec: Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})] = ""
+    codec: Codec = ""
     """How it is encoded; left out: the encapsulation's default."""
-    rate: Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192000})] = ""
+    rate: Rate = ""
     """Sampling rate in Hz; left out: 8000."""
     direction_listen: Annotated[str, _DIRECTION] = "both"
     """Whom you hear, seen from the party: `in` what it says, `out` what it hears, `both`."""
@@ -36,6 +38,31 @@ class StreamQuery(Query):
     @model_validator(mode="after")
     def _fit_together(self) -> StreamQuery:
         self._options = MediaStreamOptions.from_query(self.model_dump(exclude_unset=True))
+        return self
+
+    @property
+    def options(self) -> MediaStreamOptions:
+        """As streams know them."""
+        return self._options
+
+
+class ConferenceStreamQuery(Query):
+    """How the audio is carried. A conference has no directions: you hear everybody else and are heard by all."""
+
+    reason: ClassVar[str] = "INVALID_STREAM_OPTIONS"
+
+    encapsulation: Encapsulation = Field(default="", json_schema_extra={"x-required": True})
+    """How audio is packed into WebSocket messages."""
+    codec: Codec = ""
+    """How it is encoded; left out: the encapsulation's default."""
+    rate: Rate = ""
+    """Sampling rate in Hz; left out: 8000."""
+
+    _options: MediaStreamOptions = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> ConferenceStreamQuery:
+        self._options = MediaStreamOptions.for_conference(self.model_dump(exclude_unset=True))
         return self
 
     @property
