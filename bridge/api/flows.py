@@ -60,7 +60,8 @@ def check_key(request: web.Request) -> None:
         ApiError: 401, it does not.
     """
     parts = request.app[BACKEND].calling
-    assert parts is not None and parts.voxology is not None  # or its route would not be there
+    assert parts is not None  # or its route would not be there
+    assert parts.voxology is not None
     key = parts.voxology.api_key.get_secret_value()
     offered = request.headers.get("x-api-key", "")
     if not offered:
