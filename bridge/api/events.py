@@ -15,8 +15,8 @@ from fnmatch import fnmatchcase
 from aiohttp import WSCloseCode, web
 
 from bridge.api.auth import SECRET_PARAMETERS
-from bridge.api.calls import check_upgrade
 from bridge.api.errors import invalid, unavailable
+from bridge.api.media_streams import check_upgrade
 from bridge.config.webhooks import check_event_pattern
 from bridge.events.hub import Event, Events
 
@@ -164,21 +164,19 @@ class _Client:
         transport = self._request.transport
         reader = asyncio.create_task(self._read())
         self._sender = asyncio.create_task(self._send())
-        clean = False
         try:
             await asyncio.wait({reader, self._sender}, return_when=asyncio.FIRST_COMPLETED)
             if self._code is not None and not reader.done():
-                async with asyncio.timeout(CLOSE_S):
-                    await self._socket.close(code=self._code, message=_WHY[self._code], drain=False)
-            clean = self._socket.close_code not in (None, WSCloseCode.ABNORMAL_CLOSURE)
-        except TimeoutError:
-            pass
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_S):
+                        await self._socket.close(code=self._code, message=_WHY[self._code], drain=False)
         finally:
             reader.cancel()
             self._sender.cancel()
             await asyncio.gather(reader, self._sender, return_exceptions=True)
-            if transport is not None and not clean:
-                transport.abort()  # it would stay for as long as the client does not read what was sent
+            # aiohttp closes the connection once everything was sent: never, if the client does not read.
+            if transport is not None:
+                asyncio.get_running_loop().call_later(CLOSE_S, transport.abort)
             self.ended.set()
 
     async def _read(self) -> None:

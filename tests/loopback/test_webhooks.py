@@ -194,15 +194,18 @@ async def test_retry_after_is_honoured():
 
 
 async def test_410_ends_it_and_the_other_webhook_goes_on(caplog: pytest.LogCaptureFixture):
-    async with Receiver(lambda _: web.Response(status=410)).serving() as gone, Receiver().serving() as other:
-        async with Bench(hook(gone.port, id="gone"), hook(other.port, id="other")) as bench:
-            bench.publish(1, 2, 3)
-            await other.got(3)
-            await bench.until(lambda: bench.counters.events_dropped == 3)
-            bench.publish(4)
-            await other.got(4)
-            await asyncio.sleep(0.2)
-            assert bench.webhooks.queued == 0
+    async with (
+        Receiver(lambda _: web.Response(status=410)).serving() as gone,
+        Receiver().serving() as other,
+        Bench(hook(gone.port, id="gone"), hook(other.port, id="other")) as bench,
+    ):
+        bench.publish(1, 2, 3)
+        await other.got(3)
+        await bench.until(lambda: bench.counters.events_dropped == 3)
+        bench.publish(4)
+        await other.got(4)
+        await asyncio.sleep(0.2)
+        assert bench.webhooks.queued == 0
     assert gone.numbers == [1]
     assert other.numbers == [1, 2, 3, 4]
     assert "webhook=gone the server answered 410" in caplog.text
