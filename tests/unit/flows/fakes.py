@@ -1,0 +1,470 @@
+"""Stand-ins for what actions work with, and a loop whose clock jumps to the next thing that happens.
+
+Keys, records, events, variables and programs are the real ones. A stand-in notes what it was asked for, with the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from bridge.ari.model import Caller, Channel, Dialplan
+from bridge.audio.sound import Sound
+from bridge.calls.addresses import Address
+from bridge.calls.keys import Keys
+from bridge.calls.legs import LegGone
+from bridge.calls.placing import NotAnswered
+from bridge.calls.records import HangupReason, Records
+from bridge.errors import Overloaded
+from bridge.events.hub import Event, Events
+from bridge.flows.interpreter import Run
+from bridge.flows.parts import Parts
+from bridge.flows.program import End
+from bridge.flows.spelling import parse
+from bridge.flows.variables import Variables
+from bridge.flows.web import Answer, WebFailed
+from bridge.speech.engine import SpeechFailed, Utterance
+from bridge.speech.fetch import SoundUnavailable
+
+T = TypeVar("T")
+RATE = 8000
+SAID_S = 2.0
+"""How long everything lasts that is said."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        assert timeout is not None, "everything waits, and nothing will ever happen"
+        self.now += max(timeout, 0)
+        return super().select(0)
+
+
+class QuickLoop(asyncio.SelectorEventLoop):
+    """Never waits: its time is that of the next timer."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def quick(act: Coroutine[Any, Any, T]) -> T:
+    """Run a test in no time."""
+    loop = QuickLoop()
+    try:
+        return loop.run_until_complete(act)
+    finally:
+        left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+        loop.close()
+        assert not left, left
+
+
+def now() -> float:
+    return round(asyncio.get_running_loop().time(), 3)
+
+
+class FakeLeg:
+    """A leg; ``did`` lists what was asked of it as (time, what, ...)."""
+
+    def __init__(self, channel_id: str = "call-1", *, answered: bool = True) -> None:
+        self.id = channel_id
+        self.name = f"PJSIP/{channel_id}"
+        self.answered = answered
+        self.gone = asyncio.Event()
+        self.cause = 0
+        self.bridge_id: str | None = None
+        self.keys = Keys()
+        self.did: list[tuple[Any, ...]] = []
+        self.variables: dict[str, str] = {}
+        self.excursion_s = 3.0
+
+    def note(self, *what: Any) -> None:
+        if self.gone.is_set():
+            raise LegGone("gone")
+        self.did.append((now(), *what))
+
+    def leave(self) -> None:
+        """The party hangs up."""
+        self.gone.set()
+
+    async def press(self, digits: str, *, after_s: float = 0, between_s: float = 0.1) -> None:
+        await asyncio.sleep(after_s)
+        for digit in digits:
+            self.keys.press(digit)
+            await asyncio.sleep(between_s)
+
+    async def answer(self) -> None:
+        self.note("answer")
+        self.answered = True
+
+    async def hold_in_bridge(self) -> str:
+        if self.gone.is_set():
+            raise LegGone("gone")
+        if self.bridge_id is None:
+            self.note("hold_in_bridge")
+            self.bridge_id = f"bridge-of-{self.id}"
+        self.answered = True
+        return self.bridge_id
+
+    async def hang_up(self, reason: str = "normal", *, told: HangupReason = "") -> None:
+        if not self.gone.is_set():
+            self.note("hang_up", reason, told)
+            self.gone.set()
+
+    async def continue_in_dialplan(self) -> None:
+        self.note("continue")
+        self.gone.set()
+
+    async def ring(self) -> None:
+        self.note("ring")
+
+    async def ring_stop(self) -> None:
+        self.note("ring_stop")
+
+    async def mute(self, direction: str = "in") -> None:
+        self.note("mute", direction)
+
+    async def send_digits(self, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None) -> None:
+        self.note("send_digits", digits, duration_ms, between_ms)
+
+    async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
+        self.note("excursion", extension)
+        await asyncio.sleep(self.excursion_s)
+
+    async def get_variable(self, name: str) -> str:
+        return self.variables.get(name, "")
+
+
+class FakeVoice:
+    """Takes as long to play as it sounds."""
+
+    def __init__(self, leg: FakeLeg, heard: list[tuple[Any, ...]]) -> None:
+        self._leg = leg
+        self._heard = heard
+        self._stopped = asyncio.Event()
+        self.closed = False
+
+    async def play(self, pcm: bytes, rate: int) -> None:
+        began = now()
+        self._stopped.clear()
+        try:
+            async with asyncio.timeout(len(pcm) / 2 / rate):
+                await self._stopped.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._heard.append((self._leg.id, began, now(), bytes(pcm[:1])))
+        if self._leg.gone.is_set():
+            raise LegGone("gone")
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    async def close(self) -> None:
+        self.closed = True
+        self.stop()
+
+
+class FakeVoices:
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        """(leg, from, to, first byte): what was heard when."""
+        self.made: list[FakeVoice] = []
+
+    def of(self, leg: FakeLeg) -> FakeVoice:
+        self.made.append(FakeVoice(leg, self.heard))
+        return self.made[-1]
+
+
+class FakeSpeech:
+    def __init__(self) -> None:
+        self.said: list[Utterance] = []
+
+    async def say(self, utterance: Utterance) -> Sound:
+        if utterance.text == "unspeakable":
+            raise SpeechFailed("it cannot be said")
+        self.said.append(utterance)
+        return Sound(b"s" * int(RATE * SAID_S) * 2, RATE)
+
+
+class FakeSounds:
+    async def get(self, url: str) -> Sound:
+        if "missing" in url:
+            raise SoundUnavailable(f"{url} is not there")
+        return Sound(url[-1:].encode() * RATE * 2, RATE)  # one second
+
+
+class FakeRinging:
+    def __init__(self, leg: FakeLeg, after_s: float, reason: str) -> None:
+        self.id = leg.id
+        self.leg = leg
+        self._after_s = after_s
+        self._reason = reason
+        self.cancelled_at: float | None = None
+
+    async def answered(self) -> FakeLeg:
+        await asyncio.sleep(self._after_s)
+        if self._reason:
+            raise NotAnswered(self._reason)  # type: ignore[arg-type]
+        self.leg.answered = True
+        return self.leg
+
+    async def cancel(self) -> None:
+        self.cancelled_at = now()
+        self.leg.gone.set()
+
+
+class FakePlacer:
+    """Answers as ``outcomes`` says for a target: (seconds, "" or the reason that nobody answers)."""
+
+    def __init__(self, records: Records) -> None:
+        self.outcomes: dict[str, tuple[float, str]] = {}
+        self.rung: list[FakeRinging] = []
+        self.asked: list[tuple[float, Address, dict[str, Any]]] = []
+        self.limit = 100
+        self._records = records
+
+    def check(self, destination: Address) -> None:
+        if destination.target == "bad":
+            raise ValueError("cannot be dialled")
+
+    async def place(self, destination: Address, *, groupcall_id: str = "", flow_id: str = "", **how: Any) -> Any:
+        self.check(destination)
+        if len(self.rung) >= self.limit:
+            raise Overloaded("no more")
+        self.asked.append((now(), destination, how))
+        leg = FakeLeg(f"placed-{len(self.rung) + 1}", answered=False)
+        self._records.placed(
+            leg.id,
+            source=how.get("source") or Address(),
+            destination=destination,
+            groupcall_id=groupcall_id,
+            flow_id=flow_id,
+        )
+        ringing = FakeRinging(leg, *self.outcomes.get(destination.target, (1.0, "")))
+        self.rung.append(ringing)
+        return ringing
+
+
+class FakePartners:
+    def __init__(self, leg: FakeLeg, other: FakeLeg) -> None:
+        self._legs = (leg, other)
+
+    async def parted(self) -> FakeLeg:
+        waits = [asyncio.ensure_future(each.gone.wait()) for each in self._legs]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return next(each for each in self._legs if each.gone.is_set())
+
+
+class FakeLegs:
+    def __init__(self) -> None:
+        self.known: dict[str, FakeLeg] = {}
+
+    def get(self, channel_id: str) -> FakeLeg | None:
+        return self.known.get(channel_id)
+
+    def take(self, channel_id: str) -> FakeLeg | None:
+        return None
+
+    async def bridge_together(self, leg: FakeLeg, other: FakeLeg) -> FakePartners:
+        other.bridge_id = leg.bridge_id
+        return FakePartners(leg, other)
+
+
+class FakeRecording:
+    def __init__(self, number: int) -> None:
+        self.id = f"recording-{number}"
+        self.format = "wav"
+        self.over = asyncio.Event()
+
+    async def finished(self) -> None:
+        await self.over.wait()
+
+
+class FakeRecordings:
+    def __init__(self) -> None:
+        self.made: list[FakeRecording] = []
+        self.did: list[tuple[Any, ...]] = []
+
+    async def start(self, channel_id: str, **how: Any) -> FakeRecording:
+        self.did.append(("start", channel_id, how))
+        self.made.append(FakeRecording(len(self.made) + 1))
+        return self.made[-1]
+
+    async def stop(self, recording_id: str) -> FakeRecording:
+        self.did.append(("stop", recording_id))
+        found = next((each for each in self.made if each.id == recording_id), None)
+        if found is None or found.over.is_set():
+            raise KeyError(recording_id)
+        found.over.set()
+        return found
+
+
+class FakeConferences:
+    def __init__(self) -> None:
+        self.did: list[tuple[Any, ...]] = []
+        self.members: dict[str, int] = {}
+        self.joined_s = 5.0
+
+    def get(self, conference_id: str) -> Any:
+        if conference_id not in self.members:
+            return None
+        return type("Conference", (), {"participants": (None,) * self.members[conference_id]})()
+
+    async def join(self, leg: FakeLeg, conference_id: str, *, muted: bool = False, create: bool = False) -> str:
+        self.did.append(("join", leg.id, conference_id, create, muted))
+        await asyncio.sleep(self.joined_s)
+        return "kicked"
+
+    async def delete(self, conference_id: str) -> None:
+        self.did.append(("delete", conference_id))
+
+
+class FakeStream:
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def wait(self) -> None:
+        await self.ended.wait()
+
+
+class FakeStreams:
+    def __init__(self) -> None:
+        self.did: list[tuple[Any, ...]] = []
+        self.started: list[FakeStream] = []
+
+    async def external_media_start(self, leg: FakeLeg, options: Any) -> None:
+        self.did.append((now(), "external_media_start", options))
+
+    async def external_media_stop(self, leg: FakeLeg) -> None:
+        self.did.append((now(), "external_media_stop"))
+
+    async def stream_start(self, leg: FakeLeg, options: Any) -> FakeStream:
+        self.did.append((now(), "stream_start", options))
+        self.started.append(FakeStream())
+        return self.started[-1]
+
+    async def stream_stop(self, leg: FakeLeg, options: Any) -> None:
+        self.did.append((now(), "stream_stop", options))
+
+    def transfer_joined(self, leg: FakeLeg, other: FakeLeg) -> None:
+        self.did.append((now(), "transfer_joined", other.id))
+
+    def transfer_left(self, leg: FakeLeg) -> None:
+        self.did.append((now(), "transfer_left"))
+
+    async def stop(self, leg: FakeLeg, reason: str = "") -> None:
+        self.did.append((now(), "stop"))
+
+
+class FakeEchoes:
+    def __init__(self) -> None:
+        self.echoed: list[float] = []
+
+    async def echo(self, leg: FakeLeg, seconds: float) -> None:
+        self.echoed.append(seconds)
+        await asyncio.sleep(seconds)
+
+
+class FakeWeb:
+    """Answers as ``answers`` says for a URL: an `Answer`, or an exception."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer | Exception | Callable[[], Awaitable[Answer]]] = {}
+        self.asked: list[tuple[str, str, bytes | None, Mapping[str, str]]] = []
+
+    async def ask(
+        self, method: str, url: str, *, body: bytes | None = None, headers: Any = None, trust: Any = None
+    ) -> Answer:
+        self.asked.append((method, url, body, dict(headers or {})))
+        answer = self.answers.get(url, WebFailed("nobody there"))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, Answer) else await answer()
+
+
+class World:
+    """Everything, with handles on the stand-ins."""
+
+    def __init__(self, *, context: str = "media-tap") -> None:
+        self.happened: list[Event] = []
+        self.events = Events(lambda: now())
+        self.events.subscribe(self.happened.append)
+        self.records = Records(self.events, lambda: now())
+        self.legs = FakeLegs()
+        self.placer = FakePlacer(self.records)
+        self.voices = FakeVoices()
+        self.recordings = FakeRecordings()
+        self.conferences = FakeConferences()
+        self.streams = FakeStreams()
+        self.speech = FakeSpeech()
+        self.sounds = FakeSounds()
+        self.echoes = FakeEchoes()
+        self.web = FakeWeb()
+        stand_ins: Any = self
+        self.parts = Parts(
+            legs=stand_ins.legs,
+            placer=stand_ins.placer,
+            voices=stand_ins.voices,
+            recordings=stand_ins.recordings,
+            conferences=stand_ins.conferences,
+            streams=stand_ins.streams,
+            records=self.records,
+            events=self.events,
+            speech=stand_ins.speech,
+            sounds=stand_ins.sounds,
+            echoes=self.echoes,  # type: ignore[arg-type]
+            web=stand_ins.web,
+            context=context,
+        )
+
+    def leg(self, channel_id: str = "call-1", *, answered: bool = True) -> FakeLeg:
+        leg = self.legs.known[channel_id] = FakeLeg(channel_id, answered=answered)
+        self.records.placed(channel_id, source=Address("tel", "+4930111"), destination=Address("extension", "1001"))
+        return leg
+
+    def run(self, flow: Any, leg: FakeLeg | None = None, session_data: Any = None, **variables: str) -> Run:
+        some: Any = leg or self.leg()
+        return Run(some, parse(flow), parts=self.parts, variables=Variables(variables, session_data))
+
+    async def done(self, flow: Any, leg: FakeLeg | None = None, **variables: str) -> tuple[Run, End]:
+        run = self.run(flow, leg, **variables)
+        return run, await run.run()
+
+    def told(self, kind: str) -> list[Mapping[str, Any]]:
+        return [event.data for event in self.happened if event.type == kind]
+
+    def failures(self) -> list[tuple[int, str]]:
+        return [(data["index"], data["reason"]) for data in self.told("flow_action") if data["reason"]]
+
+
+def channel(channel_id: str = "call-1", exten: str = "760", number: str = "1001") -> Channel:
+    return Channel(
+        id=channel_id,
+        name=f"PJSIP/{number}-1",
+        state="Ring",
+        caller=Caller(name="Alice", number=number),
+        dialplan=Dialplan(context="from-internal", exten=exten, priority=1),
+    )
+
+
+def step(kind: str, action_id: str = "", next_id: str = "", **option: Any) -> dict[str, Any]:
+    """An action in VoIPBIN's spelling."""
+    made: dict[str, Any] = {"type": kind}
+    if option:
+        made["option"] = option
+    if action_id:
+        made["id"] = action_id
+    if next_id:
+        made["next_id"] = next_id
+    return made
