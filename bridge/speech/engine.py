@@ -101,6 +101,8 @@ class Speech:
         return await self._cache.get(key, lambda: self._speak(text, utterance.language, utterance.voice))
 
     async def _speak(self, text: str, language: str, voice: str) -> Sound:
+        if self._is_espeak:
+            text = text.replace("[[", "[ [")  # what lies between such brackets it would take for phonemes
         data = text.encode(errors="replace")
         if not self._config.command:
             raise SpeechFailed(self.trouble or "")

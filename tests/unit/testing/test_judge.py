@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bridge.testing import judge
+from bridge.testing.peer import ulaw_bytes, ulaw_samples
 
 RATE = 8000
 
@@ -103,3 +105,75 @@ def test_dtmf_is_not_heard_in_speech_like_audio() -> None:
     assert judge.dtmf(judge.sweep(2, RATE), RATE) == ""
     assert judge.dtmf(judge.tone(697, 1, RATE), RATE) == ""
     assert judge.dtmf(np.random.default_rng(1).normal(0, 3000, RATE * 2).astype(np.int16), RATE) == ""
+
+
+def babble(seed: int, seconds: float = 3.0) -> judge.Samples:
+    """What sounds like somebody saying something: harmonics of a changing pitch, syllables, formants that move."""
+    random = np.random.default_rng(seed)
+    count = round(seconds * RATE)
+    at = np.arange(count) / count
+
+    def course(low: float, high: float) -> NDArray[np.float64]:
+        points = round(seconds * 6)
+        return np.interp(at, np.linspace(0, 1, points), random.uniform(low, high, points))
+
+    phase = 2 * np.pi * np.cumsum(course(90, 160)) / RATE
+    formants = [course(300, 900), course(900, 2300)]
+    frequency = np.gradient(phase) * RATE / 2 / np.pi
+    total = np.zeros(count)
+    for harmonic in range(1, 25):
+        level = sum(np.exp(-(((harmonic * frequency - formant) / 150) ** 2)) for formant in formants)
+        total += level * np.sin(harmonic * phase)
+    total *= np.maximum(0, course(-0.5, 1))
+    return np.round(12000 * total / np.abs(total).max()).astype(np.int16)
+
+
+def heard_of(sound: judge.Samples, before_s: float, gain: float, seed: int) -> judge.Samples:
+    """A sound in a recording: later, at another volume, through G.711, with some noise."""
+    recording = np.concatenate([judge.silence(before_s, RATE), sound * gain, judge.silence(1, RATE)])
+    noise = np.random.default_rng(seed).normal(0, 20, len(recording))
+    return ulaw_samples(ulaw_bytes((recording + noise).astype(np.int16)))
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.9, -0.5])
+@pytest.mark.parametrize("before_s", [0.0, 0.004, 1.2345])
+def test_a_known_sound_is_found_where_it_begins(gain: float, before_s: float) -> None:
+    (found,) = judge.find(babble(1), heard_of(babble(1), before_s, gain, 2), RATE)
+    assert found.offset_s == pytest.approx(before_s, abs=0.001)
+    assert found.likeness > 0.9
+
+
+def test_another_sound_by_the_same_voice_is_not_found() -> None:
+    for seed in range(2, 12):
+        assert judge.find(babble(1), heard_of(babble(seed), 0.5, 0.9, seed), RATE, least=0.4) == []
+
+
+def test_a_lost_frame_is_forgiven_a_lost_half_is_not() -> None:
+    sound = babble(1)
+    for at in (4000, 12000, 20000):
+        heard = heard_of(np.concatenate([sound[:at], sound[at + 160 :]]), 0.5, 0.9, at)
+        (found,) = judge.find(sound, heard, RATE)
+        assert found.likeness < 0.97
+    half = heard_of(sound[: len(sound) // 2], 0.5, 0.9, 1)
+    assert judge.find(sound, half, RATE) == []
+    assert 0.5 < judge.find(sound, half, RATE, least=0.5)[0].likeness < 0.8
+
+
+def test_it_is_found_as_often_as_it_is_there() -> None:
+    one, two, pause = babble(1), babble(2), judge.silence(0.3, RATE)
+    heard = np.concatenate([one, two, pause, one, one])
+    assert [found.offset_s for found in judge.find(one, heard, RATE)] == pytest.approx([0, 6.3, 9.3], abs=0.001)
+    assert [found.offset_s for found in judge.find(two, heard, RATE)] == pytest.approx([3.0], abs=0.001)
+
+
+def test_nothing_is_found_in_nothing() -> None:
+    noise = np.random.default_rng(1).normal(0, 3000, RATE * 5).astype(np.int16)
+    assert judge.find(babble(1), noise, RATE, least=0.3) == []
+    assert judge.find(babble(1), judge.silence(5, RATE), RATE, least=0.1) == []
+    assert judge.find(judge.silence(2, RATE), noise, RATE, least=0.1) == []
+    assert judge.find(babble(1), judge.silence(0, RATE), RATE) == []
+    assert judge.find(babble(1)[:1000], babble(1), RATE) == []
+
+
+def test_a_recording_that_ends_too_early_does_not_hold_the_sound() -> None:
+    assert judge.find(babble(1), babble(1)[: 2 * RATE], RATE) == []
