@@ -101,7 +101,7 @@ class EmbeddedLab:
             LabError: Asterisk does not come up; the message holds the end of its log.
         """
         await asyncio.to_thread(lambda: self.root)
-        for name in ("varlib/keys", "spool", "log"):
+        for name in ("varlib/keys", "spool/recording", "log"):
             (self.folder / "asterisk" / name).mkdir(parents=True, exist_ok=True)
         render(CONFIGURATION / "etc", self.folder / "asterisk" / "etc", self._places())
         await self._boot()
