@@ -36,6 +36,11 @@ END_TIMEOUT_S = 5.0
 LATE_S = 1.0
 """After the snoop has gone the news of the recording's end may take so long."""
 MAX_REMEMBERED = 1000
+CANNOT_WRITE = (
+    "Asterisk cannot write a recording; is there a folder 'recording' in its spool (/var/spool/asterisk/recording), "
+    "and may it write there?"
+)
+"""Seen on 22.10: Asterisk does not make that folder, and says only "Internal Server Error"."""
 
 
 @dataclass(slots=True)
@@ -208,14 +213,19 @@ class Recordings:
             )
             await started.wait(START_TIMEOUT_S)
         with self._client.expect("RecordingStarted", recording.id) as recording_started:
-            await self._client.channels.record(
-                run.snoop_id,
-                recording.id,
-                format=recording.format,
-                max_duration_s=max_duration_s,
-                max_silence_s=max_silence_s,
-                beep=beep,
-            )
+            try:
+                await self._client.channels.record(
+                    run.snoop_id,
+                    recording.id,
+                    format=recording.format,
+                    max_duration_s=max_duration_s,
+                    max_silence_s=max_silence_s,
+                    beep=beep,
+                )
+            except AriError as error:
+                if error.status != 500:
+                    raise
+                raise AriError(500, error.method, error.path, CANNOT_WRITE) from error
             if not recording._over.is_set():  # it may have been over at once
                 await recording_started.wait(START_TIMEOUT_S)
         recording.tm_start = self._clock()

@@ -1,0 +1,136 @@
+"""The calls layer on a lab, without the rest of a bridge: what places calls, controls, speaks and records."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Collection
+
+from bridge.ari.client import AriClient
+from bridge.calls.acts import Acts
+from bridge.calls.addresses import Address
+from bridge.calls.ids import OwnIds
+from bridge.calls.legs import Leg, Legs
+from bridge.calls.placing import Placer, Ringing
+from bridge.calls.recording import Recordings
+from bridge.calls.records import CallRecord, Records
+from bridge.calls.stasis import StasisCalls
+from bridge.calls.sweep import sweep
+from bridge.calls.tap import Taps
+from bridge.calls.tracker import CallTracker
+from bridge.calls.voice import Voices
+from bridge.config.calling import CallingConfig
+from bridge.config.values import host_and_port
+from bridge.events.hub import Event, Events
+from bridge.media.counters import Counters
+from bridge.media.listener import Listener
+from bridge.testing.engine import Lab
+
+CALLING = CallingConfig(
+    tel_endpoint="PJSIP/{number}@trunk-a", sip_endpoint="PJSIP/trunk-a/{uri}", caller_id="4711", context="media-tap"
+)
+
+
+class Calling:
+    """The parts, wired."""
+
+    def __init__(self, lab: Lab, config: CallingConfig = CALLING) -> None:
+        self.lab = lab
+        self.seen: list[Event] = []
+        self.ids = OwnIds(lab.ari_app)
+        counters = Counters()
+        self.listener = Listener(counters)
+        self.client = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, lab.ari_app)
+        self.tracker = CallTracker(self.client)
+        self.events = Events()
+        self.events.subscribe(self.seen.append)
+        self.records = Records(self.events, time.time)
+        self.tracker.subscribe(self.records.on_change)
+        self.client.on_event("*", self.records.on_event)
+        self.legs = Legs(self.client, self.ids, self.records, context=config.context)
+        self.stasis = StasisCalls(self.client, self.ids, self.legs)
+        self.taps = Taps(
+            self.client, self.listener, self.ids, lambda: host_and_port(lab.audiosocket_host, self.listener.port)
+        )
+        self.voices = Voices(self.taps, counters)
+        self.recordings = Recordings(self.client, self.ids, self.records, self.events)
+        self.placer = Placer(self.client, self.ids, self.legs, self.records, config)
+        self.acts = Acts(
+            client=self.client,
+            tracker=self.tracker,
+            legs=self.legs,
+            records=self.records,
+            placer=self.placer,
+            voices=self.voices,
+            recordings=self.recordings,
+        )
+
+    def object_ids(self) -> Collection[str]:
+        """What is in use on the PBX."""
+        return {*self.taps.object_ids, *self.stasis.object_ids, *self.recordings.object_ids}
+
+    async def start(self) -> None:
+        """As a bridge does."""
+        await self.listener.start(self.lab.audiosocket_bind, 0)
+        await self.client.start(wait=True)
+        await self.tracker.resync()
+        await sweep(self.client, self.ids, self.object_ids)
+        await self.stasis.adopt()
+
+    async def stop(self) -> None:
+        """As a bridge does."""
+        await self.acts.stop()
+        await self.placer.stop()
+        await self.recordings.close()
+        await self.legs.stop()
+        await self.stasis.stop()
+        await self.client.stop()
+        await self.tracker.close()
+        await self.listener.stop()
+
+    async def ring(self, extension: str, **options: object) -> Ringing:
+        """Place a call to a phone of the lab."""
+        return await self.placer.place(Address("extension", extension), **options)  # type: ignore[arg-type]
+
+    async def call(self, extension: str) -> Leg:
+        """Place a call to a phone that answers by itself."""
+        async with asyncio.timeout(10):
+            return await (await self.ring(extension)).answered()
+
+    def record(self, call_id: str) -> CallRecord:
+        """A call's record; there must be one."""
+        record = self.records.get(call_id)
+        assert record is not None
+        return record
+
+    def told(self, call_id: str) -> list[str]:
+        """The statuses that were told of a call, in order, each as often as it changed."""
+        told = [event.data["status"] for event in self.seen if event.data.get("id") == call_id]
+        return [status for before, status in zip(["", *told], told, strict=False) if status != before]
+
+    async def nothing_left(self, timeout_s: float = 5.0) -> None:
+        """Wait until nothing of ours is left on the PBX and in the process."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            channels = [channel.id for channel in await self.client.channels.list()]
+            bridges = [bridge.id for bridge in await self.client.bridges.list()]
+            left = [each for each in (*channels, *bridges) if self.ids.ours(each)]
+            left += [*self.object_ids(), *(f"leg {leg}" for leg in self.legs._legs)]
+            left += ["tap"] * len(self.taps) + ["ticked leg"] * len(self.listener.wheel)
+            if not left:
+                return
+            assert time.monotonic() < deadline, f"left behind: {left}"
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def calling_on(lab: Lab, config: CallingConfig = CALLING) -> AsyncIterator[Calling]:
+    """The parts, started; nothing may be left at the end."""
+    calling = Calling(lab, config)
+    try:
+        await calling.start()
+        yield calling
+        await calling.nothing_left()
+    finally:
+        await calling.stop()
