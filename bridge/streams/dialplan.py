@@ -26,8 +26,9 @@ from bridge.errors import AriError
 from bridge.media.leg import MediaLeg
 from bridge.streams.layout import call_info
 from bridge.streams.outgoing import Outgoing
-from bridge.streams.pushed import PushedStream, TrackPlace
+from bridge.streams.pushed import PushedStream
 from bridge.streams.subscription import Route
+from bridge.streams.track import TrackPlace
 
 log = logging.getLogger(__name__)
 

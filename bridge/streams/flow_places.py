@@ -13,7 +13,7 @@ from bridge.calls.tap import Join, Snoop
 from bridge.dialects.base import TrackInfo
 from bridge.streams.flow_options import Direction
 from bridge.streams.places import LegPlace, places
-from bridge.streams.pushed import TrackPlace
+from bridge.streams.track import TrackPlace
 
 
 def flow_places(channel_id: str, bridge_id: str | None, listen: Direction, speak: Direction) -> tuple[LegPlace, ...]:

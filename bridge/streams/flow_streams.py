@@ -31,9 +31,10 @@ from bridge.streams.flow_facts import FlowFacts, Numbers
 from bridge.streams.flow_options import EXTERNAL_TRACK, TRACKS, Direction, ExternalMedia, StreamOptions
 from bridge.streams.flow_places import as_tracks, flow_places
 from bridge.streams.outgoing import Outgoing
-from bridge.streams.pushed import PushedStream, TrackPlace
+from bridge.streams.pushed import PushedStream
 from bridge.streams.room import Room
 from bridge.streams.subscription import Target
+from bridge.streams.track import TrackPlace
 
 log = logging.getLogger(__name__)
 

@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
 
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.calls.tap import Place, Tap, Taps
+from bridge.calls.tap import Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
-from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkFailed, LinkRefused, clean
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
+from bridge.streams.track import Track, TrackPlace
 
 log = logging.getLogger(__name__)
 
 Dial = Callable[[], Awaitable[Link]]
-REOPEN_S = (0.5, 1.0, 2.0, 5.0)
-"""Waits before a track's leg is opened again; the last one for all further tries."""
 SHUTTING_DOWN = "the bridge is shutting down"
 STABLE_S = 10.0
 """A connection that lived so long starts the waits anew."""
@@ -38,38 +34,6 @@ STABLE_S = 10.0
 
 def _ignore(*_: object) -> None:
     """What nobody listens to any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackPlace:
-    """One track and where it is heard.
-
-    Args:
-        info: what the dialect may say about it.
-        place: where its leg goes; None for a leg that is open already (`PushedStream.adopt`).
-        speaks: the application's audio is played there.
-        hears: what is heard there goes to the application. If not, the dialect does not know of the track.
-    """
-
-    info: TrackInfo
-    place: Place | None
-    speaks: bool = False
-    hears: bool = True
-
-
-@dataclass(eq=False)
-class _Track:
-    """A running track."""
-
-    wanted: TrackPlace
-    leg: MediaLeg
-    tap: Tap | None = None
-    task: asyncio.Task[None] | None = None
-    live: bool = False
-    told: bool = False
-    """The dialect has been told that it started."""
-    stir: asyncio.Event = field(default_factory=asyncio.Event)
-    """Its leg has broken, or belongs elsewhere."""
 
 
 class PushedStream:
@@ -125,7 +89,7 @@ class PushedStream:
         self._on_end = on_end
         self._on_connected = on_connected
         self._news = asyncio.Event()
-        self._tracks: dict[str, _Track] = {}
+        self._tracks: dict[str, Track] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
@@ -184,18 +148,16 @@ class PushedStream:
         by_name = {track.info.name: track for track in wanted}
         for name, running in tuple(self._tracks.items()):
             now_wanted = by_name.get(name)
-            if now_wanted is None or not _same(now_wanted, running.wanted):
+            if now_wanted is None or not running.wanted.may_become(now_wanted):
                 self._stop(name)
         for name, track in by_name.items():
             existing = self._tracks.get(name)
             if existing is None:
-                self._start(track)
+                self._start(track, self.new_leg())
                 continue
-            before, existing.wanted = existing.wanted, track
-            if before.info != track.info and existing.told:
+            if existing.told and existing.wanted.info != track.info:
                 self._pump.track_changed(track.info)
-            if before.place != track.place:
-                existing.stir.set()  # the same party, reached elsewhere: the track goes on, and so does what is queued
+            existing.change(track)
 
     def ask(self, tracks: Iterable[str]) -> None:
         """Ask for further tracks, by name; a later connection's first words will name them."""
@@ -203,13 +165,11 @@ class PushedStream:
 
     def adopt(self, info: TrackInfo, leg: MediaLeg) -> None:
         """Take a leg that Asterisk has opened by itself (`AudioSocket()` in the dialplan), both ways."""
-        track = _Track(TrackPlace(info, None, speaks=self.dialect.two_way), leg)
-        self._tracks[info.name] = track
-        self._connect(track)
+        track = self._start(TrackPlace(info, None, speaks=self.dialect.two_way), leg)
         # Without ARI the connection is the only one that tells of keys; with it, every key would be told twice.
         leg.on_dtmf = lambda digit: self._pump.key_pressed(info.name, digit)
         leg.on_closed = lambda: self.end("the call ended")
-        self._goes_live(track)
+        track.goes_live()
 
     def new_leg(self) -> MediaLeg:
         """A leg in the dialect's rate."""
@@ -344,91 +304,31 @@ class PushedStream:
 
     # Tracks
 
-    def _start(self, wanted: TrackPlace) -> None:
-        track = _Track(wanted, self.new_leg())
-        self._tracks[wanted.info.name] = track
-        self._connect(track)
-        track.task = asyncio.create_task(self._open(track), name=f"stream {self.stream_id} track {wanted.info.name}")
+    def _start(self, wanted: TrackPlace, leg: MediaLeg) -> Track:
+        name = wanted.info.name
+        track = self._tracks[name] = Track(
+            wanted,
+            leg,
+            f"{self.name} track={name}",
+            pump=self._pump,
+            taps=self._taps,
+            counters=self._counters,
+            on_live=self._went_live,
+        )
+        return track
 
-    def _connect(self, track: _Track) -> None:
-        name = track.wanted.info.name
-        if track.wanted.hears:
-            self._pump.hear(track.leg, name)
-        # Time passes for the dialect even when Asterisk sends nothing: a caller on hold, or silence suppression.
-        track.leg.on_tick = lambda: self._pump.from_call(name, b"") if track.live else None
-        if track.wanted.speaks:
-            self._pump.speak(track.leg)
-
-    async def _open(self, track: _Track) -> None:
-        """Keep the track's leg open for as long as the track is wanted (`_stop` cancels this)."""
-        waits = _reopen_waits()
-        while True:
-            place = track.wanted.place
-            assert place is not None
-            track.stir.clear()
-            track.leg.on_closed = track.stir.set
-            try:
-                track.tap = await self._taps.open(track.leg, place)
-            except AriError as error:
-                if error.status != 404:  # else the party has just left, and the model will say so
-                    log.warning("%s track=%s has no audio: %s", self.name, track.wanted.info.name, error)
-            else:
-                self._goes_live(track)
-                await track.stir.wait()
-                tap, track.tap = track.tap, None
-                await self._taps.close(tap)
-            fresh = MediaLeg(track.leg.fmt, track.leg.playout, self._counters)
-            fresh.on_tick = track.leg.on_tick
-            self._pump.replace(track.leg, fresh)
-            track.leg = fresh
-            if track.wanted.place != place:
-                log.info("%s track=%s follows its party", self.name, track.wanted.info.name)
-                waits = _reopen_waits()
-                continue
-            if track.live:
-                log.warning("%s track=%s lost its audio", self.name, track.wanted.info.name)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(next(waits)):
-                    track.stir.clear()
-                    await track.stir.wait()
-
-    def _goes_live(self, track: _Track) -> None:
-        if not track.live:
-            track.live = True
-            track.told = track.wanted.hears and (self.dialect.replays or self.link is not None)
-            if track.told:
-                self._pump.track_started(track.wanted.info)
-            self._news.set()
+    def _went_live(self, track: Track) -> None:
+        track.told = track.wanted.hears and (self.dialect.replays or self.link is not None)
+        if track.told:
+            self._pump.track_started(track.wanted.info)
+        self._news.set()
 
     def _stop(self, name: str, *, tell: bool = True) -> None:
         track = self._tracks.pop(name)
-        track.leg.on_closed = _ignore
-        track.leg.on_audio = _ignore
-        track.leg.on_tick = None
         if track.told and tell:
             self._pump.track_stopped(name)
-        self._pump.forget(track.leg)
+        track.silence()
         self._news.set()
-        task = asyncio.create_task(self._shut(track), name=f"stream {self.stream_id} closes {name}")
+        task = asyncio.create_task(track.close(), name=f"stream {self.stream_id} closes {name}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-    async def _shut(self, track: _Track) -> None:
-        if track.task is not None:
-            track.task.cancel()
-            for result in await asyncio.gather(track.task, return_exceptions=True):
-                if isinstance(result, Exception):
-                    log.error("%s track=%s failed", self.name, track.wanted.info.name, exc_info=result)
-        if track.tap is not None:
-            await self._taps.close(track.tap)
-        track.leg.close()
-
-
-def _same(one: TrackPlace, other: TrackPlace) -> bool:
-    """Whether a track may go on as the other: the same party, used for the same."""
-    roles = (one.speaks, one.hears) == (other.speaks, other.hears)
-    return roles and (one.place == other.place or one.info.channel_id == other.info.channel_id != "")
-
-
-def _reopen_waits() -> Iterator[float]:
-    return itertools.chain(REOPEN_S, itertools.repeat(REOPEN_S[-1]))

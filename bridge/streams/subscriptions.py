@@ -16,8 +16,9 @@ from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.facts import Naming, call_facts
 from bridge.dialects.base import CallInfo
 from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
-from bridge.streams.pushed import PushedStream, TrackPlace
+from bridge.streams.pushed import PushedStream
 from bridge.streams.subscription import Subscription, matches
+from bridge.streams.track import TrackPlace
 
 log = logging.getLogger(__name__)
 
