@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 
-from bridge.api.backend import Backend
+from bridge.api.backend import Backend, ConferenceParts
+from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.calling import Calling
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
+from bridge.calls.legs import Legs
+from bridge.calls.records import Records
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.sweep import sweep
 from bridge.calls.tap import Taps
@@ -22,6 +27,8 @@ from bridge.calls.tracker import CallTracker
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
 from bridge.errors import AriError
+from bridge.events.hub import Events
+from bridge.events.webhooks import Webhooks
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
 from bridge.streams.catalogue import Catalogue
@@ -57,8 +64,13 @@ class Bridge:
         self.ids = OwnIds(config.ari.app)
         self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
         self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
+        self.events = Events()
         self.tracker = CallTracker(self.client)
-        self.stasis = StasisCalls(self.client, self.ids)
+        self.records = Records(self.events, time.time)
+        self.tracker.subscribe(self.records.on_change)
+        self.client.on_event("*", self.records.on_event)
+        self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
+        self.stasis = StasisCalls(self.client, self.ids, self.legs)
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised)
         self.streams = Streams(
             client=self.client,
@@ -68,8 +80,8 @@ class Bridge:
             counters=self.counters,
             room=self._room,
             new_playout=self._new_playout,
+            events=self.events,
         )
-        clients = Clients(self.streams, self.stasis, self.counters, config, self._room)
         naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
         self.outgoing = Outgoing(
             config,
@@ -78,7 +90,26 @@ class Bridge:
             new_playout=self._new_playout,
             room=self._room,
             press=self.streams.press,
+            events=self.events,
         )
+        self.calling = Calling(
+            config,
+            client=self.client,
+            ids=self.ids,
+            tracker=self.tracker,
+            records=self.records,
+            legs=self.legs,
+            taps=self.taps,
+            counters=self.counters,
+            events=self.events,
+            outgoing=self.outgoing,
+            naming=naming,
+            room=self._room,
+            new_playout=self._new_playout,
+        )
+        self.legs.on_moved = self._on_moved
+        conferences = self.calling.conferences
+        clients = Clients(self.streams, self.stasis, self.counters, config, self._room, conferences)
         self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
         self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed)
         self.dialplan = Dialplan(
@@ -95,6 +126,8 @@ class Bridge:
         self.listener.unexpected = self.dialplan.unexpected
         self.stasis.on_released = self.dialplan.left
         self.client.on_event("ChannelDtmfReceived", self._on_key)
+        self.webhooks = Webhooks(config.webhooks, self.events, self.counters)
+        self._event_sockets = EventSockets(self.events)
         self.http = HttpServer(
             config.http,
             Backend(
@@ -108,6 +141,9 @@ class Bridge:
                 subscriptions=self.catalogue,
                 control=Control(self.client),
                 twilio=config.twilio,
+                calling=self.calling.parts(),
+                conferences=ConferenceParts(conferences, clients.accept_conference),
+                events=self._event_sockets.handle,
             ),
         )
         self.client.on_connected(self._on_connected)
@@ -131,6 +167,8 @@ class Bridge:
         """
         try:
             self.catalogue.load()
+            await self.webhooks.start()
+            await self.calling.start()
             await self.listener.start(self.config.audiosocket.bind_host, self.config.audiosocket.bind_port)
             await self.http.start()
             await self.client.start()
@@ -142,9 +180,10 @@ class Bridge:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
         self._stopping = self._room.closing = True
         self.client.finish_within(SHUTDOWN_S)
-        await asyncio.gather(self.streams.stop(), self.outgoing.stop())
+        await asyncio.gather(self.streams.stop(), self.outgoing.stop(), self.calling.stop())
         await self._stop_settling()
         await self.stasis.stop()
+        await asyncio.gather(self.webhooks.stop(), self._event_sockets.close())
         await self.http.stop()
         await self.client.stop()
         await self.tracker.close()
@@ -170,6 +209,14 @@ class Bridge:
     def _on_key(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived):
             self.outgoing.key_pressed(event.channel.id, event.digit)
+            found = self.tracker.find(event.channel.id)
+            call_id = found[0].id if found is not None else event.channel.id
+            key = {"call_id": call_id, "channel_id": event.channel.id, "digit": event.digit}
+            self.events.publish("dtmf_received", key)
+
+    def _on_moved(self, channel_id: str) -> None:
+        self.streams.party_moved(channel_id)
+        self.calling.streams.moved(channel_id)
 
     def _describe_streams(self) -> list[Mapping[str, object]]:
         return [*map(describe, self.streams), *map(describe_pushed, self.outgoing)]
@@ -178,7 +225,7 @@ class Bridge:
         return self.config.audiosocket.advertised_address(self.listener.port)
 
     def _object_ids(self) -> Collection[str]:
-        return {*self.taps.object_ids, *self.stasis.object_ids}
+        return {*self.taps.object_ids, *self.stasis.object_ids, *self.calling.object_ids}
 
     def _on_connected(self) -> None:
         if self._stopping:

@@ -24,6 +24,7 @@ from bridge import __version__, logs
 from bridge.api.connections import open_files_limit
 from bridge.config import SECTIONS, TABLES, Config, each_error, host_and_port, load
 from bridge.errors import ConfigError
+from bridge.flows.configured import flows_of
 from bridge.streams.subscription import routes_of, subscriptions_of
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         config = load(options.config, environ)
         subscriptions_of(config)
         routes_of(config)
+        flows_of(config)
         return _run(options.command, config, options.config)
     except ConfigError as problem:
         for error in each_error(problem):

@@ -11,9 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.app import Bridge
-from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig
+from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, SpeechConfig
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
+from tests.lab.calling import CALLING
 from tests.lab.target import Target
 
 Phones = Callable[..., Awaitable[list[Phone]]]
@@ -34,6 +35,8 @@ def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None
         ),
         ari=AriConfig(url=lab.ari_url, user=lab.ari_user, password=SecretStr(lab.ari_password), app=app or lab.ari_app),
         media=media or MediaConfig(),
+        speech=SpeechConfig(command=lab.speech_command),
+        calling=CALLING,
     )
     return plain.model_copy(
         update={name: getattr(Config.model_validate({name: sections[name]}), name) for name in sections}

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("bridge.__main__", "bridge.cli"),
     ("bridge.app", "bridge.doctor", "bridge.dialer"),
+    ("bridge.calling",),
     ("bridge.api",),
     ("bridge.flows",),
     ("bridge.streams",),

@@ -1,0 +1,171 @@
+"""Call control, built and taken down as one: calls that are placed and acted on, flows, speech, conferences."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine
+
+from bridge.api.backend import CallControlParts
+from bridge.ari.client import AriClient
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
+from bridge.calls.acts import Acts
+from bridge.calls.conferences import Conferences
+from bridge.calls.facts import Naming
+from bridge.calls.ids import OwnIds
+from bridge.calls.leg import Leg
+from bridge.calls.legs import Legs
+from bridge.calls.placing import Placer
+from bridge.calls.recording import Recordings
+from bridge.calls.records import Records
+from bridge.calls.tap import Taps
+from bridge.calls.tracker import CallTracker
+from bridge.calls.voice import Voices
+from bridge.config import Config
+from bridge.events.hub import Events
+from bridge.flows.configured import flows_of
+from bridge.flows.echo import Echo
+from bridge.flows.parts import Parts
+from bridge.flows.runs import FlowRuns
+from bridge.flows.web import Web
+from bridge.media.counters import Counters
+from bridge.speech.engine import Speech
+from bridge.speech.fetch import SoundFetcher
+from bridge.streams.flow_facts import Numbers
+from bridge.streams.flow_streams import FlowStreams
+from bridge.streams.outgoing import Outgoing
+from bridge.streams.room import Room
+
+log = logging.getLogger(__name__)
+
+
+class Calling:
+    """Everything that controls calls, on top of what knows calls and carries their audio.
+
+    Raises:
+        ConfigError: a configured flow cannot be run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        client: AriClient,
+        ids: OwnIds,
+        tracker: CallTracker,
+        records: Records,
+        legs: Legs,
+        taps: Taps,
+        counters: Counters,
+        events: Events,
+        outgoing: Outgoing,
+        naming: Naming,
+        room: Room,
+        new_playout: Callable[[AudioFormat], Playout],
+    ) -> None:
+        self._records = records
+        self._legs = legs
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._config = config
+        self._flows = flows_of(config)
+        self.speech = Speech(config.speech)
+        self.sounds = SoundFetcher(config.speech)
+        self._web = Web()
+        voices = Voices(taps, counters)
+        self._placer = Placer(client, ids, legs, records, config.calling)
+        self.recordings = Recordings(client, ids, records, events)
+        self.conferences = Conferences(client, tracker, ids, events, context=config.calling.context)
+        self.streams = FlowStreams(
+            client=client,
+            ids=ids,
+            calls=tracker,
+            naming=naming,
+            outgoing=outgoing,
+            taps=taps,
+            counters=counters,
+            room=room,
+            new_playout=new_playout,
+            numbers=self._numbers,
+            events=events,
+        )
+        self.acts = Acts(
+            client=client,
+            tracker=tracker,
+            legs=legs,
+            records=records,
+            placer=self._placer,
+            voices=voices,
+            recordings=self.recordings,
+        )
+        parts = Parts(
+            legs=legs,
+            placer=self._placer,
+            voices=voices,
+            recordings=self.recordings,
+            conferences=self.conferences,
+            streams=self.streams,
+            records=records,
+            events=events,
+            speech=self.speech,
+            sounds=self.sounds,
+            echoes=Echo(taps, counters),
+            web=self._web,
+            context=config.calling.context,
+        )
+        self.runs = FlowRuns(self._flows, parts, config.voxology)
+        self.acts.before_transfer = self.runs.before_transfer
+        legs.claim = self.runs.claims
+        legs.on_claimed = self.runs.claimed
+        legs.on_conference = self._bring
+
+    @property
+    def object_ids(self) -> Collection[str]:
+        """Ids of what is in use on the PBX, beside what taps and held calls have."""
+        return {*self.recordings.object_ids, *self.conferences.object_ids, *self.streams.object_ids}
+
+    def parts(self) -> CallControlParts:
+        """What the API needs."""
+        return CallControlParts(
+            records=self._records,
+            acts=self.acts,
+            runs=self.runs,
+            speech=self.speech,
+            sounds=self.sounds,
+            recordings=self.recordings,
+            flows=[flow.config for flow in self._flows],
+            voxology=self._config.voxology,
+        )
+
+    async def start(self) -> None:
+        """Say what will not work."""
+        if self.speech.trouble is not None:
+            log.warning("calls cannot be spoken to: %s", self.speech.trouble)
+
+    async def stop(self) -> None:
+        """End flows and what they opened, hang up placed calls; calls that came in go on in the dialplan."""
+        await self.runs.close()
+        await self.streams.close()
+        await self.acts.stop()
+        await self._placer.stop()
+        await self.recordings.close()
+        await self.conferences.stop()
+        await self._legs.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._web.close()
+
+    def _bring(self, leg: Leg, conference_id: str) -> None:
+        self._spawn(self.conferences.bring(leg, conference_id))
+
+    def _numbers(self, channel_id: str) -> Numbers | None:
+        record = self._records.get(channel_id)
+        if record is None or not record.placed:
+            return None
+        return Numbers(record.source.target, record.destination.target)
+
+    def _spawn(self, act: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
