@@ -1,0 +1,64 @@
+"""The examples in docs/events.md have the keys that the code publishes, and no type is published that is not known."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.calls.conference import Conference, Participant, conference_data, participant_data
+from bridge.calls.records import CallRecord, record_json
+from bridge.config.webhooks import EVENT_TYPES
+from bridge.streams.events import stream_event
+
+ROOT = Path(__file__).parents[3]
+
+
+def examples() -> dict[str, dict[str, Any]]:
+    """The whole examples by type; those with an ellipsis are left out."""
+    found = {}
+    for block in re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "events.md").read_text(), re.S):
+        for text in re.split(r"\n(?=\{)", block):
+            if "…" not in text:
+                event = json.loads(text)
+                found[event["type"]] = event
+    return found
+
+
+def test_examples_have_the_keys_of_every_event():
+    found = examples()
+    assert len(found) == len(EVENT_TYPES) - 4  # four of the call's five are shortened
+    for event in found.values():
+        assert set(event) == {"id", "type", "tm_create", "data"}
+
+
+@pytest.mark.parametrize("kind", ["stream_started", "stream_connected", "stream_ended"])
+def test_streams(kind: str):
+    assert set(examples()[kind]["data"]) == set(stream_event("p1", "c", "client", "twilio"))
+
+
+def test_every_published_type_is_known_and_every_known_type_is_published():
+    source = "\n".join(
+        path.read_text()
+        for path in sorted((ROOT / "bridge").rglob("*.py"))
+        if path.relative_to(ROOT).parts[1] not in ("config", "testing")
+    )
+    published = set(re.findall(r'publish\(\s*"(\w+)"', source))
+    assert published
+    assert published <= set(EVENT_TYPES)
+    for name in EVENT_TYPES:
+        assert f'"{name}"' in source, f"nobody publishes {name}"
+
+
+def test_calls():
+    record = CallRecord("1", tm_create=1.0, tm_update=1.0)
+    assert set(examples()["call_created"]["data"]) == set(record_json(record))
+
+
+def test_conferences():
+    conference = Conference("c", "", "bridge", False, 0.0, ())
+    assert set(examples()["conference_created"]["data"]) == set(conference_data(conference))
+    assert set(examples()["conference_joined"]["data"]) == set(participant_data("c", Participant("1")))
