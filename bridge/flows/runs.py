@@ -6,15 +6,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
 from bridge.ari.model import Channel
 from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.calls.legs import Leg, LegGone
-from bridge.calls.placing import NotAnswered, Ringing
 from bridge.calls.records import CallRecord
 from bridge.config import VoxologyConfig
 from bridge.errors import BridgeError
@@ -22,68 +21,17 @@ from bridge.flows import callbacks
 from bridge.flows.configured import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.parts import Parts
+from bridge.flows.placed import Placing
 from bridge.flows.program import Action, Program
 from bridge.flows.program import program as program_of
 from bridge.flows.registry import DEFINITIONS
+from bridge.flows.requests import AnswerMethod, Groupcall, Placed, PlaceRequest, RingMethod
 from bridge.flows.spelling import parse
 from bridge.flows.variables import Variables, given
 
+__all__ = ["AnswerMethod", "FlowRuns", "Groupcall", "PlaceRequest", "Placed", "RingMethod"]
+
 log = logging.getLogger(__name__)
-
-MAX_GROUPS = 1000
-"""Groups of calls that are remembered."""
-
-AnswerMethod = Literal["none", "hangup_others"]
-RingMethod = Literal["ring_all", "linear"]
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceRequest:
-    """Calls to place.
-
-    Args:
-        source: ``bridge.calls.addresses.Address`` that the called party is shown; None: ``calling.caller_id``.
-        destinations: ``Address`` each.
-        program: the flow that an answered call runs.
-        flow_id: id of a ``[[flows]]`` table instead; it wins over ``program``. Neither: the call is just held.
-        variables: at most 100 (see ``bridge.flows.variables``).
-        answer_method: ``none``: each that answers runs the flow; ``hangup_others``: only the first, the others end.
-        ring_method: all at once, or one after the other (the next when one has not answered).
-        timeout_s: how long each may ring; None: ``calling.ring_timeout_s``.
-        max_call_s: a call that lasts longer is hung up; None: ``calling.max_call_s`` only.
-    """
-
-    destinations: Sequence[Address]
-    source: Address | None = None
-    program: Program | None = None
-    flow_id: str = ""
-    variables: Mapping[str, str] = field(default_factory=dict)
-    anonymous: bool = False
-    answer_method: AnswerMethod = "none"
-    ring_method: RingMethod = "ring_all"
-    timeout_s: float | None = None
-    max_call_s: float | None = None
-
-
-@dataclass(slots=True)
-class Groupcall:
-    """Calls that were placed by one request with ``answer_method: hangup_others`` (VoIPBIN's word)."""
-
-    id: str
-    call_ids: list[str]
-    answer_method: AnswerMethod
-    ring_method: RingMethod
-    answer_call_id: str = ""
-    source: Address | None = None
-    destinations: Sequence[Address] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """What came of a request: ``calls`` are ``bridge.calls.records.CallRecord``."""
-
-    calls: Sequence[CallRecord]
-    groupcalls: Sequence[Groupcall] = ()
 
 
 @dataclass(slots=True)
@@ -117,8 +65,8 @@ class FlowRuns:
         self._clock = clock
         self._running: dict[str, _Running] = {}
         self._entering: dict[str, tuple[Flow, Channel]] = {}
-        self._groups: dict[str, Groupcall] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._placing = Placing(parts.placer, parts.records, self._answered)
+        self._holding: set[asyncio.Task[None]] = set()
         self._closing = False
         parts.flow = self._program
         parts.dial = self.dial_connect
@@ -159,30 +107,12 @@ class FlowRuns:
         """
         if request.flow_id and request.flow_id not in self._flows:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
-        if not request.destinations:
-            raise ValueError("destinations: expected at least one")
-        for index, destination in enumerate(request.destinations):
-            try:
-                self._parts.placer.check(destination)
-            except ValueError as problem:
-                raise ValueError(f"destinations[{index}]: {problem}") from None
+        self._placing.check(request)
         try:
             variables = given(request.variables)
         except ValueError as problem:
             raise ValueError(f"variables: {problem}") from None
-        if request.answer_method == "hangup_others" or request.ring_method == "linear":
-            return await self._place_group(request, variables)
-        ringings: list[Ringing] = []
-        try:
-            for destination in request.destinations:
-                ringings.append(await self._ring(request, destination, ""))
-        except BaseException:
-            # All or nothing: who asked is told that no call was placed.
-            await asyncio.gather(*(ringing.cancel() for ringing in ringings), return_exceptions=True)
-            raise
-        for ringing, destination in zip(ringings, request.destinations, strict=True):
-            self._spawn(self._follow(ringing, request, destination, variables, {}))
-        return Placed([self._record(ringing) for ringing in ringings])
+        return await self._placing.place(request, variables, {})
 
     async def dial_connect(
         self,
@@ -224,9 +154,8 @@ class FlowRuns:
             timeout_s=timeout_s,
             max_call_s=max_call_s,
         )
-        ringing = await self._ring(request, destination, "")
-        self._spawn(self._follow(ringing, request, destination, {}, session_data or {}))
-        return self._record(ringing)
+        placed = await self._placing.place(request, {}, session_data or {})
+        return placed.calls[0]
 
     # Flows that run
 
@@ -267,12 +196,13 @@ class FlowRuns:
 
     def groupcall(self, groupcall_id: str) -> Groupcall | None:
         """The group with this id, while it is remembered (the last 1000)."""
-        return self._groups.get(groupcall_id)
+        return self._placing.group(groupcall_id)
 
     async def close(self) -> None:
         """End every flow: the bridge process goes."""
         self._closing = True
-        tasks = [*self._tasks, *(running.task for running in self._running.values())]
+        await self._placing.close()
+        tasks = [*self._holding, *(running.task for running in self._running.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -301,38 +231,6 @@ class FlowRuns:
             )
         return parse(answer.json())
 
-    # One placed call
-
-    async def _ring(self, request: PlaceRequest, destination: Address, groupcall_id: str) -> Ringing:
-        return await self._parts.placer.place(
-            destination,
-            source=request.source,
-            anonymous=request.anonymous,
-            timeout_s=request.timeout_s,
-            groupcall_id=groupcall_id,
-            flow_id=request.flow_id,
-        )
-
-    def _record(self, ringing: Ringing) -> CallRecord:
-        record = self._parts.records.get(ringing.id)
-        assert record is not None, "the placer makes a record"
-        return record
-
-    async def _follow(
-        self,
-        ringing: Ringing,
-        request: PlaceRequest,
-        destination: Address,
-        variables: Mapping[str, str],
-        session_data: Mapping[str, Any],
-    ) -> None:
-        try:
-            leg = await ringing.answered()
-        except NotAnswered as problem:
-            log.info("call=%s to %s: %s", ringing.id, destination, problem)
-            return
-        self._answered(leg, request, destination, variables, session_data)
-
     def _answered(
         self,
         leg: Leg,
@@ -343,7 +241,9 @@ class FlowRuns:
     ) -> None:
         source = request.source or self._source(leg.id)
         if request.program is None and not request.flow_id:
-            self._spawn(self._hold(leg, request.max_call_s))
+            task = asyncio.ensure_future(self._hold(leg, request.max_call_s))
+            self._holding.add(task)
+            task.add_done_callback(self._holding.discard)
             return
         self._begin(
             leg,
@@ -372,94 +272,8 @@ class FlowRuns:
             await leg.hang_up(told="timeout")
         except LegGone:
             pass
-
-    # Several, of which one is wanted
-
-    async def _place_group(self, request: PlaceRequest, variables: Mapping[str, str]) -> Placed:
-        group = Groupcall(
-            str(uuid4()),
-            [],
-            request.answer_method,
-            request.ring_method,
-            source=request.source,
-            destinations=tuple(request.destinations),
-        )
-        at_once = request.destinations if request.ring_method == "ring_all" else request.destinations[:1]
-        ringings: dict[Ringing, Address] = {}
-        try:
-            for destination in at_once:
-                ringing = await self._ring(request, destination, group.id)
-                ringings[ringing] = destination
-                group.call_ids.append(ringing.id)
-        except BaseException:
-            await asyncio.gather(*(ringing.cancel() for ringing in ringings), return_exceptions=True)
-            raise
-        self._groups[group.id] = group
-        while len(self._groups) > MAX_GROUPS:
-            del self._groups[next(iter(self._groups))]
-        placed = Placed([self._record(ringing) for ringing in ringings], [group])
-        if request.ring_method == "linear":
-            self._spawn(self._one_after_the_other(group, ringings, request, variables))
-        else:
-            self._spawn(self._first_wins(group, ringings, request, variables))
-        return placed
-
-    async def _first_wins(
-        self,
-        group: Groupcall,
-        ringings: Mapping[Ringing, Address],
-        request: PlaceRequest,
-        variables: Mapping[str, str],
-    ) -> None:
-        waiting = {asyncio.ensure_future(ringing.answered()): ringing for ringing in ringings}
-        winner: Leg | None = None
-        try:
-            while waiting and winner is None:
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if winner is None and task.exception() is None:
-                        ringing = waiting.pop(task)
-                        winner = task.result()
-                        group.answer_call_id = winner.id
-                        self._answered(winner, request, ringings[ringing], variables, {})
-                    elif task.exception() is not None:
-                        del waiting[task]  # one that answered in the same moment stays, and is hung up below
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-            results = await asyncio.gather(*(each.cancel() for each in waiting.values()), return_exceptions=True)
-            for result in results:
-                if isinstance(result, Exception):
-                    log.warning("a call of group %s could not be ended: %s", group.id, result)
-
-    async def _one_after_the_other(
-        self,
-        group: Groupcall,
-        first: Mapping[Ringing, Address],
-        request: PlaceRequest,
-        variables: Mapping[str, str],
-    ) -> None:
-        rest = list(request.destinations[1:])
-        ringing, destination = next(iter(first.items()))
-        while True:
-            try:
-                leg = await ringing.answered()
-            except NotAnswered as problem:
-                log.info("call=%s to %s: %s", ringing.id, destination, problem)
-            else:
-                group.answer_call_id = leg.id
-                self._answered(leg, request, destination, variables, {})
-                return
-            if not rest:
-                return
-            destination = rest.pop(0)
-            try:
-                ringing = await self._ring(request, destination, group.id)
-            except (ValueError, BridgeError) as problem:
-                log.warning("group %s ends: %s cannot be called: %s", group.id, destination, problem)
-                return
-            group.call_ids.append(ringing.id)
+        except BridgeError as problem:
+            log.warning("call=%s could not be held: %s", leg.id, problem)
 
     # One flow
 
@@ -532,19 +346,6 @@ class FlowRuns:
             log.info("call=%s flow=%s ended: %s", run.call_id, run.flow_id or run.id, reason)
             self._parts.records.update(run.call_id, action=None)
             events.publish("flow_ended", {**run.described(), "reason": reason})
-
-    def _spawn(self, act: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(self._guarded(act))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _guarded(self, act: Coroutine[Any, Any, None]) -> None:
-        try:
-            await act
-        except BridgeError as problem:
-            log.warning("a placed call could not be taken care of: %s", problem)
-        except Exception:
-            log.exception("a placed call could not be taken care of")
 
 
 def _entry(flow_id: str) -> Program:

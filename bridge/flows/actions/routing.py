@@ -165,7 +165,7 @@ class _Calls:
         except asyncio.CancelledError:
             # Whoever is being called by now must not ring on.
             (late,) = await asyncio.gather(placing, return_exceptions=True)
-            if isinstance(late, Ringing):
+            if not isinstance(late, BaseException):
                 await late.cancel()
             raise
         except NotAnswered as problem:

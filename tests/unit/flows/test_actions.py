@@ -1,0 +1,434 @@
+"""What single actions do: sounds, keys, recordings, streams, decisions, requests."""
+
+import asyncio
+import json
+from typing import Any
+
+from bridge.flows.actions.control import ConditionDatetimeOptions, holds_at
+from bridge.flows.actions.sound import plain_text
+from bridge.flows.web import Answer
+from tests.unit.flows.fakes import SAID_S, World, now, quick, step
+
+from datetime import UTC, datetime  # isort: skip
+
+
+def test_a_key_stops_speech_and_is_there_for_digits_receive() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        flow = [
+            step("talk", text="press a key", digits_handle="next"),
+            step("talk", text="skipped, for the key waits", digits_handle="next"),
+            step("digits_receive", duration=5000, length=2),
+        ]
+        run = world.run(flow, leg)
+        await asyncio.gather(run.run(), leg.press("4", after_s=0.5), leg.press("2", after_s=1.0))
+        assert [(begun, ended) for _, begun, ended, _ in world.voices.heard] == [(0, 0.5)]
+        assert run.variables.get("voipbin.call.digits") == "42"
+        assert now() < SAID_S
+
+    quick(act())
+
+
+def test_without_digits_handle_speech_goes_on_and_the_key_waits() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        run = world.run([step("talk", text="all of it"), step("digits_receive", duration=100)], leg)
+        await asyncio.gather(run.run(), leg.press("7", after_s=0.5))
+        assert world.voices.heard[0][2] == SAID_S
+        assert run.variables.get("voipbin.call.digits") == "7"
+
+    quick(act())
+
+
+def test_async_talk_does_not_hold_up_the_flow_and_two_talks_do_not_mix() -> None:
+    async def act() -> None:
+        world = World()
+        flow = [step("talk", text="behind", **{"async": True}), step("sleep", duration=500), step("talk", text="then")]
+        await world.done(flow)
+        assert [(begun, ended) for _, begun, ended, _ in world.voices.heard] == [(0, SAID_S), (SAID_S, 2 * SAID_S)]
+
+    quick(act())
+
+
+def digits(flow_option: dict[str, Any], pressed: str, *, spelling: str = "voipbin") -> tuple[str, float, list[Any]]:
+    async def act() -> tuple[str, float, list[Any]]:
+        world = World()
+        leg = world.leg()
+        kind = {"type": "COLLECT", "name": "pin", "params": flow_option}
+        run = world.run([kind] if spelling == "voxology" else [step("digits_receive", **flow_option)], leg)
+        presses = asyncio.ensure_future(leg.press(pressed, after_s=1, between_s=1))
+        await run.run()
+        ended = now()
+        presses.cancel()
+        await asyncio.gather(presses, return_exceptions=True)
+        return run.variables.get("voipbin.call.digits"), ended, run.key_presses
+
+    return quick(act())
+
+
+def test_digits_receive_ends_at_length_key_or_time() -> None:
+    assert digits({"duration": 60_000, "length": 3}, "12345")[:2] == ("123", 3)
+    assert digits({"duration": 60_000, "key": "#"}, "12#45")[:2] == ("12#", 3)
+    assert digits({"duration": 2500, "length": 9}, "12345")[:2] == ("12", 2.5)
+    assert digits({"duration": 60_000}, "12345")[:2] == ("1", 1)
+    assert digits({"duration": 500, "length": 2}, "12345")[:2] == ("", 0.5)
+    assert digits({"duration": 60_000, "key": "*#", "length": 5}, "1*2")[:2] == ("1*", 2)
+
+
+def test_collect_waits_anew_for_each_key_and_does_not_keep_the_one_that_ends_it() -> None:
+    collected = digits({"timeout": 1500, "num_digits": 3}, "123", spelling="voxology")
+    assert collected == ("123", 3, [{"name": "pin", "digits": "123"}])
+    assert digits({"timeout": 1500, "finish_on_key": "pound"}, "12#", spelling="voxology")[:2] == ("12", 3)
+    assert digits({"timeout": 700, "num_digits": 3}, "1", spelling="voxology")[:2] == ("", 0.7)
+
+
+def test_collect_s_prompts_end_at_the_first_key() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        prompts = [
+            {"type": "SAY", "params": {"text": "one", "loop": 3}},
+            {"type": "PAUSE", "params": {"duration": 5000}},
+            {"type": "SAY", "params": {"text": "two"}},
+        ]
+        flow = [{"type": "COLLECT", "actions": prompts, "params": {"num_digits": 1}}]
+        run = world.run(flow, leg)
+        await asyncio.gather(run.run(), leg.press("5", after_s=SAID_S * 3 + 1))
+        assert [round(ended - begun, 3) for _, begun, ended, _ in world.voices.heard] == [SAID_S] * 3
+        assert run.variables.get("keyPresses") == "5"
+
+    quick(act())
+
+
+def test_keys_are_sent_as_asked() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        await world.done([step("digits_send", digits="1a#", duration=200, interval=0)], leg)
+        assert leg.did[-1] == (0, "send_digits", "1A#", 200, 0)
+
+    quick(act())
+
+
+def test_several_sounds_play_in_order_and_one_that_is_missing_is_left_out() -> None:
+    async def act() -> None:
+        world = World()
+        await world.done([step("play", stream_urls=["http://x/a", "http://x/missing", "http://x/b"])])
+        assert [heard[3] for heard in world.voices.heard] == [b"a", b"b"]
+        assert world.failures() == [(0, "failed: http://x/missing is not there")]
+
+    quick(act())
+
+
+def test_ssml_is_said_as_plain_text() -> None:
+    assert plain_text("<speak>Tom &amp; <break time='1s'/>Jerry</speak>") == "Tom & Jerry"
+    assert plain_text("1 < 2") == "1 < 2"
+
+
+def test_goto_jumps_so_often_and_then_goes_on() -> None:
+    async def act() -> None:
+        world = World()
+        flow = [
+            step("talk", "again", text="one"),
+            step("goto", target_id="again", loop_count=2),
+            step("talk", text="two"),
+            step("goto", target_id="again"),
+        ]
+        await world.done(flow)
+        assert [utterance.text for utterance in world.speech.said] == ["one", "one", "one", "two"]
+
+    quick(act())
+
+
+def test_branch_jumps_by_a_variable_and_empties_it() -> None:
+    async def act() -> None:
+        world = World()
+        flow = [
+            step("branch", variable="answer", target_ids={"1": "one"}, default_target_id="other"),
+            step("talk", text="skipped"),
+            step("talk", "one", next_id="end", text="one"),
+            step("talk", "other", text="other"),
+            step("stop", "end"),
+        ]
+        run, end = await world.done(flow, answer="1")
+        assert [utterance.text for utterance in world.speech.said] == ["one"]
+        assert run.variables.get("answer") == ""
+        assert end.reason == "stopped"
+        await world.done(flow, answer="9")
+        assert [utterance.text for utterance in world.speech.said] == ["one", "other"]
+
+    quick(act())
+
+
+def test_conditions_go_on_or_jump() -> None:
+    async def act() -> None:
+        world = World()
+        for option, holds in (
+            ({"variable": "x", "value_string": "abc"}, True),
+            ({"variable": "${x}", "value_string": "abc"}, True),
+            ({"variable": "x", "value_string": "abd"}, False),
+            ({"variable": "x", "value_type": "length", "value_length": 2, "condition": ">"}, True),
+            ({"variable": "n", "value_type": "number", "value_number": 5, "condition": "<="}, True),
+            ({"variable": "x", "value_type": "number", "value_number": 5}, False),
+            ({"variable": "voipbin.nobody", "value_string": ""}, True),
+        ):
+            world.speech.said.clear()
+            flow = [step("condition_variable", false_target_id="no", **option), step("talk", text="yes"),
+                    step("stop"), step("talk", "no", text="no")]  # fmt: skip
+            await world.done(flow, x="abc", n="5")
+            assert world.speech.said[0].text == ("yes" if holds else "no"), option
+
+    quick(act())
+
+
+def test_a_moment_is_compared_part_by_part() -> None:
+    saturday = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+    assert holds_at(ConditionDatetimeOptions(condition=">=", hour=8), saturday)
+    assert not holds_at(ConditionDatetimeOptions(condition=">=", hour=10), saturday)
+    assert holds_at(ConditionDatetimeOptions(weekdays=[6]), saturday)
+    assert not holds_at(ConditionDatetimeOptions(weekdays=[0, 1, 2, 3, 4, 5]), saturday)
+    assert holds_at(ConditionDatetimeOptions(month=11, day=21, hour=9, minute=30), saturday)
+
+
+def test_if_takes_one_branch() -> None:
+    async def act() -> None:
+        world = World()
+
+        def say(text: str) -> dict[str, Any]:
+            return {"type": "SAY", "params": {"text": text}}
+
+        flow = [
+            {"$tries": "$start"},
+            {"type": "IF", "condition": "$tries == 2", "then": [say("yes")], "orElse": [say("no"), say("really")]},
+            say("after"),
+        ]
+        await world.done(flow, start="2")
+        await world.done(flow, start="3")
+        assert [utterance.text for utterance in world.speech.said] == ["yes", "after", "no", "really", "after"]
+
+    quick(act())
+
+
+def test_recordings_begin_and_end_and_their_id_is_known() -> None:
+    async def act() -> None:
+        world = World()
+        flow = [
+            step("recording_start", end_of_silence=3, end_of_key="any", duration=60, beep_start=True),
+            step("variable_set", key="id", value="${voipbin.recording.id}"),
+            step("recording_stop"),
+            step("recording_stop"),
+        ]
+        run, _ = await world.done(flow)
+        how = {"format": "wav", "max_silence_s": 3, "max_duration_s": 60, "terminate_on": "any", "beep": True}
+        assert world.recordings.did == [("start", "call-1", how), ("stop", "recording-1")]
+        assert run.variables.get("id") == "recording-1"
+        assert world.failures() == []
+
+    quick(act())
+
+
+def test_record_waits_until_its_message_is_whole() -> None:
+    async def act() -> None:
+        world = World()
+        run = world.run([{"type": "RECORD", "name": "message", "params": {"finish_on_key": "pound", "max_length": 60}}])
+        asyncio.get_running_loop().call_later(4, lambda: world.recordings.made[0].over.set())
+        await run.run()
+        assert now() == 4
+        assert world.recordings.did[0][2]["terminate_on"] == "#"
+        assert run.variables.get("message") == "recording-1"
+        assert len(world.recordings.did) == 1, "it ended by itself"
+
+    quick(act())
+
+
+def test_streams_begin_and_end_without_holding_up_the_flow() -> None:
+    async def act() -> None:
+        world = World()
+        params = {"url": "ws://app.example/s", "tracks": ["caller"], "stream_data": {"who": "${who}"}}
+        flow = [
+            {"type": "STREAM", "params": {**params, "action": "start"}},
+            {"type": "SAY", "params": {"text": "hello"}},
+            {"type": "STREAM", "params": {"url": "ws://app.example/s", "action": "stop"}},
+        ]
+        await world.done(flow, who="me")
+        assert [each[:2] for each in world.streams.did] == [(0, "stream_start"), (2, "stream_stop"), (2, "stop")]
+        assert world.streams.did[0][2].stream_data == {"who": "me"}
+
+    quick(act())
+
+
+def test_connect_waits_until_the_application_closes_and_then_goes_on() -> None:
+    async def act() -> None:
+        world = World()
+        params = {"url": "ws://app.example/s", "dialect": "twilio", "connect": True}
+        flow = [{"type": "STREAM", "params": params}, {"type": "SAY", "params": {"text": "bye"}}]
+        asyncio.get_running_loop().call_later(7, lambda: world.streams.started[0].ended.set())
+        await world.done(flow)
+        assert world.voices.heard[0][1] == 7
+
+    quick(act())
+
+
+def test_external_media_takes_urls_hosts_and_variables() -> None:
+    async def act() -> None:
+        world = World()
+        flow = [
+            step("external_media_start", url="ws://app.example/${id}", encapsulation="sln", direction_listen="both"),
+            step("external_media_start", external_host="192.0.2.1:4000"),
+            step("external_media_start", url="${id}"),
+            step("external_media_stop"),
+        ]
+        await world.done(flow, id="x1")
+        assert [each[1] for each in world.streams.did] == ["external_media_start"] * 2 + ["external_media_stop", "stop"]
+        assert world.streams.did[0][2].url == "ws://app.example/x1"
+        assert world.failures()[0][0] == 2
+
+    quick(act())
+
+
+def test_fetched_actions_run_and_then_the_flow_goes_on() -> None:
+    async def act() -> None:
+        world = World()
+        fetched = json.dumps([step("talk", text="fetched")]).encode()
+        world.web.answers["http://app.example/f?d=1%202"] = Answer(200, fetched)
+        flow = [step("fetch", event_url="http://app.example/f?d=${d}"), step("talk", text="after")]
+        run, _ = await world.done(flow, d="1 2")
+        assert [utterance.text for utterance in world.speech.said] == ["fetched", "after"]
+        method, _, body, headers = world.web.asked[0]
+        assert method == "POST"
+        assert headers["Content-Type"] == "application/json"
+        asked = json.loads(body or b"")
+        assert (asked["activeflow_id"], asked["reference_id"]) == (run.id, "call-1")
+        assert asked["call"]["id"] == "call-1"
+
+    quick(act())
+
+
+def test_what_a_server_answers_wrongly_fails_the_action() -> None:
+    async def act() -> None:
+        world = World()
+        for number, answer in enumerate(
+            [Answer(500, b"[]"), Answer(200, b"<html>"), Answer(200, b'[{"type": "talk"}]'), Answer(200, b"{}")]
+        ):
+            world.web.answers[f"http://x/{number}"] = answer
+        await world.done([step("fetch", event_url=f"http://x/{number}") for number in range(4)])
+        assert [reason for _, reason in world.failures()] == [
+            "failed: the server answered 500",
+            "failed: the server's answer is no JSON",
+            "failed: actions[0].option.text: is missing; expected a text of 1 to 10000 characters",
+            "failed: actions: expected a list of actions",
+        ]
+
+    quick(act())
+
+
+def test_flows_that_fetch_themselves_for_ever_are_bounded() -> None:
+    async def act() -> None:
+        world = World()
+        world.web.answers["http://x/"] = Answer(200, json.dumps([step("fetch", event_url="http://x/")]).encode())
+        await world.done([step("fetch", event_url="http://x/")])
+        assert world.failures() == [(0, "failed: flows are nested deeper than 20")]
+        assert len(world.web.asked) == 20
+
+    quick(act())
+
+
+def test_redirect_asks_in_voxology_s_words_and_forgets_the_rest() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        world.web.answers["http://x/next"] = Answer(
+            200,
+            json.dumps({"actions": [{"type": "SAY", "params": {"text": "${sessionData.n} ${keyPresses}"}}]}).encode(),
+        )
+        flow = [
+            {"type": "SESSIONDATA", "session_data": {"n": 7}},
+            {"type": "COLLECT", "name": "guess", "params": {"num_digits": 2}},
+            {"type": "REDIRECT", "params": {"url": "http://x/next"}},
+            {"type": "SAY", "params": {"text": "never"}},
+        ]
+        run = world.run(flow, leg)
+        await asyncio.gather(run.run(), leg.press("42", after_s=1))
+        body = json.loads(world.web.asked[0][2] or b"")
+        assert body["key_presses"] == [{"name": "guess", "digits": "42"}]
+        assert body["session_data"] == {"n": 7}
+        assert body["call_id"] == "call-1"
+        assert [utterance.text for utterance in world.speech.said] == ["7 42"]
+        assert run.key_presses == []
+
+    quick(act())
+
+
+def test_webhook_send_waits_if_asked_and_keeps_the_answer() -> None:
+    async def act() -> None:
+        world = World()
+
+        async def slow() -> Answer:
+            await asyncio.sleep(3)
+            return Answer(201, b"made")
+
+        world.web.answers["http://x/"] = slow
+        data = '{"n": "${n}"}'
+        run, _ = await world.done([step("webhook_send", uri="http://x/", data=data, sync=True)], n='"')
+        assert now() == 3
+        assert run.variables.get("voipbin.webhook.status_code") == "201"
+        assert run.variables.get("voipbin.webhook.body") == "made"
+        assert json.loads(world.web.asked[0][2] or b"") == {"n": '"'}
+        run, _ = await world.done([step("webhook_send", uri="http://x/"), step("sleep", duration=4000)])
+        assert now() == 7, "beside the flow"
+        assert len(world.web.asked) == 2
+
+    quick(act())
+
+
+def test_conference_ends_with_who_left_if_asked_and_refuses_when_full() -> None:
+    async def act() -> None:
+        world = World()
+        world.conferences.members["full"] = 2
+        flow = [
+            {"type": "CONFERENCE", "params": {"name": "full", "max_participants": 2}},
+            {"type": "CONFERENCE", "params": {"name": "room", "end_on_exit": "true"}},
+        ]
+        await world.done(flow)
+        assert world.conferences.did == [("join", "call-1", "room", True, False), ("delete", "room")]
+        assert world.failures()[0][0] == 0
+        await world.done([step("conference_join", conference_id="c")])
+        assert world.conferences.did[-1] == ("join", "call-1", "c", False, False)
+
+    quick(act())
+
+
+def test_a_machine_that_answers_is_hung_up_if_asked() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        leg.variables = {"AMDSTATUS": "MACHINE", "AMDCAUSE": "LONGGREETING-2000-2000"}
+        _, end = await world.done([step("amd", machine_handle="hangup"), step("talk", text="never")], leg)
+        assert leg.did[-1][1:] == ("hang_up", "normal", "amd")
+        assert end.reason == "hung up: amd"
+        leg = world.leg("call-2")
+        leg.variables = {"AMDSTATUS": "HUMAN"}
+        run, _ = await world.done([step("amd", machine_handle="hangup"), step("talk", text="hello")], leg)
+        assert run.variables.get("amd.status") == "HUMAN"
+        assert world.speech.said
+
+    quick(act())
+
+
+def test_the_dialplan_s_help_is_needed_for_queues() -> None:
+    async def act() -> None:
+        world = World(context="")
+        leg = world.leg()
+        await world.done([step("queue_join", queue_id="sales")], leg)
+        assert "calling.context" in world.failures()[0][1]
+        world = World()
+        leg = world.leg()
+        leg.variables = {"QUEUESTATUS": "TIMEOUT"}
+        run, _ = await world.done([step("queue_join", queue_id="sales"), step("queue_join", queue_id="a,b")], leg)
+        assert [each for each in leg.did if each[1] == "excursion"] == [(0, "excursion", "queue-sales")]
+        assert run.variables.get("queue.status") == "TIMEOUT"
+        assert world.failures() == [(1, "failed: queue_id: 'a,b' is no name of a queue")]
+
+    quick(act())

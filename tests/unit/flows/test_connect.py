@@ -1,0 +1,154 @@
+"""``connect``: who rings, who is connected, what the caller hears, and that nobody rings on."""
+
+import asyncio
+from typing import Any
+
+from tests.unit.flows.fakes import World, now, quick, step
+
+
+def to(*targets: str) -> list[dict[str, str]]:
+    return [{"type": "extension", "target": target} for target in targets]
+
+
+def connect(*targets: str, **option: Any) -> dict[str, Any]:
+    return step("connect", destinations=to(*targets), **option)
+
+
+def test_the_first_answer_wins_and_the_others_stop_ringing() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"slow": (20, ""), "quick": (3, ""), "busy": (1, "busy")}
+        leg = world.leg()
+        run = world.run([connect("slow", "quick", "busy"), step("talk", text="after")], leg)
+        running = asyncio.ensure_future(run.run())
+        await asyncio.sleep(4)
+        slow, winner, _ = world.placer.rung
+        assert slow.cancelled_at == 3
+        assert winner.cancelled_at is None
+        assert winner.leg.bridge_id == leg.bridge_id
+        assert (3, "transfer_joined", winner.id) in world.streams.did
+        assert run.variables.get("connect.call_id") == winner.id
+        winner.leg.leave()
+        await running
+        assert (4, "transfer_left") in world.streams.did
+        assert world.speech.said[0].text == "after"
+        assert run.variables.get("connect.reason") == "normal"
+
+    quick(act())
+
+
+def test_an_answered_caller_hears_ringing_until_the_answer() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"1001": (9, "noanswer")}
+        await world.done([connect("1001")])
+        assert world.voices.heard[0][1] == 0
+        assert world.voices.heard[-1][2] == 9
+        assert all(voice.closed for voice in world.voices.made)
+
+    quick(act())
+
+
+def test_a_caller_who_is_not_answered_gets_the_ringing_signalled_and_is_answered_with_the_partner() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"1001": (5, ""), "nobody": (5, "noanswer")}
+        leg = world.leg(answered=False)
+        running = asyncio.ensure_future(world.run([connect("1001")], leg).run())
+        await asyncio.sleep(4)
+        assert leg.did == [(0, "ring")]
+        assert not leg.answered
+        await asyncio.sleep(2)
+        assert leg.did[1:] == [(5, "ring_stop"), (5, "hold_in_bridge")]
+        leg.leave()
+        await running
+        assert world.placer.rung[0].leg.gone.is_set()
+
+    quick(act())
+
+
+def test_nobody_answers_the_flow_goes_on_and_knows_why() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"a": (2, "busy"), "b": (9, "noanswer")}
+        run, end = await world.done([connect("a", "b"), step("talk", text="sorry")])
+        assert now() == 11
+        assert run.variables.get("connect.reason") == "busy", "the first destination's"
+        assert run.variables.get("connect.call_id") == ""
+        assert end.reason == "the last action was done"
+
+    quick(act())
+
+
+def test_relay_reason_hangs_up_with_the_reason() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"a": (2, "busy")}
+        leg = world.leg(answered=False)
+        _, end = await world.done([connect("a", relay_reason=True), step("talk", text="never")], leg)
+        assert leg.did[-1] == (2, "hang_up", "busy", "busy")
+        assert end.reason == "hung up: busy"
+        assert world.speech.said == []
+
+    quick(act())
+
+
+def test_what_cannot_be_called_is_a_failed_call_and_the_others_ring() -> None:
+    async def act() -> None:
+        world = World()
+        run, _ = await world.done([connect("bad")])
+        assert run.variables.get("connect.reason") == "failed"
+        leg = world.leg("call-2")
+        running = asyncio.ensure_future(world.run([connect("bad", "good")], leg).run())
+        await asyncio.sleep(2)
+        assert world.placer.rung[0].leg.bridge_id == leg.bridge_id
+        leg.leave()
+        await running
+
+    quick(act())
+
+
+def test_a_caller_who_leaves_while_it_rings_leaves_nobody_ringing() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"a": (60, ""), "b": (60, "")}
+        leg = world.leg()
+        asyncio.get_running_loop().call_later(5, leg.leave)
+        await world.run([connect("a", "b")], leg).run()
+        assert [ringing.cancelled_at for ringing in world.placer.rung] == [5, 5]
+
+    quick(act())
+
+
+def test_a_caller_who_leaves_while_a_call_is_being_placed_leaves_nobody_ringing() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        place = world.placer.place
+
+        async def slowly(*args: Any, **how: Any) -> Any:
+            await asyncio.sleep(2)
+            return await place(*args, **how)
+
+        world.placer.place = slowly  # type: ignore[method-assign]
+        asyncio.get_running_loop().call_later(1, leg.leave)
+        await world.run([connect("a")], leg).run()
+        assert [ringing.cancelled_at for ringing in world.placer.rung] == [2]
+
+    quick(act())
+
+
+def test_source_and_early_media_are_passed_on() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"1001": (1, "busy")}
+        leg = world.leg()
+        flow = connect("1001", source={"type": "tel", "target": "+49"}, early_media=True, anonymous="yes", timeout=7)
+        await world.done([flow], leg)
+        _, _, how = world.placer.asked[0]
+        assert how["source"].target == "+49"
+        assert how["early_media_bridge"] == leg.bridge_id
+        assert (how["anonymous"], how["timeout_s"], how["originator"]) == (True, 7, leg.id)
+        assert world.voices.heard == [], "the other side is heard instead"
+
+    quick(act())
