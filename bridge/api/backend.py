@@ -15,7 +15,7 @@ from bridge.calls.model import Call, Party
 from bridge.calls.recording import Recording
 from bridge.calls.records import CallRecord
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
-from bridge.flows.runs import Groupcall, Placed, PlaceRequest
+from bridge.flows.requests import Groupcall, Placed, PlaceRequest
 from bridge.media.counters import Counters
 from bridge.speech.engine import Utterance
 from bridge.streams.clients import MediaStreamOptions

@@ -18,7 +18,7 @@ from bridge.api.views import call_json, call_time, groupcall_json, moment, strea
 from bridge.calls.model import Call as LiveCall
 from bridge.calls.records import CallRecord
 from bridge.flows.program import FlowRefused, Program
-from bridge.flows.runs import PlaceRequest
+from bridge.flows.requests import PlaceRequest
 from bridge.flows.spelling import parse
 
 Known = tuple[LiveCall | None, CallRecord | None]

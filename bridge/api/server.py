@@ -22,7 +22,7 @@ from bridge.api.background import BACKGROUND, Background
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.api.routing import OPERATIONS, operation_of, register
-from bridge.api.table import routes_of
+from bridge.api.table import ALWAYS, routes_of
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.streams.clients import MediaStreamOptions
@@ -37,6 +37,7 @@ SHUTDOWN_S = 1.0
 IDLE_S = 10.0
 """How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
+_PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
 _GATE = web.AppKey("gate", Gate)
 _REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -215,7 +216,10 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 @web.middleware
 async def _check_token(request: web.Request, handler: Answer) -> web.StreamResponse:
     operation = request.app[OPERATIONS].get(request.match_info.handler)
-    access = operation.route.access if operation is not None else "token"
+    if operation is not None:
+        access = operation.route.access
+    else:  # there is no such path, or it does not know the method
+        access = "public" if request.path in _PUBLIC_PATHS else "token"
     gate = request.app[_GATE]
     match access:
         case "twilio":  # it has an account of its own, which it checks

@@ -13,7 +13,7 @@ from bridge.calls.conferences import Conference
 from bridge.calls.model import Call, Party
 from bridge.calls.recording import Recording
 from bridge.calls.records import CallRecord, record_json
-from bridge.flows.runs import Groupcall
+from bridge.flows.requests import Groupcall
 
 
 def call_status(call: Call) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
 from bridge.calls.records import Direction, HangupBy, HangupReason, MuteDirection, Status
-from bridge.flows.runs import AnswerMethod, RingMethod
+from bridge.flows.requests import AnswerMethod, RingMethod
 
 MAX_DESTINATIONS = 100
 MAX_ACTIONS = 1000

@@ -43,7 +43,7 @@ class Paging(Query):
 
     page_size: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE_SIZE)] = DEFAULT_PAGE_SIZE
     """How many entries a page has at most."""
-    page_token: Annotated[str, Field(max_length=MAX_TOKEN)] = ""
+    page_token: Annotated[str, Field(max_length=MAX_TOKEN, pattern=r"^[A-Za-z0-9_-]*$")] = ""
     """The `next_page_token` of the page before; none: the first page."""
 
 

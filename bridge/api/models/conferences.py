@@ -16,9 +16,9 @@ NO_FLOW = Literal["", "00000000-0000-0000-0000-000000000000"]
 class CreateConference(Body):
     """A conference of the bridge's own. Keys of VoIPBIN's that ask for what is not done take only values for "no"."""
 
-    id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """What it is to be called in URLs and destinations; left out: a new UUID."""
-    name: Annotated[str, Field(max_length=255)] = ""
+    name: Annotated[str, Field(max_length=256)] = ""
     auto_delete: bool = False
     """Whether it ends with its last participant."""
     type: Literal["", "conference"] = "conference"
@@ -26,7 +26,7 @@ class CreateConference(Body):
     """Taken for VoIPBIN's clients; not kept."""
     data: dict[str, Any] = Field(default_factory=dict)
     """Taken for VoIPBIN's clients; not kept."""
-    timeout: Literal[0] = 0
+    timeout: Annotated[int, Field(ge=0, le=0)] = 0
     """Conferences do not end by themselves after a time."""
     pre_flow_id: NO_FLOW = ""
     post_flow_id: NO_FLOW = ""

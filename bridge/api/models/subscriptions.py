@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
+from bridge import dialects
 from bridge.api.models.base import Body, Shown, maybe
 
 Patterns = list[Annotated[str, Field(min_length=1, max_length=200)]]
@@ -15,6 +16,14 @@ Ignored = list[Literal["extensions", "trunks", "dids"]]
 Multiparty = Literal["per_channel", "single"]
 Source = Literal["config", "api", "yeastar"]
 _Id = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+def _with_names(schema: dict[str, Any]) -> None:
+    schema["enum"] = sorted(dialects.known())
+    schema.pop("default", None)
+
+
+Dialect = Annotated[str, Field(json_schema_extra=_with_names)]
 
 
 class SubscriptionPart(Body):
@@ -33,8 +42,8 @@ class SubscriptionPart(Body):
     verify_tls: bool = True
     ca_file: str = ""
     """A PEM file on the bridge's machine with the authority to trust instead of the system's."""
-    dialect: str = maybe()
-    """The wire format: `voxology`, `yeastar`, `twilio`, `voipbin`..."""
+    dialect: Dialect = None  # type: ignore[assignment]
+    """The wire format."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The dialect's own options."""
     sample_rate: int | None = None
@@ -64,8 +73,8 @@ class SubscriptionBody(SubscriptionPart):
     """In a new one it must be given; it is part of the URL."""
     url: str
     """Where the bridge connects to: `ws://` or `wss://`."""
-    dialect: str
-    """The wire format: `voxology`, `yeastar`, `twilio`, `voipbin`..."""
+    dialect: Dialect
+    """The wire format."""
 
 
 class NewSubscription(SubscriptionBody):

@@ -1,10 +1,40 @@
-"""Calls as the tracker would show them."""
+"""A PBX as the API sees it: calls, what is told of them, and parts that do what they are asked and remember it."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aiohttp import web
+
+from bridge.api.backend import Backend, CallControlParts, ConferenceParts
+from bridge.audio.sound import Sound
+from bridge.calls.acts import NotOurs
+from bridge.calls.addresses import Address
+from bridge.calls.conferences import Conference, ConferenceExists, NoSuchConference, Participant
 from bridge.calls.model import Call, Party
+from bridge.calls.recording import Recording
+from bridge.calls.records import CallRecord, Records
+from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
+from bridge.errors import AriError
+from bridge.events.hub import Events
+from bridge.flows.requests import Groupcall, Placed, PlaceRequest
+from bridge.media.counters import Counters
+from bridge.speech.engine import SpeechFailed, Utterance
+from bridge.speech.fetch import SoundUnavailable
 
 CREATED = "2026-01-31T12:00:00.123+0100"
+NOW = 1_769_856_000.5
+"""2026-01-31 10:40:00.5 UTC."""
+VOXOLOGY_KEY = "voxology-key-0123"
+FLOWS = (
+    FlowConfig(id="greeting", match=("600",), actions=({"type": "talk", "option": {"text": "Hello"}},)),
+    FlowConfig.model_validate(
+        {"id": "fetched", "url": "https://app.example/flow?key=confidential", "auth_value": "confidential"}
+    ),
+)
 
 
 def make_call(identity: str, *, answered: bool = True, created: str = CREATED, peer: str = "Up") -> Call:
@@ -13,3 +43,274 @@ def make_call(identity: str, *, answered: bool = True, created: str = CREATED, p
     caller.connected_number, caller.exten, caller.created = "1002", "1002", created
     callee = Party(f"{identity}.peer", 2, f"PJSIP/1002-{identity}", "1002", peer, "1002", "Bob", created=created)
     return Call(identity, created, {caller.id: caller, callee.id: callee}, answered)
+
+
+@dataclass
+class Pbx:
+    """Everything behind the API. ``done`` is what was asked, ``failure`` what every act raises."""
+
+    calls: dict[str, Call] = field(default_factory=dict)
+    connected: bool = True
+    failure: Exception | None = None
+    done: list[tuple[Any, ...]] = field(default_factory=list)
+    lasting: bool = False
+    """Whether calls and conferences stay whatever is done to them."""
+
+    def __post_init__(self) -> None:
+        self.records = Records(Events(), lambda: NOW)
+        self.groups: dict[str, Groupcall] = {}
+        self._numbers = itertools.count(1)
+
+    def find(self, identity: str, /) -> tuple[Call, Party] | None:
+        for call in self.calls.values():
+            for party in call.parties.values():
+                if identity in (call.id, party.id):
+                    return call, party
+        return None
+
+    def add(self, identity: str, status: str = "progressing", **values: Any) -> CallRecord:
+        """A call that we have placed, with its record."""
+        record = self.records.placed(
+            identity, source=Address("extension", "1001"), destination=Address("tel", "+4930123456")
+        )
+        self.calls[identity] = make_call(identity, answered=status == "progressing")
+        self.records.update(identity, status=status, **values)
+        return record
+
+    def end(self, identity: str) -> None:
+        """A call is over."""
+        self.calls.pop(identity, None)
+        self.records.failed(identity)
+
+    def _do(self, *what: Any) -> None:
+        self.done.append(what)
+        if self.failure is not None:
+            raise self.failure
+
+    def _act(self, verb: str, call_id: str, *more: Any) -> None:
+        record = self.records.get(call_id)
+        if (record is None or record.ended) and self.find(call_id) is None:
+            raise KeyError(call_id)
+        self._do(verb, call_id, *more)
+
+    # CallActs
+
+    async def hangup(self, call_id: str, /) -> None:
+        self._act("hangup", call_id)
+        if not self.lasting:
+            self.end(call_id)
+
+    async def hold(self, call_id: str, /) -> None:
+        self._act("hold", call_id)
+        self.records.update(call_id, on_hold=True)
+
+    async def unhold(self, call_id: str, /) -> None:
+        self._act("unhold", call_id)
+        self.records.update(call_id, on_hold=False)
+
+    async def mute(self, call_id: str, direction: str, /) -> None:
+        self._act("mute", call_id, direction)
+        self.records.update(call_id, mute_direction=direction)
+
+    async def unmute(self, call_id: str, direction: str, /) -> None:
+        self._act("unmute", call_id, direction)
+        self.records.update(call_id, mute_direction="")
+
+    async def silence(self, call_id: str, on: bool, /) -> None:
+        self._act("silence", call_id, on)
+
+    async def moh(self, call_id: str, on: bool, /) -> None:
+        self._act("moh", call_id, on)
+
+    async def send_digits(
+        self, call_id: str, digits: str, /, *, duration_ms: int | None = None, between_ms: int | None = None
+    ) -> None:
+        self._act("dtmf", call_id, digits, duration_ms, between_ms)
+
+    async def play(self, call_id: str, pcm: bytes, rate: int, /, *, direction: str = "out") -> None:
+        self._act("play", call_id, len(pcm), rate, direction)
+
+    async def transfer(self, call_id: str, destination: Address, /) -> str:
+        if not destination.type:
+            raise ValueError("type is empty; expected tel, sip, extension or conference")
+        self._act("transfer", call_id, destination)
+        return self.add(f"transfer-{next(self._numbers)}", "dialing", master_call_id=call_id).id
+
+    async def recording_start(self, call_id: str, /, **how: Any) -> Recording:
+        self._act("recording_start", call_id, how)
+        self.records.update(call_id, recording_id="r1", recording_ids=["r1"])
+        return RECORDINGS["r1"]
+
+    async def recording_stop(self, call_id: str, /) -> Recording:
+        self._act("recording_stop", call_id)
+        record = self.records.get(call_id)
+        if record is None or not record.recording_id:
+            raise KeyError(call_id)
+        self.records.update(call_id, recording_id="")
+        return RECORDINGS["r1"]
+
+    # FlowSource
+
+    async def place(self, request: PlaceRequest, /) -> Placed:
+        if request.flow_id and request.flow_id not in [flow.id for flow in FLOWS]:
+            raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
+        for index, destination in enumerate(request.destinations):
+            if destination.type == "conference":
+                raise ValueError(f"destinations[{index}]: conference destinations cannot be dialled here")
+        self._do("place", request)
+        calls = [self.add(f"placed-{next(self._numbers)}", "dialing") for _ in request.destinations]
+        if request.answer_method == "none":
+            return Placed(calls)
+        group = Groupcall(
+            f"group-{next(self._numbers)}", [each.id for each in calls], request.answer_method, request.ring_method,
+            source=request.source, destinations=request.destinations,
+        )  # fmt: skip
+        self.groups[group.id] = group
+        return Placed(calls, [group])
+
+    async def dial_connect(self, number: str, /, **more: Any) -> CallRecord:
+        if not number.lstrip("+").isdigit():
+            raise ValueError(f"call.no: target {number[:80]!r} cannot be dialled")
+        self._do("dial_connect", number, more)
+        return self.add(f"placed-{next(self._numbers)}", "dialing")
+
+    def groupcall(self, groupcall_id: str, /) -> Groupcall | None:
+        return self.groups.get(groupcall_id)
+
+    # The rest
+
+    async def say(self, utterance: Utterance, /) -> Sound:
+        self._do("say", utterance)
+        if utterance.voice == "nobody":
+            raise SpeechFailed("there is no such voice")
+        return Sound(bytes(320), 8000)
+
+    async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
+        self._do("redirect", channel_id, context, extension)
+
+    async def accept(self, *_: object) -> web.StreamResponse:
+        return web.Response()
+
+    def backend(self, **more: Any) -> Backend:
+        """The whole of it."""
+        plain = Backend(
+            calls=self,
+            streams=lambda: [STREAM],
+            accept_stream=self.accept,
+            counters=Counters(),
+            ari_connected=lambda: self.connected,
+            listening=lambda: True,
+            calling=CallControlParts(
+                records=self.records,
+                acts=self,
+                runs=self,
+                speech=self,
+                sounds=Sounds(),
+                recordings=FewRecordings(self),
+                flows=FLOWS,
+                voxology=VoxologyConfig.model_validate({"flow": "greeting", "api_key": VOXOLOGY_KEY}),
+            ),
+            conferences=ConferenceParts(FewConferences(self), self.accept),
+        )
+        return replace(plain, **more)
+
+
+STREAM: Mapping[str, object] = {
+    "id": "s1", "call_id": "c1", "channel_id": "c1", "dialect": "voipbin", "direction_listen": "both", "live": True,
+    "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0, "dropped_to_application_ms": 0,
+    "dropped_from_application_ms": 0, "discarded_messages": 0,
+}  # fmt: skip
+RECORDINGS = {
+    "r1": Recording("r1", "c1", "c1", "wav", "ended", NOW, NOW + 2, 2.0),
+    "r2": Recording("r2", "c1", "c1", "wav", "recording", NOW + 1),
+}
+
+
+class Sounds:
+    """One sound."""
+
+    async def get(self, url: str, /) -> Sound:
+        if not url.startswith("https://sounds.example/"):
+            raise SoundUnavailable(f"{url[:80]}: is no http(s) address")
+        return Sound(bytes(640), 16000)
+
+
+class FewRecordings:
+    """One that has ended and one that runs; the file of ``gone`` is not there."""
+
+    def __init__(self, pbx: Pbx) -> None:
+        self._pbx = pbx
+        self._all = dict(RECORDINGS)
+
+    def list(self) -> list[Recording]:
+        return list(self._all.values())
+
+    def get(self, recording_id: str, /) -> Recording:
+        return self._all[recording_id]
+
+    async def read(self, _: str, /) -> AsyncIterator[bytes]:
+        if self._pbx.failure is not None:
+            raise self._pbx.failure
+        for block in (b"RIFF", b"data"):
+            yield block
+
+    async def delete(self, recording_id: str, /) -> None:
+        if not self._pbx.lasting:
+            del self._all[recording_id]
+
+
+class FewConferences:
+    """``sales``, which is ours and has two participants, and ``room``, which is not."""
+
+    def __init__(self, pbx: Pbx) -> None:
+        self._pbx = pbx
+        members = (Participant("p1", "c1", "Alice", "1001", False, NOW), Participant("p2", "c2", "Bob", "1002"))
+        self._all = {
+            "sales": Conference("sales", "Sales", "bridge", False, NOW, members),
+            "room": Conference("room", "room", "confbridge", True, NOW + 1, ()),
+        }
+
+    def get(self, conference_id: str, /) -> Conference | None:
+        return self._all.get(conference_id)
+
+    def list(self) -> list[Conference]:
+        return list(self._all.values())
+
+    async def create(self, name: str = "", id: str | None = None, *, auto_delete: bool = False) -> Conference:
+        identity = id or "made-up"
+        if "/" in identity:
+            raise ValueError(f"id: {identity[:40]!r} is none: it has no slashes")
+        if identity in self._all and not (self._pbx.lasting and identity == "made-up"):
+            raise ConferenceExists(f"there is a conference {identity[:40]!r} already")
+        self._all[identity] = Conference(identity, name, "bridge", auto_delete, NOW, ())
+        return self._all[identity]
+
+    async def delete(self, conference_id: str, /) -> None:
+        if not self._pbx.lasting:
+            del self._all[conference_id]
+
+    async def kick(self, conference_id: str, channel_id: str, /) -> None:
+        self._pbx._do("kick", conference_id, channel_id)
+
+    async def mute(self, conference_id: str, channel_id: str, /) -> None:
+        self._set_muted(conference_id, channel_id, True)
+
+    async def unmute(self, conference_id: str, channel_id: str, /) -> None:
+        self._set_muted(conference_id, channel_id, False)
+
+    def _set_muted(self, conference_id: str, channel_id: str, muted: bool) -> None:
+        conference = self._all[conference_id]
+        if channel_id not in [each.channel_id for each in conference.participants]:
+            raise NoSuchConference(f"{channel_id[:40]!r} does not take part")
+        if channel_id == "p2":
+            raise NotOurs("the conference is a room of the dialplan")
+        members = (
+            replace(each, muted=muted) if each.channel_id == channel_id else each for each in conference.participants
+        )
+        self._all[conference_id] = replace(conference, participants=tuple(members))
+
+
+TWILIO = TwilioConfig.model_validate(
+    {"account_sid": "AC" + "0123456789abcdef" * 2, "auth_token": "a-secret:of-sixteen", "dial_context": "from-agents"}
+)
+GONE = AriError(404, "GET", "recordings/stored/r1/file", "Recording not found")
