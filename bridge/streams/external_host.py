@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection
 from uuid import uuid4
 
 from bridge.ari.client import AriClient
+from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
@@ -25,11 +27,16 @@ from bridge.calls.tap import OPEN_TIMEOUT_S, Join, Tap, Taps
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
-from bridge.streams.flow_options import ExternalMedia
+from bridge.streams.flow_options import TRANSPORT_OF, ExternalMedia
 
 log = logging.getLogger(__name__)
 
 FEED_RATE = 8000
+HINTS = {
+    "rtp": " (Asterisk needs the modules chan_rtp.so and res_rtp_multicast.so for it)",
+    "audiosocket": " (Asterisk could not connect, or lacks the module chan_audiosocket.so)",
+}
+"""What Asterisk's 500, its answer to every failure inside, most often means."""
 PLACE_AGAIN_S = (0.2, 0.5, 1.0, 2.0)
 """Waits after the way to the party could not be made: it may just be on its way to another bridge."""
 
@@ -40,6 +47,7 @@ class ExternalHost:
     Args:
         leg: the party.
         options: with ``external_host``.
+        on_open: told once, when it is connected with its party.
         on_end: told once, when all is deleted, why it ended.
     """
 
@@ -54,17 +62,22 @@ class ExternalHost:
         taps: Taps,
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],
-        on_end: Callable[[ExternalHost, str], None],
+        on_open: Callable[[ExternalHost], object],
+        on_end: Callable[[ExternalHost, str], object],
     ) -> None:
         self.stream_id = stream_id
         self.leg = leg
         self.options = options
         self.media_id = ids.new("media")
+        self.opened_at = time.time()
+        self.live = False
+        """It has been connected with its party."""
         self._client = client
         self._ids = ids
         self._taps = taps
         self._counters = counters
         self._new_playout = new_playout
+        self._on_open = on_open
         self._on_end = on_end
         self._snoop_id: str | None = None
         self._mix_id: str | None = None
@@ -114,7 +127,8 @@ class ExternalHost:
             await self._open()
             await self._stay()
         except AriError as error:
-            log.warning("%s failed: %s", self.name, error)
+            hint = HINTS[self.options.asterisk_encapsulation] if error.status == 500 else ""
+            log.warning("%s failed: %s%s", self.name, error, hint)
             self._reason = self._reason or f"failed: {error.message}"
         except Exception:
             log.exception("%s failed", self.name)
@@ -143,7 +157,7 @@ class ExternalHost:
                 channel_id=self.media_id,
                 external_host=options.external_host,
                 encapsulation=options.asterisk_encapsulation,
-                transport="udp" if options.asterisk_encapsulation == "rtp" else "tcp",
+                transport=TRANSPORT_OF[options.asterisk_encapsulation],
                 format=options.asterisk_format,
                 data=data,
             )
@@ -167,8 +181,11 @@ class ExternalHost:
                     continue
                 waits = iter(PLACE_AGAIN_S)
                 self._placed = way
-                log.info("%s open", self.name)
-                self._settled.set()
+                log.info("%s connected with its party", self.name)
+                if not self.live:
+                    self.live = True
+                    self._settled.set()
+                    call_safely(self._on_open, self)
             await self._stir.wait()
 
     @property
@@ -239,4 +256,4 @@ class ExternalHost:
             log.warning("%s left to the next sweep: %s", self.name, error)
         log.info("%s ended: %s", self.name, self._reason)
         self._settled.set()
-        self._on_end(self, self._reason)
+        call_safely(self._on_end, self, self._reason)

@@ -20,8 +20,9 @@ from bridge.streams.subscription import Target, reason_of
 Direction = Literal["", "in", "out", "both"]
 Transport = Literal["udp", "tcp"]
 
+TRANSFER = "transfer"
 TRACKS: Mapping[str, Literal["in", "out", "both"]] = {
-    "caller": "in", "transfer": "in", "far": "in", "near": "out", "inbound": "in", "outbound": "out", "mix": "both",
+    "caller": "in", TRANSFER: "in", "far": "in", "near": "out", "inbound": "in", "outbound": "out", "mix": "both",
 }  # fmt: skip
 """Tracks that ``STREAM`` may ask for, and what of its party each hears. ``transfer`` is of the party that the flow has
 connected with its call, all others of the flow's own call."""

@@ -6,12 +6,13 @@ party is not alone ``speak = "out"`` is heard by the party only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from bridge.calls.legs import Leg
 from bridge.calls.tap import Join, Snoop
 from bridge.dialects.base import TrackInfo
-from bridge.streams.flow_options import Direction
+from bridge.streams.flow_options import TRANSFER, Direction
 from bridge.streams.places import LegPlace, places
 from bridge.streams.track import TrackPlace
 
@@ -51,4 +52,32 @@ def as_tracks(legs: Iterable[LegPlace], info: TrackInfo) -> list[TrackPlace]:
     for index, leg in enumerate(legs):
         own = info if leg.hears else replace(info, name=f"({'speaks' if leg.speaks else 'feeds'} {index})")
         tracks.append(TrackPlace(own, leg.place, speaks=leg.speaks, hears=leg.hears))
+    return tracks
+
+
+def flow_tracks(
+    leg: Leg,
+    other: Leg | None,
+    wanted: Mapping[str, Direction],
+    speak: Direction,
+    about: Callable[[str, Leg], TrackInfo],
+) -> list[TrackPlace]:
+    """The tracks that a stream of a flow ought to have now.
+
+    Args:
+        leg: the flow's own.
+        other: who is connected with it.
+        wanted: what is asked for: tracks, and what each hears of its party.
+        speak: who hears the application, seen from ``leg``.
+        about: what the dialect may say about a track.
+    """
+    tracks: list[TrackPlace] = []
+    # A track that hears may be the one that speaks, which saves a leg; not if it is the other party's or one of many.
+    both_ways = speak if len(wanted) == 1 and TRANSFER not in wanted else ""
+    for name, listen in wanted.items():
+        of = other if name == TRANSFER else leg
+        if of is not None and not of.gone.is_set():
+            tracks += as_tracks(flow_places(of.id, of.bridge_id, listen, both_ways), about(name, of))
+    if speak and not both_ways:
+        tracks += as_tracks(flow_places(leg.id, leg.bridge_id, "", speak), about("", leg))
     return tracks

@@ -7,9 +7,8 @@ say at its end is said. What reaches the party through its bridge follows the pa
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,16 +24,16 @@ from bridge.dialects.voxology import Voxology
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.streams.dialplan import Calls
-from bridge.streams.events import Nobody, Publisher, stream_event
+from bridge.streams.events import Nobody, Publisher
 from bridge.streams.external_host import ExternalHost
+from bridge.streams.external_hosts import EXTERNAL_MEDIA_LABEL, ExternalHosts
 from bridge.streams.flow_facts import FlowFacts, Numbers
 from bridge.streams.flow_options import EXTERNAL_TRACK, TRACKS, Direction, ExternalMedia, StreamOptions
-from bridge.streams.flow_places import as_tracks, flow_places
+from bridge.streams.flow_places import flow_tracks
 from bridge.streams.outgoing import Outgoing
 from bridge.streams.pushed import PushedStream
 from bridge.streams.room import Room
 from bridge.streams.subscription import Target
-from bridge.streams.track import TrackPlace
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ SETTLE_S = 0.5
 """A start returns when audio flows, or after so long: what the flow says next ought to be heard by the application."""
 BACK_S = 0.3
 """A party that has left its bridge is about to enter another, as a rule: so long is waited to see."""
-EXTERNAL_MEDIA_LABEL = "flow:external_media_start"
 STREAM_LABEL = "flow:STREAM"
 
 
@@ -97,32 +95,31 @@ class FlowStreams:
         numbers: Callable[[str], Numbers | None] = lambda _: None,
         events: Publisher | None = None,
     ) -> None:
-        self._client = client
-        self._ids = ids
         self._outgoing = outgoing
-        self._taps = taps
-        self._counters = counters
         self._room = room
-        self._new_playout = new_playout
         self._facts = FlowFacts(calls, naming, numbers)
-        self._events = events or Nobody()
+        self._hosts = ExternalHosts(
+            client=client,
+            ids=ids,
+            taps=taps,
+            counters=counters,
+            room=room,
+            new_playout=new_playout,
+            events=events or Nobody(),
+        )
         self._legs: dict[str, _OfLeg] = {}
         self._others: dict[str, tuple[Leg, asyncio.Task[None]]] = {}
         """Who was connected with a leg, by the leg's id."""
-        self._host_numbers = itertools.count(1)
 
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of all channels and bridges that belong to external media which other servers get; for the sweep."""
-        return {object_id for host in self._hosts for object_id in host.object_ids}
+        return self._hosts.object_ids
 
     @property
-    def external_hosts(self) -> list[Mapping[str, Any]]:
+    def external_hosts(self) -> list[Mapping[str, object]]:
         """What lists of streams say about external media between the PBX and another server."""
-        return [
-            {"id": host.stream_id, "channel_id": host.leg.id, "external_host": host.options.external_host}
-            for host in self._hosts
-        ]
+        return self._hosts.described
 
     def of(self, leg: Leg) -> list[PushedStream]:
         """The streams that we have dialled for a leg."""
@@ -271,10 +268,6 @@ class FlowStreams:
 
     # Inside
 
-    @property
-    def _hosts(self) -> Iterator[ExternalHost]:
-        return (host for of_leg in self._legs.values() for host in of_leg.hosts)
-
     async def _call_of(self, leg: Leg) -> CallInfo:
         """What is known of the call of a leg, which is answered and in a bridge from now on."""
         self._room.check()
@@ -318,21 +311,8 @@ class FlowStreams:
 
     async def _start_host(self, leg: Leg, options: ExternalMedia) -> None:
         call = await self._call_of(leg)
-        self._room.check()
-        host = ExternalHost(
-            f"x{next(self._host_numbers)}",
-            leg,
-            options,
-            client=self._client,
-            ids=self._ids,
-            taps=self._taps,
-            counters=self._counters,
-            new_playout=self._new_playout,
-            on_end=lambda host, reason: self._host_ended(host, call.call_id, reason),
-        )
+        host = self._hosts.open(call.call_id, leg, options, lambda host: self._host_ended(leg.id, host))
         self._of(leg).hosts.append(host)
-        self._room.open += 1
-        self._publish("stream_started", host, call.call_id)
         await host.settled(SETTLE_S)
 
     async def _end(self, streams: Collection[_Started], hosts: Collection[ExternalHost], reason: str) -> None:
@@ -348,13 +328,11 @@ class FlowStreams:
             of_leg.streams = [started for started in of_leg.streams if started.stream is not stream]
             self._tidy(leg_id)
 
-    def _host_ended(self, host: ExternalHost, call_id: str, reason: str) -> None:
-        self._room.open -= 1
-        self._publish("stream_ended", host, call_id, reason)
-        of_leg = self._legs.get(host.leg.id)
+    def _host_ended(self, leg_id: str, host: ExternalHost) -> None:
+        of_leg = self._legs.get(leg_id)
         if of_leg is not None and host in of_leg.hosts:
             of_leg.hosts.remove(host)
-            self._tidy(host.leg.id)
+            self._tidy(leg_id)
 
     def _tidy(self, leg_id: str) -> None:
         """Forget a leg that has nothing any more."""
@@ -408,27 +386,10 @@ class FlowStreams:
 
     def _arrange(self, of_leg: _OfLeg, started: _Started) -> None:
         """Have a stream's tracks where its parties are now."""
-        started.stream.set_tracks(self._places(of_leg.leg, started))
-
-    def _places(self, leg: Leg, started: _Started) -> list[TrackPlace]:
-        tracks: list[TrackPlace] = []
-        alone = len(started.tracks) == 1
-        for name, spy in started.tracks.items():
-            if name == "transfer":
-                other = self._others.get(leg.id)
-                if other is not None and not other[0].gone.is_set():
-                    info = self._facts.track(name, other[0])
-                    legs = flow_places(other[0].id, other[0].bridge_id, spy, "")
-                    tracks += [TrackPlace(info, place.place) for place in legs]
-                continue
-            speak = started.speak if alone else ""
-            tracks += as_tracks(flow_places(leg.id, leg.bridge_id, spy, speak), self._facts.track(name, leg))
-        if started.speak and (not alone or "transfer" in started.tracks):
-            tracks += as_tracks(flow_places(leg.id, leg.bridge_id, "", started.speak), self._facts.track("", leg))
-        return tracks
-
-    def _publish(self, event: str, host: ExternalHost, call_id: str, reason: str = "") -> None:
-        self._events.publish(event, stream_event(host.stream_id, call_id, EXTERNAL_MEDIA_LABEL, "asterisk", reason))
+        other = self._others.get(of_leg.leg.id)
+        started.stream.set_tracks(
+            flow_tracks(of_leg.leg, other[0] if other else None, started.tracks, started.speak, self._facts.track)
+        )
 
 
 def _replace_data(stream: PushedStream, data: Mapping[str, Any]) -> None:

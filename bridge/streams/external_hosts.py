@@ -1,0 +1,125 @@
+"""Opens external media between the PBX and other servers, within the limit, and knows all that there are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from bridge.ari.client import AriClient
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
+from bridge.calls.ids import OwnIds
+from bridge.calls.legs import Leg
+from bridge.calls.tap import Taps
+from bridge.media.counters import Counters
+from bridge.streams.events import Publisher, stream_event
+from bridge.streams.external_host import ExternalHost
+from bridge.streams.flow_options import ExternalMedia
+from bridge.streams.room import Room
+
+DIALECT = "asterisk"
+"""What lists and events show as the dialect: the PBX speaks to the server, not we."""
+EXTERNAL_MEDIA_LABEL = "flow:external_media_start"
+"""What lists and events show as what has started it."""
+NOT_COUNTED = (
+    *("queued_ms", "unsent_ms", "dropped_to_application_ms", "dropped_from_application_ms", "discarded_messages"),
+)
+
+
+class ExternalHosts:
+    """All external media between the PBX and other servers.
+
+    Args:
+        room: the limit that all streams share.
+        new_playout: makes the queue of the leg that feeds a bridge.
+        events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: AriClient,
+        ids: OwnIds,
+        taps: Taps,
+        counters: Counters,
+        room: Room,
+        new_playout: Callable[[AudioFormat], Playout],
+        events: Publisher,
+    ) -> None:
+        self._client = client
+        self._ids = ids
+        self._taps = taps
+        self._counters = counters
+        self._room = room
+        self._new_playout = new_playout
+        self._events = events
+        self._hosts: dict[str, ExternalHost] = {}
+        self._call_ids: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    def __iter__(self) -> Iterator[ExternalHost]:
+        return iter(tuple(self._hosts.values()))
+
+    @property
+    def object_ids(self) -> Collection[str]:
+        """Ids of all channels and bridges that were made for them."""
+        return {object_id for host in self for object_id in host.object_ids}
+
+    @property
+    def described(self) -> list[Mapping[str, object]]:
+        """What lists of streams say about each; none of the audio is counted, as none passes through us."""
+        return [
+            {
+                "id": host.stream_id,
+                "call_id": self._call_ids[host.stream_id],
+                "channel_id": host.leg.id,
+                "started_by": EXTERNAL_MEDIA_LABEL,
+                "dialect": DIALECT,
+                "direction_listen": host.options.listen,
+                "live": host.live,
+                "opened_at": host.opened_at,
+                **dict.fromkeys(NOT_COUNTED, 0),
+            }
+            for host in self
+        ]
+
+    def open(
+        self,
+        call_id: str,
+        leg: Leg,
+        options: ExternalMedia,
+        on_end: Callable[[ExternalHost], object],
+    ) -> ExternalHost:
+        """Open one; its life goes on in a task of its own.
+
+        Raises:
+            Overloaded: there is no room for it.
+        """
+        self._room.check()
+
+        def tell(event: str, host: ExternalHost, reason: str = "") -> None:
+            self._events.publish(event, stream_event(host.stream_id, call_id, EXTERNAL_MEDIA_LABEL, DIALECT, reason))
+
+        def ended(host: ExternalHost, reason: str) -> None:
+            del self._hosts[host.stream_id], self._call_ids[host.stream_id]
+            self._room.open -= 1
+            tell("stream_ended", host, reason)
+            on_end(host)
+
+        host = ExternalHost(
+            f"x{next(self._numbers)}",
+            leg,
+            options,
+            client=self._client,
+            ids=self._ids,
+            taps=self._taps,
+            counters=self._counters,
+            new_playout=self._new_playout,
+            on_open=lambda host: tell("stream_connected", host),
+            on_end=ended,
+        )
+        self._hosts[host.stream_id] = host
+        self._call_ids[host.stream_id] = call_id
+        self._room.open += 1
+        tell("stream_started", host)
+        return host
