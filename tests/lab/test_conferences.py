@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+import aiohttp
 import numpy as np
 import pytest
-from aiohttp import web
 
-from bridge.audio.playout import Playout
-from bridge.calls.addresses import Address
-from bridge.calls.conferences import Conferences, Left, NoSuchConference, NotOurs, Participant
-from bridge.calls.legs import LegGone
-from bridge.config import Config
-from bridge.errors import AriError
-from bridge.media.counters import Counters
-from bridge.streams.clients import Clients, MediaStreamOptions
-from bridge.streams.registry import Streams
-from bridge.streams.room import Room
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
-from tests.lab.calling import Calling
 from tests.lab.conftest import Phones
+from tests.lab.target import Target
 
 RATE = 8000
 LEVEL = 4000
@@ -40,120 +29,83 @@ PIECE = RATE // 5
 """Samples that are judged at once."""
 
 
-@dataclass
-class Rig:
-    """Calls, conferences and streams on a lab, and an HTTP server with the route of the streams."""
+class Conferring:
+    """What these tests ask of a bridge, all of it over HTTP."""
 
-    calling: Calling
-    streams: Streams
-    conferences: Conferences
-    port: int = 0
-    joins: dict[str, asyncio.Task[Left]] = field(default_factory=dict)
-    brings: list[asyncio.Task[None]] = field(default_factory=list)
+    def __init__(self, target: Target, events: peer.Peer) -> None:
+        self.target = target
+        self._events = events
+
+    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {self.target.token}"} if self.target.token else {}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, f"{self.target.url}/v1.0{path}", json=body) as answer,
+        ):
+            return answer.status, await answer.json() if answer.content_type == "application/json" else None
+
+    async def done(self, method: str, path: str, body: object = None) -> Any:
+        """What is answered to a request that must succeed."""
+        status, answer = await self.ask(method, path, body)
+        assert status in (200, 204), (method, path, status, answer)
+        return answer
 
     @contextlib.asynccontextmanager
-    async def stream(self, conference_id: str, **options: str | int) -> AsyncIterator[peer.Peer]:
-        """A client of a conference."""
-        query = urlencode(options or {"encapsulation": "sln"})
-        url = f"ws://127.0.0.1:{self.port}/v1.0/conferences/{conference_id}/media_stream?{query}"
+    async def stream(self, path: str, **options: str | int) -> AsyncIterator[peer.Peer]:
+        """A client of a conference or a call, by the path of what it is."""
+        query = urlencode((options or {"encapsulation": "sln"}) | self._token)
+        url = f"ws{self.target.url.removeprefix('http')}/v1.0{path}/media_stream?{query}"
         async with peer.open_peer(url) as opened:
             yield opened
 
-    @contextlib.asynccontextmanager
-    async def stream_on_party(self, channel_id: str) -> AsyncIterator[peer.Peer]:
-        """A client of one party, as ``/v1.0/calls/{id}/media_stream`` has them."""
-        async with peer.open_peer(f"ws://127.0.0.1:{self.port}/v1.0/calls/{channel_id}/media_stream") as opened:
-            yield opened
+    async def call(self, name: str, actions: list[dict[str, Any]]) -> str:
+        """Has the bridge call a phone, which answers by itself, and run a flow; returns the call's id."""
+        body = {"destinations": [{"type": "extension", "target": name}], "actions": actions}
+        call_id: str = (await self.done("POST", "/calls", body))["calls"][0]["id"]
+        return call_id
 
-    async def join(self, phone: Phone, conference_id: str, **options: bool) -> str:
-        """Has a phone that has called 750 take part; returns its channel's id."""
-        legs = self.calling.legs
-        await self.until(lambda: self.held(phone) is not None)
-        channel_id = self.held(phone) or ""
-        leg = legs.take(channel_id)
-        assert leg is not None
-        self.joins[channel_id] = asyncio.create_task(self.conferences.join(leg, conference_id, **options))
-        await self.until(lambda: channel_id in self.members(conference_id))
-        return channel_id
+    async def participants(self, conference_id: str) -> list[dict[str, Any]]:
+        status, body = await self.ask("GET", f"/conferences/{conference_id}/participants")
+        assert status in (200, 404)
+        return body["result"] if status == 200 else []
 
-    def held(self, phone: Phone) -> str | None:
-        """The channel of a phone that is in our application."""
-        stasis = self.calling.stasis
-        for call in self.calling.tracker.calls.values():
-            for party in call.parties.values():
-                if party.endpoint == phone.name and (stasis.bridge_of(party.id) or self.calling.legs.get(party.id)):
-                    return party.id
-        return None
-
-    def participants(self, conference_id: str) -> tuple[Participant, ...]:
-        conference = self.conferences.get(conference_id)
-        return conference.participants if conference else ()
-
-    def members(self, conference_id: str) -> list[str]:
-        return [each.channel_id for each in self.participants(conference_id)]
-
-    def numbers(self, conference_id: str) -> set[str]:
-        return {each.number for each in self.participants(conference_id)}
-
-    async def until(self, true: Callable[[], bool], timeout_s: float = 8.0) -> None:
+    async def until_in(self, conference_id: str, count: int, timeout_s: float = 8.0) -> list[str]:
+        """Waits until so many take part; returns their channels."""
         async with asyncio.timeout(timeout_s):
-            while not true():
-                await asyncio.sleep(0.02)
+            while len(there := await self.participants(conference_id)) != count:
+                await asyncio.sleep(0.05)
+        return [each["channel_id"] for each in there]
 
-    def told(self, kind: str) -> list[Mapping[str, Any]]:
+    async def until_over(self, conference_id: str, timeout_s: float = 5.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while (await self.ask("GET", f"/conferences/{conference_id}"))[0] != 404:
+                await asyncio.sleep(0.05)
+
+    async def told(self, kind: str) -> list[dict[str, Any]]:
         """The data of what was published."""
-        return [event.data for event in self.calling.seen if event.type == kind]
+        await asyncio.sleep(0.1)
+        events = [json.loads(message.data) for message in self._events.messages]
+        return [event["data"] for event in events if event["type"] == f"conference_{kind}"]
 
-    async def nothing_left(self) -> None:
-        await self.calling.nothing_left()
-        await self.until(lambda: not len(self.streams))
+    @property
+    def _token(self) -> dict[str, str]:
+        return {"token": self.target.token} if self.target.token else {}
 
 
 @pytest.fixture
-async def rig(lab: Lab) -> AsyncIterator[Rig]:
-    counters, config, room = Counters(), Config(), Room(10)
-    calling = Calling(lab)
-    streams = Streams(
-        client=calling.client,
-        tracker=calling.tracker,
-        stasis=calling.stasis,
-        taps=calling.taps,
-        counters=counters,
-        room=room,
-        new_playout=lambda fmt: Playout(fmt, 10_000, 60),
-    )
-    calling.legs.on_moved = streams.party_moved
-    conferences = Conferences(calling.client, calling.tracker, calling.ids, calling.events, context="media-tap")
-    clients = Clients(streams, calling.stasis, counters, config, room, conferences=conferences)
-    rest = calling.object_ids
-    calling.object_ids = lambda: {*rest(), *conferences.object_ids}  # type: ignore[method-assign]
-    rig = Rig(calling, streams, conferences)
+async def conferring(target: Target) -> AsyncIterator[Conferring]:
+    query = urlencode({"types": "conference_*"} | ({"token": target.token} if target.token else {}))
+    async with peer.open_peer(f"ws{target.url.removeprefix('http')}/v1.0/events?{query}") as events:
+        yield Conferring(target, events)
 
-    async def media_stream(request: web.Request) -> web.StreamResponse:
-        options = MediaStreamOptions.for_conference(dict(request.query))
-        return await clients.accept_conference(request, request.match_info["id"], options)
 
-    async def call_stream(request: web.Request) -> web.StreamResponse:
-        found = calling.tracker.find(request.match_info["id"])
-        assert found is not None
-        return await clients.accept(request, *found, MediaStreamOptions("sln"))
+def joins(conference_id: str) -> dict[str, Any]:
+    """The action that brings a caller into a conference."""
+    return {"type": "conference_join", "option": {"conference_id": conference_id}}
 
-    app = web.Application()
-    app.router.add_get("/v1.0/calls/{id}/media_stream", call_stream)
-    app.router.add_get("/v1.0/conferences/{id}/media_stream", media_stream)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    rig.port = runner.addresses[0][1]
-    calling.legs.on_conference = lambda leg, name: rig.brings.append(asyncio.create_task(conferences.bring(leg, name)))
-    await calling.start()
-    yield rig
-    await streams.stop()
-    await conferences.stop()
-    await rig.nothing_left()
-    await asyncio.gather(*rig.joins.values(), *rig.brings, return_exceptions=True)
-    await calling.stop()
-    await runner.cleanup()
+
+def pauses(ms: int) -> dict[str, Any]:
+    return {"type": "sleep", "option": {"duration": ms}}
 
 
 async def speak(client: peer.Peer, hz: float, seconds: float) -> None:
@@ -183,27 +135,19 @@ def steady(heard: judge.Samples, tones: Sequence[float]) -> judge.Samples:
     return heard[middle - RATE : middle + RATE]
 
 
-async def everybody_hears_everybody_else(
-    rig: Rig, phones: Phones, conference_id: str, number: str, bring_in: Callable[[Phone], Awaitable[object]]
-) -> None:
-    """Three phones and two clients, a tone each."""
-    started = dict(zip(PHONES, await phones(*PHONES), strict=True))
-    for name, phone in started.items():
-        await phone.call(number, play=judge.tone(PHONES[name], 60, RATE, LEVEL))
-    for phone in started.values():
-        await phone.answered()
-    for phone in started.values():
-        await bring_in(phone)
-    await rig.until(lambda: rig.numbers(conference_id) == set(PHONES))
-    async with rig.stream(conference_id) as first, rig.stream(conference_id) as second:
+async def everybody_hears_everybody_else(conferring: Conferring, started: dict[str, Phone], conference_id: str) -> None:
+    """Three phones that are there, and two clients, a tone each."""
+    await conferring.until_in(conference_id, len(started))
+    conference = f"/conferences/{conference_id}"
+    async with conferring.stream(conference) as first, conferring.stream(conference) as second:
         await asyncio.gather(first.heard(1), second.heard(1))
         await asyncio.gather(speak(first, CLIENTS[0], 6), speak(second, CLIENTS[1], 6))
         heard = [samples(first), samples(second)]
+        assert len(await conferring.participants(conference_id)) == len(started), "a client is no participant"
     everything = [*PHONES.values(), *CLIENTS]
     for index, hz in enumerate(CLIENTS):
         others = [other for other in everything if other != hz]
         assert_hears(f"client {index}", steady(heard[index], others), others, [hz])
-    assert rig.numbers(conference_id) == set(PHONES), "a client is no participant"
     for phone in started.values():
         await phone.hangup()
     for name, phone in started.items():
@@ -212,195 +156,179 @@ async def everybody_hears_everybody_else(
 
 
 @pytest.mark.core
-async def test_three_phones_and_two_clients_in_a_room_of_the_dialplan(rig: Rig, phones: Phones) -> None:
-    async def is_there_already(_: Phone) -> None:
-        pass
-
-    await everybody_hears_everybody_else(rig, phones, ROOM, ROOM, is_there_already)
-    await rig.until(lambda: rig.conferences.get(ROOM) is None)
-    assert [data["conference_id"] for data in rig.told("conference_created")] == [ROOM]
-    assert {data["number"] for data in rig.told("conference_joined")} == set(PHONES)
-    assert {data["number"] for data in rig.told("conference_left")} == set(PHONES)
-    assert [data["kind"] for data in rig.told("conference_deleted")] == ["confbridge"]
-    await rig.nothing_left()
+async def test_three_phones_and_two_clients_in_a_room_of_the_dialplan(conferring: Conferring, phones: Phones) -> None:
+    started = dict(zip(PHONES, await phones(*PHONES), strict=True))
+    for name, phone in started.items():
+        await phone.call(ROOM, play=judge.tone(PHONES[name], 60, RATE, LEVEL))
+    await everybody_hears_everybody_else(conferring, started, ROOM)
+    await conferring.until_over(ROOM)
+    assert [data["conference_id"] for data in await conferring.told("created")] == [ROOM]
+    assert {data["number"] for data in await conferring.told("joined")} == set(PHONES)
+    assert {data["number"] for data in await conferring.told("left")} == set(PHONES)
+    assert [data["kind"] for data in await conferring.told("deleted")] == ["confbridge"]
 
 
 @pytest.mark.core
-async def test_three_phones_and_two_clients_in_a_conference_of_the_bridge(rig: Rig, phones: Phones) -> None:
-    made = await rig.conferences.create("Daily", "daily")
-    assert (made.kind, made.participants) == ("bridge", ())
-    await everybody_hears_everybody_else(rig, phones, "daily", "750", lambda phone: rig.join(phone, "daily"))
-    for task in rig.joins.values():
-        with pytest.raises(LegGone):
-            await task
-    await rig.until(lambda: rig.members("daily") == [])
-    assert rig.conferences.get("daily") is not None, "it stays when it is empty"
-    await rig.conferences.delete("daily")
-    assert rig.conferences.get("daily") is None
-    assert [data["name"] for data in (*rig.told("conference_created"), *rig.told("conference_deleted"))] == [
-        "Daily"
-    ] * 2
-    assert {data["number"] for data in rig.told("conference_left")} == set(PHONES)
-    await rig.nothing_left()
+async def test_three_phones_and_two_clients_in_a_conference_of_the_bridge(
+    conferring: Conferring, phones: Phones
+) -> None:
+    made = await conferring.done("POST", "/conferences", {"id": "daily", "name": "Daily"})
+    assert (made["kind"], made["participants"]) == ("bridge", [])
+    assert (await conferring.ask("POST", "/conferences", {"id": "daily"}))[0] == 409
+    started = dict(zip(PHONES, await phones(*PHONES), strict=True))
+    for name, phone in started.items():
+        phone.play_next(judge.tone(PHONES[name], 60, RATE, LEVEL))
+        await conferring.call(name, [joins("daily")])
+    await everybody_hears_everybody_else(conferring, started, "daily")
+    await conferring.until_in("daily", 0)
+    assert (await conferring.ask("GET", "/conferences/daily"))[0] == 200, "it stays when it is empty"
+    await conferring.done("DELETE", "/conferences/daily")
+    assert (await conferring.ask("GET", "/conferences/daily"))[0] == 404
+    for kind in ("created", "deleted"):
+        assert [data["name"] for data in await conferring.told(kind)] == ["Daily"]
+    for kind in ("joined", "left"):
+        assert len(await conferring.told(kind)) == len(PHONES)
 
 
-async def test_a_client_alone_hears_silence_without_end_and_the_end(rig: Rig) -> None:
-    await rig.conferences.create(id="empty")
-    async with rig.stream("empty") as client:
+async def test_a_client_alone_hears_silence_without_end_and_the_end(conferring: Conferring) -> None:
+    await conferring.done("POST", "/conferences", {"id": "empty"})
+    async with conferring.stream("/conferences/empty") as client:
         await client.heard(1)
         await asyncio.sleep(3)
         assert 135 <= len(client.binary) <= 165
         assert not samples(client).any()
-        await rig.conferences.delete("empty")
+        await conferring.done("DELETE", "/conferences/empty")
         assert (await client.closed(), client.close_reason) == (1000, "conference ended")
-    with pytest.raises(NoSuchConference):
-        rig.conferences.place_of("empty")
-    await rig.nothing_left()
+    assert (await conferring.ask("GET", "/conferences/empty/media_stream?encapsulation=sln"))[0] == 404
 
 
-async def test_a_room_is_not_kept_alive_by_its_clients(rig: Rig, phones: Phones) -> None:
+async def test_a_room_is_not_kept_alive_by_its_clients(conferring: Conferring, phones: Phones) -> None:
     (alice,) = await phones("1001")
     await alice.call(ROOM, play=judge.tone(480, 30, RATE, LEVEL))
-    await alice.answered()
-    await rig.until(lambda: rig.numbers(ROOM) == {"1001"})
-    async with rig.stream(ROOM) as first, rig.stream(ROOM, encapsulation="rtp") as second:
+    await conferring.until_in(ROOM, 1)
+    room = f"/conferences/{ROOM}"
+    async with conferring.stream(room) as first, conferring.stream(room, encapsulation="audiosocket") as second:
         await first.heard(50)
         await second.heard(50)
         await alice.hangup()
         for client in (first, second):
             assert (await client.closed(), client.close_reason) == (1000, "conference ended")
-    assert rig.conferences.get(ROOM) is None
-    await rig.nothing_left()
+    await conferring.until_over(ROOM)
 
 
-async def test_kicked_and_muted_in_a_conference_of_the_bridge(rig: Rig, phones: Phones) -> None:
+async def test_kicked_and_muted_in_a_conference_of_the_bridge(conferring: Conferring, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
-    await rig.conferences.create(id="club")
+    await conferring.done("POST", "/conferences", {"id": "club"})
     channels = []
     for phone in (alice, bob):
-        await phone.call("750", play=judge.tone(PHONES[phone.name], 60, RATE, LEVEL))
-        await phone.answered()
-        channels.append(await rig.join(phone, "club"))
+        phone.play_next(judge.tone(PHONES[phone.name], 60, RATE, LEVEL))
+        # Whoever is kicked comes back once.
+        channels.append(await conferring.call(phone.name, [joins("club"), pauses(2000), joins("club"), pauses(500)]))
+        await conferring.until_in("club", len(channels))
+    mute, kick = f"/conferences/club/participants/{channels[0]}/mute", f"/conferences/club/participants/{channels[0]}"
 
     async def hears() -> set[float]:
         """Whom a client hears now, by tone."""
+        await asyncio.sleep(0.5)
         before = len(client.binary)
-        await client.heard(before + 50)
+        await client.heard(before + 25)
         now = peer.samples_of(b"".join(client.binary[before:]))
         return {hz for hz in PHONES.values() if judge.level_of(now, hz, RATE) > LEVEL / 20}
 
-    async with rig.stream("club") as client:
-        await client.heard(50)
+    async with conferring.stream("/conferences/club") as client:
+        await client.heard(25)
         assert await hears() == {480, 700}
-        await rig.conferences.mute("club", channels[0])
-        await asyncio.sleep(0.5)
+        assert (await conferring.done("POST", mute))["muted"]
         assert await hears() == {700}
-        conference = rig.conferences.get("club")
-        assert conference is not None
-        assert [each.muted for each in conference.participants] == [True, False]
-        await rig.conferences.unmute("club", channels[0])
-        await asyncio.sleep(0.5)
+        assert [each["muted"] for each in await conferring.participants("club")] == [True, False]
+        await conferring.done("DELETE", mute)
         assert await hears() == {480, 700}
-        await rig.conferences.mute("club", channels[0])
-        await rig.conferences.kick("club", channels[0])
-        assert await rig.joins[channels[0]] == "kicked"
-        assert rig.members("club") == [channels[1]]
-        await asyncio.sleep(0.5)
+        await conferring.done("POST", mute)
+        await conferring.done("DELETE", kick)
+        assert await conferring.until_in("club", 1) == [channels[1]]
+        assert (await conferring.ask("DELETE", kick))[0] == 404
         assert await hears() == {700}
-        await rig.join(alice, "club")  # who was kicked is still there, and muted no longer
-        await asyncio.sleep(0.5)
+        await conferring.until_in("club", 2)  # its flow went on, and it is muted no longer
         assert await hears() == {480, 700}
-        with pytest.raises(NoSuchConference):
-            await rig.conferences.kick("club", "nobody")
-        await rig.conferences.delete("club")
+        await conferring.done("DELETE", "/conferences/club")
         assert await client.closed() == 1000
-    assert [await task for task in rig.joins.values()] == ["deleted", "deleted"]
-    assert {channel.id for channel in await rig.calling.client.channels.list()} == set(channels), "nobody is hung up"
     for phone in (alice, bob):
-        await phone.hangup()
-    await rig.nothing_left()
+        await phone.ended()
+    assert len(await conferring.told("joined")) == len(await conferring.told("left")) == 3
 
 
-async def test_kicked_from_a_room_of_the_dialplan_and_not_muted_there(rig: Rig, phones: Phones) -> None:
+async def test_kicked_from_a_room_of_the_dialplan_and_not_muted_there(conferring: Conferring, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
     for phone in (alice, bob):
         await phone.call(ROOM, play=judge.tone(PHONES[phone.name], 30, RATE, LEVEL))
-        await phone.answered()
-    await rig.until(lambda: len(rig.members(ROOM)) == 2)
-    first, second = rig.members(ROOM)
-    with pytest.raises(NotOurs, match="ConfBridge"):
-        await rig.conferences.mute(ROOM, first)
-    with pytest.raises(AriError, match="409"):  # which is why
-        await rig.calling.client.channels.mute(first, "in")
-    await rig.conferences.kick(ROOM, first)
-    assert rig.members(ROOM) == [second]
-    await rig.conferences.delete(ROOM)
-    assert rig.conferences.get(ROOM) is None
+    first, second = await conferring.until_in(ROOM, 2)
+    status, body = await conferring.ask("POST", f"/conferences/{ROOM}/participants/{first}/mute")
+    assert (status, "ConfBridge" in body["error"]["message"]) == (409, True)
+    with pytest.raises(AssertionError, match="409"):  # which is why
+        await conferring.target.ari("POST", f"/channels/{first}/mute", direction="in")
+    await conferring.done("DELETE", f"/conferences/{ROOM}/participants/{first}")
+    assert await conferring.until_in(ROOM, 1) == [second]
+    await conferring.done("DELETE", f"/conferences/{ROOM}")
+    await conferring.until_over(ROOM)
     for phone in (alice, bob):
         await phone.ended()
-    await rig.nothing_left()
 
 
-async def test_a_conference_made_by_joining_ends_with_its_last_participant(rig: Rig, phones: Phones) -> None:
-    (alice,) = await phones("1001")
-    await alice.call("750", play=judge.tone(480, 30, RATE, LEVEL))
-    await alice.answered()
-    await rig.join(alice, "adhoc", create=True)
-    async with rig.stream("adhoc") as client:
-        await client.heard(50)
-        await alice.hangup()
-        assert await client.closed() == 1000
-    await rig.until(lambda: rig.conferences.get("adhoc") is None)
-    await rig.nothing_left()
-
-
-async def test_a_leg_goes_into_a_room_of_the_dialplan_and_is_kicked(rig: Rig, phones: Phones) -> None:
+async def test_a_flow_goes_into_a_room_of_the_dialplan_and_is_kicked(conferring: Conferring, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
     await alice.call(ROOM, play=judge.tone(480, 30, RATE, LEVEL))
-    await alice.answered()
-    await rig.until(lambda: rig.numbers(ROOM) == {"1001"})
-    await bob.call("750", play=judge.tone(700, 30, RATE, LEVEL))
-    await bob.answered()
-    channel_id = await rig.join(bob, ROOM)
-    await asyncio.sleep(3)
-    assert not rig.joins[channel_id].done()
-    await rig.conferences.kick(ROOM, channel_id)
-    with pytest.raises(LegGone):
-        await rig.joins[channel_id]
+    await conferring.until_in(ROOM, 1)
+    bob.play_next(judge.tone(700, 30, RATE, LEVEL))
+    channel_id = await conferring.call("1002", [joins(ROOM), pauses(60_000)])
+    assert channel_id in await conferring.until_in(ROOM, 2)
+    await asyncio.sleep(3.5)
+    await conferring.done("DELETE", f"/conferences/{ROOM}/participants/{channel_id}")
     await bob.ended()
     await alice.hangup()
     assert_hears("bob", steady(bob.recording(), [480]), [480], [700])
     assert judge.block_levels(alice.recording(), RATE, 700, 0.1).max() > LEVEL / 2
-    await rig.nothing_left()
 
 
-async def test_a_call_that_is_placed_to_a_conference(rig: Rig, phones: Phones) -> None:
+async def test_a_call_that_is_connected_with_a_conference(conferring: Conferring, phones: Phones) -> None:
     (alice,) = await phones("1001")
-    leg = await (await rig.calling.placer.place(Address("conference", "team"))).answered()
-    await rig.until(lambda: len(rig.members("team")) == 1)
-    phone = await rig.calling.call("1001")
-    await rig.calling.legs.bridge_together(leg, phone)
-    async with rig.stream("team") as client:
+    alice.play_next(judge.tone(480, 30, RATE, LEVEL))
+    connects = {"type": "connect", "option": {"destinations": [{"type": "conference", "target": "team"}]}}
+    await conferring.call("1001", [connects])
+    await conferring.until_in("team", 1)
+    async with conferring.stream("/conferences/team") as client:
+        await client.heard(25)
         await speak(client, 1150, 3)
-        await rig.conferences.delete("team")
+        assert judge.level_of(samples(client)[-RATE:], 480, RATE) > LEVEL / 2
+        await conferring.done("DELETE", "/conferences/team")
         assert await client.closed() == 1000
-    await asyncio.wait_for(leg.gone.wait(), 5)  # the half that was in the conference has been hung up
-    await phone.hang_up()
     await alice.ended()
     assert judge.block_levels(alice.recording(), RATE, 1150, 0.1).max() > LEVEL / 2
-    await rig.nothing_left()
 
 
-async def test_a_stream_on_a_party_follows_it_into_a_conference_and_out(rig: Rig, phones: Phones) -> None:
+async def test_a_conference_made_by_joining_ends_with_its_last_participant(
+    conferring: Conferring, phones: Phones
+) -> None:
+    (alice,) = await phones("1001")
+    alice.play_next(judge.tone(480, 30, RATE, LEVEL))
+    await conferring.call("1001", [{"type": "CONFERENCE", "params": {"name": "ad hoc"}}])
+    await conferring.until_in("ad hoc", 1)
+    async with conferring.stream("/conferences/ad hoc") as client:
+        await client.heard(50)
+        await alice.hangup()
+        assert await client.closed() == 1000
+    await conferring.until_over("ad hoc")
+
+
+async def test_a_stream_on_a_party_follows_it_into_a_conference_and_out(conferring: Conferring, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
-    await rig.conferences.create(id="club")
-    channels = []
     for phone in (alice, bob):
-        await phone.call("750", play=judge.tone(PHONES[phone.name], 60, RATE, LEVEL))
-        await phone.answered()
-        await rig.until(lambda phone=phone: rig.held(phone) is not None)  # type: ignore[misc]
-        channels.append(rig.held(phone) or "")
-    async with rig.stream_on_party(channels[0]) as client:
+        phone.play_next(judge.tone(PHONES[phone.name], 60, RATE, LEVEL))
+    await conferring.done("POST", "/conferences", {"id": "club"})
+    await conferring.call("1002", [joins("club")])
+    await conferring.until_in("club", 1)
+    call_id = await conferring.call("1001", [pauses(4000), joins("club"), pauses(6000)])
+    await conferring.target.call_from("1001")
+    async with conferring.stream(f"/calls/{call_id}", encapsulation="sln") as client:
 
         async def hears() -> set[float]:
             await asyncio.sleep(1.5)
@@ -408,15 +336,10 @@ async def test_a_stream_on_a_party_follows_it_into_a_conference_and_out(rig: Rig
             return {hz for hz in PHONES.values() if judge.level_of(now, hz, RATE) > LEVEL / 20}
 
         assert await hears() == {480}
-        for phone in (alice, bob):
-            await rig.join(phone, "club")
+        await conferring.until_in("club", 2)
         assert await hears() == {480, 700}
-        await rig.conferences.kick("club", channels[0])
-        leg = rig.calling.legs.get(channels[0])
-        assert leg is not None
-        await leg.hold_in_bridge()
+        await conferring.done("DELETE", f"/conferences/club/participants/{call_id}")
         assert await hears() == {480}
     for phone in (alice, bob):
         await phone.hangup()
-    await rig.conferences.delete("club")
-    await rig.nothing_left()
+    await conferring.done("DELETE", "/conferences/club")
