@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import numpy as np
@@ -54,7 +54,7 @@ class Conferring:
     async def stream(self, path: str, **options: str | int) -> AsyncIterator[peer.Peer]:
         """A client of a conference or a call, by the path of what it is."""
         query = urlencode((options or {"encapsulation": "sln"}) | self._token)
-        url = f"ws{self.target.url.removeprefix('http')}/v1.0{path}/media_stream?{query}"
+        url = f"ws{self.target.url.removeprefix('http')}/v1.0{quote(path)}/media_stream?{query}"
         async with peer.open_peer(url) as opened:
             yield opened
 
