@@ -209,10 +209,6 @@ class Bridge:
     def _on_key(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived):
             self.outgoing.key_pressed(event.channel.id, event.digit)
-            found = self.tracker.find(event.channel.id)
-            call_id = found[0].id if found is not None else event.channel.id
-            key = {"call_id": call_id, "channel_id": event.channel.id, "digit": event.digit}
-            self.events.publish("dtmf_received", key)
 
     def _on_moved(self, channel_id: str) -> None:
         self.streams.party_moved(channel_id)
