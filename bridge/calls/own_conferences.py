@@ -141,8 +141,7 @@ class OwnConferences:
             if not self._stopping:
                 for channel_id in [member for member in state.members if member not in going]:
                     await self._client.channels.hangup(channel_id)
-            for joined in going.values():
-                await within(SETTLE_S, joined.over)
+            await within(SETTLE_S, *(joined.over for joined in going.values()))
             await self._client.bridges.destroy(state.bridge_id)
         finally:
             self._ending.discard(state)  # what could not be deleted is an orphan now, and swept
@@ -197,8 +196,9 @@ async def _verdict(joined: Joined) -> Left:
     return joined.verdict.result()
 
 
-async def within(timeout_s: float, event: asyncio.Event) -> None:
-    """Wait for an event, but not for ever."""
+async def within(timeout_s: float, *events: asyncio.Event) -> None:
+    """Wait for all of some events, but not for ever."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
-            await event.wait()
+            for event in events:
+                await event.wait()

@@ -12,10 +12,13 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from bridge.testing import judge, peer
+from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
-from tests.lab.conftest import Phones
+from tests.lab.calling import CALLING
+from tests.lab.conftest import Phones, pushing
 from tests.lab.target import Target
 
 RATE = 8000
@@ -32,7 +35,7 @@ PIECE = RATE // 5
 class Conferring:
     """What these tests ask of a bridge, all of it over HTTP."""
 
-    def __init__(self, target: Target, events: peer.Peer) -> None:
+    def __init__(self, target: Target, events: peer.Peer | None = None) -> None:
         self.target = target
         self._events = events
 
@@ -83,6 +86,7 @@ class Conferring:
 
     async def told(self, kind: str) -> list[dict[str, Any]]:
         """The data of what was published."""
+        assert self._events is not None
         await asyncio.sleep(0.1)
         events = [json.loads(message.data) for message in self._events.messages]
         return [event["data"] for event in events if event["type"] == f"conference_{kind}"]
@@ -343,3 +347,38 @@ async def test_a_stream_on_a_party_follows_it_into_a_conference_and_out(conferri
     for phone in (alice, bob):
         await phone.hangup()
     await conferring.done("DELETE", "/conferences/club")
+
+
+@pytest.mark.parametrize("context", ["", "from-trunk"])
+async def test_a_pbx_without_a_way_into_its_rooms(lab: Lab, phones: Phones, context: str) -> None:
+    (alice,) = await phones("1001")
+    async with pushing(lab, calling=CALLING.model_dump() | {"context": context}) as target:
+        conferring = Conferring(target)
+        await alice.call(ROOM, play=judge.tone(480, 30, RATE, LEVEL))
+        await conferring.until_in(ROOM, 1)
+        if not context:
+            with pytest.raises(InvalidStatus) as refused:
+                async with conferring.stream(f"/conferences/{ROOM}"):
+                    pass
+            assert refused.value.response.status_code == 409
+            assert b"calling.context" in refused.value.response.body
+        else:
+            async with conferring.stream(f"/conferences/{ROOM}") as client:
+                assert await client.closed() == 1011
+                assert "room-720" in client.close_reason
+        assert len(await conferring.participants(ROOM)) == 1
+        await alice.hangup()
+
+
+async def test_a_stream_of_a_conference_has_no_directions(conferring: Conferring) -> None:
+    await conferring.done("POST", "/conferences", {"id": "x"})
+    for query in (
+        "encapsulation=sln&direction_listen=in",
+        "encapsulation=sln&direction_speak=both",
+        "",
+        "encapsulation=x",
+    ):
+        status, body = await conferring.ask("GET", f"/conferences/x/media_stream?{query}")
+        assert (status, body["error"]["reason"]) == (400, "INVALID_STREAM_OPTIONS"), query
+    assert (await conferring.ask("GET", "/conferences/x/media_stream?encapsulation=sln"))[0] == 426
+    await conferring.done("DELETE", "/conferences/x")
