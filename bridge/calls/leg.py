@@ -180,7 +180,11 @@ class Leg:
     ) -> None:
         """Let it go on in the dialplan; returns when it has left, and the leg is gone then."""
         await self._do(lambda: self._client.channels.continue_in_dialplan(self.id, context, extension, priority))
-        await self.gone.wait()
+        try:
+            async with asyncio.timeout(HANGUP_TIMEOUT_S):
+                await self.gone.wait()
+        except TimeoutError:
+            log.warning("leg=%s was sent on, but that it has left was not told", self.id)
 
     async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
         """Send it to an extension of ``calling.context`` and wait until the dialplan brings it back with

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 BRIDGE_TYPE = "mixing,dtmf_events,proxy_media"
 """Never native: two phones that talk past Asterisk press keys that nobody sees, and a recording hears nothing."""
+STOP_TIMEOUT_S = 3.0
 CONFERENCE = "conference"
 """First argument of Stasis() with which the dialplan sends a call into a conference; the second one is its id."""
 
@@ -160,12 +161,21 @@ class Legs:
         """Hang up placed calls, let the others go on in the dialplan, and delete our bridges."""
         self._stopping = True
         acts: list[Awaitable[object]] = [leg.hang_up() for leg in self._placed.values()]
-        acts += [leg.continue_in_dialplan() for leg in self._legs.values() if leg.id not in self._placed]
-        for result in await asyncio.gather(*acts, return_exceptions=True):
+        acts += [
+            leg.continue_in_dialplan()
+            for leg in self._legs.values()
+            if leg.id not in self._placed and leg.away is None  # who is in the dialplan stays there
+        ]
+        tasks = [asyncio.ensure_future(act) for act in acts]
+        # Not for longer: Asterisk may be gone, and with it the news of their ends.
+        done, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S) if tasks else (set(), set())
+        for task in late:
+            task.cancel()
+        for result in await asyncio.gather(*done, *late, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, LegGone):
-                log.warning("a leg was left behind: %s", result)
-        while self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=5)
+                log.warning("a leg was left behind: %s", result or type(result).__name__)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=STOP_TIMEOUT_S)
 
     # What `Leg` tells
 
