@@ -16,6 +16,7 @@ from bridge.app import Bridge
 from bridge.calls.facts import Naming
 from bridge.calls.legs import Leg, Legs
 from bridge.calls.records import Records
+from bridge.calls.voice import Voices
 from bridge.errors import Overloaded
 from bridge.events.hub import Event, Events
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
@@ -211,6 +212,34 @@ async def test_stream_hears_the_caller_only_and_ends_in_order(lab: Lab, phones: 
         assert {message["channelid"] for message in second.messages} == {leg.name}
         await flow.streams.stop(leg)
         await flow.target.streams_gone()
+        await alice.hangup()
+
+
+@pytest.mark.parametrize("dialect", ["voxology", "voipbin"])
+async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
+    lab: Lab, phones: Phones, dialect: str
+) -> None:
+    (alice,) = await phones("1001")
+    async with open_sink() as sink, flows(lab) as flow:
+        leg = await calling(flow, alice)
+        voice = Voices(flow.bridge.taps, flow.bridge.counters).of(leg)
+        await voice.play(bytes(3200), RATE)  # it is there already, as after an earlier SAY
+        encapsulation = {"encapsulation": "sln"} if dialect == "voipbin" else {}
+        start = StreamOptions(url=sink.url, tracks=("mix",), dialect=dialect, options=encapsulation)
+        began = time.monotonic()
+        await flow.streams.stream_start(leg, start)
+        took = time.monotonic() - began
+        await voice.play(judge.tone(APPLICATION_HZ, 1.0, RATE).astype("<i2").tobytes(), RATE)
+        await asyncio.sleep(0.3)
+        await flow.streams.stream_stop(leg, StreamOptions(action="stop", url=sink.url))
+        (received,) = await sink.connected(1)
+        await asyncio.wait_for(received.ended.wait(), 2)
+        heard = received.voxology("mix") if dialect == "voxology" else from_messages("sln", received.binary)
+        print(f"start took {took * 1000:.0f} ms; heard {seconds_of(heard, APPLICATION_HZ):.2f} s")
+        assert took < 0.5
+        assert seconds_of(heard, APPLICATION_HZ) == pytest.approx(1.0, abs=0.05)
+        await voice.close()
+        await flow.streams.stop(leg)
         await alice.hangup()
 
 
