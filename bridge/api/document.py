@@ -102,7 +102,7 @@ def _schemas(operations: list[Operation]) -> tuple[dict[str, Any], Mapping[Any, 
     schemas = {name: _tidy(schema) for name, schema in definitions.get("$defs", {}).items()}
     if "PlaceCalls" in schemas:
         actions = action_schemas()
-        schemas |= actions
+        schemas |= {name: _or_null(schema) for name, schema in actions.items()}
         schemas["PlaceCalls"]["properties"]["actions"] = {
             "type": "array",
             "maxItems": 1000,
@@ -110,6 +110,14 @@ def _schemas(operations: list[Operation]) -> tuple[dict[str, Any], Mapping[Any, 
             "items": {"anyOf": [{"$ref": _REFERENCES.format(model=name)} for name in actions]},
         }
     return schemas, references
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """An action's options may be null where they may be left out."""
+    for shape in schema["oneOf"]:
+        for key in {"option", "params"} & (set(shape["properties"]) - set(shape["required"])):
+            shape["properties"][key] = {"anyOf": [shape["properties"][key], {"type": "null"}]}
+    return schema
 
 
 def _tidy(schema: dict[str, Any]) -> dict[str, Any]:

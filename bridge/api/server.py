@@ -73,7 +73,7 @@ def build(backend: Backend, tokens: Iterable[str], *, strict: bool = False) -> w
 class HttpServer:
     """Serves the API on one port, with TLS if it is configured."""
 
-    def __init__(self, config: HttpConfig, backend: Backend) -> None:
+    def __init__(self, config: HttpConfig, backend: Backend, *, strict: bool = False) -> None:
         self._config = config
         self._connections = Connections(bounded_by_open_files(config.max_connections))
         self._servers: list[asyncio.Server] = []
@@ -82,6 +82,7 @@ class HttpServer:
             build(
                 self._counting(backend),
                 (token.get_secret_value() for token in config.tokens),
+                strict=strict,
             ),
             access_log=None,
             logger=_http_log(),
@@ -216,10 +217,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 @web.middleware
 async def _check_token(request: web.Request, handler: Answer) -> web.StreamResponse:
     operation = request.app[OPERATIONS].get(request.match_info.handler)
-    if operation is not None:
-        access = operation.route.access
-    else:  # there is no such path, or it does not know the method
-        access = "public" if request.path in _PUBLIC_PATHS else "token"
+    # Without an operation there is no such path, or it does not know the method.
+    access = operation.route.access if operation else "public" if request.path in _PUBLIC_PATHS else "token"
     gate = request.app[_GATE]
     match access:
         case "twilio":  # it has an account of its own, which it checks
