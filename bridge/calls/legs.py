@@ -56,6 +56,8 @@ class Legs:
         self._legs: dict[str, Leg] = {}
         self._placed: dict[str, Leg] = {}
         """Legs that we place, until their channels end, in our application or not."""
+        self._departed: dict[str, Leg] = {}
+        """Other legs that have left our application, until their channels end: whoever hangs one up waits for that."""
         self._bridges: dict[str, set[str]] = {}
         """Our bridges, and the legs that are in them or about to be."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -263,7 +265,7 @@ class Legs:
 
     def _on_end(self, channel: Channel, event: Event) -> None:
         ended = isinstance(event, ChannelDestroyed)
-        leg = self._legs.get(channel.id) or self._placed.get(channel.id)
+        leg = self._legs.get(channel.id) or self._placed.get(channel.id) or self._departed.get(channel.id)
         if leg is not None and (ended or leg.away is None):
             self._forget(leg, event.cause if isinstance(event, ChannelDestroyed) else 0, ended=ended)
 
@@ -271,6 +273,9 @@ class Legs:
         present = self._legs.pop(leg.id, None) is not None
         if ended:
             self._placed.pop(leg.id, None)
+            self._departed.pop(leg.id, None)
+        elif leg.id not in self._placed:
+            self._departed[leg.id] = leg
         leg.went(cause, ended=ended)
         if leg.bridge_id is not None:
             self.moved(leg, None)
