@@ -18,7 +18,7 @@ from bridge.testing import judge, peer
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING
-from tests.lab.conftest import Phones, pushing
+from tests.lab.conftest import Phones, in_step, pushing
 from tests.lab.target import Target
 
 RATE = 8000
@@ -382,3 +382,19 @@ async def test_a_stream_of_a_conference_has_no_directions(conferring: Conferring
         assert (status, body["error"]["reason"]) == (400, "INVALID_STREAM_OPTIONS"), query
     assert (await conferring.ask("GET", "/conferences/x/media_stream?encapsulation=sln"))[0] == 426
     await conferring.done("DELETE", "/conferences/x")
+
+
+async def test_there_again_after_a_restart_of_asterisk(conferring: Conferring) -> None:
+    target = conferring.target
+    await conferring.done("POST", "/conferences", {"id": "lasting"})
+    async with conferring.stream("/conferences/lasting") as client:
+        await client.heard(25)
+        await target.lab.restart_asterisk()
+        assert await client.closed(15) == 1011
+    await in_step(target)
+    assert len([each for each in await target.ours_on_the_pbx() if "-conf-" in each]) == 1
+    async with conferring.stream("/conferences/lasting") as first, conferring.stream("/conferences/lasting") as second:
+        await asyncio.gather(first.heard(25), second.heard(25))
+        await speak(first, 1150, 1)
+        assert judge.level_of(samples(second)[-RATE // 2 :], 1150, RATE) > LEVEL / 2
+    await conferring.done("DELETE", "/conferences/lasting")
