@@ -49,6 +49,12 @@ state_file = "{state_file}"
 
 [speech]
 command = {speech_command}
+
+[calling]
+tel_endpoint = "PJSIP/{{number}}@trunk-a"
+sip_endpoint = "PJSIP/trunk-a/{{uri}}"
+caller_id = "750"
+context = "media-tap"
 """
 
 
