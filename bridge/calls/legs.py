@@ -146,7 +146,7 @@ class Legs:
     def reconcile(self, channels: Iterable[Channel], in_application: Callable[[Channel], bool]) -> None:
         """The PBX as it is now, after a time in which events may have been lost."""
         there = {channel.id: channel for channel in channels}
-        for leg in [*self._legs.values(), *self._placed.values()]:
+        for leg in [*self._legs.values(), *self._placed.values(), *self._departed.values()]:
             channel = there.get(leg.id)
             if channel is None:
                 # Not one that is just being created: its StasisStart has not been seen.
