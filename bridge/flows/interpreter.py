@@ -75,6 +75,8 @@ class Run:
         """Voxology: what was collected since its server was asked last."""
         self.recordings: list[str] = []
         """Ids of the recordings that this flow started and has not stopped."""
+        self.hanging_up = ""
+        """Why the flow itself has just hung up: the end of the call is told before the request is answered."""
         self.frames = [Frame(program)]
         self._voice: Voice | None = None
         self._speaking = asyncio.Lock()
@@ -92,12 +94,15 @@ class Run:
         gone = asyncio.ensure_future(self.leg.gone.wait())
         try:
             await asyncio.wait({main, gone}, return_when=asyncio.FIRST_COMPLETED)
-            return main.result() if main.done() else End("the call ended")
+            return main.result() if main.done() else self._ended()
         finally:
             for task in (main, gone):
                 task.cancel()
             await asyncio.gather(main, gone, return_exceptions=True)
             await self._clean_up()
+
+    def _ended(self) -> End:
+        return End(self.hanging_up or "the call ended")
 
     # What actions use
 
@@ -205,7 +210,7 @@ class Run:
                 raise ActionFailed(f"flows are nested deeper than {MAX_DEPTH}")
             return step
         except LegGone:
-            return End("the call ended")
+            return self._ended()
         except (ActionFailed, BridgeError, ValueError) as problem:
             log.warning("call=%s action %d (%s) failed: %s", self.call_id, action.index, action.type, problem)
             self._tell(action, f"failed: {problem}")

@@ -60,6 +60,7 @@ async def hangup(run: Run, options: HangupOptions) -> End:
 
 async def hang_up(run: Run, reason: HangupReason) -> None:
     """End the call for a reason in VoIPBIN's words."""
+    run.hanging_up = f"hung up: {reason}"
     await run.fall_silent()
     told: HangupReason = "" if reason == "normal" else reason  # what follows from the call's course
     await run.leg.hang_up(ARI_REASONS.get(reason, "normal"), told=told)

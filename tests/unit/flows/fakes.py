@@ -116,6 +116,8 @@ class FakeLeg:
         if not self.gone.is_set():
             self.note("hang_up", reason, told)
             self.gone.set()
+            for _ in range(5):  # the event is there before the request's answer
+                await asyncio.sleep(0)
 
     async def continue_in_dialplan(self) -> None:
         self.note("continue")
