@@ -40,23 +40,10 @@ class Flow:
         self.target = target
         self.bridge = bridge
         self.events: list[Event] = []
-        hub = Events()
+        hub = getattr(bridge, "events", None) or Events()
         hub.subscribe(self.events.append)
         self.legs = getattr(bridge, "legs", None) or _legs(bridge)
-        bridge.outgoing._events = hub
-        self.streams = FlowStreams(
-            client=bridge.client,
-            ids=bridge.ids,
-            calls=bridge.tracker,
-            naming=Naming(),
-            outgoing=bridge.outgoing,
-            taps=bridge.taps,
-            counters=bridge.counters,
-            room=bridge._room,
-            new_playout=bridge._new_playout,
-            events=hub,
-        )
-        self.legs.on_moved = self.streams.moved
+        self.streams = getattr(bridge, "flow_streams", None) or _streams(bridge, self.legs, hub)
 
     async def leg_of(self, phone: str) -> Leg:
         """The leg of a phone that has called 750."""
@@ -76,6 +63,24 @@ def _legs(bridge: Bridge) -> Legs:
     bridge.stasis._legs = legs
     legs.surrender = bridge.stasis._surrender
     return legs
+
+
+def _streams(bridge: Bridge, legs: Legs, hub: Events) -> FlowStreams:
+    bridge.outgoing._events = hub
+    streams = FlowStreams(
+        client=bridge.client,
+        ids=bridge.ids,
+        calls=bridge.tracker,
+        naming=Naming(),
+        outgoing=bridge.outgoing,
+        taps=bridge.taps,
+        counters=bridge.counters,
+        room=bridge._room,
+        new_playout=bridge._new_playout,
+        events=hub,
+    )
+    legs.on_moved = streams.moved
+    return streams
 
 
 @contextlib.asynccontextmanager
