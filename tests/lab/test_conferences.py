@@ -390,8 +390,9 @@ async def test_there_again_after_a_restart_of_asterisk(conferring: Conferring) -
     async with conferring.stream("/conferences/lasting") as client:
         await client.heard(25)
         await target.lab.restart_asterisk()
-        assert await client.closed(15) == 1011
-    await in_step(target)
+        await in_step(target)
+        await asyncio.sleep(1)
+        assert client.close_code in (None, 1011)  # it goes on if Asterisk is back quickly enough
     assert len([each for each in await target.ours_on_the_pbx() if "-conf-" in each]) == 1
     async with conferring.stream("/conferences/lasting") as first, conferring.stream("/conferences/lasting") as second:
         await asyncio.gather(first.heard(25), second.heard(25))
