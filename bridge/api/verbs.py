@@ -137,7 +137,8 @@ async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
         try:
             await parts.acts.recording_stop(identity)
         except KeyError:
-            if parts.records.get(identity) is None:
+            record = parts.records.get(identity)
+            if record is None or record.ended:
                 raise
             raise ApiError(409, "STATE_INVALID", "the call is not being recorded") from None
     return Answer(body_of(asked.backend, before["id"]))

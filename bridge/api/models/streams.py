@@ -84,7 +84,9 @@ class Stream(Shown):
     id: str
     call_id: str
     channel_id: str = maybe()
-    """The party that it is on."""
+    """The party that it is on; empty for one on a conference."""
+    conference_id: str = maybe()
+    """The conference that it is on; empty for one on a call."""
     started_by: str = maybe()
     """For example `subscription:sales`."""
     dialect: str

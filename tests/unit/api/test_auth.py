@@ -71,6 +71,29 @@ def test_tokens_are_taken_in_voipbins_order() -> None:
     assert found == ["a", "b", "c", "d", "e"]
 
 
+ELSEWHERE = {"Host": "bridge.example", "Origin": "https://elsewhere.example"}
+
+
+@pytest.mark.parametrize(
+    ("query", "authorization"), [({}, ""), ({"token": "wrong"}, ""), ({}, "Bearer wrong"), ({"accesskey": "wrong"}, "")]
+)
+def test_a_cookie_lets_no_page_from_elsewhere_change_anything(query: dict[str, str], authorization: str) -> None:
+    gate, cookies = Gate([TOKEN]), {"token": TOKEN}
+    headers = {"Authorization": authorization}
+    gate.check(cookies, query, ELSEWHERE | headers)
+    gate.check(cookies, query, {"Host": "bridge.example", "Origin": "https://bridge.example"} | headers, changes=True)
+    gate.check(cookies, query, {"Host": "bridge.example"} | headers, changes=True)  # no browser
+    for from_elsewhere in (ELSEWHERE, {"Host": "bridge.example", "Sec-Fetch-Site": "cross-site"}):
+        with pytest.raises(ApiError) as caught:
+            gate.check(cookies, query, from_elsewhere | headers, changes=True)
+        assert (caught.value.status, caught.value.reason) == (403, "ORIGIN_NOT_ALLOWED")
+
+
+def test_who_shows_a_token_may_be_a_page_from_anywhere() -> None:
+    Gate([TOKEN]).check({"token": TOKEN}, {"token": TOKEN}, ELSEWHERE, changes=True)
+    Gate([TOKEN]).check({}, {}, ELSEWHERE | {"Authorization": f"Bearer {TOKEN}"}, changes=True)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -21,7 +21,7 @@ from bridge.errors import AriError, Overloaded
 from bridge.media.counters import Counters
 from bridge.streams.clients import MediaStreamOptions
 
-from .samples import make_call
+from .samples import STREAM, make_call
 
 TOKEN = "0123456789abcdef"
 UPGRADE = {
@@ -78,20 +78,20 @@ class Pbx:
 @pytest.fixture
 def pbx() -> Pbx:
     calls = [make_call("c1"), make_call("c2", answered=False, peer="Ringing")]
-    return Pbx({call.id: call for call in calls}, [{"id": "s1", "call_id": "c1"}, {"id": "s2", "call_id": "c1"}])
+    return Pbx({call.id: call for call in calls}, [{**STREAM, "id": "s1"}, {**STREAM, "id": "s2"}])
 
 
 @pytest.fixture
 async def client(pbx: Pbx) -> AsyncIterator[Client]:
     """With a token configured."""
-    async with TestClient(TestServer(build(pbx.backend(), [TOKEN]))) as it:
+    async with TestClient(TestServer(build(pbx.backend(), [TOKEN], strict=True))) as it:
         yield it
 
 
 @pytest.fixture
 async def open_client(pbx: Pbx) -> AsyncIterator[Client]:
     """Without tokens."""
-    async with TestClient(TestServer(build(pbx.backend(), []))) as it:
+    async with TestClient(TestServer(build(pbx.backend(), [], strict=True))) as it:
         yield it
 
 

@@ -43,7 +43,7 @@ async def client(catalogue: Catalogue) -> AsyncIterator[Client]:
 def application(catalogue: Catalogue) -> web.Application:
     from dataclasses import replace
 
-    return build(replace(Pbx().backend(), subscriptions=catalogue), [TOKEN])
+    return build(replace(Pbx().backend(), subscriptions=catalogue), [TOKEN], strict=True)
 
 
 async def ask(client: Client, method: str, path: str, status: int, body: object = None) -> Any:

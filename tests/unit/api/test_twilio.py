@@ -63,7 +63,7 @@ class Pbx:
             control=self,
             twilio=config,
         )
-        return build(backend, ["0123456789abcdef"])
+        return build(backend, ["0123456789abcdef"], strict=True)
 
 
 def config(dial_context: str = "from-agents") -> TwilioConfig:
