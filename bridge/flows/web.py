@@ -133,7 +133,7 @@ def _place(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "the URL"
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _words(problem: Exception) -> str:

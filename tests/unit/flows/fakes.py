@@ -135,7 +135,7 @@ class FakeLeg:
     async def send_digits(self, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None) -> None:
         self.note("send_digits", digits, duration_ms, between_ms)
 
-    async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
+    async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
         self.note("excursion", extension)
         await asyncio.sleep(self.excursion_s)
 
@@ -275,7 +275,7 @@ class FakeLegs:
     def get(self, channel_id: str) -> FakeLeg | None:
         return self.known.get(channel_id)
 
-    def take(self, channel_id: str) -> FakeLeg | None:
+    def take(self, channel_id: str) -> FakeLeg | None:  # noqa: ARG002
         return None
 
     async def bridge_together(self, leg: FakeLeg, other: FakeLeg) -> FakePartners:
@@ -345,27 +345,27 @@ class FakeStreams:
         self.did: list[tuple[Any, ...]] = []
         self.started: list[FakeStream] = []
 
-    async def external_media_start(self, leg: FakeLeg, options: Any) -> None:
+    async def external_media_start(self, leg: FakeLeg, options: Any) -> None:  # noqa: ARG002
         self.did.append((now(), "external_media_start", options))
 
-    async def external_media_stop(self, leg: FakeLeg) -> None:
+    async def external_media_stop(self, leg: FakeLeg) -> None:  # noqa: ARG002
         self.did.append((now(), "external_media_stop"))
 
-    async def stream_start(self, leg: FakeLeg, options: Any) -> FakeStream:
+    async def stream_start(self, leg: FakeLeg, options: Any) -> FakeStream:  # noqa: ARG002
         self.did.append((now(), "stream_start", options))
         self.started.append(FakeStream())
         return self.started[-1]
 
-    async def stream_stop(self, leg: FakeLeg, options: Any) -> None:
+    async def stream_stop(self, leg: FakeLeg, options: Any) -> None:  # noqa: ARG002
         self.did.append((now(), "stream_stop", options))
 
-    def transfer_joined(self, leg: FakeLeg, other: FakeLeg) -> None:
+    def transfer_joined(self, leg: FakeLeg, other: FakeLeg) -> None:  # noqa: ARG002
         self.did.append((now(), "transfer_joined", other.id))
 
-    def transfer_left(self, leg: FakeLeg) -> None:
+    def transfer_left(self, leg: FakeLeg) -> None:  # noqa: ARG002
         self.did.append((now(), "transfer_left"))
 
-    async def stop(self, leg: FakeLeg, reason: str = "") -> None:
+    async def stop(self, leg: FakeLeg, reason: str = "") -> None:  # noqa: ARG002
         self.did.append((now(), "stop"))
 
 
@@ -373,7 +373,7 @@ class FakeEchoes:
     def __init__(self) -> None:
         self.echoed: list[float] = []
 
-    async def echo(self, leg: FakeLeg, seconds: float) -> None:
+    async def echo(self, leg: FakeLeg, seconds: float) -> None:  # noqa: ARG002
         self.echoed.append(seconds)
         await asyncio.sleep(seconds)
 
@@ -386,7 +386,13 @@ class FakeWeb:
         self.asked: list[tuple[str, str, bytes | None, Mapping[str, str]]] = []
 
     async def ask(
-        self, method: str, url: str, *, body: bytes | None = None, headers: Any = None, trust: Any = None
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Any = None,
+        trust: Any = None,  # noqa: ARG002
     ) -> Answer:
         self.asked.append((method, url, body, dict(headers or {})))
         answer = self.answers.get(url, WebFailed("nobody there"))
@@ -460,7 +466,7 @@ def channel(channel_id: str = "call-1", exten: str = "760", number: str = "1001"
     )
 
 
-def step(kind: str, action_id: str = "", next_id: str = "", **option: Any) -> dict[str, Any]:
+def step(kind: str, action_id: Any = "", next_id: Any = "", **option: Any) -> dict[str, Any]:
     """An action in VoIPBIN's spelling."""
     made: dict[str, Any] = {"type": kind}
     if option:

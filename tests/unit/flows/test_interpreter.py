@@ -103,7 +103,7 @@ def test_an_error_in_an_action_is_a_failure_like_any_other() -> None:
         async def broken(*_: Any) -> None:
             raise RuntimeError("a bug")
 
-        world.streams.external_media_stop = broken  # type: ignore[method-assign]
+        world.streams.external_media_stop = broken  # type: ignore[method-assign, assignment]
         await world.done([step("external_media_stop"), step("talk", text="still here")])
         assert world.failures() == [(0, "failed: RuntimeError")]
         assert world.speech.said
