@@ -13,14 +13,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bridge.app import Bridge
-from bridge.calls.facts import Naming
-from bridge.calls.legs import Leg, Legs
-from bridge.calls.records import Records
+from bridge.calls.legs import Leg
 from bridge.calls.voice import Voices
 from bridge.errors import Overloaded
-from bridge.events.hub import Event, Events
+from bridge.events.hub import Event
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
-from bridge.streams.flow_streams import MAX_EXTERNAL_MEDIA, FlowStreams
+from bridge.streams.flow_streams import MAX_EXTERNAL_MEDIA
 from bridge.testing import judge, peer
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
@@ -40,10 +38,9 @@ class Flow:
         self.target = target
         self.bridge = bridge
         self.events: list[Event] = []
-        hub = getattr(bridge, "events", None) or Events()
-        hub.subscribe(self.events.append)
-        self.legs = getattr(bridge, "legs", None) or _legs(bridge)
-        self.streams = getattr(bridge, "flow_streams", None) or _streams(bridge, self.legs, hub)
+        bridge.events.subscribe(self.events.append)
+        self.legs = bridge.legs
+        self.streams = bridge.calling.streams
 
     async def leg_of(self, phone: str) -> Leg:
         """The leg of a phone that has called 750."""
@@ -58,31 +55,6 @@ class Flow:
         return [event for event in self.events if event.type == kind]
 
 
-def _legs(bridge: Bridge) -> Legs:
-    legs = Legs(bridge.client, bridge.ids, Records(Events(), time.time))
-    bridge.stasis._legs = legs
-    legs.surrender = bridge.stasis._surrender
-    return legs
-
-
-def _streams(bridge: Bridge, legs: Legs, hub: Events) -> FlowStreams:
-    bridge.outgoing._events = hub
-    streams = FlowStreams(
-        client=bridge.client,
-        ids=bridge.ids,
-        calls=bridge.tracker,
-        naming=Naming(),
-        outgoing=bridge.outgoing,
-        taps=bridge.taps,
-        counters=bridge.counters,
-        room=bridge._room,
-        new_playout=bridge._new_playout,
-        events=hub,
-    )
-    legs.on_moved = streams.moved
-    return streams
-
-
 @contextlib.asynccontextmanager
 async def flows(lab: Lab, **sections: object) -> AsyncIterator[Flow]:
     """A bridge whose calls can be given streams; nothing may be left at the end."""
@@ -90,7 +62,6 @@ async def flows(lab: Lab, **sections: object) -> AsyncIterator[Flow]:
         assert target.bridge is not None
         flow = Flow(target, target.bridge)
         yield flow
-        await flow.streams.close()
 
 
 async def calling(flow: Flow, phone: Phone, hz: float = PHONE_HZ) -> Leg:
