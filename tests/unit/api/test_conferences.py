@@ -79,7 +79,7 @@ async def test_what_is_refused(ask: Asker, body: dict[str, Any], reason: str, wo
 
 async def test_participants_are_muted_and_sent_away(ask: Asker, pbx: Pbx) -> None:
     assert (await ask("POST", f"{PATH}/sales/participants/p1/mute", 200))["muted"] is True
-    assert (await ask("GET", f"{PATH}/sales", 200))["participants"][-1]["muted"] is True
+    assert (await ask("GET", f"{PATH}/sales", 200))["participants"][0]["muted"] is True
     assert (await ask("DELETE", f"{PATH}/sales/participants/p1/mute", 200))["muted"] is False
     assert (await ask("POST", f"{PATH}/sales/participants/p2/mute", 409))["reason"] == "STATE_INVALID"
     await ask("DELETE", f"{PATH}/sales/participants/p1", 204)

@@ -82,9 +82,8 @@ async def test_the_schemas_are_schemas(document: dict[str, Any]) -> None:
 
 
 def test_every_reason_belongs_to_a_route_and_every_routes_reason_exists() -> None:
-    used = {
-        reason for route in every_route() for reasons in operation_of(route).problems.values() for reason in reasons
-    }
+    problems = [operation_of(route).problems for route in every_route()]
+    used = {reason for each in problems for reasons in each.values() for reason in reasons}
     used |= {"INVALID_EVENT_OPTIONS"}
     assert used == set(REASONS)
 

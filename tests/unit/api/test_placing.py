@@ -73,7 +73,7 @@ async def test_a_flow_in_voxologys_spelling(ask: Asker, pbx: Pbx) -> None:
 
 
 async def test_the_first_that_answers_wins(ask: Asker, pbx: Pbx) -> None:
-    body = {"destinations": [{"type": "extension", "target": each} for each in ("1002", "1003")]}
+    body: dict[str, Any] = {"destinations": [{"type": "extension", "target": each} for each in ("1002", "1003")]}
     body |= {"answer_method": "hangup_others", "ring_method": "linear", "timeout": 20}
     answer = await ask("POST", "/v1.0/calls", 200, body)
     (group,) = answer["groupcalls"]
