@@ -33,13 +33,13 @@ from bridge.media.counters import Counters
 from bridge.media.listener import Listener
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.clients import Clients
+from bridge.streams.described import describe, describe_pushed
 from bridge.streams.dialplan import Dialplan
 from bridge.streams.outgoing import Outgoing
 from bridge.streams.pushed import PushedStream
 from bridge.streams.registry import Streams
 from bridge.streams.room import Room
 from bridge.streams.store import Store
-from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
 from bridge.streams.subscriptions import OnEnd, Subscriptions
 
@@ -256,45 +256,6 @@ class Bridge:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
-
-
-def describe(stream: Stream) -> Mapping[str, object]:
-    """What lists of streams say about one."""
-    return {
-        "id": stream.stream_id,
-        "call_id": stream.call_id,
-        "channel_id": stream.party_id,
-        "dialect": stream.dialect.name,
-        "direction_listen": stream.track,
-        "live": stream.live,
-        "opened_at": stream.opened_at,
-        "queued_ms": round(stream.queued_ms),
-        "unsent_ms": round(stream.link.unsent_ms),
-        "dropped_to_application_ms": round(stream.link.dropped_ms),
-        "dropped_from_application_ms": round(stream.dropped_ms),
-        "discarded_messages": stream.dialect.discarded,
-    }
-
-
-def describe_pushed(stream: PushedStream) -> Mapping[str, object]:
-    """What lists of streams say about one that we have dialled."""
-    return {
-        "id": stream.stream_id,
-        "call_id": stream.call.call_id,
-        "started_by": stream.label,
-        "dialect": stream.dialect.name,
-        "tracks": [{"name": track.name, "channel_id": track.channel_id} for track in stream.tracks],
-        "live": stream.live,
-        "trouble": stream.trouble,
-        "connects": stream.connects,
-        "opened_at": stream.opened_at,
-        "queued_ms": 0,
-        "unsent_ms": round(stream.link.unsent_ms) if stream.link else 0,
-        "dropped_to_application_ms": round(stream.missed_ms + stream.dropped_ms),
-        "dropped_from_application_ms": 0,
-        "discarded_messages": stream.dialect.discarded,
-        "direction_listen": "",
-    }
 
 
 class Control:

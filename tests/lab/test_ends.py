@@ -49,8 +49,8 @@ async def test_a_caller_who_hangs_up_ends_his_streams_only(target: Target, phone
         assert (await ends.closed(), ends.close_reason) == (1000, "call ended")
         assert (await ends_too.closed(), ends_too.close_reason) == (1000, "call ended")
         await hears_on(goes_on, TONES["1002"])
-        status, _ = await target.get(f"/v1.0/calls/{first}")
-        assert status == 404
+        status, call = await target.get(f"/v1.0/calls/{first}")
+        assert (status, call["status"], call["hangup_by"]) == (200, "hangup", "remote")
     await bob.hangup()
 
 
