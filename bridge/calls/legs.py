@@ -194,6 +194,9 @@ class Legs:
 
     def moved(self, leg: Leg, bridge_id: str | None) -> None:
         """A leg is in another bridge, or in none."""
+        if bridge_id is not None and leg.gone.is_set():
+            self._leave(leg, bridge_id)  # it ended while it was put there
+            return
         before, leg.bridge_id = leg.bridge_id, bridge_id
         if bridge_id in self._bridges:
             self._bridges[bridge_id].add(leg.id)

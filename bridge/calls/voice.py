@@ -23,7 +23,8 @@ BLOCK_S = 2.0
 """So much is handed to the queue at once; two such blocks wait in it at most, however long what is played is."""
 MAX_QUEUED_MS = 30_000
 SETTLE_S = 0.3
-"""How long to wait for the news that a call has ended when the media leg breaks: the socket is quicker than events."""
+"""How long to wait for the news that a call has ended when the media leg breaks: the socket is quicker than events.
+Likewise when the party leaves its bridge, which may be the beginning of its end."""
 
 _FORMAT = slin(RATE)
 
@@ -141,11 +142,13 @@ class Voice:
     async def _open(self) -> None:
         async with self._opening:
             if self._tap is not None:
-                broken = self._tap.leg.closed
+                # A party that hangs up leaves its bridge first: wait for the rest of the news before making another one
+                # for it (seen on 22.10: a bridge that was made for a channel just ending could not be deleted).
+                doubtful = self._tap.leg.closed or (self._leg is not None and self._leg.bridge_id is None)
                 await self._close_tap()
-                if broken:
+                if doubtful:
                     await asyncio.sleep(SETTLE_S)
-                    self._unless_gone()
+            self._unless_gone()
             if self._closed:
                 return
             place = await self._place()
