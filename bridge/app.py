@@ -215,7 +215,8 @@ class Bridge:
         self.calling.streams.moved(channel_id)
 
     def _describe_streams(self) -> list[Mapping[str, object]]:
-        return [*map(describe, self.streams), *map(describe_pushed, self.outgoing)]
+        ours = [*map(describe, self.streams), *map(describe_pushed, self.outgoing)]
+        return [*ours, *self.calling.streams.external_hosts]
 
     def _advertised(self) -> str:
         return self.config.audiosocket.advertised_address(self.listener.port)
