@@ -183,7 +183,11 @@ class Rest:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.gather(task, return_exceptions=True)
+            while not task.done():
+                with contextlib.suppress(asyncio.CancelledError):  # however often
+                    await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # seen: nobody else will ask
             raise
 
     async def _send(self, method: str, path: str, params: Mapping[str, Parameter] | None, body: Any) -> bytes:

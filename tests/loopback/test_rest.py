@@ -1,4 +1,4 @@
-"""Requests to an Asterisk that accepts and never answers."""
+"""Requests to an Asterisk that never answers, and those that nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from bridge.ari.rest import Rest
 from bridge.errors import AriError
@@ -58,3 +60,30 @@ async def test_a_closed_client_opens_no_session_again(hanging: str) -> None:
     assert caught.value.status == 0
     with pytest.raises(AriError, match="closed"):
         _ = rest.session
+
+
+async def test_what_changes_something_is_carried_to_its_end_however_often_its_caller_is_cancelled() -> None:
+    made: list[str] = []
+
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.3)
+        made.append(request.path)
+        return web.json_response({})
+
+    application = web.Application()
+    application.router.add_route("*", "/ari/bridges", slow)
+    async with TestServer(application) as server, Rest(str(server.make_url("")), "user", "password") as rest:
+        task = asyncio.create_task(rest.request("POST", "/bridges"))
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            task.cancel()
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert made == ["/ari/bridges"]
+        asking = asyncio.create_task(rest.request("GET", "/bridges"))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.sleep(0.01)
+        assert asking.done()
