@@ -198,7 +198,7 @@ async def test_keys_are_collected_once_each_in_order(lab: Lab, phones: Phones) -
             assert lot.failures() == []
 
 
-MIDDLE = {
+MIDDLE: dict[str, list[dict[str, Any]]] = {
     "talk": [talk(" ".join([WELCOME] * 10))],
     "digits_receive": [{"type": "digits_receive", "option": {"duration": 60_000}}],
     "echo": [{"type": "echo", "option": {"duration": 60_000}}],
