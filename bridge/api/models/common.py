@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from bridge.api.models.base import Body, Query, Shown, WholeNumber
 from bridge.calls.addresses import Address as CallAddress
@@ -73,11 +73,27 @@ class Address(Body):
         return CallAddress(self.type, self.target, self.target_name, self.name, self.detail)
 
 
+def _target_or_name(schema: dict[str, Any]) -> None:
+    del schema["required"]
+    properties = {"type": {"const": "extension"}, "target_name": {"minLength": 1}}
+    named = {"properties": properties, "required": ["type", "target_name"]}
+    schema["anyOf"] = [{"required": ["target"]}, named]
+
+
 class Destination(Address):
-    """Whom to call."""
+    """Whom to call. An extension may be named by its `target_name` alone, as VoIPBIN's clients do."""
+
+    model_config = ConfigDict(json_schema_extra=_target_or_name)
 
     target: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
     """The number, URI, extension or id."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("type") == "extension" and given.get("target_name"):
+            return {**given, "target": given.get("target") or given["target_name"]}
+        return given
 
 
 class ShownAddress(Shown):

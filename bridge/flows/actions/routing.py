@@ -47,8 +47,9 @@ class AddressOptions(Options):
 
     @property
     def address(self) -> Address:
-        """As the rest of the bridge has it."""
-        return Address(self.type, self.target, self.target_name, self.name, self.detail)
+        """As the rest of the bridge has it. An extension may be named by its ``target_name`` alone."""
+        target = self.target or (self.target_name if self.type == "extension" else "")
+        return Address(self.type, target, self.target_name, self.name, self.detail)
 
 
 class ConnectOptions(Options):

@@ -41,6 +41,7 @@ async def test_a_request_of_voipbins_clients(ask: Asker, pbx: Pbx) -> None:
             "destinations": [
                 {"type": "tel", "target": "+15557654321", "target_name": "Bob", "name": "", "detail": ""},
                 {"type": "sip", "target": "alice@sip.example"},
+                {"type": "extension", "target_name": "1001"},
             ],
             "flow_id": "00000000-0000-0000-0000-000000000000",
             "actions": TALK,
@@ -48,7 +49,7 @@ async def test_a_request_of_voipbins_clients(ask: Asker, pbx: Pbx) -> None:
             "variables": {"campaign": "summer"},
         },
     )
-    assert [call["status"] for call in answer["calls"]] == ["dialing", "dialing"]
+    assert [call["status"] for call in answer["calls"]] == ["dialing"] * 3
     assert answer["calls"][0]["destination"]["type"] == "tel"
     assert answer["groupcalls"] == []
     ((verb, request),) = pbx.done
@@ -56,6 +57,7 @@ async def test_a_request_of_voipbins_clients(ask: Asker, pbx: Pbx) -> None:
     assert request.source == Address("tel", "+15551234567")
     assert request.destinations[0] == Address("tel", "+15557654321", "Bob")
     assert request.destinations[1] == Address("sip", "alice@sip.example")
+    assert request.destinations[2] == Address("extension", "1001", "1001")  # an extension is named by its name
     assert [(action.type, action.options.text) for action in request.program.actions] == [("talk", "hello")]
     assert (request.flow_id, request.variables, request.anonymous) == ("", {"campaign": "summer"}, False)
     assert (request.answer_method, request.ring_method, request.timeout_s) == ("none", "ring_all", None)
@@ -96,6 +98,11 @@ async def test_the_first_that_answers_wins(ask: Asker, pbx: Pbx) -> None:
             ["[0].type", "'tel'", '"fax"'],
         ),
         ({"destinations": [{"type": "tel"}]}, "INVALID_BODY", ["destinations[0].target: is missing"]),
+        (
+            {"destinations": [{"type": "tel", "target_name": "x"}]},
+            "INVALID_BODY",
+            ["destinations[0].target: is missing"],
+        ),
         (
             {"destinations": [{"type": "tel", "traget": "1"}]},
             "INVALID_BODY",
