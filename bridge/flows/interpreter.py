@@ -183,6 +183,8 @@ class Run:
                 return step
             self._move(frame, action, step)
             await asyncio.sleep(0)  # a loop of actions that wait for nothing must not hold up other calls
+        # A flow that ends with opening an external media is for the sake of that: the call stays for as long.
+        await self.parts.streams.external_media_over(self.leg)
         return End("the last action was done")
 
     def _move(self, frame: Frame, action: Action, step: Step | None) -> None:

@@ -68,6 +68,13 @@ class _OfLeg:
     hosts: list[ExternalHost] = field(default_factory=list)
     watch: asyncio.Task[None] | None = None
     later: asyncio.TimerHandle | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever one of them has ended."""
+
+    @property
+    def media(self) -> int:
+        """How many of them are external media."""
+        return sum(started.kind == "external_media" for started in self.streams) + len(self.hosts)
 
 
 class FlowStreams:
@@ -137,8 +144,7 @@ class FlowStreams:
             LegGone: the party is gone.
             AriError: the party could not be answered.
         """
-        of_leg = self._legs.get(leg.id, _OfLeg(leg))
-        media = sum(started.kind == "external_media" for started in of_leg.streams) + len(of_leg.hosts)
+        media = self._legs.get(leg.id, _OfLeg(leg)).media
         if media >= MAX_EXTERNAL_MEDIA:
             raise Overloaded(f"the call has {media} external media already and may not have more")
         if not options.url:
@@ -161,6 +167,12 @@ class FlowStreams:
         if of_leg is not None:
             media = [started for started in of_leg.streams if started.kind == "external_media"]
             await self._end(media, of_leg.hosts, "the flow stopped it")
+
+    async def external_media_over(self, leg: Leg) -> None:
+        """Wait until no external media of a leg is left: its other end has ended it, or the call has ended."""
+        while (of_leg := self._legs.get(leg.id)) is not None and of_leg.media:
+            of_leg.ended.clear()
+            await of_leg.ended.wait()
 
     # STREAM
 
@@ -326,12 +338,14 @@ class FlowStreams:
         of_leg = self._legs.get(leg_id)
         if of_leg is not None:
             of_leg.streams = [started for started in of_leg.streams if started.stream is not stream]
+            of_leg.ended.set()
             self._tidy(leg_id)
 
     def _host_ended(self, leg_id: str, host: ExternalHost) -> None:
         of_leg = self._legs.get(leg_id)
         if of_leg is not None and host in of_leg.hosts:
             of_leg.hosts.remove(host)
+            of_leg.ended.set()
             self._tidy(leg_id)
 
     def _tidy(self, leg_id: str) -> None:

@@ -351,6 +351,9 @@ class FakeStreams:
     async def external_media_stop(self, leg: FakeLeg) -> None:  # noqa: ARG002
         self.did.append((now(), "external_media_stop"))
 
+    async def external_media_over(self, leg: FakeLeg) -> None:
+        pass
+
     async def stream_start(self, leg: FakeLeg, options: Any) -> FakeStream:  # noqa: ARG002
         self.did.append((now(), "stream_start", options))
         self.started.append(FakeStream())
