@@ -52,7 +52,7 @@ def _contents(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"<h3>{escape(tag)}</h3>"
         yield (
             f'<a href="#{operation["operationId"]}"><b class="{method}">{method}</b> <code>{escape(path)}</code>'
-            f" <span>{escape(operation['summary'])}</span></a>"
+            f" <span>{_words(operation['summary'])}</span></a>"
         )
 
 
@@ -64,7 +64,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"<h2>{escape(tag)}</h2>"
         yield f'<section id="{operation["operationId"]}">'
         yield f'<h3><b class="{method}">{method}</b> <code>{escape(path)}</code></h3>'
-        yield f"<p>{escape(operation['summary'])}. {_words(operation.get('description', ''))}</p>"
+        yield f"<p>{_words(operation['summary'])}. {_words(operation.get('description', ''))}</p>"
         yield f"<p class=quiet>{_who(operation['security'])}</p>"
         asked = [each for each in operation.get("parameters", ()) if each["in"] == "query"]
         if asked:
@@ -97,9 +97,30 @@ def _schemas(schemas: Mapping[str, Any]) -> Iterator[str]:
             required = schema.get("required", ())
             parts = schema["properties"].items()
             yield _table("", [(key, part, part.get("description", ""), key in required) for key, part in parts])
+        elif any("title" in shape for shape in schema.get("oneOf", ())):
+            yield from map(_action, schema["oneOf"])
         else:
             yield f"<p>{_type(schema)}</p>"
         yield "</section>"
+
+
+def _action(shape: Mapping[str, Any]) -> str:
+    """One kind of action: what stands beside its type, and its options."""
+    rows = []
+    for key, part in shape["properties"].items():
+        within = [each for each in (part, *part.get("anyOf", ())) if "properties" in each]
+        if key in ("type", "id", "next_id", "tm_execute", "name", "comment", "comments"):
+            continue
+        if not within:
+            rows.append((key, part, part.get("description", ""), key in shape["required"]))
+        for inner in within:
+            required = inner.get("required", ())
+            rows += [
+                (f"{key}.{name}", each, each.get("description", ""), name in required)
+                for name, each in inner["properties"].items()
+            ]
+    title = f"<h4><code>{escape(shape['title'])}</code></h4>"
+    return title + (_table("", rows) if rows else "<p class=quiet>No options.</p>")
 
 
 def _table(caption: str, rows: list[tuple[str, Mapping[str, Any], str, bool]]) -> str:

@@ -40,6 +40,12 @@ SECURITY: Mapping[str, dict[str, str]] = {
     "voxology": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`voxology.api_key`."},
 }
 
+CHAPTERS = (
+    *("Calls", "Flows", "Conferences", "Recordings", "Streams", "Events", "Subscriptions"),
+    *("Voxology", "Twilio", "Yeastar", "Bridge"),
+)
+"""The tags of routes, in the order in which they are shown."""
+
 _ABOUT = """\
 Everything that an Asterisk bridge does over HTTP. Errors have one shape, `Error`; decide on its `reason`, not on its
 words. Every answer has a header `X-Request-Id`; the bridge's log says more under it. A path that does not exist
@@ -79,7 +85,7 @@ def document_of(operations: Iterable[Operation], *, with_tokens: bool) -> dict[s
     return {
         "openapi": "3.1.0",
         "info": {"title": "asterisk-bridge", "version": __version__, "description": _ABOUT},
-        "tags": [{"name": tag} for tag in dict.fromkeys(each.route.tag for each in listed)],
+        "tags": [{"name": tag} for tag in CHAPTERS if tag in {each.route.tag for each in listed}],
         "paths": paths,
         "components": {
             "schemas": schemas,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +14,15 @@ from jsonschema_rs import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 
 from bridge.api import table
+from bridge.api.document import CHAPTERS
 from bridge.api.errors import REASONS
 from bridge.api.models import calls, subscriptions
+from bridge.api.models.streams import Stream as StreamModel
 from bridge.api.routing import Route, operation_of
 from bridge.api.server import build
 from bridge.events.hub import Events
 from bridge.streams.catalogue import Catalogue
+from bridge.streams.described import describe, describe_pushed
 from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
 
@@ -86,6 +90,10 @@ def test_every_reason_belongs_to_a_route_and_every_routes_reason_exists() -> Non
     used = {reason for each in problems for reasons in each.values() for reason in reasons}
     used |= {"INVALID_EVENT_OPTIONS"}
     assert used == set(REASONS)
+
+
+def test_every_route_is_in_a_chapter() -> None:
+    assert {route.tag for route in every_route()} | {"Events"} == set(CHAPTERS)
 
 
 async def test_who_needs_what(document: dict[str, Any]) -> None:
@@ -163,6 +171,25 @@ def test_what_is_described_as_wrong_is_wrong(values: dict[str, Any]) -> None:
     for model in (Subscription, subscriptions.NewSubscription):
         with pytest.raises(ValidationError):
             TypeAdapter(model).validate_python(good | values)
+
+
+def test_what_is_described_of_a_stream_is_what_is_said_of_it() -> None:
+    link = SimpleNamespace(unsent_ms=0.4, dropped_ms=1.6)
+    common = {"stream_id": "s", "dialect": SimpleNamespace(name="twilio", discarded=0), "live": True, "opened_at": 1.5}
+    common |= {"link": link, "dropped_ms": 0.0}
+    opened = SimpleNamespace(**common, call_id="c", party_id="p", conference_id="", track="both", queued_ms=1.2)
+    track = SimpleNamespace(name="near", channel_id="p")
+    pushed = SimpleNamespace(
+        **common,
+        call=SimpleNamespace(call_id="c"),
+        label="flow",
+        tracks=[track],
+        trouble=None,
+        connects=1,
+        missed_ms=0.0,
+    )
+    for said in (describe(opened), describe_pushed(pushed)):  # type: ignore[arg-type]
+        StreamModel.model_validate_json(json.dumps(said), strict=True)
 
 
 def test_the_limits_of_a_request_are_those_of_flows() -> None:
