@@ -11,7 +11,8 @@ from bridge.calls.addresses import Address
 from bridge.errors import AriError, Overloaded
 
 from .asking import TOKEN, Asker, asking
-from .samples import NOW, Pbx
+from .sample_parts import NOW
+from .samples import Pbx
 
 TALK = [{"type": "talk", "option": {"text": "hello", "language": "en-US"}}]
 TO_1002 = {"destinations": [{"type": "extension", "target": "1002"}]}
