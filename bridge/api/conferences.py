@@ -110,7 +110,7 @@ def _participant(asked: Asked[NoQuery, None]) -> dict[str, Any]:
 @contextmanager
 def _acting(identity: str) -> Iterator[None]:
     try:
-        with asterisk_failing():
+        with asterisk_failing(refused_by_state=True):
             yield
     except NoSuchConference as error:
         raise ApiError(404, "CONFERENCE_NOT_FOUND", str(error) or f"there is no {identity[:160]!r}") from error

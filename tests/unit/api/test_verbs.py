@@ -162,6 +162,8 @@ async def test_calls_that_are_not_there(ask: Asker, verb: str) -> None:
         (LegGone("gone"), 409, "STATE_INVALID", "just ended"),
         (KeyError("c1"), 404, "CALL_NOT_FOUND", "c1"),
         (Overloaded("full"), 503, "OVERLOADED", "full"),
+        (AriError(404, "POST", "channels/c1/hold", "Channel not found"), 409, "STATE_INVALID", "just ended"),
+        (AriError(409, "POST", "channels/c1/hold", "Channel in invalid state"), 409, "STATE_INVALID", "invalid state"),
         (AriError(0, "POST", "channels/c1/hold", "no answer in 5 s"), 503, "ASTERISK_FAILED", "no answer in 5 s"),
     ],
 )
