@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from bridge.ari.carried import to_the_end
 from bridge.calls.legs import Leg, LegGone
 from bridge.calls.voice import Voice
 from bridge.errors import BridgeError
@@ -96,10 +97,14 @@ class Run:
             await asyncio.wait({main, gone}, return_when=asyncio.FIRST_COMPLETED)
             return main.result() if main.done() else self._ended()
         finally:
-            for task in (main, gone):
-                task.cancel()
-            await asyncio.gather(main, gone, return_exceptions=True)
-            await self._clean_up()
+            # Even if whoever stops it is cancelled as well: the bridge stops while a call is being transferred.
+            await to_the_end(self._close(main, gone))
+
+    async def _close(self, *tasks: asyncio.Future[Any]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._clean_up()
 
     def _ended(self) -> End:
         return End(self.hanging_up or "the call ended")

@@ -284,6 +284,33 @@ def test_a_flow_can_be_stopped_and_the_call_stays() -> None:
     quick(act())
 
 
+def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"1001": (1, ""), "a": (90, ""), "b": (90, "")}
+        runs = FlowRuns([], world.parts)
+        to = [{"type": "extension", "target": "a"}, {"type": "extension", "target": "b"}]
+        await runs.place(request("1001", program=parse([step("connect", destinations=to)])))
+        await asyncio.sleep(10)
+        for ringing in world.placer.rung[1:]:
+            cancel = ringing.cancel
+
+            async def slowly(cancel: Any = cancel) -> None:
+                await asyncio.sleep(1)
+                await cancel()
+
+            ringing.cancel = slowly  # type: ignore[method-assign]
+        stopping = asyncio.ensure_future(runs.before_transfer("placed-1"))
+        await asyncio.sleep(0.5)
+        await runs.close()
+        await stopping
+        assert [ringing.cancelled_at for ringing in world.placer.rung[1:]] == [11, 11]
+        assert all(voice.closed for voice in world.voices.made)
+        assert world.streams.did[-1] == (11, "stop")
+
+    quick(act())
+
+
 def test_close_ends_everything_without_hanging_anybody_up() -> None:
     async def act() -> None:
         world = World()
