@@ -170,7 +170,7 @@ class Records:
         """Asterisk would not even try to place a call."""
         record = self._live.get(call_id)
         if record is not None:
-            self._end(record, "local", "failed")
+            self._end(record, "local", "cancel" if record.status == "canceling" else "failed")
 
     def ending(self, call_id: str, reason: HangupReason = "") -> None:
         """We are about to hang a call up; ``reason`` is the one that its record shall tell."""
