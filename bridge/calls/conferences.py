@@ -184,10 +184,12 @@ class Conferences:
     async def bring(self, leg: Leg, conference_id: str) -> None:
         """Have a call take part that came for nothing else (`Legs.on_conference`), and hang it up when it has left.
 
-        A conference that is not there is made, as with ``join(create=True)``. Nothing is raised.
+        A conference that is not there is made, as with ``join(create=True)``. One that was moved to another bridge (a
+        transfer) is left alone. Nothing is raised.
         """
         try:
-            await self.join(leg, conference_id, create=True)
+            if await self.join(leg, conference_id, create=True) == "left" and leg.bridge_id is not None:
+                return
         except (BridgeError, ValueError) as error:
             log.warning("conference=%s channel=%s did not get there: %s", conference_id, leg.id, error)
         with contextlib.suppress(BridgeError):

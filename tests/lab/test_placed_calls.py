@@ -651,6 +651,32 @@ async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(
     assert seconds_of(alice.recording(), 700, level=2000) > 0.7
 
 
+async def test_calls_that_meet_go_on_each_for_itself(calling: Calling, phones: Phones) -> None:
+    alice, bob = await phones("1001", "1002")
+    legs: list[Leg] = []
+    for phone in (alice, bob):
+        await phone.call("750", play=judge.silence(1, RATE))
+        await phone.answered()
+        await asyncio.sleep(0.5)
+        (call_id,) = set(calling.tracker.calls) - {leg.id for leg in legs}
+        legs.append(calling.acts._leg(call_id, "test"))
+    await calling.legs.bridge_together(*legs)
+    async with asyncio.timeout(5):
+        while len(calling.tracker.calls) > 1:
+            await asyncio.sleep(0.05)
+    assert [record.id for record in calling.records.live()] == [leg.id for leg in legs]
+    assert calling.record(legs[1].id).status == "progressing"
+    await bob.hangup()
+    await asyncio.wait_for(legs[1].ended.wait(), 5)
+    ended = calling.record(legs[1].id)
+    assert (ended.status, ended.hangup_reason, ended.hangup_by) == ("hangup", "normal", "remote")
+    assert calling.told(ended.id).count("hangup") == 1
+    assert [record.id for record in calling.records.live()] == [legs[0].id]
+    await alice.hangup()
+    await asyncio.wait_for(legs[0].ended.wait(), 5)
+    assert calling.records.live() == []
+
+
 async def test_an_excursion_comes_back(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     leg = await calling.call("1001")

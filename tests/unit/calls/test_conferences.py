@@ -470,6 +470,20 @@ async def test_a_call_that_came_for_a_conference_ends_with_it(pbx: Pbx, conferen
     assert carol.gone.is_set()
 
 
+async def test_a_call_that_came_for_a_conference_and_is_moved_elsewhere_goes_on(
+    pbx: Pbx, conferences: Conferences
+) -> None:
+    alice = Phone(pbx, "1001")
+    await conferences.create(id="x")
+    bringing = asyncio.create_task(conferences.bring(cast(Leg, alice), "x"))
+    await settle()
+    pbx.mixing["other"] = Bridge(id="other")
+    await alice.move_to("other")
+    await bringing
+    assert members(conferences, "x") == []
+    assert not alice.gone.is_set()
+
+
 async def test_without_a_way_in_rooms_are_only_seen(pbx: Pbx, tracker: CallTracker, hub: Events) -> None:
     conferences = Conferences(cast(AriClient, pbx), tracker, OwnIds("bridge"), hub)
     pbx.come("c-1", "1001")
