@@ -29,6 +29,8 @@ MAX_ACTIONS_RUN = 10_000
 """Actions that one flow may run: what loops for ever ends here."""
 SILENT = frozenset({"mark", "enter_flow"})
 """Actions that nobody wrote: they are not told."""
+MAX_BESIDE = 100
+"""What a flow may do beside itself at a time: requests and sentences that it does not wait for."""
 MAX_DEPTH = 20
 """Lists within lists: flows that fetch flows."""
 
@@ -152,7 +154,14 @@ class Run:
             await voice.close()
 
     def spawn(self, act: Coroutine[Any, Any, object], what: str) -> None:
-        """Do something beside the flow; it is given up when the flow ends."""
+        """Do something beside the flow; it is given up when the flow ends.
+
+        Raises:
+            ActionFailed: `MAX_BESIDE` such things go on already.
+        """
+        if len(self._background) >= MAX_BESIDE:
+            act.close()
+            raise ActionFailed(f"{MAX_BESIDE} things go on beside the flow already")
 
         async def guarded() -> None:
             try:
@@ -165,11 +174,6 @@ class Run:
         task = asyncio.ensure_future(guarded())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def finish_background(self, timeout_s: float) -> None:
-        """Wait for what was spawned."""
-        if self._background:
-            await asyncio.wait(set(self._background), timeout=timeout_s)
 
     # The loop
 
