@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Any, Literal, Protocol
 
 from aiohttp import web
@@ -204,7 +204,7 @@ class RecordingSource(Protocol):
     def get(self, recording_id: str, /) -> Recording:
         """One of them."""
 
-    def read(self, recording_id: str, /) -> AsyncIterator[bytes]:
+    def read(self, recording_id: str, /) -> AsyncGenerator[bytes, None]:
         """The file. AriError 404: Asterisk has none."""
 
     async def delete(self, recording_id: str, /) -> None:

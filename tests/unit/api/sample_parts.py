@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Protocol
 
@@ -53,7 +53,7 @@ class FewRecordings:
     def get(self, recording_id: str, /) -> Recording:
         return self._all[recording_id]
 
-    async def read(self, _: str, /) -> AsyncIterator[bytes]:
+    async def read(self, _: str, /) -> AsyncGenerator[bytes, None]:
         if self._pbx.failure is not None:
             raise self._pbx.failure
         for block in (b"RIFF", b"data"):
