@@ -24,6 +24,7 @@ from bridge.testing.phone import Phone, Samples
 from tests.lab.target import Target
 
 RATE = 8000
+MISSED_S = 0.2
 
 
 class Client:
@@ -54,9 +55,9 @@ class Client:
         """Places calls; their ids, in the order of their destinations."""
         return [call["id"] for call in (await self.done("POST", "/v1.0/calls", body))["calls"]]
 
-    async def call(self, target: str, *actions: dict[str, Any], **more: Any) -> str:
-        """Has an extension called, and a flow run on it; the call's id."""
-        destinations = [{"type": "extension", "target": target}]
+    async def call(self, target: str, *actions: dict[str, Any], kind: str = "extension", **more: Any) -> str:
+        """Has a phone called, and a flow run on it; the call's id."""
+        destinations = [{"type": kind, "target": target}]
         (call_id,) = await self.place({"destinations": destinations, "actions": list(actions), **more})
         return call_id
 
@@ -146,15 +147,22 @@ async def said(lab: Lab, *texts: str) -> list[Samples]:
 
 
 def begin_of(reference: Samples, heard: Samples) -> float:
-    """When a sound begins that is heard exactly once."""
-    found = judge.find(reference, heard, RATE)
+    """When a sound begins that is heard exactly once. A little before 0, if a phone has missed its first moment."""
+    found = judge.find(reference, np.concatenate([judge.silence(MISSED_S, RATE), heard]), RATE)
     assert len(found) == 1, found
-    return found[0].offset_s
+    return found[0].offset_s - MISSED_S
 
 
 def seconds_of(heard: Samples, hz: float, level: float = 2000) -> float:
     """For how long a tone is heard."""
     return float(np.count_nonzero(judge.block_levels(heard, RATE, hz, block_s=0.1) > level)) / 10
+
+
+def without(samples: Samples, hz: float) -> Samples:
+    """A recording with one tone taken out."""
+    spectrum = np.fft.rfft(samples)
+    spectrum[abs(np.fft.rfftfreq(len(samples), 1 / RATE) - hz) < 40] = 0
+    return np.fft.irfft(spectrum, len(samples)).astype(np.int16)
 
 
 def wav(samples: Samples) -> bytes:

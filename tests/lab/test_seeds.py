@@ -11,12 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bridge.testing import judge, peer
 from bridge.testing.engine import Lab
-from bridge.testing.phone import Samples
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import (
     RATE,
@@ -30,6 +28,7 @@ from tests.lab.driving import (
     samples_of_wav,
     seconds_of,
     wav,
+    without,
 )
 from tests.lab.sink import open_sink
 
@@ -262,7 +261,7 @@ async def test_voipbin_records_an_echo(lab: Lab, phones: Phones) -> None:
     begin_of(reference, heard)
     recorded, rate = samples_of_wav(recording)
     assert rate == RATE
-    begin_of(reference, _without(recorded, PHONE_HZ))
+    begin_of(reference, without(recorded, PHONE_HZ))
     assert seconds_of(recorded, PHONE_HZ) > 3  # all the time
 
 
@@ -348,7 +347,7 @@ async def test_voxology_streams_between_start_and_stop(lab: Lab, phones: Phones)
     track = received.voxology("caller")
     assert len(track) / RATE == pytest.approx(duration, abs=0.2)
     assert seconds_of(track, PHONE_HZ) > duration - 0.4  # what the phone said, all the time
-    assert judge.find(first, _without(track, PHONE_HZ), RATE, least=0.5) == []  # and not what it heard
+    assert judge.find(first, without(track, PHONE_HZ), RATE, least=0.5) == []  # and not what it heard
 
 
 async def test_voxology_conference_and_a_rating(lab: Lab, phones: Phones) -> None:
@@ -367,11 +366,3 @@ async def test_voxology_conference_and_a_rating(lab: Lab, phones: Phones) -> Non
         assert client.failures() == []
         assert client.told("dtmf_received", call_id)[0]["digit"] == "5"
     in_order(jill.recording(), *await said(lab, *texts(flow)))
-
-
-def _without(samples: Samples, hz: float) -> Samples:
-    """A recording with one tone taken out."""
-    spectrum = np.fft.rfft(samples)
-    frequencies = np.fft.rfftfreq(len(samples), 1 / RATE)
-    spectrum[abs(frequencies - hz) < 40] = 0
-    return np.fft.irfft(spectrum, len(samples)).astype(np.int16)
