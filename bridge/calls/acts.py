@@ -145,6 +145,8 @@ class Acts:
         """
         leg = self._leg(call_id, "transfer")
         record = self._records.get(leg.id)
+        if record is not None and record.placed and not leg.answered:
+            raise NotOurs("transfer is not possible now: nobody has answered the call yet")
         ringing = await self._placer.place(
             destination, source=record.source if record is not None else None, originator=leg.id
         )

@@ -104,6 +104,8 @@ async def test_busy(calling: Calling, phones: Phones) -> None:
         ringing = await calling.ring("1002")
         await incoming(bob)
         assert not ringing.leg.answered
+        with pytest.raises(NotOurs, match="answered"):
+            await calling.acts.transfer(ringing.id, Address("extension", "1001"))
         await bob.command("hangup")  # 486
         with pytest.raises(NotAnswered) as refused:
             await asyncio.wait_for(ringing.answered(), 5)
