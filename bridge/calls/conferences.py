@@ -120,6 +120,7 @@ class Conferences:
         Raises:
             ValueError: a bad id or name.
             ConferenceExists: the id is taken, be it by a room.
+            Overloaded: there are as many as there may be.
             AriError: Asterisk did not make it, or the bridge is shutting down.
         """
         conference_id = str(uuid.uuid4()) if id is None else id
@@ -164,6 +165,7 @@ class Conferences:
             NoSuchConference: there is none.
             NotOurs: it is a room, and no context is configured that leads into rooms, or ``muted`` was asked for.
             ValueError: the leg takes part already; or ``create``, and the id cannot be one.
+            Overloaded: ``create``, and there are as many as there may be.
             LegGone: the leg has ended.
             AriError: Asterisk did not do it.
         """

@@ -12,12 +12,13 @@ import pytest
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Dispatcher, subscribe
 from bridge.ari.model import Bridge, Channel, decode_event
+from bridge.calls import own_conferences
 from bridge.calls.conferences import ConferenceExists, Conferences, Left, NoSuchConference, NotOurs
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg, LegGone
 from bridge.calls.tap import Join, Room
 from bridge.calls.tracker import CallTracker
-from bridge.errors import AriError
+from bridge.errors import AriError, Overloaded
 from bridge.events.hub import Events
 
 
@@ -275,6 +276,16 @@ async def test_what_cannot_be(pbx: Pbx, conferences: Conferences) -> None:
     assert len((await conferences.create()).id) == 36
     assert len(conferences.list()) == 3
     pbx.gone("c-1")
+
+
+async def test_there_is_a_limit(conferences: Conferences, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_conferences, "MAX_CONFERENCES", 2)
+    for name in ("one", "two"):
+        await conferences.create(name, name)
+    with pytest.raises(Overloaded, match="2 conferences"):
+        await conferences.create("three", "three")
+    await conferences.delete("one")
+    assert (await conferences.create("three", "three")).id == "three"
 
 
 async def test_one_that_asterisk_does_not_make_is_none(pbx: Pbx, conferences: Conferences, story: Story) -> None:
