@@ -109,6 +109,8 @@ async def test_a_long_sound_is_answered_when_it_has_begun(
     async with asyncio.timeout(5):
         await ask("POST", f"{CALL}/talk", 200, {"text": "long"})
         assert pbx.done[-1] == ("begun",)
+        monkeypatch.setattr(background, "MAX_TASKS", 1)
+        assert (await ask("POST", f"{CALL}/talk", 503, {"text": "one too many"}))["reason"] == "OVERLOADED"
         over.set()
         while pbx.done[-1] != ("over",):
             await asyncio.sleep(0.01)
