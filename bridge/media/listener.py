@@ -12,7 +12,10 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 from uuid import UUID
+
+import aiofastnet
 
 from bridge.audio.audiosocket import HANGUP_MESSAGE, Decoder, Kind
 from bridge.errors import AsteriskProtocolError
@@ -59,7 +62,7 @@ class Listener:
             OSError: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+        self._server = await aiofastnet.create_server(loop, lambda: Connection(self), host, port, backlog=1024)
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
@@ -123,12 +126,11 @@ class Connection(asyncio.BufferedProtocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # create_server gives TCP transports, TCP_NODELAY set
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # create_server gives TCP transports, TCP_NODELAY set
         host, port = transport.get_extra_info("peername")[:2]
         self._peer = f"{host}:{port}"
         # Frames are worthless when late: hold back early rather than pile up seconds of audio.
-        transport.set_write_buffer_limits(high=16384)
+        self._transport.set_write_buffer_limits(high=16384)
         self._listener.connections.add(self)
         self._timer = asyncio.get_running_loop().call_later(self._listener.handshake_timeout_s, self._too_late)
 

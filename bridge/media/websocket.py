@@ -15,6 +15,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
+import aiofastnet
+
 from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 
@@ -255,7 +257,7 @@ class Link(ABC):
 
 def bound_unsent(transport: asyncio.BaseTransport) -> None:
     """Keep little audio in the kernel and the transport: what waits there cannot be dropped and comes late."""
-    if isinstance(transport, asyncio.WriteTransport):
+    if isinstance(transport, asyncio.WriteTransport | aiofastnet.Transport):
         transport.set_write_buffer_limits(high=UNSENT_BYTES)
     # Under TLS there is a second transport, whose 64 KiB asyncio offers no other way to bound: 4 s of 8 kHz audio.
     below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)

@@ -101,7 +101,11 @@ static uint32_t room_frames;
 static int poller;
 static int64_t origin_ns, window_begin_ns, window_end_ns, wall_begin_ns, wall_end_ns;
 static enum { SETTING_UP, WARMING_UP, MEASURING, DRAINING } phase;
-static unsigned long long cpu_begin, cpu_end;
+struct Ticks {
+    unsigned long long user, kernel;
+};
+
+static struct Ticks cpu_begin, cpu_end;
 static long rss_idle, rss_end;
 static double own_begin_s, own_end_s;
 
@@ -621,16 +625,16 @@ static void send_due(void) {
 
 // The bridge, as the kernel sees it
 
-static unsigned long long cpu_ticks(void) {
+static struct Ticks cpu_ticks(void) {
     char path[64], line[1024] = "";
-    unsigned long long user = 0, kernel = 0;
+    struct Ticks ticks = {0, 0};
     snprintf(path, sizeof path, "/proc/%d/stat", options.pid);
     FILE *file = options.pid ? fopen(path, "r") : NULL;
-    if (file == NULL) return 0;
+    if (file == NULL) return ticks;
     const char *fields = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-    if (fields != NULL) sscanf(fields + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &kernel);
+    if (fields != NULL) sscanf(fields + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &ticks.user, &ticks.kernel);
     fclose(file);
-    return user + kernel;
+    return ticks;
 }
 
 static long rss_kb(void) {
@@ -793,7 +797,10 @@ static void print_result(const char *name, struct Result *result) {
 
 static void report(void) {
     const double seconds = (double)(wall_end_ns - wall_begin_ns) / 1e9;
-    const double cpu_ms = 1000.0 * (double)(cpu_end - cpu_begin) / (double)sysconf(_SC_CLK_TCK);
+    const double tick_ms = 1000.0 / (double)sysconf(_SC_CLK_TCK);
+    const double user_ms = tick_ms * (double)(cpu_end.user - cpu_begin.user);
+    const double kernel_ms = tick_ms * (double)(cpu_end.kernel - cpu_begin.kernel);
+    const double cpu_ms = user_ms + kernel_ms;
     double fewest = INFINITY, most = 0, all = 0;
     for (unsigned i = 0; i < options.calls; i++) {
         const double rate = calls[i].window_frames / seconds;
@@ -803,6 +810,7 @@ static void report(void) {
     }
     printf("{\"calls\": %u, \"dialect\": \"%s\", \"way\": \"%s\", \"pattern\": \"%s\", \"seconds\": %.3f, ", options.calls,
            dialect_names[options.dialect], way_names[options.way], options.spread ? "spread" : "aligned", seconds);
+    printf("\"user_ms\": %.1f, \"kernel_ms\": %.1f, ", user_ms, kernel_ms);
     printf("\"cpu_ms\": %.1f, \"cpu_ms_per_call_second\": %.4f, \"core_share\": %.4f, ", cpu_ms, cpu_ms / seconds / options.calls, cpu_ms / seconds / 1000);
     printf("\"rss_idle_kb\": %ld, \"rss_kb\": %ld, \"kb_per_call\": %.2f, ", rss_idle, rss_end, (double)(rss_end - rss_idle) / options.calls);
     print_result("capture", &capture);
