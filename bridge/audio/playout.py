@@ -195,6 +195,11 @@ class Playout:
         self._marks.append((self._taken_bytes + self._queued_bytes, name))
         return True
 
+    @property
+    def marked(self) -> bool:
+        """Whether any mark waits to be told."""
+        return bool(self._marks)
+
     def reached(self) -> list[str]:
         """Names of the marks passed since the last call, in order. A mark in an empty queue is passed at once."""
         marks = self._marks

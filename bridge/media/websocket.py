@@ -97,7 +97,7 @@ class Link(ABC):
             message: bytes for a binary message, str for a text message.
             audio_ms: how much audio it holds; such messages may be dropped when the application falls behind.
         """
-        if self.closing or self.closed:
+        if self.closing:  # as is what is closed
             return
         if not self._paused:
             self._counters.messages_to_application += 1
