@@ -74,7 +74,7 @@ class PicowsLink(Link):
             True,  # enable_auto_pong
             self._max_message_bytes,
             headers,
-            4096,  # read_buffer_init_size
+            2048,  # read_buffer_init_size: several frames fit in, and it grows
         )
         return protocol
 

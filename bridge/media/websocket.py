@@ -31,6 +31,9 @@ TCP_INFO_LAST_DATA_RECV = struct.Struct("@52xI")
 KEPT_MESSAGES = 1000
 """At most so many messages wait that may not be dropped; an application that far behind is cut off."""
 
+_NOTHING: deque[tuple[Message, float]] = deque(maxlen=0)
+"""Waits on a link where nothing has waited yet: an empty deque takes 760 bytes, and most links never need one."""
+
 
 def _ignore(*_: object) -> None:
     """What a callback does that nobody has set."""
@@ -64,7 +67,7 @@ class Link(ABC):
         self._max_unsent_ms = max_unsent_ms
         self._ping_interval_s = ping_interval_s
         self._paused = False
-        self._waiting: deque[tuple[Message, float]] = deque()
+        self._waiting = _NOTHING
         self._waiting_ms = 0.0
         self._heard = True
         self._socket: socket.socket | None = None
@@ -103,6 +106,8 @@ class Link(ABC):
             self._counters.messages_to_application += 1
             self._write(message)
             return
+        if self._waiting is _NOTHING:
+            self._waiting = deque()
         self._waiting.append((message, audio_ms))
         self._waiting_ms += audio_ms
         if self._waiting_ms > self._max_unsent_ms:
