@@ -43,6 +43,9 @@ JUDGED_S = 0.5
 TRIED_S = 10.0
 """A process that was too busy for it tries again after so long."""
 
+AT_ONCE = 48
+"""Sockets served before timers get their turn: half a millisecond, or a burst would delay the tick."""
+
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
 
@@ -103,6 +106,7 @@ class FrameSelector(selectors.BaseSelector):
 
     def __init__(self, coalescing: Coalescing) -> None:
         self._coalescing = coalescing
+        self._more = False
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._readers: dict[int, Callback] = {}
@@ -150,6 +154,26 @@ class FrameSelector(selectors.BaseSelector):
             with contextlib.suppress(OSError):  # closed already
                 self._epoll.unregister(fd)
 
+    def _poll(self, wait_s: float) -> list[tuple[int, int]]:
+        try:
+            return self._epoll.poll(wait_s, AT_ONCE)
+        except InterruptedError:
+            return []
+
+    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        if timeout is not None and timeout <= 0:
+            return self._poll(0.0)
+        pause_s = self._coalescing.pause(time.monotonic())
+        if timeout is not None and timeout <= pause_s:
+            time.sleep(timeout)
+            events = self._poll(0.0)
+        else:
+            if pause_s:
+                time.sleep(pause_s)
+            events = self._poll(-1.0 if timeout is None else math.ceil(timeout * 1e3) * 1e-3)
+        self._coalescing.woke(time.monotonic())
+        return events
+
     def _run(self, callback: Callback) -> None:
         try:
             callback()
@@ -161,21 +185,13 @@ class FrameSelector(selectors.BaseSelector):
     # What asyncio calls
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        wait_s = -1.0 if timeout is None else 0.0 if timeout <= 0 else math.ceil(timeout * 1e3) * 1e-3
-        nothing_else = wait_s != 0
-        if nothing_else and (pause_s := self._coalescing.pause(time.monotonic())):
-            if timeout is not None and timeout <= pause_s:
-                pause_s, wait_s = timeout, 0.0
-            time.sleep(pause_s)
+        events = self._poll(0.0) if self._more else []
+        if not events:
+            events = self._wait(timeout)
+        self._more = len(events) == AT_ONCE
         ready: list[tuple[selectors.SelectorKey, int]] = []
         readers = self._readers
         keys = self._keys
-        try:
-            events = self._epoll.poll(wait_s, max(len(readers) + len(keys), 1))
-        except InterruptedError:
-            return ready
-        if nothing_else:
-            self._coalescing.woke(time.monotonic())
         for fd, event in events:
             if event == _READ and (reader := readers.get(fd)) is not None:
                 self._run(reader)

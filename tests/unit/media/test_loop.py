@@ -7,11 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from bridge.media.loop import JUDGED_S, TRIED_S, Coalescing, FrameLoop
+from bridge.media.loop import AT_ONCE, JUDGED_S, TRIED_S, Coalescing, FrameLoop
 
 
 @pytest.fixture
@@ -163,6 +164,31 @@ def test_what_comes_in_a_moment_is_taken_together(pair: tuple[socket.socket, soc
     run(act, coalesce_ms=5)
     assert sum(heard) == int(3 * JUDGED_S / 0.0002)
     assert max(heard) > 5
+
+
+def test_a_burst_lets_timers_have_their_turn() -> None:
+    served: list[str] = []
+    pairs = [socket.socketpair() for _ in range(3 * AT_ONCE)]
+
+    async def act(loop: FrameLoop) -> None:
+        def serve(sock: socket.socket) -> None:
+            sock.recv(9)
+            served.append("socket")
+
+        for ours, theirs in pairs:
+            loop.add_reader(ours.fileno(), partial(serve, ours))
+            theirs.send(b"x")
+        loop.call_later(0, served.append, "timer")
+        await asyncio.sleep(0.05)
+        for ours, _ in pairs:
+            loop.remove_reader(ours.fileno())
+
+    run(act, coalesce_ms=1)
+    for pair in pairs:
+        for each in pair:
+            each.close()
+    assert served.count("socket") == len(pairs)
+    assert served.index("timer") <= AT_ONCE
 
 
 # When a moment passes
