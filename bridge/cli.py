@@ -147,8 +147,11 @@ def _run(command: str, config: Config, path: Path | None) -> int:
         quiet = config.log if config.log.level == "debug" else config.log.model_copy(update={"level": "error"})
         logs.set_up(quiet)
         return asyncio.run(doctor.run(config, path))
+    from bridge.media.loop import FrameLoop
+
     logs.set_up(config.log)
-    return asyncio.run(serve(config))
+    with asyncio.Runner(loop_factory=lambda: FrameLoop(config.media.coalesce_ms)) as runner:
+        return runner.run(serve(config))
 
 
 def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -9,6 +9,8 @@ from bridge.audio.resample import Resampler
 
 MAX_MARKS = 4096
 """How many marks may wait in one playout; more are refused and counted."""
+_NO_MARKS: deque[tuple[int, str]] = deque(maxlen=0)
+"""In a playout that had none yet: an empty deque takes 760 bytes, and most applications set no marks."""
 
 
 class _Converter:
@@ -117,7 +119,7 @@ class Playout:
         self._offset = 0  # of the next byte to take, in the first block
         self._queued_bytes = 0
         self._taken_bytes = 0  # since the beginning; with _queued_bytes the position that a new mark gets
-        self._marks: deque[tuple[int, str]] = deque()
+        self._marks = _NO_MARKS
         self._lead_bytes = max(fmt.bytes_of(lead_ms), self._frame_bytes)
         self._lead_ticks = max(lead_ms // FRAME_MS, 1)
         self._waited: int | None = 0  # ticks for which audio was left where it was, to wait for more; None: it plays
@@ -192,8 +194,15 @@ class Playout:
         if len(self._marks) >= MAX_MARKS:
             self.dropped_marks += 1
             return False
+        if self._marks is _NO_MARKS:
+            self._marks = deque()
         self._marks.append((self._taken_bytes + self._queued_bytes, name))
         return True
+
+    @property
+    def marked(self) -> bool:
+        """Whether any mark waits to be told."""
+        return bool(self._marks)
 
     def reached(self) -> list[str]:
         """Names of the marks passed since the last call, in order. A mark in an empty queue is passed at once."""

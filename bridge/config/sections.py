@@ -88,6 +88,8 @@ class MediaConfig(Section):
     max_streams: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
     ping_interval_s: Annotated[float, Field(ge=1, le=3600, description="a number of seconds from 1 to 3600")] = 20
     """Time between WebSocket pings."""
+    coalesce_ms: Annotated[float, Field(ge=0, le=5, description="a number of milliseconds from 0 to 5")] = 1.0
+    """How long after a wake-up the process may wait for more frames, to handle them together, while it is not busy."""
     websocket: Annotated[Literal["picows", "websockets"], Field(description='"picows" or "websockets"')] = "picows"
     """The library that frames WebSocket messages: picows is fast; websockets is the one to compare with in doubt."""
 

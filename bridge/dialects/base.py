@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import msgspec
+
 Message = bytes | str
 """One WebSocket message: ``bytes`` is a binary one, ``str`` a text one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Play:
+class Play(msgspec.Struct, frozen=True, gc=False):  # not a dataclass: there is one for every frame, and it costs half
     """Queue audio for the call. ``pcm`` is s16le mono at ``rate`` Hz, any even length."""
 
     pcm: bytes

@@ -14,8 +14,9 @@ import random
 import socket
 import ssl
 import stat
-from typing import Any
+from typing import Any, cast
 
+import aiofastnet
 from picows import WSError
 
 from bridge.errors import BridgeError
@@ -151,7 +152,10 @@ async def dial(
     try:
         async with asyncio.timeout(connect_timeout_s):
             tls = await asyncio.to_thread(_tls, destination) if destination.secure else None
-            await loop.create_connection(
+            # aiofastnet's transport costs less for every frame. Not under TLS: there it holds 17 s of audio that nobody
+            # can drop (asyncio's 3 s), and says less about a wrong certificate.
+            connect: Any = loop.create_connection if tls else functools.partial(aiofastnet.create_connection, loop)
+            await connect(
                 lambda: handshake,
                 destination.host,
                 destination.port,
@@ -233,8 +237,7 @@ class _Handshake(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # create_connection gives TCP or TLS transports
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # create_connection gives TCP or TLS transports
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

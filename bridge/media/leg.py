@@ -45,7 +45,7 @@ class MediaLeg:
         on_audio(pcm): audio from Asterisk, usually but not always 20 ms.
         on_dtmf(digit): a key, as Asterisk reports it in dialplan mode.
         on_mark(name): everything queued before the mark has been handed to Asterisk.
-        on_tick(): 20 ms have passed, for owners who keep time by it.
+        on_tick(): 20 ms have passed and no audio came, for owners who keep time by it.
         on_closed(): the connection is gone, whoever closed it.
     """
 
@@ -63,10 +63,12 @@ class MediaLeg:
         self.blocked = False
         """Asterisk does not read at the moment: frames are held back, not piled up."""
         self._counters = counters
+        self._heard = False  # audio came since the last tick
         self._wire: Wire | None = None
         self._kind = int(kind_of_rate(fmt.rate))
-        self._header = struct.pack(">BH", self._kind, fmt.frame_bytes)
-        self._silence = self._header + fmt.silence(fmt.frame_bytes)
+        self.header = struct.pack(">BH", self._kind, fmt.frame_bytes)
+        """What every frame of 20 ms begins with on AudioSocket, in both directions."""
+        self._silence = self.header + fmt.silence(fmt.frame_bytes)
         self._resampler: tuple[int, Resampler] | None = None
 
     def attach(self, wire: Wire) -> None:
@@ -81,27 +83,25 @@ class MediaLeg:
         wire = self._wire
         if wire is None:
             return
-        counters = self._counters
         if self.blocked:
-            counters.frames_blocked += frames
-            return
-        playout = self.playout
-        for _ in range(frames):
-            frame = playout.take()
-            if frame is None:
-                counters.silent_frames_to_asterisk += 1
-                wire.write(self._silence)
-            else:
-                wire.write(self._header + frame)
-            counters.frames_to_asterisk += 1
-        for name in playout.reached():
-            self.on_mark(name)
-        if self.on_tick is not None:
+            self._counters.frames_blocked += frames
+        else:
+            self._write(wire, frames)
+        if self._heard:
+            self._heard = False
+        elif self.on_tick is not None:
             self.on_tick()
+
+    def received_frame(self, pcm: bytes) -> None:
+        """Exactly 20 ms arrived from Asterisk, in the format agreed upon: the short way of ``received``."""
+        self._counters.frames_from_asterisk += 1
+        self._heard = True
+        self.on_audio(pcm)
 
     def received(self, kind: int, payload: bytes) -> None:
         """Audio arrived from Asterisk with ``kind``, which says its rate whatever was agreed."""
         self._counters.frames_from_asterisk += 1
+        self._heard = True
         if kind == self._kind:
             self.on_audio(payload)
             return
@@ -124,3 +124,18 @@ class MediaLeg:
         self._wire = None
         self.closed = True
         self.on_closed()
+
+    def _write(self, wire: Wire, frames: int) -> None:
+        counters = self._counters
+        playout = self.playout
+        for _ in range(frames):
+            frame = playout.take()
+            if frame is None:
+                counters.silent_frames_to_asterisk += 1
+                wire.write(self._silence)
+            else:
+                wire.write(self.header + frame)
+        counters.frames_to_asterisk += frames
+        if playout.marked:
+            for name in playout.reached():
+                self.on_mark(name)

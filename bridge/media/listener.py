@@ -12,9 +12,12 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 from uuid import UUID
 
-from bridge.audio.audiosocket import HANGUP_MESSAGE, Decoder, Kind
+import aiofastnet
+
+from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, Decoder, Kind
 from bridge.errors import AsteriskProtocolError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
@@ -30,7 +33,8 @@ SEND_BUFFER_MS = 500
 kernel takes what it takes (docs/operations.md)."""
 
 # One buffer serves every connection: what is read is consumed before the callback returns.
-_read_buffer = memoryview(bytearray(READ_BYTES))
+_read_bytes = bytearray(READ_BYTES)
+_read_buffer = memoryview(_read_bytes)
 
 
 class Listener:
@@ -59,7 +63,7 @@ class Listener:
             OSError: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+        self._server = await aiofastnet.create_server(loop, lambda: Connection(self), host, port, backlog=1024)
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
@@ -119,16 +123,17 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._peer = "?"
         self._hung_up = False
+        self._frame_bytes = 0  # of a message with one frame of 20 ms, which is how Asterisk writes
+        self._frame_header = b""
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # create_server gives TCP transports, TCP_NODELAY set
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # create_server gives TCP transports, TCP_NODELAY set
         host, port = transport.get_extra_info("peername")[:2]
         self._peer = f"{host}:{port}"
         # Frames are worthless when late: hold back early rather than pile up seconds of audio.
-        transport.set_write_buffer_limits(high=16384)
+        self._transport.set_write_buffer_limits(high=16384)
         self._listener.connections.add(self)
         self._timer = asyncio.get_running_loop().call_later(self._listener.handshake_timeout_s, self._too_late)
 
@@ -139,6 +144,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._hung_up:
             return
         leg = self._leg
+        if (
+            nbytes == self._frame_bytes
+            and leg is not None
+            and _read_bytes.startswith(self._frame_header)
+            and not self._decoder.pending
+        ):
+            leg.received_frame(bytes(_read_buffer[HEADER_BYTES:nbytes]))
+            return
         try:
             for kind, payload in self._decoder.feed(_read_buffer[:nbytes]):
                 if leg is None:
@@ -216,6 +229,8 @@ class Connection(asyncio.BufferedProtocol):
             self.hang_up()
             return None
         self._leg = leg
+        self._frame_header = leg.header
+        self._frame_bytes = HEADER_BYTES + leg.fmt.frame_bytes
         assert self._transport is not None  # data has just come on it
         self._transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDBUF, leg.fmt.bytes_of(SEND_BUFFER_MS)

@@ -15,6 +15,9 @@ from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 
+# Looking a member up in its enum takes longer than comparing it.
+_BINARY, _TEXT, _CONTINUATION, _CLOSE = WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION, WSMsgType.CLOSE
+
 # picows reports a peer's broken or oversized frame as an error of its own; the stream's line in our log says it all.
 _log = logging.getLogger("bridge.media.picows")
 _log.setLevel(logging.CRITICAL)
@@ -71,7 +74,7 @@ class PicowsLink(Link):
             True,  # enable_auto_pong
             self._max_message_bytes,
             headers,
-            4096,  # read_buffer_init_size
+            2048,  # read_buffer_init_size: several frames fit in, and it grows
         )
         return protocol
 
@@ -84,10 +87,7 @@ class PicowsLink(Link):
 
     def _write(self, message: Message) -> None:
         assert self._transport is not None  # send() is only called between opened and lost
-        if isinstance(message, str):
-            self._transport.send(WSMsgType.TEXT, message.encode())
-        else:
-            self._transport.send(WSMsgType.BINARY, message)
+        self._transport.send(_TEXT if isinstance(message, str) else _BINARY, message)
 
     def _write_close(self, code: int, reason: str) -> None:
         if self._transport is not None:
@@ -124,13 +124,13 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if transport.is_close_frame_sent and kind != WSMsgType.CLOSE:
+        if transport.is_close_frame_sent and kind != _CLOSE:
             return  # picows 2.3 goes on delivering after it has closed for a frame that is too big
-        if kind == WSMsgType.BINARY and frame.fin:
+        if kind == _BINARY and frame.fin and not self._parts:
             self._link.received(frame.get_payload_as_bytes())
-        elif kind in (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION):
+        elif kind in (_BINARY, _TEXT, _CONTINUATION):
             self._data(kind, frame)
-        elif kind == WSMsgType.CLOSE:
+        elif kind == _CLOSE:
             self._close(transport, frame)
         else:
             self._link.heard()
@@ -148,21 +148,32 @@ class _Listener(WSListener):
         self._link.resumed()
 
     def _data(self, kind: WSMsgType, frame: WSFrame) -> None:
-        if (kind == WSMsgType.CONTINUATION) != bool(self._parts):
+        if (kind == _CONTINUATION) != bool(self._parts):
             self._link.close(WSCloseCode.PROTOCOL_ERROR.value, "fragments out of order")
             return
-        if kind != WSMsgType.CONTINUATION:
-            self._parts_are_text = kind == WSMsgType.TEXT
+        if kind == _TEXT and frame.fin:
+            self._text(frame.get_payload_as_bytes())
+            return
+        if kind != _CONTINUATION:
+            self._parts_are_text = kind == _TEXT
         self._parts.append(frame.get_payload_as_bytes())
         self._parts_bytes += frame.payload_size
         if self._parts_bytes > self._max_message_bytes:
             self._link.close(WSCloseCode.MESSAGE_TOO_BIG.value, f"message over {self._max_message_bytes} bytes")
         elif frame.fin:
             whole, self._parts, self._parts_bytes = b"".join(self._parts), [], 0
-            try:
-                self._link.received(whole.decode() if self._parts_are_text else whole)
-            except UnicodeDecodeError:
-                self._link.close(WSCloseCode.INVALID_TEXT.value, "text message is not UTF-8")
+            if self._parts_are_text:
+                self._text(whole)
+            else:
+                self._link.received(whole)
+
+    def _text(self, whole: bytes) -> None:
+        try:
+            text = whole.decode()
+        except UnicodeDecodeError:
+            self._link.close(WSCloseCode.INVALID_TEXT.value, "text message is not UTF-8")
+            return
+        self._link.received(text)
 
     def _close(self, transport: WSTransport, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()

@@ -128,9 +128,42 @@ def ensure(progress: Progress = print) -> Root:
     """
     architecture = _architecture()
     triplet, loader = ARCHITECTURES[architecture]
-    recipe = "\n".join(["2", SUITE, architecture, *PACKAGES, *UNUSED_PREFIXES, *UNUSED_FOLDERS])
-    folder = cache_folder() / f"{SUITE}-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:10]}"
-    root = Root(folder / "root", triplet, loader)
+
+    def finish(root: Path) -> None:
+        # Debian's install script makes this link; we run none.
+        (root / "usr" / "share" / "asterisk" / "sounds" / "en").symlink_to("en_US_f_Allison")
+
+    recipe = ["2", SUITE, architecture, *PACKAGES, *UNUSED_PREFIXES, *UNUSED_FOLDERS]
+    return Root(_ensure("", PACKAGES, recipe, lambda _: True, finish, progress), triplet, loader)
+
+
+def ensure_tree(name: str, packages: Sequence[str], parts: tuple[str, ...], progress: Progress = print) -> Path:
+    """Returns the folder of other packages, unpacked in the same way; for programs that the machine's libraries serve.
+
+    Args:
+        name: of the folder in the cache.
+        packages: what is asked for.
+        parts: with what the names begin of those packages, of all that it takes to install these, that are unpacked.
+
+    Raises:
+        PackagesUnavailable: as ``ensure``.
+    """
+    recipe = ["1", SUITE, _architecture(), *packages, *parts]
+    return _ensure(f"{name}-", packages, recipe, lambda package: package.startswith(parts), lambda _: None, progress)
+
+
+def _ensure(
+    prefix: str,
+    packages: Sequence[str],
+    recipe: Sequence[str],
+    wanted: Callable[[str], bool],
+    finish: Callable[[Path], None],
+    progress: Progress,
+) -> Path:
+    architecture = _architecture()
+    digest = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:10]
+    folder = cache_folder() / f"{prefix}{SUITE}-{architecture}-{digest}"
+    root = folder / "root"
     if (folder / COMPLETE).exists():
         return root
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -142,11 +175,10 @@ def ensure(progress: Progress = print) -> Root:
             shutil.rmtree(left, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
         try:
-            names = _fetch(work, architecture, progress)
+            names = _fetch(work, architecture, packages, wanted, progress)
             (work / "root").mkdir()
             _unpack(work / "debs", work / "root", progress)
-            # Debian's install script makes this link; we run none.
-            (work / "root" / "usr" / "share" / "asterisk" / "sounds" / "en").symlink_to("en_US_f_Allison")
+            finish(work / "root")
             shutil.rmtree(work / "debs")
             shutil.rmtree(work / "apt")
             (work / COMPLETE).write_text("\n".join(names) + "\n")
@@ -181,7 +213,9 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _fetch(work: Path, architecture: str, progress: Progress) -> list[str]:
+def _fetch(
+    work: Path, architecture: str, packages: Sequence[str], needed: Callable[[str], bool], progress: Progress
+) -> list[str]:
     """Fetches the packages into ``work/debs`` and returns their file names."""
     reasons: list[str] = []
     for mirror in _mirrors():
@@ -194,7 +228,7 @@ def _fetch(work: Path, architecture: str, progress: Progress) -> list[str]:
         shutil.rmtree(work / "apt")
     else:
         raise PackagesUnavailable("no mirror gave a usable list of packages\n  " + "\n  ".join(reasons))
-    wanted = apt.closure(PACKAGES)
+    wanted = {name: size for name, size in apt.closure(packages).items() if needed(name)}
     size = sum(wanted.values())
     debs = work / "debs"
     debs.mkdir()

@@ -1,0 +1,286 @@
+"""The event loop of the bridge: asyncio's own, with a shorter way for the sockets that carry frames.
+
+asyncio makes a handle of every readable socket, queues it, and runs it in a context: 2 us for each, as much as the
+whole frame path. Sockets that are watched with the loop's public ``add_reader`` (aiofastnet's transports) are called
+straight from the selector instead. Everything else, and everything that is awaited, works as ever.
+
+Where calls' frames come one by one, waking up costs more than handling them. So after a wake-up the selector lets a
+moment pass before it looks again, and takes what has come meanwhile together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import select
+import selectors
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVarTuple, Unpack, cast
+
+Callback = Callable[[], object]
+Args = TypeVarTuple("Args")
+
+
+class HasFileno(Protocol):
+    """What has a number among the open files."""
+
+    def fileno(self) -> int: ...
+
+
+Fd = int | HasFileno
+
+
+BUSY = 0.85
+"""Share of a core beyond which nothing is held back."""
+MANY = 1.5
+"""Wake-ups in a moment, on average, from which on holding back begins: what comes comes one by one."""
+FEW = 0.5
+"""Wake-ups in a moment below which it ends: what comes comes together by itself, or hardly anything does."""
+JUDGED_S = 0.5
+"""How long the load is looked at before it is judged."""
+TRIED_S = 10.0
+"""A process that was too busy for it tries again after so long."""
+
+AT_ONCE = 48
+"""Sockets served before timers get their turn: half a millisecond, or a burst would delay the tick."""
+
+_READ = select.EPOLLIN
+_WRITE = select.EPOLLOUT
+
+
+class Coalescing:
+    """When to let a moment pass. Pure: the clock is an argument, in seconds.
+
+    Where frames come together by themselves it would only delay them, and have the application woken up for each.
+
+    Args:
+        moment_s: how long after a wake-up the next one may be; 0: never held back.
+    """
+
+    def __init__(self, moment_s: float) -> None:
+        self.on = False
+        self._moment_s = moment_s
+        self._woke = 0.0
+        self._judged = 0.0  # when the load was judged last
+        self._busy_s = 0.0  # since then
+        self._wakes = 0  # since then
+        self._not_before = 0.0
+
+    def pause(self, now: float) -> float:
+        """How long to wait before looking at the sockets, in seconds; called when there is nothing else to do."""
+        if not self._moment_s:
+            return 0.0
+        self._busy_s += now - self._woke
+        if now - self._judged >= JUDGED_S:
+            self._judge(now)
+        return max(self._woke + self._moment_s - now, 0.0) if self.on else 0.0
+
+    def woke(self, now: float) -> None:
+        """Something has come, or a timer is due."""
+        self._wakes += 1
+        self._woke = now
+
+    def _judge(self, now: float) -> None:
+        seconds = now - self._judged
+        in_a_moment = self._wakes * self._moment_s / seconds
+        if not self.on:
+            self.on = in_a_moment >= MANY and now >= self._not_before
+        elif self._busy_s > BUSY * seconds:
+            self.on = False
+            self._not_before = now + TRIED_S
+        else:
+            self.on = in_a_moment >= FEW
+        self._judged = now
+        self._busy_s = 0.0
+        self._wakes = 0
+
+
+class FrameSelector(selectors.BaseSelector):
+    """epoll with two kinds of members: those that asyncio registers and is told of, and those called at once.
+
+    Args:
+        coalescing: when to let a moment pass before looking.
+    """
+
+    def __init__(self, coalescing: Coalescing) -> None:
+        self._coalescing = coalescing
+        self._more = False
+        self._epoll = select.epoll()
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._readers: dict[int, Callback] = {}
+        self._writers: dict[int, Callback] = {}
+        self.on_error: Callable[[BaseException], None] = lambda _: None
+        """Told of an exception out of a callback."""
+
+    # The sockets that are called at once
+
+    def watch(self, fd: int, *, reader: Callback | None = None, writer: Callback | None = None) -> None:
+        """Call ``reader`` when ``fd`` can be read, ``writer`` when it can be written; what is None stays as it is."""
+        before = self._direct_events(fd)
+        if reader is not None:
+            self._readers[fd] = reader
+        if writer is not None:
+            self._writers[fd] = writer
+        self._update(fd, before)
+
+    def unwatch(self, fd: int, *, reader: bool = False, writer: bool = False) -> bool:
+        """Forget one of them, or both; False if there was none."""
+        before = self._direct_events(fd)
+        if reader:
+            self._readers.pop(fd, None)
+        if writer:
+            self._writers.pop(fd, None)
+        self._update(fd, before)
+        return self._direct_events(fd) != before
+
+    def watches(self, fd: int) -> bool:
+        """Whether ``fd`` is one of them."""
+        return fd in self._readers or fd in self._writers
+
+    def _direct_events(self, fd: int) -> int:
+        return (_READ if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
+
+    def _update(self, fd: int, before: int) -> None:
+        now = self._direct_events(fd)
+        if now == before:
+            return
+        if not before:
+            self._epoll.register(fd, now)
+        elif now:
+            self._epoll.modify(fd, now)
+        else:
+            with contextlib.suppress(OSError):  # closed already
+                self._epoll.unregister(fd)
+
+    def _poll(self, wait_s: float) -> list[tuple[int, int]]:
+        try:
+            return self._epoll.poll(wait_s, AT_ONCE)
+        except InterruptedError:
+            return []
+
+    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        if timeout is not None and timeout <= 0:
+            return self._poll(0.0)
+        pause_s = self._coalescing.pause(time.monotonic())
+        if timeout is not None and timeout <= pause_s:
+            time.sleep(timeout)
+            events = self._poll(0.0)
+        else:
+            if pause_s:
+                time.sleep(pause_s)
+            events = self._poll(-1.0 if timeout is None else math.ceil(timeout * 1e3) * 1e-3)
+        self._coalescing.woke(time.monotonic())
+        return events
+
+    def _run(self, callback: Callback) -> None:
+        try:
+            callback()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.on_error(error)
+
+    # What asyncio calls
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = self._poll(0.0) if self._more else []
+        if not events:
+            events = self._wait(timeout)
+        self._more = len(events) == AT_ONCE
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        readers = self._readers
+        keys = self._keys
+        for fd, event in events:
+            if event == _READ and (reader := readers.get(fd)) is not None:
+                self._run(reader)
+            elif (key := keys.get(fd)) is not None:
+                readable = selectors.EVENT_READ if event & ~_WRITE else 0
+                writable = selectors.EVENT_WRITE if event & ~_READ else 0
+                ready.append((key, (readable | writable) & key.events))
+            else:  # it can be written, or there is an error or a hang-up, which both want to know
+                for mask, callbacks in ((~_WRITE, readers), (~_READ, self._writers)):
+                    if event & mask and (callback := callbacks.get(fd)) is not None:
+                        self._run(callback)
+        return ready
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        fd = _fd_of(fileobj)
+        if fd in self._keys:
+            raise KeyError(f"{fileobj!r} is registered already")
+        key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
+        self._epoll.register(fd, _mask_of(events))
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        key = self._keys.pop(_fd_of(fileobj))
+        with contextlib.suppress(OSError):  # closed already
+            self._epoll.unregister(key.fd)
+        return key
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        fd = _fd_of(fileobj)
+        before = self._keys[fd]
+        key = self._keys[fd] = selectors.SelectorKey(before.fileobj, fd, events, data)
+        if events != before.events:
+            self._epoll.modify(fd, _mask_of(events))
+        return key
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[_fd_of(fileobj)]
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._keys
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._keys.clear()
+        self._readers.clear()
+        self._writers.clear()
+
+
+class FrameLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop on a ``FrameSelector``. Readers and writers without arguments are called straight from it.
+
+    Args:
+        coalesce_ms: how long after a wake-up the next one may be, in milliseconds, where frames come one by one.
+    """
+
+    def __init__(self, coalesce_ms: float = 0.0) -> None:
+        self._frames = FrameSelector(Coalescing(coalesce_ms / 1000))
+        super().__init__(self._frames)
+        self._frames.on_error = self._report
+
+    def add_reader(self, fd: Fd, callback: Callable[[Unpack[Args]], Any], *args: *Args) -> None:
+        if args or not isinstance(fd, int):
+            super().add_reader(fd, callback, *args)
+        else:
+            self._frames.watch(fd, reader=cast(Callback, callback))
+
+    def remove_reader(self, fd: Fd) -> bool:
+        if isinstance(fd, int) and self._frames.watches(fd):
+            return self._frames.unwatch(fd, reader=True)
+        return super().remove_reader(fd)
+
+    def add_writer(self, fd: Fd, callback: Callable[[Unpack[Args]], Any], *args: *Args) -> None:
+        if args or not isinstance(fd, int):
+            super().add_writer(fd, callback, *args)
+        else:
+            self._frames.watch(fd, writer=cast(Callback, callback))
+
+    def remove_writer(self, fd: Fd) -> bool:
+        if isinstance(fd, int) and self._frames.watches(fd):
+            return self._frames.unwatch(fd, writer=True)
+        return super().remove_writer(fd)
+
+    def _report(self, error: BaseException) -> None:
+        self.call_exception_handler({"message": "a callback of a socket failed", "exception": error})
+
+
+def _mask_of(events: int) -> int:
+    return (_READ if events & selectors.EVENT_READ else 0) | (_WRITE if events & selectors.EVENT_WRITE else 0)
+
+
+def _fd_of(fileobj: Fd) -> int:
+    return fileobj if isinstance(fileobj, int) else fileobj.fileno()

@@ -1,0 +1,207 @@
+"""The bridges that are compared, and how each is started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.errors import BridgeError
+from tests.load.bench.build import Programs
+
+ROOT = Path(__file__).parents[3]
+START_S = 20.0
+EVERY_DIALECT = ("sln", "rtp", "audiosocket", "twilio", "voxology", "yeastar")
+
+
+class BridgeFailed(BridgeError):
+    """A bridge did not come up; the message holds the end of its log."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a run takes place, all on loopback.
+
+    Args:
+        audiosocket: where the bridge listens for Asterisk.
+        application: where the generator listens for WebSockets.
+        http: the bridge's own port.
+        nobody: a port where nobody listens, in place of Asterisk's ARI.
+    """
+
+    audiosocket: int
+    application: int
+    http: int
+    nobody: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One bridge.
+
+    Args:
+        name: short, for the command line.
+        label: for the table.
+        dialects: what it speaks.
+        command: how it is started, from ports, dialect and a folder for its files.
+    """
+
+    name: str
+    label: str
+    dialects: Sequence[str]
+    command: Callable[[Ports, str, Path], list[str]]
+
+
+def variants(programs: Programs, python: str = sys.executable) -> dict[str, Variant]:
+    """All that can be run here, by name."""
+    found = [
+        _ours("bridge", "this bridge", python),
+        _ours("bridge0", "this bridge, no lead", python, lead_ms=0),
+        Variant(
+            "c",
+            "C copy",
+            ("sln",),
+            lambda ports, *_: [str(programs.bridge_c), str(ports.audiosocket), str(ports.application)],
+        ),
+        Variant(
+            "naive",
+            "asyncio streams + websockets",
+            ("sln", "twilio"),
+            lambda ports, dialect, _: [
+                *(python, "-m", "tests.load.peers.bridge_naive"),
+                *(str(ports.audiosocket), str(ports.application), dialect),
+            ],
+        ),
+    ]
+    if (go := programs.bridge_go) is not None:
+        found.append(
+            Variant(
+                "go",
+                "Go",
+                EVERY_DIALECT,
+                lambda ports, dialect, _: [str(go), str(ports.audiosocket), str(ports.application), dialect],
+            )
+        )
+    return {variant.name: variant for variant in found}
+
+
+def bad(fault: str, where: str, python: str = sys.executable) -> Variant:
+    """A bridge with a fault, as `peers/bridge_bad.py` names them."""
+    return Variant(
+        "bad",
+        f"{fault} on {where}",
+        ("sln", "twilio"),
+        lambda ports, dialect, _: [
+            *(python, "-m", "tests.load.peers.bridge_bad"),
+            *(str(ports.audiosocket), str(ports.application), dialect, fault, where),
+        ],
+    )
+
+
+def _ours(name: str, label: str, python: str, lead_ms: int | None = None) -> Variant:
+    def command(ports: Ports, dialect: str, folder: Path) -> list[str]:
+        config = folder / "bridge.toml"
+        config.write_text(configuration(ports, dialect, lead_ms))
+        return [python, "-m", "bridge", "serve", "--config", str(config)]
+
+    return Variant(name, label, EVERY_DIALECT, command)
+
+
+def configuration(ports: Ports, dialect: str, lead_ms: int | None = None) -> str:
+    """The product's configuration: defaults, and a route that takes every AudioSocket connection.
+
+    Args:
+        lead_ms: ``media.playout_lead_ms``; None is the default.
+    """
+    kind, options = dialect, ""
+    if dialect in ("sln", "rtp", "audiosocket"):
+        kind, options = "voipbin", f'options = {{encapsulation = "{dialect}"}}'
+    lead = "" if lead_ms is None else f"playout_lead_ms = {lead_ms}"
+    return f"""
+[http]
+port = {ports.http}
+
+[audiosocket]
+bind_port = {ports.audiosocket}
+
+[ari]
+url = "http://127.0.0.1:{ports.nobody}"
+user = "bench"
+password = "bench"
+
+[media]
+max_streams = 5000
+{lead}
+
+[streams]
+state_file = ":memory:"
+
+[[dialplan]]
+id = "bench"
+match = "uuid:*"
+url = "ws://127.0.0.1:{ports.application}/"
+dialect = "{kind}"
+{options}
+"""
+
+
+@contextlib.contextmanager
+def free_ports() -> Iterator[Ports]:
+    """Ports that are free now."""
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        ports = Ports(*(each.getsockname()[1] for each in taken))
+    yield ports
+
+
+@contextlib.contextmanager
+def running(
+    variant: Variant, ports: Ports, dialect: str, folder: Path, prepare: Callable[[], None] | None = None
+) -> Iterator[tuple[int, float]]:
+    """The bridge while it runs: its process id, and how many milliseconds it took to listen.
+
+    Args:
+        prepare: called in the new process before the program begins.
+
+    Raises:
+        BridgeFailed: it does not listen.
+    """
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    log = folder / f"{variant.name}.log"
+    began = time.monotonic()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            variant.command(ports, dialect, folder),
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=prepare,
+        )
+    try:
+        while not _listens(ports.audiosocket):
+            if process.poll() is not None or time.monotonic() - began > START_S:
+                raise BridgeFailed(f"{variant.label} does not listen: {log.read_text()[-1000:]}")
+            time.sleep(0.01)
+        yield process.pid, 1000 * (time.monotonic() - began)
+        if process.poll() is not None:
+            raise BridgeFailed(f"{variant.label} has ended: {log.read_text()[-1000:]}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody listens on a port of loopback; nobody is connected to."""
+    wanted = f":{port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(fields[1].endswith(wanted) and fields[3] == "0A" for fields in map(str.split, lines))

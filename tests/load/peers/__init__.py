@@ -1,0 +1,1 @@
+"""What the bench plays with: the load generator, and the bridges to compare with."""

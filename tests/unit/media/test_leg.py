@@ -1,0 +1,65 @@
+"""A media leg between its connection and its owner."""
+
+from __future__ import annotations
+
+from bridge.audio.format import slin
+from bridge.audio.playout import Playout
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+
+FRAME = bytes(range(1, 161)) * 2
+
+
+class Wire:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def hang_up(self) -> None:
+        self.written.append(b"")
+
+
+def attached() -> tuple[MediaLeg, Wire, Counters]:
+    counters = Counters()
+    leg = MediaLeg(slin(8000), Playout(slin(8000), 1000), counters)
+    wire = Wire()
+    leg.attach(wire)
+    return leg, wire, counters
+
+
+async def test_a_frame_is_written_at_once_and_one_for_every_tick():
+    leg, wire, counters = attached()
+    leg.playout.play(FRAME)
+    leg.tick(2)
+    assert wire.written == [leg.header + bytes(320), leg.header + FRAME, leg.header + bytes(320)]
+    assert (counters.frames_to_asterisk, counters.silent_frames_to_asterisk) == (3, 2)
+
+
+async def test_time_is_told_only_where_no_audio_tells_it():
+    leg, _, counters = attached()
+    ticks: list[str] = []
+    leg.on_tick = lambda: ticks.append("tick")
+    leg.on_audio = lambda pcm: ticks.append(f"{len(pcm)} bytes")
+    leg.received_frame(FRAME)
+    leg.tick(1)
+    leg.tick(1)
+    leg.received(0x10, FRAME[:160])
+    leg.tick(1)
+    leg.blocked = True
+    leg.tick(1)
+    assert ticks == ["320 bytes", "tick", "160 bytes", "tick"]
+    assert (counters.frames_from_asterisk, counters.frames_blocked) == (2, 1)
+
+
+async def test_marks_are_told_with_the_tick_that_passes_them():
+    leg, _, _ = attached()
+    told: list[str] = []
+    leg.on_mark = told.append
+    leg.playout.play(FRAME)
+    leg.playout.mark("end")
+    assert leg.playout.marked
+    leg.tick(1)
+    assert told == ["end"]
+    assert not leg.playout.marked
