@@ -53,11 +53,13 @@ class MediaLeg:
         self.uuid: UUID = uuid4()
         self.fmt = fmt
         self.playout = playout
-        self.on_audio: Callable[[bytes], None] = _ignore
+        self._on_audio: Callable[[bytes], None] = _ignore
         self.on_dtmf: Callable[[str], None] = _ignore
         self.on_mark: Callable[[str], None] = _ignore
         self.on_closed: Callable[[], None] = _ignore
-        self.on_tick: Callable[[], None] | None = None
+        self._on_tick: Callable[[], None] | None = None
+        self.on_aimed: Callable[[], None] | None = None
+        """Told when `on_audio` or `on_tick` becomes another: for who calls them in this leg's place (`SharedLeg`)."""
         self.connected = asyncio.Event()
         self.closed = False
         self.blocked = False
@@ -68,6 +70,28 @@ class MediaLeg:
         self._header = struct.pack(">BH", self._kind, fmt.frame_bytes)
         self._silence = self._header + fmt.silence(fmt.frame_bytes)
         self._resampler: tuple[int, Resampler] | None = None
+
+    @property
+    def on_audio(self) -> Callable[[bytes], None]:
+        """Told of audio from Asterisk."""
+        return self._on_audio
+
+    @on_audio.setter
+    def on_audio(self, callback: Callable[[bytes], None]) -> None:
+        self._on_audio = callback
+        if self.on_aimed is not None:
+            self.on_aimed()
+
+    @property
+    def on_tick(self) -> Callable[[], None] | None:
+        """Told that 20 ms have passed."""
+        return self._on_tick
+
+    @on_tick.setter
+    def on_tick(self, callback: Callable[[], None] | None) -> None:
+        self._on_tick = callback
+        if self.on_aimed is not None:
+            self.on_aimed()
 
     def attach(self, wire: Wire) -> None:
         """The connection has named our UUID: from now on the leg is ticked."""
@@ -96,14 +120,14 @@ class MediaLeg:
             counters.frames_to_asterisk += 1
         for name in playout.reached():
             self.on_mark(name)
-        if self.on_tick is not None:
-            self.on_tick()
+        if self._on_tick is not None:
+            self._on_tick()
 
     def received(self, kind: int, payload: bytes) -> None:
         """Audio arrived from Asterisk with ``kind``, which says its rate whatever was agreed."""
         self._counters.frames_from_asterisk += 1
         if kind == self._kind:
-            self.on_audio(payload)
+            self._on_audio(payload)
             return
         if self._resampler is None or self._resampler[0] != kind:
             rate = RATE_OF_KIND[kind]
@@ -112,7 +136,7 @@ class MediaLeg:
             )
             self._resampler = (kind, Resampler(rate, self.fmt.rate))
         whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk sends none
-        self.on_audio(self._resampler[1].convert(whole))
+        self._on_audio(self._resampler[1].convert(whole))
 
     def close(self) -> None:
         """Hang up our side; harmless when there is no connection or it is gone already."""
