@@ -165,6 +165,10 @@ class Opener:
         except AriError as error:
             await self._client.channels.hangup(snoop_id)
             return error
+        if place.spy != "none":
+            # AudioSocket() gives up after 2 s without audio either way, and this channel sends some all the time. Nor
+            # has it the fault of external media channels for which a leg never goes quiet (asterisk#2089).
+            tap.leg.relax()
         return None
 
     async def _by_external_media(self, tap: Tap, place: Snoop) -> None:

@@ -138,6 +138,9 @@ class MediaLeg:
         whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk sends none
         self._on_audio(self._resampler[1].convert(whole))
 
+    def relax(self) -> None:
+        """Asterisk can do without a frame every 20 ms on this connection; who may speak sends them all the same."""
+
     def close(self) -> None:
         """Hang up our side; harmless when there is no connection or it is gone already."""
         if self._wire is not None:

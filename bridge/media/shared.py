@@ -20,6 +20,10 @@ _NOTHING_MS = 200
 """The smallest queue there is: nobody speaks here, and what Asterisk is sent is silence."""
 
 
+KEEP_ALIVE_FRAMES = 25
+"""Of so many frames of silence one is sent where Asterisk does not need them all: twice a second."""
+
+
 class SharedLeg(MediaLeg):
     """A leg that is only listened to, on behalf of others.
 
@@ -31,6 +35,8 @@ class SharedLeg(MediaLeg):
     def __init__(self, fmt: AudioFormat, counters: Counters) -> None:
         super().__init__(fmt, Playout(fmt, _NOTHING_MS), counters)
         self.listeners: tuple[MediaLeg, ...] = ()
+        self._relaxed = False
+        self._kept_back = 0
 
     def join(self, leg: MediaLeg) -> None:
         """Let ``leg`` hear what comes from now on; it is told when the connection is gone, as of its own."""
@@ -46,6 +52,21 @@ class SharedLeg(MediaLeg):
             self.listeners = tuple(each for each in self.listeners if each is not leg)
             leg.on_aimed = None
             self._aim()
+
+    def relax(self) -> None:
+        """Send silence now and then only: a third of what this connection costs, for nobody hears it."""
+        self._relaxed = True
+
+    def tick(self, frames: int) -> None:
+        """20 ms have passed, ``frames`` times."""
+        if self._relaxed:
+            self._kept_back += frames
+            if self._kept_back < KEEP_ALIVE_FRAMES:
+                if self._on_tick is not None:
+                    self._on_tick()
+                return
+            self._kept_back = 0
+        super().tick(1 if self._relaxed else frames)
 
     def attach(self, wire: Wire) -> None:
         """The connection is there, for all."""

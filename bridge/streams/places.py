@@ -38,8 +38,8 @@ def places(channel_id: str, bridge_id: str | None, listen: Direction, speak: Spe
     """
     if speak == "none":
         # Nothing of ours is played, so that the tap can be shared with whoever hears the same.
-        joins = bridge_id is not None and listen == "both"
-        return (LegPlace(Join(bridge_id) if joins else Snoop(channel_id, listen, "none"), True, False),)
+        place = Join(bridge_id) if bridge_id and listen == "both" else Snoop(channel_id, spy=listen, whisper="none")
+        return (LegPlace(place, True, False),)
     if bridge_id is None:
         # A snoop that whispers both ways throws both queues away when one direction has no traffic for 500 ms
         # (main/audiohook.c); two that whisper one way each do not.
