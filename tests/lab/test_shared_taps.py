@@ -87,7 +87,6 @@ def check_parties(received: Received, endpoints: dict[str, int], rate: int = RAT
         assert all(tone_share(said, rate, other) == 0 for other in TONES.values() if other != hz), endpoint
 
 
-@pytest.mark.core
 async def test_a_track_is_one_channel_and_three_streams_that_want_the_same_share_it(
     target: Target, phones: Phones
 ) -> None:
@@ -121,7 +120,6 @@ async def none_made(target: Target) -> bool:
     return not await made(target)
 
 
-@pytest.mark.core
 async def test_who_joins_and_leaves_does_not_disturb_who_listens(target: Target, phones: Phones) -> None:
     alice, _, ids = await talk(target, phones)
     hear = {"encapsulation": "sln", "direction_listen": "in", "direction_speak": "none"}
@@ -141,7 +139,7 @@ async def test_who_joins_and_leaves_does_not_disturb_who_listens(target: Target,
 async def test_one_that_speaks_has_a_channel_of_its_own_and_data_gets_through_both_ways(
     target: Target, phones: Phones
 ) -> None:
-    """Through the entry of the dialplan. An Asterisk that is short of CPU loses frames of snoops: it has three tries."""
+    """Through the dialplan's entry. An Asterisk that is short of CPU loses frames of snoops: it has three tries."""
     down, up = text_of(6, 3), text_of(6, 4)
     for _ in range(3):
         heard_by_applications, heard_by_phone = await exchange(target, phones, down, up)
@@ -202,7 +200,6 @@ async def test_a_client_shares_with_subscriptions_and_each_rate_has_its_own(lab:
         check_parties(wide.connections[0], {"1001": CALLER_HZ, "1002": CALLEE_HZ}, 16000)
 
 
-@pytest.mark.core
 async def test_without_the_entry_it_is_external_media_and_the_log_says_once_what_is_missing(
     lab: Lab, phones: Phones, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,7 +228,6 @@ async def test_without_the_entry_it_is_external_media_and_the_log_says_once_what
     ]
 
 
-@pytest.mark.core
 async def test_a_hang_up_leaves_nothing(lab: Lab, phones: Phones) -> None:
     async with open_sink() as sink, two_subscriptions(lab, sink) as target:
         alice, _ = await call(phones)
