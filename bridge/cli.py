@@ -156,8 +156,12 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # The configuration may be on another machine: only who gives none of its own needs to be told where the bridge is.
     config = load(options.config, environ) if options.config else Config()
     tokens = [token.get_secret_value() for token in config.http.tokens]
-    token = options.token or next(iter(tokens), "")
+    # The variables are those of the examples, and `./lab env` sets them. What is given by hand wins.
+    url = options.url or (dialer.base_url(config) if options.config else environ.get("BRIDGE_URL"))
+    token = options.token or next(iter(tokens), "" if options.config else environ.get("BRIDGE_TOKEN", ""))
     try:
+        if (options.talk or options.play) and (options.actions or options.flow):
+            raise ValueError("--talk and --play are a flow of their own; give them, or --actions, or --flow")
         body: dict[str, object] = {"destinations": [dialer.address(text) for text in options.destination]}
         if options.source:
             body["source"] = dialer.address(options.source)
@@ -171,7 +175,7 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if len(options.destination) > 1 and options.first:
         body["answer_method"] = "hangup_others"
     try:
-        return asyncio.run(dialer.Dialer(options.url or dialer.base_url(config), token).run(body))
+        return asyncio.run(dialer.Dialer(url or dialer.base_url(config), token).run(body))
     except dialer.CallFailed as problem:
         print(f"asterisk-bridge: {problem}", file=sys.stderr)
         return 1
@@ -232,10 +236,10 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument(
         "--first", action="store_true", help="with several destinations: the first to answer gets the call"
     )
-    call.add_argument("--url", help="the bridge's HTTP address; without it: where --config says it listens")
-    call.add_argument("--token", help="one of its http.tokens; without it: the first in --config")
+    call.add_argument("--url", help="the bridge's HTTP address; without it: --config, or $BRIDGE_URL")
+    call.add_argument("--token", help="one of its http.tokens; without it: --config, or $BRIDGE_TOKEN")
     call.add_argument(
-        "--config", type=Path, metavar="FILE", help="the bridge's TOML file; without it: the default address"
+        "--config", type=Path, metavar="FILE", help="the bridge's TOML file, which has its address and token"
     )
     return parser
 

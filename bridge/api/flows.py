@@ -43,8 +43,8 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
                 body.call.no,
                 caller_id=body.call.caller_id_no,
                 session_data=body.session_data,
-                timeout_s=body.call.timeout,
-                max_call_s=body.call.max_duration,
+                timeout_s=body.timeout,
+                max_call_s=body.max_call_time,
             )
     except LookupError as error:
         raise ApiError(404, "FLOW_NOT_FOUND", str(error.args[0])) from None

@@ -53,6 +53,8 @@ class Leg:
         """What its party pressed and nobody has taken."""
         self.entered = asyncio.Event()
         """Its StasisStart has been seen."""
+        self.given_up = False
+        """Somebody has begun to hang it up; it may not even be there yet."""
         self.moving = False
         self.away: asyncio.Future[None] | None = None
         """It is in the dialplan and will come back."""
@@ -119,6 +121,7 @@ class Leg:
         """
         if self.ended.is_set():
             return
+        self.given_up = True
         self._legs.records.ending(self.id, told)
         await self._client.channels.hangup(self.id, reason)
         try:

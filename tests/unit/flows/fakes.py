@@ -395,9 +395,10 @@ class FakeWeb:
         *,
         body: bytes | None = None,
         headers: Any = None,
+        secrets: Any = None,
         trust: Any = None,  # noqa: ARG002
     ) -> Answer:
-        self.asked.append((method, url, body, dict(headers or {})))
+        self.asked.append((method, url, body, {**(headers or {}), **(secrets or {})}))
         answer = self.answers.get(url, WebFailed("nobody there"))
         if isinstance(answer, Exception):
             raise answer

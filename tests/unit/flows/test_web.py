@@ -73,6 +73,16 @@ async def test_requests_and_answers() -> None:
         await asking.close()
 
 
+async def test_a_credential_is_not_taken_along_to_where_a_redirect_leads() -> None:
+    asking = Web(timeout_s=5)
+    async with server() as url:
+        with pytest.raises(WebFailed, match="answered 307, a redirect, which is not followed") as failed:
+            await asking.ask("POST", f"{url}/moved", body=b"x", secrets={"X-Api-Key": "secret"})
+        assert "secret" not in str(failed.value)
+        assert (await asking.ask("POST", f"{url}/echo", secrets={"X-Api-Key": "secret"})).status == 200
+    await asking.close()
+
+
 async def test_time_size_and_redirects_are_bounded_and_no_secret_is_told() -> None:
     asking = Web(timeout_s=0.3, max_answer_bytes=1000)
     async with server() as url:
