@@ -71,7 +71,8 @@ class Bridge:
         self.client.on_event("*", self.records.on_event)
         self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
         self.stasis = StasisCalls(self.client, self.ids, self.legs)
-        self.taps = Taps(self.client, self.listener, self.ids, self._advertised)
+        context = config.calling.context
+        self.taps = Taps(self.client, self.listener, self.ids, self._advertised, context=context)
         self.streams = Streams(
             client=self.client,
             tracker=self.tracker,

@@ -48,4 +48,5 @@ class CallingConfig(Section):
     context: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9_.-]*$", description="the name of a context in extensions.conf, or nothing")
     ] = ""
-    """Where the dialplan has our entries ``queue-``, ``room-``, ``conference-`` and ``amd``; empty: nowhere."""
+    """Where the dialplan has our entries ``audiosocket``, ``queue-``, ``room-``, ``conference-`` and ``amd``; empty:
+    nowhere."""

@@ -53,11 +53,13 @@ class MediaLeg:
         self.uuid: UUID = uuid4()
         self.fmt = fmt
         self.playout = playout
-        self.on_audio: Callable[[bytes], None] = _ignore
+        self._on_audio: Callable[[bytes], None] = _ignore
         self.on_dtmf: Callable[[str], None] = _ignore
         self.on_mark: Callable[[str], None] = _ignore
         self.on_closed: Callable[[], None] = _ignore
-        self.on_tick: Callable[[], None] | None = None
+        self._on_tick: Callable[[], None] | None = None
+        self.on_aimed: Callable[[], None] | None = None
+        """Told when `on_audio` or `on_tick` becomes another: for who calls them in this leg's place (`SharedLeg`)."""
         self.connected = asyncio.Event()
         self.closed = False
         self.blocked = False
@@ -70,6 +72,28 @@ class MediaLeg:
         """What every frame of 20 ms begins with on AudioSocket, in both directions."""
         self._silence = self.header + fmt.silence(fmt.frame_bytes)
         self._resampler: tuple[int, Resampler] | None = None
+
+    @property
+    def on_audio(self) -> Callable[[bytes], None]:
+        """Told of audio from Asterisk."""
+        return self._on_audio
+
+    @on_audio.setter
+    def on_audio(self, callback: Callable[[bytes], None]) -> None:
+        self._on_audio = callback
+        if self.on_aimed is not None:
+            self.on_aimed()
+
+    @property
+    def on_tick(self) -> Callable[[], None] | None:
+        """Told that 20 ms have passed."""
+        return self._on_tick
+
+    @on_tick.setter
+    def on_tick(self, callback: Callable[[], None] | None) -> None:
+        self._on_tick = callback
+        if self.on_aimed is not None:
+            self.on_aimed()
 
     def attach(self, wire: Wire) -> None:
         """The connection has named our UUID: from now on the leg is ticked."""
@@ -87,23 +111,27 @@ class MediaLeg:
             self._counters.frames_blocked += frames
         else:
             self._write(wire, frames)
+        self._pass_time()
+
+    def _pass_time(self) -> None:
+        """Tell the owner that 20 ms have passed, unless audio has told it."""
         if self._heard:
             self._heard = False
-        elif self.on_tick is not None:
-            self.on_tick()
+        elif self._on_tick is not None:
+            self._on_tick()
 
     def received_frame(self, pcm: bytes) -> None:
         """Exactly 20 ms arrived from Asterisk, in the format agreed upon: the short way of ``received``."""
         self._counters.frames_from_asterisk += 1
         self._heard = True
-        self.on_audio(pcm)
+        self._on_audio(pcm)
 
     def received(self, kind: int, payload: bytes) -> None:
         """Audio arrived from Asterisk with ``kind``, which says its rate whatever was agreed."""
         self._counters.frames_from_asterisk += 1
         self._heard = True
         if kind == self._kind:
-            self.on_audio(payload)
+            self._on_audio(payload)
             return
         if self._resampler is None or self._resampler[0] != kind:
             rate = RATE_OF_KIND[kind]
@@ -112,7 +140,10 @@ class MediaLeg:
             )
             self._resampler = (kind, Resampler(rate, self.fmt.rate))
         whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk sends none
-        self.on_audio(self._resampler[1].convert(whole))
+        self._on_audio(self._resampler[1].convert(whole))
+
+    def relax(self) -> None:
+        """Asterisk can do without a frame every 20 ms on this connection; who may speak sends them all the same."""
 
     def close(self) -> None:
         """Hang up our side; harmless when there is no connection or it is gone already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -20,9 +20,11 @@ from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
 from bridge.media.websockets_link import WebsocketsLink
-from bridge.streams.places import DIRECTIONS, Direction
+from bridge.streams.places import DIRECTIONS, SPEAK_DIRECTIONS, Direction, SpeakDirection
 from bridge.streams.registry import Streams
 from bridge.streams.room import Room
+
+D = TypeVar("D", bound=str)
 
 OPTIONS = ("encapsulation", "codec", "rate", "direction_listen", "direction_speak")
 """Query parameters that a media_stream request may carry besides its token."""
@@ -46,7 +48,7 @@ class MediaStreamOptions:
     codec: str | None = None
     rate: int | None = None
     direction_listen: Direction = "both"
-    direction_speak: Direction = "both"
+    direction_speak: SpeakDirection = "both"
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> MediaStreamOptions:
@@ -66,8 +68,8 @@ class MediaStreamOptions:
             encapsulation=query.get("encapsulation", ""),
             codec=query.get("codec") or None,
             rate=int(rate) if rate is not None else None,
-            direction_listen=_direction(query, "direction_listen"),
-            direction_speak=_direction(query, "direction_speak"),
+            direction_listen=_direction(query, "direction_listen", DIRECTIONS),
+            direction_speak=_direction(query, "direction_speak", SPEAK_DIRECTIONS),
         )
         options.dialect()  # the dialect knows which of them go together
         return options
@@ -101,12 +103,12 @@ class MediaStreamOptions:
         return Voipbin(self.encapsulation, codec=self.codec, rate=self.rate)
 
 
-def _direction(query: Mapping[str, str], key: str) -> Direction:
+def _direction(query: Mapping[str, str], key: str, values: tuple[D, ...]) -> D:
     value = query.get(key) or "both"
-    for direction in DIRECTIONS:
+    for direction in values:
         if value == direction:
             return direction
-    raise ValueError(f"{key}: {value[:20]!r} is none of {', '.join(get_args(Direction))}")
+    raise ValueError(f"{key}: {value[:20]!r} is none of {', '.join(values)}")
 
 
 class Clients:

@@ -2,6 +2,7 @@
 
     direction_listen   in: what the party says   out: what it hears   both: the mix
     direction_speak    out: the party hears it   in: the others hear it as if the party spoke   both: everybody
+                       none: nobody
 
 One leg serves both ways where that is exact; otherwise a second one is opened.
 """
@@ -15,6 +16,8 @@ from bridge.calls.tap import Join, Place, Snoop
 
 Direction = Literal["in", "out", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out", "both")
+SpeakDirection = Literal["in", "out", "both", "none"]
+SPEAK_DIRECTIONS: tuple[SpeakDirection, ...] = (*DIRECTIONS, "none")
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,17 @@ class LegPlace:
     speaks: bool
 
 
-def places(channel_id: str, bridge_id: str | None, listen: Direction, speak: Direction) -> tuple[LegPlace, ...]:
+def places(channel_id: str, bridge_id: str | None, listen: Direction, speak: SpeakDirection) -> tuple[LegPlace, ...]:
     """The legs for a stream on one party.
 
     Args:
         channel_id: the party.
         bridge_id: the mixing bridge in which our Stasis application holds the party; None for a call anywhere else.
     """
+    if speak == "none":
+        # Nothing of ours is played, so that the tap can be shared with whoever hears the same.
+        place = Join(bridge_id) if bridge_id and listen == "both" else Snoop(channel_id, spy=listen, whisper="none")
+        return (LegPlace(place, True, False),)
     if bridge_id is None:
         # A snoop that whispers both ways throws both queues away when one direction has no traffic for 500 ms
         # (main/audiohook.c); two that whisper one way each do not.

@@ -20,7 +20,7 @@ from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
-from bridge.streams.places import Direction, LegPlace, places
+from bridge.streams.places import Direction, LegPlace, SpeakDirection, places
 from bridge.streams.room import Room
 from bridge.streams.stream import CALL_ENDED, CONFERENCE_ENDED, SHUTTING_DOWN, Stream
 
@@ -80,7 +80,7 @@ class Streams:
         return [stream for stream in self._streams.values() if stream.conference_id == conference_id]
 
     def open(
-        self, call: Call, party: Party, dialect: Dialect, link: Link, *, listen: Direction, speak: Direction
+        self, call: Call, party: Party, dialect: Dialect, link: Link, *, listen: Direction, speak: SpeakDirection
     ) -> Stream:
         """Start a stream on ``party``; its life goes on in a task of its own.
 

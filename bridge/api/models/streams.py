@@ -8,13 +8,14 @@ from pydantic import Field, PrivateAttr, WithJsonSchema, model_validator
 
 from bridge.api.models.base import Query, Shown, maybe
 from bridge.streams.clients import MediaStreamOptions
-from bridge.streams.places import Direction
+from bridge.streams.places import Direction, SpeakDirection
 
 # The dialect knows what goes together; these are texts here, and what the document says of them.
 Encapsulation = Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})]
 Codec = Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})]
 Rate = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192_000})]
 _DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(Direction))})
+_SPEAK_DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(SpeakDirection))})
 
 
 class StreamQuery(Query):
@@ -30,8 +31,8 @@ class StreamQuery(Query):
     """Sampling rate in Hz; left out: 8000."""
     direction_listen: Annotated[str, _DIRECTION] = "both"
     """Whom you hear, seen from the party: `in` what it says, `out` what it hears, `both`."""
-    direction_speak: Annotated[str, _DIRECTION] = "both"
-    """Who hears you: `out` the party, `in` those it speaks with, `both`."""
+    direction_speak: Annotated[str, _SPEAK_DIRECTION] = "both"
+    """Who hears you: `out` the party, `in` those it speaks with, `both`, `none` (the cheapest)."""
 
     _options: MediaStreamOptions = PrivateAttr()
 

@@ -66,3 +66,11 @@ def test_what_holds_for_every_combination(bridge_id: str | None, listen: Directi
             assert leg.speaks == (leg.place.whisper != "none")
     if bridge_id is not None:
         assert any(isinstance(leg.place, Join) for leg in found), "a bridge that nobody feeds is silent"
+
+
+@pytest.mark.parametrize("listen", DIRECTIONS)
+@pytest.mark.parametrize("bridge_id", [BRIDGE, None])
+def test_who_says_nothing_has_one_leg_that_can_be_shared(bridge_id: str | None, listen: Direction) -> None:
+    (leg,) = places(PARTY, bridge_id, listen, "none")
+    joins = bridge_id is not None and listen == "both"
+    assert leg == LegPlace(Join(BRIDGE) if joins else Snoop(PARTY, listen, "none"), hears=True, speaks=False)

@@ -1,0 +1,107 @@
+"""The static entry of the dialplan by which a snoop channel brings its audio to us by itself, at 8 kHz.
+
+    [media-tap]
+    exten => audiosocket,1,Answer()
+     same => n,AudioSocket(${MEDIA_LEG_UUID},${MEDIA_LEG_ADDRESS})
+     same => n,Hangup()
+
+It saves the external media channel and the bridge behind every snoop (docs/decisions/taps.md). Whether the PBX has it
+cannot be asked, only tried: without it the channel ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from bridge.ari.client import AriClient
+from bridge.errors import AriError
+from bridge.media.leg import MediaLeg
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "audiosocket"
+RATE = 8000
+"""What ``AudioSocket()`` sends and takes; the application knows no other."""
+ENTER_TIMEOUT_S = 3.0
+"""Asterisk gives a connect 2 s."""
+TRY_AGAIN_S = 60.0
+"""An entry that has failed is left alone for so long: each try delays a stream a little."""
+
+
+class Entry:
+    """The entry of one context.
+
+    Args:
+        context: its context, ``calling.context`` of the configuration; empty: there is none.
+        clock: seconds on a monotonic clock.
+    """
+
+    def __init__(self, client: AriClient, context: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._context = context
+        self._clock = clock
+        self._failed_at: float | None = None
+        self._told = False
+
+    def serves(self, rate: int) -> bool:
+        """Whether a leg of this rate may be tried by it now."""
+        if not self._context or rate != RATE:
+            return False
+        return self._failed_at is None or self._clock() - self._failed_at >= TRY_AGAIN_S
+
+    async def enter(self, snoop_id: str, leg: MediaLeg, address: str) -> None:
+        """Send a snoop channel, which is in our application, to the entry; returns when its audio is connected.
+
+        Args:
+            address: ``host:port`` at which Asterisk reaches our listener, which expects ``leg``.
+
+        Raises:
+            AriError: it is not: there is no such entry, or it does not reach us, or the channel has ended.
+        """
+        channels = self._client.channels
+        await asyncio.gather(
+            channels.set_variable(snoop_id, "MEDIA_LEG_UUID", str(leg.uuid)),
+            channels.set_variable(snoop_id, "MEDIA_LEG_ADDRESS", address),
+        )
+        with self._client.expect("ChannelDestroyed", snoop_id) as destroyed:
+            await channels.continue_in_dialplan(snoop_id, context=self._context, extension=EXTENSION, priority=1)
+            connected = asyncio.ensure_future(leg.connected.wait())
+            ended = asyncio.ensure_future(destroyed.wait(ENTER_TIMEOUT_S))
+            try:
+                await asyncio.wait((connected, ended), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                connected.cancel()
+                ended.cancel()
+                await asyncio.gather(connected, ended, return_exceptions=True)
+        if not leg.connected.is_set():
+            raise AriError(0, "POST", f"/channels/{snoop_id}/continue", "the channel did not connect with us")
+        self._failed_at, self._told = None, False
+
+    def failed(self, problem: AriError) -> None:
+        """It did not work where external media did: leave it alone for a while, and say once what is missing."""
+        self._failed_at = self._clock()
+        if self._told:
+            return
+        self._told = True
+        log.warning(
+            "the extension %s of the dialplan's context %r (calling.context) does not connect with us, so that "
+            "what could be one channel takes two and a bridge: %s; extensions.conf needs these lines:",
+            EXTENSION,
+            self._context,
+            problem.message,
+        )
+        for line in lines(self._context):  # one record each, to be copied from the log
+            log.warning("%s", line)
+
+
+def lines(context: str) -> tuple[str, ...]:
+    """What to add to extensions.conf."""
+    return (
+        f"[{context}]",
+        f"exten => {EXTENSION},1,Answer()",
+        " same => n,AudioSocket(${MEDIA_LEG_UUID},${MEDIA_LEG_ADDRESS})",
+        " same => n,Hangup()",
+    )
