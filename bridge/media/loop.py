@@ -16,7 +16,7 @@ import math
 import select
 import selectors
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVarTuple, Unpack, cast
 
 Callback = Callable[[], object]
@@ -97,6 +97,22 @@ class Coalescing:
         self._wakes = 0
 
 
+class _KeysByFile(Mapping[Any, selectors.SelectorKey]):
+    """The keys, by an object or its number; asyncio looks there from Python 3.12 on."""
+
+    def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[_fd_of(fileobj)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (key.fileobj for key in self._keys.values())
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
 class FrameSelector(selectors.BaseSelector):
     """epoll with two kinds of members: those that asyncio registers and is told of, and those called at once.
 
@@ -109,6 +125,7 @@ class FrameSelector(selectors.BaseSelector):
         self._more = False
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
+        self._map = _KeysByFile(self._keys)
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self.on_error: Callable[[BaseException], None] = lambda _: None
@@ -231,7 +248,7 @@ class FrameSelector(selectors.BaseSelector):
         return self._keys[_fd_of(fileobj)]
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._keys
+        return self._map
 
     def close(self) -> None:
         self._epoll.close()
