@@ -25,6 +25,8 @@ from tests.lab.target import Target
 
 RATE = 8000
 MISSED_S = 0.2
+QUIET = 1500
+"""The level of a tone beside which a sentence is found again, even if lost frames have torn the tone."""
 
 
 class Client:
@@ -196,6 +198,11 @@ async def by_hand(*phones: Phone) -> AsyncIterator[None]:
     finally:
         for phone in phones:
             await phone.command("answermode", "auto")
+
+
+def caller_of(phone: Phone) -> str:
+    """Who calls a phone, or has called it, as a SIP address."""
+    return next(event.peer for event in phone.events if event.type.startswith("CALL_"))
 
 
 async def rings(phone: Phone, timeout_s: float = 5.0) -> None:
