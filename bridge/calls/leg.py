@@ -60,6 +60,8 @@ class Leg:
         """Who has taken its place in its bridge: its phone has transferred the call, and is about to go."""
         self.away: asyncio.Future[None] | None = None
         """It is in the dialplan and will come back."""
+        self.answered_at = 0.0
+        """When it was answered while we looked, on the event loop's clock."""
         self._answered = asyncio.Event()
         if answered:
             self._answered.set()
@@ -80,7 +82,7 @@ class Leg:
         """Answer it; one that is answered already stays so."""
         if not self.answered:
             await self._do(lambda: self._client.channels.answer(self.id))
-            self._answered.set()
+            self.was_answered()
 
     async def until_answered(self) -> None:
         """Wait until it is answered; LegGone if that does not come."""
@@ -292,6 +294,8 @@ class Leg:
 
     def was_answered(self) -> None:
         """It is up."""
+        if not self.answered:
+            self.answered_at = asyncio.get_running_loop().time()
         self._answered.set()
 
     def came_back(self) -> None:

@@ -31,6 +31,8 @@ SILENT = frozenset({"mark", "enter_flow"})
 """Actions that nobody wrote: they are not told."""
 MAX_BESIDE = 100
 """What a flow may do beside itself at a time: requests and sentences that it does not wait for."""
+AUDIO_OPENS_S = 0.2
+"""A phone plays what it gets only a moment after it was answered: a first word before that is clipped (34 ms seen)."""
 MAX_DEPTH = 20
 """Lists within lists: flows that fetch flows."""
 
@@ -128,6 +130,7 @@ class Run:
                 return False
             if self._voice is None:
                 self._voice = self.parts.voices.of(self.leg)
+                await self._let_audio_open()
             voice = self._voice
             pressed: list[str] = []
 
@@ -145,6 +148,10 @@ class Run:
                 if unwatch is not None:
                     unwatch()
             return not pressed
+
+    async def _let_audio_open(self) -> None:
+        await self.leg.hold_in_bridge()
+        await asyncio.sleep(max(self.leg.answered_at + AUDIO_OPENS_S - asyncio.get_running_loop().time(), 0))
 
     async def fall_silent(self) -> None:
         """Close the voice: before the leg goes to another bridge or to the dialplan."""

@@ -83,6 +83,7 @@ class FakeLeg:
         self.did: list[tuple[Any, ...]] = []
         self.variables: dict[str, str] = {}
         self.excursion_s = 3.0
+        self.answered_at = -1.0  # long ago
 
     def note(self, *what: Any) -> None:
         if self.gone.is_set():
