@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,12 +28,12 @@ def main() -> int:
     """Runs one command and returns its exit code."""
     parser = make_parser()
     options, rest = parser.parse_known_args()
-    if rest and options.command != "test":
+    if rest and options.command not in PASSED_ON:
         parser.error(f"unknown argument {rest[0]}")
-    options.pytest = rest
+    options.passed_on = rest
     try:
-        if options.command == "test":
-            return run_tests(options)
+        if options.command in PASSED_ON:
+            return PASSED_ON[options.command](options)
         return asyncio.run(COMMANDS[options.command](options))
     except BridgeError as error:
         print(f"lab: {error}", file=sys.stderr)
@@ -73,6 +74,11 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="say what runs")
     commands.add_parser("env", help="print addresses, ports and the token as shell variables")
     commands.add_parser("test", parents=[engine], help="run the tests; further arguments go to pytest")
+    commands.add_parser(
+        "bench",
+        add_help=False,
+        help="measure what a call costs beside other bridges; --quick takes 2 minutes, --help lists what it takes",
+    )
     phone = commands.add_parser("phone", help="drive a softphone by hand")
     phone.add_argument("name", choices=PHONES, metavar="PHONE", help=", ".join(PHONES))
     phone.add_argument("verb", choices=("call", "answer"))
@@ -192,10 +198,22 @@ def run_tests(options: argparse.Namespace) -> int:
     """``./lab test``: all tests, the lab's included; with containers, those that make sense there."""
     os.chdir(states.home())
     # Embedded unless asked otherwise: it is the engine in which every test can look into the bridge.
-    arguments = ["--lab-engine", options.engine or ENGINES[0], *options.pytest]
+    arguments = ["--lab-engine", options.engine or ENGINES[0], *options.passed_on]
     if options.engine == "docker":
         arguments += ["-m", "core", "tests/lab"]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """``./lab bench``: the load bench of the checkout."""
+    os.chdir(states.home())
+    if not Path("tests/load/bench").is_dir():
+        raise LabError("the bench is in tests/load/bench of a checkout, and this is none")
+    os.execv(sys.executable, [sys.executable, "-m", "tests.load.bench", *options.passed_on])
+
+
+PASSED_ON: Mapping[str, Callable[[argparse.Namespace], int]] = {"test": run_tests, "bench": run_bench}
+"""Commands whose further arguments are another program's."""
 
 
 def progress(text: str) -> None:
