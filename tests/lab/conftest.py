@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,10 +12,17 @@ from pydantic import SecretStr
 
 from bridge.app import Bridge
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, SpeechConfig
+from bridge.media.loop import FrameLoop
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING
 from tests.lab.target import Target
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], FrameLoop]]:
+    """The bridge under test runs here, so this is the loop that bridges run on."""
+    return {"frame loop": lambda: FrameLoop(MediaConfig().coalesce_ms)}
+
 
 Phones = Callable[..., Awaitable[list[Phone]]]
 
