@@ -19,8 +19,9 @@ from bridge.media.pump import Pump
 log = logging.getLogger(__name__)
 
 SUCCEED_S = 0.15
-"""How long a track waits that takes the place of another party's under the same name. When a call ends its parties leave
-one after the other, and who is still there for some milliseconds is not to be heard under the name of who went first."""
+"""How long a track waits that takes the place of another party's under the same name. When a call ends its parties
+leave one after the other, and who is still there for some milliseconds is not to be heard under the name of who went
+first."""
 REOPEN_S = (0.5, 1.0, 2.0, 5.0)
 """Waits before a track's leg is opened again; the last one for all further tries."""
 
