@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from bridge import __version__, logs
 from bridge.api.connections import open_files_limit
 from bridge.config import SECTIONS, TABLES, Config, each_error, host_and_port, load
+from bridge.config.flows import without_secrets
 from bridge.errors import ConfigError
 from bridge.flows.configured import flows_of
 from bridge.streams.subscription import routes_of, subscriptions_of
@@ -62,7 +63,7 @@ def masked_toml(config: Config) -> str:
     for name in TABLES:
         for table in getattr(config, name):
             lines.append(f"[[{name}]]")
-            lines += [f"{key} = {_toml(value)}" for key, value in table if value is not None]
+            lines += [f"{key} = {_toml(_shown(key, value))}" for key, value in table if value is not None]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -242,6 +243,10 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=Path, metavar="FILE", help="the bridge's TOML file, which has its address and token"
     )
     return parser
+
+
+def _shown(key: str, value: object) -> object:
+    return without_secrets(value, MASK) if key == "actions" else value
 
 
 def _toml(value: object) -> str:

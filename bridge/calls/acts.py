@@ -239,6 +239,7 @@ class Acts:
             del self._transfers[leg.id]
 
     async def _transfer(self, leg: Leg, ringing: Ringing, before: asyncio.Task[None] | None) -> None:
+        ending = [leg, ringing.leg]
         try:
             if before is not None:
                 before.cancel()
@@ -247,7 +248,10 @@ class Acts:
                 await leg.leave_bridge()
             other = await self._ring_through(leg, ringing)
             partners = await self._legs.bridge_together(leg, other)
-            await partners.parted()
+            try:
+                await partners.parted()
+            finally:
+                ending += [partners.leg, partners.other]
         except LegGone:
             pass  # it hung up meanwhile
         except NotAnswered as problem:
@@ -258,8 +262,9 @@ class Acts:
             log.warning("transfer of %s failed: %s", leg.id, error)
         finally:
             ours = self._transfers.get(leg.id) is asyncio.current_task()  # else the leg is on its way elsewhere
-            ending = [leg, ringing.leg] if ours else [ringing.leg]
-            await to_the_end(asyncio.gather(*(_hang_up(each, "normal") for each in ending)))
+            await to_the_end(
+                asyncio.gather(*(_hang_up(each, "normal") for each in set(ending) if ours or each is not leg))
+            )
 
     async def _ring_through(self, leg: Leg, ringing: Ringing) -> Leg:
         """Wait for the answer; who waits hears that it rings."""

@@ -129,13 +129,14 @@ class StasisCalls:
         dialplan = channel.dialplan
         return dialplan.app_name == "Stasis" and dialplan.app_data.split(",", 1)[0] == self._ids.app
 
-    def _is_leg(self, channel: Channel, args: Sequence[str]) -> bool:
-        return self._legs is not None and self._legs.entered(channel, args)
+    def _is_leg(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
+        return self._legs is not None and self._legs.entered(channel, args, replaced)
 
     def _on_start(self, channel: Channel, event: Event) -> None:
         if event.application != self._ids.app or channel.id in self._held:
             return
-        if self._is_leg(channel, event.args if isinstance(event, StasisStart) else ()):
+        started = event if isinstance(event, StasisStart) else None
+        if self._is_leg(channel, started.args if started else (), started.replace_channel if started else None):
             return
         if self._is_ours_to_hold(channel):
             self._hold(channel)

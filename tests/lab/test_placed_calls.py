@@ -623,14 +623,14 @@ async def test_who_is_transferred_is_no_longer_connected_with_the_one_before(cal
         await leg.hang_up()
         await calling.acts.transfer(partner.id, Address("extension", "1001"))
         await incoming(alice)
-        await carol.ended()
+        await carol.ended(15)
         assert not partner.gone.is_set()
         await calling.acts.transfer(partner.id, Address("extension", "1003"))
-        await alice.ended()
+        await alice.ended(15)
     await asyncio.sleep(2)
     assert len(calling.records.live()) == 2
     await bob.hangup()
-    await carol.ended()
+    await carol.ended(15)
 
 
 async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(

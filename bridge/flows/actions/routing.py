@@ -12,7 +12,7 @@ from pydantic import Field
 from bridge.ari.carried import to_the_end
 from bridge.audio import tones
 from bridge.calls.addresses import ADDRESS_TYPES, Address
-from bridge.calls.legs import Leg, LegGone
+from bridge.calls.legs import Leg, LegGone, Partners
 from bridge.calls.placing import NotAnswered, Ringing
 from bridge.errors import AriError, Overloaded
 from bridge.flows.actions.call import hang_up
@@ -208,8 +208,12 @@ class _Calls:
 
 
 async def _talk(run: Run, partner: Leg) -> None:
-    """Connect caller and partner until one of them leaves."""
+    """Connect caller and partner until one of them leaves.
+
+    If the caller's phone transfers the call, the flow ends, and the partner talks with whoever has taken its place.
+    """
     streams = run.parts.streams
+    partners: Partners | None = None
     try:
         run.variables.set("connect.call_id", partner.id)
         await run.leg.hold_in_bridge()
@@ -223,7 +227,13 @@ async def _talk(run: Run, partner: Leg) -> None:
         if run.leg.gone.is_set():
             raise
     finally:
-        await _hang_up(partner)
+        if partners is not None:
+            partners.follow()
+            partner = partners.other
+        if partners is not None and partners.leg is not run.leg and not partner.gone.is_set():
+            run.parts.legs.keep_together(partners)
+        else:
+            await _hang_up(partner)
 
 
 async def _hang_up(leg: Leg) -> None:

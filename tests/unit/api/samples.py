@@ -27,7 +27,17 @@ from .sample_parts import NOW, RECORDINGS, FewConferences, FewRecordings, Sounds
 CREATED = "2026-01-31T12:00:00.123+0100"
 VOXOLOGY_KEY = "voxology-key-0123"
 FLOWS = (
-    FlowConfig(id="greeting", match=("600",), actions=({"type": "talk", "option": {"text": "Hello"}},)),
+    FlowConfig(
+        id="greeting",
+        match=("600",),
+        actions=(
+            {"type": "talk", "option": {"text": "Hello"}},
+            {
+                "type": "external_media_start",
+                "option": {"url": "wss://app.example/call?key=confidential", "auth_value": "confidential"},
+            },
+        ),
+    ),
     FlowConfig.model_validate(
         {"id": "fetched", "url": "https://app.example/flow?key=confidential", "auth_value": "confidential"}
     ),

@@ -256,7 +256,10 @@ class FakePlacer:
 
 class FakePartners:
     def __init__(self, leg: FakeLeg, other: FakeLeg) -> None:
-        self._legs = (leg, other)
+        self.leg, self.other = self._legs = (leg, other)
+
+    def follow(self) -> None:
+        """Nobody transfers here."""
 
     async def parted(self) -> FakeLeg:
         waits = [asyncio.ensure_future(each.gone.wait()) for each in self._legs]
