@@ -22,7 +22,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,6 +37,7 @@ from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.engine import TRUNK, free_port
 from bridge.testing.processes import Background
 from tests.load.phones import Phones
+from tests.load.tap_shapes import SHAPES, Shape
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = """
@@ -47,45 +47,6 @@ exten => call,1,Dial(PJSIP/5559999@trunk-a,30)
 """
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 SETTLE_S = 1.5
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One row of the table.
-
-    Args:
-        taps: how streams reach the audio: ``entry``, ``media`` (external media), ``websocket`` (chan_websocket), or
-            not at all.
-        listeners: streams per tracked party.
-        parties: how many of the call's two parties are tracked.
-        speaks: each stream also speaks to the party (a tap of its own, therefore).
-        stasis: the call is in the application.
-    """
-
-    name: str
-    text: str
-    taps: str = ""
-    listeners: int = 0
-    parties: int = 2
-    speaks: bool = False
-    stasis: bool = False
-
-
-SHAPES = (
-    Shape("none", "observed call, nobody listens"),
-    Shape("media", "two tracks: snoop + external media + bridge", "media", 1),
-    Shape("websocket", "two tracks: snoop + chan_websocket + bridge", "websocket", 1),
-    Shape("entry", "two tracks: snoop into AudioSocket()", "entry", 1),
-    Shape("media-3", "two tracks, three listeners, external media, shared", "media", 3),
-    Shape("entry-3", "two tracks, three listeners, AudioSocket(), shared", "entry", 3),
-    Shape("entry-3-alone", "the same, not shared: each of the three also speaks", "entry", 3, speaks=True),
-    Shape("media-both", "one track both ways: snoop + external media + bridge", "media", 1, 1, True),
-    Shape("websocket-both", "one track both ways: snoop + chan_websocket + bridge", "websocket", 1, 1, True),
-    Shape("entry-both", "one track both ways: snoop into AudioSocket()", "entry", 1, 1, True),
-    Shape("held", "call in the application, nobody listens", "", 0, 1, stasis=True),
-    Shape("held-media", "the same, one track both ways: external media", "media", 1, 1, True, stasis=True),
-    Shape("held-websocket", "the same, one track both ways: chan_websocket", "websocket", 1, 1, True, stasis=True),
-)
 
 
 class Application(WSListener):
