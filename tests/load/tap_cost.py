@@ -196,8 +196,8 @@ class Bench:
 
     def cpu_ms(self, kind: str) -> float:
         pid = self.lab._asterisk.pid if kind == "asterisk" else self.bridges[kind][0].pid
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK_MS
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) * TICK_MS
 
     async def measure(self, shape: Shape, calls: int, seconds: float) -> tuple[float, float, int, float]:
         """CPU-ms per call-second of Asterisk and of the bridge, channels of the taps per call, part of the frames."""
@@ -229,9 +229,8 @@ class Bench:
         for bridge in await self.ari("GET", "/bridges"):
             if bridge["id"].startswith(("mix-", "wsmix-")):
                 await self.client.bridges.destroy(bridge["id"])
-        async with asyncio.timeout(20):
-            while await self.ari("GET", "/channels"):
-                await asyncio.sleep(0.1)
+        while await self.ari("GET", "/channels"):
+            await asyncio.sleep(0.1)
 
 
 async def end(transport: WSTransport) -> None:
@@ -266,23 +265,21 @@ async def bench() -> AsyncIterator[Bench]:
             for kind, context in (("media", ""), ("entry", "media-tap")):
                 await made.start_bridge(kind, context)
                 stack.push_async_callback(made.bridges[kind][0].stop)
-            print(f"Asterisk {(await lab.cli('core show version')).split()[1]}", end=", ")
+            print((await lab.cli("core show version")).split(" built")[0], end=", ")
             yield made
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    for name, default in (("--calls", 20), ("--seconds", 20), ("--rounds", 3)):
+        parser.add_argument(name, type=int, default=default)
     parser.add_argument("--only", default="", help="names of shapes, with commas")
     options = parser.parse_args()
     only = set(filter(None, options.only.split(",")))
     shapes = [shape for shape in SHAPES if not only or shape.name in only]
     results: dict[str, list[tuple[float, float, int, float]]] = {shape.name: [] for shape in shapes}
     async with bench() as made:
-        cores = len(os.sched_getaffinity(0))
-        print(f"Python {platform.python_version()}, Linux {platform.release()}, {cores} cores")
+        print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores")
         for round_ in range(options.rounds):
             for shape in shapes:
                 result = await made.measure(shape, options.calls, options.seconds)
