@@ -205,8 +205,12 @@ class Connection(asyncio.BufferedProtocol):
             self._listener.wheel.remove(self._leg)
         self._cancel_timer()
         transport.write(HANGUP_MESSAGE)
-        if transport.can_write_eof():
-            transport.write_eof()
+        try:
+            if transport.can_write_eof():
+                transport.write_eof()
+        except OSError:  # Asterisk has reset the connection, and the loop will tell us so in its next turn
+            transport.abort()
+            return
         self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
 
     def abort(self) -> None:

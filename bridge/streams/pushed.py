@@ -22,7 +22,7 @@ from bridge.media.dial import Backoff, LinkFailed, LinkRefused, clean
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
-from bridge.streams.track import Track, TrackPlace
+from bridge.streams.track import SUCCEED_S, Track, TrackPlace
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,7 @@ class PushedStream:
         if self._ended.done():
             return
         by_name = {track.info.name: track for track in wanted}
+        before = set(self._tracks)
         for name, running in tuple(self._tracks.items()):
             now_wanted = by_name.get(name)
             if now_wanted is None or not running.wanted.may_become(now_wanted):
@@ -153,7 +154,7 @@ class PushedStream:
         for name, track in by_name.items():
             existing = self._tracks.get(name)
             if existing is None:
-                self._start(track, self.new_leg())
+                self._start(track, self.new_leg(), SUCCEED_S if name in before else 0)
                 continue
             if existing.told and existing.wanted.info != track.info:
                 self._pump.track_changed(track.info)
@@ -304,7 +305,7 @@ class PushedStream:
 
     # Tracks
 
-    def _start(self, wanted: TrackPlace, leg: MediaLeg) -> Track:
+    def _start(self, wanted: TrackPlace, leg: MediaLeg, wait_s: float = 0) -> Track:
         name = wanted.info.name
         track = self._tracks[name] = Track(
             wanted,
@@ -314,6 +315,7 @@ class PushedStream:
             taps=self._taps,
             counters=self._counters,
             on_live=self._went_live,
+            wait_s=wait_s,
         )
         return track
 

@@ -18,6 +18,10 @@ from bridge.media.pump import Pump
 
 log = logging.getLogger(__name__)
 
+SUCCEED_S = 0.15
+"""How long a track waits that takes the place of another party's under the same name. When a call ends its parties
+leave one after the other, and who is still there for some milliseconds is not to be heard under the name of who went
+first."""
 REOPEN_S = (0.5, 1.0, 2.0, 5.0)
 """Waits before a track's leg is opened again; the last one for all further tries."""
 
@@ -52,6 +56,7 @@ class Track:
         leg: its leg, open already if there is no place.
         label: how the log calls it.
         on_live: told once, when its audio flows for the first time.
+        wait_s: open the leg not before so many seconds.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Track:
         taps: Taps,
         counters: Counters,
         on_live: Callable[[Track], object],
+        wait_s: float = 0,
     ) -> None:
         self.wanted = wanted
         self.leg = leg
@@ -87,7 +93,7 @@ class Track:
             pump.speak(leg)
         self._task: asyncio.Task[None] | None = None
         if wanted.place is not None:
-            self._task = asyncio.create_task(self._keep_open(), name=label)
+            self._task = asyncio.create_task(self._keep_open(wait_s), name=label)
 
     def change(self, wanted: TrackPlace) -> None:
         """Be ``wanted`` from now on. In another place the track goes on, and so does what waits to be played."""
@@ -119,8 +125,9 @@ class Track:
             await self._taps.close(self._tap)
         self.leg.close()
 
-    async def _keep_open(self) -> None:
+    async def _keep_open(self, wait_s: float) -> None:
         """Keep the leg open, and where it belongs, until `close` cancels this."""
+        await asyncio.sleep(wait_s)
         waits = _waits()
         while True:
             place = self.wanted.place

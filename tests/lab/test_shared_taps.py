@@ -111,13 +111,24 @@ async def test_a_track_is_one_channel_and_three_streams_that_want_the_same_share
         before = len(one.binary)
         await one.heard(before + 50)  # it goes on when the others have gone
         assert await made(target) == times(1, ALONE)
-    took = await until(lambda: none_made(target))
+    await until(lambda: none_made(target))
     await alice.hangup()
-    assert took < 0.2, took
 
 
 async def none_made(target: Target) -> bool:
     return not await made(target)
+
+
+async def test_what_served_a_stream_is_gone_when_it_ends(target: Target, phones: Phones) -> None:
+    alice, _, ids = await talk(target, phones)
+    took = []
+    for speak in ("none", "out", "both") * 3:
+        async with target.stream(ids["call"], encapsulation="sln", direction_speak=speak) as application:
+            await application.heard(10)
+            assert await made(target) == times(2 if speak == "both" else 1, ALONE)
+        took.append(await until(lambda: none_made(target)))
+    await alice.hangup()
+    assert sorted(took)[len(took) // 2] < 0.2, took
 
 
 async def test_who_joins_and_leaves_does_not_disturb_who_listens(target: Target, phones: Phones) -> None:

@@ -22,7 +22,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,6 +37,7 @@ from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.engine import TRUNK, free_port
 from bridge.testing.processes import Background
 from tests.load.phones import Phones
+from tests.load.tap_shapes import SHAPES, Shape
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = """
@@ -47,45 +47,6 @@ exten => call,1,Dial(PJSIP/5559999@trunk-a,30)
 """
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 SETTLE_S = 1.5
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One row of the table.
-
-    Args:
-        taps: how streams reach the audio: ``entry``, ``media`` (external media), ``websocket`` (chan_websocket), or
-            not at all.
-        listeners: streams per tracked party.
-        parties: how many of the call's two parties are tracked.
-        speaks: each stream also speaks to the party (a tap of its own, therefore).
-        stasis: the call is in the application.
-    """
-
-    name: str
-    text: str
-    taps: str = ""
-    listeners: int = 0
-    parties: int = 2
-    speaks: bool = False
-    stasis: bool = False
-
-
-SHAPES = (
-    Shape("none", "observed call, nobody listens"),
-    Shape("media", "two tracks: snoop + external media + bridge", "media", 1),
-    Shape("websocket", "two tracks: snoop + chan_websocket + bridge", "websocket", 1),
-    Shape("entry", "two tracks: snoop into AudioSocket()", "entry", 1),
-    Shape("media-3", "two tracks, three listeners, external media, shared", "media", 3),
-    Shape("entry-3", "two tracks, three listeners, AudioSocket(), shared", "entry", 3),
-    Shape("entry-3-alone", "the same, not shared: each of the three also speaks", "entry", 3, speaks=True),
-    Shape("media-both", "one track both ways: snoop + external media + bridge", "media", 1, 1, True),
-    Shape("websocket-both", "one track both ways: snoop + chan_websocket + bridge", "websocket", 1, 1, True),
-    Shape("entry-both", "one track both ways: snoop into AudioSocket()", "entry", 1, 1, True),
-    Shape("held", "call in the application, nobody listens", "", 0, 1, stasis=True),
-    Shape("held-media", "the same, one track both ways: external media", "media", 1, 1, True, stasis=True),
-    Shape("held-websocket", "the same, one track both ways: chan_websocket", "websocket", 1, 1, True, stasis=True),
-)
 
 
 class Application(WSListener):
@@ -235,8 +196,8 @@ class Bench:
 
     def cpu_ms(self, kind: str) -> float:
         pid = self.lab._asterisk.pid if kind == "asterisk" else self.bridges[kind][0].pid
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK_MS
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) * TICK_MS
 
     async def measure(self, shape: Shape, calls: int, seconds: float) -> tuple[float, float, int, float]:
         """CPU-ms per call-second of Asterisk and of the bridge, channels of the taps per call, part of the frames."""
@@ -268,9 +229,8 @@ class Bench:
         for bridge in await self.ari("GET", "/bridges"):
             if bridge["id"].startswith(("mix-", "wsmix-")):
                 await self.client.bridges.destroy(bridge["id"])
-        async with asyncio.timeout(20):
-            while await self.ari("GET", "/channels"):
-                await asyncio.sleep(0.1)
+        while await self.ari("GET", "/channels"):
+            await asyncio.sleep(0.1)
 
 
 async def end(transport: WSTransport) -> None:
@@ -305,23 +265,21 @@ async def bench() -> AsyncIterator[Bench]:
             for kind, context in (("media", ""), ("entry", "media-tap")):
                 await made.start_bridge(kind, context)
                 stack.push_async_callback(made.bridges[kind][0].stop)
-            print(f"Asterisk {(await lab.cli('core show version')).split()[1]}", end=", ")
+            print((await lab.cli("core show version")).split(" built")[0], end=", ")
             yield made
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    for name, default in (("--calls", 20), ("--seconds", 20), ("--rounds", 3)):
+        parser.add_argument(name, type=int, default=default)
     parser.add_argument("--only", default="", help="names of shapes, with commas")
     options = parser.parse_args()
     only = set(filter(None, options.only.split(",")))
     shapes = [shape for shape in SHAPES if not only or shape.name in only]
     results: dict[str, list[tuple[float, float, int, float]]] = {shape.name: [] for shape in shapes}
     async with bench() as made:
-        cores = len(os.sched_getaffinity(0))
-        print(f"Python {platform.python_version()}, Linux {platform.release()}, {cores} cores")
+        print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores")
         for round_ in range(options.rounds):
             for shape in shapes:
                 result = await made.measure(shape, options.calls, options.seconds)

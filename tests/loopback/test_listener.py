@@ -218,3 +218,16 @@ async def test_marks_come_as_their_audio_is_handed_over(listener: Listener) -> N
     await peer.read_for(0.3)
     assert marks == [("two", 2), ("five", 5)]
     await peer.hang_up()
+
+
+async def test_hanging_up_what_asterisk_has_just_closed_is_no_error(listener: Listener) -> None:
+    """Its kernel answers our last message with a reset, and then there is nothing to shut down any more."""
+    leg = new_leg(listener)
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await peer.read()
+    peer.writer.transport.abort()
+    await asyncio.sleep(0)  # one turn: it is closed, and our side has not been told yet
+    leg.close()
+    async with asyncio.timeout(1):
+        while not leg.closed:
+            await asyncio.sleep(0.001)

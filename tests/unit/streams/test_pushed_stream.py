@@ -212,6 +212,23 @@ async def test_another_party_is_another_track(world: World) -> None:
     assert kinds == ["init_stream", "start_track", "stop_track", "start_track"]
 
 
+async def test_who_follows_under_a_name_is_not_heard_if_he_leaves_at_once_too(world: World) -> None:
+    """The parties of a call that ends leave one after the other."""
+    stream = world.stream(Voipbin("sln"))
+    first, second = (TrackPlace(TrackInfo("far", who), Snoop(who, "in", "none")) for who in ("trunk", "phone"))
+    stream.set_tracks([first])
+    await until(lambda: world.pbx.open_now)
+    stream.set_tracks([second])
+    await asyncio.sleep(0.03)
+    stream.set_tracks([])
+    await asyncio.sleep(0.2)
+    assert world.pbx.opened == [first.place]
+    stream.set_tracks([first])
+    await until(lambda: world.pbx.open_now)
+    stream.set_tracks([second])  # and who stays is
+    await until(lambda: world.pbx.opened[-1] == second.place)
+
+
 async def test_settled_waits_for_connection_and_tracks_but_for_nothing_that_is_in_trouble(world: World) -> None:
     loop = asyncio.get_running_loop()
     world.pbx.let_in.clear()
