@@ -48,23 +48,23 @@ class Member:
         self._joined = asyncio.Event()
         self._asked: dict[int, asyncio.Future[bool]] = {}
 
-    async def start(self, path: Path, socket: Path) -> None:
-        """Connect.
-
-        Args:
-            path: the supervisor's socket.
-            socket: where this worker answers the others' HTTP requests.
+    async def start(self, path: Path) -> None:
+        """Connect to the supervisor's socket, and wait until it is known who is there.
 
         Raises:
             OSError: there is no supervisor.
         """
         reader, self._writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
-        self._send("hello", worker=self.view.number, pid=os.getpid(), socket=str(socket))
-        self._joined.set()
+        self._send("hello", worker=self.view.number)
         self._tasks = [
             asyncio.create_task(self._read(reader), name="supervisor"),
             asyncio.create_task(self._tell_load(), name="tell load"),
         ]
+        await self._joined.wait()
+
+    def up(self, socket: Path) -> None:
+        """This worker answers the others' HTTP requests on ``socket`` from now on."""
+        self._send("up", pid=os.getpid(), socket=str(socket))
 
     async def stop(self) -> None:
         """Let go."""
@@ -131,6 +131,7 @@ class Member:
             except Exception:
                 log.exception("the supervisor's message %s could not be used: a fault of the bridge", message.get("t"))
         self.lost.set()
+        self._joined.set()
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_result(False)
@@ -139,6 +140,7 @@ class Member:
         match message["t"]:
             case "fleet":
                 self.view.learn(message)
+                self._joined.set()
                 call_safely(self.on_fleet)
             case "home":
                 self.view.settle(message["channel"], message["worker"])
