@@ -17,6 +17,8 @@ from bridge.workers.wire import MAX_LINE, Message, encode, messages
 log = logging.getLogger(__name__)
 
 LOAD_INTERVAL_S = 0.5
+NOT_READY_INTERVAL_S = 0.05
+"""The same, as long as calls wait for it."""
 
 
 class Member:
@@ -119,8 +121,9 @@ class Member:
 
     async def _tell_load(self) -> None:
         while True:
-            self.tell_load()
-            await asyncio.sleep(LOAD_INTERVAL_S)
+            load, ready = self._load()
+            self._send("load", load=load, ready=ready)
+            await asyncio.sleep(LOAD_INTERVAL_S if ready else NOT_READY_INTERVAL_S)
 
     # Hearing
 

@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.alone import say_http
 from bridge.api.ports import bind
 from bridge.ari.client import AriClient
 from bridge.config import Config
+from bridge.where import say_http
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet
 from bridge.workers.handover import HandOver

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bridge.alone import say_audiosocket
 from bridge.api.ports import SharedPort
 from bridge.app import Bridge
 from bridge.calls.call import Change, PartyChanged
@@ -20,6 +19,7 @@ from bridge.errors import ConfigError
 from bridge.events.hub import Event, Events, as_json
 from bridge.sharing import Sharing
 from bridge.streams.store import NOT_KEPT
+from bridge.where import say_audiosocket
 from bridge.workers.fleet import app_of
 from bridge.workers.member import Member
 from bridge.workers.siblings import Siblings

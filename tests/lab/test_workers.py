@@ -233,7 +233,8 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
         call_id = answer["calls"][0]["id"]
         number = int(re.findall(r"_w(\d+)-", call_id)[0])
         if number in placed:
-            assert (await several.request("POST", f"/v1.0/calls/{call_id}/hangup"))[0] == 200
+            # It may have ended by itself: the phone still had the one before.
+            assert (await several.request("POST", f"/v1.0/calls/{call_id}/hangup"))[0] in (200, 409)
         else:
             placed[number] = call_id
     async with asyncio.timeout(10):
@@ -265,15 +266,14 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
 
 
 async def test_a_call_comes_back_from_the_dialplan_to_its_worker(several: Several, phones: Phones) -> None:
-    alice, bob, agent = await phones("1001", "1002", "1003")
+    alice, agent = await phones("1001", "1002")
     actions = [
         {"type": "queue_join", "option": {"queue_id": "support"}},
         {"type": "sleep", "option": {"duration": 30000}},
     ]
     workers: set[int] = set()
-    names = ["1001", "1002"]
     while workers != BOTH:
-        body = {"destinations": [{"type": "extension", "target": names[0]}], "actions": actions}
+        body = {"destinations": [{"type": "extension", "target": alice.name}], "actions": actions}
         status, answer = await several.request("POST", "/v1.0/calls", body)
         assert status == 200, answer
         call_id = answer["calls"][0]["id"]
@@ -285,8 +285,9 @@ async def test_a_call_comes_back_from_the_dialplan_to_its_worker(several: Severa
             while (await several.get(f"/v1.0/calls/{call_id}"))[1].get("action", {}).get("type") != "sleep":
                 await asyncio.sleep(0.05)
         assert (await several.request("POST", f"/v1.0/calls/{call_id}/hangup"))[0] == 200
+        await alice.ended()
         agent.forget()
-        names.reverse()
+        alice.forget()
 
 
 async def test_the_dialplan_sends_calls_into_a_conference(several: Several, phones: Phones) -> None:
