@@ -25,6 +25,10 @@ from tests.lab.target import Target
 
 RATE = 8000
 MISSED_S = 0.2
+LIKE = 0.7
+"""How like a sentence must be to count: another one is below 0.4, and frames that a busy machine loses cost some."""
+QUIET = 1500
+"""The level of a tone beside which a sentence is found again, even if lost frames have torn the tone."""
 
 
 class Client:
@@ -148,7 +152,7 @@ async def said(lab: Lab, *texts: str) -> list[Samples]:
 
 def begin_of(reference: Samples, heard: Samples) -> float:
     """When a sound begins that is heard exactly once. A little before 0, if a phone has missed its first moment."""
-    found = judge.find(reference, np.concatenate([judge.silence(MISSED_S, RATE), heard]), RATE)
+    found = judge.find(reference, np.concatenate([judge.silence(MISSED_S, RATE), heard]), RATE, least=LIKE)
     assert len(found) == 1, found
     return found[0].offset_s - MISSED_S
 
@@ -196,6 +200,11 @@ async def by_hand(*phones: Phone) -> AsyncIterator[None]:
     finally:
         for phone in phones:
             await phone.command("answermode", "auto")
+
+
+def caller_of(phone: Phone) -> str:
+    """Who calls a phone, or has called it, as a SIP address."""
+    return next(event.peer for event in phone.events if event.type.startswith("CALL_"))
 
 
 async def rings(phone: Phone, timeout_s: float = 5.0) -> None:

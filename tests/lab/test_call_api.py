@@ -18,6 +18,7 @@ from bridge.testing.engine import TRUNK_NUMBER, Lab
 from bridge.testing.phone import Samples
 from tests.lab.conftest import Phones, configuration, in_step, pushing
 from tests.lab.driving import (
+    QUIET,
     RATE,
     Client,
     action,
@@ -69,7 +70,7 @@ def to(number: str, kind: str = "tel") -> dict[str, str]:
 
 # Several at once
 
-PRESENT_S = 0.6
+PRESENT_S = 0.3
 """Of 2.5 s: with ten calls on a busy machine Asterisk loses and shifts frames, and tones are weaker for that time."""
 
 
@@ -149,7 +150,7 @@ async def test_the_first_of_several_who_answers(client: Client, phones: Phones) 
     assert client.actions(second) == ["talk"]
     assert client.told("flow_started", first) == []
     begin_of((await said(client.target.lab, WELCOME))[0], bob.recording())
-    assert not carol.events
+    assert not carol.in_call
 
 
 # How calls fail
@@ -235,8 +236,8 @@ async def test_who_hangs_up_in_the_middle(lab: Lab, phones: Phones, flows: dict[
 async def test_verbs_on_an_ordinary_call(client: Client, phones: Phones) -> None:
     """1001 talks with 1002: one of them hears a sentence, both are recorded, and what needs control is refused."""
     alice, bob = await phones("1001", "1002")
-    bob.play_next(judge.tone(BOB_HZ, 60, RATE))
-    await alice.call("1002", play=judge.tone(ALICE_HZ, 60, RATE))
+    bob.play_next(judge.tone(BOB_HZ, 60, RATE, QUIET))
+    await alice.call("1002", play=judge.tone(ALICE_HZ, 60, RATE, QUIET))
     await alice.answered()
     call_id = (await client.target.call_from("1001"))["id"]
     path = f"/v1.0/calls/{call_id}"
@@ -256,8 +257,8 @@ async def test_verbs_on_an_ordinary_call(client: Client, phones: Phones) -> None
     await asyncio.gather(alice.ended(), bob.ended())
     assert (await client.until("call_hangup", call_id))["hangup_by"] == "local"
     least = len(sentence) / RATE
-    assert seconds_of(recording, ALICE_HZ) > least
-    assert seconds_of(recording, BOB_HZ) > least
+    assert seconds_of(recording, ALICE_HZ, QUIET / 4) > least
+    assert seconds_of(recording, BOB_HZ, QUIET / 4) > least
     begin_of(sentence, without(alice.recording(), BOB_HZ))
     assert judge.find(sentence, without(bob.recording(), ALICE_HZ), RATE, least=0.5) == []
     await client.done("DELETE", f"/v1.0/recordings/{recording_id}")

@@ -17,7 +17,7 @@ from bridge.app import Bridge
 from bridge.config import HttpConfig
 from bridge.testing.engine import Lab
 from tests.lab.conftest import Phones, configuration
-from tests.lab.driving import begin_of, by_hand, rings, said
+from tests.lab.driving import begin_of, by_hand, caller_of, rings, said
 from tests.lab.target import Target
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -72,7 +72,7 @@ async def test_the_progress_of_a_call(target: Target, phones: Phones) -> None:
     assert re.fullmatch(r"calling 1001 \(\S+\)", lines[0])
     assert lines[1:] == ["ringing", "answered", "action 1: talk", "over: normal"]
     begin_of((await said(target.lab, TEXT))[0], alice.recording())
-    assert "4930555" in alice.events[0].peer
+    assert "4930555" in caller_of(alice)
 
 
 async def test_a_busy_phone_and_a_wrong_token(target: Target, phones: Phones) -> None:
