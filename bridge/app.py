@@ -20,6 +20,7 @@ from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Legs
 from bridge.calls.records import Records
+from bridge.calls.remote_conferences import RemoteConferences
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.sweep import sweep
 from bridge.calls.tap import Taps
@@ -31,7 +32,9 @@ from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.sharing import Sharing
 from bridge.streams.catalogue import Catalogue
+from bridge.streams.claims import Claims
 from bridge.streams.clients import Clients
 from bridge.streams.described import describe, describe_pushed
 from bridge.streams.dialplan import Dialplan
@@ -52,25 +55,34 @@ hangs then costs less than the 10 s after which Docker kills us; what is left be
 
 
 class Bridge:
-    """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``."""
+    """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: what it does.
+        claims: who starts what a subscription wants, where others see the same calls; all is ours without them.
+        sharing: the part that it has in the work of several processes; None: it is alone.
+    """
+
+    def __init__(self, config: Config, claims: Claims | None = None, sharing: Sharing | None = None) -> None:
         self.config = config
-        self._in_step = False
+        self.in_step = False
+        """The PBX is known as it is now."""
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
-        self._room = Room(config.media.max_streams)
-        self.ids = OwnIds(config.ari.app)
+        remote = sharing.conferences if sharing else RemoteConferences()
+        app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
+        self._room = Room(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
+        self.ids = OwnIds(app)
         self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
-        self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
-        self.events = Events()
-        self.tracker = CallTracker(self.client)
+        self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), app)
+        self.events = sharing.events if sharing else Events()
+        self.tracker = CallTracker(self.client, shared_app=shared_app)
         self.records = Records(self.events, time.time)
         self.tracker.subscribe(self.records.on_change)
         self.client.on_event("*", self.records.on_event)
         self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
-        self.stasis = StasisCalls(self.client, self.ids, self.legs)
+        self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
         context = config.calling.context
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised, context=context)
         self.streams = Streams(
@@ -107,12 +119,13 @@ class Bridge:
             naming=naming,
             room=self._room,
             new_playout=self._new_playout,
+            remote_conferences=remote,
         )
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
         clients = Clients(self.streams, self.stasis, self.counters, config, self._room, conferences)
         self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
-        self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed)
+        self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
         self.dialplan = Dialplan(
             routes_of(config),
             client=self.client,
@@ -128,7 +141,7 @@ class Bridge:
         self.stasis.on_released = self.dialplan.left
         self.client.on_event("ChannelDtmfReceived", self._on_key)
         self.webhooks = Webhooks(config.webhooks, self.events, self.counters)
-        self._event_sockets = EventSockets(self.events)
+        self._event_sockets = EventSockets(sharing.heard if sharing else self.events)
         self.http = HttpServer(
             config.http,
             Backend(
@@ -136,19 +149,27 @@ class Bridge:
                 streams=self._describe_streams,
                 accept_stream=clients.accept,
                 counters=self.counters,
-                ari_connected=lambda: self._in_step,
+                ari_connected=lambda: self.in_step,
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 subscriptions=self.catalogue,
                 control=Control(self.client),
                 twilio=config.twilio,
                 calling=self.calling.parts(),
-                conferences=ConferenceParts(conferences, clients.accept_conference),
+                conferences=ConferenceParts(conferences, clients.accept_conference, remote.has),
                 events=self._event_sockets.handle,
+                owns=sharing.owns if sharing else lambda _: True,
+                leads=sharing.leads if sharing else lambda: True,
             ),
+            shared=sharing.port if sharing else None,
         )
         self.client.on_connected(self._on_connected)
         self.client.on_disconnected(self._on_disconnected)
+
+    @property
+    def load(self) -> int:
+        """Streams that are open, calls that are held, and calls that are placed or run a flow."""
+        return self._room.open + len(self.stasis) + len(self.legs)
 
     @property
     def http_port(self) -> int:
@@ -181,6 +202,7 @@ class Bridge:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
         self._stopping = self._room.closing = True
         self.client.finish_within(SHUTDOWN_S)
+        await self.subscriptions.stop()
         await asyncio.gather(self.streams.stop(), self.outgoing.stop(), self.calling.stop())
         await self._stop_settling()
         await self.stasis.stop()
@@ -231,18 +253,18 @@ class Bridge:
         self._settling = asyncio.create_task(self._settle(), name="settle with Asterisk")
 
     def _on_disconnected(self) -> None:
-        self._in_step = False
+        self.in_step = False
         if self._settling is not None:
             self._settling.cancel()
 
     async def _settle(self) -> None:
         """Get in step with the PBX: its calls, what an earlier life left behind, and who waits in our application."""
-        while not self._in_step:
+        while not self.in_step:
             try:
                 await self.tracker.resync()
                 await sweep(self.client, self.ids, self._object_ids)
                 await self.stasis.adopt()
-                self._in_step = True
+                self.in_step = True
             except AriError as error:
                 log.warning("not in step with Asterisk yet: %s", error)
                 await asyncio.sleep(1)

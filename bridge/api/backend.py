@@ -52,10 +52,17 @@ class CallControlParts:
 
 @dataclass(frozen=True, slots=True)
 class ConferenceParts:
-    """What the routes of conferences need."""
+    """What the routes of conferences need.
+
+    Args:
+        conferences: those that this process knows.
+        accept_stream: takes over a WebSocket request.
+        elsewhere: whether another worker has a conference; streams of ours join it all the same.
+    """
 
     conferences: ConferenceSource
     accept_stream: AcceptConferenceStream
+    elsewhere: Callable[[str], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class Backend:
         calling: places calls and acts on them; None: those routes are not there.
         conferences: likewise.
         events: answers ``GET /v1.0/events`` with a WebSocket; likewise.
+        owns: whether a call is told of by this process, by its id; others tell of others' (`bridge.workers`).
+        leads: whether this process tells of what is nobody's.
     """
 
     calls: CallSource
@@ -91,6 +100,8 @@ class Backend:
     calling: CallControlParts | None = None
     conferences: ConferenceParts | None = None
     events: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    owns: Callable[[str], bool] = lambda _: True
+    leads: Callable[[], bool] = lambda: True
 
 
 BACKEND = web.AppKey("backend", Backend)

@@ -21,6 +21,7 @@ from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
 from bridge.config.values import Section, as_tuple
 from bridge.config.webhooks import WebhookConfig
+from bridge.config.workers import WorkersConfig
 from bridge.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
@@ -67,6 +68,7 @@ class Config(Section):
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
     webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
     voxology: VoxologyConfig = VoxologyConfig()
+    workers: WorkersConfig = WorkersConfig()
     flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
 
     @property
@@ -87,6 +89,7 @@ SECTIONS: dict[str, type[Section]] = {
     "calling": CallingConfig,
     "speech": SpeechConfig,
     "voxology": VoxologyConfig,
+    "workers": WorkersConfig,
 }
 TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig] | type[FlowConfig]] = {
     "subscriptions": SubscriptionConfig,
