@@ -32,6 +32,7 @@ from bridge.events.webhooks import Webhooks
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
 from bridge.streams.catalogue import Catalogue
+from bridge.streams.claims import Claims
 from bridge.streams.clients import Clients
 from bridge.streams.described import describe, describe_pushed
 from bridge.streams.dialplan import Dialplan
@@ -52,9 +53,14 @@ hangs then costs less than the 10 s after which Docker kills us; what is left be
 
 
 class Bridge:
-    """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``."""
+    """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: what it does.
+        claims: who starts what a subscription wants, where others see the same calls; all is ours without them.
+    """
+
+    def __init__(self, config: Config, claims: Claims | None = None) -> None:
         self.config = config
         self._in_step = False
         self._stopping = False
@@ -111,7 +117,7 @@ class Bridge:
         conferences = self.calling.conferences
         clients = Clients(self.streams, self.stasis, self.counters, config, self._room, conferences)
         self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
-        self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed)
+        self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
         self.dialplan = Dialplan(
             routes_of(config),
             client=self.client,
@@ -180,6 +186,7 @@ class Bridge:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
         self._stopping = self._room.closing = True
         self.client.finish_within(SHUTDOWN_S)
+        await self.subscriptions.stop()
         await asyncio.gather(self.streams.stop(), self.outgoing.stop(), self.calling.stop())
         await self._stop_settling()
         await self.stasis.stop()

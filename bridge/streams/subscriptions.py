@@ -3,10 +3,14 @@
 One delivery for each subscription and call, however many of the subscription's objects the call matches. A delivery
 is usually one WebSocket; with a track per party and ``multiparty = "per_channel"`` there are more from the third party
 on. An application that closes cleanly, or refuses, is not dialled again for this call.
+
+Where several bridges see the same calls, a delivery runs in the one that has the claim to it, until the call ends: also
+when the application has refused, so that no other bridge dials it again. The others keep it in mind and wait.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +19,7 @@ from typing import Protocol
 from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.facts import Naming, call_facts
 from bridge.dialects.base import CallInfo
+from bridge.streams.claims import Claims, Everything
 from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
 from bridge.streams.pushed import PushedStream
 from bridge.streams.subscription import Subscription, matches
@@ -56,21 +61,40 @@ class _Delivery:
     """One subscription on one call."""
 
     subscription: Subscription
+    call_id: str
+    key: str = ""
+    """The claim that we have, or that we wait for. Behind ``wanted`` for a moment when calls merge."""
+    asked: str = ""
+    """The claim that we asked for last."""
+    granted: bool = False
+    asking: asyncio.Task[None] | None = None
+    again: bool = False
+    """The claim has become free while we were asking for it."""
     sockets: list[PushedStream] = field(default_factory=list)
     places: dict[str, PushedStream] = field(default_factory=dict)
     """The stream of each running track, by the track's name."""
     over: bool = False
     """The application has closed or refused: nothing more is sent to it about this call."""
 
+    @property
+    def wanted(self) -> str:
+        """The claim that this delivery needs."""
+        return f"{self.subscription.id}/{self.call_id}"
+
 
 class Subscriptions:
     """Follows the calls and keeps one delivery for each subscription that matches."""
 
-    def __init__(self, catalogue: Catalogue, calls: Calls, naming: Naming, make: StreamMaker) -> None:
+    def __init__(
+        self, catalogue: Catalogue, calls: Calls, naming: Naming, make: StreamMaker, claims: Claims | None = None
+    ) -> None:
         self._catalogue = catalogue
         self._calls = calls
         self._naming = naming
         self._make = make
+        self._claims = claims or Everything()
+        self._claims.on_free = self._free
+        self._claims.on_lost = self._lost
         self._deliveries: dict[str, dict[str, _Delivery]] = {}
         """By call id, then by subscription id."""
         self._in_conference: set[str] = set()
@@ -106,19 +130,82 @@ class Subscriptions:
             now = enabled.get(subscription_id)
             if now is None or now.model_copy(update={"name": delivery.subscription.name}) != delivery.subscription:
                 del deliveries[subscription_id]
-                self._finish(delivery, "the subscription was switched off or changed")
+                self._drop(delivery, "the subscription was switched off or changed")
         for subscription in enabled.values():
             if subscription.id not in deliveries and matches(subscription, facts):
-                deliveries[subscription.id] = _Delivery(subscription)
+                deliveries[subscription.id] = delivery = _Delivery(subscription, call.id)
                 log.info("call=%s matches subscription=%s", call.id, subscription.id)
+                self._claim(delivery)
         for delivery in deliveries.values():
-            if not delivery.over:
+            if delivery.granted and not delivery.over:
                 self._deliver(delivery, call)
 
     def reconsider(self, calls: Iterable[Call]) -> None:
         """The subscriptions have changed."""
         for call in calls:
             self.consider(call)
+
+    async def stop(self) -> None:
+        """Ask for nothing more. Streams are ended by who made them."""
+        asking = [each.asking for deliveries in self._deliveries.values() for each in deliveries.values()]
+        for task in (tasks := [task for task in asking if task is not None]):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _claim(self, delivery: _Delivery) -> None:
+        if isinstance(self._claims, Everything):
+            delivery.granted = True
+        elif delivery.asking is None or delivery.asking.done():
+            delivery.asking = asyncio.create_task(self._ask(delivery), name=f"claim {delivery.wanted}")
+        else:
+            delivery.again = True
+
+    async def _ask(self, delivery: _Delivery) -> None:
+        """Get the claim that a delivery needs; what it has when calls merge is kept until then."""
+        while not (delivery.granted and delivery.key == delivery.wanted):
+            old, key, delivery.again = delivery.key, delivery.wanted, False
+            delivery.asked = key
+            granted = await self._claims.claim(key)
+            if old and old != key:
+                self._claims.release(old)
+            delivery.key = key
+            if granted:
+                delivery.granted = True
+                continue
+            if delivery.granted:
+                delivery.granted = False
+                self._finish(delivery, "the call merged into another that is streamed already")
+            if not delivery.again:
+                return
+        call = self._calls.calls.get(delivery.call_id)
+        if call is not None:
+            self.consider(call)
+
+    def _free(self, key: str) -> None:
+        for delivery in self._with_key(key):
+            if not delivery.granted:
+                self._claim(delivery)
+
+    def _lost(self, key: str) -> None:
+        for delivery in self._with_key(key):
+            if delivery.granted:
+                log.warning("call=%s subscription=%s: the claim is lost", delivery.call_id, delivery.subscription.id)
+                delivery.granted = False
+                self._finish(delivery, "another bridge may stream this call now")
+                self._claim(delivery)
+
+    def _with_key(self, key: str) -> list[_Delivery]:
+        every = [each for deliveries in self._deliveries.values() for each in deliveries.values()]
+        return [delivery for delivery in every if key in (delivery.key, delivery.wanted)]
+
+    def _drop(self, delivery: _Delivery, reason: str) -> None:
+        """A delivery is no longer: end what it has, and leave the claim to others."""
+        if delivery.asking is not None:
+            delivery.asking.cancel()
+        delivery.granted = False
+        for key in {delivery.key, delivery.asked} - {""}:
+            self._claims.release(key)
+        self._finish(delivery, reason)
 
     def _deliver(self, delivery: _Delivery, call: Call) -> None:
         subscription = delivery.subscription
@@ -180,16 +267,19 @@ class Subscriptions:
 
     def _end_call(self, call_id: str) -> None:
         for delivery in self._deliveries.pop(call_id, {}).values():
-            self._finish(delivery, "the call ended")
+            self._drop(delivery, "the call ended")
 
     def _move(self, old_id: str, new_id: str) -> None:
         """Calls have merged: what runs goes on under the other id, unless the same subscription has that call too."""
         target = self._deliveries.setdefault(new_id, {})
         for subscription_id, delivery in self._deliveries.pop(old_id, {}).items():
             if subscription_id in target:
-                self._finish(delivery, "the call merged into another that is streamed already")
-            else:
-                target[subscription_id] = delivery
+                self._drop(delivery, "the call merged into another that is streamed already")
+                continue
+            target[subscription_id] = delivery
+            delivery.call_id = new_id
+            if delivery.granted:  # otherwise who has it asks, and its old claim becomes free for us to ask after
+                self._claim(delivery)
 
     def _finish(self, delivery: _Delivery, reason: str) -> None:
         sockets, delivery.sockets = delivery.sockets, []

@@ -9,6 +9,7 @@ from typing import Any
 from bridge.calls.call import Call, CallEnded, Party, PartyChanged, PartyJoined, PartyLeft
 from bridge.calls.facts import Naming
 from bridge.dialects.base import CallInfo
+from bridge.streams.claims import Claims
 from bridge.streams.subscription import Subscription
 from bridge.streams.subscriptions import Subscriptions
 
@@ -31,14 +32,16 @@ class Stream:
 class World:
     """A catalogue, calls, and the streams that were made."""
 
-    def __init__(self, **keys: Any) -> None:
+    def __init__(self, claims: Claims | None = None, **keys: Any) -> None:
         self.subscription = Subscription(id="s", url="ws://x.example/", **keys)
         self.calls: dict[str, Call] = {}
         self.made: list[Stream] = []
+        self.on_ends: list[Any] = []
         catalogue = SimpleNamespace(enabled=lambda: (self.subscription,))
-        self.subscriptions = Subscriptions(catalogue, self, Naming(), self._make)  # type: ignore[arg-type]
+        self.subscriptions = Subscriptions(catalogue, self, Naming(), self._make, claims)
 
-    def _make(self, _subscription: Subscription, call: CallInfo, *_: object) -> Any:
+    def _make(self, _subscription: Subscription, call: CallInfo, _tracks: object, on_end: Any) -> Any:
+        self.on_ends.append(on_end)
         self.made.append(Stream(call))
         return self.made[-1]
 
