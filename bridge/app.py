@@ -31,6 +31,7 @@ from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.sharing import Sharing
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.claims import Claims
 from bridge.streams.clients import Clients
@@ -58,25 +59,27 @@ class Bridge:
     Args:
         config: what it does.
         claims: who starts what a subscription wants, where others see the same calls; all is ours without them.
+        sharing: the part that it has in the work of several processes; None: it is alone.
     """
 
-    def __init__(self, config: Config, claims: Claims | None = None) -> None:
+    def __init__(self, config: Config, claims: Claims | None = None, sharing: Sharing | None = None) -> None:
         self.config = config
         self._in_step = False
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
-        self._room = Room(config.media.max_streams)
-        self.ids = OwnIds(config.ari.app)
+        app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
+        self._room = Room(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
+        self.ids = OwnIds(app)
         self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
-        self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
-        self.events = Events()
-        self.tracker = CallTracker(self.client)
+        self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), app)
+        self.events = sharing.events if sharing else Events()
+        self.tracker = CallTracker(self.client, shared_app=shared_app)
         self.records = Records(self.events, time.time)
         self.tracker.subscribe(self.records.on_change)
         self.client.on_event("*", self.records.on_event)
         self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
-        self.stasis = StasisCalls(self.client, self.ids, self.legs)
+        self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised)
         self.streams = Streams(
             client=self.client,
@@ -112,6 +115,7 @@ class Bridge:
             naming=naming,
             room=self._room,
             new_playout=self._new_playout,
+            remote_conferences=sharing.conferences if sharing else None,
         )
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
@@ -133,7 +137,7 @@ class Bridge:
         self.stasis.on_released = self.dialplan.left
         self.client.on_event("ChannelDtmfReceived", self._on_key)
         self.webhooks = Webhooks(config.webhooks, self.events, self.counters)
-        self._event_sockets = EventSockets(self.events)
+        self._event_sockets = EventSockets(sharing.heard if sharing else self.events)
         self.http = HttpServer(
             config.http,
             Backend(
@@ -150,10 +154,23 @@ class Bridge:
                 calling=self.calling.parts(),
                 conferences=ConferenceParts(conferences, clients.accept_conference),
                 events=self._event_sockets.handle,
+                owns=sharing.owns if sharing else lambda _: True,
+                leads=sharing.leads if sharing else lambda: True,
             ),
+            shared=sharing.port if sharing else None,
         )
         self.client.on_connected(self._on_connected)
         self.client.on_disconnected(self._on_disconnected)
+
+    @property
+    def load(self) -> int:
+        """Streams that are open, calls that are held, and calls that are placed or run a flow."""
+        return self._room.open + len(self.stasis) + len(self.legs)
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the PBX is known as it is now."""
+        return self._in_step
 
     @property
     def http_port(self) -> int:

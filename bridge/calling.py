@@ -19,6 +19,7 @@ from bridge.calls.legs import Legs
 from bridge.calls.placing import Placer
 from bridge.calls.recording import Recordings
 from bridge.calls.records import Records
+from bridge.calls.remote_conferences import RemoteConferences
 from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
 from bridge.calls.voice import Voices
@@ -63,6 +64,7 @@ class Calling:
         naming: Naming,
         room: Room,
         new_playout: Callable[[AudioFormat], Playout],
+        remote_conferences: RemoteConferences | None = None,
     ) -> None:
         self._records = records
         self._legs = legs
@@ -75,7 +77,9 @@ class Calling:
         voices = Voices(taps, counters)
         self._placer = Placer(client, ids, legs, records, config.calling)
         self.recordings = Recordings(client, ids, records, events)
-        self.conferences = Conferences(client, tracker, ids, events, context=config.calling.context)
+        self.conferences = Conferences(
+            client, tracker, ids, events, context=config.calling.context, remote=remote_conferences
+        )
         self.streams = FlowStreams(
             client=client,
             ids=ids,

@@ -15,13 +15,13 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import SecretStr
 
 from bridge import __version__, logs
-from bridge.api.connections import open_files_limit
 from bridge.config import SECTIONS, TABLES, Config, each_error, host_and_port, load
 from bridge.errors import ConfigError
 from bridge.flows.configured import flows_of
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         subscriptions_of(config)
         routes_of(config)
         flows_of(config)
-        return _run(options.command, config, options.config)
+        return _run(options, config, environ)
     except ConfigError as problem:
         for error in each_error(problem):
             print(f"asterisk-bridge: {error}", file=sys.stderr)
@@ -67,40 +67,66 @@ def masked_toml(config: Config) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-async def serve(config: Config) -> int:
-    """Run the bridge until SIGTERM or SIGINT; a second signal ends it at once."""
-    from bridge.app import Bridge  # the other commands start faster without it
+class Service(Protocol):
+    """What ``serve`` runs: a bridge, one worker of it, or their supervisor."""
 
+    @property
+    def ended(self) -> asyncio.Event | None:
+        """Set when it cannot go on; None: it always can."""
+
+    def say_where(self) -> None:
+        """Log where it listens."""
+
+    async def start(self) -> None:
+        """OSError: a port cannot be bound."""
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+
+    def abandon(self) -> None:
+        """The process is about to end at once."""
+
+
+async def serve(config: Config, service: Callable[[], Service] | None = None) -> int:
+    """Run the bridge until SIGTERM or SIGINT; a second signal ends it at once.
+
+    Args:
+        service: makes what is run; None: the whole bridge in this process.
+    """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
 
     def stop(number: int) -> None:
         if stopping.is_set():
             log.warning("second signal: stopping at once")
+            bridge.abandon()
             os._exit(128 + number)
         log.info("stopping on %s; once more to stop at once", signal.Signals(number).name)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    bridge = Bridge(config)
+    bridge = service() if service else _alone(config)
     starting = asyncio.create_task(bridge.start())
     waiting = asyncio.create_task(stopping.wait())
+    ended = bridge.ended or asyncio.Event()
+    ending = asyncio.create_task(ended.wait())
     try:
         # A signal must also end a start that hangs.
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
-            _say_where(config, bridge.http_port, bridge.audiosocket_port)
-            await waiting
-        return 0
+            bridge.say_where()
+            await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        return 1 if ended.is_set() else 0
     except OSError as problem:
         print(f"asterisk-bridge: {explain_bind_error(problem, config)}", file=sys.stderr)
         return 1
     finally:
         starting.cancel()
         waiting.cancel()
-        await asyncio.wait({starting, waiting})
+        ending.cancel()
+        await asyncio.wait({starting, waiting, ending})
         await bridge.stop()
         log.info("stopped")
 
@@ -135,7 +161,8 @@ def explain_bind_error(problem: OSError, config: Config) -> str:
     return f"cannot start: {text}"
 
 
-def _run(command: str, config: Config, path: Path | None) -> int:
+def _run(options: argparse.Namespace, config: Config, environ: Mapping[str, str]) -> int:
+    command, path = options.command, options.config
     if command == "check":
         print(masked_toml(config), end="")
         return 0
@@ -146,8 +173,34 @@ def _run(command: str, config: Config, path: Path | None) -> int:
         quiet = config.log if config.log.level == "debug" else config.log.model_copy(update={"level": "error"})
         logs.set_up(quiet)
         return asyncio.run(doctor.run(config, path))
+    if options.worker:
+        logs.set_up(config.log, worker=options.worker)
+        return asyncio.run(serve(config, lambda: _worker(config, options)))
     logs.set_up(config.log)
+    if config.workers.count > 1:
+        return asyncio.run(serve(config, lambda: _supervisor(config, path, environ)))
     return asyncio.run(serve(config))
+
+
+# The other commands start faster without these imports.
+
+
+def _alone(config: Config) -> Service:
+    from bridge.alone import Alone
+
+    return Alone(config)
+
+
+def _worker(config: Config, options: argparse.Namespace) -> Service:
+    from bridge.workers.worker import Worker
+
+    return Worker(config, options.worker, options.control, options.http_port)
+
+
+def _supervisor(config: Config, path: Path | None, environ: Mapping[str, str]) -> Service:
+    from bridge.workers.supervisor import Supervisor
+
+    return Supervisor(config, path, environ)
 
 
 def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -177,26 +230,6 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 1
 
 
-def _say_where(config: Config, http_port: int, audiosocket_port: int) -> None:
-    scheme = "https" if config.http.tls_certificate else "http"
-    log.info("applications: %s://%s", scheme, host_and_port(config.http.host, http_port))
-    log.info(
-        "Asterisk: AudioSocket on %s, which Asterisk dials as %s",
-        host_and_port(config.audiosocket.bind_host, audiosocket_port),
-        config.audiosocket.advertised_address(audiosocket_port),
-    )
-    limit, needed = open_files_limit(), config.open_files_needed
-    if limit is not None and limit < needed:
-        log.warning(
-            "only %d files may be open (ulimit -n), but media.max_streams and http.max_connections need up to %d:"
-            " raise the one or lower the others",
-            limit,
-            needed,
-        )
-    count = len(config.http.tokens)
-    log.info("%d token(s) configured", count) if count else log.info("no token configured: listening on loopback only")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="asterisk-bridge", description="Carries live call audio between Asterisk and WebSocket applications."
@@ -215,6 +248,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help="TOML file; without it: defaults and ASTERISK_BRIDGE_* variables",
         )
+        command.set_defaults(worker=0)
+        if name == "serve":  # with [workers], the supervisor starts the workers so
+            command.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
+            command.add_argument("--control", type=Path, help=argparse.SUPPRESS)
+            command.add_argument("--http-port", type=int, default=0, help=argparse.SUPPRESS)
     call = commands.add_parser(
         "call",
         help="have a running bridge place a call, and tell how it goes",

@@ -12,7 +12,7 @@ from typing import TextIO
 from bridge.config import LogConfig
 
 # The fields that the bridge writes into its messages ("call=... stream=..."): in JSON they become keys of their own.
-_FIELD = re.compile(r"\b(call|party|stream|uuid|peer|request)=(\S+)")
+_FIELD = re.compile(r"\b(worker|call|party|stream|uuid|peer|request)=(\S+)")
 
 
 class TextFormatter(logging.Formatter):
@@ -39,16 +39,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def set_up(config: LogConfig, stream: TextIO | None = None) -> None:
-    """Send every record of at least ``config.level`` to ``stream`` (standard error)."""
+def set_up(config: LogConfig, stream: TextIO | None = None, worker: int = 0) -> None:
+    """Send every record of at least ``config.level`` to ``stream`` (standard error); ``worker``: whose they are."""
     output = logging.StreamHandler(stream or sys.stderr)
     output.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    if worker:
+        output.addFilter(lambda record: _of_worker(record, worker))
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(config.level.upper())
     # These tell of every connection, and picows and aiohttp would repeat URLs, which may hold a token.
     for name in ("aiohttp", "asyncio", "picows", "websockets"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _of_worker(record: logging.LogRecord, worker: int) -> bool:
+    record.msg = f"worker={worker} {record.msg}"
+    return True
 
 
 def _utc(record: logging.LogRecord) -> str:

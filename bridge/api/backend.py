@@ -299,6 +299,8 @@ class Backend:
         calling: places calls and acts on them; None: those routes are not there.
         conferences: likewise.
         events: answers ``GET /v1.0/events`` with a WebSocket; likewise.
+        owns: whether a call is told of by this process, by its id; others tell of others' (`bridge.workers`).
+        leads: whether this process tells of what is nobody's.
     """
 
     calls: CallSource
@@ -314,6 +316,8 @@ class Backend:
     calling: CallControlParts | None = None
     conferences: ConferenceParts | None = None
     events: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    owns: Callable[[str], bool] = lambda _: True
+    leads: Callable[[], bool] = lambda: True
 
 
 BACKEND = web.AppKey("backend", Backend)

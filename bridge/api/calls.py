@@ -168,8 +168,8 @@ def _all(backend: Backend, *, ended: bool) -> list[Known]:
         if ended:
             records |= {each.id: each for each in known.ended()}
     live = backend.calls.calls
-    return [(call, records.get(call.id)) for call in live.values()] + [
-        (None, record) for record in records.values() if record.id not in live
+    return [(call, records.get(call.id)) for call in live.values() if backend.owns(call.id)] + [
+        (None, record) for record in records.values() if record.id not in live and backend.owns(record.id)
     ]
 
 

@@ -24,7 +24,8 @@ from bridge.calls.conferences import ConferenceExists, NoSuchConference
 
 async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
     """All conferences of the PBX, newest first."""
-    every = _source(asked.backend).list()
+    # A room of the dialplan is seen by every worker, and listed by one.
+    every = [each for each in _source(asked.backend).list() if each.kind == "bridge" or asked.backend.leads()]
     page = page_of(every, lambda each: (moment(each.created_at), each.id), asked.query)
     return Answer({"result": [conference_json(each) for each in page.entries], "next_page_token": page.next_page_token})
 

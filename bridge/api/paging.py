@@ -43,10 +43,11 @@ def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], q
     if after is not None:
         ordered = [entry for entry in ordered if key(entry) < after]
     page = ordered[:size]
-    return Page(page, _token(key(page[-1])) if len(ordered) > size else "")
+    return Page(page, token_of(key(page[-1])) if len(ordered) > size else "")
 
 
-def _token(position: tuple[str, str]) -> str:
+def token_of(position: tuple[str, str]) -> str:
+    """The token that asks for what comes after the entry at a place (`page_of`)."""
     return base64.urlsafe_b64encode("\n".join(position).encode()).decode().rstrip("=")
 
 

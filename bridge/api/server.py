@@ -10,10 +10,12 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from uuid import uuid4
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 
 from bridge.api import docs_page, document, flows, yeastar
 from bridge.api.auth import Gate
@@ -42,16 +44,35 @@ _GATE = web.AppKey("gate", Gate)
 _REQUEST_ID = web.RequestKey("request_id", str)
 
 
-def build(backend: Backend, tokens: Iterable[str], *, strict: bool = False) -> web.Application:
+@dataclasses.dataclass(frozen=True)
+class SharedPort:
+    """How one of several processes listens (`bridge.workers`).
+
+    Args:
+        port: the port that they share; the kernel gives each connection to one of them.
+        socket: path of a Unix socket of this process's own, for the others: nobody else can reach it, so it takes
+            requests without a token, as of somebody on this machine.
+        middleware: sees the requests that come to the shared port once their token was found good.
+    """
+
+    port: int
+    socket: Path
+    middleware: Middleware
+
+
+def build(
+    backend: Backend, tokens: Iterable[str], *, strict: bool = False, middlewares: Iterable[Middleware] = ()
+) -> web.Application:
     """The web application.
 
     Args:
         backend: what answers the requests.
         tokens: the configured tokens; none: no authentication, for loopback only.
         strict: whether an answer that the OpenAPI document does not describe is a fault; for tests.
+        middlewares: see each request after its token was checked.
     """
     tokens = tuple(tokens)
-    application = web.Application(middlewares=[_answer_errors, _check_token])
+    application = web.Application(middlewares=[_answer_errors, _check_token, *middlewares])
     application[BACKEND] = backend
     application[_GATE] = Gate(tokens)
     application[OPERATIONS] = {}
@@ -73,24 +94,18 @@ def build(backend: Backend, tokens: Iterable[str], *, strict: bool = False) -> w
 class HttpServer:
     """Serves the API on one port, with TLS if it is configured."""
 
-    def __init__(self, config: HttpConfig, backend: Backend, *, strict: bool = False) -> None:
+    def __init__(
+        self, config: HttpConfig, backend: Backend, *, strict: bool = False, shared: SharedPort | None = None
+    ) -> None:
         self._config = config
+        self._shared = shared
         self._connections = Connections(bounded_by_open_files(config.max_connections))
         self._servers: list[asyncio.Server] = []
         # aiohttp's own access log writes the query, and with it tokens.
-        self._runner = web.AppRunner(
-            build(
-                self._counting(backend),
-                (token.get_secret_value() for token in config.tokens),
-                strict=strict,
-            ),
-            access_log=None,
-            logger=_http_log(),
-            shutdown_timeout=SHUTDOWN_S,
-            # aiohttp closes with it whoever has not sent a whole head by then, counted from the connection or from
-            # the last answer (3.14, web_protocol.connection_made).
-            keepalive_timeout=IDLE_S,
-        )
+        backend = self._counting(backend)
+        tokens = [token.get_secret_value() for token in config.tokens]
+        self._runner = _runner(build(backend, tokens, strict=strict, middlewares=[shared.middleware] if shared else ()))
+        self._inner = _runner(build(backend, ())) if shared else None
 
     async def start(self) -> None:
         """Listen.
@@ -102,7 +117,10 @@ class HttpServer:
         protocol = self._runner.server
         assert protocol is not None  # setup has made it
         context = tls_context(self._config)
-        for bound in await _bind(self._config.host, self._config.port):
+        shared = self._shared
+        for bound in await bind(
+            self._config.host, shared.port if shared else self._config.port, shared=shared is not None
+        ):
             server = await asyncio.get_running_loop().create_server(
                 protocol,
                 sock=BoundedListener(bound, self._connections),
@@ -111,12 +129,19 @@ class HttpServer:
                 backlog=1024,
             )
             self._servers.append(server)
+        if shared is not None and self._inner is not None:
+            await self._inner.setup()
+            inner = self._inner.server
+            assert inner is not None
+            self._servers.append(await asyncio.get_running_loop().create_unix_server(inner, shared.socket))
 
     async def stop(self) -> None:
         """Stop listening and end requests in progress; harmless if it never started."""
         for server in self._servers:
             server.close()
         await self._runner.cleanup()
+        if self._inner is not None:
+            await self._inner.cleanup()
 
     def _counting(self, backend: Backend) -> Backend:
         """The same, where connections that become streams are no longer counted."""
@@ -150,9 +175,31 @@ class HttpServer:
         return int(self._servers[0].sockets[0].getsockname()[1])
 
 
-async def _bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of ``host``, bound as asyncio does it, but not yet listening."""
-    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+def _runner(application: web.Application) -> web.AppRunner:
+    return web.AppRunner(
+        application,
+        access_log=None,
+        logger=_http_log(),
+        shutdown_timeout=SHUTDOWN_S,
+        # aiohttp closes with it whoever has not sent a whole head by then, counted from the connection or from the
+        # last answer (3.14, web_protocol.connection_made).
+        keepalive_timeout=IDLE_S,
+    )
+
+
+async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+    """A socket for each address of ``host``, bound as asyncio does it, but not yet listening.
+
+    Args:
+        shared: whether other sockets of this user, with the same wish, may be bound to the same port.
+
+    Raises:
+        OSError: that cannot be done.
+    """
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        asyncio.Protocol, host, port, start_serving=False, reuse_port=True if shared else None
+    )
     try:
         return [bound.dup() for bound in server.sockets]
     finally:

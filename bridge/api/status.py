@@ -47,7 +47,7 @@ async def prometheus(request: web.Request) -> web.Response:
         "up": 0 if health_faults(backend, detailed=False) else 1,
         "ari_connected": int(backend.ari_connected()),
         "audiosocket_listening": int(backend.listening()),
-        "calls": len(backend.calls.calls),
+        "calls": sum(map(backend.owns, tuple(backend.calls.calls))),
         "streams": sum(1 for _ in backend.streams()),
     }
     text = metrics.render(backend.counters, gauges)

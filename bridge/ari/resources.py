@@ -200,6 +200,14 @@ class Channels(_Resource):
         params = {"context": context, "extension": extension, "priority": priority, "label": label}
         await self._rest.request("POST", f"{_channel(channel_id)}/continue", params)
 
+    async def move(self, channel_id: str, app: str, args: Iterable[str] = ()) -> None:
+        """Let a channel of any Stasis application be in ``app``: it gets a StasisStart with ``args``.
+
+        Success means only that Asterisk tries: the application that it leaves gets StasisEnd, or ApplicationMoveFailed.
+        """
+        params = {"app": app, "appArgs": ",".join(args)}
+        await self._rest.request("POST", f"{_channel(channel_id)}/move", params)
+
     async def get_variable(self, channel_id: str, name: str) -> str:
         """A variable or function such as ``CHANNEL(linkedid)``; works on every channel. 404 also if it is not set."""
         params = {"variable": name}

@@ -33,6 +33,7 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg
 from bridge.calls.model import Change, PartyChanged, PartyLeft
 from bridge.calls.own_conferences import SETTLE_S, OwnConferences, made, within
+from bridge.calls.remote_conferences import RemoteConferences
 from bridge.calls.roster import Roster, State
 from bridge.calls.tap import Join, Place, Room
 from bridge.calls.tracker import CallTracker
@@ -53,6 +54,7 @@ class Conferences:
         context: ``calling.context``, whose extensions ``room-NAME`` lead into ConfBridge rooms. Without one, rooms are
             shown and their participants can be hung up, and that is all.
         clock: seconds since 1970.
+        remote: those of other workers; None: there are no other workers.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Conferences:
         *,
         context: str = "",
         clock: Callable[[], float] = time.time,
+        remote: RemoteConferences | None = None,
     ) -> None:
         self._client = client
         self._ids = ids
         self._context = context
         self._roster = Roster(tracker, events, clock)
-        self._ours = OwnConferences(client, tracker, ids, self._roster, clock)
+        self._remote = remote or RemoteConferences()
+        self._ours = OwnConferences(client, tracker, ids, self._roster, clock, self._remote)
         client.on_event("*", self._on_event)
         tracker.subscribe(self._on_change)
 
@@ -98,6 +102,9 @@ class Conferences:
             NoSuchConference: there is none.
             NotOurs: it is a room, and no context is configured that leads into rooms.
         """
+        elsewhere = self._remote.find(conference_id)
+        if elsewhere is not None:
+            return Join(elsewhere)
         state = self._known(conference_id)
         if state.kind == "bridge":
             return Join(state.bridge_id)
@@ -124,7 +131,7 @@ class Conferences:
         """
         conference_id = str(uuid.uuid4()) if id is None else id
         check(conference_id, name)
-        if self._roster.find(conference_id) is not None:
+        if self._roster.find(conference_id) is not None or self._remote.find(conference_id) is not None:
             raise ConferenceExists(f"there is a conference {conference_id!r} already")
         state = self._ours.make(conference_id, name, auto_delete=auto_delete)
         await made(state)
@@ -168,8 +175,14 @@ class Conferences:
             AriError: Asterisk did not do it.
         """
         state = self._roster.find(conference_id)
+        if state is None:
+            if create:
+                check(conference_id, "")
+            elsewhere = self._remote.find(conference_id) or (await self._remote.make(conference_id) if create else None)
+            if elsewhere is not None:
+                return await self._remote.join(leg, elsewhere, muted=muted)
+            state = self._roster.find(conference_id)
         if state is None and create:
-            check(conference_id, "")
             state = self._ours.make(conference_id, "", auto_delete=True)
         if state is None:
             raise NoSuchConference(f"there is no conference {conference_id[:160]!r}")
@@ -202,7 +215,9 @@ class Conferences:
         """
         state = self._state_with(conference_id, channel_id)
         joined = state.joined.get(channel_id)
-        if joined is None:
+        if joined is None and state.kind == "bridge" and self._remote.has_leg(channel_id):
+            await self._client.bridges.remove_channel(state.bridge_id, channel_id)
+        elif joined is None:
             await self._client.channels.hangup(channel_id)
         else:
             joined.let_go("kicked")

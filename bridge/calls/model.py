@@ -76,14 +76,15 @@ class CallModel:
 
     Args:
         app: our Stasis application; tells after a reconnect who is in it.
+        shared_app: the one from which calls are handed to us (`bridge.workers`), which they still name.
     """
 
-    def __init__(self, app: str = "") -> None:
+    def __init__(self, app: str = "", shared_app: str = "") -> None:
         self.calls: dict[str, Call] = {}
         """By linkedid."""
         self.bridges: dict[str, Bridge] = {}
         """Every bridge of the PBX as last seen, by id."""
-        self._app = app
+        self._apps = {app, shared_app or app}
         self._parties: dict[str, Party] = {}
         self._call_of: dict[str, Call] = {}
         self._unplaced: dict[str, None] = {}
@@ -170,7 +171,7 @@ class CallModel:
             changes += self._remove(channel_id, 0, "ended while no events came")
         for channel in sorted(listed.values(), key=_creation):
             self._gone.pop(channel.id, None)
-            in_stasis = channel.dialplan.app_name == "Stasis" and channel.dialplan.app_data.split(",")[0] == self._app
+            in_stasis = channel.dialplan.app_name == "Stasis" and channel.dialplan.app_data.split(",")[0] in self._apps
             where = self._in_bridge(bridge_of.get(channel.id))
             answer = linkedids.get(channel.id, "")
             changes += self._see(channel, now, where | {"in_stasis": in_stasis}, answer)

@@ -11,6 +11,7 @@ from bridge.ari.client import AriClient
 from bridge.calls.conference import Left
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import BRIDGE_TYPE, Leg, LegGone
+from bridge.calls.remote_conferences import RemoteConferences
 from bridge.calls.roster import Joined, Roster, State
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
@@ -27,13 +28,20 @@ class OwnConferences:
     """Makes and ends them, and has legs take part. See `bridge.calls.conferences` for what is raised."""
 
     def __init__(
-        self, client: AriClient, tracker: CallTracker, ids: OwnIds, roster: Roster, clock: Callable[[], float]
+        self,
+        client: AriClient,
+        tracker: CallTracker,
+        ids: OwnIds,
+        roster: Roster,
+        clock: Callable[[], float],
+        remote: RemoteConferences | None = None,
     ) -> None:
         self._client = client
         self._tracker = tracker
         self._ids = ids
         self._roster = roster
         self._clock = clock
+        self._remote = remote or RemoteConferences()
         self._ending: set[State] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -123,6 +131,7 @@ class OwnConferences:
             self._roster.own.pop(state.id, None)
             raise
         log.info("conference=%s made as bridge %s", state.id, state.bridge_id)
+        self._tell_others()
         self._roster.tell_created(state)
 
     async def _end(self, state: State) -> None:
@@ -131,6 +140,7 @@ class OwnConferences:
             return
         del self._roster.own[state.id]
         self._ending.add(state)
+        self._tell_others()
         try:
             self._roster.tell_ending(state)
             if state.made is not None:  # a bridge that is made only now would stay
@@ -140,7 +150,8 @@ class OwnConferences:
                 joined.let_go("deleted")
             if not self._stopping:
                 for channel_id in [member for member in state.members if member not in going]:
-                    await self._client.channels.hangup(channel_id)
+                    if not self._remote.has_leg(channel_id):  # it leaves when the bridge is deleted
+                        await self._client.channels.hangup(channel_id)
             await within(SETTLE_S, *(joined.over for joined in going.values()))
             await self._client.bridges.destroy(state.bridge_id)
         finally:
@@ -163,6 +174,9 @@ class OwnConferences:
             if state.made is not None and state.made.done() and state.bridge_id not in self._tracker.model.bridges:
                 log.warning("conference=%s is gone from the PBX: made again", state.id)
                 await self._client.bridges.create(bridge_id=state.bridge_id, type=BRIDGE_TYPE, name=state.bridge_id)
+
+    def _tell_others(self) -> None:
+        self._remote.on_own({state.id: state.bridge_id for state in self._roster.own.values()})
 
     def _spawn(self, act: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(act)

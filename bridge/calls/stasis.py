@@ -48,12 +48,18 @@ class StasisCalls:
 
     Args:
         legs: told first of each channel that enters; what it takes is not held here. None: everything is held.
+        shared_app: the application from which calls are handed to ours; their ``dialplan`` still names it.
     """
 
-    def __init__(self, client: AriClient, ids: OwnIds, legs: Legs | None = None) -> None:
+    def __init__(self, client: AriClient, ids: OwnIds, legs: Legs | None = None, *, shared_app: str = "") -> None:
         self._client = client
         self._ids = ids
         self._legs = legs
+        self._shared_app = shared_app
+        self._handed: set[str] = set()
+        """Calls that were handed to our application, and are in it."""
+        self.held_elsewhere: Callable[[str], str | None] = lambda _: None
+        """The bridge of a call that another worker holds."""
         self._held: dict[str, _Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -68,6 +74,9 @@ class StasisCalls:
         client.on_channel_event("StasisEnd", self._on_gone)
         client.on_channel_event("ChannelDestroyed", self._on_gone)
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of the bridges in use, and of the channels that we placed."""
@@ -79,7 +88,9 @@ class StasisCalls:
         if leg is not None:
             return leg.bridge_id
         held = self._held.get(channel_id)
-        return held.bridge_id if held is not None and held.ready.is_set() else None
+        if held is None:
+            return self.held_elsewhere(channel_id)
+        return held.bridge_id if held.ready.is_set() else None
 
     async def settled(self, channel_id: str) -> None:
         """Wait until a call that has just entered is held; return at once for any other.
@@ -127,13 +138,18 @@ class StasisCalls:
 
     def _is_here(self, channel: Channel) -> bool:
         dialplan = channel.dialplan
-        return dialplan.app_name == "Stasis" and dialplan.app_data.split(",", 1)[0] == self._ids.app
+        app = dialplan.app_data.split(",", 1)[0]
+        return dialplan.app_name == "Stasis" and (app == self._ids.app or channel.id in self._handed)
 
     def _is_leg(self, channel: Channel, args: Sequence[str]) -> bool:
         return self._legs is not None and self._legs.entered(channel, args)
 
     def _on_start(self, channel: Channel, event: Event) -> None:
-        if event.application != self._ids.app or channel.id in self._held:
+        if event.application != self._ids.app:
+            return
+        if self._shared_app and channel.dialplan.app_data.split(",", 1)[0] == self._shared_app:
+            self._handed.add(channel.id)
+        if channel.id in self._held:
             return
         if self._is_leg(channel, event.args if isinstance(event, StasisStart) else ()):
             return
@@ -152,6 +168,7 @@ class StasisCalls:
         call_safely(self.on_released, channel_id)
 
     def _on_gone(self, channel: Channel, _: Event) -> None:
+        self._handed.discard(channel.id)
         self._release(channel.id)
 
     def _hold(self, channel: Channel) -> None:

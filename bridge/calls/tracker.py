@@ -31,12 +31,13 @@ class CallTracker:
     Args:
         client: where events come from and questions go to.
         clock: seconds, for ``Call.answered_at``.
+        shared_app: the application from which calls are handed to ours.
     """
 
-    def __init__(self, client: AriClient, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: AriClient, clock: Callable[[], float] = time.time, *, shared_app: str = "") -> None:
         self._client = client
         self._clock = clock
-        self._model = CallModel(client.app)
+        self._model = CallModel(client.app, shared_app)
         self._callbacks: list[Callable[[Change], object]] = []
         self._questions = asyncio.Semaphore(MAX_QUESTIONS)
         self._asking: dict[str, bool] = {}

@@ -8,6 +8,7 @@
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
     [[flows]] [voxology]                               which calls run which actions
     [[webhooks]]                                       who is told what happens
+    [workers]                                          how many processes
     ASTERISK_BRIDGE_<SECTION>__<KEY>                   overrides one key, for example ASTERISK_BRIDGE_ARI__PASSWORD
     ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
 
@@ -40,10 +41,12 @@ from bridge.config.streams import (
 )
 from bridge.config.values import MIN_TOKEN_CHARACTERS, host_and_port, is_loopback, is_wildcard
 from bridge.config.webhooks import WebhookConfig
+from bridge.config.workers import WorkersConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
     "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig",
     "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig",
-    "VoxologyConfig", "WebhookConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",
+    "VoxologyConfig", "WebhookConfig", "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard",
+    "load", "mistake",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from bridge.config.loading import Config
 
+MAX_PORT = 65535
 RESERVED_IDS = frozenset({"yeastar"})
 """Ids of subscriptions that are made in another way."""
 
@@ -190,8 +191,21 @@ def _audiosocket_contradictions(config: Config) -> Iterator[ConfigError]:
             " address at which Asterisk reaches this host",
         )
     same_host = http.host == audiosocket.bind_host or is_wildcard(http.host) or is_wildcard(audiosocket.bind_host)
+    last = audiosocket.bind_port + config.workers.count - 1
     if http.port and http.port == audiosocket.bind_port and same_host:
         yield ConfigError("audiosocket.bind_port", f"{http.port} is also http.port; they need two ports")
+    elif http.port and audiosocket.bind_port and audiosocket.bind_port < http.port <= last and same_host:
+        yield ConfigError(
+            "workers.count",
+            f"{config.workers.count} workers listen on the ports {audiosocket.bind_port} to {last}, from"
+            f" audiosocket.bind_port on, and {http.port} is http.port",
+        )
+    for key in ("bind_port", "advertised_port"):
+        first = getattr(audiosocket, key)
+        if first and first + config.workers.count - 1 > MAX_PORT:
+            yield ConfigError(
+                f"audiosocket.{key}", f"{first} leaves too few ports for {config.workers.count} workers (workers.count)"
+            )
 
 
 def _ari_contradictions(ari: AriConfig) -> Iterator[ConfigError]:

@@ -22,6 +22,7 @@ from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
 from bridge.config.values import Section, as_tuple
 from bridge.config.webhooks import WebhookConfig
+from bridge.config.workers import WorkersConfig
 from bridge.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
@@ -69,6 +70,7 @@ class Config(Section):
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
     webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
     voxology: VoxologyConfig = VoxologyConfig()
+    workers: WorkersConfig = WorkersConfig()
     flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
 
     @property
@@ -90,6 +92,7 @@ SECTIONS: dict[str, type[Section]] = {
     "speech": SpeechConfig,
     "cluster": ClusterConfig,
     "voxology": VoxologyConfig,
+    "workers": WorkersConfig,
 }
 TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig] | type[FlowConfig]] = {
     "subscriptions": SubscriptionConfig,

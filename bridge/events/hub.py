@@ -69,12 +69,15 @@ class Events:
         """
         if not self._subscribers:
             return
-        event = Event(f"evt_{uuid4().hex}", type, self._clock(), dict(data))
+        self.tell(Event(f"evt_{uuid4().hex}", type, self._clock(), dict(data)))
+
+    def tell(self, event: Event) -> None:
+        """Tell of an event that was published, here or in another process. Never raises."""
         for callback in list(self._subscribers.values()):
             try:
                 callback(event)
             except Exception:
-                log.exception("a receiver of the event %s failed: a fault of the bridge", type)
+                log.exception("a receiver of the event %s failed: a fault of the bridge", event.type)
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call ``callback`` with every event from now on; it must be quick and not wait for anything.

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bridge.ari.dispatch import call_safely
 from bridge.config.contradictions import subscription_contradictions, target_contradictions
-from bridge.streams.store import Store, Switch
+from bridge.streams.store import Kept, Store, Switch
 from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,19 @@ class Catalogue:
         Raises:
             ConfigError: the store cannot be used.
         """
-        kept = self._store.read()
+        self.take(self._store.read())
+
+    async def read(self) -> Kept:
+        """What is kept now, by whatever worker.
+
+        Raises:
+            ConfigError: the store cannot be used.
+        """
+        return await asyncio.to_thread(self._store.read)
+
+    def take(self, kept: Kept) -> None:
+        """Have the subscriptions that are kept, instead of those that there were."""
+        self._all = dict(self._configured)
         for identity, body in kept.subscriptions.items():
             if identity in self._configured:
                 log.warning("subscription=%s is in the configuration now: the one made over HTTP rests", identity)

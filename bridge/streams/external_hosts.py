@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from bridge.ari.client import AriClient
@@ -55,7 +54,7 @@ class ExternalHosts:
         self._events = events
         self._hosts: dict[str, ExternalHost] = {}
         self._call_ids: dict[str, str] = {}
-        self._numbers = itertools.count(1)
+        self._numbers = room.numbers()
 
     def __iter__(self) -> Iterator[ExternalHost]:
         return iter(tuple(self._hosts.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
@@ -54,7 +53,7 @@ class Outgoing:
         self._press = press
         self._events = events or Nobody()
         self._streams: dict[str, PushedStream] = {}
-        self._numbers = itertools.count(1)
+        self._numbers = room.numbers()
 
     def __len__(self) -> int:
         return len(self._streams)

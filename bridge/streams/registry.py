@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Iterator
 
@@ -58,7 +57,7 @@ class Streams:
         self._events = events or Nobody()
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._numbers = itertools.count(1)
+        self._numbers = room.numbers()
         tracker.subscribe(self._on_change)
 
     def __len__(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 from bridge.errors import Overloaded
 
 
@@ -10,14 +13,20 @@ class Room:
 
     Args:
         max_streams: how many may be open at once.
+        numbering: first number of a stream and the step to the next one, so that workers number differently.
     """
 
-    def __init__(self, max_streams: int) -> None:
+    def __init__(self, max_streams: int, numbering: tuple[int, int] = (1, 1)) -> None:
         self.open = 0
         """Streams that are open."""
         self.closing = False
         """The bridge is shutting down: nothing new is started."""
         self._max_streams = max_streams
+        self._numbering = numbering
+
+    def numbers(self) -> Iterator[int]:
+        """Numbers for one kind of stream."""
+        return itertools.count(*self._numbering)
 
     def check(self) -> None:
         """See whether one more stream may be opened.

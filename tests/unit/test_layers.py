@@ -13,7 +13,10 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     ("bridge.__main__", "bridge.cli"),
+    ("bridge.workers",),
+    ("bridge.alone",),
     ("bridge.app", "bridge.doctor", "bridge.dialer"),
+    ("bridge.sharing",),
     ("bridge.calling",),
     ("bridge.api",),
     ("bridge.flows",),

@@ -1,0 +1,18 @@
+"""The section ``[workers]``: how many processes share the work of one bridge."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bridge.config.values import Section
+
+MAX_WORKERS = 64
+
+
+class WorkersConfig(Section):
+    """Processes that share one HTTP port; each has its own AudioSocket port and Stasis application."""
+
+    count: Annotated[int, Field(ge=1, le=MAX_WORKERS, description=f"a number from 1 to {MAX_WORKERS}")] = 1
+    """1: one process, and nothing besides."""

@@ -1,0 +1,164 @@
+"""What the supervisor knows of its workers, and which of them gets what. No sockets, no clock."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_HOMES = 20_000
+"""Calls whose worker is remembered, those that have ended included."""
+CONFERENCE = "conference"
+"""First of Stasis()'s arguments that names a conference, the second one (`bridge.calls.legs.CONFERENCE`)."""
+
+
+def app_of(app: str, number: int) -> str:
+    """Name of a worker's own Stasis application."""
+    return f"{app}_w{number}"
+
+
+def worker_of_id(app: str, object_id: str) -> int | None:
+    """The worker that chose the id of a channel, bridge or recording; None if none of a bridge ``app`` did."""
+    found = re.match(rf"ab-{re.escape(app)}_w(\d+)-", object_id)
+    return int(found[1]) if found else None
+
+
+def home_of_conference(conference_id: str, numbers: Sequence[int]) -> int:
+    """The worker that makes a conference of this id: the same, whoever asks."""
+    return numbers[zlib.crc32(conference_id.encode("utf-8", "surrogatepass")) % len(numbers)]
+
+
+@dataclass
+class Worker:
+    """One worker that has said hello."""
+
+    number: int
+    pid: int
+    socket: str
+    ready: bool = False
+    """It knows the PBX and can take calls."""
+    load: int = 0
+    """Open streams, and calls that it holds or has placed, as it said last."""
+    given: int = 0
+    """What it got since then."""
+    conferences: Mapping[str, str] = field(default_factory=dict)
+    """Bridges of the conferences that it has made, by the conferences' ids."""
+
+
+class Fleet:
+    """The workers that are there.
+
+    Args:
+        app: the shared Stasis application.
+        count: how many workers there should be.
+    """
+
+    def __init__(self, app: str, count: int) -> None:
+        self._app = app
+        self.count = count
+        self.workers: dict[int, Worker] = {}
+        self.homes: dict[str, tuple[int, tuple[str, ...]]] = {}
+        """The worker of each channel that was handed over, and Stasis()'s arguments."""
+
+    def report(self, number: int, load: int, ready: bool) -> None:
+        """A worker says how it is."""
+        worker = self.workers.get(number)
+        if worker is not None:
+            worker.load, worker.given, worker.ready = load, 0, ready
+
+    def place(self, channel_id: str, args: Sequence[str], without: Collection[int] = ()) -> int | None:
+        """The worker for a call that has entered the shared application; None: none is ready.
+
+        Who had it before gets it again; a conference is where it was made; else who has least to do.
+
+        Args:
+            without: workers that could not be given it.
+        """
+        ready = [each for each in self.workers.values() if each.ready and each.number not in without]
+        numbers = sorted(each.number for each in ready)
+        if not numbers:
+            return None
+        before = worker_of_id(self._app, channel_id) or self.homes.get(channel_id, (0, ()))[0]
+        if before in numbers:
+            return before
+        if args[:1] == [CONFERENCE] and len(args) > 1:
+            for each in ready:
+                if args[1] in each.conferences:
+                    return each.number
+            return home_of_conference(args[1], numbers)
+        return self.least(numbers)
+
+    def least(self, numbers: Iterable[int]) -> int:
+        """Who of these has least to do."""
+        return min(numbers, key=lambda number: (self._load(number), number))
+
+    def given(self, number: int) -> None:
+        """A worker has got a call or a stream just now."""
+        if number in self.workers:
+            self.workers[number].given += 1
+
+    def settle(self, channel_id: str, number: int, args: Sequence[str]) -> None:
+        """A call is with a worker from now on."""
+        self.homes.pop(channel_id, None)
+        self.homes[channel_id] = (number, tuple(args))
+        if len(self.homes) > MAX_HOMES:
+            del self.homes[next(iter(self.homes))]
+
+    def _load(self, number: int) -> int:
+        worker = self.workers.get(number)
+        return worker.load + worker.given if worker is not None else 0
+
+
+class ClaimTable:
+    """Claims by key, the workers that hold them, and those that wait for them."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, int] = {}
+        self._waiting: dict[str, set[int]] = {}
+
+    def holder(self, key: str) -> int | None:
+        """Who holds a claim."""
+        return self._holders.get(key)
+
+    def grant(self, key: str, number: int) -> None:
+        """A claim is this worker's now."""
+        self._holders[key] = number
+        self._waiting.get(key, set()).discard(number)
+
+    def wait(self, key: str, number: int) -> None:
+        """A worker wants to know when a claim is free."""
+        self._waiting.setdefault(key, set()).add(number)
+
+    def release(self, key: str, number: int) -> set[int]:
+        """A worker lets go of a claim or of its wish for it; answers who is to be told that it is free."""
+        waiting = self._waiting.get(key, set())
+        waiting.discard(number)
+        if self._holders.get(key) != number:
+            if not waiting:
+                self._waiting.pop(key, None)
+            return set()
+        del self._holders[key]
+        return self._waiting.pop(key, set())
+
+    def gone(self, number: int) -> dict[str, set[int]]:
+        """A worker is no more: the claims that are free now, and who is to be told of each."""
+        for waiting in self._waiting.values():
+            waiting.discard(number)
+        held = [key for key, holder in self._holders.items() if holder == number]
+        return {key: self.release(key, number) for key in held}
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+
+def fleet_message(fleet: Fleet, restarts: Mapping[int, int]) -> dict[str, Any]:
+    """Who is there, as every worker is told."""
+    return {
+        "workers": {
+            str(each.number): {"socket": each.socket, "pid": each.pid, "conferences": dict(each.conferences)}
+            for each in fleet.workers.values()
+        },
+        "restarts": {str(number): times for number, times in restarts.items()},
+    }

@@ -1,0 +1,210 @@
+"""Calls that enter the shared Stasis application are handed to workers.
+
+ARI moves a channel from one application to another without the dialplan noticing: the worker gets a StasisStart with
+the arguments that the dialplan gave. The channel's ``dialplan.app_data`` still names the shared application (seen on
+22.10.1), and ``GET /applications/{app}`` does not list it, so who holds a call is remembered here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+
+from bridge.ari.client import AriClient
+from bridge.ari.model import Channel, Event, StasisStart
+from bridge.errors import AriError
+from bridge.workers.control import Control
+from bridge.workers.fleet import Fleet, app_of
+
+log = logging.getLogger(__name__)
+
+WAIT_FOR_WORKER_S = 10.0
+"""So long a call waits for a worker that can take it; then it goes on in the dialplan."""
+MOVED_S = 5.0
+"""So long Asterisk may take to hand a channel over."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A call on its way to a worker."""
+
+    args: Sequence[str]
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """It is in the shared application no longer."""
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
+    """Asterisk could not move it there."""
+
+
+class HandOver:
+    """Hands calls over, and those of a worker that dies once more.
+
+    Args:
+        client: connected as the shared application.
+        fleet: who there is.
+        control: tells the workers whose each call is.
+    """
+
+    def __init__(self, client: AriClient, fleet: Fleet, control: Control) -> None:
+        self._client = client
+        self._fleet = fleet
+        self._control = control
+        self._waiting: dict[str, _Waiting] = {}
+        self._ready = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.stopping = False
+        client.on_channel_event("StasisStart", self._on_start)
+        client.on_channel_event("StasisEnd", self._on_left)
+        client.on_channel_event("ChannelDestroyed", self._on_left)
+        client.on_event("ApplicationMoveFailed", self._on_refused)
+        client.on_connected(lambda: self._spawn(self._settle()))
+
+    def worker_ready(self) -> None:
+        """A worker can take calls now."""
+        self._ready.set()
+
+    def worker_gone(self, number: int) -> None:
+        """A worker is no more: what it held goes to others."""
+        if not self.stopping:
+            self._spawn(self._rescue(number))
+
+    async def stop(self) -> None:
+        """Hand nothing over any more."""
+        self.stopping = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _on_start(self, channel: Channel, event: Event) -> None:
+        if isinstance(event, StasisStart) and event.application == self._client.app:
+            self._take(channel.id, event.args)
+
+    def _on_left(self, channel: Channel, _: Event) -> None:
+        waiting = self._waiting.get(channel.id)
+        if waiting is not None:
+            waiting.left.set()
+
+    def _on_refused(self, event: Event) -> None:
+        waiting = self._waiting.get(event.channel.id) if event.channel is not None else None
+        if waiting is not None:
+            waiting.refused.set()
+
+    def _take(self, channel_id: str, args: Sequence[str]) -> None:
+        if not self.stopping and channel_id not in self._waiting:
+            self._waiting[channel_id] = waiting = _Waiting(args)
+            self._spawn(self._hand_over(channel_id, waiting))
+
+    async def _hand_over(self, channel_id: str, waiting: _Waiting) -> None:
+        try:
+            async with asyncio.timeout(WAIT_FOR_WORKER_S):
+                while not await self._move(channel_id, waiting):
+                    pass
+        except TimeoutError:
+            log.error("call=%s no worker can take it: it goes on in the dialplan", channel_id)
+            await self._client.channels.continue_in_dialplan(channel_id)
+        except AriError as error:
+            if error.status != 404:  # otherwise it has just ended
+                log.warning("call=%s could not be handed over: %s", channel_id, error)
+        finally:
+            del self._waiting[channel_id]
+
+    async def _move(self, channel_id: str, waiting: _Waiting) -> bool:
+        refused: set[int] = set()
+        while (number := self._fleet.place(channel_id, waiting.args, refused)) is not None:
+            waiting.left.clear()
+            waiting.refused.clear()
+            self._fleet.settle(channel_id, number, waiting.args)
+            self._control.settle(channel_id, number)  # before it is there: all shall know whose it is
+            self._fleet.given(number)
+            started = asyncio.get_running_loop().time()
+            await self._client.channels.move(channel_id, app_of(self._client.app, number), waiting.args)
+            if await self._moved(waiting):
+                took_ms = (asyncio.get_running_loop().time() - started) * 1000
+                log.info("call=%s is with worker %d after %.0f ms", channel_id, number, took_ms)
+                return True
+            log.warning("call=%s worker %d is not connected to Asterisk", channel_id, number)
+            refused.add(number)
+        self._ready.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._ready.wait()
+        return False
+
+    async def _moved(self, waiting: _Waiting) -> bool:
+        """Whether a channel has got where it was sent."""
+        outcomes = [asyncio.ensure_future(each.wait()) for each in (waiting.left, waiting.refused)]
+        try:
+            await asyncio.wait(outcomes, timeout=MOVED_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for outcome in outcomes:
+                outcome.cancel()
+        return not waiting.refused.is_set()
+
+    async def _rescue(self, number: int) -> None:
+        """Hand over what a dead worker held. Who talks to whom is lost with it, and flows begin anew."""
+        mine = {channel_id: args for channel_id, (home, args) in self._fleet.homes.items() if home == number}
+        if not mine:
+            return
+        try:
+            there = {channel.id for channel in await self._client.channels.list() if _in_stasis(channel)}
+        except AriError as error:
+            log.warning("the calls of worker %d stay without one: %s", number, error)
+            return
+        for channel_id, args in mine.items():
+            if channel_id in there and self._fleet.homes.get(channel_id, (0, ()))[0] == number:
+                log.info("call=%s was with worker %d, which is gone", channel_id, number)
+                await self._bring_back(channel_id, args)
+
+    async def _bring_back(self, channel_id: str, args: Sequence[str]) -> None:
+        """Move a channel from an application without anybody into ours, from where it is handed over as if new."""
+        try:
+            await self._client.channels.move(channel_id, self._client.app, args)
+        except AriError as error:
+            if error.status != 404:
+                log.warning("call=%s stays without a worker: %s", channel_id, error)
+
+    async def _settle(self) -> None:
+        """After each connect: who waits in the shared application, and what workers of an earlier life left behind."""
+        try:
+            channels = await self._client.channels.list()
+            bridges = await self._client.bridges.list()
+        except AriError as error:
+            log.warning("calls that wait for a worker are not known: %s", error)
+            return
+        for channel in channels:
+            app, *args = channel.dialplan.app_data.split(",")
+            known = channel.id in self._fleet.homes or channel.id in self._waiting or _ours(app, channel.id)
+            if _in_stasis(channel) and app == self._client.app and not known:
+                # It is in ours, or in that of a worker of an earlier life; the news of it is lost either way.
+                await self._bring_back(channel.id, args)
+        await self._sweep([each.id for each in channels], [each.id for each in bridges])
+
+    async def _sweep(self, channel_ids: Sequence[str], bridge_ids: Sequence[str]) -> None:
+        """Delete what was made by a bridge of one process, or by workers that there are no longer."""
+        for object_ids, delete in (
+            (channel_ids, self._client.channels.hangup),
+            (bridge_ids, self._client.bridges.destroy),
+        ):
+            for object_id in object_ids:
+                found = re.match(rf"ab-{self._client.app}(?:_w(\d+))?-", object_id)
+                if found and not (found[1] and int(found[1]) <= self._fleet.count):
+                    try:
+                        await delete(object_id)
+                    except AriError as error:
+                        log.warning("sweep: %s", error)
+
+    def _spawn(self, act: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _in_stasis(channel: Channel) -> bool:
+    return channel.dialplan.app_name == "Stasis"
+
+
+def _ours(app: str, object_id: str) -> bool:
+    return re.match(rf"ab-{app}(_w\d+)?-", object_id) is not None

@@ -1,0 +1,155 @@
+"""The worker's end of its connection to the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.ari.dispatch import call_safely
+from bridge.workers.view import View
+from bridge.workers.wire import MAX_LINE, Message, encode, messages
+
+log = logging.getLogger(__name__)
+
+LOAD_INTERVAL_S = 0.5
+
+
+class Member:
+    """One worker among others. It is also its `bridge.streams.claims.Claims`.
+
+    Args:
+        view: what is known of the others; kept up to date.
+        load: how much there is to do here, and whether calls can be taken.
+    """
+
+    def __init__(self, view: View, load: Callable[[], tuple[int, bool]]) -> None:
+        self.view = view
+        self.on_free: Callable[[str], object] = lambda _: None
+        self.on_lost: Callable[[str], object] = lambda _: None
+        self.on_event: Callable[[Mapping[str, Any]], object] = lambda _: None
+        """Told of each event that another worker publishes."""
+        self.on_subscriptions: Callable[[], object] = lambda: None
+        """Told when another worker has changed a subscription."""
+        self.on_home: Callable[[str, int], object] = lambda *_: None
+        """Told of each channel that is handed over, and to whom."""
+        self.on_fleet: Callable[[], object] = lambda: None
+        """Told when other workers are there than before, or other conferences."""
+        self.lost = asyncio.Event()
+        """The supervisor is gone."""
+        self._load = load
+        self._writer: asyncio.StreamWriter | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._numbers = itertools.count(1)
+        self._joined = asyncio.Event()
+        self._asked: dict[int, asyncio.Future[bool]] = {}
+
+    async def start(self, path: Path, socket: Path) -> None:
+        """Connect.
+
+        Args:
+            path: the supervisor's socket.
+            socket: where this worker answers the others' HTTP requests.
+
+        Raises:
+            OSError: there is no supervisor.
+        """
+        reader, self._writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
+        self._send("hello", worker=self.view.number, pid=os.getpid(), socket=str(socket))
+        self._joined.set()
+        self._tasks = [
+            asyncio.create_task(self._read(reader), name="supervisor"),
+            asyncio.create_task(self._tell_load(), name="tell load"),
+        ]
+
+    async def stop(self) -> None:
+        """Let go."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
+
+    # Claims
+
+    async def claim(self, key: str) -> bool:
+        """See `bridge.streams.claims.Claims`; the supervisor decides."""
+        await self._joined.wait()
+        if self.lost.is_set():
+            return False
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        self._send("claim", key=key, n=number)
+        try:
+            granted: bool = await answer
+            return granted
+        finally:
+            self._asked.pop(number, None)
+
+    def release(self, key: str) -> None:
+        """See `bridge.streams.claims.Claims`."""
+        self._send("release", key=key)
+
+    # Telling
+
+    def tell_event(self, event: Mapping[str, Any]) -> None:
+        """Something has happened that clients of the others want to know."""
+        self._send("event", event=event)
+
+    def tell_subscriptions(self) -> None:
+        """A subscription has changed, and is kept."""
+        self._send("subscriptions")
+
+    def tell_conferences(self, bridges: Mapping[str, str]) -> None:
+        """Which conferences this worker has made, and their bridges."""
+        self._send("conferences", bridges=dict(bridges))
+
+    def tell_load(self) -> None:
+        """How much there is to do here, at once."""
+        load, ready = self._load()
+        self._send("load", load=load, ready=ready)
+
+    def _send(self, kind: str, **values: Any) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode(kind, **values))
+
+    async def _tell_load(self) -> None:
+        while True:
+            self.tell_load()
+            await asyncio.sleep(LOAD_INTERVAL_S)
+
+    # Hearing
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        async for message in messages(reader):
+            try:
+                self._hear(message)
+            except Exception:
+                log.exception("the supervisor's message %s could not be used: a fault of the bridge", message.get("t"))
+        self.lost.set()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_result(False)
+
+    def _hear(self, message: Message) -> None:
+        match message["t"]:
+            case "fleet":
+                self.view.learn(message)
+                call_safely(self.on_fleet)
+            case "home":
+                self.view.settle(message["channel"], message["worker"])
+                call_safely(self.on_home, message["channel"], message["worker"])
+            case "claimed":
+                answer = self._asked.get(message["n"])
+                if answer is not None and not answer.done():
+                    answer.set_result(message["granted"])
+            case "free":
+                self.on_free(message["key"])
+            case "event":
+                call_safely(self.on_event, message["event"])
+            case "subscriptions":
+                call_safely(self.on_subscriptions)

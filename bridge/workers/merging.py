@@ -1,0 +1,86 @@
+"""Joins what several workers answer to one request. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bridge.api.metrics import PREFIX
+from bridge.api.paging import token_of
+
+Body = dict[str, Any]
+
+
+def lists(bodies: Iterable[Mapping[str, Any]]) -> Body:
+    """Lists without pages, one after the other."""
+    return {"result": [entry for body in bodies for entry in body["result"]]}
+
+
+def pages(bodies: Sequence[Mapping[str, Any]], key: str, size: int) -> Body:
+    """The same page of lists that have no entry in common, as a page of one list, greatest first.
+
+    Args:
+        key: which of an entry's times is its place in the list.
+        size: how many entries a page has.
+    """
+    entries = sorted(lists(bodies)["result"], key=lambda entry: (entry.get(key, ""), entry["id"]), reverse=True)
+    page = entries[:size]
+    more = len(entries) > size or any(body["next_page_token"] for body in bodies)
+    token = token_of((page[-1].get(key, ""), page[-1]["id"])) if more and page else ""
+    return {"result": page, "next_page_token": token}
+
+
+def count_streams(calls: Iterable[Body], streams: Iterable[Mapping[str, Any]]) -> None:
+    """Set how many streams calls have: they may be anywhere."""
+    counts = Counter(str(stream["call_id"]) for stream in streams)
+    for call in calls:
+        call["streams"] = counts[call["id"]]
+
+
+def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: bool) -> Body:
+    """The bridge is well while one of its workers can serve calls; who cannot is among the faults.
+
+    Args:
+        bodies: what each worker says of itself.
+        count: how many there should be.
+        detailed: whether the asker may know why.
+    """
+    well = [number for number, body in bodies.items() if body["status"] == "ok"]
+    missing = [number for number in range(1, count + 1) if number not in bodies]
+    faults = [f"worker {number} is not there" for number in missing]
+    for number, body in sorted(bodies.items()):
+        said = body["faults"] if detailed else [fault.partition(":")[0] for fault in body["faults"]]
+        faults += [f"worker {number}: {fault}" for fault in said]
+    return {
+        "status": "ok" if well else "unavailable",
+        "version": next(iter(bodies.values()))["version"],
+        "ari": "connected" if any(body["ari"] == "connected" for body in bodies.values()) else "disconnected",
+        "audiosocket": "listening" if any(body["audiosocket"] == "listening" for body in bodies.values()) else "closed",
+        "faults": faults,
+    }
+
+
+def metrics(texts: Mapping[int, str], restarts: Mapping[int, int]) -> str:
+    """Prometheus's text of all workers: each sample with the label ``worker``, samples of one name together.
+
+    Args:
+        restarts: how often each worker was started again.
+    """
+    kinds: dict[str, str] = {}
+    samples: dict[str, list[str]] = {}
+    for number, text in sorted(texts.items()):
+        for line in text.splitlines():
+            kind = re.fullmatch(r"# TYPE (\S+) (\S+)", line)
+            sample = re.fullmatch(r"([^\s{]+)(?:\{(.*)\})? (\S+)", line)
+            if kind:
+                kinds.setdefault(kind[1], kind[2])
+            elif sample:
+                labels = ",".join(filter(None, [f'worker="{number}"', sample[2]]))
+                samples.setdefault(sample[1], []).append(f"{sample[1]}{{{labels}}} {sample[3]}")
+    name = f"{PREFIX}worker_restarts_total"
+    kinds[name] = "counter"
+    samples[name] = [f'{name}{{worker="{number}"}} {times}' for number, times in sorted(restarts.items())]
+    lines = [line for name, kind in kinds.items() for line in (f"# TYPE {name} {kind}", *samples.get(name, ()))]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,277 @@
+"""HTTP requests that concern other workers too: asked of all, or passed on to the one that has what they are about.
+
+Workers ask each other over Unix sockets, whose application takes a request for itself and passes nothing on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+import yarl
+from aiohttp import web
+
+from bridge.api import yeastar
+from bridge.api.backend import BACKEND, TRUSTED
+from bridge.api.errors import ApiError, unavailable
+from bridge.api.metrics import CONTENT_TYPE
+from bridge.api.models.common import Paging
+from bridge.api.server import Answer
+from bridge.errors import AriError
+from bridge.workers import merging
+from bridge.workers.view import Sibling, View
+
+log = logging.getLogger(__name__)
+
+ASK_S = 3.0
+"""So long a sibling may take to say what it has; a list does without one that takes longer."""
+PASS_ON_S = 120.0
+"""The same for a request that it carries out."""
+RETRY_AFTER_S = 1
+LARGE = 1 << 20
+"""Answers of more bytes, or of unknown length, are passed on in blocks."""
+PAGED = {"/v1.0/calls": "tm_create", "/v1.0/recordings": "tm_start", "/v1.0/conferences": "tm_create"}
+"""Lists, and the time of their entries by which they are sorted."""
+_CALL, _CONFERENCE = "/v1.0/calls/{id}", "/v1.0/conferences/{id}"
+_NOT_PASSED_ON = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "host", "origin"}
+) | {"sec-fetch-site", "sec-fetch-mode", "cookie", "expect"}
+_SET_ANEW = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}) | {
+    *("x-request-id", "x-content-type-options", "cache-control")
+}
+
+
+class Siblings:
+    """The other workers, as this one's HTTP server sees them.
+
+    Args:
+        view: who there is.
+        owner: whose a call is, by its id or that of one of its channels.
+    """
+
+    def __init__(self, view: View, owner: Callable[[str], int]) -> None:
+        self._view = view
+        self._owner = owner
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    def tidy(self) -> None:
+        """Let go of connections to workers that are no longer."""
+        there = {each.socket for each in self._view.siblings}
+        for path in set(self._sessions) - there:
+            asyncio.ensure_future(self._sessions.pop(path).close())
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        """Answer a request, together with the others where it concerns them."""
+        answer = await self._answer(request, handler)
+        if not answer.prepared:
+            answer.headers["X-Worker"] = str(self._view.number)
+        return answer
+
+    async def _answer(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource is not None else ""
+        if request.method in ("GET", "HEAD") and path in (*PAGED, "/v1.0/streams", "/metrics", "/health"):
+            return await self._together(request, handler, path)
+        if path.startswith(("/v1.0/subscriptions", yeastar.PREFIX)):
+            # One worker changes them, so that no change overtakes another; it tells the others.
+            return await self._by(self._view.leader, request, handler)
+        if path.endswith("/media_stream"):
+            return await handler(request)  # whoever holds the WebSocket holds the audio
+        if path.startswith(_CALL):
+            answer = await self._by(self._owner(request.match_info["id"]), request, handler)
+            return await self._with_streams(request, answer) if path == _CALL and request.method == "GET" else answer
+        if path.startswith(_CONFERENCE):
+            found = self._view.conference(request.match_info["id"])
+            return await self._by(found[0] if found else self._view.number, request, handler)
+        if path == "/v1.0/conferences" and request.method == "POST":
+            return await self._by(await self._who_makes(request), request, handler)
+        if path.startswith(("/v1.0/groupcalls/", "/v1.0/recordings/")):
+            return await self._whoever_has(request, handler)
+        return await handler(request)
+
+    # Asked of all
+
+    async def _together(self, request: web.Request, handler: Answer, path: str) -> web.StreamResponse:
+        refused: ApiError | None = None
+        texts: dict[int, str] = {}
+        try:
+            texts[self._view.number] = _text_of(await handler(request))
+        except ApiError as error:
+            if error.status != 503:
+                raise
+            refused = error  # it does not know the PBX yet; the others may
+        texts |= await self._ask_all(str(request.rel_url.raw_path_qs) if path in PAGED else path)
+        if not texts:
+            assert refused is not None
+            raise refused
+        if path == "/metrics":
+            merged = merging.metrics(texts, self._view.restarts)
+            return web.Response(body=merged.encode(), headers={"Content-Type": CONTENT_TYPE})
+        bodies = {number: json.loads(text) for number, text in texts.items()}
+        if path == "/health":
+            health = merging.health(bodies, self._view.count, detailed=request[TRUSTED])
+            return web.json_response(health, status=200 if health["status"] == "ok" else 503)
+        if path == "/v1.0/streams":
+            return web.json_response(merging.lists(bodies.values()))
+        size = int(request.query.get("page_size") or Paging().page_size)
+        page = merging.pages(list(bodies.values()), PAGED[path], size)
+        if path == "/v1.0/calls":
+            merging.count_streams(page["result"], await self._streams(request))
+        return web.json_response(page)
+
+    async def _with_streams(self, request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+        if answer.status != 200 or not isinstance(answer, web.Response):
+            return answer
+        body = json.loads(_text_of(answer))
+        merging.count_streams([body], await self._streams(request))
+        return web.json_response(body)
+
+    async def _streams(self, request: web.Request) -> list[Mapping[str, Any]]:
+        others = (await self._ask_all("/v1.0/streams")).values()
+        return [*request.app[BACKEND].streams(), *merging.lists(map(json.loads, others))["result"]]
+
+    async def _ask_all(self, path: str) -> dict[int, str]:
+        """What the others answer to a GET, by worker; those that fail are left out."""
+        siblings = self._view.siblings
+        answers = await asyncio.gather(*(self._ask(each, path) for each in siblings))
+        return {each.number: text for each, text in zip(siblings, answers, strict=True) if text is not None}
+
+    async def _ask(self, sibling: Sibling, path: str) -> str | None:
+        url = yarl.URL(f"http://localhost{path}", encoded=True)
+        try:
+            async with self._session(sibling).get(url, timeout=aiohttp.ClientTimeout(ASK_S)) as answer:
+                good = answer.status == 200 or path == "/health"
+                return await answer.text() if good else None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            log.warning("worker %d does not say what it has: %s", sibling.number, error or type(error).__name__)
+            return None
+
+    # Passed on
+
+    async def _by(self, number: int, request: web.Request, handler: Answer) -> web.StreamResponse:
+        """Have one worker answer."""
+        sibling = self._view.workers.get(number)
+        if sibling is None or number == self._view.number:
+            return await handler(request)
+        answer = await self._pass_on(sibling, request)
+        assert answer is not None
+        return answer
+
+    async def _whoever_has(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        """Its id may say who made it; else everybody is asked, this worker first."""
+        maker = self._view.maker(request.match_info["id"])
+        if maker is not None:
+            return await self._by(maker, request, handler)
+        try:
+            return await handler(request)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            for sibling in self._view.siblings:
+                answer = await self._pass_on(sibling, request, unless_missing=True)
+                if answer is not None:
+                    return answer
+            raise
+
+    async def _who_makes(self, request: web.Request) -> int:
+        try:
+            body = json.loads(await request.read())
+        except ValueError:
+            return self._view.number  # which says what is wrong with it
+        identity = body.get("id") if isinstance(body, dict) else None
+        return self._view.conference_home(identity) if isinstance(identity, str) else self._view.number
+
+    async def _pass_on(
+        self, sibling: Sibling, request: web.Request, *, unless_missing: bool = False
+    ) -> web.StreamResponse | None:
+        """Have a sibling answer a request.
+
+        Args:
+            unless_missing: whether to answer None where it has no such thing.
+
+        Raises:
+            ApiError: 503, it does not answer.
+        """
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
+        body = await request.read()
+        url = yarl.URL(f"http://localhost{request.rel_url.raw_path_qs}", encoded=True)
+        try:
+            async with self._session(sibling).request(
+                request.method,
+                url,
+                headers=headers,
+                data=body or None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(PASS_ON_S),
+            ) as answer:
+                if unless_missing and answer.status == 404:
+                    return None
+                response = web.StreamResponse(status=answer.status, reason=answer.reason)
+                for name, value in answer.headers.items():
+                    if name.lower() not in _SET_ANEW:
+                        response.headers.add(name, value)
+                if answer.content_length is None or answer.content_length > LARGE:
+                    return await _stream(request, response, answer)
+                whole = web.Response(status=answer.status, reason=answer.reason, headers=response.headers)
+                whole.body = await answer.read()
+                return whole
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            log.warning("worker %d does not answer: %s", sibling.number, error or type(error).__name__)
+            raise unavailable(
+                "OVERLOADED", "the part of the bridge that has this does not answer; try again", RETRY_AFTER_S
+            ) from error
+
+    def _session(self, sibling: Sibling) -> aiohttp.ClientSession:
+        session = self._sessions.get(sibling.socket)
+        if session is None:
+            connector = aiohttp.UnixConnector(sibling.socket, limit=0)
+            session = self._sessions[sibling.socket] = aiohttp.ClientSession(connector=connector)
+        return session
+
+    async def make_conference(self, number: int, conference_id: str) -> None:
+        """Have another worker make a conference that ends when it is empty; that it is there already is fine.
+
+        Raises:
+            AriError: it cannot.
+        """
+        sibling = self._view.workers[number]
+        body = {"id": conference_id, "auto_delete": True}
+        try:
+            async with self._session(sibling).post(
+                "http://localhost/v1.0/conferences", json=body, timeout=aiohttp.ClientTimeout(ASK_S)
+            ) as answer:
+                if answer.status not in (200, 409):
+                    raise AriError(answer.status, "POST", "/bridges", "another worker could not make the conference")
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise AriError(0, "POST", "/bridges", "another worker does not answer") from error
+
+
+async def _stream(
+    request: web.Request, response: web.StreamResponse, answer: aiohttp.ClientResponse
+) -> web.StreamResponse:
+    await response.prepare(request)
+    try:
+        async for block in answer.content.iter_chunked(65536):
+            await response.write(block)
+        await response.write_eof()
+    except (TimeoutError, aiohttp.ClientError):
+        # The status line has been sent: what breaks off must not look whole.
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+def _text_of(answer: web.StreamResponse) -> str:
+    assert isinstance(answer, web.Response)
+    return answer.text or (answer.body.decode() if isinstance(answer.body, bytes) else "")

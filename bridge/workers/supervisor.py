@@ -1,0 +1,202 @@
+"""Starts the workers and starts again one that ends; keeps what only one process can keep. It carries no audio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bridge.alone import say_http
+from bridge.api.server import bind
+from bridge.ari.client import AriClient
+from bridge.config import Config
+from bridge.workers.control import Control
+from bridge.workers.fleet import Fleet
+from bridge.workers.handover import HandOver
+
+log = logging.getLogger(__name__)
+
+STOP_S = 9.0
+"""So long the workers may take to end their calls' streams; Docker kills after 10 s."""
+KILLED_S = 1.0
+BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.2, 10.0
+STABLE_S = 10.0
+"""A worker that lived longer than this is started again without delay."""
+SILENT_S = 15.0
+"""A worker says how it is twice a second; one that says nothing for so long hangs, and is killed."""
+START_S = 30.0
+"""The same, until it says something for the first time."""
+
+
+class Supervisor:
+    """The processes of one bridge; an asynchronous context manager, or ``start`` and ``stop``.
+
+    Args:
+        config: of the bridge.
+        path: its file, which the workers read themselves.
+        environ: the environment that they get.
+    """
+
+    def __init__(self, config: Config, path: Path | None, environ: Mapping[str, str]) -> None:
+        self._config = config
+        self._path = path
+        self._environ = environ
+        count = config.workers.count
+        self._restarts = dict.fromkeys(range(1, count + 1), 0)
+        self.fleet = Fleet(config.ari.app, count)
+        self.control = Control(self.fleet, self._restarts)
+        self._client = AriClient(
+            config.ari.url,
+            config.ari.user,
+            config.ari.password.get_secret_value(),
+            config.ari.app,
+            subscribe_all=False,
+        )
+        self._hand_over = HandOver(self._client, self.fleet, self.control)
+        self.control.on_ready = self._hand_over.worker_ready
+        self.control.on_gone = self._hand_over.worker_gone
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reserved: list[socket.socket] = []
+        self._stopping = False
+        self._folder = tempfile.TemporaryDirectory(prefix="asterisk-bridge-")  # mode 0700
+        self.ended = asyncio.Event()
+        """A worker cannot even begin: a port is taken, the configuration has changed and is wrong."""
+
+    def say_where(self) -> None:
+        """Log where the workers listen for HTTP."""
+        say_http(self._config, self.http_port)
+
+    def abandon(self) -> None:
+        """Kill the workers."""
+        for process in self._processes.values():
+            _signal(process, signal.SIGKILL)
+
+    @property
+    def http_port(self) -> int:
+        """The port that the workers share."""
+        return int(self._reserved[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Start the workers, wait until they listen, and begin to connect to Asterisk.
+
+        Raises:
+            OSError: a port cannot be bound.
+        """
+        await self._reserve()
+        await self.control.start(self._control_path)
+        for number in self._restarts:
+            self._tasks.append(asyncio.create_task(self._keep(number), name=f"worker {number}"))
+        self._tasks.append(asyncio.create_task(self._watch(), name="watch workers"))
+        await self._client.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                while len(self.fleet.workers) < self.fleet.count and not self.ended.is_set():
+                    await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """End the workers as SIGTERM would, and kill those that take too long."""
+        self._stopping = True
+        await self._hand_over.stop()
+        for process in self._processes.values():
+            _signal(process, signal.SIGTERM)
+        await self._wait(STOP_S)
+        for number, process in self._processes.items():
+            if process.returncode is None:
+                log.error("worker %d does not stop: killed", number)
+                _signal(process, signal.SIGKILL)
+        await self._wait(KILLED_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.stop()
+        await self.control.stop()
+        for reserved in self._reserved:
+            reserved.close()
+        self._folder.cleanup()
+
+    @property
+    def _control_path(self) -> Path:
+        return Path(self._folder.name) / "control"
+
+    async def _reserve(self) -> None:
+        """Hold the HTTP port without listening, so that nobody else gets it while a worker starts again.
+
+        First without sharing it: who has it now must not be another bridge that shares it with its own workers.
+        """
+        http = self._config.http
+        for each in await bind(http.host, http.port):
+            each.close()
+        self._reserved = await bind(http.host, http.port, shared=True)
+
+    async def _keep(self, number: int) -> None:
+        """Run one worker, again and again."""
+        loop = asyncio.get_running_loop()
+        wait_s = BACKOFF_FIRST_S
+        while not self._stopping:
+            began = loop.time()
+            process = await self._launch(number)
+            code = await process.wait()
+            lived_s = loop.time() - began
+            if self._stopping:
+                return
+            if code in (1, 2) and number not in self.control.heard_at:
+                self.ended.set()  # it has said why
+                return
+            log.error("worker %d (pid %d) ended with %s after %.0f s", number, process.pid, _how(code), lived_s)
+            wait_s = BACKOFF_FIRST_S if lived_s > STABLE_S else min(wait_s * 2, BACKOFF_LAST_S)
+            self._restarts[number] += 1
+            await asyncio.sleep(0.0 if lived_s > STABLE_S else wait_s)
+
+    async def _launch(self, number: int) -> asyncio.subprocess.Process:
+        where = ["--config", str(self._path)] if self._path else []
+        port = str(self.http_port)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bridge", "serve", *where),
+            *("--worker", str(number), "--control", str(self._control_path), "--http-port", port),
+            env=self._environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for the supervisor, which passes it on once
+        )
+        self._processes[number] = process
+        self.control.heard_at.pop(number, None)
+        log.info("worker %d is pid %d", number, process.pid)
+        return process
+
+    async def _watch(self) -> None:
+        """Kill a worker that hangs; it is started again."""
+        loop = asyncio.get_running_loop()
+        born: dict[int, float] = {}
+        while True:
+            await asyncio.sleep(1)
+            for number, process in self._processes.items():
+                began = born.setdefault(process.pid, loop.time())
+                heard = self.control.heard_at.get(number)
+                silent = loop.time() - heard > SILENT_S if heard is not None else loop.time() - began > START_S
+                if silent and process.returncode is None and not self._stopping:
+                    log.error("worker %d (pid %d) hangs: killed", number, process.pid)
+                    _signal(process, signal.SIGKILL)
+
+    async def _wait(self, seconds: float) -> None:
+        running = [process.wait() for process in self._processes.values() if process.returncode is None]
+        if running:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await asyncio.gather(*running)
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def _how(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

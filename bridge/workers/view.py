@@ -1,0 +1,94 @@
+"""What a worker knows of the others, and so whose a call is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.workers.fleet import MAX_HOMES, home_of_conference, worker_of_id
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A worker, as the others know it."""
+
+    number: int
+    pid: int
+    socket: str
+    conferences: Mapping[str, str] = field(default_factory=dict)
+
+
+class View:
+    """One worker's knowledge.
+
+    Args:
+        app: the shared Stasis application.
+        number: the worker's own number.
+        count: how many workers there should be.
+    """
+
+    def __init__(self, app: str, number: int, count: int) -> None:
+        self._app = app
+        self.number = number
+        self.count = count
+        self.workers: dict[int, Sibling] = {}
+        """Those that are there, this one included."""
+        self.restarts: dict[int, int] = {}
+        self._homes: dict[str, int] = {}
+
+    def learn(self, message: Mapping[str, Any]) -> None:
+        """Who is there now (`bridge.workers.fleet.fleet_message`)."""
+        self.workers = {
+            int(number): Sibling(int(number), each["pid"], each["socket"], each["conferences"])
+            for number, each in message["workers"].items()
+        }
+        self.restarts = {int(number): times for number, times in message["restarts"].items()}
+
+    @property
+    def leader(self) -> int:
+        """Who tells of what all see: the first of those that are there."""
+        return min(self.workers, default=self.number)
+
+    @property
+    def leads(self) -> bool:
+        """Whether that is this worker."""
+        return self.leader == self.number
+
+    @property
+    def siblings(self) -> list[Sibling]:
+        """The others that are there, by number."""
+        return [self.workers[number] for number in sorted(self.workers) if number != self.number]
+
+    def settle(self, object_id: str, number: int) -> None:
+        """A channel, or the call that it is in, is with a worker from now on."""
+        self._homes.pop(object_id, None)
+        self._homes[object_id] = number
+        if len(self._homes) > MAX_HOMES:
+            del self._homes[next(iter(self._homes))]
+
+    def owner(self, ids: Iterable[str]) -> int:
+        """Whose a call is, by its id and those of its channels: who made it, else who got it, else the leader."""
+        ids = tuple(ids)
+        for number in (*(worker_of_id(self._app, each) for each in ids), *(self._homes.get(each) for each in ids)):
+            if number in self.workers:
+                assert number is not None
+                return number
+        return self.leader
+
+    def maker(self, object_id: str) -> int | None:
+        """Who made what has this id; None: not known, or it is no more."""
+        number = worker_of_id(self._app, object_id)
+        return number if number in self.workers else None
+
+    def conference(self, conference_id: str) -> tuple[int, str] | None:
+        """The worker that has made a conference, and the conference's bridge."""
+        for each in self.workers.values():
+            if conference_id in each.conferences:
+                return each.number, each.conferences[conference_id]
+        return None
+
+    def conference_home(self, conference_id: str) -> int:
+        """The worker that has a conference, or is to make it."""
+        found = self.conference(conference_id)
+        return found[0] if found else home_of_conference(conference_id, sorted(self.workers) or [self.number])

@@ -1,0 +1,246 @@
+"""One worker: a whole bridge with a Stasis application and an AudioSocket port of its own, wired to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bridge.alone import say_audiosocket
+from bridge.api.server import SharedPort
+from bridge.app import Bridge
+from bridge.calls.call import Change, PartyChanged
+from bridge.calls.remote_conferences import RemoteConferences
+from bridge.config import Config
+from bridge.errors import ConfigError
+from bridge.events.hub import Event, Events, as_json
+from bridge.sharing import Sharing
+from bridge.streams.store import NOT_KEPT
+from bridge.workers.fleet import app_of
+from bridge.workers.member import Member
+from bridge.workers.siblings import Siblings
+from bridge.workers.view import View
+
+log = logging.getLogger(__name__)
+
+CONFERENCE_TOLD_S = 2.0
+"""So long after another worker has made a conference until it is known here."""
+
+
+class SharedEvents(Events):
+    """Tells only what no other worker tells: most of what happens on the PBX is seen by all.
+
+    Args:
+        worker: whose it is.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._conferences: set[str] = set()
+        """Those of ours: nobody else sees who is in them."""
+
+    def publish(self, type: str, data: Mapping[str, Any]) -> None:
+        """As `Events.publish`, if it is ours to tell."""
+        if type.startswith("call_"):
+            ours = self._worker.owns(data["id"])
+        elif type == "dtmf_received":
+            ours = self._worker.owns(data["call_id"])
+        elif type.startswith("conference_"):
+            ours = self._conference_is_ours(type, data)
+        else:
+            ours = True  # what only one worker can know
+        if ours:
+            super().publish(type, data)
+
+    def _conference_is_ours(self, type: str, data: Mapping[str, Any]) -> bool:
+        identity = data["conference_id"]
+        if type == "conference_created" and data["kind"] == "bridge":
+            self._conferences.add(identity)
+        ours = identity in self._conferences
+        if type == "conference_deleted":
+            self._conferences.discard(identity)
+        return ours or self._worker.view.leads
+
+
+class Worker:
+    """One worker, with ``start`` and ``stop`` as the bridge itself has them.
+
+    Args:
+        config: of the whole bridge.
+        number: which worker this is, from 1.
+        control: the supervisor's socket; this worker's own is beside it.
+        http_port: the port that all share.
+    """
+
+    def __init__(self, config: Config, number: int, control: Path, http_port: int) -> None:
+        count = config.workers.count
+        self.view = View(config.ari.app, number, count)
+        self._control = control
+        self._socket = control.with_name(f"http-{number}")
+        self._member = Member(self.view, lambda: (self.bridge.load, self.bridge.in_step))
+        self._siblings = Siblings(self.view, self.owner)
+        events = SharedEvents(self)
+        self._heard = Events()
+        events.subscribe(self._tell_event)
+        sharing = Sharing(
+            number=number,
+            count=count,
+            app=app_of(config.ari.app, number),
+            claims=self._member,
+            events=events,
+            heard=self._heard,
+            port=SharedPort(http_port, self._socket, self._siblings.middleware),
+            conferences=RemoteConferences(
+                find=self._conference_elsewhere,
+                make=self._make_conference,
+                has_leg=lambda channel_id: self.owner(channel_id) != number,
+                on_own=self._member.tell_conferences,
+            ),
+            owns=self.owns,
+            leads=lambda: self.view.leads,
+        )
+        self.bridge = Bridge(own_config(config, number, control), self._member, sharing)
+        self.bridge.stasis.held_elsewhere = self._held_elsewhere
+        self.bridge.tracker.subscribe(self._on_change)
+        self.bridge.catalogue.on_change(self._on_subscriptions)
+        self._reloading = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fleet_changed = asyncio.Event()
+        self._member.on_home = self._on_home
+        self._member.on_fleet = self._on_fleet
+        self._member.on_event = self._hear_event
+        self._member.on_subscriptions = self._reload
+
+    @property
+    def ended(self) -> asyncio.Event:
+        """Set when there is no supervisor any more: this worker must stop."""
+        return self._member.lost
+
+    def say_where(self) -> None:
+        """Log where Asterisk connects; the rest is the supervisor's to say."""
+        say_audiosocket(self.bridge.config, self.bridge.audiosocket_port)
+
+    def abandon(self) -> None:
+        """Nothing is left behind that the next life does not sweep."""
+
+    async def start(self) -> None:
+        """Start the bridge, and let the others know.
+
+        Raises:
+            OSError: a port cannot be bound, or there is no supervisor.
+        """
+        self._socket.unlink(missing_ok=True)  # of an earlier life
+        await self.bridge.start()
+        await self._member.start(self._control, self._socket)
+
+    async def stop(self) -> None:
+        """Stop the bridge; the others are told by the end of the connection that this worker is no more."""
+        await self.bridge.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._siblings.close()
+        await self._member.stop()
+
+    # Whose something is
+
+    def owner(self, identity: str) -> int:
+        """The worker that has a call, by its id or that of one of its channels."""
+        found = self.bridge.tracker.find(identity)
+        return self.view.owner((identity, *((found[0].id, *found[0].parties) if found else ())))
+
+    def owns(self, identity: str) -> bool:
+        """Whether that is this worker."""
+        return self.owner(identity) == self.view.number
+
+    def _on_home(self, channel_id: str, number: int) -> None:
+        found = self.bridge.tracker.find(channel_id)
+        if found is not None:
+            self.view.settle(found[0].id, number)  # asked for also when the channel has gone
+
+    def _held_elsewhere(self, channel_id: str) -> str | None:
+        """The bridge in which another worker holds a party: streams of ours join it."""
+        member = self.bridge.tracker.model.member(channel_id)
+        bridge_id = member[1].bridge_id if member is not None else None
+        maker = self.view.maker(bridge_id) if bridge_id is not None else None
+        return bridge_id if maker is not None and maker != self.view.number else None
+
+    def _on_change(self, change: Change) -> None:
+        if isinstance(change, PartyChanged) and "bridge_id" in change.fields:
+            party_id = change.party.id
+            if self.bridge.streams.of_party(party_id) and self.owner(party_id) != self.view.number:
+                self.bridge.streams.party_moved(party_id)
+
+    # Conferences of others
+
+    def _conference_elsewhere(self, conference_id: str) -> str | None:
+        found = self.view.conference(conference_id)
+        return found[1] if found is not None and found[0] != self.view.number else None
+
+    async def _make_conference(self, conference_id: str) -> str | None:
+        number = self.view.conference_home(conference_id)
+        if number == self.view.number:
+            return None
+        await self._siblings.make_conference(number, conference_id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONFERENCE_TOLD_S):
+                while (found := self._conference_elsewhere(conference_id)) is None:
+                    await self._fleet_changed.wait()
+                return found
+        return None
+
+    def _on_fleet(self) -> None:
+        self._fleet_changed.set()
+        self._fleet_changed = asyncio.Event()
+        self._siblings.tidy()
+
+    # What others tell
+
+    def _tell_event(self, event: Event) -> None:
+        self._heard.tell(event)
+        self._member.tell_event(as_json(event))
+
+    def _hear_event(self, event: Mapping[str, Any]) -> None:
+        when = datetime.fromisoformat(event["tm_create"]).timestamp()
+        self._heard.tell(Event(event["id"], event["type"], when, event["data"]))
+
+    def _on_subscriptions(self) -> None:
+        if not self._reloading:
+            self._member.tell_subscriptions()
+
+    def _reload(self) -> None:
+        task = asyncio.ensure_future(self._take_subscriptions())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_subscriptions(self) -> None:
+        try:
+            kept = await self.bridge.catalogue.read()
+            self._reloading = True
+            self.bridge.catalogue.take(kept)
+        except ConfigError as problem:
+            log.error("what another worker has changed cannot be read: %s", problem)
+        finally:
+            self._reloading = False
+
+
+def own_config(config: Config, number: int, control: Path) -> Config:
+    """The configuration of one worker: its AudioSocket port, and where all keep what is changed over HTTP."""
+    audiosocket = config.audiosocket
+    ports = {
+        key: port + number - 1 for key in ("bind_port", "advertised_port") if (port := getattr(audiosocket, key)) > 0
+    }
+    state_file = config.streams.state_file
+    if state_file in NOT_KEPT:
+        state_file = str(control.with_name("state.sqlite"))  # gone with the supervisor, not with a worker
+    return config.model_copy(
+        update={
+            "audiosocket": audiosocket.model_copy(update=ports),
+            "streams": config.streams.model_copy(update={"state_file": state_file}),
+        }
+    )
