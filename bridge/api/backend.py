@@ -281,6 +281,27 @@ class ConferenceParts:
     accept_stream: AcceptConferenceStream
 
 
+class ClusterSource(Protocol):
+    """All bridges and their calls (`bridge.cluster.Cluster`). All that asks raises StoreAway: nobody knows."""
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """The bridges that are there."""
+
+    async def calls(self, pbx: str = "", node: str = "") -> list[dict[str, Any]]:
+        """Their calls."""
+
+    async def find(self, identity: str, /) -> list[dict[str, Any]]:
+        """Those with an id."""
+
+    @property
+    def gauges(self) -> Mapping[str, float]:
+        """For metrics: what is true now, by name without the prefix."""
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        """Likewise, what has been counted since the start."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """The parts behind the routes.
@@ -299,6 +320,7 @@ class Backend:
         calling: places calls and acts on them; None: those routes are not there.
         conferences: likewise.
         events: answers ``GET /v1.0/events`` with a WebSocket; likewise.
+        cluster: all bridges that share a store; likewise.
         owns: whether a call is told of by this process, by its id; others tell of others' (`bridge.workers`).
         leads: whether this process tells of what is nobody's.
     """
@@ -316,6 +338,7 @@ class Backend:
     calling: CallControlParts | None = None
     conferences: ConferenceParts | None = None
     events: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    cluster: ClusterSource | None = None
     owns: Callable[[str], bool] = lambda _: True
     leads: Callable[[], bool] = lambda: True
 

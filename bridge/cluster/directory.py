@@ -14,7 +14,7 @@ import contextlib
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from bridge.calls.call import CallEnded, Change
@@ -42,8 +42,8 @@ class Directory:
         node: name of this bridge.
         pbx: name of its Asterisk.
         describe: what this bridge says of itself; JSON.
-        call: what it says of one of its calls, by id; None: that is over.
-        calls: ids of all its calls.
+        calls: what it says of its calls with these ids, or of all; JSON, with at least ``streams``. What is not there
+            is over.
     """
 
     def __init__(
@@ -54,20 +54,19 @@ class Directory:
         node: str,
         pbx: str,
         describe: Callable[[], Facts],
-        call: Callable[[str], Facts | None],
-        calls: Callable[[], Iterable[str]],
+        calls: Callable[[Collection[str] | None], Mapping[str, Facts]],
     ) -> None:
         self.node = node
         self.pbx = pbx
         self._store = store
         self._prefix = prefix
         self._describe = describe
-        self._call = call
         self._calls = calls
         self._changed: set[str] = set()
         self._written = False
         """What the store holds of ours is all that there is, but for what has changed."""
         self._peers: tuple[str, ...] = (node,)
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -78,6 +77,7 @@ class Directory:
         """Take this bridge out of the directory."""
         if self._task is None:
             return
+        self._closing = True  # a cancellation alone may be lost in the Redis client
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
@@ -156,7 +156,7 @@ class Directory:
 
     async def _run(self) -> None:
         away = False
-        while True:
+        while not self._closing:
             try:
                 await self._write()
                 away = False
@@ -170,19 +170,13 @@ class Directory:
             await asyncio.sleep(WRITE_S)
 
     async def _write(self) -> None:
-        changed, self._changed = self._changed, set()
+        changed, self._changed = self._changed - {""}, set()
         commands: list[Command] = []
         if not self._written:
-            changed = set(self._calls())
             commands.append(("DEL", self._key("calls")))
-        texts: list[str] = []
-        over: list[str] = []
-        for identity in changed - {""}:
-            facts = self._call(identity)
-            if facts is None:
-                over.append(identity)
-            else:
-                texts += (identity, json.dumps(facts, separators=(",", ":")))
+        calls = self._calls(changed if self._written else None) if changed or not self._written else {}
+        texts = [word for each in calls.items() for word in (each[0], json.dumps(each[1], separators=(",", ":")))]
+        over = changed - set(calls)
         commands += [
             ("HSET", self._key("calls"), *texts[start : start + 2 * BATCH])
             for start in range(0, len(texts), 2 * BATCH)
@@ -218,15 +212,3 @@ def _join(found: dict[str, Facts], pbx: str, identity: str, node: str, call: Fac
     there = found.setdefault(f"{pbx} {identity}", {"id": identity, "pbx": pbx, **call, "streams": 0, "nodes": []})
     there["nodes"].append(node)
     there["streams"] += call["streams"]
-
-
-def call_facts(status: str, source: str, destination: str, created: str, parties: Iterable[Mapping[str, str]], streams: int) -> Facts:
-    """What the directory holds of a call."""
-    return {
-        "status": status,
-        "source": source,
-        "destination": destination,
-        "tm_create": created,
-        "parties": [dict(party) for party in parties],
-        "streams": streams,
-    }

@@ -104,6 +104,7 @@ class RedisClaims:
         self._releases: list[tuple[str, str]] = []
         self._next = dict.fromkeys(("renew", "confirm", "look"), 0.0)
         self._stir = asyncio.Event()
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -127,6 +128,8 @@ class RedisClaims:
 
     async def close(self) -> None:
         """Let others have at once what we hold. Its streams must have ended."""
+        self._closing = True  # a cancellation alone may be lost in the Redis client
+        self._stir.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -171,7 +174,7 @@ class RedisClaims:
     # The store
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 await self._turn()
             except StoreAway as error:
@@ -187,7 +190,8 @@ class RedisClaims:
 
     async def _turn(self) -> None:
         """Everything that is due now."""
-        self._stir.clear()
+        if not self._closing:
+            self._stir.clear()
         now = self._clock()
         if self._good_until is not None and now >= self._good_until:
             self._lapse()  # this process was held up, and its timer with it

@@ -62,6 +62,7 @@ class Node:
     async def die(self) -> None:
         """Without a word, as a process that is killed."""
         assert self.claims._task is not None
+        self.claims._closing = True
         self.claims._task.cancel()
         await asyncio.gather(self.claims._task, return_exceptions=True)
         self.claims._good_until = None
