@@ -54,10 +54,12 @@ class Directory:
         node: str,
         pbx: str,
         describe: Callable[[], Facts],
-        calls: Callable[[Collection[str] | None], Mapping[str, Facts]],
+        calls: Callable[[Collection[str] | None], Mapping[str, Mapping[str, Any]]],
     ) -> None:
         self.node = node
         self.pbx = pbx
+        self.alive = 0
+        """How many bridges there were when we last looked."""
         self._store = store
         self._prefix = prefix
         self._describe = describe
@@ -178,8 +180,7 @@ class Directory:
         texts = [word for each in calls.items() for word in (each[0], json.dumps(each[1], separators=(",", ":")))]
         over = changed - set(calls)
         commands += [
-            ("HSET", self._key("calls"), *texts[start : start + 2 * BATCH])
-            for start in range(0, len(texts), 2 * BATCH)
+            ("HSET", self._key("calls"), *texts[start : start + 2 * BATCH]) for start in range(0, len(texts), 2 * BATCH)
         ]
         commands += [("HDEL", self._key("calls"), *over)] if over else []
         lasts_ms = int(ALIVE_S * 1000)
@@ -192,10 +193,11 @@ class Directory:
         # A store that has forgotten the bridge has forgotten its calls.
         self._written = before is not None or not self._written
         nodes = await self.nodes()
+        self.alive = len(nodes)
         self._peers = tuple(each["name"] for each in nodes if each["pbx"] == self.pbx) or (self.node,)
-        await self._forget({each["name"] for each in nodes})
+        await self._tidy({each["name"] for each in nodes})
 
-    async def _forget(self, alive: set[str]) -> None:
+    async def _tidy(self, alive: set[str]) -> None:
         """Names of bridges that are gone are cleared away by those that are there."""
         (names,) = await self._store.ask([("SMEMBERS", f"{self._prefix}:nodes")])
         gone = set(names) - alive

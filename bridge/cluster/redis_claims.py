@@ -127,7 +127,9 @@ class RedisClaims:
         self._task = asyncio.create_task(self._run(), name="cluster claims")
 
     async def close(self) -> None:
-        """Let others have at once what we hold. Its streams must have ended."""
+        """Let others have at once what we hold. Its streams must have ended. Twice is fine."""
+        if self._closing:
+            return
         self._closing = True  # a cancellation alone may be lost in the Redis client
         self._stir.set()
         if self._task is not None:

@@ -8,8 +8,8 @@ free at once. A claim's own expiry only clears away what nobody came back for.
 """
 
 HOLD = """
--- Renew a lease and take claims under it. KEYS: claims. ARGV: lease, its ttl in ms, the claims' ttl in ms, a value for each
--- claim. Gives whether the lease was there, then for each claim "" if it is ours now, else whose it is.
+-- Renew a lease and take claims under it. KEYS: claims. ARGV: lease, its ttl in ms, the claims' ttl in ms, and a value
+-- for each claim. Gives whether the lease was there, then for each claim "" if it is ours now, else whose it is.
 local answers = {redis.call('EXISTS', ARGV[1])}
 redis.call('SET', ARGV[1], '1', 'PX', ARGV[2])
 for i, key in ipairs(KEYS) do
@@ -26,7 +26,7 @@ return answers
 """
 
 LOOK = """
--- Which claims could be had. KEYS: claims. ARGV: our lease. Gives 1 for each that is free or under our own lease, else 0.
+-- Which claims could be had. KEYS: claims. ARGV: our lease. Gives 1 for each that is free or under our lease, else 0.
 local answers, alive = {}, {[ARGV[1]] = 0}
 for i, key in ipairs(KEYS) do
   local there = redis.call('GET', key)

@@ -45,8 +45,8 @@ from bridge.config.workers import WorkersConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
-    "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig",
-    "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig",
+    "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig",
+    "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig",
     "VoxologyConfig", "WebhookConfig", "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard",
     "load", "mistake",
 ]  # fmt: skip

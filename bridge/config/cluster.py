@@ -62,7 +62,7 @@ class ClusterConfig(Section):
     node: Annotated[str, AfterValidator(_check_name), Field(description="a text")] = ""
     """Name of this bridge, another one for each; empty: the machine's name and ``ari.app``."""
     pbx: Annotated[str, AfterValidator(_check_name), Field(description="a text")] = ""
-    """Name of the Asterisk that this bridge serves, the same in all that serve it; empty: host and port of ``ari.url``."""
+    """Name of the Asterisk that this bridge serves, the same in all that do; empty: host and port of ``ari.url``."""
     claim_ttl_s: Annotated[float, Field(ge=1, le=60, description="a number of seconds from 1 to 60")] = 6.0
     """After so long without a word from a bridge others may take over what it streamed."""
     prefix: Annotated[str, AfterValidator(_check_prefix), Field(description="a text")] = "asterisk-bridge"

@@ -17,7 +17,7 @@ from bridge.cluster.redis_claims import RedisClaims
 from bridge.cluster.store import Store, StoreAway
 from bridge.config import ClusterConfig
 from bridge.testing.store import RedisServer
-from tests.loopback.store import Road, open_road
+from tests.fakes.road import Road, open_road
 
 TTL_S = 2.0
 PATIENCE_S = 10.0
@@ -65,8 +65,9 @@ class Node:
         self.claims._closing = True
         self.claims._task.cancel()
         await asyncio.gather(self.claims._task, return_exceptions=True)
-        self.claims._good_until = None
-        await self.claims.close()
+        if self.claims._fence is not None:
+            self.claims._fence.cancel()
+        await self.claims._store.close()
 
     def _on_free(self, key: str) -> None:
         self.free.append(key)

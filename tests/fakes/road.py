@@ -1,4 +1,4 @@
-"""A real Redis server, and a road to it that can be cut."""
+"""A road to a server that can be cut."""
 
 from __future__ import annotations
 
