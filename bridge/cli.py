@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from bridge import __version__, logs
 from bridge.config import SECTIONS, TABLES, Config, each_error, host_and_port, load
+from bridge.config.flows import without_secrets
 from bridge.errors import ConfigError
 from bridge.flows.configured import flows_of
 from bridge.streams.subscription import routes_of, subscriptions_of
@@ -62,7 +63,7 @@ def masked_toml(config: Config) -> str:
     for name in TABLES:
         for table in getattr(config, name):
             lines.append(f"[[{name}]]")
-            lines += [f"{key} = {_toml(value)}" for key, value in table if value is not None]
+            lines += [f"{key} = {_toml(_shown(key, value))}" for key, value in table if value is not None]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -209,8 +210,12 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # The configuration may be on another machine: only who gives none of its own needs to be told where the bridge is.
     config = load(options.config, environ) if options.config else Config()
     tokens = [token.get_secret_value() for token in config.http.tokens]
-    token = options.token or next(iter(tokens), "")
+    # The variables are those of the examples, and `./lab env` sets them. What is given by hand wins.
+    url = options.url or (dialer.base_url(config) if options.config else environ.get("BRIDGE_URL"))
+    token = options.token or next(iter(tokens), "" if options.config else environ.get("BRIDGE_TOKEN", ""))
     try:
+        if (options.talk or options.play) and (options.actions or options.flow):
+            raise ValueError("--talk and --play are a flow of their own; give them, or --actions, or --flow")
         body: dict[str, object] = {"destinations": [dialer.address(text) for text in options.destination]}
         if options.source:
             body["source"] = dialer.address(options.source)
@@ -224,7 +229,7 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if len(options.destination) > 1 and options.first:
         body["answer_method"] = "hangup_others"
     try:
-        return asyncio.run(dialer.Dialer(options.url or dialer.base_url(config), token).run(body))
+        return asyncio.run(dialer.Dialer(url or dialer.base_url(config), token).run(body))
     except dialer.CallFailed as problem:
         print(f"asterisk-bridge: {problem}", file=sys.stderr)
         return 1
@@ -270,12 +275,16 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument(
         "--first", action="store_true", help="with several destinations: the first to answer gets the call"
     )
-    call.add_argument("--url", help="the bridge's HTTP address; without it: where --config says it listens")
-    call.add_argument("--token", help="one of its http.tokens; without it: the first in --config")
+    call.add_argument("--url", help="the bridge's HTTP address; without it: --config, or $BRIDGE_URL")
+    call.add_argument("--token", help="one of its http.tokens; without it: --config, or $BRIDGE_TOKEN")
     call.add_argument(
-        "--config", type=Path, metavar="FILE", help="the bridge's TOML file; without it: the default address"
+        "--config", type=Path, metavar="FILE", help="the bridge's TOML file, which has its address and token"
     )
     return parser
+
+
+def _shown(key: str, value: object) -> object:
+    return without_secrets(value, MASK) if key == "actions" else value
 
 
 def _toml(value: object) -> str:

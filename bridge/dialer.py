@@ -118,7 +118,10 @@ class Dialer:
                 return await self._run(session, body)
         except aiohttp.WSServerHandshakeError as problem:
             if problem.status == 401:
-                raise CallFailed(f"{self._url} wants a token: --token, or http.tokens in --config") from None
+                given = ", and does not know this one" if self._token else ""
+                raise CallFailed(
+                    f"{self._url} wants a token{given}: --token, $BRIDGE_TOKEN, or http.tokens in --config"
+                ) from None
             raise CallFailed(f"{self._url} refused the events connection: {problem.status}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise CallFailed(f"{self._url}: {explain_failure(problem)}") from None
@@ -185,8 +188,9 @@ class Dialer:
             return
         words = _WORDS.get(event["type"])
         if words is not None:
-            facts = {**data, "number": data.get("index", 0) + 1, "reason": data.get("hangup_reason") or "normal"}
-            self._say(call_id, words.format_map(facts))
+            failure = f" {data['reason']}" if data.get("reason") else ""
+            facts = {**data, "number": data.get("index", 0) + 1, "ended": data.get("hangup_reason") or "normal"}
+            self._say(call_id, words.format_map({**facts, "failure": failure}))
         self._answered |= event["type"] == "call_progressing"
         if event["type"] == "call_hangup":
             del self._calls[call_id]
@@ -201,8 +205,8 @@ class Dialer:
 _WORDS = {
     "call_ringing": "ringing",
     "call_progressing": "answered",
-    "flow_action": "action {number}: {type}",
-    "call_hangup": "over: {reason}",
+    "flow_action": "action {number}: {type}{failure}",
+    "call_hangup": "over: {ended}",
 }
 
 

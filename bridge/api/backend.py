@@ -2,250 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
-from bridge.audio.sound import Sound
-from bridge.calls.addresses import Address
-from bridge.calls.conferences import Conference
-from bridge.calls.model import Call, Party
-from bridge.calls.recording import Recording
-from bridge.calls.records import CallRecord
+from bridge.api.parts import (
+    AcceptConferenceStream,
+    AcceptStream,
+    CallActs,
+    CallControl,
+    CallSource,
+    ConferenceSource,
+    FlowSource,
+    RecordingSource,
+    RecordSource,
+    SoundSource,
+    SpeechSource,
+    SubscriptionSource,
+)
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
-from bridge.flows.requests import Groupcall, Placed, PlaceRequest
 from bridge.media.counters import Counters
-from bridge.speech.engine import Utterance
-from bridge.streams.clients import MediaStreamOptions
-from bridge.streams.subscription import Subscription
-
-
-class CallSource(Protocol):
-    """The calls that go on now (`bridge.calls.tracker.CallTracker`)."""
-
-    @property
-    def calls(self) -> Mapping[str, Call]:
-        """Calls by id."""
-
-    def find(self, identity: str, /) -> tuple[Call, Party] | None:
-        """A call with its caller by the call's id, or with one party by that channel's id."""
-
-
-class AcceptStream(Protocol):
-    """Turns a request that was found good into a stream (`bridge.streams.clients.Clients.accept`)."""
-
-    async def __call__(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /
-    ) -> web.StreamResponse:
-        """Upgrade and start.
-
-        Returns:
-            A response for aiohttp's sake; not sent when the connection was taken over.
-
-        Raises:
-            Overloaded: before the upgrade; answered with 503.
-            AriError: before the upgrade; answered with 404 or 503.
-        """
-
-
-class SubscriptionSource(Protocol):
-    """The subscriptions (`bridge.streams.catalogue.Catalogue`); what changes them says there what it raises."""
-
-    def list(self) -> Collection[Subscription]:
-        """All, by id."""
-
-    def get(self, identity: str, /) -> Subscription:
-        """One of them; KeyError if there is none with this id."""
-
-    async def change(self, identity: str, make: Callable[[Subscription | None], Subscription], /) -> Subscription:
-        """Replace one by what ``make`` makes of it (of None if there is none yet)."""
-
-    async def delete(self, identity: str, /) -> None:
-        """Remove one."""
-
-    async def set_enabled(self, identity: str, enabled: bool, /) -> Subscription:
-        """Switch one on or off."""
-
-
-class CallControl(Protocol):
-    """Acts on calls. A channel that is gone is no error for either."""
-
-    async def hangup(self, channel_id: str, /) -> None:
-        """End a channel.
-
-        Raises:
-            AriError: Asterisk did not do it.
-        """
-
-    async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
-        """Send a channel on in the dialplan, wherever it is now.
-
-        Raises:
-            AriError: Asterisk did not do it; 404 if it has no such extension or channel.
-        """
-
-
-class RecordSource(Protocol):
-    """What is told of each call, also after its end (`bridge.calls.records.Records`)."""
-
-    def get(self, call_id: str, /) -> CallRecord | None:
-        """One call, by its id or, while it goes on, by a channel's."""
-
-    def live(self) -> Collection[CallRecord]:
-        """Calls that go on, those included whose channel is not there yet."""
-
-    def ended(self) -> Collection[CallRecord]:
-        """Calls that have ended lately."""
-
-    def forget(self, call_id: str, /) -> bool:
-        """Forget a call that has ended; False: there is none."""
-
-
-Direction = Literal["in", "out", "both"]
-
-
-class CallActs(Protocol):
-    """What can be done with a call (`bridge.calls.acts.Acts`), by call or channel id.
-
-    All of them raise KeyError: no such call goes on; NotOurs: this needs a call that we control; LegGone: it has just
-    ended; AriError: Asterisk did not do it.
-    """
-
-    async def hangup(self, call_id: str, /) -> None:
-        """End it; returns when it has ended."""
-
-    async def hold(self, call_id: str, /) -> None:
-        """Put it on hold."""
-
-    async def unhold(self, call_id: str, /) -> None:
-        """The opposite."""
-
-    async def mute(self, call_id: str, direction: Direction, /) -> None:
-        """What the party says (in) or hears (out) is silenced."""
-
-    async def unmute(self, call_id: str, direction: Direction, /) -> None:
-        """The opposite."""
-
-    async def silence(self, call_id: str, on: bool, /) -> None:
-        """The party hears silence."""
-
-    async def moh(self, call_id: str, on: bool, /) -> None:
-        """The party hears music."""
-
-    async def send_digits(
-        self, call_id: str, digits: str, /, *, duration_ms: int | None = None, between_ms: int | None = None
-    ) -> None:
-        """Press keys; returns when they have sounded."""
-
-    async def play(self, call_id: str, pcm: bytes, rate: int, /, *, direction: Direction = "out") -> None:
-        """Play s16le mono; returns when it has been played."""
-
-    async def transfer(self, call_id: str, destination: Address, /) -> str:
-        """Send it to another destination; the id of the call that is placed there. ValueError: cannot be dialled."""
-
-    async def recording_start(
-        self,
-        call_id: str,
-        /,
-        *,
-        format: str = "wav",
-        max_silence_s: int = 0,
-        max_duration_s: int = 0,
-        terminate_on: str = "",
-        beep: bool = False,
-    ) -> Recording:
-        """Begin to record; returns when it records."""
-
-    async def recording_stop(self, call_id: str, /) -> Recording:
-        """End the recording that began last; KeyError also if none runs."""
-
-
-class FlowSource(Protocol):
-    """Flows that run (`bridge.flows.runs.FlowRuns`); what it raises is said there."""
-
-    async def place(self, request: PlaceRequest, /) -> Placed:
-        """Place calls; returns as soon as they are on their way."""
-
-    async def dial_connect(
-        self,
-        number: str,
-        /,
-        *,
-        caller_id: str = "",
-        session_data: Mapping[str, Any] | None = None,
-        timeout_s: float | None = None,
-        max_call_s: float | None = None,
-    ) -> CallRecord:
-        """Voxology's way to place one call."""
-
-    def groupcall(self, groupcall_id: str, /) -> Groupcall | None:
-        """Calls of which the first that answers wins."""
-
-
-class SpeechSource(Protocol):
-    """Makes text a sound (`bridge.speech.engine.Speech`)."""
-
-    async def say(self, utterance: Utterance, /) -> Sound:
-        """SpeechFailed: says why not."""
-
-
-class SoundSource(Protocol):
-    """Fetches sounds (`bridge.speech.fetch.SoundFetcher`)."""
-
-    async def get(self, url: str, /) -> Sound:
-        """SoundUnavailable: says why not."""
-
-
-class RecordingSource(Protocol):
-    """Recordings (`bridge.calls.recording.Recordings`); KeyError: there is none with this id."""
-
-    def list(self) -> Collection[Recording]:
-        """Those that run, and those that ended lately."""
-
-    def get(self, recording_id: str, /) -> Recording:
-        """One of them."""
-
-    def read(self, recording_id: str, /) -> AsyncIterator[bytes]:
-        """The file. AriError 404: Asterisk has none."""
-
-    async def delete(self, recording_id: str, /) -> None:
-        """Remove it and its file; one that runs is stopped first. AriError."""
-
-
-class ConferenceSource(Protocol):
-    """Conferences (`bridge.calls.conferences.Conferences`); what it raises is said there."""
-
-    def get(self, conference_id: str, /) -> Conference | None:
-        """One; None if there is none."""
-
-    def list(self) -> Collection[Conference]:
-        """All."""
-
-    async def create(self, name: str = "", id: str | None = None, *, auto_delete: bool = False) -> Conference:
-        """Make one of ours. ValueError, ConferenceExists, AriError."""
-
-    async def delete(self, conference_id: str, /) -> None:
-        """End one. NoSuchConference, AriError."""
-
-    async def kick(self, conference_id: str, channel_id: str, /) -> None:
-        """Let a participant go. NoSuchConference, AriError."""
-
-    async def mute(self, conference_id: str, channel_id: str, /) -> None:
-        """Not be heard. NoSuchConference, NotOurs, AriError."""
-
-    async def unmute(self, conference_id: str, channel_id: str, /) -> None:
-        """Be heard again. NoSuchConference, NotOurs, AriError."""
-
-
-class AcceptConferenceStream(Protocol):
-    """Turns a good request into a stream of a conference; as `AcceptStream`."""
-
-    async def __call__(
-        self, request: web.Request, conference_id: str, options: MediaStreamOptions, /
-    ) -> web.StreamResponse:
-        """NoSuchConference, NotOurs, Overloaded, AriError: before the upgrade."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from bridge.calls.legs import LegGone
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, Overloaded
 
 log = logging.getLogger(__name__)
 
+MAX_TASKS = 500
+"""Each sound has a media leg of its own; as many may go on as calls may be placed by default."""
 BEGIN_S = 0.3
 """What fails within this time is still told to who asked."""
 
@@ -25,7 +27,14 @@ class Background:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Start some work, and wait a moment for it: what it raises in that time is raised here."""
+        """Start some work, and wait a moment for it: what it raises in that time is raised here.
+
+        Raises:
+            Overloaded: as much goes on as may.
+        """
+        if len(self._tasks) >= MAX_TASKS:
+            work.close()
+            raise Overloaded(f"{MAX_TASKS} sounds are being played into calls already")
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         await asyncio.wait({task}, timeout=BEGIN_S)

@@ -124,6 +124,9 @@ def find(backend: Backend, identity: str) -> Known:
     Raises:
         ApiError: 404, there is none.
     """
+    record = backend.calling.records.get(identity) if backend.calling is not None else None
+    if record is not None and record.id == identity:  # its channel may be a party of another call
+        return backend.calls.calls.get(identity), record
     found = backend.calls.find(identity)
     live = found[0] if found is not None else None
     record = backend.calling.records.get(live.id if live else identity) if backend.calling is not None else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.api.backend import Backend, ConferenceSource
+from bridge.api.backend import Backend
 from bridge.api.errors import ApiError, invalid
 from bridge.api.failures import asterisk_failing, check_connected
 from bridge.api.media_streams import conference_not_found
@@ -16,6 +16,7 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.common import Paging
 from bridge.api.models.conferences import Conference, Conferences, CreateConference, Participant, Participants
 from bridge.api.paging import page_of
+from bridge.api.parts import ConferenceSource
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import conference_json, moment
 from bridge.calls.acts import NotOurs
@@ -110,7 +111,7 @@ def _participant(asked: Asked[NoQuery, None]) -> dict[str, Any]:
 @contextmanager
 def _acting(identity: str) -> Iterator[None]:
     try:
-        with asterisk_failing():
+        with asterisk_failing(refused_by_state=True):
             yield
     except NoSuchConference as error:
         raise ApiError(404, "CONFERENCE_NOT_FOUND", str(error) or f"there is no {identity[:160]!r}") from error

@@ -102,6 +102,8 @@ def of_http_status(status: int) -> ApiError:
         return ApiError(404, "RESOURCE_NOT_FOUND", "there is nothing at this path")
     if status == 405:
         return ApiError(405, "METHOD_NOT_ALLOWED", "this path does not know that method")
+    if status == 413:
+        return ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "the body is longer than 1 MiB")
     phrase = HTTPStatus(status).phrase
     return ApiError(status, phrase.upper().replace(" ", "_").replace("-", "_"), phrase.lower())
 

@@ -12,6 +12,8 @@ from bridge.calls.legs import LegGone
 from bridge.errors import AriError, Overloaded
 
 RETRY_AFTER_S = 2
+_STATES = (404, 409, 412, 422)
+"""ARI: there is no such channel; it is in an invalid state; not answered; not in a Stasis application."""
 LOST_ARI = "the bridge has no connection to Asterisk at the moment, so it does not know which calls there are"
 
 
@@ -47,7 +49,7 @@ def call_not_found(identity: str) -> ApiError:
 def acting(parts: CallControlParts, identity: str) -> Iterator[None]:
     """Turn what acts on the call ``identity`` raise into errors of the API."""
     try:
-        with asterisk_failing():
+        with asterisk_failing(refused_by_state=True):
             yield
     except KeyError:
         raise _gone(parts, identity) from None
@@ -58,13 +60,20 @@ def acting(parts: CallControlParts, identity: str) -> Iterator[None]:
 
 
 @contextmanager
-def asterisk_failing() -> Iterator[None]:
-    """Turn what Asterisk and our own limits raise into errors of the API."""
+def asterisk_failing(*, refused_by_state: bool = False) -> Iterator[None]:
+    """Turn what Asterisk and our own limits raise into errors of the API.
+
+    Args:
+        refused_by_state: that the channel is gone or cannot do this now is 409, not a failure of Asterisk's.
+    """
     try:
         yield
     except Overloaded as error:
         raise unavailable("OVERLOADED", str(error), RETRY_AFTER_S) from error
     except AriError as error:
+        if refused_by_state and error.status in _STATES:
+            gone = "the call has just ended" if error.status == 404 else f"Asterisk: {error.message}"
+            raise ApiError(409, "STATE_INVALID", gone) from error
         raise unavailable("ASTERISK_FAILED", f"Asterisk: {error.message}", RETRY_AFTER_S) from error
 
 

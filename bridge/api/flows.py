@@ -19,6 +19,7 @@ from bridge.api.models.flows import DialConnect, Dialled, Flow, Flows
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import call_json
 from bridge.config import FlowConfig
+from bridge.config.flows import without_secrets
 
 
 async def list_flows(asked: Asked[NoQuery, None]) -> Answer[Flows]:
@@ -43,8 +44,8 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
                 body.call.no,
                 caller_id=body.call.caller_id_no,
                 session_data=body.session_data,
-                timeout_s=body.call.timeout,
-                max_call_s=body.call.max_duration,
+                timeout_s=body.timeout,
+                max_call_s=body.max_call_time,
             )
     except LookupError as error:
         raise ApiError(404, "FLOW_NOT_FOUND", str(error.args[0])) from None
@@ -71,7 +72,7 @@ def check_key(request: web.Request) -> None:
 
 
 def flow_json(flow: FlowConfig) -> dict[str, Any]:
-    """A configured flow as it is shown: its credential masked, and no query of its URL, which may hold one."""
+    """A configured flow as it is shown: credentials masked, and no query of a URL, which may hold one."""
     body: dict[str, Any] = {"id": flow.id, "match": list(flow.match), "then": flow.then}
     if flow.url:
         parts = urlsplit(flow.url)
@@ -81,7 +82,7 @@ def flow_json(flow: FlowConfig) -> dict[str, Any]:
     elif flow.file:
         body["file"] = flow.file
     else:
-        body["actions"] = list(flow.actions)
+        body["actions"] = without_secrets(flow.actions, MASK)
     return body
 
 

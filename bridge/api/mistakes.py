@@ -4,6 +4,7 @@ expected."""
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 MAX_CHARACTERS = 2000
 MAX_SHOWN = 60
+MAX_FAULTS = 50
+"""More than are told: finding the words for each takes time, in which no call gets its audio."""
 
 _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "string_type": lambda _: "a text",
@@ -41,10 +44,9 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def words_of(problem: ValidationError, model: type[BaseModel]) -> str:
-    """Everything that is wrong, in one line."""
-    faults = [
-        f"{key}: {reason}".removeprefix(": ") for key, reason in map(_fault(model), problem.errors(include_url=False))
-    ]
+    """What is wrong, in one line: all of it, if it is not very much."""
+    details = problem.errors(include_url=False)[:MAX_FAULTS]
+    faults = [f"{key}: {reason}".removeprefix(": ") for key, reason in map(_fault(model), details)]
     return "; ".join(dict.fromkeys(faults))[:MAX_CHARACTERS]
 
 
@@ -87,12 +89,17 @@ def _shown(value: object) -> str:
 
 def _model_at(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
     """The keys of the object at ``place`` of what ``model`` describes; none if that is not known."""
-    schema = model.model_json_schema()
+    schema = _schema_of(model)
     here: Any = schema
     for part in place:
         here = _resolved(schema, here)
         here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part, {})
     return list(_resolved(schema, here).get("properties", {}))
+
+
+@functools.cache
+def _schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    return model.model_json_schema()
 
 
 def _resolved(root: Any, here: Any) -> Any:
@@ -104,7 +111,7 @@ def _resolved(root: Any, here: Any) -> Any:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name[:MAX_SHOWN], known, n=1)
     if close:
         return f"; did you mean {close[0]}?"
     if not known:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 
 from aiohttp import web
 
-from bridge.api.errors import ApiError
+from bridge.api.errors import ApiError, unavailable
 from bridge.api.failures import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.common import Paging
@@ -18,6 +20,15 @@ from bridge.calls.recording import Recording as CallRecording
 from bridge.errors import AriError, BridgeError
 
 log = logging.getLogger(__name__)
+
+MAX_READERS = 8
+"""Files that are fetched at once. Each holds one of the few connections to Asterisk, which calls need as well."""
+UNREAD_S = 30.0
+"""Who does not read for so long gets no more."""
+RETRY_AFTER_S = 5
+
+READERS = web.AppKey("readers", asyncio.Semaphore)
+"""A turn for each file that is being fetched."""
 
 
 async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
@@ -37,6 +48,14 @@ async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
     recording = _find(asked)
     if recording.status == "recording":
         raise ApiError(409, "STATE_INVALID", "the recording has not ended; stop it first")
+    readers = asked.request.app[READERS]
+    if readers.locked():
+        raise unavailable("OVERLOADED", f"{MAX_READERS} recordings are being fetched already", RETRY_AFTER_S)
+    async with readers:
+        return await _send(asked, recording)
+
+
+async def _send(asked: Asked[NoQuery, None], recording: CallRecording) -> web.StreamResponse:
     try:
         blocks = calling(asked.backend).recordings.read(recording.id)
         with asterisk_failing():
@@ -52,18 +71,29 @@ async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
             "Content-Disposition": f'attachment; filename="{_file_name(recording)}"',
         }
     )
-    await response.prepare(asked.request)
-    try:
-        await response.write(first)
-        async for block in blocks:
-            await response.write(block)
-        await response.write_eof()
-    except BridgeError as error:
-        # The status line has been sent: a file that breaks off must not look whole.
-        log.warning("recording=%s cannot be read to its end: %s", recording.id, error)
-        if asked.request.transport is not None:
-            asked.request.transport.abort()
+    async with contextlib.aclosing(blocks):  # or its connection to Asterisk stays open until somebody tidies up
+        try:
+            await response.prepare(asked.request)
+            await _write(response, first)
+            async for block in blocks:
+                await _write(response, block)
+            await response.write_eof()
+        except (BridgeError, TimeoutError) as error:
+            # The status line has been sent: a file that breaks off must not look whole.
+            log.warning("recording=%s is not sent to its end: %s", recording.id, error)
+            if asked.request.transport is not None:
+                asked.request.transport.abort()
+        except ConnectionError:
+            pass  # who asked has gone
     return response
+
+
+async def _write(response: web.StreamResponse, block: bytes) -> None:
+    try:
+        async with asyncio.timeout(UNREAD_S):
+            await response.write(block)
+    except TimeoutError:
+        raise TimeoutError(f"nothing of it was read for {UNREAD_S:g} s") from None
 
 
 async def delete_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:

@@ -23,6 +23,7 @@ from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TRUSTED, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
+from bridge.api.recordings import MAX_READERS, READERS
 from bridge.api.routing import OPERATIONS, operation_of, register
 from bridge.api.table import ALWAYS, routes_of
 from bridge.calls.model import Call, Party
@@ -77,6 +78,7 @@ def build(
     application[_GATE] = Gate(tokens)
     application[OPERATIONS] = {}
     application[BACKGROUND] = background = Background()
+    application[READERS] = asyncio.Semaphore(MAX_READERS)
     application.on_shutdown.append(background.stop)
     application.on_response_prepare.append(_add_headers)
     if backend.subscriptions is not None:

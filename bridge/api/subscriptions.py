@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import ValidationError
 
-from bridge.api.backend import SUBSCRIPTIONS, SubscriptionSource
+from bridge.api.backend import SUBSCRIPTIONS
 from bridge.api.bodies import MASK
 from bridge.api.errors import ApiError, invalid, unavailable
 from bridge.api.models.base import NoQuery
 from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, SubscriptionPart, Subscriptions
 from bridge.api.models.subscriptions import Subscription as ShownSubscription
+from bridge.api.parts import SubscriptionSource
 from bridge.api.routing import Answer, Asked, Raw
 from bridge.config import mistake
 from bridge.config.contradictions import RESERVED_IDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TypeVar
 
 import aiohttp
@@ -346,7 +346,7 @@ class Recordings(_Resource):
         """All in the spool."""
         return await self._get("/recordings/stored", list[StoredRecording])
 
-    async def read(self, name: str, block_bytes: int = 65536) -> AsyncIterator[bytes]:
+    async def read(self, name: str, block_bytes: int = 65536) -> AsyncGenerator[bytes, None]:
         """The file of one, in blocks."""
         path = f"/recordings/stored/{segment(name)}/file"
         url = yarl.URL(f"{self._rest.url}{path}", encoded=True)

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 import yarl
 
+from bridge.ari.carried import to_the_end
 from bridge.errors import AriError, ConfigError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -177,18 +178,7 @@ class Rest:
             AriError: any answer but 2xx, or no answer (status 0), or the client is closed (status 0).
         """
         act = self._send(method, path, params, body)
-        if method == "GET":
-            return await act
-        task = asyncio.ensure_future(act)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            while not task.done():
-                with contextlib.suppress(asyncio.CancelledError):  # however often
-                    await asyncio.wait({task})
-            if not task.cancelled():
-                task.exception()  # seen: nobody else will ask
-            raise
+        return await (act if method == "GET" else to_the_end(act))
 
     async def _send(self, method: str, path: str, params: Mapping[str, Parameter] | None, body: Any) -> bytes:
         if self._closed:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from bridge.ari.carried import to_the_end
 from bridge.ari.client import AriClient
 from bridge.audio import tones
 from bridge.calls.addresses import Address
@@ -62,6 +63,8 @@ class Acts:
         self._voices = voices
         self._recordings = recordings
         self._tasks: set[asyncio.Task[None]] = set()
+        self._transfers: dict[str, asyncio.Task[None]] = {}
+        """The last transfer of each leg."""
 
     async def hangup(self, call_id: str) -> None:
         """End it; returns when it has ended. A call that is being placed is given up."""
@@ -129,7 +132,9 @@ class Acts:
     async def transfer(self, call_id: str, destination: Address) -> str:
         """Send a call to another destination: it is rung, and connected with the call when it answers.
 
-        The call's flow is stopped; the call ends when either side hangs up, or when the destination does not answer.
+        The call's flow is stopped, and with whom it was connected it is no more: with the one of an earlier transfer,
+        the other side of a ``connect``, a conference. It ends when either side hangs up, or when the destination does
+        not answer.
 
         Returns:
             The id of the call that is placed there.
@@ -140,6 +145,8 @@ class Acts:
         """
         leg = self._leg(call_id, "transfer")
         record = self._records.get(leg.id)
+        if record is not None and record.placed and not leg.answered:
+            raise NotOurs("transfer is not possible now: nobody has answered the call yet")
         ringing = await self._placer.place(
             destination, source=record.source if record is not None else None, originator=leg.id
         )
@@ -148,9 +155,11 @@ class Acts:
         except BaseException:
             await ringing.cancel()
             raise
-        task = asyncio.create_task(self._transfer(leg, ringing), name=f"transfer of {leg.id}")
+        before = self._transfers.get(leg.id)
+        task = asyncio.create_task(self._transfer(leg, ringing, before), name=f"transfer of {leg.id}")
+        self._transfers[leg.id] = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._transferred(leg, task))
         return ringing.id
 
     async def recording_start(
@@ -204,23 +213,45 @@ class Acts:
                 f"{what} works only for calls that the bridge controls; this one is elsewhere in the PBX "
                 "(the dialplan hands it over with Stasis(), or the bridge places it)"
             )
+        if leg.away is not None:
+            raise NotOurs(
+                f"{what} is not possible now: the call is in the dialplan, in a queue or a room; try it later"
+            )
         return leg
 
     def _voices_of(self, call_id: str, direction: Direction) -> list[Voice]:
         channel_id = self._channel_of(call_id)
         leg = self._legs.take(channel_id)
-        if leg is not None and (direction == "both" or (direction == "out" and self._legs.is_alone(leg))):
+        if (
+            leg is not None
+            and leg.away is None
+            and (direction == "both" or (direction == "out" and self._legs.is_alone(leg)))
+        ):
             # Where nobody talks nothing flows into which a whisper could be mixed.
             return [self._voices.of(leg)]
         # One that whispers both ways throws audio away when one direction is quiet (docs/decisions/taps.md).
         ways = ("out", "in") if direction == "both" else (direction,)
         return [self._voices.at(Snoop(channel_id, spy="none", whisper=way)) for way in ways]
 
-    async def _transfer(self, leg: Leg, ringing: Ringing) -> None:
+    def _transferred(self, leg: Leg, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._transfers.get(leg.id) is task:
+            del self._transfers[leg.id]
+
+    async def _transfer(self, leg: Leg, ringing: Ringing, before: asyncio.Task[None] | None) -> None:
+        ending = [leg, ringing.leg]
         try:
+            if before is not None:
+                before.cancel()
+                await asyncio.gather(before, return_exceptions=True)
+            if not self._legs.is_alone(leg):
+                await leg.leave_bridge()
             other = await self._ring_through(leg, ringing)
             partners = await self._legs.bridge_together(leg, other)
-            await partners.parted()
+            try:
+                await partners.parted()
+            finally:
+                ending += [partners.leg, partners.other]
         except LegGone:
             pass  # it hung up meanwhile
         except NotAnswered as problem:
@@ -230,7 +261,10 @@ class Acts:
         except AriError as error:
             log.warning("transfer of %s failed: %s", leg.id, error)
         finally:
-            await asyncio.gather(_hang_up(leg, "normal"), _hang_up(ringing.leg, "normal"))
+            ours = self._transfers.get(leg.id) is asyncio.current_task()  # else the leg is on its way elsewhere
+            await to_the_end(
+                asyncio.gather(*(_hang_up(each, "normal") for each in set(ending) if ours or each is not leg))
+            )
 
     async def _ring_through(self, leg: Leg, ringing: Ringing) -> Leg:
         """Wait for the answer; who waits hears that it rings."""

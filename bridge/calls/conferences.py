@@ -127,6 +127,7 @@ class Conferences:
         Raises:
             ValueError: a bad id or name.
             ConferenceExists: the id is taken, be it by a room.
+            Overloaded: there are as many as there may be.
             AriError: Asterisk did not make it, or the bridge is shutting down.
         """
         conference_id = str(uuid.uuid4()) if id is None else id
@@ -171,6 +172,7 @@ class Conferences:
             NoSuchConference: there is none.
             NotOurs: it is a room, and no context is configured that leads into rooms, or ``muted`` was asked for.
             ValueError: the leg takes part already; or ``create``, and the id cannot be one.
+            Overloaded: ``create``, and there are as many as there may be.
             LegGone: the leg has ended.
             AriError: Asterisk did not do it.
         """
@@ -197,10 +199,12 @@ class Conferences:
     async def bring(self, leg: Leg, conference_id: str) -> None:
         """Have a call take part that came for nothing else (`Legs.on_conference`), and hang it up when it has left.
 
-        A conference that is not there is made, as with ``join(create=True)``. Nothing is raised.
+        A conference that is not there is made, as with ``join(create=True)``. One that was moved to another bridge (a
+        transfer) is left alone. Nothing is raised.
         """
         try:
-            await self.join(leg, conference_id, create=True)
+            if await self.join(leg, conference_id, create=True) == "left" and leg.bridge_id is not None:
+                return
         except (BridgeError, ValueError) as error:
             log.warning("conference=%s channel=%s did not get there: %s", conference_id, leg.id, error)
         with contextlib.suppress(BridgeError):

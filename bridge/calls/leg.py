@@ -53,7 +53,11 @@ class Leg:
         """What its party pressed and nobody has taken."""
         self.entered = asyncio.Event()
         """Its StasisStart has been seen."""
+        self.given_up = False
+        """Somebody has begun to hang it up; it may not even be there yet."""
         self.moving = False
+        self.replaced_by: Leg | None = None
+        """Who has taken its place in its bridge: its phone has transferred the call, and is about to go."""
         self.away: asyncio.Future[None] | None = None
         """It is in the dialplan and will come back."""
         self._answered = asyncio.Event()
@@ -119,6 +123,7 @@ class Leg:
         """
         if self.ended.is_set():
             return
+        self.given_up = True
         self._legs.records.ending(self.id, told)
         await self._client.channels.hangup(self.id, reason)
         try:
@@ -324,7 +329,7 @@ def _direction(parts: set[str]) -> MuteDirection:
 
 
 class Partners:
-    """Two legs in one bridge."""
+    """Two legs in one bridge; one that is replaced by a transfer of its phone's is followed by the one in its place."""
 
     def __init__(self, leg: Leg, other: Leg, bridge_id: str) -> None:
         self.leg = leg
@@ -333,6 +338,20 @@ class Partners:
 
     async def parted(self) -> Leg:
         """Wait until one of them is gone or has left the bridge; returns which."""
+        while True:
+            gone = await self._first_to_leave()
+            if gone.replaced_by is None:
+                return gone
+            self.follow()
+
+    def follow(self) -> None:
+        """Take those for whom their places were taken."""
+        while self.leg.replaced_by is not None:
+            self.leg = self.leg.replaced_by
+        while self.other.replaced_by is not None:
+            self.other = self.other.replaced_by
+
+    async def _first_to_leave(self) -> Leg:
         waits = {asyncio.ensure_future(leg.left(self.bridge_id)): leg for leg in (self.leg, self.other)}
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

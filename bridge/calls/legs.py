@@ -116,8 +116,31 @@ class Legs:
         await other.move_to(bridge_id)
         return Partners(leg, other, bridge_id)
 
-    def entered(self, channel: Channel, args: Sequence[str]) -> bool:
-        """A channel is in our application; True: it is a leg."""
+    def keep_together(self, partners: Partners) -> None:
+        """Let two go on talking that nobody else looks after, until one of them leaves; then hang up both."""
+        self._spawn(self._until_parted(partners))
+
+    async def _until_parted(self, partners: Partners) -> None:
+        await partners.parted()
+        for leg in (partners.leg, partners.other):
+            await self._end_safely(leg)
+
+    async def _end_safely(self, leg: Leg) -> None:
+        try:
+            await leg.hang_up()
+        except AriError as error:
+            log.warning("leg=%s could not be hung up: %s", leg.id, error)
+
+    def entered(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
+        """A channel is in our application; True: it is a leg.
+
+        Args:
+            replaced: the channel whose place in its bridge it has taken: a phone transfers its call.
+        """
+        old = self._legs.get(replaced.id) if replaced is not None else None
+        if old is not None and channel.id not in self._legs:
+            self._replace(old, self._adopt(channel))
+            return True
         leg = self._legs.get(channel.id)
         if leg is not None:
             leg.name = channel.name
@@ -242,6 +265,12 @@ class Legs:
         leg.entered.set()
         return leg
 
+    def _replace(self, old: Leg, new: Leg) -> None:
+        log.info("leg=%s takes the place of leg=%s, whose phone transfers the call", new.id, old.id)
+        old.replaced_by, new.bridge_id = new, old.bridge_id
+        if new.bridge_id in self._bridges:
+            self._bridges[new.bridge_id].add(new.id)
+
     def _spawn(self, act: Awaitable[None]) -> None:
         task = asyncio.ensure_future(act)
         self._tasks.add(task)
@@ -284,3 +313,5 @@ class Legs:
             self.moved(leg, None)
         if present:
             call_safely(self.on_left, leg.id)
+            if leg.replaced_by is not None and self.is_alone(leg.replaced_by):
+                self._spawn(self._end_safely(leg.replaced_by))  # nobody is there whom it could talk to

@@ -14,10 +14,12 @@ from bridge.calls.legs import BRIDGE_TYPE, Leg, LegGone
 from bridge.calls.remote_conferences import RemoteConferences
 from bridge.calls.roster import Joined, Roster, State
 from bridge.calls.tracker import CallTracker
-from bridge.errors import AriError
+from bridge.errors import AriError, Overloaded
 
 log = logging.getLogger(__name__)
 
+MAX_CONFERENCES = 1000
+"""Each is a bridge of Asterisk, there until somebody deletes it."""
 SETTLE_S = 3.0
 """How long we wait until what was asked for shows."""
 HANGUP_SHOWS_S = 0.5
@@ -57,10 +59,13 @@ class OwnConferences:
         """Begin to make one; ``State.made`` is done when it is there, or could not be made.
 
         Raises:
+            Overloaded: there are as many as there may be.
             AriError: the bridge is shutting down.
         """
         if self._stopping:
             raise AriError(0, "POST", "/bridges", "the bridge is shutting down")
+        if len(self._roster.own) >= MAX_CONFERENCES:
+            raise Overloaded(f"there are {MAX_CONFERENCES} conferences already, and may not be more")
         bridge_id = self._ids.new("conf")
         state = State(conference_id, name or conference_id, "bridge", bridge_id, auto_delete, self._clock())
         self._roster.own[conference_id] = state  # before the request: a sweep must not take it for an orphan

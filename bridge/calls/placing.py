@@ -33,6 +33,8 @@ from bridge.errors import AriError, BridgeError, Overloaded
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 5.0
+RETRY_S = 5.0
+"""Until a call that has lasted too long is hung up again, if Asterisk did not do it."""
 
 _TARGETS = {
     "tel": (re.compile(r"\+?[0-9*#]{1,40}"), "digits, with a + before them if need be"),
@@ -191,6 +193,8 @@ class Placer:
                     endpoint=endpoint, channel_id=call_id, originator=originator, variables=wanted
                 )
                 await started.wait(START_TIMEOUT_S)
+            if leg.given_up:  # before its channel was there to be hung up
+                raise LegGone(f"{call_id} was given up")
             if early_media_bridge is not None:
                 await leg.move_to(early_media_bridge)
             await self._client.channels.dial(call_id, timeout=max(1, math.ceil(ring_s)))
@@ -233,10 +237,12 @@ class Placer:
                 await leg.ended.wait()
         except TimeoutError:
             log.warning("call=%s has gone on for %g s and is hung up", leg.id, self._config.max_call_s)
+        while not leg.ended.is_set():
             try:
                 await leg.hang_up(told="timeout")
             except AriError as error:
-                log.warning("call=%s could not be hung up: %s", leg.id, error)
+                log.warning("call=%s could not be hung up, trying again: %s", leg.id, error)
+                await asyncio.sleep(RETRY_S)
 
 
 def _caller_id(caller: Address, destination: Address, *, anonymous: bool) -> dict[str, str]:

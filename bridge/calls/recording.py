@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
@@ -185,7 +185,7 @@ class Recordings:
         """One of them; KeyError if there is none."""
         return self._known[recording_id]
 
-    def read(self, recording_id: str) -> AsyncIterator[bytes]:
+    def read(self, recording_id: str) -> AsyncGenerator[bytes, None]:
         """The file, in blocks. KeyError if there is none, AriError 404 if Asterisk has no file."""
         return self._client.recordings.read(self.get(recording_id).id)
 

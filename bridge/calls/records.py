@@ -4,7 +4,8 @@
 
 A call that we place has a record from the moment of asking, under the id of its channel, and is followed by ARI's
 events; so has one that we place for another call (``master_call_id``), although its channel is a party of that call.
-Every other call of the PBX is followed by what the call tracker says.
+Every other call of the PBX is followed by what the call tracker says. Where calls meet in a bridge Asterisk makes one
+of them (of their linkedid); each keeps its record, which ends with the party that began it.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class _Course:
     pbx_hung_up: bool = False
     first: str = ""
     """The channel of the party that began it."""
+    merged: bool = False
+    """Its last party goes on in another call: it has met that in a bridge. It ends with its own parties."""
 
 
 _SILENT = frozenset({"tm_update", "variables"})
@@ -123,6 +126,8 @@ class Records:
         self._courses: dict[str, _Course] = {}
         self._call_of: dict[str, str] = {}
         """Ids of calls by their channels'."""
+        self._began_in: dict[str, str] = {}
+        """Channels that are parties of another call by now, and the call that they came from."""
 
     # To read
 
@@ -170,7 +175,7 @@ class Records:
         """Asterisk would not even try to place a call."""
         record = self._live.get(call_id)
         if record is not None:
-            self._end(record, "local", "failed")
+            self._end(record, "local", "cancel" if record.status == "canceling" else "failed")
 
     def ending(self, call_id: str, reason: HangupReason = "") -> None:
         """We are about to hang a call up; ``reason`` is the one that its record shall tell."""
@@ -202,6 +207,8 @@ class Records:
         """The channels of the PBX as they are now, after a time in which events may have been lost."""
         for record in [record for record in self._live.values() if record.placed and record.id not in channel_ids]:
             self._end(record, record.hangup_by or "remote", self._reason(record))
+        for channel_id in [channel_id for channel_id in self._began_in if channel_id not in channel_ids]:
+            self._left_for_good(channel_id, 0)
 
     # What Asterisk says
 
@@ -230,9 +237,24 @@ class Records:
                     course.cause = event.cause
                     by: HangupBy = "local" if course.pbx_hung_up and not course.party_hung_up else "remote"
                     self._end(record, record.hangup_by or by, self._reason(record))
+                self._left_for_good(event.channel.id, event.cause)
+
+    def _left_for_good(self, channel_id: str, cause: int) -> None:
+        """A channel is no more; the call that it came from may have gone on in another and be over now."""
+        record = self._live.get(self._began_in.pop(channel_id, ""))
+        if record is None or not self._courses[record.id].merged:
+            return
+        course = self._courses[record.id]
+        if channel_id == course.first or record.id not in self._began_in.values():
+            course.cause = cause
+            self._end_as_followed(record)
+
+    def _end_as_followed(self, record: CallRecord) -> None:
+        by: HangupBy = "remote" if self._courses[record.id].party_hung_up else "local"
+        self._end(record, record.hangup_by or by, self._reason(record))
 
     def _on_hangup_request(self, event: ChannelHangupRequest) -> None:
-        call_id = self._id_of(event.channel)
+        call_id = self._began_in.get(event.channel.id) or self._id_of(event.channel)
         course = self._courses.get(call_id)
         if course is None or event.channel.id != (course.first or call_id):
             return
@@ -273,16 +295,18 @@ class Records:
                 self._look_at(call)
                 if record is not None and record.status in ("dialing", "ringing"):
                     self._set(record, "progressing")
-            case PartyLeft(call, party, cause, _, _):
+            case PartyLeft(call, party, cause, _, moved_to):
                 self._call_of.pop(party.id, None)
+                if moved_to is not None and record is not None:
+                    self._began_in.setdefault(party.id, record.id)
                 course = self._courses.get(call.id)
                 if course is not None and party.id in ("", course.first):
                     course.cause = cause
-            case CallEnded(call, _):
+            case CallEnded(call, merged_into):
                 if record is not None:
-                    course = self._courses[call.id]
-                    by: HangupBy = "remote" if course.party_hung_up else "local"
-                    self._end(record, record.hangup_by or by, self._reason(record))
+                    self._courses[call.id].merged = merged_into is not None and call.id in self._began_in.values()
+                    if not self._courses[call.id].merged:
+                        self._end_as_followed(record)
 
     def _look_at(self, call: Call) -> None:
         record = self._live.get(call.id)
@@ -329,6 +353,7 @@ class Records:
         del self._live[record.id]
         del self._courses[record.id]
         self._call_of = {channel: call for channel, call in self._call_of.items() if call != record.id}
+        self._began_in = {channel: call for channel, call in self._began_in.items() if call != record.id}
         self._ended[record.id] = record
         self._publish("call_hangup", record)
         self._forget_old()

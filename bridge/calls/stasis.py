@@ -141,8 +141,8 @@ class StasisCalls:
         app = dialplan.app_data.split(",", 1)[0]
         return dialplan.app_name == "Stasis" and (app == self._ids.app or channel.id in self._handed)
 
-    def _is_leg(self, channel: Channel, args: Sequence[str]) -> bool:
-        return self._legs is not None and self._legs.entered(channel, args)
+    def _is_leg(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
+        return self._legs is not None and self._legs.entered(channel, args, replaced)
 
     def _on_start(self, channel: Channel, event: Event) -> None:
         if event.application != self._ids.app:
@@ -151,7 +151,8 @@ class StasisCalls:
             self._handed.add(channel.id)
         if channel.id in self._held:
             return
-        if self._is_leg(channel, event.args if isinstance(event, StasisStart) else ()):
+        started = event if isinstance(event, StasisStart) else None
+        if self._is_leg(channel, started.args if started else (), started.replace_channel if started else None):
             return
         if self._is_ours_to_hold(channel):
             self._hold(channel)

@@ -142,8 +142,8 @@ class Voice:
     async def _open(self) -> None:
         async with self._opening:
             if self._tap is not None:
-                # A party that hangs up leaves its bridge first: wait for the rest of the news before another one is made
-                # for a channel that is just ending.
+                # A party that hangs up leaves its bridge first: wait for the rest of the news before another one is
+                # made for a channel that is just ending.
                 doubtful = self._tap.leg.closed or (self._leg is not None and self._leg.bridge_id is None)
                 await self._close_tap()
                 if doubtful:

@@ -30,6 +30,7 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
     bridge_runs = await machine.check_http_port(report, config)
     audiosocket_free = await machine.check_audiosocket_port(report, config, bridge_runs)
     machine.check_open_files(report, config)
+    machine.check_speech(report, config)
     await machine.check_timer(report)
     try:
         client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)

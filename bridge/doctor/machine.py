@@ -15,6 +15,7 @@ from bridge.audio.format import FRAME_MS
 from bridge.config import Config, host_and_port, is_loopback, is_wildcard
 from bridge.doctor.report import Report
 from bridge.media.wheel import CATCH_UP_FRAMES
+from bridge.speech.engine import Speech
 
 TIMER_TICKS = 100
 LATE_MS = 10.0
@@ -98,6 +99,18 @@ def check_open_files(report: Report, config: Config) -> None:
         )
     else:
         report.ok("open files", text)
+
+
+def check_speech(report: Report, config: Config) -> None:
+    """Whether the program is there that says what flows say."""
+    command = config.speech.command
+    trouble = Speech(config.speech).trouble
+    if trouble is None:
+        report.ok("speech", f"{command[0]} is there")
+    elif command:
+        report.warn("speech", trouble, "without it nothing can be said in calls; streams do without")
+    else:
+        report.ok("speech", "none: speech.command is empty")
 
 
 async def check_timer(report: Report) -> None:

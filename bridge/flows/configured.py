@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.errors import ConfigError
@@ -64,15 +63,6 @@ def flows_of(config: Config) -> tuple[Flow, ...]:
     if errors:
         raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
     return tuple(made)
-
-
-def shown(flow: Flow) -> dict[str, Any]:
-    """A flow as it may be told: its secret masked."""
-    values = flow.config.model_dump(mode="json")
-    values["auth_value"] = "********" if flow.config.auth_value.get_secret_value() else ""
-    if flow.program is not None:
-        values["actions"] = flow.program.source
-    return values
 
 
 class _NoFile(Exception):

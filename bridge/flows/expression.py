@@ -68,7 +68,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, int | float):
-        return float(value)
+        return float(value) if abs(value) < 1e300 else None  # JSON may hold integers that are no float
     # A leading zero or plus is a telephone number or a code, not a number.
     if isinstance(value, str) and re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?", value):
         return float(value)

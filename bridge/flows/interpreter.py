@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from bridge.ari.carried import to_the_end
 from bridge.calls.legs import Leg, LegGone
 from bridge.calls.voice import Voice
 from bridge.errors import BridgeError
@@ -28,6 +29,8 @@ MAX_ACTIONS_RUN = 10_000
 """Actions that one flow may run: what loops for ever ends here."""
 SILENT = frozenset({"mark", "enter_flow"})
 """Actions that nobody wrote: they are not told."""
+MAX_BESIDE = 100
+"""What a flow may do beside itself at a time: requests and sentences that it does not wait for."""
 MAX_DEPTH = 20
 """Lists within lists: flows that fetch flows."""
 
@@ -96,10 +99,14 @@ class Run:
             await asyncio.wait({main, gone}, return_when=asyncio.FIRST_COMPLETED)
             return main.result() if main.done() else self._ended()
         finally:
-            for task in (main, gone):
-                task.cancel()
-            await asyncio.gather(main, gone, return_exceptions=True)
-            await self._clean_up()
+            # Even if whoever stops it is cancelled as well: the bridge stops while a call is being transferred.
+            await to_the_end(self._close(main, gone))
+
+    async def _close(self, *tasks: asyncio.Future[Any]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._clean_up()
 
     def _ended(self) -> End:
         return End(self.hanging_up or "the call ended")
@@ -147,7 +154,14 @@ class Run:
             await voice.close()
 
     def spawn(self, act: Coroutine[Any, Any, object], what: str) -> None:
-        """Do something beside the flow; it is given up when the flow ends."""
+        """Do something beside the flow; it is given up when the flow ends.
+
+        Raises:
+            ActionFailed: `MAX_BESIDE` such things go on already.
+        """
+        if len(self._background) >= MAX_BESIDE:
+            act.close()
+            raise ActionFailed(f"{MAX_BESIDE} things go on beside the flow already")
 
         async def guarded() -> None:
             try:
@@ -160,11 +174,6 @@ class Run:
         task = asyncio.ensure_future(guarded())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def finish_background(self, timeout_s: float) -> None:
-        """Wait for what was spawned."""
-        if self._background:
-            await asyncio.wait(set(self._background), timeout=timeout_s)
 
     # The loop
 

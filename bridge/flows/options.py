@@ -76,6 +76,7 @@ class Options(BaseModel):
             ValueError: a value does not fit its option (in words, naming the key).
         """
         dumped = self.model_dump(by_alias=True, warnings=False)
+        variables.check(dumped)
         touched = {k: v if k in self.untouched else _filled(v, variables) for k, v in dumped.items()}
         if touched == dumped:
             return self

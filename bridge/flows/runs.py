@@ -221,14 +221,14 @@ class FlowRuns:
         run.facts["app_id"] = self._voxology.app_id
         asked = callbacks.voxology_body(run, "init_call") if flow.config.spelling == "voxology" else None
         body = asked if asked is not None else callbacks.voipbin_body(run)
-        headers = {**flow.headers, "Accept": "application/json"}
-        if flow.config.method == "GET":
-            answer = await self._parts.web.ask("GET", flow.config.url, headers=headers, trust=flow.trust)
-        else:
+        headers = {"Accept": "application/json"}
+        content: bytes | None = None
+        if flow.config.method == "POST":
             headers["Content-Type"] = "application/json"
-            answer = await self._parts.web.ask(
-                "POST", flow.config.url, body=json.dumps(body).encode(), headers=headers, trust=flow.trust
-            )
+            content = json.dumps(body).encode()
+        answer = await self._parts.web.ask(
+            flow.config.method, flow.config.url, body=content, headers=headers, secrets=flow.headers, trust=flow.trust
+        )
         return parse(answer.json())
 
     def _answered(
@@ -274,6 +274,7 @@ class FlowRuns:
             pass
         except BridgeError as problem:
             log.warning("call=%s could not be held: %s", leg.id, problem)
+            await asyncio.gather(leg.hang_up(told="failed"), return_exceptions=True)  # better than silence for ever
 
     # One flow
 
@@ -338,10 +339,11 @@ class FlowRuns:
             pass
         except BridgeError as problem:
             log.warning("call=%s could not be sent on after its flow: %s", run.call_id, problem)
+            await asyncio.gather(leg.hang_up(), return_exceptions=True)  # better than silence for ever
         except Exception:
             reason = "an error of the bridge"
             log.exception("call=%s: its flow failed", run.call_id)
-            await asyncio.gather(leg.hang_up(), return_exceptions=True)  # better than silence for ever
+            await asyncio.gather(leg.hang_up(), return_exceptions=True)
         finally:
             log.info("call=%s flow=%s ended: %s", run.call_id, run.flow_id or run.id, reason)
             self._parts.records.update(run.call_id, action=None)

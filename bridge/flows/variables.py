@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +16,8 @@ MAX_NAMES = 500
 MAX_NAME_CHARACTERS = 200
 MAX_VALUE_BYTES = 32 * 1024
 MAX_TOTAL_BYTES = 256 * 1024
+MAX_FILLED_BYTES = 1024 * 1024
+"""What variables may add to the options of one action: a short text may name a long variable many times."""
 MAX_GIVEN = 100
 """How many variables a request may bring, and how large they may be together: as VoIPBIN."""
 MAX_GIVEN_BYTES = 64 * 1024
@@ -125,6 +127,23 @@ class Variables:
             raise VariablesFull(f"session_data would be larger than {MAX_GIVEN_BYTES} bytes")
         self._session_data = dict(data)
 
+    def check(self, value: Any) -> None:
+        """See whether the variables that options name would make too much of them.
+
+        Raises:
+            VariablesFull: more than `MAX_FILLED_BYTES`.
+        """
+        sizes: dict[str, int] = {}
+        total = 0
+        for text in _texts_in(value):
+            for match in _VARIABLE.finditer(text) if "${" in text else ():
+                name = match[1]
+                if name not in sizes:
+                    sizes[name] = len(self._named(name).encode())
+                total += sizes[name]
+                if total > MAX_FILLED_BYTES:
+                    raise VariablesFull(f"with its variables it would be larger than {MAX_FILLED_BYTES} bytes")
+
     def fill(self, text: str, encode: Callable[[str], str] = str) -> str:
         """Put in the variables; what they hold is not searched for variables again.
 
@@ -180,6 +199,18 @@ def _inside(data: Any, path: str) -> Any:
         else:
             return None
     return data
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts_in(item)
 
 
 def _filled(value: Any, variables: Variables) -> Any:

@@ -95,6 +95,8 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
 def _action(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -> None:
     parsing.count += 1
+    if parsing.count > MAX_ACTIONS:
+        return  # it is refused as a whole
     wrong = parsing.checking.wrong
     if not isinstance(given, Mapping):
         wrong(index, where, 'expected an object with "type" and "params"')

@@ -17,6 +17,7 @@ from bridge.errors import BridgeError
 MAX_ANSWER_BYTES = 1024 * 1024
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class WebFailed(BridgeError):
@@ -76,9 +77,13 @@ class Web:
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
         trust: Trust | None = None,
     ) -> Answer:
         """Make a request.
+
+        Args:
+            secrets: headers that hold a credential. With them no redirect is followed: it might lead to somebody else.
 
         Raises:
             WebFailed: no answer, not in time, or too large a one.
@@ -91,10 +96,16 @@ class Web:
                     method,
                     url,
                     data=body,
-                    headers=dict(headers or {}),
+                    headers={**(headers or {}), **(secrets or {})},
                     ssl=context,
+                    allow_redirects=not secrets,
                     max_redirects=MAX_REDIRECTS,
                 ) as response:
+                    if secrets and response.status in REDIRECTS:
+                        raise WebFailed(
+                            f"{_place(url)}: answered {response.status}, a redirect, which is not followed with a "
+                            "credential: configure the address that it leads to"
+                        )
                     received = bytearray()
                     async for block in response.content.iter_any():
                         received += block

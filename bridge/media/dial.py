@@ -13,6 +13,7 @@ import os
 import random
 import socket
 import ssl
+import stat
 from typing import Any
 
 from picows import WSError
@@ -320,7 +321,11 @@ def _tls(destination: Destination) -> ssl.SSLContext:
     """
     path = destination.ca_file
     try:
-        return _tls_context(destination.verify, path, os.stat(path).st_mtime_ns if path else 0)
+        status = os.stat(path) if path else None
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            # A flow may name what it likes, and a pipe would keep the thread for ever.
+            raise LinkFailed(f"{destination.where}: ca_file {path} cannot be used: it is no file")
+        return _tls_context(destination.verify, path, status.st_mtime_ns if status is not None else 0)
     except OSError as error:
         words = "it holds no certificate" if isinstance(error, ssl.SSLError) else _words(error)
         raise LinkFailed(f"{destination.where}: ca_file {path} cannot be used: {words}") from None

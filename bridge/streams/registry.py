@@ -143,7 +143,10 @@ class Streams:
             new_playout=self._new_playout,
             track="both",
             party_is_there=is_there,
-            send_dtmf=lambda digits: log.info("conference=%s has no phone to press %s on", conference_id, digits),
+            # Not which keys: they may be a PIN.
+            send_dtmf=lambda digits: log.info(
+                "conference=%s has no phone to press %d keys on", conference_id, len(digits)
+            ),
             conference_id=conference_id,
             steady=True,
         )

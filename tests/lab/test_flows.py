@@ -247,6 +247,30 @@ async def test_connect_until_the_partner_leaves_and_then_the_flow_goes_on(lab: L
         assert lot.failures() == []
 
 
+@pytest.mark.parametrize("who", ["caller", "partner"])
+async def test_a_phone_of_a_connected_call_transfers_it(lab: Lab, phones: Phones, who: str) -> None:
+    """The one who is left talks with whom the phone has named; the caller's flow goes on when that is over."""
+    alice, bob, carol = await phones("1001", "1002", "1003")
+    connect = {"type": "connect", "option": {"destinations": [{"type": "extension", "target": "1002"}]}}
+    async with flows(lab, connect, talk(GOODBYE)) as lot:
+        await call(alice)
+        await bob.answered()
+        await asyncio.sleep(1)
+        leaves, stays = (alice, bob) if who == "caller" else (bob, alice)
+        carol.play_next(judge.tone(700, 20, RATE))
+        await leaves.command("transfer", f"sip:1003@{leaves._place.domain}")
+        await leaves.ended()
+        await carol.answered()
+        await asyncio.sleep(3)
+        assert len(lot.told("flow_ended")) == (1 if who == "caller" else 0)
+        await carol.hangup()
+        await stays.ended(20)
+        heard = stays.recording()
+        assert np.count_nonzero(judge.block_levels(heard, RATE, 700, block_s=0.1) > 2000) > 15
+        if who == "partner":
+            assert at(await lot.said(GOODBYE), heard) > 3
+
+
 async def test_a_busy_partner_s_reason_is_relayed_to_a_caller_who_was_never_answered(lab: Lab, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
     await bob.command("answermode", "manual")

@@ -7,6 +7,7 @@ import contextlib
 import io
 import wave
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from bridge.config.calling import CallingConfig
 from bridge.errors import AriError, Overloaded
 from bridge.testing import judge
 from bridge.testing.engine import Lab
-from bridge.testing.phone import Phone, Samples
+from bridge.testing.phone import Phone, PhoneError, Samples
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.conftest import Phones
 
@@ -103,6 +104,8 @@ async def test_busy(calling: Calling, phones: Phones) -> None:
         ringing = await calling.ring("1002")
         await incoming(bob)
         assert not ringing.leg.answered
+        with pytest.raises(NotOurs, match="answered"):
+            await calling.acts.transfer(ringing.id, Address("extension", "1001"))
         await bob.command("hangup")  # 486
         with pytest.raises(NotAnswered) as refused:
             await asyncio.wait_for(ringing.answered(), 5)
@@ -138,6 +141,29 @@ async def test_given_up_while_it_rings(calling: Calling, phones: Phones) -> None
     assert calling.record(ringing.id).hangup_by == "local"
     assert calling.told(ringing.id) == ["dialing", "ringing", "canceling", "hangup"]
     await ringing.cancel()  # twice is fine
+
+
+async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Phones) -> None:
+    (bob,) = await phones("1002")
+    create = calling.client.channels.create
+
+    async def slowly(**how: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await create(**how)
+
+    calling.client.channels.create = slowly  # type: ignore[method-assign]
+    async with by_hand(bob):
+        placing = asyncio.ensure_future(calling.ring("1002"))
+        await asyncio.sleep(0.2)
+        (record,) = calling.records.live()
+        async with asyncio.timeout(3):
+            await calling.acts.hangup(record.id)
+            ringing = await placing
+            with pytest.raises(NotAnswered, match="cancel"):
+                await ringing.answered()
+        with pytest.raises(PhoneError):
+            await incoming(bob, 1)
+    assert calling.told(record.id) == ["dialing", "canceling", "hangup"]
 
 
 async def test_not_registered_not_there_and_a_trunk_that_is_silent(calling: Calling) -> None:
@@ -580,6 +606,77 @@ async def test_transfer(calling: Calling, phones: Phones) -> None:
         await calling.acts.transfer((await calling.call("1001")).id, Address("tel", "x"))
     for live in calling.records.live():
         await calling.acts.hangup(live.id)
+
+
+async def test_who_is_transferred_is_no_longer_connected_with_the_one_before(calling: Calling, phones: Phones) -> None:
+    alice, bob, carol = await phones("1001", "1002", "1003")
+    leg, partner = await calling.call("1001"), await calling.call("1002")
+    await calling.legs.bridge_together(leg, partner)
+    third = calling.legs.get(await calling.acts.transfer(partner.id, Address("extension", "1003")))
+    assert third is not None
+    async with asyncio.timeout(10):
+        while partner.bridge_id is None or third.bridge_id != partner.bridge_id:
+            await asyncio.sleep(0.05)
+    assert leg.bridge_id not in (None, third.bridge_id)
+    # Once more, to the first: who was rung or connected by the transfer before is let go.
+    async with by_hand(alice):
+        await leg.hang_up()
+        await calling.acts.transfer(partner.id, Address("extension", "1001"))
+        await incoming(alice)
+        await carol.ended(15)
+        assert not partner.gone.is_set()
+        await calling.acts.transfer(partner.id, Address("extension", "1003"))
+        await alice.ended(15)
+    await asyncio.sleep(2)
+    assert len(calling.records.live()) == 2
+    await bob.hangup()
+    await carol.ended(15)
+
+
+async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(
+    calling: Calling, phones: Phones
+) -> None:
+    (alice,) = await phones("1001")
+    leg = await calling.call("1001")
+    await leg.hold_in_bridge()
+    gone = asyncio.ensure_future(leg.excursion("room-9"))
+    await asyncio.sleep(1)
+    for act in (calling.acts.transfer(leg.id, Address("extension", "1002")), calling.acts.hold(leg.id)):
+        with pytest.raises(NotOurs, match="dialplan"):
+            await act
+    await asyncio.wait_for(calling.acts.play(leg.id, *pcm(700, 1)), 5)
+    assert not leg.gone.is_set()
+    await calling.acts.hangup(leg.id)
+    with pytest.raises(LegGone):
+        await gone
+    await alice.ended()
+    assert seconds_of(alice.recording(), 700, level=2000) > 0.7
+
+
+async def test_calls_that_meet_go_on_each_for_itself(calling: Calling, phones: Phones) -> None:
+    alice, bob = await phones("1001", "1002")
+    legs: list[Leg] = []
+    for phone in (alice, bob):
+        await phone.call("750", play=judge.silence(1, RATE))
+        await phone.answered()
+        await asyncio.sleep(0.5)
+        (call_id,) = set(calling.tracker.calls) - {leg.id for leg in legs}
+        legs.append(calling.acts._leg(call_id, "test"))
+    await calling.legs.bridge_together(*legs)
+    async with asyncio.timeout(5):
+        while len(calling.tracker.calls) > 1:
+            await asyncio.sleep(0.05)
+    assert [record.id for record in calling.records.live()] == [leg.id for leg in legs]
+    assert calling.record(legs[1].id).status == "progressing"
+    await bob.hangup()
+    await asyncio.wait_for(legs[1].ended.wait(), 5)
+    ended = calling.record(legs[1].id)
+    assert (ended.status, ended.hangup_reason, ended.hangup_by) == ("hangup", "normal", "remote")
+    assert calling.told(ended.id).count("hangup") == 1
+    assert [record.id for record in calling.records.live()] == [legs[0].id]
+    await alice.hangup()
+    await asyncio.wait_for(legs[0].ended.wait(), 5)
+    assert calling.records.live() == []
 
 
 async def test_an_excursion_comes_back(calling: Calling, phones: Phones) -> None:

@@ -35,7 +35,7 @@ async def examine(
     ids: Mapping[str, Mapping[str, Sequence[str]]],
     seed: int = 1,
     examples: int = 10,
-    seconds: float = 60.0,
+    seconds: float = 240.0,
     options: Sequence[str] = (),
 ) -> tuple[int, str]:
     """Run schemathesis against a bridge; gives its exit code (0: nothing found) and what it says.
@@ -47,7 +47,7 @@ async def examine(
         ids: what exists: values of a path's parameters, by the beginning of the path.
         seed: the same one gives the same requests.
         examples: how many requests each operation gets at most, beside the systematic ones.
-        seconds: how long it may take; more is an error.
+        seconds: how long it may take before it is given up; 20 s is usual on an idle machine.
         options: more of its command line.
     """
     lines = [SETTINGS]

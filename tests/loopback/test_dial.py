@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -669,7 +670,11 @@ async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(aut
                 await dialled(f"wss://localhost:{port}/", ca_file=ca_file)
         other.file.write_bytes(authority.file.read_bytes())
         (await dialled(f"wss://localhost:{port}/", ca_file=str(other.file))).abort(1000, "")
-        for path, words in (("missing.pem", "No such file"), ("ca.key", "it holds no certificate")):
+        os.mkfifo(tmp_path / "pipe")
+        for path, words in (
+            *(("missing.pem", "No such file"), ("ca.key", "it holds no certificate")),
+            *(("pipe", "it is no file"), ("", "it is no file")),
+        ):
             with pytest.raises(LinkFailed, match=f"ca_file .*{path} cannot be used: {words}"):
                 await dialled(f"wss://localhost:{port}/", ca_file=str(tmp_path / path))
 

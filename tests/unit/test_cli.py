@@ -71,6 +71,19 @@ def test_check_prints_what_is_in_effect_without_secrets(tmp_path: Path, capsys: 
     assert "token-of" not in captured.out
 
 
+def test_secrets_within_actions_are_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        '[[flows]]\nid = "f"\nmatch = ["1"]\n[[flows.actions]]\ntype = "external_media_start"\n'
+        'option = {url = "wss://app.example/?t=hush", auth_value = "hush"}\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 0
+    out = capsys.readouterr().out
+    assert "hush" not in out
+    (flow,) = tomllib.loads(out)["flows"]
+    assert flow["actions"][0]["option"] == {"url": f"wss://app.example/?{MASK}", "auth_value": MASK}
+
+
 def test_every_key_is_shown() -> None:
     shown = tomllib.loads(masked_toml(load(None, ENV)))
     assert {section: set(keys) for section, keys in shown.items()} == {

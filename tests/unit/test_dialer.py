@@ -1,9 +1,12 @@
 """``asterisk-bridge call``: what its arguments mean, and what it says when there is no bridge."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from bridge import cli, dialer
 from bridge.config import Config, HttpConfig
@@ -60,6 +63,52 @@ def test_the_address_of_a_bridge_that_listens_everywhere() -> None:
 def test_a_bridge_that_is_not_there(capsys: pytest.CaptureFixture[str], unused_tcp_port: int) -> None:
     assert cli.main(["call", "1001", "--url", f"http://127.0.0.1:{unused_tcp_port}"], {}) == 1
     assert f"cannot connect to 127.0.0.1:{unused_tcp_port}" in capsys.readouterr().err
+
+
+def test_the_address_and_the_token_in_the_environment(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, unused_tcp_port: int
+) -> None:
+    environ = {"BRIDGE_URL": f"http://127.0.0.1:{unused_tcp_port}/", "BRIDGE_TOKEN": "of the environment"}
+    assert cli.main(["call", "1001"], environ) == 1
+    assert f"cannot connect to 127.0.0.1:{unused_tcp_port}" in capsys.readouterr().err
+    file = tmp_path / "bridge.toml"
+    file.write_text('[http]\nport = 1\n[ari]\nuser = "bridge"\npassword = "secret"\n')
+    assert cli.main(["call", "1001", "--config", str(file)], environ) == 1
+    assert "cannot connect to 127.0.0.1:1:" in capsys.readouterr().err
+
+
+def test_one_flow_and_not_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["call", "1001", "--talk", "a", "--flow", "b"], {}) == 2
+    assert "--talk" in capsys.readouterr().err
+
+
+async def test_an_action_that_failed_is_told_as_such() -> None:
+    action = {"call_id": "c1", "type": "play", "index": 0}
+    events = [
+        {"type": "flow_action", "data": {**action, "reason": ""}},
+        {"type": "flow_action", "data": {**action, "reason": "failed: x.wav: answered 404"}},
+        {"type": "call_hangup", "data": {"id": "c1", "hangup_reason": "normal"}},
+    ]
+
+    async def place(_: web.Request) -> web.Response:
+        return web.json_response({"calls": [{"id": "c1", "destination": {"target": "1001"}}]})
+
+    async def tell(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        for event in events:
+            await socket.send_json(event)
+        await socket.receive()
+        return socket
+
+    application = web.Application()
+    application.add_routes([web.post("/v1.0/calls", place), web.get("/v1.0/events", tell)])
+    out = io.StringIO()
+    async with TestServer(application) as server:
+        assert await dialer.Dialer(str(server.make_url("")), "", out).run({}) == 1
+    assert [line.partition(" s  ")[2] for line in out.getvalue().splitlines()] == [
+        *("calling 1001 (c1)", "action 1: play", "action 1: play failed: x.wav: answered 404", "over: normal")
+    ]
 
 
 def test_a_destination_that_is_none_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:

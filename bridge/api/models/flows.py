@@ -49,10 +49,6 @@ class DialledParty(Body):
     """The number."""
     caller_id_no: _NUMBER = ""
     """The number that is shown; empty: `calling.caller_id`."""
-    timeout: Annotated[int, Field(ge=1, le=3600)] | None = None
-    """For how many seconds it may ring."""
-    max_duration: Annotated[int, Field(ge=1, le=86_400)] | None = None
-    """After how many seconds the call is ended."""
 
 
 class DialConnect(Body):
@@ -61,6 +57,10 @@ class DialConnect(Body):
     call: DialledParty
     session_data: dict[str, Any] | None = None
     """Any object: the flow gets it with each callback."""
+    timeout: Annotated[int, Field(ge=1, le=3600)] | None = None
+    """For how many seconds it may ring."""
+    max_call_time: Annotated[int, Field(ge=1, le=604_800)] | None = None
+    """After how many seconds the call is ended; `calling.max_call_s` at the latest."""
 
 
 class Dialled(Shown):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from bridge.ari.carried import to_the_end
 from bridge.audio import tones
 from bridge.calls.addresses import ADDRESS_TYPES, Address
-from bridge.calls.legs import Leg, LegGone
+from bridge.calls.legs import Leg, LegGone, Partners
 from bridge.calls.placing import NotAnswered, Ringing
 from bridge.errors import AriError, Overloaded
 from bridge.flows.actions.call import hang_up
@@ -82,7 +83,6 @@ async def connect(run: Run, options: ConnectOptions) -> End | None:
     except NotAnswered as problem:
         reason = problem.reason
     if partner is not None:
-        run.variables.set("connect.call_id", partner.id)
         await _talk(run, partner)
     run.variables.set("connect.reason", reason)
     if options.relay_reason:
@@ -104,9 +104,7 @@ async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
                 await calls.place(run, options, destination.address, place, bridge)
             winner = await calls.first()
         finally:
-            await _end_task(hearing)
-            await run.fall_silent()
-            await calls.give_up()
+            await to_the_end(_stop_ringing(run, hearing, calls))
         if not run.leg.answered:
             await run.leg.ring_stop()
     except BaseException:
@@ -132,11 +130,13 @@ async def _let_ring(run: Run, *, silent: bool) -> asyncio.Task[None]:
     return asyncio.ensure_future(asyncio.sleep(0))
 
 
-async def _end_task(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    (result,) = await asyncio.gather(task, return_exceptions=True)
-    if isinstance(result, Exception) and not isinstance(result, LegGone):
-        log.warning("the caller could not hear that it rings: %s", result)
+async def _stop_ringing(run: Run, hearing: asyncio.Task[None], calls: _Calls) -> None:
+    """Who has not answered rings no longer, and the caller does not hear it."""
+    hearing.cancel()
+    heard, _ = await asyncio.gather(hearing, calls.give_up(), return_exceptions=True)
+    if isinstance(heard, Exception) and not isinstance(heard, LegGone):
+        log.warning("the caller could not hear that it rings: %s", heard)
+    await run.fall_silent()
 
 
 class _Calls:
@@ -208,9 +208,14 @@ class _Calls:
 
 
 async def _talk(run: Run, partner: Leg) -> None:
-    """Connect caller and partner until one of them leaves."""
+    """Connect caller and partner until one of them leaves.
+
+    If the caller's phone transfers the call, the flow ends, and the partner talks with whoever has taken its place.
+    """
     streams = run.parts.streams
+    partners: Partners | None = None
     try:
+        run.variables.set("connect.call_id", partner.id)
         await run.leg.hold_in_bridge()
         partners = await run.parts.legs.bridge_together(run.leg, partner)
         streams.transfer_joined(run.leg, partner)
@@ -222,7 +227,13 @@ async def _talk(run: Run, partner: Leg) -> None:
         if run.leg.gone.is_set():
             raise
     finally:
-        await _hang_up(partner)
+        if partners is not None:
+            partners.follow()
+            partner = partners.other
+        if partners is not None and partners.leg is not run.leg and not partner.gone.is_set():
+            run.parts.legs.keep_together(partners)
+        else:
+            await _hang_up(partner)
 
 
 async def _hang_up(leg: Leg) -> None:

@@ -44,6 +44,7 @@ class TalkOptions(Options):
     provider: Annotated[str, Field(max_length=35, description="a text; there is one engine, so it changes nothing")] = (
         ""
     )
+    gender: Annotated[str, Field(max_length=35, description="a text; the voice decides, so it changes nothing")] = ""
     digits_handle: Annotated[Literal["", "next"], Field(description='"next" or nothing')] = ""
     async_: Annotated[Switch, Field(alias="async")] = False
     times: Times = 1

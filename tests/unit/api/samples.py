@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +11,7 @@ from aiohttp import web
 
 from bridge.api.backend import Backend, CallControlParts, ConferenceParts
 from bridge.audio.sound import Sound
-from bridge.calls.acts import NotOurs
 from bridge.calls.addresses import Address
-from bridge.calls.conferences import Conference, ConferenceExists, NoSuchConference, Participant
 from bridge.calls.model import Call, Party
 from bridge.calls.recording import Recording
 from bridge.calls.records import CallRecord, Records
@@ -23,14 +21,23 @@ from bridge.events.hub import Events
 from bridge.flows.requests import Groupcall, Placed, PlaceRequest
 from bridge.media.counters import Counters
 from bridge.speech.engine import SpeechFailed, Utterance
-from bridge.speech.fetch import SoundUnavailable
+
+from .sample_parts import NOW, RECORDINGS, FewConferences, FewRecordings, Sounds
 
 CREATED = "2026-01-31T12:00:00.123+0100"
-NOW = 1_769_856_000.5
-"""2026-01-31 10:40:00.5 UTC."""
 VOXOLOGY_KEY = "voxology-key-0123"
 FLOWS = (
-    FlowConfig(id="greeting", match=("600",), actions=({"type": "talk", "option": {"text": "Hello"}},)),
+    FlowConfig(
+        id="greeting",
+        match=("600",),
+        actions=(
+            {"type": "talk", "option": {"text": "Hello"}},
+            {
+                "type": "external_media_start",
+                "option": {"url": "wss://app.example/call?key=confidential", "auth_value": "confidential"},
+            },
+        ),
+    ),
     FlowConfig.model_validate(
         {"id": "fetched", "url": "https://app.example/flow?key=confidential", "auth_value": "confidential"}
     ),
@@ -82,7 +89,7 @@ class Pbx:
         self.calls.pop(identity, None)
         self.records.failed(identity)
 
-    def _do(self, *what: Any) -> None:
+    def do(self, *what: Any) -> None:
         self.done.append(what)
         if self.failure is not None:
             raise self.failure
@@ -91,7 +98,7 @@ class Pbx:
         record = self.records.get(call_id)
         if (record is None or record.ended) and self.find(call_id) is None:
             raise KeyError(call_id)
-        self._do(verb, call_id, *more)
+        self.do(verb, call_id, *more)
 
     # CallActs
 
@@ -157,7 +164,7 @@ class Pbx:
         for index, destination in enumerate(request.destinations):
             if destination.type == "conference":
                 raise ValueError(f"destinations[{index}]: conference destinations cannot be dialled here")
-        self._do("place", request)
+        self.do("place", request)
         calls = [self.add(f"placed-{next(self._numbers)}", "dialing") for _ in request.destinations]
         if request.answer_method == "none":
             return Placed(calls)
@@ -171,7 +178,7 @@ class Pbx:
     async def dial_connect(self, number: str, /, **more: Any) -> CallRecord:
         if not number.lstrip("+").isdigit():
             raise ValueError(f"call.no: target {number[:80]!r} cannot be dialled")
-        self._do("dial_connect", number, more)
+        self.do("dial_connect", number, more)
         return self.add(f"placed-{next(self._numbers)}", "dialing")
 
     def groupcall(self, groupcall_id: str, /) -> Groupcall | None:
@@ -180,13 +187,13 @@ class Pbx:
     # The rest
 
     async def say(self, utterance: Utterance, /) -> Sound:
-        self._do("say", utterance)
+        self.do("say", utterance)
         if utterance.voice == "nobody":
             raise SpeechFailed("there is no such voice")
         return Sound(bytes(320), 8000)
 
     async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
-        self._do("redirect", channel_id, context, extension)
+        self.do("redirect", channel_id, context, extension)
 
     async def accept(self, *_: object) -> web.StreamResponse:
         return web.Response()
@@ -220,94 +227,6 @@ STREAM: Mapping[str, object] = {
     "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0, "dropped_to_application_ms": 0,
     "dropped_from_application_ms": 0, "discarded_messages": 0,
 }  # fmt: skip
-RECORDINGS = {
-    "r1": Recording("r1", "c1", "c1", "wav", "ended", NOW, NOW + 2, 2.0),
-    "r2": Recording("r2", "c1", "c1", "wav", "recording", NOW + 1),
-}
-
-
-class Sounds:
-    """One sound."""
-
-    async def get(self, url: str, /) -> Sound:
-        if not url.startswith("https://sounds.example/"):
-            raise SoundUnavailable(f"{url[:80]}: is no http(s) address")
-        return Sound(bytes(640), 16000)
-
-
-class FewRecordings:
-    """One that has ended and one that runs; the file of ``gone`` is not there."""
-
-    def __init__(self, pbx: Pbx) -> None:
-        self._pbx = pbx
-        self._all = dict(RECORDINGS)
-
-    def list(self) -> list[Recording]:
-        return list(self._all.values())
-
-    def get(self, recording_id: str, /) -> Recording:
-        return self._all[recording_id]
-
-    async def read(self, _: str, /) -> AsyncIterator[bytes]:
-        if self._pbx.failure is not None:
-            raise self._pbx.failure
-        for block in (b"RIFF", b"data"):
-            yield block
-
-    async def delete(self, recording_id: str, /) -> None:
-        if not self._pbx.lasting:
-            del self._all[recording_id]
-
-
-class FewConferences:
-    """``sales``, which is ours and has two participants, and ``room``, which is not."""
-
-    def __init__(self, pbx: Pbx) -> None:
-        self._pbx = pbx
-        members = (Participant("p1", "c1", "Alice", "1001", False, NOW), Participant("p2", "c2", "Bob", "1002"))
-        self._all = {
-            "sales": Conference("sales", "Sales", "bridge", False, NOW, members),
-            "room": Conference("room", "room", "confbridge", True, NOW + 1, ()),
-        }
-
-    def get(self, conference_id: str, /) -> Conference | None:
-        return self._all.get(conference_id)
-
-    def list(self) -> list[Conference]:
-        return list(self._all.values())
-
-    async def create(self, name: str = "", id: str | None = None, *, auto_delete: bool = False) -> Conference:
-        identity = id or "made-up"
-        if "/" in identity:
-            raise ValueError(f"id: {identity[:40]!r} is none: it has no slashes")
-        if identity in self._all and not (self._pbx.lasting and identity == "made-up"):
-            raise ConferenceExists(f"there is a conference {identity[:40]!r} already")
-        self._all[identity] = Conference(identity, name, "bridge", auto_delete, NOW, ())
-        return self._all[identity]
-
-    async def delete(self, conference_id: str, /) -> None:
-        if not self._pbx.lasting:
-            del self._all[conference_id]
-
-    async def kick(self, conference_id: str, channel_id: str, /) -> None:
-        self._pbx._do("kick", conference_id, channel_id)
-
-    async def mute(self, conference_id: str, channel_id: str, /) -> None:
-        self._set_muted(conference_id, channel_id, True)
-
-    async def unmute(self, conference_id: str, channel_id: str, /) -> None:
-        self._set_muted(conference_id, channel_id, False)
-
-    def _set_muted(self, conference_id: str, channel_id: str, muted: bool) -> None:
-        conference = self._all[conference_id]
-        if channel_id not in [each.channel_id for each in conference.participants]:
-            raise NoSuchConference(f"{channel_id[:40]!r} does not take part")
-        if channel_id == "p2":
-            raise NotOurs("the conference is a room of the dialplan")
-        members = (
-            replace(each, muted=muted) if each.channel_id == channel_id else each for each in conference.participants
-        )
-        self._all[conference_id] = replace(conference, participants=tuple(members))
 
 
 TWILIO = TwilioConfig.model_validate(

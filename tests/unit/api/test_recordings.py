@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
+from bridge.api import recordings
+from bridge.api.server import HttpServer
+from bridge.config import HttpConfig
 from bridge.errors import AriError
 
 from .asking import TOKEN, Asker, asking
+from .sample_parts import FewRecordings
 from .samples import GONE, VOXOLOGY_KEY, Pbx
 
 PATH = "/v1.0/recordings"
@@ -45,6 +51,64 @@ async def test_the_file(ask: Asker) -> None:
         assert response.headers["X-Request-Id"]
 
 
+@pytest.fixture
+async def served(pbx: Pbx, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[aiohttp.ClientSession, list[str]]]:
+    """The server as it is in earnest, whose recordings have no end; and which of them are being read."""
+    reading: list[str] = []
+
+    async def read(_: FewRecordings, recording_id: str) -> AsyncGenerator[bytes, None]:
+        reading.append(recording_id)
+        try:
+            while True:
+                yield bytes(1 << 20)
+        finally:
+            reading.remove(recording_id)
+
+    monkeypatch.setattr(FewRecordings, "read", read)
+    server = HttpServer(HttpConfig(port=0), pbx.backend())
+    await server.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+            yield session, reading
+    finally:
+        await server.stop()
+
+
+async def test_who_fetches_the_file_may_go_away(
+    served: tuple[aiohttp.ClientSession, list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    session, reading = served
+    async with session.get(f"{PATH}/r1/file") as response:
+        await response.content.read(1000)
+        assert reading == ["r1"]
+        response.close()
+    async with asyncio.timeout(5):
+        while reading:  # the connection to Asterisk is not left open
+            await asyncio.sleep(0.01)
+    assert not [each.message for each in caplog.records if each.levelname in ("ERROR", "WARNING")]
+
+
+async def test_who_does_not_read_the_file_does_not_keep_it(
+    served: tuple[aiohttp.ClientSession, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "UNREAD_S", 0.2)
+    session, reading = served
+    async with session.get(f"{PATH}/r1/file"):
+        async with asyncio.timeout(5):
+            while reading:
+                await asyncio.sleep(0.01)
+
+
+async def test_connections_to_asterisk_are_left_for_calls(served: tuple[aiohttp.ClientSession, list[str]]) -> None:
+    session, reading = served
+    responses = [await session.get(f"{PATH}/r1/file") for _ in range(recordings.MAX_READERS)]
+    async with session.get(f"{PATH}/r1/file") as response:
+        assert (response.status, (await response.json())["error"]["reason"]) == (503, "OVERLOADED")
+    assert len(reading) == recordings.MAX_READERS
+    for each in responses:
+        each.close()
+
+
 async def test_a_file_that_cannot_be_had(ask: Asker, pbx: Pbx) -> None:
     assert (await ask("GET", f"{PATH}/r2/file", 409))["reason"] == "STATE_INVALID"
     pbx.failure = GONE
@@ -60,8 +124,12 @@ async def test_one_is_removed(ask: Asker) -> None:
 
 
 async def test_flows_are_shown_without_their_secrets(ask: Asker) -> None:
-    greeting, fetched = (await ask("GET", "/v1.0/flows", 200))["result"]
-    assert greeting["actions"] == [{"type": "talk", "option": {"text": "Hello"}}]
+    greeting, fetched = (await ask("GET", "/v1.0/flows", 200))["result"]  # `ask` looks for what is confidential
+    media = {"url": "wss://app.example/call?********", "auth_value": "********"}
+    assert greeting["actions"] == [
+        {"type": "talk", "option": {"text": "Hello"}},
+        {"type": "external_media_start", "option": media},
+    ]
     assert (fetched["url"], fetched["auth_value"]) == ("https://app.example/flow", "********")
     assert await ask("GET", "/v1.0/flows/fetched", 200) == fetched
     assert (await ask("GET", "/v1.0/flows/nothing", 404))["reason"] == "FLOW_NOT_FOUND"

@@ -36,6 +36,14 @@ async def ask(pbx: Pbx) -> AsyncIterator[Asker]:
         yield it
 
 
+async def test_a_call_that_is_placed_for_another_is_told_as_itself(ask: Asker, pbx: Pbx) -> None:
+    pbx.records.placed("c1.peer", source=Address(), destination=Address("extension", "1002"), master_call_id="c1")
+    call = await ask("GET", "/v1.0/calls/c1.peer", 200)
+    assert (call["id"], call["master_call_id"]) == ("c1.peer", "c1")
+    pbx.records.failed("c1.peer")
+    assert (await ask("GET", "/v1.0/calls/c1.peer", 200))["status"] == "hangup"
+
+
 @pytest.mark.parametrize(
     ("method", "verb", "body", "done"),
     [
@@ -101,6 +109,8 @@ async def test_a_long_sound_is_answered_when_it_has_begun(
     async with asyncio.timeout(5):
         await ask("POST", f"{CALL}/talk", 200, {"text": "long"})
         assert pbx.done[-1] == ("begun",)
+        monkeypatch.setattr(background, "MAX_TASKS", 1)
+        assert (await ask("POST", f"{CALL}/talk", 503, {"text": "one too many"}))["reason"] == "OVERLOADED"
         over.set()
         while pbx.done[-1] != ("over",):
             await asyncio.sleep(0.01)
@@ -162,6 +172,8 @@ async def test_calls_that_are_not_there(ask: Asker, verb: str) -> None:
         (LegGone("gone"), 409, "STATE_INVALID", "just ended"),
         (KeyError("c1"), 404, "CALL_NOT_FOUND", "c1"),
         (Overloaded("full"), 503, "OVERLOADED", "full"),
+        (AriError(404, "POST", "channels/c1/hold", "Channel not found"), 409, "STATE_INVALID", "just ended"),
+        (AriError(409, "POST", "channels/c1/hold", "Channel in invalid state"), 409, "STATE_INVALID", "invalid state"),
         (AriError(0, "POST", "channels/c1/hold", "no answer in 5 s"), 503, "ASTERISK_FAILED", "no answer in 5 s"),
     ],
 )

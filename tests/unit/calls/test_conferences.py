@@ -12,12 +12,13 @@ import pytest
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Dispatcher, subscribe
 from bridge.ari.model import Bridge, Channel, decode_event
+from bridge.calls import own_conferences
 from bridge.calls.conferences import ConferenceExists, Conferences, Left, NoSuchConference, NotOurs
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg, LegGone
 from bridge.calls.tap import Join, Room
 from bridge.calls.tracker import CallTracker
-from bridge.errors import AriError
+from bridge.errors import AriError, Overloaded
 from bridge.events.hub import Events
 
 
@@ -277,6 +278,16 @@ async def test_what_cannot_be(pbx: Pbx, conferences: Conferences) -> None:
     pbx.gone("c-1")
 
 
+async def test_there_is_a_limit(conferences: Conferences, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_conferences, "MAX_CONFERENCES", 2)
+    for name in ("one", "two"):
+        await conferences.create(name, name)
+    with pytest.raises(Overloaded, match="2 conferences"):
+        await conferences.create("three", "three")
+    await conferences.delete("one")
+    assert (await conferences.create("three", "three")).id == "three"
+
+
 async def test_one_that_asterisk_does_not_make_is_none(pbx: Pbx, conferences: Conferences, story: Story) -> None:
     pbx.fails = AriError(500, "POST", "/bridges", "no")
     with pytest.raises(AriError):
@@ -468,6 +479,20 @@ async def test_a_call_that_came_for_a_conference_ends_with_it(pbx: Pbx, conferen
     carol = Phone(pbx, "1003")
     await conferences.bring(cast(Leg, carol), "no/conference")
     assert carol.gone.is_set()
+
+
+async def test_a_call_that_came_for_a_conference_and_is_moved_elsewhere_goes_on(
+    pbx: Pbx, conferences: Conferences
+) -> None:
+    alice = Phone(pbx, "1001")
+    await conferences.create(id="x")
+    bringing = asyncio.create_task(conferences.bring(cast(Leg, alice), "x"))
+    await settle()
+    pbx.mixing["other"] = Bridge(id="other")
+    await alice.move_to("other")
+    await bringing
+    assert members(conferences, "x") == []
+    assert not alice.gone.is_set()
 
 
 async def test_without_a_way_in_rooms_are_only_seen(pbx: Pbx, tracker: CallTracker, hub: Events) -> None:

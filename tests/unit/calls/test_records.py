@@ -203,6 +203,40 @@ def test_calls_whose_end_was_missed() -> None:
     assert (lost.status, lost.hangup_reason) == ("hangup", "normal")
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_call_that_has_met_another_ends_with_its_own_party(told: bool) -> None:
+    book, model = Book(), CallModel("bridge")
+
+    def happen(kind: str, channel_id: str, **more: Any) -> None:
+        channel = {"id": channel_id, "name": f"PJSIP/{channel_id}-01", "state": "Up"}
+        step = event({"type": kind, "channel": channel, **more})
+        for change in model.apply(step, book.now):
+            book.records.on_change(change)
+        book.records.on_event(step)
+
+    for channel_id in ("a", "b"):
+        happen("ChannelCreated", channel_id)
+        for change in model.learn_linkedid(channel_id, channel_id, book.now):
+            book.records.on_change(change)
+    for change in model.learn_linkedid("b", "a", book.now):  # they are in one bridge
+        book.records.on_change(change)
+    assert list(model.calls) == ["a"]
+    assert [record.id for record in book.records.live()] == ["a", "b"]
+    book.now += 5
+    if told:
+        happen("ChannelHangupRequest", "b", cause=16)
+        happen("ChannelDestroyed", "b", cause=16)
+    else:
+        book.records.channels_there({"a"})
+    (ended,) = book.records.ended()
+    assert (ended.id, ended.hangup_by, ended.tm_hangup) == ("b", "remote" if told else "local", book.now)
+    assert [record.id for record in book.records.live()] == ["a"]
+    happen("ChannelDestroyed", "b", cause=16)
+    assert book.types("b").count("call_hangup") == 1
+    happen("ChannelDestroyed", "a", cause=16)
+    assert book.records.live() == []
+
+
 def test_events_come_twice_and_late() -> None:
     book = Book()
     record = book.place()

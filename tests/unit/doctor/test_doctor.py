@@ -108,6 +108,17 @@ def test_an_asterisk_elsewhere_is_not_told_to_dial_loopback() -> None:
     assert "advertised_host" in report.findings[-1].advice
 
 
+@pytest.mark.parametrize(
+    ("command", "verdict", "words"),
+    [(["cat"], "ok", "cat"), (["no-such-program"], "warn", "no-such-program"), ([], "ok", "speech.command is empty")],
+)
+def test_the_program_that_speaks(command: list[str], verdict: str, words: str) -> None:
+    report = Report(io.StringIO())
+    machine.check_speech(report, Config.model_validate({"speech": {"command": command}}))
+    assert verdicts(report) == [verdict]
+    assert words in report.findings[0].text
+
+
 async def test_a_port_that_something_else_holds() -> None:
     server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -256,7 +256,10 @@ class FakePlacer:
 
 class FakePartners:
     def __init__(self, leg: FakeLeg, other: FakeLeg) -> None:
-        self._legs = (leg, other)
+        self.leg, self.other = self._legs = (leg, other)
+
+    def follow(self) -> None:
+        """Nobody transfers here."""
 
     async def parted(self) -> FakeLeg:
         waits = [asyncio.ensure_future(each.gone.wait()) for each in self._legs]
@@ -395,9 +398,10 @@ class FakeWeb:
         *,
         body: bytes | None = None,
         headers: Any = None,
+        secrets: Any = None,
         trust: Any = None,  # noqa: ARG002
     ) -> Answer:
-        self.asked.append((method, url, body, dict(headers or {})))
+        self.asked.append((method, url, body, {**(headers or {}), **(secrets or {})}))
         answer = self.answers.get(url, WebFailed("nobody there"))
         if isinstance(answer, Exception):
             raise answer

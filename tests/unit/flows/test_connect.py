@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any
 
-from tests.unit.flows.fakes import World, now, quick, step
+from bridge.flows.variables import MAX_TOTAL_BYTES
+from tests.unit.flows.fakes import FakeVoice, World, now, quick, step
 
 
 def to(*targets: str) -> list[dict[str, str]]:
@@ -134,6 +135,43 @@ def test_a_caller_who_leaves_while_a_call_is_being_placed_leaves_nobody_ringing(
         asyncio.get_running_loop().call_later(1, leg.leave)
         await world.run([connect("a")], leg).run()
         assert [ringing.cancelled_at for ringing in world.placer.rung] == [2]
+
+    quick(act())
+
+
+def test_a_caller_who_leaves_when_one_has_just_answered_leaves_nobody_ringing(monkeypatch: Any) -> None:
+    close = FakeVoice.close
+
+    async def slowly(voice: FakeVoice) -> None:
+        await asyncio.sleep(1)
+        await close(voice)
+
+    monkeypatch.setattr(FakeVoice, "close", slowly)
+
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"slow": (20, ""), "quick": (3, "")}
+        leg = world.leg()
+        asyncio.get_running_loop().call_later(3.5, leg.leave)  # the ringing tone is just being taken away
+        await world.run([connect("slow", "quick")], leg).run()
+        slow, winner = world.placer.rung
+        assert slow.cancelled_at is not None
+        assert winner.leg.gone.is_set()
+        assert all(voice.closed for voice in world.voices.made)
+
+    quick(act())
+
+
+def test_a_flow_that_has_no_room_for_more_variables_leaves_nobody_waiting() -> None:
+    async def act() -> None:
+        world = World()
+        leg = world.leg()
+        run = world.run([connect("a")], leg)
+        run.variables.set("connect.call_id", "")
+        for number in range(8):
+            run.variables.set(f"large{number}", "x" * (MAX_TOTAL_BYTES // 8 - len("large0") - 2))
+        await run.run()
+        assert world.placer.rung[0].leg.gone.is_set()
 
     quick(act())
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bridge.flows.interpreter import MAX_ACTIONS_RUN
+from bridge.flows.interpreter import MAX_ACTIONS_RUN, MAX_BESIDE
+from bridge.flows.web import Answer
 from tests.unit.flows.fakes import SAID_S, World, now, quick, step
 
 
@@ -158,5 +159,39 @@ def test_a_number_from_a_variable_is_checked_when_the_action_runs() -> None:
         assert now() == 2.5
         await world.done([step("sleep", duration="${wait}")], wait="soon")
         assert world.failures() == [(0, 'failed: duration: expected milliseconds from 0 to 86400000; got "soon"')]
+
+    quick(act())
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        step("variable_set", key="b", value="${a}" * 1000),
+        step("webhook_send", uri="http://x/", data="${a}" * 1000),
+        step("play", stream_urls=["http://x/" + "${a}" * 1000] * 10),
+    ],
+    ids=lambda action: action["type"],
+)
+def test_a_short_text_cannot_become_a_huge_one(action: dict[str, Any]) -> None:
+    async def act() -> None:
+        world = World()
+        await world.done([action], a="x" * 32_000)
+        assert world.failures() == [(0, "failed: with its variables it would be larger than 1048576 bytes")]
+
+    quick(act())
+
+
+def test_what_goes_on_beside_a_flow_is_bounded() -> None:
+    async def act() -> None:
+        world = World()
+
+        async def never() -> Answer:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        world.web.answers["http://x/"] = never
+        flow = [step("webhook_send", uri="http://x/")] * (MAX_BESIDE + 1) + [step("sleep", duration=1)]
+        await world.done(flow)
+        assert world.failures() == [(MAX_BESIDE, f"failed: {MAX_BESIDE} things go on beside the flow already")]
 
     quick(act())

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.calls.addresses import Address
 from bridge.config import FlowConfig, VoxologyConfig
-from bridge.errors import Overloaded
+from bridge.errors import AriError, Overloaded
 from bridge.flows.configured import Flow
 from bridge.flows.runs import FlowRuns, PlaceRequest
 from bridge.flows.spelling import parse
@@ -142,6 +142,29 @@ def test_without_a_flow_the_call_is_held_until_it_has_lasted_long_enough() -> No
         await runs.place(request("1001", program=None, max_call_s=30))
         await settle(runs)
         assert world.placer.rung[0].leg.did == [(1, "hold_in_bridge"), (31, "hang_up", "normal", "timeout")]
+
+    quick(act())
+
+
+def test_a_call_that_cannot_be_held_or_sent_on_is_hung_up() -> None:
+    async def act() -> None:
+        world = World()
+        runs = FlowRuns([flow(match=["760"], actions=[step("empty")], then="continue")], world.parts)
+
+        async def broken(*_: Any) -> str:
+            raise AriError(500, "POST", "/bridges", "no")
+
+        leg = world.leg("call-1")
+        leg.continue_in_dialplan = broken  # type: ignore[method-assign, assignment]
+        assert runs.claims(channel(), ())
+        runs.claimed(leg, ())  # type: ignore[arg-type]
+        placed = await runs.place(request("1001", program=None))
+        ringing = world.placer.rung[0]
+        ringing.leg.hold_in_bridge = broken  # type: ignore[method-assign]
+        await settle(runs)
+        assert leg.did[-1] == (0, "hang_up", "normal", "")
+        assert ringing.leg.did[-1] == (1, "hang_up", "normal", "failed")
+        assert placed.calls
 
     quick(act())
 
@@ -280,6 +303,33 @@ def test_a_flow_can_be_stopped_and_the_call_stays() -> None:
         assert [utterance.text for utterance in world.speech.said] == ["Hello again"]
         with pytest.raises(LookupError):
             await runs.run_on("nobody", HELLO)
+
+    quick(act())
+
+
+def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
+    async def act() -> None:
+        world = World()
+        world.placer.outcomes = {"1001": (1, ""), "a": (90, ""), "b": (90, "")}
+        runs = FlowRuns([], world.parts)
+        to = [{"type": "extension", "target": "a"}, {"type": "extension", "target": "b"}]
+        await runs.place(request("1001", program=parse([step("connect", destinations=to)])))
+        await asyncio.sleep(10)
+        for ringing in world.placer.rung[1:]:
+            cancel = ringing.cancel
+
+            async def slowly(cancel: Any = cancel) -> None:
+                await asyncio.sleep(1)
+                await cancel()
+
+            ringing.cancel = slowly  # type: ignore[method-assign]
+        stopping = asyncio.ensure_future(runs.before_transfer("placed-1"))
+        await asyncio.sleep(0.5)
+        await runs.close()
+        await stopping
+        assert [ringing.cancelled_at for ringing in world.placer.rung[1:]] == [11, 11]
+        assert all(voice.closed for voice in world.voices.made)
+        assert world.streams.did[-1] == (11, "stop")
 
     quick(act())
 

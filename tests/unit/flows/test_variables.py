@@ -101,6 +101,12 @@ def test_what_is_no_condition(text: str) -> None:
         expression.parse(text)
 
 
+def test_a_number_that_is_too_large_to_be_one_is_a_text() -> None:
+    condition = expression.parse(f"$sessionData.n == 1 || $sessionData.n == {'9' * 400}")
+    assert condition(Variables({}, {"n": int("9" * 400)}))
+    assert not condition(Variables({}, {"n": int("8" * 400)}))
+
+
 def test_depth_and_length_are_bounded() -> None:
     for text in ("(" * 500 + "1" + ")" * 400, "!" * 900 + "1", "1" * 1001):
         with pytest.raises(ValueError, match=r"nested|longer"):
