@@ -29,9 +29,9 @@ KILLED_S = 1.0
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.2, 10.0
 STABLE_S = 10.0
 """A worker that lived longer than this is started again without delay."""
-SILENT_S = 15.0
+SILENT_S = 30.0
 """A worker says how it is twice a second; one that says nothing for so long hangs, and is killed."""
-START_S = 30.0
+START_S = 60.0
 """The same, until it says something for the first time."""
 
 

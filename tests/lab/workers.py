@@ -32,7 +32,7 @@ class Several(Target):
         """What the log says: the groups of every match."""
         return re.findall(pattern, self.log.read_text(), re.MULTILINE)
 
-    async def says(self, pattern: str, count: int = 1, timeout_s: float = 15.0) -> list[str]:
+    async def says(self, pattern: str, count: int = 1, timeout_s: float = 60.0) -> list[str]:
         """As `said`, once there are so many."""
         async with asyncio.timeout(timeout_s):
             while len(found := self.said(pattern)) < count:
@@ -48,7 +48,7 @@ class Several(Target):
         found = self.said(rf"call={re.escape(channel_id)} is with worker (\d+)")
         return int(found[-1]) if found else None
 
-    async def from_each(self, path: str, workers: set[int], timeout_s: float = 15.0) -> dict[int, Any]:
+    async def from_each(self, path: str, workers: set[int], timeout_s: float = 60.0) -> dict[int, Any]:
         """What each worker answers to a GET: asked over new connections until each of them has been asked."""
         answers: dict[int, Any] = {}
         async with asyncio.timeout(timeout_s):
@@ -68,7 +68,7 @@ class Several(Target):
         ):
             return answer.status, await answer.json() if answer.content_type == "application/json" else None
 
-    async def all_in_step(self, count: int, timeout_s: float = 15.0) -> None:
+    async def all_in_step(self, timeout_s: float = 60.0) -> None:
         """Waits until every worker knows the PBX."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -77,21 +77,27 @@ class Several(Target):
                     return
                 await asyncio.sleep(0.05)
 
+    def kill(self, number: int) -> None:
+        """End a worker as a crash would."""
+        os.kill(self.pid(number), signal.SIGKILL)
+
     async def stop(self) -> float:
         """End it as an administrator does; answers how many seconds that took."""
         began = asyncio.get_running_loop().time()
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(self.process.wait(), 15)
+        await asyncio.wait_for(self.process.wait(), 30)
         return asyncio.get_running_loop().time() - began
 
 
 @contextlib.asynccontextmanager
-async def serving(lab: Lab, folder: Path, count: int = 2, **sections: Any) -> AsyncIterator[Several]:
+async def serving(
+    lab: Lab, folder: Path, count: int = 2, *, ends_well: bool = True, **sections: Any
+) -> AsyncIterator[Several]:
     """A bridge of ``count`` workers; at the end it is stopped, and nothing may be left on the PBX."""
     plain = configuration(lab, app=lab.ari_app).model_dump(mode="json", include={"audiosocket", "ari", "calling"})
     plain["ari"]["password"] = lab.ari_password
-    plain |= {"http": {"port": 0}, "workers": {"count": count}, **sections}
+    plain |= {"http": {"port": 0}, "streams": {"state_file": ":memory:"}, "workers": {"count": count}, **sections}
     file = folder / "bridge.json"
     log = folder / "bridge.log"
     file.write_text(toml(plain))
@@ -103,14 +109,17 @@ async def serving(lab: Lab, folder: Path, count: int = 2, **sections: Any) -> As
     several = Several(lab, process, log)
     try:
         several.url = (await several.says(r"applications: (\S+)"))[0]
-        await in_step(several)
-        await several.all_in_step(count)
+        await in_step(several, 60)
+        await several.all_in_step()
         yield several
         await several.stop()
-        assert process.returncode == 0, log.read_text()[-3000:]
+        assert process.returncode == (0 if ends_well else -signal.SIGKILL), log.read_text()[-3000:]
         await several.nothing_left()
         assert "Traceback" not in log.read_text(), log.read_text()[-6000:]
     finally:
+        import shutil
+
+        shutil.copy(log, f"/tmp/wk_{process.pid}.log")
         if process.returncode is None:
             process.kill()
             await process.wait()
@@ -120,8 +129,8 @@ def toml(values: dict[str, Any]) -> str:
     """Sections and lists of tables as TOML; a JSON text is a TOML text."""
     lines: list[str] = []
     for name, section in values.items():
-        for head, table in [(f"[[{name}]]", each) for each in section] if isinstance(section, list) else [
-            (f"[{name}]", section)
-        ]:
+        for head, table in (
+            [(f"[[{name}]]", each) for each in section] if isinstance(section, list) else [(f"[{name}]", section)]
+        ):
             lines += [head, *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""]
     return "\n".join(lines)
