@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bridge.api.backend import Backend, ClusterSource
+from bridge.api.backend import Backend
 from bridge.api.errors import unavailable
 from bridge.api.failures import RETRY_AFTER_S, call_not_found
 from bridge.api.models.base import NoQuery
 from bridge.api.models.cluster import ClusterCall, ClusterCalls, ListClusterCalls, Nodes
 from bridge.api.paging import page_of
+from bridge.api.parts import ClusterSource
 from bridge.api.routing import Answer, Asked
 from bridge.cluster.store import StoreAway
 

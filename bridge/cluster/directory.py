@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -104,8 +104,8 @@ class Directory:
     def prefers(self, key: str) -> bool:
         """Whether a claim is to be this bridge's: shares it out evenly between those that serve the same Asterisk."""
 
-        def weight(name: str) -> int:
-            return zlib.crc32(f"{name} {key}".encode())
+        def weight(name: str) -> bytes:
+            return hashlib.blake2b(f"{name} {key}".encode(), digest_size=8).digest()
 
         return max(self._peers, key=weight) == self.node
 

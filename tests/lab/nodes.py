@@ -53,7 +53,6 @@ class Node(Target):
 
 async def start_node(lab: Lab, folder: Path, name: str, store: str, **sections: Any) -> Node:
     """A bridge that serves the lab's Asterisk as the application ``name``; it need not be up yet."""
-    folder.mkdir(parents=True, exist_ok=True)
     plain = configuration(lab, app=name).model_dump(mode="json", include={"audiosocket", "ari", "calling"})
     plain["ari"]["password"] = lab.ari_password
     plain |= {"http": {"port": 0}, "cluster": {"store": store, "node": name, "pbx": "lab"}, **sections}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -138,13 +140,13 @@ async def test_a_bridge_that_is_cut_off_stops_before_the_other_begins(
     first, second = pair
     heard = Heard(sink)
     alice, bob, carol = await phones("1001", "1002", "1003")
-    second.process.send_signal(19)  # SIGSTOP: the claim is to be the first's, whomever chance would give it
+    second.process.send_signal(signal.SIGSTOP)  # the claim is to be the first's, whomever chance would give it
     try:
         await talk(alice, "1002", bob)
         call = (await first.call_from("1001", timeout_s=PATIENCE_S))["id"]
         await heard.heard(call, 1, PATIENCE_S)
     finally:
-        second.process.send_signal(18)
+        second.process.send_signal(signal.SIGCONT)
     async with asyncio.timeout(PATIENCE_S):
         while not await second.metric("cluster_claims_waiting"):
             await asyncio.sleep(0.1)
@@ -177,7 +179,7 @@ async def test_a_bridge_that_is_cut_off_stops_before_the_other_begins(
     await shared_out([first], [call, new])
     for call_id in (call, new):
         carried = heard.connections(call_id)
-        for one, other in zip(carried, carried[1:], strict=False):
+        for one, other in itertools.pairwise(carried):
             assert heard.times(one, call_id)[-1] < heard.times(other, call_id)[0]
     await alice.hangup()
     await carol.hangup()
