@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
-from typing import TypeVar
 
 from bridge.ari.dispatch import call_safely
-from bridge.cluster.scripts import HOLD, LOOK, RELEASE
+from bridge.cluster.lease import Lease, batches
+from bridge.cluster.scripts import LOOK, RELEASE
 from bridge.cluster.store import Command, Store, StoreAway, boottime
 
 log = logging.getLogger(__name__)
@@ -28,13 +26,7 @@ RETRY_S = 0.5
 """Between two attempts to reach the store."""
 HEAD_START_S = 0.15
 """So much later than the bridge that is to have a claim the others ask for it."""
-BATCH = 200
-"""Claims in one script: the store does nothing else while it runs."""
-CLAIM_LASTS_MS = 600_000
-"""After so long the store forgets a claim that nobody has confirmed."""
 CLOSE_S = 1.0
-
-Item = TypeVar("Item")
 
 
 @dataclass(eq=False)
@@ -85,24 +77,18 @@ class RedisClaims:
         """Why there is no store, in words; empty before it has been asked, None while it answers."""
         self._store = store
         self._place = f"{prefix}:claim:{pbx}/"
-        self._lives = f"{prefix}:lease:{node}/{secrets.token_hex(4)}"
         self._ttl_s = ttl_s
-        self._margin_s = ttl_s / 6
         self._ready = ready
         self._prefer = prefer
         self._clock = clock
-        self._numbers = count(1)
-        self._lease = self._new_lease()
-        self._good_until: float | None = None
-        """After that we act upon no claim; None: the store has not confirmed this lease yet."""
-        self._fence: asyncio.TimerHandle | None = None
+        self._lease = Lease(store, prefix=prefix, node=node, ttl_s=ttl_s, clock=clock, on_lapse=self._lapsed)
         self._held: dict[str, str] = {}
         """What we hold, by key, with its value in the store."""
         self._requests: dict[str, _Request] = {}
         self._waiting: set[str] = set()
         """What somebody else has, and we would like."""
         self._releases: list[tuple[str, str]] = []
-        self._next = dict.fromkeys(("renew", "confirm", "look"), 0.0)
+        self._next = {"confirm": 0.0, "look": 0.0}
         self._stir = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -136,14 +122,14 @@ class RedisClaims:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        if self._fence is not None:
-            self._fence.cancel()
         for request in self._requests.values():
             self._say(request, False)
-        if self._good_until is not None:
+        if self._lease.confirmed:
+            lease = self._lease.name
+            self._lease.close()
             with contextlib.suppress(StoreAway, TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
-                    await self._store.ask([*self._releasing([*self._held.items()]), ("DEL", self._lease)])
+                    await self._store.ask([*self._releasing([*self._held.items()]), ("DEL", lease)])
         self._held.clear()
         await self._store.close()
 
@@ -194,12 +180,11 @@ class RedisClaims:
         """Everything that is due now."""
         if not self._closing:
             self._stir.clear()
+        self._lease.check()
         now = self._clock()
-        if self._good_until is not None and now >= self._good_until:
-            self._lapse()  # this process was held up, and its timer with it
         if now >= self._next["confirm"]:
             await self._confirm()
-        elif now >= self._next["renew"]:
+        elif now >= self._lease.renew_at:
             await self._hold({})
         if self._releases:
             releases, self._releases = self._releases, []
@@ -213,39 +198,23 @@ class RedisClaims:
             await self._look()
 
     def _next_due(self) -> float:
-        return min(*self._next.values(), *(each.due for each in self._requests.values()))
+        return min(self._lease.renew_at, *self._next.values(), *(each.due for each in self._requests.values()))
 
     async def _hold(self, claims: Mapping[str, str]) -> dict[str, bool]:
         """Renew the lease and hold claims under it: which of them are ours now.
 
         Raises:
-            StoreAway: it did not answer; or so late that the lease has lapsed meanwhile.
+            StoreAway: as `Lease.hold`.
         """
-        lease, since = self._lease, self._clock()
-        new = self._good_until is None
-        lasts = (int(self._ttl_s * 1000), CLAIM_LASTS_MS)
-        answers = await self._store.ask(
-            [
-                ("EVAL", HOLD, len(part), *map(self._name, part), lease, *lasts, *(claims[key] for key in part))
-                for part in _batches(list(claims)) or [[]]
-            ]
-        )
-        if self._good_until is not None and self._clock() >= self._good_until:
-            self._lapse()
-        if lease != self._lease or self._clock() >= since + self._ttl_s - self._margin_s:
-            raise StoreAway("it answered too late")
-        self._good_until = since + self._ttl_s - self._margin_s
-        self._next["renew"] = since + self._ttl_s / 3
-        self._arm()
+        known, ours = await self._lease.hold({self._name(key): value for key, value in claims.items()})
         if self.trouble is not None:
             self.trouble = None
             log.info("the store %s answers", self._store.place)
-        if not new and not answers[0][0]:
+        if not known:
             log.warning("the store %s has forgotten us; telling it what we hold", self._store.place)
             self._next["confirm"] = 0.0
             self._stir.set()
-        owners = [owner for part in answers for owner in part[1:]]
-        return {key: owner == "" for key, owner in zip(claims, owners, strict=True)}
+        return {key: ours[self._name(key)] for key in claims}
 
     async def _confirm(self) -> None:
         """Tell the store what we hold: it may have lost it, or have given it to others."""
@@ -263,7 +232,7 @@ class RedisClaims:
         if not (self._ready() and self._settled):
             self._refuse(due)
             return
-        values = {key: f"{self._lease}/{next(self._numbers)}" for key in due}
+        values = {key: self._lease.value() for key in due}
         for each in due.values():
             each.sent = True
         try:
@@ -291,8 +260,8 @@ class RedisClaims:
         self._next["look"] = self._clock() + LOOK_S
         if not (self._waiting and self._ready() and self._settled):
             return
-        for part in _batches(sorted(self._waiting)):
-            (answers,) = await self._store.ask([("EVAL", LOOK, len(part), *map(self._name, part), self._lease)])
+        for part in batches(sorted(self._waiting)):
+            (answers,) = await self._store.ask([("EVAL", LOOK, len(part), *map(self._name, part), self._lease.name)])
             for key, free in zip(part, answers, strict=True):
                 if free and key in self._waiting and key not in self._requests:
                     call_safely(self.on_free, key)
@@ -320,25 +289,8 @@ class RedisClaims:
         if self._requests.get(key) is request:
             del self._requests[key]
 
-    # The fence
-
-    def _arm(self) -> None:
-        """See to it that we stop in time, whatever we are waiting for then."""
-        if self._fence is not None:
-            self._fence.cancel()
-        assert self._good_until is not None
-        self._fence = asyncio.get_running_loop().call_later(self._good_until - self._clock(), self._fenced)
-
-    def _fenced(self) -> None:
-        if self._good_until is not None and self._clock() < self._good_until:
-            self._arm()  # timers are not exact
-        elif self._good_until is not None:
-            self._lapse()
-
-    def _lapse(self) -> None:
+    def _lapsed(self) -> None:
         """Others may have what we held, or will in a moment."""
-        self._good_until = None
-        self._lease = self._new_lease()
         if self._held:
             log.warning("no word from the store %s in time: %d claims are given up", self._store.place, len(self._held))
         self._releases.clear()  # they were under the lease that is no more
@@ -352,25 +304,16 @@ class RedisClaims:
         for key in keys:
             call_safely(self.on_lost, key)
 
-    # Names
-
-    def _new_lease(self) -> str:
-        return f"{self._lives}/{next(self._numbers)}"
-
     def _name(self, key: str) -> str:
         return self._place + key
 
     def _releasing(self, claims: Sequence[tuple[str, str]]) -> list[Command]:
         return [
             ("EVAL", RELEASE, len(part), *(self._name(key) for key, _ in part), *(value for _, value in part))
-            for part in _batches(claims)
+            for part in batches(claims)
         ]
 
     @staticmethod
     def _say(request: _Request, answer: bool) -> None:
         if not request.answer.done():
             request.answer.set_result(answer)
-
-
-def _batches(items: Sequence[Item]) -> list[Sequence[Item]]:
-    return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]

@@ -65,8 +65,7 @@ class Node:
         self.claims._closing = True
         self.claims._task.cancel()
         await asyncio.gather(self.claims._task, return_exceptions=True)
-        if self.claims._fence is not None:
-            self.claims._fence.cancel()
+        self.claims._lease.close()
         await self.claims._store.close()
 
     def _on_free(self, key: str) -> None:
@@ -276,11 +275,11 @@ async def test_nothing_is_asked_for_that_could_not_be_used(cluster: Cluster) -> 
 async def test_a_process_that_stood_still_gives_up_before_it_does_anything_else(cluster: Cluster) -> None:
     one, other = await cluster.node("one"), await cluster.node("other")
     await one.want("s/c")
-    lease = one.claims._lease
+    lease = one.claims._lease.name
     time.sleep(TTL_S + 0.2)  # noqa: ASYNC251 - the whole process, with its timers, stands still
     assert await other.want("s/c") or await other.want("s/c")
     assert [key for _, key in one.lost] == ["s/c"]
-    assert one.claims._lease != lease
+    assert one.claims._lease.name != lease
 
 
 @contextlib.asynccontextmanager
