@@ -150,7 +150,7 @@ async def test_the_first_of_several_who_answers(client: Client, phones: Phones) 
     assert client.actions(second) == ["talk"]
     assert client.told("flow_started", first) == []
     begin_of((await said(client.target.lab, WELCOME))[0], bob.recording())
-    assert not carol.events
+    assert not carol.in_call
 
 
 # How calls fail
