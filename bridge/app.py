@@ -22,6 +22,7 @@ from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Legs
 from bridge.calls.records import Records
+from bridge.calls.remote_conferences import RemoteConferences
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.sweep import sweep
 from bridge.calls.tap import Taps
@@ -68,10 +69,12 @@ class Bridge:
 
     def __init__(self, config: Config, claims: Claims | None = None, sharing: Sharing | None = None) -> None:
         self.config = config
-        self._in_step = False
+        self.in_step = False
+        """The PBX is known as it is now."""
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
+        remote = sharing.conferences if sharing else RemoteConferences()
         app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
         self._room = Room(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
         self.ids = OwnIds(app)
@@ -119,7 +122,7 @@ class Bridge:
             naming=naming,
             room=self._room,
             new_playout=self._new_playout,
-            remote_conferences=sharing.conferences if sharing else None,
+            remote_conferences=remote,
         )
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
@@ -151,14 +154,14 @@ class Bridge:
                 streams=self._describe_streams,
                 accept_stream=clients.accept,
                 counters=self.counters,
-                ari_connected=lambda: self._in_step,
+                ari_connected=lambda: self.in_step,
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 subscriptions=self.catalogue,
                 control=Control(self.client),
                 twilio=config.twilio,
                 calling=self.calling.parts(),
-                conferences=ConferenceParts(conferences, clients.accept_conference),
+                conferences=ConferenceParts(conferences, clients.accept_conference, remote.has),
                 events=self._event_sockets.handle,
                 owns=sharing.owns if sharing else lambda _: True,
                 leads=sharing.leads if sharing else lambda: True,
@@ -173,11 +176,6 @@ class Bridge:
     def load(self) -> int:
         """Streams that are open, calls that are held, and calls that are placed or run a flow."""
         return self._room.open + len(self.stasis) + len(self.legs)
-
-    @property
-    def in_step(self) -> bool:
-        """Whether the PBX is known as it is now."""
-        return self._in_step
 
     @property
     def http_port(self) -> int:
@@ -286,18 +284,18 @@ class Bridge:
         self._settling = asyncio.create_task(self._settle(), name="settle with Asterisk")
 
     def _on_disconnected(self) -> None:
-        self._in_step = False
+        self.in_step = False
         if self._settling is not None:
             self._settling.cancel()
 
     async def _settle(self) -> None:
         """Get in step with the PBX: its calls, what an earlier life left behind, and who waits in our application."""
-        while not self._in_step:
+        while not self.in_step:
             try:
                 await self.tracker.resync()
                 await sweep(self.client, self.ids, self._object_ids)
                 await self.stasis.adopt()
-                self._in_step = True
+                self.in_step = True
             except AriError as error:
                 log.warning("not in step with Asterisk yet: %s", error)
                 await asyncio.sleep(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.api.server import SharedPort
+from bridge.api.ports import SharedPort
 from bridge.calls.remote_conferences import RemoteConferences
 from bridge.events.hub import Events
 from bridge.streams.claims import Claims

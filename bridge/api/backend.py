@@ -53,10 +53,17 @@ class CallControlParts:
 
 @dataclass(frozen=True, slots=True)
 class ConferenceParts:
-    """What the routes of conferences need."""
+    """What the routes of conferences need.
+
+    Args:
+        conferences: those that this process knows.
+        accept_stream: takes over a WebSocket request.
+        elsewhere: whether another worker has a conference; streams of ours join it all the same.
+    """
 
     conferences: ConferenceSource
     accept_stream: AcceptConferenceStream
+    elsewhere: Callable[[str], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)

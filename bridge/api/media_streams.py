@@ -60,7 +60,7 @@ async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> 
     parts = backend.conferences
     assert parts is not None  # or this route would not be there
     identity = asked.path()
-    if parts.conferences.get(identity) is None:
+    if parts.conferences.get(identity) is None and not parts.elsewhere(identity):
         raise conference_not_found(identity)
     check_upgrade(asked.request)
     with asterisk_failing():

@@ -217,7 +217,9 @@ async def read_body(model: type[BaseModel], request: web.Request) -> BaseModel:
     Raises:
         ApiError: 400, 413 or 415.
     """
-    if not request.can_read_body and not any(each.is_required() for each in model.model_fields.values()):
+    # Once it was read (to see whom it concerns), it cannot be read any more, but is known.
+    there = request.can_read_body or (request.body_exists and await request.read())
+    if not there and not any(each.is_required() for each in model.model_fields.values()):
         return model()
     body = await json_object(request)
     try:

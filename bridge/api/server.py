@@ -6,11 +6,8 @@ import asyncio
 import dataclasses
 import json
 import logging
-import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from uuid import uuid4
 
 from aiohttp import web
@@ -23,6 +20,7 @@ from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TRUSTED, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
+from bridge.api.ports import SharedPort, bind, tls_context
 from bridge.api.recordings import MAX_READERS, READERS
 from bridge.api.routing import OPERATIONS, operation_of, register
 from bridge.api.table import ALWAYS, routes_of
@@ -43,22 +41,6 @@ IDLE_S = 10.0
 _PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
 _GATE = web.AppKey("gate", Gate)
 _REQUEST_ID = web.RequestKey("request_id", str)
-
-
-@dataclasses.dataclass(frozen=True)
-class SharedPort:
-    """How one of several processes listens (`bridge.workers`).
-
-    Args:
-        port: the port that they share; the kernel gives each connection to one of them.
-        socket: path of a Unix socket of this process's own, for the others: nobody else can reach it, so it takes
-            requests without a token, as of somebody on this machine.
-        middleware: sees the requests that come to the shared port once their token was found good.
-    """
-
-    port: int
-    socket: Path
-    middleware: Middleware
 
 
 def build(
@@ -187,34 +169,6 @@ def _runner(application: web.Application) -> web.AppRunner:
         # last answer (3.14, web_protocol.connection_made).
         keepalive_timeout=IDLE_S,
     )
-
-
-async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
-    """A socket for each address of ``host``, bound as asyncio does it, but not yet listening.
-
-    Args:
-        shared: whether other sockets of this user, with the same wish, may be bound to the same port.
-
-    Raises:
-        OSError: that cannot be done.
-    """
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        asyncio.Protocol, host, port, start_serving=False, reuse_port=True if shared else None
-    )
-    try:
-        return [bound.dup() for bound in server.sockets]
-    finally:
-        server.close()
-
-
-def tls_context(config: HttpConfig) -> ssl.SSLContext | None:
-    """TLS as configured; None for plain HTTP."""
-    if not config.tls_certificate:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(config.tls_certificate, config.tls_key)
-    return context
 
 
 def _http_log() -> logging.Logger:

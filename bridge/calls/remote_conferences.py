@@ -39,6 +39,10 @@ class RemoteConferences:
     has_leg: Callable[[str], bool] = lambda _: False
     on_own: Callable[[Mapping[str, str]], object] = lambda _: None
 
+    def has(self, conference_id: str) -> bool:
+        """Whether another worker has made it."""
+        return self.find(conference_id) is not None
+
     async def join(self, leg: Leg, bridge_id: str, *, muted: bool) -> Left:
         """Have a leg take part until it no longer does; raises as `Conferences.join`."""
         await leg.answer()

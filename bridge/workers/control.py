@@ -28,6 +28,8 @@ class Control:
     """
 
     def __init__(self, fleet: Fleet, restarts: Mapping[int, int]) -> None:
+        self.on_joined: Callable[[], object] = lambda: None
+        """A worker takes requests now."""
         self.on_ready: Callable[[], object] = lambda: None
         """A worker has become able to take calls."""
         self.on_gone: Callable[[int], object] = lambda _: None
@@ -78,7 +80,6 @@ class Control:
 
     def _join(self, message: Message, writer: asyncio.StreamWriter) -> int:
         number: int = message["worker"]
-        self._fleet.workers[number] = Worker(number, message["pid"], message["socket"])
         self._writers[number] = writer
         for channel_id, (home, _) in self._fleet.homes.items():
             writer.write(encode("home", channel=channel_id, worker=home))
@@ -97,9 +98,15 @@ class Control:
 
     def _hear(self, number: int, message: Message) -> None:
         match message["t"]:
-            case "load":
+            case "up":
+                self._fleet.workers[number] = Worker(number, message["pid"], message["socket"])
+                self._tell_fleet()
+                call_safely(self.on_joined)
+            case "load" if number in self._fleet.workers:
                 was_ready = self._fleet.workers[number].ready
                 self._fleet.report(number, message["load"], message["ready"])
+                if message["ready"] != was_ready:
+                    self._tell_fleet()
                 if message["ready"] and not was_ready:
                     call_safely(self.on_ready)
             case "claim":
@@ -107,7 +114,7 @@ class Control:
             case "release":
                 self._gathering.get(message["key"], {}).pop(number, None)
                 self._tell_free(message["key"], self._claims.release(message["key"], number))
-            case "conferences":
+            case "conferences" if number in self._fleet.workers:
                 self._fleet.workers[number].conferences = message["bridges"]
                 self._tell_fleet()
             case "event" | "subscriptions":

@@ -157,7 +157,12 @@ def fleet_message(fleet: Fleet, restarts: Mapping[int, int]) -> dict[str, Any]:
     """Who is there, as every worker is told."""
     return {
         "workers": {
-            str(each.number): {"socket": each.socket, "pid": each.pid, "conferences": dict(each.conferences)}
+            str(each.number): {
+                "socket": each.socket,
+                "pid": each.pid,
+                "ready": each.ready,
+                "conferences": dict(each.conferences),
+            }
             for each in fleet.workers.values()
         },
         "restarts": {str(number): times for number, times in restarts.items()},

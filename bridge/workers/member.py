@@ -17,6 +17,8 @@ from bridge.workers.wire import MAX_LINE, Message, encode, messages
 log = logging.getLogger(__name__)
 
 LOAD_INTERVAL_S = 0.5
+NOT_READY_INTERVAL_S = 0.05
+"""The same, as long as calls wait for it."""
 
 
 class Member:
@@ -48,23 +50,23 @@ class Member:
         self._joined = asyncio.Event()
         self._asked: dict[int, asyncio.Future[bool]] = {}
 
-    async def start(self, path: Path, socket: Path) -> None:
-        """Connect.
-
-        Args:
-            path: the supervisor's socket.
-            socket: where this worker answers the others' HTTP requests.
+    async def start(self, path: Path) -> None:
+        """Connect to the supervisor's socket, and wait until it is known who is there.
 
         Raises:
             OSError: there is no supervisor.
         """
         reader, self._writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
-        self._send("hello", worker=self.view.number, pid=os.getpid(), socket=str(socket))
-        self._joined.set()
+        self._send("hello", worker=self.view.number)
         self._tasks = [
             asyncio.create_task(self._read(reader), name="supervisor"),
             asyncio.create_task(self._tell_load(), name="tell load"),
         ]
+        await self._joined.wait()
+
+    def up(self, socket: Path) -> None:
+        """This worker answers the others' HTTP requests on ``socket`` from now on."""
+        self._send("up", pid=os.getpid(), socket=str(socket))
 
     async def stop(self) -> None:
         """Let go."""
@@ -119,8 +121,9 @@ class Member:
 
     async def _tell_load(self) -> None:
         while True:
-            self.tell_load()
-            await asyncio.sleep(LOAD_INTERVAL_S)
+            load, ready = self._load()
+            self._send("load", load=load, ready=ready)
+            await asyncio.sleep(LOAD_INTERVAL_S if ready else NOT_READY_INTERVAL_S)
 
     # Hearing
 
@@ -131,6 +134,7 @@ class Member:
             except Exception:
                 log.exception("the supervisor's message %s could not be used: a fault of the bridge", message.get("t"))
         self.lost.set()
+        self._joined.set()
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_result(False)
@@ -139,6 +143,7 @@ class Member:
         match message["t"]:
             case "fleet":
                 self.view.learn(message)
+                self._joined.set()
                 call_safely(self.on_fleet)
             case "home":
                 self.view.settle(message["channel"], message["worker"])

@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.alone import say_http
-from bridge.api.server import bind
+from bridge.api.ports import bind
 from bridge.ari.client import AriClient
 from bridge.config import Config
+from bridge.where import say_http
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet
 from bridge.workers.handover import HandOver
@@ -61,12 +61,17 @@ class Supervisor:
         )
         self._hand_over = HandOver(self._client, self.fleet, self.control)
         self.control.on_ready = self._hand_over.worker_ready
+        self._all_there = asyncio.Event()
+        """Every worker listens, or one cannot."""
+        self.control.on_joined = self._joined
         self.control.on_gone = self._hand_over.worker_gone
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reserved: list[socket.socket] = []
         self._stopping = False
-        self._folder = tempfile.TemporaryDirectory(prefix="asterisk-bridge-")  # mode 0700
+        self._been_up: set[int] = set()
+        """Workers that have worked: their ports and the configuration are good."""
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.ended = asyncio.Event()
         """A worker cannot even begin: a port is taken, the configuration has changed and is wrong."""
 
@@ -88,9 +93,10 @@ class Supervisor:
         """Start the workers, wait until they listen, and begin to connect to Asterisk.
 
         Raises:
-            OSError: a port cannot be bound.
+            OSError: a port cannot be bound, or there is no folder for temporary files.
         """
         await self._reserve()
+        self._folder = tempfile.TemporaryDirectory(prefix="asterisk-bridge-")  # mode 0700
         await self.control.start(self._control_path)
         for number in self._restarts:
             self._tasks.append(asyncio.create_task(self._keep(number), name=f"worker {number}"))
@@ -98,8 +104,7 @@ class Supervisor:
         await self._client.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
-                while len(self.fleet.workers) < self.fleet.count and not self.ended.is_set():
-                    await asyncio.sleep(0.01)
+                await self._all_there.wait()
 
     async def stop(self) -> None:
         """End the workers as SIGTERM would, and kill those that take too long."""
@@ -120,10 +125,12 @@ class Supervisor:
         await self.control.stop()
         for reserved in self._reserved:
             reserved.close()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def _control_path(self) -> Path:
+        assert self._folder is not None  # `start` has made it
         return Path(self._folder.name) / "control"
 
     async def _reserve(self) -> None:
@@ -147,13 +154,19 @@ class Supervisor:
             lived_s = loop.time() - began
             if self._stopping:
                 return
-            if code in (1, 2) and number not in self.control.heard_at:
+            if code in (1, 2) and number not in self._been_up:
                 self.ended.set()  # it has said why
+                self._all_there.set()
                 return
             log.error("worker %d (pid %d) ended with %s after %.0f s", number, process.pid, _how(code), lived_s)
             wait_s = BACKOFF_FIRST_S if lived_s > STABLE_S else min(wait_s * 2, BACKOFF_LAST_S)
             self._restarts[number] += 1
             await asyncio.sleep(0.0 if lived_s > STABLE_S else wait_s)
+
+    def _joined(self) -> None:
+        self._been_up |= set(self.fleet.workers)
+        if len(self.fleet.workers) == self.fleet.count:
+            self._all_there.set()
 
     async def _launch(self, number: int) -> asyncio.subprocess.Process:
         where = ["--config", str(self._path)] if self._path else []

@@ -16,6 +16,8 @@ class Sibling:
     number: int
     pid: int
     socket: str
+    ready: bool = True
+    """It knows the PBX."""
     conferences: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -40,15 +42,19 @@ class View:
     def learn(self, message: Mapping[str, Any]) -> None:
         """Who is there now (`bridge.workers.fleet.fleet_message`)."""
         self.workers = {
-            int(number): Sibling(int(number), each["pid"], each["socket"], each["conferences"])
+            int(number): Sibling(int(number), each["pid"], each["socket"], each["ready"], each["conferences"])
             for number, each in message["workers"].items()
         }
         self.restarts = {int(number): times for number, times in message["restarts"].items()}
 
     @property
     def leader(self) -> int:
-        """Who tells of what all see: the first of those that are there."""
-        return min(self.workers, default=self.number)
+        """Who tells of what all see: the first of those that know the PBX.
+
+        Not one that has just been started again: it would tell of every call as if that were new.
+        """
+        ready = [number for number, each in self.workers.items() if each.ready]
+        return min(ready or self.workers, default=self.number)
 
     @property
     def leads(self) -> bool:
@@ -68,13 +74,16 @@ class View:
             del self._homes[next(iter(self._homes))]
 
     def owner(self, ids: Iterable[str]) -> int:
-        """Whose a call is, by its id and those of its channels: who made it, else who got it, else the leader."""
+        """Whose a call is, by its id and those of its channels: who controls it, else the leader."""
+        return self.holder(ids) or self.leader
+
+    def holder(self, ids: Iterable[str]) -> int | None:
+        """Who controls a call: who made it, else who got it; None: it is only seen."""
         ids = tuple(ids)
         for number in (*(worker_of_id(self._app, each) for each in ids), *(self._homes.get(each) for each in ids)):
             if number in self.workers:
-                assert number is not None
                 return number
-        return self.leader
+        return None
 
     def maker(self, object_id: str) -> int | None:
         """Who made what has this id; None: not known, or it is no more."""
@@ -87,6 +96,11 @@ class View:
             if conference_id in each.conferences:
                 return each.number, each.conferences[conference_id]
         return None
+
+    @property
+    def conferences_elsewhere(self) -> set[str]:
+        """Ids of the conferences that others have made."""
+        return {conference_id for each in self.siblings for conference_id in each.conferences}
 
     def conference_home(self, conference_id: str) -> int:
         """The worker that has a conference, or is to make it."""

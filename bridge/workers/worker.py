@@ -10,8 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bridge.alone import say_audiosocket
-from bridge.api.server import SharedPort
+from bridge.api.ports import SharedPort
 from bridge.app import Bridge
 from bridge.calls.call import Change, PartyChanged
 from bridge.calls.remote_conferences import RemoteConferences
@@ -20,6 +19,7 @@ from bridge.errors import ConfigError
 from bridge.events.hub import Event, Events, as_json
 from bridge.sharing import Sharing
 from bridge.streams.store import NOT_KEPT
+from bridge.where import say_audiosocket
 from bridge.workers.fleet import app_of
 from bridge.workers.member import Member
 from bridge.workers.siblings import Siblings
@@ -98,7 +98,7 @@ class Worker:
             conferences=RemoteConferences(
                 find=self._conference_elsewhere,
                 make=self._make_conference,
-                has_leg=lambda channel_id: self.owner(channel_id) != number,
+                has_leg=lambda channel_id: self.view.holder([channel_id]) not in (None, number),
                 on_own=self._member.tell_conferences,
             ),
             owns=self.owns,
@@ -111,6 +111,8 @@ class Worker:
         self._reloading = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._fleet_changed = asyncio.Event()
+        self._elsewhere: set[str] = set()
+        """Conferences of other workers."""
         self._member.on_home = self._on_home
         self._member.on_fleet = self._on_fleet
         self._member.on_event = self._hear_event
@@ -135,8 +137,9 @@ class Worker:
             OSError: a port cannot be bound, or there is no supervisor.
         """
         self._socket.unlink(missing_ok=True)  # of an earlier life
+        await self._member.start(self._control)
         await self.bridge.start()
-        await self._member.start(self._control, self._socket)
+        self._member.up(self._socket)
 
     async def stop(self) -> None:
         """Stop the bridge; the others are told by the end of the connection that this worker is no more."""
@@ -198,6 +201,9 @@ class Worker:
         self._fleet_changed.set()
         self._fleet_changed = asyncio.Event()
         self._siblings.tidy()
+        before, self._elsewhere = self._elsewhere, self.view.conferences_elsewhere
+        for ended in before - self._elsewhere:
+            self.bridge.streams.end_conference(ended)
 
     # What others tell
 

@@ -217,6 +217,9 @@ async def test_events_are_told_once_to_clients_of_every_worker(several: Several,
 
 async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
+    assert (await several.request("POST", "/v1.0/conferences", {"id": "daily"}))[0] == 200
+    for _ in range(6):
+        assert (await several.request("POST", "/v1.0/conferences", {"id": "daily"}))[0] == 409
     placed: dict[int, str] = {}
     actions = [{"type": "conference_join", "option": {"conference_id": "daily"}}]
     for phone in (alice, bob):
@@ -230,7 +233,8 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
         call_id = answer["calls"][0]["id"]
         number = int(re.findall(r"_w(\d+)-", call_id)[0])
         if number in placed:
-            assert (await several.request("POST", f"/v1.0/calls/{call_id}/hangup"))[0] == 200
+            # It may have ended by itself: the phone still had the one before.
+            assert (await several.request("POST", f"/v1.0/calls/{call_id}/hangup"))[0] in (200, 409)
         else:
             placed[number] = call_id
     async with asyncio.timeout(10):
@@ -240,9 +244,6 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
                 break
             await asyncio.sleep(0.1)
     await asyncio.sleep(2)
-    for phone, other in ((alice, bob), (bob, alice)):
-        levels = judge.block_levels(phone.recording(), RATE, TONES[other.name], block_s=0.1)
-        assert (levels > 1000).sum() > 10, phone.name
     for number, answer in answers.items():
         (conference,) = answer["result"]
         assert conference["id"] == "daily", number
@@ -258,6 +259,61 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
     assert (await several.request("DELETE", "/v1.0/conferences/daily"))[0] == 200
     for answer in (await several.from_each("/v1.0/conferences", BOTH)).values():
         assert answer["result"] == []
+    for phone, other in ((alice, bob), (bob, alice)):
+        await phone.hangup()
+        levels = judge.block_levels(phone.recording(), RATE, TONES[other.name], block_s=0.1)
+        assert (levels > 1000).sum() > 10, phone.name
+
+
+async def test_a_call_comes_back_from_the_dialplan_to_its_worker(several: Several, phones: Phones) -> None:
+    alice, agent = await phones("1001", "1002")
+    actions = [
+        {"type": "queue_join", "option": {"queue_id": "support"}},
+        {"type": "sleep", "option": {"duration": 30000}},
+    ]
+    workers: set[int] = set()
+    while workers != BOTH:
+        body = {"destinations": [{"type": "extension", "target": alice.name}], "actions": actions}
+        status, answer = await several.request("POST", "/v1.0/calls", body)
+        assert status == 200, answer
+        call_id = answer["calls"][0]["id"]
+        workers.add(int(re.findall(r"_w(\d+)-", call_id)[0]))
+        await agent.answered()
+        await asyncio.sleep(0.5)
+        await agent.hangup()
+        async with asyncio.timeout(10):
+            while (await several.get(f"/v1.0/calls/{call_id}"))[1].get("action", {}).get("type") != "sleep":
+                await asyncio.sleep(0.05)
+        assert (await several.request("POST", f"/v1.0/calls/{call_id}/hangup"))[0] == 200
+        await alice.ended()
+        agent.forget()
+        alice.forget()
+
+
+async def test_the_dialplan_sends_calls_into_a_conference(several: Several, phones: Phones) -> None:
+    """Whatever worker they come from, it is one conference."""
+    workers: set[int] = set()
+    placed = 0
+    while workers != BOTH or placed < 3:
+        body = {"destinations": [{"type": "conference", "target": "weekly"}], "actions": [PAUSE]}
+        status, answer = await several.request("POST", "/v1.0/calls", body)
+        assert status == 200, answer
+        workers.add(int(re.findall(r"_w(\d+)-", answer["calls"][0]["id"])[0]))
+        placed += 1
+    async with asyncio.timeout(10):
+        while True:
+            lists = [answer["result"] for answer in (await several.from_each("/v1.0/conferences", BOTH)).values()]
+            if all(len(each) == 1 and len(each[0]["participants"]) == placed for each in lists):
+                break
+            await asyncio.sleep(0.1)
+    for call in (await several.get("/v1.0/calls"))[1]["result"]:
+        await several.request("POST", f"/v1.0/calls/{call['id']}/hangup")
+    async with asyncio.timeout(10):  # it was made by the first of them, and goes with the last
+        while (await several.get("/v1.0/conferences"))[1]["result"]:
+            await asyncio.sleep(0.1)
+
+
+PAUSE = {"type": "sleep", "option": {"duration": 60000}}
 
 
 @contextlib.asynccontextmanager

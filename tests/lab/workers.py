@@ -117,9 +117,6 @@ async def serving(
         await several.nothing_left()
         assert "Traceback" not in log.read_text(), log.read_text()[-6000:]
     finally:
-        import shutil
-
-        shutil.copy(log, f"/tmp/wk_{process.pid}.log")
         if process.returncode is None:
             process.kill()
             await process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -91,4 +92,31 @@ async def test_a_port_that_is_taken(key: str) -> None:
             said = (await process.stderr.read()).decode()
             assert await process.wait() == 1
     assert f"asterisk-bridge: {key.lower().replace('__', '.')}: 127.0.0.1:{port} is already in use" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("key", ["HTTP__PORT", "AUDIOSOCKET__BIND_PORT"])
+async def test_a_port_that_is_taken_ends_all_workers(key: str) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        async with serving(**{"ASTERISK_BRIDGE_WORKERS__COUNT": "2", f"ASTERISK_BRIDGE_{key}": port}) as process:
+            assert process.stderr
+            said = (await asyncio.wait_for(process.stderr.read(), 30)).decode()
+            assert await process.wait() == 1
+    assert f"asterisk-bridge: {key.lower().replace('__', '.')}: 127.0.0.1:{port} is already in use" in said
+    assert "Traceback" not in said
+
+
+async def test_a_worker_that_dies_is_started_again() -> None:
+    async with serving(ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
+        said = await read_until(process, "no token configured")
+        (pid,) = re.findall(r"worker 2 is pid (\d+)", said)
+        os.kill(int(pid), signal.SIGKILL)
+        said = await read_until(process, "worker 2 is pid")
+        assert f"worker 2 (pid {pid}) ended with signal SIGKILL" in said
+        process.send_signal(signal.SIGTERM)
+        said += await read_until(process, "INFO bridge.cli stopped")
+        assert await process.wait() == 0
     assert "Traceback" not in said
