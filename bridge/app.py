@@ -236,8 +236,8 @@ class Bridge:
             self.config,
             app=app,
             worker=worker,
-            ready=lambda: self._in_step and self._room.free,
-            in_step=lambda: self._in_step,
+            ready=lambda: self.in_step and self._room.free,
+            in_step=lambda: self.in_step,
             calls=self._summaries,
             count=lambda: (len(self.tracker.calls), self._room.open),
         )
