@@ -67,6 +67,7 @@ class Directory:
         self._changed: set[str] = set()
         self._written = False
         """What the store holds of ours is all that there is, but for what has changed."""
+        self._doubled = False
         self._peers: tuple[str, ...] = (node,)
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -187,15 +188,30 @@ class Directory:
         commands += [
             ("PEXPIRE", self._key("calls"), lasts_ms),
             ("SADD", f"{self._prefix}:nodes", self.node),
-            ("SET", self._key("node"), json.dumps({"pbx": self.pbx, **self._describe()}), "PX", lasts_ms, "GET"),
+            (
+                "SET",
+                self._key("node"),
+                json.dumps(facts := {"pbx": self.pbx, **self._describe()}),
+                "PX",
+                lasts_ms,
+                "GET",
+            ),
         ]
         before = (await self._store.ask(commands))[-1]
+        if self._written and before is not None:
+            self._check_name(json.loads(before).get("tm_start"), facts.get("tm_start"))
         # A store that has forgotten the bridge has forgotten its calls.
         self._written = before is not None or not self._written
         nodes = await self.nodes()
         self.alive = len(nodes)
         self._peers = tuple(each["name"] for each in nodes if each["pbx"] == self.pbx) or (self.node,)
         await self._tidy({each["name"] for each in nodes})
+
+    def _check_name(self, before: str | None, ours: str | None) -> None:
+        """Claims do not mind two bridges of one name; the directory shows now the one, now the other."""
+        if before != ours and not self._doubled:
+            log.error("another bridge calls itself %s as well: set cluster.node, another name for each", self.node)
+            self._doubled = True
 
     async def _tidy(self, alive: set[str]) -> None:
         """Names of bridges that are gone are cleared away by those that are there."""

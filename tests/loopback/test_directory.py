@@ -41,7 +41,7 @@ class Node:
             prefix=prefix,
             node=name,
             pbx=pbx,
-            describe=lambda: {"calls": len(self.calls)},
+            describe=lambda: {"calls": len(self.calls), "tm_start": str(id(self))},
             calls=self._facts,
         )
 
@@ -151,6 +151,16 @@ async def test_a_store_that_has_forgotten_is_told_everything_again(cluster: Clus
     await store.ask([("FLUSHALL",)])
     await store.close()
     await sees(one, ("c1", "pbx", 0, ["one"]), ("c2", "pbx", 0, ["one"]), names=["one"])
+
+
+async def test_two_bridges_of_one_name_are_told(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    await cluster.node("one")
+    await asyncio.sleep(0.5)
+    assert not caplog.records
+    await cluster.node("one")
+    async with asyncio.timeout(10):
+        while "another bridge calls itself one" not in caplog.text:
+            await asyncio.sleep(0.05)
 
 
 async def test_claims_are_shared_out_between_bridges_of_the_same_asterisk(cluster: Cluster) -> None:
