@@ -185,19 +185,14 @@ class Directory:
         ]
         commands += [("HDEL", self._key("calls"), *over)] if over else []
         lasts_ms = int(ALIVE_S * 1000)
+        facts = {"pbx": self.pbx, **self._describe()}
         commands += [
             ("PEXPIRE", self._key("calls"), lasts_ms),
             ("SADD", f"{self._prefix}:nodes", self.node),
-            (
-                "SET",
-                self._key("node"),
-                json.dumps(facts := {"pbx": self.pbx, **self._describe()}),
-                "PX",
-                lasts_ms,
-                "GET",
-            ),
+            ("GET", self._key("node")),
+            ("SET", self._key("node"), json.dumps(facts), "PX", lasts_ms),
         ]
-        before = (await self._store.ask(commands))[-1]
+        before = (await self._store.ask(commands))[-2]
         if self._written and before is not None:
             self._check_name(json.loads(before).get("tm_start"), facts.get("tm_start"))
         # A store that has forgotten the bridge has forgotten its calls.
