@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from bridge.testing import judge, peer
@@ -50,6 +51,8 @@ async def test_calls_are_spread_and_streamed(several: Several, phones: Phones) -
         for _ in range(3):  # at whatever worker the connection arrives
             async with several.stream(call_id, encapsulation="sln", rate=RATE) as application:
                 assert await hears(application, TONES[phone.name])
+                # It joins the bridge that holds the call, also where that is another worker's.
+                assert not [each for each in await several.ours_on_the_pbx() if "-snoop-" in each]
 
 
 async def hears(application: peer.Peer, hz: int, frames: int = 50) -> bool:
@@ -179,6 +182,18 @@ async def test_any_worker_answers_for_all(several: Several, phones: Phones) -> N
             answers = await several.from_each(f"/v1.0/calls/{call_id}", BOTH)
             assert [answer["on_hold"] for answer in answers.values()] == [True, True]
             assert (await several.request("DELETE", f"/v1.0/calls/{call_id}/hold"))[0] == 200
+    for call_id in (alice, bob):
+        assert (await several.request("POST", f"/v1.0/calls/{call_id}/recording_start"))[0] == 200
+    await asyncio.sleep(1)
+    for call_id in (alice, bob):
+        assert (await several.request("POST", f"/v1.0/calls/{call_id}/recording_stop"))[0] == 200
+    for answer in (await several.from_each("/v1.0/recordings", BOTH)).values():
+        assert [each["call_id"] for each in answer["result"]] == [bob, alice]
+        for recording in answer["result"]:
+            for _ in range(3):
+                url = f"{several.url}/v1.0/recordings/{recording['id']}/file"
+                async with aiohttp.ClientSession() as session, session.get(url) as file:
+                    assert (file.status, (await file.read())[:4]) == (200, b"RIFF")
     assert (await several.request("POST", f"/v1.0/calls/{bob}/hangup"))[0] == 200
     for answer in (await several.from_each("/v1.0/calls", BOTH)).values():
         assert bob not in {call["id"] for call in answer["result"]}
@@ -290,7 +305,7 @@ async def test_a_call_comes_back_from_the_dialplan_to_its_worker(several: Severa
         alice.forget()
 
 
-async def test_the_dialplan_sends_calls_into_a_conference(several: Several, phones: Phones) -> None:
+async def test_the_dialplan_sends_calls_into_a_conference(several: Several) -> None:
     """Whatever worker they come from, it is one conference."""
     workers: set[int] = set()
     placed = 0

@@ -1,0 +1,85 @@
+"""Calls that cannot be handed to the worker that was chosen: they go to another, or on in the dialplan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bridge.ari.client import AriClient
+from bridge.ari.model import Channel, Event, StasisStart
+from bridge.testing.engine import Lab
+from bridge.workers import handover
+from bridge.workers.control import Control
+from bridge.workers.fleet import Fleet, Worker, app_of
+from bridge.workers.handover import HandOver
+from tests.lab.conftest import Phones
+
+
+class Desk:
+    """The supervisor's part in handing over, with workers that are only entries."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.fleet = Fleet(lab.ari_app, 3)
+        self.client = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, lab.ari_app, subscribe_all=False)
+        self.hand_over = HandOver(self.client, self.fleet, Control(self.fleet, {}))
+
+    def there(self, number: int) -> None:
+        """A worker says that it is ready, true or not."""
+        self.fleet.workers[number] = Worker(number, 0, "", ready=True)
+        self.hand_over.worker_ready()
+
+
+@pytest.fixture
+async def desk(lab: Lab) -> AsyncIterator[Desk]:
+    it = Desk(lab)
+    async with it.client:
+        yield it
+        await it.hand_over.stop()
+
+
+async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_first(
+    lab: Lab, desk: Desk, phones: Phones
+) -> None:
+    (alice,) = await phones("1001")
+    second = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, app_of(lab.ari_app, 2))
+    started: asyncio.Queue[tuple[str, list[str]]] = asyncio.Queue()
+
+    def on_start(channel: Channel, event: Event) -> None:
+        assert isinstance(event, StasisStart)
+        started.put_nowait((channel.id, list(event.args)))
+
+    second.on_channel_event("StasisStart", on_start)
+    desk.there(1)  # it is not connected
+    async with second:
+        await alice.call("750")
+        await asyncio.sleep(0.5)
+        assert started.empty()
+        desk.there(2)
+        channel_id, args = await asyncio.wait_for(started.get(), 5)
+        assert args == ["750"]
+        assert desk.fleet.homes[channel_id] == (2, ("750",))
+        # What it held goes on when it is gone: here to one that is there by then.
+        third = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, app_of(lab.ari_app, 3))
+        third.on_channel_event("StasisStart", on_start)
+        async with third:
+            await second.stop()
+            desk.fleet.workers.clear()
+            desk.there(3)
+            desk.hand_over.worker_gone(2)
+            assert await asyncio.wait_for(started.get(), 5) == (channel_id, ["750"])
+            await desk.client.channels.hangup(channel_id)
+            await alice.ended()
+
+
+async def test_without_any_worker_a_call_goes_on_in_the_dialplan(
+    desk: Desk, phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "WAIT_FOR_WORKER_S", 0.5)
+    (alice,) = await phones("1001")
+    await alice.call("750")
+    left = asyncio.Event()
+    desk.client.on_channel_event("StasisEnd", lambda *_: left.set())
+    await asyncio.wait_for(left.wait(), 5)
+    await alice.ended()
