@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 
 from bridge.api.backend import Backend, ConferenceParts
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
+from bridge.api.views import call_summary
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
 from bridge.audio.format import AudioFormat
@@ -25,6 +27,7 @@ from bridge.calls.stasis import StasisCalls
 from bridge.calls.sweep import sweep
 from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
+from bridge.cluster.cluster import Cluster
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
 from bridge.errors import AriError
@@ -59,7 +62,8 @@ class Bridge:
 
     Args:
         config: what it does.
-        claims: who starts what a subscription wants, where others see the same calls; all is ours without them.
+        claims: who starts what a subscription wants, where others see the same calls; all is ours without them. With
+            ``[cluster]`` that is for all bridges together to say.
         sharing: the part that it has in the work of several processes; None: it is alone.
     """
 
@@ -125,6 +129,8 @@ class Bridge:
         conferences = self.calling.conferences
         clients = Clients(self.streams, self.stasis, self.counters, config, self._room, conferences)
         self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
+        self.cluster = self._in_cluster(app, sharing.number if sharing else None) if config.cluster.enabled else None
+        claims = self.cluster.claims if self.cluster else claims
         self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
         self.dialplan = Dialplan(
             routes_of(config),
@@ -160,6 +166,7 @@ class Bridge:
                 events=self._event_sockets.handle,
                 owns=sharing.owns if sharing else lambda _: True,
                 leads=sharing.leads if sharing else lambda: True,
+                cluster=self.cluster,
             ),
             shared=sharing.port if sharing else None,
         )
@@ -193,6 +200,8 @@ class Bridge:
             await self.calling.start()
             await self.listener.start(self.config.audiosocket.bind_host, self.config.audiosocket.bind_port)
             await self.http.start()
+            if self.cluster is not None:
+                await self.cluster.start()
             await self.client.start()
         except BaseException:
             await self.stop()
@@ -204,6 +213,8 @@ class Bridge:
         self.client.finish_within(SHUTDOWN_S)
         await self.subscriptions.stop()
         await asyncio.gather(self.streams.stop(), self.outgoing.stop(), self.calling.stop())
+        if self.cluster is not None:
+            await self.cluster.stop()
         await self._stop_settling()
         await self.stasis.stop()
         await asyncio.gather(self.webhooks.stop(), self._event_sockets.close())
@@ -220,6 +231,27 @@ class Bridge:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def _in_cluster(self, app: str, worker: int | None) -> Cluster:
+        cluster = Cluster(
+            self.config,
+            app=app,
+            worker=worker,
+            ready=lambda: self.in_step and self._room.free,
+            in_step=lambda: self.in_step,
+            calls=self._summaries,
+            count=lambda: (len(self.tracker.calls), self._room.open),
+        )
+        self.tracker.subscribe(cluster.directory.on_change)
+        self.events.subscribe(cluster.directory.on_event)
+        return cluster
+
+    def _summaries(self, ids: Collection[str] | None) -> Mapping[str, Mapping[str, object]]:
+        """What the directory of all calls says of these, or of all, as far as they go on."""
+        calls = self.tracker.calls
+        streams = Counter(str(stream["call_id"]) for stream in self._describe_streams())
+        there = calls if ids is None else [identity for identity in ids if identity in calls]
+        return {each: call_summary(calls[each], streams[each], self.records.get(each)) for each in tuple(there)}
 
     def _new_playout(self, fmt: AudioFormat) -> Playout:
         return Playout(fmt, self.config.media.max_queued_ms, self.config.media.playout_lead_ms)

@@ -13,6 +13,7 @@ from bridge.api.parts import (
     CallActs,
     CallControl,
     CallSource,
+    ClusterSource,
     ConferenceSource,
     FlowSource,
     RecordingSource,
@@ -83,6 +84,7 @@ class Backend:
         calling: places calls and acts on them; None: those routes are not there.
         conferences: likewise.
         events: answers ``GET /v1.0/events`` with a WebSocket; likewise.
+        cluster: all bridges that share a store; likewise.
         owns: whether a call is told of by this process, by its id; others tell of others' (`bridge.workers`).
         leads: whether this process tells of what is nobody's.
     """
@@ -100,6 +102,7 @@ class Backend:
     calling: CallControlParts | None = None
     conferences: ConferenceParts | None = None
     events: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    cluster: ClusterSource | None = None
     owns: Callable[[str], bool] = lambda _: True
     leads: Callable[[], bool] = lambda: True
 

@@ -42,7 +42,7 @@ SECURITY: Mapping[str, dict[str, str]] = {
 
 CHAPTERS = (
     *("Calls", "Flows", "Conferences", "Recordings", "Streams", "Events", "Subscriptions"),
-    *("Voxology", "Twilio", "Yeastar", "Bridge"),
+    *("Voxology", "Twilio", "Yeastar", "Cluster", "Bridge"),
 )
 """The tags of routes, in the order in which they are shown."""
 

@@ -61,6 +61,7 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "OVERLOADED": (503, "a limit is reached; nothing was begun"),
     "ASTERISK_UNREACHABLE": (503, "the bridge has no connection to Asterisk at the moment"),
     "ASTERISK_FAILED": (503, "Asterisk did not do it; the message has its words"),
+    "STORE_UNREACHABLE": (503, "the store that the bridges share does not answer"),
     "STATE_NOT_KEPT": (503, "the change could not be kept on disk, so it was not made"),
 }
 """What each reason means, and its HTTP status. Answers that no route decides on (404 and 405 for a wrong path or

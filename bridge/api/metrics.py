@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from bridge import __version__
 from bridge.media.counters import Counters
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "asterisk_bridge_"
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
-def render(counters: Counters, gauges: Mapping[str, float]) -> str:
+def render(counters: Counters, gauges: Mapping[str, float], totals: Mapping[str, float] = NOTHING) -> str:
     """The text of ``GET /metrics``.
 
     Args:
         counters: totals since the process started; durations become seconds, Prometheus's base unit.
         gauges: what is true now, by name without the prefix.
+        totals: further counts since the process started, likewise.
     """
     lines = [f"# TYPE {PREFIX}build_info gauge", f'{PREFIX}build_info{{version="{__version__}"}} 1']
     for name, gauge in gauges.items():
         lines += _metric(name, "gauge", gauge)
+    for name, total in totals.items():
+        lines += _metric(name + "_total", "counter", total)
     for field in dataclasses.fields(counters):
         value = getattr(counters, field.name)
         if field.name.endswith("_ms"):

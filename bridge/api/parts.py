@@ -243,3 +243,24 @@ class AcceptConferenceStream(Protocol):
         self, request: web.Request, conference_id: str, options: MediaStreamOptions, /
     ) -> web.StreamResponse:
         """NoSuchConference, NotOurs, Overloaded, AriError: before the upgrade."""
+
+
+class ClusterSource(Protocol):
+    """All bridges and their calls (`bridge.cluster.Cluster`). All that asks raises StoreAway: nobody knows."""
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """The bridges that are there."""
+
+    async def calls(self, pbx: str = "", node: str = "") -> list[dict[str, Any]]:
+        """Their calls."""
+
+    async def find(self, identity: str, /) -> list[dict[str, Any]]:
+        """Those with an id."""
+
+    @property
+    def gauges(self) -> Mapping[str, float]:
+        """For metrics: what is true now, by name without the prefix."""
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        """Likewise, what has been counted since the start."""

@@ -43,14 +43,18 @@ def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
 async def prometheus(request: web.Request) -> web.Response:
     """``GET /metrics``."""
     backend = request.app[BACKEND]
-    gauges = {
+    gauges: dict[str, float] = {
         "up": 0 if health_faults(backend, detailed=False) else 1,
         "ari_connected": int(backend.ari_connected()),
         "audiosocket_listening": int(backend.listening()),
         "calls": sum(map(backend.owns, tuple(backend.calls.calls))),
         "streams": sum(1 for _ in backend.streams()),
     }
-    text = metrics.render(backend.counters, gauges)
+    totals: dict[str, float] = {}
+    if backend.cluster is not None:
+        gauges |= backend.cluster.gauges
+        totals |= backend.cluster.totals
+    text = metrics.render(backend.counters, gauges, totals)
     return web.Response(body=text.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bridge.api import (
     calls,
+    cluster,
     conferences,
     document,
     flows,
@@ -149,6 +150,16 @@ SUBSCRIPTIONS = (
           answer=YeastarResult, others={401: YeastarResult, 403: YeastarResult, 413: Error}),
 )  # fmt: skip
 
+CLUSTER = (
+    Route("GET", "/v1.0/cluster/nodes", "listNodes", "List the bridges that are there", cluster.list_nodes, "Cluster",
+          ("STORE_UNREACHABLE",)),
+    Route("GET", "/v1.0/cluster/calls", "listClusterCalls", "List the calls of all bridges, newest first",
+          cluster.list_calls, "Cluster", ("STORE_UNREACHABLE",),
+          text="A second or two behind. To act on a call, ask one of its `nodes`."),
+    Route("GET", "/v1.0/cluster/calls/{id}", "getClusterCall", "Find a call", cluster.get_call, "Cluster",
+          ("CALL_NOT_FOUND", "STORE_UNREACHABLE")),
+)  # fmt: skip
+
 _TWILIO_ERRORS = {401: TwilioError, 404: TwilioError, 503: TwilioError}
 
 TWILIO = (
@@ -181,6 +192,8 @@ def routes_of(backend: Backend) -> list[Route]:
         found += CONFERENCES
     if backend.subscriptions is not None:
         found += SUBSCRIPTIONS
+    if backend.cluster is not None:
+        found += CLUSTER
     if backend.twilio is not None and backend.twilio.enabled and backend.control is not None:
         found += TWILIO
     return found

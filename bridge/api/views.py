@@ -47,6 +47,25 @@ def call_json(call: Call | None, streams: int, record: CallRecord | None = None)
     return body
 
 
+def call_summary(call: Call, streams: int, record: CallRecord | None) -> dict[str, Any]:
+    """What a directory of calls says of one: a few hundred bytes.
+
+    Args:
+        call: the call.
+        streams: how many are open.
+        record: what is told of it, if anything.
+    """
+    caller = call.primary
+    return {
+        "status": record.status if record is not None else call_status(call),
+        "source": record.source.target if record is not None else caller.caller_number if caller is not None else "",
+        "destination": record.destination.target if record is not None else dialled_number(call),
+        "tm_create": call_time(call),
+        "parties": [{"id": each.id, "endpoint": each.endpoint, "state": each.state} for each in call.parties.values()],
+        "streams": streams,
+    }
+
+
 def party_json(party: Party) -> dict[str, Any]:
     """A party of a call: the facts of its channel."""
     return {

@@ -4,6 +4,7 @@
     [pbx] [streams] [twilio]                           streams that start themselves
     [calling]                                          calls that the bridge places
     [speech]                                           what is said and played in calls
+    [cluster]                                          several bridges that share subscriptions
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
     [[flows]] [voxology]                               which calls run which actions
     [[webhooks]]                                       who is told what happens
@@ -16,6 +17,7 @@ pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/conf
 """
 
 from bridge.config.calling import CallingConfig
+from bridge.config.cluster import ClusterConfig
 from bridge.config.flows import FlowConfig, VoxologyConfig
 from bridge.config.loading import (
     ENVIRONMENT_PREFIX,
@@ -43,8 +45,8 @@ from bridge.config.workers import WorkersConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
-    "CallingConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig", "PbxConfig",
-    "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig",
+    "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig",
+    "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig",
     "VoxologyConfig", "WebhookConfig", "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard",
     "load", "mistake",
 ]  # fmt: skip

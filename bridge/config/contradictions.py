@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _ari_contradictions(config.ari)
     yield from _streams_contradictions(config.streams)
     yield from _twilio_contradictions(config.twilio)
+    yield from _cluster_contradictions(config)
     for name, tables in (("subscriptions", config.subscriptions), ("dialplan", config.dialplan)):
         seen: dict[str, int] = {}
         for index, table in enumerate(tables):
@@ -127,6 +129,21 @@ def _twilio_contradictions(twilio: TwilioConfig) -> Iterator[ConfigError]:
     if bool(twilio.account_sid) != bool(twilio.auth_token.get_secret_value()):
         missing, there = ("auth_token", "account_sid") if twilio.account_sid else ("account_sid", "auth_token")
         yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and they go together")
+
+
+def _cluster_contradictions(config: Config) -> Iterator[ConfigError]:
+    cluster = config.cluster
+    if not cluster.enabled:
+        return
+    if find_spec("redis") is None:
+        yield ConfigError("cluster.store", "needs the Redis client: pip install 'asterisk-bridge[cluster]'")
+    if cluster.pbx_is_ambiguous(config.ari):
+        yield ConfigError(
+            "cluster.pbx",
+            "is empty, and ari.url is an address of this machine, which other bridges know by another name or use for"
+            " an Asterisk of their own; expected one name that all bridges of this Asterisk are given",
+        )
+    yield from (ConfigError(f"cluster.{key}", reason) for key, reason in _ca_file_contradictions(cluster.ca_file))
 
 
 def _http_contradictions(http: HttpConfig) -> Iterator[ConfigError]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BeforeValidator, ValidationError
 
 from bridge.config.calling import CallingConfig
+from bridge.config.cluster import ClusterConfig
 from bridge.config.contradictions import contradictions
 from bridge.config.flows import FlowConfig, VoxologyConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
@@ -64,6 +65,7 @@ class Config(Section):
     twilio: TwilioConfig = TwilioConfig()
     calling: CallingConfig = CallingConfig()
     speech: SpeechConfig = SpeechConfig()
+    cluster: ClusterConfig = ClusterConfig()
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
     webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
@@ -88,6 +90,7 @@ SECTIONS: dict[str, type[Section]] = {
     "twilio": TwilioConfig,
     "calling": CallingConfig,
     "speech": SpeechConfig,
+    "cluster": ClusterConfig,
     "voxology": VoxologyConfig,
     "workers": WorkersConfig,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bridge.ari.client import AriClient
 from bridge.config import Config
-from bridge.doctor import loopback, machine, pbx
+from bridge.doctor import cluster, loopback, machine, pbx
 from bridge.doctor.report import Report
 from bridge.errors import ConfigError
 
@@ -32,6 +32,7 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
     machine.check_open_files(report, config)
     machine.check_speech(report, config)
     await machine.check_timer(report)
+    await cluster.check(report, config)
     try:
         client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
     except ConfigError as error:

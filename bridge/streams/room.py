@@ -28,6 +28,11 @@ class Room:
         """Numbers for one kind of stream."""
         return itertools.count(*self._numbering)
 
+    @property
+    def free(self) -> bool:
+        """Whether one more stream may be opened."""
+        return not self.closing and self.open < self._max_streams
+
     def check(self) -> None:
         """See whether one more stream may be opened.
 

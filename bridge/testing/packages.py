@@ -25,6 +25,8 @@ from bridge.errors import BridgeError
 
 SUITE = "forky"
 PACKAGES = ("asterisk", "asterisk-core-sounds-en", "baresip-core", "sip-tester", "espeak-ng")
+STORE_PACKAGES = ("redis-server",)
+"""The shared store of several bridges: a tree of its own, fetched by those tests only that need it."""
 # Dependencies that serve installation or other programs than those we run; a third of the download.
 UNUSED_PREFIXES = (
     "adduser",
@@ -117,11 +119,15 @@ def cache_folder(environ: dict[str, str] | None = None) -> Path:
     return Path(base) / "asterisk-bridge"
 
 
-def ensure(progress: Progress = print) -> Root:
+def ensure(progress: Progress = print, packages: Sequence[str] = PACKAGES) -> Root:
     """Returns the unpacked packages, fetching them first when they are not in the cache.
 
     Two processes that start at once do not clash: the second waits for the first. A fetch that was cut off
     leaves nothing that could be taken for a whole one.
+
+    Args:
+        progress: told what takes long.
+        packages: what the tree holds, with all that it depends on.
 
     Raises:
         PackagesUnavailable: no apt here, no mirror answers, or the archive's key is not known.
@@ -130,11 +136,12 @@ def ensure(progress: Progress = print) -> Root:
     triplet, loader = ARCHITECTURES[architecture]
 
     def finish(root: Path) -> None:
-        # Debian's install script makes this link; we run none.
-        (root / "usr" / "share" / "asterisk" / "sounds" / "en").symlink_to("en_US_f_Allison")
+        sounds = root / "usr" / "share" / "asterisk" / "sounds"
+        if sounds.exists():  # Debian's install script makes this link; we run none.
+            (sounds / "en").symlink_to("en_US_f_Allison")
 
-    recipe = ["2", SUITE, architecture, *PACKAGES, *UNUSED_PREFIXES, *UNUSED_FOLDERS]
-    return Root(_ensure("", PACKAGES, recipe, lambda _: True, finish, progress), triplet, loader)
+    recipe = ["2", SUITE, architecture, *packages, *UNUSED_PREFIXES, *UNUSED_FOLDERS]
+    return Root(_ensure("", packages, recipe, lambda _: True, finish, progress), triplet, loader)
 
 
 def ensure_tree(name: str, packages: Sequence[str], parts: tuple[str, ...], progress: Progress = print) -> Path:

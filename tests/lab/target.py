@@ -40,6 +40,12 @@ class Target:
         ):
             return answer.status, await answer.json()
 
+    async def text(self, path: str) -> str:
+        """The body of a GET that is no JSON."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(self.url + path) as answer:
+            return await answer.text()
+
     async def call_from(self, caller: str, *, status: str = "progressing", timeout_s: float = 10.0) -> dict[str, Any]:
         """The call of a caller (its endpoint), once it has the wanted status."""
         async with asyncio.timeout(timeout_s):
@@ -106,7 +112,9 @@ class Target:
         return left
 
 
-LASTING_TASKS = frozenset({"ari-events", "ari-application", "settle with Asterisk"})
+LASTING_TASKS = frozenset(
+    {"ari-events", "ari-application", "settle with Asterisk", "cluster claims", "cluster directory"}
+)
 """What a bridge without calls does all the time."""
 PRODUCT = Path(bridge_package.__file__).parent
 

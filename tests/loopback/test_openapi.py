@@ -19,6 +19,7 @@ from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
 from tests.loopback.openapi import examine
+from tests.unit.api.sample_cluster import FewBridges
 from tests.unit.api.samples import TWILIO, VOXOLOGY_KEY, Pbx
 
 TOKEN = "0123456789abcdef"
@@ -33,6 +34,7 @@ IDS = {
     "/v1.0/groupcalls": {"id": ["group-1"]},
     "/v1.0/recordings": {"id": ["r1", "r2"]},
     "/v1.0/conferences": {"id": ["sales", "room"], "channel": ["p1", "p2"]},
+    "/v1.0/cluster": {"id": ["c1", "c2"]},
     "/v1.0/flows": {"id": ["greeting", "fetched"]},
     "/v1.0/subscriptions": {"id": ["in-file", "yeastar"]},
     "/2010-04-01": {"account": [TWILIO.account_sid], "call": [call_sid("c1")]},
@@ -52,8 +54,9 @@ async def url() -> AsyncIterator[str]:
     )
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        subscriptions=Catalogue([configured], Store(":memory:")), control=pbx, twilio=TWILIO, events=sockets.handle
-    )
+        subscriptions=Catalogue([configured], Store(":memory:")), control=pbx, twilio=TWILIO, events=sockets.handle,
+        cluster=FewBridges(),
+    )  # fmt: skip
     server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), backend, strict=True)
     await server.start()
     yield f"http://127.0.0.1:{server.port}"

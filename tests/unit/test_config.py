@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import tomllib
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from bridge.config import SECTIONS, TABLES, Config, ConfigErrors, each_error, is_loopback, load
+from bridge.config import (
+    SECTIONS,
+    TABLES,
+    AriConfig,
+    ClusterConfig,
+    Config,
+    ConfigErrors,
+    each_error,
+    is_loopback,
+    load,
+)
 from bridge.errors import ConfigError
 
 ARI = '[ari]\nuser = "bridge"\npassword = "a secret word"\n'
@@ -126,6 +137,15 @@ MISTAKES = [
     ("[twilio]\nauth_token = 'a-secret-of-sixteen'", "twilio.account_sid", ["missing"]),
     ("[twilio]\nauth_token = 'short'", "twilio.auth_token", ["16"]),
     ("[twilio]\ndial_context = 'a b'", "twilio.dial_context", ["context"]),
+    ("[cluster]\nstore = 'http://s'", "cluster.store", ["redis://"]),
+    ("[cluster]\nstore = 'redis://s:0'", "cluster.store", ["port 0"]),
+    ("[cluster]\nstore = 'redis://s/a'", "cluster.store", ["number"]),
+    ("[cluster]\nstore = 'redis://s/0?x=1'", "cluster.store", ["query"]),
+    ("[cluster]\nstore = 'redis://s'", "cluster.pbx", ["is empty", "ari.url"]),
+    ("[cluster]\nstore = 'rediss://s'\npbx = 'p'\nca_file = '/no/such'", "cluster.ca_file", ["does not exist"]),
+    ("[cluster]\nnode = 'a/b'", "cluster.node", ["a/b"]),
+    ("[cluster]\nprefix = ''", "cluster.prefix", ["1 to 60"]),
+    ("[cluster]\nclaim_ttl_s = 0.5", "cluster.claim_ttl_s", ["from 1 to 60"]),
     ("[subscriptions]\nid = 'a'", "subscriptions", ["[[subscriptions]]"]),
     ("[[subscription]]\nid = 'a'", "subscription", ["did you mean subscriptions"]),
     ("[[dialplan]]\nid = 'a'", "dialplan.0.url", ["missing"]),
@@ -387,6 +407,29 @@ def test_secrets_show_in_no_repr() -> None:
     for text in (repr(config), str(config), config.model_dump_json()):
         assert TOKEN not in text
         assert "a secret word" not in text
+
+
+def test_a_store_is_shown_without_its_password() -> None:
+    config = load(None, ENV | {"ASTERISK_BRIDGE_CLUSTER__STORE": "redis://u:hush@s.example:7/2", **PBX})
+    assert "hush" not in repr(config)
+    assert config.cluster.place == "redis://s.example:7/2"
+    with pytest.raises(ConfigError) as refused:
+        load(None, ENV | {"ASTERISK_BRIDGE_CLUSTER__STORE": "redis://u:hush@s.example:x", **PBX})
+    assert "hush" not in str(refused.value)
+
+
+def test_names_in_a_cluster() -> None:
+    cluster = ClusterConfig()
+    assert not cluster.enabled
+    ari = AriConfig(url="https://PBX.example", app="voice")
+    assert (cluster.pbx_name(ari), cluster.pbx_is_ambiguous(ari)) == ("pbx.example:443", False)
+    assert cluster.node_name(ari) == f"{socket.gethostname()}.voice"
+    assert ClusterConfig(node="n", pbx="p").pbx_name(ari) == "p"
+    assert cluster.pbx_is_ambiguous(AriConfig())
+    assert not ClusterConfig(pbx="p").pbx_is_ambiguous(AriConfig())
+
+
+PBX = {"ASTERISK_BRIDGE_CLUSTER__PBX": "p"}
 
 
 def test_a_configuration_does_not_change() -> None:

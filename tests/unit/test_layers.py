@@ -20,7 +20,7 @@ LAYERS = (
     ("bridge.calling",),
     ("bridge.api",),
     ("bridge.flows",),
-    ("bridge.streams",),
+    ("bridge.streams", "bridge.cluster"),
     ("bridge.calls",),
     ("bridge.ari",),
     ("bridge.media",),

@@ -27,6 +27,7 @@ from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
 
 from .asking import asking
+from .sample_cluster import FewBridges
 from .samples import TWILIO, Pbx
 
 
@@ -39,7 +40,9 @@ def parts(pbx: Pbx) -> dict[str, Any]:
     from bridge.api.events import EventSockets
 
     catalogue = Catalogue([], Store(":memory:"))
-    return {"subscriptions": catalogue, "control": pbx, "twilio": TWILIO, "events": EventSockets(Events()).handle}
+    return {"subscriptions": catalogue, "control": pbx, "twilio": TWILIO, "events": EventSockets(Events()).handle} | {
+        "cluster": FewBridges()
+    }
 
 
 async def served(tokens: list[str] | None = None) -> dict[str, Any]:
@@ -200,5 +203,5 @@ def test_the_limits_of_a_request_are_those_of_flows() -> None:
 
 
 def every_route() -> Iterator[Route]:
-    for routes in (table.ALWAYS, table.CALLING, table.VOXOLOGY, table.CONFERENCES, table.SUBSCRIPTIONS, table.TWILIO):
-        yield from routes
+    yield from (*table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS)
+    yield from (*table.TWILIO, *table.CLUSTER)

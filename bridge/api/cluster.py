@@ -1,0 +1,57 @@
+"""``/v1.0/cluster``: all bridges that share a store, and all their calls, from any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bridge.api.backend import Backend
+from bridge.api.errors import unavailable
+from bridge.api.failures import RETRY_AFTER_S, call_not_found
+from bridge.api.models.base import NoQuery
+from bridge.api.models.cluster import ClusterCall, ClusterCalls, ListClusterCalls, Nodes
+from bridge.api.paging import page_of
+from bridge.api.parts import ClusterSource
+from bridge.api.routing import Answer, Asked
+from bridge.cluster.store import StoreAway
+
+
+async def list_nodes(asked: Asked[NoQuery, None]) -> Answer[Nodes]:
+    """The bridges that have been heard of in the last 10 s."""
+    with _asking():
+        return Answer({"result": await _cluster(asked.backend).nodes()})
+
+
+async def list_calls(asked: Asked[ListClusterCalls, None]) -> Answer[ClusterCalls]:
+    """The calls of all bridges, newest first; each once."""
+    with _asking():
+        calls = await _cluster(asked.backend).calls(asked.query.pbx, asked.query.node)
+    page = page_of(calls, _place, asked.query)
+    return Answer({"result": page.entries, "next_page_token": page.next_page_token})
+
+
+async def get_call(asked: Asked[NoQuery, None]) -> Answer[ClusterCall]:
+    """One call by its id, wherever it is; if two Asterisks use the same id, the newest."""
+    with _asking():
+        found = await _cluster(asked.backend).find(asked.path())
+    if not found:
+        raise call_not_found(asked.path())
+    return Answer(max(found, key=_place))
+
+
+def _cluster(backend: Backend) -> ClusterSource:
+    assert backend.cluster is not None  # or its routes would not be there
+    return backend.cluster
+
+
+def _place(call: dict[str, Any]) -> tuple[str, str]:
+    return call["tm_create"], f"{call['id']} {call['pbx']}"
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except StoreAway as error:
+        raise unavailable("STORE_UNREACHABLE", str(error), RETRY_AFTER_S) from error

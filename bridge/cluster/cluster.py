@@ -1,0 +1,126 @@
+"""This bridge's part in the cluster: its claims and its part of the directory, begun and ended as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge import __version__
+from bridge.cluster.directory import Directory
+from bridge.cluster.redis_claims import RedisClaims
+from bridge.cluster.store import Store
+from bridge.config import Config
+
+DIRECTORY_TIMEOUT_S = 3.0
+"""Reading all calls takes longer than a claim, and nothing waits for it but who asked."""
+
+
+class Cluster:
+    """What a bridge shares with others.
+
+    Args:
+        config: ``cluster.store`` is set.
+        app: the Stasis application of this process.
+        worker: its number if several processes share the work of this bridge; each is a node of its own.
+        ready: whether one more stream could be started.
+        in_step: whether there is a connection to Asterisk.
+        calls: what the directory is told of calls; see `Directory`.
+        count: how many calls and how many streams there are.
+
+    Raises:
+        ConfigError: the Redis client is not installed, or a key is wrong.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        app: str,
+        worker: int | None,
+        ready: Callable[[], bool],
+        in_step: Callable[[], bool],
+        calls: Callable[[Collection[str] | None], Mapping[str, Mapping[str, Any]]],
+        count: Callable[[], tuple[int, int]],
+    ) -> None:
+        cluster = config.cluster
+        node, pbx = cluster.node_name(config.ari), cluster.pbx_name(config.ari)
+        if worker is not None:
+            node = f"{node}.{worker}"
+        self._app = app
+        self._in_step = in_step
+        self._count = count
+        self._started = datetime.now(UTC)
+        self._cpu = (time.monotonic(), time.process_time())
+        self.directory = Directory(
+            Store(cluster, DIRECTORY_TIMEOUT_S),
+            prefix=cluster.prefix,
+            node=node,
+            pbx=pbx,
+            describe=self._describe,
+            calls=calls,
+        )
+        self.claims = RedisClaims(
+            Store(cluster, cluster.claim_ttl_s / 6),
+            prefix=cluster.prefix,
+            node=node,
+            pbx=pbx,
+            ttl_s=cluster.claim_ttl_s,
+            ready=ready,
+            prefer=self.directory.prefers,
+        )
+
+    @property
+    def gauges(self) -> Mapping[str, float]:
+        """For metrics: what is true now."""
+        claims = self.claims
+        return {
+            "cluster_store_reachable": int(claims.reachable),
+            "cluster_claims_held": claims.held,
+            "cluster_claims_waiting": claims.waiting,
+            "cluster_nodes": self.directory.alive,
+        }
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        """For metrics: counts since the start."""
+        return {"cluster_claims_granted": self.claims.granted, "cluster_claims_lost": self.claims.lost}
+
+    async def start(self) -> None:
+        """Begin; the store may come up later."""
+        await self.claims.start()
+        await self.directory.start()
+
+    async def stop(self) -> None:
+        """Let others have what was ours: at once, so its streams must have ended. Twice is fine."""
+        await self.claims.close()
+        await self.directory.close()
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """See `Directory.nodes`."""
+        return await self.directory.nodes()
+
+    async def calls(self, pbx: str = "", node: str = "") -> list[dict[str, Any]]:
+        """See `Directory.calls`."""
+        return await self.directory.calls(pbx, node)
+
+    async def find(self, identity: str, /) -> list[dict[str, Any]]:
+        """See `Directory.find`."""
+        return await self.directory.find(identity)
+
+    def _describe(self) -> dict[str, Any]:
+        now, used = time.monotonic(), time.process_time()
+        (then, used_then), self._cpu = self._cpu, (now, used)
+        calls, streams = self._count()
+        return {
+            "app": self._app,
+            "version": __version__,
+            "tm_start": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "asterisk": self._in_step(),
+            "calls": calls,
+            "streams": streams,
+            "claims": self.claims.held,
+            "waiting": self.claims.waiting,
+            "cpu": round((used - used_then) / max(now - then, 0.001), 3),
+        }

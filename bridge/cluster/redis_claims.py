@@ -1,0 +1,319 @@
+"""Claims in the shared store: at any time at most one bridge holds one, also when it or the store cannot be reached.
+
+A bridge has a lease, which it renews, and takes claims under it (`bridge.cluster.scripts`). Whoever was refused looks
+again every second. A bridge whose lease may soon have expired for others, because no renewal was answered, gives up all
+its claims: a margin before that moment, counted from before the last renewal was sent, on its own steady clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bridge.ari.dispatch import call_safely
+from bridge.cluster.lease import Lease, batches
+from bridge.cluster.scripts import LOOK, RELEASE
+from bridge.cluster.store import Command, Store, StoreAway, boottime
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""Between two looks for claims that were refused."""
+RETRY_S = 0.5
+"""Between two attempts to reach the store."""
+HEAD_START_S = 0.15
+"""So much later than the bridge that is to have a claim the others ask for it."""
+CLOSE_S = 1.0
+
+
+@dataclass(eq=False)
+class _Request:
+    """Somebody asks for a claim."""
+
+    answer: asyncio.Future[bool]
+    due: float
+    """Not before this moment."""
+    sent: bool = False
+    dropped: bool = False
+    """Released while the store was being asked."""
+
+
+class RedisClaims:
+    """Claims of one bridge; see `bridge.streams.claims.Claims`.
+
+    Args:
+        store: where all bridges meet; nobody else uses this connection.
+        prefix: begins the names of all keys.
+        node: name of this bridge.
+        pbx: name of the Asterisk; calls of another one have other ids, or the same ones by chance.
+        ttl_s: how long the lease lasts without being renewed.
+        ready: whether another claim could be acted upon; without that none is asked for.
+        prefer: whether it is this bridge that is to have a claim; all others give it a head start.
+        clock: seconds, steady.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        prefix: str,
+        node: str,
+        pbx: str,
+        ttl_s: float,
+        ready: Callable[[], bool] = lambda: True,
+        prefer: Callable[[str], bool] = lambda _: True,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        self.on_free: Callable[[str], object] = lambda _: None
+        self.on_lost: Callable[[str], object] = lambda _: None
+        self.granted = 0
+        """Claims that we were given since the start."""
+        self.lost = 0
+        """Claims that we had to give up."""
+        self.trouble: str | None = ""
+        """Why there is no store, in words; empty before it has been asked, None while it answers."""
+        self._store = store
+        self._place = f"{prefix}:claim:{pbx}/"
+        self._ttl_s = ttl_s
+        self._ready = ready
+        self._prefer = prefer
+        self._clock = clock
+        self._lease = Lease(store, prefix=prefix, node=node, ttl_s=ttl_s, clock=clock, on_lapse=self._lapsed)
+        self._held: dict[str, str] = {}
+        """What we hold, by key, with its value in the store."""
+        self._requests: dict[str, _Request] = {}
+        self._waiting: set[str] = set()
+        """What somebody else has, and we would like."""
+        self._releases: list[tuple[str, str]] = []
+        self._next = {"confirm": 0.0, "look": 0.0}
+        self._stir = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return self.trouble is None
+
+    @property
+    def held(self) -> int:
+        """How many claims we hold."""
+        return len(self._held)
+
+    @property
+    def waiting(self) -> int:
+        """How many we would like that others hold."""
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        """Begin; the store may come up later."""
+        self._task = asyncio.create_task(self._run(), name="cluster claims")
+
+    async def close(self) -> None:
+        """Let others have at once what we hold. Its streams must have ended. Twice is fine."""
+        if self._closing:
+            return
+        self._closing = True  # a cancellation alone may be lost in the Redis client
+        self._stir.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        for request in self._requests.values():
+            self._say(request, False)
+        if self._lease.confirmed:
+            lease = self._lease.name
+            self._lease.close()
+            with contextlib.suppress(StoreAway, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._store.ask([*self._releasing([*self._held.items()]), ("DEL", lease)])
+        self._held.clear()
+        await self._store.close()
+
+    async def claim(self, key: str) -> bool:
+        """See `bridge.streams.claims.Claims.claim`."""
+        if key in self._held:
+            return True
+        request = self._requests.get(key)
+        if request is None or request.dropped:
+            due = self._clock() + (0 if self._prefer(key) else HEAD_START_S)
+            # One that is dropped is on its way still: its answer finds this one in its place and gives back.
+            request = self._requests[key] = _Request(asyncio.get_running_loop().create_future(), due)
+            self._stir.set()
+        return await asyncio.shield(request.answer)
+
+    def release(self, key: str) -> None:
+        """See `bridge.streams.claims.Claims.release`."""
+        self._waiting.discard(key)
+        request = self._requests.get(key)
+        if request is not None:
+            request.dropped = True
+            self._say(request, False)
+            if not request.sent:
+                del self._requests[key]
+        value = self._held.pop(key, None)
+        if value is not None:
+            self._releases.append((key, value))
+            self._stir.set()
+
+    # The store
+
+    async def _run(self) -> None:
+        while not self._closing:
+            try:
+                await self._turn()
+            except StoreAway as error:
+                self._away(error)
+                await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("claims failed: a fault of the bridge")
+                await asyncio.sleep(RETRY_S)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, self._next_due() - self._clock())):
+                        await self._stir.wait()
+
+    async def _turn(self) -> None:
+        """Everything that is due now."""
+        if not self._closing:
+            self._stir.clear()
+        self._lease.check()
+        now = self._clock()
+        if now >= self._next["confirm"]:
+            await self._confirm()
+        elif now >= self._lease.renew_at:
+            await self._hold({})
+        if self._releases:
+            releases, self._releases = self._releases, []
+            try:
+                await self._store.ask(self._releasing(releases))
+            except StoreAway:
+                self._releases = releases + self._releases
+                raise
+        await self._take()
+        if self._clock() >= self._next["look"]:
+            await self._look()
+
+    def _next_due(self) -> float:
+        return min(self._lease.renew_at, *self._next.values(), *(each.due for each in self._requests.values()))
+
+    async def _hold(self, claims: Mapping[str, str]) -> dict[str, bool]:
+        """Renew the lease and hold claims under it: which of them are ours now.
+
+        Raises:
+            StoreAway: as `Lease.hold`.
+        """
+        known, ours = await self._lease.hold({self._name(key): value for key, value in claims.items()})
+        if self.trouble is not None:
+            self.trouble = None
+            log.info("the store %s answers", self._store.place)
+        if not known:
+            log.warning("the store %s has forgotten us; telling it what we hold", self._store.place)
+            self._next["confirm"] = 0.0
+            self._stir.set()
+        return {key: ours[self._name(key)] for key in claims}
+
+    async def _confirm(self) -> None:
+        """Tell the store what we hold: it may have lost it, or have given it to others."""
+        self._next["confirm"] = self._clock() + self._ttl_s
+        for key, ours in (await self._hold(self._held)).items():
+            if not ours and key in self._held:
+                self._lose([key])
+
+    async def _take(self) -> None:
+        """Ask for what is due."""
+        now = self._clock()
+        due = {key: each for key, each in self._requests.items() if each.due <= now}
+        if not due:
+            return
+        if not (self._ready() and self._settled):
+            self._refuse(due)
+            return
+        values = {key: self._lease.value() for key in due}
+        for each in due.values():
+            each.sent = True
+        try:
+            ours = await self._hold(values)
+        except StoreAway:
+            self._releases += values.items()  # it may have given us some, which nobody else could have then
+            raise
+        for key, request in due.items():
+            if not ours[key]:
+                self._refuse({key: request})
+            elif request.dropped or not self._settled:
+                # Not settled: the connection is new, and so is the store behind it.
+                self._releases.append((key, values[key]))
+                self._stir.set()
+                self._refuse({key: request})
+            else:
+                self._held[key] = values[key]
+                self.granted += 1
+                self._forget(key, request)
+                self._waiting.discard(key)
+                self._say(request, True)
+
+    async def _look(self) -> None:
+        """Find out which of the claims that we wait for could be had."""
+        self._next["look"] = self._clock() + LOOK_S
+        if not (self._waiting and self._ready() and self._settled):
+            return
+        for part in batches(sorted(self._waiting)):
+            (answers,) = await self._store.ask([("EVAL", LOOK, len(part), *map(self._name, part), self._lease.name)])
+            for key, free in zip(part, answers, strict=True):
+                if free and key in self._waiting and key not in self._requests:
+                    call_safely(self.on_free, key)
+
+    @property
+    def _settled(self) -> bool:
+        return self._store.known and self._clock() >= self._store.settled_at
+
+    def _away(self, error: StoreAway) -> None:
+        """The store is away: nobody is kept waiting for it."""
+        if not self.trouble:
+            log.warning("no claims without the store: %s", error)
+        self.trouble = str(error)
+        self._next["confirm"] = 0.0
+        self._refuse(self._requests)
+
+    def _refuse(self, requests: Mapping[str, _Request]) -> None:
+        for key, request in tuple(requests.items()):
+            if not request.dropped:
+                self._waiting.add(key)
+            self._forget(key, request)
+            self._say(request, False)
+
+    def _forget(self, key: str, request: _Request) -> None:
+        if self._requests.get(key) is request:
+            del self._requests[key]
+
+    def _lapsed(self) -> None:
+        """Others may have what we held, or will in a moment."""
+        if self._held:
+            log.warning("no word from the store %s in time: %d claims are given up", self._store.place, len(self._held))
+        self._releases.clear()  # they were under the lease that is no more
+        self._lose(list(self._held))
+
+    def _lose(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            del self._held[key]
+            self._waiting.add(key)
+            self.lost += 1
+        for key in keys:
+            call_safely(self.on_lost, key)
+
+    def _name(self, key: str) -> str:
+        return self._place + key
+
+    def _releasing(self, claims: Sequence[tuple[str, str]]) -> list[Command]:
+        return [
+            ("EVAL", RELEASE, len(part), *(self._name(key) for key, _ in part), *(value for _, value in part))
+            for part in batches(claims)
+        ]
+
+    @staticmethod
+    def _say(request: _Request, answer: bool) -> None:
+        if not request.answer.done():
+            request.answer.set_result(answer)

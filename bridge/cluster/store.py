@@ -1,0 +1,110 @@
+"""The shared store: one Redis server, spoken to in batches that answer in time or fail."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bridge.config import ClusterConfig
+from bridge.errors import BridgeError, ConfigError
+
+Command = Sequence[str | int]
+
+
+class StoreAway(BridgeError):
+    """The store does not answer, not in time, or not as it ought to."""
+
+
+def boottime() -> float:
+    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Store:
+    """A connection to the store, made when it is needed and again after each failure.
+
+    Args:
+        config: where it is.
+        timeout_s: in this time a batch is answered, connecting included, or has failed.
+
+    Raises:
+        ConfigError: the Redis client is not installed, or ``cluster.ca_file`` cannot be used.
+    """
+
+    def __init__(self, config: ClusterConfig, timeout_s: float) -> None:
+        try:
+            from redis.asyncio import Redis
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
+            from redis.exceptions import RedisError
+        except ImportError:
+            raise ConfigError(
+                "cluster.store", "needs the Redis client: pip install 'asterisk-bridge[cluster]'"
+            ) from None
+        self.place = config.place
+        self.known = False
+        """It has been seen; before that ``settled_at`` says nothing."""
+        self.settled_at = 0.0
+        """From this moment on (`boottime`) what the store does not hold, nobody holds: see `_meet`."""
+        self._grace_s = config.claim_ttl_s + 1
+        self._timeout_s = timeout_s
+        self._run_id = ""
+        self._errors: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
+        url = config.store.get_secret_value()
+        more: dict[str, Any] = {"ssl_ca_certs": config.ca_file} if config.ca_file and url.startswith("rediss") else {}
+        if password := config.password.get_secret_value():
+            more["password"] = password
+        self._redis = Redis.from_url(
+            url,
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            redis_connect_func=self._connected,
+            **more,
+        )
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to some commands, in their order.
+
+        Raises:
+            StoreAway: one of them failed; what the others did may have been done.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                pipeline = self._redis.pipeline(transaction=False)
+                for command in commands:
+                    pipeline.execute_command(*command)
+                answers: list[Any] = await pipeline.execute()
+                return answers
+        except self._errors as error:
+            words = str(error) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                words = f"no answer in {self._timeout_s:g} s"
+            raise StoreAway(f"{self.place}: {words}") from None
+
+    async def close(self) -> None:
+        """Let go of it."""
+        await self._redis.aclose()
+
+    async def _connected(self, connection: Any) -> None:
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        self._meet(await connection.read_response())
+
+    def _meet(self, info: str) -> None:
+        """Take note of whom we are connected with.
+
+        A server that has just started, or taken the place of another, may have forgotten claims that bridges still act
+        upon. They renew what they hold; nobody gets a new claim before all have had the time to notice.
+        """
+        facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        run_id = facts.get("run_id", "")
+        if not self.known or run_id != self._run_id:
+            # How long one that has taken another's place has run says nothing of what it has missed.
+            age_s = 0 if self.known else int(facts.get("uptime_in_seconds", 0))
+            self.settled_at = boottime() - age_s + self._grace_s
+        self.known, self._run_id = True, run_id

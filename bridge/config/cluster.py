@@ -1,0 +1,98 @@
+"""The section ``[cluster]``: several bridges, on several machines, that share what subscriptions start."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from bridge.config.sections import AriConfig
+from bridge.config.values import FilePath, Section, host_and_port, is_loopback
+
+
+def _check_store(store: SecretStr) -> SecretStr:
+    # No message repeats the URL: it may hold a password.
+    url = store.get_secret_value()
+    if not url:
+        return store
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL; expected for example redis://store.example.org:6379/0") from None
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        raise ValueError("must start with redis:// or rediss:// and name a host, for example redis://10.0.0.5:6379/0")
+    if port == 0:
+        raise ValueError("has the port 0")
+    if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
+        raise ValueError("may have a database's number behind the host, and nothing else, for example /0")
+    if parts.query or parts.fragment:
+        raise ValueError("holds a query or a fragment; expected only scheme, host, port and database")
+    if re.search(r"\s", url):
+        raise ValueError("holds white space")
+    return store
+
+
+def _check_name(name: str) -> str:
+    if name and not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]{1,120}", name):
+        raise ValueError(f"{name[:120]!r} must be at most 120 letters, digits and _ . : - [ ]")
+    return name
+
+
+def _check_prefix(prefix: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,60}", prefix):
+        raise ValueError(f"{prefix[:60]!r} must be 1 to 60 letters, digits and _ . : -")
+    return prefix
+
+
+class ClusterConfig(Section):
+    """Where bridges agree, and who this one is."""
+
+    store: Annotated[SecretStr, AfterValidator(_check_store), Field(description="a redis:// or rediss:// URL")] = (
+        SecretStr("")
+    )
+    """The Redis server that all bridges share; empty: this bridge is alone."""
+    password: Annotated[SecretStr, Field(description="a text")] = SecretStr("")
+    """The store's password, where the URL does not hold it."""
+    ca_file: FilePath = ""
+    """PEM file with the authority to trust instead of those of the system, for ``rediss://``."""
+    node: Annotated[str, AfterValidator(_check_name), Field(description="a text")] = ""
+    """Name of this bridge, another one for each; empty: the machine's name and ``ari.app``."""
+    pbx: Annotated[str, AfterValidator(_check_name), Field(description="a text")] = ""
+    """Name of the Asterisk that this bridge serves, the same in all that do; empty: host and port of ``ari.url``."""
+    claim_ttl_s: Annotated[float, Field(ge=1, le=60, description="a number of seconds from 1 to 60")] = 6.0
+    """After so long without a word from a bridge others may take over what it streamed."""
+    prefix: Annotated[str, AfterValidator(_check_prefix), Field(description="a text")] = "asterisk-bridge"
+    """Begins the name of every key in the store, so that several installations can share one."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there are other bridges to agree with."""
+        return bool(self.store.get_secret_value())
+
+    @property
+    def place(self) -> str:
+        """The store without user and password: for logs."""
+        parts = self._url
+        return f"{parts.scheme}://{host_and_port(parts.hostname or '', parts.port or 6379)}{parts.path.rstrip('/')}"
+
+    @property
+    def _url(self) -> SplitResult:
+        return urlsplit(self.store.get_secret_value())
+
+    def node_name(self, ari: AriConfig) -> str:
+        """Name of this bridge."""
+        return self.node or f"{socket.gethostname()}.{ari.app}"
+
+    def pbx_name(self, ari: AriConfig) -> str:
+        """Name of the Asterisk that this bridge serves."""
+        parts = urlsplit(ari.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return self.pbx or host_and_port((parts.hostname or "").lower(), port)
+
+    def pbx_is_ambiguous(self, ari: AriConfig) -> bool:
+        """Every machine has its own loopback: a name made of it would mean another Asterisk on each."""
+        return not self.pbx and is_loopback(urlsplit(ari.url).hostname or "")

@@ -1,0 +1,77 @@
+"""What the doctor looks at in the store that bridges share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from bridge.cluster.scripts import HOLD
+from bridge.cluster.store import Store, StoreAway
+from bridge.config import Config
+from bridge.doctor.report import Report
+from bridge.errors import ConfigError
+
+NAME = "store"
+TRIES = 10
+
+
+async def check(report: Report, config: Config) -> None:
+    """Whether it answers in time, does what claims need, and forgets nothing of itself; who else is there."""
+    cluster = config.cluster
+    if not cluster.enabled:
+        return
+    timeout_s = cluster.claim_ttl_s / 6
+    try:
+        store = Store(cluster, timeout_s)
+    except (ConfigError, OSError, ValueError) as error:
+        report.fail(NAME, str(error), "correct that key of the configuration")
+        return
+    try:
+        await _check(report, config, store, timeout_s)
+    except StoreAway as error:
+        report.fail(
+            NAME,
+            str(error),
+            "is it running, does cluster.store name it, is cluster.password right, does a firewall let us in? Until it"
+            " answers, subscriptions start no streams",
+        )
+    finally:
+        await store.close()
+
+
+async def _check(report: Report, config: Config, store: Store, timeout_s: float) -> None:
+    cluster = config.cluster
+    probe = f"{cluster.prefix}:doctor"
+    worst = 0.0
+    for _ in range(TRIES):
+        began = time.monotonic()
+        await store.ask([("EVAL", HOLD, 1, f"{probe}:claim", f"{probe}:lease", 1000, 1000, f"{probe}:lease/1")])
+        worst = max(worst, time.monotonic() - began)
+        await asyncio.sleep(0.02)
+    await store.ask([("DEL", f"{probe}:claim", f"{probe}:lease")])
+    text = f"{store.place} takes claims; slowest answer of {TRIES} {worst * 1000:.1f} ms"
+    if worst > timeout_s / 4:
+        report.warn(NAME, text, f"it must always answer within {timeout_s:.1f} s (cluster.claim_ttl_s / 6)")
+    else:
+        report.ok(NAME, text)
+    (memory,) = await store.ask([("INFO", "memory")])
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        report.warn(
+            NAME,
+            f"it throws keys away when its memory is full ({policy})",
+            "set maxmemory-policy noeviction: a claim that is thrown away makes a call be streamed twice for a moment",
+        )
+    await _check_nodes(report, config, store)
+
+
+async def _check_nodes(report: Report, config: Config, store: Store) -> None:
+    cluster = config.cluster
+    node, pbx = cluster.node_name(config.ari), cluster.pbx_name(config.ari)
+    (names,) = await store.ask([("SMEMBERS", f"{cluster.prefix}:nodes")])
+    told = (
+        (await store.ask([("MGET", *(f"{cluster.prefix}:node:{name}" for name in sorted(names)))]))[0] if names else []
+    )
+    there = [f"{name} ({json.loads(text)['pbx']})" for name, text in zip(sorted(names), told, strict=True) if text]
+    report.ok("cluster", f"this is {node}, for {pbx}; there are {', '.join(there) or 'no bridges now'}")

@@ -1,0 +1,65 @@
+"""A Redis server of a test's own: Debian's, on loopback, keeping nothing on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from bridge.testing import packages
+from bridge.testing.engine import LabError, free_port
+from bridge.testing.processes import Background
+
+START_TIMEOUT_S = 10.0
+
+
+class RedisServer:
+    """One server; it keeps its port when it is started again.
+
+    Args:
+        folder: where its log goes.
+        password: asked of every client; "": none.
+    """
+
+    def __init__(self, folder: Path, password: str = "", *, progress: packages.Progress = print) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self._folder = folder
+        self._password = password
+        self._progress = progress
+        self._process = Background("redis", folder, folder / "redis.log")
+
+    @property
+    def url(self) -> str:
+        """As ``[cluster] store`` takes it, without the password."""
+        return f"redis://{self.host}:{self.port}/0"
+
+    async def start(self) -> None:
+        """Start it, empty; returns when it takes connections.
+
+        Raises:
+            PackagesUnavailable: it could not be fetched.
+            LabError: it does not come up.
+        """
+        root = await asyncio.to_thread(packages.ensure, self._progress, packages.STORE_PACKAGES)
+        settings = {"bind": self.host, "port": str(self.port), "save": "", "appendonly": "no", "dir": str(self._folder)}
+        if self._password:
+            settings["requirepass"] = self._password
+        options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        self._process.start(root.command("usr/bin/redis-server", *options), outlive_us=False)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(self.host, self.port)
+            except OSError:
+                if self._process.pid is None or time.monotonic() > deadline:
+                    raise LabError(f"redis-server does not start:\n{self._process.last_lines()}") from None
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End it; all that it held is gone. Twice is fine."""
+        await self._process.stop(at_once=at_once)
