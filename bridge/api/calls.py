@@ -172,7 +172,10 @@ def _all(backend: Backend, *, ended: bool) -> list[Known]:
             records |= {each.id: each for each in known.ended()}
     live = backend.calls.calls
     return [(call, records.get(call.id)) for call in live.values() if backend.owns(call.id)] + [
-        (None, record) for record in records.values() if record.id not in live and backend.owns(record.id)
+        (None, record)
+        for record in records.values()
+        # One that has merged with another call is listed as that other one, unless somebody here asked for it.
+        if record.id not in live and (record.placed or record.ended) and backend.owns(record.id)
     ]
 
 

@@ -73,7 +73,9 @@ async def test_answered_and_hung_up_by_us(calling: Calling, phones: Phones) -> N
     leg = await ringing.answered()
     assert leg.answered
     assert leg.id == ringing.id
-    assert any("+4930123" in event.peer for event in alice.events)
+    async with asyncio.timeout(3):
+        while not any("+4930123" in event.peer for event in alice.events):  # the phone's news may be late
+            await asyncio.sleep(0.02)
     found = calling.tracker.find(ringing.id)
     assert found is not None
     assert found[0].id == ringing.id
