@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 MIN_TOKEN_CHARACTERS = 16
+MAX_URL_CHARACTERS = 2048
 
 
 def is_loopback(host: str) -> bool:
@@ -125,3 +126,32 @@ class Section(BaseModel):
 
     # hide_input_in_errors: pydantic's own message would quote a password that has the wrong type.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def split_url(url: str, schemes: tuple[str, str], example: str, credential: str) -> SplitResult:
+    """The parts of the URL of somebody's server. No message repeats it: its query may hold a secret.
+
+    Args:
+        schemes: the two that are allowed, for example ``("ws", "wss")``.
+        example: what a right one looks like.
+        credential: where a credential belongs, in words.
+
+    Raises:
+        ValueError: in words for the administrator.
+    """
+    if len(url) > MAX_URL_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
+    if re.search(r"[^\x21-\x7e]", url):
+        raise ValueError("holds white space or characters outside ASCII; percent-encode them")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"is not a URL; expected for example {example}") from None
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"must start with {schemes[0]}:// or {schemes[1]}:// and name a host, for example {example}")
+    if "@" in parts.netloc:
+        raise ValueError(f"holds a user name or password; {credential}")
+    if port == 0:
+        raise ValueError("has the port 0")
+    return parts
