@@ -212,6 +212,7 @@ async def test_two_asterisks_are_in_one_directory(
             abroad = another.phone("1001")
             await abroad.start()
             await talk(alice, "601")
+            await asyncio.sleep(1.1)  # both Asterisks are called "lab": two calls of one second would have one id
             await talk(abroad, "600")
             ids = [(await target.call_from("1001", timeout_s=PATIENCE_S))["id"] for target in targets]
             for call_id in ids:
