@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TypeVar
 
@@ -25,6 +26,9 @@ from bridge.ari.rest import Rest, explain_failure, explain_status, segment
 from bridge.errors import AriError
 
 T = TypeVar("T")
+
+LOOKS, LOOK_S = 5, 0.05
+"""How often, and how far apart, it is looked whether a bridge that cannot be removed is there at all."""
 
 
 def _decode(content: bytes, kind: type[T], method: str, path: str) -> T:
@@ -312,7 +316,22 @@ class Bridges(_Resource):
 
     async def destroy(self, bridge_id: str) -> None:
         """Remove a bridge; one that is gone already is no error. Its channels stay in the application."""
-        await self._delete(_bridge(bridge_id))
+        try:
+            await self._delete(_bridge(bridge_id))
+        except AriError as exc:
+            if exc.status != 409 or await self._remains(bridge_id):
+                raise
+
+    async def _remains(self, bridge_id: str) -> bool:
+        """Whether a bridge is still there in a moment: just after its end Asterisk answers 409 (seen on 22.10)."""
+        for _ in range(LOOKS):
+            try:
+                await self.get(bridge_id)
+            except AriError as exc:
+                if exc.status == 404:
+                    return False
+            await asyncio.sleep(LOOK_S)
+        return True
 
     async def add_channel(self, bridge_id: str, channel_id: str) -> None:
         """Put a channel in: 422 unless its StasisStart has been seen, 409 if the bridge is not ARI's."""
