@@ -6,7 +6,6 @@ import asyncio
 import base64
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -30,11 +29,11 @@ def settings_with_free_ports() -> LabSettings:
     """Returns settings whose ports nobody uses now: for tests, which may run beside another lab."""
     first_rtp = free_port_block(240)
     return LabSettings(
-        sip_port=free_port(socket.SOCK_DGRAM),
-        http_port=free_port(socket.SOCK_STREAM),
+        sip_port=free_port(),
+        http_port=free_port(),
         rtp_start=first_rtp,
         rtp_end=first_rtp + 239,
-        audiosocket_port=free_port(socket.SOCK_STREAM),
+        audiosocket_port=free_port(),
         phone_ports=free_port_block(8 * len(PHONES)),
     )
 

@@ -115,12 +115,9 @@ class Lab(Protocol):
         """Returns the phone of an extension, or of the trunk's far end (``trunk``); it need not be started yet."""
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    """Returns a port that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(host: str = "127.0.0.1") -> int:
+    """Returns a port that nobody uses now, and that the system gives to nobody who asks for any."""
+    return free_port_block(1, host)
 
 
 def free_port_block(size: int, host: str = "127.0.0.1") -> int:

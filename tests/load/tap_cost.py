@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import os
 import platform
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -84,10 +83,10 @@ class Bench:
             return await answer.json() if answer.content_type == "application/json" else None
 
     async def start_bridge(self, kind: str, context: str) -> None:
-        port, app = free_port(socket.SOCK_STREAM), f"load_{kind}"
+        port, app = free_port(), f"load_{kind}"
         config = self.lab.folder / f"{kind}.toml"
         config.write_text(
-            f"http.port = {port}\naudiosocket.bind_port = {free_port(socket.SOCK_STREAM)}\n"
+            f"http.port = {port}\naudiosocket.bind_port = {free_port()}\n"
             f"ari.url = '{self.lab.ari_url}'\nari.user = '{self.lab.ari_user}'\n"
             f"ari.password = '{self.lab.ari_password}'\nari.app = '{app}'\n"
             f"calling.context = '{context}'\nstreams.state_file = ':memory:'\n"

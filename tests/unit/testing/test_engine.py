@@ -24,7 +24,7 @@ def test_secrets_are_fresh_and_not_shown() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_free_port_can_be_bound(kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as holding:
-        holding.bind((HOST, free_port(kind)))
+        holding.bind((HOST, free_port()))
 
 
 def test_a_block_begins_even_and_can_be_bound_whole() -> None:
