@@ -115,22 +115,50 @@ class Lab(Protocol):
         """Returns the phone of an extension, or of the trunk's far end (``trunk``); it need not be started yet."""
 
 
+_FIRST, _LAST = 12000, 32000  # below the ports that the system hands out (ip_local_port_range)
+_UNIT = 16  # ports that are taken together
+_taken: list[socket.socket] = []
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """Returns a port that nobody uses now, and that the system gives to nobody who asks for any."""
+    """Returns a port that nobody uses now, and that nobody else is given, by the system or by this function."""
     return free_port_block(1, host)
 
 
 def free_port_block(size: int, host: str = "127.0.0.1") -> int:
     """Returns the first of ``size`` neighbouring ports, free for UDP and TCP, below the ports the system hands out.
 
+    They are ours until this process ends, whether they are used or not: labs of other processes get others, though
+    Asterisk binds most of its ports only when a call needs them.
+
     Raises:
         LabError: none found.
     """
+    units = -(-size // _UNIT)
     for _ in range(200):
-        first = 12000 + 2 * secrets.randbelow((32000 - 12000 - size) // 2)
-        if all(_is_free(first + offset, host) for offset in range(size)):
+        first_unit = _FIRST // _UNIT + secrets.randbelow((_LAST - _FIRST) // _UNIT - units + 1)
+        first = first_unit * _UNIT
+        names: list[socket.socket] = []
+        if _take(range(first_unit, first_unit + units), names) and all(
+            _is_free(first + offset, host) for offset in range(size)
+        ):
+            _taken.extend(names)
             return first
-    raise LabError(f"no {size} free ports in a row between 12000 and 32000")
+        for name in names:
+            name.close()
+    raise LabError(f"no {size} free ports in a row between {_FIRST} and {_LAST}")
+
+
+def _take(units: range, names: list[socket.socket]) -> bool:
+    """Takes the units' names in the kernel's abstract namespace, which forgets them when the process ends (unix(7))."""
+    for unit in units:
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        names.append(name)
+        try:
+            name.bind(f"\0asterisk-bridge-lab/ports/{unit}")
+        except OSError:
+            return False
+    return True
 
 
 def _is_free(port: int, host: str) -> bool:

@@ -19,9 +19,16 @@ from tests.lab.calling import CALLING
 from tests.lab.target import Target
 
 
+def _frame_loop() -> FrameLoop:
+    return FrameLoop(MediaConfig().coalesce_ms)
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], FrameLoop]]:
-    """The bridge under test runs here, so this is the loop that bridges run on."""
-    return {"frame loop": lambda: FrameLoop(MediaConfig().coalesce_ms)}
+    """The bridge under test runs here, so this is the loop that bridges run on.
+
+    The same function each time: another one for each test would be another loop, and so another lab, for each test.
+    """
+    return {"frame loop": _frame_loop}
 
 
 Phones = Callable[..., Awaitable[list[Phone]]]

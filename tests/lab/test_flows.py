@@ -121,7 +121,6 @@ async def call(phone: Phone, seconds: float = 30) -> None:
     await phone.answered()
 
 
-@pytest.mark.core
 async def test_the_caller_hears_sentences_and_the_pause_between_them(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     pause = {"type": "sleep", "option": {"duration": 1500}}
@@ -141,7 +140,6 @@ async def test_the_caller_hears_sentences_and_the_pause_between_them(lab: Lab, p
         assert lot.failures() == []
 
 
-@pytest.mark.core
 async def test_a_placed_call_in_voxology_s_words_with_streams_in_order(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     alice.play_next(judge.tone(PHONE_HZ, 60, RATE))
@@ -177,7 +175,6 @@ async def test_a_placed_call_in_voxology_s_words_with_streams_in_order(lab: Lab,
         assert lot.failures() == []
 
 
-@pytest.mark.core
 async def test_keys_are_collected_once_each_in_order(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with server(lambda _: {}) as (url, sent):
@@ -228,7 +225,6 @@ async def test_a_caller_who_hangs_up_mid_action_ends_the_flow_at_once(lab: Lab, 
         await bob.command("answermode", "auto")
 
 
-@pytest.mark.core
 async def test_connect_until_the_partner_leaves_and_then_the_flow_goes_on(lab: Lab, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
     bob.play_next(judge.tone(1300, 60, RATE))
@@ -345,7 +341,6 @@ async def test_a_queue_keeps_the_caller_and_gives_him_back(lab: Lab, phones: Pho
         assert lot.failures() == []
 
 
-@pytest.mark.core
 async def test_ten_flows_at_once_do_not_disturb_each_other(lab: Lab) -> None:
     """Ten calls to the PBX's own echo: each flow speaks, presses its own keys, and collects exactly those again.
 

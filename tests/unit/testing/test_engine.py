@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from bridge.testing import engine
 from bridge.testing.engine import LabError, LabSettings, free_port, free_port_block
 from bridge.testing.frontdoor.ports import Wanted, check_free, holder
 
@@ -31,6 +32,23 @@ def test_a_block_begins_even_and_can_be_bound_whole() -> None:
     first = free_port_block(16)
     assert first % 2 == 0
     check_free(HOST, [Wanted(first + n, kind, "x", "--x") for n in range(16) for kind in KINDS])
+
+
+def test_nobody_else_is_given_the_same_ports_though_nothing_is_bound_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever draws from four places that no other process draws from: all get another one, and then they are told."""
+    first = 70_400
+    monkeypatch.setattr(engine, "_FIRST", first)
+    monkeypatch.setattr(engine, "_LAST", first + 64)
+    monkeypatch.setattr(engine, "_is_free", lambda port, host: True)
+    monkeypatch.setattr(engine, "_taken", [])
+    assert sorted(free_port() for _ in range(4)) == [first, first + 16, first + 32, first + 48]
+    with pytest.raises(LabError, match="no 1 free ports"):
+        free_port()
+    for name in engine._taken:
+        name.close()
+    assert first <= free_port_block(17) <= first + 32
+    for name in engine._taken:
+        name.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
