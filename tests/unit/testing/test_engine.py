@@ -39,7 +39,7 @@ def test_nobody_else_is_given_the_same_ports_though_nothing_is_bound_to_them(mon
     first = 70_400
     monkeypatch.setattr(engine, "_FIRST", first)
     monkeypatch.setattr(engine, "_LAST", first + 64)
-    monkeypatch.setattr(engine, "_is_free", lambda port, host: True)
+    monkeypatch.setattr(engine, "_is_free", lambda *_: True)
     monkeypatch.setattr(engine, "_taken", [])
     assert sorted(free_port() for _ in range(4)) == [first, first + 16, first + 32, first + 48]
     with pytest.raises(LabError, match="no 1 free ports"):
