@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 
 FRAME_MS = 20
 """Length of one frame in milliseconds: the ptime of everything that the bridge sends to Asterisk."""
@@ -78,6 +78,8 @@ class AudioFormat:
         return "slin" if self.rate == 8000 else f"slin{self.rate // 1000}"
 
 
+@cache
 def slin(rate: int) -> AudioFormat:
-    """Signed linear at ``rate`` Hz: what the bridge uses inside."""
+    """Signed linear at ``rate`` Hz: what the bridge uses inside. One object for all, numbers included: a number of its
+    own for every call would be one more line of memory to fetch for each of its frames."""
     return AudioFormat(Encoding.SLIN, rate)

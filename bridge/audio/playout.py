@@ -88,6 +88,7 @@ class Playout:
     Attributes:
         dropped_blocks: calls of ``play`` that lost something to the bound.
         padded_frames: frames that were filled up with silence.
+        marked: whether any mark waits to be told.
         dropped_marks: marks refused because ``MAX_MARKS`` of them waited.
     """
 
@@ -102,24 +103,30 @@ class Playout:
         "_max_bytes",
         "_offset",
         "_queued_bytes",
+        "_rate",
+        "_sample_bytes",
         "_taken_bytes",
         "_waited",
         "dropped_blocks",
         "dropped_marks",
         "fmt",
+        "marked",
         "padded_frames",
     )
 
     def __init__(self, fmt: AudioFormat, max_queued_ms: int, lead_ms: int = 0) -> None:
         self.fmt = fmt
+        self._rate = fmt.rate
+        self._sample_bytes = fmt.sample_bytes
         self._frame_bytes = fmt.frame_bytes
         self._max_bytes = fmt.bytes_of(max_queued_ms)
         self._blocks: deque[bytes | _Foreign] = deque()
         self._converters: dict[int, _Converter] = {}  # by source rate; of those there are nine
         self._offset = 0  # of the next byte to take, in the first block
         self._queued_bytes = 0
-        self._taken_bytes = 0  # since the beginning; with _queued_bytes the position that a new mark gets
+        self._taken_bytes = 0  # while marks waited; with _queued_bytes the position that a new mark gets
         self._marks = _NO_MARKS
+        self.marked = False
         self._lead_bytes = max(fmt.bytes_of(lead_ms), self._frame_bytes)
         self._lead_ticks = max(lead_ms // FRAME_MS, 1)
         self._waited: int | None = 0  # ticks for which audio was left where it was, to wait for more; None: it plays
@@ -148,9 +155,9 @@ class Playout:
             ValueError: ``pcm`` ends in half a sample; everything after it would be noise.
         """
         size = len(pcm)
-        if size % self.fmt.sample_bytes:
+        if size % self._sample_bytes:
             raise ValueError(f"{size} bytes are not a whole number of {self.fmt.encoding} samples")
-        if rate is not None and rate != self.fmt.rate:
+        if rate is not None and rate != self._rate:
             return self._play_foreign(pcm, rate)
         dropped = self._queued_bytes + size - self._max_bytes
         if dropped > 0:
@@ -158,16 +165,22 @@ class Playout:
             size -= dropped
             pcm = pcm[:size]
         if size:
-            blocks = self._blocks
-            last = blocks[-1] if blocks else None
-            if size < self._frame_bytes and isinstance(last, bytes) and len(last) < self._frame_bytes:
-                # Joined, so that the bound on duration also bounds the number of objects: two bytes of audio in a
-                # block of their own would take twenty times their size.
-                blocks[-1] = last + pcm
+            if size < self._frame_bytes:
+                self._append_small(pcm)
             else:
-                blocks.append(pcm)
+                self._blocks.append(pcm)
             self._queued_bytes += size
-        return max(dropped, 0)
+        return dropped if dropped > 0 else 0
+
+    def _append_small(self, pcm: bytes) -> None:
+        """Joined, so that the bound on duration also bounds the number of objects: two bytes of audio in a block of
+        their own would take twenty times their size."""
+        blocks = self._blocks
+        last = blocks[-1] if blocks else None
+        if isinstance(last, bytes) and len(last) < self._frame_bytes:
+            blocks[-1] = last + pcm
+        else:
+            blocks.append(pcm)
 
     def _play_foreign(self, pcm: bytes, rate: int) -> int:
         converter = self._converters.get(rate)
@@ -197,12 +210,8 @@ class Playout:
         if self._marks is _NO_MARKS:
             self._marks = deque()
         self._marks.append((self._taken_bytes + self._queued_bytes, name))
+        self.marked = True
         return True
-
-    @property
-    def marked(self) -> bool:
-        """Whether any mark waits to be told."""
-        return bool(self._marks)
 
     def reached(self) -> list[str]:
         """Names of the marks passed since the last call, in order. A mark in an empty queue is passed at once."""
@@ -210,12 +219,14 @@ class Playout:
         names: list[str] = []
         while marks and marks[0][0] <= self._taken_bytes:
             names.append(marks.popleft()[1])
+        self.marked = bool(marks)
         return names
 
     def clear(self) -> list[str]:
         """Empties the queue, and gives the names of all marks not yet told by ``reached()``, in order."""
         names = [name for _, name in self._marks]
         self._marks.clear()
+        self.marked = False
         self._blocks.clear()
         self._converters.clear()  # they hold the last milliseconds of what is thrown away
         self._offset = 0
@@ -235,7 +246,15 @@ class Playout:
         waited = self._waited
         if waited is None:
             if queued >= size:
-                return self._take(size)
+                first = self._blocks[0]
+                if self._offset or type(first) is not bytes or len(first) != size:
+                    return self._take(size)
+                # By far the commonest case: blocks of 20 ms.
+                del self._blocks[0]
+                self._queued_bytes = queued - size
+                if self.marked:
+                    self._taken_bytes += size
+                return first
             self._waited = 0
             return self._padded(queued)
         if queued < self._lead_bytes and waited < self._lead_ticks:
@@ -257,7 +276,8 @@ class Playout:
     def _take(self, size: int) -> bytes:
         """Takes ``size`` bytes out; so many are there."""
         self._queued_bytes -= size
-        self._taken_bytes += size
+        if self.marked:
+            self._taken_bytes += size
         blocks = self._blocks
         block = self._first()
         start = self._offset

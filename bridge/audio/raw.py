@@ -10,20 +10,24 @@ Pcm = tuple[bytes, int]
 
 
 class WholeSamples:
-    """Cuts 16-bit samples out of blocks that may end in the middle of one."""
+    """Cuts 16-bit samples out of blocks that may end in the middle of one.
 
-    __slots__ = ("_half",)
+    Attributes:
+        half: the lone byte that waits, if there is one.
+    """
+
+    __slots__ = ("half",)
 
     def __init__(self) -> None:
-        self._half = b""
+        self.half = b""
 
     def push(self, data: bytes) -> bytes:
         """The whole samples there are; a lone byte waits for its other half."""
-        if self._half:
-            data = self._half + data
-            self._half = b""
+        if self.half:
+            data = self.half + data
+            self.half = b""
         if len(data) & 1:
-            self._half = data[-1:]
+            self.half = data[-1:]
             return data[:-1]
         return data
 
@@ -39,8 +43,11 @@ class RawAudio:
         fmt: what a block holds that does not say.
 
     Attributes:
+        plain: the next block is samples, whole ones, if it does not begin with a header and has an even length.
         refused: blocks that were left out: files of a kind that cannot be played, or broken ones.
     """
+
+    __slots__ = ("_default", "_format", "_header", "_left", "_whole", "plain", "refused")
 
     def __init__(self, fmt: AudioFormat) -> None:
         self._default = fmt
@@ -48,10 +55,22 @@ class RawAudio:
         self._left: int | None = None  # bytes of a file's audio still to come; None: no file, or one without an end
         self._header = b""  # of a file whose audio has not begun yet
         self._whole = WholeSamples()
+        self.plain = fmt.encoding is Encoding.SLIN
         self.refused = 0
 
     def receive(self, data: bytes) -> list[Pcm]:
         """The samples in one block; none or one piece."""
+        pieces = self._receive(data)
+        self.plain = (
+            self._format is self._default
+            and self._default.encoding is Encoding.SLIN
+            and not self._header
+            and self._left is None
+            and not self._whole.half
+        )
+        return pieces
+
+    def _receive(self, data: bytes) -> list[Pcm]:
         if self._header:
             data = self._header + data
             self._header = b""

@@ -89,11 +89,14 @@ class SteadyTrack:
 
     def push(self, pcm: bytes, now: float) -> list[bytes]:
         """The chunks that ``pcm`` completes, or that time completes when it is empty."""
-        self._look(now)
-        pcm = self._whole.push(pcm)
+        if now - self._seen > _ASLEEP_S:
+            self._awake = now
+        self._seen = now
+        if len(pcm) & 1 or self._whole.half:
+            pcm = self._whole.push(pcm)
         if not pcm:
             return self._pass_time(now)
-        clock = self._clock(now)
+        clock = round((now - self._origin) * self._rate) * 2  # as _clock
         behind = clock - self._sent - len(pcm)
         if self._held or self._filled or behind > self._late:
             return self._hold(pcm, now, clock)
@@ -119,11 +122,6 @@ class SteadyTrack:
             self._sent -= excess
             rest = rest[: len(rest) - excess]
         return chunks, rest
-
-    def _look(self, now: float) -> None:
-        if now - self._seen > _ASLEEP_S:
-            self._awake = now
-        self._seen = now
 
     def _clock(self, now: float) -> int:
         """Bytes that the track should have at ``now``."""

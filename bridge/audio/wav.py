@@ -8,6 +8,8 @@ from typing import Final
 
 from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding
 
+MAGIC: Final = b"RIFF"
+"""What a file begins with."""
 MAX_HEADER_BYTES: Final = 65536
 """How much may come before the audio; album art and the like stay far below."""
 
@@ -40,7 +42,7 @@ class WavHeader:
 
 def is_wav(data: bytes) -> bool:
     """Whether ``data`` begins like a RIFF/WAVE file."""
-    return data.startswith(b"RIFF") and data[8:_MAGIC_BYTES] == b"WAVE"
+    return data.startswith(MAGIC) and data[8:_MAGIC_BYTES] == b"WAVE"
 
 
 def parse_header(data: bytes) -> WavHeader | None:

@@ -109,8 +109,10 @@ class Dialect(Protocol):
     replays: bool
     """What was made while the connection was away may be sent late on the next one, without ``opened`` again. If not,
     it is dropped, and the next connection begins with ``opened`` and ``track_started`` of every running track."""
-    discarded: int
-    """Messages (or parts of one) from the application that could not be understood and were ignored."""
+
+    @property
+    def discarded(self) -> int:
+        """Messages (or parts of one) from the application that could not be understood and were ignored."""
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """The stream begins, or begins anew on a fresh connection: what to say first.

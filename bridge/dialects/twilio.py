@@ -34,6 +34,7 @@ ENCODINGS: Final[Mapping[str, str]] = {"mulaw": "audio/x-mulaw", "l16": "audio/l
 MAX_MARK_NAME: Final = 1024
 """Longest name of a mark, in characters: it is kept until the mark is reached."""
 
+_MESSAGE_MS: Final = float(FRAME_MS)
 _MULAW_RATE = 8000
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -93,7 +94,7 @@ class Twilio:
     ) -> None:
         _check(tracks, connect, encoding, rate, parameters or {})
         self.rate = rate
-        self.message_ms = float(FRAME_MS)
+        self.message_ms = _MESSAGE_MS
         self.two_way = connect
         self.replays = False
         self.discarded = 0

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Protocol
 
 import msgspec
 
-from bridge.audio import audiosocket, g711, rtp
+from bridge.audio import audiosocket, g711, rtp, wav
 from bridge.audio.audiosocket import RATE_OF_KIND, Kind
 from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
@@ -31,6 +31,7 @@ MAX_KIND_CHANGES: Final = 100
 MAX_MARK_NAME: Final = 256
 """Longest name of a mark, in characters: it is kept until the mark is reached."""
 
+_MESSAGE_MS: Final = float(FRAME_MS)
 _RTP_RATE = 8000
 _KEYS = frozenset(bytes((key,)) for key in b"0123456789ABCDabcd*#")
 _HANGUP, _DTMF, _ERROR = int(Kind.HANGUP), int(Kind.DTMF), int(Kind.ERROR)  # an enum's member is slow
@@ -45,11 +46,15 @@ _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
 class Encapsulation(Protocol):
     """How audio is wrapped into binary messages, in both directions."""
 
+    @property
+    def useless(self) -> int:
+        """Messages, or parts of one, that were left out."""
+
     def wrap(self, frame: bytes, now: float) -> bytes:
         """One message out of one frame of exactly 20 ms, s16le."""
 
-    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
-        """What a message asks for, and how many messages (or parts of this one) were of no use."""
+    def unwrap(self, message: bytes) -> Sequence[Command]:
+        """What a message asks for."""
 
 
 class Voipbin:
@@ -77,11 +82,12 @@ class Voipbin:
     ) -> None:
         fmt = _format(encapsulation, codec, rate)
         self.rate = fmt.rate
-        self.discarded = 0
         self.two_way = True
         self.replays = True
-        self.message_ms = float(FRAME_MS)
+        self.message_ms = _MESSAGE_MS
+        self._useless = 0
         self._framer = Framer(slin(fmt.rate).frame_bytes)
+        self._bare = encapsulation == "sln" and fmt.encoding is Encoding.SLIN  # a message is a frame as it is
         self._encapsulation: Encapsulation
         if encapsulation == "rtp":
             self._encapsulation = _Rtp(fmt, rng or random.SystemRandom())
@@ -89,6 +95,11 @@ class Voipbin:
             self._encapsulation = _Sln(fmt)
         else:
             self._encapsulation = _AudioSocket(fmt)
+
+    @property
+    def discarded(self) -> int:
+        """Messages (or parts of one) from the application that could not be understood and were ignored."""
+        return self._useless + self._encapsulation.useless
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """Says nothing: audio simply begins."""
@@ -108,8 +119,11 @@ class Voipbin:
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
         """One message for every 20 ms, whatever the size of the blocks."""
+        framer = self._framer
+        if len(pcm) == framer.frame_bytes and not framer.waiting:  # as Asterisk nearly always sends it
+            return [pcm if self._bare else self._encapsulation.wrap(pcm, now)]
         wrap = self._encapsulation.wrap
-        return [wrap(frame, now) for frame in self._framer.push(pcm)]
+        return [wrap(frame, now) for frame in framer.push(pcm)]
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
         """Says nothing: the vendor tells applications about key presses elsewhere."""
@@ -125,17 +139,13 @@ class Voipbin:
 
     def receive(self, message: Message) -> Sequence[Command]:
         """Audio in a binary message, control in a text one. Nothing in them ends the stream but an orderly hang-up."""
-        if isinstance(message, str):
-            command = _control(message)
-            if command is None:
-                self.discarded += 1
-                return ()
-            return (command,)
-        if not message:
+        if isinstance(message, bytes):
+            return self._encapsulation.unwrap(message) if message else ()
+        command = _control(message)
+        if command is None:
+            self._useless += 1
             return ()
-        commands, useless = self._encapsulation.unwrap(message)
-        self.discarded += useless
-        return commands
+        return (command,)
 
 
 def _format(encapsulation: str, codec: str | None, rate: int | None) -> AudioFormat:
@@ -157,26 +167,33 @@ def _format(encapsulation: str, codec: str | None, rate: int | None) -> AudioFor
         )
     if rate != _RTP_RATE and encoding is not Encoding.SLIN:
         raise ValueError(f"codec={encoding} is 8000 Hz only, not {rate}; use codec=slin for wider audio")
-    return AudioFormat(encoding, rate)
+    return slin(rate) if encoding is Encoding.SLIN else AudioFormat(encoding, rate)
 
 
-def _play_raw(raw: RawAudio, message: bytes) -> tuple[list[Command], int]:
-    refused = raw.refused
-    commands: list[Command] = [Play(pcm, rate) for pcm, rate in raw.receive(message)]
-    return commands, raw.refused - refused
+def _play_raw(raw: RawAudio, message: bytes) -> Sequence[Command]:
+    return [Play(pcm, rate) for pcm, rate in raw.receive(message)]
 
 
 class _Sln:
     """Samples and nothing else."""
 
+    __slots__ = ("_encode", "_rate", "_raw")
+
     def __init__(self, fmt: AudioFormat) -> None:
         self._encode = _ENCODE[fmt.encoding]
+        self._rate = fmt.rate
         self._raw = RawAudio(fmt)
 
     def wrap(self, frame: bytes, now: float) -> bytes:
         return self._encode(frame) if self._encode else frame
 
-    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
+    @property
+    def useless(self) -> int:
+        return self._raw.refused
+
+    def unwrap(self, message: bytes) -> Sequence[Command]:
+        if self._raw.plain and not len(message) & 1 and not message.startswith(wav.MAGIC):
+            return [Play(message, self._rate)]
         return _play_raw(self._raw, message)
 
 
@@ -191,6 +208,7 @@ class _Rtp:
         self._now = float("-inf")  # of the last frame
         self._due = float("-inf")  # when the frame after it should come
         self._has_headers: bool | None = None  # None: no message has shown it yet
+        self._useless = 0
         self._bare = RawAudio(fmt)
         self._linear = WholeSamples()
 
@@ -201,9 +219,14 @@ class _Rtp:
         self._now = now
         return self._packetizer.packet(self._encode(frame) if self._encode else frame, self._samples, marker)
 
-    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
+    @property
+    def useless(self) -> int:
+        return self._useless + self._bare.refused
+
+    def unwrap(self, message: bytes) -> Sequence[Command]:
         if message[0] == 0 and message.count(0) == len(message):
-            return [], 1  # the tutorial's browser sample; as mu-law it would be a full-scale thump
+            self._useless += 1  # the tutorial's browser sample; as mu-law it would be a full-scale thump
+            return ()
         if self._has_headers is False:
             return _play_raw(self._bare, message)
         try:
@@ -218,8 +241,9 @@ class _Rtp:
                 self._has_headers = True
         pcm = self._decode(packet) if packet else None
         if pcm is None:
-            return [], 1
-        return ([Play(pcm, _RTP_RATE)] if pcm else []), 0
+            self._useless += 1
+            return ()
+        return [Play(pcm, _RTP_RATE)] if pcm else []
 
     def _decode(self, packet: rtp.RtpPacket) -> bytes | None:
         """The samples, or None for a codec that is not ours. L16 (10, 11) is big-endian 44.1 kHz: not ours either."""
@@ -248,6 +272,7 @@ class _AudioSocket:
 
     def __init__(self, fmt: AudioFormat) -> None:
         self._kind = audiosocket.kind_of_rate(fmt.rate)
+        self._useless = 0
         self._bare = RawAudio(fmt)
         self._has_headers: bool | None = None  # None: no message has shown it yet
         self._lost = False  # a bad header came; the next message that looks good from its beginning on is trusted again
@@ -258,27 +283,32 @@ class _AudioSocket:
     def wrap(self, frame: bytes, now: float) -> bytes:
         return audiosocket.encode(self._kind, frame)
 
-    def unwrap(self, message: bytes) -> tuple[list[Command], int]:
+    @property
+    def useless(self) -> int:
+        return self._useless + self._bare.refused
+
+    def unwrap(self, message: bytes) -> Sequence[Command]:
         if self._has_headers is False:
             return _play_raw(self._bare, message)
         data = self._pending + message if self._pending else message
         if self._has_headers is None or self._lost:
             if len(data) < audiosocket.HEADER_BYTES:
                 self._pending = data
-                return [], 0
+                return ()
             self._pending = b""
             if not _looks_framed(data):
                 if self._lost:
-                    return [], 1
+                    self._useless += 1
+                    return ()
                 self._has_headers = False
                 return _play_raw(self._bare, data)
             self._has_headers = True
             self._lost = False
         return self._messages(data)
 
-    def _messages(self, data: bytes) -> tuple[list[Command], int]:
+    def _messages(self, data: bytes) -> list[Command]:
         commands: list[Command] = []
-        useless = inner = changes = 0
+        inner = changes = 0
         run: list[bytes] = []  # messages of one kind become one command, be they ten thousand
         run_kind = -1
         at, size = 0, len(data)
@@ -289,7 +319,7 @@ class _AudioSocket:
                 raise ClientProtocolError(f"more than {MAX_INNER_MESSAGES} AudioSocket messages in one message")
             if audiosocket.fault_of_header(kind, length):
                 self._lost = True
-                useless += 1
+                self._useless += 1
                 at = size
                 break
             end = at + audiosocket.HEADER_BYTES + length
@@ -313,10 +343,10 @@ class _AudioSocket:
             elif kind == _DTMF and payload in _KEYS:
                 run.append(payload)
             elif kind != Kind.UUID:  # which says what we know, and is what a copied AudioSocket client begins with
-                useless += 1
+                self._useless += 1
         commands += self._commands(run_kind, run)
         self._pending = data[at:]
-        return commands, useless
+        return commands
 
     def _commands(self, kind: int, run: list[bytes]) -> list[Command]:
         if not run:

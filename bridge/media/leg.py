@@ -9,6 +9,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable
+from functools import cache
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -24,13 +25,20 @@ log = logging.getLogger(__name__)
 class Wire(Protocol):
     """What a leg needs of its connection."""
 
-    def write(self, data: bytes) -> None: ...
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
 
     def hang_up(self) -> None: ...
 
 
 def _ignore(*_: object) -> None:
     """What a callback does that nobody has set."""
+
+
+@cache
+def _header_and_silence(fmt: AudioFormat) -> tuple[bytes, bytes]:
+    header = struct.pack(">BH", kind_of_rate(fmt.rate), fmt.frame_bytes)
+    return header, header + fmt.silence(fmt.frame_bytes)
 
 
 class MediaLeg:
@@ -48,6 +56,29 @@ class MediaLeg:
         on_tick(): 20 ms have passed and no audio came, for owners who keep time by it.
         on_closed(): the connection is gone, whoever closed it.
     """
+
+    __slots__ = (
+        "_counters",
+        "_heard",
+        "_kind",
+        "_on_audio",
+        "_on_tick",
+        "_resampler",
+        "_silence",
+        "_wire",
+        "_write",
+        "blocked",
+        "closed",
+        "connected",
+        "fmt",
+        "header",
+        "on_aimed",
+        "on_closed",
+        "on_dtmf",
+        "on_mark",
+        "playout",
+        "uuid",
+    )
 
     def __init__(self, fmt: AudioFormat, playout: Playout, counters: Counters) -> None:
         self.uuid: UUID = uuid4()
@@ -67,10 +98,10 @@ class MediaLeg:
         self._counters = counters
         self._heard = False  # audio came since the last tick
         self._wire: Wire | None = None
+        self._write: Callable[[bytes], None] | None = None  # the wire's; looked up once
         self._kind = int(kind_of_rate(fmt.rate))
-        self.header = struct.pack(">BH", self._kind, fmt.frame_bytes)
-        """What every frame of 20 ms begins with on AudioSocket, in both directions."""
-        self._silence = self.header + fmt.silence(fmt.frame_bytes)
+        self.header, self._silence = _header_and_silence(fmt)
+        """What every frame of 20 ms begins with on AudioSocket, in both directions, and a silent frame."""
         self._resampler: tuple[int, Resampler] | None = None
 
     @property
@@ -98,24 +129,33 @@ class MediaLeg:
     def attach(self, wire: Wire) -> None:
         """The connection has named our UUID: from now on the leg is ticked."""
         self._wire = wire
+        self._write = wire.write
         self.connected.set()
         # asterisk#2089: a wake-up without bytes can hold Asterisk's channel lock, so do not wait for the first tick.
         self.tick(1)
 
     def tick(self, frames: int) -> None:
         """Write ``frames`` frames of 20 ms: audio where there is some, silence where there is none."""
-        wire = self._wire
-        if wire is None:
+        write = self._write
+        if write is None:
             return
+        counters = self._counters
         if self.blocked:
-            self._counters.frames_blocked += frames
+            counters.frames_blocked += frames
         else:
-            self._write(wire, frames)
-        self._pass_time()
-
-    def _pass_time(self) -> None:
-        """Tell the owner that 20 ms have passed, unless audio has told it."""
-        if self._heard:
+            playout = self.playout
+            for _ in range(frames):
+                frame = playout.take()
+                if frame is None:
+                    counters.silent_frames_to_asterisk += 1
+                    write(self._silence)
+                else:
+                    write(self.header + frame)
+            counters.frames_to_asterisk += frames
+            if playout.marked:
+                for name in playout.reached():
+                    self.on_mark(name)
+        if self._heard:  # audio has told the owner the time
             self._heard = False
         elif self._on_tick is not None:
             self._on_tick()
@@ -152,21 +192,6 @@ class MediaLeg:
 
     def detach(self) -> None:
         """The connection is gone (called once, by the connection)."""
-        self._wire = None
+        self._wire = self._write = None
         self.closed = True
         self.on_closed()
-
-    def _write(self, wire: Wire, frames: int) -> None:
-        counters = self._counters
-        playout = self.playout
-        for _ in range(frames):
-            frame = playout.take()
-            if frame is None:
-                counters.silent_frames_to_asterisk += 1
-                wire.write(self._silence)
-            else:
-                wire.write(self.header + frame)
-        counters.frames_to_asterisk += frames
-        if playout.marked:
-            for name in playout.reached():
-                self.on_mark(name)

@@ -12,12 +12,14 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from typing import cast
 from uuid import UUID
 
 import aiofastnet
 
 from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, Decoder, Kind
+from bridge.audio.format import AudioFormat
 from bridge.errors import AsteriskProtocolError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
@@ -32,9 +34,21 @@ SEND_BUFFER_MS = 500
 """How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
 kernel takes what it takes (docs/operations.md)."""
 
+
+def _ignore(_: bytes) -> None:
+    """Send nothing: there is no connection."""
+
+
 # One buffer serves every connection: what is read is consumed before the callback returns.
 _read_bytes = bytearray(READ_BYTES)
 _read_buffer = memoryview(_read_bytes)
+
+
+@cache
+def _whole_frame(fmt: AudioFormat) -> tuple[int, memoryview]:
+    """Bytes of the message with 20 ms, and its payload where it is read to: the same objects for all connections."""
+    size = HEADER_BYTES + fmt.frame_bytes
+    return size, _read_buffer[HEADER_BYTES:size]
 
 
 class Listener:
@@ -115,7 +129,25 @@ class Listener:
 class Connection(asyncio.BufferedProtocol):
     """One TCP connection from Asterisk."""
 
+    # Slots here and in all that a frame passes: hundreds of calls do not fit into the processor's caches, and an
+    # attribute without one is a further line of them.
+    __slots__ = (
+        "_decoder",
+        "_frame_bytes",
+        "_frame_header",
+        "_hung_up",
+        "_leg",
+        "_listener",
+        "_payload",
+        "_peer",
+        "_timer",
+        "_transport",
+        "write",
+    )
+
     def __init__(self, listener: Listener) -> None:
+        self.write: Callable[[bytes], None] = _ignore
+        """Send whole messages: header and payload in one write, as Asterisk gives the payload only 5 ms."""
         self._listener = listener
         self._decoder = Decoder()
         self._leg: MediaLeg | None = None
@@ -123,13 +155,15 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._peer = "?"
         self._hung_up = False
-        self._frame_bytes = 0  # of a message with one frame of 20 ms, which is how Asterisk writes
+        self._frame_bytes = 0  # of one whole frame of 20 ms, which is how Asterisk writes; 0: nothing may be one
         self._frame_header = b""
+        self._payload = _read_buffer  # of such a frame, where it is read to
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # create_server gives TCP transports, TCP_NODELAY set
+        self.write = self._transport.write
         host, port = transport.get_extra_info("peername")[:2]
         self._peer = f"{host}:{port}"
         # Frames are worthless when late: hold back early rather than pile up seconds of audio.
@@ -141,16 +175,11 @@ class Connection(asyncio.BufferedProtocol):
         return _read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._hung_up:
-            return
         leg = self._leg
-        if (
-            nbytes == self._frame_bytes
-            and leg is not None
-            and _read_bytes.startswith(self._frame_header)
-            and not self._decoder.pending
-        ):
-            leg.received_frame(bytes(_read_buffer[HEADER_BYTES:nbytes]))
+        if nbytes == self._frame_bytes and leg is not None and _read_bytes.startswith(self._frame_header):
+            leg.received_frame(self._payload.tobytes())
+            return
+        if self._hung_up:
             return
         try:
             for kind, payload in self._decoder.feed(_read_buffer[:nbytes]):
@@ -167,6 +196,7 @@ class Connection(asyncio.BufferedProtocol):
                 else:  # Asterisk never says so, other implementations do
                     self.hang_up()
                     return
+            self._frame_bytes = 0 if leg is None or self._decoder.pending else _whole_frame(leg.fmt)[0]
         except AsteriskProtocolError as error:
             self._listener.counters.protocol_errors += 1
             log.warning("peer=%s uuid=%s ended: %s", self._peer, leg.uuid if leg else "-", error)
@@ -184,16 +214,12 @@ class Connection(asyncio.BufferedProtocol):
         self._listener.connections.discard(self)
         self._cancel_timer()
         leg, self._leg, self._transport = self._leg, None, None
+        self.write = _ignore
         if leg is not None:
             self._listener.wheel.remove(leg)
             leg.detach()
 
     # What the leg calls
-
-    def write(self, data: bytes) -> None:
-        """Send whole messages: header and payload in one write, as Asterisk gives the payload only 5 ms."""
-        if self._transport is not None:
-            self._transport.write(data)
 
     def hang_up(self) -> None:
         """End the connection the way Asterisk likes it: 0x00, half-close, and abort if it does not follow."""
@@ -201,6 +227,7 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None or self._hung_up:
             return
         self._hung_up = True
+        self._frame_bytes = 0
         if self._leg is not None:
             self._listener.wheel.remove(self._leg)
         self._cancel_timer()
@@ -234,7 +261,7 @@ class Connection(asyncio.BufferedProtocol):
             return None
         self._leg = leg
         self._frame_header = leg.header
-        self._frame_bytes = HEADER_BYTES + leg.fmt.frame_bytes
+        self._payload = _whole_frame(leg.fmt)[1]
         assert self._transport is not None  # data has just come on it
         self._transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDBUF, leg.fmt.bytes_of(SEND_BUFFER_MS)

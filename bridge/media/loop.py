@@ -32,16 +32,12 @@ class HasFileno(Protocol):
 Fd = int | HasFileno
 
 
-BUSY = 0.85
-"""Share of a core beyond which nothing is held back."""
 MANY = 1.5
 """Wake-ups in a moment, on average, from which on holding back begins: what comes comes one by one."""
 FEW = 0.5
 """Wake-ups in a moment below which it ends: what comes comes together by itself, or hardly anything does."""
 JUDGED_S = 0.5
 """How long the load is looked at before it is judged."""
-TRIED_S = 10.0
-"""A process that was too busy for it tries again after so long."""
 
 AT_ONCE = 48
 """Sockets served before timers get their turn: half a millisecond, or a burst would delay the tick."""
@@ -53,7 +49,8 @@ _WRITE = select.EPOLLOUT
 class Coalescing:
     """When to let a moment pass. Pure: the clock is an argument, in seconds.
 
-    Where frames come together by themselves it would only delay them, and have the application woken up for each.
+    Where frames come together by themselves it would only delay them, and have the application woken up for each. A
+    process that is busy for longer than the moment waits for nothing anyway.
 
     Args:
         moment_s: how long after a wake-up the next one may be; 0: never held back.
@@ -64,15 +61,12 @@ class Coalescing:
         self._moment_s = moment_s
         self._woke = 0.0
         self._judged = 0.0  # when the load was judged last
-        self._busy_s = 0.0  # since then
         self._wakes = 0  # since then
-        self._not_before = 0.0
 
     def pause(self, now: float) -> float:
         """How long to wait before looking at the sockets, in seconds; called when there is nothing else to do."""
         if not self._moment_s:
             return 0.0
-        self._busy_s += now - self._woke
         if now - self._judged >= JUDGED_S:
             self._judge(now)
         return max(self._woke + self._moment_s - now, 0.0) if self.on else 0.0
@@ -84,16 +78,8 @@ class Coalescing:
 
     def _judge(self, now: float) -> None:
         seconds = now - self._judged
-        in_a_moment = self._wakes * self._moment_s / seconds
-        if not self.on:
-            self.on = in_a_moment >= MANY and now >= self._not_before
-        elif self._busy_s > BUSY * seconds:
-            self.on = False
-            self._not_before = now + TRIED_S
-        else:
-            self.on = in_a_moment >= FEW
+        self.on = self._wakes * self._moment_s / seconds >= (FEW if self.on else MANY)
         self._judged = now
-        self._busy_s = 0.0
         self._wakes = 0
 
 
@@ -211,7 +197,12 @@ class FrameSelector(selectors.BaseSelector):
         keys = self._keys
         for fd, event in events:
             if event == _READ and (reader := readers.get(fd)) is not None:
-                self._run(reader)
+                try:  # what _run does, without a call: it is as dear as a part of the frame path
+                    reader()
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self.on_error(error)
             elif (key := keys.get(fd)) is not None:
                 readable = selectors.EVENT_READ if event & ~_WRITE else 0
                 writable = selectors.EVENT_WRITE if event & ~_READ else 0

@@ -34,6 +34,17 @@ class Pump:
         clock: seconds on a monotonic clock.
     """
 
+    __slots__ = (
+        "_clock",
+        "_counters",
+        "_dialect",
+        "_link",
+        "_missed_ms",
+        "_on_dtmf",
+        "_speakers",
+        "_window",
+    )
+
     def __init__(
         self,
         dialect: Dialect,
@@ -122,7 +133,8 @@ class Pump:
 
     def from_call(self, track: str, pcm: bytes) -> None:
         """Audio of one track, s16le at the dialect's rate."""
-        if self._link is None and not self._dialect.replays:
+        link = self._link
+        if link is None and not self._dialect.replays:
             self._missed_ms += slin(self._dialect.rate).duration_ms(len(pcm))
             return
         try:
@@ -131,7 +143,10 @@ class Pump:
             self._fail()
             return
         for message in messages:
-            self._send(message, self._dialect.message_ms)
+            if link is not None:
+                link.send(message, self._dialect.message_ms)
+            else:
+                self._window.keep(message, self._dialect.message_ms)
 
     def key_pressed(self, track: str, digit: str) -> None:
         """A party pressed a key."""
@@ -143,16 +158,17 @@ class Pump:
         """A message from the application. A bad one costs a counter, at worst its own stream."""
         try:
             for command in self._dialect.receive(message):
-                self._obey(command)
+                if type(command) is Play:
+                    self._play(command)
+                else:
+                    self._obey(command)
         except ClientProtocolError as error:
             self._close(1008, str(error))
         except Exception:
             self._fail()
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Play):
-            self._play(command)
-        elif isinstance(command, Mark):
+        if isinstance(command, Mark):
             if self._speakers:  # one leg keeps the marks, however many play
                 self._speakers[0].playout.mark(command.name)
             else:
@@ -167,8 +183,6 @@ class Pump:
             self._close(1000, command.reason)
 
     def _play(self, command: Play) -> None:
-        if not self._speakers:
-            return
         dropped = 0
         for leg in self._speakers:
             dropped = leg.playout.play(command.pcm, command.rate)

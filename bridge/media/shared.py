@@ -32,6 +32,8 @@ class SharedLeg(MediaLeg):
         counters: the process's counters.
     """
 
+    __slots__ = ("_kept_back", "_relaxed", "listeners")
+
     def __init__(self, fmt: AudioFormat, counters: Counters) -> None:
         super().__init__(fmt, Playout(fmt, _NOTHING_MS), counters)
         self.listeners: tuple[MediaLeg, ...] = ()
@@ -66,6 +68,13 @@ class SharedLeg(MediaLeg):
                 return
             self._kept_back = 0
         super().tick(1 if self._relaxed else frames)
+
+    def _pass_time(self) -> None:
+        """Tell the listeners that 20 ms have passed, unless audio has told them."""
+        if self._heard:
+            self._heard = False
+        elif self._on_tick is not None:
+            self._on_tick()
 
     def attach(self, wire: Wire) -> None:
         """The connection is there, for all."""

@@ -53,6 +53,26 @@ class Link(ABC):
         on_closed(code, reason): once, when the link is gone; 1006 if there was no Close frame.
     """
 
+    __slots__ = (
+        "_counters",
+        "_end",
+        "_heard",
+        "_let_in",
+        "_max_unsent_ms",
+        "_on_message",
+        "_paused",
+        "_ping_interval_s",
+        "_socket",
+        "_timer",
+        "_waiting",
+        "_waiting_ms",
+        "closed",
+        "closing",
+        "dropped_ms",
+        "established",
+        "on_closed",
+    )
+
     def __init__(self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float) -> None:
         self.on_closed: Callable[[int, str], None] = _ignore
         self.established = False
@@ -181,8 +201,7 @@ class Link(ABC):
         while self._waiting and not self._paused:
             message, audio_ms = self._waiting.popleft()
             self._waiting_ms -= audio_ms
-            self._counters.messages_to_application += 1
-            self._write(message)
+            self.send(message)
 
     def lost(self) -> None:
         """The connection is gone."""

@@ -18,6 +18,8 @@ from bridge.media.websocket import Link
 class WebsocketsLink(Link):
     """A WebSocket accepted by ``websockets``."""
 
+    __slots__ = ("_core", "_transport")
+
     def __init__(
         self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float, max_message_bytes: int
     ) -> None:

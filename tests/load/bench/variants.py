@@ -79,6 +79,7 @@ def variants(programs: Programs, python: str = sys.executable) -> dict[str, Vari
             ],
         ),
     ]
+    found.append(Variant("floor", "floor", ("sln",), lambda ports, *_: [python, "/tmp/s/floor/floor.py", str(ports.audiosocket), str(ports.application)]))
     if (go := programs.bridge_go) is not None:
         found.append(
             Variant(

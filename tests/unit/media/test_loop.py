@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bridge.media.loop import AT_ONCE, JUDGED_S, TRIED_S, Coalescing, FrameLoop
+from bridge.media.loop import AT_ONCE, JUDGED_S, Coalescing, FrameLoop
 
 
 @pytest.fixture
@@ -232,12 +232,9 @@ def test_none_when_it_is_switched_off() -> None:
     assert not coalescing.on
 
 
-def test_a_busy_process_holds_nothing_back_and_tries_again() -> None:
+def test_a_busy_process_waits_for_nothing() -> None:
     coalescing = Coalescing(0.001)
     now = live(coalescing, 100.0, 2 * JUDGED_S, 0.0002, 0.0001)
-    now = live(coalescing, now, 3 * JUDGED_S, 0.001, 0.00095)
-    assert not coalescing.on
-    now = live(coalescing, now, TRIED_S / 2, 0.0002, 0.0001)
-    assert not coalescing.on
-    live(coalescing, now, TRIED_S, 0.0002, 0.0001)
+    coalescing.woke(now)
+    assert coalescing.pause(now + 0.001) == 0
     assert coalescing.on
