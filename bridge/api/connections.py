@@ -11,6 +11,8 @@ import resource
 import socket
 import time
 
+from bridge.media.sockets import SparingSocket
+
 log = logging.getLogger(__name__)
 
 FILES_SHARE = 4
@@ -68,7 +70,7 @@ class Connections:
             log.warning("%d HTTP connections are open (http.max_connections): closing further ones", self.maximum)
 
 
-class BoundedListener(socket.socket):
+class BoundedListener(SparingSocket):
     """A listening socket that hands out only connections that ``connections`` admits.
 
     Args:
@@ -77,15 +79,15 @@ class BoundedListener(socket.socket):
     """
 
     def __init__(self, bound: socket.socket, connections: Connections) -> None:
-        super().__init__(bound.family, bound.type, bound.proto, fileno=bound.detach())
+        super().__init__(bound)
         self._connections = connections
 
     def accept(self) -> tuple[socket.socket, object]:
         """As of any socket.
 
         Raises:
-            ConnectionAbortedError: there were too many, and the new one has been closed again. asyncio goes on to
-                its other work then and comes back for the next (``_accept_connection`` in its selector_events.py).
+            ConnectionAbortedError: there were too many, and the new one has been closed again. Servers go on then
+                (``_accept_connection`` in asyncio's selector_events.py and in aiofastnet's api_utils.py).
         """
         connection, address = super().accept()
         if not self._connections.admit(connection):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,25 +25,6 @@ class SharedPort:
     port: int
     socket: Path
     middleware: Middleware
-
-
-async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
-    """A socket for each address of ``host``, bound as asyncio does it, but not yet listening.
-
-    Args:
-        shared: whether other sockets of this user, with the same wish, may be bound to the same port.
-
-    Raises:
-        OSError: that cannot be done.
-    """
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        asyncio.Protocol, host, port, start_serving=False, reuse_port=True if shared else None
-    )
-    try:
-        return [bound.dup() for bound in server.sockets]
-    finally:
-        server.close()
 
 
 def tls_context(config: HttpConfig) -> ssl.SSLContext | None:

@@ -23,6 +23,7 @@ from bridge.audio.format import AudioFormat
 from bridge.errors import AsteriskProtocolError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
+from bridge.media.sockets import SparingSocket, bind
 from bridge.media.wheel import Wheel
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Listener:
         self._expected: dict[UUID, MediaLeg] = {}
         self._withdrawn: deque[UUID] = deque(maxlen=1000)
         """UUIDs of ours that came to nothing: who comes late with one is not from the dialplan."""
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def start(self, host: str, port: int) -> None:
         """Listen on ``host`` and ``port`` (0: any free port).
@@ -77,31 +78,35 @@ class Listener:
             OSError: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        self._server = await aiofastnet.create_server(loop, lambda: Connection(self), host, port, backlog=1024)
+        for bound in await bind(host, port):
+            server = await aiofastnet.create_server(
+                loop, lambda: Connection(self), sock=SparingSocket(bound), backlog=1024
+            )
+            self._servers.append(server)
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
-        if self._server is None:
-            return
-        self._server.close()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
         for connection in tuple(self.connections):
             connection.abort()
-        await self._server.wait_closed()
+        for server in servers:
+            await server.wait_closed()
         if self.connections:  # before Python 3.12 wait_closed does not wait for them; an abort takes one turn
             await asyncio.sleep(0)
-        self._server = None
 
     @property
     def listening(self) -> bool:
         """Whether Asterisk can connect."""
-        return self._server is not None and self._server.is_serving()
+        return bool(self._servers) and all(server.is_serving() for server in self._servers)
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        if self._server is None:
+        if not self._servers:
             raise RuntimeError("the listener is not started")
-        port: int = self._server.sockets[0].getsockname()[1]
+        port: int = self._servers[0].sockets[0].getsockname()[1]
         return port
 
     @property

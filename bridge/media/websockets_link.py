@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
@@ -81,9 +82,8 @@ class _Protocol(asyncio.Protocol):
         self._parts_are_text = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # accepted TCP or TLS connections only
         self._transport = transport
-        self._link.bind(transport)
+        self._link.bind(cast(asyncio.Transport, transport))  # accepted TCP or TLS connections only
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None  # connection_made comes first

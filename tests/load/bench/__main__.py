@@ -43,7 +43,7 @@ WAYS = {
 """What each dialect can do and is measured by default; the last two are one way."""
 PATTERNS = ("aligned", "spread")
 QUICK = (("sln", "both", "aligned"), ("sln", "both", "spread"), ("twilio", "both", "aligned"))
-VARIANTS = ("bridge", "bridge0", "go", "c", "naive", "floor")
+VARIANTS = ("bridge", "bridge0", "bare", "go", "c", "naive")
 PACKAGES = ("picows", "aiofastnet", "msgspec", "websockets", "numpy", "audioop-lts")
 
 

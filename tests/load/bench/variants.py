@@ -70,6 +70,15 @@ def variants(programs: Programs, python: str = sys.executable) -> dict[str, Vari
             lambda ports, *_: [str(programs.bridge_c), str(ports.audiosocket), str(ports.application)],
         ),
         Variant(
+            "bare",
+            "our loop and libraries, bare",
+            ("sln",),
+            lambda ports, *_: [
+                *(python, "-m", "tests.load.peers.bridge_bare"),
+                *(str(ports.audiosocket), str(ports.application)),
+            ],
+        ),
+        Variant(
             "naive",
             "asyncio streams + websockets",
             ("sln", "twilio"),
@@ -79,7 +88,6 @@ def variants(programs: Programs, python: str = sys.executable) -> dict[str, Vari
             ],
         ),
     ]
-    found.append(Variant("floor", "floor", ("sln",), lambda ports, *_: [python, "/tmp/s/floor/floor.py", str(ports.audiosocket), str(ports.application)]))
     if (go := programs.bridge_go) is not None:
         found.append(
             Variant(

@@ -1,0 +1,78 @@
+"""Listening sockets: bound as asyncio does it, and never stuck when the process may open no more files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+
+
+async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+    """A socket for each address of ``host``, bound as asyncio does it, but not yet listening.
+
+    Args:
+        shared: whether other sockets of this user, with the same wish, may be bound to the same port.
+
+    Raises:
+        OSError: that cannot be done.
+    """
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        asyncio.Protocol, host, port, start_serving=False, reuse_port=True if shared else None
+    )
+    try:
+        return [bound.dup() for bound in server.sockets]
+    finally:
+        server.close()
+
+
+class SparingSocket(socket.socket):
+    """A listening socket that turns connections away when there is no descriptor for them.
+
+    Left in the queue they would wake the loop up again and again, which aiofastnet 1.2 does not prevent as asyncio
+    does. So a descriptor is kept back, and given for as long as it takes to accept and close.
+
+    Args:
+        bound: the bound socket to take the place of; it is closed.
+    """
+
+    def __init__(self, bound: socket.socket) -> None:
+        super().__init__(bound.family, bound.type, bound.proto, fileno=bound.detach())
+        self._spare: int | None = _spare()
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """As of any socket.
+
+        Raises:
+            ConnectionAbortedError: the connection has been closed again, or waits until a descriptor is free. Servers
+                go on to the next then.
+        """
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        self._give_up_spare()
+        with contextlib.suppress(OSError):
+            super().accept()[0].close()
+        self._spare = _spare()
+        raise ConnectionAbortedError("there is no descriptor for another connection")
+
+    def close(self) -> None:
+        """As of any socket."""
+        super().close()
+        self._give_up_spare()
+
+    def _give_up_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+
+def _spare() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

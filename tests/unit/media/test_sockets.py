@@ -1,0 +1,66 @@
+"""A listening socket when no descriptor is left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.media.sockets import SparingSocket
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """The process may open few files only."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(map(int, os.listdir("/proc/self/fd"))) + 10
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def use_up() -> list[int]:
+    """All descriptors that are left."""
+    taken: list[int] = []
+    while True:
+        try:
+            taken.append(os.dup(0))
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            return taken
+
+
+@pytest.mark.usefixtures("few_files")
+def test_who_cannot_be_accepted_is_turned_away_and_the_next_is_served() -> None:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    listening = SparingSocket(bound)
+    listening.listen()
+    listening.setblocking(False)
+    clients = [socket.create_connection(listening.getsockname(), 1) for _ in range(3)]
+    taken = use_up()
+    for client in clients[:2]:
+        with pytest.raises(ConnectionAbortedError):
+            listening.accept()
+        assert client.recv(1) == b""
+    for number in taken:
+        os.close(number)
+    accepted, _ = listening.accept()
+    accepted.send(b"x")
+    assert clients[2].recv(1) == b"x"
+    for each in (*clients, accepted, listening):
+        each.close()
+
+
+def test_nothing_stays_open_when_it_is_closed() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    bound = socket.socket()
+    SparingSocket(bound).close()
+    assert len(os.listdir("/proc/self/fd")) == before
