@@ -69,7 +69,11 @@ Stream = tuple[Application, Callable[[], Awaitable[None]]]
 class Bench:
     """The lab, the bridges, and the calls."""
 
-    def __init__(self, lab: EmbeddedLab, client: AriClient, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, lab: EmbeddedLab, client: AriClient, session: aiohttp.ClientSession, python: str, media: str
+    ) -> None:
+        self.python = python
+        self.media = media
         self.lab = lab
         self.client = client
         self.session = session
@@ -89,11 +93,11 @@ class Bench:
             f"http.port = {port}\naudiosocket.bind_port = {free_port()}\n"
             f"ari.url = '{self.lab.ari_url}'\nari.user = '{self.lab.ari_user}'\n"
             f"ari.password = '{self.lab.ari_password}'\nari.app = '{app}'\n"
-            f"calling.context = '{context}'\nstreams.state_file = ':memory:'\n"
+            f"calling.context = '{context}'\nstreams.state_file = ':memory:'\n{self.media}"
         )
         config.chmod(0o600)
         process = Background(f"bridge-{kind}", self.lab.folder / "run", self.lab.logs / f"bridge-{kind}.log")
-        command = [sys.executable, "-m", "bridge", "serve", "--config", str(config)]
+        command = [self.python, "-m", "bridge", "serve", "--config", str(config)]
         process.start(command, outlive_us=False, environ={**os.environ, "PYTHONPATH": str(ROOT)})
         self.bridges[kind] = (process, port, app)
         async with asyncio.timeout(20):
@@ -240,7 +244,7 @@ async def end(transport: WSTransport) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
+async def bench(python: str, media: str) -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="tap-cost-") as folder:
         lab = EmbeddedLab(Path(folder), progress=lambda *_: None)
         async with contextlib.AsyncExitStack() as stack:
@@ -260,7 +264,7 @@ async def bench() -> AsyncIterator[Bench]:
             address = (lab.settings.host, lab.phone_port(TRUNK))
             _, phones = await loop.create_datagram_endpoint(Phones, local_addr=address)
             stack.callback(phones.close)
-            made = Bench(lab, client, session)
+            made = Bench(lab, client, session, python, media)
             for kind, context in (("media", ""), ("entry", "media-tap")):
                 await made.start_bridge(kind, context)
                 stack.push_async_callback(made.bridges[kind][0].stop)
@@ -273,11 +277,14 @@ async def main() -> None:
     for name, default in (("--calls", 20), ("--seconds", 20), ("--rounds", 3)):
         parser.add_argument(name, type=int, default=default)
     parser.add_argument("--only", default="", help="names of shapes, with commas")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter of the bridges")
+    parser.add_argument("--coalesce-ms", type=float, help="media.coalesce_ms of the bridges, if not the default")
     options = parser.parse_args()
+    media = "" if options.coalesce_ms is None else f"media.coalesce_ms = {options.coalesce_ms}\n"
     only = set(filter(None, options.only.split(",")))
     shapes = [shape for shape in SHAPES if not only or shape.name in only]
     results: dict[str, list[tuple[float, float, int, float]]] = {shape.name: [] for shape in shapes}
-    async with bench() as made:
+    async with bench(options.python, media) as made:
         print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores")
         for round_ in range(options.rounds):
             for shape in shapes:
