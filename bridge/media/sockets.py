@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -46,8 +45,8 @@ class SparingSocket(socket.socket):
         """As of any socket.
 
         Raises:
-            ConnectionAbortedError: the connection has been closed again, or waits until a descriptor is free. Servers
-                go on to the next then.
+            ConnectionAbortedError: the connection has been closed again. Servers go on to the next then.
+            BlockingIOError: there is none, or not even the spare descriptor for it.
         """
         try:
             return super().accept()
@@ -55,9 +54,12 @@ class SparingSocket(socket.socket):
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
         self._give_up_spare()
-        with contextlib.suppress(OSError):
+        try:
             super().accept()[0].close()
-        self._spare = _spare()
+        except OSError:
+            raise BlockingIOError from None
+        finally:
+            self._spare = _spare()
         raise ConnectionAbortedError("there is no descriptor for another connection")
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ WAYS = {
 """What each dialect can do and is measured by default; the last two are one way."""
 PATTERNS = ("aligned", "spread")
 QUICK = (("sln", "both", "aligned"), ("sln", "both", "spread"), ("twilio", "both", "aligned"))
-VARIANTS = ("bridge", "bridge0", "bare", "go", "c", "naive")
+VARIANTS = ("bridge", "bridge0", "bare", "go", "c", "naive", "workers")
 PACKAGES = ("picows", "aiofastnet", "msgspec", "websockets", "numpy", "audioop-lts")
 
 
@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dialects", type=_list(EVERY_DIALECT), default=list(EVERY_DIALECT))
     parser.add_argument("--ways", type=_list(("both", "capture", "playout")), default=["both", "capture", "playout"])
     parser.add_argument("--patterns", type=_list(PATTERNS), default=list(PATTERNS))
-    parser.add_argument("--variants", type=_list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--variants", type=_list(VARIANTS), default=list(VARIANTS[:-1]))
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the bridges in Python")
     parser.add_argument("--fifo", action="store_true", help="run bridge and generator above all else (needs root)")
     parser.add_argument("--json", metavar="FILE", help="write every run's figures there")

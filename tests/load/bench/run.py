@@ -7,14 +7,14 @@ import os
 import resource
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError
 from tests.load.bench.build import Programs
-from tests.load.bench.variants import BridgeFailed, Variant, free_ports, running
+from tests.load.bench.variants import BridgeFailed, Ports, Variant, free_ports, running
 
 FIFO_PRIORITY = 10
 GRACE_S = 40.0
@@ -71,23 +71,35 @@ def run(case: Case, variant: Variant, programs: Programs, settings: Settings) ->
         RunFailed: the bridge did not come up, or could not connect all calls.
     """
     with tempfile.TemporaryDirectory() as folder, free_ports() as ports:
+        # Several processes share both cores with the generator, and take turns with it: no FIFO.
+        alone = variant.workers == 1
+        bridge_cores = {settings.bridge_core} if alone else {settings.bridge_core, settings.generator_core}
+        fifo = settings.fifo and alone
         try:
-            with running(
-                variant, ports, case.dialect, Path(folder), _prepared(settings.bridge_core, settings.fifo)
-            ) as (pid, start_ms):
-                report = _generate(case, programs, settings, ports.audiosocket, ports.application, pid)
+            with running(variant, ports, case.dialect, Path(folder), _prepared(bridge_cores, fifo)) as (pids, start_ms):
+                generator_cores = {settings.generator_core} if alone else bridge_cores
+                report = _generate(
+                    case, programs, settings, ports, pids, variant.workers, _prepared(generator_cores, fifo)
+                )
         except BridgeFailed as problem:
             raise RunFailed(str(problem)) from None
     return {"variant": variant.name, "case": asdict(case), "start_ms": round(start_ms), **report}
 
 
 def _generate(
-    case: Case, programs: Programs, settings: Settings, bridge: int, application: int, pid: int
+    case: Case,
+    programs: Programs,
+    settings: Settings,
+    ports: Ports,
+    pids: Sequence[int],
+    workers: int,
+    prepare: Callable[[], None],
 ) -> dict[str, Any]:
     command = [
-        *(str(programs.generator), "--calls", str(case.calls), "--bridge", str(bridge)),
-        *("--application", str(application), "--dialect", case.dialect, "--way", case.way, "--pattern", case.pattern),
-        *("--warmup", str(settings.warmup_s), "--seconds", str(settings.seconds), "--pid", str(pid)),
+        *(str(programs.generator), "--calls", str(case.calls), "--bridge", str(ports.audiosocket)),
+        *("--application", str(ports.application), "--dialect", case.dialect),
+        *("--way", case.way, "--pattern", case.pattern, "--warmup", str(settings.warmup_s)),
+        *("--seconds", str(settings.seconds), "--pid", ",".join(map(str, pids)), "--workers", str(workers)),
     ]
     try:
         done = subprocess.run(
@@ -95,7 +107,7 @@ def _generate(
             capture_output=True,
             text=True,
             timeout=settings.warmup_s + settings.seconds + GRACE_S,
-            preexec_fn=_prepared(settings.generator_core, settings.fifo),
+            preexec_fn=prepare,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -106,9 +118,9 @@ def _generate(
     return report
 
 
-def _prepared(core: int, fifo: bool) -> Callable[[], None]:
+def _prepared(cores: set[int], fifo: bool) -> Callable[[], None]:
     def prepare() -> None:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, cores)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         if fifo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.errors import BridgeError
+from bridge.testing.engine import free_port_block
 from tests.load.bench.build import Programs
 
 ROOT = Path(__file__).parents[3]
 START_S = 20.0
+WORKERS = 2
 EVERY_DIALECT = ("sln", "rtp", "audiosocket", "twilio", "voxology", "yeastar")
 
 
@@ -50,12 +53,14 @@ class Variant:
         label: for the table.
         dialects: what it speaks.
         command: how it is started, from ports, dialect and a folder for its files.
+        workers: how many processes it is, each with the next AudioSocket port.
     """
 
     name: str
     label: str
     dialects: Sequence[str]
     command: Callable[[Ports, str, Path], list[str]]
+    workers: int = 1
 
 
 def variants(programs: Programs, python: str = sys.executable) -> dict[str, Variant]:
@@ -63,6 +68,7 @@ def variants(programs: Programs, python: str = sys.executable) -> dict[str, Vari
     found = [
         _ours("bridge", "this bridge", python),
         _ours("bridge0", "this bridge, no lead", python, lead_ms=0),
+        _ours("workers", f"{WORKERS} workers, no lead", python, lead_ms=0, workers=WORKERS),
         Variant(
             "c",
             "C copy",
@@ -113,13 +119,14 @@ def bad(fault: str, where: str, python: str = sys.executable) -> Variant:
     )
 
 
-def _ours(name: str, label: str, python: str, lead_ms: int | None = None) -> Variant:
+def _ours(name: str, label: str, python: str, lead_ms: int | None = None, workers: int = 1) -> Variant:
     def command(ports: Ports, dialect: str, folder: Path) -> list[str]:
         config = folder / "bridge.toml"
-        config.write_text(configuration(ports, dialect, lead_ms))
+        text = configuration(ports, dialect, lead_ms)
+        config.write_text(text + (f"\n[workers]\ncount = {workers}\n" if workers > 1 else ""))
         return [python, "-m", "bridge", "serve", "--config", str(config)]
 
-    return Variant(name, label, EVERY_DIALECT, command)
+    return Variant(name, label, EVERY_DIALECT, command, workers)
 
 
 def configuration(ports: Ports, dialect: str, lead_ms: int | None = None) -> str:
@@ -164,16 +171,16 @@ dialect = "{kind}"
 def free_ports() -> Iterator[Ports]:
     """Ports that are free now."""
     with contextlib.ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
-        ports = Ports(*(each.getsockname()[1] for each in taken))
-    yield ports
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        others = [each.getsockname()[1] for each in taken]
+    yield Ports(free_port_block(WORKERS), *others)
 
 
 @contextlib.contextmanager
 def running(
     variant: Variant, ports: Ports, dialect: str, folder: Path, prepare: Callable[[], None] | None = None
-) -> Iterator[tuple[int, float]]:
-    """The bridge while it runs: its process id, and how many milliseconds it took to listen.
+) -> Iterator[tuple[list[int], float]]:
+    """The bridge while it runs: the processes that carry calls, and how many milliseconds it took to listen.
 
     Args:
         prepare: called in the new process before the program begins.
@@ -193,11 +200,13 @@ def running(
             preexec_fn=prepare,
         )
     try:
-        while not _listens(ports.audiosocket):
+        while not all(_listens(ports.audiosocket + number) for number in range(variant.workers)):
             if process.poll() is not None or time.monotonic() - began > START_S:
                 raise BridgeFailed(f"{variant.label} does not listen: {log.read_text()[-1000:]}")
             time.sleep(0.01)
-        yield process.pid, 1000 * (time.monotonic() - began)
+        start_ms = 1000 * (time.monotonic() - began)
+        workers = [int(pid) for pid in re.findall(r"worker \d+ is pid (\d+)", log.read_text())]
+        yield workers or [process.pid], start_ms
         if process.poll() is not None:
             raise BridgeFailed(f"{variant.label} has ended: {log.read_text()[-1000:]}")
     finally:

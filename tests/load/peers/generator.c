@@ -1,7 +1,9 @@
 // Plays both ends of a bridge: N Asterisks that dial its AudioSocket port, and the N applications that it dials.
 //
 //     generator --calls 200 --bridge PORT --application PORT --dialect sln --way both --pattern aligned
-//               --warmup MS --seconds S [--pid PID-OF-THE-BRIDGE] [--interleave]
+//               --warmup S --seconds S [--pid PID-OF-THE-BRIDGE[,PID...]] [--workers N]
+//
+// With workers the bridge is N processes: calls dial PORT, PORT+1, ... in turn, and what the processes use is added up.
 //
 // Every frame of 20 ms says whose it is and which, and the rest of it is a noise that follows from that; what comes out
 // at the other end is compared byte by byte. Times are those of the kernel (SO_TIMESTAMPNS): a frame has arrived when
@@ -36,14 +38,17 @@ static const char *const dialect_names[] = {"sln", "rtp", "audiosocket", "twilio
 enum Way { CAPTURE, PLAYOUT, BOTH };
 static const char *const way_names[] = {"capture", "playout", "both"};
 
+enum { MAX_PIDS = 16 };
+
 static struct {
     unsigned calls;
-    int bridge, application, pid;
+    int bridge, application, workers;
+    int pids[MAX_PIDS], pid_count;
     enum Dialect dialect;
     enum Way way;
     bool spread;
     int64_t warmup_ns, window_ns;
-} options = {.calls = 10, .warmup_ns = 1000000000, .window_ns = 3000000000};
+} options = {.workers = 1, .calls = 10, .warmup_ns = 1000000000, .window_ns = 3000000000};
 
 // One direction of one call
 struct Flow {
@@ -626,26 +631,35 @@ static void send_due(void) {
 // The bridge, as the kernel sees it
 
 static struct Ticks cpu_ticks(void) {
-    char path[64], line[1024] = "";
-    struct Ticks ticks = {0, 0};
-    snprintf(path, sizeof path, "/proc/%d/stat", options.pid);
-    FILE *file = options.pid ? fopen(path, "r") : NULL;
-    if (file == NULL) return ticks;
-    const char *fields = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-    if (fields != NULL) sscanf(fields + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &ticks.user, &ticks.kernel);
-    fclose(file);
-    return ticks;
+    struct Ticks all = {0, 0};
+    for (int i = 0; i < options.pid_count; i++) {
+        char path[64], line[1024] = "";
+        struct Ticks ticks = {0, 0};
+        snprintf(path, sizeof path, "/proc/%d/stat", options.pids[i]);
+        FILE *file = fopen(path, "r");
+        if (file == NULL) continue;
+        const char *fields = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+        if (fields != NULL) sscanf(fields + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &ticks.user, &ticks.kernel);
+        fclose(file);
+        all.user += ticks.user;
+        all.kernel += ticks.kernel;
+    }
+    return all;
 }
 
 static long rss_kb(void) {
-    char path[64];
-    long pages = 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", options.pid);
-    FILE *file = options.pid ? fopen(path, "r") : NULL;
-    if (file == NULL) return 0;
-    if (fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
-    fclose(file);
-    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+    long all = 0;
+    for (int i = 0; i < options.pid_count; i++) {
+        char path[64];
+        long pages = 0;
+        snprintf(path, sizeof path, "/proc/%d/statm", options.pids[i]);
+        FILE *file = fopen(path, "r");
+        if (file == NULL) continue;
+        if (fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
+        fclose(file);
+        all += pages;
+    }
+    return all * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
 static double own_cpu_s(void) {
@@ -662,7 +676,7 @@ static void dial(unsigned index) {
     for (int i = 0; i < 4; i++) message[AS_HEADER + 12 + i] = (uint8_t)(index >> (24 - 8 * i));
     message[AS_HEADER + 6] = 0x40;  // version 4
     message[AS_HEADER + 8] = 0x80;
-    call->asterisk = connect_to(options.bridge);
+    call->asterisk = connect_to(options.bridge + (int)index % options.workers);
     watch(call->asterisk, index, false);
     write_or_keep(call->asterisk, &call->to_asterisk, message, sizeof message);
 }
@@ -828,6 +842,13 @@ static int one_of(const char *text, const char *const *names, int count, const c
     die("no %s is called %s", what, text);
 }
 
+static void read_pids(const char *text) {
+    for (char *end; *text != '\0' && options.pid_count < MAX_PIDS; text = *end == ',' ? end + 1 : end) {
+        options.pids[options.pid_count++] = (int)strtol(text, &end, 10);
+        if (end == text) die("%s is no process", text);
+    }
+}
+
 static void read_options(int count, char **arguments) {
     static const char *const patterns[] = {"aligned", "spread"};
     for (int i = 1; i + 1 < count; i += 2) {
@@ -835,7 +856,8 @@ static void read_options(int count, char **arguments) {
         if (strcmp(name, "--calls") == 0) options.calls = (unsigned)atoi(value);
         else if (strcmp(name, "--bridge") == 0) options.bridge = atoi(value);
         else if (strcmp(name, "--application") == 0) options.application = atoi(value);
-        else if (strcmp(name, "--pid") == 0) options.pid = atoi(value);
+        else if (strcmp(name, "--workers") == 0) options.workers = atoi(value);
+        else if (strcmp(name, "--pid") == 0) read_pids(value);
         else if (strcmp(name, "--warmup") == 0) options.warmup_ns = (int64_t)(atof(value) * 1e9);
         else if (strcmp(name, "--seconds") == 0) options.window_ns = (int64_t)(atof(value) * 1e9);
         else if (strcmp(name, "--dialect") == 0) options.dialect = (enum Dialect)one_of(value, dialect_names, 6, "dialect");
@@ -843,7 +865,7 @@ static void read_options(int count, char **arguments) {
         else if (strcmp(name, "--pattern") == 0) options.spread = one_of(value, patterns, 2, "pattern");
         else die("%s is no option", name);
     }
-    if (options.calls < 1 || options.calls > 65535 || !options.bridge || !options.application)
+    if (options.workers < 1 || options.calls < 1 || options.calls > 65535 || !options.bridge || !options.application)
         die("--calls, --bridge and --application are needed");
     if (options.dialect >= VOXOLOGY && options.way != CAPTURE) die("%s is one way only", dialect_names[options.dialect]);
 }
