@@ -201,7 +201,8 @@ class Connection(asyncio.BufferedProtocol):
                 else:  # Asterisk never says so, other implementations do
                     self.hang_up()
                     return
-            self._frame_bytes = 0 if leg is None or self._decoder.pending else _whole_frame(leg.fmt)[0]
+            if not self._hung_up:  # which what was called here may have done
+                self._frame_bytes = 0 if leg is None or self._decoder.pending else _whole_frame(leg.fmt)[0]
         except AsteriskProtocolError as error:
             self._listener.counters.protocol_errors += 1
             log.warning("peer=%s uuid=%s ended: %s", self._peer, leg.uuid if leg else "-", error)

@@ -83,6 +83,29 @@ async def test_messages_may_come_in_single_bytes(listener: Listener) -> None:
     await peer.hang_up()
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_nothing_is_heard_after_our_hang_up(listener: Listener, together: bool) -> None:
+    """Whether the leg hangs up while its first messages are taken apart, or at a frame that comes alone."""
+    leg = new_leg(listener)
+    heard: list[bytes] = []
+
+    def hear(pcm: bytes) -> None:
+        heard.append(pcm)
+        leg.close()
+
+    leg.on_audio = hear
+    peer = await FakeAsterisk.dial(listener.port)
+    uuid, frame = encode(Kind.UUID, leg.uuid.bytes), encode(Kind.SLIN, b"ab" * 160)
+    for part in [uuid + frame] if together else [uuid, frame]:
+        peer.writer.write(part)
+        await asyncio.sleep(0.05)
+    assert heard == [b"ab" * 160]
+    peer.writer.write(frame)
+    await asyncio.sleep(0.05)
+    assert len(heard) == 1
+    await peer.hang_up()
+
+
 async def test_a_uuid_nobody_asked_for_is_refused(listener: Listener) -> None:
     peer = await FakeAsterisk.dial(listener.port, uuid4())
     assert await peer.reader.readexactly(3) == HANGUP_MESSAGE
