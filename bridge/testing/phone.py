@@ -214,8 +214,19 @@ class Phone:
         """Gives the phone any command of baresip's menu and returns what it printed."""
         return await self._command(name, parameters)
 
+    async def heard(self, timeout_s: float = 10.0) -> Samples:
+        """Waits for the end of the call, and returns what the phone heard in it: as `recording`.
+
+        That the PBX says that a call is over comes before the phone knows it, and has written the file.
+
+        Raises:
+            PhoneError: the call has not ended in time.
+        """
+        await self.ended(timeout_s)
+        return self.recording()
+
     def recording(self) -> Samples:
-        """Returns what the phone heard in the last call, 8 kHz, gaps in arrival closed up."""
+        """Returns what the phone heard in the last call, 8 kHz, gaps in arrival closed up. Whole once it has ended."""
         return read_wav(self.recording_path())
 
     def sent(self) -> Samples:

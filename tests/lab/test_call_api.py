@@ -114,7 +114,7 @@ async def test_ten_flows_at_once_do_not_disturb_each_other(lab: Lab, phones: Pho
             only(f"recording {index}", recording, every, {says[index]: least, played[index]: least})
             await client.done("DELETE", f"/v1.0/recordings/{recording_id}")
     for index, phone in enumerate(started):
-        only(phone.name, phone.recording(), every, {played[index]: PRESENT_S})
+        only(phone.name, await phone.heard(), every, {played[index]: PRESENT_S})
 
 
 def only(whose: str, heard: Samples, tones: Collection[float], own: Mapping[float, float]) -> None:
@@ -319,7 +319,7 @@ async def test_keys_of_a_phone_come_once_each_in_order(client: Client, phones: P
     await client.until("call_hangup", call_id)
     told = client.told("dtmf_received", call_id)
     assert "".join(data["digit"] for data in told) == keys + "0112233#"
-    in_order(alice.recording(), *await said(client.target.lab, "You pressed 7205.", "And then 0112233#."))
+    in_order(await alice.heard(), *await said(client.target.lab, "You pressed 7205.", "And then 0112233#."))
 
 
 # Applications that talk
@@ -348,7 +348,7 @@ async def test_a_flow_waits_for_a_connected_application(lab: Lab, phones: Phones
         assert client.failures() == []
         assert received.of(event="start")[0]["start"]["customParameters"]["who"] == "agent"
         assert seconds_of(received.twilio(), ALICE_HZ) > 1.5
-    heard = alice.recording()
+    heard = await alice.heard()
     assert 1.8 < seconds_of(heard, APPLICATION_HZ) < 2.2
     (sentence,) = await said(lab, GOODBYE)
     begin = begin_of(sentence, heard)

@@ -71,7 +71,7 @@ async def test_the_progress_of_a_call(target: Target, phones: Phones) -> None:
     assert (code, complaints) == (0, "")
     assert re.fullmatch(r"calling 1001 \(\S+\)", lines[0])
     assert lines[1:] == ["ringing", "answered", "action 1: talk", "over: normal"]
-    begin_of((await said(target.lab, TEXT))[0], alice.recording())
+    begin_of((await said(target.lab, TEXT))[0], await alice.heard())
     assert "4930555" in caller_of(alice)
 
 

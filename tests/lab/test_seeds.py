@@ -93,7 +93,7 @@ async def test_voipbin_says_a_text(lab: Lab, phones: Phones) -> None:
             assert shown["destination"]["target"] == number
     for phone, body in zip(started, bodies.values(), strict=True):
         (reference,) = await said(lab, *texts(body))
-        assert begin_of(reference, phone.recording()) < 1.0
+        assert begin_of(reference, await phone.heard()) < 1.0
         caller = caller_of(phone)
         assert ("anonymous" in caller, SOURCE in caller) == ((True, False) if "anonymous" in body else (False, True))
 
@@ -108,10 +108,10 @@ async def test_voipbin_plays_a_file_sends_keys_and_fills_in_variables(lab: Lab, 
 
         async def speak() -> None:
             await run(client, seed("voipbin-variables", destination="1003"))
-            begin_of(with_variables, jane.recording())
+            begin_of(with_variables, await jane.heard())
             jane.forget()
             await run(client, seed("voipbin-quickstart-of-old", destination="1003"))
-            begin_of(of_old, jane.recording())
+            begin_of(of_old, await jane.heard())
 
         with_variables, of_old = await said(
             lab, "Hello Jane Doe, this is a call about campaign summer-2026.", "Hello. This is voipbin test."
@@ -122,8 +122,8 @@ async def test_voipbin_plays_a_file_sends_keys_and_fills_in_variables(lab: Lab, 
         assert client.actions(played) == ["play"]
         began = await client.until("flow_action", pressed, type="digits_send")
         ended = await client.until("flow_action", pressed, type="talk", count=2)
-    begin_of(tune, alice.recording())
-    in_order(bob.recording(), *await said(lab, *texts(body)))
+    begin_of(tune, await alice.heard())
+    in_order(await bob.heard(), *await said(lab, *texts(body)))
     # Keys come to a phone as events (RFC 4733): not in its recording. Each lasts half a second, as does each pause.
     keys = [event.param for event in bob.events if event.type == "CALL_DTMF_START"]
     assert "".join(keys) == "1234567890"
@@ -166,7 +166,7 @@ async def test_voipbin_branches_by_a_key_and_loops(lab: Lab, phones: Phones) -> 
         assert client.failures() == []
         before = ["talk", "digits_receive", "branch"]
         assert client.actions(call_id) == [*before, "talk", "goto", *before, "talk", "hangup"]
-    heard = alice.recording()
+    heard = await alice.heard()
     asked, no, chosen = await said(lab, ask, wrong, second)
     first, again = [found.offset_s for found in judge.find(asked, heard, RATE)]
     assert first < begin_of(no, heard) < again < begin_of(chosen, heard)
@@ -190,7 +190,7 @@ async def test_voipbin_takes_keys_and_asks_servers(lab: Lab, phones: Phones) -> 
         assert (asked["reference_id"], asked["call"]["destination"]["target"]) == (call_id, "1001")
         assert "hangup" in client.actions(call_id)
     prompt, answer = await said(lab, texts(body)[0], "This comes from your server.")
-    heard = alice.recording()
+    heard = await alice.heard()
     begin_of(answer, heard)
     assert judge.find(prompt, heard, RATE) == []  # the key has cut it off
 
@@ -210,7 +210,7 @@ async def test_voipbin_external_media_from_a_url(lab: Lab, phones: Phones) -> No
         await client.until("call_hangup", call_id)
         assert client.failures() == []
         assert received.binary == []  # one way
-    assert 2.8 < seconds_of(alice.recording(), APPLICATION_HZ) < 3.2
+    assert 2.8 < seconds_of(await alice.heard(), APPLICATION_HZ) < 3.2
 
 
 async def test_voipbin_external_media_at_a_host(lab: Lab, phones: Phones) -> None:
@@ -243,7 +243,7 @@ async def test_voipbin_external_media_at_a_host(lab: Lab, phones: Phones) -> Non
     types, payload = peer.rtp_payloads(packets)
     assert set(types) == {0}
     assert 2.5 < seconds_of(peer.ulaw_samples(payload), PHONE_HZ) < 3.5
-    assert 2.5 < seconds_of(alice.recording(), APPLICATION_HZ) < 3.5
+    assert 2.5 < seconds_of(await alice.heard(), APPLICATION_HZ) < 3.5
 
 
 async def test_voipbin_records_an_echo(lab: Lab, phones: Phones) -> None:
@@ -258,7 +258,7 @@ async def test_voipbin_records_an_echo(lab: Lab, phones: Phones) -> None:
         await client.done("DELETE", f"/v1.0/recordings/{recording_id}")
         assert (await client.ask("GET", f"/v1.0/recordings/{recording_id}"))[0] == 404
     (reference,) = await said(lab, *texts(body))
-    heard = alice.recording()
+    heard = await alice.heard()
     assert 1.5 < seconds_of(heard, PHONE_HZ, QUIET / 4) < 2.5  # his own voice
     begin_of(reference, heard)
     recorded, rate = samples_of_wav(recording)
@@ -283,8 +283,8 @@ async def test_voipbin_joins_a_conference(lab: Lab, phones: Phones) -> None:
         await client.until("call_hangup", count=2)
         assert client.failures() == []
     for phone, own, other in ((alice, PHONE_HZ, APPLICATION_HZ), (bob, APPLICATION_HZ, PHONE_HZ)):
-        assert 1.5 < seconds_of(phone.recording(), other) < 3.5
-        assert seconds_of(phone.recording(), own) < 0.3
+        assert 1.5 < seconds_of(await phone.heard(), other) < 3.5
+        assert seconds_of(await phone.heard(), own) < 0.3
 
 
 # Voxology
@@ -327,7 +327,7 @@ async def test_voxology_streams_between_start_and_stop(lab: Lab, phones: Phones)
         stopped = await client.until("flow_action", call_id, type="SAY", count=3)
     first, second, third = await said(lab, *(text.replace("${sessionData.name}", "Bob") for text in texts(flow)))
     # The phone: three sentences in order, and the pause between the first two.
-    heard = alice.recording()
+    heard = await alice.heard()
     begins = in_order(heard, first, second, third)
     pause = begins[1] - begins[0] - len(first) / RATE
     assert 1.9 < pause < 2.6, pause
@@ -367,4 +367,4 @@ async def test_voxology_conference_and_a_rating(lab: Lab, phones: Phones) -> Non
         await client.until("call_hangup", call_id)
         assert client.failures() == []
         assert client.told("dtmf_received", call_id)[0]["digit"] == "5"
-    in_order(jill.recording(), *await said(lab, *texts(flow)))
+    in_order(await jill.heard(), *await said(lab, *texts(flow)))

@@ -294,10 +294,10 @@ async def own_server(folder: Path) -> AsyncIterator[RedisServer]:
 
 
 async def test_a_store_that_starts_anew_gives_nothing_away_that_somebody_holds(tmp_path: Path) -> None:
+    began = time.monotonic()
     async with own_server(tmp_path) as server:
         cluster = Cluster(server)
         one, other = await cluster.node("one"), await cluster.node("other")
-        began = time.monotonic()
         assert not await one.want("s/c"), "the store is new: whoever held it might not have been asked"
         await until(lambda: one.keys["s/c"])
         assert time.monotonic() - began > TTL_S
