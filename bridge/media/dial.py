@@ -237,7 +237,12 @@ class _Handshake(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # create_connection gives TCP or TLS transports
+        connected = cast(asyncio.Transport, transport)  # create_connection gives TCP or TLS transports
+        if self._done.cancelled():
+            # Abandoned: when the caller is cancelled before its TLS handshake begins, asyncio goes on with it.
+            connected.abort()
+            return
+        self._transport = connected
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
