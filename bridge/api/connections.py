@@ -41,7 +41,7 @@ class Connections:
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
-        self._sockets: dict[int, socket.socket] = {}  # by descriptor; those that asyncio has closed are still in it
+        self._sockets: dict[int, socket.socket] = {}  # by descriptor; those that have been closed are still in it
         self._complained_at = float("-inf")
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Listening sockets: bound as asyncio does it, and never stuck when the process may open no more files."""
+"""Listening sockets: bound to what a host's name means, and never stuck when the process may open no more files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import errno
 import os
 import socket
 
+import aiofastnet
+
 
 async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
-    """A socket for each address of ``host``, bound as asyncio does it, but not yet listening.
+    """A socket for each address of ``host``, bound, but not yet listening.
+
+    An address that this machine does not have (``::1`` where IPv6 is off) is left out, unless no other is left:
+    aiofastnet does so, and asyncio only in newer Pythons.
 
     Args:
         shared: whether other sockets of this user, with the same wish, may be bound to the same port.
@@ -18,8 +23,8 @@ async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.soc
         OSError: that cannot be done.
     """
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        asyncio.Protocol, host, port, start_serving=False, reuse_port=True if shared else None
+    server = await aiofastnet.create_server(
+        loop, asyncio.Protocol, host, port, start_serving=False, reuse_port=True if shared else None
     )
     try:
         return [bound.dup() for bound in server.sockets]

@@ -152,9 +152,9 @@ def free_port_block(size: int, host: str = "127.0.0.1") -> int:
 def _take(units: range, names: list[socket.socket]) -> bool:
     """Takes the units' names in the kernel's abstract namespace, which forgets them when the process ends (unix(7))."""
     for unit in units:
-        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        names.append(name)
         try:
+            name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            names.append(name)
             name.bind(f"\0asterisk-bridge-lab/ports/{unit}")
         except OSError:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.media.sockets import SparingSocket
+from bridge.media.sockets import SparingSocket, bind
 
 
 @pytest.fixture
@@ -64,3 +65,21 @@ def test_nothing_stays_open_when_it_is_closed() -> None:
     bound = socket.socket()
     SparingSocket(bound).close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_an_address_that_the_machine_does_not_have_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``localhost`` where the hosts file knows ``::1`` and IPv6 is off."""
+
+    async def two(*_: object, **__: object) -> list[object]:
+        nobodys = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("203.0.113.1", 0))
+        return [nobodys, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+    (bound,) = await bind("localhost", 0)
+    assert bound.getsockname()[0] == "127.0.0.1"
+    bound.close()
+
+
+async def test_nothing_is_bound_where_the_machine_has_none_of_the_addresses() -> None:
+    with pytest.raises(OSError, match=r"203\.0\.113\.1"):
+        await bind("203.0.113.1", 0)
