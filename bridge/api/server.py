@@ -112,7 +112,7 @@ class HttpServer:
             if context is None:
                 # The transport of a request that becomes a stream carries its frames: aiofastnet's costs less for each.
                 server = await aiofastnet.create_server(loop, protocol, sock=listener, backlog=1024)
-            else:  # not under TLS, for the reason that `Dialer` has
+            else:  # not under TLS, for the reason that `bridge.media.dial.dial` gives
                 server = await loop.create_server(
                     protocol, sock=listener, ssl=context, ssl_handshake_timeout=IDLE_S, backlog=1024
                 )

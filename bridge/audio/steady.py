@@ -96,7 +96,7 @@ class SteadyTrack:
             pcm = self._whole.push(pcm)
         if not pcm:
             return self._pass_time(now)
-        clock = round((now - self._origin) * self._rate) * 2  # as _clock
+        clock = self._clock(now)
         behind = clock - self._sent - len(pcm)
         if self._held or self._filled or behind > self._late:
             return self._hold(pcm, now, clock)

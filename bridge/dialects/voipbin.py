@@ -87,7 +87,6 @@ class Voipbin:
         self.message_ms = _MESSAGE_MS
         self._useless = 0
         self._framer = Framer(slin(fmt.rate).frame_bytes)
-        self._bare = encapsulation == "sln" and fmt.encoding is Encoding.SLIN  # a message is a frame as it is
         self._encapsulation: Encapsulation
         if encapsulation == "rtp":
             self._encapsulation = _Rtp(fmt, rng or random.SystemRandom())
@@ -121,7 +120,7 @@ class Voipbin:
         """One message for every 20 ms, whatever the size of the blocks."""
         framer = self._framer
         if len(pcm) == framer.frame_bytes and not framer.waiting:  # as Asterisk nearly always sends it
-            return [pcm if self._bare else self._encapsulation.wrap(pcm, now)]
+            return [self._encapsulation.wrap(pcm, now)]
         wrap = self._encapsulation.wrap
         return [wrap(frame, now) for frame in framer.push(pcm)]
 

@@ -87,17 +87,8 @@ class PicowsLink(Link):
             self._end_of_dialled = asyncio.ensure_future(_ended(transport))
         self.opened(transport.underlying_transport)
 
-    def send(self, message: Message, audio_ms: float = 0.0) -> None:
-        """As `Link.send`, with a call less where nothing is in the way."""
-        if self._paused or self.closing:
-            super().send(message, audio_ms)
-            return
-        self._counters.messages_to_application += 1
-        assert self._transport is not None  # send() is only called between opened and lost
-        self._transport.send(_BINARY if isinstance(message, bytes) else _TEXT, message)
-
     def _write(self, message: Message) -> None:
-        assert self._transport is not None
+        assert self._transport is not None  # send() is only called between opened and lost
         self._transport.send(_BINARY if isinstance(message, bytes) else _TEXT, message)
 
     def _write_close(self, code: int, reason: str) -> None:

@@ -64,17 +64,10 @@ class SharedLeg(MediaLeg):
         if self._relaxed:
             self._kept_back += frames
             if self._kept_back < KEEP_ALIVE_FRAMES:
-                self._pass_time()
+                super().tick(0)  # time passes, and nothing is sent
                 return
             self._kept_back = 0
         super().tick(1 if self._relaxed else frames)
-
-    def _pass_time(self) -> None:
-        """Tell the listeners that 20 ms have passed, unless audio has told them."""
-        if self._heard:
-            self._heard = False
-        elif self._on_tick is not None:
-            self._on_tick()
 
     def attach(self, wire: Wire) -> None:
         """The connection is there, for all."""
