@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
 import struct
+import sys
+import termios
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +31,8 @@ UNSENT_BYTES = 16384
 """What the kernel and the transport may hold unsent: beyond it, waiting happens here, where it can be counted."""
 TCP_INFO_LAST_DATA_RECV = struct.Struct("@52xI")
 """Where Linux's ``struct tcp_info`` (linux/tcp.h) says how many milliseconds ago data came in."""
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""A linger time of 0: closing throws away what was not delivered (socket(7), SO_LINGER)."""
 KEPT_MESSAGES = 1000
 """At most so many messages wait that may not be dropped; an application that far behind is cut off."""
 
@@ -135,8 +140,13 @@ class Link(ABC):
         if len(self._waiting) > KEPT_MESSAGES + self._max_unsent_ms:
             self.abort(1008, "too many unread messages")
 
-    def close(self, code: int, reason: str) -> None:
-        """Close with a Close frame; the first caller's code and reason count."""
+    def close(self, code: int, reason: str, *, take_back_s: float | None = None) -> None:
+        """Close with a Close frame; the first caller's code and reason count.
+
+        Args:
+            take_back_s: what the other machine has not acknowledged after so many seconds is thrown away, in the kernel
+                too, which would otherwise go on delivering it for minutes, once the network is back.
+        """
         if self.closing or self.closed:
             return
         self.closing = True
@@ -145,7 +155,11 @@ class Link(ABC):
         self._cancel_timer()
         self._write_close(code, _short(reason))
         self.let_in()  # the answer to it
-        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
+        loop = asyncio.get_running_loop()
+        if take_back_s is None:
+            self._timer = loop.call_later(CLOSE_TIMEOUT_S, self._disconnect)
+        else:
+            self._timer = loop.call_later(take_back_s, self._take_back)
 
     def abort(self, code: int, reason: str) -> None:
         """Drop the connection without waiting for the application."""
@@ -273,6 +287,14 @@ class Link(ABC):
                 return ago_ms < self._ping_interval_s * 1000
         return False
 
+    def _take_back(self) -> None:
+        if self._socket is not None and unacknowledged(self._socket):
+            with contextlib.suppress(OSError):  # closed just now
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            self._disconnect()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
+
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -290,6 +312,14 @@ def bound_unsent(transport: asyncio.BaseTransport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many bytes the other machine has not acknowledged, those included that were not sent (tcp(7), SIOCOUTQ)."""
+    answer = bytearray(4)
+    with contextlib.suppress(OSError):  # closed just now
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, answer)
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _short(reason: str) -> str:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 Dial = Callable[[], Awaitable[Link]]
 SHUTTING_DOWN = "the bridge is shutting down"
+GIVE_WAY_S = 0.4
+"""What the application has not received by then comes too late: another may begin 1 s after our claim has lapsed."""
 STABLE_S = 10.0
 """A connection that lived so long starts the waits anew."""
 
@@ -91,6 +93,7 @@ class PushedStream:
         self._news = asyncio.Event()
         self._tracks: dict[str, Track] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._gives_way = False
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
         if dialect.replays:
@@ -188,6 +191,12 @@ class PushedStream:
         if not self._ended.done():
             self._ended.set_result((reason, error))
             self._news.set()
+
+    def give_way(self, reason: str) -> None:
+        """Let the stream end, as another bridge will go on with the call: nothing may reach the application later."""
+        if not self._ended.done():
+            self._gives_way = True
+            self.end(reason)
 
     async def wait(self) -> None:
         """Until all is closed."""
@@ -297,7 +306,8 @@ class PushedStream:
         for name in tuple(self._tracks):
             self._stop(name, tell=False)
         if self.link is not None:
-            self.link.close(1011 if error else 1001 if reason == SHUTTING_DOWN else 1000, reason)
+            code = 1011 if error else 1001 if reason == SHUTTING_DOWN else 1000
+            self.link.close(code, reason, take_back_s=GIVE_WAY_S if self._gives_way else None)
         if self._closing:
             await asyncio.wait(set(self._closing))
         log.info("%s ended: %s; missed %.0f ms", self.name, reason, self.missed_ms)

@@ -191,7 +191,7 @@ class Subscriptions:
             if delivery.granted:
                 log.warning("call=%s subscription=%s: the claim is lost", delivery.call_id, delivery.subscription.id)
                 delivery.granted = False
-                self._finish(delivery, "another bridge may stream this call now")
+                self._finish(delivery, "another bridge may stream this call now", gives_way=True)
                 self._claim(delivery)
 
     def _with_key(self, key: str) -> list[_Delivery]:
@@ -281,11 +281,11 @@ class Subscriptions:
             if delivery.granted:  # otherwise who has it asks, and its old claim becomes free for us to ask after
                 self._claim(delivery)
 
-    def _finish(self, delivery: _Delivery, reason: str) -> None:
+    def _finish(self, delivery: _Delivery, reason: str, *, gives_way: bool = False) -> None:
         sockets, delivery.sockets = delivery.sockets, []
         delivery.places.clear()
         for stream in sockets:
-            stream.end(reason)
+            (stream.give_way if gives_way else stream.end)(reason)
 
 
 def rooms_of(call: Call) -> set[str]:

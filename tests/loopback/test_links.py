@@ -211,6 +211,40 @@ async def test_a_client_that_does_not_read_loses_the_oldest_audio_but_no_text(se
     writer.close()
 
 
+async def test_what_a_client_has_not_taken_is_taken_back(server: Server) -> None:
+    reader, writer = await small_window_client(server.port)
+    link = link_of(server)
+    for _ in range(100):
+        link.send(bytes(320), 20)
+    link.close(1000, "somebody else goes on", take_back_s=0.1)
+    assert (await asyncio.wait_for(server.closed.get(), 1))[0] == 1000
+    taken = 0
+    with pytest.raises(ConnectionResetError):
+        while some := await asyncio.wait_for(reader.read(1024), 3):
+            taken += len(some)
+    assert taken < 50 * (4 + 320)
+    writer.close()
+
+
+async def test_a_client_that_has_taken_all_is_closed_in_order_though_it_is_slow_to_answer(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    link = link_of(server)
+    for n in range(100):
+        link.send(n.to_bytes(2, "big") * 160, 20)
+    link.close(1000, "somebody else goes on", take_back_s=0.05)
+    await asyncio.sleep(0.3)
+    assert not link.closed
+    received = await read_messages(reader, until=lambda m: m == (99).to_bytes(2, "big") * 160)
+    assert len(received) == 100
+    assert await asyncio.wait_for(reader.readexactly(2), 1) == b"\x88\x17"
+    assert await reader.readexactly(0x17) == (1000).to_bytes(2, "big") + b"somebody else goes on"
+    writer.write(b"\x88\x82" + bytes(4) + (1000).to_bytes(2, "big"))
+    assert await asyncio.wait_for(server.closed.get(), 1) == (1000, "somebody else goes on")
+    writer.close()
+
+
 async def test_other_requests_on_the_same_port_are_aiohttps(server: Server) -> None:
     async with connect(server.url()) as client:
         await client.send(b"hello")

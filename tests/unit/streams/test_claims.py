@@ -104,6 +104,7 @@ async def test_a_lost_claim_ends_the_stream_and_it_comes_back_with_the_claim() -
     await settled()
     assert two.running == (0, 0)
     assert two.first.made[0].ended == "another bridge may stream this call now"
+    assert two.first.made[0].gave_way
     second.wishes.clear()
     two.table.free("s/c")
     await settled()

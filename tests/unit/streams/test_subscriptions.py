@@ -21,12 +21,16 @@ class Stream:
         self.call = call
         self.tracks: list[str] = []
         self.ended: str | None = None
+        self.gave_way = False
 
     def set_tracks(self, wanted: Iterable[Any]) -> None:
         self.tracks = [track.info.name for track in wanted]
 
     def end(self, reason: str) -> None:
         self.ended = reason
+
+    def give_way(self, reason: str) -> None:
+        self.ended, self.gave_way = reason, True
 
 
 class World:
