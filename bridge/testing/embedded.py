@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bridge.testing import packages
 from bridge.testing.engine import PHONES, TRUNK, TRUNK_NUMBER, LabError, LabSettings, free_port, free_port_block
+from bridge.testing.network import Machine
 from bridge.testing.phone import Phone, PhonePlace
 from bridge.testing.processes import Background
 
@@ -43,9 +44,11 @@ class EmbeddedLab:
 
     Args:
         folder: where configuration, logs and recordings go; it may be that of a lab that already runs.
-        settings: addresses and secrets; by default free ports and fresh passwords.
+        settings: addresses and secrets; by default free ports, or on a machine of its own the usual ones, and fresh
+            passwords.
         outlive_us: processes go on when this one ends (``./lab up``); otherwise the kernel ends them with us.
         progress: told what takes long.
+        machine: where Asterisk and the phones run; by default this one, on loopback.
     """
 
     name = "embedded"
@@ -57,7 +60,10 @@ class EmbeddedLab:
         *,
         outlive_us: bool = False,
         progress: packages.Progress = print,
+        machine: Machine | None = None,
     ) -> None:
+        if settings is None and machine is not None:
+            settings = LabSettings(system_name=machine.name, host=machine.address, audiosocket_host=machine.address)
         self.settings = settings or settings_with_free_ports()
         self.folder = folder.resolve()
         self.logs = self.folder / "logs"
@@ -69,6 +75,7 @@ class EmbeddedLab:
         self.audiosocket_port = self.settings.audiosocket_port
         self._outlive_us = outlive_us
         self._progress = progress
+        self._machine = machine
         self._root: packages.Root | None = None
         self._phones: dict[str, Phone] = {}
         for path in (self.folder / "run", self.logs):
@@ -81,6 +88,11 @@ class EmbeddedLab:
         if self._root is None:
             self._root = packages.ensure(self._progress)
         return self._root
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """Returns the command line that runs a program of the packages where this lab is."""
+        line = self.root.command(program, *arguments)
+        return line if self._machine is None else self._machine.command(line)
 
     @property
     def speech_command(self) -> tuple[str, ...]:
@@ -150,6 +162,7 @@ class EmbeddedLab:
             "SPOOL_DIR": str(asterisk / "spool"),
             "LOG_DIR": str(asterisk / "log"),
             "RUN_DIR": str(self._socket_folder()),
+            "SYSTEM_NAME": s.system_name,
             "BIND": s.host,
             "MEDIA_ADDRESS": s.host,
             "SIP_PORT": str(s.sip_port),
@@ -187,7 +200,7 @@ class EmbeddedLab:
             raise LabError(f"Asterisk of {self.folder} already runs (process {self._asterisk.pid})")
         etc = self.folder / "asterisk" / "etc"
         self._asterisk.start(
-            self.root.command("usr/sbin/asterisk", "-C", str(etc / "asterisk.conf"), "-f"), outlive_us=self._outlive_us
+            self.command("usr/sbin/asterisk", "-C", str(etc / "asterisk.conf"), "-f"), outlive_us=self._outlive_us
         )
         deadline = time.monotonic() + BOOT_TIMEOUT_S
         while True:
@@ -254,7 +267,7 @@ class _Place:
             },
         )
         self._process.start(
-            lab.root.command("usr/bin/baresip", "-f", str(self.files)), outlive_us=self._outlive_us, folder=self.files
+            lab.command("usr/bin/baresip", "-f", str(self.files)), outlive_us=self._outlive_us, folder=self.files
         )
 
     async def stop(self) -> None:

@@ -26,6 +26,7 @@ class LabSettings:
     """Addresses and secrets of a lab.
 
     Args:
+        system_name: first part of the ids that Asterisk gives to channels: two Asterisks must not have the same.
         host: address that everything binds to and is reached at.
         sip_port: SIP over UDP.
         http_port: ARI and SIP over WebSocket.
@@ -37,6 +38,7 @@ class LabSettings:
         direct_media: extensions send their audio straight to each other where they can (embedded engine only).
     """
 
+    system_name: str = "lab"
     host: str = "127.0.0.1"
     sip_port: int = 5060
     http_port: int = 8088

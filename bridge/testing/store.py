@@ -1,4 +1,4 @@
-"""A Redis server of a test's own: Debian's, on loopback, keeping nothing on disk."""
+"""A Redis server of a test's own: Debian's, keeping nothing on disk."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 from bridge.testing import packages
 from bridge.testing.engine import LabError, free_port
+from bridge.testing.network import Machine
 from bridge.testing.processes import Background
 
 START_TIMEOUT_S = 10.0
+USUAL_PORT = 6379
 
 
 class RedisServer:
@@ -19,12 +21,21 @@ class RedisServer:
     Args:
         folder: where its log goes.
         password: asked of every client; "": none.
+        machine: where it runs; by default this one, on loopback.
     """
 
-    def __init__(self, folder: Path, password: str = "", *, progress: packages.Progress = print) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        password: str = "",
+        *,
+        progress: packages.Progress = print,
+        machine: Machine | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.host = "127.0.0.1"
-        self.port = free_port()
+        self.host = machine.address if machine else "127.0.0.1"
+        self.port = USUAL_PORT if machine else free_port()
+        self._machine = machine
         self._folder = folder
         self._password = password
         self._progress = progress
@@ -46,8 +57,11 @@ class RedisServer:
         settings = {"bind": self.host, "port": str(self.port), "save": "", "appendonly": "no", "dir": str(self._folder)}
         if self._password:
             settings["requirepass"] = self._password
+        elif self._machine is not None:  # alone on a network of the test's own
+            settings["protected-mode"] = "no"
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        self._process.start(root.command("usr/bin/redis-server", *options), outlive_us=False)
+        line = root.command("usr/bin/redis-server", *options)
+        self._process.start(self._machine.command(line) if self._machine else line, outlive_us=False)
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from bridge.testing.engine import Lab
+from bridge.testing.network import Machine
 from tests.lab.conftest import configuration
 from tests.lab.sink import Received, Sink
 from tests.lab.target import Target
@@ -19,8 +21,8 @@ from tests.lab.workers import toml
 class Node(Target):
     """One bridge; made by `start_node`."""
 
-    def __init__(self, lab: Lab, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
-        super().__init__(lab, "", None, None)
+    def __init__(self, lab: Lab, name: str, process: asyncio.subprocess.Process, log: Path, token: str | None) -> None:
+        super().__init__(lab, "", token, None)
         self.name = name
         self.process = process
         self.log = log
@@ -51,19 +53,31 @@ class Node(Target):
         await asyncio.wait_for(self.process.wait(), 20)
 
 
-async def start_node(lab: Lab, folder: Path, name: str, store: str, **sections: Any) -> Node:
-    """A bridge that serves the lab's Asterisk as the application ``name``; it need not be up yet."""
+async def start_node(
+    lab: Lab, folder: Path, name: str, store: str, *, pbx: str = "lab", machine: Machine | None = None, **sections: Any
+) -> Node:
+    """A bridge that serves the lab's Asterisk as the application ``name``; it need not be up yet.
+
+    Args:
+        machine: where it runs; by default this one, on loopback.
+    """
     plain = configuration(lab, app=name).model_dump(mode="json", include={"audiosocket", "ari", "calling"})
     plain["ari"]["password"] = lab.ari_password
-    plain |= {"http": {"port": 0}, "cluster": {"store": store, "node": name, "pbx": "lab"}, **sections}
+    plain |= {"http": {"port": 0}, "cluster": {"store": store, "node": name, "pbx": pbx}, **sections}
+    token = None
+    if machine is not None:
+        token = secrets.token_hex(16)
+        plain["http"] |= {"host": machine.address, "tokens": [token]}
+        plain["audiosocket"] |= {"bind_host": machine.address, "advertised_host": machine.address}
     file, log = folder / f"{name}.toml", folder / f"{name}.log"
     file.write_text(toml(plain))
     environ = {key: value for key, value in os.environ.items() if not key.startswith("ASTERISK_BRIDGE_")}
+    line = [sys.executable, "-m", "bridge", "serve", "--config", str(file)]
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bridge", "serve", "--config", str(file)), stderr=output, env=environ
+            *(machine.command(line) if machine else line), stderr=output, env=environ
         )
-    return Node(lab, name, process, log)
+    return Node(lab, name, process, log, token)
 
 
 class Heard:

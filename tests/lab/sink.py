@@ -75,9 +75,14 @@ class Received:
 
 
 class Sink:
-    """The server; made by `open_sink`."""
+    """The server; made by `open_sink`.
 
-    def __init__(self) -> None:
+    Args:
+        host: the address that it listens at.
+    """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.connections: list[Received] = []
         self.refuse_with: int | None = None
         """Status with which handshakes are refused."""
@@ -92,7 +97,7 @@ class Sink:
     @property
     def url(self) -> str:
         """The address to dial."""
-        return f"ws://127.0.0.1:{self.port}/media"
+        return f"ws://{self.host}:{self.port}/media"
 
     async def connected(self, count: int, timeout_s: float = 10.0) -> list[Received]:
         """The first ``count`` connections, once there are so many."""
@@ -104,7 +109,7 @@ class Sink:
     async def start(self) -> None:
         """Listen; on the same port as before, if it listened before."""
         self._server = await serve(
-            self._serve, "127.0.0.1", self.port, process_request=self._decide, compression=None, max_queue=4
+            self._serve, self.host, self.port, process_request=self._decide, compression=None, max_queue=4
         )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
@@ -148,9 +153,9 @@ class Sink:
 
 
 @contextlib.asynccontextmanager
-async def open_sink() -> AsyncIterator[Sink]:
+async def open_sink(host: str = "127.0.0.1") -> AsyncIterator[Sink]:
     """A running server."""
-    sink = Sink()
+    sink = Sink(host)
     await sink.start()
     try:
         yield sink

@@ -7,6 +7,7 @@ import itertools
 import signal
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from bridge.app import Bridge
 from bridge.testing import judge
-from bridge.testing.embedded import EmbeddedLab
+from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
 from bridge.testing.store import RedisServer
@@ -189,7 +190,7 @@ async def test_a_bridge_that_is_cut_off_stops_before_the_other_begins(
 async def test_two_asterisks_are_in_one_directory(
     lab: Lab, store: RedisServer, sink: Sink, phones: Phones, tmp_path: Path
 ) -> None:
-    another = EmbeddedLab(tmp_path / "lab")
+    another = EmbeddedLab(tmp_path / "lab", replace(settings_with_free_ports(), system_name="another"))
     heard = Heard(sink)
 
     def config(of: Lab, name: str) -> Any:
@@ -212,7 +213,6 @@ async def test_two_asterisks_are_in_one_directory(
             abroad = another.phone("1001")
             await abroad.start()
             await talk(alice, "601")
-            await asyncio.sleep(1.1)  # both Asterisks are called "lab": two calls of one second would have one id
             await talk(abroad, "600")
             ids = [(await target.call_from("1001", timeout_s=PATIENCE_S))["id"] for target in targets]
             for call_id in ids:

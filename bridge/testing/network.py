@@ -1,0 +1,164 @@
+"""Machines of a test's own on this one: network namespaces with an address each, whose cables can be pulled and between
+which the road can be cut.
+
+For tests of what crosses a network. Each machine's programs see their own loopback and their own ports; this process
+reaches them all by their addresses. It needs root, and nothing of the machine's own network is changed: the switch that
+joins them lies in a namespace too, out of reach of this machine's firewall.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.testing import packages
+from bridge.testing.engine import LabError
+
+NAMED = Path("/run/netns")  # where ip-netns(8) keeps names
+SUBNETS = "198.18"
+"""RFC 2544: for tests of networks, used by nobody else; each network takes one 198.18.N.0/24 of them."""
+_NOBODY = "02:00:00:00:00:01"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine; made by `Network.machine`.
+
+    Args:
+        name: of the machine, within its network.
+        address: its IPv4 address.
+        namespace: name of its network namespace.
+    """
+
+    name: str
+    address: str
+    namespace: str
+
+    def command(self, line: Sequence[str]) -> list[str]:
+        """Returns the command line that runs a program on it. The process keeps its id: nsenter becomes the program."""
+        return ["nsenter", f"--net={NAMED / self.namespace}", *line]
+
+
+class Network:
+    """Machines on one switch; made by `open_network`."""
+
+    def __init__(self, root: packages.Root) -> None:
+        self._root = root
+        self._prefix = f"ab-{os.getpid()}-{secrets.token_hex(2)}"
+        self._switch = f"{self._prefix}-switch"
+        self._cable = f"ab{secrets.token_hex(4)}"  # this machine's end; an interface's name has at most 15 characters
+        self._subnet = f"{SUBNETS}.{secrets.randbelow(256)}"
+        self._machines: list[Machine] = []
+
+    @property
+    def address(self) -> str:
+        """The address of this process on the network."""
+        return f"{self._subnet}.1"
+
+    async def start(self) -> None:
+        """Lays the switch and this machine's cable to it.
+
+        Raises:
+            LabError: the kernel refuses: no root, or no namespaces here.
+        """
+        _forget_the_dead()
+        await self._ip(f"netns add {self._switch}")
+        await self._ip(
+            f"-netns {self._switch} link add switch type bridge",
+            f"-netns {self._switch} link set switch up",
+            f"link add {self._cable} type veth peer name here netns {self._switch}",
+            f"-netns {self._switch} link set here master switch up",
+            f"address add {self.address}/24 dev {self._cable}",
+            f"link set {self._cable} up",
+        )
+
+    async def stop(self) -> None:
+        """Takes it all away; programs that still run there lose their network, and are their owners' to end."""
+        for namespace in (*(machine.namespace for machine in self._machines), self._switch):
+            with contextlib.suppress(LabError):
+                await self._ip(f"netns delete {namespace}")
+
+    async def machine(self, name: str) -> Machine:
+        """Adds a machine and returns it."""
+        number = len(self._machines) + 2
+        machine = Machine(name, f"{self._subnet}.{number}", f"{self._prefix}-{name}")
+        self._machines.append(machine)
+        await self._ip(f"netns add {machine.namespace}")
+        await self._ip(
+            f"-netns {machine.namespace} link add eth0 type veth peer name port{number} netns {self._switch}",
+            f"-netns {self._switch} link set port{number} master switch up",
+            f"-netns {machine.namespace} address add {machine.address}/24 dev eth0",
+            f"-netns {machine.namespace} link set eth0 up",
+            f"-netns {machine.namespace} link set lo up",
+        )
+        return machine
+
+    async def unplug(self, machine: Machine) -> None:
+        """Pulls a machine's cable."""
+        await self._ip(f"-netns {self._switch} link set {self._port(machine)} down")
+
+    async def plug(self, machine: Machine) -> None:
+        """Puts the cable back."""
+        await self._ip(f"-netns {self._switch} link set {self._port(machine)} up")
+
+    async def cut(self, one: Machine, other: Machine) -> None:
+        """From now on nothing of what these two send each other arrives, and neither is told.
+
+        Each takes the other for a network card that does not exist: unlike a route that leads nowhere, of which the
+        kernel would tell the sender, and unlike a firewall's rule it needs no module of the kernel's.
+        """
+        for here, there in ((one, other), (other, one)):
+            await self._ip(
+                f"-netns {here.namespace} neigh replace {there.address} lladdr {_NOBODY} nud permanent dev eth0"
+            )
+
+    async def mend(self, one: Machine, other: Machine) -> None:
+        """Undoes `cut`."""
+        for here, there in ((one, other), (other, one)):
+            await self._ip(f"-netns {here.namespace} neigh delete {there.address} dev eth0")
+
+    def _port(self, machine: Machine) -> str:
+        return f"port{machine.address.rpartition('.')[2]}"
+
+    async def _ip(self, *commands: str) -> None:
+        for command in commands:
+            process = await asyncio.create_subprocess_exec(
+                *self._root.command("usr/sbin/ip", *command.split()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            output, _ = await process.communicate()
+            if process.returncode:
+                raise LabError(f"ip {command}: {output.decode(errors='replace').strip()}")
+
+
+def _forget_the_dead() -> None:
+    """Deletes namespaces of processes that were killed before they could do it."""
+    for path in NAMED.glob("ab-*-*") if NAMED.is_dir() else ():
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            subprocess.run(["umount", str(path)], check=False, capture_output=True)
+            path.unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def open_network() -> AsyncIterator[Network]:
+    """A network without machines yet.
+
+    Raises:
+        PackagesUnavailable: iproute2 could not be fetched.
+        LabError: the kernel refuses.
+    """
+    network = Network(await asyncio.to_thread(packages.ensure, print, packages.NETWORK_PACKAGES))
+    try:
+        await network.start()
+        yield network
+    finally:
+        await network.stop()
