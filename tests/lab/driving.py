@@ -207,7 +207,7 @@ def caller_of(phone: Phone) -> str:
     return next(event.peer for event in phone.events if event.type.startswith("CALL_"))
 
 
-async def rings(phone: Phone, timeout_s: float = 5.0) -> None:
+async def rings(phone: Phone, timeout_s: float = 15.0) -> None:
     """Waits until a phone is called."""
     async with asyncio.timeout(timeout_s):
         while not any(event.type == "CALL_INCOMING" for event in phone.events):

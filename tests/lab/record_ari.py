@@ -168,7 +168,7 @@ async def stasis_caller_hangs_up(rec: Recorder) -> None:
     entered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     stop = rec.client.on_event("StasisStart", lambda e: entered.done() or entered.set_result(e.channel.id))
     await rec.lab.phone("1001").call("750", play=TALK)
-    channel_id = await asyncio.wait_for(entered, 5)
+    channel_id = await asyncio.wait_for(entered, 15)
     stop()
     await rec.client.channels.answer(channel_id)
     await rec.lab.phone("1001").answered()

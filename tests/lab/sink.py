@@ -99,7 +99,7 @@ class Sink:
         """The address to dial."""
         return f"ws://{self.host}:{self.port}/media"
 
-    async def connected(self, count: int, timeout_s: float = 10.0) -> list[Received]:
+    async def connected(self, count: int, timeout_s: float = 15.0) -> list[Received]:
         """The first ``count`` connections, once there are so many."""
         async with asyncio.timeout(timeout_s):
             while len(self.connections) < count:

@@ -52,14 +52,14 @@ async def no_channel_of_ours(client: AriClient) -> bool:
     return not any(channel.id.startswith(APP) for channel in await client.channels.list())
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
     """Waits until something is true that events make true."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)
 
 
-async def until_async(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+async def until_async(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not await condition():  # type: ignore[misc]
             await asyncio.sleep(0.02)
@@ -174,7 +174,7 @@ async def test_ids_may_hold_anything(client: AriClient) -> None:
     with client.expect("ChannelEnteredBridge", odd) as entered:
         await client.bridges.add_channel(bridge, odd)
         await entered.wait(5)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         while (await client.bridges.get(bridge)).channels != [odd]:  # what it tells may be older than the event
             await asyncio.sleep(0.02)
     await client.bridges.remove_channel(bridge, odd)

@@ -93,7 +93,7 @@ async def test_ctrl_c_hangs_up(target: Target, phones: Phones) -> None:
     async with command(target, "1001", "--token", TOKEN, "--talk", " ".join([TEXT] * 20)) as process:
         await alice.answered(10)
         assert process.stdout is not None
-        while b"action 1" not in await asyncio.wait_for(process.stdout.readline(), 5):
+        while b"action 1" not in await asyncio.wait_for(process.stdout.readline(), 15):
             pass
         process.send_signal(signal.SIGINT)
         code, lines, complaints = await result(process, 5)

@@ -72,14 +72,14 @@ class Conferring:
         assert status in (200, 404)
         return body["result"] if status == 200 else []
 
-    async def until_in(self, conference_id: str, count: int, timeout_s: float = 8.0) -> list[str]:
+    async def until_in(self, conference_id: str, count: int, timeout_s: float = 15.0) -> list[str]:
         """Waits until so many take part; returns their channels."""
         async with asyncio.timeout(timeout_s):
             while len(there := await self.participants(conference_id)) != count:
                 await asyncio.sleep(0.05)
         return [each["channel_id"] for each in there]
 
-    async def until_over(self, conference_id: str, timeout_s: float = 5.0) -> None:
+    async def until_over(self, conference_id: str, timeout_s: float = 15.0) -> None:
         async with asyncio.timeout(timeout_s):
             while (await self.ask("GET", f"/conferences/{conference_id}"))[0] != 404:
                 await asyncio.sleep(0.05)

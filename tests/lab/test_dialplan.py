@@ -75,7 +75,7 @@ async def test_the_dialplan_goes_on_when_the_application_closes(lab: Lab, phones
             (received,) = await sink.connected(1)
             await asyncio.sleep(1)
             await received.socket.close()
-            await asyncio.wait_for(received.ended.wait(), 5)
+            await asyncio.wait_for(received.ended.wait(), 15)
             await asyncio.sleep(2)
             assert alice.in_call
             await alice.hangup()
@@ -100,7 +100,7 @@ async def test_audiosocket_from_the_dialplan_without_ari(lab: Lab, phones: Phone
             assert tone_share(received.twilio()[RATE // 2 :], rate, 500) > 0.8
             assert [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["5"]
             await alice.hangup()
-            await asyncio.wait_for(received.ended.wait(), 5)
+            await asyncio.wait_for(received.ended.wait(), 15)
             assert received.messages[-1]["event"] == "stop"
             await target.nothing_left()
     assert 0.9 < (judge.block_levels(alice.recording(), RATE, 700) > 3000).sum() * judge.BLOCK_S < 1.1
@@ -126,7 +126,7 @@ async def test_an_application_that_hangs_up_while_it_speaks(lab: Lab, phones: Ph
             await received.send(event="media", media={"payload": ulaw(judge.tone(700, 10, RATE))})
             await asyncio.sleep(1)
             await alice.hangup()
-            await asyncio.wait_for(received.ended.wait(), 5)
+            await asyncio.wait_for(received.ended.wait(), 15)
             assert received.messages[-1]["event"] == "stop"
 
 
@@ -140,7 +140,7 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones)
             await alice.answered()
             (first,) = await sink.connected(1)
             await asyncio.sleep(0.5)
-        await asyncio.wait_for(first.ended.wait(), 5)
+        await asyncio.wait_for(first.ended.wait(), 15)
         assert first.close_code == 1001
         assert alice.in_call
         async with pushing(lab, dialplan=[route]):
@@ -179,7 +179,7 @@ async def test_a_call_that_comes_back_gets_a_new_stream(lab: Lab, phones: Phones
                 await target.ari(
                     "POST", f"/channels/{channel}/continue", context="from-internal", extension="750", priority="1"
                 )
-                await asyncio.wait_for(received.ended.wait(), 5)
+                await asyncio.wait_for(received.ended.wait(), 15)
                 assert alice.in_call
             last = (await sink.connected(4))[-1]
             await asyncio.sleep(1)

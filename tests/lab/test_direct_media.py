@@ -66,7 +66,7 @@ async def test_a_tap_brings_direct_media_back(direct_lab: EmbeddedLab) -> None:
             await asyncio.sleep(3)
             assert await packets_through_asterisk(direct_lab) > 80
             await target.bridge.catalogue.set_enabled("ext", False)
-            await asyncio.wait_for(received.ended.wait(), 5)
+            await asyncio.wait_for(received.ended.wait(), 15)
             await asyncio.sleep(1)
             assert await packets_through_asterisk(direct_lab) == 0
             await alice.hangup()

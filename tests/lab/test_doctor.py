@@ -39,7 +39,7 @@ async def ari(lab: Lab) -> AsyncIterator[aiohttp.ClientSession]:
 async def config(lab: Lab) -> AsyncIterator[Config]:
     """A configuration that is in order; afterwards nothing of the doctor's may be on the PBX."""
     yield configuration(lab, app=APP)
-    async with ari(lab) as session, asyncio.timeout(5):
+    async with ari(lab) as session, asyncio.timeout(15):
         for what in ("channels", "bridges", "applications"):
             while True:  # Asterisk forgets an application a moment after its connection is gone
                 async with session.get(what) as response:

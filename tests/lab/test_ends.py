@@ -176,7 +176,7 @@ async def test_orphans_of_an_earlier_life_are_swept_and_nothing_else(lab: Lab, t
         assert "ab-sweep-00000000-snoop-1" in await target.ours_on_the_pbx()
         async with Bridge(configuration(lab, app="sweep")) as bridge:
             await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
-            async with asyncio.timeout(5):  # it sweeps when it is in step
+            async with asyncio.timeout(15):  # Asterisk hangs a channel up some time after it has said that it does
                 while await target.ours_on_the_pbx() != ["ab-sweeper-00000000-mix-1"]:
                     await asyncio.sleep(0.05)
     bridges = {bridge["id"] for bridge in await target.ari("GET", "/bridges")}

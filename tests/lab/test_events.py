@@ -40,7 +40,7 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
                 await alice.dtmf("12")
                 await asyncio.sleep(0.5)
             await alice.hangup()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while not any(event["type"] == "call_hangup" for event in heard):
                     await asyncio.sleep(0.05)
             await receiver.got(len(heard))

@@ -45,7 +45,7 @@ class Flow:
     async def leg_of(self, phone: str) -> Leg:
         """The leg of a phone that has called 750."""
         call = await self.target.call_from(phone)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while (leg := self.legs.take(call["parties"][0]["id"])) is None:
                 await asyncio.sleep(0.02)
         return leg

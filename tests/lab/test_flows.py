@@ -163,7 +163,7 @@ async def test_a_placed_call_in_voxology_s_words_with_streams_in_order(lab: Lab,
         gap = at(second, heard) - at(first, heard) - len(first) / RATE
         assert 0.9 < gap < 1.8, gap
         (received,) = await sink.connected(1)
-        await asyncio.wait_for(received.ended.wait(), 5)
+        await asyncio.wait_for(received.ended.wait(), 15)
         kinds = [message["type"] for message in received.messages if message["type"] != "live_track"]
         assert kinds == ["init_stream", "start_track", "stop_track", "end_stream"]
         assert received.messages[0]["stream_data"] == {"order": [1, 2]}

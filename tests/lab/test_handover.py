@@ -57,7 +57,7 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
         await asyncio.sleep(0.5)
         assert started.empty()
         desk.there(2)
-        channel_id, args = await asyncio.wait_for(started.get(), 5)
+        channel_id, args = await asyncio.wait_for(started.get(), 15)
         assert args == ["750"]
         assert desk.fleet.homes[channel_id] == (2, ("750",))
         # What it held goes on when it is gone: here to one that is there by then.
@@ -68,7 +68,7 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
             desk.fleet.workers.clear()
             desk.there(3)
             desk.hand_over.worker_gone(2)
-            assert await asyncio.wait_for(started.get(), 5) == (channel_id, ["750"])
+            assert await asyncio.wait_for(started.get(), 15) == (channel_id, ["750"])
             await desk.client.channels.hangup(channel_id)
             await alice.ended()
 
@@ -81,5 +81,5 @@ async def test_without_any_worker_a_call_goes_on_in_the_dialplan(
     await alice.call("750")
     left = asyncio.Event()
     desk.client.on_channel_event("StasisEnd", lambda *_: left.set())
-    await asyncio.wait_for(left.wait(), 5)
+    await asyncio.wait_for(left.wait(), 15)
     await alice.ended()

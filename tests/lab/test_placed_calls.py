@@ -43,7 +43,7 @@ async def by_hand(phone: Phone, mode: str = "manual") -> AsyncIterator[Phone]:
         await phone.command("answermode", "auto")
 
 
-async def incoming(phone: Phone, timeout_s: float = 5.0) -> None:
+async def incoming(phone: Phone, timeout_s: float = 15.0) -> None:
     """Waits until the phone is called."""
     await phone._wait(("CALL_INCOMING",), timeout_s)
 
@@ -73,7 +73,7 @@ async def test_answered_and_hung_up_by_us(calling: Calling, phones: Phones) -> N
     leg = await ringing.answered()
     assert leg.answered
     assert leg.id == ringing.id
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         while not any("+4930123" in event.peer for event in alice.events):  # the phone's news may be late
             await asyncio.sleep(0.02)
     found = calling.tracker.find(ringing.id)
@@ -95,7 +95,7 @@ async def test_answered_and_hung_up_by_the_phone(calling: Calling, phones: Phone
     leg = await calling.call("1001")
     await asyncio.sleep(0.3)
     await alice.hangup()
-    await asyncio.wait_for(leg.ended.wait(), 5)
+    await asyncio.wait_for(leg.ended.wait(), 15)
     record = calling.record(leg.id)
     assert (record.hangup_reason, record.hangup_by, leg.cause) == ("normal", "remote", 16)
 
@@ -110,7 +110,7 @@ async def test_busy(calling: Calling, phones: Phones) -> None:
             await calling.acts.transfer(ringing.id, Address("extension", "1001"))
         await bob.command("hangup")  # 486
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(ringing.answered(), 5)
+            await asyncio.wait_for(ringing.answered(), 15)
     assert (refused.value.reason, refused.value.cause) == ("busy", 17)
     record = calling.record(ringing.id)
     assert (record.status, record.hangup_reason, record.hangup_by) == ("hangup", "busy", "remote")
@@ -158,7 +158,7 @@ async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Ph
         placing = asyncio.ensure_future(calling.ring("1002"))
         await asyncio.sleep(0.2)
         (record,) = calling.records.live()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(15):
             await calling.acts.hangup(record.id)
             ringing = await placing
             with pytest.raises(NotAnswered, match="cancel"):
@@ -172,7 +172,7 @@ async def test_not_registered_not_there_and_a_trunk_that_is_silent(calling: Call
     for extension in ("1004", "1999"):
         ringing = await calling.ring(extension)
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(ringing.answered(), 5)
+            await asyncio.wait_for(ringing.answered(), 15)
         assert refused.value.reason == "failed"
         assert calling.told(ringing.id) == ["dialing", "hangup"]
     # Nobody listens where the trunk's far end would be.
@@ -220,7 +220,7 @@ async def test_the_longest_call(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with calling_on(lab, CALLING.model_copy(update={"max_call_s": 1.5})) as calling:
         leg = await calling.call("1001")
-        await asyncio.wait_for(leg.ended.wait(), 5)
+        await asyncio.wait_for(leg.ended.wait(), 15)
         record = calling.record(leg.id)
         assert (record.hangup_reason, record.hangup_by) == ("timeout", "local")
         await alice.ended()
@@ -242,7 +242,7 @@ async def test_what_comes_before_the_answer_is_heard(calling: Calling, phones: P
         assert found is not None
         assert found[0].id == leg.id
         await bob.command("accept")
-        assert (await asyncio.wait_for(ringing.answered(), 5)).bridge_id == bridge_id
+        assert (await asyncio.wait_for(ringing.answered(), 15)).bridge_id == bridge_id
     await leg.hang_up()
     await ringing.cancel()
 
@@ -646,7 +646,7 @@ async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(
     for act in (calling.acts.transfer(leg.id, Address("extension", "1002")), calling.acts.hold(leg.id)):
         with pytest.raises(NotOurs, match="dialplan"):
             await act
-    await asyncio.wait_for(calling.acts.play(leg.id, *pcm(700, 1)), 5)
+    await asyncio.wait_for(calling.acts.play(leg.id, *pcm(700, 1)), 15)
     assert not leg.gone.is_set()
     await calling.acts.hangup(leg.id)
     with pytest.raises(LegGone):
@@ -665,19 +665,19 @@ async def test_calls_that_meet_go_on_each_for_itself(calling: Calling, phones: P
         (call_id,) = set(calling.tracker.calls) - {leg.id for leg in legs}
         legs.append(calling.acts._leg(call_id, "test"))
     await calling.legs.bridge_together(*legs)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while len(calling.tracker.calls) > 1:
             await asyncio.sleep(0.05)
     assert [record.id for record in calling.records.live()] == [leg.id for leg in legs]
     assert calling.record(legs[1].id).status == "progressing"
     await bob.hangup()
-    await asyncio.wait_for(legs[1].ended.wait(), 5)
+    await asyncio.wait_for(legs[1].ended.wait(), 15)
     ended = calling.record(legs[1].id)
     assert (ended.status, ended.hangup_reason, ended.hangup_by) == ("hangup", "normal", "remote")
     assert calling.told(ended.id).count("hangup") == 1
     assert [record.id for record in calling.records.live()] == [legs[0].id]
     await alice.hangup()
-    await asyncio.wait_for(legs[0].ended.wait(), 5)
+    await asyncio.wait_for(legs[0].ended.wait(), 15)
     assert calling.records.live() == []
 
 
@@ -691,7 +691,7 @@ async def test_an_excursion_comes_back(calling: Calling, phones: Phones) -> None
     assert leg.bridge_id is None
     assert not leg.gone.is_set()
     await calling.lab.cli("confbridge kick 9 all")
-    await asyncio.wait_for(gone, 5)
+    await asyncio.wait_for(gone, 15)
     await leg.hold_in_bridge()
     voice = calling.voices.of(leg)
     await voice.play(*pcm(700, 1))
@@ -703,14 +703,14 @@ async def test_an_excursion_comes_back(calling: Calling, phones: Phones) -> None
     await asyncio.sleep(0.5)
     await alice.hangup()
     with pytest.raises(LegGone):
-        await asyncio.wait_for(gone, 5)
+        await asyncio.wait_for(gone, 15)
     assert 0.8 < seconds_of(alice.recording(), 700) < 1.3
 
 
 async def test_a_sound_of_asterisks_own(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     leg = await calling.call("1001")
-    await asyncio.wait_for(leg.play_media("sound:beep"), 5)
+    await asyncio.wait_for(leg.play_media("sound:beep"), 15)
     endless = asyncio.ensure_future(leg.play_media("tone:440"))
     await asyncio.sleep(1)
     endless.cancel()

@@ -320,7 +320,7 @@ async def test_voxology_streams_between_start_and_stop(lab: Lab, phones: Phones)
         assert (asked["call_id"], asked["direction"]) == (call_id, "outbound")
         assert (asked["caller_no"], asked["api_no"]) == ("1001", SOURCE)
         (received,) = sink.connections
-        await asyncio.wait_for(received.ended.wait(), 5)
+        await asyncio.wait_for(received.ended.wait(), 15)
         words = [data["type"] for data in client.told("flow_action", call_id)]
         assert words == [*(each["type"] for each in flow["actions"])]
         started = await client.until("flow_action", call_id, type="SAY")

@@ -44,7 +44,7 @@ def times(count: int, tap: dict[str, int]) -> Counter[str]:
     return Counter({kind: number * count for kind, number in tap.items()})
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> float:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> float:
     """Waits; returns how long it took."""
     began = time.monotonic()
     while not await condition():
@@ -205,7 +205,7 @@ async def test_a_client_shares_with_subscriptions_and_each_rate_has_its_own(lab:
                 assert heard(client, CALLEE_HZ) < FAINT
             await alice.hangup()
             for connection in (*sink.connections, *wide.connections):
-                await asyncio.wait_for(connection.ended.wait(), 5)
+                await asyncio.wait_for(connection.ended.wait(), 15)
         for received in sink.connections:
             check_parties(received, {"1001": CALLER_HZ, "1002": CALLEE_HZ})
         check_parties(wide.connections[0], {"1001": CALLER_HZ, "1002": CALLEE_HZ}, 16000)
@@ -226,7 +226,7 @@ async def test_without_the_entry_it_is_external_media_and_the_log_says_once_what
                     assert await made(target) == times(2, WITH_MEDIA)
                     await alice.hangup()
                     for connection in sink.connections:
-                        await asyncio.wait_for(connection.ended.wait(), 5)
+                        await asyncio.wait_for(connection.ended.wait(), 15)
     for received in sink.connections:
         check_parties(received, {"1001": CALLER_HZ, "1002": CALLEE_HZ})
     lines = [record.getMessage() for record in caplog.records if record.name == "bridge.calls.entry"]
@@ -266,7 +266,7 @@ async def test_a_transferred_call_is_heard_on_and_what_served_who_left_goes(lab:
         await alice.hangup()
         await until(lambda: none_made(target), 1.0)
         for connection in sink.connections:
-            await asyncio.wait_for(connection.ended.wait(), 5)
+            await asyncio.wait_for(connection.ended.wait(), 15)
     endpoints = {"1001": CALLER_HZ, "1002": CALLEE_HZ, "1003": TONES["1003"]}
     by_call = Received.together(sink.connections)
     heard_of = {m["channelid"].removeprefix("PJSIP/").rpartition("-")[0] for m in by_call.messages}

@@ -69,7 +69,7 @@ async def hang_up(scene: Scene, phone: Phone) -> None:
     await phone.hangup()
     for sink in (scene.extension, scene.trunk, scene.did):
         for connection in sink.connections:
-            await asyncio.wait_for(connection.ended.wait(), 5)
+            await asyncio.wait_for(connection.ended.wait(), 15)
             assert connection.close_code == 1000
 
 
@@ -219,7 +219,7 @@ async def test_a_conference_of_three_has_a_socket_for_two_and_one_for_each_furth
     assert scene.counts == (2, 0, 0)
     second = scene.extension.connections[1]
     await carol.hangup()  # who leaves ends his own track and socket only
-    await asyncio.wait_for(second.ended.wait(), 5)
+    await asyncio.wait_for(second.ended.wait(), 15)
     assert not first.ended.is_set()
     await hang_up(scene, alice)
     await bob.hangup()
@@ -258,7 +258,7 @@ async def test_one_subscription_that_matches_both_ends_streams_once(lab: Lab, ph
             await talk(alice, "1002", bob)
             assert len(sink.connections) == 1
             await alice.hangup()
-            await asyncio.wait_for(sink.connections[0].ended.wait(), 5)
+            await asyncio.wait_for(sink.connections[0].ended.wait(), 15)
         (received,) = sink.connections
         channel = by_endpoint(received)["1001"]
         audio = received.of(channelid=channel, status="process")
@@ -297,7 +297,7 @@ async def test_a_server_that_dies_and_comes_back_gets_what_it_missed(lab: Lab, p
             first, second = await sink.connected(2)
             await asyncio.sleep(TALK_S)
             await alice.hangup()
-            await asyncio.wait_for(second.ended.wait(), 5)
+            await asyncio.wait_for(second.ended.wait(), 15)
         channel = by_endpoint(second)["1001"]
         together = len(first.of(channelid=channel)) + len(second.of(channelid=channel)) - 1
         heard_s = together * 0.08
@@ -322,7 +322,7 @@ async def test_a_server_that_stalls_costs_only_its_own_audio(lab: Lab, phones: P
             stalled.reading.set()
             await asyncio.sleep(1)
             await alice.hangup()
-            await asyncio.wait_for(reads.connections[0].ended.wait(), 5)
+            await asyncio.wait_for(reads.connections[0].ended.wait(), 15)
         channel = by_endpoint(reads.connections[0])["1001"]
         assert tone_share(reads.connections[0].yeastar(channel), RATE, 500) > 0.95
 
@@ -345,6 +345,6 @@ async def test_switched_on_and_off_while_a_call_goes_on(lab: Lab, phones: Phones
             (received,) = await sink.connected(1)
             await asyncio.sleep(1)
             await target.bridge.catalogue.set_enabled("switch", False)
-            await asyncio.wait_for(received.ended.wait(), 5)
+            await asyncio.wait_for(received.ended.wait(), 15)
             assert received.messages[-1]["event"] == "stop"
             await alice.hangup()

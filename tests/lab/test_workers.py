@@ -74,7 +74,7 @@ async def test_a_subscription_starts_once(lab: Lab, tmp_path: Path, phones: Phon
                 await asyncio.sleep(1)
                 assert len(sink.connections) == number
                 await alice.hangup()
-                await asyncio.wait_for(sink.connections[-1].ended.wait(), 5)
+                await asyncio.wait_for(sink.connections[-1].ended.wait(), 15)
             # One that is made at any worker is known to all, and starts once as well.
             made = {"id": "made", "url": later.url, "dialect": "twilio", "extensions": ["1001"]}
             assert (await several.request("POST", "/v1.0/subscriptions", made))[0] == 201
