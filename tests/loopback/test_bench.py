@@ -58,6 +58,18 @@ def reports(programs: Programs) -> dict[tuple[str, str], dict[str, Any]]:
         return {key: each.result() for key, each in runs.items()}
 
 
+TRACKS = ("twilio", "voxology", "yeastar")
+
+
+@pytest.fixture(scope="module")
+def of_tracks(programs: Programs) -> dict[str, dict[str, Any]]:
+    """A run with several tracks in each dialect that has them."""
+    several = variants(programs)["tracks"]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = {dialect: pool.submit(measured, programs, several, dialect, "capture") for dialect in TRACKS}
+        return {dialect: each.result() for dialect, each in runs.items()}
+
+
 def broken(report: dict[str, Any]) -> dict[str, int]:
     """What is wrong beyond lateness, which a busy machine may cause."""
     return {kind: count for kind, count in faults(report).items() if not kind.endswith("late")}
@@ -77,6 +89,13 @@ def test_the_bridge_has_none(reports: dict[tuple[str, str], dict[str, Any]], dia
     for each in ("capture", "playout") if way == "both" else (way,):
         assert report[each]["received"] >= 25 * CALLS
         assert report[each]["late"] <= report[each]["received"] / LATE_SHARE
+
+
+@pytest.mark.parametrize("dialect", TRACKS)
+def test_each_track_of_a_call_has_its_own_audio(of_tracks: dict[str, dict[str, Any]], dialect: str) -> None:
+    report = of_tracks[dialect]
+    assert not broken(report)
+    assert report["capture"]["received"] >= 25 * CALLS * 2
 
 
 def test_nor_has_the_copy_in_c_and_the_table_shows_it(programs: Programs) -> None:

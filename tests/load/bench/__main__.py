@@ -43,7 +43,7 @@ WAYS = {
 """What each dialect can do and is measured by default; the last two are one way."""
 PATTERNS = ("aligned", "spread")
 QUICK = (("sln", "both", "aligned"), ("sln", "both", "spread"), ("twilio", "both", "aligned"))
-VARIANTS = ("bridge", "bridge0", "bare", "go", "c", "naive", "workers")
+VARIANTS = ("bridge", "bridge0", "bare", "go", "c", "naive", "tracks", "workers")
 PACKAGES = ("picows", "aiofastnet", "msgspec", "websockets", "numpy", "audioop-lts")
 
 
@@ -88,7 +88,9 @@ def _measure(
     runs: list[dict[str, Any]],
 ) -> dict[str, Outcome]:
     outcomes = {
-        name: Outcome(variant.label, [], []) for name, variant in chosen.items() if case.dialect in variant.dialects
+        name: Outcome(variant.label, [], [])
+        for name, variant in chosen.items()
+        if case.dialect in variant.dialects and case.way in variant.ways
     }
     for number in range(rounds):
         for name, outcome in outcomes.items():

@@ -78,9 +78,7 @@ def run(case: Case, variant: Variant, programs: Programs, settings: Settings) ->
         try:
             with running(variant, ports, case.dialect, Path(folder), _prepared(bridge_cores, fifo)) as (pids, start_ms):
                 generator_cores = {settings.generator_core} if alone else bridge_cores
-                report = _generate(
-                    case, programs, settings, ports, pids, variant.workers, _prepared(generator_cores, fifo)
-                )
+                report = _generate(case, variant, programs, settings, ports, pids, _prepared(generator_cores, fifo))
         except BridgeFailed as problem:
             raise RunFailed(str(problem)) from None
     return {"variant": variant.name, "case": asdict(case), "start_ms": round(start_ms), **report}
@@ -88,18 +86,19 @@ def run(case: Case, variant: Variant, programs: Programs, settings: Settings) ->
 
 def _generate(
     case: Case,
+    variant: Variant,
     programs: Programs,
     settings: Settings,
     ports: Ports,
     pids: Sequence[int],
-    workers: int,
     prepare: Callable[[], None],
 ) -> dict[str, Any]:
     command = [
         *(str(programs.generator), "--calls", str(case.calls), "--bridge", str(ports.audiosocket)),
         *("--application", str(ports.application), "--dialect", case.dialect),
         *("--way", case.way, "--pattern", case.pattern, "--warmup", str(settings.warmup_s)),
-        *("--seconds", str(settings.seconds), "--pid", ",".join(map(str, pids)), "--workers", str(workers)),
+        *("--seconds", str(settings.seconds), "--pid", ",".join(map(str, pids))),
+        *("--workers", str(variant.workers), "--tracks", str(variant.tracks)),
     ]
     try:
         done = subprocess.run(

@@ -20,6 +20,7 @@ from tests.load.bench.build import Programs
 ROOT = Path(__file__).parents[3]
 START_S = 20.0
 WORKERS = 2
+TRACKS = 2
 EVERY_DIALECT = ("sln", "rtp", "audiosocket", "twilio", "voxology", "yeastar")
 
 
@@ -54,6 +55,8 @@ class Variant:
         dialects: what it speaks.
         command: how it is started, from ports, dialect and a folder for its files.
         workers: how many processes it is, each with the next AudioSocket port.
+        tracks: how many connections from Asterisk are one call.
+        ways: which ways of audio it is measured with.
     """
 
     name: str
@@ -61,6 +64,8 @@ class Variant:
     dialects: Sequence[str]
     command: Callable[[Ports, str, Path], list[str]]
     workers: int = 1
+    tracks: int = 1
+    ways: Sequence[str] = ("both", "capture", "playout")
 
 
 def variants(programs: Programs, python: str = sys.executable) -> dict[str, Variant]:
@@ -69,6 +74,17 @@ def variants(programs: Programs, python: str = sys.executable) -> dict[str, Vari
         _ours("bridge", "this bridge", python),
         _ours("bridge0", "this bridge, no lead", python, lead_ms=0),
         _ours("workers", f"{WORKERS} workers, no lead", python, lead_ms=0, workers=WORKERS),
+        Variant(
+            "tracks",
+            f"this bridge, {TRACKS} tracks",
+            ("twilio", "voxology", "yeastar"),
+            lambda ports, dialect, folder: [
+                *(python, "-m", "tests.load.peers.bridge_tracks"),
+                *(str(_written(ports, dialect, folder)), dialect, str(TRACKS)),
+            ],
+            tracks=TRACKS,
+            ways=("capture",),
+        ),
         Variant(
             "c",
             "C copy",
@@ -121,12 +137,16 @@ def bad(fault: str, where: str, python: str = sys.executable) -> Variant:
 
 def _ours(name: str, label: str, python: str, lead_ms: int | None = None, workers: int = 1) -> Variant:
     def command(ports: Ports, dialect: str, folder: Path) -> list[str]:
-        config = folder / "bridge.toml"
-        text = configuration(ports, dialect, lead_ms)
-        config.write_text(text + (f"\n[workers]\ncount = {workers}\n" if workers > 1 else ""))
-        return [python, "-m", "bridge", "serve", "--config", str(config)]
+        more = f"\n[workers]\ncount = {workers}\n" if workers > 1 else ""
+        return [python, "-m", "bridge", "serve", "--config", str(_written(ports, dialect, folder, lead_ms, more))]
 
     return Variant(name, label, EVERY_DIALECT, command, workers)
+
+
+def _written(ports: Ports, dialect: str, folder: Path, lead_ms: int | None = None, more: str = "") -> Path:
+    config = folder / "bridge.toml"
+    config.write_text(configuration(ports, dialect, lead_ms) + more)
+    return config
 
 
 def configuration(ports: Ports, dialect: str, lead_ms: int | None = None) -> str:

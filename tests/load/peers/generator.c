@@ -1,8 +1,9 @@
 // Plays both ends of a bridge: N Asterisks that dial its AudioSocket port, and the N applications that it dials.
 //
 //     generator --calls 200 --bridge PORT --application PORT --dialect sln --way both --pattern aligned
-//               --warmup S --seconds S [--pid PID-OF-THE-BRIDGE[,PID...]] [--workers N]
+//               --warmup S --seconds S [--pid PID-OF-THE-BRIDGE[,PID...]] [--workers N] [--tracks N]
 //
+// With tracks each call is N connections from Asterisk, whose audio its one application gets as so many tracks, one way.
 // With workers the bridge is N processes: calls dial PORT, PORT+1, ... in turn, and what the processes use is added up.
 //
 // Every frame of 20 ms says whose it is and which, and the rest of it is a noise that follows from that; what comes out
@@ -42,13 +43,14 @@ enum { MAX_PIDS = 16 };
 
 static struct {
     unsigned calls;
+    unsigned tracks;
     int bridge, application, workers;
     int pids[MAX_PIDS], pid_count;
     enum Dialect dialect;
     enum Way way;
     bool spread;
     int64_t warmup_ns, window_ns;
-} options = {.workers = 1, .calls = 10, .warmup_ns = 1000000000, .window_ns = 3000000000};
+} options = {.tracks = 1, .workers = 1, .calls = 10, .warmup_ns = 1000000000, .window_ns = 3000000000};
 
 // One direction of one call
 struct Flow {
@@ -60,6 +62,7 @@ struct Flow {
     bool astray;
 };
 
+// One track of a call: a connection from Asterisk. The first track of each has the application's connection too.
 struct Call {
     unsigned index;
     int asterisk, application;
@@ -119,6 +122,8 @@ static uint8_t noise_ulaw[NOISE_SAMPLES];
 static int16_t head_linear[16];
 static uint8_t buffer[READ_BYTES];
 
+static unsigned legs(void) { return options.calls * options.tracks; }
+static struct Call *first_of(unsigned index) { return calls + index / options.tracks * options.tracks; }
 static bool is_ulaw(void) { return options.dialect == RTP || options.dialect == TWILIO || options.dialect == VOXOLOGY; }
 static bool is_json(void) { return options.dialect >= TWILIO; }
 
@@ -357,6 +362,22 @@ static void check_order(struct Call *call, uint32_t order) {
     call->order = order;
 }
 
+// The track of a call that a message is about, by the name it has there; NULL: none of this call's.
+static struct Call *track_of(struct Call *call, const char *text, const char *end) {
+    static const char *const keys[] = {[TWILIO] = "\"track\"", [VOXOLOGY] = "\"name\"", [YEASTAR] = "\"channelid\""};
+    static const char *const names[][2] = {[TWILIO] = {"inbound\"", "outbound\""}, [VOXOLOGY] = {"caller\"", "callee\""}};
+    enum { UUID_TEXT = 36, INDEX_TEXT = 8 };
+    const char *name = value_of(text, end, keys[options.dialect]);
+    if (name == NULL || end - name < UUID_TEXT) return NULL;
+    if (options.dialect == YEASTAR) {  // the channel is the UUID, which ends with the index
+        const unsigned index = (unsigned)strtoul(name + UUID_TEXT - INDEX_TEXT, NULL, 16);
+        return index < legs() && first_of(index) == call ? calls + index : NULL;
+    }
+    for (unsigned i = 0; i < options.tracks; i++)
+        if (strncmp(name, names[options.dialect][i], strlen(names[options.dialect][i])) == 0) return call + i;
+    return NULL;
+}
+
 static void take_json(struct Call *call, const char *text, size_t size, int64_t arrived_ns) {
     static const char *const audio_keys[] = {
         [TWILIO] = "\"payload\"", [VOXOLOGY] = "\"media\"", [YEASTAR] = "\"audio\""};
@@ -377,6 +398,10 @@ static void take_json(struct Call *call, const char *text, size_t size, int64_t 
     }
     const char *payload = value_of(text, end, audio_keys[options.dialect]);
     if (payload == NULL) return;  // what is said at the beginning and the end
+    if (options.tracks > 1 && (call = track_of(call, text, end)) == NULL) {
+        bad_messages++;
+        return;
+    }
     long found = base64_decode(payload, end, audio);
     if (found < 0)
         bad_messages++;
@@ -588,12 +613,12 @@ static void from_bridge_to_application(struct Call *call) {
 
 // Time
 
-static int64_t phase_of(unsigned call) { return options.spread ? (int64_t)call * FRAME_NS / options.calls : 0; }
+static int64_t phase_of(unsigned call) { return options.spread ? (int64_t)call * FRAME_NS / legs() : 0; }
 
 static uint64_t turn;  // counts every call in every 20 ms
 
 static int64_t deadline_of(uint64_t at) {
-    return origin_ns + (int64_t)(at / options.calls) * FRAME_NS + phase_of((unsigned)(at % options.calls));
+    return origin_ns + (int64_t)(at / legs()) * FRAME_NS + phase_of((unsigned)(at % legs()));
 }
 
 static void send_one(struct Call *call, int64_t deadline_ns) {
@@ -621,7 +646,7 @@ static void send_one(struct Call *call, int64_t deadline_ns) {
 static void send_due(void) {
     int64_t now = clock_ns(CLOCK_MONOTONIC);
     for (int64_t deadline; (deadline = deadline_of(turn)) <= now; turn++) {
-        struct Call *call = calls + turn % options.calls;
+        struct Call *call = calls + turn % legs();
         // A JSON application may only speak once it knows its stream.
         if (call->started && (options.way != PLAYOUT || options.dialect != TWILIO || call->sid[0])) send_one(call, deadline);
         if ((turn & 63) == 0) now = clock_ns(CLOCK_MONOTONIC);
@@ -686,7 +711,7 @@ static void accept_application(int listener) {
     if (fd < 0) return;
     set_up_socket(fd);
     struct Call *call = calls + connected;  // they are dialled one after the other, so it is this one's
-    if (connected == options.calls || call->application >= 0) {
+    if (connected == legs() || call->application >= 0) {
         bad_messages++;
         close(fd);
         return;
@@ -696,23 +721,23 @@ static void accept_application(int listener) {
 }
 
 static void step(int64_t now) {
-    if (phase == SETTING_UP && connected < options.calls && calls[connected].upgraded) {
+    while (phase == SETTING_UP && connected < legs() && first_of(connected)->upgraded) {
         calls[connected].started = true;
-        if (++connected < options.calls) dial(connected);
+        if (++connected < legs()) dial(connected);
     }
-    if (phase == SETTING_UP && connected == options.calls) {
+    if (phase == SETTING_UP && connected == legs()) {
         phase = WARMING_UP;
         window_begin_ns = now + options.warmup_ns;
         window_end_ns = window_begin_ns + options.window_ns;
     } else if (phase == WARMING_UP && now >= window_begin_ns) {
         phase = MEASURING;
-        for (unsigned i = 0; i < options.calls; i++) calls[i].window[0] = calls[i].next;
+        for (unsigned i = 0; i < legs(); i++) calls[i].window[0] = calls[i].next;
         cpu_begin = cpu_ticks();
         own_begin_s = own_cpu_s();
         wall_begin_ns = now;
     } else if (phase == MEASURING && now >= window_end_ns) {
         phase = DRAINING;
-        for (unsigned i = 0; i < options.calls; i++) calls[i].window[1] = calls[i].next;
+        for (unsigned i = 0; i < legs(); i++) calls[i].window[1] = calls[i].next;
         cpu_end = cpu_ticks();
         own_end_s = own_cpu_s();
         wall_end_ns = now;
@@ -732,7 +757,7 @@ static void run(void) {
         int64_t now = clock_ns(CLOCK_MONOTONIC);
         step(now);
         if (phase == DRAINING && now >= window_end_ns + DRAIN_MS * 1000000LL) return;
-        if (phase == SETTING_UP && now > give_up_ns) die("only %u of %u calls were connected within %d s", connected, options.calls, SETUP_MS / 1000);
+        if (phase == SETTING_UP && now > give_up_ns) die("only %u of %u connections were connected within %d s", connected, legs(), SETUP_MS / 1000);
         send_due();
         int64_t wait_ns = deadline_of(turn) - clock_ns(CLOCK_MONOTONIC);
         if (wait_ns < 0) wait_ns = 0;
@@ -774,9 +799,9 @@ static void print_times(const char *name, struct Samples *samples) {
 }
 
 static void print_result(const char *name, struct Result *result) {
-    int64_t *least = must(malloc(options.calls * sizeof *least));
+    int64_t *least = must(malloc(legs() * sizeof *least));
     struct Samples over_least = {0};
-    for (unsigned i = 0; i < options.calls; i++) {
+    for (unsigned i = 0; i < legs(); i++) {
         struct Flow *flow = result == &capture ? &calls[i].capture : &calls[i].playout;
         least[i] = INT64_MAX;
         for (uint32_t number = calls[i].window[0]; number < calls[i].window[1] && number < room_frames; number++) {
@@ -816,7 +841,7 @@ static void report(void) {
     const double kernel_ms = tick_ms * (double)(cpu_end.kernel - cpu_begin.kernel);
     const double cpu_ms = user_ms + kernel_ms;
     double fewest = INFINITY, most = 0, all = 0;
-    for (unsigned i = 0; i < options.calls; i++) {
+    for (unsigned i = 0; i < legs(); i++) {
         const double rate = calls[i].window_frames / seconds;
         if (rate < fewest) fewest = rate;
         if (rate > most) most = rate;
@@ -830,7 +855,7 @@ static void report(void) {
     print_result("capture", &capture);
     print_result("playout", &playout);
     print_times("interval_off_ms", &intervals);
-    printf(", \"frames_per_second\": {\"least\": %.3f, \"mean\": %.3f, \"most\": %.3f}, ", fewest, all / options.calls, most);
+    printf(", \"frames_per_second\": {\"least\": %.3f, \"mean\": %.3f, \"most\": %.3f}, ", fewest, all / legs(), most);
     printf("\"bad_messages\": %" PRIu64 ", \"ended_early\": %" PRIu64 ", \"messages\": %" PRIu64 ", ", bad_messages, ended_early, messages);
     printf("\"generator\": {\"core_share\": %.4f, \"late_mean_ms\": %.4f, \"late_max_ms\": %.4f}}\n", (own_end_s - own_begin_s) / seconds,
            sender_count ? (double)sender_late_sum_ns / (double)sender_count / 1e6 : 0.0, (double)sender_late_max_ns / 1e6);
@@ -857,6 +882,7 @@ static void read_options(int count, char **arguments) {
         else if (strcmp(name, "--bridge") == 0) options.bridge = atoi(value);
         else if (strcmp(name, "--application") == 0) options.application = atoi(value);
         else if (strcmp(name, "--workers") == 0) options.workers = atoi(value);
+        else if (strcmp(name, "--tracks") == 0) options.tracks = (unsigned)atoi(value);
         else if (strcmp(name, "--pid") == 0) read_pids(value);
         else if (strcmp(name, "--warmup") == 0) options.warmup_ns = (int64_t)(atof(value) * 1e9);
         else if (strcmp(name, "--seconds") == 0) options.window_ns = (int64_t)(atof(value) * 1e9);
@@ -865,7 +891,10 @@ static void read_options(int count, char **arguments) {
         else if (strcmp(name, "--pattern") == 0) options.spread = one_of(value, patterns, 2, "pattern");
         else die("%s is no option", name);
     }
-    if (options.workers < 1 || options.calls < 1 || options.calls > 65535 || !options.bridge || !options.application)
+    if (options.tracks < 1 || options.tracks > 2) die("--tracks is 1 or 2");
+    if (options.tracks > 1 && (!is_json() || options.way != CAPTURE || options.workers > 1))
+        die("several tracks are for JSON dialects, capture and one process");
+    if (options.workers < 1 || options.calls < 1 || legs() > 65535 || !options.bridge || !options.application)
         die("--calls, --bridge and --application are needed");
     if (options.dialect >= VOXOLOGY && options.way != CAPTURE) die("%s is one way only", dialect_names[options.dialect]);
 }
@@ -874,8 +903,8 @@ int main(int count, char **arguments) {
     read_options(count, arguments);
     make_noise();
     room_frames = (uint32_t)((options.warmup_ns + options.window_ns) / FRAME_NS) + 50 * (SETUP_MS + DRAIN_MS + 1000) / 1000;
-    calls = must(calloc(options.calls, sizeof *calls));
-    for (unsigned i = 0; i < options.calls; i++) {
+    calls = must(calloc(legs(), sizeof *calls));
+    for (unsigned i = 0; i < legs(); i++) {
         struct Flow *flows[] = {&calls[i].capture, &calls[i].playout};
         calls[i].index = i;
         calls[i].asterisk = calls[i].application = -1;

@@ -1,0 +1,66 @@
+"""This bridge with several AudioSocket connections in one stream: an observed call with a tap for each track, no ARI.
+
+    python -m tests.load.peers.bridge_tracks CONFIG DIALECT TRACKS
+
+The configuration is the bench's. The generator's UUIDs say which connections belong together; everything else is the
+product's: its listener, its limits, its stream with a track for each connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from uuid import UUID
+
+from bridge import logs
+from bridge.app import Bridge
+from bridge.config import Config, load
+from bridge.dialects.base import CallInfo, TrackInfo
+from bridge.media.leg import MediaLeg
+from bridge.media.loop import FrameLoop
+from bridge.streams.pushed import PushedStream
+from bridge.streams.subscription import Subscription
+
+NAMES = {"twilio": ("inbound", "outbound"), "voxology": ("caller", "callee")}
+"""What the generator knows the tracks by; Yeastar's by their channel, which is the UUID."""
+LAYOUTS = {"twilio": "both_tracks", "voxology": "both", "yeastar": "parties"}
+
+
+class Together:
+    """Puts connections into streams."""
+
+    def __init__(self, bridge: Bridge, dialect: str, tracks: int) -> None:
+        url = bridge.config.dialplan[0].url
+        self._target = Subscription(id="bench", url=url, dialect=dialect, tracks=LAYOUTS[dialect], extensions=("*",))
+        self._bridge = bridge
+        self._names = NAMES.get(dialect, ())
+        self._tracks = tracks
+        self._streams: dict[int, PushedStream] = {}
+
+    def unexpected(self, uuid: UUID) -> MediaLeg | None:
+        """A leg for a connection; the first of a call begins its stream."""
+        call, track = divmod(int.from_bytes(uuid.bytes[-4:]), self._tracks)
+        names = self._names or (str(uuid),)
+        if track == 0:
+            stream = self._bridge.outgoing.start("bench", CallInfo(str(call)), names, self._target, lambda *_: None)
+            assert stream is not None, "the bench's limit is above all that it asks for"
+            self._streams[call] = stream
+        stream = self._streams[call]
+        leg = stream.new_leg()
+        leg.uuid = uuid
+        stream.adopt(TrackInfo(names[track % len(names)], channel_id=str(uuid), channel=str(uuid)), leg)
+        return leg
+
+
+async def serve(config: Config, dialect: str, tracks: int) -> None:
+    async with Bridge(config) as bridge:
+        bridge.listener.unexpected = Together(bridge, dialect, tracks).unexpected
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    its = load(Path(sys.argv[1]), {})
+    logs.set_up(its.log)
+    with asyncio.Runner(loop_factory=lambda: FrameLoop(its.media.coalesce_ms)) as runner:
+        runner.run(serve(its, sys.argv[2], int(sys.argv[3])))
