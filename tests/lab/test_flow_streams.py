@@ -136,8 +136,8 @@ async def test_external_media_hears_and_is_heard_by_whom_it_should(
         await alice.hangup()
         await bob.hangup()
     by_alice, by_bob = (seconds_of(phone.recording(), APPLICATION_HZ) for phone in (alice, bob))
-    assert by_alice == pytest.approx(2.0 if speak in ("out", "both") else 0, abs=0.2)
-    assert by_bob == pytest.approx(2.0 if speak in ("in", "both") else 0, abs=0.2)
+    assert by_alice == pytest.approx(2.0 if speak in ("out", "both") else 0, abs=0.5)
+    assert by_bob == pytest.approx(2.0 if speak in ("in", "both") else 0, abs=0.5)
 
 
 def check_voxology(received: Received, tracks: list[str]) -> None:
@@ -431,7 +431,7 @@ async def test_external_media_by_host_over_rtp(lab: Lab, phones: Phones) -> None
         await flow.target.streams_gone()
         assert [event.data["dialect"] for event in flow.told("stream_ended")] == ["asterisk"]
         await alice.hangup()
-    assert seconds_of(alice.recording(), APPLICATION_HZ) == pytest.approx(2.0, abs=0.2)
+    assert seconds_of(alice.recording(), APPLICATION_HZ) == pytest.approx(2.0, abs=0.5)
 
 
 @pytest.mark.parametrize(("listen", "speak"), [("in", ""), ("", "out"), ("in", "out"), ("out", "both")])
@@ -454,8 +454,8 @@ async def test_external_media_by_host_one_way(lab: Lab, phones: Phones, listen: 
         await flow.target.streams_gone()
         await bob.hangup()
     by_alice, by_bob = (seconds_of(phone.recording(), APPLICATION_HZ) for phone in (alice, bob))
-    assert by_alice == pytest.approx(2.0 if speak in ("out", "both") else 0, abs=0.25)
-    assert by_bob == pytest.approx(2.0 if speak in ("in", "both") else 0, abs=0.25)
+    assert by_alice == pytest.approx(2.0 if speak in ("out", "both") else 0, abs=0.5)
+    assert by_bob == pytest.approx(2.0 if speak in ("in", "both") else 0, abs=0.5)
 
 
 async def rtp_address(flow: Flow) -> tuple[str, int]:

@@ -320,6 +320,7 @@ async def test_what_an_earlier_life_left_in_the_dialplan_is_swept(lab: Lab, phon
             await target.ari("POST", f"/channels/{party}/snoop", app=lab.ari_app, snoopId=orphan, spy="in")
             names = {"MEDIA_LEG_UUID": "0d6b6aee-3f0c-4c6a-a54e-4e3b55b5a5a5"}
             names["MEDIA_LEG_ADDRESS"] = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            await until(lambda: is_in_stasis(target, orphan))
             for name, value in names.items():
                 await target.ari("POST", f"/channels/{orphan}/variable", variable=name, value=value)
             entry = {"context": "media-tap", "extension": "audiosocket", "priority": "1"}
@@ -330,6 +331,17 @@ async def test_what_an_earlier_life_left_in_the_dialplan_is_swept(lab: Lab, phon
             await until(lambda: none_made(target))
             assert alice.in_call
     await alice.hangup()
+
+
+async def is_in_stasis(target: Target, channel_id: str) -> bool:
+    """Whether a channel can be told something: Asterisk says that a snoop is made before it is in the application."""
+    try:
+        await target.ari("POST", f"/channels/{channel_id}/variable", variable="IN_STASIS", value="yes")
+    except AssertionError as refused:
+        if "Channel not in Stasis" in str(refused):
+            return False
+        raise
+    return True
 
 
 async def is_connected(connections: list[asyncio.StreamWriter]) -> bool:
