@@ -33,7 +33,8 @@ class Lease:
         node: name of this bridge.
         ttl_s: how long it lasts in the store without being renewed.
         clock: seconds, steady.
-        on_lapse: told when it has lapsed: others may have what was held under it, or will in a moment.
+        on_lapse: told when it has lapsed, and for how many seconds nobody can have what was held under it: 0 when that
+            time is over.
     """
 
     def __init__(
@@ -44,14 +45,16 @@ class Lease:
         node: str,
         ttl_s: float,
         clock: Callable[[], float],
-        on_lapse: Callable[[], object],
+        on_lapse: Callable[[float], object],
     ) -> None:
         self.renew_at = 0.0
         """When it ought to be renewed."""
         self._store = store
         self._lives = f"{prefix}:lease:{node}/{secrets.token_hex(4)}"
         self._ttl_s = ttl_s
-        self._lasts_s = ttl_s * 5 / 6
+        self._spare_s = ttl_s / 6
+        """From when we let it lapse until the store does."""
+        self._lasts_s = ttl_s - self._spare_s
         self._clock = clock
         self._on_lapse = on_lapse
         self._numbers = count(1)
@@ -71,7 +74,7 @@ class Lease:
     def check(self) -> None:
         """Let it lapse if that is due: this process may have been held up, and the timer with it."""
         if self._good_until is not None and self._clock() >= self._good_until:
-            self._lapse()
+            self._lapse(max(self._good_until + self._spare_s - self._clock(), 0.0))
 
     def close(self) -> None:
         """Let it be; nobody is told."""
@@ -121,10 +124,10 @@ class Lease:
         if self._good_until is not None:
             self._arm()  # timers are not exact
 
-    def _lapse(self) -> None:
+    def _lapse(self, spare_s: float) -> None:
         self._good_until = None
         self.name = self._new_name()
-        self._on_lapse()
+        self._on_lapse(spare_s)
 
     def _new_name(self) -> str:
         return f"{self._lives}/{next(self._numbers)}"

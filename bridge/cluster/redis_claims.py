@@ -68,7 +68,7 @@ class RedisClaims:
         clock: Callable[[], float] = boottime,
     ) -> None:
         self.on_free: Callable[[str], object] = lambda _: None
-        self.on_lost: Callable[[str], object] = lambda _: None
+        self.on_lost: Callable[[str, float], object] = lambda *_: None
         self.granted = 0
         """Claims that we were given since the start."""
         self.lost = 0
@@ -221,7 +221,7 @@ class RedisClaims:
         self._next["confirm"] = self._clock() + self._ttl_s
         for key, ours in (await self._hold(self._held)).items():
             if not ours and key in self._held:
-                self._lose([key])
+                self._lose([key], 0.0)
 
     async def _take(self) -> None:
         """Ask for what is due."""
@@ -289,20 +289,20 @@ class RedisClaims:
         if self._requests.get(key) is request:
             del self._requests[key]
 
-    def _lapsed(self) -> None:
+    def _lapsed(self, spare_s: float) -> None:
         """Others may have what we held, or will in a moment."""
         if self._held:
             log.warning("no word from the store %s in time: %d claims are given up", self._store.place, len(self._held))
         self._releases.clear()  # they were under the lease that is no more
-        self._lose(list(self._held))
+        self._lose(list(self._held), spare_s)
 
-    def _lose(self, keys: Sequence[str]) -> None:
+    def _lose(self, keys: Sequence[str], spare_s: float) -> None:
         for key in keys:
             del self._held[key]
             self._waiting.add(key)
             self.lost += 1
         for key in keys:
-            call_safely(self.on_lost, key)
+            call_safely(self.on_lost, key, spare_s)
 
     def _name(self, key: str) -> str:
         return self._place + key

@@ -162,12 +162,12 @@ class Link(ABC):
             self._timer = loop.call_later(take_back_s, self._take_back)
 
     def abort(self, code: int, reason: str) -> None:
-        """Drop the connection without waiting for the application."""
+        """Drop the connection without waiting for the application; what it has not received is thrown away."""
         if self.closed:
             return
         self._end = (code, reason)
         self.closing = True
-        self._disconnect()
+        self._reset()
 
     # What the library's side calls
 
@@ -288,12 +288,19 @@ class Link(ABC):
         return False
 
     def _take_back(self) -> None:
-        if self._socket is not None and unacknowledged(self._socket):
-            with contextlib.suppress(OSError):  # closed just now
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            self._disconnect()
+        unread = unacknowledged(self._socket) if self._socket is not None else 0
+        if self._paused or unread:  # paused: the transport holds some too
+            log.warning("%d bytes or more that an application has not received are thrown away", unread)
+            self._reset()
         else:
             self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
+
+    def _reset(self) -> None:
+        """Disconnect so that the kernel does not go on delivering what it has, for minutes if need be."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # closed just now
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self._disconnect()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -317,7 +324,7 @@ def bound_unsent(transport: asyncio.BaseTransport) -> None:
 def unacknowledged(sock: socket.socket) -> int:
     """How many bytes the other machine has not acknowledged, those included that were not sent (tcp(7), SIOCOUTQ)."""
     answer = bytearray(4)
-    with contextlib.suppress(OSError):  # closed just now
+    with contextlib.suppress(OSError, ValueError):  # closed just now
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, answer)
     return int.from_bytes(answer, sys.byteorder)
 

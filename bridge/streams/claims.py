@@ -11,8 +11,9 @@ class Claims(Protocol):
 
     on_free: Callable[[str], object]
     """Called with the key of a claim that somebody else held, when it is to be had again."""
-    on_lost: Callable[[str], object]
-    """Called with the key of a claim that we held and hold no more: what it allowed must stop. We ask again at once."""
+    on_lost: Callable[[str, float], object]
+    """Called with the key of a claim that we held and hold no more: what it allowed must stop. We ask again at once.
+    Also with how long, in seconds, nobody else can have it yet; 0 where somebody may have it already."""
 
     async def claim(self, key: str) -> bool:
         """Whether we hold it now. If not, ``on_free`` is called when it is worth asking again, even while this waits.
@@ -31,7 +32,7 @@ class Everything:
 
     def __init__(self) -> None:
         self.on_free: Callable[[str], object] = _ignore
-        self.on_lost: Callable[[str], object] = _ignore
+        self.on_lost: Callable[[str, float], object] = _ignore
 
     async def claim(self, key: str) -> bool:  # noqa: ARG002 - part of the protocol
         """Yes."""
@@ -41,5 +42,5 @@ class Everything:
         """Nobody waits for it."""
 
 
-def _ignore(key: str) -> None:
+def _ignore(*_: object) -> None:
     pass

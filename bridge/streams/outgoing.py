@@ -24,6 +24,9 @@ from bridge.streams.subscription import Target
 
 log = logging.getLogger(__name__)
 
+GIVE_WAY_S = 0.5
+"""What an application may take to receive our last words when we are stopped and others wait to go on."""
+
 
 class Outgoing:
     """All streams that this process has dialled.
@@ -149,10 +152,11 @@ class Outgoing:
             stream.key_pressed(channel_id, digit)
 
     async def stop(self) -> None:
-        """End every stream and wait until all is closed."""
+        """End every stream and wait until all is closed; where there are other bridges, until they may begin."""
         streams = tuple(self)
+        give_way_s = GIVE_WAY_S if self._config.cluster.enabled else None
         for stream in streams:
-            stream.end(SHUTTING_DOWN)
+            stream.end(SHUTTING_DOWN, give_way_s=give_way_s)
         if streams:
             await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
 

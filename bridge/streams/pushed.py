@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 Dial = Callable[[], Awaitable[Link]]
 SHUTTING_DOWN = "the bridge is shutting down"
-GIVE_WAY_S = 0.4
-"""What the application has not received by then comes too late: another may begin 1 s after our claim has lapsed."""
+RESET_S = 0.1
+"""What a connection that is reset takes to be gone, with some to spare."""
 STABLE_S = 10.0
 """A connection that lived so long starts the waits anew."""
 
@@ -93,7 +93,8 @@ class PushedStream:
         self._news = asyncio.Event()
         self._tracks: dict[str, Track] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._gives_way = False
+        self._give_way_s: float | None = None
+        self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
         if dialect.replays:
@@ -186,17 +187,18 @@ class PushedStream:
                 self._pump.key_pressed(track.wanted.info.name, digit)
                 return
 
-    def end(self, reason: str, error: str | None = None) -> None:
-        """Let the stream end; the first reason counts. ``error`` as in `Dialect.closed`."""
+    def end(self, reason: str, error: str | None = None, *, give_way_s: float | None = None) -> None:
+        """Let the stream end; the first reason counts.
+
+        Args:
+            error: as in `Dialect.closed`.
+            give_way_s: another bridge goes on with the call: what the application has not received after so many
+                seconds must not reach it any more. The stream is not over before that is certain.
+        """
         if not self._ended.done():
+            self._give_way_s = give_way_s
             self._ended.set_result((reason, error))
             self._news.set()
-
-    def give_way(self, reason: str) -> None:
-        """Let the stream end, as another bridge will go on with the call: nothing may reach the application later."""
-        if not self._ended.done():
-            self._gives_way = True
-            self.end(reason)
 
     async def wait(self) -> None:
         """Until all is closed."""
@@ -266,7 +268,7 @@ class PushedStream:
         return None
 
     async def _until_closed(self, link: Link) -> tuple[int, str]:
-        closed: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        closed = self._link_gone = asyncio.get_running_loop().create_future()
 
         def on_closed(code: int, reason: str) -> None:
             self._dropped_ms += link.dropped_ms
@@ -307,7 +309,10 @@ class PushedStream:
             self._stop(name, tell=False)
         if self.link is not None:
             code = 1011 if error else 1001 if reason == SHUTTING_DOWN else 1000
-            self.link.close(code, reason, take_back_s=GIVE_WAY_S if self._gives_way else None)
+            self.link.close(code, reason, take_back_s=self._give_way_s)
+            if self._give_way_s is not None and self._link_gone is not None:
+                # An application that has all, but does not answer the Close, is not waited for.
+                await asyncio.wait((self._link_gone,), timeout=self._give_way_s + RESET_S)
         if self._closing:
             await asyncio.wait(set(self._closing))
         log.info("%s ended: %s; missed %.0f ms", self.name, reason, self.missed_ms)

@@ -27,6 +27,8 @@ from bridge.streams.track import TrackPlace
 
 log = logging.getLogger(__name__)
 
+GIVE_WAY_SHARE = 0.4
+"""Of the time until another bridge may begin: what the application may take to receive our last words."""
 PARTIES_PER_SOCKET = 2
 """Yeastar: a one-to-one call is one WebSocket; further parties have one each."""
 
@@ -186,12 +188,12 @@ class Subscriptions:
             if not delivery.granted:
                 self._claim(delivery)
 
-    def _lost(self, key: str) -> None:
+    def _lost(self, key: str, spare_s: float) -> None:
         for delivery in self._with_key(key):
             if delivery.granted:
                 log.warning("call=%s subscription=%s: the claim is lost", delivery.call_id, delivery.subscription.id)
                 delivery.granted = False
-                self._finish(delivery, "another bridge may stream this call now", gives_way=True)
+                self._finish(delivery, "another bridge may stream this call now", give_way_s=GIVE_WAY_SHARE * spare_s)
                 self._claim(delivery)
 
     def _with_key(self, key: str) -> list[_Delivery]:
@@ -281,11 +283,11 @@ class Subscriptions:
             if delivery.granted:  # otherwise who has it asks, and its old claim becomes free for us to ask after
                 self._claim(delivery)
 
-    def _finish(self, delivery: _Delivery, reason: str, *, gives_way: bool = False) -> None:
+    def _finish(self, delivery: _Delivery, reason: str, *, give_way_s: float | None = None) -> None:
         sockets, delivery.sockets = delivery.sockets, []
         delivery.places.clear()
         for stream in sockets:
-            (stream.give_way if gives_way else stream.end)(reason)
+            stream.end(reason, give_way_s=give_way_s)
 
 
 def rooms_of(call: Call) -> set[str]:

@@ -2,8 +2,8 @@
 which the road can be cut.
 
 For tests of what crosses a network. Each machine's programs see their own loopback and their own ports; this process
-reaches them all by their addresses. It needs root, and nothing of the machine's own network is changed: the switch that
-joins them lies in a namespace too, out of reach of this machine's firewall.
+reaches them all by their addresses. It needs root. This machine gets one interface with an address of that network; the
+switch that joins all lies in a namespace too, so that what machines send each other passes no firewall of this one.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def _forget_the_dead() -> None:
         pid = path.name.split("-")[1]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
             subprocess.run(["umount", str(path)], check=False, capture_output=True)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody still holds it: the next network will try again
+                path.unlink()
 
 
 @contextlib.asynccontextmanager

@@ -32,7 +32,7 @@ class Member:
     def __init__(self, view: View, load: Callable[[], tuple[int, bool]]) -> None:
         self.view = view
         self.on_free: Callable[[str], object] = lambda _: None
-        self.on_lost: Callable[[str], object] = lambda _: None
+        self.on_lost: Callable[[str, float], object] = lambda *_: None
         self.on_event: Callable[[Mapping[str, Any]], object] = lambda _: None
         """Told of each event that another worker publishes."""
         self.on_subscriptions: Callable[[], object] = lambda: None

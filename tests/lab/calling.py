@@ -109,7 +109,7 @@ class Calling:
         told = [event.data["status"] for event in self.seen if event.data.get("id") == call_id]
         return [status for before, status in zip(["", *told], told, strict=False) if status != before]
 
-    async def nothing_left(self, timeout_s: float = 15.0) -> None:
+    async def nothing_left(self, timeout_s: float = 5.0) -> None:
         """Wait until nothing of ours is left on the PBX and in the process."""
         deadline = time.monotonic() + timeout_s
         while True:

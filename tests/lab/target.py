@@ -92,7 +92,7 @@ class Target:
         """As `nothing_left`, but calls in our application may go on: each is held in a bridge of its own."""
         await self._until_gone(lambda object_id: "-hold-" not in object_id)
 
-    async def _until_gone(self, counts: Callable[[str], bool], timeout_s: float = 15.0) -> None:
+    async def _until_gone(self, counts: Callable[[str], bool], timeout_s: float = 5.0) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while left := [*filter(counts, await self.ours_on_the_pbx()), *self._in_process()]:

@@ -161,6 +161,12 @@ async def taken_over(world: World, calls: dict[str, str], lost_at: float) -> Non
         assert heard.times(first, call_id)[-1] < begins, "two sockets had audio of the same call at the same time"
 
 
+def connections_to(port: int, node: Node) -> list[str]:
+    """The TCP connections to a port that the kernel of a node's machine knows, whoever has closed them (proc(5))."""
+    lines = Path(f"/proc/{node.process.pid}/net/tcp").read_text().splitlines()[1:]
+    return [line for line in lines if line.split()[2].endswith(f":{port:04X}")]
+
+
 def talking(world: World) -> list[Phone]:
     """The phones whose calls go on."""
     return [phone for lab in world.labs.values() if (phone := lab.phone("1001")).in_call]
@@ -219,6 +225,7 @@ async def test_a_machine_whose_cable_is_pulled_has_no_say_when_it_is_back(world:
     await world.network.unplug(world.edges["edge-1"])
     try:
         await taken_over(world, calls, lost_at)
+        assert not connections_to(world.sink.port, world.nodes["edge-1"]["pbx-1"]), "its kernel would deliver them"
     finally:
         await world.network.plug(world.edges["edge-1"])
     await world.up("edge-1")

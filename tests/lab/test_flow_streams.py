@@ -136,8 +136,8 @@ async def test_external_media_hears_and_is_heard_by_whom_it_should(
         await alice.hangup()
         await bob.hangup()
     by_alice, by_bob = (seconds_of(phone.recording(), APPLICATION_HZ) for phone in (alice, bob))
-    assert by_alice == pytest.approx(2.0 if speak in ("out", "both") else 0, abs=0.5)
-    assert by_bob == pytest.approx(2.0 if speak in ("in", "both") else 0, abs=0.5)
+    assert 1.5 < by_alice < 2.5 if speak in ("out", "both") else by_alice < 0.1
+    assert 1.5 < by_bob < 2.5 if speak in ("in", "both") else by_bob < 0.1
 
 
 def check_voxology(received: Received, tracks: list[str]) -> None:
@@ -454,8 +454,8 @@ async def test_external_media_by_host_one_way(lab: Lab, phones: Phones, listen: 
         await flow.target.streams_gone()
         await bob.hangup()
     by_alice, by_bob = (seconds_of(phone.recording(), APPLICATION_HZ) for phone in (alice, bob))
-    assert by_alice == pytest.approx(2.0 if speak in ("out", "both") else 0, abs=0.5)
-    assert by_bob == pytest.approx(2.0 if speak in ("in", "both") else 0, abs=0.5)
+    assert 1.5 < by_alice < 2.5 if speak in ("out", "both") else by_alice < 0.1
+    assert 1.5 < by_bob < 2.5 if speak in ("in", "both") else by_bob < 0.1
 
 
 async def rtp_address(flow: Flow) -> tuple[str, int]:

@@ -44,6 +44,7 @@ class Node:
         self.claims = RedisClaims(store, prefix=prefix, node=name, pbx="pbx", ttl_s=TTL_S, **more)
         self.free: list[str] = []
         self.lost: list[tuple[float, str]] = []
+        self.spare_s: list[float] = []
         self.keys: dict[str, bool] = {}
         """What it wants, and whether it has it."""
         self.claims.on_free = self._on_free
@@ -72,8 +73,9 @@ class Node:
         self.free.append(key)
         self._again(key)
 
-    def _on_lost(self, key: str) -> None:
+    def _on_lost(self, key: str, spare_s: float) -> None:
         self.lost.append((time.monotonic(), key))
+        self.spare_s.append(spare_s)
         self.keys[key] = False
         self._again(key)
 
@@ -198,6 +200,7 @@ async def test_who_is_cut_off_stops_before_another_begins(cluster: Cluster, road
     ((lost, _),) = one.lost
     assert not one.keys["s/c"]
     assert lost < began[0] - 0.05
+    assert 0 < one.spare_s[0] <= TTL_S / 6
     assert lost - cut < TTL_S
     assert one.claims.trouble
     road.mend()
@@ -280,6 +283,7 @@ async def test_a_process_that_stood_still_gives_up_before_it_does_anything_else(
     await other.want("s/c")
     await until(lambda: one.lost)
     assert [key for _, key in one.lost] == ["s/c"]
+    assert one.spare_s == [0], "it was too late already"
     assert one.claims._lease.name != lease
 
 
@@ -322,6 +326,7 @@ async def test_what_the_store_has_given_to_another_is_given_up(cluster: Cluster)
     await meddler.close()
     assert await other.want("s/c")
     assert await until(lambda: one.lost) < TTL_S + 0.5
+    assert one.spare_s == [0]
 
 
 async def test_a_password_and_a_wrong_one(tmp_path: Path) -> None:

@@ -333,13 +333,18 @@ class Stalled:
                 while data := sock.recv(65536):
                     self.received += data
 
+    async def read_what_came(self) -> int:
+        """How many bytes there are to be read, now that the other side is gone."""
+        self._go.set()
+        await asyncio.to_thread(self.thread.join, 5)
+        return len(self.received)
+
     async def read_everything(self, link: Link) -> bytes:
         self._go.set()
         async with asyncio.timeout(5):
             while link.unsent_ms:
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-        link.abort(1000, "")
+        link.close(1000, "")
         await asyncio.to_thread(self.thread.join, 5)
         return self.received
 
@@ -367,6 +372,22 @@ async def test_a_slow_server_loses_the_oldest_audio_but_no_text(
     assert len(numbers) * 20 + link.dropped_ms == 5000 * 20
     # What lies in the kernel and the transports cannot be dropped any more: 40 to 60 KB, measured 2.2 s and 3.0 s.
     assert unseen_ms < 4000
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_what_a_server_has_not_received_is_taken_back(
+    secure: bool, authority: Authority, localhost_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+):
+    stalled = Stalled(localhost_tls if secure else None)
+    link = await dialled(f"{'wss' if secure else 'ws'}://localhost:{stalled.port}/", ca_file=str(authority.file))
+    ear = Ear(link)
+    for _ in range(200):
+        link.send(bytes(320), 20)
+        await asyncio.sleep(0)
+    link.close(1000, "somebody else goes on", take_back_s=0.1)
+    assert await asyncio.wait_for(ear.closed.get(), 1) == (1000, "somebody else goes on")
+    assert await stalled.read_what_came() < 100 * 320
+    assert "bytes or more that an application has not received are thrown away" in caplog.text
 
 
 def frames_of(data: bytes) -> Iterator[bytes]:

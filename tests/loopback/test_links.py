@@ -226,6 +226,20 @@ async def test_what_a_client_has_not_taken_is_taken_back(server: Server) -> None
     writer.close()
 
 
+async def test_nothing_reaches_a_client_after_its_connection_was_dropped(server: Server) -> None:
+    reader, writer = await small_window_client(server.port)
+    link = link_of(server)
+    for _ in range(100):
+        link.send(bytes(320), 20)
+    link.abort(1008, "too slow")
+    taken = 0
+    with pytest.raises(ConnectionResetError):
+        while some := await asyncio.wait_for(reader.read(1024), 3):
+            taken += len(some)
+    assert taken < 50 * (4 + 320)
+    writer.close()
+
+
 async def test_a_client_that_has_taken_all_is_closed_in_order_though_it_is_slow_to_answer(server: Server) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(HANDSHAKE)

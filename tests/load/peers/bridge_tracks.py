@@ -54,8 +54,9 @@ class Together:
 
 
 async def serve(config: Config, dialect: str, tracks: int) -> None:
-    async with Bridge(config) as bridge:
-        bridge.listener.unexpected = Together(bridge, dialect, tracks).unexpected
+    bridge = Bridge(config)
+    bridge.listener.unexpected = Together(bridge, dialect, tracks).unexpected
+    async with bridge:
         await asyncio.Event().wait()
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from bridge.calls.call import Call, CallEnded, PartyJoined, PartyLeft
+from bridge.streams.subscriptions import GIVE_WAY_SHARE
 from tests.unit.streams.test_subscriptions import World, party
 
 
@@ -32,7 +33,7 @@ class Member:
     """What one bridge sees of the table."""
 
     on_free: Callable[[str], object]
-    on_lost: Callable[[str], object]
+    on_lost: Callable[[str, float], object]
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -100,11 +101,11 @@ async def test_a_lost_claim_ends_the_stream_and_it_comes_back_with_the_claim() -
     await two.consider()
     first, second = two.table.members
     two.table.holders = dict.fromkeys(two.table.holders, second)
-    first.on_lost("s/c")
+    first.on_lost("s/c", 1.5)
     await settled()
     assert two.running == (0, 0)
     assert two.first.made[0].ended == "another bridge may stream this call now"
-    assert two.first.made[0].gave_way
+    assert two.first.made[0].give_way_s == 1.5 * GIVE_WAY_SHARE
     second.wishes.clear()
     two.table.free("s/c")
     await settled()

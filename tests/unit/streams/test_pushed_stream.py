@@ -30,13 +30,20 @@ class Wire(Link):
     def __init__(self) -> None:
         super().__init__(Counters(), max_unsent_ms=1000, ping_interval_s=60)
         self.sent: list[Message] = []
+        self.answers_close = True
+        self.take_back_s: float | None = None
+
+    def close(self, code: int, reason: str, *, take_back_s: float | None = None) -> None:
+        self.take_back_s = take_back_s
+        super().close(code, reason, take_back_s=take_back_s)
 
     def _write(self, message: Message) -> None:
         self.sent.append(message)
 
     def _write_close(self, code: int, reason: str) -> None:  # noqa: ARG002 - as `Link` has it
         self.sent.append(f"close {code}")
-        asyncio.get_running_loop().call_soon(self.lost)
+        if self.answers_close:
+            asyncio.get_running_loop().call_soon(self.lost)
 
     def _write_ping(self) -> None:
         pass
@@ -261,3 +268,30 @@ async def test_who_wants_to_know_is_told(world: World) -> None:
     await stream.wait()
     assert world.ended == ["enough"]
     assert world.texts[-1] == "close 1000"
+
+
+async def test_a_stream_that_gives_way_is_not_over_before_nothing_can_come_any_more(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    stream = world.stream(Voipbin("sln"))
+    await stream.settled(1)
+    world.wire.answers_close = False
+    world.wire.paused()  # and does not read
+    stream.end("another goes on", give_way_s=0.2)
+    stream.end("enough")
+    began = loop.time()
+    await stream.wait()
+    assert world.wire.take_back_s == 0.2
+    assert world.wire.closed
+    assert 0.15 < loop.time() - began < 1
+    assert world.ended == ["another goes on"]
+
+
+async def test_a_stream_that_just_ends_waits_for_no_answer(world: World) -> None:
+    stream = world.stream(Voipbin("sln"))
+    await stream.settled(1)
+    world.wire.answers_close = False
+    stream.end("enough")
+    await asyncio.wait_for(stream.wait(), 1)
+    assert world.wire.take_back_s is None
+    assert not world.wire.closed
+    world.wire.abort(1006, "the test is over")

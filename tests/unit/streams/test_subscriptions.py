@@ -21,16 +21,13 @@ class Stream:
         self.call = call
         self.tracks: list[str] = []
         self.ended: str | None = None
-        self.gave_way = False
+        self.give_way_s: float | None = None
 
     def set_tracks(self, wanted: Iterable[Any]) -> None:
         self.tracks = [track.info.name for track in wanted]
 
-    def end(self, reason: str) -> None:
-        self.ended = reason
-
-    def give_way(self, reason: str) -> None:
-        self.ended, self.gave_way = reason, True
+    def end(self, reason: str, *, give_way_s: float | None = None) -> None:
+        self.ended, self.give_way_s = reason, give_way_s
 
 
 class World:
