@@ -50,6 +50,8 @@ KEY = web.AppKey("key", bytes)
 
 if __name__ == "__main__":
     application = web.Application()
+    if not os.environ.get("WEBHOOK_SECRET"):
+        sys.exit("webhook.py: set WEBHOOK_SECRET to the secret that the bridge's configuration has for this URL")
     application[KEY] = key_of(os.environ["WEBHOOK_SECRET"])
     application.router.add_post("/{path:.*}", take)
     web.run_app(application, host="127.0.0.1", port=int(sys.argv[1]) if len(sys.argv) > 1 else 8099, print=None)

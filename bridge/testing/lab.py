@@ -54,7 +54,7 @@ async def run(arguments: argparse.Namespace) -> None:
             for name in arguments.phones:
                 await lab.phone(name).start()
             for key, value in variables(lab).items():
-                print(f"{key}={shlex.quote(value)}", flush=True)
+                print(f"export {key}={shlex.quote(value)}", flush=True)
             print("# up; Ctrl-C ends it", flush=True)
             await ended.wait()
         finally:

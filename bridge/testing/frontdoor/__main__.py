@@ -176,7 +176,7 @@ async def run_env(_: argparse.Namespace) -> int:
         **lab_module.variables(lab),
     }
     for name, value in values.items():
-        print(f"{name}={shlex.quote(value)}")
+        print(f"export {name}={shlex.quote(value)}")  # exported: the programs that are started then need them
     return 0
 
 

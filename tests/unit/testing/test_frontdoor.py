@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import shlex
 import stat
+import subprocess
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bridge.testing import judge, phone
+from bridge.testing import judge, lab, phone
 from bridge.testing.engine import LabError, LabSettings
 from bridge.testing.frontdoor import hand
 from bridge.testing.frontdoor import state as states
-from bridge.testing.frontdoor.__main__ import make_parser
+from bridge.testing.frontdoor.__main__ import make_parser, run_env
 from bridge.testing.frontdoor.state import State
 
 
@@ -27,6 +31,21 @@ def test_the_state_is_kept_for_its_owner_only(tmp_path: Path, monkeypatch: pytes
     assert states.loaded() == state
     assert stat.S_IMODE((tmp_path / ".lab" / "state.json").stat().st_mode) == 0o600
     assert state.token not in repr(state)
+
+
+def test_programs_that_a_shell_starts_get_what_it_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    monkeypatch.setattr(lab, "variables", lambda _: {"LAB_ARI_PASSWORD": "it's; $HOME"})
+    state = State("embedded", LabSettings(), bridge_port=8081)
+    states.save(state)
+    assert asyncio.run(run_env(argparse.Namespace())) == 0
+    printed = capsys.readouterr().out
+    child = 'printf "%s|%s|%s" "$BRIDGE_TOKEN" "$LAB_ARI_PASSWORD" "$BRIDGE_WS_URL"'
+    line = ["sh", "-c", f"eval {shlex.quote(printed)}; exec sh -c {shlex.quote(child)}"]
+    got = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    assert got == f"{state.token}|it's; $HOME|ws://127.0.0.1:8081"
 
 
 def test_the_phone_command_of_the_issue_is_understood() -> None:
