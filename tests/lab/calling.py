@@ -25,7 +25,10 @@ from bridge.config.values import host_and_port
 from bridge.events.hub import Event, Events
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.testing import judge
 from bridge.testing.engine import Lab
+from bridge.testing.phone import Phone, Samples
+from tests.lab import driving
 
 CALLING = CallingConfig(
     tel_endpoint="PJSIP/{number}@trunk-a", sip_endpoint="PJSIP/trunk-a/{uri}", caller_id="4711", context="media-tap"
@@ -134,3 +137,23 @@ async def calling_on(lab: Lab, config: CallingConfig = CALLING) -> AsyncIterator
         await calling.nothing_left()
     finally:
         await calling.stop()
+
+
+# What is heard
+
+
+def pcm(hz: float, seconds: float, rate: int = 16000) -> tuple[bytes, int]:
+    """A tone as a voice plays it, and its rate."""
+    return judge.tone(hz, seconds, rate).astype("<i2").tobytes(), rate
+
+
+async def end_of(leg: Leg, phone: Phone) -> Samples:
+    """Hangs a leg up; returns what its phone heard in the whole call."""
+    await leg.hang_up()
+    await phone.ended()
+    return phone.recording()
+
+
+def seconds_of(heard: Samples, hz: float, level: float = 4000) -> float:
+    """For how long a tone is heard at no less than half of its level."""
+    return driving.seconds_of(heard, hz, level)

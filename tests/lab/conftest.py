@@ -15,7 +15,7 @@ from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, Medi
 from bridge.media.loop import FrameLoop
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
-from tests.lab.calling import CALLING
+from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.target import Target
 
 
@@ -109,3 +109,10 @@ async def phones(lab: Lab) -> AsyncIterator[Phones]:
     yield start
     for phone in used:
         await phone.hangup()
+
+
+@pytest.fixture
+async def calling(lab: Lab) -> AsyncIterator[Calling]:
+    """The calls layer alone; nothing may be left at the end."""
+    async with calling_on(lab) as parts:
+        yield parts

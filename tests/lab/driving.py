@@ -191,10 +191,10 @@ def samples_of_wav(data: bytes) -> tuple[Samples, int]:
 
 
 @contextlib.asynccontextmanager
-async def by_hand(*phones: Phone) -> AsyncIterator[None]:
+async def by_hand(*phones: Phone, mode: str = "manual") -> AsyncIterator[None]:
     """Phones do not answer by themselves meanwhile."""
     for phone in phones:
-        await phone.command("answermode", "manual")
+        await phone.command("answermode", mode)
     try:
         yield
     finally:
@@ -209,9 +209,7 @@ def caller_of(phone: Phone) -> str:
 
 async def rings(phone: Phone, timeout_s: float = 15.0) -> None:
     """Waits until a phone is called."""
-    async with asyncio.timeout(timeout_s):
-        while not any(event.type == "CALL_INCOMING" for event in phone.events):
-            await asyncio.sleep(0.02)
+    await phone._wait(("CALL_INCOMING",), timeout_s)
 
 
 # A server of the application

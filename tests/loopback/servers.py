@@ -1,4 +1,4 @@
-"""Servers for links to dial: ones that misbehave in the way that a test says, and certificates for them."""
+"""Servers for links to dial: of a third party, and ones that misbehave in the way that a test says; certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,22 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+from websockets.asyncio.server import ServerConnection, serve
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def third_party(handler=None, **options) -> AsyncIterator[int]:  # type: ignore[no-untyped-def]
+    """A server of the websockets library, an echo if nothing else is said; gives its port."""
+
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    options.setdefault("max_size", 1 << 22)
+    async with serve(handler or echo, "127.0.0.1", 0, **options) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
 
 
 @contextlib.asynccontextmanager
@@ -63,6 +78,25 @@ def accept(head: bytes, first: bytes = b"HTTP/1.1 101 Switching Protocols", conn
     )
 
 
+def answering(answer: bytes, later: bytes = b"", *, stays: bool = True):  # type: ignore[no-untyped-def]
+    """A server with this answer, of which ``later`` comes in a packet of its own."""
+
+    async def answer_so(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(answer)
+        if later:
+            await asyncio.sleep(0.05)
+            writer.write(later)
+        if stays:
+            await reader.read()
+        else:
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+    return answer_so
+
+
 def text_frame(text: bytes) -> bytes:
     """A short text message as a server sends it."""
     return bytes([0x81, len(text)]) + text
@@ -77,6 +111,13 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     mask = await reader.readexactly(4)
     data = await reader.readexactly(size)
     return head[0] & 0x0F, bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
 
 
 def open_sockets() -> set[str]:

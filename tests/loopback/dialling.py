@@ -1,0 +1,49 @@
+"""Links as the tests dial them, and who listens to them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bridge.dialects.base import Message
+from bridge.media.counters import Counters
+from bridge.media.dial import Destination, dial
+from bridge.media.websocket import Link
+
+MAX_MESSAGE_BYTES = 1 << 20
+SECRET = "Bearer s3cr3t-t0ken"
+
+
+async def dialled(
+    url: str,
+    headers: dict[str, str] | None = None,
+    *,
+    connect_timeout_s: float = 3,
+    ping_interval_s: float = 20,
+    verify: bool = True,
+    ca_file: str = "",
+) -> Link:
+    """A link, with what most tests want of one."""
+    return await dial(
+        Destination(url, headers or {}, verify, ca_file),
+        Counters(),
+        connect_timeout_s=connect_timeout_s,
+        max_unsent_ms=1000,
+        ping_interval_s=ping_interval_s,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+    )
+
+
+class Ear:
+    """Listens to a link."""
+
+    def __init__(self, link: Link) -> None:
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.closed: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
+        link.on_closed = lambda code, reason: self.closed.put_nowait((code, reason))
+        link.on_message = self.messages.put_nowait
+
+    async def message(self) -> Message:
+        return await asyncio.wait_for(self.messages.get(), 3)
+
+    async def end(self) -> tuple[int, str]:
+        return await asyncio.wait_for(self.closed.get(), 3)

@@ -1,0 +1,141 @@
+"""Dialled servers that refuse or fail: what they say is told, without secrets, and whether to try again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from http import HTTPStatus
+
+import pytest
+from websockets.asyncio.server import Request, Response, ServerConnection
+
+from bridge.media.dial import LinkFailed, LinkRefused
+
+from .dialling import SECRET, Ear, dialled
+from .servers import Authority, accept, answering, request, serving, text_frame, third_party
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        *((status, LinkRefused) for status in (200, 301, 302, 400, 401, 403, 404, 410, 426)),
+        *((status, LinkFailed) for status in (408, 425, 429, 500, 502, 503)),
+    ],
+)
+async def test_the_status_says_whether_to_try_again(status: int, error: type[Exception]):
+    phrase = HTTPStatus(status).phrase.encode()
+    answer = b"HTTP/1.1 %d %b\r\nContent-Length: 9\r\n\r\nnot so:\r\n" % (status, phrase)
+    async with serving(answering(answer)) as port:
+        with pytest.raises(error) as raised:
+            await dialled(f"ws://127.0.0.1:{port}/")
+    assert str(raised.value).startswith(f"127.0.0.1:{port} answers {status} {HTTPStatus(status).phrase}")
+    assert str(raised.value).endswith(": not so:")
+    if isinstance(raised.value, LinkRefused):
+        assert raised.value.status == status
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("stays", [False, True])
+async def test_the_body_of_a_refusal_is_waited_for(
+    secure: bool, stays: bool, authority: Authority, localhost_tls: ssl.SSLContext
+):
+    head = b"HTTP/1.1 401 Unauthorized\r\nContent-Type: text/html\r\n\r\n"
+    serve_so = answering(head, b"<html><title>x</title><h1>No\nsuch key</h1>\n<p>" + b"long " * 100, stays=stays)
+    async with serving(serve_so, localhost_tls if secure else None) as port:
+        with pytest.raises(LinkRefused, match="401") as raised:
+            await dialled(f"{'wss' if secure else 'ws'}://localhost:{port}/", ca_file=str(authority.file))
+    words = raised.value.reason.split("Unauthorized: ")[1]
+    assert words.startswith("No such key long long")
+    assert len(words) == 200
+    assert words.endswith("...")
+
+
+async def test_a_refusal_counts_even_if_its_body_never_ends():
+    async with serving(answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nstop")) as port:
+        for connect_timeout_s in (0.2, 3):
+            with pytest.raises(LinkRefused, match=r"403 Forbidden: stop$"):
+                await dialled(f"ws://127.0.0.1:{port}/", connect_timeout_s=connect_timeout_s)
+
+
+async def test_a_third_partys_refusal():
+    def check(connection: ServerConnection, _: Request) -> Response:
+        return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong key\n")
+
+    async with third_party(process_request=check) as port:
+        with pytest.raises(LinkRefused, match=r"401 Unauthorized: wrong key$"):
+            await dialled(f"ws://127.0.0.1:{port}/")
+
+
+async def test_redirects_are_told_and_not_followed():
+    asked: list[bytes] = []
+
+    async def elsewhere(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        asked.append(await request(reader))
+
+    async with serving(elsewhere) as other:
+        answer = b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:%d/x?key=abc\r\nContent-Length: 0\r\n\r\n" % other
+        async with serving(answering(answer)) as port:
+            with pytest.raises(LinkRefused) as raised:
+                await dialled(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
+    assert raised.value.reason.endswith(f"302 Found to ws://127.0.0.1:{other}/x (redirects are not followed)")
+    assert asked == []
+
+
+async def test_no_secret_comes_back_in_an_error(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+
+    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await request(reader)
+        writer.write(b"HTTP/1.1 400 %b\r\nContent-Length: %d\r\n\r\n%b" % (head.split(b"\r\n")[0], len(head), head))
+        await reader.read()
+
+    async with serving(repeat) as port:
+        with pytest.raises(LinkRefused, match="400 GET /x") as raised:
+            await dialled(f"ws://127.0.0.1:{port}/x?key=qu3ry-s3cret", {"Authorization": SECRET})
+    for told in (str(raised.value), repr(raised.value), caplog.text):
+        assert "s3cr3t" not in told
+        assert "qu3ry" not in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "something that is not HTTP"),
+        (b"HTTP/2 200\r\n\r\n", "not HTTP/1.1"),
+        (b"HTTP/1.1 abc\r\n\r\n", "not HTTP/1.1"),
+        (b"HTTP/1.1 200 " + b"x" * 20000, "longer than 16384 bytes"),
+        (b"HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "invalid sec-websocket-accept"),
+        (b"HTTP/1.1 101 Ok\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "invalid upgrade header"),
+        (b"HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n", "invalid connection header"),
+    ],
+)
+async def test_an_answer_that_is_no_handshake(answer: bytes, words: str):
+    async with serving(answering(answer)) as port:
+        with pytest.raises(LinkFailed, match=words):
+            await dialled(f"ws://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("first", "connection"),
+    [
+        (b"HTTP/1.1 101 ", b"Upgrade"),
+        (b"HTTP/1.1 101", b"upgrade"),
+        (b"HTTP/1.1 101 Web Socket Protocol Handshake", b"keep-alive, Upgrade"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 101 Switching Protocols", b"Upgrade"),
+    ],
+)
+async def test_unusual_but_right_handshakes(first: bytes, connection: bytes):
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for byte in accept(await request(reader), first, connection):
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        writer.write(text_frame(b"welcome"))
+        await reader.read()
+
+    async with serving(agree) as port:
+        link = await dialled(f"ws://127.0.0.1:{port}/")
+        assert await Ear(link).message() == "welcome"
+        link.abort(1000, "")
