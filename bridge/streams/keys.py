@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from bridge.media.counters import Counters
@@ -32,7 +31,7 @@ class KeyPresses:
     def __init__(self, press: Callable[[str], Awaitable[None]], counters: Counters) -> None:
         self._press = press
         self._counters = counters
-        self._waiting: deque[str] = deque()
+        self._waiting = ""
         self._task: asyncio.Task[None] | None = None
         self._sounded_at = 0.0  # when Asterisk will be through with what it was given
         self._closed = False
@@ -45,7 +44,7 @@ class KeyPresses:
         if self._closed:
             return
         room = MAX_QUEUED_KEYS - len(self._waiting)
-        self._waiting.extend(digits[:room])
+        self._waiting += digits[:room]
         self._counters.keys_dropped += max(len(digits) - room, 0)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain(), name="keys")
@@ -53,7 +52,7 @@ class KeyPresses:
     def close(self) -> None:
         """Forget what waits."""
         self._closed = True
-        self._waiting.clear()
+        self._waiting = ""
         if self._task is not None:
             self._task.cancel()
 
@@ -62,8 +61,7 @@ class KeyPresses:
             ahead_s = self._sounded_at - time.monotonic() - MAX_QUEUED_KEYS * KEY_S
             if ahead_s > 0:
                 await asyncio.sleep(ahead_s)
-            digits = "".join(self._waiting)
-            self._waiting.clear()
+            digits, self._waiting = self._waiting, ""
             self._sounded_at = max(self._sounded_at, time.monotonic()) + len(digits) * KEY_S
             try:
                 await self._press(digits)

@@ -90,7 +90,7 @@ class PushedStream:
         self._new_playout = new_playout
         self._on_end = on_end
         self._on_connected = on_connected
-        self._news = asyncio.Event()
+        self._news: asyncio.Event | None = None  # while somebody waits for how the stream begins
         self._tracks: dict[str, Track] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._give_way_s: float | None = None
@@ -198,6 +198,10 @@ class PushedStream:
         if not self._ended.done():
             self._give_way_s = give_way_s
             self._ended.set_result((reason, error))
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        if self._news is not None:
             self._news.set()
 
     async def wait(self) -> None:
@@ -209,6 +213,7 @@ class PushedStream:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not (self.ended or self.trouble or (self.live and all(t.live for t in self._tracks.values()))):
+                    self._news = self._news or asyncio.Event()
                     self._news.clear()
                     await self._news.wait()
 
@@ -288,7 +293,7 @@ class PushedStream:
                 track.told = track.live and track.wanted.hears
                 if track.told:
                     self._pump.track_started(track.wanted.info)
-        self._news.set()
+        self._tell_news()
         await asyncio.wait((closed, self._ended), return_when=asyncio.FIRST_COMPLETED)
         return closed.result() if closed.done() else (1000, "")
 
@@ -300,7 +305,7 @@ class PushedStream:
         if reason != self.trouble:
             log.warning("%s has no connection: %s; trying again", self.name, reason)
         self.trouble = reason
-        self._news.set()
+        self._tell_news()
 
     async def _close(self) -> None:
         reason, error = self._ended.result() if self._ended.done() else (SHUTTING_DOWN, None)
@@ -338,14 +343,14 @@ class PushedStream:
         track.told = track.wanted.hears and (self.dialect.replays or self.link is not None)
         if track.told:
             self._pump.track_started(track.wanted.info)
-        self._news.set()
+        self._tell_news()
 
     def _stop(self, name: str, *, tell: bool = True) -> None:
         track = self._tracks.pop(name)
         if track.told and tell:
             self._pump.track_stopped(name)
         track.silence()
-        self._news.set()
+        self._tell_news()
         task = asyncio.create_task(track.close(), name=f"stream {self.stream_id} closes {name}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
