@@ -158,6 +158,14 @@ class Phone:
         target = number if "@" in number else f"sip:{number}@{self._place.domain}"
         await self._command("dial", target)
 
+    async def called(self, timeout_s: float = 15.0) -> PhoneEvent:
+        """Waits until somebody calls the phone; the event's ``peer`` is the caller.
+
+        Raises:
+            PhoneError: nobody has called in time.
+        """
+        return await self._wait(("CALL_INCOMING",), timeout_s)
+
     async def answered(self, timeout_s: float = 10.0) -> PhoneEvent:
         """Waits until the call is answered by either side.
 

@@ -28,7 +28,6 @@ from bridge.media.listener import Listener
 from bridge.testing import judge
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone, Samples
-from tests.lab import driving
 
 CALLING = CallingConfig(
     tel_endpoint="PJSIP/{number}@trunk-a", sip_endpoint="PJSIP/trunk-a/{uri}", caller_id="4711", context="media-tap"
@@ -152,8 +151,3 @@ async def end_of(leg: Leg, phone: Phone) -> Samples:
     await leg.hang_up()
     await phone.ended()
     return phone.recording()
-
-
-def seconds_of(heard: Samples, hz: float, level: float = 4000) -> float:
-    """For how long a tone is heard at no less than half of its level."""
-    return driving.seconds_of(heard, hz, level)

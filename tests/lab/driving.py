@@ -27,6 +27,8 @@ RATE = 8000
 MISSED_S = 0.2
 LIKE = 0.7
 """How like a sentence must be to count: another one is below 0.4, and frames that a busy machine loses cost some."""
+HALF = 4000
+"""Half of the level of a tone (`judge.tone`)."""
 QUIET = 1500
 """The level of a tone beside which a sentence is found again, even if lost frames have torn the tone."""
 
@@ -158,7 +160,7 @@ def begin_of(reference: Samples, heard: Samples) -> float:
 
 
 def seconds_of(heard: Samples, hz: float, level: float = 2000) -> float:
-    """For how long a tone is heard."""
+    """For how many seconds a tone is heard above a level, in whole tenths."""
     return float(np.count_nonzero(judge.block_levels(heard, RATE, hz, block_s=0.1) > level)) / 10
 
 
@@ -205,11 +207,6 @@ async def by_hand(*phones: Phone, mode: str = "manual") -> AsyncIterator[None]:
 def caller_of(phone: Phone) -> str:
     """Who calls a phone, or has called it, as a SIP address."""
     return next(event.peer for event in phone.events if event.type.startswith("CALL_"))
-
-
-async def rings(phone: Phone, timeout_s: float = 15.0) -> None:
-    """Waits until a phone is called."""
-    await phone._wait(("CALL_INCOMING",), timeout_s)
 
 
 # A server of the application

@@ -10,9 +10,9 @@ from bridge.calls.acts import NotOurs
 from bridge.calls.addresses import Address
 from bridge.calls.legs import Leg, LegGone
 from bridge.testing import judge
-from tests.lab.calling import Calling, end_of, pcm, seconds_of
+from tests.lab.calling import Calling, end_of, pcm
 from tests.lab.conftest import Phones
-from tests.lab.driving import RATE, by_hand, rings
+from tests.lab.driving import HALF, RATE, by_hand, seconds_of
 
 
 async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> None:
@@ -31,10 +31,10 @@ async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> Non
     await calling.acts.play(call_id, *pcm(1100, 1.5), direction="both")
     await calling.acts.hangup(call_id)
     await asyncio.gather(alice.ended(), bob.ended())
-    assert 1.2 < seconds_of(alice.recording(), 700) < 1.8
-    assert seconds_of(bob.recording(), 700) == 0
-    assert 1.2 < seconds_of(alice.recording(), 1100) < 1.8
-    assert 1.2 < seconds_of(bob.recording(), 1100) < 1.8
+    assert 1.2 < seconds_of(alice.recording(), 700, HALF) < 1.8
+    assert seconds_of(bob.recording(), 700, HALF) == 0
+    assert 1.2 < seconds_of(alice.recording(), 1100, HALF) < 1.8
+    assert 1.2 < seconds_of(bob.recording(), 1100, HALF) < 1.8
     record = calling.record(call_id)
     assert (record.direction, record.status, record.hangup_reason) == ("incoming", "hangup", "normal")
     assert record.hangup_by == "local"
@@ -55,7 +55,7 @@ async def test_acts_on_a_call_that_is_held(calling: Calling, phones: Phones) -> 
     assert calling.stasis.bridge_of(call_id) == held_in
     await calling.acts.send_digits(call_id, "9")
     await alice.hangup()
-    assert 0.8 < seconds_of(alice.recording(), 700) < 1.3
+    assert 0.8 < seconds_of(alice.recording(), 700, HALF) < 1.3
     await calling.nothing_left()
     assert calling.record(call_id).hangup_by == "remote"
 
@@ -74,7 +74,7 @@ async def test_transfer(calling: Calling, phones: Phones) -> None:
     async with by_hand(bob):
         other_id = await calling.acts.transfer(leg.id, Address("extension", "1002"))
         assert stopped == [leg.id]
-        await rings(bob)
+        await bob.called()
         await asyncio.sleep(2.5)
         await bob.command("accept")
     await asyncio.sleep(2.5)
@@ -83,8 +83,8 @@ async def test_transfer(calling: Calling, phones: Phones) -> None:
     await alice.ended()
     heard = alice.recording()
     assert seconds_of(heard, 440, level=3000) > 1  # it rang
-    assert seconds_of(heard, 700) > 1.5
-    assert seconds_of(bob.recording(), 1000) > 1.5
+    assert seconds_of(heard, 700, HALF) > 1.5
+    assert seconds_of(bob.recording(), 1000, HALF) > 1.5
     with pytest.raises(ValueError, match="digits"):
         await calling.acts.transfer((await calling.call("1001")).id, Address("tel", "x"))
     for live in calling.records.live():
@@ -105,7 +105,7 @@ async def test_who_is_transferred_is_no_longer_connected_with_the_one_before(cal
     async with by_hand(alice):
         await leg.hang_up()
         await calling.acts.transfer(partner.id, Address("extension", "1001"))
-        await rings(alice)
+        await alice.called()
         await carol.ended(15)
         assert not partner.gone.is_set()
         await calling.acts.transfer(partner.id, Address("extension", "1003"))
@@ -185,7 +185,7 @@ async def test_an_excursion_comes_back(calling: Calling, phones: Phones) -> None
     await alice.hangup()
     with pytest.raises(LegGone):
         await asyncio.wait_for(gone, 15)
-    assert 0.8 < seconds_of(alice.recording(), 700) < 1.3
+    assert 0.8 < seconds_of(alice.recording(), 700, HALF) < 1.3
 
 
 async def test_a_sound_of_asterisks_own(calling: Calling, phones: Phones) -> None:

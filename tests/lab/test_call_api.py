@@ -27,7 +27,6 @@ from tests.lab.driving import (
     client_of,
     in_order,
     open_server,
-    rings,
     said,
     samples_of_wav,
     seconds_of,
@@ -135,7 +134,7 @@ async def test_the_first_of_several_who_answers(client: Client, phones: Phones) 
         }
         answer = await client.done("POST", "/v1.0/calls", body)
         first, second = [call["id"] for call in answer["calls"]]
-        await asyncio.gather(rings(alice), rings(bob))
+        await asyncio.gather(alice.called(), bob.called())
         await bob.command("accept")
         await bob.answered()
         assert (await alice.ended(3)).param  # it stops to ring while the other talks
@@ -162,7 +161,7 @@ async def test_why_a_call_is_not_answered(client: Client, phones: Phones) -> Non
     async with by_hand(alice, bob, carol):
         busy, silent, given_up = [await client.call(n, talk(WELCOME), timeout=2) for n in ("1001", "1002", "1003")]
         unregistered, unknown = [await client.call(n, talk(WELCOME)) for n in ("1004", "1999")]
-        await asyncio.gather(rings(alice), rings(carol))
+        await asyncio.gather(alice.called(), carol.called())
         await alice.command("hangup")
         shown = await client.done("POST", f"/v1.0/calls/{given_up}/hangup")
         assert (shown["status"], shown["hangup_reason"]) == ("hangup", "cancel")

@@ -17,7 +17,7 @@ from bridge.app import Bridge
 from bridge.config import HttpConfig
 from bridge.testing.engine import Lab
 from tests.lab.conftest import Phones, configuration
-from tests.lab.driving import begin_of, by_hand, caller_of, rings, said
+from tests.lab.driving import begin_of, by_hand, caller_of, said
 from tests.lab.target import Target
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -78,7 +78,7 @@ async def test_the_progress_of_a_call(target: Target, phones: Phones) -> None:
 async def test_a_busy_phone_and_a_wrong_token(target: Target, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with by_hand(alice), command(target, "1001", "--token", TOKEN) as process:
-        await rings(alice)
+        await alice.called()
         await alice.command("hangup")
         code, lines, complaints = await result(process)
     assert (code, lines[1:], complaints) == (1, ["ringing", "over: busy"], "")

@@ -12,9 +12,9 @@ import pytest
 from bridge.calls.legs import LegGone
 from bridge.errors import AriError
 from bridge.testing import judge
-from tests.lab.calling import Calling, end_of, pcm, seconds_of
+from tests.lab.calling import Calling, end_of, pcm
 from tests.lab.conftest import Phones
-from tests.lab.driving import RATE
+from tests.lab.driving import HALF, RATE, seconds_of
 
 
 async def test_a_voice_is_heard_whole_and_play_returns_in_time(calling: Calling, phones: Phones) -> None:
@@ -30,8 +30,8 @@ async def test_a_voice_is_heard_whole_and_play_returns_in_time(calling: Calling,
     await voice.close()
     await voice.close()
     heard = await end_of(leg, alice)
-    assert 4.8 <= seconds_of(heard, 700) <= 5.1
-    assert 0.8 <= seconds_of(heard, 1000) <= 1.1
+    assert 4.8 <= seconds_of(heard, 700, HALF) <= 5.1
+    assert 0.8 <= seconds_of(heard, 1000, HALF) <= 1.1
 
 
 async def test_a_voice_that_is_stopped_or_cancelled(calling: Calling, phones: Phones) -> None:
@@ -49,10 +49,10 @@ async def test_a_voice_that_is_stopped_or_cancelled(calling: Calling, phones: Ph
     await voice.play(*pcm(1300, 0.5))
     await voice.close()
     heard = await end_of(leg, alice)
-    assert 0.7 < seconds_of(heard, 700) < 1.4
-    assert seconds_of(heard, 900) == 0
-    assert 0.7 < seconds_of(heard, 1100) < 1.2
-    assert 0.3 < seconds_of(heard, 1300) < 0.7
+    assert 0.7 < seconds_of(heard, 700, HALF) < 1.4
+    assert seconds_of(heard, 900, HALF) == 0
+    assert 0.7 < seconds_of(heard, 1100, HALF) < 1.2
+    assert 0.3 < seconds_of(heard, 1300, HALF) < 0.7
 
 
 async def test_a_voice_whose_party_hangs_up_moves_or_whose_audio_breaks(calling: Calling, phones: Phones) -> None:
@@ -74,9 +74,9 @@ async def test_a_voice_whose_party_hangs_up_moves_or_whose_audio_breaks(calling:
     with pytest.raises(LegGone):
         await asyncio.wait_for(endless, 2)
     await voice.close()
-    assert seconds_of(alice.recording(), 700) > 5.0
+    assert seconds_of(alice.recording(), 700, HALF) > 5.0
     heard = await end_of(other, bob)
-    assert 3 < seconds_of(heard, 700) < 5  # after the move, both hear it
+    assert 3 < seconds_of(heard, 700, HALF) < 5  # after the move, both hear it
 
 
 async def test_keys_come_once_and_in_order(calling: Calling, phones: Phones) -> None:
@@ -138,7 +138,7 @@ async def test_mute_hold_silence_and_music(calling: Calling, phones: Phones, act
     await asyncio.sleep(1)
     await asyncio.gather(leg.hang_up(), other.hang_up())
     await asyncio.gather(alice.ended(), bob.ended())
-    heard = [seconds_of(alice.recording(), 700), seconds_of(bob.recording(), 1000)]
+    heard = [seconds_of(alice.recording(), 700, HALF), seconds_of(bob.recording(), 1000, HALF)]
     assert heard == pytest.approx(list(MUTES[act]), abs=0.35)
 
 
@@ -162,8 +162,8 @@ async def test_two_phones_hear_each_other_until_one_leaves(calling: Calling, pho
     assert leg.bridge_id is not None
     assert not leg.gone.is_set()
     heard = await end_of(leg, alice)
-    assert seconds_of(heard, 700) > 2.5
-    assert seconds_of(bob.recording(), 1000) > 2.5
+    assert seconds_of(heard, 700, HALF) > 2.5
+    assert seconds_of(bob.recording(), 1000, HALF) > 2.5
 
 
 @pytest.mark.parametrize("where", ["placed", "ordinary"])

@@ -274,7 +274,7 @@ async def test_a_busy_partner_s_reason_is_relayed_to_a_caller_who_was_never_answ
     try:
         async with flows(lab, {"type": "connect", "option": option}, talk(GOODBYE)) as lot:
             await alice.call("750")
-            await bob._wait(("CALL_INCOMING",), 10)
+            await bob.called()
             await bob.command("hangup")
             closed = await alice.ended(10)
             assert "486" in str(closed) or "usy" in str(closed), closed

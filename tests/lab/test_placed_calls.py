@@ -17,7 +17,7 @@ from bridge.testing.engine import Lab
 from bridge.testing.phone import PhoneError
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.conftest import Phones
-from tests.lab.driving import by_hand, rings
+from tests.lab.driving import by_hand
 
 
 async def test_answered_and_hung_up_by_us(calling: Calling, phones: Phones) -> None:
@@ -57,7 +57,7 @@ async def test_busy(calling: Calling, phones: Phones) -> None:
     (bob,) = await phones("1002")
     async with by_hand(bob):
         ringing = await calling.ring("1002")
-        await rings(bob)
+        await bob.called()
         assert not ringing.leg.answered
         with pytest.raises(NotOurs, match="answered"):
             await calling.acts.transfer(ringing.id, Address("extension", "1001"))
@@ -85,7 +85,7 @@ async def test_given_up_while_it_rings(calling: Calling, phones: Phones) -> None
     (bob,) = await phones("1002")
     async with by_hand(bob):
         ringing = await calling.ring("1002")
-        await rings(bob)
+        await bob.called()
         waiting = asyncio.ensure_future(ringing.answered())
         await asyncio.sleep(0)
         await ringing.cancel()
@@ -117,7 +117,7 @@ async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Ph
             with pytest.raises(NotAnswered, match="cancel"):
                 await ringing.answered()
         with pytest.raises(PhoneError):
-            await rings(bob, 1)
+            await bob.called(1)
     assert calling.told(record.id) == ["dialing", "canceling", "hangup"]
 
 
@@ -185,7 +185,7 @@ async def test_what_comes_before_the_answer_is_heard(calling: Calling, phones: P
     bridge_id = await leg.hold_in_bridge()
     async with by_hand(bob, mode="early"):
         ringing = await calling.ring("1002", early_media_bridge=bridge_id, originator=leg.id)
-        await rings(bob)
+        await bob.called()
         await asyncio.sleep(0.5)
         assert ringing.leg.bridge_id == bridge_id
         assert not ringing.leg.answered
@@ -241,7 +241,7 @@ async def test_asterisk_dies_and_comes_back(lab: Lab, phones: Phones) -> None:
         bob = lab.phone("1002")
         async with by_hand(bob):
             ringing = await calling.ring("1002")
-            await rings(bob)
+            await bob.called()
             waiting = asyncio.ensure_future(ringing.answered())
             back = asyncio.Event()
             calling.client.on_connected(back.set)
