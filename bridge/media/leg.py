@@ -135,10 +135,14 @@ class MediaLeg:
         """The connection has named our UUID: from now on the leg is ticked."""
         self._wire = wire
         self._write = wire.write
-        self.connected.set()
-        self.connected = _CONNECTED
+        self.mark_connected()
         # asterisk#2089: a wake-up without bytes can hold Asterisk's channel lock, so do not wait for the first tick.
         self.tick(1)
+
+    def mark_connected(self) -> None:
+        """Its audio has a connection, be it another leg's; whoever waits for `connected` goes on."""
+        self.connected.set()
+        self.connected = _CONNECTED
 
     def tick(self, frames: int) -> None:
         """Write ``frames`` frames of 20 ms: audio where there is some, silence where there is none."""

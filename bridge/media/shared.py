@@ -45,7 +45,7 @@ class SharedLeg(MediaLeg):
         self.listeners = (*self.listeners, leg)
         leg.on_aimed = self._aim
         if self.connected.is_set():
-            leg.connected.set()
+            leg.mark_connected()
         self._aim()
 
     def leave(self, leg: MediaLeg) -> None:
@@ -73,7 +73,7 @@ class SharedLeg(MediaLeg):
         """The connection is there, for all."""
         super().attach(wire)
         for leg in self.listeners:
-            leg.connected.set()
+            leg.mark_connected()
 
     def detach(self) -> None:
         """The connection is gone, for all."""

@@ -315,7 +315,8 @@ class PushedStream:
         if self.link is not None:
             code = 1011 if error else 1001 if reason == SHUTTING_DOWN else 1000
             self.link.close(code, reason, take_back_s=self._give_way_s)
-            if self._give_way_s is not None and self._link_gone is not None:
+            if self._give_way_s is not None:
+                assert self._link_gone is not None  # made with the link
                 # An application that has all, but does not answer the Close, is not waited for.
                 await asyncio.wait((self._link_gone,), timeout=self._give_way_s + RESET_S)
         if self._closing:
