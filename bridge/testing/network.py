@@ -72,11 +72,8 @@ class Network:
         await self._ip(
             f"-netns {self._switch} link add switch type bridge",
             f"-netns {self._switch} link set switch up",
-            f"link add {self._cable} type veth peer name here netns {self._switch}",
-            f"-netns {self._switch} link set here master switch up",
-            f"address add {self.address}/24 dev {self._cable}",
-            f"link set {self._cable} up",
         )
+        await self._connect("", self._cable, self.address, "here")
 
     async def stop(self) -> None:
         """Takes it all away; programs that still run there lose their network, and are their owners' to end."""
@@ -89,14 +86,8 @@ class Network:
         number = len(self._machines) + 2
         machine = Machine(name, f"{self._subnet}.{number}", f"{self._prefix}-{name}")
         self._machines.append(machine)
-        await self._ip(f"netns add {machine.namespace}")
-        await self._ip(
-            f"-netns {machine.namespace} link add eth0 type veth peer name port{number} netns {self._switch}",
-            f"-netns {self._switch} link set port{number} master switch up",
-            f"-netns {machine.namespace} address add {machine.address}/24 dev eth0",
-            f"-netns {machine.namespace} link set eth0 up",
-            f"-netns {machine.namespace} link set lo up",
-        )
+        await self._ip(f"netns add {machine.namespace}", f"-netns {machine.namespace} link set lo up")
+        await self._connect(f"-netns {machine.namespace} ", "eth0", machine.address, self._port(machine))
         return machine
 
     async def unplug(self, machine: Machine) -> None:
@@ -122,6 +113,15 @@ class Network:
         """Undoes `cut`."""
         for here, there in ((one, other), (other, one)):
             await self._ip(f"-netns {here.namespace} neigh delete {there.address} dev eth0")
+
+    async def _connect(self, where: str, interface: str, address: str, port: str) -> None:
+        """Lays a cable from an interface, which gets an address, to a port of the switch."""
+        await self._ip(
+            f"{where}link add {interface} type veth peer name {port} netns {self._switch}",
+            f"-netns {self._switch} link set {port} master switch up",
+            f"{where}address add {address}/24 dev {interface}",
+            f"{where}link set {interface} up",
+        )
 
     def _port(self, machine: Machine) -> str:
         return f"port{machine.address.rpartition('.')[2]}"
