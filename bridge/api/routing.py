@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from bridge.access import Scope
 from bridge.api.auth import SECRET_PARAMETERS
 from bridge.api.backend import BACKEND, Backend
 from bridge.api.bodies import json_object
@@ -85,6 +86,7 @@ class Route:
         summary: one line.
         handler: takes `Asked` and gives `Answer`, as its signature says; or takes the bare request.
         tag: the chapter of the document.
+        scope: what a token must hold (`bridge.access`); None: the route is public.
         reasons: the errors of its own (`bridge.api.errors.REASONS`); those that follow from the rest are added.
         access: who may ask.
         success: HTTP status when all is well.
@@ -93,6 +95,7 @@ class Route:
         text: more words, Markdown.
         query, body, form, answer: the models of a handler that takes the bare request.
         others: further JSON answers by status that are no errors in the common shape.
+        audit: the action that the audit log records; empty: the route has no effect that is recorded.
     """
 
     method: str
@@ -101,6 +104,7 @@ class Route:
     summary: str
     handler: Callable[[Any], Awaitable[Any]]
     tag: str
+    scope: Scope | None
     reasons: tuple[str, ...] = ()
     access: Access = "token"
     success: int = 200
@@ -112,6 +116,7 @@ class Route:
     form: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     others: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    audit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,13 @@ LAYERS = (
     ("bridge.audio",),
     ("bridge.logs",),
     ("bridge.config", "bridge.errors"),
+    ("bridge.access",),
 )
 RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0}
 
 APART = "bridge.testing"  # for users' tests and ours; the product does not know it
 
-PURE = ("bridge.audio", "bridge.dialects", "bridge.calls.model", "bridge.errors")
+PURE = ("bridge.audio", "bridge.dialects", "bridge.calls.model", "bridge.errors", "bridge.access")
 IMPURE_LIBRARIES = {
     *("aiohttp", "asyncio", "logging", "multiprocessing", "picows", "requests", "select", "selectors", "signal"),
     *("socket", "ssl", "subprocess", "threading", "time", "urllib", "websockets"),
