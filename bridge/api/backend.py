@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bridge.access import Principal
 from bridge.api.parts import (
     AcceptConferenceStream,
     AcceptStream,
@@ -111,5 +112,5 @@ BACKEND = web.AppKey("backend", Backend)
 SUBSCRIPTIONS: web.AppKey[SubscriptionSource] = web.AppKey("subscriptions")
 TWILIO: web.AppKey[tuple[TwilioConfig, CallControl]] = web.AppKey("twilio")
 """The account, and what acts on its calls."""
-TRUSTED = web.RequestKey("trusted", bool)
-"""Whether the request came with a good token; on public paths it need not."""
+PRINCIPAL = web.RequestKey("principal", Principal)
+"""Who makes the request; `bridge.access.ANONYMOUS` on public paths, where no credential is needed."""

@@ -15,9 +15,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
+from bridge.access import ANONYMOUS, Principal
 from bridge.api import docs_page, document, flows, yeastar
 from bridge.api.auth import Gate
-from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TRUSTED, TWILIO, Backend
+from bridge.api.backend import BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
@@ -243,11 +244,11 @@ async def _check_token(request: web.Request, handler: Answer) -> web.StreamRespo
     try:
         changes = request.method not in ("GET", "HEAD", "OPTIONS")
         gate.check(request.cookies, request.query, request.headers, changes=changes)
-        request[TRUSTED] = True
+        request[PRINCIPAL] = Principal("token", request.remote or "")
     except ApiError:
         if access != "public":
             raise
-        request[TRUSTED] = False
+        request[PRINCIPAL] = ANONYMOUS
     return await handler(request)
 
 

@@ -10,15 +10,16 @@ from importlib import resources
 from aiohttp import web
 
 from bridge import __version__
+from bridge.access import ANONYMOUS
 from bridge.api import metrics
-from bridge.api.backend import BACKEND, TRUSTED, Backend
+from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 
 
 async def health(request: web.Request) -> web.Response:
     """``GET /health``: 200 when calls can be served, else 503 and what is missing."""
     backend = request.app[BACKEND]
     # Why ARI fails tells addresses of the network inside; a stranger's probe only learns that it does.
-    faults = health_faults(backend, detailed=request[TRUSTED])
+    faults = health_faults(backend, detailed=request[PRINCIPAL] is not ANONYMOUS)
     body = {
         "status": "unavailable" if faults else "ok",
         "version": __version__,

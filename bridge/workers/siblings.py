@@ -15,8 +15,9 @@ import aiohttp
 import yarl
 from aiohttp import web
 
+from bridge.access import ANONYMOUS
 from bridge.api import yeastar
-from bridge.api.backend import BACKEND, TRUSTED
+from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError, unavailable
 from bridge.api.metrics import CONTENT_TYPE
 from bridge.api.models.common import Paging
@@ -120,7 +121,7 @@ class Siblings:
             return web.Response(body=merged.encode(), headers={"Content-Type": CONTENT_TYPE})
         bodies = {number: json.loads(text) for number, text in texts.items()}
         if path == "/health":
-            health = merging.health(bodies, self._view.count, detailed=request[TRUSTED])
+            health = merging.health(bodies, self._view.count, detailed=request[PRINCIPAL] is not ANONYMOUS)
             return web.json_response(health, status=200 if health["status"] == "ok" else 503)
         if path == "/v1.0/streams":
             return web.json_response(merging.lists(bodies.values()))
