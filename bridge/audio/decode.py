@@ -1,22 +1,32 @@
 """Sound files as they come: WAV, FLAC, Ogg (Vorbis, Opus) and MP3, decoded by libsndfile (package ``soundfile``).
 
 Only these: libsndfile also reads two dozen formats of old studio machines, which nobody sends and anybody may forge.
+libsndfile parses untrusted files in C, so the product runs `main` in a child process (`bridge.speech.decoder`).
 """
 
 from __future__ import annotations
 
 import io
-from typing import Final
+import struct
+import sys
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import soundfile
 
 from bridge.audio.sound import Sound
 from bridge.audio.wav import RATES, is_wav
 
+if TYPE_CHECKING:
+    import soundfile
+
 MAX_PCM_BYTES: Final = 64 << 20
 """What one sound may hold, decoded: 70 minutes at 8 kHz, 11 at 48 kHz. A small file may claim to hold days."""
 MAX_CHANNELS: Final = 8
+
+REFUSED: Final = 3
+"""Exit status of `main` for a file that cannot be decoded; the reason is on standard error."""
+RATE: Final = struct.Struct("<I")
+"""What `main` writes before the samples: the rate in Hz."""
 
 _BLOCK_FRAMES = 1 << 16
 _MPEG_SYNC = (
@@ -35,6 +45,8 @@ def decode(data: bytes) -> Sound:
     """
     if not _is_known(data):
         raise ValueError("is no WAV, FLAC, Ogg or MP3 file")
+    import soundfile  # only the child process loads it
+
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             return _read(file)
@@ -61,3 +73,14 @@ def _read(file: soundfile.SoundFile) -> Sound:
         if len(pcm) > MAX_PCM_BYTES:
             raise ValueError(f"is longer than {MAX_PCM_BYTES // 2 // file.samplerate} s, the limit at its rate")
     return Sound(bytes(pcm), file.samplerate)
+
+
+def main() -> int:
+    """Decode the file on standard input to standard output: `RATE`, then the samples of `Sound.pcm`."""
+    try:
+        sound = decode(sys.stdin.buffer.read())
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return REFUSED
+    sys.stdout.buffer.write(RATE.pack(sound.rate) + sound.pcm)
+    return 0

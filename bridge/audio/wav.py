@@ -1,4 +1,4 @@
-"""The header of a RIFF/WAVE file, found at the beginning of a byte stream (Microsoft RIFF MCI, 1991; RFC 2361)."""
+"""RIFF/WAVE files (Microsoft RIFF MCI, 1991; RFC 2361): the header of a byte stream, and whole files of samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
+from bridge.audio import g711
 from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding
+from bridge.audio.sound import Sound
 
 MAGIC: Final = b"RIFF"
 """What a file begins with."""
@@ -72,6 +74,26 @@ def parse_header(data: bytes) -> WavHeader | None:
         if at > MAX_HEADER_BYTES:
             raise ValueError(f"WAVE file without audio in its first {MAX_HEADER_BYTES} bytes")
     return None
+
+
+def read_sound(data: bytes) -> Sound | None:
+    """Read a WAV file that holds one channel of 16-bit samples, A-law or mu-law; None for every other file.
+
+    Where the header gives no length, or more than there is, the audio ends with the file: programs that write to a
+    pipe cannot go back to fill it in.
+    """
+    try:
+        header = parse_header(data[:MAX_HEADER_BYTES]) if is_wav(data) else None
+    except ValueError:
+        return None
+    if header is None or header.format is None:
+        return None
+    end = len(data) if header.data_bytes is None else header.data_at + header.data_bytes
+    audio = data[header.data_at : end]
+    fmt = header.format
+    if fmt.encoding is Encoding.SLIN:
+        return Sound(audio[: len(audio) & ~1], fmt.rate)
+    return Sound(g711.alaw_decode(audio) if fmt.encoding is Encoding.ALAW else g711.ulaw_decode(audio), fmt.rate)
 
 
 def _format(chunk: bytes) -> AudioFormat | None:

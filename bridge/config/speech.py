@@ -53,6 +53,12 @@ class SpeechConfig(Section):
     """The program's names for voices and languages that flows name."""
     timeout_s: Annotated[float, Field(ge=0.1, le=300, description="a number of seconds from 0.1 to 300")] = 10.0
     """How long one text may take to be spoken, the wait for its turn included."""
+    max_memory_mb: Annotated[int, Field(ge=16, le=1 << 20, description="a number of MiB from 16 to 1048576")] = 2048
+    """Address space of each process of the program; one that needs more fails."""
+    environment: Annotated[
+        tuple[Text, ...], BeforeValidator(as_tuple), Field(description='a list of names, for example ["API_KEY"]')
+    ] = ()
+    """Environment variables that the program inherits besides ``PATH``, the locale and the time zone."""
     max_text_characters: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 5000
     cache_bytes: Annotated[int, Field(ge=0, le=1 << 34, description="a number of bytes from 0 to 17179869184")] = (
         67_108_864

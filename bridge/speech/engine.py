@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import shutil
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
-from bridge.audio.decode import decode
 from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.errors import BridgeError
 from bridge.speech.cache import SoundCache
-from bridge.speech.program import Outcome, TooMuchOutput, run_program
+from bridge.speech.decoder import Decoder
+from bridge.speech.program import Limits, Outcome, TooMuchOutput, run_program
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,13 @@ class Speech:
     def __init__(self, config: SpeechConfig) -> None:
         self._config = config
         self._cache = SoundCache(config.cache_bytes)
+        self._decoder = Decoder()
+        self._limits = Limits(
+            memory_bytes=config.max_memory_mb << 20,
+            cpu_s=ceil(config.timeout_s) * (os.cpu_count() or 1),
+            file_bytes=MAX_OUTPUT_BYTES,  # scripts may keep what they pass on in a temporary file
+            processes=True,  # and they start other programs
+        )
         self._turns = asyncio.Semaphore(MAX_RUNS)
         self._is_espeak = any(Path(part).name in _ESPEAK_NAMES for part in config.command)
         self._unknown: set[str] = set()
@@ -111,7 +120,7 @@ class Speech:
                 outcome = await self._run(data, language, voice)
                 if outcome.status:
                     raise SpeechFailed(self._failure(outcome))
-                return await asyncio.to_thread(decode, outcome.output)
+                return await self._decoder.decode(outcome.output)
         except TimeoutError:
             raise SpeechFailed(f"{self._program} did not speak within {self._config.timeout_s:g} s") from None
         except TooMuchOutput as problem:
@@ -140,7 +149,13 @@ class Speech:
 
     async def _run_as(self, data: bytes, language: str, voice: str) -> Outcome:
         command = [part.replace("{language}", language).replace("{voice}", voice) for part in self._config.command]
-        return await run_program(command, data, max_output_bytes=MAX_OUTPUT_BYTES)
+        return await run_program(
+            command,
+            data,
+            limits=self._limits,
+            max_output_bytes=MAX_OUTPUT_BYTES,
+            inherit=self._config.environment,
+        )
 
     def _voices(self, language: str, voice: str) -> list[str]:
         """What ``{voice}`` may be, best first; only espeak-ng says when it does not know one, so that there is a next.

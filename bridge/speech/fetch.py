@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bridge.audio.decode import decode
 from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.errors import BridgeError
 from bridge.speech.cache import SoundCache
+from bridge.speech.decoder import Decoder
 
 MAX_REDIRECTS: Final = 3
 MAX_URL_CHARACTERS: Final = 2048
@@ -36,6 +36,7 @@ class SoundFetcher:
 
     def __init__(self, config: SpeechConfig) -> None:
         self._config = config
+        self._decoder = Decoder()
         self._fetched = SoundCache(config.cache_bytes // 2, lasting_s=LASTING_S)
         self._read = SoundCache(config.cache_bytes // 2)
 
@@ -116,7 +117,7 @@ class SoundFetcher:
 
     async def _decoded(self, data: bytes, shown: str) -> Sound:
         try:
-            sound = await asyncio.to_thread(decode, data)
+            sound = await self._decoder.decode(data)
         except ValueError as problem:
             raise SoundUnavailable(f"{shown}: {problem}") from None
         if not sound.pcm:

@@ -1,23 +1,45 @@
-"""Runs one program: bytes in, bytes out, and nothing of it is left afterwards."""
+"""Runs one program on untrusted data: bytes in, bytes out, under resource limits; nothing of it is left afterwards."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge.config import ENVIRONMENT_PREFIX
-
 MAX_COMPLAINT_BYTES = 4096
+NICE = 10
+"""Added to the priority of the program: the audio of running calls comes first."""
+INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+"""The environment variables that a program inherits: none of them holds a secret."""
 _READ_BYTES = 1 << 16
 _REAP_S = 2.0
 
 
 class TooMuchOutput(Exception):
     """A program wrote more than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may use (setrlimit(2)); no core dump in any case.
+
+    Args:
+        memory_bytes: address space of each of its processes.
+        cpu_s: processor time of each of its processes.
+        file_bytes: largest file that it may write; 0: none.
+        processes: whether it may start processes and threads.
+        open_files: descriptors of each of its processes.
+    """
+
+    memory_bytes: int
+    cpu_s: int
+    file_bytes: int = 0
+    processes: bool = False
+    open_files: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +57,28 @@ class Outcome:
     complaint: str
 
 
-async def run_program(command: Sequence[str], data: bytes, *, max_output_bytes: int) -> Outcome:
-    """Runs a program with ``data`` on its standard input; when this is cancelled, it and its children are killed.
+async def run_program(
+    command: Sequence[str], data: bytes, *, limits: Limits, max_output_bytes: int, inherit: Sequence[str] = ()
+) -> Outcome:
+    """Run a program with ``data`` on its standard input; when cancelled, kill it and its children.
 
-    It is given our environment but for our own settings, which hold passwords.
+    The program receives no data before its limits are in force, so it parses nothing untrusted without them.
+
+    Args:
+        command: program and arguments.
+        data: written to standard input.
+        limits: what it may use.
+        max_output_bytes: how much it may write to standard output.
+        inherit: names of environment variables that it gets besides `INHERITED`.
+
+    Returns:
+        How it ended.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: it cannot be started, or not be limited, as a program of another user.
         TooMuchOutput: it wrote more than ``max_output_bytes``; it was killed.
     """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    environ = {name: os.environ[name] for name in (*INHERITED, *inherit) if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -56,6 +90,12 @@ async def run_program(command: Sequence[str], data: bytes, *, max_output_bytes: 
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
+    try:
+        _restrict(process.pid, limits)
+    except OSError:
+        process.kill()
+        await process.wait()
+        raise
     output = asyncio.create_task(_read(process.stdout, max_output_bytes), name="read a program")
     complaint = asyncio.create_task(_read_beginning(process.stderr), name="read a program's complaints")
     feeding = asyncio.create_task(_write(process.stdin, data), name="write to a program")
@@ -73,6 +113,25 @@ async def run_program(command: Sequence[str], data: bytes, *, max_output_bytes: 
             await asyncio.wait_for(process.wait(), _REAP_S)
         raise
     return Outcome(status, output.result(), _first_line(complaint.result()))
+
+
+def _restrict(pid: int, limits: Limits) -> None:
+    """Limit a process from outside: a function run between fork and exec could deadlock on a lock of another thread."""
+    wanted = {
+        resource.RLIMIT_AS: limits.memory_bytes,
+        resource.RLIMIT_CPU: limits.cpu_s,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_CORE: 0,
+    }
+    if not limits.processes:
+        wanted[resource.RLIMIT_NPROC] = 0
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        os.setpriority(os.PRIO_PROCESS, pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE))
+        for kind, value in wanted.items():
+            _, hard = resource.prlimit(pid, kind)
+            most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (most, most))
 
 
 async def _read(stream: asyncio.StreamReader, max_bytes: int) -> bytes:

@@ -20,7 +20,8 @@ from bridge.speech import engine as module
 SAY = """
 import json, os, sys, time, wave
 text = sys.stdin.buffer.read().decode()
-given = [text, *sys.argv[1:], os.environ.get("ASTERISK_BRIDGE_ARI__PASSWORD"), os.environ.get("CLOUD")]
+names = ("ASTERISK_BRIDGE_ARI__PASSWORD", "CLOUD", "OTHER")
+given = [text, *sys.argv[1:], *map(os.environ.get, names)]
 with open({log!r}, "a") as log:
     print(json.dumps(given), file=log)
 time.sleep({sleep})
@@ -51,11 +52,12 @@ async def test_text_goes_in_by_standard_input_and_sound_comes_out(
 ) -> None:
     monkeypatch.setenv("ASTERISK_BRIDGE_ARI__PASSWORD", "secret")
     monkeypatch.setenv("CLOUD", "key")
-    speech = speaker(tmp_path, "{language}", "-v{voice}", "{}")
+    monkeypatch.setenv("OTHER", "key")
+    speech = speaker(tmp_path, "{language}", "-v{voice}", "{}", environment=["CLOUD"])
     assert speech.trouble is None
     sound = await speech.say(Utterance("--héllo; $(x)\nthere", "de-DE", "anna"))
     assert (sound.rate, sound.seconds) == (16000, pytest.approx(0.19))
-    assert log_of(tmp_path) == [["--héllo; $(x)\nthere", "de-DE", "-vanna", "{}", None, "key"]]
+    assert log_of(tmp_path) == [["--héllo; $(x)\nthere", "de-DE", "-vanna", "{}", None, "key", None]]
 
 
 async def test_a_text_is_said_once(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Decodes sound files without letting them near the process that carries calls.
+
+A WAV file of plain samples is read here: that is slicing bytes. Everything else goes to libsndfile, which parses it in
+C, in a child process with little memory, little processor time and no files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Final
+
+from bridge.audio.decode import MAX_PCM_BYTES, RATE, REFUSED
+from bridge.audio.sound import Sound
+from bridge.audio.wav import read_sound
+from bridge.speech.program import Limits, TooMuchOutput, run_program
+
+MAX_DECODERS: Final = 2
+"""Child processes at once; further files wait for their turn."""
+TIMEOUT_S: Final = 30.0
+"""How long one file may take, the wait for its turn not included."""
+LIMITS: Final = Limits(memory_bytes=1 << 30, cpu_s=15)
+
+# -I and an explicit path: the child sees no variable and no folder of the user's, and finds what this process found.
+_COMMAND = (
+    *(sys.executable, "-I", "-c"),
+    "import sys; sys.path[:] = sys.argv[1:]; from bridge.audio.decode import main; sys.exit(main())",
+)
+
+
+class Decoder:
+    """Decodes the files of one source of sounds."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(MAX_DECODERS)
+
+    async def decode(self, data: bytes) -> Sound:
+        """Decode a WAV, FLAC, Ogg or MP3 file; several channels are mixed into one.
+
+        Args:
+            data: the whole file.
+
+        Returns:
+            The sound, at the rate of the file; empty if the file holds no audio.
+
+        Raises:
+            ValueError: the file cannot be decoded, or not within the limits; the message says why.
+        """
+        sound = read_sound(data)
+        if sound is not None:
+            return sound
+        async with self._turns:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    outcome = await run_program(
+                        (*_COMMAND, *sys.path), data, limits=LIMITS, max_output_bytes=MAX_PCM_BYTES + RATE.size + 2
+                    )
+            except TimeoutError:
+                raise ValueError(f"cannot be decoded within {TIMEOUT_S:g} s") from None
+            except TooMuchOutput:
+                raise ValueError(f"holds more than {MAX_PCM_BYTES} bytes of samples") from None
+            except OSError as problem:
+                raise ValueError(f"cannot be decoded: no decoder process: {problem.strerror}") from None
+        if outcome.status == REFUSED:
+            raise ValueError(outcome.complaint)
+        if outcome.status or len(outcome.output) < RATE.size:
+            raise ValueError("cannot be decoded: the decoder crashed, or exceeded its memory or processor time")
+        (rate,) = RATE.unpack_from(outcome.output)
+        return Sound(outcome.output[RATE.size :], rate)
