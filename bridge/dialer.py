@@ -111,10 +111,12 @@ class Dialer:
         Raises:
             CallFailed: the bridge could not be reached, or did not do it.
         """
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = {"Accept-Encoding": "identity"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+            async with aiohttp.ClientSession(auto_decompress=False, headers=headers, timeout=timeout) as session:
                 return await self._run(session, body)
         except aiohttp.WSServerHandshakeError as problem:
             if problem.status == 401:

@@ -17,6 +17,26 @@ MASK = "********"
 """What is shown in the place of a secret; sent back, it means: leave the secret as it is."""
 
 
+def check_encoding(request: web.Request) -> None:
+    """Reject a body that would have to be decompressed.
+
+    Args:
+        request: only its headers are looked at.
+
+    Raises:
+        ApiError: 415, ``Content-Encoding`` names anything but identity.
+    """
+    values = request.headers.getall("Content-Encoding", ())
+    codings = {coding.strip().lower() for value in values for coding in value.split(",")}
+    if codings - {"", "identity"}:
+        raise ApiError(
+            415,
+            "CONTENT_ENCODING_UNSUPPORTED",
+            "request bodies must not be compressed: send the body without the header Content-Encoding",
+            {"Accept-Encoding": "identity"},
+        )
+
+
 async def json_object(request: web.Request) -> dict[str, Any]:
     """The body of a request.
 

@@ -56,6 +56,7 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "SUBSCRIPTION_OF_YEASTAR": (409, "the subscription is set by Yeastar's settings calls"),
     "REQUEST_ENTITY_TOO_LARGE": (413, "the body is longer than 1 MiB"),
     "JSON_REQUIRED": (415, "the header Content-Type does not say application/json"),
+    "CONTENT_ENCODING_UNSUPPORTED": (415, "the body is compressed: the header Content-Encoding is not identity"),
     "WEBSOCKET_REQUIRED": (426, "the request is good, but this path speaks WebSocket"),
     "WEBSOCKET_VERSION": (426, "only version 13 of WebSocket is spoken"),
     "OVERLOADED": (503, "a limit is reached; nothing was begun"),

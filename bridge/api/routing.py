@@ -144,6 +144,7 @@ class Operation:
             reasons += [
                 "INVALID_JSON",
                 "JSON_REQUIRED",
+                "CONTENT_ENCODING_UNSUPPORTED",
                 "REQUEST_ENTITY_TOO_LARGE",
                 *(() if self.raw else ["INVALID_BODY"]),
             ]

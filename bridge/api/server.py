@@ -20,6 +20,7 @@ from bridge.api import docs_page, document, flows, yeastar
 from bridge.api.auth import Gate
 from bridge.api.backend import BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
+from bridge.api.bodies import check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.api.ports import SharedPort, tls_context
@@ -38,6 +39,9 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SHUTDOWN_S = 1.0
 """How long requests in progress may take when the server stops."""
+LINGER_S = 2.0
+"""How long the rest of a request body is read, and discarded, after the response: a client that sends its whole body
+before it reads would otherwise lose the response to a connection reset."""
 IDLE_S = 10.0
 """How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
@@ -58,7 +62,7 @@ def build(
         middlewares: see each request after its token was checked.
     """
     tokens = tuple(tokens)
-    application = web.Application(middlewares=[_answer_errors, _check_token, *middlewares])
+    application = web.Application(middlewares=[_answer_errors, _reject_encoded, _check_token, *middlewares])
     application[BACKEND] = backend
     application[_GATE] = Gate(tokens)
     application[OPERATIONS] = {}
@@ -173,6 +177,9 @@ def _runner(application: web.Application) -> web.AppRunner:
         # aiohttp closes with it whoever has not sent a whole head by then, counted from the connection or from the
         # last answer (3.14, web_protocol.connection_made).
         keepalive_timeout=IDLE_S,
+        lingering_time=LINGER_S,
+        # aiohttp would decompress as data arrives, on the loop that carries audio: 1 byte can become 1000.
+        auto_decompress=False,
     )
 
 
@@ -220,6 +227,13 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-store"
+
+
+@web.middleware
+async def _reject_encoded(request: web.Request, handler: Answer) -> web.StreamResponse:
+    """Answer 415 to any encoded body, for every route, before a token is compared or a byte of the body is read."""
+    check_encoding(request)
+    return await handler(request)
 
 
 @web.middleware

@@ -168,7 +168,7 @@ SUBSCRIPTIONS = (
           others={401: YeastarResult, 403: YeastarResult}),
     Route("POST", f"{yeastar.PREFIX}websocketaudiostream/update", "setYeastarSettings", "Change Yeastar's settings",
           yeastar.update_settings, "Yeastar", "subscriptions", access="yeastar", query=YeastarToken, body=YeastarUpdate,
-          answer=YeastarResult, others={401: YeastarResult, 403: YeastarResult, 413: Error}),
+          answer=YeastarResult, others={401: YeastarResult, 403: YeastarResult, 413: Error, 415: Error}),
 )  # fmt: skip
 
 CLUSTER = (
@@ -191,7 +191,7 @@ TWILIO = (
     Route("POST", twilio.PATH, "setTwilioCall", "End a call or send it elsewhere", twilio.update_call, "Twilio",
           "calls:control",
           access="twilio", form=TwilioUpdate, answer=TwilioCall,
-          others={400: TwilioError, 413: Error, **_TWILIO_ERRORS}),
+          others={400: TwilioError, 413: Error, 415: Error, **_TWILIO_ERRORS}),
 )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ class Rest:
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = api_url(url)
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {token}"}
+        self._headers = {"Authorization": f"Basic {token}", "Accept-Encoding": "identity"}
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._deadline: float | None = None  # by the event loop's clock
@@ -123,6 +123,7 @@ class Rest:
             raise AriError(0, "GET", "/", CLOSED)
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                auto_decompress=False,
                 headers=self._headers,
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_S),
                 timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S),

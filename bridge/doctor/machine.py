@@ -155,7 +155,11 @@ async def _is_bridge(config: Config) -> bool:
     try:
         # No check of the certificate: it names the bridge's public host, and nothing secret is sent.
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session,
+            aiohttp.ClientSession(
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(total=3),
+            ) as session,
             session.get(url, ssl=False) as response,
         ):
             body = await response.json()

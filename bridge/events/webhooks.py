@@ -169,7 +169,11 @@ class Webhook:
             connector=aiohttp.TCPConnector(ssl=tls, limit=1, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self.config.timeout_s),
-            headers={"User-Agent": f"asterisk-bridge/{__version__}", "Content-Type": "application/json"},
+            headers={
+                "User-Agent": f"asterisk-bridge/{__version__}",
+                "Content-Type": "application/json",
+                "Accept-Encoding": "identity",
+            },
             auto_decompress=False,
         ) as session:
             while not self._gone:

@@ -66,11 +66,21 @@ class SoundFetcher:
         try:
             async with (
                 # A session for each: between prompts there may be hours, and cookies must not pass between flows.
-                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+                aiohttp.ClientSession(
+                    auto_decompress=False,  # on the loop, a small answer could expand into a large one
+                    headers={"Accept-Encoding": "identity"},
+                    timeout=timeout,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                ) as session,
                 session.get(url, max_redirects=MAX_REDIRECTS + 1) as answer,
             ):
                 if answer.status != 200:
                     raise SoundUnavailable(f"{shown}: answered {answer.status} {answer.reason or ''}".rstrip())
+                encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+                if encoding not in ("", "identity"):
+                    raise SoundUnavailable(
+                        f"{shown}: the response has Content-Encoding {encoding[:40]!r}; expected identity"
+                    )
                 data = bytearray()
                 async for block in answer.content.iter_any():
                     data += block

@@ -237,7 +237,9 @@ class Siblings:
         session = self._sessions.get(sibling.socket)
         if session is None:
             connector = aiohttp.UnixConnector(sibling.socket, limit=0)
-            session = self._sessions[sibling.socket] = aiohttp.ClientSession(connector=connector)
+            session = self._sessions[sibling.socket] = aiohttp.ClientSession(
+                auto_decompress=False, headers={"Accept-Encoding": "identity"}, connector=connector
+            )
         return session
 
     async def make_conference(self, number: int, conference_id: str) -> None:
