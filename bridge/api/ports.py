@@ -9,6 +9,8 @@ from pathlib import Path
 from aiohttp.typedefs import Middleware
 
 from bridge.config import HttpConfig
+from bridge.config.contradictions import tls_contradictions
+from bridge.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,53 @@ class SharedPort:
     middleware: Middleware
 
 
-def tls_context(config: HttpConfig) -> ssl.SSLContext | None:
-    """TLS as configured; None for plain HTTP."""
-    if not config.tls_certificate:
-        return None
+class PortTls:
+    """TLS of the port, whose certificate, key and client authorities can be replaced while it listens.
+
+    A listening server keeps one `ssl.SSLContext` for life, and nothing can be removed from a context. So that one
+    hands each handshake to the context that was read last: all of it changes at once, or nothing.
+
+    Args:
+        config: names the files; with ``tls_client_ca`` clients without a certificate are rejected.
+
+    Raises:
+        ConfigError: a file is wrong.
+    """
+
+    def __init__(self, config: HttpConfig) -> None:
+        self._config = config
+        self._current = _context(config)
+        self.context = _context(config)
+        """What a server is created with."""
+        self.context.sni_callback = self._choose  # called for every handshake, also without a server name
+
+    def reload(self) -> None:
+        """Read the files again; connections that are open keep what they have.
+
+        It blocks while it reads.
+
+        Raises:
+            ConfigError: a file is wrong; the previous certificate stays in use.
+        """
+        self._current = _context(self._config)
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._current
+
+
+def _context(config: HttpConfig) -> ssl.SSLContext:
+    for wrong in tls_contradictions(config):
+        raise wrong
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(config.tls_certificate, config.tls_key)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key, lambda: "")
+        if config.tls_client_ca:
+            context.load_verify_locations(config.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+            # A resumed session would skip the check of the certificate, also after its authority was removed.
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
+    except (OSError, ValueError) as problem:  # a file has changed since the check
+        raise ConfigError("http.tls_certificate", f"cannot be used: {problem}") from None
     return context

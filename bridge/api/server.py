@@ -23,12 +23,13 @@ from bridge.api.background import BACKGROUND, Background
 from bridge.api.bodies import check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
-from bridge.api.ports import SharedPort, tls_context
+from bridge.api.ports import PortTls, SharedPort
 from bridge.api.recordings import MAX_READERS, READERS
 from bridge.api.routing import OPERATIONS, operation_of, register
 from bridge.api.table import ALWAYS, routes_of
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
+from bridge.errors import ConfigError
 from bridge.media.sockets import bind
 from bridge.streams.clients import MediaStreamOptions
 
@@ -90,6 +91,7 @@ class HttpServer:
     ) -> None:
         self._config = config
         self._shared = shared
+        self._tls: PortTls | None = None
         self._connections = Connections(bounded_by_open_files(config.max_connections))
         self._servers: list[asyncio.Server] = []
         # aiohttp's own access log writes the query, and with it tokens.
@@ -103,23 +105,29 @@ class HttpServer:
 
         Raises:
             OSError: the address cannot be bound.
+            ConfigError: the certificate, its key or ``tls_client_ca`` is wrong.
         """
         await self._runner.setup()
         protocol = self._runner.server
         assert protocol is not None  # setup has made it
-        context = tls_context(self._config)
+        self._tls = PortTls(self._config) if self._config.tls_certificate else None
         shared = self._shared
         for bound in await bind(
             self._config.host, shared.port if shared else self._config.port, shared=shared is not None
         ):
             listener = BoundedListener(bound, self._connections)
             loop = asyncio.get_running_loop()
-            if context is None:
+            if self._tls is None:
                 # The transport of a request that becomes a stream carries its frames: aiofastnet's costs less for each.
                 server = await aiofastnet.create_server(loop, protocol, sock=listener, backlog=1024)
             else:  # not under TLS, for the reason that `bridge.media.dial.dial` gives
                 server = await loop.create_server(
-                    protocol, sock=listener, ssl=context, ssl_handshake_timeout=IDLE_S, backlog=1024
+                    protocol,
+                    sock=listener,
+                    ssl=self._tls.context,
+                    ssl_handshake_timeout=IDLE_S,
+                    ssl_shutdown_timeout=IDLE_S,
+                    backlog=1024,
                 )
             self._servers.append(server)
         if shared is not None and self._inner is not None:
@@ -135,6 +143,23 @@ class HttpServer:
         await self._runner.cleanup()
         if self._inner is not None:
             await self._inner.cleanup()
+
+    async def reload_tls(self) -> None:
+        """Read certificate, key and client authorities again, for connections that are accepted from now on.
+
+        Without TLS, or before `start`, nothing happens.
+
+        Raises:
+            ConfigError: a file is wrong; the previous certificate stays in use, and an error is logged.
+        """
+        if self._tls is None:
+            return
+        try:
+            await asyncio.to_thread(self._tls.reload)
+        except ConfigError as error:
+            log.error("TLS certificate not reloaded, the previous one stays in use: %s", error)
+            raise
+        log.info("TLS certificate reloaded certificate=%s", self._config.tls_certificate)
 
     def _counting(self, backend: Backend) -> Backend:
         """The same, where connections that become streams are no longer counted."""

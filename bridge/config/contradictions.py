@@ -153,11 +153,18 @@ def _http_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
             f"is empty, but http.host {http.host!r} can be reached from other machines: anybody there could listen to"
             ' calls. Set a token (openssl rand -hex 24) or http.host = "127.0.0.1"',
         )
+    yield from tls_contradictions(http)
+
+
+def tls_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
+    """Yield what is wrong with certificate, key and client authorities of the HTTP port; reads their files."""
     if bool(http.tls_certificate) != bool(http.tls_key):
         missing, present = ("tls_key", "tls_certificate") if http.tls_certificate else ("tls_certificate", "tls_key")
         yield ConfigError(f"http.{missing}", f"is missing; http.{present} is set, and they go together")
         return
     if not http.tls_certificate:
+        if http.tls_client_ca:
+            yield ConfigError("http.tls_client_ca", "needs http.tls_certificate and http.tls_key")
         return
     for key in ("tls_certificate", "tls_key"):
         try:
@@ -175,6 +182,8 @@ def _http_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
             f"and http.tls_key cannot be used together ({getattr(problem, 'reason', None) or problem});"
             " expected a PEM certificate chain and its unencrypted PEM key",
         )
+    for _, reason in _ca_file_contradictions(http.tls_client_ca):
+        yield ConfigError("http.tls_client_ca", reason)
 
 
 def _audiosocket_contradictions(config: Config) -> Iterator[ConfigError]:

@@ -35,6 +35,8 @@ class HttpConfig(Section):
     tls_certificate: FilePath = ""
     """PEM file with the certificate chain; empty: plain HTTP."""
     tls_key: FilePath = ""
+    tls_client_ca: FilePath = ""
+    """PEM file with the authorities of client certificates; empty: clients need none."""
     max_message_bytes: Annotated[
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 16 * 1024 * 1024

@@ -143,6 +143,13 @@ class Authority:
 
     def server(self, names: str) -> ssl.SSLContext:
         """What a server needs that is called ``names`` (as in subjectAltName)."""
+        certificate, key = self.issue(names)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context
+
+    def issue(self, names: str) -> tuple[Path, Path]:
+        """Issue a certificate for ``names`` and return its file and its key's."""
         stem = self.folder / names.replace(":", "-").replace(",", "_")
         _openssl(
             *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
@@ -151,7 +158,7 @@ class Authority:
             *("-addext", "authorityKeyIdentifier=keyid"),
             *("-keyout", f"{stem}.key", "-out", f"{stem}.pem"),
         )
-        return _server_context(stem)
+        return Path(f"{stem}.pem"), Path(f"{stem}.key")
 
     def by_hand(self, names: str) -> tuple[ssl.SSLContext, Path]:
         """A server with a certificate that vouches for itself, made with nothing but a name; and that certificate."""
