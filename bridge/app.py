@@ -79,7 +79,8 @@ class Bridge:
         self._room = Room(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
         self.ids = OwnIds(app)
         self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
-        self.client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), app)
+        ari = config.ari
+        self.client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), app, ca_file=ari.ca_file)
         self.events = sharing.events if sharing else Events()
         self.tracker = CallTracker(self.client, shared_app=shared_app)
         self.records = Records(self.events, time.time)
@@ -128,7 +129,12 @@ class Bridge:
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
         clients = Clients(self.streams, self.stasis, self.counters, config, self._room, conferences)
-        self.catalogue = Catalogue(subscriptions_of(config), Store(config.streams.state_file), config.pbx.groups)
+        self.catalogue = Catalogue(
+            subscriptions_of(config),
+            Store(config.streams.state_file),
+            config.pbx.groups,
+            ca_dir=config.outbound.ca_dir,
+        )
         self.cluster = self._in_cluster(app, sharing.number if sharing else None) if config.cluster.enabled else None
         claims = self.cluster.claims if self.cluster else claims
         self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)

@@ -21,6 +21,7 @@ from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
 from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, Playbacks, Recordings, System
 from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
 from bridge.errors import AriError, ConfigError
+from bridge.tls import TrustError
 
 log = logging.getLogger("bridge.ari")
 
@@ -77,6 +78,7 @@ class AriClient:
         *,
         subscribe_all: bool = True,
         unwanted: Iterable[str] = NOISE,
+        ca_file: str = "",
     ) -> None:
         if not app:
             raise ConfigError("ari.app", "must not be empty")
@@ -89,7 +91,7 @@ class AriClient:
         """Why there is no connection, in words for an administrator; None while all is well."""
         self.undecodable = 0
         """Events that could not be understood and were skipped."""
-        self._rest = Rest(url, user, password)
+        self._rest = Rest(url, user, password, ca_file)
         self.channels = Channels(self._rest, app)
         self.bridges = Bridges(self._rest)
         self.applications = Applications(self._rest)
@@ -238,6 +240,7 @@ class AriClient:
                     self._rest.url / "events",
                     params=params,
                     protocols=("ari",),
+                    ssl=await self._rest.tls(),
                     heartbeat=HEARTBEAT_S,
                     timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
                     max_msg_size=MAX_EVENT_BYTES,
@@ -245,7 +248,7 @@ class AriClient:
                 )
         except aiohttp.WSServerHandshakeError as exc:
             raise AriError(exc.status, "GET", "/events", explain_status(exc.status, "")) from None
-        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+        except (TimeoutError, TrustError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, "GET", "/events", explain_failure(exc)) from exc
 
     async def _attend(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:

@@ -24,6 +24,7 @@ from bridge.ari.model import (
 )
 from bridge.ari.rest import Rest, explain_failure, explain_status, segment
 from bridge.errors import AriError
+from bridge.tls import TrustError
 
 T = TypeVar("T")
 
@@ -370,12 +371,13 @@ class Recordings(_Resource):
         path = f"/recordings/stored/{segment(name)}/file"
         url = yarl.URL(f"{self._rest.url}{path}", encoded=True)
         try:
-            async with self._rest.session.get(url, timeout=aiohttp.ClientTimeout(sock_read=15)) as answer:
+            timeout = aiohttp.ClientTimeout(sock_read=15)
+            async with self._rest.session.get(url, timeout=timeout, ssl=await self._rest.tls()) as answer:
                 if answer.status != 200:
                     raise AriError(answer.status, "GET", path, explain_status(answer.status, "no such recording"))
                 async for block in answer.content.iter_chunked(block_bytes):
                     yield block
-        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+        except (TimeoutError, TrustError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, "GET", path, explain_failure(exc)) from exc
 
     async def delete(self, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ import yarl
 
 from bridge.ari.carried import to_the_end
 from bridge.errors import AriError, ConfigError
+from bridge.tls import Trust, TrustError, client_context
 
 CONNECT_TIMEOUT_S = 5.0
 """To reach Asterisk's HTTP server."""
@@ -81,6 +83,8 @@ def explain_failure(exc: BaseException) -> str:
     """Why no answer came, without addresses that may hold secrets."""
     if isinstance(exc, TimeoutError):
         return "no answer in time"
+    if isinstance(exc, TrustError):
+        return f"ari.ca_file {exc}"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"TLS certificate not accepted: {exc.certificate_error}"
     if isinstance(exc, aiohttp.ClientConnectorError):
@@ -97,13 +101,15 @@ class Rest:
         url: address of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
         user: ARI user of ari.conf.
         password: its password; it goes into a header, never into an address or a log.
+        ca_file: PEM file with the only authorities to trust for ``https://``; empty: those of the system.
 
     Raises:
         ConfigError: the address is unusable.
     """
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str, ca_file: str = "") -> None:
         self.url = api_url(url)
+        self._trust = Trust(ca_file=ca_file)
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Accept-Encoding": "identity"}
         self._session: aiohttp.ClientSession | None = None
@@ -130,6 +136,14 @@ class Rest:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+    async def tls(self) -> ssl.SSLContext | bool:
+        """Return what a request of the session passes as ``ssl``.
+
+        Raises:
+            TrustError: ``ca_file`` cannot be used.
+        """
+        return await client_context(self._trust) if self.url.scheme == "https" else True
 
     async def close(self) -> None:
         """Close the session; closing twice is fine, and a request made later fails."""
@@ -191,10 +205,12 @@ class Rest:
         try:
             async with (
                 self._within_deadline(),
-                self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer,
+                self.session.request(
+                    method, url, data=data, headers=headers, allow_redirects=False, ssl=await self.tls()
+                ) as answer,
             ):
                 content = await answer.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+        except (TimeoutError, TrustError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, method, path, explain_failure(exc)) from exc
         if not 200 <= answer.status < 300:
             raise AriError(answer.status, method, path, explain_status(answer.status, error_message(content)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from bridge.config import ClusterConfig
 from bridge.errors import BridgeError, ConfigError
+from bridge.tls import Trust, TrustError, build_context
 
 Command = Sequence[str | int]
 
@@ -53,7 +54,7 @@ class Store:
         self._run_id = ""
         self._errors: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
         url = config.store.get_secret_value()
-        more: dict[str, Any] = {"ssl_ca_certs": config.ca_file} if config.ca_file and url.startswith("rediss") else {}
+        more: dict[str, Any] = {}
         if password := config.password.get_secret_value():
             more["password"] = password
         self._redis = Redis.from_url(
@@ -66,6 +67,8 @@ class Store:
             redis_connect_func=self._connected,
             **more,
         )
+        if url.startswith("rediss://"):
+            self._trust(config.ca_file)
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to some commands, in their order.
@@ -94,6 +97,22 @@ class Store:
         await connection.on_connect()
         await connection.send_command("INFO", "server")
         self._meet(await connection.read_response())
+
+    def _trust(self, ca_file: str) -> None:
+        """Have every connection use our TLS context: the client would build one for each, on the event loop."""
+        from redis.asyncio import SSLConnection
+
+        try:
+            context = build_context(Trust(ca_file=ca_file))
+        except TrustError as error:
+            raise ConfigError("cluster.ca_file", str(error)) from None
+
+        class Trusting(SSLConnection):
+            def __init__(self, **options: Any) -> None:
+                super().__init__(**options)
+                self.ssl_context.context = context
+
+        self._redis.connection_pool.connection_class = Trusting
 
     def _meet(self, info: str) -> None:
         """Take note of whom we are connected with.

@@ -4,6 +4,7 @@
     [pbx] [streams] [twilio]                           streams that start themselves
     [calling]                                          calls that the bridge places
     [speech]                                           what is said and played in calls
+    [outbound]                                         which connections the bridge may open
     [cluster]                                          several bridges that share subscriptions
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
     [[flows]] [voxology]                               which calls run which actions
@@ -29,6 +30,7 @@ from bridge.config.loading import (
     load,
     mistake,
 )
+from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import (
@@ -46,7 +48,7 @@ from bridge.config.workers import WorkersConfig
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
     "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig",
-    "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig", "TwilioConfig",
-    "VoxologyConfig", "WebhookConfig", "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard",
-    "load", "mistake",
+    "OutboundConfig", "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig",
+    "TwilioConfig", "VoxologyConfig", "WebhookConfig", "WorkersConfig", "each_error", "host_and_port", "is_loopback",
+    "is_wildcard", "load", "mistake",
 ]  # fmt: skip

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.config.flows import FlowConfig
+from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, HttpConfig
 from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig, TwilioConfig
 from bridge.config.values import is_loopback, is_wildcard
 from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
+from bridge.files import read_regular
+from bridge.tls import MAX_CA_FILE_BYTES, Trust, TrustError, build_context
 
 if TYPE_CHECKING:
     from bridge.config.loading import Config
@@ -28,6 +31,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _http_contradictions(config.http)
     yield from _audiosocket_contradictions(config)
     yield from _ari_contradictions(config.ari)
+    yield from _outbound_contradictions(config.outbound)
     yield from _streams_contradictions(config.streams)
     yield from _twilio_contradictions(config.twilio)
     yield from _cluster_contradictions(config)
@@ -38,7 +42,8 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             if table.id in seen:
                 yield ConfigError(f"{key}.id", f"{table.id!r} is also the id of {name}.{seen[table.id]}")
             seen.setdefault(table.id, index)
-            yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in target_contradictions(table))
+            faults = (*target_contradictions(table), *_ca_file_contradictions(table.ca_file))
+            yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in faults)
     for index, subscription in enumerate(config.subscriptions):
         if subscription.id in RESERVED_IDS:
             yield ConfigError(f"subscriptions.{index}.id", f"{subscription.id!r} is kept for Yeastar's settings calls")
@@ -87,22 +92,15 @@ def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
     """What does not go together in an application's address: key and reason."""
     if not target.url and getattr(target, "enabled", True):
         yield "url", "is empty; expected a ws:// or wss:// URL"
-    yield from _ca_file_contradictions(target.ca_file)
 
 
 def _ca_file_contradictions(ca_file: str) -> Iterator[tuple[str, str]]:
     if not ca_file:
         return
     try:
-        ssl.create_default_context(cafile=ca_file)
-    except FileNotFoundError:
-        yield "ca_file", f"{ca_file!r} does not exist"
-    except ssl.SSLError:
-        yield "ca_file", f"{ca_file!r} holds no PEM certificate"
-    except OSError as problem:
-        yield "ca_file", f"{ca_file!r} cannot be read: {problem.strerror}"
-    except ValueError:
-        yield "ca_file", "is no path of a file"
+        build_context(Trust(ca_file=ca_file))
+    except TrustError as problem:
+        yield "ca_file", str(problem)
 
 
 def subscription_contradictions(
@@ -168,8 +166,7 @@ def tls_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
         return
     for key in ("tls_certificate", "tls_key"):
         try:
-            with Path(getattr(http, key)).open("rb") as file:
-                file.read(1)
+            read_regular(getattr(http, key), MAX_CA_FILE_BYTES)
         except OSError as problem:
             yield ConfigError(f"http.{key}", f"{getattr(http, key)!r} cannot be read: {problem.strerror}")
             return
@@ -220,5 +217,11 @@ def _audiosocket_contradictions(config: Config) -> Iterator[ConfigError]:
 def _ari_contradictions(ari: AriConfig) -> Iterator[ConfigError]:
     if not ari.user:
         yield ConfigError("ari.user", "is empty; expected the name of a user in Asterisk's ari.conf")
+    yield from (ConfigError(f"ari.{key}", reason) for key, reason in _ca_file_contradictions(ari.ca_file))
     if not ari.password.get_secret_value():
         yield ConfigError("ari.password", "is empty; expected that user's password in Asterisk's ari.conf")
+
+
+def _outbound_contradictions(outbound: OutboundConfig) -> Iterator[ConfigError]:
+    if outbound.ca_dir and not Path(outbound.ca_dir).is_dir():
+        yield ConfigError("outbound.ca_dir", f"{outbound.ca_dir!r} is not a directory")

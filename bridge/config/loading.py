@@ -17,6 +17,7 @@ from bridge.config.calling import CallingConfig
 from bridge.config.cluster import ClusterConfig
 from bridge.config.contradictions import contradictions
 from bridge.config.flows import FlowConfig, VoxologyConfig
+from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
@@ -62,6 +63,7 @@ class Config(Section):
     log: LogConfig = LogConfig()
     pbx: PbxConfig = PbxConfig()
     streams: StreamsConfig = StreamsConfig()
+    outbound: OutboundConfig = OutboundConfig()
     twilio: TwilioConfig = TwilioConfig()
     calling: CallingConfig = CallingConfig()
     speech: SpeechConfig = SpeechConfig()
@@ -87,6 +89,7 @@ SECTIONS: dict[str, type[Section]] = {
     "log": LogConfig,
     "pbx": PbxConfig,
     "streams": StreamsConfig,
+    "outbound": OutboundConfig,
     "twilio": TwilioConfig,
     "calling": CallingConfig,
     "speech": SpeechConfig,

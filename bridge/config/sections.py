@@ -70,6 +70,8 @@ class AriConfig(Section):
     )
     user: Annotated[str, AfterValidator(check_ari_user), Field(description="a text")] = ""
     password: Annotated[SecretStr, Field(description="a text")] = SecretStr("")
+    ca_file: FilePath = ""
+    """PEM file with the authority to trust instead of those of the system, for ``https://``."""
     app: Annotated[str, AfterValidator(check_app), Field(description="a text")] = "bridge"
     """Name of our Stasis application; also part of the id of every channel and bridge that we make."""
 

@@ -189,7 +189,8 @@ class TargetConfig(Section):
     """The credential; empty: none is sent."""
     verify_tls: Switch = True
     ca_file: FilePath = ""
-    """PEM file with the authority to trust instead of those of the system."""
+    """PEM file with the authority to trust instead of those of the system; in a request or a flow relative to
+    ``outbound.ca_dir``."""
     dialect: Text
     options: dict[str, Any] = Field(default_factory=dict, description="a table")
     """Given to the dialect as they are."""

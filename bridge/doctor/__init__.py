@@ -34,7 +34,8 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
     await machine.check_timer(report)
     await cluster.check(report, config)
     try:
-        client = AriClient(config.ari.url, config.ari.user, config.ari.password.get_secret_value(), config.ari.app)
+        ari = config.ari
+        client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), ari.app, ca_file=ari.ca_file)
     except ConfigError as error:
         report.fail("ARI", str(error), "correct that key of the configuration")
         return report.exit_code

@@ -52,8 +52,9 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
             held one is only dialled.
     """
     application = f"{config.ari.app}_doctor"
+    ari = config.ari
     client = AriClient(
-        config.ari.url, config.ari.user, config.ari.password.get_secret_value(), application, subscribe_all=False
+        ari.url, ari.user, ari.password.get_secret_value(), application, subscribe_all=False, ca_file=ari.ca_file
     )
     listener = Listener(Counters(), handshake_timeout_s=config.audiosocket.handshake_timeout_s)
     try:

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
@@ -25,6 +24,7 @@ from bridge import __version__
 from bridge.config.webhooks import WebhookConfig, signing_key
 from bridge.events.hub import Event, Events
 from bridge.events.signing import retry_after_s, signature
+from bridge.tls import Trust, client_context
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +83,11 @@ class Webhooks:
         """Begin to deliver what happens from now on.
 
         Raises:
-            OSError, ssl.SSLError: a ``ca_file`` cannot be used.
+            TrustError: a ``ca_file`` cannot be used.
         """
         if not self._hooks:
             return
-        contexts = [_tls(hook.config) for hook in self._hooks]
+        contexts = [await client_context(hook.trust) for hook in self._hooks]
         self._tasks = [
             asyncio.create_task(hook.run(context), name=f"webhook {hook.config.id}")
             for hook, context in zip(self._hooks, contexts, strict=True)
@@ -136,6 +136,11 @@ class Webhook:
     def __len__(self) -> int:
         return len(self._queue) + (self._current is not None)
 
+    @property
+    def trust(self) -> Trust:
+        """Which servers to accept as its own."""
+        return Trust(self.config.verify_tls, self.config.ca_file)
+
     def add(self, event: Event) -> None:
         """Queue an event if it is one that this webhook is told."""
         if self._gone or not any(fnmatchcase(event.type, pattern) for pattern in self.config.events):
@@ -163,7 +168,7 @@ class Webhook:
             self._current = None
             log.warning("webhook=%s %d events not delivered before the bridge stopped", self.config.id, lost)
 
-    async def run(self, tls: ssl.SSLContext | bool) -> None:
+    async def run(self, tls: ssl.SSLContext) -> None:
         """Deliver until `finish`, or until the server has said that it wants no more."""
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, limit=1, keepalive_timeout=KEEPALIVE_S),
@@ -263,14 +268,6 @@ class Webhook:
             self.config.id,
             dropped,
         )
-
-
-def _tls(config: WebhookConfig) -> ssl.SSLContext | bool:
-    if urlsplit(config.url).scheme != "https":
-        return True
-    if not config.verify_tls:
-        return False
-    return ssl.create_default_context(cafile=config.ca_file or None)
 
 
 def _in_words(problem: Exception) -> str:

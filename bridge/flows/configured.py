@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.errors import ConfigError
+from bridge.files import read_regular
 from bridge.flows.program import FlowRefused, Program
 from bridge.flows.spelling import parse
-from bridge.flows.web import Trust
+from bridge.tls import Trust
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -74,11 +74,8 @@ def _program(config: FlowConfig) -> Program | None:
         return None
     if not config.file:
         return parse(list(config.actions))
-    path = Path(config.file)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise _NoFile(f"{config.file!r} is larger than {MAX_FILE_BYTES} bytes")
-        return parse(json.loads(path.read_bytes()))
+        return parse(json.loads(read_regular(config.file, MAX_FILE_BYTES)))
     except OSError as problem:
         raise _NoFile(f"{config.file!r} cannot be read: {problem.strerror}") from None
     except FlowRefused:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bridge.errors import BridgeError
+from bridge.tls import Trust, TrustError, client_context
 
 MAX_ANSWER_BYTES = 1024 * 1024
 TIMEOUT_S = 10.0
@@ -22,14 +22,6 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 class WebFailed(BridgeError):
     """A server could not be asked, or its answer cannot be used; the message says why and quotes no secret."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whom to believe to be the server: ``ca_file`` instead of the system's authorities; or anybody."""
-
-    verify_tls: bool = True
-    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +80,9 @@ class Web:
         Raises:
             WebFailed: no answer, not in time, or too large a one.
         """
-        trust = trust or Trust()
         try:
             async with asyncio.timeout(self._timeout_s):
-                context = await asyncio.to_thread(_context, trust)
+                context = await client_context(trust or Trust())
                 async with self._open().request(
                     method,
                     url,
@@ -114,6 +105,8 @@ class Web:
                     return Answer(response.status, bytes(received))
         except TimeoutError:
             raise WebFailed(f"{_place(url)}: no answer within {self._timeout_s:g} s") from None
+        except TrustError as problem:
+            raise WebFailed(f"{_place(url)}: ca_file {problem}") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise WebFailed(f"{_place(url)}: {type(problem).__name__}: {_words(problem)}") from None
 
@@ -130,12 +123,6 @@ class Web:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def _context(trust: Trust) -> ssl.SSLContext | bool:
-    if not trust.verify_tls:
-        return False
-    return ssl.create_default_context(cafile=trust.ca_file) if trust.ca_file else True
 
 
 def _place(url: str) -> str:

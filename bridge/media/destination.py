@@ -9,6 +9,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from bridge.tls import Trust
+
 OWN_HEADERS = frozenset(
     {
         *("host", "connection", "upgrade", "content-length", "transfer-encoding"),
@@ -27,6 +29,7 @@ class Destination:
         headers: what the server wants to see beside the handshake, usually a credential; never shown.
         verify: check the server's certificate and name; only for ``wss://``.
         ca_file: PEM file with the only authorities to trust; empty for those of the system.
+        ca_dir: where ``ca_file`` must lie if it came over HTTP or from a flow (`bridge.tls.Trust`).
 
     Raises:
         ValueError: in words for the administrator.
@@ -36,6 +39,7 @@ class Destination:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     verify: bool = True
     ca_file: str = ""
+    ca_dir: str | None = None
 
     def __post_init__(self) -> None:
         if re.search(r"[^!-~]", self.url):
@@ -104,6 +108,11 @@ class Destination:
             return not ip_address(self.host).is_loopback
         except ValueError:
             return self.host.rstrip(".") != "localhost"
+
+    @property
+    def trust(self) -> Trust:
+        """Which servers to accept."""
+        return Trust(self.verify, self.ca_file, self.ca_dir)
 
     @property
     def secrets(self) -> list[str]:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 import random
 import socket
 import ssl
-import stat
 from typing import Any, cast
 
 import aiofastnet
@@ -26,6 +24,7 @@ from bridge.media.destination import Destination
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import feed
 from bridge.media.websocket import Link
+from bridge.tls import TrustError, client_context
 
 __all__ = ["Backoff", "Destination", "LinkFailed", "LinkRefused", "clean", "dial"]
 
@@ -155,7 +154,7 @@ async def dial(
     connected = False
     try:
         async with asyncio.timeout(connect_timeout_s):
-            tls = await asyncio.to_thread(_tls, destination) if destination.secure else None
+            tls = await client_context(destination.trust) if destination.secure else None
             # aiofastnet's transport costs less for every frame. Not under TLS: there it holds 17 s of audio that nobody
             # can drop (asyncio's 3 s), and says less about a wrong certificate.
             connect: Any = loop.create_connection if tls else functools.partial(aiofastnet.create_connection, loop)
@@ -169,6 +168,8 @@ async def dial(
             )
             await handshake.answered()
         connected = True
+    except TrustError as error:
+        raise LinkFailed(f"{where}: ca_file {error}") from None
     except WSError as error:
         raise LinkFailed(f"{where}: not a WebSocket handshake: {error}") from None
     except OSError as error:
@@ -323,39 +324,6 @@ class _Handshake(asyncio.Protocol):
     def _fail(self, error: BridgeError) -> None:
         if not self._done.done():
             self._done.set_exception(error)
-
-
-def _tls(destination: Destination) -> ssl.SSLContext:
-    """Blocks for 15 ms when it reads the system's authorities (measured): for a thread, as calls are going on.
-
-    Raises:
-        LinkFailed: the authorities cannot be read.
-    """
-    path = destination.ca_file
-    try:
-        status = os.stat(path) if path else None
-        if status is not None and not stat.S_ISREG(status.st_mode):
-            # A flow may name what it likes, and a pipe would keep the thread for ever.
-            raise LinkFailed(f"{destination.where}: ca_file {path} cannot be used: it is no file")
-        return _tls_context(destination.verify, path, status.st_mtime_ns if status is not None else 0)
-    except OSError as error:
-        words = "it holds no certificate" if isinstance(error, ssl.SSLError) else _words(error)
-        raise LinkFailed(f"{destination.where}: ca_file {path} cannot be used: {words}") from None
-
-
-@functools.lru_cache(maxsize=64)
-def _tls_context(verify: bool, ca_file: str, _changed_ns: int) -> ssl.SSLContext:
-    if verify:
-        context = ssl.create_default_context(cafile=ca_file or None)
-        if ca_file:
-            # Python 3.13 insists on extensions that certificates made by hand lack ("CA cert does not include key
-            # usage extension"); whom the administrator trusts by name may lack them. All else is checked.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return context
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _words(error: OSError) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ import aiohttp
 from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.errors import BridgeError
+from bridge.files import find_below, read_regular
 from bridge.speech.cache import SoundCache
 from bridge.speech.decoder import Decoder
 
@@ -104,23 +104,18 @@ class SoundFetcher:
         shown = repr(name[:200])
         if not self._config.sounds_dir:
             raise SoundUnavailable(f"{shown}: is no http(s) address, and speech.sounds_dir names no folder of sounds")
-        if not name or "\0" in name or name.startswith("/") or ".." in name.split("/") or len(name) > 1000:
-            raise SoundUnavailable(f"{shown}: is no http(s) address and no name of a file below speech.sounds_dir")
-        folder = Path(self._config.sounds_dir).resolve()
         try:
-            file = (folder / name).resolve(strict=True)
+            file = find_below(self._config.sounds_dir, name)
             status = file.stat()
-        except (OSError, RuntimeError):  # RuntimeError: links that lead in a circle, before Python 3.13
-            raise SoundUnavailable(f"{shown}: there is no such file below speech.sounds_dir") from None
-        if not file.is_relative_to(folder) or not stat.S_ISREG(status.st_mode):
-            raise SoundUnavailable(f"{shown}: there is no such file below speech.sounds_dir")
+        except OSError:
+            raise SoundUnavailable(f"{shown}: neither an http(s) URL nor a file below speech.sounds_dir") from None
         self._check_size(status.st_size, shown)
         return file, status
 
     async def _load(self, file: Path, name: str) -> Sound:
         shown = repr(name[:200])
         try:
-            data = await asyncio.to_thread(file.read_bytes)
+            data = await asyncio.to_thread(read_regular, file, self._config.max_sound_bytes)
         except OSError as problem:
             raise SoundUnavailable(f"{shown}: cannot be read: {problem.strerror}") from None
         return await self._decoded(data, shown)

@@ -16,6 +16,7 @@ from bridge.ari.dispatch import call_safely
 from bridge.config.contradictions import subscription_contradictions, target_contradictions
 from bridge.streams.store import Kept, Store, Switch
 from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
+from bridge.tls import Trust, TrustError, client_context
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,21 @@ class Catalogue:
         configured: those of the configuration.
         store: where the others, and the switches of the configured, are kept.
         groups: ``pbx.groups``.
+        ca_dir: ``outbound.ca_dir``, below which a subscription made over HTTP may name a ``ca_file``.
     """
 
     def __init__(
-        self, configured: Iterable[Subscription], store: Store, groups: Mapping[str, tuple[str, ...]] = NO_GROUPS
+        self,
+        configured: Iterable[Subscription],
+        store: Store,
+        groups: Mapping[str, tuple[str, ...]] = NO_GROUPS,
+        *,
+        ca_dir: str = "",
     ) -> None:
         self._configured = {each.id: each for each in configured}
         self._store = store
         self._groups = groups
+        self._ca_dir = ca_dir
         self._all: dict[str, Subscription] = dict(self._configured)
         self._enabled: tuple[Subscription, ...] = ()
         self._listeners: list[Callable[[], None]] = []
@@ -123,7 +131,7 @@ class Catalogue:
             subscription = make(self._all.get(identity))
             if subscription == self._all.get(identity):
                 return subscription
-            self._check(subscription)
+            await self._check(subscription)
             await self._store.put(identity, values_of(subscription))
             self._all[identity] = subscription
             self._settle()
@@ -160,7 +168,7 @@ class Catalogue:
                 return subscription
             configured = self._configured.get(identity)
             if configured is None:
-                self._check(subscription)
+                await self._check(subscription)
                 await self._store.put(identity, values_of(subscription))
             else:
                 switched = Switch(configured.enabled, enabled) if enabled != configured.enabled else None
@@ -169,7 +177,7 @@ class Catalogue:
             self._settle()
             return subscription
 
-    def _check(self, subscription: Subscription) -> None:
+    async def _check(self, subscription: Subscription) -> None:
         if subscription.id not in self._all and len(self._all) - len(self._configured) >= MAX_MADE:
             raise ValueError(f"there are {MAX_MADE} subscriptions already")
         may_be_empty = subscription.source == "yeastar"  # its settings call fills the list bit by bit
@@ -177,6 +185,11 @@ class Catalogue:
             *target_contradictions(subscription),
             *subscription_contradictions(subscription, self._groups, may_be_empty=may_be_empty),
         ]
+        if subscription.ca_file:
+            try:
+                await client_context(Trust(ca_file=subscription.ca_file, ca_dir=self._ca_dir))
+            except TrustError as problem:
+                faults.append(("ca_file", str(problem)))
         if faults:
             raise ValueError("; ".join(f"{key}: {reason}" for key, reason in faults))
 

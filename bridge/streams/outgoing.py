@@ -112,7 +112,13 @@ class Outgoing:
         headers = dict(target.headers)
         if dialect.name == "twilio" and twilio.enabled:
             headers["X-Twilio-Signature"] = signature(twilio.auth_token.get_secret_value(), target.url)
-        destination = Destination(target.url, headers, verify=target.verify_tls, ca_file=target.ca_file)
+        destination = Destination(
+            target.url,
+            headers,
+            verify=target.verify_tls,
+            ca_file=target.ca_file,
+            ca_dir=None if target.configured else self._config.outbound.ca_dir,
+        )
         settings = self._config.streams
 
         keys = KeyPresses(lambda digits: self._press(stream.first_channel, digits), self._counters)

@@ -55,6 +55,11 @@ class Target(TargetConfig):
         return f"{parts.scheme}://{parts.netloc}{parts.path}" if self.url else ""
 
     @property
+    def configured(self) -> bool:
+        """Whether the configuration file names it: what a request or a flow names is trusted with less."""
+        return False
+
+    @property
     def layout(self) -> str:
         """Which tracks there are, ``auto`` resolved (``bridge.streams.layout``)."""
         return DEFAULT_LAYOUT.get(self.dialect, "mix") if self.tracks == "auto" else self.tracks
@@ -96,6 +101,11 @@ class Subscription(SubscriptionConfig, Target):
 
     source: Literal["config", "api", "yeastar"] = "config"
 
+    @property
+    def configured(self) -> bool:
+        """Whether the configuration file names it."""
+        return self.source == "config"
+
     def resolved(self, groups: Mapping[str, Collection[str]]) -> Subscription:
         """The same with every ``@group`` replaced by its members; a group that is not there has none."""
         extensions = tuple(_expanded(self.extensions, groups))
@@ -109,6 +119,11 @@ class Route(RouteConfig, Target):
     def _dialect_takes_options(self) -> Route:
         self.new_dialect(tracks=self.layout, connect=True)  # as it will be made for a call
         return self
+
+    @property
+    def configured(self) -> bool:
+        """Whether the configuration file names it: always."""
+        return True
 
     def matches_number(self, number: str) -> bool:
         """Whether it is for calls to this number (an extension, or the argument of ``Stasis()``)."""

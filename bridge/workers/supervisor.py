@@ -58,6 +58,7 @@ class Supervisor:
             config.ari.password.get_secret_value(),
             config.ari.app,
             subscribe_all=False,
+            ca_file=config.ari.ca_file,
         )
         self._hand_over = HandOver(self._client, self.fleet, self.control)
         self.control.on_ready = self._hand_over.worker_ready

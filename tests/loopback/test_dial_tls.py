@@ -59,10 +59,10 @@ async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(aut
         (await dialled(f"wss://localhost:{port}/", ca_file=str(other.file))).abort(1000, "")
         os.mkfifo(tmp_path / "pipe")
         for path, words in (
-            *(("missing.pem", "No such file"), ("ca.key", "it holds no certificate")),
-            *(("pipe", "it is no file"), ("", "it is no file")),
+            *(("missing.pem", "does not exist"), ("ca.key", "holds no PEM certificate")),
+            *(("pipe", "not a regular file"), ("", "not a regular file")),
         ):
-            with pytest.raises(LinkFailed, match=f"ca_file .*{path} cannot be used: {words}"):
+            with pytest.raises(LinkFailed, match=f"ca_file .*{path}' cannot be used: {words}"):
                 await dialled(f"wss://localhost:{port}/", ca_file=str(tmp_path / path))
 
 

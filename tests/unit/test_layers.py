@@ -27,7 +27,9 @@ LAYERS = (
     ("bridge.dialects", "bridge.speech", "bridge.events"),
     ("bridge.audio",),
     ("bridge.logs",),
-    ("bridge.config", "bridge.errors"),
+    ("bridge.config",),
+    ("bridge.files", "bridge.tls"),
+    ("bridge.errors",),
     ("bridge.access",),
 )
 RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0}

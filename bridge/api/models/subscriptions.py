@@ -41,7 +41,7 @@ class SubscriptionPart(Body):
     """The credential. It is never shown; its mask, sent back, leaves it as it is."""
     verify_tls: bool = True
     ca_file: str = ""
-    """A PEM file on the bridge's machine with the authority to trust instead of the system's."""
+    """A PEM file below `outbound.ca_dir` with the authority to trust instead of the system's."""
     dialect: Dialect = None  # type: ignore[assignment]
     """The wire format."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -100,7 +100,7 @@ async def test_an_id_is_taken_once(client: Client) -> None:
         ({"auth_value": 5}, ["auth_value", "text"]),
         ({"auth_value": "confidential\n"}, ["auth_value", "ASCII"]),
         ({"auth_value": MASK}, ["auth_value", "mask"]),
-        ({"ca_file": "/no/such"}, ["ca_file", "exist"]),
+        ({"ca_file": "/no/such"}, ["ca_file", "[outbound] ca_dir"]),
     ],
 )
 async def test_what_is_refused(client: Client, catalogue: Catalogue, values: dict[str, Any], words: list[str]) -> None:
