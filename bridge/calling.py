@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Coroutine
 
 from bridge.api.backend import CallControlParts
@@ -12,6 +13,7 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.calls.acts import Acts
 from bridge.calls.conferences import Conferences
+from bridge.calls.dialing import DialPolicy
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.leg import Leg
@@ -75,7 +77,9 @@ class Calling:
         self.sounds = SoundFetcher(config.speech)
         self._web = Web()
         voices = Voices(taps, counters)
-        self._placer = Placer(client, ids, legs, records, config.calling)
+        self._placer = Placer(
+            client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
+        )
         self.recordings = Recordings(client, ids, records, events)
         self.conferences = Conferences(
             client, tracker, ids, events, context=config.calling.context, remote=remote_conferences

@@ -15,6 +15,7 @@ from bridge.api.models.calls import Call, Calls, Groupcall, ListCalls, PlaceCall
 from bridge.api.paging import page_of
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import call_json, call_time, groupcall_json, moment, streams_of_calls
+from bridge.calls.dialing import NotAllowed
 from bridge.calls.model import Call as LiveCall
 from bridge.calls.records import CallRecord
 from bridge.flows.program import FlowRefused, Program
@@ -154,6 +155,8 @@ def refused(error: ValueError) -> ApiError:
     if isinstance(error, FlowRefused):
         return invalid("INVALID_FLOW", "; ".join(map(str, error.faults))[:2000])
     text = str(error)
+    if isinstance(error, NotAllowed):
+        return ApiError(403, "DESTINATION_NOT_ALLOWED", text[:2000])
     whom = text.startswith(("destination", "call.no"))
     return invalid("INVALID_DESTINATION" if whom else "INVALID_BODY", text[:2000])
 

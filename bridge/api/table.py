@@ -26,7 +26,8 @@ from bridge.api.routing import Route
 
 AWAY = ("ASTERISK_UNREACHABLE",)
 ACTING = ("CALL_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
-PLACING = ("INVALID_FLOW", "INVALID_DESTINATION", "FLOW_NOT_FOUND", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
+DIALING = ("INVALID_DESTINATION", "DESTINATION_NOT_ALLOWED")
+PLACING = ("INVALID_FLOW", *DIALING, "FLOW_NOT_FOUND", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
 CONFERRING = ("CONFERENCE_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
 KEEPING = ("INVALID_SUBSCRIPTION", "SUBSCRIPTION_CONFIGURED", "STATE_NOT_KEPT")
 
@@ -91,7 +92,7 @@ CALLING = (
           text="The answer comes when the first one sounds."),
     Route("POST", _CALL + "/transfer", "transferCall", "Send a call elsewhere", verbs.transfer, "Calls",
           "calls:control",
-          (*ACTING, "INVALID_DESTINATION"), text="A flow that the call runs ends. Answers the call that is placed."),
+          (*ACTING, *DIALING), text="A flow that the call runs ends. Answers the call that is placed."),
     Route("POST", _CALL + "/recording_start", "startRecording", "Record a call", verbs.recording_start, "Calls",
           "recordings",
           ACTING),

@@ -13,6 +13,7 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Talk, Transfer
 from bridge.api.routing import Answer, Asked
 from bridge.audio.sound import Sound
+from bridge.calls.dialing import NotAllowed
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
 
@@ -109,6 +110,8 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
     try:
         with acting(parts, identity):
             placed = await parts.acts.transfer(identity, asked.body.destination.value())
+    except NotAllowed as error:
+        raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
     except ValueError as error:
         raise invalid("INVALID_DESTINATION", f"destination: {error}") from None
     return Answer(body_of(asked.backend, placed))

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 
 from bridge.ari.client import AriClient
 from bridge.calls.addresses import NOBODY, Address
+from bridge.calls.dialing import DialPolicy
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg, LegGone, Legs
 from bridge.calls.records import HangupReason, Records
@@ -35,14 +36,6 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 5.0
 RETRY_S = 5.0
 """Until a call that has lasted too long is hung up again, if Asterisk did not do it."""
-
-_TARGETS = {
-    "tel": (re.compile(r"\+?[0-9*#]{1,40}"), "digits, with a + before them if need be"),
-    "sip": (re.compile(r"sips?:[A-Za-z0-9_.!~*'()%+=$-]+@[A-Za-z0-9_.:\[\]-]+(;[A-Za-z0-9_.=-]+)*"), "sip:user@host"),
-    "extension": (re.compile(r"[A-Za-z0-9_.*#+-]{1,80}"), "an extension"),
-    "conference": (re.compile(r"[A-Za-z0-9_.-]{1,80}"), "the id of a conference"),
-}
-_KEYS = {"tel": "number", "sip": "uri", "extension": "extension", "conference": "conference"}
 
 
 class NotAnswered(BridgeError):
@@ -96,48 +89,36 @@ class Placer:
         ids: makes the calls' ids.
         legs: gets the legs.
         records: gets the records.
-        config: how destinations are dialled, and limits.
+        config: limits of a call.
+        policy: which calls are allowed.
     """
 
-    def __init__(self, client: AriClient, ids: OwnIds, legs: Legs, records: Records, config: CallingConfig) -> None:
+    def __init__(
+        self,
+        client: AriClient,
+        ids: OwnIds,
+        legs: Legs,
+        records: Records,
+        config: CallingConfig,
+        policy: DialPolicy,
+    ) -> None:
         self._client = client
         self._ids = ids
         self._legs = legs
         self._records = records
         self._config = config
+        self._policy = policy
         self._timers: set[asyncio.Task[None]] = set()
         self._stopping = False
 
-    def check(self, destination: Address) -> None:
-        """Whether a destination can be dialled at all.
+    def check(self, destination: Address, source: Address | None = None) -> None:
+        """Check whether a destination can be dialed, and whether ``source`` may be its caller ID.
 
         Raises:
-            ValueError: it cannot; says why.
+            ValueError: as `DialPolicy.endpoint_of` and `DialPolicy.check_source`.
         """
-        self.endpoint_of(destination)
-
-    def endpoint_of(self, destination: Address) -> str:
-        """A destination as Asterisk dials it: ``PJSIP/1001``.
-
-        Raises:
-            ValueError: as `check`.
-        """
-        kind = destination.type
-        if kind not in _KEYS:
-            raise ValueError("type is empty; expected tel, sip, extension or conference")
-        template: str = getattr(self._config, f"{kind}_endpoint")
-        if not template:
-            raise ValueError(f"{kind} destinations cannot be dialled here: calling.{kind}_endpoint is not configured")
-        if "{context}" in template and not self._config.context:
-            raise ValueError(f"{kind} destinations cannot be dialled here: calling.context is not configured")
-        target = re.sub(r"[\s()./-]", "", destination.target) if kind == "tel" else destination.target
-        if kind == "sip" and not target.startswith(("sip:", "sips:")):
-            target = f"sip:{target}"
-        pattern, expected = _TARGETS[kind]
-        if not pattern.fullmatch(target):
-            # What is special in a dial string ("&", "/", ",") must not come from outside.
-            raise ValueError(f"target {destination.target[:80]!r} cannot be dialled; expected {expected}")
-        return template.replace("{context}", self._config.context).replace("{" + _KEYS[kind] + "}", target)
+        self._policy.endpoint_of(destination)
+        self._policy.check_source(source)
 
     async def place(
         self,
@@ -151,28 +132,32 @@ class Placer:
         groupcall_id: str = "",
         flow_id: str = "",
         variables: Mapping[str, str] | None = None,
+        token: str = "",
     ) -> Ringing:
         """Dial; returns when Asterisk has begun to, or has refused (which `Ringing.answered` tells).
 
         Args:
-            source: whom the called phone sees; by default ``calling.caller_id``.
+            source: whom the called phone sees; by default ``calling.caller_id``. A request needs `check` first.
             anonymous: the called phone sees nobody.
             timeout_s: how long it may ring; by default ``calling.ring_timeout_s``.
             originator: channel on whose behalf: the new one becomes a party of its call.
             early_media_bridge: a bridge that hears what comes before the answer.
             variables: channel variables.
+            token: id of the token by which it is placed.
 
         Raises:
             ValueError: as `check`.
-            Overloaded: ``calling.max_calls`` calls that we placed go on, or the bridge is stopping.
+            Overloaded: ``calling.max_calls`` calls that we placed go on, too many were placed within a
+                minute, or the bridge is stopping.
         """
-        endpoint = self.endpoint_of(destination)
+        endpoint = self._policy.endpoint_of(destination)
         if self._stopping:
             raise Overloaded("the bridge is shutting down")
         if self._legs.placed >= self._config.max_calls:
             raise Overloaded(
                 f"{self._legs.placed} calls that were placed go on; no more are allowed (calling.max_calls)"
             )
+        self._policy.count(token)
         caller = source if source is not None and source.target else Address(target=self._config.caller_id)
         call_id = self._ids.new("call")
         self._records.placed(

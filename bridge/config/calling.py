@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from bridge.config.values import Section, Text
+from bridge.config.values import Patterns, Section, Text, as_tuple
 
 
 def _endpoint(placeholder: str) -> AfterValidator:
@@ -24,13 +24,36 @@ def _endpoint(placeholder: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _check_prefix(prefix: str) -> str:
+    if not re.fullmatch(r"\+?[0-9*#]{1,40}", prefix) and prefix != "+":
+        raise ValueError(f"{prefix[:40]!r} is not a prefix of a number: digits, with a + before them if need be")
+    return prefix
+
+
+Prefixes = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_prefix)], ...],
+    BeforeValidator(as_tuple),
+    Field(description='a list of prefixes, for example ["+49", "0"]'),
+]
+PerMinute = Annotated[int, Field(ge=1, le=1_000_000, description="a number from 1 to 1000000")]
+
+
 class CallingConfig(Section):
     """How calls are placed."""
 
     tel_endpoint: Annotated[str, _endpoint("number"), Field(description="a text")] = ""
     """For numbers outside, for example ``PJSIP/{number}@trunk-a``; empty: they are refused."""
     sip_endpoint: Annotated[str, _endpoint("uri"), Field(description="a text")] = ""
-    """For SIP addresses, for example ``PJSIP/trunk-a/{uri}``; empty: they are refused."""
+    """For SIP addresses, for example ``PJSIP/sip-out/{uri}``; empty: they are refused.
+
+    The endpoint must have no ``outbound_auth``: Asterisk answers the challenge of whatever host the URI names.
+    """
+    sip_hosts: Patterns = ()
+    """Hosts of SIP addresses that may be called, as patterns; empty: none."""
+    allowed_numbers: Prefixes = ()
+    """Prefixes of numbers that may be called; empty: all that `denied_numbers` does not deny."""
+    denied_numbers: Prefixes = ()
+    """Prefixes of numbers that may not be called; the longest prefix of both lists decides."""
     extension_endpoint: Annotated[str, _endpoint("extension"), Field(description="a text")] = "PJSIP/{extension}"
     """For phones of this PBX."""
     conference_endpoint: Annotated[str, _endpoint("conference"), Field(description="a text")] = (
@@ -39,10 +62,16 @@ class CallingConfig(Section):
     """For conferences; ``{context}`` is `context`, and without that they are refused."""
     caller_id: Text = ""
     """The number that called phones see where a request names none."""
+    caller_ids: Patterns = ()
+    """Numbers that a request may name as the caller's, as patterns; empty: any."""
     ring_timeout_s: Annotated[float, Field(ge=1, le=600, description="a number of seconds from 1 to 600")] = 30
     """How long a called phone may ring."""
     max_calls: Annotated[int, Field(ge=0, le=100_000, description="a number from 0 to 100000")] = 500
     """Calls placed by the bridge that may go on at once; 0: none can be placed."""
+    max_calls_per_minute: PerMinute = 600
+    """Calls that all requests and flows together may place within a minute."""
+    max_calls_per_minute_per_token: PerMinute = 600
+    """The same for those placed by one token."""
     max_call_s: Annotated[float, Field(ge=1, le=604_800, description="a number of seconds from 1 to 604800")] = 14_400
     """After so long a call that the bridge placed is hung up."""
     context: Annotated[

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from bridge.config.streams import (
-    Patterns,
     Slug,
     Switch,
     _check_header_name,
     _check_header_value,
 )
-from bridge.config.values import FilePath, Section, as_tuple, split_url
+from bridge.config.values import FilePath, Patterns, Section, as_tuple, split_url
 
 
 def _check_url(url: str) -> str:

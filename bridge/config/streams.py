@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from bridge.config.values import FilePath, Section, Text, as_tuple, split_url
+from bridge.config.values import FilePath, Patterns, Section, Text, as_tuple, check_pattern, split_url
 
 MAX_HEADER_NAME_CHARACTERS = 63
 MAX_HEADER_VALUE_CHARACTERS = 4096
@@ -64,13 +64,6 @@ def _check_header_value(value: SecretStr) -> SecretStr:
     return value
 
 
-def check_pattern(pattern: str) -> str:
-    """A pattern of ``fnmatch``: ``1001``, ``10*``, ``[0-9][0-9]``."""
-    if not pattern or len(pattern) > 200 or not pattern.isprintable() or pattern != pattern.strip():
-        raise ValueError(f"{pattern[:40]!r} must be 1 to 200 printable characters, without a space at either end")
-    return pattern
-
-
 def _check_group_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name):
         raise ValueError(f"{name[:64]!r} must be 1 to 63 letters, digits, dots, dashes and underscores")
@@ -112,11 +105,6 @@ def _check_dial_context(context: str) -> str:
     return context
 
 
-Patterns = Annotated[
-    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
-    BeforeValidator(as_tuple),
-    Field(description='a list of texts, for example ["1001", "20*"]'),
-]
 Slug = Annotated[str, AfterValidator(_check_slug), Field(description="small letters, digits and dashes")]
 Switch = Annotated[bool, Field(description="true or false")]
 WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]

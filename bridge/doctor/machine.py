@@ -33,6 +33,7 @@ def check_configuration(report: Report, config: Config, path: Path | None) -> No
             "tokens and audio cross the network unencrypted",
             "set http.tls_certificate and http.tls_key, or let a proxy here do TLS and set http.host to 127.0.0.1",
         )
+    _check_calling(report, config)
     ari = urlsplit(config.ari.url)
     if is_loopback(ari.hostname or ""):
         return
@@ -50,6 +51,29 @@ def check_configuration(report: Report, config: Config, path: Path | None) -> No
             "set audiosocket.bind_host to an address of this machine (or 0.0.0.0), and audiosocket.advertised_host to"
             " the address by which Asterisk reaches it",
         )
+
+
+def _check_calling(report: Report, config: Config) -> None:
+    calling = config.calling
+    shared = _trunk_of(calling.sip_endpoint)
+    if shared and shared == _trunk_of(calling.tel_endpoint):
+        report.warn(
+            "calling",
+            f"calls to SIP addresses leave by {shared}, as calls to numbers do: if it has an outbound_auth, Asterisk"
+            " answers the challenge of any host that an address names",
+            "name an endpoint without outbound_auth in calling.sip_endpoint",
+        )
+    if calling.sip_endpoint and "*" in calling.sip_hosts:
+        report.warn("calling", "calls to SIP addresses may go to any host", "list the hosts in calling.sip_hosts")
+
+
+def _trunk_of(template: str) -> str:
+    """Return the endpoint by which calls leave: ``trunk-a`` of ``PJSIP/{number}@trunk-a``; empty if there is none."""
+    technology, _, rest = template.partition("/")
+    if technology.lower() == "local":
+        return ""
+    user, at, endpoint = rest.partition("@")
+    return endpoint if at and "{" in user else rest.partition("/")[0].partition("@")[0]
 
 
 async def check_http_port(report: Report, config: Config) -> bool:

@@ -50,9 +50,9 @@ class Placing:
             raise ValueError("destinations: expected at least one")
         for index, destination in enumerate(request.destinations):
             try:
-                self._placer.check(destination)
+                self._placer.check(destination, request.source)
             except ValueError as problem:
-                raise ValueError(f"destinations[{index}]: {problem}") from None
+                raise type(problem)(f"destinations[{index}]: {problem}") from None
 
     async def place(
         self, request: PlaceRequest, variables: Mapping[str, str], session_data: Mapping[str, Any]

@@ -139,17 +139,18 @@ class FlowRuns:
         if not self._voxology.flow:
             raise LookupError("voxology.flow is not configured")
         destination = Address("tel", number)
+        source = Address("tel", caller_id) if caller_id else None
         try:
-            self._parts.placer.check(destination)
+            self._parts.placer.check(destination, source)
         except ValueError as problem:
-            raise ValueError(f"call.no: {problem}") from None
+            raise type(problem)(f"call.no: {problem}") from None
         try:
             Variables().set_session_data(session_data or {})
         except ValueError as problem:
             raise ValueError(f"session_data: {problem}") from None
         request = PlaceRequest(
             [destination],
-            source=Address("tel", caller_id) if caller_id else None,
+            source=source,
             flow_id=self._voxology.flow,
             timeout_s=timeout_s,
             max_call_s=max_call_s,

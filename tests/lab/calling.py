@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Collection
 from bridge.ari.client import AriClient
 from bridge.calls.acts import Acts
 from bridge.calls.addresses import Address
+from bridge.calls.dialing import DialPolicy
+from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg, Legs
 from bridge.calls.placing import Placer, Ringing
@@ -30,7 +32,11 @@ from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone, Samples
 
 CALLING = CallingConfig(
-    tel_endpoint="PJSIP/{number}@trunk-a", sip_endpoint="PJSIP/trunk-a/{uri}", caller_id="4711", context="media-tap"
+    tel_endpoint="PJSIP/{number}@trunk-a",
+    sip_endpoint="PJSIP/sip-out/{uri}",
+    sip_hosts=("*",),
+    caller_id="4711",
+    context="media-tap",
 )
 
 
@@ -57,7 +63,9 @@ class Calling:
         )
         self.voices = Voices(self.taps, counters)
         self.recordings = Recordings(self.client, self.ids, self.records, self.events)
-        self.placer = Placer(self.client, self.ids, self.legs, self.records, config)
+        self.placer = Placer(
+            self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)
+        )
         self.acts = Acts(
             client=self.client,
             tracker=self.tracker,

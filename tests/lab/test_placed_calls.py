@@ -156,17 +156,21 @@ async def test_what_cannot_be_dialled(calling: Calling) -> None:
     for to, word in (
         (Address("tel", "12&PJSIP/1001"), "digits"),
         (Address("extension", "1001,30"), "extension"),
+        (Address("extension", "trunk-a"), "not an extension"),
         (Address("sip", "sip:a/b@c"), "user@host"),
         (Address("", "1001"), "type"),
     ):
         with pytest.raises(ValueError, match=word):
             await calling.placer.place(to)
     assert calling.records.live() == []
-    calling.placer._config = CallingConfig(max_calls=0)
-    with pytest.raises(ValueError, match="tel_endpoint"):
-        await calling.placer.place(Address("tel", "123"))
-    with pytest.raises(Overloaded):
-        await calling.placer.place(Address("extension", "1001"))
+
+
+async def test_a_configuration_that_allows_nothing(lab: Lab) -> None:
+    async with calling_on(lab, CallingConfig(max_calls=0)) as calling:
+        with pytest.raises(ValueError, match="tel_endpoint"):
+            await calling.placer.place(Address("tel", "123"))
+        with pytest.raises(Overloaded):
+            await calling.placer.place(Address("extension", "1001"))
 
 
 async def test_the_longest_call(lab: Lab, phones: Phones) -> None:

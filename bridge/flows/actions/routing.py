@@ -151,10 +151,20 @@ class _Calls:
 
     async def place(self, run: Run, options: ConnectOptions, to: Address, place: int, bridge: str | None) -> None:
         """Call one; that it cannot be called is the reason for its not answering."""
+        source = options.source.address if options.source is not None else None
+        record = run.parts.records.get(run.leg.id)
+        try:
+            # A flow may always pass on the number of its own caller.
+            if source is not None and (record is None or source.target != record.source.target):
+                run.parts.placer.check(to, source)
+        except ValueError as problem:
+            log.warning("call=%s: %s cannot be called: %s", run.call_id, to, problem)
+            self._reasons[place] = "failed"
+            return
         placing = asyncio.ensure_future(
             run.parts.placer.place(
                 to,
-                source=options.source.address if options.source is not None else None,
+                source=source,
                 anonymous=options.anonymous == "yes",
                 timeout_s=options.timeout or None,
                 originator=run.leg.id,

@@ -52,7 +52,8 @@ command = {speech_command}
 
 [calling]
 tel_endpoint = "PJSIP/{{number}}@trunk-a"
-sip_endpoint = "PJSIP/trunk-a/{{uri}}"
+sip_endpoint = "PJSIP/sip-out/{{uri}}"
+sip_hosts = ["127.0.0.1"]
 caller_id = "750"
 context = "media-tap"
 """

@@ -138,3 +138,19 @@ async def test_free_ports() -> None:
     assert not await machine.check_http_port(report, config)
     assert await machine.check_audiosocket_port(report, config, bridge_runs=False)
     assert verdicts(report) == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("calling", "warned"),
+    [
+        ({"tel_endpoint": "PJSIP/{number}@trunk-a", "sip_endpoint": "PJSIP/trunk-a/{uri}"}, "outbound_auth"),
+        ({"tel_endpoint": "PJSIP/trunk-a/{number}", "sip_endpoint": "PJSIP/trunk-a/{uri}"}, "outbound_auth"),
+        ({"tel_endpoint": "PJSIP/{number}@trunk-a", "sip_endpoint": "PJSIP/sip-out/{uri}"}, ""),
+        ({"sip_endpoint": "PJSIP/sip-out/{uri}", "sip_hosts": ["*"]}, "any host"),
+        ({"tel_endpoint": "Local/{number}@out", "sip_endpoint": "Local/{uri}@out"}, ""),
+    ],
+)
+def test_the_trunks_password_is_not_for_every_sip_host(calling: dict[str, object], warned: str) -> None:
+    output = io.StringIO()
+    machine.check_configuration(Report(output), Config.model_validate({"calling": calling}), None)
+    assert (warned in output.getvalue()) if warned else ("calling" not in output.getvalue())

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from bridge.ari.model import Caller, Channel, Dialplan
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
+from bridge.calls.dialing import NotAllowed
 from bridge.calls.keys import Keys
 from bridge.calls.legs import LegGone
 from bridge.calls.placing import NotAnswered
@@ -233,9 +234,11 @@ class FakePlacer:
         self.limit = 100
         self._records = records
 
-    def check(self, destination: Address) -> None:
+    def check(self, destination: Address, source: Address | None = None) -> None:
         if destination.target == "bad":
-            raise ValueError("cannot be dialled")
+            raise ValueError("cannot be dialed")
+        if source is not None and source.target == "forged":
+            raise NotAllowed("source is not allowed")
 
     async def place(self, destination: Address, *, groupcall_id: str = "", flow_id: str = "", **how: Any) -> Any:
         self.check(destination)

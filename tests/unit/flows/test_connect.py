@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from bridge.calls.addresses import Address
 from bridge.flows.variables import MAX_TOTAL_BYTES
 from tests.unit.flows.fakes import FakeVoice, World, now, quick, step
 
@@ -103,6 +104,25 @@ def test_what_cannot_be_called_is_a_failed_call_and_the_others_ring() -> None:
         running = asyncio.ensure_future(world.run([connect("bad", "good")], leg).run())
         await asyncio.sleep(2)
         assert world.placer.rung[0].leg.bridge_id == leg.bridge_id
+        leg.leave()
+        await running
+
+    quick(act())
+
+
+def test_a_caller_id_that_is_not_allowed_is_a_failed_call_unless_it_is_the_callers_own() -> None:
+    async def act() -> None:
+        world = World()
+        forged = {"type": "tel", "target": "forged"}
+        run, _ = await world.done([connect("1001", source=forged)])
+        assert run.variables.get("connect.reason") == "failed"
+        assert not world.placer.rung
+
+        leg = world.leg("call-2")
+        world.records.placed("call-2", source=Address("tel", "forged"), destination=Address("extension", "1"))
+        running = asyncio.ensure_future(world.run([connect("1001", source=forged)], leg).run())
+        await asyncio.sleep(2)
+        assert world.placer.rung, "a flow may pass on the number of its caller"
         leg.leave()
         await running
 
