@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 
+from bridge.access import Principal
 from bridge.api.backend import Backend, ConferenceParts
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
@@ -238,6 +239,23 @@ class Bridge:
     ) -> None:
         await self.stop()
 
+    def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
+        """End every stream that a principal caused: its token was revoked.
+
+        Args:
+            principal_id: as in `bridge.access.Principal`.
+            code: WebSocket close code.
+            reason: goes into the Close, the log and the event ``stream_ended``.
+
+        Returns:
+            How many streams end.
+        """
+        return (
+            self.streams.end_of_principal(principal_id, code, reason)
+            + self.outgoing.end_of_principal(principal_id, code, reason)
+            + self.calling.streams.end_of_principal(principal_id, reason)
+        )
+
     def _in_cluster(self, app: str, worker: int | None) -> Cluster:
         cluster = Cluster(
             self.config,
@@ -265,7 +283,8 @@ class Bridge:
     def _start_subscribed(
         self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd
     ) -> PushedStream | None:
-        return self.outgoing.start(f"subscription:{subscription.id}", call, tracks, subscription, on_end)
+        label, principal = f"subscription:{subscription.id}", Principal(subscription.principal)
+        return self.outgoing.start(label, call, tracks, subscription, on_end, principal=principal)
 
     def _on_key(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived):

@@ -52,6 +52,7 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
     parts = calling(backend)
     request = PlaceRequest(
         destinations=[each.value() for each in body.destinations],
+        principal=asked.principal,
         source=body.source.value() if body.source is not None else None,
         program=None if body.flow else program_of(body),
         flow_id=body.flow,

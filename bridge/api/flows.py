@@ -42,6 +42,7 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
         with asterisk_failing():
             record = await parts.runs.dial_connect(
                 body.call.no,
+                principal=asked.principal,
                 caller_id=body.call.caller_id_no,
                 session_data=body.session_data,
                 timeout_s=body.timeout,

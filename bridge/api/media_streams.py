@@ -46,7 +46,7 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
     check_upgrade(asked.request)
     with asterisk_failing():
         try:
-            return await backend.accept_stream(asked.request, call, party, asked.query.options)
+            return await backend.accept_stream(asked.request, call, party, asked.query.options, asked.principal)
         except AriError as error:
             if error.status == 404:
                 raise ApiError(404, "CALL_NOT_FOUND", "the call has just ended") from error
@@ -65,7 +65,7 @@ async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> 
     check_upgrade(asked.request)
     with asterisk_failing():
         try:
-            return await parts.accept_stream(asked.request, identity, asked.query.options)
+            return await parts.accept_stream(asked.request, identity, asked.query.options, asked.principal)
         except NoSuchConference as error:
             raise conference_not_found(identity) from error
         except NotOurs as error:

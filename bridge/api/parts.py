@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
+from bridge.access import Principal
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
 from bridge.calls.conferences import Conference
@@ -34,7 +35,7 @@ class AcceptStream(Protocol):
     """Turns a request that was found good into a stream (`bridge.streams.clients.Clients.accept`)."""
 
     async def __call__(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
     ) -> web.StreamResponse:
         """Upgrade and start.
 
@@ -147,6 +148,7 @@ class CallActs(Protocol):
         call_id: str,
         /,
         *,
+        principal: Principal,
         format: str = "wav",
         max_silence_s: int = 0,
         max_duration_s: int = 0,
@@ -170,6 +172,7 @@ class FlowSource(Protocol):
         number: str,
         /,
         *,
+        principal: Principal,
         caller_id: str = "",
         session_data: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
@@ -240,7 +243,7 @@ class AcceptConferenceStream(Protocol):
     """Turns a good request into a stream of a conference; as `AcceptStream`."""
 
     async def __call__(
-        self, request: web.Request, conference_id: str, options: MediaStreamOptions, /
+        self, request: web.Request, conference_id: str, options: MediaStreamOptions, principal: Principal, /
     ) -> web.StreamResponse:
         """NoSuchConference, NotOurs, Overloaded, AriError: before the upgrade."""
 

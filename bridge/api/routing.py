@@ -19,9 +19,9 @@ from typing import Any, Generic, Literal, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from bridge.access import Scope
+from bridge.access import Principal, Scope
 from bridge.api.auth import SECRET_PARAMETERS
-from bridge.api.backend import BACKEND, Backend
+from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.bodies import json_object
 from bridge.api.errors import REASONS, ApiError, invalid
 from bridge.api.mistakes import words_of
@@ -54,6 +54,11 @@ class Asked(Generic[QueryT, BodyT]):
     def backend(self) -> Backend:
         """The parts behind the routes."""
         return self.request.app[BACKEND]
+
+    @property
+    def principal(self) -> Principal:
+        """Who makes the request."""
+        return self.request[PRINCIPAL]
 
     def path(self, name: str = "id") -> str:
         """A part of the path, decoded."""

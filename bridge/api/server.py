@@ -165,16 +165,20 @@ class HttpServer:
         """The same, where connections that become streams are no longer counted."""
         conferences = backend.conferences
 
-        async def accept(request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /) -> Response:
+        async def accept(
+            request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
+        ) -> Response:
             transport = request.transport
-            response = await backend.accept_stream(request, call, party, options)
+            response = await backend.accept_stream(request, call, party, options, principal)
             self._release(request, transport)
             return response
 
-        async def accept_conference(request: web.Request, identity: str, options: MediaStreamOptions, /) -> Response:
+        async def accept_conference(
+            request: web.Request, identity: str, options: MediaStreamOptions, principal: Principal, /
+        ) -> Response:
             assert conferences is not None
             transport = request.transport
-            response = await conferences.accept_stream(request, identity, options)
+            response = await conferences.accept_stream(request, identity, options, principal)
             self._release(request, transport)
             return response
 
@@ -267,6 +271,7 @@ async def _check_token(request: web.Request, handler: Answer) -> web.StreamRespo
     # Without an operation there is no such path, or it does not know the method.
     access = operation.route.access if operation else "public" if request.path in _PUBLIC_PATHS else "token"
     gate = request.app[_GATE]
+    request[PRINCIPAL] = Principal(access, request.remote or "")  # the holder of a vendor's own credential
     match access:
         case "twilio":  # it has an account of its own, which it checks
             return await handler(request)

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import ValidationError
 
-from bridge.api.backend import SUBSCRIPTIONS
+from bridge.access import Principal
+from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
 from bridge.api.bodies import MASK
 from bridge.api.errors import ApiError, invalid, unavailable
 from bridge.api.models.base import NoQuery
@@ -42,7 +43,7 @@ async def get_subscription(asked: Asked[NoQuery, None]) -> Answer[ShownSubscript
 
 async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> Answer[ShownSubscription]:
     """A new one."""
-    subscription = _made_of(asked.body.value)
+    subscription = _made_of(asked.body.value, asked.principal)
     if subscription.id in RESERVED_IDS:
         raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is kept for Yeastar's settings calls")
     if subscription.auth_value.get_secret_value() == MASK:
@@ -128,7 +129,7 @@ async def _replace(
                 "SUBSCRIPTION_OF_YEASTAR",
                 "this one is set by Yeastar's settings calls; here it can be switched or deleted",
             )
-        subscription = _made_of(body_of(present))
+        subscription = _made_of(body_of(present), request[PRINCIPAL])
         if subscription.auth_value.get_secret_value() != MASK:
             return subscription
         if present.auth_value.get_secret_value() and not same_server(present.url, subscription.url):
@@ -151,10 +152,10 @@ async def _change(
         raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
 
 
-def _made_of(body: Mapping[str, Any]) -> Subscription:
-    """The subscription that a body describes; all mistakes at once."""
+def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
+    """The subscription that a body of a request describes; all mistakes at once."""
     try:
-        return Subscription.model_validate({**body, "source": "api"})
+        return Subscription.model_validate({**body, "source": "api", "principal": principal.id})
     except ValidationError as problem:
         faults = []
         for detail in problem.errors(include_url=False):

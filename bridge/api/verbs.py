@@ -123,6 +123,7 @@ async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]
     with acting(parts, identity):
         await parts.acts.recording_start(
             identity,
+            principal=asked.principal,
             format=body.format,
             max_silence_s=body.end_of_silence,
             max_duration_s=body.duration,

@@ -105,6 +105,7 @@ def recording_json(recording: Recording) -> dict[str, Any]:
         "id": recording.id,
         "call_id": recording.call_id,
         "channel_id": recording.channel_id,
+        "principal": recording.principal,
         "format": recording.format,
         "status": recording.status,
         "duration": round(recording.duration_s, 3),

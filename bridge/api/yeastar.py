@@ -16,7 +16,8 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from bridge.api.backend import SUBSCRIPTIONS
+from bridge.access import Principal
+from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
 from bridge.api.bodies import MASK, json_object
 from bridge.api.errors import ApiError
 from bridge.api.subscriptions import same_server
@@ -65,7 +66,9 @@ async def update_settings(request: web.Request) -> web.Response:
     """``POST ../update``: an error leaves everything as it was."""
     try:
         body = await json_object(request)
-        await request.app[SUBSCRIPTIONS].change(SUBSCRIPTION_ID, lambda now: _updated(now or _initial(), body))
+        await request.app[SUBSCRIPTIONS].change(
+            SUBSCRIPTION_ID, lambda now: _updated(now or _initial(), body, request[PRINCIPAL])
+        )
     except (ApiError, ValueError) as error:
         return failure(BAD_PARAMETER, str(error))
     except StoreFailed as error:
@@ -117,7 +120,7 @@ def _initial() -> Subscription:
     )
 
 
-def _updated(now: Subscription, body: Mapping[str, Any]) -> Subscription:
+def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -> Subscription:
     """The subscription after an update.
 
     Raises:
@@ -126,7 +129,7 @@ def _updated(now: Subscription, body: Mapping[str, Any]) -> Subscription:
     for key in body:
         if key not in _KNOWN:
             raise ValueError(f"{key[:40]}: is no known key; there are {', '.join(sorted(_KNOWN))}")
-    values = values_of(now)
+    values = values_of(now) | {"principal": principal.id}
     for key, (field, limit) in _TEXTS.items():
         if key in body:
             if not isinstance(body[key], str) or len(body[key]) > limit:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from bridge.access import Principal
 from bridge.ari.carried import to_the_end
 from bridge.ari.client import AriClient
 from bridge.audio import tones
@@ -166,6 +167,7 @@ class Acts:
         self,
         call_id: str,
         *,
+        principal: Principal,
         format: str = "wav",
         max_silence_s: int = 0,
         max_duration_s: int = 0,
@@ -175,6 +177,7 @@ class Acts:
         """Record what the party says and hears; returns when it records. ValueError: no such format."""
         return await self._recordings.start(
             self._channel_of(call_id),
+            principal=principal,
             format=format,
             max_silence_s=max_silence_s,
             max_duration_s=max_duration_s,

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 
+from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.ari.model import (
     Channel,
@@ -51,6 +52,8 @@ class Recording:
     call_id: str
     channel_id: str
     format: str
+    principal: str
+    """Id of who started it (`bridge.access.Principal`)."""
     status: str
     """``recording``, ``ended`` or ``failed``."""
     tm_start: float
@@ -115,6 +118,7 @@ class Recordings:
         self,
         channel_id: str,
         *,
+        principal: Principal,
         format: str = "wav",
         max_silence_s: int = 0,
         max_duration_s: int = 0,
@@ -124,6 +128,7 @@ class Recordings:
         """Record what a channel says and hears; returns when it records.
 
         Args:
+            principal: who asks.
             format: one of `FORMATS`.
             max_silence_s: ends it when nobody has said anything for so long; 0: never.
             max_duration_s: ends it after so long; 0: never.
@@ -142,6 +147,7 @@ class Recordings:
             record.id if record is not None else channel_id,
             channel_id,
             format,
+            principal.id,
             "recording",
             self._clock(),
         )
@@ -291,6 +297,7 @@ class Recordings:
                 "id": recording.id,
                 "call_id": recording.call_id,
                 "channel_id": recording.channel_id,
+                "principal": recording.principal,
                 "format": recording.format,
                 "status": recording.status,
                 "duration": round(recording.duration_s, 3),

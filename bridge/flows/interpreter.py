@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from bridge.access import Principal
 from bridge.ari.carried import to_the_end
 from bridge.calls.legs import Leg, LegGone
 from bridge.calls.voice import Voice
@@ -53,6 +54,7 @@ class Run:
     Args:
         leg: the call.
         program: what to do.
+        principal: who started it: who asked for the call, or the configuration.
         parts: what actions work with.
         variables: what is known from the start.
         flow_id: of the ``[[flows]]`` table, if any.
@@ -64,6 +66,7 @@ class Run:
         leg: Leg,
         program: Program,
         *,
+        principal: Principal,
         parts: Parts,
         variables: Variables,
         flow_id: str = "",
@@ -72,6 +75,7 @@ class Run:
         self.id = str(uuid4())
         self.leg = leg
         self.call_id = leg.id
+        self.principal = principal
         self.parts = parts
         self.variables = variables
         self.flow_id = flow_id

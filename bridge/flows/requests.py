@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bridge.access import Principal
 from bridge.calls.addresses import Address
 from bridge.calls.records import CallRecord
 from bridge.flows.program import Program
@@ -21,6 +22,7 @@ class PlaceRequest:
     Args:
         source: ``bridge.calls.addresses.Address`` that the called party is shown; None: ``calling.caller_id``.
         destinations: ``Address`` each.
+        principal: who asks; what the flows of these calls open is opened by it.
         program: the flow that an answered call runs.
         flow_id: id of a ``[[flows]]`` table instead; it wins over ``program``. Neither: the call is just held.
         variables: at most 100 (see ``bridge.flows.variables``).
@@ -31,6 +33,7 @@ class PlaceRequest:
     """
 
     destinations: Sequence[Address]
+    principal: Principal
     source: Address | None = None
     program: Program | None = None
     flow_id: str = ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
+from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel
 from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.calls.legs import Leg, LegGone
@@ -93,7 +94,11 @@ class FlowRuns:
         if record is not None:
             source = record.source if record.source.target else source
             destination = record.destination if record.destination.target else destination
-        self._begin(leg, None, flow.id, {}, {}, source, destination, "incoming", then=flow.config.then)
+        self._begin(
+            *(leg, None, flow.id, {}, {}, source, destination, "incoming"),
+            principal=CONFIGURATION,
+            then=flow.config.then,
+        )
 
     # Calls that are placed
 
@@ -118,6 +123,7 @@ class FlowRuns:
         self,
         number: str,
         *,
+        principal: Principal,
         caller_id: str = "",
         session_data: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
@@ -127,6 +133,7 @@ class FlowRuns:
 
         Args:
             number: a telephone number.
+            principal: who asks.
             caller_id: what the called phone shows; "": ``calling.caller_id``.
             session_data: JSON object that goes with the call.
             timeout_s: how long it may ring.
@@ -150,6 +157,7 @@ class FlowRuns:
             raise ValueError(f"session_data: {problem}") from None
         request = PlaceRequest(
             [destination],
+            principal,
             source=source,
             flow_id=self._voxology.flow,
             timeout_s=timeout_s,
@@ -160,7 +168,9 @@ class FlowRuns:
 
     # Flows that run
 
-    async def run_on(self, call_id: str, program: Program, variables: Mapping[str, str] | None = None) -> None:
+    async def run_on(
+        self, call_id: str, program: Program, principal: Principal, variables: Mapping[str, str] | None = None
+    ) -> None:
         """Run a flow on a call that we hold already; a flow that it runs is stopped first.
 
         Raises:
@@ -176,7 +186,9 @@ class FlowRuns:
         source = record.source if record is not None else NOBODY
         destination = record.destination if record is not None else NOBODY
         direction = record.direction if record is not None else "incoming"
-        self._begin(leg, program, "", checked, {}, source, destination, direction, then="hangup")
+        self._begin(
+            *(leg, program, "", checked, {}, source, destination, direction), principal=principal, then="hangup"
+        )
 
     async def stop(self, call_id: str) -> bool:
         """End the flow that a call runs, and what it opened; the call stays. False: it ran none."""
@@ -255,6 +267,7 @@ class FlowRuns:
             source,
             destination,
             "outgoing",
+            principal=request.principal,
             then="hangup",
             max_call_s=request.max_call_s,
         )
@@ -290,6 +303,7 @@ class FlowRuns:
         destination: Address,
         direction: Literal["incoming", "outgoing"],
         *,
+        principal: Principal,
         then: Literal["hangup", "continue"],
         max_call_s: float | None = None,
     ) -> None:
@@ -302,6 +316,7 @@ class FlowRuns:
         run = Run(
             leg,
             program or _entry(flow_id),
+            principal=principal,
             parts=self._parts,
             variables=Variables(known, session_data),
             flow_id=flow_id,

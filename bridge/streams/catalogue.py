@@ -24,6 +24,10 @@ MAX_MADE = 1000
 """How many subscriptions may be made over HTTP: a program that has gone wild stops here."""
 
 
+NOT_RECORDED = "unknown"
+"""The owner of a subscription that was kept by a version of the bridge which did not record owners."""
+
+
 class ReadOnly(ValueError):
     """The subscription is the configuration's and can only be switched."""
 
@@ -80,7 +84,7 @@ class Catalogue:
                 log.warning("subscription=%s is in the configuration now: the one made over HTTP rests", identity)
                 continue
             try:
-                self._all[identity] = Subscription.model_validate(dict(body))
+                self._all[identity] = Subscription.model_validate({"principal": NOT_RECORDED, **body})
             except ValidationError as problem:
                 log.error("subscription=%s cannot be used: %s", identity, ": ".join(filter(None, reason_of(problem))))
         for identity, switch in kept.switches.items():
@@ -128,9 +132,10 @@ class Catalogue:
         async with self._changing:
             if identity in self._configured:
                 raise ReadOnly(f"the subscription {identity!r} is in the configuration file; edit it there")
-            subscription = make(self._all.get(identity))
-            if subscription == self._all.get(identity):
-                return subscription
+            present = self._all.get(identity)
+            subscription = make(present)
+            if present is not None and subscription.model_copy(update={"principal": present.principal}) == present:
+                return present  # nothing has changed, so it stays its owner's
             await self._check(subscription)
             await self._store.put(identity, values_of(subscription))
             self._all[identity] = subscription

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from bridge.access import Principal
 from bridge.calls.conferences import Conferences, NoSuchConference, NotOurs
 from bridge.calls.model import Call, Party
 from bridge.calls.stasis import StasisCalls
@@ -137,9 +138,12 @@ class Clients:
             conferences.on_ended(streams.end_conference)
 
     async def accept(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal
     ) -> web.StreamResponse:
         """Upgrade ``request`` and start its stream. Everything else that can be refused has been refused before.
+
+        Args:
+            principal: who asks.
 
         Returns:
             A response for aiohttp's sake; it goes nowhere, as the connection is no longer aiohttp's.
@@ -158,16 +162,18 @@ class Clients:
                 link,
                 listen=options.direction_listen,
                 speak=options.direction_speak,
+                principal=principal,
             )
         return web.Response()
 
     async def accept_conference(
-        self, request: web.Request, conference_id: str, options: MediaStreamOptions
+        self, request: web.Request, conference_id: str, options: MediaStreamOptions, principal: Principal
     ) -> web.StreamResponse:
         """Upgrade ``request`` and start its stream on a conference, as `accept` does on a call.
 
         Args:
             options: from `MediaStreamOptions.for_conference`.
+            principal: who asks.
 
         Raises:
             Overloaded: no further stream can be opened now.
@@ -187,6 +193,7 @@ class Clients:
                 options.dialect(),
                 link,
                 is_there=lambda: _is_at(conferences, conference_id, place),
+                principal=principal,
             )
         return web.Response()
 

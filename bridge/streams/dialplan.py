@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from bridge.access import CONFIGURATION
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel
 from bridge.calls.call import Call, Party
@@ -173,4 +174,5 @@ class Dialplan:
     def _start(
         self, route: Route, call: CallInfo, track: str, on_end: Callable[[PushedStream, str], None]
     ) -> PushedStream | None:
-        return self._outgoing.start(f"dialplan:{route.id}", call, (track,), route, on_end, two_way=True)
+        label = f"dialplan:{route.id}"
+        return self._outgoing.start(label, call, (track,), route, on_end, principal=CONFIGURATION, two_way=True)

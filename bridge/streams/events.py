@@ -20,13 +20,23 @@ class Nobody:
         """Nothing happens."""
 
 
-def stream_event(stream_id: str, call_id: str, started_by: str, dialect: str, reason: str = "") -> dict[str, str]:
+def stream_event(
+    stream_id: str, call_id: str, started_by: str, dialect: str, principal: str, reason: str = ""
+) -> dict[str, str]:
     """The data of an event about a stream.
 
     Args:
         stream_id: as lists of streams show it.
         started_by: ``client``, ``subscription:ID``, ``dialplan:ID``, ``flow:ACTION``.
         dialect: ``asterisk`` for external media between the PBX and another server.
+        principal: id of who caused it (`bridge.access.Principal`).
         reason: why it has ended, in words; empty before.
     """
-    return {"id": stream_id, "call_id": call_id, "started_by": started_by, "dialect": dialect, "reason": reason}
+    return {
+        "id": stream_id,
+        "call_id": call_id,
+        "started_by": started_by,
+        "principal": principal,
+        "dialect": dialect,
+        "reason": reason,
+    }

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection
 from uuid import uuid4
 
+from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event
@@ -47,6 +48,7 @@ class ExternalHost:
     Args:
         leg: the party.
         options: with ``external_host``.
+        principal: who caused it.
         on_open: told once, when it is connected with its party.
         on_end: told once, when all is deleted, why it ended.
     """
@@ -57,6 +59,7 @@ class ExternalHost:
         leg: Leg,
         options: ExternalMedia,
         *,
+        principal: Principal,
         client: AriClient,
         ids: OwnIds,
         taps: Taps,
@@ -68,6 +71,7 @@ class ExternalHost:
         self.stream_id = stream_id
         self.leg = leg
         self.options = options
+        self.principal = principal
         self.media_id = ids.new("media")
         self.opened_at = time.time()
         self.live = False
@@ -113,10 +117,14 @@ class ExternalHost:
 
     async def end(self, reason: str) -> None:
         """End it, and wait until all is deleted; the first reason counts."""
+        self.end_soon(reason)
+        await asyncio.wait([self._task])
+
+    def end_soon(self, reason: str) -> None:
+        """End it without waiting; the first reason counts."""
         if not self._reason:
             self._reason = reason
             self._task.cancel()  # a request that is under way is carried to its end first
-        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         unsubscribe = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
@@ -73,6 +74,7 @@ class ExternalHosts:
                 "call_id": self._call_ids[host.stream_id],
                 "channel_id": host.leg.id,
                 "started_by": EXTERNAL_MEDIA_LABEL,
+                "principal": host.principal.id,
                 "dialect": DIALECT,
                 "direction_listen": host.options.listen,
                 "live": host.live,
@@ -82,11 +84,19 @@ class ExternalHosts:
             for host in self
         ]
 
+    def end_of_principal(self, principal_id: str, reason: str) -> int:
+        """End all that a principal caused; return how many."""
+        hosts = [host for host in self if host.principal.id == principal_id]
+        for host in hosts:
+            host.end_soon(reason)
+        return len(hosts)
+
     def open(
         self,
         call_id: str,
         leg: Leg,
         options: ExternalMedia,
+        principal: Principal,
         on_end: Callable[[ExternalHost], object],
     ) -> ExternalHost:
         """Open one; its life goes on in a task of its own.
@@ -97,7 +107,8 @@ class ExternalHosts:
         self._room.check()
 
         def tell(event: str, host: ExternalHost, reason: str = "") -> None:
-            self._events.publish(event, stream_event(host.stream_id, call_id, EXTERNAL_MEDIA_LABEL, DIALECT, reason))
+            data = stream_event(host.stream_id, call_id, EXTERNAL_MEDIA_LABEL, DIALECT, principal.id, reason)
+            self._events.publish(event, data)
 
         def ended(host: ExternalHost, reason: str) -> None:
             del self._hosts[host.stream_id], self._call_ids[host.stream_id]
@@ -109,6 +120,7 @@ class ExternalHosts:
             f"x{next(self._numbers)}",
             leg,
             options,
+            principal=principal,
             client=self._client,
             ids=self._ids,
             taps=self._taps,

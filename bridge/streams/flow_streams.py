@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
@@ -133,9 +134,16 @@ class FlowStreams:
         of_leg = self._legs.get(leg.id)
         return [started.stream for started in of_leg.streams] if of_leg else []
 
+    def end_of_principal(self, principal_id: str, reason: str) -> int:
+        """End what a principal opened between the PBX and other servers; return how much.
+
+        The streams that we have dialled end with `Outgoing.end_of_principal`.
+        """
+        return self._hosts.end_of_principal(principal_id, reason)
+
     # external_media_start, external_media_stop
 
-    async def external_media_start(self, leg: Leg, options: ExternalMedia) -> None:
+    async def external_media_start(self, leg: Leg, options: ExternalMedia, principal: Principal) -> None:
         """Open an external media. Returns when audio flows, at the latest after half a second: a server that cannot be
         reached holds nothing up, and is tried again as any stream's.
 
@@ -148,7 +156,7 @@ class FlowStreams:
         if media >= MAX_EXTERNAL_MEDIA:
             raise Overloaded(f"the call has {media} external media already and may not have more")
         if not options.url:
-            await self._start_host(leg, options)
+            await self._start_host(leg, options, principal)
             return
         name = EXTERNAL_TRACK.get(options.dialect or "voipbin", options.listen or "both")
         tracks: dict[str, Direction] = {name: options.listen} if options.listen else {}
@@ -157,6 +165,7 @@ class FlowStreams:
             EXTERNAL_MEDIA_LABEL,
             (name,),
             options.target,
+            principal,
             two_way=True,
             make=lambda stream: _Started("external_media", stream, options.url, "", tracks, options.speak),
         )
@@ -176,7 +185,7 @@ class FlowStreams:
 
     # STREAM
 
-    async def stream_start(self, leg: Leg, options: StreamOptions) -> PushedStream:
+    async def stream_start(self, leg: Leg, options: StreamOptions, principal: Principal) -> PushedStream:
         """Start a stream, or add tracks to the one that goes to the same URL in the same dialect.
 
         Returns when audio flows, at the latest after half a second.
@@ -206,6 +215,7 @@ class FlowStreams:
             STREAM_LABEL,
             asked,
             options.target,
+            principal,
             two_way=options.connect,
             make=lambda stream: _Started("stream", stream, options.url, options.stream_name, asked, speak),
         )
@@ -306,13 +316,16 @@ class FlowStreams:
         label: str,
         tracks: Collection[str],
         target: Target,
+        principal: Principal,
         *,
         two_way: bool,
         make: Callable[[PushedStream], _Started],
     ) -> PushedStream:
         call = await self._call_of(leg)
         stream = self._outgoing.open(
-            label, call, tracks, target, lambda stream, _: self._ended(leg.id, stream), two_way=two_way
+            *(label, call, tracks, target, lambda stream, _: self._ended(leg.id, stream)),
+            principal=principal,
+            two_way=two_way,
         )
         of_leg = self._of(leg)
         started = make(stream)
@@ -321,9 +334,9 @@ class FlowStreams:
         await stream.settled(SETTLE_S)
         return stream
 
-    async def _start_host(self, leg: Leg, options: ExternalMedia) -> None:
+    async def _start_host(self, leg: Leg, options: ExternalMedia, principal: Principal) -> None:
         call = await self._call_of(leg)
-        host = self._hosts.open(call.call_id, leg, options, lambda host: self._host_ended(leg.id, host))
+        host = self._hosts.open(call.call_id, leg, options, principal, lambda host: self._host_ended(leg.id, host))
         self._of(leg).hosts.append(host)
         await host.settled(SETTLE_S)
 

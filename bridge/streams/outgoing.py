@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
+from bridge.access import Principal
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Taps
@@ -72,11 +73,12 @@ class Outgoing:
         target: Target,
         on_end: Callable[[PushedStream, str], None],
         *,
+        principal: Principal,
         two_way: bool = False,
     ) -> PushedStream | None:
         """Start a stream as `open` does; None if there is no room, which is logged."""
         try:
-            return self.open(label, call, tracks, target, on_end, two_way=two_way)
+            return self.open(label, call, tracks, target, on_end, principal=principal, two_way=two_way)
         except Overloaded as error:
             log.warning("call=%s of=%s not streamed: %s", call.call_id, label, error)
             return None
@@ -89,6 +91,7 @@ class Outgoing:
         target: Target,
         on_end: Callable[[PushedStream, str], None],
         *,
+        principal: Principal,
         two_way: bool = False,
     ) -> PushedStream:
         """Start a stream; it has no tracks until `PushedStream.set_tracks`.
@@ -97,6 +100,7 @@ class Outgoing:
             label: what starts it, for logs and lists.
             tracks: names of the tracks that are asked for.
             target: the application, and what it speaks.
+            principal: who causes it.
             two_way: let the application speak where its dialect can.
 
         Raises:
@@ -144,6 +148,7 @@ class Outgoing:
             window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=ended,
             on_dtmf=keys.add,
+            principal=principal,
             on_connected=lambda stream: self._publish("stream_connected", stream),
         )
         self._streams[stream.stream_id] = stream
@@ -157,6 +162,13 @@ class Outgoing:
         for stream in self:
             stream.key_pressed(channel_id, digit)
 
+    def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
+        """End every stream that a principal caused, with this close code; return how many."""
+        streams = [stream for stream in self if stream.principal.id == principal_id]
+        for stream in streams:
+            stream.end(reason, code=code)
+        return len(streams)
+
     async def stop(self) -> None:
         """End every stream and wait until all is closed; where there are other bridges, until they may begin."""
         streams = tuple(self)
@@ -168,7 +180,8 @@ class Outgoing:
 
     def _publish(self, event: str, stream: PushedStream, reason: str = "") -> None:
         call_id, dialect = stream.call.call_id, stream.dialect.name
-        self._events.publish(event, stream_event(stream.stream_id, call_id, stream.label, dialect, reason))
+        principal = stream.principal.id
+        self._events.publish(event, stream_event(stream.stream_id, call_id, stream.label, dialect, principal, reason))
 
     async def _dial(self, destination: Destination) -> Link:
         return await dial(

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
+from bridge.access import Principal
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
@@ -50,6 +51,7 @@ class PushedStream:
         new_playout: makes the queue of one leg.
         on_end: told once, when all is closed, why it ended.
         on_dtmf: presses keys that the application wants pressed.
+        principal: who caused it.
         on_connected: told of each connection that was opened.
     """
 
@@ -69,11 +71,13 @@ class PushedStream:
         window_ms: int,
         on_end: Callable[[PushedStream, str], None],
         on_dtmf: Callable[[str], None],
+        principal: Principal,
         on_connected: Callable[[PushedStream], object] = _ignore,
     ) -> None:
         self.stream_id = stream_id
         self.label = label
         self.call = call
+        self.principal = principal
         self.dialect = dialect
         self.opened_at = time.time()
         self.link: Link | None = None
@@ -94,6 +98,7 @@ class PushedStream:
         self._tracks: dict[str, Track] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._give_way_s: float | None = None
+        self._close_code: int | None = None
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
@@ -187,16 +192,19 @@ class PushedStream:
                 self._pump.key_pressed(track.wanted.info.name, digit)
                 return
 
-    def end(self, reason: str, error: str | None = None, *, give_way_s: float | None = None) -> None:
+    def end(
+        self, reason: str, error: str | None = None, *, code: int | None = None, give_way_s: float | None = None
+    ) -> None:
         """Let the stream end; the first reason counts.
 
         Args:
             error: as in `Dialect.closed`.
+            code: the WebSocket's close code; None: 1011 with an error, else 1001 at shutdown, else 1000.
             give_way_s: another bridge goes on with the call: what the application has not received after so many
                 seconds must not reach it any more. The stream is not over before that is certain.
         """
         if not self._ended.done():
-            self._give_way_s = give_way_s
+            self._give_way_s, self._close_code = give_way_s, code
             self._ended.set_result((reason, error))
             self._tell_news()
 
@@ -313,7 +321,7 @@ class PushedStream:
         for name in tuple(self._tracks):
             self._stop(name, tell=False)
         if self.link is not None:
-            code = 1011 if error else 1001 if reason == SHUTTING_DOWN else 1000
+            code = self._close_code or (1011 if error else 1001 if reason == SHUTTING_DOWN else 1000)
             self.link.close(code, reason, take_back_s=self._give_way_s)
             if self._give_way_s is not None:
                 assert self._link_gone is not None  # made with the link

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
+from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
@@ -79,9 +80,20 @@ class Streams:
         return [stream for stream in self._streams.values() if stream.conference_id == conference_id]
 
     def open(
-        self, call: Call, party: Party, dialect: Dialect, link: Link, *, listen: Direction, speak: SpeakDirection
+        self,
+        call: Call,
+        party: Party,
+        dialect: Dialect,
+        link: Link,
+        *,
+        listen: Direction,
+        speak: SpeakDirection,
+        principal: Principal,
     ) -> Stream:
         """Start a stream on ``party``; its life goes on in a task of its own.
+
+        Args:
+            principal: who opens it.
 
         Raises:
             Overloaded: the limit is reached.
@@ -108,18 +120,27 @@ class Streams:
             track=listen,
             party_is_there=lambda: self._tracker.find(party_id) is not None,
             send_dtmf=keys.add,
+            principal=principal,
         )
         self._start(stream).add_done_callback(lambda _: keys.close())
         return stream
 
     def open_on_conference(
-        self, conference_id: str, place: Place, dialect: Dialect, link: Link, *, is_there: Callable[[], bool]
+        self,
+        conference_id: str,
+        place: Place,
+        dialect: Dialect,
+        link: Link,
+        *,
+        is_there: Callable[[], bool],
+        principal: Principal,
     ) -> Stream:
         """Start a stream that hears a conference and speaks to all of it.
 
         Args:
             place: where it is reached.
             is_there: whether the conference has not ended yet.
+            principal: who opens it.
 
         Raises:
             Overloaded: the limit is reached.
@@ -147,6 +168,7 @@ class Streams:
             send_dtmf=lambda digits: log.info(
                 "conference=%s has no phone to press %d keys on", conference_id, len(digits)
             ),
+            principal=principal,
             conference_id=conference_id,
             steady=True,
         )
@@ -157,6 +179,13 @@ class Streams:
         """A conference ends: its streams with it."""
         for stream in self.of_conference(conference_id):
             stream.end(*CONFERENCE_ENDED)
+
+    def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
+        """End every stream that a principal opened, with this close code; return how many."""
+        streams = [stream for stream in self if stream.principal.id == principal_id]
+        for stream in streams:
+            stream.end(code, reason)
+        return len(streams)
 
     async def stop(self) -> None:
         """End every stream and wait until all is closed."""
@@ -211,5 +240,7 @@ class Streams:
 
 
 def _data(stream: Stream) -> dict[str, str]:
-    data = stream_event(stream.stream_id, stream.call_id, "client", stream.dialect.name, stream.ended_because)
+    data = stream_event(
+        stream.stream_id, stream.call_id, "client", stream.dialect.name, stream.principal.id, stream.ended_because
+    )
     return data | ({"conference_id": stream.conference_id} if stream.conference_id else {})

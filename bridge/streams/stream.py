@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bridge.access import Principal
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Join, Tap, Taps
@@ -60,6 +61,7 @@ class Stream:
         track: the name under which the dialect gets the audio.
         party_is_there: asks the call model whether the party, or the conference, still exists.
         send_dtmf: presses keys on the party.
+        principal: who opened it.
         conference_id: the conference; empty on a party.
         steady: the track goes on in silence while the PBX sends none: nobody else is there.
     """
@@ -80,6 +82,7 @@ class Stream:
         track: str,
         party_is_there: Callable[[], bool],
         send_dtmf: Callable[[str], None],
+        principal: Principal,
         conference_id: str = "",
         steady: bool = False,
     ) -> None:
@@ -87,6 +90,7 @@ class Stream:
         self.call_id = call_id
         self.party_id = party_id
         self.conference_id = conference_id
+        self.principal = principal
         self.dialect = dialect
         self.link = link
         self.track = track

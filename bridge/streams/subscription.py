@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError, model_validator
 
 from bridge import dialects
+from bridge.access import CONFIGURATION
 from bridge.calls.facts import CallFacts
 from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig
 from bridge.config.streams import UUID_PREFIX
@@ -97,9 +98,16 @@ class Subscription(SubscriptionConfig, Target):
 
     Args:
         source: who has made it: the configuration, the HTTP API, or Yeastar's settings call.
+        principal: id of the owner (`bridge.access.Principal`), to whom its streams belong: who created it, or last
+            changed more than ``enabled``.
     """
 
     source: Literal["config", "api", "yeastar"] = "config"
+    principal: str = CONFIGURATION.id
+
+    def delivers_as(self, other: Subscription) -> bool:
+        """Return whether both send the same audio to the same application: names and owners do not count."""
+        return self.model_copy(update={"name": other.name, "principal": other.principal}) == other
 
     @property
     def configured(self) -> bool:

@@ -130,7 +130,7 @@ class Subscriptions:
         enabled = {subscription.id: subscription for subscription in self._catalogue.enabled()}
         for subscription_id, delivery in tuple(deliveries.items()):
             now = enabled.get(subscription_id)
-            if now is None or now.model_copy(update={"name": delivery.subscription.name}) != delivery.subscription:
+            if now is None or not now.delivers_as(delivery.subscription):
                 del deliveries[subscription_id]
                 self._drop(delivery, "the subscription was switched off or changed")
         for subscription in enabled.values():

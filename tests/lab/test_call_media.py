@@ -9,6 +9,7 @@ import wave
 import numpy as np
 import pytest
 
+from bridge.access import CONFIGURATION
 from bridge.calls.legs import LegGone
 from bridge.errors import AriError
 from bridge.testing import judge
@@ -212,7 +213,7 @@ async def test_what_ends_a_recording(calling: Calling, phones: Phones) -> None:
     alice.play_next(judge.silence(1, RATE))
     leg = await calling.call("1001")
     await leg.hold_in_bridge()
-    by_key = await calling.recordings.start(leg.id, terminate_on="#")
+    by_key = await calling.recordings.start(leg.id, terminate_on="#", principal=CONFIGURATION)
     await asyncio.sleep(0.3)
     await alice.dtmf("1")
     await asyncio.sleep(0.5)
@@ -220,11 +221,11 @@ async def test_what_ends_a_recording(calling: Calling, phones: Phones) -> None:
     await alice.dtmf("#")
     await asyncio.wait_for(by_key.finished(), 2)
     assert [await leg.keys.get(1), await leg.keys.get(1)] == ["1", "#"]  # whoever waits for keys has them all
-    by_length = await calling.recordings.start(leg.id, max_duration_s=1)
+    by_length = await calling.recordings.start(leg.id, max_duration_s=1, principal=CONFIGURATION)
     await asyncio.wait_for(by_length.finished(), 3)
-    by_silence = await calling.recordings.start(leg.id, max_silence_s=1)
+    by_silence = await calling.recordings.start(leg.id, max_silence_s=1, principal=CONFIGURATION)
     await asyncio.wait_for(by_silence.finished(), 4)
-    by_end = await calling.recordings.start(leg.id)
+    by_end = await calling.recordings.start(leg.id, principal=CONFIGURATION)
     await asyncio.sleep(1)
     await alice.hangup()
     await asyncio.wait_for(by_end.finished(), 3)
@@ -232,8 +233,8 @@ async def test_what_ends_a_recording(calling: Calling, phones: Phones) -> None:
     data = b"".join([block async for block in calling.recordings.read(by_end.id)])
     assert len(data) > 8000
     with pytest.raises(ValueError, match="mp3"):
-        await calling.recordings.start(leg.id, format="mp3")
+        await calling.recordings.start(leg.id, format="mp3", principal=CONFIGURATION)
     with pytest.raises(AriError):
-        await calling.recordings.start(leg.id)
+        await calling.recordings.start(leg.id, principal=CONFIGURATION)
     for recording in calling.recordings.list():
         await calling.recordings.delete(recording.id)

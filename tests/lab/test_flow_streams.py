@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bridge.access import CONFIGURATION
 from bridge.app import Bridge
 from bridge.calls.legs import Leg
 from bridge.calls.voice import Voices
@@ -87,14 +88,16 @@ async def test_external_media_by_url(lab: Lab, phones: Phones, encapsulation: st
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
         began = time.monotonic()
-        await flow.streams.external_media_start(leg, ExternalMedia(url=sink.url, encapsulation=encapsulation))
+        await flow.streams.external_media_start(
+            leg, ExternalMedia(url=sink.url, encapsulation=encapsulation), CONFIGURATION
+        )
         assert time.monotonic() - began < 0.5
         (one_way,) = await sink.connected(1, 0.1)  # start has waited for it
         await say(one_way, encapsulation, 2.0)
         await asyncio.sleep(2.5)
         assert not [*one_way.binary, *one_way.messages]  # nothing goes out that nobody asked for
         both = ExternalMedia(url=sink.url + "2", encapsulation=encapsulation, direction_listen="both")
-        await flow.streams.external_media_start(leg, both)
+        await flow.streams.external_media_start(leg, both, CONFIGURATION)
         two_way = (await sink.connected(2, 0.1))[1]
         await say(two_way, encapsulation, 1.0)
         await asyncio.sleep(1.5)
@@ -124,7 +127,7 @@ async def test_external_media_hears_and_is_heard_by_whom_it_should(
         options = ExternalMedia.of(
             {"url": sink.url, "encapsulation": "sln", "direction_listen": listen, "direction_speak": speak}
         )
-        await flow.streams.external_media_start(leg, options)
+        await flow.streams.external_media_start(leg, options, CONFIGURATION)
         (application,) = await sink.connected(1)
         await say(application, "sln", 2.0)
         await asyncio.sleep(3)
@@ -160,10 +163,10 @@ async def test_stream_hears_the_caller_only_and_ends_in_order(lab: Lab, phones: 
     (alice,) = await phones("1001")
     async with open_sink() as sink, open_sink() as speaker, flows(lab) as flow:
         leg = await calling(flow, alice)
-        await flow.streams.external_media_start(leg, ExternalMedia(url=speaker.url, encapsulation="sln"))
+        await flow.streams.external_media_start(leg, ExternalMedia(url=speaker.url, encapsulation="sln"), CONFIGURATION)
         (voice,) = await speaker.connected(1)
         request = {"url": sink.url, "stream_name": "one", "stream_data": {"a": 1}, "tracks": ["caller", "transfer"]}
-        await flow.streams.stream_start(leg, StreamOptions.of(request))
+        await flow.streams.stream_start(leg, StreamOptions.of(request), CONFIGURATION)
         (received,) = await sink.connected(1, 0.1)
         await say(voice, "sln", 2.0)  # as SAY would be heard: not in this track
         await asyncio.sleep(2.5)
@@ -180,7 +183,7 @@ async def test_stream_hears_the_caller_only_and_ends_in_order(lab: Lab, phones: 
         assert len(caller) / RATE * 1000 == pytest.approx(end["tracks"][0]["duration"], abs=160)
         # The same URL again is a new stream, with other words in its dialect.
         yeastar = StreamOptions(url=sink.url, dialect="yeastar")
-        stream = await flow.streams.stream_start(leg, yeastar)
+        stream = await flow.streams.stream_start(leg, yeastar, CONFIGURATION)
         await asyncio.sleep(0.5)
         await flow.streams.stream_stop(leg, StreamOptions(action="stop", url=sink.url))
         assert stream.ended
@@ -203,7 +206,7 @@ async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
         encapsulation = {"encapsulation": "sln"} if dialect == "voipbin" else {}
         start = StreamOptions(url=sink.url, tracks=("mix",), dialect=dialect, options=encapsulation)
         began = time.monotonic()
-        await flow.streams.stream_start(leg, start)
+        await flow.streams.stream_start(leg, start, CONFIGURATION)
         took = time.monotonic() - began
         await voice.play(judge.tone(APPLICATION_HZ, 1.0, RATE).astype("<i2").tobytes(), RATE)
         await asyncio.sleep(0.3)
@@ -224,9 +227,9 @@ async def test_the_transfer_track_is_the_connected_leg_while_there_is_one(lab: L
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
         start = StreamOptions.of({"url": sink.url, "tracks": ["caller"]})
-        await flow.streams.stream_start(leg, start)
+        await flow.streams.stream_start(leg, start, CONFIGURATION)
         (received,) = await sink.connected(1)
-        await flow.streams.stream_start(leg, StreamOptions.of({"url": sink.url, "tracks": ["transfer"]}))
+        await flow.streams.stream_start(leg, StreamOptions.of({"url": sink.url, "tracks": ["transfer"]}), CONFIGURATION)
         await asyncio.sleep(0.5)
         assert not received.of(name="transfer")
         other = await calling(flow, bob, OTHER_HZ)
@@ -259,9 +262,9 @@ async def test_streams_end_with_the_call(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url))
+        await flow.streams.stream_start(leg, StreamOptions(url=sink.url), CONFIGURATION)
         await flow.streams.external_media_start(
-            leg, ExternalMedia(url=sink.url + "2", encapsulation="sln", direction_listen="in")
+            leg, ExternalMedia(url=sink.url + "2", encapsulation="sln", direction_listen="in"), CONFIGURATION
         )
         voxology, sln = await sink.connected(2)
         await asyncio.sleep(0.5)
@@ -278,7 +281,7 @@ async def test_a_connected_twilio_application_talks_until_it_closes(lab: Lab, ph
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
         stream = await flow.streams.stream_start(
-            leg, StreamOptions(url=sink.url, dialect="twilio", connect=True, parameters={"who": "agent"})
+            leg, StreamOptions(url=sink.url, dialect="twilio", connect=True, parameters={"who": "agent"}), CONFIGURATION
         )
         (received,) = await sink.connected(1)
         over = asyncio.create_task(stream.wait())
@@ -309,9 +312,9 @@ async def test_a_stream_follows_its_party_into_another_bridge(lab: Lab, phones: 
     async with open_sink() as sink, flows(lab) as flow:
         leg, other = await calling(flow, alice), await calling(flow, bob, OTHER_HZ)
         await flow.streams.external_media_start(
-            leg, ExternalMedia(url=sink.url, encapsulation="sln", direction_listen="both")
+            leg, ExternalMedia(url=sink.url, encapsulation="sln", direction_listen="both"), CONFIGURATION
         )
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url + "2"))
+        await flow.streams.stream_start(leg, StreamOptions(url=sink.url + "2"), CONFIGURATION)
         mix, caller = await sink.connected(2)
         await asyncio.sleep(0.5)
         bridge_id = await other.hold_in_bridge()
@@ -338,7 +341,7 @@ async def test_a_server_that_is_not_there_holds_nothing_up_and_is_tried_again(la
         leg = await calling(flow, alice)
         await sink.die()
         began = time.monotonic()
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url))
+        await flow.streams.stream_start(leg, StreamOptions(url=sink.url), CONFIGURATION)
         assert time.monotonic() - began < 1
         await asyncio.sleep(0.5)
         await sink.start()
@@ -354,12 +357,14 @@ async def test_limits(lab: Lab, phones: Phones) -> None:
     async with open_sink() as sink, flows(lab, media={"max_streams": MAX_EXTERNAL_MEDIA + 1}) as flow:
         leg = await calling(flow, alice)
         for index in range(MAX_EXTERNAL_MEDIA):
-            await flow.streams.external_media_start(leg, ExternalMedia(url=f"{sink.url}{index}", encapsulation="sln"))
+            await flow.streams.external_media_start(
+                leg, ExternalMedia(url=f"{sink.url}{index}", encapsulation="sln"), CONFIGURATION
+            )
         with pytest.raises(Overloaded, match="5 external media"):
-            await flow.streams.external_media_start(leg, ExternalMedia(url=sink.url))
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url))
+            await flow.streams.external_media_start(leg, ExternalMedia(url=sink.url), CONFIGURATION)
+        await flow.streams.stream_start(leg, StreamOptions(url=sink.url), CONFIGURATION)
         with pytest.raises(Overloaded, match="max_streams"):
-            await flow.streams.stream_start(leg, StreamOptions(url=sink.url + "b"))
+            await flow.streams.stream_start(leg, StreamOptions(url=sink.url + "b"), CONFIGURATION)
         await sink.connected(MAX_EXTERNAL_MEDIA + 1)
         await flow.streams.external_media_stop(leg)
         assert len(flow.streams.of(leg)) == 1
@@ -417,7 +422,7 @@ async def test_external_media_by_host_over_rtp(lab: Lab, phones: Phones) -> None
     (alice,) = await phones("1001")
     async with rtp_server(lab) as (server, host), flows(lab) as flow:
         leg = await calling(flow, alice)
-        await flow.streams.external_media_start(leg, ExternalMedia(external_host=host))
+        await flow.streams.external_media_start(leg, ExternalMedia(external_host=host), CONFIGURATION)
         await asyncio.sleep(1)
         assert tone_share(server.heard, RATE, PHONE_HZ) > 0.7
         await server.say(2.0)
@@ -442,7 +447,9 @@ async def test_external_media_by_host_one_way(lab: Lab, phones: Phones, listen: 
         await flow.legs.bridge_together(leg, other)
         await asyncio.sleep(0.3)
         await flow.streams.external_media_start(
-            leg, ExternalMedia.of({"external_host": host, "direction_listen": listen, "direction_speak": speak})
+            leg,
+            ExternalMedia.of({"external_host": host, "direction_listen": listen, "direction_speak": speak}),
+            CONFIGURATION,
         )
         await asyncio.sleep(1)
         if speak:
@@ -486,7 +493,7 @@ async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones)
     async with flows(lab) as flow:
         leg = await calling(flow, alice)
         await flow.streams.external_media_start(
-            leg, ExternalMedia(external_host=host, encapsulation="audiosocket", direction_listen="both")
+            leg, ExternalMedia(external_host=host, encapsulation="audiosocket", direction_listen="both"), CONFIGURATION
         )
         await asyncio.sleep(2.5)
         assert not flow.streams.object_ids
@@ -497,7 +504,9 @@ async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones)
         # And a server that is not there: said, not raised.
         server.close()
         await server.wait_closed()
-        await flow.streams.external_media_start(leg, ExternalMedia(external_host=host, encapsulation="audiosocket"))
+        await flow.streams.external_media_start(
+            leg, ExternalMedia(external_host=host, encapsulation="audiosocket"), CONFIGURATION
+        )
         await asyncio.sleep(0.5)
         assert flow.told("stream_ended")[-1].data["reason"].startswith("failed: ")
         await flow.target.streams_gone()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from bridge.access import CONFIGURATION
 from bridge.calls.addresses import Address
 from bridge.events.hub import Event
 from bridge.flows.requests import PlaceRequest
@@ -65,7 +66,7 @@ class Lot:
 
     async def place(self, flow: Any, *targets: str, **how: Any) -> Any:
         destinations = [Address("extension", target) for target in targets]
-        return await self.runs.place(PlaceRequest(destinations, program=parse(flow), **how))
+        return await self.runs.place(PlaceRequest(destinations, program=parse(flow), **how, principal=CONFIGURATION))
 
 
 @contextlib.asynccontextmanager

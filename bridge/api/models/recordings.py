@@ -13,6 +13,8 @@ class Recording(Shown):
     call_id: str
     channel_id: str
     """The channel of which it has both directions."""
+    principal: str
+    """Id of the token that started it; `config` for a configured flow."""
     format: str
     status: str
     """`recording`, `ended` or `failed`."""

@@ -90,6 +90,9 @@ class Stream(Shown):
     """The conference that it is on; empty for one on a call."""
     started_by: str = maybe()
     """For example `subscription:sales`."""
+    principal: str
+    """Id of the token that opened it, owns its subscription, or started its flow; `config` for what the
+    configuration file starts."""
     dialect: str
     """The wire format."""
     direction_listen: str

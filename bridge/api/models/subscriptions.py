@@ -64,6 +64,8 @@ class SubscriptionPart(Body):
     """Whether parties beyond the second have a WebSocket each."""
     source: Source = maybe()
     """Who made it; taken so that what is shown can be sent back."""
+    principal: str = maybe()
+    """Likewise."""
 
 
 class SubscriptionBody(SubscriptionPart):
@@ -108,6 +110,9 @@ class Subscription(Shown):
     multiparty: Multiparty
     source: Source
     """Who made it: the configuration file, this API, or Yeastar's settings call."""
+    principal: str
+    """Id of the token that owns it and its streams: that created it, or last changed more than `enabled`; `config` for
+    one of the configuration file."""
 
 
 class Subscriptions(Shown):

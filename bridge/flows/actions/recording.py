@@ -49,6 +49,7 @@ async def recording_start(run: Run, options: RecordingStartOptions) -> None:
 async def _start(run: Run, options: RecordingStartOptions) -> Recording:
     recording = await run.parts.recordings.start(
         run.leg.id,
+        principal=run.principal,
         format="wav",  # what Asterisk can always write; the variable below says so
         max_silence_s=options.end_of_silence,
         max_duration_s=options.duration,

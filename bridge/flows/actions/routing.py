@@ -267,7 +267,11 @@ async def dial(run: Run, options: DialOptions) -> None:
     data = run.variables.session_data if options.session_data is None else options.session_data
     try:
         record = await run.parts.dial(
-            options.no, caller_id=options.caller_id_no, session_data=data, timeout_s=options.timeout or None
+            options.no,
+            principal=run.principal,
+            caller_id=options.caller_id_no,
+            session_data=data,
+            timeout_s=options.timeout or None,
         )
     except (LookupError, ValueError) as problem:
         raise ActionFailed(str(problem.args[0] if problem.args else problem)) from None

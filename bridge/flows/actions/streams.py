@@ -58,7 +58,7 @@ class ExternalMediaStartOptions(_Application):
 @action("external_media_start", options=ExternalMediaStartOptions, needs_audio=True)
 async def external_media_start(run: Run, options: ExternalMediaStartOptions) -> None:
     """Open a way for audio to an application or a server; the flow goes on at once."""
-    await run.parts.streams.external_media_start(run.leg, _checked(ExternalMedia, options.model_dump()))
+    await run.parts.streams.external_media_start(run.leg, _checked(ExternalMedia, options.model_dump()), run.principal)
 
 
 @action("external_media_stop", options=NoOptions)
@@ -94,7 +94,7 @@ async def stream(run: Run, options: FlowStreamOptions) -> None:
         return
     if wanted.connect:
         await run.fall_silent()
-    started = await run.parts.streams.stream_start(run.leg, wanted)
+    started = await run.parts.streams.stream_start(run.leg, wanted, run.principal)
     if wanted.connect:
         await started.wait()
 

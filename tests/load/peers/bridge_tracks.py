@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 from bridge import logs
+from bridge.access import CONFIGURATION
 from bridge.app import Bridge
 from bridge.config import Config, load
 from bridge.dialects.base import CallInfo, TrackInfo
@@ -43,7 +44,9 @@ class Together:
         call, track = divmod(int.from_bytes(uuid.bytes[-4:]), self._tracks)
         names = self._names or (str(uuid),)
         if track == 0:
-            stream = self._bridge.outgoing.start("bench", CallInfo(str(call)), names, self._target, lambda *_: None)
+            stream = self._bridge.outgoing.start(
+                "bench", CallInfo(str(call)), names, self._target, lambda *_: None, principal=CONFIGURATION
+            )
             assert stream is not None, "the bench's limit is above all that it asks for"
             self._streams[call] = stream
         stream = self._streams[call]

@@ -26,8 +26,8 @@ class Doing(Protocol):
 
 
 RECORDINGS = {
-    "r1": Recording("r1", "c1", "c1", "wav", "ended", NOW, NOW + 2, 2.0),
-    "r2": Recording("r2", "c1", "c1", "wav", "recording", NOW + 1),
+    "r1": Recording("r1", "c1", "c1", "wav", "token", "ended", NOW, NOW + 2, 2.0),
+    "r2": Recording("r2", "c1", "c1", "wav", "config", "recording", NOW + 1),
 }
 
 

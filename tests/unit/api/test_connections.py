@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from bridge.access import Principal
 from bridge.api import server
 from bridge.api.connections import bounded_by_open_files
 from bridge.api.server import HttpServer
@@ -58,7 +59,7 @@ class Taking(Pbx):
     """Takes connections away from aiohttp, as streams do."""
 
     async def accept(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, _: Principal, /
     ) -> web.StreamResponse:
         assert take_over(request, _Greeter())
         self.accepted.append((call.id, party.id, options))

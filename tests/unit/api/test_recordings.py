@@ -140,7 +140,9 @@ async def test_voxologys_request(ask: Asker, pbx: Pbx) -> None:
     answer = await ask("POST", DIAL, 200, body, **KEY)
     assert answer["call_id"] == answer["call"]["id"] == "placed-1"
     more = {"caller_id": "+15557654321", "session_data": {"a": [1]}, "timeout_s": None, "max_call_s": None}
-    assert pbx.done == [("dial_connect", "+15551234567", more)]
+    ((*what, given),) = pbx.done
+    assert given.pop("principal").address == "127.0.0.1"
+    assert (what, given) == (["dial_connect", "+15551234567"], more)
 
 
 @pytest.mark.parametrize(

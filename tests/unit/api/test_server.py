@@ -13,6 +13,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
+from bridge.access import Principal
 from bridge.api.backend import Backend
 from bridge.api.server import HttpServer, build
 from bridge.calls.model import Call, Party
@@ -53,10 +54,11 @@ class Pbx:
         return None
 
     async def accept(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, /
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
     ) -> web.StreamResponse:
         if self.failure:
             raise self.failure
+        assert principal.address == "127.0.0.1"
         self.accepted.append((call.id, party.id, options))
         socket = web.WebSocketResponse()
         await socket.prepare(request)

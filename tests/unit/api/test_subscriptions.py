@@ -215,3 +215,10 @@ async def test_a_token_is_needed(client: Client) -> None:
     for method in ("GET", "POST"):
         async with client.request(method, PATH, json=MINIMAL) as response:
             assert response.status == 401
+
+
+async def test_a_subscription_belongs_to_the_token_that_made_it_whatever_the_body_says(client: Client) -> None:
+    made = await ask(client, "POST", PATH, 201, MINIMAL | {"principal": "config"})
+    assert made["principal"] not in ("config", "")
+    assert (await ask(client, "GET", f"{PATH}/new", 200))["principal"] == made["principal"]
+    assert (await ask(client, "GET", f"{PATH}/in-file", 200))["principal"] == "config"

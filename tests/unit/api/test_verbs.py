@@ -130,6 +130,7 @@ async def test_a_call_is_recorded(ask: Asker, pbx: Pbx) -> None:
     call = await ask("POST", f"{CALL}/recording_start", 200, body)
     assert (call["recording_id"], call["recording_ids"]) == ("r1", ["r1"])
     ((_, _, how),) = pbx.done
+    assert how.pop("principal").address == "127.0.0.1"
     assert how == {"format": "wav", "max_silence_s": 3, "max_duration_s": 60, "terminate_on": "#", "beep": False}
     assert (await ask("POST", f"{CALL}/recording_stop", 200))["recording_id"] == ""
     error = await ask("POST", f"{CALL}/recording_stop", 409)

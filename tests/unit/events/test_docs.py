@@ -37,7 +37,7 @@ def test_examples_have_the_keys_of_every_event():
 
 @pytest.mark.parametrize("kind", ["stream_started", "stream_connected", "stream_ended"])
 def test_streams(kind: str):
-    assert set(examples()[kind]["data"]) == set(stream_event("p1", "c", "client", "twilio"))
+    assert set(examples()[kind]["data"]) == set(stream_event("p1", "c", "client", "twilio", "crm"))
 
 
 def test_every_published_type_is_known_and_every_known_type_is_published():

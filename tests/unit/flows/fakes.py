@@ -10,6 +10,7 @@ import selectors
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
+from bridge.access import Principal
 from bridge.ari.model import Caller, Channel, Dialplan
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
@@ -31,6 +32,8 @@ from bridge.speech.fetch import SoundUnavailable
 
 T = TypeVar("T")
 RATE = 8000
+TOKEN = Principal("crm", "192.0.2.7")
+"""Who asks for the calls, and thereby starts their flows."""
 SAID_S = 2.0
 """How long everything lasts that is said."""
 
@@ -303,9 +306,11 @@ class FakeRecording:
 class FakeRecordings:
     def __init__(self) -> None:
         self.made: list[FakeRecording] = []
+        self.principals: list[Principal] = []
         self.did: list[tuple[Any, ...]] = []
 
-    async def start(self, channel_id: str, **how: Any) -> FakeRecording:
+    async def start(self, channel_id: str, *, principal: Principal, **how: Any) -> FakeRecording:
+        self.principals.append(principal)
         self.did.append(("start", channel_id, how))
         self.made.append(FakeRecording(len(self.made) + 1))
         return self.made[-1]
@@ -351,8 +356,10 @@ class FakeStreams:
     def __init__(self) -> None:
         self.did: list[tuple[Any, ...]] = []
         self.started: list[FakeStream] = []
+        self.principals: list[Principal] = []
 
-    async def external_media_start(self, leg: FakeLeg, options: Any) -> None:  # noqa: ARG002
+    async def external_media_start(self, leg: FakeLeg, options: Any, principal: Principal) -> None:  # noqa: ARG002
+        self.principals.append(principal)
         self.did.append((now(), "external_media_start", options))
 
     async def external_media_stop(self, leg: FakeLeg) -> None:  # noqa: ARG002
@@ -361,7 +368,8 @@ class FakeStreams:
     async def external_media_over(self, leg: FakeLeg) -> None:
         pass
 
-    async def stream_start(self, leg: FakeLeg, options: Any) -> FakeStream:  # noqa: ARG002
+    async def stream_start(self, leg: FakeLeg, options: Any, principal: Principal) -> FakeStream:  # noqa: ARG002
+        self.principals.append(principal)
         self.did.append((now(), "stream_start", options))
         self.started.append(FakeStream())
         return self.started[-1]
@@ -454,7 +462,7 @@ class World:
 
     def run(self, flow: Any, leg: FakeLeg | None = None, session_data: Any = None, **variables: str) -> Run:
         some: Any = leg or self.leg()
-        return Run(some, parse(flow), parts=self.parts, variables=Variables(variables, session_data))
+        return Run(some, parse(flow), principal=TOKEN, parts=self.parts, variables=Variables(variables, session_data))
 
     async def done(self, flow: Any, leg: FakeLeg | None = None, **variables: str) -> tuple[Run, End]:
         run = self.run(flow, leg, **variables)

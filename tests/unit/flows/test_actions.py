@@ -7,7 +7,7 @@ from typing import Any
 from bridge.flows.actions.control import ConditionDatetimeOptions, holds_at
 from bridge.flows.actions.sound import plain_text
 from bridge.flows.web import Answer
-from tests.unit.flows.fakes import SAID_S, World, now, quick, step
+from tests.unit.flows.fakes import SAID_S, TOKEN, World, now, quick, step
 
 from datetime import UTC, datetime  # isort: skip
 
@@ -255,6 +255,7 @@ def test_streams_begin_and_end_without_holding_up_the_flow() -> None:
         await world.done(flow, who="me")
         assert [each[:2] for each in world.streams.did] == [(0, "stream_start"), (2, "stream_stop"), (2, "stop")]
         assert world.streams.did[0][2].stream_data == {"who": "me"}
+        assert world.streams.principals == [TOKEN]
 
     quick(act())
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.access import CONFIGURATION
 from bridge.calls.addresses import Address
 from bridge.config import FlowConfig, VoxologyConfig
 from bridge.errors import AriError, Overloaded
@@ -13,7 +14,7 @@ from bridge.flows.configured import Flow
 from bridge.flows.runs import FlowRuns, PlaceRequest
 from bridge.flows.spelling import parse
 from bridge.flows.web import Answer
-from tests.unit.flows.fakes import FakeLeg, World, channel, now, quick, step
+from tests.unit.flows.fakes import TOKEN, FakeLeg, World, channel, now, quick, step
 
 HELLO = parse([step("talk", text="Hello ${who}")])
 
@@ -24,7 +25,7 @@ def flow(**keys: Any) -> Flow:
 
 
 def request(*targets: str, program: Any = HELLO, **keys: Any) -> PlaceRequest:
-    return PlaceRequest([Address("extension", target) for target in targets], program=program, **keys)
+    return PlaceRequest([Address("extension", target) for target in targets], program=program, **keys, principal=TOKEN)
 
 
 async def settle(runs: FlowRuns, seconds: float = 100) -> None:
@@ -215,7 +216,9 @@ def test_a_flow_is_fetched_for_each_call_in_the_words_of_its_server() -> None:
             id="shop", url="https://app.example/flow", spelling="voxology", auth_key="x-token", auth_value="secret"
         )
         runs = FlowRuns([fetched], world.parts, VoxologyConfig.model_validate({"flow": "shop", "app_id": "app-1"}))
-        record = await runs.dial_connect("+4930", caller_id="+49111", session_data={"name": "Bob"}, timeout_s=60)
+        record = await runs.dial_connect(
+            "+4930", caller_id="+49111", session_data={"name": "Bob"}, timeout_s=60, principal=TOKEN
+        )
         assert record.destination == Address("tel", "+4930")
         await settle(runs)
         assert world.speech.said[0].text == "Hi Bob"
@@ -273,12 +276,12 @@ def test_dials_connect_needs_its_flow_and_a_number_that_can_be_dialled() -> None
         world = World()
         runs = FlowRuns([], world.parts)
         with pytest.raises(LookupError, match="voxology"):
-            await runs.dial_connect("+49")
+            await runs.dial_connect("+49", principal=TOKEN)
         runs = FlowRuns([flow(actions=[step("beep")])], world.parts, VoxologyConfig.model_validate({"flow": "f"}))
         with pytest.raises(ValueError, match=r"call\.no"):
-            await runs.dial_connect("bad")
+            await runs.dial_connect("bad", principal=TOKEN)
         with pytest.raises(ValueError, match="session_data"):
-            await runs.dial_connect("+49", session_data={"x": "y" * 70_000})
+            await runs.dial_connect("+49", session_data={"x": "y" * 70_000}, principal=TOKEN)
         assert world.placer.rung == []
 
     quick(act())
@@ -289,7 +292,7 @@ def test_a_flow_can_be_stopped_and_the_call_stays() -> None:
         world = World()
         runs = FlowRuns([], world.parts)
         leg = world.leg("call-1")
-        await runs.run_on("call-1", parse([step("recording_start"), step("sleep", duration=60_000)]))
+        await runs.run_on("call-1", parse([step("recording_start"), step("sleep", duration=60_000)]), TOKEN)
         await asyncio.sleep(1)
         assert await runs.stop("call-1")
         assert not leg.gone.is_set()
@@ -297,12 +300,12 @@ def test_a_flow_can_be_stopped_and_the_call_stays() -> None:
         assert world.told("flow_ended")[0]["reason"] == "stopped"
         assert not await runs.stop("call-1")
         assert not runs.is_running("call-1")
-        await runs.run_on("call-1", HELLO)
-        await runs.run_on("call-1", HELLO, {"who": "again"})
+        await runs.run_on("call-1", HELLO, TOKEN)
+        await runs.run_on("call-1", HELLO, TOKEN, {"who": "again"})
         await settle(runs)
         assert [utterance.text for utterance in world.speech.said] == ["Hello again"]
         with pytest.raises(LookupError):
-            await runs.run_on("nobody", HELLO)
+            await runs.run_on("nobody", HELLO, TOKEN)
 
     quick(act())
 
@@ -369,5 +372,34 @@ def test_fetch_flow_and_dial_reach_the_other_flows() -> None:
         await settle(runs)
         assert [to.target for _, to, _ in world.placer.asked] == ["1001", "1001", "+49"]
         assert world.speech.said[-1].text == "other"
+
+    quick(act())
+
+
+RECORDS = [step("recording_start"), step("external_media_start", url="ws://app.example/x", encapsulation="sln")]
+
+
+def test_what_a_flow_opens_belongs_to_the_token_that_asked_for_the_call() -> None:
+    async def act() -> None:
+        world = World()
+        runs = FlowRuns([], world.parts)
+        await runs.place(request("1001", program=parse(RECORDS)))
+        await runs.place(request("1002", program=parse(RECORDS), answer_method="hangup_others"))
+        await runs.place(request("1003", program=parse(RECORDS), ring_method="linear"))
+        await settle(runs)
+        assert world.recordings.principals == world.streams.principals == [TOKEN] * 3
+
+    quick(act())
+
+
+def test_what_a_flow_opens_for_a_call_that_comes_in_belongs_to_the_configuration() -> None:
+    async def act() -> None:
+        world = World()
+        runs = FlowRuns([flow(match=["760"], actions=RECORDS)], world.parts)
+        arriving = channel("in-1", "760")
+        assert runs.claims(arriving, [])
+        runs.claimed(world.leg("in-1"), [])  # type: ignore[arg-type]
+        await settle(runs)
+        assert world.recordings.principals == world.streams.principals == [CONFIGURATION]
 
     quick(act())

@@ -12,7 +12,7 @@ import pytest
 
 from bridge.streams.catalogue import MAX_MADE, Catalogue, ReadOnly
 from bridge.streams.store import Store, StoreFailed
-from bridge.streams.subscription import Subscription
+from bridge.streams.subscription import Subscription, values_of
 
 GROUPS = {"sales": ("1001", "20*")}
 
@@ -52,6 +52,24 @@ async def test_both_kinds_are_there_after_a_restart(path: str) -> None:
     assert ids(again.enabled()) == ["m", "z"]
     await again.delete("z")
     assert ids(started(path, configured("m")).list()) == ["a", "m"]
+
+
+async def test_the_owner_is_kept_and_is_who_changed_it_last(path: str) -> None:
+    catalogue = started(path)
+    await catalogue.put(subscription("z", principal="crm"))
+    assert started(path).get("z").principal == "crm"
+    await catalogue.put(subscription("z", principal="other"))
+    assert catalogue.get("z").principal == "crm"  # nothing has changed
+    await catalogue.put(subscription("z", principal="other", url="wss://other.example"))
+    await catalogue.set_enabled("z", False)
+    assert started(path).get("z").principal == "other"
+
+
+async def test_one_of_an_older_version_has_an_unknown_owner(path: str) -> None:
+    values = values_of(subscription("z"))
+    del values["principal"]
+    await Store(path).put("z", values)
+    assert started(path).get("z").principal == "unknown"
 
 
 async def test_groups_are_replaced_by_their_members(path: str) -> None:

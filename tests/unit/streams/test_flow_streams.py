@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.access import Principal
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming
 from bridge.calls.legs import Leg, LegGone
@@ -22,6 +23,7 @@ from bridge.streams.subscription import Target
 from bridge.streams.track import TrackPlace
 
 URL = "ws://app.example/a"
+TOKEN = Principal("crm", "192.0.2.7")
 
 
 class Stream:
@@ -87,8 +89,17 @@ class World:
         return self.calls.get(any_id)
 
     def open(
-        self, _: str, call: CallInfo, tracks: Iterable[str], target: Target, on_end: Any, *, two_way: bool = False
+        self,
+        _: str,
+        call: CallInfo,
+        tracks: Iterable[str],
+        target: Target,
+        on_end: Any,
+        *,
+        principal: Principal,
+        two_way: bool = False,
     ) -> Stream:
+        assert principal is TOKEN
         self.opened.append(Stream(call, tracks, target, two_way, on_end))
         return self.opened[-1]
 
@@ -101,7 +112,7 @@ class World:
         return cast(Leg, SimpleNamespace(id=channel_id, name=party.name, bridge_id="b", gone=asyncio.Event()))
 
     async def start(self, **parameters: Any) -> Any:
-        return await self.streams.stream_start(self.leg, StreamOptions.of({"url": URL, **parameters}))
+        return await self.streams.stream_start(self.leg, StreamOptions.of({"url": URL, **parameters}), TOKEN)
 
     async def stop(self, **parameters: Any) -> None:
         await self.streams.stream_stop(self.leg, StreamOptions.of({"action": "stop", **parameters}))
@@ -137,7 +148,7 @@ async def test_stop_by_url_by_name_and_of_all() -> None:
     world = World()
     first = await world.start(stream_name="one")
     second = await world.start(url=URL + "2", stream_name="two", tracks=["caller", "far"])
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL))
+    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
     media = world.opened[-1]
     await world.stop(stream_name="three")
     await world.stop(url=URL + "3")
@@ -183,7 +194,7 @@ async def test_all_end_when_the_party_is_gone() -> None:
     before = asyncio.all_tasks()
     await world.start()
     world.streams.transfer_joined(world.leg, world.new_leg("o", "1002"))
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL))
+    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
     world.leg.gone.set()
     await asyncio.sleep(0.05)
     assert [stream.reason for stream in world.opened] == ["the call ended"] * 2
@@ -194,7 +205,7 @@ async def test_all_end_when_the_party_is_gone() -> None:
 
 async def test_a_party_in_no_bridge_is_waited_for_and_then_reached_by_itself() -> None:
     world = World()
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL))
+    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
     (stream,) = world.opened
     world.leg.bridge_id = None
     world.streams.moved(world.leg.id)
@@ -213,12 +224,12 @@ async def test_a_party_in_no_bridge_is_waited_for_and_then_reached_by_itself() -
 async def test_limits() -> None:
     world = World()
     for _ in range(MAX_EXTERNAL_MEDIA):
-        await world.streams.external_media_start(world.leg, ExternalMedia(url=URL))
+        await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
     with pytest.raises(Overloaded, match="external media"):
-        await world.streams.external_media_start(world.leg, ExternalMedia(url=URL))
-    await world.streams.external_media_start(world.new_leg("o", "1002"), ExternalMedia(url=URL))
+        await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
+    await world.streams.external_media_start(world.new_leg("o", "1002"), ExternalMedia(url=URL), TOKEN)
     await world.streams.external_media_stop(world.leg)
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL))
+    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
     world.room.open = 100
     with pytest.raises(Overloaded, match="max_streams"):
         await world.start()

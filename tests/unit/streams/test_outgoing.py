@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
+from bridge.access import CONFIGURATION, Principal
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Taps
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
+from bridge.events.hub import Events
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 from bridge.streams import outgoing as module
+from bridge.streams.described import describe_pushed
+from bridge.streams.events import Publisher
 from bridge.streams.outgoing import GIVE_WAY_S, Outgoing
 from bridge.streams.room import Room
 from bridge.streams.subscription import Subscription
@@ -21,8 +26,32 @@ from tests.unit.streams.test_pushed_stream import Pbx, Wire
 STORE = "redis://store.example.org"
 
 
+TARGET = Subscription(id="s", url="ws://application.example.org/", dialect="yeastar", extensions=("1001",))
+
+
 async def nobody(*_: object) -> None:
     """No key is pressed."""
+
+
+def outgoing(
+    monkeypatch: pytest.MonkeyPatch, wires: list[Wire], events: Publisher | None = None, **sections: Any
+) -> Outgoing:
+    """Streams to applications that take each connection; ``wires`` are what they are connected by."""
+    dialled = iter(wires)
+
+    async def dial(*_: object, **__: object) -> Link:
+        return next(dialled)
+
+    monkeypatch.setattr(module, "dial", dial)
+    return Outgoing(
+        Config.model_validate(sections),
+        taps=cast(Taps, Pbx()),
+        counters=Counters(),
+        new_playout=lambda fmt: Playout(fmt, 10_000, 0),
+        room=Room(10),
+        press=nobody,
+        events=events,
+    )
 
 
 @pytest.mark.parametrize(("store", "expected"), [("", None), (STORE, GIVE_WAY_S)])
@@ -33,24 +62,34 @@ async def test_a_bridge_that_stops_gives_way_where_there_are_others(
     wire.answers_close = False
     wire.paused()  # the application does not read
 
-    async def dial(*_: object, **__: object) -> Link:
-        return wire
-
-    monkeypatch.setattr(module, "dial", dial)
-    sections: dict[str, Any] = {"cluster": {"store": store}} if store else {}
-    streams = Outgoing(
-        Config.model_validate(sections),
-        taps=cast(Taps, Pbx()),
-        counters=Counters(),
-        new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-        room=Room(10),
-        press=nobody,
-    )
-    target = Subscription(id="s", url="ws://application.example.org/", dialect="yeastar", extensions=("1001",))
-    stream = streams.open("test", CallInfo("call"), (), target, lambda *_: None)
+    streams = outgoing(monkeypatch, [wire], **({"cluster": {"store": store}} if store else {}))
+    stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
     await stream.settled(1)
     await streams.stop()
     assert wire.sent[-1] == "close 1001"
     assert wire.take_back_s == expected
     assert wire.closed is bool(store), "the claims are let go of when this is over"
     wire.abort(1006, "the test is over")
+
+
+async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    wires, events = [Wire() for _ in range(3)], Events()
+    told: list[tuple[str, str]] = []
+    events.subscribe(lambda event: told.append((event.type, event.data["principal"])))
+    streams = outgoing(monkeypatch, wires, events)
+    for principal in (Principal("crm"), CONFIGURATION, Principal("crm", "192.0.2.7")):
+        stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=principal)
+        await stream.settled(1)
+    assert [described["principal"] for described in map(describe_pushed, streams)] == ["crm", "config", "crm"]
+    assert streams.end_of_principal("nobody", 1008, "revoked") == 0
+    assert streams.end_of_principal("crm", 1008, "the token was revoked") == 2
+    await asyncio.gather(*(each.wait() for each in streams if each.ended))
+    assert [wire.sent[-1:] for wire in wires] == [["close 1008"], [], ["close 1008"]]
+    assert sorted(told)[:3] == [
+        ("stream_connected", "config"),
+        ("stream_connected", "crm"),
+        ("stream_connected", "crm"),
+    ]
+    assert ("stream_ended", "crm") in told
+    assert ("stream_ended", "config") not in told
+    await streams.stop()

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.access import CONFIGURATION
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Join, Place, Snoop, Taps
 from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
@@ -102,6 +103,7 @@ class World:
             on_end=lambda _, reason: self.ended.append(reason),
             on_dtmf=lambda _: None,
             on_connected=self._count,
+            principal=CONFIGURATION,
         )
         self.streams.append(stream)
         return stream

@@ -66,7 +66,7 @@ def test_a_changed_subscription_begins_anew_at_once_and_a_renamed_one_goes_on() 
     world = World(dialect="yeastar", extensions=("1001",))
     call = world.call("c", party("1001"), party("1002", 2))
     world.subscriptions.consider(call)
-    world.subscription = world.subscription.model_copy(update={"name": "another"})
+    world.subscription = world.subscription.model_copy(update={"name": "another", "principal": "another"})
     world.subscriptions.reconsider([call])
     assert len(world.made) == 1
     world.subscription = world.subscription.model_copy(update={"url": "ws://y.example/"})
