@@ -5,6 +5,7 @@ Source of the format: the OpenAPI Specification 3.1.0; schemas are JSON Schema 2
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -13,16 +14,19 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from bridge import __version__
+from bridge.api.docs_page import page_of
 from bridge.api.errors import REASONS, STATUS_WORDS
 from bridge.api.models.common import Error
+from bridge.api.prebuilt import Prebuilt, page_headers
 from bridge.api.routing import Operation
 from bridge.flows.spelling import action_schemas
 
-DOCUMENT: web.AppKey[str] = web.AppKey("document")
-"""The document as JSON text."""
-DOCS: web.AppKey[tuple[str, str]] = web.AppKey("docs")
-"""The page made of it, and its Content-Security-Policy."""
+DOCUMENT = web.AppKey("document", Prebuilt)
+"""The document as JSON."""
+DOCS = web.AppKey("docs", Prebuilt)
+"""The page made of it."""
+API_VERSION = "1.0"
+"""The version of the interface, not of the program, which anonymous clients need not learn."""
 
 Mode = Literal["validation", "serialization"]
 
@@ -57,14 +61,26 @@ are not known are refused, not ignored.
 
 async def openapi(request: web.Request) -> web.Response:
     """``GET /openapi.json``."""
-    return web.Response(text=request.app[DOCUMENT], content_type="application/json")
+    return request.app[DOCUMENT].answer(request)
 
 
 async def docs(request: web.Request) -> web.Response:
     """``GET /docs``."""
-    html, policy = request.app[DOCS]
-    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
-    return web.Response(text=html, content_type="text/html", headers=headers)
+    return request.app[DOCS].answer(request)
+
+
+def add_documents(application: web.Application, operations: Iterable[Operation], *, with_tokens: bool) -> None:
+    """Build what `openapi` and `docs` serve.
+
+    Args:
+        application: gets both documents.
+        operations: the routes of the application.
+        with_tokens: whether tokens are configured.
+    """
+    described = document_of(operations, with_tokens=with_tokens)
+    html, policy = page_of(described)
+    application[DOCUMENT] = Prebuilt(json.dumps(described).encode(), "application/json")
+    application[DOCS] = Prebuilt(html.encode(), "text/html", "utf-8", page_headers(policy))
 
 
 def document_of(operations: Iterable[Operation], *, with_tokens: bool) -> dict[str, Any]:
@@ -84,7 +100,7 @@ def document_of(operations: Iterable[Operation], *, with_tokens: bool) -> dict[s
     used = {name for each in listed for way in _security(each, with_tokens=with_tokens) for name in way}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "asterisk-bridge", "version": __version__, "description": _ABOUT},
+        "info": {"title": "asterisk-bridge", "version": API_VERSION, "description": _ABOUT},
         "tags": [{"name": tag} for tag in CHAPTERS if tag in {each.route.tag for each in listed}],
         "paths": paths,
         "components": {
@@ -208,6 +224,11 @@ def _responses(operation: Operation, references: Mapping[Any, Any]) -> dict[str,
         responses["200"] = {"description": "As it says.", "content": {route.content: {"schema": kind}}}
     else:
         responses[str(route.success)] = {"description": "Done; there is nothing to say."}
+    if route.conditional:
+        responses["200"]["headers"] = tag = {
+            "ETag": {"description": "Of this content.", "required": True, "schema": {"type": "string"}}
+        }
+        responses["304"] = {"description": "The client has it: `If-None-Match` names its tag.", "headers": tag}
     if route.success == 201:
         where = {"description": "Where it is.", "required": True, "schema": {"type": "string"}}
         responses["201"]["headers"] = {"Location": where}

@@ -97,6 +97,7 @@ class Route:
         success: HTTP status when all is well.
         websocket: it is a WebSocket handshake.
         content: the media type of an answer that is no JSON.
+        conditional: a request with ``If-None-Match`` may be answered 304.
         text: more words, Markdown.
         query, body, form, answer: the models of a handler that takes the bare request.
         others: further JSON answers by status that are no errors in the common shape.
@@ -115,6 +116,7 @@ class Route:
     success: int = 200
     websocket: bool = False
     content: str = ""
+    conditional: bool = False
     text: str = ""
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
@@ -290,6 +292,8 @@ def _check(operation: Operation, response: object) -> None:
     """Whether an answer is one that the document describes."""
     if not isinstance(response, web.Response) or operation.route.websocket:
         return  # it is sent already
+    if response.status == 304 and operation.route.conditional:
+        return
     name = operation.route.operation
     model = operation.route.others.get(response.status)
     if model is None and response.status == operation.route.success:

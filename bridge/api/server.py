@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,11 +12,10 @@ from uuid import uuid4
 
 import aiofastnet
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from bridge.access import ANONYMOUS, Principal
-from bridge.api import docs_page, document, flows, yeastar
+from bridge.api import document, flows, protocol, yeastar
 from bridge.api.auth import Gate
 from bridge.api.backend import BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
@@ -24,6 +23,7 @@ from bridge.api.bodies import check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.api.ports import PortTls, SharedPort
+from bridge.api.protocol import SERVER, Protocol
 from bridge.api.recordings import MAX_READERS, READERS
 from bridge.api.routing import OPERATIONS, operation_of, register
 from bridge.api.table import ALWAYS, routes_of
@@ -40,11 +40,6 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SHUTDOWN_S = 1.0
 """How long requests in progress may take when the server stops."""
-LINGER_S = 2.0
-"""How long the rest of a request body is read, and discarded, after the response: a client that sends its whole body
-before it reads would otherwise lose the response to a connection reset."""
-IDLE_S = 10.0
-"""How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
 _PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
 _GATE = web.AppKey("gate", Gate)
@@ -77,9 +72,7 @@ def build(
         application[TWILIO] = (backend.twilio, backend.control)
     operations = [operation_of(route) for route in routes_of(backend)]
     register(application, operations, strict=strict)
-    described = document.document_of(operations, with_tokens=bool(tokens))
-    application[document.DOCUMENT] = json.dumps(described)
-    application[document.DOCS] = docs_page.page_of(described)
+    document.add_documents(application, operations, with_tokens=bool(tokens))
     return application
 
 
@@ -94,10 +87,10 @@ class HttpServer:
         self._tls: PortTls | None = None
         self._connections = Connections(bounded_by_open_files(config.max_connections))
         self._servers: list[asyncio.Server] = []
-        # aiohttp's own access log writes the query, and with it tokens.
         backend = self._counting(backend)
         tokens = [token.get_secret_value() for token in config.tokens]
-        self._runner = _runner(build(backend, tokens, strict=strict, middlewares=[shared.middleware] if shared else ()))
+        middlewares = [shared.middleware] if shared else ()
+        self._runner = _runner(build(backend, tokens, strict=strict, middlewares=middlewares))
         self._inner = _runner(build(backend, ())) if shared else None
 
     async def start(self) -> None:
@@ -107,9 +100,7 @@ class HttpServer:
             OSError: the address cannot be bound.
             ConfigError: the certificate, its key or ``tls_client_ca`` is wrong.
         """
-        await self._runner.setup()
-        protocol = self._runner.server
-        assert protocol is not None  # setup has made it
+        make_protocol = await _protocol_of(self._runner)
         self._tls = PortTls(self._config) if self._config.tls_certificate else None
         shared = self._shared
         for bound in await bind(
@@ -119,21 +110,19 @@ class HttpServer:
             loop = asyncio.get_running_loop()
             if self._tls is None:
                 # The transport of a request that becomes a stream carries its frames: aiofastnet's costs less for each.
-                server = await aiofastnet.create_server(loop, protocol, sock=listener, backlog=1024)
+                server = await aiofastnet.create_server(loop, make_protocol, sock=listener, backlog=1024)
             else:  # not under TLS, for the reason that `bridge.media.dial.dial` gives
                 server = await loop.create_server(
-                    protocol,
+                    make_protocol,
                     sock=listener,
                     ssl=self._tls.context,
-                    ssl_handshake_timeout=IDLE_S,
-                    ssl_shutdown_timeout=IDLE_S,
+                    ssl_handshake_timeout=protocol.IDLE_S,
+                    ssl_shutdown_timeout=protocol.IDLE_S,
                     backlog=1024,
                 )
             self._servers.append(server)
         if shared is not None and self._inner is not None:
-            await self._inner.setup()
-            inner = self._inner.server
-            assert inner is not None
+            inner = await _protocol_of(self._inner)
             self._servers.append(await asyncio.get_running_loop().create_unix_server(inner, shared.socket))
 
     async def stop(self) -> None:
@@ -198,29 +187,15 @@ class HttpServer:
 
 
 def _runner(application: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        application,
-        access_log=None,
-        logger=_http_log(),
-        shutdown_timeout=SHUTDOWN_S,
-        # aiohttp closes with it whoever has not sent a whole head by then, counted from the connection or from the
-        # last answer (3.14, web_protocol.connection_made).
-        keepalive_timeout=IDLE_S,
-        lingering_time=LINGER_S,
-        # aiohttp would decompress as data arrives, on the loop that carries audio: 1 byte can become 1000.
-        auto_decompress=False,
-    )
+    return web.AppRunner(application, shutdown_timeout=SHUTDOWN_S, auto_decompress=False)
 
 
-def _http_log() -> logging.Logger:
-    """Where aiohttp reports faults, but not what scanners send: it would be logged whole, with tokens if it has any."""
-    http_log = logging.getLogger("bridge.api.http")
-    http_log.addFilter(_is_no_malformed_request)
-    return http_log
-
-
-def _is_no_malformed_request(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+async def _protocol_of(runner: web.AppRunner) -> Callable[[], Protocol]:
+    """Set up ``runner`` and return what makes the protocol of each connection."""
+    await runner.setup()
+    server = runner.server
+    assert server is not None  # setup has made it
+    return functools.partial(Protocol, server)
 
 
 @web.middleware
@@ -255,7 +230,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     """What every answer says, also one that is sent in blocks."""
     response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
+    response.headers["Server"] = SERVER
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 @web.middleware

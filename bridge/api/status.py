@@ -13,16 +13,19 @@ from bridge import __version__
 from bridge.access import ANONYMOUS
 from bridge.api import metrics
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
+from bridge.api.prebuilt import Prebuilt, page_headers
 
 
 async def health(request: web.Request) -> web.Response:
     """``GET /health``: 200 when calls can be served, else 503 and what is missing."""
     backend = request.app[BACKEND]
-    # Why ARI fails tells addresses of the network inside; a stranger's probe only learns that it does.
-    faults = health_faults(backend, detailed=request[PRINCIPAL] is not ANONYMOUS)
+    # Why ARI fails tells addresses of the network inside; a stranger's probe only learns that it does. The version
+    # tells which known faults to try.
+    detailed = request[PRINCIPAL] is not ANONYMOUS
+    faults = health_faults(backend, detailed=detailed)
     body = {
         "status": "unavailable" if faults else "ok",
-        "version": __version__,
+        **({"version": __version__} if detailed else {}),
         "ari": "connected" if backend.ari_connected() else "disconnected",
         "audiosocket": "listening" if backend.listening() else "closed",
         "faults": faults,
@@ -59,17 +62,9 @@ async def prometheus(request: web.Request) -> web.Response:
     return web.Response(body=text.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-async def page(_request: web.Request) -> web.Response:
+async def page(request: web.Request) -> web.Response:
     """``GET /``: the status page. It holds no data, so it needs no token; its script asks for one."""
-    return web.Response(
-        text=_PAGE,
-        content_type="text/html",
-        headers={
-            "Content-Security-Policy": _CONTENT_POLICY,
-            "Referrer-Policy": "no-referrer",
-            "X-Frame-Options": "DENY",
-        },
-    )
+    return _DOCUMENT.answer(request)
 
 
 def _content_policy(html: str) -> str:
@@ -87,4 +82,4 @@ def _content_policy(html: str) -> str:
 
 
 _PAGE = resources.files("bridge.api").joinpath("status.html").read_text(encoding="utf-8")
-_CONTENT_POLICY = _content_policy(_PAGE)
+_DOCUMENT = Prebuilt(_PAGE.encode(), "text/html", "utf-8", page_headers(_content_policy(_PAGE)))

@@ -51,11 +51,11 @@ ALWAYS = (
     Route("GET", "/metrics", "getMetrics", "Counters for Prometheus", status.prometheus, "Bridge", "metrics",
           content="text/plain"),
     Route("GET", "/", "getStatusPage", "The status page", status.page, "Bridge", None, access="public",
-          content="text/html"),
+          content="text/html", conditional=True),
     Route("GET", "/openapi.json", "getOpenapi", "This document", document.openapi, "Bridge", None, access="public",
-          content="application/json"),
+          content="application/json", conditional=True),
     Route("GET", "/docs", "getDocs", "This document, for people", document.docs, "Bridge", None, access="public",
-          content="text/html"),
+          content="text/html", conditional=True),
 )  # fmt: skip
 
 CALLING = (

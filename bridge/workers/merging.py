@@ -53,9 +53,10 @@ def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: boo
     for number, body in sorted(bodies.items()):
         said = body["faults"] if detailed else [fault.partition(":")[0] for fault in body["faults"]]
         faults += [f"worker {number}: {fault}" for fault in said]
+    versions = [body["version"] for body in bodies.values() if "version" in body] if detailed else []
     return {
         "status": "ok" if well else "unavailable",
-        "version": next(iter(bodies.values()))["version"],
+        **({"version": versions[0]} if versions else {}),
         "ari": "connected" if any(body["ari"] == "connected" for body in bodies.values()) else "disconnected",
         "audiosocket": "listening" if any(body["audiosocket"] == "listening" for body in bodies.values()) else "closed",
         "faults": faults,

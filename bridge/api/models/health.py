@@ -11,8 +11,8 @@ class Health(Shown):
     """Whether calls can be served."""
 
     status: Literal["ok", "unavailable"]
-    version: str
-    """The bridge's version."""
+    version: str = ""
+    """The bridge's version; only for a client with a token."""
     ari: Literal["connected", "disconnected"]
     audiosocket: Literal["listening", "closed"]
     faults: list[str]

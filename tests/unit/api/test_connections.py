@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from bridge.access import Principal
-from bridge.api import server
+from bridge.api import protocol
 from bridge.api.connections import bounded_by_open_files
 from bridge.api.server import HttpServer
 from bridge.calls.model import Call, Party
@@ -88,7 +88,7 @@ async def connect(it: HttpServer) -> Connection:
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-"])
 async def test_who_sends_no_whole_head_is_closed(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE_S", 0.2)
+    monkeypatch.setattr(protocol, "IDLE_S", 0.2)
     async with serving() as it:
         client = await connect(it)
         client.writer.write(said)
@@ -96,7 +96,7 @@ async def test_who_sends_no_whole_head_is_closed(said: bytes, monkeypatch: pytes
 
 
 async def test_a_head_that_trickles_in_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE_S", 0.2)
+    monkeypatch.setattr(protocol, "IDLE_S", 0.2)
     async with serving() as it:
         client = await connect(it)
 
@@ -112,7 +112,7 @@ async def test_a_head_that_trickles_in_is_no_sign_of_life(monkeypatch: pytest.Mo
 
 
 async def test_a_connection_that_asks_nothing_further_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE_S", 0.2)
+    monkeypatch.setattr(protocol, "IDLE_S", 0.2)
     async with serving() as it:
         client = await connect(it)
         assert await client.answers()
@@ -150,7 +150,7 @@ async def test_streams_do_not_count() -> None:
 
 
 async def test_an_unfinished_tls_handshake_counts_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE_S", 0.5)
+    monkeypatch.setattr(protocol, "IDLE_S", 0.5)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "1", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
-from bridge.api import server
+from bridge.api import protocol
 from bridge.api.server import HttpServer
 from bridge.config import HttpConfig, SpeechConfig, TwilioConfig
 from bridge.speech import SoundFetcher, SoundUnavailable
@@ -23,7 +23,7 @@ from bridge.speech import SoundFetcher, SoundUnavailable
 from .samples import VOXOLOGY_KEY, Pbx
 
 TOKEN = "0123456789abcdef"
-BRIDGE = Path(server.__file__).parents[1]
+BRIDGE = Path(protocol.__file__).parents[1]
 DECOMPRESSING = ("AppRunner", "ServerRunner", "ClientSession", "RequestHandler", "Server")
 """Classes of aiohttp that decompress bodies unless they are told not to; ``run_app`` and ``request`` always do."""
 
@@ -104,7 +104,7 @@ async def test_identity_is_an_encoding_like_none(coding: str) -> None:
 
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 async def test_a_body_that_never_ends_is_answered_and_cut_off(framing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "LINGER_S", 0.2)
+    monkeypatch.setattr(protocol, "LINGER_S", 0.2)
     bomb = gzip.compress(bytes(1 << 20))
     chunk, head = bomb, b"Content-Length: 100000000\r\n"
     if framing == "chunked":

@@ -58,6 +58,8 @@ def test_the_bridge_is_well_while_one_worker_is() -> None:
     assert health["status"] == "ok"
     assert health["faults"] == ["worker 3 is not there", "worker 2: ARI is not connected: it is away"]
     assert "it is away" not in str(merging.health(bodies, 3, detailed=False))
+    assert health["version"] == "1"
+    assert "version" not in merging.health(bodies, 3, detailed=False)
     assert merging.health({1: said(False)}, 1, detailed=True)["status"] == "unavailable"
 
 

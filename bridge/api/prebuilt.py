@@ -1,0 +1,57 @@
+"""Documents that are the same for every client while the bridge runs: bytes that are made once, with an entity tag."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Prebuilt:
+    """One document.
+
+    Args:
+        body: what is sent.
+        content_type: its media type, without a charset.
+        charset: of the media type; empty: none is named.
+        headers: more HTTP headers.
+    """
+
+    body: bytes
+    content_type: str
+    charset: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tag: str = field(init=False)
+    """A strong entity tag, without quotes (RFC 9110, 8.8.3)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tag", hashlib.sha256(self.body).hexdigest()[:32])
+
+    def answer(self, request: web.Request) -> web.Response:
+        """Return 200 with the document, or 304 if the client has it.
+
+        Clients may keep it, but ask each time whether it has changed: another version of the bridge has another one.
+        """
+        # Tags are compared weakly here (RFC 9110, 13.1.2).
+        present = request.if_none_match or ()
+        headers = {**self.headers, "Cache-Control": "no-cache"}
+        if any(tag.value in (self.tag, "*") for tag in present):
+            response = web.Response(status=304, headers=headers)
+        else:
+            response = web.Response(
+                body=self.body, content_type=self.content_type, charset=self.charset or None, headers=headers
+            )
+        response.etag = self.tag
+        return response
+
+
+def page_headers(policy: str) -> dict[str, str]:
+    """Return the headers of a page for people.
+
+    Args:
+        policy: its Content-Security-Policy.
+    """
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}

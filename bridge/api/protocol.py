@@ -1,0 +1,65 @@
+"""aiohttp's protocol of one connection, with the bridge's bounds and without the names of its programs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+SERVER = "asterisk-bridge"
+"""What responses call this server: no version of it, of Python, or of a library."""
+LINGER_S = 2.0
+"""How long the rest of a request body is read, and discarded, after the response: a client that sends its whole body
+before it reads would otherwise lose the response to a connection reset."""
+IDLE_S = 10.0
+"""How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
+
+
+class Protocol(web.RequestHandler):
+    """Parses the requests of one connection.
+
+    aiohttp bounds them (3.14.5): a request line and each header 8190 bytes, 128 headers, 32 requests that wait.
+
+    Args:
+        server: what handles the requests.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, server: web.Server) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=cast(logging.Logger, None),  # aiohttp's own writes the query, and with it tokens
+            logger=_LOG,
+            # aiohttp closes with it whoever has not sent a whole head by then, counted from the connection or from
+            # the last answer (3.14, web_protocol.connection_made).
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+            # aiohttp would decompress as data arrives, on the loop that carries audio: 1 byte can become 1000.
+            auto_decompress=False,
+        )
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP; overrides aiohttp's."""
+        response = super().handle_error(request, status, exc, message)
+        response.headers["Server"] = SERVER
+        return response
+
+
+def _is_no_malformed_request(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_LOG = logging.getLogger("bridge.api.http")
+"""Where aiohttp reports errors, but not what scanners send: it would be logged whole, with tokens if it has any."""
+_LOG.addFilter(_is_no_malformed_request)
