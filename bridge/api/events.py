@@ -10,7 +10,6 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 from aiohttp import WSCloseCode, web
 
@@ -19,6 +18,7 @@ from bridge.api.errors import invalid, unavailable
 from bridge.api.media_streams import check_upgrade
 from bridge.config.webhooks import check_event_pattern
 from bridge.events.hub import Event, Events
+from bridge.patterns import Patterns
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class EventSockets:
                     await asyncio.gather(*(client.ended.wait() for client in clients))
 
 
-def patterns_of(query: Mapping[str, str]) -> tuple[str, ...]:
+def patterns_of(query: Mapping[str, str]) -> Patterns:
     """The patterns in ``types=call_*,flow_*``; ``*`` if there is none.
 
     Raises:
@@ -119,7 +119,7 @@ def patterns_of(query: Mapping[str, str]) -> tuple[str, ...]:
     if len(patterns) > MAX_PATTERNS:
         raise invalid("INVALID_EVENT_OPTIONS", f"types: more than {MAX_PATTERNS} patterns")
     try:
-        return tuple(map(check_event_pattern, patterns))
+        return Patterns(map(check_event_pattern, patterns))
     except ValueError as error:
         raise invalid("INVALID_EVENT_OPTIONS", f"types: {error}") from None
 
@@ -128,7 +128,7 @@ class _Client:
     """One that listens: what waits for it, and the task that sends it."""
 
     def __init__(
-        self, request: web.Request, socket: web.WebSocketResponse, patterns: tuple[str, ...], max_waiting: int
+        self, request: web.Request, socket: web.WebSocketResponse, patterns: Patterns, max_waiting: int
     ) -> None:
         self._request = request
         self._socket = socket
@@ -142,7 +142,7 @@ class _Client:
 
     def add(self, event: Event) -> None:
         """Queue an event if it is one that the client asked for."""
-        if self._code is not None or not any(fnmatchcase(event.type, pattern) for pattern in self._patterns):
+        if self._code is not None or not self._patterns.match(event.type):
             return
         if len(self._waiting) < self._max_waiting:
             self._waiting.append(event.text)

@@ -6,6 +6,7 @@ with another server in the URL: the holder of a token must not learn a credentia
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
 from bridge.api.bodies import MASK
 from bridge.api.errors import ApiError, invalid, unavailable
+from bridge.api.mistakes import MAX_FAULTS
 from bridge.api.models.base import NoQuery
 from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, SubscriptionPart, Subscriptions
 from bridge.api.models.subscriptions import Subscription as ShownSubscription
@@ -154,11 +156,13 @@ async def _change(
 
 def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
     """The subscription that a body of a request describes; all mistakes at once."""
+    known = {key: value for key, value in body.items() if key in Subscription.model_fields}
+    unknown = {key: body[key] for key in itertools.islice((key for key in body if key not in known), MAX_FAULTS)}
     try:
-        return Subscription.model_validate({**body, "source": "api", "principal": principal.id})
+        return Subscription.model_validate({**known, **unknown, "source": "api", "principal": principal.id})
     except ValidationError as problem:
         faults = []
-        for detail in problem.errors(include_url=False):
+        for detail in problem.errors(include_url=False)[:MAX_FAULTS]:
             pair = mistake(detail, Subscription) if detail["loc"] else reason_of(problem)
             faults.append(": ".join(filter(None, pair)))
         raise invalid("INVALID_SUBSCRIPTION", "; ".join(faults)[:2000]) from None

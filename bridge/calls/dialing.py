@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Callable
 
 from bridge.calls.addresses import Address
 from bridge.calls.facts import Naming
@@ -101,7 +100,7 @@ class DialPolicy:
         if not allowed or source is None or source.target in ("", self._config.caller_id):
             return
         number = _SEPARATORS.sub("", source.target[:500])
-        if not _matches(number, allowed) and not _matches(source.target[:500], allowed):
+        if not allowed.match(number) and not allowed.match(source.target[:500]):
             raise NotAllowed(f"source {source.target[:80]!r} is not allowed; calling.caller_ids lists what is")
 
     def count(self, token: str) -> None:
@@ -132,7 +131,7 @@ class DialPolicy:
             self._calls = {key: times for key, times in self._calls.items() if times and now - times[-1] < PERIOD_S}
 
     def _check_host(self, host: str) -> None:
-        if not _matches(host.lower().strip("[]"), self._config.sip_hosts):
+        if not self._config.sip_hosts.match(host.lower().strip("[]")):
             raise NotAllowed(f"calls to SIP host {host[:80]} are not allowed; calling.sip_hosts lists what is")
 
     def _check_number(self, kind: str, number: str) -> None:
@@ -156,7 +155,3 @@ class DialPolicy:
                 f"{extension[:80]} is not an extension but a trunk or unknown; pbx.extensions and pbx.trunks say which"
                 " endpoints are extensions"
             )
-
-
-def _matches(text: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in patterns)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from bridge.calls.call import OUTGOING_APPS, Call, Party
+from bridge.patterns import Patterns
 
 Role = Literal["extension", "trunk", "other"]
 Direction = Literal["inbound", "outbound", "internal"]
@@ -29,7 +29,7 @@ CONFERENCE = "conference"
 PAGING = "multicast_paging"
 CFD = "cfd"
 
-_DEFAULT_EXTENSIONS = ("[0-9][0-9]*",)
+_DEFAULT_EXTENSIONS = Patterns(("[0-9][0-9]*",))
 _DIAL_APPS = frozenset({"dial", "retrydial"})
 _CALLING_APPS = _DIAL_APPS | {"queue", "page"}
 _CONFERENCE_APPS = frozenset({"confbridge", "meetme"})
@@ -59,22 +59,22 @@ class Naming:
         cfd_contexts: contexts of a call flow designer.
     """
 
-    trunks: tuple[str, ...] = ()
-    extensions: tuple[str, ...] = ()
-    trunk_contexts: tuple[str, ...] = (
-        "from-trunk",
-        "from-trunk-*",
-        "from-pstn",
-        "from-pstn-*",
-        "from-dahdi",
-        "from-zaptel",
+    trunks: Patterns = Patterns()
+    extensions: Patterns = Patterns()
+    trunk_contexts: Patterns = Patterns(
+        ("from-trunk", "from-trunk-*", "from-pstn", "from-pstn-*", "from-dahdi", "from-zaptel")
     )
-    ivr_contexts: tuple[str, ...] = ("ivr", "ivr-*")
-    queue_contexts: tuple[str, ...] = ("ext-queues",)
-    ringgroup_contexts: tuple[str, ...] = ("ext-group",)
-    extension_contexts: tuple[str, ...] = ("ext-local", "ext-findmefollow", "followme-*")
-    paging_contexts: tuple[str, ...] = ("ext-paging", "app-pagegroups")
-    cfd_contexts: tuple[str, ...] = ()
+    ivr_contexts: Patterns = Patterns(("ivr", "ivr-*"))
+    queue_contexts: Patterns = Patterns(("ext-queues",))
+    ringgroup_contexts: Patterns = Patterns(("ext-group",))
+    extension_contexts: Patterns = Patterns(("ext-local", "ext-findmefollow", "followme-*"))
+    paging_contexts: Patterns = Patterns(("ext-paging", "app-pagegroups"))
+    cfd_contexts: Patterns = Patterns()
+
+    def __post_init__(self) -> None:
+        """Take any tuple of patterns."""
+        for each in fields(self):
+            object.__setattr__(self, each.name, Patterns(getattr(self, each.name)))
 
     def role(self, endpoint: str, context: str = "") -> Role:
         """What an endpoint is whose channels begin in ``context``."""
@@ -377,5 +377,5 @@ def _apps(party: Party) -> set[str]:
     return {party.app_name.lower(), party.outer_app.lower()} - {""}
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return bool(name) and any(fnmatchcase(name, pattern) for pattern in patterns)
+def _matches(name: str, patterns: Patterns) -> bool:
+    return bool(name) and patterns.match(name)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from bridge.config.values import Patterns, Section, Text, as_tuple
+from bridge.config.values import PatternList, Section, Text, as_tuple
+from bridge.patterns import Patterns
 
 
 def _endpoint(placeholder: str) -> AfterValidator:
@@ -48,7 +49,7 @@ class CallingConfig(Section):
 
     The endpoint must have no ``outbound_auth``: Asterisk answers the challenge of whatever host the URI names.
     """
-    sip_hosts: Patterns = ()
+    sip_hosts: PatternList = Patterns()
     """Hosts of SIP addresses that may be called, as patterns; empty: none."""
     allowed_numbers: Prefixes = ()
     """Prefixes of numbers that may be called; empty: all that `denied_numbers` does not deny."""
@@ -62,7 +63,7 @@ class CallingConfig(Section):
     """For conferences; ``{context}`` is `context`, and without that they are refused."""
     caller_id: Text = ""
     """The number that called phones see where a request names none."""
-    caller_ids: Patterns = ()
+    caller_ids: PatternList = Patterns()
     """Numbers that a request may name as the caller's, as patterns; empty: any."""
     ring_timeout_s: Annotated[float, Field(ge=1, le=600, description="a number of seconds from 1 to 600")] = 30
     """How long a called phone may ring."""

@@ -116,6 +116,7 @@ def subscription_contradictions(
         if pattern.startswith("@") and pattern[1:] not in groups:
             there = ", ".join(sorted(groups)) or "none"
             yield "extensions", f"{pattern!r} is no group; pbx.groups has {there}"
+            return
 
 
 def _streams_contradictions(streams: StreamsConfig) -> Iterator[ConfigError]:

@@ -14,7 +14,8 @@ from bridge.config.streams import (
     _check_header_name,
     _check_header_value,
 )
-from bridge.config.values import FilePath, Patterns, Section, as_tuple, split_url
+from bridge.config.values import FilePath, PatternList, Section, as_tuple, split_url
+from bridge.patterns import Patterns
 
 
 def _check_url(url: str) -> str:
@@ -64,7 +65,7 @@ class FlowConfig(Section):
     """A list of actions, and the calls that run it when they come in."""
 
     id: Slug
-    match: Patterns = ()
+    match: PatternList = Patterns()
     """Patterns of the number that was dialled, or of the argument of ``Stasis()``; none: only calls that are placed
     and other flows run it."""
     actions: Actions = ()

@@ -223,6 +223,8 @@ def _kinds(annotation: Any) -> set[Any]:
         return _kinds(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return set().union(*map(_kinds, get_args(annotation)))
+    if isinstance(annotation, type) and issubclass(annotation, tuple):
+        return {tuple}
     return {get_origin(annotation) or annotation}
 
 
@@ -236,7 +238,7 @@ def mistake(detail: Any, model: type[Section], where: str = "") -> tuple[str, st
     location = [str(part) for part in detail["loc"]]
     if not location:
         return "", "expected a table of keys" if detail["type"] != "value_error" else str(detail["ctx"]["error"])
-    name = location[0]
+    name = location[0][:80]
     key = name + "".join(f"[{part}]" for part in location[1:])
     if detail["type"] == "extra_forbidden":
         return key, f"is no known key{_nearest(name, list(model.model_fields))}"
@@ -250,7 +252,7 @@ def mistake(detail: Any, model: type[Section], where: str = "") -> tuple[str, st
     if "SecretStr" in str(field.annotation):
         return key, f"expected {field.description}{where}"
     shown = detail["input"]
-    shown = json.dumps(shown) if isinstance(shown, bool | str | int | float) else type(shown).__name__
+    shown = json.dumps(shown)[:500] if isinstance(shown, bool | str | int | float) else type(shown).__name__
     return key, f"expected {field.description}, got {shown}{where}"
 
 
@@ -289,7 +291,7 @@ def _suggest_key(section: str, key: str) -> str:
 
 
 def _nearest(name: str, known: list[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name[:60], known, n=1)
     if close:
         return f"; did you mean {prefix}{close[0]}?"
     return f"; known are {', '.join(known)}" if len(known) <= 20 else ""

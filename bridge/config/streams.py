@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from bridge.config.values import FilePath, Patterns, Section, Text, as_tuple, check_pattern, split_url
+from bridge.config.values import FilePath, PatternList, Section, Text, as_tuple, split_url
+from bridge.patterns import Patterns, check_pattern
 
 MAX_HEADER_NAME_CHARACTERS = 63
 MAX_HEADER_VALUE_CHARACTERS = 4096
@@ -116,20 +117,20 @@ class PbxConfig(Section):
     The keys are those of ``bridge.calls.facts.Naming``, and the groups that subscriptions may name.
     """
 
-    trunks: Patterns = ()
+    trunks: PatternList = Patterns()
     """Endpoints that are trunks."""
-    extensions: Patterns = ()
+    extensions: PatternList = Patterns()
     """Endpoints that are extensions."""
-    trunk_contexts: Patterns = (
-        *("from-trunk", "from-trunk-*", "from-pstn", "from-pstn-*", "from-dahdi", "from-zaptel"),
+    trunk_contexts: PatternList = Patterns(
+        ("from-trunk", "from-trunk-*", "from-pstn", "from-pstn-*", "from-dahdi", "from-zaptel")
     )
     """Contexts in which the channels of trunks begin."""
-    ivr_contexts: Patterns = ("ivr", "ivr-*")
-    queue_contexts: Patterns = ("ext-queues",)
-    ringgroup_contexts: Patterns = ("ext-group",)
-    extension_contexts: Patterns = ("ext-local", "ext-findmefollow", "followme-*")
-    paging_contexts: Patterns = ("ext-paging", "app-pagegroups")
-    cfd_contexts: Patterns = ()
+    ivr_contexts: PatternList = Patterns(("ivr", "ivr-*"))
+    queue_contexts: PatternList = Patterns(("ext-queues",))
+    ringgroup_contexts: PatternList = Patterns(("ext-group",))
+    extension_contexts: PatternList = Patterns(("ext-local", "ext-findmefollow", "followme-*"))
+    paging_contexts: PatternList = Patterns(("ext-paging", "app-pagegroups"))
+    cfd_contexts: PatternList = Patterns()
     groups: dict[
         Annotated[str, AfterValidator(_check_group_name)],
         Annotated[tuple[Annotated[str, AfterValidator(_check_member)], ...], BeforeValidator(as_tuple)],
@@ -197,10 +198,10 @@ class SubscriptionConfig(TargetConfig):
 
     name: Annotated[str, Field(max_length=200, description="a text of at most 200 characters")] = ""
     enabled: Switch = True
-    extensions: Patterns = ()
+    extensions: PatternList = Patterns()
     """Patterns of extensions; ``@sales`` means the group ``sales`` of ``pbx.groups``."""
-    trunks: Patterns = ()
-    dids: Patterns = ()
+    trunks: PatternList = Patterns()
+    dids: PatternList = Patterns()
     ignored: Annotated[
         tuple[Literal["extensions", "trunks", "dids"], ...],
         BeforeValidator(as_tuple),

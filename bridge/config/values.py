@@ -7,7 +7,9 @@ import re
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from bridge.patterns import Patterns
 
 MIN_TOKEN_CHARACTERS = 16
 MAX_URL_CHARACTERS = 2048
@@ -110,13 +112,6 @@ def check_token(token: SecretStr) -> SecretStr:
     return token
 
 
-def check_pattern(pattern: str) -> str:
-    """A pattern of ``fnmatch``: ``1001``, ``10*``, ``[0-9][0-9]``."""
-    if not pattern or len(pattern) > 200 or not pattern.isprintable() or pattern != pattern.strip():
-        raise ValueError(f"{pattern[:40]!r} must be 1 to 200 printable characters, without a space at either end")
-    return pattern
-
-
 def as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -128,11 +123,7 @@ FilePath = Annotated[str, Field(description="the path of a file, or nothing")]
 Text = Annotated[str, Field(description="a text")]
 
 
-Patterns = Annotated[
-    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
-    BeforeValidator(as_tuple),
-    Field(description='a list of texts, for example ["1001", "20*"]'),
-]
+PatternList = Annotated[Patterns, Field(description='a list of texts, for example ["1001", "20*"]')]
 
 
 class Section(BaseModel):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from fnmatch import fnmatchcase
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from bridge.config.streams import Slug, Switch
-from bridge.config.values import FilePath, Section, as_tuple, split_url
+from bridge.config.values import FilePath, Section, split_url
+from bridge.patterns import Patterns
 
 EVENT_TYPES = (
     *("call_created", "call_ringing", "call_progressing", "call_updated", "call_hangup"),
@@ -36,7 +36,7 @@ def check_event_pattern(pattern: str) -> str:
     Raises:
         ValueError: it means none.
     """
-    if len(pattern) > 100 or not any(fnmatchcase(name, pattern) for name in EVENT_TYPES):
+    if len(pattern) > 100 or not any(map(Patterns((pattern,)).match, EVENT_TYPES)):
         raise ValueError(f"{pattern[:100]!r} means no type of event; known are {', '.join(EVENT_TYPES)}")
     return pattern
 
@@ -75,11 +75,15 @@ def _check_url(url: str) -> str:
     return url
 
 
-EventPatterns = Annotated[
-    tuple[Annotated[str, AfterValidator(check_event_pattern)], ...],
-    BeforeValidator(as_tuple),
-    Field(min_length=1, description='a list of at least one text, for example ["call_*", "flow_ended"]'),
-]
+class EventPatterns(Patterns):
+    """Patterns of types of events."""
+
+    @classmethod
+    def check(cls, pattern: str) -> str:
+        """Return a pattern that means at least one type of event."""
+        return check_event_pattern(pattern)
+
+
 RetryS = Annotated[float, Field(ge=0.05, le=86_400, description="a number of seconds from 0.05 to 86400")]
 
 
@@ -91,7 +95,10 @@ class WebhookConfig(Section):
     secret: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a text")]
     """``whsec_`` and base64, or any text of at least 16 characters."""
     enabled: Switch = True
-    events: EventPatterns = ("*",)
+    events: Annotated[
+        EventPatterns,
+        Field(min_length=1, description='a list of at least one text, for example ["call_*", "flow_ended"]'),
+    ] = EventPatterns(("*",))
     """Patterns of the types that it is told."""
     verify_tls: Switch = True
     ca_file: FilePath = ""

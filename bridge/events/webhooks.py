@@ -14,7 +14,6 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
 from typing import Protocol
 
 import aiohttp
@@ -143,7 +142,7 @@ class Webhook:
 
     def add(self, event: Event) -> None:
         """Queue an event if it is one that this webhook is told."""
-        if self._gone or not any(fnmatchcase(event.type, pattern) for pattern in self.config.events):
+        if self._gone or not self.config.events.match(event.type):
             return
         _ = event.text  # made now, once for all: what the data refers to may change later
         if len(self._queue) >= self.config.max_queued_events:

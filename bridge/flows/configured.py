@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.errors import ConfigError
@@ -31,7 +30,7 @@ class Flow:
 
     def matches(self, numbers: Sequence[str]) -> bool:
         """Whether a call that came in with one of these numbers (or arguments) runs it."""
-        return any(fnmatchcase(number, pattern) for pattern in self.config.match for number in numbers if number)
+        return any(self.config.match.match(number) for number in numbers if number)
 
     @property
     def headers(self) -> Mapping[str, str]:

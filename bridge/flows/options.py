@@ -15,7 +15,8 @@ from bridge.flows.variables import Variables, holds_variable
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 """How VoIPBIN writes an id that is not set."""
 MAX_DURATION_MS = 86_400_000
-HTTP_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+MAX_URL_CHARACTERS = 4096
+HTTP_URL = re.compile(r"https?://[^\s/?#]+(?:[/?#]\S*)?", re.IGNORECASE)
 
 
 def _or_variable(value: Any, handler: Any, info: ValidationInfo) -> Any:
@@ -35,8 +36,8 @@ def _runs(info: ValidationInfo) -> bool:
 
 
 def _check_url(value: str) -> str:
-    if len(value) > 4096:
-        raise ValueError("is longer than 4096 characters")
+    if len(value) > MAX_URL_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
     if not holds_variable(value) and not HTTP_URL.fullmatch(value):
         raise ValueError("expected an http:// or https:// URL")
     return value

@@ -82,7 +82,7 @@ class Answer:
             return ""
         text = (_joined(body) if self._chunked else body)[:MAX_BODY_BYTES].decode("utf-8", "replace")
         if "html" in self.headers.get("content-type", "").lower():
-            text = re.sub(r"(?is)<(style|script|title)\b.*?</\1>|<[^>]*>", " ", text)
+            text = re.sub(r"(?is)<(style|script|title)\b.*?(?:</\1>|\Z)|<[^<>]*>", " ", text)
         return text
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bridge.ari.dispatch import call_safely
 from bridge.config.contradictions import subscription_contradictions, target_contradictions
-from bridge.streams.store import Kept, Store, Switch
+from bridge.streams.store import Store, Switch
 from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
 from bridge.tls import Trust, TrustError, client_context
 
@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 
 MAX_MADE = 1000
 """How many subscriptions may be made over HTTP: a program that has gone wild stops here."""
+MAX_PATTERNS_MADE = 10_000
+"""Patterns in all of them: each change of a call is matched against all."""
+
+Made = Mapping[str, tuple[Subscription, Subscription]]
+"""Subscriptions by id, each with itself as it is matched: groups replaced by their members, patterns compiled."""
 
 
 NOT_RECORDED = "unknown"
@@ -54,44 +59,58 @@ class Catalogue:
         self._store = store
         self._groups = groups
         self._ca_dir = ca_dir
-        self._all: dict[str, Subscription] = dict(self._configured)
+        self._patterns_configured = sum(each.pattern_count for each in self._configured.values())
+        self._all: dict[str, Subscription] = {}
+        self._resolved: dict[str, Subscription] = {}
+        """The same with groups replaced by their members and patterns compiled."""
         self._enabled: tuple[Subscription, ...] = ()
         self._listeners: list[Callable[[], None]] = []
         self._changing = asyncio.Lock()
-        self._settle()
+        self.take({identity: self._prepared(each) for identity, each in self._configured.items()})
 
     def load(self) -> None:
-        """Take over what is kept; at the start, once. Blocks for a moment.
+        """Take over what is kept; at the start, once. Blocks briefly.
 
         Raises:
             ConfigError: the store cannot be used.
         """
-        self.take(self._store.read())
+        self.take(self._read())
 
-    async def read(self) -> Kept:
-        """What is kept now, by whatever worker.
+    async def read(self) -> Made:
+        """Return what is kept now, by any worker; read and validated in a thread.
 
         Raises:
             ConfigError: the store cannot be used.
         """
-        return await asyncio.to_thread(self._store.read)
+        return await asyncio.to_thread(self._read)
 
-    def take(self, kept: Kept) -> None:
-        """Have the subscriptions that are kept, instead of those that there were."""
-        self._all = dict(self._configured)
+    def take(self, made: Made) -> None:
+        """Replace the subscriptions by those that `read` returned."""
+        self._all = {identity: subscription for identity, (subscription, _) in made.items()}
+        self._resolved = {identity: resolved for identity, (_, resolved) in made.items()}
+        self._settle()
+
+    def _read(self) -> Made:
+        kept = self._store.read()
+        found = dict(self._configured)
         for identity, body in kept.subscriptions.items():
             if identity in self._configured:
                 log.warning("subscription=%s is in the configuration now: the one made over HTTP rests", identity)
                 continue
             try:
-                self._all[identity] = Subscription.model_validate({"principal": NOT_RECORDED, **body})
+                found[identity] = Subscription.model_validate({"principal": NOT_RECORDED, **body})
             except ValidationError as problem:
                 log.error("subscription=%s cannot be used: %s", identity, ": ".join(filter(None, reason_of(problem))))
         for identity, switch in kept.switches.items():
             configured = self._configured.get(identity)
             if configured is not None and configured.enabled == switch.configured:
-                self._all[identity] = configured.model_copy(update={"enabled": switch.enabled})
-        self._settle()
+                found[identity] = configured.model_copy(update={"enabled": switch.enabled})
+        return {identity: self._prepared(each) for identity, each in found.items()}
+
+    def _prepared(self, subscription: Subscription) -> tuple[Subscription, Subscription]:
+        resolved = subscription.resolved(self._groups)
+        resolved.prepare()
+        return subscription, resolved
 
     def list(self) -> Collection[Subscription]:
         """All, by id."""
@@ -137,8 +156,9 @@ class Catalogue:
             if present is not None and subscription.model_copy(update={"principal": present.principal}) == present:
                 return present  # nothing has changed, so it stays its owner's
             await self._check(subscription)
+            _, resolved = await asyncio.to_thread(self._prepared, subscription)
             await self._store.put(identity, values_of(subscription))
-            self._all[identity] = subscription
+            self._all[identity], self._resolved[identity] = subscription, resolved
             self._settle()
             return subscription
 
@@ -156,7 +176,7 @@ class Catalogue:
             if identity not in self._all:
                 raise KeyError(identity)
             await self._store.delete(identity)
-            del self._all[identity]
+            del self._all[identity], self._resolved[identity]
             self._settle()
 
     async def set_enabled(self, identity: str, enabled: bool) -> Subscription:
@@ -179,12 +199,16 @@ class Catalogue:
                 switched = Switch(configured.enabled, enabled) if enabled != configured.enabled else None
                 await self._store.switch(identity, switched)
             self._all[identity] = subscription
+            self._resolved[identity] = self._resolved[identity].model_copy(update={"enabled": enabled})
             self._settle()
             return subscription
 
     async def _check(self, subscription: Subscription) -> None:
         if subscription.id not in self._all and len(self._all) - len(self._configured) >= MAX_MADE:
             raise ValueError(f"there are {MAX_MADE} subscriptions already")
+        others = sum(each.pattern_count for each in self._all.values() if each.id != subscription.id)
+        if others + subscription.pattern_count > MAX_PATTERNS_MADE + self._patterns_configured:
+            raise ValueError(f"extensions: all subscriptions have more than {MAX_PATTERNS_MADE} patterns then")
         may_be_empty = subscription.source == "yeastar"  # its settings call fills the list bit by bit
         faults = [
             *target_contradictions(subscription),
@@ -199,6 +223,6 @@ class Catalogue:
             raise ValueError("; ".join(f"{key}: {reason}" for key, reason in faults))
 
     def _settle(self) -> None:
-        self._enabled = tuple(each.resolved(self._groups) for each in self.list() if each.enabled)
+        self._enabled = tuple(self._resolved[each.id] for each in self.list() if each.enabled)
         for listener in tuple(self._listeners):
             call_safely(listener)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig,
 from bridge.config.streams import UUID_PREFIX
 from bridge.dialects.base import Dialect
 from bridge.errors import ConfigError
+from bridge.patterns import MAX_PATTERNS, Patterns
 from bridge.streams.layout import DEFAULT_LAYOUT
 
 GROUP_PREFIX = "@"
@@ -114,10 +115,28 @@ class Subscription(SubscriptionConfig, Target):
         """Whether the configuration file names it."""
         return self.source == "config"
 
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Subscription:
+        if self.pattern_count > MAX_PATTERNS:
+            raise ValueError(f"extensions: with trunks and dids expected at most {MAX_PATTERNS} patterns")
+        return self
+
+    @property
+    def pattern_count(self) -> int:
+        """Return how many patterns it has in all lists together."""
+        return len(self.extensions) + len(self.trunks) + len(self.dids)
+
     def resolved(self, groups: Mapping[str, Collection[str]]) -> Subscription:
         """The same with every ``@group`` replaced by its members; a group that is not there has none."""
-        extensions = tuple(_expanded(self.extensions, groups))
+        if not any(pattern.startswith(GROUP_PREFIX) for pattern in self.extensions):
+            return self
+        extensions = Patterns(dict.fromkeys(_expanded(self.extensions, groups)))
         return self if extensions == self.extensions else self.model_copy(update={"extensions": extensions})
+
+    def prepare(self) -> None:
+        """Compile what decides which calls it gets (`bridge.patterns.Patterns.prepare`); work for a thread."""
+        for patterns in (self.extensions, self.trunks, self.dids):
+            patterns.prepare()
 
 
 class Route(RouteConfig, Target):
@@ -135,26 +154,27 @@ class Route(RouteConfig, Target):
 
     def matches_number(self, number: str) -> bool:
         """Whether it is for calls to this number (an extension, or the argument of ``Stasis()``)."""
-        return not self.match.startswith(UUID_PREFIX) and fnmatchcase(number, self.match)
+        return not self.match.startswith(UUID_PREFIX) and self._pattern.match(number)
 
     def matches_uuid(self, uuid: str) -> bool:
         """Whether it is for an AudioSocket connection that says this UUID (in its canonical text form)."""
-        return self.match.startswith(UUID_PREFIX) and fnmatchcase(uuid.lower(), self.match.removeprefix(UUID_PREFIX))
+        return self.match.startswith(UUID_PREFIX) and self._pattern.match(uuid.lower())
+
+    @cached_property
+    def _pattern(self) -> Patterns:
+        return Patterns((self.match.removeprefix(UUID_PREFIX),))
 
 
 def matches(subscription: Subscription, call: CallFacts, groups: Mapping[str, Collection[str]] = NO_GROUPS) -> bool:
     """Whether any object of any kind takes part in the call. Whether the subscription is switched on is not asked."""
+    subscription = subscription.resolved(groups) if groups else subscription
     objects = (
-        ("extensions", _expanded(subscription.extensions, groups), call.extensions),
+        ("extensions", subscription.extensions, call.extensions),
         ("trunks", subscription.trunks, call.trunks),
         ("dids", subscription.dids, call.dids),
     )
     return any(
-        fnmatchcase(name, pattern)
-        for kind, patterns, names in objects
-        if kind not in subscription.ignored
-        for pattern in patterns
-        for name in names
+        patterns.match(name) for kind, patterns, names in objects if kind not in subscription.ignored for name in names
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
-from bridge.calls.facts import Naming, call_facts
+from bridge.calls.facts import CallFacts, Naming, call_facts
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims, Everything
 from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
@@ -56,6 +56,15 @@ class StreamMaker(Protocol):
     def __call__(
         self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /
     ) -> PushedStream | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Matching:
+    """The subscriptions that match a call, and what that was found out of: a call changes far more often than this."""
+
+    enabled: Iterable[Subscription]
+    names: tuple[object, ...]
+    found: tuple[Subscription, ...]
 
 
 @dataclass(eq=False)
@@ -99,6 +108,8 @@ class Subscriptions:
         self._claims.on_lost = self._lost
         self._deliveries: dict[str, dict[str, _Delivery]] = {}
         """By call id, then by subscription id."""
+        self._matching: dict[str, _Matching] = {}
+        """By call id."""
         self._in_conference: set[str] = set()
         """Calls with deliveries whose parties sit in a conference room: each member of a room is a call of its own."""
 
@@ -133,14 +144,22 @@ class Subscriptions:
             if now is None or not now.delivers_as(delivery.subscription):
                 del deliveries[subscription_id]
                 self._drop(delivery, "the subscription was switched off or changed")
-        for subscription in enabled.values():
-            if subscription.id not in deliveries and matches(subscription, facts):
+        for subscription in self._matching_to(call.id, facts):
+            if subscription.id not in deliveries:
                 deliveries[subscription.id] = delivery = _Delivery(subscription, call.id)
                 log.info("call=%s matches subscription=%s", call.id, subscription.id)
                 self._claim(delivery)
         for delivery in deliveries.values():
             if delivery.granted and not delivery.over:
                 self._deliver(delivery, call)
+
+    def _matching_to(self, call_id: str, facts: CallFacts) -> tuple[Subscription, ...]:
+        enabled, names = self._catalogue.enabled(), (facts.extensions, facts.trunks, facts.dids)
+        known = self._matching.get(call_id)
+        if known is None or known.enabled is not enabled or known.names != names:
+            known = _Matching(enabled, names, tuple(each for each in enabled if matches(each, facts)))
+            self._matching[call_id] = known
+        return known.found
 
     def reconsider(self, calls: Iterable[Call]) -> None:
         """The subscriptions have changed."""
@@ -268,11 +287,13 @@ class Subscriptions:
             self._finish(delivery, reason)
 
     def _end_call(self, call_id: str) -> None:
+        self._matching.pop(call_id, None)
         for delivery in self._deliveries.pop(call_id, {}).values():
             self._drop(delivery, "the call ended")
 
     def _move(self, old_id: str, new_id: str) -> None:
         """Calls have merged: what runs goes on under the other id, unless the same subscription has that call too."""
+        self._matching.pop(old_id, None)
         target = self._deliveries.setdefault(new_id, {})
         for subscription_id, delivery in self._deliveries.pop(old_id, {}).items():
             if subscription_id in target:

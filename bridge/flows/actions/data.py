@@ -9,7 +9,7 @@ from pydantic import Field
 
 from bridge.flows import callbacks, expression
 from bridge.flows.actions.sound import Switch
-from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
+from bridge.flows.options import HTTP_URL, IS_HTTP_URL, MAX_URL_CHARACTERS, OR_VARIABLE, Options
 from bridge.flows.program import Enter, Program
 from bridge.flows.registry import ActionFailed, action
 from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, text_of
@@ -173,6 +173,8 @@ async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
 
 def _url(run: Run, template: str) -> str:
     url = run.variables.fill_url(template)
+    if len(url) > MAX_URL_CHARACTERS:
+        raise ActionFailed(f"the URL is longer than {MAX_URL_CHARACTERS} characters with its variables")
     if not HTTP_URL.fullmatch(url):
         raise ActionFailed("the URL does not begin with http:// or https://")
     return url

@@ -11,7 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.api.bodies import MASK
+from bridge.api.mistakes import MAX_FAULTS
 from bridge.api.server import build
+from bridge.config import loading
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
@@ -222,3 +224,17 @@ async def test_a_subscription_belongs_to_the_token_that_made_it_whatever_the_bod
     assert made["principal"] not in ("config", "")
     assert (await ask(client, "GET", f"{PATH}/new", 200))["principal"] == made["principal"]
     assert (await ask(client, "GET", f"{PATH}/in-file", 200))["principal"] == "config"
+
+
+async def test_a_body_with_many_mistakes_costs_no_more_than_one_with_some(client: Client) -> None:
+    """Finding the words for each takes time, in which no call gets its audio."""
+    asked: list[str] = []
+    nearest = loading._nearest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_nearest", lambda name, *more: asked.append(name) or nearest(name, *more))
+        answer = await ask(client, "POST", PATH, 400, MINIMAL | {f"key{number}": 1 for number in range(20_000)})
+    assert "key0: is no known key" in answer["message"]
+    assert 0 < len(asked) <= MAX_FAULTS
+    answer = await ask(client, "POST", PATH, 400, MINIMAL | {"extensions": [""] * 1000, "dids": [""] * 1000})
+    assert "extensions[0]" in answer["message"]
+    assert len(answer["message"]) <= 2100

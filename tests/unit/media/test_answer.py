@@ -42,6 +42,7 @@ def test_what_is_no_status_line(first: str):
         ([], "häh \u202e!".encode(), "häh !"),
         ([], b"\xff\xfe", "\ufffd\ufffd"),
         (["Content-Type: text/html"], b"<style>p{}</style><h1>No</h1><p class='x'>key", "No key"),
+        (["Content-Type: text/html"], b"No key<style>p{} that never ends", "No key"),
         (["Content-Type: application/json"], b'{"error": "<no key>"}', '{"error": "<no key>"}'),
         (["Transfer-Encoding: chunked"], b"3;x=y\r\nno \r\n4\r\nkey!\r\n0\r\n\r\n", "no key!"),
         (["Transfer-Encoding: chunked"], b"3\r\nno \r\n40\r\nkey", "no key"),

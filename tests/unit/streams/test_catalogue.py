@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from bridge.streams.catalogue import MAX_MADE, Catalogue, ReadOnly
 from bridge.streams.store import Store, StoreFailed
@@ -204,3 +205,31 @@ async def test_one_that_cannot_be_used_stops_nothing(path: str, caplog: pytest.L
     assert "klingon" in caplog.text
     assert "rests" in caplog.text
     assert "confidential" not in caplog.text
+
+
+async def test_the_patterns_of_all_subscriptions_are_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.streams.catalogue.MAX_PATTERNS_MADE", 5)
+    catalogue = started(path, configured("m", extensions=["1", "2", "3"]))
+    await catalogue.put(subscription("a", extensions=["1", "2"], trunks=["t"]))
+    with pytest.raises(ValueError, match="more than 5 patterns"):
+        await catalogue.put(subscription("b", dids=["1", "2", "3"]))
+    await catalogue.put(subscription("a", extensions=["1", "2", "3", "4", "5"]))  # in place of its own three
+
+
+async def test_patterns_are_compiled_before_a_call_needs_them(path: str) -> None:
+    catalogue = started(path, configured("m", extensions=["@sales", "*9"]))
+    await catalogue.put(subscription("a", extensions=["@sales", "*7"]))
+    await catalogue.set_enabled("m", False)
+    await catalogue.set_enabled("m", True)
+    assert ids(catalogue.enabled()) == ["a", "m"]
+    for each in (*catalogue.enabled(), *started(path).enabled()):
+        assert "_prepared" in vars(each.extensions)
+
+
+def test_one_subscription_has_a_bounded_number_of_patterns() -> None:
+    assert subscription("a", extensions=["1"] * 400, trunks=["1"] * 300, dids=["1"] * 300).pattern_count == 1000
+    with pytest.raises(ValidationError, match="at most 1000 patterns"):
+        subscription("a", extensions=["1"] * 400, trunks=["1"] * 300, dids=["1"] * 301)
+    with pytest.raises(ValidationError, match=r"at most 1000 patterns; got 90000") as caught:
+        subscription("a", extensions=[""] * 90_000)
+    assert caught.value.error_count() == 1

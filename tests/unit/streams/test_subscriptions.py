@@ -9,6 +9,7 @@ from typing import Any
 from bridge.calls.call import Call, CallEnded, Party, PartyChanged, PartyJoined, PartyLeft
 from bridge.calls.facts import Naming
 from bridge.dialects.base import CallInfo
+from bridge.patterns import Patterns
 from bridge.streams.claims import Claims
 from bridge.streams.subscription import Subscription
 from bridge.streams.subscriptions import Subscriptions
@@ -115,3 +116,27 @@ def test_a_third_party_has_a_socket_of_its_own_and_its_end_ends_only_that() -> N
     del call.parties[third.id]
     world.subscriptions.on_change(PartyLeft(call, third))
     assert [stream.ended for stream in world.made] == [None, "its parties have left"]
+
+
+def test_what_matches_is_found_once_for_what_it_depends_on(monkeypatch: Any) -> None:
+    """A call changes dozens of times; its numbers, and the subscriptions, hardly ever."""
+    asked: list[str] = []
+
+    class Counted(Patterns):
+        def match(self, name: str) -> bool:
+            asked.append(name)
+            return super().match(name)
+
+    world = World(dialect="yeastar", extensions=("1001",))
+    world.subscription = world.subscription.model_copy(update={"extensions": Counted(("7*",))})
+    enabled = (world.subscription,)
+    monkeypatch.setattr(world.subscriptions._catalogue, "enabled", lambda: enabled)
+    call = world.call("c", party("1001"), party("1002", 2))
+    for _ in range(20):
+        world.subscriptions.consider(call)
+    assert sorted(asked) == ["1001", "1002"]
+    call.add(party("7001", 3))
+    world.subscriptions.consider(call)
+    assert world.made
+    world.subscriptions.on_change(CallEnded(call))
+    assert not world.subscriptions._matching
