@@ -13,14 +13,22 @@ from picows.picows import WSProtocol as _WSProtocol  # type: ignore[attr-defined
 
 from bridge.dialects.base import Message
 from bridge.media.counters import Counters
-from bridge.media.websocket import Link
+from bridge.media.websocket import FRAGMENT_BYTES, MIN_FRAGMENTS, SMALL_BYTES, Link
 
 # Looking a member up in its enum takes longer than comparing it, and `is` is the quickest way to compare.
-_BINARY, _TEXT, _CONTINUATION, _CLOSE = WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION, WSMsgType.CLOSE
+_BINARY, _TEXT, _CONTINUATION = WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION
+_CLOSE, _PING = WSMsgType.CLOSE, WSMsgType.PING
 
-# picows reports a peer's broken or oversized frame as an error of its own; the stream's line in our log says it all.
-_log = logging.getLogger("bridge.media.picows")
-_log.setLevel(logging.CRITICAL)
+log = logging.getLogger(__name__)
+
+READ_BYTES = 16384
+"""The most that is read at once. picows would double its buffer for as long as the peer fills it, and pass on hundreds
+of thousands of small frames in one go."""
+
+_NO_CODE, _NO_CLOSE = 1005, 1006
+"""What RFC 6455 calls a Close frame without a code, and the lack of one; never sent."""
+
+_get_buffer = _WSProtocol.get_buffer
 
 
 class PicowsLink(Link):
@@ -61,19 +69,19 @@ class PicowsLink(Link):
     ) -> asyncio.BufferedProtocol:
         # The factories of picows.ws_create_server and ws_connect, written out: the one insists on a listening socket of
         # its own, the other leaves its socket open when it is cancelled during the handshake (picows 2.3).
-        protocol: asyncio.BufferedProtocol = _WSProtocol(
+        protocol: asyncio.BufferedProtocol = _Protocol(
             authority,
             resource,
             is_client,
             lambda *_: _Listener(self, self._max_message_bytes),
-            _log,
+            _Reporter(self),
             True,  # disconnect_on_exception
             handshake_timeout_s,
             False,  # enable_auto_ping: the link pings, whatever the library
             10,
             10,
             WSAutoPingStrategy.PING_WHEN_IDLE,
-            True,  # enable_auto_pong
+            False,  # enable_auto_pong: pings are answered by the link, which bounds what it sends
             self._max_message_bytes,
             headers,
             2048,  # read_buffer_init_size: several frames fit in, and it grows
@@ -99,9 +107,25 @@ class PicowsLink(Link):
         if self._transport is not None:
             self._transport.send_ping()
 
+    def _write_pong(self, payload: bytes) -> None:
+        if self._transport is not None:
+            self._transport.send_pong(payload)
+
     def _disconnect(self) -> None:
         if self._transport is not None:
             self._transport.disconnect(False)
+
+    def protocol_error(self, code: int, reason: str) -> None:
+        """Note what picows is about to close the connection for."""
+        transport = self._transport
+        if transport is None:
+            return
+        closed = transport.close_handshake
+        if closed is not None and closed.recv is not None and not transport.is_close_frame_sent:
+            # picows parses one frame ahead: the Close frame is delivered next, and what follows it is ignored.
+            transport.send_close(closed.recv.code or WSCloseCode.OK)
+            return
+        self.closed_by_peer(code, reason)
 
 
 async def _ended(transport: WSTransport) -> None:
@@ -114,11 +138,12 @@ async def _ended(transport: WSTransport) -> None:
 class _Listener(WSListener):
     """Joins fragments, answers Close, and passes the rest on."""
 
-    __slots__ = ("_link", "_max_message_bytes", "_parts", "_parts_are_text", "_parts_bytes")
+    __slots__ = ("_link", "_max_fragments", "_max_message_bytes", "_parts", "_parts_are_text", "_parts_bytes")
 
     def __init__(self, link: PicowsLink, max_message_bytes: int) -> None:
         self._link = link
         self._max_message_bytes = max_message_bytes
+        self._max_fragments = max(MIN_FRAGMENTS, max_message_bytes // FRAGMENT_BYTES)
         self._parts: list[bytes] = []
         self._parts_bytes = 0
         self._parts_are_text = False
@@ -127,24 +152,35 @@ class _Listener(WSListener):
         self._link.connected(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        link = self._link
+        link.frames_left -= 1
+        if not link.frames_left:
+            link.count_frames()
         kind = frame.msg_type
-        if transport.is_close_frame_sent and kind is not _CLOSE:
-            return  # picows 2.3 goes on delivering after it has closed for a frame that is too big
-        if kind is _BINARY and frame.fin and not self._parts:
-            self._link.received(frame.get_payload_as_bytes())
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            link.close(WSCloseCode.PROTOCOL_ERROR.value, "a reserved bit is set, and no extension was negotiated")
+        elif kind is _BINARY and frame.fin and not self._parts:
+            message = frame.get_payload_as_bytes()
+            if len(message) < SMALL_BYTES:
+                link.count_small_frame()
+            link.received(message)
         elif kind is _TEXT and frame.fin and not self._parts:
-            self._text(frame.get_payload_as_bytes())
+            message = frame.get_payload_as_bytes()
+            if len(message) < SMALL_BYTES:
+                link.count_small_frame()
+            self._text(message)
         elif kind in (_BINARY, _TEXT, _CONTINUATION):
             self._data(kind, frame)
         elif kind is _CLOSE:
             self._close(transport, frame)
         else:
-            self._link.heard()
+            link.count_small_frame()
+            if kind is _PING:
+                link.pinged(frame.get_payload_as_bytes())
+            else:
+                link.heard()
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        sent = transport.close_handshake.sent if transport.close_handshake else None
-        if sent is not None and not self._link.closing:  # picows itself has closed: the application broke the protocol
-            self._link.closed_by_peer(sent.code.value, sent.reason)
+    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 (picows' signature)
         self._link.lost()
 
     def pause_writing(self) -> None:
@@ -154,6 +190,10 @@ class _Listener(WSListener):
         self._link.resumed()
 
     def _data(self, kind: WSMsgType, frame: WSFrame) -> None:
+        if self._link.closing:
+            return
+        if frame.payload_size < SMALL_BYTES:
+            self._link.count_small_frame()
         if (kind == _CONTINUATION) != bool(self._parts):
             self._link.close(WSCloseCode.PROTOCOL_ERROR.value, "fragments out of order")
             return
@@ -163,6 +203,8 @@ class _Listener(WSListener):
         self._parts_bytes += frame.payload_size
         if self._parts_bytes > self._max_message_bytes:
             self._link.close(WSCloseCode.MESSAGE_TOO_BIG.value, f"message over {self._max_message_bytes} bytes")
+        elif len(self._parts) > self._max_fragments:
+            self._link.close(WSCloseCode.POLICY_VIOLATION.value, f"more than {self._max_fragments} fragments")
         elif frame.fin:
             whole, self._parts, self._parts_bytes = b"".join(self._parts), [], 0
             if self._parts_are_text:
@@ -181,8 +223,53 @@ class _Listener(WSListener):
     def _close(self, transport: WSTransport, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
         # Read by hand: picows gives codes of the private range (4000 and up) as something that is no WSCloseCode.
-        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
-        self._link.closed_by_peer(code, payload[2:].decode("utf-8", "replace"))
-        if not transport.is_close_frame_sent:
-            transport.send_close(WSCloseCode.OK)
+        code = int.from_bytes(payload[:2], "big") if payload else _NO_CODE
+        # What picows lets pass of the codes that no Close frame may hold (RFC 6455 section 7.4).
+        if payload and (not 1000 <= code < 5000 or code == _NO_CLOSE):
+            self._link.close(WSCloseCode.PROTOCOL_ERROR.value, f"the code {code} is not allowed in a Close frame")
+        else:
+            self._link.closed_by_peer(code, payload[2:].decode("utf-8", "replace"))
+            if not transport.is_close_frame_sent:
+                transport.send_close(code if payload else WSCloseCode.OK)  # type: ignore[arg-type]  # any code
         transport.disconnect()
+
+
+class _Protocol(_WSProtocol):  # type: ignore[misc]  # picows does not export it
+    """picows' protocol with bounded reads."""
+
+    __slots__ = ()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        buffer: memoryview = _get_buffer(self, sizehint)
+        return buffer if len(buffer) <= READ_BYTES else buffer[:READ_BYTES]
+
+
+class _Reporter:
+    """Stands where picows wants a logger, which it calls before it closes a connection for a breach of the protocol.
+
+    The stream's line in our log says it all. A logger of its own for each connection would take 1 KB.
+    """
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: PicowsLink) -> None:
+        self._link = link
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: ARG002, N802 (a logger's signature)
+        return False
+
+    def debug(self, message: str, *details: object) -> None:
+        pass
+
+    info = warning = debug
+
+    def error(self, message: str, *details: object) -> None:  # noqa: ARG002
+        """Note a breach of the protocol: ``details`` hold its code and what was wrong."""
+        match details:
+            case ((int(code), str(reason)),):
+                self._link.protocol_error(int(code), reason)
+
+    def exception(self, message: str, *details: object) -> None:
+        """Log an internal error: picows catches exceptions out of our callbacks."""
+        log.exception(message, *details)
+        self._link.protocol_error(WSCloseCode.INTERNAL_ERROR.value, "internal error")

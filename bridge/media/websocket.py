@@ -14,9 +14,11 @@ import socket
 import struct
 import sys
 import termios
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 import aiofastnet
 
@@ -35,6 +37,22 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """A linger time of 0: closing throws away what was not delivered (socket(7), SO_LINGER)."""
 KEPT_MESSAGES = 1000
 """At most so many messages wait that may not be dropped; an application that far behind is cut off."""
+MAX_UNSENT_BYTES = 1 << 20
+"""The most that may wait in the transport, and here in messages that may not be dropped."""
+FRAMES_AT_ONCE = 256
+"""Frames handled before the clock is read."""
+CALM_FRAMES_PER_S = 5000
+"""A link that receives faster is not read for `REST_S` after each `FRAMES_AT_ONCE`: timers and other sockets come
+first. Audio sent far ahead of its time arrives like this; it is slowed down and never rejected."""
+REST_S = 0.005
+SMALL_BYTES = 32
+"""Messages below this size hold no audio: 10 ms of G.711 are 80 bytes."""
+SMALL_FRAMES = 2000
+"""Control frames and small frames that may arrive together; more than `SMALL_FRAMES_PER_S` on average is an attack."""
+SMALL_FRAMES_PER_S = 1000
+MIN_FRAGMENTS = 1024
+FRAGMENT_BYTES = 256
+"""A message may have `MIN_FRAGMENTS` fragments, or one for each so many bytes of the largest message."""
 
 _NOTHING: deque[tuple[Message, float]] = deque(maxlen=0)
 """Waits on a link where nothing has waited yet: an empty deque takes 760 bytes, and most links never need one."""
@@ -60,21 +78,29 @@ class Link(ABC):
 
     __slots__ = (
         "_counters",
+        "_cut_off",
         "_end",
         "_heard",
+        "_kept_bytes",
         "_let_in",
+        "_looked",
         "_max_unsent_ms",
         "_on_message",
         "_paused",
         "_ping_interval_s",
+        "_pong",
+        "_small_counted",
+        "_small_left",
         "_socket",
         "_timer",
+        "_underlying",
         "_waiting",
         "_waiting_ms",
         "closed",
         "closing",
         "dropped_ms",
         "established",
+        "frames_left",
         "on_closed",
     )
 
@@ -86,6 +112,8 @@ class Link(ABC):
         self.closed = False
         self.dropped_ms = 0.0
         """Audio thrown away on this link because the application did not read, in milliseconds."""
+        self.frames_left = FRAMES_AT_ONCE
+        """Frames until ``count_frames`` is to be called."""
         self._counters = counters
         self._on_message: Callable[[Message], None] = _ignore
         self._let_in: Callable[[], None] | None = None
@@ -94,7 +122,14 @@ class Link(ABC):
         self._paused = False
         self._waiting = _NOTHING
         self._waiting_ms = 0.0
+        self._kept_bytes = 0
         self._heard = True
+        self._pong: bytes | None = None
+        self._looked = 0.0
+        self._small_left = SMALL_FRAMES
+        self._small_counted = 0.0
+        self._cut_off = False
+        self._underlying: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._end: tuple[int, str] = (1006, "connection lost")
@@ -134,10 +169,13 @@ class Link(ABC):
         if self._waiting is _NOTHING:
             self._waiting = deque()
         self._waiting.append((message, audio_ms))
-        self._waiting_ms += audio_ms
-        if self._waiting_ms > self._max_unsent_ms:
-            self._drop_oldest_audio()
-        if len(self._waiting) > KEPT_MESSAGES + self._max_unsent_ms:
+        if audio_ms:
+            self._waiting_ms += audio_ms
+            if self._waiting_ms > self._max_unsent_ms:
+                self._drop_oldest_audio()
+        else:
+            self._kept_bytes += len(message)
+        if len(self._waiting) > KEPT_MESSAGES + self._max_unsent_ms or self._kept_bytes > MAX_UNSENT_BYTES:
             self.abort(1008, "too many unread messages")
 
     def close(self, code: int, reason: str, *, take_back_s: float | None = None) -> None:
@@ -184,13 +222,51 @@ class Link(ABC):
     def opened(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
         self.established = True
+        self._underlying = cast(asyncio.Transport, transport)  # accepted or connected: TCP or TLS
+        self._small_counted = time.monotonic()
         bound_unsent(transport)
         self._socket = transport.get_extra_info("socket")
         self._schedule_ping()
 
     def heard(self) -> None:
-        """Something came from the application, if only a pong."""
-        self._heard = True
+        """Count a control frame or a part of a message as a sign of life, unless the application reads nothing."""
+        if not self._paused:
+            self._heard = True
+
+    def pinged(self, payload: bytes) -> None:
+        """Answer a ping; of those that arrive while the transport is full, only the last (RFC 6455 section 5.5.3)."""
+        self.heard()
+        if self._paused:
+            self._pong = payload
+        elif not self.closing:
+            self._write_pong(payload)
+
+    def count_frames(self) -> None:
+        """Let timers and other sockets have a turn if the last ``FRAMES_AT_ONCE`` frames arrived in a burst."""
+        self.frames_left = FRAMES_AT_ONCE
+        now = time.monotonic()
+        if now - self._looked < FRAMES_AT_ONCE / CALM_FRAMES_PER_S and self._underlying is not None:
+            self._underlying.pause_reading()
+            asyncio.get_running_loop().call_later(REST_S, self._read_on)
+        self._looked = now
+
+    def count_small_frame(self) -> None:
+        """Count a control frame, an empty or a tiny one, and close a link that sends too many of them."""
+        self._small_left -= 1
+        if self._small_left >= 0:
+            return
+        now = time.monotonic()
+        self._small_left = min(int((now - self._small_counted) * SMALL_FRAMES_PER_S), SMALL_FRAMES)
+        self._small_counted = now
+        if not self._small_left:
+            self.cut_off("too many control frames or small frames")
+
+    def cut_off(self, reason: str) -> None:
+        """Close with code 1008 and read nothing more, not even the answer."""
+        self._cut_off = True
+        self.close(1008, reason)
+        if self._underlying is not None:
+            self._underlying.pause_reading()
 
     def received(self, message: Message) -> None:
         """A whole message came."""
@@ -200,21 +276,33 @@ class Link(ABC):
             self._on_message(message)
 
     def closed_by_peer(self, code: int, reason: str) -> None:
-        """The application's Close frame came; answered by the library's side."""
+        """Note the application's Close frame, or its breach of the protocol; the library's side answers."""
         if not self.closing:
             self.closing = True
             self._end = (code, reason)
+            self._drop_waiting()
+            self._cancel_timer()  # an application that does not read must not keep the connection open
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
 
     def paused(self) -> None:
-        """The transport is full."""
+        """Keep messages back: the transport is full."""
         self._paused = True
+        if self._underlying is not None and self._underlying.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.abort(1008, f"more than {MAX_UNSENT_BYTES} bytes unread")
 
     def resumed(self) -> None:
-        """The transport has room again."""
+        """Send what waits: the application has read, and the transport has room again."""
         self._paused = False
+        self._heard = True
+        pong, self._pong = self._pong, None
+        if pong is not None and not self.closing:
+            self._write_pong(pong)
         while self._waiting and not self._paused:
             message, audio_ms = self._waiting.popleft()
-            self._waiting_ms -= audio_ms
+            if audio_ms:
+                self._waiting_ms -= audio_ms
+            else:
+                self._kept_bytes -= len(message)
             self.send(message)
 
     def lost(self) -> None:
@@ -222,6 +310,7 @@ class Link(ABC):
         if self.closed:
             return
         self.closed = self.closing = True
+        self._underlying = None
         self._cancel_timer()
         self._drop_waiting()
         self.on_closed(*self._end)
@@ -239,6 +328,10 @@ class Link(ABC):
     @abstractmethod
     def _write_ping(self) -> None:
         """Send a ping."""
+
+    @abstractmethod
+    def _write_pong(self, payload: bytes) -> None:
+        """Answer a ping."""
 
     @abstractmethod
     def _disconnect(self) -> None:
@@ -264,13 +357,19 @@ class Link(ABC):
         self._counters.dropped_to_application_ms += self._waiting_ms
         self._waiting.clear()
         self._waiting_ms = 0.0
+        self._kept_bytes = 0
+
+    def _read_on(self) -> None:
+        if self._underlying is not None and not self._cut_off:
+            self._underlying.resume_reading()
 
     def _schedule_ping(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._ping_interval_s, self._ping)
 
     def _ping(self) -> None:
-        if not self._heard and not self._bytes_came():
-            self.abort(1006, f"nothing heard for {2 * self._ping_interval_s:g} s")
+        if not self._heard and (self._paused or not self._bytes_came()):
+            missing = "read" if self._paused else "heard"
+            self.abort(1006, f"nothing {missing} for {2 * self._ping_interval_s:g} s")
             return
         self._heard = False
         self._write_ping()

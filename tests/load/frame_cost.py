@@ -7,6 +7,8 @@ A microsecond a frame in one direction is 0.05 CPU-ms a call-second.
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -21,6 +23,11 @@ from bridge.audio.framing import Framer
 from bridge.audio.playout import Playout
 from bridge.audio.resample import Resampler
 from bridge.dialects.voipbin import Voipbin
+from bridge.media.counters import Counters
+from bridge.media.loop import FrameLoop
+from bridge.media.picows_link import PicowsLink
+from bridge.media.takeover import feed
+from bridge.media.websockets_link import WebsocketsLink
 
 FRAME = bytes(range(1, 161)) * 2
 RUNS = 20_000
@@ -64,6 +71,28 @@ def main() -> None:
         block = bytes(pair[0] // 50 * 2)
         converter = Resampler(*pair)
         show(f"resample {pair[0]} to {pair[1]}", lambda r=converter, b=block: r.convert(b))
+    with asyncio.Runner(loop_factory=FrameLoop) as runner:
+        for kind in (PicowsLink, WebsocketsLink):
+            runner.run(receive(kind))
+
+
+async def receive(kind: type[PicowsLink] | type[WebsocketsLink]) -> None:
+    """Measure one masked binary message from the read of the socket to the stream."""
+    link = kind(Counters(), max_unsent_ms=1000, ping_interval_s=20.0, max_message_bytes=1 << 24)
+    protocol = link.protocol()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # picows wants TCP
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
+    feed(
+        protocol,
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    )
+    message = b"\x82\xfe" + len(FRAME).to_bytes(2, "big") + bytes(4) + FRAME
+    show(f"{kind.__name__}: receive one message", lambda: feed(protocol, message))
+    link.abort(1001, "measured")
+    theirs.close()
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ class Wire(Link):
     def _write_ping(self) -> None:
         pass
 
+    def _write_pong(self, payload: bytes) -> None:
+        pass
+
     def _disconnect(self) -> None:
         self.lost()
 
