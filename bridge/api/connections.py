@@ -1,23 +1,51 @@
-"""How many connections the HTTP port holds at once: counted when they are accepted, before TLS and before any request.
+"""How many connections the HTTP port holds at once, how many of one address, and for how long without progress.
 
-Who has no token can still connect, and each connection costs a descriptor, of which Asterisk's audio needs some too.
+They are counted when they are accepted, before TLS and before any request: anyone can connect without a token, and each
+connection costs a descriptor, of which Asterisk's audio needs some too. See docs/decisions/http-connections.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import logging
 import resource
 import socket
 import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
+from aiohttp import web
+
+from bridge.access import ANONYMOUS
+from bridge.api.backend import PRINCIPAL
+from bridge.api.errors import unavailable
 from bridge.media.sockets import SparingSocket
 
 log = logging.getLogger(__name__)
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 FILES_SHARE = 4
 """Plain HTTP gets at most this part (1 in so many) of the descriptors that the process may open."""
+ADDRESS_SHARE = 4
+"""One address gets at most this part (1 in so many) of ``http.max_connections``, ..."""
+MIN_ADDRESS_SHARE = 8
+"""... but never fewer than this: a browser opens six."""
+RESERVED = 3
+"""Connections from this machine that are accepted beyond the maximum, for health probes."""
+RESERVED_S = 5.0
+"""How long such a connection may last."""
+UNREAD_S = 30.0
+"""How long a client may take to read a response once the handler is done with it."""
+USER_TIMEOUT_MS = 10_000
+"""How long sent data may stay unacknowledged, or unsent because the client's window is closed (TCP_USER_TIMEOUT)."""
+SWEEP_S = 1.0
+TIDY_S = 0.1
 COMPLAINT_INTERVAL_S = 60.0
+RETRY_AFTER_S = 5
 
 
 def open_files_limit() -> int | None:
@@ -32,42 +60,212 @@ def bounded_by_open_files(max_connections: int) -> int:
     return max_connections if limit is None else max(1, min(max_connections, limit // FILES_SHARE))
 
 
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """One plain connection.
+
+    Args:
+        socket: closed as soon as the connection is.
+        owner: the address whose share it counts for; empty: none's.
+        since: when it was accepted or, unless it is reserved, was last seen to make progress; monotonic, seconds.
+        reserved: whether it was accepted beyond the maximum.
+        transport: known once a request has come.
+        handling: whether a handler runs, which has bounds of its own.
+    """
+
+    socket: socket.socket
+    owner: str
+    since: float
+    reserved: bool
+    transport: asyncio.Transport | None = None
+    handling: bool = False
+
+
 class Connections:
     """The plain HTTP connections that are open now.
 
     Args:
         maximum: how many may be open at once; the next one is closed as soon as it is accepted.
+        proxies: networks whose connections carry the requests of many clients, so that no share applies to them.
     """
 
-    def __init__(self, maximum: int) -> None:
+    def __init__(self, maximum: int, proxies: Iterable[Network] = ()) -> None:
         self.maximum = maximum
-        self._sockets: dict[int, socket.socket] = {}  # by descriptor; those that have been closed are still in it
-        self._complained_at = float("-inf")
+        self.share = max(MIN_ADDRESS_SHARE, maximum // ADDRESS_SHARE)
+        self._proxies = tuple(proxies)
+        self._open: dict[int, _Connection] = {}  # by descriptor; some may have been closed
+        self._of_address: Counter[str] = Counter()
+        self._reserved = 0
+        self._tidied_at = float("-inf")
+        self._complained_at: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        self._sockets = {number: it for number, it in self._sockets.items() if it.fileno() >= 0}
-        return len(self._sockets)
+        """Connections that are open now."""
+        self._tidy()
+        return len(self._open)
 
-    def admit(self, connection: socket.socket) -> bool:
-        """Count a connection that has just been accepted; False if there are too many."""
-        # The descriptors of closed ones are looked for only where it matters.
-        if len(self._sockets) >= self.maximum and len(self) >= self.maximum:
-            self._complain()
+    def admit(self, connection: socket.socket, address: object) -> bool:
+        """Count a connection that has just been accepted.
+
+        Args:
+            connection: the accepted socket.
+            address: of its peer, as `socket.socket.accept` returns it.
+
+        Returns:
+            False if there are too many connections, or too many of this address; the caller closes it then.
+        """
+        now = time.monotonic()
+        host = _host(address)
+        local = host is None or host.is_loopback
+        owner = "" if host is None or local or any(host in network for network in self._proxies) else _owner(host)
+        reserved = False
+        if owner and self._is_full(now, lambda: self._of_address[owner] >= self.share):
+            self._complain(now, "share", f"{owner} has {self.share} HTTP connections without a token, its share")
             return False
-        self._sockets[connection.fileno()] = connection
+        if self._is_full(now, lambda: len(self._open) - self._reserved >= self.maximum):
+            self._complain(now, "maximum", f"{self.maximum} HTTP connections are open")
+            if not local or self._is_full(now, lambda: self._reserved >= RESERVED):
+                return False
+            reserved = True
+        self._forget(connection.fileno())  # closed in the meantime, or the kernel would not use its number again
+        self._open[connection.fileno()] = _Connection(connection, owner, now, reserved)
+        self._of_address[owner] += 1
+        self._reserved += reserved
+        _set_user_timeout(connection, USER_TIMEOUT_MS)
         return True
 
     def release(self, transport: asyncio.BaseTransport) -> None:
-        """Count this connection no longer: it has become a stream, and those have a limit of their own."""
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            self._sockets.pop(connection.fileno(), None)
+        """Count this connection no longer: it has become a stream, and those have limits of their own."""
+        found = self._find(transport)
+        if found is not None:
+            self._forget(found.socket.fileno())
+            _set_user_timeout(found.socket, 0)  # a slow stream loses audio, not its connection
 
-    def _complain(self) -> None:
+    @web.middleware
+    async def watch(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Note when the handler of a request runs, and let reserved connections ask for the health only.
+
+        Raises:
+            ApiError: 503, anything else was requested on a reserved connection.
+        """
+        found = self._find(request.transport)
+        if found is None:
+            return await handler(request)
+        if found.reserved:
+            request.protocol.close()  # after this response
+            if request.path != "/health":
+                raise unavailable("OVERLOADED", "the limit of open HTTP connections is reached", RETRY_AFTER_S)
+        found.transport, found.handling = request.transport, True
+        try:
+            return await handler(request)
+        finally:
+            found.handling = False
+            if not found.reserved:
+                found.since = time.monotonic()
+
+    @web.middleware
+    async def vouch(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Take a connection out of its address's share once a request on it has shown a good token."""
+        if request.get(PRINCIPAL, ANONYMOUS) is not ANONYMOUS:
+            found = self._find(request.transport)
+            if found is not None and found.owner:
+                self._of_address[found.owner] -= 1
+                found.owner = ""
+                self._of_address[""] += 1
+        return await handler(request)
+
+    def start(self) -> None:
+        """Look after the connections every second from now on."""
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def stop(self) -> None:
+        """Look after them no longer; harmless if it never started."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sweep(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        self._tidy()
         now = time.monotonic()
-        if now - self._complained_at >= COMPLAINT_INTERVAL_S:
-            self._complained_at = now
-            log.warning("%d HTTP connections are open (http.max_connections): closing further ones", self.maximum)
+        for each in tuple(self._open.values()):
+            if each.reserved:
+                overdue = now - each.since > RESERVED_S
+            elif each.handling or each.transport is None or not each.transport.get_write_buffer_size():
+                # Until the first request, aiohttp's time for a request head counts.
+                each.since, overdue = now, False
+            else:
+                overdue = now - each.since > UNREAD_S
+            if overdue:
+                log.debug("HTTP connection aborted peer=%s unread_s=%.0f", each.owner or "exempt", now - each.since)
+                _abort(each)
+
+    def _is_full(self, now: float, full: Callable[[], bool]) -> bool:
+        """Whether a limit is reached, also without the connections that have been closed.
+
+        Those are looked for only where it matters, and not for every connection of a flood.
+        """
+        if full() and now - self._tidied_at >= TIDY_S:
+            self._tidy()
+        return full()
+
+    def _tidy(self) -> None:
+        self._tidied_at = time.monotonic()
+        for number in [number for number, each in self._open.items() if each.socket.fileno() < 0]:
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        found = self._open.pop(number, None)
+        if found is None:
+            return
+        self._reserved -= found.reserved
+        self._of_address[found.owner] -= 1
+        if not self._of_address[found.owner]:
+            del self._of_address[found.owner]
+
+    def _find(self, transport: asyncio.BaseTransport | None) -> _Connection | None:
+        connection = transport.get_extra_info("socket") if transport is not None else None
+        return self._open.get(connection.fileno()) if connection is not None else None
+
+    def _complain(self, now: float, limit: str, fact: str) -> None:
+        if now - self._complained_at.get(limit, float("-inf")) >= COMPLAINT_INTERVAL_S:
+            self._complained_at[limit] = now
+            log.warning("%s (http.max_connections): closing further ones", fact)
+
+
+def _host(address: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The peer's address; None if it has none, as on a Unix socket."""
+    if not isinstance(address, tuple) or not address:
+        return None
+    try:
+        host = ipaddress.ip_address(str(address[0]).partition("%")[0])
+    except ValueError:
+        return None
+    return (host.ipv4_mapped or host) if isinstance(host, ipaddress.IPv6Address) else host
+
+
+def _owner(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Whose share counts: of IPv6 the /64, which is one customer's at least."""
+    return str(host) if host.version == 4 else str(ipaddress.ip_network((host, 64), strict=False))
+
+
+def _set_user_timeout(connection: socket.socket, milliseconds: int) -> None:
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
+    if option is not None:
+        with contextlib.suppress(OSError):  # the peer has gone, or it is not TCP
+            connection.setsockopt(socket.IPPROTO_TCP, option, milliseconds)
+
+
+def _abort(connection: _Connection) -> None:
+    if connection.transport is not None:
+        connection.transport.abort()
+    else:
+        with contextlib.suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 class BoundedListener(SparingSocket):
@@ -90,7 +288,7 @@ class BoundedListener(SparingSocket):
                 (``_accept_connection`` in asyncio's selector_events.py and in aiofastnet's api_utils.py).
         """
         connection, address = super().accept()
-        if not self._connections.admit(connection):
+        if not self._connections.admit(connection, address):
             connection.close()
             raise ConnectionAbortedError("too many connections")
         return connection, address

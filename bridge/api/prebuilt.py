@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
+
+BLOCK_BYTES = 16384
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,21 @@ class Prebuilt:
             response = web.Response(status=304, headers=headers)
         else:
             response = web.Response(
-                body=self.body, content_type=self.content_type, charset=self.charset or None, headers=headers
+                body=_Blocks(self.body), content_type=self.content_type, charset=self.charset or None, headers=headers
             )
         response.etag = self.tag
         return response
+
+
+class _Blocks(BytesPayload):
+    """Bytes that are written in blocks, so that a client that does not read takes the memory of one, not of all."""
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write, and wait for the client; overrides aiohttp's."""
+        view = memoryview(self._value)
+        for start in range(0, len(view), BLOCK_BYTES):
+            await writer.write(view[start : start + BLOCK_BYTES])
+            await writer.drain()
 
 
 def page_headers(policy: str) -> dict[str, str]:

@@ -17,6 +17,9 @@ before it reads would otherwise lose the response to a connection reset."""
 IDLE_S = 10.0
 """How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
+MAX_UNSENT_BYTES = 32768
+"""Bytes that may wait for a client before a handler waits too; whatever a handler writes at once comes on top."""
+
 
 class Protocol(web.RequestHandler):
     """Parses the requests of one connection.
@@ -42,6 +45,11 @@ class Protocol(web.RequestHandler):
             # aiohttp would decompress as data arrives, on the loop that carries audio: 1 byte can become 1000.
             auto_decompress=False,
         )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to parse; overrides aiohttp's."""
+        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+        super().connection_made(transport)
 
     def handle_error(
         self,

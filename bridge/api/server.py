@@ -47,7 +47,12 @@ _REQUEST_ID = web.RequestKey("request_id", str)
 
 
 def build(
-    backend: Backend, tokens: Iterable[str], *, strict: bool = False, middlewares: Iterable[Middleware] = ()
+    backend: Backend,
+    tokens: Iterable[str],
+    *,
+    strict: bool = False,
+    around: Iterable[Middleware] = (),
+    middlewares: Iterable[Middleware] = (),
 ) -> web.Application:
     """The web application.
 
@@ -55,10 +60,11 @@ def build(
         backend: what answers the requests.
         tokens: the configured tokens; none: no authentication, for loopback only.
         strict: whether an answer that the OpenAPI document does not describe is a fault; for tests.
+        around: see each request before anything else has.
         middlewares: see each request after its token was checked.
     """
     tokens = tuple(tokens)
-    application = web.Application(middlewares=[_answer_errors, _reject_encoded, _check_token, *middlewares])
+    application = web.Application(middlewares=[_answer_errors, *around, _reject_encoded, _check_token, *middlewares])
     application[BACKEND] = backend
     application[_GATE] = Gate(tokens)
     application[OPERATIONS] = {}
@@ -89,8 +95,10 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         backend = self._counting(backend)
         tokens = [token.get_secret_value() for token in config.tokens]
-        middlewares = [shared.middleware] if shared else ()
-        self._runner = _runner(build(backend, tokens, strict=strict, middlewares=middlewares))
+        middlewares = [self._connections.vouch, *([shared.middleware] if shared else ())]
+        self._runner = _runner(
+            build(backend, tokens, strict=strict, around=[self._connections.watch], middlewares=middlewares)
+        )
         self._inner = _runner(build(backend, ())) if shared else None
 
     async def start(self) -> None:
@@ -124,9 +132,11 @@ class HttpServer:
         if shared is not None and self._inner is not None:
             inner = await _protocol_of(self._inner)
             self._servers.append(await asyncio.get_running_loop().create_unix_server(inner, shared.socket))
+        self._connections.start()
 
     async def stop(self) -> None:
         """Stop listening and end requests in progress; harmless if it never started."""
+        self._connections.stop()
         for server in self._servers:
             server.close()
         await self._runner.cleanup()

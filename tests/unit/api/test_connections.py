@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import resource
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import cast
 
@@ -16,14 +18,15 @@ import pytest
 from aiohttp import web
 
 from bridge.access import Principal
-from bridge.api import protocol
-from bridge.api.connections import bounded_by_open_files
+from bridge.api import connections, prebuilt, protocol
+from bridge.api.connections import Connections, bounded_by_open_files
 from bridge.api.server import HttpServer
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.media.takeover import take_over
 from bridge.streams.clients import MediaStreamOptions
 
+from .samples import Pbx as WholePbx
 from .samples import make_call
 from .test_server import UPGRADE, Pbx
 
@@ -74,7 +77,9 @@ class _Greeter(asyncio.Protocol):
 @contextlib.asynccontextmanager
 async def serving(**config: object) -> AsyncIterator[HttpServer]:
     call = make_call("c1")
-    it = HttpServer(HttpConfig.model_validate({"port": 0, **config}), Taking({call.id: call}).backend())
+    # With every part there is: a long document, of which the kernel does not take thirty.
+    everything = WholePbx().backend(accept_stream=Taking({call.id: call}).accept, calls=Taking({call.id: call}))
+    it = HttpServer(HttpConfig.model_validate({"port": 0, **config}), everything)
     await it.start()
     try:
         yield it
@@ -84,6 +89,12 @@ async def serving(**config: object) -> AsyncIterator[HttpServer]:
 
 async def connect(it: HttpServer) -> Connection:
     return Connection(*await asyncio.open_connection("127.0.0.1", it.port))
+
+
+@pytest.fixture
+def from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every connection come from an address of the documentation's network instead of loopback."""
+    monkeypatch.setattr(connections, "_host", lambda _: ip_address("192.0.2.7"))
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-"])
@@ -119,6 +130,7 @@ async def test_a_connection_that_asks_nothing_further_is_closed(monkeypatch: pyt
         assert await client.ended()
 
 
+@pytest.mark.usefixtures("from_elsewhere")
 async def test_further_connections_are_closed_and_there_is_room_again_when_one_has_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -136,6 +148,7 @@ async def test_further_connections_are_closed_and_there_is_room_again_when_one_h
                 await asyncio.sleep(0)
 
 
+@pytest.mark.usefixtures("from_elsewhere")
 async def test_streams_do_not_count() -> None:
     async with serving(max_connections=2) as it:
         streams = []
@@ -149,6 +162,7 @@ async def test_streams_do_not_count() -> None:
             stream.writer.close()
 
 
+@pytest.mark.usefixtures("from_elsewhere")
 async def test_an_unfinished_tls_handshake_counts_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "IDLE_S", 0.5)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -169,3 +183,155 @@ async def test_an_unfinished_tls_handshake_counts_and_ends(tmp_path: Path, monke
 def test_at_most_a_quarter_of_the_descriptors(files: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert bounded_by_open_files(1000) == most
+
+
+TOKEN = "0123456789abcdef"
+PIPELINED = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30
+
+
+def admitted(it: Connections, host: str, kept: list[socket.socket]) -> bool:
+    """Whether a connection of ``host`` is admitted; the sockets stay open in ``kept``."""
+    ours, theirs = socket.socketpair()
+    kept += ours, theirs
+    return it.admit(ours, (host, 40000))
+
+
+async def test_one_address_gets_a_share_and_this_machine_and_proxies_all() -> None:
+    it = Connections(100, proxies=[ip_network("198.51.100.0/24")])
+    kept: list[socket.socket] = []
+    try:
+        assert it.share == 25
+        for host in ("192.0.2.1", "192.0.2.2", "::ffff:192.0.2.3"):
+            assert [admitted(it, host, kept) for _ in range(26)] == [True] * 25 + [False]
+        assert not admitted(it, "192.0.2.3", kept)  # the same address, written in IPv4
+        kept[0].close()  # the first of 192.0.2.1
+        async with asyncio.timeout(5):
+            while not admitted(it, "192.0.2.1", kept):
+                await asyncio.sleep(0.01)
+        assert [admitted(it, "198.51.100.9", kept) for _ in range(26)] == [True] * 25 + [False]  # the maximum
+    finally:
+        for each in kept:
+            each.close()
+    assert len(it) == 0
+    assert all(admitted(it, host, kept) for host in ("127.0.0.1",) * 60 + ("::1",) * 40)
+    for each in kept:
+        each.close()
+
+
+async def test_an_ipv6_network_of_one_customer_is_one_address() -> None:
+    it, kept = Connections(100), list[socket.socket]()
+    hosts = [f"2001:db8:0:1::{number:x}" for number in range(26)]
+    assert [admitted(it, host, kept) for host in hosts] == [True] * 25 + [False]
+    assert admitted(it, "2001:db8:0:2::1", kept)
+    for each in kept:
+        each.close()
+
+
+@pytest.mark.usefixtures("from_elsewhere")
+async def test_a_client_with_a_token_has_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MIN_ADDRESS_SHARE", 2)
+    request = b"GET /v1.0/streams HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n\r\n"
+    async with serving(max_connections=8, tokens=[TOKEN]) as it:
+        good = [await connect(it) for _ in range(1)]
+        for _ in range(3):
+            assert await good[-1].answers(request % TOKEN.encode())
+            good.append(await connect(it))
+        strangers = [good.pop(), await connect(it)]
+        assert await strangers[0].answers(request % b"a-wrong-token-00")
+        assert await strangers[1].answers()
+        assert not await (await connect(it)).answers()
+        assert all([await client.answers(request % TOKEN.encode()) for client in good])
+
+
+async def test_health_probes_of_this_machine_get_through_when_the_port_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(max_connections=2) as it:
+        full = [await connect(it) for _ in range(2)]
+        assert all([await client.answers() for client in full])
+        for _ in range(5):
+            probe = await connect(it)
+            assert await probe.answers()
+            assert await probe.ended()
+        other = await connect(it)
+        other.writer.write(HEALTH.replace(b"/health", b"/"))
+        assert b" 503 " in (await asyncio.wait_for(other.reader.read(), 5)).splitlines()[0]
+        silent = [await connect(it) for _ in range(connections.RESERVED)]
+        assert not await (await connect(it)).answers()
+        monkeypatch.setattr(connections, "RESERVED_S", 0.2)
+        assert all([await client.ended() for client in silent])
+        assert await (await connect(it)).answers()
+
+
+@pytest.mark.usefixtures("from_elsewhere")
+async def test_who_is_elsewhere_gets_nothing_of_the_reserve() -> None:
+    async with serving(max_connections=2) as it:
+        full = [await connect(it) for _ in range(2)]
+        assert all([await client.answers() for client in full])
+        assert not await (await connect(it)).answers()
+
+
+def unread_connection(port: int) -> socket.socket:
+    """A client that asks for much and takes almost nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.connect(("127.0.0.1", port))
+    client.sendall(PIPELINED)
+    return client
+
+
+def unsent(it: HttpServer) -> list[int]:
+    """The bytes that wait for each client, of those that have sent a request."""
+    return [each.transport.get_write_buffer_size() for each in it._connections._open.values() if each.transport]
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_who_does_not_read_its_responses_is_closed(reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without the kernel's help, which does not see a client that reads a byte from time to time.
+    monkeypatch.setattr(connections, "USER_TIMEOUT_MS", 0)
+    monkeypatch.setattr(connections, "UNREAD_S", 0.5)
+    monkeypatch.setattr(connections, "SWEEP_S", 0.1)
+    async with serving(max_connections=3) as it:
+        clients = [unread_connection(it.port) for _ in range(3)]
+        async with asyncio.timeout(10):
+            while sum(size > 0 for size in unsent(it)) < 3:
+                await asyncio.sleep(0.01)
+            while len(it._connections):
+                for client in clients if reads else ():
+                    with contextlib.suppress(ConnectionError):
+                        client.recv(1, socket.MSG_DONTWAIT)
+                await asyncio.sleep(0.05)
+        assert await (await connect(it)).answers()
+        for client in clients:
+            client.close()
+
+
+async def test_of_a_response_that_is_not_read_only_a_part_is_in_memory() -> None:
+    async with serving() as it:
+        client = unread_connection(it.port)
+        async with asyncio.timeout(5):
+            while not any(unsent(it)):
+                await asyncio.sleep(0.01)
+        assert sum(unsent(it)) <= protocol.MAX_UNSENT_BYTES + prebuilt.BLOCK_BYTES
+        client.close()
+
+
+async def test_a_response_that_is_read_slowly_but_whole_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "UNREAD_S", 30.0)
+    monkeypatch.setattr(connections, "SWEEP_S", 0.05)
+    async with serving() as it:
+        client = unread_connection(it.port)
+        client.setblocking(False)
+        loop, received = asyncio.get_running_loop(), b""
+        while received.count(b"HTTP/1.1 200 OK") < 3:
+            received += await asyncio.wait_for(loop.sock_recv(client, 4096), 10)
+        client.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="an option of Linux")
+async def test_the_kernel_ends_what_the_peer_acknowledges_no_longer_but_not_streams() -> None:
+    async with serving() as it:
+        plain, stream = await connect(it), await connect(it)
+        assert await plain.answers()
+        assert await stream.answers(STREAM)
+        here = [each.socket for each in it._connections._open.values()]
+        assert [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for each in here] == [10_000]
+        stream.writer.close()
