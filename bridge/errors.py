@@ -12,9 +12,14 @@ Asterisk hanging up is not an error.
 
 from __future__ import annotations
 
+from bridge.texts import cut
+
 
 class BridgeError(Exception):
-    """Base of every error that the bridge raises on purpose."""
+    """Base of every error that the bridge raises on purpose. Its text may hold what others sent, so it is cut."""
+
+    def __init__(self, *texts: object) -> None:
+        super().__init__(*(cut(text) if isinstance(text, str) else text for text in texts))
 
 
 class ConfigError(BridgeError):
@@ -26,7 +31,7 @@ class ConfigError(BridgeError):
     """
 
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"{key}: {reason}")
+        Exception.__init__(self, f"{key}: {reason}")  # the administrator's own words, whole
         self.key = key
         self.reason = reason
 
@@ -46,7 +51,7 @@ class AriError(BridgeError):
         self.status = status
         self.method = method
         self.path = path
-        self.message = message
+        self.message = cut(message)
 
 
 class AsteriskProtocolError(BridgeError):

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from bridge.config.webhooks import EVENT_TYPES
+from bridge.texts import cut_all
 
 __all__ = ["EVENT_TYPES", "Event", "Events", "as_json"]
 
@@ -65,11 +66,11 @@ class Events:
 
         Args:
             type: one of `EVENT_TYPES`.
-            data: JSON; a copy of its first level is kept, so what is deeper must not change later.
+            data: JSON; a copy is kept, whose texts are cut (`bridge.texts.cut_all`).
         """
         if not self._subscribers:
             return
-        self.tell(Event(f"evt_{uuid4().hex}", type, self._clock(), dict(data)))
+        self.tell(Event(f"evt_{uuid4().hex}", type, self._clock(), cut_all(data)))
 
     def tell(self, event: Event) -> None:
         """Tell of an event that was published, here or in another process. Never raises."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from bridge.texts import cut
 
 Spelling = Literal["voipbin", "voxology"]
 
@@ -34,7 +36,7 @@ class FlowRefused(ValueError):
     """A flow that cannot be run; ``faults`` names everything that is wrong with it, the text has one line for each."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(replace(each, key=cut(each.key), reason=cut(each.reason)) for each in faults)
         super().__init__("\n".join(map(str, self.faults)))
 
 

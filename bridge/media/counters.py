@@ -35,6 +35,8 @@ class Counters:
     """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""
     keys_dropped: int = 0
     """Keys that applications wanted pressed faster than a party could hear them."""
+    worker_messages_dropped: int = 0
+    """Messages between this worker and the supervisor that were too long, or no JSON."""
     events_delivered: int = 0
     """Events that a webhook's server has taken."""
     event_attempts_failed: int = 0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bridge.ari.dispatch import call_safely
-from bridge.workers.fleet import ClaimTable, Fleet, Worker, fleet_message
-from bridge.workers.wire import MAX_LINE, Message, encode, messages
+from bridge.workers.fleet import ClaimTable, Fleet, Worker, conference_changes, fleet_message
+from bridge.workers.wire import MAX_LINE, Message, Wire, encode, line_of
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,9 @@ class Control:
         self._claims = ClaimTable()
         self._gathering: dict[str, dict[int, int]] = {}
         """Requests for a claim that nobody has yet: the number of the request, by worker."""
-        self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._wires: dict[int, Wire] = {}
+        self.dropped = 0
+        """Messages that were too long, or none, in either direction."""
         self._server: asyncio.Server | None = None
 
     async def start(self, path: Path) -> None:
@@ -56,8 +57,8 @@ class Control:
         """Close everything: workers that are still there stop."""
         if self._server is not None:
             self._server.close()
-        for writer in tuple(self._writers.values()):
-            writer.close()
+        for wire in tuple(self._wires.values()):
+            wire.close()
         await asyncio.sleep(0)
 
     def settle(self, channel_id: str, number: int) -> None:
@@ -66,28 +67,39 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = 0
+        wire = Wire("a worker", reader, writer, self._drop)
         try:
-            async for message in messages(reader):
+            async for message in wire.messages():
                 if number == 0:
-                    number = self._join(message, writer)
+                    number = self._join(message, wire)
                 self.heard_at[number] = asyncio.get_running_loop().time()
-                self._hear(number, message)
+                try:
+                    self._hear(number, message)
+                except Exception:
+                    log.exception("message %s of worker=%d could not be used: a bug", message["t"], number)
         finally:
-            if number and self._writers.get(number) is writer:
+            if number and self._wires.get(number) is wire:
                 self._leave(number)
             with contextlib.suppress(OSError):
-                writer.close()
+                wire.close()
 
-    def _join(self, message: Message, writer: asyncio.StreamWriter) -> int:
+    def _join(self, message: Message, wire: Wire) -> int:
         number: int = message["worker"]
-        self._writers[number] = writer
+        wire.peer = f"worker {number}"
+        self._wires[number] = wire
         for channel_id, (home, _) in self._fleet.homes.items():
-            writer.write(encode("home", channel=channel_id, worker=home))
+            wire.send(encode("home", channel=channel_id, worker=home))
         self._tell_fleet()
+        for each in self._fleet.workers.values():
+            for change in conference_changes({}, each.conferences):
+                wire.send(encode("conferences", worker=each.number, **change))
         return number
 
+    def _drop(self) -> None:
+        self.dropped += 1
+
     def _leave(self, number: int) -> None:
-        del self._writers[number]
+        del self._wires[number]
         self._fleet.workers.pop(number, None)
         for asked in self._gathering.values():
             asked.pop(number, None)
@@ -115,10 +127,13 @@ class Control:
                 self._gathering.get(message["key"], {}).pop(number, None)
                 self._tell_free(message["key"], self._claims.release(message["key"], number))
             case "conferences" if number in self._fleet.workers:
-                self._fleet.workers[number].conferences = message["bridges"]
-                self._tell_fleet()
+                known = self._fleet.workers[number].conferences
+                known.update(message["made"])
+                for conference_id in message["ended"]:
+                    known.pop(conference_id, None)
+                self._tell_all(line_of({**message, "worker": number}))
             case "event" | "subscriptions":
-                self._tell_all(json.dumps(message).encode() + b"\n", but=number)
+                self._tell_all(line_of(message), but=number)
 
     # Claims
 
@@ -154,14 +169,14 @@ class Control:
     # Telling
 
     def _tell_fleet(self) -> None:
-        self._tell_all(encode("fleet", **fleet_message(self._fleet, self._restarts)))
+        self._tell_all(encode("fleet", **fleet_message(self._fleet, self._restarts, self.dropped)))
 
     def _tell_all(self, line: bytes, but: int = 0) -> None:
-        for number in tuple(self._writers):
+        for number in tuple(self._wires):
             if number != but:
                 self._tell(number, line)
 
     def _tell(self, number: int, line: bytes) -> None:
-        writer = self._writers.get(number)
-        if writer is not None and not writer.is_closing():
-            writer.write(line)  # a worker that reads nothing is silent too, and ended by the supervisor
+        wire = self._wires.get(number)
+        if wire is not None:
+            wire.send(line)

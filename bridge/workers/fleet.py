@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 MAX_HOMES = 20_000
 """Calls whose worker is remembered, those that have ended included."""
+CONFERENCES_IN_ONE = 100
+"""Conferences in one message: even with the longest ids a tenth of `bridge.workers.wire.MAX_LINE`."""
 CONFERENCE = "conference"
 """First of Stasis()'s arguments that names a conference, the second one (`bridge.calls.legs.CONFERENCE`)."""
 
@@ -43,7 +45,7 @@ class Worker:
     """Open streams, and calls that it holds or has placed, as it said last."""
     given: int = 0
     """What it got since then."""
-    conferences: Mapping[str, str] = field(default_factory=dict)
+    conferences: dict[str, str] = field(default_factory=dict)
     """Bridges of the conferences that it has made, by the conferences' ids."""
 
 
@@ -153,17 +155,26 @@ class ClaimTable:
         return len(self._holders)
 
 
-def fleet_message(fleet: Fleet, restarts: Mapping[int, int]) -> dict[str, Any]:
-    """Who is there, as every worker is told."""
+def conference_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield what leads from the one set of a worker's conferences to the other: messages of bounded size."""
+    made = [(each, bridge) for each, bridge in after.items() if before.get(each) != bridge]
+    ended = [each for each in before if each not in after]
+    for start in range(0, max(len(made), len(ended)), CONFERENCES_IN_ONE):
+        part = slice(start, start + CONFERENCES_IN_ONE)
+        yield {"made": dict(made[part]), "ended": ended[part]}
+
+
+def fleet_message(fleet: Fleet, restarts: Mapping[int, int], dropped: int = 0) -> dict[str, Any]:
+    """Return which workers there are, as every worker is notified; conferences come as changes.
+
+    Args:
+        dropped: messages of workers that the supervisor has dropped.
+    """
     return {
         "workers": {
-            str(each.number): {
-                "socket": each.socket,
-                "pid": each.pid,
-                "ready": each.ready,
-                "conferences": dict(each.conferences),
-            }
+            str(each.number): {"socket": each.socket, "pid": each.pid, "ready": each.ready}
             for each in fleet.workers.values()
         },
         "restarts": {str(number): times for number, times in restarts.items()},
+        "dropped": dropped,
     }

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge.ari.dispatch import call_safely
+from bridge.workers.fleet import conference_changes
 from bridge.workers.view import View
-from bridge.workers.wire import MAX_LINE, Message, encode, messages
+from bridge.workers.wire import MAX_LINE, Message, Wire, encode
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,12 @@ class Member:
         self.lost = asyncio.Event()
         """The supervisor is gone."""
         self._load = load
-        self._writer: asyncio.StreamWriter | None = None
+        self.on_dropped: Callable[[], object] = lambda: None
+        """Called for each message that was too long, or none, in either direction."""
+        self._wire: Wire | None = None
+        self._conferences: Mapping[str, str] = {}
+        self._told: Mapping[str, str] | None = None
+        """The conferences that the supervisor knows of; None: it would not listen yet."""
         self._tasks: list[asyncio.Task[None]] = []
         self._numbers = itertools.count(1)
         self._joined = asyncio.Event()
@@ -56,10 +62,11 @@ class Member:
         Raises:
             OSError: there is no supervisor.
         """
-        reader, self._writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
+        reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
+        self._wire = Wire("the supervisor", reader, writer, lambda: call_safely(self.on_dropped))
         self._send("hello", worker=self.view.number)
         self._tasks = [
-            asyncio.create_task(self._read(reader), name="supervisor"),
+            asyncio.create_task(self._read(self._wire), name="supervisor"),
             asyncio.create_task(self._tell_load(), name="tell load"),
         ]
         await self._joined.wait()
@@ -67,14 +74,16 @@ class Member:
     def up(self, socket: Path) -> None:
         """This worker answers the others' HTTP requests on ``socket`` from now on."""
         self._send("up", pid=os.getpid(), socket=str(socket))
+        self._told = {}
+        self.tell_conferences(self._conferences)
 
     async def stop(self) -> None:
         """Let go."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._writer is not None:
-            self._writer.close()
+        if self._wire is not None:
+            self._wire.close()
 
     # Claims
 
@@ -107,8 +116,13 @@ class Member:
         self._send("subscriptions")
 
     def tell_conferences(self, bridges: Mapping[str, str]) -> None:
-        """Which conferences this worker has made, and their bridges."""
-        self._send("conferences", bridges=dict(bridges))
+        """Notify the others of what has changed in the conferences that this worker has made, and their bridges."""
+        self._conferences = dict(bridges)
+        if self._told is None:
+            return
+        for change in conference_changes(self._told, self._conferences):
+            self._send("conferences", **change)
+        self._told = self._conferences
 
     def tell_load(self) -> None:
         """How much there is to do here, at once."""
@@ -116,8 +130,8 @@ class Member:
         self._send("load", load=load, ready=ready)
 
     def _send(self, kind: str, **values: Any) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode(kind, **values))
+        if self._wire is not None:
+            self._wire.send(encode(kind, **values))
 
     async def _tell_load(self) -> None:
         while True:
@@ -127,8 +141,8 @@ class Member:
 
     # Hearing
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        async for message in messages(reader):
+    async def _read(self, wire: Wire) -> None:
+        async for message in wire.messages():
             try:
                 self._hear(message)
             except Exception:
@@ -144,6 +158,9 @@ class Member:
             case "fleet":
                 self.view.learn(message)
                 self._joined.set()
+                call_safely(self.on_fleet)
+            case "conferences":
+                self.view.learn_conferences(message["worker"], message["made"], message["ended"])
                 call_safely(self.on_fleet)
             case "home":
                 self.view.settle(message["channel"], message["worker"])

@@ -63,11 +63,12 @@ def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: boo
     }
 
 
-def metrics(texts: Mapping[int, str], restarts: Mapping[int, int]) -> str:
+def metrics(texts: Mapping[int, str], restarts: Mapping[int, int], dropped: int = 0) -> str:
     """Prometheus's text of all workers: each sample with the label ``worker``, samples of one name together.
 
     Args:
         restarts: how often each worker was started again.
+        dropped: messages of workers that the supervisor has dropped.
     """
     kinds: dict[str, str] = {}
     samples: dict[str, list[str]] = {}
@@ -83,5 +84,8 @@ def metrics(texts: Mapping[int, str], restarts: Mapping[int, int]) -> str:
     name = f"{PREFIX}worker_restarts_total"
     kinds[name] = "counter"
     samples[name] = [f'{name}{{worker="{number}"}} {times}' for number, times in sorted(restarts.items())]
+    name = f"{PREFIX}worker_messages_dropped_total"
+    kinds.setdefault(name, "counter")
+    samples.setdefault(name, []).append(f'{name}{{worker="supervisor"}} {dropped}')
     lines = [line for name, kind in kinds.items() for line in (f"# TYPE {name} {kind}", *samples.get(name, ()))]
     return "\n".join(lines) + "\n"

@@ -117,7 +117,7 @@ class Siblings:
             assert refused is not None
             raise refused
         if path == "/metrics":
-            merged = merging.metrics(texts, self._view.restarts)
+            merged = merging.metrics(texts, self._view.restarts, self._view.dropped_by_supervisor)
             return web.Response(body=merged.encode(), headers={"Content-Type": CONTENT_TYPE})
         bodies = {number: json.loads(text) for number, text in texts.items()}
         if path == "/health":

@@ -18,7 +18,7 @@ class Sibling:
     socket: str
     ready: bool = True
     """It knows the PBX."""
-    conferences: Mapping[str, str] = field(default_factory=dict)
+    conferences: dict[str, str] = field(default_factory=dict)
 
 
 class View:
@@ -37,15 +37,27 @@ class View:
         self.workers: dict[int, Sibling] = {}
         """Those that are there, this one included."""
         self.restarts: dict[int, int] = {}
+        self.dropped_by_supervisor = 0
+        """Messages between the workers that the supervisor has dropped."""
         self._homes: dict[str, int] = {}
 
     def learn(self, message: Mapping[str, Any]) -> None:
-        """Who is there now (`bridge.workers.fleet.fleet_message`)."""
-        self.workers = {
-            int(number): Sibling(int(number), each["pid"], each["socket"], each["ready"], each["conferences"])
-            for number, each in message["workers"].items()
-        }
+        """Note which workers there are now (`bridge.workers.fleet.fleet_message`)."""
+        before, self.workers = self.workers, {}
+        for key, each in message["workers"].items():
+            number, known = int(key), before.get(int(key))
+            conferences = known.conferences if known is not None and known.pid == each["pid"] else {}
+            self.workers[number] = Sibling(number, each["pid"], each["socket"], each["ready"], conferences)
+        self.dropped_by_supervisor = message["dropped"]
         self.restarts = {int(number): times for number, times in message["restarts"].items()}
+
+    def learn_conferences(self, number: int, made: Mapping[str, str], ended: Iterable[str]) -> None:
+        """Note which conferences a worker has made and ended (`bridge.workers.fleet.conference_changes`)."""
+        if number in self.workers:
+            conferences = self.workers[number].conferences
+            conferences.update(made)
+            for conference_id in ended:
+                conferences.pop(conference_id, None)
 
     @property
     def leader(self) -> int:

@@ -1,30 +1,97 @@
-"""Messages between supervisor and workers: one JSON object a line, its kind under ``t``."""
+"""Messages between supervisor and workers: one JSON object a line, its kind under ``t``.
+
+A line that is too long, or not JSON, costs that line: it is dropped, counted and logged, by its sender if that notices
+it first. The connection, and with it a worker and all its calls, stays.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+log = logging.getLogger(__name__)
+
 MAX_LINE = 1 << 20
-"""Longest message, in bytes: an event with all that it tells."""
+"""Longest message, in bytes: several times that of the largest event."""
 
 Message = Mapping[str, Any]
 
 
 def encode(kind: str, **values: Any) -> bytes:
-    """One message as it is sent."""
-    return json.dumps({"t": kind, **values}, separators=(",", ":")).encode() + b"\n"
+    """Return one message as it is sent."""
+    return line_of({"t": kind, **values})
 
 
-async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
-    """What the other end says, until it has gone."""
-    while True:
-        try:
-            line = await reader.readline()
-        except (ValueError, OSError):  # too long, or the connection broke
-            return
-        if not line.endswith(b"\n"):
-            return
-        yield json.loads(line)
+def line_of(message: Message) -> bytes:
+    """Return a message as it is sent; half a surrogate pair, which a peer can make us hold, survives."""
+    text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+class Wire:
+    """One side of a connection.
+
+    Args:
+        peer: who is at the other side, for the log.
+        on_dropped: called for each message that was dropped, in either direction.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_dropped: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.peer = peer
+        self._reader = reader
+        self._writer = writer
+        self._on_dropped = on_dropped
+
+    def send(self, line: bytes) -> None:
+        """Send a message; nothing if the connection is closing."""
+        if len(line) > MAX_LINE:
+            self._dropped(f"to {self.peer} of {len(line)} bytes, which begins {line[:100]!r}")
+        elif not self._writer.is_closing():
+            self._writer.write(line)  # a worker that reads nothing is silent too, and ended by the supervisor
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """Yield what the other side sends, until the connection ends."""
+        while (line := await self._line()) is not None:
+            try:
+                message = json.loads(line)
+                if not isinstance(message["t"], str):
+                    raise TypeError
+            except (ValueError, TypeError, KeyError, RecursionError):
+                self._dropped(f"from {self.peer} that is not a message: {line[:100]!r}")
+                continue
+            yield message
+
+    async def _line(self) -> bytes | None:
+        """Return the next line that is not too long; None: the connection has ended."""
+        dropping = 0
+        while True:
+            try:
+                line = await self._reader.readuntil(b"\n")
+                if not dropping:
+                    return line
+                self._dropped(f"from {self.peer} of {dropping + len(line)} bytes")
+                dropping = 0
+            except asyncio.LimitOverrunError as problem:
+                try:
+                    dropping += len(await self._reader.readexactly(problem.consumed))
+                except (asyncio.IncompleteReadError, OSError):
+                    return None
+            except (asyncio.IncompleteReadError, OSError):
+                return None
+
+    def _dropped(self, which: str) -> None:
+        log.error("dropped a message %s; expected one JSON object of at most %d bytes", which, MAX_LINE)
+        self._on_dropped()

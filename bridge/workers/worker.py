@@ -116,6 +116,7 @@ class Worker:
         self._member.on_home = self._on_home
         self._member.on_fleet = self._on_fleet
         self._member.on_event = self._hear_event
+        self._member.on_dropped = self._count_dropped
         self._member.on_subscriptions = self._reload
 
     @property
@@ -206,6 +207,9 @@ class Worker:
             self.bridge.streams.end_conference(ended)
 
     # What others tell
+
+    def _count_dropped(self) -> None:
+        self.bridge.counters.worker_messages_dropped += 1
 
     def _tell_event(self, event: Event) -> None:
         self._heard.tell(event)

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from bridge.events.hub import Events, as_json
+from bridge.flows.program import FlowRefused
+from bridge.flows.spelling import parse
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet
 from bridge.workers.member import Member
 from bridge.workers.view import View
+from bridge.workers.wire import MAX_LINE
 
 
 class Party:
@@ -61,8 +65,8 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     await it.control.stop()
 
 
-async def until(true: Any) -> None:
-    async with asyncio.timeout(5):
+async def until(true: Any, timeout_s: float = 5) -> None:
+    async with asyncio.timeout(timeout_s):
         while not true():
             await asyncio.sleep(0.005)
 
@@ -143,3 +147,120 @@ async def test_without_a_supervisor_nothing_is_granted_and_everybody_stops(offic
         await first.lost.wait()
         assert not await waiting
         assert not await first.claim("b")
+
+
+# Messages that are too long
+
+
+async def test_an_event_that_is_too_long_costs_that_event(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = await office.enter(1), await office.enter(2)
+    dropped: list[bool] = []
+    first.on_dropped = lambda: dropped.append(True)
+    first.tell_event({"n": 1, "reason": "\u00e9" * MAX_LINE})
+    first.tell_event({"n": 2})
+    await until(lambda: office.parties[2].events)
+    assert office.parties[2].events == [{"n": 2}]
+    assert dropped == [True]
+    assert "dropped a message to the supervisor of 2097" in caplog.text
+    assert not first.lost.is_set()
+    assert not second.lost.is_set()
+
+
+@pytest.mark.parametrize("line", [b"x" * (3 * MAX_LINE), b'{"t":"event","event":' + b"[" * 100_000, b"[]", b"\xff"])
+async def test_a_line_that_is_none_costs_that_line_in_the_supervisor(office: Office, line: bytes) -> None:
+    """Also of a worker that does not bound what it sends."""
+    first, second = await office.enter(1), await office.enter(2)
+    assert first._wire is not None
+    first._wire._writer.write(line + b"\n")
+    first.tell_event({"n": 2})
+    await until(lambda: office.parties[2].events)
+    assert office.control.dropped == 1
+    office.parties[1].ready = False
+    first.tell_load()  # makes the supervisor notify all of the fleet
+    await until(lambda: second.view.dropped_by_supervisor == 1)
+    assert office.gone == []
+    assert not first.lost.is_set()
+
+
+async def test_a_line_that_is_too_long_costs_that_line_in_the_worker(office: Office) -> None:
+    first = await office.enter(1)
+    dropped: list[bool] = []
+    first.on_dropped = lambda: dropped.append(True)
+    wire = office.control._wires[1]
+    wire._writer.write(b"y" * (MAX_LINE + 1) + b"\n" + b"z" * (4 * MAX_LINE) + b"\n")
+    office.control.settle("channel", 1)
+    await until(lambda: office.parties[1].homes)
+    assert dropped == [True, True]
+    assert not first.lost.is_set()
+
+
+async def test_a_message_that_cannot_be_used_costs_that_message(office: Office) -> None:
+    first, second = await office.enter(1), await office.enter(2)
+    first._send("load")
+    first._send("conferences", made=3)
+    first.tell_event({"n": 1})
+    await until(lambda: office.parties[2].events)
+    assert office.gone == []
+    assert not second.lost.is_set()
+
+
+async def test_half_a_surrogate_pair_arrives(office: Office) -> None:
+    first, _ = await office.enter(1), await office.enter(2)
+    first.tell_event({"name": "\ud83d \u00e9"})
+    await until(lambda: office.parties[2].events)
+    assert office.parties[2].events == [{"name": "\ud83d \u00e9"}]
+
+
+async def test_a_flow_servers_text_ends_no_worker(office: Office) -> None:
+    """One unknown option of 400,000 characters: its name is in the refusal, and so in an event."""
+    first, second = await office.enter(1), await office.enter(2)
+    events = Events()
+    events.subscribe(lambda event: first.tell_event(as_json(event)))
+    with pytest.raises(FlowRefused) as refused:
+        parse([{"type": "talk", "option": {"\u00e9" * 400_000: 1}}])
+    assert len(str(refused.value)) < 2000
+    events.publish("flow_action", {"call_id": "c", "reason": f"failed: {refused.value}"})
+    events.publish("flow_action", {"call_id": "c", "reason": "\u00e9" * 400_000})
+    await until(lambda: len(office.parties[2].events) == 2)
+    assert all(len(each["data"]["reason"]) <= 500 for each in office.parties[2].events)
+    assert not first.lost.is_set()
+    assert not second.lost.is_set()
+
+
+async def test_thirteen_workers_have_a_thousand_conferences_each(tmp_path: Path) -> None:
+    """With the longest ids that there may be, most of it emoji."""
+    count, each = 13, 1000
+    fleet = Fleet("bridge", count)
+    control = Control(fleet, {})
+    await control.start(tmp_path / "control")
+    members = {number: Member(View("bridge", number, count), lambda: (0, True)) for number in range(1, count + 1)}
+    try:
+        for number, member in members.items():
+            await member.start(tmp_path / "control")
+            member.tell_conferences({_conference(number, 0): "before it is up"})
+            member.up(tmp_path / f"http-{number}")
+        for number, member in members.items():
+            member.tell_conferences({_conference(number, at): f"bridge-{number}-{at}" for at in range(each)})
+        for member in members.values():
+            await until(lambda view=member.view: len(view.conferences_elsewhere) == (count - 1) * each, 60)
+            assert member.view.conference(_conference(7, 999)) == (7, "bridge-7-999")
+            assert member.view.conference(_conference(5, 0)) == (5, "bridge-5-0")
+        members[7].tell_conferences({_conference(7, 1): "bridge-7-1"})
+        await until(lambda: len(members[1].view.conferences_elsewhere) == (count - 2) * each + 1)
+        await members[9].stop()
+        await until(lambda: len(members[1].view.conferences_elsewhere) == (count - 3) * each + 1)
+        late = Member(View("bridge", 9, count), lambda: (0, True))
+        members[9] = late
+        await late.start(tmp_path / "control")
+        late.up(tmp_path / "http-9")
+        await until(lambda: len(late.view.conferences_elsewhere) == (count - 2) * each + 1)
+        assert control.dropped == 0
+        assert not any(member.lost.is_set() for member in members.values())
+    finally:
+        for member in members.values():
+            await member.stop()
+        await control.stop()
+
+
+def _conference(number: int, at: int) -> str:
+    return f"{number:02d}-{at:04d}" + "\U0001f600" * 120

@@ -30,13 +30,21 @@ LAYERS = (
     ("bridge.config",),
     ("bridge.files", "bridge.tls"),
     ("bridge.errors",),
-    ("bridge.access", "bridge.patterns"),
+    ("bridge.access", "bridge.patterns", "bridge.texts"),
 )
 RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0}
 
 APART = "bridge.testing"  # for users' tests and ours; the product does not know it
 
-PURE = ("bridge.audio", "bridge.dialects", "bridge.calls.model", "bridge.errors", "bridge.access", "bridge.patterns")
+PURE = (
+    "bridge.audio",
+    "bridge.dialects",
+    "bridge.calls.model",
+    "bridge.errors",
+    "bridge.access",
+    "bridge.patterns",
+    "bridge.texts",
+)
 IMPURE_LIBRARIES = {
     *("aiohttp", "asyncio", "logging", "multiprocessing", "picows", "requests", "select", "selectors", "signal"),
     *("socket", "ssl", "subprocess", "threading", "time", "urllib", "websockets"),

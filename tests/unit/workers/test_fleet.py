@@ -137,8 +137,11 @@ def test_the_first_that_is_there_leads() -> None:
 
 def test_a_conference_is_found_where_it_was_made() -> None:
     two = fleet(w1=0, w2=0)
-    two.workers[2].conferences = {"daily": "bridge-of-it"}
     seen = view(1, two)
+    seen.learn_conferences(2, {"daily": "bridge-of-it", "weekly": "another"}, [])
+    seen.learn_conferences(2, {}, ["weekly", "unknown"])
+    seen.learn_conferences(9, {"other": "of a worker that is not known"}, [])
+    seen.learn(fleet_message(two, {}))
     assert seen.conference("daily") == (2, "bridge-of-it")
     assert seen.conference_home("daily") == 2
     assert seen.conference("weekly") is None
