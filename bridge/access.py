@@ -1,9 +1,11 @@
-"""Access rights: the scopes of a token, and the principal that a request, a stream or a recording belongs to."""
+"""Access rights: the scopes of a token, the calls that it reaches, and the principal of a request or a stream."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from bridge.patterns import Patterns
 
 Scope = Literal[
     "calls:read",
@@ -23,24 +25,101 @@ Scope = Literal[
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
 
+NO_PATTERNS = Patterns()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The extensions and trunks that take part in a call."""
+
+    extensions: frozenset[str] = frozenset()
+    trunks: frozenset[str] = frozenset()
+
+    def __or__(self, other: Names) -> Names:
+        return Names(self.extensions | other.extensions, self.trunks | other.trunks)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The calls and conferences that a token sees and acts on; without any pattern, all of them.
+
+    Args:
+        extensions: reaches the calls in which one of these extensions takes part.
+        trunks: reaches the calls in which one of these trunks takes part.
+        conferences: reaches the conferences with one of these ids or names.
+    """
+
+    extensions: Patterns = NO_PATTERNS
+    trunks: Patterns = NO_PATTERNS
+    conferences: Patterns = NO_PATTERNS
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything that the token does not reach."""
+        return bool(self.extensions or self.trunks or self.conferences)
+
+    def call(self, names: Names) -> bool:
+        """Return whether a call with these participants is within reach."""
+        if not self.limited:
+            return True
+        return any(map(self.extensions.match, names.extensions)) or any(map(self.trunks.match, names.trunks))
+
+    def conference(self, *names: str) -> bool:
+        """Return whether the conference with this id and name is within reach."""
+        return not self.limited or any(map(self.conferences.match, names))
+
+
+EVERYTHING = Reach()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one credential allows.
+
+    Args:
+        id: names the credential in logs and lists; never the credential itself.
+        scopes: the rights held.
+        expires: seconds since 1970; None: never.
+        reach: the calls and conferences that it sees and acts on.
+        caller_ids: the numbers that calls may show (``source``); without any, all.
+        max_calls: calls originated with it that may be up at once; 0: no limit of its own.
+    """
+
+    id: str
+    scopes: frozenset[Scope] = SCOPES
+    expires: float | None = None
+    reach: Reach = EVERYTHING
+    caller_ids: Patterns = NO_PATTERNS
+    max_calls: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The holder of a credential, as authorization and the audit log see them.
 
     Args:
-        id: the token's ``id``; ``local`` where no authentication is configured, ``anonymous`` without a credential,
+        id: the token's ``id``; ``local`` where authentication is off, ``anonymous`` without a credential,
             ``config`` for what the configuration file starts.
         address: the client's IP address; empty where there is no client.
         scopes: the rights held.
+        grant: all that the credential allows; None: no limit beside the scopes.
+        token: the SHA-256 of the token in hexadecimal; empty for other credentials.
     """
 
     id: str
     address: str = ""
     scopes: frozenset[Scope] = SCOPES
+    grant: Grant | None = None
+    token: str = ""
 
     def may(self, scope: Scope) -> bool:
         """Return whether the principal holds ``scope``."""
         return scope in self.scopes or "admin" in self.scopes
+
+    @property
+    def reach(self) -> Reach:
+        """The calls and conferences that the principal sees and acts on."""
+        return self.grant.reach if self.grant is not None else EVERYTHING
 
 
 ANONYMOUS = Principal("anonymous", scopes=frozenset())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from bridge.access import Principal
 from bridge.api.backend import Backend, ConferenceParts
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
+from bridge.api.tokens import Tokens
 from bridge.api.views import call_summary
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
@@ -22,6 +24,7 @@ from bridge.calling import Calling
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Legs
+from bridge.calls.participants import Participants
 from bridge.calls.records import Records
 from bridge.calls.remote_conferences import RemoteConferences
 from bridge.calls.stasis import StasisCalls
@@ -31,11 +34,12 @@ from bridge.calls.tracker import CallTracker
 from bridge.cluster.cluster import Cluster
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
-from bridge.errors import AriError
+from bridge.errors import AriError, ConfigError
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.revoking import Revoking
 from bridge.sharing import Sharing
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.claims import Claims
@@ -52,6 +56,7 @@ from bridge.streams.subscriptions import OnEnd, Subscriptions
 
 log = logging.getLogger(__name__)
 
+REVOKED = (1008, "the token is no longer valid")
 SWEEP_INTERVAL_S = 60.0
 SHUTDOWN_S = 4.0
 """What is still to be removed from the PBX when we stop gets so long. With what the HTTP server takes, an Asterisk that
@@ -84,6 +89,9 @@ class Bridge:
         self.client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), app, ca_file=ari.ca_file)
         self.events = sharing.events if sharing else Events()
         self.tracker = CallTracker(self.client, shared_app=shared_app)
+        naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
+        self.participants = Participants(self.tracker, lambda identity: self.records.get(identity), naming)
+        self.tracker.subscribe(self.participants.on_change)  # before what publishes events of calls
         self.records = Records(self.events, time.time)
         self.tracker.subscribe(self.records.on_change)
         self.client.on_event("*", self.records.on_event)
@@ -101,7 +109,6 @@ class Bridge:
             new_playout=self._new_playout,
             events=self.events,
         )
-        naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
         self.outgoing = Outgoing(
             config,
             taps=self.taps,
@@ -174,9 +181,12 @@ class Bridge:
                 owns=sharing.owns if sharing else lambda _: True,
                 leads=sharing.leads if sharing else lambda: True,
                 cluster=self.cluster,
+                participants=self.participants.of,
             ),
+            tables=config.tokens,
             shared=sharing.port if sharing else None,
         )
+        self._revoking = Revoking(self.http.tokens, self._revoked)
         self.client.on_connected(self._on_connected)
         self.client.on_disconnected(self._on_disconnected)
 
@@ -207,6 +217,7 @@ class Bridge:
             await self.calling.start()
             await self.listener.start(self.config.audiosocket.bind_host, self.config.audiosocket.bind_port)
             await self.http.start()
+            self._revoking.start()
             if self.cluster is not None:
                 await self.cluster.start()
             await self.client.start()
@@ -218,6 +229,7 @@ class Bridge:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
         self._stopping = self._room.closing = True
         self.client.finish_within(SHUTDOWN_S)
+        await self._revoking.stop()
         await self.subscriptions.stop()
         await asyncio.gather(self.streams.stop(), self.outgoing.stop(), self.calling.stop())
         if self.cluster is not None:
@@ -229,6 +241,20 @@ class Bridge:
         await self.client.stop()
         await self.tracker.close()
         await self.listener.stop()
+
+    async def reload(self, config: Config) -> None:
+        """Take over what can change while the bridge runs: tokens, and the files of the port's TLS."""
+        if config.http.authentication:
+            self._revoking.take(Tokens.of(config.http, config.tokens))
+        if config.http.authentication != self.config.http.authentication:
+            log.warning("http.authentication has changed: restart the bridge to apply it")
+        with contextlib.suppress(ConfigError):  # it is logged, and the previous certificate stays
+            await self.http.reload_tls()
+
+    def _revoked(self, principal_id: str) -> None:
+        self._event_sockets.end_of_principal(principal_id)
+        ended = self.end_of_principal(principal_id, *REVOKED)
+        log.info("token=%s is no longer valid, streams ended: %d", principal_id, ended)
 
     async def __aenter__(self) -> Bridge:
         await self.start()

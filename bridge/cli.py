@@ -1,4 +1,4 @@
-"""The command line: ``asterisk-bridge serve | check | doctor | call``.
+"""The command line: ``asterisk-bridge serve | check | doctor | call | token``.
 
 Exit codes: 0 all well, 1 it does not work (a port is taken, a check failed), 2 wrong configuration or arguments.
 """
@@ -15,18 +15,24 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from bridge import __version__, logs
-from bridge.config import SECTIONS, TABLES, Config, each_error, host_and_port, load
+from bridge.access import SCOPES
+from bridge.config import SECTIONS, TABLES, Config, TokenConfig, each_error, host_and_port, load, mistake
+from bridge.config.contradictions import token_contradictions
 from bridge.config.flows import without_secrets
+from bridge.config.initial_token import existing_token, needs_token, token_file, with_token
+from bridge.config.tokens import HASH_PREFIX
 from bridge.errors import ConfigError
 from bridge.flows.configured import flows_of
+from bridge.reloading import Reloading
 from bridge.streams.subscription import routes_of, subscriptions_of
+from bridge.where import say_token
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     try:
         if options.command == "call":
             return _call(options, environ)
+        if options.command == "token":
+            return _create_token(options)
         config = load(options.config, environ)
         subscriptions_of(config)
         routes_of(config)
@@ -78,6 +86,13 @@ class Service(Protocol):
     def say_where(self) -> None:
         """Log where it listens."""
 
+    @property
+    def http_port(self) -> int:
+        """The port that applications connect to."""
+
+    async def reload(self, config: Config) -> None:
+        """Take over what can change while it runs: tokens, and the files of the port's TLS."""
+
     async def start(self) -> None:
         """OSError: a port cannot be bound."""
 
@@ -88,11 +103,19 @@ class Service(Protocol):
         """The process is about to end at once."""
 
 
-async def serve(config: Config, service: Callable[[], Service] | None = None) -> int:
-    """Run the bridge until SIGTERM or SIGINT; a second signal ends it at once.
+async def serve(
+    config: Config,
+    service: Callable[[], Service] | None = None,
+    *,
+    read: Callable[[], Config] | None = None,
+    token: Path | None = None,
+) -> int:
+    """Run the bridge until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the configuration again.
 
     Args:
         service: makes what is run; None: the whole bridge in this process.
+        read: reads the configuration again; None: SIGHUP changes nothing.
+        token: the file of the token that the first start has created, if that is the one in use.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -108,6 +131,8 @@ async def serve(config: Config, service: Callable[[], Service] | None = None) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     bridge = service() if service else _alone(config)
+    reloading = Reloading(bridge, read)
+    loop.add_signal_handler(signal.SIGHUP, reloading.begin)
     starting = asyncio.create_task(bridge.start())
     waiting = asyncio.create_task(stopping.wait())
     ended = bridge.ended or asyncio.Event()
@@ -118,12 +143,16 @@ async def serve(config: Config, service: Callable[[], Service] | None = None) ->
         if starting.done():
             await starting
             bridge.say_where()
+            reloading.start()
+            if token is not None:
+                say_token(config, bridge.http_port, token)
             await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
         return 1 if ended.is_set() else 0
     except OSError as problem:
         print(f"asterisk-bridge: {explain_bind_error(problem, config)}", file=sys.stderr)
         return 1
     finally:
+        reloading.stop()
         starting.cancel()
         waiting.cancel()
         ending.cancel()
@@ -174,21 +203,27 @@ def _run(options: argparse.Namespace, config: Config, environ: Mapping[str, str]
         quiet = config.log if config.log.level == "debug" else config.log.model_copy(update={"level": "error"})
         logs.set_up(quiet)
         return asyncio.run(doctor.run(config, path))
+    token = token_file(config, environ) if needs_token(config) and not options.worker else None
+    config = with_token(config, environ)
+
+    def read() -> Config:
+        return with_token(load(path, environ), environ)
+
     if options.worker:
         logs.set_up(config.log, worker=options.worker)
-        return _carry(config, lambda: _worker(config, options))
+        return _carry(serve(config, lambda: _worker(config, options), read=read), config)
     logs.set_up(config.log)
     if config.workers.count > 1:
-        return asyncio.run(serve(config, lambda: _supervisor(config, path, environ)))
-    return _carry(config, lambda: _alone(config))
+        return asyncio.run(serve(config, lambda: _supervisor(config, path, environ), read=read, token=token))
+    return _carry(serve(config, lambda: _alone(config), read=read, token=token), config)
 
 
-def _carry(config: Config, service: Callable[[], Service]) -> int:
+def _carry(serving: Coroutine[None, None, int], config: Config) -> int:
     """Serve on the loop that is made for frames."""
     from bridge.media.loop import FrameLoop
 
     with asyncio.Runner(loop_factory=lambda: FrameLoop(config.media.coalesce_ms)) as runner:
-        return runner.run(serve(config, service))
+        return runner.run(serving)
 
 
 # The other commands start faster without these imports.
@@ -217,11 +252,12 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # The configuration may be on another machine: only who gives none of its own needs to be told where the bridge is.
     config = load(options.config, environ) if options.config else Config()
-    tokens = [token.get_secret_value() for token in config.http.tokens]
+    configured = [token.get_secret_value() for token in config.http.tokens] or [existing_token(config, environ)]
     # The variables are those of the examples, and `./lab env` sets them. What is given by hand wins.
     url = options.url or (dialer.base_url(config) if options.config else environ.get("BRIDGE_URL"))
-    token = options.token or next(iter(tokens), "" if options.config else environ.get("BRIDGE_TOKEN", ""))
     try:
+        token = options.token or _token_in(options.token_file)
+        token = token or ("" if options.config else environ.get("BRIDGE_TOKEN", "")) or configured[0]
         if (options.talk or options.play) and (options.actions or options.flow):
             raise ValueError("--talk and --play are a flow of their own; give them, or --actions, or --flow")
         body: dict[str, object] = {"destinations": [dialer.address(text) for text in options.destination]}
@@ -241,6 +277,45 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except dialer.CallFailed as problem:
         print(f"asterisk-bridge: {problem}", file=sys.stderr)
         return 1
+
+
+def _token_in(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as problem:
+        raise ValueError(f"{path}: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not UTF-8 text") from None
+
+
+def _create_token(options: argparse.Namespace) -> int:
+    """Print a new token, and the table that lets it in."""
+    from bridge.api.tokens import hash_of, new_token  # only this command needs it
+
+    token = new_token()
+    table: dict[str, object] = {
+        "id": options.id,
+        "hash": HASH_PREFIX + hash_of(token),
+        "scopes": tuple(dict.fromkeys(options.scope)),
+    }
+    table |= {"expires": options.expires} if options.expires else {}
+    for key in ("extensions", "trunks", "conferences", "caller_ids"):
+        table |= {key: tuple(getattr(options, key))} if getattr(options, key) else {}
+    table |= {"max_calls": options.max_calls} if options.max_calls else {}
+    try:
+        checked = TokenConfig.model_validate(table)
+    except ValidationError as problem:
+        raise ConfigError(*mistake(problem.errors(include_url=False)[0], TokenConfig)) from None
+    for error in token_contradictions(Config(tokens=(checked,))):
+        raise error
+    lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
+    print("# The token. It is shown only now; give it to the application:")
+    print(f"# {token}")
+    print("# For the configuration file; SIGHUP makes a running bridge read it:")
+    print("\n".join(["[[tokens]]", *lines]))
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -284,10 +359,32 @@ def _parser() -> argparse.ArgumentParser:
         "--first", action="store_true", help="with several destinations: the first to answer gets the call"
     )
     call.add_argument("--url", help="the bridge's HTTP address; without it: --config, or $BRIDGE_URL")
-    call.add_argument("--token", help="one of its http.tokens; without it: --config, or $BRIDGE_TOKEN")
+    call.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file with its token; without it: --config, or $BRIDGE_TOKEN"
+    )
+    call.add_argument("--token", help="its token; other users of this machine can see it in the list of processes")
     call.add_argument(
         "--config", type=Path, metavar="FILE", help="the bridge's TOML file, which has its address and token"
     )
+    token = commands.add_parser("token", help="create tokens for applications", description="Create tokens.")
+    create = token.add_subparsers(dest="verb", required=True, metavar="create").add_parser(
+        "create",
+        help="print a new token, and the table that lets it in",
+        description="Print a new token, and the [[tokens]] table that lets it in. Nothing is stored.",
+    )
+    create.add_argument("--id", required=True, help="its name in logs and lists, for example crm")
+    create.add_argument(
+        "--scope", action="append", required=True, choices=sorted(SCOPES), help="may be given repeatedly"
+    )
+    create.add_argument("--expires", metavar="TIME", help="for example 2027-01-31T00:00:00Z; without it: never")
+    for option, meaning in (
+        ("--extensions", "reaches only calls with these extensions"),
+        ("--trunks", "reaches only calls with these trunks"),
+        ("--conferences", "reaches only these conferences"),
+        ("--caller-ids", "numbers that calls may show"),
+    ):
+        create.add_argument(option, action="append", default=[], metavar="PATTERN", help=meaning)
+    create.add_argument("--max-calls", type=int, default=0, help="calls originated with it that may be up at once")
     return parser
 
 

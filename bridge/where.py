@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
+from pathlib import Path
 
 from bridge.api.connections import open_files_limit
-from bridge.config import Config, host_and_port
+from bridge.config import Config, host_and_port, is_wildcard
 
 log = logging.getLogger("bridge.cli")
 
@@ -22,8 +24,26 @@ def say_http(config: Config, port: int) -> None:
             limit,
             needed,
         )
-    count = len(config.http.tokens)
-    log.info("%d token(s) configured", count) if count else log.info("no token configured: listening on loopback only")
+    if not config.http.authentication:
+        log.warning("http.authentication is false: every program of this machine may listen to calls and dial")
+        return
+    log.info("%d token(s) configured", len(config.http.tokens) + len(config.tokens))
+
+
+def say_token(config: Config, port: int, path: Path) -> None:
+    """Log where the token of the first start is, and the link to the status page.
+
+    Args:
+        config: of the bridge.
+        port: the HTTP port.
+        path: the token's file.
+    """
+    log.info("no token is configured: the one of the first start is in %s", path)
+    if sys.stderr.isatty():  # a person reads it; a log file or a log server must not hold it
+        scheme = "https" if config.http.tls_certificate else "http"
+        host = "127.0.0.1" if is_wildcard(config.http.host) else config.http.host
+        token = config.http.tokens[0].get_secret_value()
+        print(f"status page: {scheme}://{host_and_port(host, port)}/#token={token}", file=sys.stderr, flush=True)
 
 
 def say_audiosocket(config: Config, port: int) -> None:

@@ -1,90 +1,92 @@
-"""Who may use the API: whoever knows a token or, where none is configured, programs of this machine.
+"""Authentication: which principal a request comes from, or why it is refused.
 
 Tokens come where VoIPBIN's clients put them: cookie ``token``, query ``token``, ``Authorization: Bearer``, cookie
-``accesskey``, query ``accesskey``. Any of them that is right will do, so that a stale cookie spoils nothing.
+``accesskey``, query ``accesskey``. Any of them that is right will do, so that a stale cookie spoils nothing. Cookies
+count only in requests of the bridge's own pages and of programs that are not browsers: a browser adds them to the
+requests of any page, WebSockets included.
 
-Without tokens the bridge listens on loopback, but a browser on this machine runs pages of strangers, and these can
-reach loopback too: directly (then ``Origin`` names the stranger) or through a host name of theirs that resolves to
-127.0.0.1 (then ``Host`` does). Both are refused.
+Without authentication the bridge listens on loopback, but a browser on this machine runs pages of strangers, and these
+can reach loopback too: directly (then ``Origin`` names the stranger) or through a host name of theirs that resolves to
+127.0.0.1 (then ``Host`` does). A reverse proxy on this machine would let in anyone. All three are refused.
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from bridge.access import Principal
+from bridge.api.address import FORWARDED
 from bridge.api.errors import ApiError
+from bridge.api.tokens import Tokens, expired
 from bridge.config import is_loopback
 
-SECRET_PARAMETERS = ("token", "accesskey")
+SECRET_PARAMETERS = ("token", "accesskey", "ticket")
 """Names of query parameters that hold a secret."""
+LOCAL = Principal("local")
+"""Programs of this machine, where authentication is off."""
 
 
 class Gate:
-    """Lets requests pass or raises the error to answer.
+    """Finds the principal of a request, or raises the error to answer.
 
     Args:
-        tokens: the configured tokens; none: loopback only.
+        tokens: those in effect; None: authentication is off, for loopback only.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, tokens: Iterable[str]) -> None:
-        self._tokens = [token.encode() for token in tokens]
+    def __init__(self, tokens: Tokens | None, clock: Callable[[], float] = time.time) -> None:
+        self.tokens = tokens
+        self._clock = clock
 
-    def check(
-        self,
-        cookies: Mapping[str, str],
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        *,
-        changes: bool = False,
-    ) -> None:
-        """Check one request.
+    def check(self, cookies: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str]) -> Principal:
+        """Find the principal of one request.
 
         Args:
             cookies: the request's cookies.
             query: the decoded query parameters.
             headers: the request's headers, keys of any case if the mapping does not mind.
-            changes: whether the request's method is one that changes something.
+
+        Returns:
+            The principal, without an address.
 
         Raises:
-            ApiError: 401 without a good token; 403 where no token is configured and the request is a stranger's, or
-                where a page from elsewhere would change something by a cookie.
+            ApiError: 401 without a good token; 403 for the request of a foreign web page that has only a cookie, or
+                where authentication is off, also for one that is not of this machine or came through a proxy.
         """
-        if not self._tokens:
+        if self.tokens is None:
             _check_local(headers)
-            return
-        offered = offered_tokens(cookies, query, headers.get("Authorization", ""))
-        if not offered:
+            return LOCAL
+        shown = offered_tokens({}, query, headers.get("Authorization", ""))
+        kept = [token for name in ("token", "accesskey") if (token := cookies.get(name, ""))]
+        if not shown and not kept:
             raise ApiError(
                 401,
                 "AUTHENTICATION_REQUIRED",
                 "a token is needed: ?token=..., the header Authorization: Bearer ..., or a cookie named token",
                 {"WWW-Authenticate": "Bearer"},
             )
-        if not self._any_good(offered):
+        by_token, by_cookie = self.tokens.find(shown), self.tokens.find(kept)
+        found = self._valid(by_token) or self._valid(by_cookie)
+        if found is None:
+            stale = by_token is not None or by_cookie is not None
             raise ApiError(
                 401,
                 "INVALID_CREDENTIALS",
-                "the token is not one of those configured",
+                "the token has expired" if stale else "the token is not one of those configured",
                 {"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
-        if changes and not self._any_good(offered_tokens({}, query, headers.get("Authorization", ""))):
-            # A browser sends its cookies also for a page that knows no token.
-            _check_origin(headers, "by a cookie, only pages of the bridge itself may change something")
+        if self._valid(by_token) is None:
+            check_origin(headers, "the cookie counts only in requests of the bridge's own pages; send the token itself")
+        return found
 
-    def _any_good(self, offered: Iterable[str]) -> bool:
-        good = False
-        for candidate in offered:
-            for token in self._tokens:
-                # No early exit: the time must not tell which token, or how much of it, was right. Surrogates, of
-                # which odd bytes and escapes can be made, are in no token: passed on, they are simply wrong.
-                good |= hmac.compare_digest(candidate.encode("utf-8", "surrogatepass"), token)
-        return good
+    def _valid(self, principal: Principal | None) -> Principal | None:
+        return None if principal is None or expired(principal.grant, self._clock()) else principal
 
 
 def offered_tokens(cookies: Mapping[str, str], query: Mapping[str, str], authorization: str) -> list[str]:
-    """The tokens in a request, in VoIPBIN's order; what is empty does not count."""
+    """Return the tokens in a request, in VoIPBIN's order; what is empty does not count."""
     scheme, _, bearer = authorization.strip().partition(" ")
     found = [
         cookies.get("token", ""),
@@ -94,6 +96,24 @@ def offered_tokens(cookies: Mapping[str, str], query: Mapping[str, str], authori
         _plus(query.get("accesskey", "")),
     ]
     return [token for token in found if token]
+
+
+def check_origin(headers: Mapping[str, str], message: str, *, navigation: bool = False) -> None:
+    """Refuse the requests of web pages that are not the bridge's own.
+
+    Args:
+        headers: the request's.
+        message: what the refusal says.
+        navigation: whether a link on a foreign page may lead here.
+
+    Raises:
+        ApiError: 403.
+    """
+    origin = headers.get("Origin")
+    followed = navigation and headers.get("Sec-Fetch-Mode") == "navigate"
+    foreign = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not followed
+    if foreign or (origin is not None and not _is_own(origin, headers.get("Host", ""))):
+        raise ApiError(403, "ORIGIN_NOT_ALLOWED", message)
 
 
 def _plus(token: str) -> str:
@@ -107,20 +127,22 @@ def _check_local(headers: Mapping[str, str]) -> None:
         raise ApiError(
             403,
             "HOST_NOT_LOCAL",
-            "no token is configured, so only this machine may ask, by the name localhost or a loopback address;"
-            " configure http.tokens for anything else",
+            "http.authentication is false, so only this machine may send requests, to localhost or a loopback address;"
+            " remove it for anything else",
         )
-    _check_origin(
-        headers, "no token is configured, so web pages from elsewhere may not use the bridge; configure http.tokens"
+    passed_on = [name for name in FORWARDED if name in headers]
+    if passed_on:
+        raise ApiError(
+            403,
+            "PROXY_NOT_ALLOWED",
+            f"the request came through a proxy ({passed_on[0]}), and http.authentication is false: whatever reaches"
+            " the proxy could control the PBX; remove http.authentication and send a token",
+        )
+    check_origin(
+        headers,
+        "http.authentication is false, so foreign web pages may not use the bridge; remove it and send a token",
+        navigation=True,
     )
-
-
-def _check_origin(headers: Mapping[str, str], message: str) -> None:
-    origin = headers.get("Origin")
-    navigated = headers.get("Sec-Fetch-Mode") == "navigate"
-    from_elsewhere = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not navigated
-    if from_elsewhere or (origin is not None and not _same_place(origin, headers.get("Host", ""))):
-        raise ApiError(403, "ORIGIN_NOT_ALLOWED", message)
 
 
 def _host_of(url: str) -> str:
@@ -130,8 +152,8 @@ def _host_of(url: str) -> str:
         return ""
 
 
-def _same_place(origin: str, host: str) -> bool:
-    """Whether an ``Origin`` is the page that this server itself serves under ``host``."""
+def _is_own(origin: str, host: str) -> bool:
+    """Return whether an ``Origin`` is the page that this server itself serves under ``host``."""
     try:
         parts, ours = urlsplit(origin), urlsplit("//" + host)
         default = {"http": 80, "https": 443}.get(parts.scheme)

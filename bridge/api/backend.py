@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from bridge.access import Principal
+from bridge.access import Names, Principal
 from bridge.api.parts import (
     AcceptConferenceStream,
     AcceptStream,
@@ -88,6 +88,7 @@ class Backend:
         cluster: all bridges that share a store; likewise.
         owns: whether a call is told of by this process, by its id; others tell of others' (`bridge.workers`).
         leads: whether this process tells of what is nobody's.
+        participants: the extensions and trunks that take part in a call, by its id or a channel's.
     """
 
     calls: CallSource
@@ -106,6 +107,7 @@ class Backend:
     cluster: ClusterSource | None = None
     owns: Callable[[str], bool] = lambda _: True
     leads: Callable[[], bool] = lambda: True
+    participants: Callable[[str], Names] = lambda _: Names()
 
 
 BACKEND = web.AppKey("backend", Backend)

@@ -5,14 +5,17 @@ Paths and spelling are VoIPBIN's, so that its clients work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from bridge.api.backend import Backend
+from bridge.api.backend import Backend, CallControlParts
 from bridge.api.errors import ApiError, invalid
 from bridge.api.failures import acting, asterisk_failing, call_not_found, calling, check_connected
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Calls, Groupcall, ListCalls, PlaceCalls, PlacedCalls
+from bridge.api.originated import ORIGINATED
 from bridge.api.paging import page_of
+from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import call_json, call_time, groupcall_json, moment, streams_of_calls
 from bridge.calls.dialing import NotAllowed
@@ -30,7 +33,8 @@ async def list_calls(asked: Asked[ListCalls, None]) -> Answer[Calls]:
     """The calls that go on now, and on demand those that have ended lately, newest first."""
     backend = asked.backend
     check_connected(backend)
-    page = page_of(_all(backend, ended=asked.query.ended), _place, asked.query)
+    known = [each for each in _all(backend, ended=asked.query.ended) if sees_call(backend, asked.principal, _id(each))]
+    page = page_of(known, _place, asked.query)
     streams = streams_of_calls(backend)
     return Answer(
         {
@@ -50,6 +54,9 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
     """Place calls."""
     backend, body = asked.backend, asked.body
     parts = calling(backend)
+    if body.actions and not body.flow:
+        # A flow can call, record, stream and send requests: more than calls:originate says.
+        check_scope(asked.principal, "flows", ", which `actions` needs; a configured flow (`flow_id`) does not")
     request = PlaceRequest(
         destinations=[each.value() for each in body.destinations],
         principal=asked.principal,
@@ -62,9 +69,14 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
         ring_method=body.ring_method,
         timeout_s=body.timeout,
     )
+    check_destinations(asked.principal, request.destinations)
+    check_caller(asked.principal, request.source)
+    originated, wanted = asked.request.app[ORIGINATED], len(request.destinations)
     try:
-        with asterisk_failing():
+        with asterisk_failing(), originated.room(asked.principal, wanted, _is_up(parts)) as add:
             placed = await parts.runs.place(request)
+            for ids in [[each.id for each in placed.calls], *(group.call_ids for group in placed.groupcalls)][-1:]:
+                add(ids)
     except LookupError:
         raise flow_not_found(body.flow) from None
     except ValueError as error:
@@ -165,6 +177,14 @@ def refused(error: ValueError) -> ApiError:
 def flow_not_found(identity: str) -> ApiError:
     """404."""
     return ApiError(404, "FLOW_NOT_FOUND", f"no flow has the id {identity[:80]!r}; GET /v1.0/flows lists them")
+
+
+def _is_up(parts: CallControlParts) -> Callable[[str], bool]:
+    def is_up(call_id: str) -> bool:
+        record = parts.records.get(call_id)
+        return record is not None and not record.ended
+
+    return is_up
 
 
 def _all(backend: Backend, *, ended: bool) -> list[Known]:

@@ -13,6 +13,7 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.cluster import ClusterCall, ClusterCalls, ListClusterCalls, Nodes
 from bridge.api.paging import page_of
 from bridge.api.parts import ClusterSource
+from bridge.api.reach import sees_summary
 from bridge.api.routing import Answer, Asked
 from bridge.cluster.store import StoreAway
 
@@ -27,14 +28,16 @@ async def list_calls(asked: Asked[ListClusterCalls, None]) -> Answer[ClusterCall
     """The calls of all bridges, newest first; each once."""
     with _asking():
         calls = await _cluster(asked.backend).calls(asked.query.pbx, asked.query.node)
-    page = page_of(calls, _place, asked.query)
+    page = page_of([each for each in calls if sees_summary(asked.principal, each)], _place, asked.query)
     return Answer({"result": page.entries, "next_page_token": page.next_page_token})
 
 
 async def get_call(asked: Asked[NoQuery, None]) -> Answer[ClusterCall]:
     """One call by its id, wherever it is; if two Asterisks use the same id, the newest."""
     with _asking():
-        found = await _cluster(asked.backend).find(asked.path())
+        found = [
+            each for each in await _cluster(asked.backend).find(asked.path()) if sees_summary(asked.principal, each)
+        ]
     if not found:
         raise call_not_found(asked.path())
     return Answer(max(found, key=_place))

@@ -17,6 +17,7 @@ from bridge.api.models.common import Paging
 from bridge.api.models.conferences import Conference, Conferences, CreateConference, Participant, Participants
 from bridge.api.paging import page_of
 from bridge.api.parts import ConferenceSource
+from bridge.api.reach import sees_conference
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import conference_json, moment
 from bridge.calls.acts import NotOurs
@@ -26,7 +27,12 @@ from bridge.calls.conferences import ConferenceExists, NoSuchConference
 async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
     """All conferences of the PBX, newest first."""
     # A room of the dialplan is seen by every worker, and listed by one.
-    every = [each for each in _source(asked.backend).list() if each.kind == "bridge" or asked.backend.leads()]
+    every = [
+        each
+        for each in _source(asked.backend).list()
+        if (each.kind == "bridge" or asked.backend.leads())
+        and sees_conference(asked.backend, asked.principal, each.id, each.name)
+    ]
     page = page_of(every, lambda each: (moment(each.created_at), each.id), asked.query)
     return Answer({"result": [conference_json(each) for each in page.entries], "next_page_token": page.next_page_token})
 
@@ -34,6 +40,10 @@ async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
 async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[Conference]:
     """A conference of ours."""
     source, body = _source(asked.backend), asked.body
+    if not asked.principal.reach.conference(*filter(None, (body.id, body.name))):
+        raise ApiError(
+            403, "TOKEN_LIMITED", f"the token {asked.principal.id} does not reach a conference with this id and name"
+        )
     try:
         with asterisk_failing():
             made = await source.create(body.name, body.id, auto_delete=body.auto_delete)

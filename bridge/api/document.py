@@ -34,12 +34,12 @@ _REFERENCES = "#/components/schemas/{model}"
 _TOKEN_WAYS = ("bearer", "tokenQuery", "tokenCookie", "accesskeyQuery", "accesskeyCookie")
 
 SECURITY: Mapping[str, dict[str, str]] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "One of `http.tokens`."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token of `http.tokens` or `[[tokens]]`."},
     "tokenQuery": {"type": "apiKey", "in": "query", "name": "token"},
     "tokenCookie": {"type": "apiKey", "in": "cookie", "name": "token"},
     "accesskeyQuery": {"type": "apiKey", "in": "query", "name": "accesskey"},
     "accesskeyCookie": {"type": "apiKey", "in": "cookie", "name": "accesskey"},
-    "yeastar": {"type": "apiKey", "in": "query", "name": "access_token", "description": "One of `http.tokens`."},
+    "yeastar": {"type": "apiKey", "in": "query", "name": "access_token", "description": "As `bearer`."},
     "twilio": {"type": "http", "scheme": "basic", "description": "`twilio.account_sid` and `twilio.auth_token`."},
     "voxology": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`voxology.api_key`."},
 }
@@ -164,8 +164,9 @@ def _operation(
         "security": _security(operation, with_tokens=with_tokens),
         "responses": _responses(operation, references),
     }
-    if route.text:
-        described["description"] = route.text
+    needed = f"Scope: `{route.scope}`." if route.scope is not None and route.access in ("token", "yeastar") else ""
+    if route.text or needed:
+        described["description"] = "\n\n".join(filter(None, (route.text, needed)))
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in re.findall(r"\{(\w+)\}", route.path)
@@ -201,10 +202,14 @@ def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
 def _security(operation: Operation, *, with_tokens: bool) -> list[dict[str, list[str]]]:
     access = operation.route.access
     if access == "token":
-        return [{way: []} for way in _TOKEN_WAYS] if with_tokens else []
+        return [{way: _scopes(operation)} for way in _TOKEN_WAYS] if with_tokens else []
     if access == "yeastar" and not with_tokens:
         return []
-    return [] if access == "public" else [{access: []}]
+    return [] if access == "public" else [{access: _scopes(operation) if access == "yeastar" else []}]
+
+
+def _scopes(operation: Operation) -> list[str]:
+    return [operation.route.scope] if operation.route.scope is not None else []
 
 
 def _responses(operation: Operation, references: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
@@ -258,7 +263,7 @@ def _problem(status: int, reasons: list[str], error: Any) -> dict[str, Any]:
             }
         },
     }
-    if status == 503:
+    if status in (429, 503):
         again = {"description": "Seconds after which to try again.", "required": True, "schema": {"type": "string"}}
         described["headers"] = {"Retry-After": again}
     return described

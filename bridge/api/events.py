@@ -9,13 +9,16 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from aiohttp import WSCloseCode, web
 
 from bridge.api.auth import SECRET_PARAMETERS
+from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import invalid, unavailable
 from bridge.api.media_streams import check_upgrade
+from bridge.api.reach import sees_event
 from bridge.config.webhooks import check_event_pattern
 from bridge.events.hub import Event, Events
 from bridge.patterns import Patterns
@@ -38,6 +41,7 @@ RETRY_AFTER_S = 5
 
 _WHY = {
     WSCloseCode.GOING_AWAY: b"the bridge stops",
+    WSCloseCode.POLICY_VIOLATION: b"the token is no longer valid",
     WSCloseCode.TRY_AGAIN_LATER: b"events were not read fast enough; some are lost",
 }
 
@@ -79,7 +83,8 @@ class EventSockets:
         socket = web.WebSocketResponse(
             heartbeat=self._ping_s, timeout=CLOSE_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False
         )
-        client = _Client(request, socket, patterns, self._max_waiting)
+        sees = sees_event(request.app[BACKEND], request[PRINCIPAL])
+        client = _Client(request, socket, patterns, sees, self._max_waiting)
         self._clients.add(client)
         # Before the upgrade is answered: a client that is connected misses nothing.
         unsubscribe = self._events.subscribe(client.add)
@@ -90,6 +95,12 @@ class EventSockets:
             unsubscribe()
             self._clients.discard(client)
         return socket
+
+    def end_of_principal(self, principal_id: str) -> None:
+        """Close with 1008 the clients of a token that is no longer valid."""
+        for client in tuple(self._clients):
+            if client.principal.id == principal_id:
+                client.end(WSCloseCode.POLICY_VIOLATION)
 
     async def close(self) -> None:
         """Send every client what waits for it and close it with 1001, within a bounded time; no more are let in."""
@@ -128,11 +139,18 @@ class _Client:
     """One that listens: what waits for it, and the task that sends it."""
 
     def __init__(
-        self, request: web.Request, socket: web.WebSocketResponse, patterns: Patterns, max_waiting: int
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        patterns: Patterns,
+        sees: Callable[[str, Mapping[str, Any]], bool],
+        max_waiting: int,
     ) -> None:
         self._request = request
         self._socket = socket
+        self.principal = request[PRINCIPAL]
         self._patterns = patterns
+        self._sees = sees
         self._max_waiting = max_waiting
         self._waiting: deque[str] = deque()
         self._changed = asyncio.Event()
@@ -143,6 +161,8 @@ class _Client:
     def add(self, event: Event) -> None:
         """Queue an event if it is one that the client asked for."""
         if self._code is not None or not self._patterns.match(event.type):
+            return
+        if not self._sees(event.type, event.data):
             return
         if len(self._waiting) < self._max_waiting:
             self._waiting.append(event.text)

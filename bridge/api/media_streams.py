@@ -15,6 +15,7 @@ from bridge.api.errors import ApiError, invalid
 from bridge.api.failures import asterisk_failing, call_not_found, check_connected
 from bridge.api.models.base import NoQuery
 from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
+from bridge.api.reach import check_scope, sees_stream
 from bridge.api.routing import Answer, Asked, read_query
 from bridge.api.views import call_status
 from bridge.calls.acts import NotOurs
@@ -25,12 +26,15 @@ from bridge.streams.clients import MediaStreamOptions
 
 async def list_streams(asked: Asked[NoQuery, None]) -> Answer[Streams]:
     """The streams that are open now."""
-    return Answer({"result": [dict(stream) for stream in asked.backend.streams()]})
+    seen = [each for each in asked.backend.streams() if sees_stream(asked.backend, asked.principal, each)]
+    return Answer({"result": [dict(stream) for stream in seen]})
 
 
 async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
     """Hear a call and speak into it."""
     backend = asked.backend
+    if asked.query.options.direction_speak != "none":
+        check_scope(asked.principal, "streams:speak", "; add direction_speak=none to the URL to listen only")
     check_connected(backend)
     found = backend.calls.find(asked.path())
     if found is None:
@@ -56,6 +60,8 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
 async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> web.StreamResponse:
     """Hear the mix of a conference and speak to all of it."""
     backend = asked.backend
+    if asked.query.options.direction_speak != "none":
+        check_scope(asked.principal, "streams:speak", "; add direction_speak=none to the URL to listen only")
     check_connected(backend)
     parts = backend.conferences
     assert parts is not None  # or this route would not be there

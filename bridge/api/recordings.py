@@ -14,6 +14,7 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.common import Paging
 from bridge.api.models.recordings import Recording, Recordings
 from bridge.api.paging import page_of
+from bridge.api.reach import sees_call
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import moment, recording_json
 from bridge.calls.recording import Recording as CallRecording
@@ -33,7 +34,11 @@ READERS = web.AppKey("readers", asyncio.Semaphore)
 
 async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
     """Recordings that run, and those that ended lately, newest first."""
-    every = calling(asked.backend).recordings.list()
+    every = [
+        each
+        for each in calling(asked.backend).recordings.list()
+        if sees_call(asked.backend, asked.principal, each.call_id)
+    ]
     page = page_of(every, lambda each: (moment(each.tm_start), each.id), asked.query)
     return Answer({"result": [recording_json(each) for each in page.entries], "next_page_token": page.next_page_token})
 

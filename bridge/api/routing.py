@@ -26,6 +26,7 @@ from bridge.api.bodies import json_object
 from bridge.api.errors import REASONS, ApiError, invalid
 from bridge.api.mistakes import words_of
 from bridge.api.models.base import NoQuery, Query
+from bridge.api.reach import check_reach
 
 QueryT = TypeVar("QueryT", bound=Query, covariant=True)
 BodyT = TypeVar("BodyT", covariant=True)
@@ -142,9 +143,9 @@ class Operation:
         """Every error in the common shape that it may answer, by status."""
         reasons = list(self.route.reasons)
         if self.route.access in ("token", "voxology"):
-            reasons += ["AUTHENTICATION_REQUIRED", "INVALID_CREDENTIALS"]
+            reasons += ["AUTHENTICATION_REQUIRED", "INVALID_CREDENTIALS", "TOO_MANY_FAILURES"]
         if self.route.access == "token":
-            reasons += ["HOST_NOT_LOCAL", "ORIGIN_NOT_ALLOWED"]
+            reasons += ["HOST_NOT_LOCAL", "PROXY_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED", "SCOPE_MISSING"]
             if self.typed and self.query is not None:
                 reasons += reasons_of_query(self.query)
         if self.body is not None and self.typed:
@@ -246,6 +247,7 @@ def _endpoint(operation: Operation, *, strict: bool) -> Callable[[web.Request], 
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
+            check_reach(operation.route.path, request)
             result = await handler(await _asked(operation, request) if operation.typed else request)
         except ApiError as error:
             if strict and error.reason not in operation.problems.get(error.status, ()):

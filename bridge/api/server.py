@@ -7,28 +7,32 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
 import aiofastnet
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from bridge.access import ANONYMOUS, Principal
-from bridge.api import document, flows, protocol, yeastar
+from bridge.access import Principal
+from bridge.api import document, protocol
+from bridge.api.address import PROXIES, networks
+from bridge.api.admission import Admission, Answer
 from bridge.api.auth import Gate
-from bridge.api.backend import BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
+from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.bodies import check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
+from bridge.api.originated import ORIGINATED, Originated
 from bridge.api.ports import PortTls, SharedPort
 from bridge.api.protocol import SERVER, Protocol
 from bridge.api.recordings import MAX_READERS, READERS
 from bridge.api.routing import OPERATIONS, operation_of, register
-from bridge.api.table import ALWAYS, routes_of
+from bridge.api.table import routes_of
+from bridge.api.tokens import Tokens
 from bridge.calls.model import Call, Party
-from bridge.config import HttpConfig
+from bridge.config import HttpConfig, TokenConfig
 from bridge.errors import ConfigError
 from bridge.media.sockets import bind
 from bridge.streams.clients import MediaStreamOptions
@@ -36,37 +40,42 @@ from bridge.streams.clients import MediaStreamOptions
 log = logging.getLogger(__name__)
 
 Response = web.StreamResponse
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SHUTDOWN_S = 1.0
 """How long requests in progress may take when the server stops."""
 
-_PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
-_GATE = web.AppKey("gate", Gate)
+_ADMISSION = web.AppKey("admission", Admission)
 _REQUEST_ID = web.RequestKey("request_id", str)
 
 
 def build(
     backend: Backend,
-    tokens: Iterable[str],
+    tokens: Tokens | Iterable[str] | None,
     *,
     strict: bool = False,
     around: Iterable[Middleware] = (),
     middlewares: Iterable[Middleware] = (),
+    proxies: Iterable[str] = (),
+    inner: bool = False,
 ) -> web.Application:
-    """The web application.
+    """Build the web application.
 
     Args:
         backend: what answers the requests.
-        tokens: the configured tokens; none: no authentication, for loopback only.
+        tokens: those in effect, or some that hold every scope; None: authentication is off, for loopback only.
         strict: whether an answer that the OpenAPI document does not describe is a fault; for tests.
         around: see each request before anything else has.
         middlewares: see each request after its token was checked.
+        proxies: networks of proxies that name the client.
+        inner: whether it is other workers that connect, and say whose each request is.
     """
-    tokens = tuple(tokens)
+    if tokens is not None and not isinstance(tokens, Tokens):
+        tokens = Tokens.plain(tokens)
     application = web.Application(middlewares=[_answer_errors, *around, _reject_encoded, _check_token, *middlewares])
     application[BACKEND] = backend
-    application[_GATE] = Gate(tokens)
+    application[_ADMISSION] = Admission(Gate(tokens), backend.counters, inner=inner)
+    application[PROXIES] = networks(proxies)
+    application[ORIGINATED] = Originated()
     application[OPERATIONS] = {}
     application[BACKGROUND] = background = Background()
     application[READERS] = asyncio.Semaphore(MAX_READERS)
@@ -78,7 +87,7 @@ def build(
         application[TWILIO] = (backend.twilio, backend.control)
     operations = [operation_of(route) for route in routes_of(backend)]
     register(application, operations, strict=strict)
-    document.add_documents(application, operations, with_tokens=bool(tokens))
+    document.add_documents(application, operations, with_tokens=tokens is not None)
     return application
 
 
@@ -86,20 +95,32 @@ class HttpServer:
     """Serves the API on one port, with TLS if it is configured."""
 
     def __init__(
-        self, config: HttpConfig, backend: Backend, *, strict: bool = False, shared: SharedPort | None = None
+        self,
+        config: HttpConfig,
+        backend: Backend,
+        *,
+        tables: Sequence[TokenConfig] = (),
+        strict: bool = False,
+        shared: SharedPort | None = None,
     ) -> None:
         self._config = config
         self._shared = shared
         self._tls: PortTls | None = None
-        self._connections = Connections(bounded_by_open_files(config.max_connections))
+        self._connections = Connections(bounded_by_open_files(config.max_connections), networks(config.trusted_proxies))
         self._servers: list[asyncio.Server] = []
         backend = self._counting(backend)
-        tokens = [token.get_secret_value() for token in config.tokens]
-        middlewares = [self._connections.vouch, *([shared.middleware] if shared else ())]
-        self._runner = _runner(
-            build(backend, tokens, strict=strict, around=[self._connections.watch], middlewares=middlewares)
+        self.tokens = Tokens.of(config, tables) if config.authentication else None
+        """Those in effect; None: authentication is off."""
+        outer = build(
+            backend,
+            self.tokens,
+            strict=strict,
+            around=[self._connections.watch],
+            middlewares=[self._connections.vouch, *([shared.middleware] if shared else ())],
+            proxies=config.trusted_proxies,
         )
-        self._inner = _runner(build(backend, ())) if shared else None
+        self._runner = _runner(outer)
+        self._inner = _runner(build(backend, self.tokens, inner=True)) if shared else None
 
     async def start(self) -> None:
         """Listen.
@@ -253,37 +274,7 @@ async def _reject_encoded(request: web.Request, handler: Answer) -> web.StreamRe
 
 @web.middleware
 async def _check_token(request: web.Request, handler: Answer) -> web.StreamResponse:
-    operation = request.app[OPERATIONS].get(request.match_info.handler)
-    # Without an operation there is no such path, or it does not know the method.
-    access = operation.route.access if operation else "public" if request.path in _PUBLIC_PATHS else "token"
-    gate = request.app[_GATE]
-    request[PRINCIPAL] = Principal(access, request.remote or "")  # the holder of a vendor's own credential
-    match access:
-        case "twilio":  # it has an account of its own, which it checks
-            return await handler(request)
-        case "voxology":
-            flows.check_key(request)
-            return await handler(request)
-        case "yeastar":
-            try:
-                gate.check({}, {"token": request.query.get("access_token", "")}, _without_credentials(request))
-            except ApiError as error:
-                return yeastar.failure(yeastar.BAD_TOKEN, f"access_token: {error.message}", error.status)
-            return await handler(request)
-    # That a path does not exist is told only to those who may know.
-    try:
-        changes = request.method not in ("GET", "HEAD", "OPTIONS")
-        gate.check(request.cookies, request.query, request.headers, changes=changes)
-        request[PRINCIPAL] = Principal("token", request.remote or "")
-    except ApiError:
-        if access != "public":
-            raise
-        request[PRINCIPAL] = ANONYMOUS
-    return await handler(request)
-
-
-def _without_credentials(request: web.Request) -> dict[str, str]:
-    return {name.title(): value for name, value in request.headers.items() if name.title() != "Authorization"}
+    return await request.app[_ADMISSION].admit(request, handler)
 
 
 def _response(error: ApiError, request_id: str) -> web.Response:

@@ -26,7 +26,7 @@ from bridge.api.routing import Route
 
 AWAY = ("ASTERISK_UNREACHABLE",)
 ACTING = ("CALL_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
-DIALING = ("INVALID_DESTINATION", "DESTINATION_NOT_ALLOWED")
+DIALING = ("INVALID_DESTINATION", "DESTINATION_NOT_ALLOWED", "TOKEN_LIMITED")
 PLACING = ("INVALID_FLOW", *DIALING, "FLOW_NOT_FOUND", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
 CONFERRING = ("CONFERENCE_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY)
 KEEPING = ("INVALID_SUBSCRIPTION", "SUBSCRIPTION_CONFIGURED", "STATE_NOT_KEPT")
@@ -37,6 +37,8 @@ _PARTICIPANT = _CONFERENCE + "/participants/{channel}"
 _SUBSCRIPTIONS, _SUBSCRIPTION = "/v1.0/subscriptions", "/v1.0/subscriptions/{id}"
 _RECORDINGS, _RECORDING = "/v1.0/recordings", "/v1.0/recordings/{id}"
 _STREAM_TEXT = "Binary WebSocket messages, in the encapsulation that the query asks for: see docs/media-stream.md."
+
+_YEASTAR_ERRORS = {401: YeastarResult, 403: YeastarResult, 429: YeastarResult}
 
 ALWAYS = (
     Route("GET", _CALLS, "listCalls", "List calls, newest first", calls.list_calls, "Calls", "calls:read", AWAY),
@@ -125,7 +127,7 @@ CONFERENCES = (
           "Conferences", "calls:read", AWAY),
     Route("POST", _CONFERENCES, "createConference", "Make a conference", conferences.create_conference, "Conferences",
           "calls:control",
-          ("INVALID_CONFERENCE", "CONFERENCE_EXISTS", "OVERLOADED", "ASTERISK_FAILED", *AWAY)),
+          ("INVALID_CONFERENCE", "TOKEN_LIMITED", "CONFERENCE_EXISTS", "OVERLOADED", "ASTERISK_FAILED", *AWAY)),
     Route("GET", _CONFERENCE, "getConference", "Look at a conference", conferences.get_conference, "Conferences",
           "calls:read",
           ("CONFERENCE_NOT_FOUND", *AWAY)),
@@ -166,10 +168,10 @@ SUBSCRIPTIONS = (
     Route("GET", f"{yeastar.PREFIX}websocketaudiostream/get", "getYeastarSettings", "Yeastar's settings",
           yeastar.get_settings, "Yeastar", "subscriptions", access="yeastar", query=YeastarToken,
           answer=YeastarSettings,
-          others={401: YeastarResult, 403: YeastarResult}),
+          others=_YEASTAR_ERRORS),
     Route("POST", f"{yeastar.PREFIX}websocketaudiostream/update", "setYeastarSettings", "Change Yeastar's settings",
           yeastar.update_settings, "Yeastar", "subscriptions", access="yeastar", query=YeastarToken, body=YeastarUpdate,
-          answer=YeastarResult, others={401: YeastarResult, 403: YeastarResult, 413: Error, 415: Error}),
+          answer=YeastarResult, others={**_YEASTAR_ERRORS, 413: Error, 415: Error}),
 )  # fmt: skip
 
 CLUSTER = (
@@ -183,7 +185,7 @@ CLUSTER = (
           ("CALL_NOT_FOUND", "STORE_UNREACHABLE")),
 )  # fmt: skip
 
-_TWILIO_ERRORS = {401: TwilioError, 404: TwilioError, 503: TwilioError}
+_TWILIO_ERRORS = {401: TwilioError, 403: TwilioError, 404: TwilioError, 429: TwilioError, 503: TwilioError}
 
 TWILIO = (
     Route("GET", twilio.PATH, "getTwilioCall", "Look at a call", twilio.get_call, "Twilio", "calls:read",

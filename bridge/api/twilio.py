@@ -17,16 +17,18 @@ from typing import Any
 from aiohttp import web
 
 from bridge.api.backend import BACKEND, TWILIO
+from bridge.api.errors import ApiError
 from bridge.api.twiml import Dial, TwimlRefused, parse
 from bridge.api.views import call_status, dialled_number
 from bridge.calls.model import Call, Party
-from bridge.config import TwilioConfig
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
 
 PREFIX = "/2010-04-01/"
 PATH = PREFIX + "Accounts/{account}/Calls/{call}.json"
 
+CODES = {401: 20003, 403: 20403, 429: 20429}
+"""Twilio's numbers of the errors that admission raises, by HTTP status."""
 _ENDED = "completed"
 _END_WORDS = (_ENDED, "canceled")
 
@@ -50,7 +52,7 @@ async def get_call(request: web.Request) -> web.Response:
     try:
         return web.json_response(_call_json(request, _find(request)[0]))
     except TwilioError as error:
-        return _response(error)
+        return failure(error)
 
 
 async def update_call(request: web.Request) -> web.Response:
@@ -69,16 +71,14 @@ async def update_call(request: web.Request) -> web.Response:
         return web.json_response(_call_json(request, call) | ({} if dial else {"status": _ENDED}))
     except AriError as error:
         if error.status == 404:
-            return _response(_gone(request))
-        return _response(TwilioError(503, 20503, f"Asterisk: {error.message}"))
+            return failure(_gone(request))
+        return failure(TwilioError(503, 20503, f"Asterisk: {error.message}"))
     except TwilioError as error:
-        return _response(error)
+        return failure(error)
 
 
 def _find(request: web.Request) -> tuple[Call, Party]:
     """The call that the path names, and its caller."""
-    config, _ = request.app[TWILIO]
-    _authenticate(request, config)
     backend = request.app[BACKEND]
     if not backend.ari_connected():
         raise TwilioError(503, 20503, "the bridge has no connection to Asterisk at the moment")
@@ -89,20 +89,26 @@ def _find(request: web.Request) -> tuple[Call, Party]:
     raise _gone(request)
 
 
-def _authenticate(request: web.Request, config: TwilioConfig) -> None:
+def check_account(request: web.Request) -> None:
+    """See whether a request has the account's id and token.
+
+    Raises:
+        ApiError: 401, it has not.
+    """
+    config, _ = request.app[TWILIO]
     scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
     try:
         user, _, password = base64.b64decode(offered.strip(), validate=True).partition(b":")
     except ValueError:
         user, password = b"", b""
     if scheme.lower() != "basic" or not user:
-        raise TwilioError(401, 20003, "Authenticate: HTTP Basic with the account's id and token")
+        raise ApiError(401, "AUTHENTICATION_REQUIRED", "Authenticate: HTTP Basic with the account's id and token")
     # Both are compared whatever the first says: the time must tell nothing.
     good = hmac.compare_digest(user, config.account_sid.encode())
     good &= hmac.compare_digest(password, config.auth_token.get_secret_value().encode())
     good &= request.match_info["account"] == config.account_sid
     if not good:
-        raise TwilioError(401, 20003, "Authenticate: the account or its token is wrong")
+        raise ApiError(401, "INVALID_CREDENTIALS", "Authenticate: the account or its token is wrong")
 
 
 async def _form(request: web.Request) -> dict[str, str]:
@@ -172,7 +178,8 @@ def _gone(request: web.Request) -> TwilioError:
     return TwilioError(404, 20404, f"The requested resource {request.path[:200]} was not found")
 
 
-def _response(error: TwilioError) -> web.Response:
+def failure(error: TwilioError) -> web.Response:
+    """Return an error in Twilio's shape."""
     body = {
         "code": error.code,
         "message": str(error),

@@ -11,6 +11,7 @@ from bridge.api.errors import ApiError, invalid
 from bridge.api.failures import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Talk, Transfer
+from bridge.api.reach import check_destinations
 from bridge.api.routing import Answer, Asked
 from bridge.audio.sound import Sound
 from bridge.calls.dialing import NotAllowed
@@ -107,9 +108,11 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
     """Send the call elsewhere; answers the call that is placed there."""
     parts, identity = calling(asked.backend), asked.path()
     body_of(asked.backend, identity)
+    destination = asked.body.destination.value()
+    check_destinations(asked.principal, [destination])
     try:
         with acting(parts, identity):
-            placed = await parts.acts.transfer(identity, asked.body.destination.value())
+            placed = await parts.acts.transfer(identity, destination)
     except NotAllowed as error:
         raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
     except ValueError as error:

@@ -1,6 +1,7 @@
 """The configuration: one TOML file, overridden by environment variables, checked whole before anything starts.
 
     [http] [audiosocket] [ari] [media] [log]           what every bridge needs
+    [[tokens]]                                         who may use the API, and for what
     [pbx] [streams] [twilio]                           streams that start themselves
     [calling]                                          calls that the bridge places
     [speech]                                           what is said and played in calls
@@ -41,14 +42,15 @@ from bridge.config.streams import (
     TargetConfig,
     TwilioConfig,
 )
+from bridge.config.tokens import TokenConfig
 from bridge.config.values import MIN_TOKEN_CHARACTERS, host_and_port, is_loopback, is_wildcard
 from bridge.config.webhooks import WebhookConfig
 from bridge.config.workers import WorkersConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
-    "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig", "MediaConfig",
-    "OutboundConfig", "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig", "SubscriptionConfig", "TargetConfig",
-    "TwilioConfig", "VoxologyConfig", "WebhookConfig", "WorkersConfig", "each_error", "host_and_port", "is_loopback",
-    "is_wildcard", "load", "mistake",
+    "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig",
+    "MediaConfig", "OutboundConfig", "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig",
+    "SubscriptionConfig", "TargetConfig", "TokenConfig", "TwilioConfig", "VoxologyConfig", "WebhookConfig",
+    "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",
 ]  # fmt: skip

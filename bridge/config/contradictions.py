@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from bridge.config.flows import FlowConfig
 from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, HttpConfig
 from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig, TwilioConfig
+from bridge.config.tokens import RESERVED_TOKEN_IDS
 from bridge.config.values import is_loopback, is_wildcard
 from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
@@ -29,6 +31,7 @@ RESERVED_IDS = frozenset({"yeastar"})
 def contradictions(config: Config) -> Iterator[ConfigError]:
     """All of them."""
     yield from _http_contradictions(config.http)
+    yield from token_contradictions(config)
     yield from _audiosocket_contradictions(config)
     yield from _ari_contradictions(config.ari)
     yield from _outbound_contradictions(config.outbound)
@@ -145,12 +148,37 @@ def _cluster_contradictions(config: Config) -> Iterator[ConfigError]:
     yield from (ConfigError(f"cluster.{key}", reason) for key, reason in _ca_file_contradictions(cluster.ca_file))
 
 
+def token_contradictions(config: Config) -> Iterator[ConfigError]:
+    """Find what does not go together in ``http.authentication``, ``http.tokens`` and ``[[tokens]]``."""
+    if not config.http.authentication:
+        for key in [name for name, given in (("http.tokens", config.http.tokens), ("tokens", config.tokens)) if given]:
+            yield ConfigError("http.authentication", f"is false, but {key} is set; remove one of them")
+    seen: dict[str, int] = {}
+    hashes: dict[str, int] = {}
+    for index, token in enumerate(config.tokens):
+        key = f"tokens.{index}"
+        if token.id in seen:
+            yield ConfigError(f"{key}.id", f"{token.id!r} is also the id of tokens.{seen[token.id]}")
+        if token.hash in hashes:
+            yield ConfigError(f"{key}.hash", f"is also the hash of tokens.{hashes[token.hash]}: one token, one table")
+        seen.setdefault(token.id, index)
+        hashes.setdefault(token.hash, index)
+        if token.id in RESERVED_TOKEN_IDS or re.fullmatch(r"http-[0-9]+", token.id):
+            yield ConfigError(f"{key}.id", f"{token.id!r} names something else in logs; choose another id")
+        wide = [scope for scope in token.scopes if scope in ("admin", "subscriptions")]
+        if token.limited and wide:
+            yield ConfigError(
+                f"{key}.scopes",
+                f"has {wide[0]}, which reaches every call, and so cannot go with extensions, trunks or conferences",
+            )
+
+
 def _http_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
-    if not http.tokens and not is_loopback(http.host):
+    if not http.authentication and not is_loopback(http.host):
         yield ConfigError(
-            "http.tokens",
-            f"is empty, but http.host {http.host!r} can be reached from other machines: anybody there could listen to"
-            ' calls. Set a token (openssl rand -hex 24) or http.host = "127.0.0.1"',
+            "http.authentication",
+            f"is false, but http.host {http.host!r} can be reached from other machines: anybody there could listen to"
+            ' calls. Remove it or set http.host = "127.0.0.1"',
         )
     yield from tls_contradictions(http)
 

@@ -21,6 +21,7 @@ from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
+from bridge.config.tokens import TokenConfig
 from bridge.config.values import Section, as_tuple
 from bridge.config.webhooks import WebhookConfig
 from bridge.config.workers import WorkersConfig
@@ -57,6 +58,7 @@ class Config(Section):
     """The whole configuration. Sections check their own keys; `load` also checks what holds between them."""
 
     http: HttpConfig = HttpConfig()
+    tokens: Annotated[tuple[TokenConfig, ...], BeforeValidator(as_tuple)] = ()
     audiosocket: AudioSocketConfig = AudioSocketConfig()
     ari: AriConfig = AriConfig()
     media: MediaConfig = MediaConfig()
@@ -97,7 +99,10 @@ SECTIONS: dict[str, type[Section]] = {
     "voxology": VoxologyConfig,
     "workers": WorkersConfig,
 }
-TABLES: dict[str, type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig] | type[FlowConfig]] = {
+TABLES: dict[
+    str, type[TokenConfig] | type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig] | type[FlowConfig]
+] = {
+    "tokens": TokenConfig,
     "subscriptions": SubscriptionConfig,
     "dialplan": RouteConfig,
     "webhooks": WebhookConfig,

@@ -16,6 +16,7 @@ from bridge.config.values import (
     check_app,
     check_ari_url,
     check_ari_user,
+    check_network,
     check_token,
     host_and_port,
 )
@@ -31,7 +32,15 @@ class HttpConfig(Section):
         BeforeValidator(as_tuple),
         Field(description='a list of texts, for example ["..."]'),
     ] = ()
-    """Who knows one of these may use the API. Empty: no authentication, and `host` must be loopback."""
+    """Tokens with all scopes. Without any, and without `[[tokens]]`, the first start creates one."""
+    authentication: Annotated[bool, Field(description="true or false")] = True
+    """Whether a token is needed. Without, `host` must be loopback, and every program of this machine may do all."""
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(check_network), Field(description="a network")], ...],
+        BeforeValidator(as_tuple),
+        Field(description='a list of networks, for example ["10.0.0.5", "fd00::/8"]'),
+    ] = ()
+    """Proxies whose `X-Forwarded-For` or `Forwarded` names the client."""
     tls_certificate: FilePath = ""
     """PEM file with the certificate chain; empty: plain HTTP."""
     tls_key: FilePath = ""

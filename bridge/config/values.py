@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from bridge.patterns import Patterns
 
 MIN_TOKEN_CHARACTERS = 16
+MIN_TOKEN_VARIETY = 8
+"""Different characters in a token: 16 random hexadecimal digits have fewer once in 4,000 times, words almost never."""
 MAX_URL_CHARACTERS = 2048
 
 
@@ -39,6 +41,14 @@ def is_wildcard(host: str) -> bool:
 def host_and_port(host: str, port: int) -> str:
     """``host:port`` as URLs and Asterisk write it: IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as problem:
+        raise ValueError(f"{text[:60]!r} is not a network such as 10.0.0.0/8, or an address: {problem}") from None
+    return text
 
 
 def check_host(host: str) -> str:
@@ -109,6 +119,11 @@ def check_token(token: SecretStr) -> SecretStr:
         raise ValueError("is longer than 1024 characters")
     if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
         raise ValueError("may hold only letters, digits and ._~+/- (then =): what RFC 6750 allows in a header")
+    if len(set(text)) < MIN_TOKEN_VARIETY:
+        raise ValueError(
+            f"has fewer than {MIN_TOKEN_VARIETY} different characters, so it can be guessed; make one with:"
+            " openssl rand -hex 24"
+        )
     return token
 
 

@@ -24,6 +24,8 @@ class Counters:
     """Frames not written because Asterisk did not read."""
     protocol_errors: int = 0
     """AudioSocket connections ended because of bytes that make no sense."""
+    tokens_rejected: int = 0
+    """Requests that were refused because they had no good token or other credential."""
     streams_opened: int = 0
     messages_from_application: int = 0
     messages_to_application: int = 0

@@ -15,13 +15,13 @@ import aiohttp
 import yarl
 from aiohttp import web
 
-from bridge.access import ANONYMOUS
+from bridge.access import ANONYMOUS, CONFIGURATION, Principal
 from bridge.api import yeastar
+from bridge.api.admission import PRINCIPAL_HEADER, Answer, carried
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError, unavailable
 from bridge.api.metrics import CONTENT_TYPE
 from bridge.api.models.common import Paging
-from bridge.api.server import Answer
 from bridge.errors import AriError
 from bridge.workers import merging
 from bridge.workers.view import Sibling, View
@@ -40,7 +40,7 @@ PAGED = {"/v1.0/calls": "tm_create", "/v1.0/recordings": "tm_start", "/v1.0/conf
 _CALL, _CONFERENCE = "/v1.0/calls/{id}", "/v1.0/conferences/{id}"
 _NOT_PASSED_ON = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "host", "origin"}
-) | {"sec-fetch-site", "sec-fetch-mode", "cookie", "expect"}
+) | {"sec-fetch-site", "sec-fetch-mode", "cookie", "expect", "authorization", PRINCIPAL_HEADER.lower()}
 _SET_ANEW = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}) | {
     *("x-request-id", "x-content-type-options", "cache-control")
 }
@@ -95,6 +95,8 @@ class Siblings:
         if path.startswith(_CONFERENCE):
             found = self._view.conference(request.match_info["id"])
             return await self._by(found[0] if found else self._view.number, request, handler)
+        if path == "/v1.0/calls" and request.method == "POST" and _counts_calls(request[PRINCIPAL]):
+            return await self._by(self._view.leader, request, handler)  # one worker counts all of a token's calls
         if path == "/v1.0/conferences" and request.method == "POST":
             return await self._by(await self._who_makes(request), request, handler)
         if path.startswith(("/v1.0/groupcalls/", "/v1.0/recordings/")):
@@ -112,7 +114,7 @@ class Siblings:
             if error.status != 503:
                 raise
             refused = error  # it does not know the PBX yet; the others may
-        texts |= await self._ask_all(str(request.rel_url.raw_path_qs) if path in PAGED else path)
+        texts |= await self._ask_all(request, str(request.rel_url.raw_path_qs) if path in PAGED else path)
         if not texts:
             assert refused is not None
             raise refused
@@ -139,19 +141,20 @@ class Siblings:
         return web.json_response(body)
 
     async def _streams(self, request: web.Request) -> list[Mapping[str, Any]]:
-        others = (await self._ask_all("/v1.0/streams")).values()
+        others = (await self._ask_all(request, "/v1.0/streams")).values()
         return [*request.app[BACKEND].streams(), *merging.lists(map(json.loads, others))["result"]]
 
-    async def _ask_all(self, path: str) -> dict[int, str]:
+    async def _ask_all(self, request: web.Request, path: str) -> dict[int, str]:
         """What the others answer to a GET, by worker; those that fail are left out."""
         siblings = self._view.siblings
-        answers = await asyncio.gather(*(self._ask(each, path) for each in siblings))
+        answers = await asyncio.gather(*(self._ask(each, path, request[PRINCIPAL]) for each in siblings))
         return {each.number: text for each, text in zip(siblings, answers, strict=True) if text is not None}
 
-    async def _ask(self, sibling: Sibling, path: str) -> str | None:
+    async def _ask(self, sibling: Sibling, path: str, principal: Principal) -> str | None:
+        headers = {PRINCIPAL_HEADER: carried(principal)}
         url = yarl.URL(f"http://localhost{path}", encoded=True)
         try:
-            async with self._session(sibling).get(url, timeout=aiohttp.ClientTimeout(ASK_S)) as answer:
+            async with self._session(sibling).get(url, headers=headers, timeout=aiohttp.ClientTimeout(ASK_S)) as answer:
                 good = answer.status == 200 or path == "/health"
                 return await answer.text() if good else None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -205,6 +208,7 @@ class Siblings:
             ApiError: 503, it does not answer.
         """
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
+        headers[PRINCIPAL_HEADER] = carried(request[PRINCIPAL])
         body = await request.read()
         url = yarl.URL(f"http://localhost{request.rel_url.raw_path_qs}", encoded=True)
         try:
@@ -252,12 +256,19 @@ class Siblings:
         body = {"id": conference_id, "auto_delete": True}
         try:
             async with self._session(sibling).post(
-                "http://localhost/v1.0/conferences", json=body, timeout=aiohttp.ClientTimeout(ASK_S)
+                "http://localhost/v1.0/conferences",
+                json=body,
+                headers={PRINCIPAL_HEADER: carried(CONFIGURATION)},
+                timeout=aiohttp.ClientTimeout(ASK_S),
             ) as answer:
                 if answer.status not in (200, 409):
                     raise AriError(answer.status, "POST", "/bridges", "another worker could not make the conference")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise AriError(0, "POST", "/bridges", "another worker does not answer") from error
+
+
+def _counts_calls(principal: Principal) -> bool:
+    return principal.grant is not None and principal.grant.max_calls > 0
 
 
 async def _stream(

@@ -67,6 +67,8 @@ class Supervisor:
         self.control.on_joined = self._joined
         self.control.on_gone = self._hand_over.worker_gone
         self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._to_reload: set[int] = set()
+        """Workers that are to read the configuration again once they are up."""
         self._tasks: list[asyncio.Task[None]] = []
         self._reserved: list[socket.socket] = []
         self._stopping = False
@@ -79,6 +81,17 @@ class Supervisor:
     def say_where(self) -> None:
         """Log where the workers listen for HTTP."""
         say_http(self._config, self.http_port)
+
+    async def reload(self, _: Config) -> None:
+        """Have the workers read the configuration, which is known to be good, again."""
+        self._to_reload = set(self._processes)
+        self._forward_reload()
+
+    def _forward_reload(self) -> None:
+        # A worker that does not handle the signal yet would be ended by it.
+        for number in self._to_reload & set(self.fleet.workers):
+            self._to_reload.discard(number)
+            _signal(self._processes[number], signal.SIGHUP)
 
     def abandon(self) -> None:
         """Kill the workers."""
@@ -166,6 +179,7 @@ class Supervisor:
 
     def _joined(self) -> None:
         self._been_up |= set(self.fleet.workers)
+        self._forward_reload()
         if len(self.fleet.workers) == self.fleet.count:
             self._all_there.set()
 

@@ -128,6 +128,15 @@ class Worker:
         """Log where Asterisk connects; the rest is the supervisor's to say."""
         say_audiosocket(self.bridge.config, self.bridge.audiosocket_port)
 
+    @property
+    def http_port(self) -> int:
+        """The port that all share."""
+        return self.bridge.http_port
+
+    async def reload(self, config: Config) -> None:
+        """As `Bridge.reload`."""
+        await self.bridge.reload(config)
+
     def abandon(self) -> None:
         """Nothing is left behind that the next life does not sweep."""
 

@@ -41,7 +41,7 @@ def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None
         sections: further sections of the configuration, as they would stand in the file.
     """
     plain = Config(
-        http=HttpConfig(port=0),
+        http=HttpConfig(port=0, authentication=False),
         audiosocket=AudioSocketConfig(
             bind_host=lab.audiosocket_bind,
             bind_port=0 if app else lab.audiosocket_port,

@@ -63,7 +63,11 @@ async def start_node(
     """
     plain = configuration(lab, app=name).model_dump(mode="json", include={"audiosocket", "ari", "calling"})
     plain["ari"]["password"] = lab.ari_password
-    plain |= {"http": {"port": 0}, "cluster": {"store": store, "node": name, "pbx": pbx}, **sections}
+    plain |= {
+        "http": {"port": 0, "authentication": machine is not None},
+        "cluster": {"store": store, "node": name, "pbx": pbx},
+        **sections,
+    }
     token = None
     if machine is not None:
         token = secrets.token_hex(16)

@@ -97,7 +97,12 @@ async def serving(
     """A bridge of ``count`` workers; at the end it is stopped, and nothing may be left on the PBX."""
     plain = configuration(lab, app=lab.ari_app).model_dump(mode="json", include={"audiosocket", "ari", "calling"})
     plain["ari"]["password"] = lab.ari_password
-    plain |= {"http": {"port": 0}, "streams": {"state_file": ":memory:"}, "workers": {"count": count}, **sections}
+    plain |= {
+        "http": {"port": 0, "authentication": False},
+        "streams": {"state_file": ":memory:"},
+        "workers": {"count": count},
+        **sections,
+    }
     file = folder / "bridge.json"
     log = folder / "bridge.log"
     file.write_text(toml(plain))

@@ -90,7 +90,7 @@ class Bench:
         port, app = free_port(), f"load_{kind}"
         config = self.lab.folder / f"{kind}.toml"
         config.write_text(
-            f"http.port = {port}\naudiosocket.bind_port = {free_port()}\n"
+            f"http.port = {port}\nhttp.authentication = false\naudiosocket.bind_port = {free_port()}\n"
             f"ari.url = '{self.lab.ari_url}'\nari.user = '{self.lab.ari_user}'\n"
             f"ari.password = '{self.lab.ari_password}'\nari.app = '{app}'\n"
             f"calling.context = '{context}'\nstreams.state_file = ':memory:'\n{self.media}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge import __version__
+from bridge.api.tokens import hash_of
 from bridge.cli import MASK, explain_bind_error, main, masked_toml
 from bridge.config import SECTIONS, load
 
@@ -93,7 +94,7 @@ def test_every_key_is_shown() -> None:
 
 def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
     path = tmp_path / "bridge.toml"
-    path.write_text(masked_toml(load(None, ENV)).replace(MASK, "x" * 16))
+    path.write_text(masked_toml(load(None, ENV)).replace(MASK, "abcdefgh" * 2))
     again = load(path, {})
     assert again.media == load(None, ENV).media
 
@@ -131,3 +132,39 @@ def test_what_a_dialect_refuses_is_a_mistake_in_the_configuration(
     assert main(["check", "--config", str(path)], ENV) == 0
     shown = tomllib.loads(capsys.readouterr().out)["subscriptions"]
     assert [(each["id"], each["options"], each["auth_value"]) for each in shown] == [("a", {"rate": 16000}, MASK)]
+
+
+def test_a_token_is_created(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["token", "create", "--id", "crm", "--scope", "calls:read", "--scope", "events", "--extensions", "10*"]
+    assert main([*command, "--expires", "2027-12-31T00:00:00Z", "--max-calls", "3"], {}) == 0
+    printed = capsys.readouterr().out
+    token = printed.splitlines()[1].removeprefix("# ")
+    path = tmp_path / "bridge.toml"
+    path.write_text(printed)
+    (table,) = load(path, ENV).tokens
+    assert (table.id, table.scopes, table.extensions, table.max_calls) == ("crm", ("calls:read", "events"), ("10*",), 3)
+    assert table.hash == f"sha256:{hash_of(token)}"
+    assert table.expires is not None
+    assert table.expires.year == 2027
+    assert len(token) == 43
+    assert main([*command], {}) == 0
+    assert token not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--id", "C R M", "--scope", "events"], "id"),
+        (["--id", "local", "--scope", "events"], "local"),
+        (["--id", "crm", "--scope", "events", "--expires", "tomorrow"], "expires"),
+        (["--id", "crm", "--scope", "admin", "--trunks", "*"], "admin"),
+    ],
+)
+def test_a_token_that_could_not_be_configured(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "create", *arguments], {}) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert word in captured.err
+    assert "Traceback" not in captured.err

@@ -24,6 +24,7 @@ from bridge.errors import ConfigError
 
 ARI = '[ari]\nuser = "bridge"\npassword = "a secret word"\n'
 TOKEN = "0123456789abcdef0123"
+HASH = "sha256:" + "0a" * 32
 ENV = {"ASTERISK_BRIDGE_ARI__USER": "bridge", "ASTERISK_BRIDGE_ARI__PASSWORD": "a secret word"}
 
 
@@ -102,8 +103,37 @@ MISTAKES = [
     ("[http]\nhost = '[::1]'", "http.host", ["brackets"]),
     ("[http]\nhost = '127.0.0.256'", "http.host", ["IPv4"]),
     ("[http]\nhost = 'my host'", "http.host", ["'my host'"]),
-    ("[http]\nhost = '0.0.0.0'", "http.tokens", ["is empty", "0.0.0.0", "127.0.0.1", "token"]),
-    ("[http]\nhost = 'pbx'", "http.tokens", ["is empty", "pbx"]),
+    ("[http]\nhost = '0.0.0.0'\nauthentication = false", "http.authentication", ["0.0.0.0", "127.0.0.1"]),
+    ("[http]\nhost = 'pbx'\nauthentication = false", "http.authentication", ["is false", "pbx"]),
+    (f"[http]\nauthentication = false\ntokens = ['{TOKEN}']", "http.authentication", ["http.tokens"]),
+    ("[http]\ntokens = ['aaaaaaaaaaaaaaaaaaaaaaaa']", "http.tokens[0]", ["8 different", "openssl"]),
+    ("[http]\ntrusted_proxies = ['10.0.0.1/8']", "http.trusted_proxies[0]", ["10.0.0.1/8", "host bits"]),
+    ("[[tokens]]\nid = 'x'\nscopes = ['admin']", "tokens.0.hash", ["is missing"]),
+    (f"[[tokens]]\nid = 'x'\nscopes = ['admin']\nhash = '{TOKEN}'", "tokens.0.hash", ["sha256:", "token create"]),
+    (f"[[tokens]]\nid = 'x'\nscopes = []\nhash = '{HASH}'", "tokens.0.scopes", ["a list of scopes", "calls:read"]),
+    (f"[[tokens]]\nid = 'x'\nscopes = ['read']\nhash = '{HASH}'", "tokens.0.scopes[0]", ["calls:read"]),
+    (f"[[tokens]]\nid = 'local'\nscopes = ['admin']\nhash = '{HASH}'", "tokens.0.id", ["local"]),
+    (f"[[tokens]]\nid = 'http-1'\nscopes = ['admin']\nhash = '{HASH}'", "tokens.0.id", ["http-1"]),
+    (
+        f"[[tokens]]\nid = 'x'\nscopes = ['admin']\nhash = '{HASH}'\nextensions = ['1*']",
+        "tokens.0.scopes",
+        ["admin", "every call"],
+    ),
+    (
+        f"[[tokens]]\nid = 'x'\nscopes = ['events']\nhash = '{HASH}'\nexpires = 2027-01-01T00:00:00",
+        "tokens.0.expires",
+        ["offset"],
+    ),
+    (
+        f"[[tokens]]\nid = 'x'\nscopes = ['events']\nhash = '{HASH}'\nexpires = 'tomorrow'",
+        "tokens.0.expires",
+        ["tomorrow", "2027"],
+    ),
+    (
+        f"[[tokens]]\nid = 'x'\nscopes = ['events']\nhash = '{HASH}'\n" * 2,
+        "tokens.1.id",
+        ["tokens.0"],
+    ),
     ("[http]\ntokens = 'abc'", "http.tokens", ["list"]),
     ("[http]\ntokens = ['short']", "http.tokens[0]", ["16 characters", "openssl"]),
     (f"[http]\ntokens = ['{TOKEN}', 12]", "http.tokens[1]", ["expected a text"]),

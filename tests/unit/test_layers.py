@@ -16,7 +16,7 @@ LAYERS = (
     ("bridge.workers",),
     ("bridge.alone",),
     ("bridge.app", "bridge.doctor", "bridge.dialer"),
-    ("bridge.sharing", "bridge.where"),
+    ("bridge.sharing", "bridge.where", "bridge.reloading", "bridge.revoking"),
     ("bridge.calling",),
     ("bridge.api",),
     ("bridge.flows",),

@@ -10,10 +10,15 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import aiohttp
 import pytest
 
+from bridge.api.tokens import hash_of
+
 TOKEN = "a-token-nobody-guesses"
+OTHER = "another-token-nobody-guesses"
 ENV = {
     "ASTERISK_BRIDGE_ARI__URL": "http://127.0.0.1:9",
     "ASTERISK_BRIDGE_ARI__USER": "bridge",
@@ -24,10 +29,19 @@ ENV = {
 }
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory in which it keeps its state."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    monkeypatch.setitem(ENV, "STATE_DIRECTORY", str(folder))
+    return folder
+
+
 @contextlib.asynccontextmanager
-async def serving(**changes: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def serving(*arguments: str, **changes: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "serve", env=ENV | changes, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "bridge", "serve", *arguments), env=ENV | changes, stderr=asyncio.subprocess.PIPE
     )
     try:
         yield process
@@ -52,7 +66,7 @@ async def read_until(process: asyncio.subprocess.Process, words: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_says_where_it_listens_and_ends_at_a_signal(number: signal.Signals) -> None:
     async with serving() as process:
-        said = await read_until(process, "no token configured: listening on loopback only")
+        said = await read_until(process, "no token is configured")
         port = re.search(r"applications: http://127\.0\.0\.1:([0-9]+)", said)
         assert port
         reader, writer = await asyncio.open_connection("127.0.0.1", int(port[1]))
@@ -77,7 +91,7 @@ async def test_it_warns_when_it_may_open_too_few_files(streams: str, warns: bool
     async with serving(
         ASTERISK_BRIDGE_MEDIA__MAX_STREAMS=streams, ASTERISK_BRIDGE_HTTP__MAX_CONNECTIONS="1"
     ) as process:
-        said = await read_until(process, "no token configured")
+        said = await read_until(process, "no token is configured")
     assert ("files may be open" in said) == warns
 
 
@@ -111,7 +125,7 @@ async def test_a_port_that_is_taken_ends_all_workers(key: str) -> None:
 
 async def test_a_worker_that_dies_is_started_again() -> None:
     async with serving(ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
-        said = await read_until(process, "no token configured")
+        said = await read_until(process, "no token is configured")
         (pid,) = re.findall(r"worker 2 is pid (\d+)", said)
         os.kill(int(pid), signal.SIGKILL)
         said = await read_until(process, "worker 2 is pid")
@@ -120,3 +134,121 @@ async def test_a_worker_that_dies_is_started_again() -> None:
         said += await read_until(process, "INFO bridge.cli stopped")
         assert await process.wait() == 0
     assert "Traceback" not in said
+
+
+def port_in(said: str) -> int:
+    found = re.search(r"applications: https?://127\.0\.0\.1:([0-9]+)", said)
+    assert found
+    return int(found[1])
+
+
+async def status(port: int, token: str, path: str = "/v1.0/streams") -> int:
+    """The status of a request, over a connection of its own."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}{path}", headers=headers) as response,
+    ):
+        return response.status
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_first_start_creates_a_token_and_the_next_one_finds_it(state: Path, workers: str) -> None:
+    async with serving(ASTERISK_BRIDGE_WORKERS__COUNT=workers) as process:
+        said = await read_until(process, "no token is configured")
+        token = (state / "token").read_text().strip()
+        assert str(state / "token") in said
+        assert token not in said  # it is not a terminal
+        assert (state / "token").stat().st_mode & 0o777 == 0o600
+        assert len(token) == 43
+        port = port_in(said)
+        assert [await status(port, each) for each in (token, "", TOKEN)] == [200, 401, 401]
+    async with serving() as process:
+        port = port_in(await read_until(process, "no token is configured"))
+        assert await status(port, token) == 200
+    assert (state / "token").read_text().strip() == token
+
+
+async def test_where_no_token_can_be_kept_it_says_what_to_do(state: Path) -> None:
+    state.parent.joinpath("file").write_text("")
+    async with serving(STATE_DIRECTORY=str(state.parent / "file" / "below")) as process:
+        assert process.stderr
+        said = (await process.stderr.read()).decode()
+        assert await process.wait() == 2
+    assert "http.tokens: is empty, and a token cannot be kept in" in said
+    assert "STATE_DIRECTORY" in said
+
+
+async def test_a_file_that_holds_no_token_is_named(state: Path) -> None:
+    (state / "token").write_text("aaaaaaaaaaaaaaaaaaaaaaaaaa\n")
+    async with serving() as process:
+        assert process.stderr
+        said = (await process.stderr.read()).decode()
+        assert await process.wait() == 2
+    assert f"{state / 'token'}: does not hold a token" in said
+
+
+async def test_authentication_can_be_switched_off_on_loopback() -> None:
+    async with serving(ASTERISK_BRIDGE_HTTP__AUTHENTICATION="false") as process:
+        port = port_in(await read_until(process, "http.authentication is false"))
+        assert await status(port, "") == 200
+
+
+def written(file: Path, *tokens: str, wrong: str = "") -> None:
+    """The configuration of a bridge that knows some tokens, each with its first letters for an id."""
+    tables = "".join(
+        f'[[tokens]]\nid = "{each.partition("-")[0]}"\nhash = "sha256:{hash_of(each)}"\nscopes = ["admin"]\n'
+        for each in tokens
+    )
+    file.write_text(wrong + tables)
+
+
+async def open_events(session: aiohttp.ClientSession, port: int, token: str) -> aiohttp.ClientWebSocketResponse:
+    headers = {"Authorization": f"Bearer {token}"}
+    return await session.ws_connect(f"http://127.0.0.1:{port}/v1.0/events", headers=headers)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sighup_reloads_tokens_and_only_what_a_revoked_one_opened_ends(tmp_path: Path, workers: str) -> None:
+    file = tmp_path / "bridge.toml"
+    written(file, TOKEN, OTHER)
+    async with (
+        serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT=workers) as process,
+        aiohttp.ClientSession() as session,
+    ):
+        port = port_in(await read_until(process, "2 token(s) configured"))
+        stays, ends = await open_events(session, port, TOKEN), await open_events(session, port, OTHER)
+
+        written(file, TOKEN, wrong="[htpp]\n")
+        process.send_signal(signal.SIGHUP)
+        said = await read_until(process, "reload failed, everything stays as it was")
+        assert "htpp" in said
+        assert [await status(port, each) for each in (TOKEN, OTHER)] == [200, 200]
+
+        new = "third-token-nobody-guesses"
+        written(file, TOKEN, new)
+        process.send_signal(signal.SIGHUP)
+        said = await read_until(process, "tokens reloaded")
+        while said.count("tokens reloaded") < int(workers):
+            said += await read_until(process, "tokens reloaded")
+        assert "revoked=another" in said
+        for _ in range(4):  # whichever worker gets it
+            assert [await status(port, each) for each in (TOKEN, OTHER, new)] == [200, 401, 200]
+        async with asyncio.timeout(10):
+            message = await ends.receive()
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1008)
+        await stays.ping()
+        assert not stays.closed
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert (await stays.receive()).data == 1001
+        assert await process.wait() == 0
+
+
+async def test_sighup_without_a_file_is_harmless() -> None:
+    async with serving(ASTERISK_BRIDGE_HTTP__TOKENS=TOKEN) as process:
+        port = port_in(await read_until(process, "1 token(s) configured"))
+        for _ in range(3):
+            process.send_signal(signal.SIGHUP)
+        await read_until(process, "tokens reloaded count=1 revoked=none")
+        assert await status(port, TOKEN) == 200

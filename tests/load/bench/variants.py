@@ -162,6 +162,7 @@ def configuration(ports: Ports, dialect: str, lead_ms: int | None = None) -> str
     return f"""
 [http]
 port = {ports.http}
+tokens = ["a-token-that-nobody-uses"]
 
 [audiosocket]
 bind_port = {ports.audiosocket}

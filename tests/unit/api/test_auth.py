@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.access import Grant
 from bridge.api.auth import Gate, offered_tokens
 from bridge.api.errors import ApiError
+from bridge.api.tokens import Tokens, hash_of
 
 TOKEN = "0123456789abcdef+/=="
 OTHER = "another-good-token"
 
 
-def refusal(gate: Gate, cookies: dict[str, str], query: dict[str, str], headers: dict[str, str]) -> ApiError:
+def gate(*tokens: str) -> Gate:
+    return Gate(Tokens.plain(tokens))
+
+
+def refusal(it: Gate, cookies: dict[str, str], query: dict[str, str], headers: dict[str, str]) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        gate.check(cookies, query, headers)
+        it.check(cookies, query, headers)
     return caught.value
 
 
@@ -35,7 +41,7 @@ def refusal(gate: Gate, cookies: dict[str, str], query: dict[str, str], headers:
 def test_a_good_token_is_good_wherever_it_is(
     cookies: dict[str, str], query: dict[str, str], headers: dict[str, str]
 ) -> None:
-    Gate([OTHER, TOKEN]).check(cookies, query, headers)
+    gate(OTHER, TOKEN).check(cookies, query, headers)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_a_good_token_is_good_wherever_it_is(
 def test_nothing_else_gets_in(
     cookies: dict[str, str], query: dict[str, str], headers: dict[str, str], reason: str
 ) -> None:
-    error = refusal(Gate([OTHER, TOKEN]), cookies, query, headers)
+    error = refusal(gate(OTHER, TOKEN), cookies, query, headers)
     assert (error.status, error.reason) == (401, reason)
     assert TOKEN not in error.message
     assert "WWW-Authenticate" in error.headers
@@ -77,21 +83,30 @@ ELSEWHERE = {"Host": "bridge.example", "Origin": "https://elsewhere.example"}
 @pytest.mark.parametrize(
     ("query", "authorization"), [({}, ""), ({"token": "wrong"}, ""), ({}, "Bearer wrong"), ({"accesskey": "wrong"}, "")]
 )
-def test_a_cookie_lets_no_page_from_elsewhere_change_anything(query: dict[str, str], authorization: str) -> None:
-    gate, cookies = Gate([TOKEN]), {"token": TOKEN}
-    headers = {"Authorization": authorization}
-    gate.check(cookies, query, ELSEWHERE | headers)
-    gate.check(cookies, query, {"Host": "bridge.example", "Origin": "https://bridge.example"} | headers, changes=True)
-    gate.check(cookies, query, {"Host": "bridge.example"} | headers, changes=True)  # no browser
-    for from_elsewhere in (ELSEWHERE, {"Host": "bridge.example", "Sec-Fetch-Site": "cross-site"}):
+@pytest.mark.parametrize("cookie", ["token", "accesskey"])
+def test_a_cookie_counts_for_the_bridges_own_pages_only(query: dict[str, str], authorization: str, cookie: str) -> None:
+    it, cookies = gate(TOKEN), {cookie: TOKEN}
+    headers = {"Authorization": authorization, "Host": "bridge.example"}
+    it.check(cookies, query, headers | {"Origin": "https://bridge.example"})
+    it.check(cookies, query, headers | {"Sec-Fetch-Site": "same-origin"})
+    it.check(cookies, query, headers | {"Sec-Fetch-Site": "none"})  # typed into the address bar
+    it.check(cookies, query, headers)  # not a browser
+    for foreign in (
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "https://other.bridge.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    ):
         with pytest.raises(ApiError) as caught:
-            gate.check(cookies, query, from_elsewhere | headers, changes=True)
+            it.check(cookies, query, headers | foreign)
         assert (caught.value.status, caught.value.reason) == (403, "ORIGIN_NOT_ALLOWED")
 
 
 def test_who_shows_a_token_may_be_a_page_from_anywhere() -> None:
-    Gate([TOKEN]).check({"token": TOKEN}, {"token": TOKEN}, ELSEWHERE, changes=True)
-    Gate([TOKEN]).check({}, {}, ELSEWHERE | {"Authorization": f"Bearer {TOKEN}"}, changes=True)
+    gate(TOKEN).check({"token": TOKEN}, {"token": TOKEN}, ELSEWHERE)
+    gate(TOKEN).check({}, {}, ELSEWHERE | {"Authorization": f"Bearer {TOKEN}"})
 
 
 @pytest.mark.parametrize(
@@ -109,7 +124,7 @@ def test_who_shows_a_token_may_be_a_page_from_anywhere() -> None:
     ],
 )
 def test_without_tokens_this_machine_gets_in(headers: dict[str, str]) -> None:
-    Gate([]).check({}, {}, headers)
+    Gate(None).check({}, {}, headers)
 
 
 @pytest.mark.parametrize(
@@ -130,5 +145,35 @@ def test_without_tokens_this_machine_gets_in(headers: dict[str, str]) -> None:
     ],
 )
 def test_without_tokens_strangers_are_refused(headers: dict[str, str], reason: str) -> None:
-    error = refusal(Gate([]), {}, {}, headers)
+    error = refusal(Gate(None), {}, {}, headers)
     assert (error.status, error.reason) == (403, reason)
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via"])
+def test_without_authentication_a_proxy_is_refused(name: str) -> None:
+    error = refusal(Gate(None), {}, {}, {"Host": "127.0.0.1:8080", name: "x"})
+    assert (error.status, error.reason) == (403, "PROXY_NOT_ALLOWED")
+    assert name in error.message
+    gate(TOKEN).check({}, {"token": TOKEN}, {"Host": "127.0.0.1:8080", name: "x"})
+
+
+def test_where_no_token_is_in_effect_nobody_gets_in() -> None:
+    error = refusal(gate(), {}, {"token": ""}, {"Host": "127.0.0.1"})
+    assert error.reason == "AUTHENTICATION_REQUIRED"
+    assert refusal(gate(), {}, {"token": TOKEN}, {"Host": "127.0.0.1"}).reason == "INVALID_CREDENTIALS"
+
+
+def test_the_principal_is_the_tokens_and_expires_with_it() -> None:
+    now = 1000.0
+    tokens = Tokens({hash_of(TOKEN): Grant("crm", frozenset({"calls:read"}), expires=2000.0)})
+    it = Gate(tokens, lambda: now)
+    principal = it.check({}, {"token": TOKEN}, {})
+    assert (principal.id, principal.scopes) == ("crm", {"calls:read"})
+    now = 2000.0
+    error = refusal(it, {}, {"token": TOKEN}, {})
+    assert (error.status, error.reason, error.message) == (401, "INVALID_CREDENTIALS", "the token has expired")
+
+
+def test_an_expired_cookie_does_not_spoil_a_good_token() -> None:
+    tokens = Tokens({hash_of(TOKEN): Grant("old", expires=1.0), hash_of(OTHER): Grant("new")})
+    assert Gate(tokens).check({"token": TOKEN}, {"token": OTHER}, ELSEWHERE).id == "new"

@@ -79,7 +79,7 @@ async def serving(**config: object) -> AsyncIterator[HttpServer]:
     call = make_call("c1")
     # With every part there is: a long document, of which the kernel does not take thirty.
     everything = WholePbx().backend(accept_stream=Taking({call.id: call}).accept, calls=Taking({call.id: call}))
-    it = HttpServer(HttpConfig.model_validate({"port": 0, **config}), everything)
+    it = HttpServer(HttpConfig.model_validate({"port": 0, "authentication": "tokens" in config, **config}), everything)
     await it.start()
     try:
         yield it

@@ -32,9 +32,9 @@ from .sample_cluster import FewBridges
 from .samples import TWILIO, Pbx
 
 
-def application(tokens: list[str] | None = None) -> Any:
+def application(*, with_tokens: bool = True) -> Any:
     pbx = Pbx()
-    return build(pbx.backend(**parts(pbx)), tokens if tokens is not None else ["0123456789abcdef"])
+    return build(pbx.backend(**parts(pbx)), ["0123456789abcdef"] if with_tokens else None)
 
 
 def parts(pbx: Pbx) -> dict[str, Any]:
@@ -46,8 +46,11 @@ def parts(pbx: Pbx) -> dict[str, Any]:
     }
 
 
-async def served(tokens: list[str] | None = None) -> dict[str, Any]:
-    async with TestClient(TestServer(application(tokens))) as client, client.get("/openapi.json") as response:
+async def served(*, with_tokens: bool = True) -> dict[str, Any]:
+    async with (
+        TestClient(TestServer(application(with_tokens=with_tokens))) as client,
+        client.get("/openapi.json") as response,
+    ):
         assert response.status == 200
         return dict(await response.json())
 
@@ -68,7 +71,7 @@ async def test_every_route_is_in_the_document_and_the_other_way_round(document: 
 
 async def test_what_is_not_configured_is_neither_there_nor_described() -> None:
     plain = Pbx().backend(calling=None, conferences=None)
-    async with TestClient(TestServer(build(plain, []))) as client, client.get("/openapi.json") as response:
+    async with TestClient(TestServer(build(plain, None))) as client, client.get("/openapi.json") as response:
         described = set((await response.json())["paths"])
     assert described == {each.path for each in table.ALWAYS}
 
@@ -104,8 +107,8 @@ async def test_who_needs_what(document: dict[str, Any]) -> None:
     public = {path for path, methods in document["paths"].items() if methods.get("get", {}).get("security") == []}
     assert public == {"/", "/health", "/openapi.json", "/docs"}
     assert document["paths"]["/v1/Dials/Connect"]["post"]["security"] == [{"voxology": []}]
-    assert {"bearer": []} in document["paths"]["/v1.0/calls"]["get"]["security"]
-    without = await served([])
+    assert {"bearer": ["calls:read"]} in document["paths"]["/v1.0/calls"]["get"]["security"]
+    without = await served(with_tokens=False)
     assert without["paths"]["/v1.0/calls"]["get"]["security"] == []
     assert "bearer" not in without["components"]["securitySchemes"]
 
@@ -151,7 +154,7 @@ async def test_an_answer_that_is_not_described_is_a_fault_in_tests_only(monkeypa
     pbx = Pbx()
     async with asking(pbx) as ask:
         assert (await ask("GET", "/v1.0/flows", 500))["reason"] == "INTERNAL_ERROR"
-    async with TestClient(TestServer(build(pbx.backend(), []))) as client, client.get("/v1.0/flows") as response:
+    async with TestClient(TestServer(build(pbx.backend(), None))) as client, client.get("/v1.0/flows") as response:
         assert response.status == 200
 
 

@@ -22,7 +22,7 @@ DOCUMENTS = ("/", "/docs", "/openapi.json")
 
 @contextlib.asynccontextmanager
 async def serving(*tokens: str) -> AsyncIterator[str]:
-    config = HttpConfig(port=0, tokens=tuple(map(SecretStr, tokens)))
+    config = HttpConfig(port=0, authentication=bool(tokens), tokens=tuple(map(SecretStr, tokens)))
     it = HttpServer(config, Pbx().backend(), strict=True)
     await it.start()
     try:

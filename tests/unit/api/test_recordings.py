@@ -65,7 +65,7 @@ async def served(pbx: Pbx, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tup
             reading.remove(recording_id)
 
     monkeypatch.setattr(FewRecordings, "read", read)
-    server = HttpServer(HttpConfig(port=0), pbx.backend())
+    server = HttpServer(HttpConfig(port=0, authentication=False), pbx.backend())
     await server.start()
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:

@@ -93,7 +93,7 @@ async def client(pbx: Pbx) -> AsyncIterator[Client]:
 @pytest.fixture
 async def open_client(pbx: Pbx) -> AsyncIterator[Client]:
     """Without tokens."""
-    async with TestClient(TestServer(build(pbx.backend(), [], strict=True))) as it:
+    async with TestClient(TestServer(build(pbx.backend(), None, strict=True))) as it:
         yield it
 
 

@@ -1,0 +1,89 @@
+"""The address of the client that makes a request, also behind a reverse proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+
+from aiohttp import web
+from multidict import MultiMapping
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+PROXIES: web.AppKey[Iterable[Network]] = web.AppKey("proxies")
+"""``http.trusted_proxies``."""
+FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
+"""Headers by which a proxy shows itself."""
+MAX_HOPS = 20
+
+
+def client_address(request: web.Request) -> str:
+    """Return the address of the client that makes a request; "" where it has none (a Unix socket).
+
+    Behind `http.trusted_proxies` it is the rightmost address in ``X-Forwarded-For`` (else ``Forwarded``) that is not a
+    trusted proxy's: what stands left of it was written by somebody else.
+    """
+    return address_behind(request.remote or "", request.headers, request.app[PROXIES])
+
+
+def address_behind(peer: str, headers: Mapping[str, str], proxies: Iterable[Network]) -> str:
+    """Return the client's address.
+
+    Args:
+        peer: the address of the connection's other side.
+        headers: the request's, a multi-mapping where names may come twice.
+        proxies: whose headers are believed.
+    """
+    trusted = tuple(proxies)
+    if not _is_among(peer, trusted):
+        return peer
+    hops, other = _hops(headers, "X-Forwarded-For"), _hops(headers, "Forwarded")
+    if hops and other and hops[-1] != other[-1]:
+        return peer  # one of them was written by the client, and which one cannot be told
+    for hop in reversed((hops or other)[-MAX_HOPS:]):
+        if not _parsed(hop):
+            return peer
+        if not _is_among(hop, trusted):
+            return hop
+        peer = hop
+    return peer
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Return networks as values."""
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def _hops(headers: Mapping[str, str], name: str) -> list[str]:
+    lines = headers.getall(name, []) if isinstance(headers, MultiMapping) else [headers.get(name, "")]
+    parts = [part.strip() for part in ",".join(lines)[-4096:].split(",") if part.strip()]
+    if name == "Forwarded":
+        parts = [_for(part) for part in parts]
+    return [_bare(part) for part in parts]
+
+
+def _for(part: str) -> str:
+    for pair in part.split(";"):
+        key, _, value = pair.strip().partition("=")
+        if key.lower() == "for":
+            return value.strip('"')
+    return ""
+
+
+def _bare(hop: str) -> str:
+    """Return an address without port and brackets."""
+    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:[0-9]+)?|([0-9.]+):[0-9]+", hop)
+    return (found[1] or found[3]) if found else hop
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _is_among(address: str, networks: Iterable[Network]) -> bool:
+    found = _parsed(address)
+    return found is not None and any(found in network for network in networks)

@@ -1,0 +1,137 @@
+"""Admission: every request gets its principal here, and one without the right that its route needs is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
+from bridge.api import flows, twilio, yeastar
+from bridge.api.address import client_address
+from bridge.api.auth import LOCAL, Gate, check_origin
+from bridge.api.backend import PRINCIPAL
+from bridge.api.errors import ApiError
+from bridge.api.reach import check_scope
+from bridge.api.refusals import Refusals
+from bridge.api.routing import OPERATIONS, Operation
+from bridge.api.table import ALWAYS
+from bridge.media.counters import Counters
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PRINCIPAL_HEADER = "X-Bridge-Principal"
+"""Carries the principal of a request that one worker passes on to another."""
+VOXOLOGY = Principal("voxology", scopes=frozenset[Scope]({"calls:originate"}))
+TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control"}))
+_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, VOXOLOGY)}
+_PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
+
+
+def carried(principal: Principal) -> str:
+    """Return what `PRINCIPAL_HEADER` says of a principal."""
+    return f"{principal.token or principal.id} {principal.address}"
+
+
+class Admission:
+    """Decides about each request.
+
+    Args:
+        gate: the credentials.
+        counters: counts the requests that had none.
+        inner: whether requests come from other workers, which say whose each is; nobody else can connect then.
+    """
+
+    def __init__(self, gate: Gate, counters: Counters, *, inner: bool = False) -> None:
+        self._gate = gate
+        self._counters = counters
+        self._refusals = Refusals()
+        self._identify = self._passed_on if inner else self._authenticated
+
+    async def admit(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        """Have ``handler`` respond, or refuse.
+
+        Raises:
+            ApiError: 401, 403 or 429; for a vendor's route its own kind of response is returned instead.
+        """
+        operation = request.app[OPERATIONS].get(request.match_info.handler)
+        # Without an operation the path does not exist, or the method is not one of it.
+        access = operation.route.access if operation else "public" if request.path in _PUBLIC_PATHS else "token"
+        try:
+            request[PRINCIPAL] = self._identify(request, access)
+            _check_rights(request[PRINCIPAL], operation)
+        except ApiError as error:
+            # That a path does not exist is shown only to those who may know.
+            return _in_vendors_words(access, error)
+        return await handler(request)
+
+    def _authenticated(self, request: web.Request, access: str) -> Principal:
+        address = client_address(request)
+        try:
+            found = self._of_credential(request, access)
+        except ApiError as error:
+            refusal = self._counted(error, address)
+            if access == "public":
+                return ANONYMOUS
+            raise refusal from None
+        return dataclasses.replace(found, address=address)
+
+    def _of_credential(self, request: web.Request, access: str) -> Principal:
+        match access:
+            case "twilio":
+                # Browsers keep Basic credentials and send them with the requests of any page.
+                check_origin(request.headers, "a web page may not use this route")
+                twilio.check_account(request)
+                return TWILIO
+            case "voxology":
+                flows.check_key(request)
+                return VOXOLOGY
+            case "yeastar":
+                return self._gate.check({}, {"token": request.query.get("access_token", "")}, _anonymous(request))
+        return self._gate.check(request.cookies, request.query, request.headers)
+
+    def _passed_on(self, request: web.Request, _: str) -> Principal:
+        identity, _, address = request.headers.get(PRINCIPAL_HEADER, "").partition(" ")
+        found = _WITHOUT_TOKEN.get(identity)
+        if found is None and self._gate.tokens is not None:
+            found = self._gate.tokens.by_hash(identity)
+        if found is None:  # revoked this very moment
+            raise ApiError(401, "INVALID_CREDENTIALS", "the token is no longer configured")
+        return found if found is ANONYMOUS else dataclasses.replace(found, address=address)
+
+    def _counted(self, error: ApiError, address: str) -> ApiError:
+        if error.status != 401 or error.reason == "AUTHENTICATION_REQUIRED":
+            return error  # who shows nothing guesses nothing
+        self._counters.tokens_rejected += 1
+        wait_s = self._refusals.add(address, time.monotonic())
+        if not wait_s:
+            return error
+        return ApiError(
+            429,
+            "TOO_MANY_FAILURES",
+            f"too many requests of {address or 'this client'} had no good token; a good one still passes",
+            {"Retry-After": str(wait_s)},
+        )
+
+
+def _check_rights(principal: Principal, operation: Operation | None) -> None:
+    if operation is not None and operation.route.scope is not None:
+        check_scope(principal, operation.route.scope)
+
+
+def _in_vendors_words(access: str, error: ApiError) -> web.StreamResponse:
+    if access == "yeastar":
+        response = yeastar.failure(yeastar.BAD_TOKEN, f"access_token: {error.message}", error.status)
+    elif access == "twilio":
+        response = twilio.failure(twilio.TwilioError(error.status, twilio.CODES[error.status], error.message))
+    else:
+        raise error
+    if "Retry-After" in error.headers:
+        response.headers["Retry-After"] = error.headers["Retry-After"]
+    return response
+
+
+def _anonymous(request: web.Request) -> dict[str, str]:
+    return {name.title(): value for name, value in request.headers.items() if name.title() != "Authorization"}

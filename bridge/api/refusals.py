@@ -1,0 +1,72 @@
+"""Failed attempts to authenticate, by address: too many of them are answered with 429. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import OrderedDict
+
+PER_MINUTE = 30
+"""Failures of one address that are answered with 401; an IPv6 network of 64 bits counts as one address."""
+LOOPBACK_PER_MINUTE = 600
+"""The same for this machine, where many programs, or a whole proxy, have one address."""
+MAX_ADDRESSES = 10_000
+"""Addresses that are remembered; beyond, the one that failed longest ago is forgotten."""
+
+
+class Refusals:
+    """A bucket of failures for each address, which drains evenly.
+
+    Args:
+        per_minute: failures that one address may have, at once and then in every minute.
+        loopback_per_minute: the same for loopback.
+        max_addresses: addresses that are remembered.
+    """
+
+    def __init__(
+        self,
+        per_minute: int = PER_MINUTE,
+        loopback_per_minute: int = LOOPBACK_PER_MINUTE,
+        max_addresses: int = MAX_ADDRESSES,
+    ) -> None:
+        self._per_minute = per_minute
+        self._loopback_per_minute = loopback_per_minute
+        self._max_addresses = max_addresses
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Level of each bucket, and when it was that, by address; the one that failed last is the last."""
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def add(self, address: str, now: float) -> int:
+        """Count a failure.
+
+        Args:
+            address: the client's.
+            now: seconds on any clock that does not jump.
+
+        Returns:
+            0, or the seconds after which the address may try again.
+        """
+        key, is_loopback = _key(address)
+        limit = self._loopback_per_minute if is_loopback else self._per_minute
+        level, since = self._buckets.pop(key, (0.0, now))
+        level = max(0.0, level - (now - since) * limit / 60) + 1
+        over = level > limit
+        self._buckets[key] = (min(level, limit + 1.0), now)
+        while len(self._buckets) > self._max_addresses:
+            self._buckets.popitem(last=False)
+        return max(1, math.ceil(60 / limit)) if over else 0
+
+
+def _key(address: str) -> tuple[str, bool]:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64], False
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped), parsed.ipv4_mapped.is_loopback
+        if not parsed.is_loopback:
+            return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64))), False
+    return str(parsed), parsed.is_loopback

@@ -1,0 +1,132 @@
+"""The tokens in effect: which grant a request's token stands for.
+
+Only hashes are kept. A plain SHA-256 is right for them: the tokens are random, 256 bits of them, so there are no words
+to try against a stolen hash, and a deliberately slow hash would let strangers keep the event loop busy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+
+from bridge.access import SCOPES, Grant, Principal, Reach
+from bridge.config import HttpConfig, TokenConfig
+from bridge.config.tokens import HASH_PREFIX
+
+TOKEN_BYTES = 32
+_NUMBERED = "http-"
+"""Begins the ids of tokens that have none of their own."""
+
+
+def new_token() -> str:
+    """Return a new token: 256 random bits."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def hash_of(token: str) -> str:
+    """Return the SHA-256 of a token in hexadecimal."""
+    # Surrogates, of which odd bytes and escapes can be made, are in no token: passed on, they are simply wrong.
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Tokens:
+    """The tokens in effect.
+
+    Args:
+        grants: what each token allows, by its hash in hexadecimal.
+    """
+
+    def __init__(self, grants: Mapping[str, Grant]) -> None:
+        self._grants = dict(grants)
+
+    def __len__(self) -> int:
+        return len(self._grants)
+
+    @classmethod
+    def plain(cls, tokens: Iterable[str]) -> Tokens:
+        """Return tokens that hold every scope, with the ids ``http-1``, ``http-2``..."""
+        return cls({hash_of(token): Grant(f"{_NUMBERED}{number}") for number, token in enumerate(tokens, 1)})
+
+    @classmethod
+    def of(cls, http: HttpConfig, tables: Sequence[TokenConfig]) -> Tokens:
+        """Return the tokens of a configuration."""
+        found = cls.plain(token.get_secret_value() for token in http.tokens)
+        return cls(found._grants | {table.hash.removeprefix(HASH_PREFIX): _grant(table) for table in tables})
+
+    def take(self, other: Tokens) -> frozenset[str]:
+        """Replace the tokens by those of ``other``: the configuration was read again.
+
+        A token without an id of its own keeps the number that it has had.
+
+        Returns:
+            The ids whose token is gone or has lost a scope: what was opened with it must end.
+        """
+        before, now = self._grants, _with_numbers_of(self._grants, other._grants)
+        self._grants = now
+        return frozenset(
+            grant.id
+            for digest, grant in before.items()
+            if digest not in now or now[digest].id != grant.id or not grant.scopes <= now[digest].scopes
+        )
+
+    def find(self, candidates: Iterable[str]) -> Principal | None:
+        """Return who holds the first good one of some tokens; expired ones count as well, `expired` tells.
+
+        The time shows nothing of use: every candidate is hashed and looked up, and whoever guesses cannot choose the
+        hash that is compared.
+        """
+        found = [
+            Principal(grant.id, scopes=grant.scopes, grant=grant, token=digest)
+            for digest in map(hash_of, candidates)
+            if (grant := self._grants.get(digest)) is not None
+        ]
+        return found[0] if found else None
+
+    def by_hash(self, digest: str) -> Principal | None:
+        """Return the principal of the token with this hash; None: there is none any more."""
+        grant = self._grants.get(digest)
+        return None if grant is None else Principal(grant.id, scopes=grant.scopes, grant=grant, token=digest)
+
+    def next_expiry(self, after: float) -> float | None:
+        """Return when the next token expires, in seconds since 1970; None: none does."""
+        times = [each.expires for each in self._grants.values() if each.expires is not None and each.expires > after]
+        return min(times, default=None)
+
+    def expired_between(self, before: float, now: float) -> list[str]:
+        """Return the ids of tokens that expired after ``before`` and until ``now``, in seconds since 1970."""
+        return [each.id for each in self._grants.values() if each.expires is not None and before < each.expires <= now]
+
+
+def expired(grant: Grant | None, now: float) -> bool:
+    """Return whether a grant has come to its end; ``now`` is in seconds since 1970."""
+    return grant is not None and grant.expires is not None and grant.expires <= now
+
+
+def _with_numbers_of(before: Mapping[str, Grant], now: Mapping[str, Grant]) -> dict[str, Grant]:
+    """Return the grants of ``now``; tokens that have a number, and were there before, keep the one that they had."""
+    numbered = [digest for digest, grant in now.items() if _is_numbered(grant)]
+    kept = {digest: before[digest].id for digest in numbered if digest in before and _is_numbered(before[digest])}
+    names = map(f"{_NUMBERED}{{}}".format, itertools.count(1))
+    free = (name for name in names if name not in kept.values())
+    ids = {digest: kept.get(digest) or next(free) for digest in numbered}
+    return {
+        digest: dataclasses.replace(grant, id=ids[digest]) if digest in ids else grant for digest, grant in now.items()
+    }
+
+
+def _is_numbered(grant: Grant) -> bool:
+    return grant.id.removeprefix(_NUMBERED).isdecimal()
+
+
+def _grant(table: TokenConfig) -> Grant:
+    return Grant(
+        table.id,
+        scopes=SCOPES if "admin" in table.scopes else frozenset(table.scopes),
+        expires=None if table.expires is None else table.expires.timestamp(),
+        reach=Reach(table.extensions, table.trunks, table.conferences),
+        caller_ids=table.caller_ids,
+        max_calls=table.max_calls,
+    )

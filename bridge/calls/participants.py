@@ -1,0 +1,78 @@
+"""The extensions and trunks that take part in each call, also after its end: what tokens with patterns depend on.
+
+Of a call that is up, only who takes part now counts: an extension that has transferred a call away has no more to do
+with it. Of one that has ended (its record, its recordings, the event of its end), everyone who took part counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from bridge.access import Names
+from bridge.calls.call import Call, CallEnded, Change, Party
+from bridge.calls.facts import Naming, call_facts
+from bridge.calls.records import CallRecord
+
+MAX_REMEMBERED = 10_000
+"""Calls whose participants are remembered; of more, the oldest are forgotten."""
+
+
+class Calls(Protocol):
+    """The calls that are up (`bridge.calls.tracker.CallTracker`)."""
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """Calls by id."""
+
+    def find(self, any_id: str, /) -> tuple[Call, Party] | None:
+        """A call, by its id or a channel's."""
+
+
+class Participants:
+    """Remembers who takes part in calls.
+
+    Args:
+        calls: those that are up.
+        record: what is known of a call by its id.
+        naming: what is an extension and what is a trunk.
+    """
+
+    def __init__(self, calls: Calls, record: Callable[[str], CallRecord | None], naming: Naming) -> None:
+        self._calls = calls
+        self._record = record
+        self._naming = naming
+        self._seen: dict[str, Names] = {}
+        """Everyone who has taken part, by the call's id; the call that changed last is the last."""
+
+    def on_change(self, change: Change) -> None:
+        """Take note of a change of a call."""
+        call = change.call
+        self.learn(call.id, self._now(call))
+        if isinstance(change, CallEnded) and change.merged_into is not None:
+            self.learn(change.merged_into, self._seen[call.id])
+
+    def learn(self, call_id: str, names: Names) -> None:
+        """Take note of participants of a call, seen here or by another worker."""
+        self._seen[call_id] = self._seen.pop(call_id, Names()) | names
+        while len(self._seen) > MAX_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+    def of(self, identity: str) -> Names:
+        """Return who takes part in a call, by its id or a channel's; nobody, where that is not known."""
+        found = self._calls.find(identity)
+        if found is not None:
+            names = self._now(found[0])
+            if names != Names():
+                return names
+            identity = found[0].id
+        record = self._record(identity)
+        call_id = record.id if record is not None else identity
+        names = self._seen.get(call_id, Names())
+        if record is not None and record.placed and record.destination.type == "extension":
+            names |= Names(extensions=frozenset({record.destination.target}))  # also before its channel exists
+        return names
+
+    def _now(self, call: Call) -> Names:
+        facts = call_facts(call, self._naming)
+        return Names(facts.extensions | facts.ringing_extensions, facts.trunks | facts.ringing_trunks)

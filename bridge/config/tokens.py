@@ -1,0 +1,78 @@
+"""The tables ``[[tokens]]``: what each token allows, by its hash."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from bridge.access import SCOPES, Scope
+from bridge.config.streams import Slug
+from bridge.config.values import PatternList, Section, as_tuple
+from bridge.patterns import Patterns
+
+HASH_PREFIX = "sha256:"
+RESERVED_TOKEN_IDS = frozenset({"anonymous", "config", "local", "twilio", "voxology"})
+"""Ids of principals that are not tokens of the file."""
+
+
+def _check_hash(text: str) -> str:
+    if not re.fullmatch(HASH_PREFIX + "[0-9a-f]{64}", text):
+        raise ValueError(
+            'must be "sha256:" and 64 hexadecimal digits, as "asterisk-bridge token create" prints it;'
+            " the token itself does not belong here"
+        )
+    return text
+
+
+def _as_time(value: object) -> object:
+    """Read RFC 3339 text; TOML's own date-times are values already."""
+    if isinstance(value, str):
+        text = value
+        if not text:
+            return None
+        try:
+            value = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{text[:40]!r} is not a date and time, for example 2027-01-31T00:00:00Z") from None
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("lacks the offset from UTC; write for example 2027-01-31T00:00:00Z")
+    return value
+
+
+class TokenConfig(Section):
+    """One token: who holds it may use the API within these limits."""
+
+    id: Slug
+    """Names the token in logs, lists and events."""
+    hash: Annotated[
+        str, AfterValidator(_check_hash), Field(description='a string, "sha256:" and 64 hexadecimal digits')
+    ]
+    """SHA-256 of the token, so that the file holds no secret."""
+    scopes: Annotated[
+        tuple[Scope, ...],
+        BeforeValidator(as_tuple),
+        Field(min_length=1, description=f"a list of scopes: {', '.join(sorted(SCOPES))}"),
+    ]
+    """What the token may do."""
+    expires: Annotated[
+        datetime | None, BeforeValidator(_as_time), Field(description="a date and time, such as 2027-01-31T00:00:00Z")
+    ] = None
+    """When it stops to be valid; left out: never."""
+    extensions: PatternList = Patterns()
+    """Reaches only calls in which one of these extensions takes part."""
+    trunks: PatternList = Patterns()
+    """Reaches only calls in which one of these trunks takes part."""
+    conferences: PatternList = Patterns()
+    """Reaches only conferences with one of these ids or names."""
+    caller_ids: PatternList = Patterns()
+    """The numbers that calls originated with it may show; empty: any."""
+    max_calls: Annotated[int, Field(ge=0, le=100_000, description="a number from 0 to 100000")] = 0
+    """Calls originated with it that may be up at once; 0: no limit beside `calling.max_calls`."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there are calls or conferences that the token does not reach."""
+        return bool(self.extensions or self.trunks or self.conferences)

@@ -1,0 +1,68 @@
+"""What SIGHUP does: the configuration is read again, and what can change while the bridge runs is taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from bridge.config import Config, each_error
+from bridge.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+class Reloadable(Protocol):
+    """A bridge, one worker of it, or their supervisor."""
+
+    async def reload(self, config: Config) -> None:
+        """Take over what can change while it runs."""
+
+
+class Reloading:
+    """Reads the configuration again at SIGHUP, beside the event loop, and hands it to the service.
+
+    Args:
+        service: takes it.
+        read: reads it; None: there is nothing to read.
+    """
+
+    def __init__(self, service: Reloadable, read: Callable[[], Config] | None) -> None:
+        self._service = service
+        self._read = read
+        self._started = False
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+
+    def start(self) -> None:
+        """The service has started: reload when asked, and at once if that was before."""
+        self._started = True
+        if self._again:
+            self.begin()
+
+    def begin(self) -> None:
+        """Reload now, or once more after the reload in progress."""
+        if self._read is None:
+            log.info("SIGHUP ignored: there is no configuration to read again")
+        elif not self._started or (self._task is not None and not self._task.done()):
+            self._again = True
+        else:
+            self._again = False
+            self._task = asyncio.create_task(self._reload(self._read), name="reload")
+            self._task.add_done_callback(lambda _: self.begin() if self._again else None)
+
+    def stop(self) -> None:
+        """Reload no more."""
+        self._started = self._again = False
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _reload(self, read: Callable[[], Config]) -> None:
+        try:
+            config = await asyncio.to_thread(read)
+        except ConfigError as problem:
+            for error in each_error(problem):
+                log.error("reload failed, everything stays as it was: %s", error)
+            return
+        await self._service.reload(config)

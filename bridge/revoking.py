@@ -1,0 +1,66 @@
+"""Tokens that stop to be valid: revoked by a reload of the configuration, or expired. What they opened ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from bridge.api.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 60.0
+"""At the latest after so long the clock is looked at again: it may have been set."""
+
+
+class Revoking:
+    """Watches the tokens in effect.
+
+    Args:
+        tokens: those in effect; None: authentication is off.
+        end: ends what the token with an id has opened.
+    """
+
+    def __init__(self, tokens: Tokens | None, end: Callable[[str], object]) -> None:
+        self._tokens = tokens
+        self._end = end
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch for tokens that expire."""
+        if self._tokens is not None:
+            self._task = asyncio.create_task(self._watch(self._tokens), name="token expiry")
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def take(self, tokens: Tokens) -> None:
+        """Replace the tokens in effect; the streams of those that are gone, and only these, end."""
+        if self._tokens is None:
+            return
+        revoked = self._tokens.take(tokens)
+        log.info("tokens reloaded count=%d revoked=%s", len(self._tokens), ",".join(sorted(revoked)) or "none")
+        for identity in revoked:
+            self._end(identity)
+        self._restart()
+
+    def _restart(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self.start()
+
+    async def _watch(self, tokens: Tokens) -> None:
+        last = time.time()
+        while True:
+            due = tokens.next_expiry(last)
+            await asyncio.sleep(LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(0.0, due - time.time()) + 0.01))
+            now = time.time()
+            for identity in tokens.expired_between(last, now):
+                log.info("token=%s has expired", identity)
+                self._end(identity)
+            last = max(last, now)

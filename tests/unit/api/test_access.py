@@ -1,0 +1,295 @@
+"""What tokens with limits see and do: scopes, patterns, caller IDs; and what too many failures lead to."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bridge.access import SCOPES, Grant, Names, Reach, Scope
+from bridge.api import server, table
+from bridge.api.refusals import Refusals
+from bridge.api.routing import Route
+from bridge.api.tokens import Tokens, hash_of
+from bridge.patterns import Patterns
+
+from .samples import TWILIO, VOXOLOGY_KEY, Pbx
+
+ROUTES: list[Route] = [
+    *table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS, *table.TWILIO,
+]  # fmt: skip
+WITH_TOKEN = [route for route in ROUTES if route.access == "token"]
+
+Client = TestClient[web.Request, web.Application]
+
+
+def headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def grant(identity: str, *scopes: Scope, **more: Any) -> Grant:
+    return Grant(identity, frozenset(scopes) or SCOPES, **more)
+
+
+@contextlib.asynccontextmanager
+async def clients(pbx: Pbx, *grants: Grant, **more: Any) -> AsyncIterator[Client]:
+    """A client of the API, where the id of each token is the token itself."""
+    backend = pbx.backend(**more)
+    tokens = Tokens({hash_of(each.id): each for each in grants})
+    async with TestClient(TestServer(server.build(backend, tokens, strict=True))) as client:
+        yield client
+
+
+def path_of(route: Route) -> str:
+    return route.path.replace("{id}", "c1").replace("{channel}", "p1")
+
+
+async def status_and_reason(client: Client, method: str, path: str, **more: Any) -> tuple[int, str]:
+    async with client.request(method, path, **more) as response:
+        body = await response.json() if response.content_type == "application/json" else {}
+        return response.status, body.get("error", {}).get("reason", "") if isinstance(body, dict) else ""
+
+
+@pytest.mark.parametrize("route", WITH_TOKEN, ids=lambda route: route.operation)
+async def test_a_route_needs_its_scope_and_no_other(route: Route) -> None:
+    if route.scope is None:
+        return
+    pbx = Pbx()
+    pbx.add("c1")
+    others = grant("others", *(SCOPES - {route.scope, "admin"}))
+    one, admin = grant("one", route.scope), grant("admin", "admin")
+    async with clients(pbx, others, one, admin, **everything(pbx)) as client:
+        async with client.request(route.method, path_of(route), headers=headers("others")) as response:
+            assert response.status == 403
+            error = (await response.json())["error"]
+        assert error["reason"] == "SCOPE_MISSING"
+        assert route.scope in error["message"]
+        assert "others" in error["message"]
+        for allowed in ("one", "admin"):
+            _, reason = await status_and_reason(client, route.method, path_of(route), headers=headers(allowed))
+            assert reason != "SCOPE_MISSING" or route.websocket
+
+
+def everything(pbx: Pbx) -> dict[str, Any]:
+    from bridge.streams.catalogue import Catalogue
+    from bridge.streams.store import Store
+
+    return {"subscriptions": Catalogue([], Store(":memory:")), "control": pbx, "twilio": TWILIO}
+
+
+@pytest.mark.parametrize("route", WITH_TOKEN, ids=lambda route: route.operation)
+@pytest.mark.parametrize("foreign", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "same-site"}])
+async def test_no_route_takes_a_cookie_from_a_foreign_page(route: Route, foreign: dict[str, str]) -> None:
+    if route.access != "token":
+        return
+    pbx = Pbx()
+    pbx.add("c1")
+    async with clients(pbx, grant("secret"), **everything(pbx)) as client:
+        answer = await status_and_reason(
+            client, route.method, path_of(route), headers=foreign, cookies={"token": "secret"}
+        )
+        assert answer == (403, "ORIGIN_NOT_ALLOWED")
+
+
+async def test_a_listener_may_listen_only() -> None:
+    pbx = Pbx()
+    pbx.add("c1")
+    upgrade = {
+        "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    path = "/v1.0/calls/c1/media_stream?encapsulation=sln"
+    async with clients(pbx, grant("ear", "streams:listen"), grant("mouth", "streams:speak")) as client:
+        async with client.get(path, headers=headers("ear") | upgrade) as response:
+            assert response.status == 403
+            message = (await response.json())["error"]["message"]
+        assert "streams:speak" in message
+        assert "direction_speak=none" in message
+        listening = path + "&direction_speak=none"
+        assert (await status_and_reason(client, "GET", listening, headers=headers("ear") | upgrade))[0] == 200
+        assert await status_and_reason(client, "GET", listening, headers=headers("mouth") | upgrade) == (
+            403, "SCOPE_MISSING",
+        )  # fmt: skip
+
+
+LIMITED = Reach(Patterns(["10*"]), Patterns(["provider-a"]), Patterns(["sales", "Team*"]))
+ALL = frozenset[Scope](SCOPES - {"admin", "subscriptions"})
+
+
+def two_calls() -> tuple[Pbx, dict[str, Any]]:
+    """A call of 1001 (c1), and one of 2001 (c2)."""
+    pbx = Pbx()
+    pbx.add("c1", recording_id="r1")
+    pbx.add("c2")
+    names = {"c1": Names(frozenset({"1001", "1002"})), "c2": Names(frozenset({"2001"}), frozenset({"provider-b"}))}
+    return pbx, {"participants": lambda identity: names.get(identity.partition(".")[0], Names())}
+
+
+@pytest.mark.parametrize("route", [each for each in WITH_TOKEN if each.path.startswith("/v1.0/calls/{id}")])
+async def test_a_call_out_of_reach_does_not_exist(route: Route) -> None:
+    pbx, more = two_calls()
+    async with clients(pbx, Grant("few", ALL, reach=LIMITED), **more) as client:
+        # Errors of the body or query come only once the call is known to be within reach.
+        for identity in ("c2", "c2.peer"):
+            path = route.path.replace("{id}", identity)
+            assert await status_and_reason(client, route.method, path, headers=headers("few")) == (
+                404, "CALL_NOT_FOUND",
+            )  # fmt: skip
+        assert not pbx.done
+        status, _ = await status_and_reason(
+            client, route.method, route.path.replace("{id}", "c1"), headers=headers("few")
+        )
+        assert status != 404
+
+
+async def test_lists_show_what_is_within_reach() -> None:
+    pbx, more = two_calls()
+    streams = [{"id": "s1", "call_id": "c1"}, {"id": "s2", "call_id": "c2"}]
+    more["streams"] = lambda: streams
+    async with clients(pbx, Grant("few", ALL, reach=LIMITED), **more) as client:
+
+        async def ids(path: str) -> set[str]:
+            async with client.get(path, headers=headers("few")) as response:
+                return {each["id"] for each in (await response.json())["result"]}
+
+        assert await ids("/v1.0/calls") == {"c1"}
+        assert await ids("/v1.0/conferences") <= {"sales"}
+
+
+def test_every_route_that_names_something_is_looked_at() -> None:
+    from bridge.api.reach import LOOKED_UP
+
+    free = {"/v1.0/flows/{id}"}  # of the configuration, and not of a call
+    never_limited = "subscriptions"  # a scope that tokens with patterns cannot have
+    for route in [*WITH_TOKEN, *table.CLUSTER]:
+        if "{" in route.path and route.scope != never_limited:
+            assert route.path in free or route.path.startswith(LOOKED_UP), route.path
+
+
+@pytest.mark.parametrize(
+    ("destination", "allowed"),
+    [
+        ({"type": "extension", "target": "1003"}, True),
+        ({"type": "extension", "target": "2001"}, False),
+        ({"type": "tel", "target": "+4930"}, True),  # it has trunks
+        ({"type": "conference", "target": "board"}, False),
+    ],
+)
+async def test_whom_a_limited_token_may_call(destination: dict[str, str], allowed: bool) -> None:
+    pbx, more = two_calls()
+    async with clients(pbx, Grant("few", ALL, reach=LIMITED), **more) as client:
+        answer = await status_and_reason(
+            client, "POST", "/v1.0/calls", headers=headers("few"), json={"destinations": [destination]}
+        )
+        assert answer == ((200, "") if allowed else (403, "TOKEN_LIMITED"))
+        answer = await status_and_reason(
+            client, "POST", "/v1.0/calls/c1/transfer", headers=headers("few"), json={"destination": destination}
+        )
+        assert answer == ((200, "") if allowed else (403, "TOKEN_LIMITED"))
+
+
+async def test_which_numbers_a_token_may_show() -> None:
+    pbx = Pbx()
+    async with clients(pbx, Grant("crm", ALL, caller_ids=Patterns(["+4930123*"]))) as client:
+        to = {"destinations": [{"type": "extension", "target": "1001"}]}
+        for number, expected in (("+49301234", (200, "")), ("+49899", (403, "TOKEN_LIMITED"))):
+            source = {"source": {"type": "tel", "target": number}}
+            answer = await status_and_reason(client, "POST", "/v1.0/calls", headers=headers("crm"), json=to | source)
+            assert answer == expected
+        assert (await status_and_reason(client, "POST", "/v1.0/calls", headers=headers("crm"), json=to))[0] == 200
+
+
+async def test_how_many_calls_a_token_may_have() -> None:
+    pbx = Pbx()
+    async with clients(pbx, Grant("crm", ALL, max_calls=2), grant("other")) as client:
+        body = {"destinations": [{"type": "extension", "target": "1001"}]}
+
+        async def originate(count: int = 1, token: str = "crm") -> tuple[int, str]:
+            more = {"destinations": body["destinations"] * count}
+            return await status_and_reason(client, "POST", "/v1.0/calls", headers=headers(token), json=more)
+
+        assert await originate(3) == (503, "OVERLOADED")
+        assert await originate() == (200, "")
+        assert await originate(2) == (503, "OVERLOADED")
+        assert await originate() == (200, "")
+        assert await originate() == (503, "OVERLOADED")
+        assert await originate(token="other") == (200, "")
+        pbx.end("placed-1")
+        assert await originate() == (200, "")
+
+
+async def test_own_actions_need_the_scope_flows() -> None:
+    pbx = Pbx()
+    to = {"destinations": [{"type": "extension", "target": "1001"}]}
+    actions = {"actions": [{"type": "talk", "option": {"text": "Hello"}}]}
+    async with clients(pbx, grant("caller", "calls:originate"), grant("author", "calls:originate", "flows")) as client:
+        for token, body, expected in (
+            ("caller", to, (200, "")),
+            ("caller", to | {"flow_id": "greeting"}, (200, "")),
+            ("caller", to | actions, (403, "SCOPE_MISSING")),
+            ("author", to | actions, (200, "")),
+        ):
+            answer = await status_and_reason(client, "POST", "/v1.0/calls", headers=headers(token), json=body)
+            assert answer == expected
+
+
+async def test_too_many_bad_tokens_are_answered_with_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.api.admission.Refusals", lambda: Refusals(3, 3))
+    pbx = Pbx()
+    backend = pbx.backend()
+    async with TestClient(TestServer(server.build(backend, ["a-good-token-it-is"], strict=True))) as client:
+        bad = {"headers": headers("wrong")}
+        answers = [await status_and_reason(client, "GET", "/v1.0/calls", **bad) for _ in range(5)]
+        assert answers == [(401, "INVALID_CREDENTIALS")] * 3 + [(429, "TOO_MANY_FAILURES")] * 2
+        assert backend.counters.tokens_rejected == 5
+        async with client.get("/v1.0/calls", **bad) as response:
+            assert int(response.headers["Retry-After"]) >= 1
+        good = headers("a-good-token-it-is")
+        assert (await status_and_reason(client, "GET", "/v1.0/calls", headers=good))[0] == 200
+        assert await status_and_reason(client, "GET", "/v1.0/calls") == (401, "AUTHENTICATION_REQUIRED")
+
+
+@pytest.mark.parametrize(
+    "foreign", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+)
+async def test_twilios_route_is_not_for_web_pages(foreign: dict[str, str]) -> None:
+    from bridge.dialects.twilio import call_sid
+
+    pbx = Pbx()
+    pbx.add("c1")
+    path = f"/2010-04-01/Accounts/{TWILIO.account_sid}/Calls/{call_sid('c1')}.json"
+    secret = f"{TWILIO.account_sid}:{TWILIO.auth_token.get_secret_value()}"
+    account = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
+    async with clients(pbx, grant("t"), **everything(pbx)) as client:
+        form = {"Status": "completed"}
+        async with client.post(path, data=form, headers=account | foreign) as response:
+            assert response.status == 403
+            assert (await response.json())["code"] == 20403
+        assert not pbx.done
+        async with client.post(path, data=form, headers=account) as response:
+            assert response.status == 200
+
+
+async def test_the_vendors_keys_have_no_other_right() -> None:
+    pbx = Pbx()
+    async with clients(pbx, grant("t")) as client:
+        answer = await status_and_reason(
+            client, "GET", "/v1.0/calls", headers={"x-api-key": VOXOLOGY_KEY, **headers(VOXOLOGY_KEY)}
+        )
+        assert answer == (401, "INVALID_CREDENTIALS")
+
+
+def test_names_of_participants_decide() -> None:
+    assert LIMITED.call(Names(frozenset({"1001"})))
+    assert LIMITED.call(Names(frozenset(), frozenset({"provider-a"})))
+    assert not LIMITED.call(Names(frozenset({"provider-a"}), frozenset({"1001"})))
+    assert not LIMITED.call(Names())
+    assert Reach().call(Names())
+    assert LIMITED.conference("x", "Team 1")
+    assert not LIMITED.conference("10", "1001")
+    assert not Reach(Patterns(["1*"])).conference("sales")
