@@ -6,10 +6,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bridge.events.signing import retry_after_s
+
 MAX_HEAD_BYTES = 16384
+"""Of the answer and of all informational ones (1xx) before it together."""
+MAX_INFORMATIONAL = 8
+"""Informational answers that are read over: servers send one, if any."""
 MAX_BODY_BYTES = 4096
 """More of a refusal is not waited for."""
 EXCERPT_CHARS = 200
+LENGTH_DIGITS = 18
+"""Of a Content-Length; Python refuses to read some thousands."""
+MAX_RETRY_AFTER_S = 300.0
+"""The longest wait that a server may ask for: calls are short."""
 SECRET_CHARS = 6
 """Anything shorter is no secret, and hiding it would make other words unreadable."""
 
@@ -60,7 +69,15 @@ class Answer:
         if self._chunked:
             return body.endswith(b"0\r\n\r\n")
         length = self.headers.get("content-length", "")
-        return length.isdecimal() and len(body) >= int(length)
+        return length.isdecimal() and len(length) <= LENGTH_DIGITS and len(body) >= int(length)
+
+    def retry_after_s(self, now: float) -> float:
+        """How long the server asks to wait before the next attempt, in seconds; 0 if it does not ask.
+
+        Args:
+            now: seconds since 1970.
+        """
+        return min(retry_after_s(self.headers.get("retry-after", "")[:EXCERPT_CHARS], now), MAX_RETRY_AFTER_S)
 
     def words(self, body: bytes, secrets: Iterable[str]) -> str:
         """Status, phrase, and a line of what the body says, without ``secrets`` should the server repeat them."""
@@ -80,7 +97,8 @@ class Answer:
     def _text(self, body: bytes) -> str:
         if "content-encoding" in self.headers:
             return ""
-        text = (_joined(body) if self._chunked else body)[:MAX_BODY_BYTES].decode("utf-8", "replace")
+        body = body[:MAX_BODY_BYTES]
+        text = (_joined(body) if self._chunked else body).decode("utf-8", "replace")
         if "html" in self.headers.get("content-type", "").lower():
             text = re.sub(r"(?is)<(style|script|title)\b.*?(?:</\1>|\Z)|<[^<>]*>", " ", text)
         return text

@@ -12,13 +12,14 @@ import logging
 import random
 import socket
 import ssl
+import time
 from typing import Any, cast
 
 import aiofastnet
 from picows import WSError
 
 from bridge.errors import BridgeError
-from bridge.media.answer import MAX_HEAD_BYTES, Answer, NotHttp
+from bridge.media.answer import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL, Answer, NotHttp
 from bridge.media.counters import Counters
 from bridge.media.destination import Destination
 from bridge.media.picows_link import PicowsLink
@@ -62,11 +63,13 @@ class LinkFailed(BridgeError):
 
     Args:
         reason: which server it was and what went wrong, without secrets.
+        retry_after_s: how long the server asks to wait before the next attempt, in seconds.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 _CHANCE = random.Random()
@@ -196,7 +199,9 @@ class _Handshake(asyncio.Protocol):
         self._link = link
         self._inner: Any = link.client_protocol(destination.authority, destination.resource, destination.headers)
         self._transport: asyncio.Transport | None = None
-        self._received = b""
+        self._received = bytearray()
+        self._head_bytes = 0  # of the informational answers
+        self._informational = 0
         self._answer: Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -224,11 +229,11 @@ class _Handshake(asyncio.Protocol):
         if self._answer is None:
             return
         status = self._answer.status
-        words = self._answer.words(self._received, self._destination.secrets)
+        words = self._answer.words(bytes(self._received), self._destination.secrets)
         reason = f"{self._destination.where} answers {words}"
         if status < 500 and status not in RETRIED_STATUSES:
             raise LinkRefused(status, reason)
-        raise LinkFailed(reason)
+        raise LinkFailed(reason, self._answer.retry_after_s(time.time()))
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -263,7 +268,7 @@ class _Handshake(asyncio.Protocol):
         assert self._answer is not None  # _read_head has found it
         if self._answer.status == 101:
             self._upgrade(self._answer)
-        elif self._answer.complete(self._received):
+        elif self._answer.complete(bytes(self._received[-MAX_BODY_BYTES:])):
             self._told()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REFUSAL_WAIT_S, self._told)
@@ -284,23 +289,35 @@ class _Handshake(asyncio.Protocol):
     # Inside
 
     def _read_head(self) -> bool:
-        """Whether the head of the final answer is there; what follows it is left in ``_received``."""
+        """Whether the head of the final answer is there; what follows it is left in ``_received``.
+
+        Raises:
+            NotHttp: it is no HTTP, or more than a server that agrees or refuses has to say.
+        """
+        received, start = self._received, 0
         while True:
-            if not self._received.startswith(b"HTTP/"[: len(self._received)]):
+            if not received.startswith(b"HTTP/"[: len(received) - start], start):
                 raise NotHttp("the server answers something that is not HTTP")
-            head, found, rest = self._received.partition(b"\r\n\r\n")
-            if len(head) > MAX_HEAD_BYTES:
+            end = received.find(b"\r\n\r\n", start, start + MAX_HEAD_BYTES - self._head_bytes + 4)
+            size = (len(received) if end < 0 else end) - start
+            if self._head_bytes + size > MAX_HEAD_BYTES:
                 raise NotHttp(f"the head of the server's answer is longer than {MAX_HEAD_BYTES} bytes")
-            if not found:
+            if end < 0:
+                del received[:start]
                 return False
-            answer = Answer.parse(head)
-            self._received = rest
+            answer = Answer.parse(bytes(received[start:end]))
+            start = end + 4
             if answer.status == 101 or answer.status >= 200:  # others come before the answer proper
+                del received[:start]
                 self._answer = answer
                 return True
+            self._head_bytes += size
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise NotHttp(f"the server sends more than {MAX_INFORMATIONAL} answers 1xx and none that is final")
 
     def _upgrade(self, answer: Answer) -> None:
-        transport, rest = self._transport, self._received
+        transport, rest = self._transport, bytes(self._received)
         assert transport is not None  # it has delivered the answer
         transport.set_protocol(self._inner)
         feed(self._inner, answer.upgrade())

@@ -271,7 +271,7 @@ class PushedStream:
                 return None
             except LinkFailed as error:
                 self._say_trouble(str(error))
-                await self._pause()
+                await self._pause(error.retry_after_s)
                 continue
             self.connects += 1
             self.trouble = None
@@ -305,9 +305,13 @@ class PushedStream:
         await asyncio.wait((closed, self._ended), return_when=asyncio.FIRST_COMPLETED)
         return closed.result() if closed.done() else (1000, "")
 
-    async def _pause(self) -> None:
-        delay_s = self._backoff.next_delay()
-        await asyncio.wait((self._ended,), timeout=delay_s)
+    async def _pause(self, asked_s: float = 0.0) -> None:
+        """Wait before the next attempt.
+
+        Args:
+            asked_s: how long the server asks to wait; the backoff's wait comes on top, as many streams get one answer.
+        """
+        await asyncio.wait((self._ended,), timeout=asked_s + self._backoff.next_delay())
 
     def _say_trouble(self, reason: str) -> None:
         if reason != self.trouble:

@@ -119,6 +119,79 @@ async def test_an_answer_that_is_no_handshake(answer: bytes, words: str):
 
 
 @pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "more than 8 answers 1xx"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 3000 + b"\r\n\r\n", "longer than 16384 bytes"),
+    ],
+)
+async def test_informational_answers_without_end(block: bytes, words: str):
+    async def inform(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        while True:
+            writer.write(block * (262144 // len(block)))
+            await writer.drain()
+
+    async with serving(inform) as port:
+        with pytest.raises(LinkFailed, match=words):
+            await dialled(f"ws://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("header", "block"),
+    [
+        (b"Content-Length: " + b"9" * 6000, b"no "),
+        (b"Content-Length: " + b"9" * 6000, b"no " * 50_000),
+        (b"Transfer-Encoding: chunked", b"1\r\nx\r\n" * 50_000),
+        (b"Transfer-Encoding: chunked", b"f" * 200_000),
+    ],
+)
+async def test_a_body_without_end(header: bytes, block: bytes):
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n" + header + b"\r\n\r\n")
+        while True:
+            writer.write(block)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async with serving(refuse) as port:
+        with pytest.raises(LinkRefused, match="answers 403 Forbidden"):
+            await dialled(f"ws://127.0.0.1:{port}/")
+
+
+async def test_a_handshake_whose_content_length_no_number_can_hold():
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = b"HTTP/1.1 101 Switching Protocols\r\nContent-Length: " + b"9" * 6000
+        writer.write(accept(await request(reader), first))
+        await reader.read()
+
+    async with serving(agree) as port:
+        with pytest.raises(LinkFailed, match="invalid Content-Length"):
+            await dialled(f"ws://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [
+        (b"30", 30),
+        (b"999999999", 300),
+        (b"9" * 5000, 0),
+        (b"Fri, 31 Dec 2999 23:59:59 GMT", 300),
+        (b"soon", 0),
+        (b"-5", 0),
+    ],
+)
+async def test_a_server_says_when_to_come_back(header: bytes, wait_s: float):
+    async with serving(
+        answering(b"HTTP/1.1 503 Busy\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n" % header)
+    ) as port:
+        with pytest.raises(LinkFailed) as failed:
+            await dialled(f"ws://127.0.0.1:{port}/")
+    assert failed.value.retry_after_s == wait_s
+
+
+@pytest.mark.parametrize(
     ("first", "connection"),
     [
         (b"HTTP/1.1 101 ", b"Upgrade"),

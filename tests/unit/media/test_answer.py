@@ -88,6 +88,17 @@ def test_when_the_body_is_all_there():
     assert [chunked.complete(body) for body in (b"1\r\nx\r\n", b"1\r\nx\r\n0\r\n\r\n")] == [False, True]
 
 
+@pytest.mark.parametrize("block", [b"1\r\nx\r\n", b"<", b"<style", b"0;"])
+def test_only_the_beginning_of_a_long_body_is_read(block: bytes):
+    refusal = answer("Transfer-Encoding: chunked", "Content-Type: text/html")
+    begun = (block * MAX_BODY_BYTES)[:MAX_BODY_BYTES]
+    assert refusal.words(begun + block * 50_000, []) == refusal.words(begun, [])
+
+
+def test_a_length_that_no_number_can_hold_is_never_reached():
+    assert not answer("content-length: " + "9" * 6000).complete(b"x")
+
+
 def test_an_upgrade_is_brought_into_the_form_that_picows_knows():
     head = answer("CONNECTION: keep-alive, Upgrade", "Sec-WebSocket-Accept: a=", first="HTTP/1.1 101 ").upgrade()
     assert head == (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nsec-websocket-accept: a=\r\n\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -86,6 +87,9 @@ class World:
         self.pbx = Pbx()
         self.wire = Wire()
         self.reachable = True
+        self.backoff = Backoff(5, 5)
+        self.asked_s = 0.0
+        self.dialed: list[float] = []
         self.streams: list[PushedStream] = []
         self.ended: list[str] = []
         self.connected = 0
@@ -98,7 +102,7 @@ class World:
             tracks,
             dialect=dialect,
             dial=self._dial,
-            backoff=Backoff(5, 5),
+            backoff=self.backoff,
             taps=cast(Taps, self.pbx),
             counters=Counters(),
             new_playout=lambda fmt: Playout(fmt, 10_000, 0),
@@ -115,8 +119,9 @@ class World:
         self.connected += 1
 
     async def _dial(self) -> Link:
+        self.dialed.append(asyncio.get_running_loop().time())
         if not self.reachable:
-            raise LinkFailed("not there")
+            raise LinkFailed("not there", self.asked_s)
         return self.wire
 
     @property
@@ -259,6 +264,14 @@ async def test_settled_waits_for_connection_and_tracks_but_for_nothing_that_is_i
     assert unreachable.trouble == "not there"
     stream.end("enough")
     await asyncio.wait_for(stream.settled(5), 1)
+
+
+async def test_a_server_that_asks_to_wait_is_not_dialed_before(world: World) -> None:
+    world.backoff = Backoff(0.001, 0.001)
+    world.reachable, world.asked_s = False, 0.2
+    world.stream(Voipbin("sln"))
+    await until(lambda: len(world.dialed) == 3)
+    assert min(later - sooner for sooner, later in pairwise(world.dialed)) >= 0.2
 
 
 async def test_who_wants_to_know_is_told(world: World) -> None:
