@@ -29,6 +29,8 @@ MAX_CLIENTS = 100
 """Clients that may listen at once."""
 MAX_WAITING = 1000
 """Events that may wait for a client, besides what its connection holds; a slower one is closed with 1013."""
+MAX_WAITING_BYTES = 4 << 20
+"""The same in bytes of JSON."""
 MAX_PATTERNS = 50
 MAX_MESSAGE_BYTES = 4096
 """What a client may send, though nothing that it sends means anything."""
@@ -153,6 +155,7 @@ class _Client:
         self._sees = sees
         self._max_waiting = max_waiting
         self._waiting: deque[str] = deque()
+        self._waiting_bytes = 0
         self._changed = asyncio.Event()
         self._code: WSCloseCode | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -164,11 +167,17 @@ class _Client:
             return
         if not self._sees(event.type, event.data):
             return
-        if len(self._waiting) < self._max_waiting:
+        size = len(event.text)  # ASCII
+        if len(self._waiting) < self._max_waiting and self._waiting_bytes + size <= MAX_WAITING_BYTES:
             self._waiting.append(event.text)
+            self._waiting_bytes += size
             self._changed.set()
             return
-        log.warning("a client of events at %s reads too slowly: closed", self._request.remote)
+        log.warning(
+            "a client of events reads too slowly: closed remote=%s dropped=%d",
+            self._request.remote,
+            len(self._waiting) + 1,
+        )
         self._waiting.clear()
         self.end(WSCloseCode.TRY_AGAIN_LATER)
         if self._sender is not None:
@@ -207,7 +216,9 @@ class _Client:
     async def _send(self) -> None:
         while True:
             while self._waiting:
-                await self._socket.send_str(self._waiting.popleft())
+                text = self._waiting.popleft()
+                self._waiting_bytes -= len(text)
+                await self._socket.send_str(text)
             if self._code is not None:
                 return
             self._changed.clear()

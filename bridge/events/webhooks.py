@@ -14,7 +14,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import aiohttp
 from yarl import URL
@@ -34,10 +34,21 @@ REFUSALS = 5
 KEEPALIVE_S = 4.0
 """Less than the 5 s after which Node's servers close: a request must not meet a connection that is being closed."""
 MAX_RETRY_AFTER_S = 3600.0
+MAX_QUEUED_BYTES = 64 << 20
+"""Of the events' JSON that wait for one server."""
 
 _GONE = 410
 _NOT_NOW = frozenset({408, 425, 429})
 """Answers 4xx that say "later"."""
+
+
+class Queued(NamedTuple):
+    """What is kept of an event that waits: not its data, which take several times the memory."""
+
+    id: str
+    type: str
+    time: float
+    text: str
 
 
 class Counts(Protocol):
@@ -124,8 +135,9 @@ class Webhook:
         self._jitter = jitter
         self._key = signing_key(config.secret.get_secret_value())
         self._url = URL(config.url, encoded=True)
-        self._queue: deque[Event] = deque()
-        self._current: Event | None = None
+        self._queue: deque[Queued] = deque()
+        self._queued_bytes = 0
+        self._current: Queued | None = None
         self._changed = asyncio.Event()  # there is something to deliver, or it is time to finish
         self._finishing = asyncio.Event()
         self._gone = False
@@ -144,14 +156,15 @@ class Webhook:
         """Queue an event if it is one that this webhook is told."""
         if self._gone or not self.config.events.match(event.type):
             return
-        _ = event.text  # made now, once for all: what the data refers to may change later
-        if len(self._queue) >= self.config.max_queued_events:
-            self._queue.popleft()
+        # The text is made now, once for all webhooks: what the data refers to may change later.
+        self._queue.append(Queued(event.id, event.type, event.time, event.text))
+        self._queued_bytes += len(event.text)  # ASCII
+        while len(self._queue) > self.config.max_queued_events or self._queued_bytes > MAX_QUEUED_BYTES:
+            self._take()
             self._counts.events_dropped += 1
             if not self._full:
                 self._full = True
                 log.warning("webhook=%s queue is full: the oldest events are dropped", self.config.id)
-        self._queue.append(event)
         self._changed.set()
 
     def finish(self) -> None:
@@ -163,8 +176,7 @@ class Webhook:
         """Count and log what was never delivered."""
         if lost := len(self):
             self._counts.events_dropped += lost
-            self._queue.clear()
-            self._current = None
+            self._clear()
             log.warning("webhook=%s %d events not delivered before the bridge stopped", self.config.id, lost)
 
     async def run(self, tls: ssl.SSLContext) -> None:
@@ -188,13 +200,23 @@ class Webhook:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
-                self._current = self._queue.popleft()
+                self._current = self._take()
                 done = await self._deliver(session, self._current)
                 if not done:
                     return  # finishing; what is left is counted by `report_lost`
                 self._current = None
 
-    async def _deliver(self, session: aiohttp.ClientSession, event: Event) -> bool:
+    def _take(self) -> Queued:
+        event = self._queue.popleft()
+        self._queued_bytes -= len(event.text)
+        return event
+
+    def _clear(self) -> None:
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._current = None
+
+    async def _deliver(self, session: aiohttp.ClientSession, event: Queued) -> bool:
         """Try until it is delivered or given up; False: it is neither, and there is no more time."""
         wait_s = self.config.retry_first_s
         refusals = 0
@@ -226,7 +248,7 @@ class Webhook:
             await self._pause(pause_s)
             wait_s = min(wait_s * 2, self.config.retry_last_s)
 
-    async def _attempt(self, session: aiohttp.ClientSession, event: Event) -> tuple[int, float, str]:
+    async def _attempt(self, session: aiohttp.ClientSession, event: Queued) -> tuple[int, float, str]:
         """One request: the status (0: no answer), how long the server asks to wait, and what is wrong in words."""
         body = event.text.encode()
         timestamp = int(self._clock())
@@ -260,8 +282,7 @@ class Webhook:
         self._gone = True
         dropped = len(self)
         self._counts.events_dropped += dropped
-        self._queue.clear()
-        self._current = None
+        self._clear()
         log.warning(
             "webhook=%s the server answered 410: it is told nothing more until the bridge starts again (%d dropped)",
             self.config.id,

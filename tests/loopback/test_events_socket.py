@@ -156,7 +156,7 @@ async def test_a_slow_client_is_closed_with_1013_and_nobody_else_notices():
         slow = await session.ws_connect(there.url(), autoping=False, max_msg_size=0)
         await there.until(2)
         got = 0
-        text = "x" * 20_000
+        text = ["x" * 400] * 50
         for _ in range(2000):
             there.events.publish("call_updated", {"text": text})
             await quick.recv()
@@ -187,7 +187,7 @@ async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPa
         slowest = 0.0
         for _ in range(2000):
             started = time.perf_counter()
-            there.events.publish("call_updated", {"text": "x" * 20_000})
+            there.events.publish("call_updated", {"text": ["x" * 400] * 50})
             slowest = max(slowest, time.perf_counter() - started)
             await asyncio.sleep(0)
         await there.until(0)
@@ -201,6 +201,21 @@ async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPa
                     received = (received + part)[-1000:]
         assert b"not read fast enough" not in received
         writer.close()
+
+
+async def test_what_waits_for_a_client_is_bounded_in_bytes_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("bridge.api.events.MAX_WAITING_BYTES", 100_000)
+    async with bench() as there, connect(there.url()) as client:
+        await there.until(1)
+        for _ in range(5):  # at once: nothing is sent in between
+            there.events.publish("call_updated", {"text": ["x" * 400] * 75})
+        with pytest.raises(ConnectionClosed) as closed:
+            await client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1013
+    assert "dropped=4" in caplog.text
 
 
 async def test_a_stop_sends_what_waits_and_closes_with_1001():
@@ -224,10 +239,11 @@ async def test_a_stop_sends_what_waits_and_closes_with_1001():
 
 async def test_a_stop_does_not_wait_for_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("bridge.api.events.STOP_S", 0.3)
+    monkeypatch.setattr("bridge.api.events.MAX_WAITING_BYTES", 1 << 30)  # more than the kernel takes
     async with bench() as there, ClientSession() as session:
         slow = await session.ws_connect(there.url(), autoping=False, max_msg_size=0)
         for _ in range(900):
-            there.events.publish("call_updated", {"text": "x" * 20_000})
+            there.events.publish("call_updated", {"text": ["x" * 400] * 50})
         started = time.monotonic()
         await there.sockets.close()
         assert 0.2 < time.monotonic() - started < 1

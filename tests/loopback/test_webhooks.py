@@ -302,6 +302,23 @@ async def test_a_full_queue_drops_the_oldest_and_counts():
     assert list(dict.fromkeys(receiver.numbers)) == [0, 8, 9, 10]
 
 
+async def test_a_queue_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bridge.events.webhooks.MAX_QUEUED_BYTES", 50_000)
+    receiver = Receiver(lambda _: web.Response(status=503))
+    async with receiver.serving(), Bench(hook(receiver.port)) as bench:
+        bench.publish(0)
+        await receiver.got(1)
+        for number in range(1, 11):
+            bench.events.publish("call_updated", {"n": number, "text": ["x" * 400] * 37})
+        assert (bench.webhooks.queued, bench.counters.events_dropped) == (4, 7)
+        bench.events.publish("call_updated", {"n": 11, "text": ["x" * 400] * 150})
+        assert (bench.webhooks.queued, bench.counters.events_dropped) == (1, 11)
+        bench.publish(12)
+        receiver.answer = lambda _: web.Response()
+        await bench.until(lambda: bench.counters.events_delivered == 2)
+    assert list(dict.fromkeys(receiver.numbers)) == [0, 12]
+
+
 async def test_a_stop_delivers_what_is_queued():
     receiver = Receiver()
     async with receiver.serving():
