@@ -1,42 +1,79 @@
-"""How log records are written: one line each, as text or as JSON, to standard error."""
+"""How log records are written: one line each, as text or as JSON, to standard error.
+
+What a caller, a peer or a server chose can neither begin a line nor pass for a field: fields are the arguments of a
+message whose template has ``name=%s`` for them (and those of `Fields`), never what the finished text looks like.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 from bridge.config import LogConfig
+from bridge.texts import cut
 
-# The fields that the bridge writes into its messages ("call=... stream=..."): in JSON they become keys of their own.
-_FIELD = re.compile(r"\b(worker|call|party|stream|uuid|peer|request)=(\S+)")
+MAX_MESSAGE_CHARACTERS = 8000
+MAX_TRACEBACK_CHARACTERS = 16_000
+TRACEBACK_PREFIX = "    | "
+"""What each line of a traceback begins with, and no record."""
+
+_PLACEHOLDER = re.compile(r"(?:\b([a-z_]+)=)?%(%|[-#0 +]{0,5}\d{0,9}(?:\.\d{0,9})?[hlL]?[diouxXeEfFgGcrsa])")
+
+
+class Fields(str):
+    """Fields that several messages begin with, as one argument: ``stream=s1 call=c1``."""
+
+    fields: dict[str, str]
+
+    def __new__(cls, **fields: object) -> Fields:
+        """Make the text of the fields in their order."""
+        texts = {name: cut(str(value)) for name, value in fields.items()}
+        made = super().__new__(cls, " ".join(f"{name}={value}" for name, value in texts.items()))
+        made.fields = texts
+        return made
+
+    def and_also(self, **fields: object) -> Fields:
+        """Return these fields with further ones behind them."""
+        return Fields(**self.fields, **fields)
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-11-21T10:00:00.123Z INFO bridge.streams call=.. stream=.. opened``."""
+    """``2026-11-21T10:00:00.123Z INFO bridge.streams call=.. stream=.. opened``.
+
+    Lines of a traceback follow, each with `TRACEBACK_PREFIX`. Characters that cannot be printed are escaped.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        # A caller's name or a peer's answer may hold line breaks; they must not look like log lines of ours.
-        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
-        line = f"{_utc(record)} {record.levelname} {record.name} {message}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+        """Return a record as text."""
+        worker = f"worker={record.worker} " if hasattr(record, "worker") else ""
+        line = f"{_utc(record)} {record.levelname} {record.name} {worker}{_printable(_message(record))}"
+        traceback = self._traceback(record)
+        return "\n".join([line, *(TRACEBACK_PREFIX + _printable(each) for each in traceback.split("\n") if traceback)])
+
+    def _traceback(self, record: logging.LogRecord) -> str:
+        text = self.formatException(record.exc_info) if record.exc_info else getattr(record, "stack", "")
+        return _middle_cut(text)
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(TextFormatter):
     """One JSON object a line: time, level, logger, message, the message's fields, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
-        entry = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name, "message": message}
-        entry.update(_FIELD.findall(message))
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        """Return a record as JSON."""
+        entry = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
+        entry["message"] = _message(record)
+        if hasattr(record, "worker"):
+            entry["worker"] = str(record.worker)
+        if traceback := self._traceback(record):
+            entry["traceback"] = traceback
+        for name, value in _fields(record).items():
+            entry.setdefault(name, value)
+        return _printable(json.dumps(entry, ensure_ascii=False), in_json=True)
 
 
 def set_up(config: LogConfig, stream: TextIO | None = None, worker: int = 0) -> None:
@@ -54,8 +91,68 @@ def set_up(config: LogConfig, stream: TextIO | None = None, worker: int = 0) -> 
 
 
 def _of_worker(record: logging.LogRecord, worker: int) -> bool:
-    record.msg = f"worker={worker} {record.msg}"
+    record.worker = worker
     return True
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message with its arguments, each cut."""
+    text = str(record.msg)
+    if isinstance(record.args, tuple) and record.args:
+        text %= tuple(map(_bounded, record.args))
+    elif record.args:
+        text %= record.args
+    return cut(text, MAX_MESSAGE_CHARACTERS)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, str]:
+    if not isinstance(record.args, tuple) or not record.args:
+        return {}
+    found: dict[str, str] = {}
+    for name, value in zip(_names(str(record.msg)), record.args, strict=False):
+        if name:
+            found.setdefault(name, cut(str(value)))
+        elif isinstance(value, Fields):
+            found = value.fields | found
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(template: str) -> tuple[str, ...]:
+    """The field of each argument that a template takes; "" for one that is not a field."""
+    return tuple(found[1] or "" for found in _PLACEHOLDER.finditer(template) if found[2] != "%")
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, Fields):
+        return value
+    if isinstance(value, str):
+        return cut(value)
+    if isinstance(value, BaseException):
+        return cut(str(value))
+    return value
+
+
+def _printable(text: str, *, in_json: bool = False) -> str:
+    """A text with every character escaped that is not printable: control characters, line breaks, surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escaped(each, in_json=in_json) for each in text)
+
+
+def _escaped(character: str, *, in_json: bool) -> str:
+    if not in_json:
+        return character.encode("unicode_escape").decode()
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _middle_cut(text: str) -> str:
+    """A traceback without its middle if it is long: its beginning says where, its end says what."""
+    if len(text) <= MAX_TRACEBACK_CHARACTERS:
+        return text
+    half = MAX_TRACEBACK_CHARACTERS // 2
+    return f"{text[:half]}\n\u2026\n{text[-half:]}"
 
 
 def _utc(record: logging.LogRecord) -> str:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from bridge.calls.legs import LegGone
 from bridge.errors import BridgeError, Overloaded
+from bridge.logs import Fields
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,9 @@ class Background:
     """Work that goes on."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Fields] = {}
 
-    async def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    async def begin(self, work: Coroutine[Any, Any, None], name: Fields) -> None:
         """Start some work, and wait a moment for it: what it raises in that time is raised here.
 
         Raises:
@@ -36,10 +37,10 @@ class Background:
             work.close()
             raise Overloaded(f"{MAX_TASKS} sounds are being played into calls already")
         task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
+        self._tasks[task] = name
         await asyncio.wait({task}, timeout=BEGIN_S)
         if task.done():
-            self._tasks.discard(task)
+            del self._tasks[task]
             task.result()
         else:
             task.add_done_callback(self._ended)
@@ -51,13 +52,13 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        name = self._tasks.pop(task)
         if task.cancelled():
             return
         error = task.exception()
         if isinstance(error, LegGone | KeyError) or error is None:
             return  # the call has ended meanwhile
-        log.warning("%s: %s", task.get_name(), error, exc_info=None if isinstance(error, BridgeError) else error)
+        log.warning("%s: %s", name, error, exc_info=None if isinstance(error, BridgeError) else error)
 
 
 BACKGROUND = web.AppKey("background", Background)

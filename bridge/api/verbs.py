@@ -15,6 +15,7 @@ from bridge.api.reach import check_destinations
 from bridge.api.routing import Answer, Asked
 from bridge.audio.sound import Sound
 from bridge.calls.dialing import NotAllowed
+from bridge.logs import Fields
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
 
@@ -101,7 +102,9 @@ async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
     async def work() -> None:
         await acts.send_digits(asked.path(), body.digits, duration_ms=body.duration, between_ms=body.interval)
 
-    return await _act(asked, lambda identity: asked.request.app[BACKGROUND].begin(work(), f"call={identity} dtmf"))
+    return await _act(
+        asked, lambda identity: asked.request.app[BACKGROUND].begin(work(), Fields(call=identity, doing="dtmf"))
+    )
 
 
 async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
@@ -167,7 +170,7 @@ async def _play(asked: Asked[NoQuery, object], call_id: str, sounds: list[Sound]
         for sound in sounds:
             await parts.acts.play(identity, sound.pcm, sound.rate, direction=direction)  # type: ignore[arg-type]
 
-    return await _act(asked, lambda _: asked.request.app[BACKGROUND].begin(work(), f"call={call_id} sound"))
+    return await _act(asked, lambda _: asked.request.app[BACKGROUND].begin(work(), Fields(call=call_id, doing="sound")))
 
 
 def _now(asked: Asked[NoQuery, object], before: dict[str, Any]) -> Answer[Call]:

@@ -26,6 +26,7 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg
 from bridge.calls.tap import OPEN_TIMEOUT_S, Join, Tap, Taps
 from bridge.errors import AriError
+from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.streams.flow_options import TRANSPORT_OF, ExternalMedia
@@ -96,9 +97,9 @@ class ExternalHost:
         self._task = asyncio.create_task(self._run(), name=f"external media {stream_id}")
 
     @property
-    def name(self) -> str:
+    def name(self) -> Fields:
         """How the log calls it."""
-        return f"stream={self.stream_id} channel={self.leg.id} external_host={self.options.external_host}"
+        return Fields(stream=self.stream_id, channel=self.leg.id, external_host=self.options.external_host)
 
     @property
     def object_ids(self) -> Collection[str]:

@@ -18,6 +18,7 @@ from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.calls.tap import Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
+from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkFailed, LinkRefused, clean
 from bridge.media.leg import MediaLeg
@@ -109,9 +110,9 @@ class PushedStream:
     # What lists show
 
     @property
-    def name(self) -> str:
+    def name(self) -> Fields:
         """How the log calls it."""
-        return f"stream={self.stream_id} call={self.call.call_id} dialect={self.dialect.name} of={self.label}"
+        return Fields(stream=self.stream_id, call=self.call.call_id, dialect=self.dialect.name, of=self.label)
 
     @property
     def live(self) -> bool:
@@ -343,7 +344,7 @@ class PushedStream:
         track = self._tracks[name] = Track(
             wanted,
             leg,
-            f"{self.name} track={name}",
+            self.name.and_also(track=name),
             pump=self._pump,
             taps=self._taps,
             counters=self._counters,

@@ -19,6 +19,7 @@ from bridge.audio.playout import Playout
 from bridge.calls.tap import Join, Tap, Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AriError
+from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
@@ -114,10 +115,10 @@ class Stream:
         link.on_closed = self.end
 
     @property
-    def name(self) -> str:
+    def name(self) -> Fields:
         """How the log calls it."""
-        where = f"conference={self.conference_id}" if self.conference_id else f"call={self.call_id}"
-        return f"stream={self.stream_id} {where} dialect={self.dialect.name}"
+        where = {"conference": self.conference_id} if self.conference_id else {"call": self.call_id}
+        return Fields(stream=self.stream_id, **where, dialect=self.dialect.name)
 
     @property
     def bridge_id(self) -> str | None:
