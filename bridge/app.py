@@ -39,6 +39,8 @@ from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Policy
 from bridge.revoking import Revoking
 from bridge.sharing import Sharing
 from bridge.streams.catalogue import Catalogue
@@ -109,6 +111,7 @@ class Bridge:
             new_playout=self._new_playout,
             events=self.events,
         )
+        gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
         self.outgoing = Outgoing(
             config,
             taps=self.taps,
@@ -116,6 +119,7 @@ class Bridge:
             new_playout=self._new_playout,
             room=self._room,
             press=self.streams.press,
+            gate=gate,
             events=self.events,
         )
         self.calling = Calling(
@@ -131,6 +135,7 @@ class Bridge:
             outgoing=self.outgoing,
             naming=naming,
             room=self._room,
+            gate=gate,
             new_playout=self._new_playout,
             remote_conferences=remote,
         )
@@ -141,7 +146,7 @@ class Bridge:
             subscriptions_of(config),
             Store(config.streams.state_file),
             config.pbx.groups,
-            ca_dir=config.outbound.ca_dir,
+            gate=gate,
         )
         self.cluster = self._in_cluster(app, sharing.number if sharing else None) if config.cluster.enabled else None
         claims = self.cluster.claims if self.cluster else claims
@@ -160,7 +165,7 @@ class Bridge:
         self.listener.unexpected = self.dialplan.unexpected
         self.stasis.on_released = self.dialplan.left
         self.client.on_event("ChannelDtmfReceived", self._on_key)
-        self.webhooks = Webhooks(config.webhooks, self.events, self.counters)
+        self.webhooks = Webhooks(config.webhooks, self.events, self.counters, gate=gate)
         self._event_sockets = EventSockets(sharing.heard if sharing else self.events)
         self.http = HttpServer(
             config.http,

@@ -33,6 +33,7 @@ from bridge.flows.parts import Parts
 from bridge.flows.runs import FlowRuns
 from bridge.flows.web import Web
 from bridge.media.counters import Counters
+from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_facts import Numbers
@@ -65,6 +66,7 @@ class Calling:
         outgoing: Outgoing,
         naming: Naming,
         room: Room,
+        gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
         remote_conferences: RemoteConferences | None = None,
     ) -> None:
@@ -74,8 +76,8 @@ class Calling:
         self._config = config
         self._flows = flows_of(config)
         self.speech = Speech(config.speech)
-        self.sounds = SoundFetcher(config.speech)
-        self._web = Web()
+        self.sounds = SoundFetcher(config.speech, gate)
+        self._web = Web(gate)
         voices = Voices(taps, counters)
         self._placer = Placer(
             client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
@@ -93,6 +95,7 @@ class Calling:
             taps=taps,
             counters=counters,
             room=room,
+            gate=gate,
             new_playout=new_playout,
             numbers=self._numbers,
             events=events,

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from bridge.config.values import FilePath, Section
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from bridge.config.values import FilePath, Section, as_tuple
+from bridge.outbound.policy import check_rule
+
+Rules = Annotated[
+    tuple[Annotated[str, AfterValidator(check_rule)], ...],
+    BeforeValidator(as_tuple),
+    Field(description='a list of networks and host names, for example ["10.0.0.0/8", "*.example.org"]'),
+]
 
 
 class OutboundConfig(Section):
     """Connections to applications, flow servers, webhooks and sounds."""
 
+    allow: Rules = ()
+    """Networks and patterns of host names that may be connected to, whatever ``deny`` and the defaults say."""
+    deny: Rules = ()
+    """Networks and patterns of host names that may not."""
     ca_dir: FilePath = ""
     """Directory of the PEM files that a ``ca_file`` may name that comes over HTTP or from a flow; empty: none."""

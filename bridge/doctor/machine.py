@@ -137,6 +137,17 @@ def check_speech(report: Report, config: Config) -> None:
         report.ok("speech", "none: speech.command is empty")
 
 
+def check_outbound(report: Report, config: Config) -> None:
+    """Show which connections the bridge may open."""
+    outbound = config.outbound
+    text = "special addresses are denied"
+    if outbound.deny:
+        text += f", and {', '.join(outbound.deny)}"
+    if outbound.allow:
+        text += f"; allowed: {', '.join(outbound.allow)}"
+    report.ok("outbound", text)
+
+
 async def check_timer(report: Report) -> None:
     """How exactly this machine keeps the 20 ms beat by which every call is paced."""
     lateness = await tick_lateness_ms(TIMER_TICKS)

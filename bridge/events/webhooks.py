@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,11 +18,13 @@ from typing import NamedTuple, Protocol
 import aiohttp
 from yarl import URL
 
-from bridge import __version__
 from bridge.config.webhooks import WebhookConfig, signing_key
 from bridge.events.hub import Event, Events
 from bridge.events.signing import retry_after_s, signature
-from bridge.tls import Trust, client_context
+from bridge.outbound.gate import Gate
+from bridge.outbound.http import RequestRefused, Requests
+from bridge.outbound.policy import Denied
+from bridge.tls import Trust, TrustError, client_context
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Webhooks:
         configs: who is to be told; those that are switched off are left out.
         events: what happens.
         counts: totals for ``/metrics``.
+        gate: what may be connected to.
         clock: seconds since 1970.
         jitter: a number from 0 to 1; makes bridges that lost the same server come back at different times.
     """
@@ -76,11 +78,15 @@ class Webhooks:
         events: Events,
         counts: Counts,
         *,
+        gate: Gate | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._events = events
-        self._hooks = [Webhook(config, counts, clock=clock, jitter=jitter) for config in configs if config.enabled]
+        gate = gate or Gate()
+        self._hooks = [
+            Webhook(config, counts, gate, clock=clock, jitter=jitter) for config in configs if config.enabled
+        ]
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -97,11 +103,9 @@ class Webhooks:
         """
         if not self._hooks:
             return
-        contexts = [await client_context(hook.trust) for hook in self._hooks]
-        self._tasks = [
-            asyncio.create_task(hook.run(context), name=f"webhook {hook.config.id}")
-            for hook, context in zip(self._hooks, contexts, strict=True)
-        ]
+        for hook in self._hooks:
+            await client_context(hook.trust)
+        self._tasks = [asyncio.create_task(hook.run(), name=f"webhook {hook.config.id}") for hook in self._hooks]
         self._unsubscribe = self._events.subscribe(self._queue)
 
     async def stop(self, timeout_s: float = STOP_S) -> None:
@@ -127,10 +131,17 @@ class Webhook:
     """One server that is told; see `Webhooks`."""
 
     def __init__(
-        self, config: WebhookConfig, counts: Counts, *, clock: Callable[[], float], jitter: Callable[[], float]
+        self,
+        config: WebhookConfig,
+        counts: Counts,
+        gate: Gate,
+        *,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self.config = config
         self._counts = counts
+        self._gate = gate
         self._clock = clock
         self._jitter = jitter
         self._key = signing_key(config.secret.get_secret_value())
@@ -179,19 +190,9 @@ class Webhook:
             self._clear()
             log.warning("webhook=%s %d events not delivered before the bridge stopped", self.config.id, lost)
 
-    async def run(self, tls: ssl.SSLContext) -> None:
+    async def run(self) -> None:
         """Deliver until `finish`, or until the server has said that it wants no more."""
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, limit=1, keepalive_timeout=KEEPALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self.config.timeout_s),
-            headers={
-                "User-Agent": f"asterisk-bridge/{__version__}",
-                "Content-Type": "application/json",
-                "Accept-Encoding": "identity",
-            },
-            auto_decompress=False,
-        ) as session:
+        async with Requests(self._gate, limit=1, keepalive_timeout=KEEPALIVE_S) as requests:
             while not self._gone:
                 if not self._queue:
                     self._full = False
@@ -201,7 +202,7 @@ class Webhook:
                     await self._changed.wait()
                     continue
                 self._current = self._take()
-                done = await self._deliver(session, self._current)
+                done = await self._deliver(requests, self._current)
                 if not done:
                     return  # finishing; what is left is counted by `report_lost`
                 self._current = None
@@ -216,12 +217,12 @@ class Webhook:
         self._queued_bytes = 0
         self._current = None
 
-    async def _deliver(self, session: aiohttp.ClientSession, event: Queued) -> bool:
+    async def _deliver(self, requests: Requests, event: Queued) -> bool:
         """Try until it is delivered or given up; False: it is neither, and there is no more time."""
         wait_s = self.config.retry_first_s
         refusals = 0
         while True:
-            status, asked_s, trouble = await self._attempt(session, event)
+            status, asked_s, trouble = await self._attempt(requests, event)
             if 200 <= status < 300:
                 self._counts.events_delivered += 1
                 if self._failing:
@@ -248,17 +249,26 @@ class Webhook:
             await self._pause(pause_s)
             wait_s = min(wait_s * 2, self.config.retry_last_s)
 
-    async def _attempt(self, session: aiohttp.ClientSession, event: Queued) -> tuple[int, float, str]:
+    async def _attempt(self, requests: Requests, event: Queued) -> tuple[int, float, str]:
         """One request: the status (0: no answer), how long the server asks to wait, and what is wrong in words."""
         body = event.text.encode()
         timestamp = int(self._clock())
         headers = {
+            "Content-Type": "application/json",
             "webhook-id": event.id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(self._key, event.id, timestamp, body),
         }
         try:
-            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+            async with requests.send(
+                "POST",
+                self._url,
+                configured=True,
+                body=body,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=self.config.timeout_s),
+                ssl=await client_context(self.trust),
+            ) as response:
                 asked_s = retry_after_s(response.headers.get("Retry-After", ""), self._clock())
                 trouble = f"the server answered {response.status}"
                 if 300 <= response.status < 400:
@@ -266,6 +276,8 @@ class Webhook:
                 return response.status, min(asked_s, MAX_RETRY_AFTER_S), trouble
         except TimeoutError:
             return 0, 0.0, f"no answer within {self.config.timeout_s:g} s"
+        except (Denied, RequestRefused, TrustError) as problem:
+            return 0, 0.0, str(problem)
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             # Not their text alone: some of aiohttp's errors have none, others repeat the URL and with it a secret.
             return 0, 0.0, _in_words(problem)

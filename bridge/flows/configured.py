@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.errors import ConfigError
@@ -71,10 +71,9 @@ class _NoFile(Exception):
 def _program(config: FlowConfig) -> Program | None:
     if config.url:
         return None
-    if not config.file:
-        return parse(list(config.actions))
     try:
-        return parse(json.loads(read_regular(config.file, MAX_FILE_BYTES)))
+        actions = json.loads(read_regular(config.file, MAX_FILE_BYTES)) if config.file else list(config.actions)
+        return replace(parse(actions), configured=True)
     except OSError as problem:
         raise _NoFile(f"{config.file!r} cannot be read: {problem.strerror}") from None
     except FlowRefused:

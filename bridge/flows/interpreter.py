@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,6 +119,16 @@ class Run:
         return End(self.hanging_up or "the call ended")
 
     # What actions use
+
+    def names_host(self, template: str) -> bool:
+        """Tell whether the configuration, and no variable, says which host a URL of the present action leads to.
+
+        Args:
+            template: the URL or ``host:port``, its variables not yet put in.
+        """
+        scheme, slashes, rest = template.partition("://")
+        authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0] if slashes else template
+        return self.frame.program.configured and "${" not in scheme + authority
 
     async def speak(self, pcm: bytes, rate: int, *, until_key: bool = False) -> bool:
         """Play a sound to the caller; returns when it has been heard. What is spoken already is waited for.

@@ -66,6 +66,8 @@ class Program:
     spelling: Spelling
     source: Any = None
     """The list as it was given."""
+    configured: bool = False
+    """Whether the configuration holds it: a URL in it is the administrator's."""
     _places: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def place_of(self, action_id: str) -> int | None:
@@ -76,7 +78,7 @@ class Program:
 def program(actions: Iterable[Action], spelling: Spelling, source: Any = None) -> Program:
     """A program of checked actions."""
     listed = tuple(actions)
-    return Program(listed, spelling, source, {action.id: place for place, action in enumerate(listed)})
+    return Program(listed, spelling, source, _places={action.id: place for place, action in enumerate(listed)})
 
 
 # What an action's function may say about how the flow goes on

@@ -240,7 +240,13 @@ class FlowRuns:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
         answer = await self._parts.web.ask(
-            flow.config.method, flow.config.url, body=content, headers=headers, secrets=flow.headers, trust=flow.trust
+            flow.config.method,
+            flow.config.url,
+            body=content,
+            headers=headers,
+            secrets=flow.headers,
+            trust=flow.trust,
+            configured=True,
         )
         return parse(answer.json())
 

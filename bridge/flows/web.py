@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bridge.errors import BridgeError
+from bridge.outbound.gate import Gate
+from bridge.outbound.http import REDIRECTS, RequestRefused, Requests
+from bridge.outbound.policy import Denied
 from bridge.tls import Trust, TrustError, client_context
 
 MAX_ANSWER_BYTES = 1024 * 1024
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 5
-REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class WebFailed(BridgeError):
@@ -54,13 +56,16 @@ class Web:
     """Makes requests; its connections are kept for a while.
 
     Args:
+        gate: what may be connected to.
         timeout_s: for a request as a whole, redirects included.
     """
 
-    def __init__(self, timeout_s: float = TIMEOUT_S, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self, gate: Gate | None = None, timeout_s: float = TIMEOUT_S, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
-        self._session: aiohttp.ClientSession | None = None
+        self._requests = Requests(gate or Gate())
 
     async def ask(
         self,
@@ -71,10 +76,12 @@ class Web:
         headers: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
         trust: Trust | None = None,
+        configured: bool = False,
     ) -> Answer:
         """Make a request.
 
         Args:
+            configured: the URL is in the configuration file, its host at least.
             secrets: headers that hold a credential. With them no redirect is followed: it might lead to somebody else.
 
         Raises:
@@ -83,14 +90,14 @@ class Web:
         try:
             async with asyncio.timeout(self._timeout_s):
                 context = await client_context(trust or Trust())
-                async with self._open().request(
+                async with self._requests.send(
                     method,
                     url,
-                    data=body,
+                    configured=configured,
+                    body=body,
                     headers={**(headers or {}), **(secrets or {})},
+                    max_redirects=0 if secrets else MAX_REDIRECTS,
                     ssl=context,
-                    allow_redirects=not secrets,
-                    max_redirects=MAX_REDIRECTS,
                 ) as response:
                     if secrets and response.status in REDIRECTS:
                         raise WebFailed(
@@ -107,22 +114,14 @@ class Web:
             raise WebFailed(f"{_place(url)}: no answer within {self._timeout_s:g} s") from None
         except TrustError as problem:
             raise WebFailed(f"{_place(url)}: ca_file {problem}") from None
+        except (Denied, RequestRefused) as problem:
+            raise WebFailed(f"{_place(url)}: {problem}") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise WebFailed(f"{_place(url)}: {type(problem).__name__}: {_words(problem)}") from None
 
     async def close(self) -> None:
         """Close the connections; a request that runs fails."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                auto_decompress=False,  # a small answer could unfold into a large one
-                headers={"User-Agent": "asterisk-bridge", "Accept-Encoding": "identity"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
+        await self._requests.close()
 
 
 def _place(url: str) -> str:

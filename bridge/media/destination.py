@@ -31,6 +31,8 @@ class Destination:
         ca_file: PEM file with the only authorities to trust; empty for those of the system.
         ca_dir: where ``ca_file`` must lie if it came over HTTP or from a flow (`bridge.tls.Trust`).
 
+        configured: the URL is in the configuration file, its host at least (`bridge.outbound.policy.Policy.check`).
+
     Raises:
         ValueError: in words for the administrator.
     """
@@ -40,6 +42,7 @@ class Destination:
     verify: bool = True
     ca_file: str = ""
     ca_dir: str | None = None
+    configured: bool = False
 
     def __post_init__(self) -> None:
         if re.search(r"[^!-~]", self.url):

@@ -25,6 +25,8 @@ from bridge.media.destination import Destination
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import feed
 from bridge.media.websocket import Link
+from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Denied
 from bridge.tls import TrustError, client_context
 
 __all__ = ["Backoff", "Destination", "LinkFailed", "LinkRefused", "clean", "dial"]
@@ -35,8 +37,6 @@ REFUSAL_WAIT_S = 0.5
 """How long a server that has refused may take to say why."""
 LISTEN_WAIT_S = 1.0
 """A link that nobody listens to is read after so long all the same: pings are answered, and its end is noticed."""
-NEXT_ADDRESS_S = 0.25
-"""When an address of a host does not answer, the next one is tried beside it after so long (RFC 8305)."""
 RETRIED_STATUSES = frozenset({408, 425, 429})
 """Of the statuses below 500, those that say "not now" and not "not so"."""
 
@@ -48,7 +48,7 @@ class LinkRefused(BridgeError):
     """The server does not want us, and would not a moment later either: not to be tried again in a loop.
 
     Args:
-        status: HTTP status of its answer.
+        status: HTTP status of its answer; 0: it was not asked.
         reason: which server it was and what it said, without secrets.
     """
 
@@ -130,6 +130,7 @@ async def dial(
     destination: Destination,
     counters: Counters,
     *,
+    gate: Gate,
     connect_timeout_s: float,
     max_unsent_ms: int,
     ping_interval_s: float,
@@ -138,11 +139,12 @@ async def dial(
     """Connect to ``destination``. Nothing is read before the caller sets ``on_message``, so that nothing is missed.
 
     Args:
+        gate: what may be connected to.
         connect_timeout_s: for name, TCP, TLS and handshake together, in seconds.
         max_unsent_ms: as for any link, as are the last two.
 
     Raises:
-        LinkRefused: the server refused with a status that will be the same next time.
+        LinkRefused: the server refused with a status that will be the same next time, or the gate denies the host.
         LinkFailed: anything else.
     """
     if destination.exposes_headers and destination.where not in _warned:
@@ -161,16 +163,18 @@ async def dial(
             # aiofastnet's transport costs less for every frame. Not under TLS: there it holds 17 s of audio that nobody
             # can drop (asyncio's 3 s), and says less about a wrong certificate.
             connect: Any = loop.create_connection if tls else functools.partial(aiofastnet.create_connection, loop)
+            sock = await gate.connect(destination.host, destination.port, configured=destination.configured)
             await connect(
                 lambda: handshake,
-                destination.host,
-                destination.port,
+                sock=sock,
                 ssl=tls,
+                server_hostname=destination.host if tls else None,
                 ssl_handshake_timeout=connect_timeout_s if tls else None,
-                happy_eyeballs_delay=NEXT_ADDRESS_S,
             )
             await handshake.answered()
         connected = True
+    except Denied as error:
+        raise LinkRefused(0, f"{where}: {error}") from None
     except TrustError as error:
         raise LinkFailed(f"{where}: ca_file {error}") from None
     except WSError as error:

@@ -15,9 +15,13 @@ import contextlib
 import math
 import select
 import selectors
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVarTuple, Unpack, cast
+
+from bridge.outbound.gate import address_info
+from bridge.outbound.names import NAMES
 
 Callback = Callable[[], object]
 Args = TypeVarTuple("Args")
@@ -281,6 +285,16 @@ class FrameLoop(asyncio.SelectorEventLoop):
         if isinstance(fd, int) and self._frames.watches(fd):
             return self._frames.unwatch(fd, writer=True)
         return super().remove_writer(fd)
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """Look a name up in the threads that are there for that, for libraries that connect by themselves."""
+        ordinary = type in (0, socket.SOCK_STREAM) and not flags & ~socket.AI_ADDRCONFIG
+        if not (ordinary and isinstance(host, str) and isinstance(port, int)):
+            return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
+        found = [address_info(address, port) for address in await NAMES.addresses(host)]
+        return [info for info in found if family in (socket.AF_UNSPEC, info[0])]
 
     def _report(self, error: BaseException) -> None:
         self.call_exception_handler({"message": "a callback of a socket failed", "exception": error})

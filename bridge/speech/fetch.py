@@ -18,8 +18,12 @@ from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.errors import BridgeError
 from bridge.files import find_below, read_regular
+from bridge.outbound.gate import Gate
+from bridge.outbound.http import RequestRefused, Requests
+from bridge.outbound.policy import Denied
 from bridge.speech.cache import SoundCache
 from bridge.speech.decoder import Decoder
+from bridge.tls import Trust, client_context
 
 MAX_REDIRECTS: Final = 3
 MAX_URL_CHARACTERS: Final = 2048
@@ -32,20 +36,27 @@ class SoundUnavailable(BridgeError):
 
 
 class SoundFetcher:
-    """Fetches sounds, keeps the last ones, and asks once for what several want at the same time."""
+    """Fetches sounds, keeps the last ones, and asks once for what several want at the same time.
 
-    def __init__(self, config: SpeechConfig) -> None:
+    Args:
+        config: bounds, and the folder.
+        gate: what may be connected to.
+    """
+
+    def __init__(self, config: SpeechConfig, gate: Gate | None = None) -> None:
         self._config = config
+        self._gate = gate or Gate()
         self._decoder = Decoder()
         self._fetched = SoundCache(config.cache_bytes // 2, lasting_s=LASTING_S)
         self._read = SoundCache(config.cache_bytes // 2)
 
-    async def get(self, url: str) -> Sound:
+    async def get(self, url: str, *, configured: bool = False) -> Sound:
         """The sound at an address, at the rate of its file.
 
         Args:
             url: ``http://`` or ``https://`` address, or the name of a file below ``speech.sounds_dir``, for example
                 ``welcome.wav`` or ``de/welcome.wav``.
+            configured: the URL is in the configuration file, its host at least.
 
         Raises:
             SoundUnavailable: it cannot be had, or is no sound.
@@ -53,26 +64,27 @@ class SoundFetcher:
         scheme, colon, _ = url.partition(":")
         if colon and scheme.lower() in ("http", "https"):
             shown = _shown(url)
-            sound = await self._fetched.get(url, lambda: self._fetch(url, shown))
+            sound = await self._fetched.get((url, configured), lambda: self._fetch(url, shown, configured))
         else:
             file, status = await asyncio.to_thread(self._find, url)
             key = (file, status.st_mtime_ns, status.st_size)  # a file that was replaced is read again
             sound = await self._read.get(key, lambda: self._load(file, url))
         return sound
 
-    async def _fetch(self, url: str, shown: str) -> Sound:
+    async def _fetch(self, url: str, shown: str, configured: bool) -> Sound:
         limit = self._config.fetch_timeout_s
-        timeout = aiohttp.ClientTimeout(total=limit)
         try:
             async with (
-                # A session for each: between prompts there may be hours, and cookies must not pass between flows.
-                aiohttp.ClientSession(
-                    auto_decompress=False,  # on the loop, a small answer could expand into a large one
-                    headers={"Accept-Encoding": "identity"},
-                    timeout=timeout,
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                ) as session,
-                session.get(url, max_redirects=MAX_REDIRECTS + 1) as answer,
+                asyncio.timeout(limit),
+                Requests(self._gate) as requests,  # not kept: between prompts there may be hours
+                requests.send(
+                    "GET",
+                    url,
+                    configured=configured,
+                    max_redirects=MAX_REDIRECTS,
+                    timeout=aiohttp.ClientTimeout(total=limit),
+                    ssl=await client_context(Trust()),
+                ) as answer,
             ):
                 if answer.status != 200:
                     raise SoundUnavailable(f"{shown}: answered {answer.status} {answer.reason or ''}".rstrip())
@@ -87,9 +99,9 @@ class SoundFetcher:
                     self._check_size(len(data), shown)
         except TimeoutError:
             raise SoundUnavailable(f"{shown}: was not fetched within {limit:g} s") from None
-        except aiohttp.TooManyRedirects:
-            raise SoundUnavailable(f"{shown}: redirects more than {MAX_REDIRECTS} times") from None
-        except (aiohttp.ClientError, ValueError) as problem:
+        except (Denied, RequestRefused) as problem:
+            raise SoundUnavailable(f"{shown}: {problem}") from None
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
             # Its own words may repeat the whole address, query and all.
             reason = getattr(problem, "os_error", None) or type(problem).__name__
             raise SoundUnavailable(f"{shown}: cannot be fetched: {reason}") from None

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from bridge.ari.dispatch import call_safely
 from bridge.config.contradictions import subscription_contradictions, target_contradictions
+from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Denied
 from bridge.streams.store import Store, Switch
 from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
 from bridge.tls import Trust, TrustError, client_context
@@ -44,7 +47,7 @@ class Catalogue:
         configured: those of the configuration.
         store: where the others, and the switches of the configured, are kept.
         groups: ``pbx.groups``.
-        ca_dir: ``outbound.ca_dir``, below which a subscription made over HTTP may name a ``ca_file``.
+        gate: what a subscription may lead to that is made over HTTP.
     """
 
     def __init__(
@@ -53,12 +56,12 @@ class Catalogue:
         store: Store,
         groups: Mapping[str, tuple[str, ...]] = NO_GROUPS,
         *,
-        ca_dir: str = "",
+        gate: Gate | None = None,
     ) -> None:
         self._configured = {each.id: each for each in configured}
         self._store = store
         self._groups = groups
-        self._ca_dir = ca_dir
+        self._gate = gate or Gate()
         self._patterns_configured = sum(each.pattern_count for each in self._configured.values())
         self._all: dict[str, Subscription] = {}
         self._resolved: dict[str, Subscription] = {}
@@ -214,9 +217,13 @@ class Catalogue:
             *target_contradictions(subscription),
             *subscription_contradictions(subscription, self._groups, may_be_empty=may_be_empty),
         ]
+        try:
+            self._gate.check(urlsplit(subscription.url).hostname or "", configured=False)
+        except Denied as problem:
+            faults.append(("url", str(problem)))
         if subscription.ca_file:
             try:
-                await client_context(Trust(ca_file=subscription.ca_file, ca_dir=self._ca_dir))
+                await client_context(Trust(ca_file=subscription.ca_file, ca_dir=self._gate.ca_dir))
             except TrustError as problem:
                 faults.append(("ca_file", str(problem)))
         if faults:

@@ -25,10 +25,13 @@ from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg
 from bridge.calls.tap import OPEN_TIMEOUT_S, Join, Tap, Taps
+from bridge.config.values import host_and_port
 from bridge.errors import AriError
 from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
+from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Denied
 from bridge.streams.flow_options import TRANSPORT_OF, ExternalMedia
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class ExternalHost:
         leg: the party.
         options: with ``external_host``.
         principal: who caused it.
+        gate: what Asterisk may be told to send audio to.
         on_open: told once, when it is connected with its party.
         on_end: told once, when all is deleted, why it ended.
     """
@@ -65,6 +69,7 @@ class ExternalHost:
         ids: OwnIds,
         taps: Taps,
         counters: Counters,
+        gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
         on_open: Callable[[ExternalHost], object],
         on_end: Callable[[ExternalHost, str], object],
@@ -81,6 +86,7 @@ class ExternalHost:
         self._ids = ids
         self._taps = taps
         self._counters = counters
+        self._gate = gate
         self._new_playout = new_playout
         self._on_open = on_open
         self._on_end = on_end
@@ -139,6 +145,10 @@ class ExternalHost:
             hint = HINTS[self.options.asterisk_encapsulation] if error.status == 500 else ""
             log.warning("%s failed: %s%s", self.name, error, hint)
             self._reason = self._reason or f"failed: {error.message}"
+        except (Denied, OSError) as error:
+            words = getattr(error, "strerror", None) or str(error) or "the name was not found in time"
+            log.warning("%s failed: %s", self.name, words)
+            self._reason = self._reason or f"failed: {words}"
         except Exception:
             log.exception("%s failed", self.name)
             self._reason = self._reason or "internal error"
@@ -159,18 +169,32 @@ class ExternalHost:
     async def _open(self) -> None:
         options = self.options
         data = options.data
+        external_host = await self._address()
         if options.asterisk_encapsulation == "audiosocket":
             data = data or str(uuid4())
         with self._client.expect("StasisStart", self.media_id) as started:
             await self._client.channels.external_media(
                 channel_id=self.media_id,
-                external_host=options.external_host,
+                external_host=external_host,
                 encapsulation=options.asterisk_encapsulation,
                 transport=TRANSPORT_OF[options.asterisk_encapsulation],
                 format=options.asterisk_format,
                 data=data,
             )
             await started.wait(OPEN_TIMEOUT_S)
+
+    async def _address(self) -> str:
+        """Return the ``host:port`` to give to Asterisk: an address that was checked, so that it looks up no name.
+
+        Raises:
+            Denied: the policy denies all that there are.
+            OSError: the host has none.
+        """
+        host, _, port = self.options.external_host.rpartition(":")
+        name = host.removeprefix("[").removesuffix("]")
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            found = await self._gate.addresses(name, configured=self.options.configured)
+        return host_and_port(found[0], int(port))
 
     async def _stay(self) -> None:
         waits = iter(PLACE_AGAIN_S)

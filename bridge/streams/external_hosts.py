@@ -12,6 +12,7 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg
 from bridge.calls.tap import Taps
 from bridge.media.counters import Counters
+from bridge.outbound.gate import Gate
 from bridge.streams.events import Publisher, stream_event
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_options import ExternalMedia
@@ -31,6 +32,7 @@ class ExternalHosts:
 
     Args:
         room: the limit that all streams share.
+        gate: what Asterisk may be told to send audio to.
         new_playout: makes the queue of the leg that feeds a bridge.
         events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
     """
@@ -43,6 +45,7 @@ class ExternalHosts:
         taps: Taps,
         counters: Counters,
         room: Room,
+        gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
         events: Publisher,
     ) -> None:
@@ -51,6 +54,7 @@ class ExternalHosts:
         self._taps = taps
         self._counters = counters
         self._room = room
+        self._gate = gate
         self._new_playout = new_playout
         self._events = events
         self._hosts: dict[str, ExternalHost] = {}
@@ -125,6 +129,7 @@ class ExternalHosts:
             ids=self._ids,
             taps=self._taps,
             counters=self._counters,
+            gate=self._gate,
             new_playout=self._new_playout,
             on_open=lambda host: tell("stream_connected", host),
             on_end=ended,

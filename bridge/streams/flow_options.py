@@ -45,6 +45,17 @@ _TWILIO_TRACKS = {
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 
 
+class FlowTarget(Target):
+    """An application that an action of a flow names."""
+
+    of_configuration: bool = False
+
+    @property
+    def host_configured(self) -> bool:
+        """Whether the configuration file names the host of its URL."""
+        return self.of_configuration
+
+
 class _Options(BaseModel):
     """What both have: the application and how it is spoken to."""
 
@@ -61,6 +72,8 @@ class _Options(BaseModel):
     """The credential; empty: none is sent."""
     verify_tls: bool = True
     ca_file: str = ""
+    configured: bool = False
+    """The configuration says which host it leads to. No option of a flow: the interpreter sets it."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -92,7 +105,7 @@ class _Options(BaseModel):
             "tracks": tracks,
         }
         try:
-            target = Target.model_validate(values)
+            target = FlowTarget.model_validate(values | {"of_configuration": self.configured})
             target.new_dialect(tracks=target.layout, connect=two_way)
         except ValidationError as problem:
             detail = problem.errors(include_url=False)[0]

@@ -24,6 +24,7 @@ from bridge.dialects.base import CallInfo
 from bridge.dialects.voxology import Voxology
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
+from bridge.outbound.gate import Gate
 from bridge.streams.dialplan import Calls
 from bridge.streams.events import Nobody, Publisher
 from bridge.streams.external_host import ExternalHost
@@ -99,6 +100,7 @@ class FlowStreams:
         taps: Taps,
         counters: Counters,
         room: Room,
+        gate: Gate | None = None,
         new_playout: Callable[[AudioFormat], Playout],
         numbers: Callable[[str], Numbers | None] = lambda _: None,
         events: Publisher | None = None,
@@ -112,6 +114,7 @@ class FlowStreams:
             taps=taps,
             counters=counters,
             room=room,
+            gate=gate or Gate(),
             new_playout=new_playout,
             events=events or Nobody(),
         )

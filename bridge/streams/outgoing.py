@@ -17,6 +17,7 @@ from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, Destination, dial
 from bridge.media.websocket import Link
+from bridge.outbound.gate import Gate
 from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.pushed import SHUTTING_DOWN, PushedStream
@@ -35,6 +36,7 @@ class Outgoing:
     Args:
         room: the limit that all streams share.
         press: presses keys on a channel (its id, the digits).
+        gate: what may be connected to.
         events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
     """
 
@@ -47,9 +49,11 @@ class Outgoing:
         new_playout: Callable[[AudioFormat], Playout],
         room: Room,
         press: Callable[[str, str], Awaitable[None]],
+        gate: Gate | None = None,
         events: Publisher | None = None,
     ) -> None:
         self._config = config
+        self._gate = gate or Gate()
         self._taps = taps
         self._counters = counters
         self._new_playout = new_playout
@@ -121,7 +125,8 @@ class Outgoing:
             headers,
             verify=target.verify_tls,
             ca_file=target.ca_file,
-            ca_dir=None if target.configured else self._config.outbound.ca_dir,
+            ca_dir=None if target.configured else self._gate.ca_dir,
+            configured=target.host_configured,
         )
         settings = self._config.streams
 
@@ -187,6 +192,7 @@ class Outgoing:
         return await dial(
             destination,
             self._counters,
+            gate=self._gate,
             connect_timeout_s=self._config.streams.connect_timeout_s,
             max_unsent_ms=self._config.media.max_unsent_ms,
             ping_interval_s=self._config.media.ping_interval_s,

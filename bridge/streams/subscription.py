@@ -62,6 +62,11 @@ class Target(TargetConfig):
         return False
 
     @property
+    def host_configured(self) -> bool:
+        """Whether at least the host of its URL is named there."""
+        return self.configured
+
+    @property
     def layout(self) -> str:
         """Which tracks there are, ``auto`` resolved (``bridge.streams.layout``)."""
         return DEFAULT_LAYOUT.get(self.dialect, "mix") if self.tracks == "auto" else self.tracks

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.app import Bridge
-from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, SpeechConfig
+from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, OutboundConfig, SpeechConfig
 from bridge.media.loop import FrameLoop
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone
@@ -50,6 +50,7 @@ def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None
         ari=AriConfig(url=lab.ari_url, user=lab.ari_user, password=SecretStr(lab.ari_password), app=app or lab.ari_app),
         media=media or MediaConfig(),
         speech=SpeechConfig(command=lab.speech_command),
+        outbound=OutboundConfig(allow=("localhost",)),  # flows and requests lead to servers of the tests
         calling=CALLING,
     )
     return plain.model_copy(

@@ -8,6 +8,7 @@ from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 from bridge.media.dial import Destination, dial
 from bridge.media.websocket import Link
+from bridge.outbound.gate import Gate
 
 MAX_MESSAGE_BYTES = 1 << 20
 SECRET = "Bearer s3cr3t-t0ken"
@@ -24,8 +25,9 @@ async def dialled(
 ) -> Link:
     """A link, with what most tests want of one."""
     return await dial(
-        Destination(url, headers or {}, verify, ca_file),
+        Destination(url, headers or {}, verify, ca_file, configured=True),
         Counters(),
+        gate=Gate(),
         connect_timeout_s=connect_timeout_s,
         max_unsent_ms=1000,
         ping_interval_s=ping_interval_s,

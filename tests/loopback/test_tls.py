@@ -21,6 +21,8 @@ from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.flows.web import Web, WebFailed
 from bridge.media.counters import Counters
+from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Policy
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store as SubscriptionStore
 from bridge.streams.subscription import Subscription
@@ -66,7 +68,7 @@ async def test_an_authority_made_by_hand_is_accepted_by_every_client(https: tupl
     tls.load_cert_chain(file, file.with_suffix(".key"))
     async with third_party(ssl=tls) as wss:
         (await dialled(f"wss://localhost:{wss}/", ca_file=str(file))).abort(1000, "")
-    asking = Web()
+    asking = Web(Gate(Policy(allow=["localhost"])))
     assert (await asking.ask("GET", f"https://localhost:{port}/", trust=Trust(ca_file=str(file)))).status == 200
     with pytest.raises(WebFailed):
         await asking.ask("GET", f"https://localhost:{port}/")
@@ -134,7 +136,7 @@ async def test_files_named_over_http_lie_in_one_directory_and_failures_are_alike
     (folder / "large").write_bytes(authority.file.read_bytes() + b"\n" * (1 << 20))
     (folder / "unreadable").mkdir()
     os.mkfifo(folder / "fifo")
-    catalogue = Catalogue([], SubscriptionStore(":memory:"), ca_dir=str(folder))
+    catalogue = Catalogue([], SubscriptionStore(":memory:"), gate=Gate(ca_dir=str(folder)))
 
     def subscription(ca_file: str) -> Subscription:
         return Subscription(

@@ -28,7 +28,7 @@ LAYERS = (
     ("bridge.audio",),
     ("bridge.logs",),
     ("bridge.config",),
-    ("bridge.files", "bridge.tls"),
+    ("bridge.files", "bridge.outbound", "bridge.tls"),
     ("bridge.errors",),
     ("bridge.access", "bridge.patterns", "bridge.texts"),
 )

@@ -105,7 +105,11 @@ async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
     text = run.variables.fill_json(options.data) if is_json else run.variables.fill(options.data)
     headers = {"Content-Type": options.data_type} if options.data_type else {}
     sending = run.parts.web.ask(
-        options.method or "POST", _url(run, options.uri), body=text.encode() if text else None, headers=headers
+        options.method or "POST",
+        _url(run, options.uri),
+        body=text.encode() if text else None,
+        headers=headers,
+        configured=run.names_host(options.uri),
     )
     if not options.sync:
         run.spawn(sending, "webhook_send")
@@ -165,10 +169,14 @@ async def assign(run: Run, options: AssignOptions) -> None:
 
 
 async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
-    if method == "GET":
-        return await run.parts.web.ask("GET", _url(run, url), headers={"Accept": "application/json"})
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    return await run.parts.web.ask(method, _url(run, url), body=json.dumps(body).encode(), headers=headers)
+    headers = {"Accept": "application/json"}
+    content: bytes | None = None
+    if method != "GET":
+        headers["Content-Type"] = "application/json"
+        content = json.dumps(body).encode()
+    return await run.parts.web.ask(
+        method, _url(run, url), body=content, headers=headers, configured=run.names_host(url)
+    )
 
 
 def _url(run: Run, template: str) -> str:

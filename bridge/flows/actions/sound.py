@@ -89,7 +89,7 @@ async def play(run: Run, options: PlayOptions) -> None:
     for _ in range(options.times):
         for url in options.stream_urls:
             try:
-                found = await run.parts.sounds.get(run.variables.fill_url(url))
+                found = await run.parts.sounds.get(run.variables.fill_url(url), configured=run.names_host(url))
             except SoundUnavailable as problem:
                 trouble = str(problem)
                 continue

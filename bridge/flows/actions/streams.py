@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,8 @@ class _Application(Options):
     verify_tls: Switch = True
     ca_file: Text = ""
 
+    untouched: ClassVar[frozenset[str]] = frozenset({"url", "external_host"})
+
 
 class ExternalMediaStartOptions(_Application):
     """``url``: we dial the application; ``external_host``: Asterisk sends the audio there. See `ExternalMedia`."""
@@ -58,7 +60,7 @@ class ExternalMediaStartOptions(_Application):
 @action("external_media_start", options=ExternalMediaStartOptions, needs_audio=True)
 async def external_media_start(run: Run, options: ExternalMediaStartOptions) -> None:
     """Open a way for audio to an application or a server; the flow goes on at once."""
-    await run.parts.streams.external_media_start(run.leg, _checked(ExternalMedia, options.model_dump()), run.principal)
+    await run.parts.streams.external_media_start(run.leg, _filled(run, ExternalMedia, options), run.principal)
 
 
 @action("external_media_stop", options=NoOptions)
@@ -88,7 +90,7 @@ class FlowStreamOptions(_Application):
 @action("stream", options=FlowStreamOptions, needs_audio=True, internal=True)
 async def stream(run: Run, options: FlowStreamOptions) -> None:
     """Start or stop a stream; the flow goes on at once, or with ``connect`` when the application has closed it."""
-    wanted = _checked(StreamOptions, options.model_dump())
+    wanted = _filled(run, StreamOptions, options)
     if wanted.action == "stop":
         await run.parts.streams.stream_stop(run.leg, wanted)
         return
@@ -97,6 +99,21 @@ async def stream(run: Run, options: FlowStreamOptions) -> None:
     started = await run.parts.streams.stream_start(run.leg, wanted, run.principal)
     if wanted.connect:
         await started.wait()
+
+
+def _filled(run: Run, model: Any, options: _Application) -> Any:
+    """Return the value that the streams take, with the variables of its URL put in.
+
+    Raises:
+        KeyedError: it cannot be had; names the keys.
+    """
+    values = options.model_dump()
+    host = values.get("external_host", "")
+    configured = run.names_host(host or options.url)
+    if host:
+        values["external_host"] = run.variables.fill(host)
+    values["url"] = run.variables.fill_url(options.url)
+    return _checked(model, values | {"configured": configured})
 
 
 def _checked(model: Any, values: dict[str, Any]) -> Any:

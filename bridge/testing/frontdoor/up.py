@@ -44,6 +44,9 @@ user = "{ari_user}"
 password = "{ari_password}"
 app = "{ari_app}"
 
+[outbound]
+allow = ["localhost"]  # applications and flow servers of the lab run on this machine
+
 [streams]
 state_file = "{state_file}"
 

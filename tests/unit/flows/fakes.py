@@ -201,7 +201,7 @@ class FakeSpeech:
 
 
 class FakeSounds:
-    async def get(self, url: str) -> Sound:
+    async def get(self, url: str, *, configured: bool = False) -> Sound:  # noqa: ARG002
         if "missing" in url:
             raise SoundUnavailable(f"{url} is not there")
         return Sound(url[-1:].encode() * RATE * 2, RATE)  # one second
@@ -402,6 +402,7 @@ class FakeWeb:
     def __init__(self) -> None:
         self.answers: dict[str, Answer | Exception | Callable[[], Awaitable[Answer]]] = {}
         self.asked: list[tuple[str, str, bytes | None, Mapping[str, str]]] = []
+        self.configured: list[bool] = []
 
     async def ask(
         self,
@@ -412,7 +413,9 @@ class FakeWeb:
         headers: Any = None,
         secrets: Any = None,
         trust: Any = None,  # noqa: ARG002
+        configured: bool = False,
     ) -> Answer:
+        self.configured.append(configured)
         self.asked.append((method, url, body, {**(headers or {}), **(secrets or {})}))
         answer = self.answers.get(url, WebFailed("nobody there"))
         if isinstance(answer, Exception):

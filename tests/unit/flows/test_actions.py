@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from bridge.flows.actions.control import ConditionDatetimeOptions, holds_at
 from bridge.flows.actions.sound import plain_text
+from bridge.flows.program import FlowRefused
+from bridge.flows.spelling import parse
 from bridge.flows.web import Answer
 from tests.unit.flows.fakes import SAID_S, TOKEN, World, now, quick, step
 
@@ -433,3 +438,41 @@ def test_the_dialplan_s_help_is_needed_for_queues() -> None:
         assert world.failures() == [(1, "failed: queue_id: 'a,b' is no name of a queue")]
 
     quick(act())
+
+
+def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
+    async def act() -> None:
+        inner = [step("webhook_send", uri="http://localhost/fetched", sync=True)]
+        flow = [
+            step("webhook_send", uri="http://localhost/${id}", sync=True),
+            step("webhook_send", uri="http://${host}/", sync=True),
+            step("webhook_send", uri="http://localhost:80${port}/", sync=True),
+            step("webhook_send", uri="${url}", sync=True),
+            step("external_media_start", url="ws://localhost/${id}?c=${caller}", direction_listen="both"),
+            step("external_media_start", url="ws://${host}/", direction_listen="both"),
+            step("external_media_start", external_host="127.0.0.1:4000"),
+            step("external_media_start", external_host="${host}:4000"),
+            step("fetch", event_url="http://localhost/flow"),
+        ]
+        variables = {"id": "x1", "host": "localhost", "port": "80", "url": "http://localhost/", "caller": "a&b=../c"}
+        expected = {True: [True, False, False, False, True, False], False: [False] * 6}
+        streams = {True: [True, False, True, False], False: [False] * 4}
+        for configured in (True, False):
+            world = World()
+            world.web.answers["http://localhost/flow"] = Answer(200, json.dumps(inner).encode())
+            run = world.run(flow, **variables)
+            run.frames[0].program = replace(run.frames[0].program, configured=configured)
+            await run.run()
+            assert world.web.configured == expected[configured], "the last one is of a fetched flow"
+            media = [each[2] for each in world.streams.did if each[1] == "external_media_start"]
+            assert [options.configured for options in media] == streams[configured]
+            assert media[0].url == "ws://localhost/x1?c=a%26b%3D..%2Fc"
+            assert [options.target.host_configured for options in media[:2]] == streams[configured][:2]
+            assert not any(options.target.configured for options in media[:2]), "its ca_file is below outbound.ca_dir"
+
+    quick(act())
+
+
+def test_no_option_says_that_a_flow_is_of_the_configuration() -> None:
+    with pytest.raises(FlowRefused, match="configured"):
+        parse([step("external_media_start", url="ws://localhost/", direction_listen="both", configured=True)])

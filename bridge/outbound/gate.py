@@ -1,0 +1,83 @@
+"""Opens TCP connections: a name is looked up once, its addresses are checked, and those are connected to."""
+
+from __future__ import annotations
+
+import socket
+
+import aiohappyeyeballs
+
+from bridge.outbound.names import NAMES, Names
+from bridge.outbound.policy import Denied, Policy
+
+NEXT_ADDRESS_S = 0.25
+"""When an address of a host does not answer, the next one is tried beside it after so long (RFC 8305)."""
+
+
+class Gate:
+    """Every connection to an application, flow server, webhook or sound passes through here.
+
+    Args:
+        policy: what is allowed.
+        ca_dir: ``outbound.ca_dir``: where a ``ca_file`` must lie that came over HTTP or from a flow.
+        names: how names are looked up.
+    """
+
+    def __init__(self, policy: Policy | None = None, ca_dir: str = "", names: Names = NAMES) -> None:
+        self.policy = policy or Policy()
+        self.ca_dir = ca_dir
+        self._names = names
+
+    def check(self, host: str, *, configured: bool) -> None:
+        """Check what is known of a host without a lookup: to reject a request early.
+
+        Raises:
+            Denied
+        """
+        self.policy.check_host(host, configured=configured)
+
+    async def addresses(self, host: str, *, configured: bool) -> list[str]:
+        """Return the addresses of a host that may be connected to, in order of preference.
+
+        Args:
+            configured: the URL is in the configuration file.
+
+        Raises:
+            Denied: none may.
+            OSError: it has none.
+        """
+        self.policy.check_host(host, configured=configured)
+        allowed: list[str] = []
+        denied: Denied | None = None
+        for address in await self._names.addresses(host, configured=configured):
+            try:
+                self.policy.check(host, address, configured=configured)
+                allowed.append(address)
+            except Denied as problem:
+                denied = denied or problem
+        if denied is not None and not allowed:
+            raise denied
+        return allowed
+
+    async def connect(self, host: str, port: int, *, configured: bool) -> socket.socket:
+        """Connect to a host.
+
+        Returns:
+            A non-blocking socket that is connected.
+
+        Raises:
+            Denied: the policy denies it.
+            OSError: no address of it can be connected to.
+        """
+        found = await self.addresses(host, configured=configured)
+        return await aiohappyeyeballs.start_connection(
+            [address_info(address, port) for address in found], happy_eyeballs_delay=NEXT_ADDRESS_S
+        )
+
+
+def address_info(address: str, port: int) -> tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]:
+    """Return what ``getaddrinfo`` would for an address and a port, TCP."""
+    plain, _, scope = address.partition("%")
+    if ":" not in plain:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (plain, port)
+    scope_id = int(scope) if scope.isdecimal() else socket.if_nametoindex(scope) if scope else 0
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (plain, port, 0, scope_id)

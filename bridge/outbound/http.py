@@ -1,0 +1,171 @@
+"""HTTP requests to servers of others: through the gate, and redirects only to where a request itself might go."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from bridge import __version__
+from bridge.errors import BridgeError
+from bridge.outbound.gate import Gate
+
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class RequestRefused(BridgeError):
+    """A URL that the bridge does not request; the message says why."""
+
+
+class Requests:
+    """Makes requests; connections are kept for a while, those for configured URLs apart from all others.
+
+    Nothing is decompressed, no cookie is kept, no proxy is used.
+
+    Args:
+        gate: what may be connected to.
+        options: of aiohttp's connectors: ``limit``, ``keepalive_timeout``.
+    """
+
+    def __init__(self, gate: Gate, **options: Any) -> None:
+        self._gate = gate
+        self._options = options
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> Requests:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @contextlib.asynccontextmanager
+    async def send(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        configured: bool,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_redirects: int = 0,
+        **options: Any,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and follow redirects: each to a place that this request may go to, none to plain HTTP.
+
+        Args:
+            url: as a `yarl.URL` it is sent as it is; as text it is normalized as a browser does.
+            configured: the URL is in the configuration file. Where a redirect leads is not, unless to the same server.
+            max_redirects: 0: a redirect is returned as any response.
+            options: of aiohttp's request: ``ssl``, ``timeout``.
+
+        Raises:
+            RequestRefused: it is not an HTTP URL without user name and password; or a redirect does not lead to such a
+                one, leads from HTTPS to HTTP, or is one too many.
+            Denied: the policy denies its host.
+            aiohttp.ClientError, OSError, TimeoutError: no response.
+        """
+        place = _checked(url)
+        origin = place.origin()
+        headers = dict(headers or {})
+        for left in range(max_redirects, -1, -1):
+            known = configured and place.origin() == origin
+            self._gate.check(place.raw_host or "", configured=known)
+            response = await self._session(known).request(
+                method, place, data=body, headers=headers, allow_redirects=False, **options
+            )
+            try:
+                location = response.headers.get("Location", "")
+                if not max_redirects or not location or response.status not in REDIRECTS:
+                    yield response
+                    return
+                if not left:
+                    raise RequestRefused(f"redirects more than {max_redirects} times")
+                target = _redirected(place, location)
+            finally:
+                response.release()
+            if target.scheme != "https" and place.scheme == "https":
+                raise RequestRefused("redirects to plain HTTP, which is not followed")
+            if response.status == 303 or (response.status in (301, 302) and method == "POST"):
+                method, body = "GET", None
+                headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
+            place = target
+
+    async def close(self) -> None:
+        """Close the connections; a request that runs fails."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    def _session(self, configured: bool) -> aiohttp.ClientSession:
+        session = self._sessions.get(configured)
+        if session is None:
+            session = self._sessions[configured] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    resolver=_Resolver(self._gate, configured), use_dns_cache=False, **self._options
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"asterisk-bridge/{__version__}", "Accept-Encoding": "identity"},
+                auto_decompress=False,  # a small response could become a large one
+            )
+        return session
+
+
+class _Resolver(AbstractResolver):
+    """Gives aiohttp addresses that were checked. It asks for names only: `Requests.send` checks literal addresses."""
+
+    def __init__(self, gate: Gate, configured: bool) -> None:
+        self._gate = gate
+        self._configured = configured
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host.
+
+        Raises:
+            Denied, OSError
+        """
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in await self._gate.addresses(host, configured=self._configured)
+            if family in (socket.AF_UNSPEC, socket.AF_INET6 if ":" in address else socket.AF_INET)
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: names are looked up for all."""
+
+
+def _checked(url: str | URL) -> URL:
+    try:
+        place = url if isinstance(url, URL) else URL(url)
+        _ = place.port
+    except ValueError:
+        raise RequestRefused("not a URL") from None
+    if place.scheme not in ("http", "https") or not place.host:
+        raise RequestRefused("not an http:// or https:// URL")
+    if place.raw_user is not None or place.raw_password is not None:
+        raise RequestRefused("the URL holds a user name or password, which is not sent")
+    return place
+
+
+def _redirected(place: URL, location: str) -> URL:
+    try:
+        return _checked(place.join(URL(location)))
+    except (ValueError, RequestRefused) as problem:
+        reason = str(problem) if isinstance(problem, RequestRefused) else "not a URL"
+        raise RequestRefused(f"redirects to what is not followed: {reason}") from None

@@ -1,0 +1,203 @@
+"""Which addresses the bridge may connect to. Pure: no lookups, no sockets.
+
+An address is judged, not a name: names can lead anywhere. ``allow`` wins over ``deny``. Addresses that mean something
+else on every machine or network (metadata services, link-local, multicast, ...) are denied unless a network in
+``allow`` covers them; loopback too, except for URLs of the configuration file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from bridge.errors import BridgeError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+SPECIAL: tuple[tuple[str, tuple[Network, ...]], ...] = (
+    (
+        "host metadata",
+        (
+            ip_network("169.254.169.254/32"),  # AWS, Azure, Google, DigitalOcean, OpenStack
+            ip_network("169.254.170.2/32"),  # credentials of AWS's containers
+            ip_network("fd00:ec2::/32"),
+            ip_network("fd20:ce::254/128"),  # Google
+            ip_network("100.100.100.200/32"),  # Alibaba
+            ip_network("168.63.129.16/32"),  # Azure
+        ),
+    ),
+    ("link-local", (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))),
+    ("unspecified", (ip_network("0.0.0.0/8"), ip_network("::/128"))),
+    ("multicast", (ip_network("224.0.0.0/4"), ip_network("ff00::/8"))),
+    ("broadcast", (ip_network("255.255.255.255/32"),)),
+    ("reserved", (ip_network("240.0.0.0/4"),)),
+)
+"""Denied unless a network in ``allow`` covers them."""
+
+_LOCALHOST = "localhost"
+_COMPATIBLE = ip_network("::/96")
+_TRANSLATED = (ip_network("::ffff:0:0:0/96"), ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+"""IPv6 whose last 32 bits are an IPv4 address that a gateway connects to (SIIT, NAT64)."""
+_ISATAP = {0x00005EFE, 0x02005EFE}
+
+
+class Denied(BridgeError):
+    """The policy denies a connection; the message says to which host and why."""
+
+
+def check_rule(rule: str) -> str:
+    """Check one entry of ``allow`` or ``deny``: an address, a network, or a pattern of host names.
+
+    Raises:
+        ValueError: neither.
+    """
+    if _network(rule) is None and not re.fullmatch(r"[A-Za-z0-9*?_.-]{1,253}", rule):
+        raise ValueError(f"{rule[:80]!r} is not an address, a network (10.0.0.0/8) or a host name (*.example.org)")
+    if _network(rule) is None and re.fullmatch(r"[0-9.]+", rule):
+        raise ValueError(f"{rule!r} is not a complete IPv4 address")
+    return rule
+
+
+def is_localhost(host: str) -> bool:
+    """Tell whether a name means this machine and needs no lookup (RFC 6761)."""
+    name = host.lower().rstrip(".")
+    return name == _LOCALHOST or name.endswith("." + _LOCALHOST)
+
+
+def literal(host: str) -> Address | None:
+    """Return the address that a host is written as; None for a name."""
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def embedded(address: Address) -> Iterator[Address]:
+    """Yield an address, and the IPv4 addresses within it at which it may arrive."""
+    yield address
+    if isinstance(address, IPv4Address):
+        return
+    low = IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.ipv4_mapped is not None:
+        yield address.ipv4_mapped
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield address.teredo[1]  # the client behind its relay
+    isatap = (int(address) >> 32) & 0xFFFFFFFF in _ISATAP
+    if isatap or (address in _COMPATIBLE and int(address) > 1) or any(address in each for each in _TRANSLATED):
+        yield low
+
+
+class Policy:
+    """Rules for connections.
+
+    Args:
+        allow: addresses, networks and patterns of host names that may be connected to, whatever ``deny`` holds;
+            ``localhost`` stands for loopback. Only an address or a network lifts the denial of special addresses.
+        deny: those that may not.
+
+    Raises:
+        ValueError: an entry is none of these.
+    """
+
+    def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
+        self.allow = tuple(map(check_rule, allow))
+        self.deny = tuple(map(check_rule, deny))
+        self._allowed = _networks(self.allow)
+        self._denied = _networks(self.deny)
+        self._allowed_hosts = _hosts(self.allow)
+        self._denied_hosts = _hosts(self.deny)
+
+    def check(self, host: str, address: str, *, configured: bool) -> None:
+        """Check one address before a connection to it.
+
+        Args:
+            host: as the URL has it: a name, or the address itself.
+            address: what the connection will go to.
+            configured: the URL is in the configuration file; False: it came over HTTP or from a flow's server.
+
+        Raises:
+            Denied
+        """
+        to = literal(address)
+        if to is None:
+            raise Denied(f"outbound connection to {_shown(host)} denied: not an address: {address[:60]!r}")
+        if _covers(self._allowed, to):
+            return
+        by_name = _matches(self._allowed_hosts, host)
+        for each in embedded(to):
+            if not _covers(self._allowed, each):
+                self._check_face(host, each, by_name, configured)
+        rule = _matches(self._denied_hosts, host)
+        if rule and not by_name:
+            raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny ({rule})")
+
+    def check_host(self, host: str, *, configured: bool) -> None:
+        """Check what is known before a lookup: a literal address, ``localhost``, a denied name.
+
+        Raises:
+            Denied
+        """
+        if literal(host) is not None:
+            self.check(host, host, configured=configured)
+        elif is_localhost(host):
+            self.check(host, "127.0.0.1", configured=configured)
+        elif (rule := _matches(self._denied_hosts, host)) and not _matches(self._allowed_hosts, host):
+            raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny ({rule})")
+
+    def _check_face(self, host: str, address: Address, by_name: str, configured: bool) -> None:
+        for kind, networks in SPECIAL:
+            if any(address in network for network in networks):
+                raise Denied(
+                    f"outbound connection to {_shown(host)} ({kind}) denied; a network in outbound.allow permits it"
+                )
+        if not configured and any(address in network for network in LOOPBACK):
+            raise Denied(
+                f"outbound connection to {_shown(host)} (loopback) denied: only URLs of the configuration file may lead"
+                ' there; outbound.allow = ["localhost"] permits it to all'
+            )
+        for network in self._denied:
+            if address in network and not by_name:
+                raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny ({network})")
+
+
+def _network(rule: str) -> Network | None:
+    try:
+        return ip_network(rule, strict=False)
+    except ValueError:
+        return None
+
+
+def _networks(rules: Iterable[str]) -> tuple[Network, ...]:
+    found: list[Network] = []
+    for rule in rules:
+        network = _network(rule)
+        if network is not None:
+            found.append(network)
+        elif rule.lower() == _LOCALHOST:
+            found.extend(LOOPBACK)
+    return tuple(found)
+
+
+def _hosts(rules: Iterable[str]) -> tuple[str, ...]:
+    return tuple(rule.lower().rstrip(".") for rule in rules if _network(rule) is None)
+
+
+def _covers(networks: Iterable[Network], address: Address) -> bool:
+    """Tell whether a network holds the address, or the IPv4 address that its socket really connects to."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return any(address in network or (mapped is not None and mapped in network) for network in networks)
+
+
+def _matches(patterns: Iterable[str], host: str) -> str:
+    name = host.lower().rstrip(".")
+    return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
+
+
+def _shown(host: str) -> str:
+    return host if len(host) <= 100 else f"{host[:100]}..."
