@@ -38,6 +38,7 @@ from bridge.errors import AriError, ConfigError
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.counters import Counters
+from bridge.media.lag import LoopLag
 from bridge.media.listener import Listener
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
@@ -82,6 +83,7 @@ class Bridge:
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
+        self._lag = LoopLag(self.counters.loop_lag)
         remote = sharing.conferences if sharing else RemoteConferences()
         app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
         self._room = Room(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
@@ -217,6 +219,7 @@ class Bridge:
             OSError: a port cannot be bound.
         """
         try:
+            self._lag.start()
             self.catalogue.load()
             await self.webhooks.start()
             await self.calling.start()
@@ -246,6 +249,7 @@ class Bridge:
         await self.client.stop()
         await self.tracker.close()
         await self.listener.stop()
+        self._lag.stop()
 
     async def reload(self, config: Config) -> None:
         """Take over what can change while the bridge runs: tokens, and the files of the port's TLS."""

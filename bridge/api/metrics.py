@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from bridge import __version__
-from bridge.media.counters import Counters
+from bridge.media.counters import Counters, Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "asterisk_bridge_"
@@ -33,11 +33,21 @@ def render(counters: Counters, gauges: Mapping[str, float], totals: Mapping[str,
         lines += _metric(name + "_total", "counter", total)
     for field in dataclasses.fields(counters):
         value = getattr(counters, field.name)
-        if field.name.endswith("_ms"):
+        if isinstance(value, Histogram):
+            lines += _histogram(field.name + "_seconds", value)
+        elif field.name.endswith("_ms"):
             lines += _metric(field.name.removesuffix("_ms") + "_seconds_total", "counter", value / 1000)
         else:
             lines += _metric(field.name + "_total", "counter", value)
     return "\n".join(lines) + "\n"
+
+
+def _histogram(name: str, histogram: Histogram) -> list[str]:
+    lines, counted = [f"# TYPE {PREFIX}{name} histogram"], 0
+    for limit, count in zip((*map(str, histogram.limits), "+Inf"), histogram.counts, strict=True):
+        counted += count
+        lines.append(f'{PREFIX}{name}_bucket{{le="{limit}"}} {counted}')
+    return [*lines, f"{PREFIX}{name}_sum {histogram.total:.6f}", f"{PREFIX}{name}_count {counted}"]
 
 
 def _metric(name: str, kind: str, value: float) -> list[str]:

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+LAG_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0)
+"""Upper limits in seconds: audio stutters from 0.02 on, and callers notice 0.1."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How many measurements were at most how large, as Prometheus has it.
+
+    Args:
+        limits: of the buckets, ascending; one without limit is added.
+    """
+
+    limits: tuple[float, ...] = LAG_BUCKETS
+    counts: list[int] = field(default_factory=list)
+    """In each bucket alone, not in those below it."""
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Begin with empty buckets."""
+        self.counts = [0] * (len(self.limits) + 1)
+
+    def add(self, value: float) -> None:
+        """Count one measurement."""
+        self.counts[bisect_left(self.limits, value)] += 1
+        self.total += value
 
 
 @dataclass(slots=True)
@@ -37,6 +64,8 @@ class Counters:
     """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""
     keys_dropped: int = 0
     """Keys that applications wanted pressed faster than a party could hear them."""
+    loop_lag: Histogram = field(default_factory=Histogram)
+    """How late timers of the event loop are, in seconds (`bridge.media.lag`)."""
     worker_messages_dropped: int = 0
     """Messages between this worker and the supervisor that were too long, or no JSON."""
     events_delivered: int = 0

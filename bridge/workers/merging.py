@@ -80,7 +80,7 @@ def metrics(texts: Mapping[int, str], restarts: Mapping[int, int], dropped: int 
                 kinds.setdefault(kind[1], kind[2])
             elif sample:
                 labels = ",".join(filter(None, [f'worker="{number}"', sample[2]]))
-                samples.setdefault(sample[1], []).append(f"{sample[1]}{{{labels}}} {sample[3]}")
+                samples.setdefault(_family(sample[1], kinds), []).append(f"{sample[1]}{{{labels}}} {sample[3]}")
     name = f"{PREFIX}worker_restarts_total"
     kinds[name] = "counter"
     samples[name] = [f'{name}{{worker="{number}"}} {times}' for number, times in sorted(restarts.items())]
@@ -89,3 +89,12 @@ def metrics(texts: Mapping[int, str], restarts: Mapping[int, int], dropped: int 
     samples.setdefault(name, []).append(f'{name}{{worker="supervisor"}} {dropped}')
     lines = [line for name, kind in kinds.items() for line in (f"# TYPE {name} {kind}", *samples.get(name, ()))]
     return "\n".join(lines) + "\n"
+
+
+def _family(name: str, kinds: Mapping[str, str]) -> str:
+    """The metric that a sample is of: those of a histogram have names of their own."""
+    for end in ("_bucket", "_sum", "_count"):
+        family = name.removesuffix(end)
+        if family != name and kinds.get(family) == "histogram":
+            return family
+    return name

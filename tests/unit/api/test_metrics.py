@@ -7,7 +7,7 @@ import re
 from bridge.api.metrics import render
 from bridge.media.counters import Counters
 
-LINE = re.compile(r"(# TYPE [a-z_]+ (counter|gauge)|[a-z_]+(\{[a-z_]+=\"[^\"]*\"\})? [0-9]+(\.[0-9]+)?)")
+LINE = re.compile(r"(# TYPE [a-z_]+ (counter|gauge|histogram)|[a-z_]+(\{[a-z_]+=\"[^\"]*\"\})? [0-9]+(\.[0-9]+)?)")
 
 
 def test_every_line_is_well_formed_and_ends() -> None:

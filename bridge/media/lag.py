@@ -1,0 +1,95 @@
+"""How late the event loop is: a histogram, and a warning with the stack of what blocks it.
+
+A timer of the loop notes its own lateness ten times a second. A thread, which sleeps in between, sees when that timer
+has not run for too long, and logs what the loop's thread is doing then: afterwards nobody could tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+
+from bridge.media.counters import Histogram
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 0.1
+BLOCKED_S = 0.2
+"""Lateness at which a warning is due: ten frames of every call."""
+QUIET_S = 60.0
+"""One warning in this time."""
+
+
+class LoopLag:
+    """Measures the loop that it is started on.
+
+    Args:
+        histogram: where each measurement goes, in seconds.
+    """
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._due = 0.0
+        """When the timer should run next, by `time.monotonic`, which is the loop's clock."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread: threading.Thread | None = None
+        self._ending = threading.Event()
+
+    def start(self) -> None:
+        """Begin to measure the running loop, from its thread."""
+        loop = asyncio.get_running_loop()
+        self._ending.clear()
+        self._arm(loop)
+        self._thread = threading.Thread(
+            target=self._watch, args=(threading.get_ident(),), name="loop watchdog", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; harmless if it never began."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._thread is not None:
+            self._ending.set()
+            self._thread.join(1.0)
+            self._thread = None
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + INTERVAL_S
+        self._timer = loop.call_at(self._due, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._histogram.add(max(loop.time() - self._due, 0.0))
+        self._arm(loop)
+
+    def _watch(self, loop_thread: int) -> None:
+        quiet_until = 0.0
+        while True:
+            before, used_before = time.monotonic(), time.process_time()
+            if self._ending.wait(INTERVAL_S):
+                return
+            now = time.monotonic()
+            late_s = now - self._due
+            if late_s < BLOCKED_S or now < quiet_until:
+                continue
+            slept_s = now - before
+            if slept_s > 2 * INTERVAL_S and time.process_time() - used_before < slept_s / 2:
+                continue  # the machine gave the whole process no time, or it was stopped: nothing blocks the loop
+            frame = sys._current_frames().get(loop_thread)
+            if frame is not None and self._due <= now - BLOCKED_S:
+                quiet_until = now + QUIET_S
+                _warn(late_s, frame)
+
+
+def _warn(late_s: float, frame: FrameType) -> None:
+    log.warning(
+        "event loop blocked for %.0f ms, calls get no audio meanwhile; no other such warning for %.0f s",
+        late_s * 1000,
+        QUIET_S,
+        extra={"stack": "".join(traceback.format_stack(frame)).rstrip()},
+    )
