@@ -8,6 +8,7 @@ from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import _ErrInfo
 
 SERVER = "asterisk-bridge"
 """What responses call this server: no version of it, of Python, or of a library."""
@@ -17,6 +18,8 @@ before it reads would otherwise lose the response to a connection reset."""
 IDLE_S = 10.0
 """How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
+MAX_ERROR_CHARACTERS = 300
+"""How much of the description of a malformed request is returned to its sender."""
 MAX_UNSENT_BYTES = 32768
 """Bytes that may wait for a client before a handler waits too; whatever a handler writes at once comes on top."""
 
@@ -30,9 +33,10 @@ class Protocol(web.RequestHandler):
         server: what handles the requests.
     """
 
-    __slots__ = ()
+    __slots__ = ("_malformed",)
 
     def __init__(self, server: web.Server) -> None:
+        self._malformed = False
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -50,6 +54,22 @@ class Protocol(web.RequestHandler):
         """Begin to parse; overrides aiohttp's."""
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, up to the first error; overrides aiohttp's, which parses on.
+
+        Each error of aiohttp's holds the received block, up to 256 KiB, in a cycle of references that ends only at a
+        rare full garbage collection, and repeats it in its message, which becomes the response.
+        """
+        if self._malformed:
+            return
+        super().data_received(data)
+        last = self._messages[-1][0] if self._messages else None
+        if isinstance(last, _ErrInfo):
+            self._malformed = True
+            last.exc.__traceback__ = None
+            short = _ErrInfo(last.status, last.exc, last.message[:MAX_ERROR_CHARACTERS])
+            self._messages[-1] = (short, self._messages[-1][1])
 
     def handle_error(
         self,
