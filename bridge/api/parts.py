@@ -140,7 +140,7 @@ class CallActs(Protocol):
     async def play(self, call_id: str, pcm: bytes, rate: int, /, *, direction: Direction = "out") -> None:
         """Play s16le mono; returns when it has been played."""
 
-    async def transfer(self, call_id: str, destination: Address, /) -> str:
+    async def transfer(self, call_id: str, destination: Address, /, *, token: str = "") -> str:
         """Send it to another destination; the id of the call that is placed there. ValueError: cannot be dialled."""
 
     async def recording_start(

@@ -115,7 +115,7 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
     check_destinations(asked.principal, [destination])
     try:
         with acting(parts, identity):
-            placed = await parts.acts.transfer(identity, destination)
+            placed = await parts.acts.transfer(identity, destination, token=asked.principal.id)
     except NotAllowed as error:
         raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
     except ValueError as error:

@@ -130,12 +130,16 @@ class Acts:
         finally:
             await asyncio.gather(*(voice.close() for voice in voices))
 
-    async def transfer(self, call_id: str, destination: Address) -> str:
+    async def transfer(self, call_id: str, destination: Address, *, token: str = "") -> str:
         """Send a call to another destination: it is rung, and connected with the call when it answers.
 
         The call's flow is stopped, and with whom it was connected it is no more: with the one of an earlier transfer,
         the other side of a ``connect``, a conference. It ends when either side hangs up, or when the destination does
         not answer.
+
+        Args:
+            destination: whom to call.
+            token: id of the token by which it is transferred, for ``calling.max_calls_per_minute_per_token``.
 
         Returns:
             The id of the call that is placed there.
@@ -149,7 +153,7 @@ class Acts:
         if record is not None and record.placed and not leg.answered:
             raise NotOurs("transfer is not possible now: nobody has answered the call yet")
         ringing = await self._placer.place(
-            destination, source=record.source if record is not None else None, originator=leg.id
+            destination, source=record.source if record is not None else None, originator=leg.id, token=token
         )
         try:
             await self.before_transfer(leg.id)

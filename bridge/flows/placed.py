@@ -95,6 +95,7 @@ class Placing:
             timeout_s=request.timeout_s,
             groupcall_id=groupcall_id,
             flow_id=request.flow_id,
+            token=request.principal.id,
         )
 
     def _record(self, ringing: Ringing) -> CallRecord:

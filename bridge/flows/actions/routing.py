@@ -169,6 +169,7 @@ class _Calls:
                 timeout_s=options.timeout or None,
                 originator=run.leg.id,
                 early_media_bridge=bridge,
+                token=run.principal.id,
             )
         )
         try:

@@ -137,7 +137,7 @@ class Pbx:
     async def play(self, call_id: str, pcm: bytes, rate: int, /, *, direction: str = "out") -> None:
         self._act("play", call_id, len(pcm), rate, direction)
 
-    async def transfer(self, call_id: str, destination: Address, /) -> str:
+    async def transfer(self, call_id: str, destination: Address, /, *, token: str = "") -> str:  # noqa: ARG002
         if not destination.type:
             raise ValueError("type is empty; expected tel, sip, extension or conference")
         self._act("transfer", call_id, destination)

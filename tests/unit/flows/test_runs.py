@@ -94,6 +94,7 @@ def test_one_after_the_other() -> None:
         assert len(placed.calls) == 1
         await settle(runs)
         assert [at for at, _, _ in world.placer.asked] == [0, 10, 12]
+        assert {how["token"] for _, _, how in world.placer.asked} == {request("a").principal.id}, "counted as its calls"
         assert placed.groupcalls[0].call_ids == ["placed-1", "placed-2", "placed-3"]
         assert placed.groupcalls[0].answer_call_id == "placed-3"
         assert len(world.speech.said) == 1
@@ -106,7 +107,7 @@ def test_what_cannot_be_placed_is_refused_before_anything_rings() -> None:
         world = World()
         runs = FlowRuns([], world.parts)
         for wrong, reason in (
-            (request("1001", "bad"), r"destinations\[1\]: cannot be dialled"),
+            (request("1001", "bad"), r"destinations\[1\]: cannot be dialed"),
             (request(), "destinations: expected at least one"),
             (request("1001", variables={"a": "x" * 40_000}), "variables: 'a'"),
         ):
