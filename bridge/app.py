@@ -27,6 +27,7 @@ from bridge.calls.legs import Legs
 from bridge.calls.participants import Participants
 from bridge.calls.records import Records
 from bridge.calls.remote_conferences import RemoteConferences
+from bridge.calls.sensitive import Sensitive
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.sweep import sweep
 from bridge.calls.tap import Taps
@@ -99,6 +100,8 @@ class Bridge:
         self.records = Records(self.events, time.time)
         self.tracker.subscribe(self.records.on_change)
         self.client.on_event("*", self.records.on_event)
+        self.sensitive = Sensitive(self.client, self.tracker, self.records, self.events)
+        self.records.is_sensitive = self.sensitive.covers
         self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
         self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
         context = config.calling.context
@@ -112,6 +115,7 @@ class Bridge:
             room=self._room,
             new_playout=self._new_playout,
             events=self.events,
+            sensitive=self.sensitive,
         )
         gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
         self.outgoing = Outgoing(
@@ -123,6 +127,7 @@ class Bridge:
             press=self.streams.press,
             gate=gate,
             events=self.events,
+            sensitive=self.sensitive,
         )
         self.calling = Calling(
             config,
@@ -140,7 +145,9 @@ class Bridge:
             gate=gate,
             new_playout=self._new_playout,
             remote_conferences=remote,
+            sensitive=self.sensitive,
         )
+        self.sensitive.on_change += [self.streams.review, self.outgoing.review]
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
         clients = Clients(self.streams, self.stasis, self.counters, config, self._room, conferences)
@@ -243,6 +250,7 @@ class Bridge:
         if self.cluster is not None:
             await self.cluster.stop()
         await self._stop_settling()
+        await self.sensitive.close()
         await self.stasis.stop()
         await asyncio.gather(self.webhooks.stop(), self._event_sockets.close())
         await self.http.stop()
@@ -322,7 +330,7 @@ class Bridge:
         return self.outgoing.start(label, call, tracks, subscription, on_end, principal=principal)
 
     def _on_key(self, event: Event) -> None:
-        if isinstance(event, ChannelDtmfReceived):
+        if isinstance(event, ChannelDtmfReceived) and not self.sensitive.covers(event.channel.id):
             self.outgoing.key_pressed(event.channel.id, event.digit)
 
     def _on_moved(self, channel_id: str) -> None:
@@ -355,6 +363,7 @@ class Bridge:
             try:
                 await self.tracker.resync()
                 await sweep(self.client, self.ids, self._object_ids)
+                await self.sensitive.ask_others()
                 await self.stasis.adopt()
                 self.in_step = True
             except AriError as error:

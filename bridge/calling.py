@@ -22,6 +22,7 @@ from bridge.calls.placing import Placer
 from bridge.calls.recording import Recordings
 from bridge.calls.records import Records
 from bridge.calls.remote_conferences import RemoteConferences
+from bridge.calls.sensitive import Sensitive
 from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
 from bridge.calls.voice import Voices
@@ -68,10 +69,12 @@ class Calling:
         room: Room,
         gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
+        sensitive: Sensitive,
         remote_conferences: RemoteConferences | None = None,
     ) -> None:
         self._records = records
         self._legs = legs
+        self._sensitive = sensitive
         self._tasks: set[asyncio.Task[None]] = set()
         self._config = config
         self._flows = flows_of(config)
@@ -83,6 +86,9 @@ class Calling:
             client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
         )
         self.recordings = Recordings(client, ids, records, events)
+        self.recordings.is_sensitive = sensitive.covers
+        sensitive.settled = self.recordings.settled
+        sensitive.on_lifted = legs.forget_digits
         self.conferences = Conferences(
             client, tracker, ids, events, context=config.calling.context, remote=remote_conferences
         )
@@ -99,7 +105,9 @@ class Calling:
             new_playout=new_playout,
             numbers=self._numbers,
             events=events,
+            sensitive=sensitive,
         )
+        sensitive.on_change.append(self.streams.review)
         self.acts = Acts(
             client=client,
             tracker=tracker,
@@ -122,6 +130,7 @@ class Calling:
             sounds=self.sounds,
             echoes=Echo(taps, counters),
             web=self._web,
+            sensitive=sensitive,
             context=config.calling.context,
         )
         self.runs = FlowRuns(self._flows, parts, config.voxology)
@@ -144,6 +153,7 @@ class Calling:
             speech=self.speech,
             sounds=self.sounds,
             recordings=self.recordings,
+            sensitive=self._sensitive,
             flows=[flow.config for flow in self._flows],
             voxology=self._config.voxology,
         )

@@ -19,6 +19,7 @@ from bridge.api.parts import (
     FlowSource,
     RecordingSource,
     RecordSource,
+    SensitiveMode,
     SoundSource,
     SpeechSource,
     SubscriptionSource,
@@ -38,6 +39,7 @@ class CallControlParts:
         speech: says texts.
         sounds: fetches sounds.
         recordings: what was recorded.
+        sensitive: sensitive mode of calls.
         flows: the configured flows.
         voxology: its ``api_key`` opens ``/v1/Dials/Connect``; without one that is not there.
     """
@@ -48,6 +50,7 @@ class CallControlParts:
     speech: SpeechSource
     sounds: SoundSource
     recordings: RecordingSource
+    sensitive: SensitiveMode
     flows: Sequence[FlowConfig] = ()
     voxology: VoxologyConfig | None = None
 

@@ -19,9 +19,8 @@ from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import invalid, unavailable
 from bridge.api.media_streams import check_upgrade
 from bridge.api.reach import sees_event
-from bridge.config.webhooks import check_event_pattern
+from bridge.config.webhooks import EventPatterns, check_event_pattern
 from bridge.events.hub import Event, Events
-from bridge.patterns import Patterns
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ class EventSockets:
                     await asyncio.gather(*(client.ended.wait() for client in clients))
 
 
-def patterns_of(query: Mapping[str, str]) -> Patterns:
+def patterns_of(query: Mapping[str, str]) -> EventPatterns:
     """The patterns in ``types=call_*,flow_*``; ``*`` if there is none.
 
     Raises:
@@ -132,7 +131,7 @@ def patterns_of(query: Mapping[str, str]) -> Patterns:
     if len(patterns) > MAX_PATTERNS:
         raise invalid("INVALID_EVENT_OPTIONS", f"types: more than {MAX_PATTERNS} patterns")
     try:
-        return Patterns(map(check_event_pattern, patterns))
+        return EventPatterns(map(check_event_pattern, patterns))
     except ValueError as error:
         raise invalid("INVALID_EVENT_OPTIONS", f"types: {error}") from None
 
@@ -144,7 +143,7 @@ class _Client:
         self,
         request: web.Request,
         socket: web.WebSocketResponse,
-        patterns: Patterns,
+        patterns: EventPatterns,
         sees: Callable[[str, Mapping[str, Any]], bool],
         max_waiting: int,
     ) -> None:

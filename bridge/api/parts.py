@@ -214,6 +214,16 @@ class RecordingSource(Protocol):
         """Remove it and its file; one that runs is stopped first. AriError."""
 
 
+class SensitiveMode(Protocol):
+    """Sensitive mode of calls (`bridge.calls.sensitive.Sensitive`). KeyError: there is no such call. AriError."""
+
+    async def start(self, call_id: str, timeout_s: float, /) -> None:
+        """Begin it, or begin its timeout again."""
+
+    async def stop(self, call_id: str, /) -> None:
+        """End it; a call without it is fine."""
+
+
 class ConferenceSource(Protocol):
     """Conferences (`bridge.calls.conferences.Conferences`); what it raises is said there."""
 

@@ -100,6 +100,12 @@ CALLING = (
           ACTING),
     Route("POST", _CALL + "/recording_stop", "stopRecording", "End the recording that began last",
           verbs.recording_stop, "Calls", "recordings", ACTING),
+    Route("POST", _CALL + "/sensitive", "startSensitiveMode", "Start sensitive mode", verbs.sensitive, "Calls",
+          "calls:control", ACTING,
+          text="Until it ends, recordings of the call pause, its streams carry silence in both directions of the "
+               "conversation, and DTMF digits are not reported. Call it again to begin the timeout again."),
+    Route("DELETE", _CALL + "/sensitive", "stopSensitiveMode", "End sensitive mode", verbs.sensitive_stop, "Calls",
+          "calls:control", ACTING),
     Route("GET", "/v1.0/groupcalls/{id}", "getGroupcall", "Look at calls that were placed together",
           calls.get_groupcall, "Calls", "calls:read", ("GROUPCALL_NOT_FOUND", *AWAY)),
     Route("GET", _RECORDINGS, "listRecordings", "List recordings, newest first", recordings.list_recordings,

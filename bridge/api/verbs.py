@@ -10,7 +10,7 @@ from bridge.api.calls import body_of, ended
 from bridge.api.errors import ApiError, invalid
 from bridge.api.failures import acting, calling
 from bridge.api.models.base import NoQuery
-from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Talk, Transfer
+from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Sensitive, Talk, Transfer
 from bridge.api.reach import check_destinations
 from bridge.api.routing import Answer, Asked
 from bridge.audio.sound import Sound
@@ -152,6 +152,17 @@ async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
                 raise
             raise ApiError(409, "STATE_INVALID", "the call is not being recorded") from None
     return Answer(body_of(asked.backend, before["id"]))
+
+
+async def sensitive(asked: Asked[NoQuery, Sensitive]) -> Answer[Call]:
+    """Keep the call's audio and digits from applications and recordings."""
+    mode = calling(asked.backend).sensitive
+    return await _act(asked, lambda identity: mode.start(identity, asked.body.timeout_s))
+
+
+async def sensitive_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
+    """The opposite."""
+    return await _act(asked, calling(asked.backend).sensitive.stop)
 
 
 async def _act(asked: Asked[NoQuery, object], act: Act) -> Answer[Call]:

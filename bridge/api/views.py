@@ -108,6 +108,7 @@ def recording_json(recording: Recording) -> dict[str, Any]:
         "principal": recording.principal,
         "format": recording.format,
         "status": recording.status,
+        "paused": recording.paused,
         "duration": round(recording.duration_s, 3),
         "tm_start": moment(recording.tm_start),
     }

@@ -362,6 +362,18 @@ class Recordings(_Resource):
             if exc.status != 404:
                 raise
 
+    async def pause(self, name: str) -> None:
+        """Pause one that is being made: its file goes on where it stopped. One that has ended already is fine."""
+        try:
+            await self._rest.request("POST", f"/recordings/live/{segment(name)}/pause")
+        except AriError as exc:
+            if exc.status != 404:
+                raise
+
+    async def unpause(self, name: str) -> None:
+        """Undo ``pause``."""
+        await self._delete(f"/recordings/live/{segment(name)}/pause")
+
     async def stored(self) -> list[StoredRecording]:
         """All in the spool."""
         return await self._get("/recordings/stored", list[StoredRecording])
@@ -429,6 +441,16 @@ class System(_Resource):
     async def ping(self) -> Ping:
         """An answer, and the PBX's clock."""
         return await self._get("/asterisk/ping", Ping)
+
+    async def user_event(self, name: str, app: str, variables: Mapping[str, str]) -> None:
+        """Send an application a ChannelUserevent; one that does not exist any more is no error."""
+        try:
+            await self._rest.request(
+                "POST", f"/events/user/{segment(name)}", {"application": app}, _variables(variables)
+            )
+        except AriError as exc:
+            if exc.status != 404:
+                raise
 
     async def modules(self) -> list[Module]:
         """All loaded modules."""

@@ -288,6 +288,13 @@ class Legs:
         if leg is not None and isinstance(event, ChannelDtmfReceived):
             leg.keys.press(event.digit)
 
+    def forget_digits(self, channel_ids: Iterable[str]) -> None:
+        """Discard the digits that wait: those of sensitive mode are not for the actions that come after it."""
+        for channel_id in channel_ids:
+            leg = self._legs.get(channel_id)
+            if leg is not None:
+                leg.keys.clear()
+
     def _on_left_bridge(self, channel: Channel, event: Event) -> None:
         leg = self._legs.get(channel.id)
         if leg is None or leg.moving or not isinstance(event, ChannelLeftBridge):

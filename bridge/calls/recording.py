@@ -61,6 +61,8 @@ class Recording:
     duration_s: float = 0.0
     trouble: str = ""
     """Why it failed."""
+    paused: bool = False
+    """Nothing is written at the moment: the call is in sensitive mode."""
     _over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     async def finished(self) -> None:
@@ -75,6 +77,14 @@ class _Run:
     recording: Recording
     snoop_id: str
     terminate_on: str
+    max_silence_s: int
+    max_duration_s: int
+    beep: bool
+    opened: bool = False
+    """Asterisk records it, or is about to. One that is started in sensitive mode is not opened before that ends, as
+    Asterisk cannot begin a recording paused."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """Held while it is opened, paused or resumed."""
 
 
 class Recordings:
@@ -101,6 +111,8 @@ class Recordings:
         self._records = records
         self._events = events
         self._clock = clock
+        self.is_sensitive: Callable[[str], bool] = lambda _: False
+        """Whether a channel must not be recorded now: a recording of it pauses."""
         self._runs: dict[str, _Run] = {}
         self._known: dict[str, Recording] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,9 +163,14 @@ class Recordings:
             "recording",
             self._clock(),
         )
-        run = self._runs[recording.id] = _Run(recording, self._ids.new("snoop"), terminate_on)
+        run = self._runs[recording.id] = _Run(
+            recording, self._ids.new("snoop"), terminate_on, max_silence_s, max_duration_s, beep
+        )
         try:
-            await self._open(run, max_silence_s, max_duration_s, beep)
+            async with run.turn:
+                recording.paused = self.is_sensitive(channel_id)
+                if not recording.paused:
+                    await self._open(run)
         except BaseException as problem:
             if recording.id in self._runs:
                 self._over(run, "failed", 0.0, str(problem))
@@ -172,7 +189,10 @@ class Recordings:
     async def stop(self, recording_id: str) -> Recording:
         """End one; returns when its file is whole. One that has ended is fine. KeyError if there is none."""
         recording = self.get(recording_id)
-        if recording_id in self._runs:
+        run = self._runs.get(recording_id)
+        if run is not None and not run.opened:
+            self._over(run, "ended", 0.0, "")
+        elif run is not None:
             await self._client.recordings.stop(recording_id)
             try:
                 async with asyncio.timeout(END_TIMEOUT_S):
@@ -182,6 +202,37 @@ class Recordings:
                 if run is not None:
                     self._over(run, "failed", 0.0, "Asterisk did not tell that it has ended")
         return recording
+
+    async def settled(self) -> None:
+        """Pause every recording whose call is in sensitive mode, and resume the others; returns when that is done.
+
+        Raises:
+            AriError: Asterisk did not pause or resume one.
+        """
+        results = await asyncio.gather(*map(self._adopt_mode, tuple(self._runs.values())), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _adopt_mode(self, run: _Run) -> None:
+        async with run.turn:
+            await self._pause_or_resume(run)
+
+    async def _pause_or_resume(self, run: _Run) -> None:
+        recording = run.recording
+        while recording.id in self._runs and (pause := self.is_sensitive(recording.channel_id)) != recording.paused:
+            if not run.opened:
+                try:
+                    await self._open(run)
+                except BaseException as problem:
+                    if recording.id in self._runs:
+                        self._over(run, "failed", 0.0, str(problem))
+                    raise
+            elif pause:
+                await self._client.recordings.pause(recording.id)
+            else:
+                await self._client.recordings.unpause(recording.id)
+            recording.paused = pause
 
     def list(self) -> list[Recording]:
         """Those that run, and those that ended lately, oldest first."""
@@ -210,12 +261,13 @@ class Recordings:
         while self._tasks:
             await asyncio.wait(set(self._tasks), timeout=END_TIMEOUT_S)
 
-    async def _open(self, run: _Run, max_silence_s: int, max_duration_s: int, beep: bool) -> None:
+    async def _open(self, run: _Run) -> None:
         recording = run.recording
+        run.opened = True
         with self._client.expect("StasisStart", run.snoop_id) as started:
             # A beep is played to the snoop, so the party hears it only if that whispers.
             await self._client.channels.snoop(
-                recording.channel_id, snoop_id=run.snoop_id, spy="both", whisper="out" if beep else "none"
+                recording.channel_id, snoop_id=run.snoop_id, spy="both", whisper="out" if run.beep else "none"
             )
             await started.wait(START_TIMEOUT_S)
         with self._client.expect("RecordingStarted", recording.id) as recording_started:
@@ -224,9 +276,9 @@ class Recordings:
                     run.snoop_id,
                     recording.id,
                     format=recording.format,
-                    max_duration_s=max_duration_s,
-                    max_silence_s=max_silence_s,
-                    beep=beep,
+                    max_duration_s=run.max_duration_s,
+                    max_silence_s=run.max_silence_s,
+                    beep=run.beep,
                 )
             except AriError as error:
                 if error.status != 500:
@@ -254,6 +306,8 @@ class Recordings:
         for run in tuple(self._runs.values()):
             if run.snoop_id == channel.id and isinstance(event, ChannelDestroyed):
                 self._spawn(self._expect_end(run))
+            elif run.recording.channel_id == channel.id and not run.opened:
+                self._over(run, "ended", 0.0, "")  # there is no snoop yet
 
     async def _stop_safely(self, recording_id: str) -> None:
         try:
@@ -273,9 +327,10 @@ class Recordings:
     def _over(self, run: _Run, status: str, duration_s: float, trouble: str) -> None:
         recording = run.recording
         del self._runs[recording.id]
-        recording.status, recording.trouble = status, trouble
+        recording.status, recording.trouble, recording.paused = status, trouble, False
         recording.tm_end = self._clock()
-        recording.duration_s = duration_s or (recording.tm_end - recording.tm_start if status == "ended" else 0.0)
+        ran = status == "ended" and run.opened
+        recording.duration_s = duration_s or (recording.tm_end - recording.tm_start if ran else 0.0)
         recording._over.set()
         self._spawn(self._hang_up(run.snoop_id))
         record = self._records.get(recording.call_id)

@@ -82,6 +82,8 @@ class CallRecord:
     recording_id: str = ""
     """The recording that runs now."""
     recording_ids: list[str] = field(default_factory=list)
+    sensitive: bool = False
+    """It is in sensitive mode."""
     placed: bool = False
     """We placed it."""
 
@@ -121,6 +123,8 @@ class Records:
     def __init__(self, events: Events, clock: Callable[[], float]) -> None:
         self._events = events
         self._clock = clock
+        self.is_sensitive: Callable[[str], bool] = lambda _: False
+        """Whether a channel's digits must not be reported now."""
         self._live: dict[str, CallRecord] = {}
         self._ended: dict[str, CallRecord] = {}
         self._courses: dict[str, _Course] = {}
@@ -216,6 +220,8 @@ class Records:
         """What ARI says; ``client.on_event("*", records.on_event)``."""
         match event:
             case ChannelDtmfReceived():
+                if self.is_sensitive(event.channel.id):
+                    return
                 call_id = self._id_of(event.channel)
                 self._events.publish(
                     "dtmf_received", {"call_id": call_id, "channel_id": event.channel.id, "digit": event.digit}
@@ -350,6 +356,7 @@ class Records:
         record.status, record.hangup_by, record.hangup_reason = "hangup", by, reason
         record.tm_hangup = record.tm_update = now
         record.on_hold, record.mute_direction, record.recording_id, record.action = False, "", "", None
+        record.sensitive = False
         del self._live[record.id]
         del self._courses[record.id]
         self._call_of = {channel: call for channel, call in self._call_of.items() if call != record.id}
@@ -423,6 +430,7 @@ def record_json(record: CallRecord) -> dict[str, Any]:
         "master_call_id": record.master_call_id,
         "recording_id": record.recording_id,
         "recording_ids": list(record.recording_ids),
+        "sensitive": record.sensitive,
         "variables": dict(record.variables),
     }
     if record.action is not None:

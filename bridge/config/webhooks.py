@@ -19,9 +19,13 @@ EVENT_TYPES = (
     *("stream_started", "stream_connected", "stream_ended"),
     *("conference_created", "conference_joined", "conference_left", "conference_deleted"),
     *("recording_started", "recording_finished"),
+    *("sensitive_started", "sensitive_ended"),
     "dtmf_received",
 )
 """Every type of event that the bridge publishes. ``docs/events.md`` shows the data of each."""
+
+OPT_IN = frozenset({"dtmf_received"})
+"""Types that no pattern includes: a receiver gets them only if it names them. Digits may be a PIN or a card number."""
 
 SECRET_PREFIX = "whsec_"
 """What begins a secret as Standard Webhooks writes it: base64 follows."""
@@ -36,8 +40,9 @@ def check_event_pattern(pattern: str) -> str:
     Raises:
         ValueError: it means none.
     """
-    if len(pattern) > 100 or not any(map(Patterns((pattern,)).match, EVENT_TYPES)):
-        raise ValueError(f"{pattern[:100]!r} means no type of event; known are {', '.join(EVENT_TYPES)}")
+    if len(pattern) > 100 or not any(map(EventPatterns((pattern,)).match, EVENT_TYPES)):
+        opt_in = f"{', '.join(sorted(OPT_IN))} must be named in full"
+        raise ValueError(f"{pattern[:100]!r} means no type of event; known are {', '.join(EVENT_TYPES)}; {opt_in}")
     return pattern
 
 
@@ -82,6 +87,10 @@ class EventPatterns(Patterns):
     def check(cls, pattern: str) -> str:
         """Return a pattern that means at least one type of event."""
         return check_event_pattern(pattern)
+
+    def match(self, name: str) -> bool:
+        """Return whether these include a type of event; those of `OPT_IN` only by their full name."""
+        return name in self if name in OPT_IN else super().match(name)
 
 
 RetryS = Annotated[float, Field(ge=0.05, le=86_400, description="a number of seconds from 0.05 to 86400")]

@@ -11,6 +11,7 @@ from bridge.calls.legs import Leg, Legs
 from bridge.calls.placing import Placer
 from bridge.calls.recording import Recordings
 from bridge.calls.records import Records
+from bridge.calls.sensitive import Sensitive
 from bridge.calls.voice import Voices
 from bridge.events.hub import Events
 from bridge.flows.web import Web
@@ -54,6 +55,7 @@ class Parts:
     sounds: SoundFetcher
     echoes: Echoes
     web: Web
+    sensitive: Sensitive
     context: str = ""
     """``calling.context``; empty: no queues, no detection of machines."""
     flow: Callable[[str, Run], Awaitable[Program]] = _none

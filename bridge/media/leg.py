@@ -66,10 +66,12 @@ class MediaLeg:
         "_counters",
         "_heard",
         "_kind",
+        "_listener",
         "_on_audio",
         "_on_tick",
         "_resampler",
         "_silence",
+        "_silent",
         "_wire",
         "_write",
         "blocked",
@@ -89,7 +91,9 @@ class MediaLeg:
         self.uuid: UUID = uuid4()
         self.fmt = fmt
         self.playout = playout
-        self._on_audio: Callable[[bytes], None] = _ignore
+        self._listener: Callable[[bytes], None] = _ignore
+        self._on_audio: Callable[[bytes], None] = _ignore  # the listener, or silence in the place of what it would get
+        self._silent = False
         self.on_dtmf: Callable[[str], None] = _ignore
         self.on_mark: Callable[[str], None] = _ignore
         self.on_closed: Callable[[], None] = _ignore
@@ -112,11 +116,33 @@ class MediaLeg:
     @property
     def on_audio(self) -> Callable[[bytes], None]:
         """Told of audio from Asterisk."""
-        return self._on_audio
+        return self._listener
 
     @on_audio.setter
     def on_audio(self, callback: Callable[[bytes], None]) -> None:
-        self._on_audio = callback
+        self._listener = callback
+        self._aim_audio()
+
+    @property
+    def silent(self) -> bool:
+        """`on_audio` receives as much silence in the place of what Asterisk sends."""
+        return self._silent
+
+    @silent.setter
+    def silent(self, silent: bool) -> None:
+        if silent != self._silent:
+            self._silent = silent
+            self._aim_audio()
+
+    @property
+    def sink(self) -> Callable[[bytes], None]:
+        """Where audio from Asterisk goes now: `on_audio`, with silence in between if the leg is `silent`."""
+        return self._on_audio
+
+    def _aim_audio(self) -> None:
+        # Another callable, and not a condition for each frame.
+        listener = self._listener
+        self._on_audio = (lambda pcm: listener(bytes(len(pcm)))) if self._silent else listener
         if self.on_aimed is not None:
             self.on_aimed()
 

@@ -38,9 +38,11 @@ class Pump:
         "_clock",
         "_counters",
         "_dialect",
+        "_heard",
         "_link",
         "_missed_ms",
         "_on_dtmf",
+        "_silent",
         "_speakers",
         "_window",
     )
@@ -62,6 +64,19 @@ class Pump:
         self._window = RecentWindow(window_ms)
         self._missed_ms = 0.0
         self._speakers: list[MediaLeg] = []
+        self._heard: list[MediaLeg] = []
+        self._silent = False
+
+    @property
+    def silent(self) -> bool:
+        """The application receives silence in the place of the call's audio, and no digits."""
+        return self._silent
+
+    @silent.setter
+    def silent(self, silent: bool) -> None:
+        self._silent = silent
+        for leg in self._heard:
+            leg.silent = silent
 
     @property
     def missed_ms(self) -> float:
@@ -88,7 +103,9 @@ class Pump:
 
     def hear(self, leg: MediaLeg, track: str) -> None:
         """Send what Asterisk sends on ``leg`` to the application, as ``track``."""
+        leg.silent = self._silent
         leg.on_audio = partial(self.from_call, track)
+        self._heard.append(leg)
 
     def speak(self, leg: MediaLeg) -> None:
         """Play what the application sends on ``leg``; on each of them, if there are several. All have one format."""
@@ -97,14 +114,17 @@ class Pump:
 
     def replace(self, old: MediaLeg, new: MediaLeg) -> None:
         """Use ``new``, which has taken over the playout of ``old``, wherever ``old`` was used."""
+        new.silent = old.silent
         new.on_audio = old.on_audio
         new.on_dtmf = old.on_dtmf
         new.on_mark = old.on_mark
         self._speakers = [new if leg is old else leg for leg in self._speakers]
+        self._heard = [new if leg is old else leg for leg in self._heard]
 
     def forget(self, leg: MediaLeg) -> None:
         """Use ``leg`` no longer."""
         self._speakers = [speaker for speaker in self._speakers if speaker is not leg]
+        self._heard = [heard for heard in self._heard if heard is not leg]
 
     def opened(self, call: CallInfo, tracks: Sequence[str]) -> None:
         """Let the dialect say its first words."""
@@ -150,6 +170,8 @@ class Pump:
 
     def key_pressed(self, track: str, digit: str) -> None:
         """A party pressed a key."""
+        if self._silent:
+            return
         self._say(self._dialect.dtmf(track, digit, self._clock()))
 
     # application -> Asterisk

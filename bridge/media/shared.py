@@ -85,14 +85,14 @@ class SharedLeg(MediaLeg):
         """Have the connection call the listeners: directly, where there is one."""
         if len(self.listeners) == 1:
             (leg,) = self.listeners
-            self._on_audio, self._on_tick = leg.on_audio, leg.on_tick
+            self._on_audio, self._on_tick = leg.sink, leg.on_tick
         else:
             self._on_audio, self._on_tick = self._hand_out, self._tick_all
 
     def _hand_out(self, pcm: bytes) -> None:
         for leg in self.listeners:
             try:
-                leg.on_audio(pcm)
+                leg.sink(pcm)
             except Exception:  # one stream's fault must not silence the others
                 self._give_up(leg)
 

@@ -194,6 +194,7 @@ class Clients:
                 link,
                 is_there=lambda: _is_at(conferences, conference_id, place),
                 principal=principal,
+                participants=lambda: _channels_in(conferences, conference_id),
             )
         return web.Response()
 
@@ -206,6 +207,12 @@ class Clients:
             ping_interval_s=media.ping_interval_s,
             max_message_bytes=self._config.http.max_message_bytes,
         )
+
+
+def _channels_in(conferences: Conferences, conference_id: str) -> list[str]:
+    """Return the channels in a conference; none if it has ended or is another worker's."""
+    conference = conferences.get(conference_id)
+    return [each.channel_id for each in conference.participants] if conference is not None else []
 
 
 def _is_at(conferences: Conferences, conference_id: str, place: Place) -> bool:

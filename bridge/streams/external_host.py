@@ -56,6 +56,8 @@ class ExternalHost:
         gate: what Asterisk may be told to send audio to.
         on_open: told once, when it is connected with its party.
         on_end: told once, when all is deleted, why it ended.
+        is_sensitive: whether the server must not receive the party's audio now. None of it passes through us, so the
+            channel is disconnected from the party meanwhile.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class ExternalHost:
         new_playout: Callable[[AudioFormat], Playout],
         on_open: Callable[[ExternalHost], object],
         on_end: Callable[[ExternalHost, str], object],
+        is_sensitive: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stream_id = stream_id
         self.leg = leg
@@ -90,6 +93,9 @@ class ExternalHost:
         self._new_playout = new_playout
         self._on_open = on_open
         self._on_end = on_end
+        self._is_sensitive = is_sensitive
+        self.sensitive = False
+        """It is disconnected from its party, whose call is in sensitive mode."""
         self._snoop_id: str | None = None
         self._mix_id: str | None = None
         self._feed: Tap | None = None
@@ -113,7 +119,7 @@ class ExternalHost:
         return [i for i in (self.media_id, self._snoop_id, self._mix_id) if i]
 
     def moved(self) -> None:
-        """The party is in another bridge, or in none."""
+        """The party is in another bridge, or in none, or its call begins or ends sensitive mode."""
         self._stir.set()
 
     async def settled(self, timeout_s: float) -> None:
@@ -200,6 +206,11 @@ class ExternalHost:
         waits = iter(PLACE_AGAIN_S)
         while not await self._is_over():
             self._stir.clear()
+            self.sensitive = self._is_sensitive()
+            if self.sensitive:
+                await self._displace()
+                await self._stir.wait()
+                continue
             way = (self.leg.bridge_id if self._needs_bridge else None,)
             if way != self._placed:
                 try:

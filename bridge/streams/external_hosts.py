@@ -17,6 +17,7 @@ from bridge.streams.events import Publisher, stream_event
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_options import ExternalMedia
 from bridge.streams.room import Room
+from bridge.streams.sensitive import SensitiveCalls
 
 DIALECT = "asterisk"
 """What lists and events show as the dialect: the PBX speaks to the server, not we."""
@@ -35,6 +36,7 @@ class ExternalHosts:
         gate: what Asterisk may be told to send audio to.
         new_playout: makes the queue of the leg that feeds a bridge.
         events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
+        sensitive: which calls are in sensitive mode.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ExternalHosts:
         gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
         events: Publisher,
+        sensitive: SensitiveCalls,
     ) -> None:
         self._client = client
         self._ids = ids
@@ -57,6 +60,7 @@ class ExternalHosts:
         self._gate = gate
         self._new_playout = new_playout
         self._events = events
+        self._sensitive = sensitive
         self._hosts: dict[str, ExternalHost] = {}
         self._call_ids: dict[str, str] = {}
         self._numbers = room.numbers()
@@ -82,6 +86,7 @@ class ExternalHosts:
                 "dialect": DIALECT,
                 "direction_listen": host.options.listen,
                 "live": host.live,
+                "sensitive": host.sensitive,
                 "opened_at": host.opened_at,
                 **dict.fromkeys(NOT_COUNTED, 0),
             }
@@ -94,6 +99,11 @@ class ExternalHosts:
         for host in hosts:
             host.end_soon(reason)
         return len(hosts)
+
+    def review(self) -> None:
+        """Disconnect those whose call is in sensitive mode from their party, and connect the others again."""
+        for host in self:
+            host.moved()
 
     def open(
         self,
@@ -133,6 +143,7 @@ class ExternalHosts:
             new_playout=self._new_playout,
             on_open=lambda host: tell("stream_connected", host),
             on_end=ended,
+            is_sensitive=lambda: self._sensitive.covers(leg.id),
         )
         self._hosts[host.stream_id] = host
         self._call_ids[host.stream_id] = call_id

@@ -35,6 +35,7 @@ from bridge.streams.flow_places import flow_tracks
 from bridge.streams.outgoing import Outgoing
 from bridge.streams.pushed import PushedStream
 from bridge.streams.room import Room
+from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.subscription import Target
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class FlowStreams:
         new_playout: Callable[[AudioFormat], Playout],
         numbers: Callable[[str], Numbers | None] = lambda _: None,
         events: Publisher | None = None,
+        sensitive: SensitiveCalls | None = None,
     ) -> None:
         self._outgoing = outgoing
         self._room = room
@@ -117,6 +119,7 @@ class FlowStreams:
             gate=gate or Gate(),
             new_playout=new_playout,
             events=events or Nobody(),
+            sensitive=sensitive or NoneSensitive(),
         )
         self._legs: dict[str, _OfLeg] = {}
         self._others: dict[str, tuple[Leg, asyncio.Task[None]]] = {}
@@ -131,6 +134,10 @@ class FlowStreams:
     def external_hosts(self) -> list[Mapping[str, object]]:
         """What lists of streams say about external media between the PBX and another server."""
         return self._hosts.described
+
+    def review(self) -> None:
+        """Let external media of other servers adopt or leave sensitive mode; `Outgoing` has the other streams."""
+        self._hosts.review()
 
     def of(self, leg: Leg) -> list[PushedStream]:
         """The streams that we have dialled for a leg."""

@@ -22,6 +22,7 @@ from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.pushed import SHUTTING_DOWN, PushedStream
 from bridge.streams.room import Room
+from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.subscription import Target
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Outgoing:
         press: presses keys on a channel (its id, the digits).
         gate: what may be connected to.
         events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
+        sensitive: which calls are in sensitive mode.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Outgoing:
         press: Callable[[str, str], Awaitable[None]],
         gate: Gate | None = None,
         events: Publisher | None = None,
+        sensitive: SensitiveCalls | None = None,
     ) -> None:
         self._config = config
         self._gate = gate or Gate()
@@ -60,6 +63,7 @@ class Outgoing:
         self._room = room
         self._press = press
         self._events = events or Nobody()
+        self._sensitive = sensitive or NoneSensitive()
         self._streams: dict[str, PushedStream] = {}
         self._numbers = room.numbers()
 
@@ -155,6 +159,7 @@ class Outgoing:
             on_dtmf=keys.add,
             principal=principal,
             on_connected=lambda stream: self._publish("stream_connected", stream),
+            is_sensitive=self._sensitive.covers,
         )
         self._streams[stream.stream_id] = stream
         self._room.open += 1
@@ -173,6 +178,11 @@ class Outgoing:
         for stream in streams:
             stream.end(reason, code=code)
         return len(streams)
+
+    def review(self) -> None:
+        """Let every stream adopt or leave sensitive mode, as its call has."""
+        for stream in self:
+            stream.review()
 
     async def stop(self) -> None:
         """End every stream and wait until all is closed; where there are other bridges, until they may begin."""

@@ -54,6 +54,7 @@ class PushedStream:
         on_dtmf: presses keys that the application wants pressed.
         principal: who caused it.
         on_connected: told of each connection that was opened.
+        is_sensitive: whether the audio and digits of a call or channel must be kept from applications now.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class PushedStream:
         on_dtmf: Callable[[str], None],
         principal: Principal,
         on_connected: Callable[[PushedStream], object] = _ignore,
+        is_sensitive: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.stream_id = stream_id
         self.label = label
@@ -102,7 +104,9 @@ class PushedStream:
         self._close_code: int | None = None
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
+        self._is_sensitive = is_sensitive
         self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
+        self.review()
         if dialect.replays:
             self._pump.opened(call, self._asked)
         self._task = asyncio.create_task(self._run(), name=f"stream {stream_id}")
@@ -156,6 +160,7 @@ class PushedStream:
         if self._ended.done():
             return
         by_name = {track.info.name: track for track in wanted}
+        self.review(track.info.channel_id for track in by_name.values())
         before = set(self._tracks)
         for name, running in tuple(self._tracks.items()):
             now_wanted = by_name.get(name)
@@ -185,6 +190,20 @@ class PushedStream:
     def new_leg(self) -> MediaLeg:
         """A leg in the dialect's rate."""
         return MediaLeg(slin(self.dialect.rate), self._new_playout(slin(self.dialect.rate)), self._counters)
+
+    @property
+    def sensitive(self) -> bool:
+        """The application receives silence in the place of the call's audio."""
+        return self._pump.silent
+
+    def review(self, channel_ids: Iterable[str] = ()) -> None:
+        """Adopt or leave sensitive mode, as the call has.
+
+        Args:
+            channel_ids: channels whose tracks are about to start.
+        """
+        channels = [track.wanted.info.channel_id for track in self._tracks.values()]
+        self._pump.silent = any(map(self._is_sensitive, filter(None, (self.call.call_id, *channels, *channel_ids))))
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """A party pressed a key, as ARI tells."""

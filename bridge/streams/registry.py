@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from bridge.access import Principal
 from bridge.ari.client import AriClient
@@ -12,7 +12,7 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
 from bridge.calls.stasis import StasisCalls
-from bridge.calls.tap import Place, Taps
+from bridge.calls.tap import Join, Place, Taps
 from bridge.calls.tracker import CallTracker
 from bridge.dialects.base import Dialect
 from bridge.errors import AriError
@@ -22,6 +22,7 @@ from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.places import Direction, LegPlace, SpeakDirection, places
 from bridge.streams.room import Room
+from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import CALL_ENDED, CONFERENCE_ENDED, SHUTTING_DOWN, Stream
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Streams:
         room: the limit that all streams share.
         new_playout: makes the queue of one leg.
         events: told of streams that begin and end.
+        sensitive: which calls are in sensitive mode.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Streams:
         room: Room,
         new_playout: Callable[[AudioFormat], Playout],
         events: Publisher | None = None,
+        sensitive: SensitiveCalls | None = None,
     ) -> None:
         self._client = client
         self._tracker = tracker
@@ -56,6 +59,7 @@ class Streams:
         self._room = room
         self._new_playout = new_playout
         self._events = events or Nobody()
+        self._sensitive = sensitive or NoneSensitive()
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbers = room.numbers()
@@ -121,6 +125,7 @@ class Streams:
             party_is_there=lambda: self._tracker.find(party_id) is not None,
             send_dtmf=keys.add,
             principal=principal,
+            is_sensitive=lambda: self._sensitive.covers(party_id),
         )
         self._start(stream).add_done_callback(lambda _: keys.close())
         return stream
@@ -134,6 +139,7 @@ class Streams:
         *,
         is_there: Callable[[], bool],
         principal: Principal,
+        participants: Callable[[], Iterable[str]],
     ) -> Stream:
         """Start a stream that hears a conference and speaks to all of it.
 
@@ -141,6 +147,7 @@ class Streams:
             place: where it is reached.
             is_there: whether the conference has not ended yet.
             principal: who opens it.
+            participants: the channels in it.
 
         Raises:
             Overloaded: the limit is reached.
@@ -150,6 +157,11 @@ class Streams:
 
         async def find_places() -> tuple[LegPlace, ...]:
             return legs
+
+        def is_sensitive() -> bool:
+            if isinstance(place, Join) and self._sensitive.covers_bridge(place.bridge_id):
+                return True
+            return any(map(self._sensitive.covers, participants()))
 
         stream = Stream(
             f"s{next(self._numbers)}",
@@ -171,9 +183,15 @@ class Streams:
             principal=principal,
             conference_id=conference_id,
             steady=True,
+            is_sensitive=is_sensitive,
         )
         self._start(stream)
         return stream
+
+    def review(self) -> None:
+        """Let every stream adopt or leave sensitive mode, as its call has."""
+        for stream in self:
+            stream.review()
 
     def end_conference(self, conference_id: str) -> None:
         """A conference ends: its streams with it."""

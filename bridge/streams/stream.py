@@ -65,6 +65,7 @@ class Stream:
         principal: who opened it.
         conference_id: the conference; empty on a party.
         steady: the track goes on in silence while the PBX sends none: nobody else is there.
+        is_sensitive: whether the application must not receive the call's audio and digits now.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Stream:
         principal: Principal,
         conference_id: str = "",
         steady: bool = False,
+        is_sensitive: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stream_id = stream_id
         self.call_id = call_id
@@ -109,7 +111,9 @@ class Stream:
         self._displaced = False
         self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._broken = asyncio.Event()
+        self._is_sensitive = is_sensitive
         self._pump = Pump(dialect, counters, on_dtmf=send_dtmf)
+        self.review()
         self._pump.attach(link)
         self._legs = self._new_legs(leg_places)
         link.on_closed = self.end
@@ -140,6 +144,15 @@ class Stream:
     def dropped_ms(self) -> float:
         """Audio of the application that found no room in the queue, in milliseconds."""
         return max((leg.media.playout.dropped_ms for leg in self._legs if leg.place.speaks), default=0.0)
+
+    @property
+    def sensitive(self) -> bool:
+        """The application receives silence in the place of the call's audio."""
+        return self._pump.silent
+
+    def review(self) -> None:
+        """Adopt or leave sensitive mode, as the call has."""
+        self._pump.silent = self._is_sensitive()
 
     def party_moved(self) -> None:
         """The party has entered or left our application, or a bridge: where its audio was reached is none any more."""

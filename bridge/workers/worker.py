@@ -48,7 +48,7 @@ class SharedEvents(Events):
         """As `Events.publish`, if it is ours to tell."""
         if type.startswith("call_"):
             ours = self._worker.owns(data["id"])
-        elif type == "dtmf_received":
+        elif type in ("dtmf_received", "sensitive_started", "sensitive_ended"):
             ours = self._worker.owns(data["call_id"])
         elif type.startswith("conference_"):
             ours = self._conference_is_ours(type, data)

@@ -118,8 +118,8 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def client_of(target: Target) -> AsyncIterator[Client]:
-    """A client that listens to every event."""
-    query = urlencode({"token": target.token} if target.token else {})
+    """A client that listens to every event, digits included."""
+    query = urlencode({"types": "*,dtmf_received"} | ({"token": target.token} if target.token else {}))
     async with peer.open_peer(f"ws{target.url.removeprefix('http')}/v1.0/events?{query}") as listener:
         yield Client(target, listener)
 

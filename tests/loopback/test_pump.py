@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -22,8 +23,10 @@ from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
 from bridge.media.picows_link import PicowsLink
 from bridge.media.pump import Pump
+from bridge.media.shared import SharedLeg
 from bridge.media.takeover import take_over
 from bridge.media.websockets_link import WebsocketsLink
+from bridge.streams.going_on import keep_steady
 from tests.fakes.asterisk import FakeAsterisk
 
 FRAME = 320
@@ -232,3 +235,69 @@ async def test_keys_and_nonsense(path: Path) -> None:
     assert client.close_code is None
     await client.close()
     await peer.hang_up()
+
+
+async def test_a_silent_stream_receives_silence_of_the_same_length_and_no_digits(path: Path) -> None:
+    client, peer = await open_path(path)
+    (pump,) = path.pumps
+    loud = b"\1\2" * (FRAME // 2)
+    peer.send(Kind.SLIN, loud)
+    assert await client.recv() == loud
+    pump.silent = True
+    peer.send(Kind.SLIN, loud)
+    assert await client.recv() == bytes(FRAME)
+    # A leg that takes the place of a broken one, and one that is added, are silent as well.
+    other = MediaLeg(slin(8000), Playout(slin(8000), 1000, 0), path.counters)
+    pump.hear(other, "both")
+    fresh = MediaLeg(slin(8000), Playout(slin(8000), 1000, 0), path.counters)
+    pump.replace(other, fresh)
+    for leg in (other, fresh):
+        leg.received_frame(loud)
+        assert await client.recv() == bytes(FRAME)
+    await client.send(loud)  # what the application says is played all the same
+    while (await peer.read())[1] != loud:
+        pass
+    pump.silent = False
+    fresh.received_frame(loud)
+    assert await client.recv() == loud
+    peer.send(Kind.SLIN, loud)
+    assert await client.recv() == loud
+    pump.forget(fresh)
+    pump.silent = True
+    assert not fresh.silent
+    await client.close()
+    await peer.hang_up()
+
+
+async def test_silence_of_one_listener_is_not_that_of_others() -> None:
+    """Streams that share a connection: each gets what it should, also after others have come and gone."""
+    counters, fmt = Counters(), slin(8000)
+    shared = SharedLeg(fmt, counters)
+    heard: dict[str, bytes] = {}
+    legs = {name: MediaLeg(fmt, Playout(fmt, 1000, 0), counters) for name in ("one", "two")}
+    for name, leg in legs.items():
+        leg.on_audio = partial(heard.__setitem__, name)
+        shared.join(leg)
+    loud = b"\1\2" * (FRAME // 2)
+    legs["one"].silent = True
+    shared.received_frame(loud)
+    assert heard == {"one": bytes(FRAME), "two": loud}
+    shared.leave(legs["two"])
+    shared.received_frame(loud)
+    assert heard["one"] == bytes(FRAME)
+    legs["one"].silent = False
+    shared.received_frame(loud)
+    assert heard["one"] == loud
+
+
+async def test_a_steady_track_is_silent_too() -> None:
+    leg = MediaLeg(slin(8000), Playout(slin(8000), 1000, 0), Counters())
+    heard: list[bytes] = []
+    leg.silent = True
+    leg.on_audio = heard.append
+    keep_steady(leg)
+    leg.received_frame(b"\1\2" * (FRAME // 2))
+    leg.silent = False
+    leg.received_frame(b"\1\2" * (FRAME // 2))
+    assert b"".join(heard).startswith(bytes(FRAME))
+    assert any(b"".join(heard))

@@ -9,6 +9,7 @@ from pydantic import Field
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
 from bridge.calls.records import Direction, HangupBy, HangupReason, MuteDirection, Status
+from bridge.calls.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from bridge.flows.requests import AnswerMethod, RingMethod
 
 MAX_DESTINATIONS = 100
@@ -118,6 +119,8 @@ class Call(Shown):
     recording_id: str = maybe()
     """The recording that runs now."""
     recording_ids: list[str] = maybe()
+    sensitive: bool = maybe()
+    """Whether it is in sensitive mode: recordings pause, streams carry silence, and digits are not reported."""
     hangup_by: HangupBy = maybe()
     """Who ended it: `local` is the bridge or a phone of this PBX, `remote` the other end."""
     hangup_reason: HangupReason = maybe()
@@ -203,6 +206,13 @@ class Dtmf(Body):
     """How many milliseconds each sounds."""
     interval: Annotated[int, Field(ge=0, le=5000)] | None = None
     """How many milliseconds lie between two."""
+
+
+class Sensitive(Body):
+    """For how long."""
+
+    timeout_s: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_S)] = DEFAULT_TIMEOUT_S
+    """Seconds after which it ends by itself."""
 
 
 class Transfer(Body):

@@ -9,4 +9,4 @@ class EventQuery(Query):
     """Which events."""
 
     types: str = "*"
-    """Patterns with commas between them: `call_*,flow_*`."""
+    """Patterns with commas between them: `call_*,flow_*`. None includes `dtmf_received`: name it to receive it."""

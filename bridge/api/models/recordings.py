@@ -18,6 +18,8 @@ class Recording(Shown):
     format: str
     status: str
     """`recording`, `ended` or `failed`."""
+    paused: bool
+    """Whether nothing is written at the moment: the call is in sensitive mode."""
     duration: float
     """Seconds."""
     tm_start: Time

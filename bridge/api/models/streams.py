@@ -103,6 +103,8 @@ class Stream(Shown):
     """Why the application cannot be reached."""
     connects: int = maybe()
     """How many times it has been connected."""
+    sensitive: bool
+    """Whether it carries silence in the place of the call's audio: the call is in sensitive mode."""
     opened_at: float
     """Seconds since 1970."""
     queued_ms: float

@@ -1,12 +1,15 @@
-"""Actions on the call itself: answer, hangup, mute, amd."""
+"""Actions on the call itself: answer, hangup, mute, sensitive_start and sensitive_stop, amd."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from bridge.calls.legs import LegGone
 from bridge.calls.records import HangupReason
+from bridge.calls.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
@@ -76,6 +79,35 @@ class MuteOptions(Options):
 async def mute(run: Run, options: MuteOptions) -> None:
     """Let the caller not be heard (``in``), or not hear (``out``)."""
     await run.leg.mute(options.direction)
+
+
+class SensitiveOptions(Options):
+    """For how long."""
+
+    duration: Annotated[
+        int,
+        Field(ge=1, le=MAX_TIMEOUT_S, description=f"seconds from 1 to {MAX_TIMEOUT_S}"),
+        OR_VARIABLE,
+    ] = DEFAULT_TIMEOUT_S
+
+
+@action("sensitive_start", options=SensitiveOptions)
+async def sensitive_start(run: Run, options: SensitiveOptions) -> None:
+    """Keep the call's audio and digits from applications and recordings; only actions of the flow get digits."""
+    await _in_call(run, run.parts.sensitive.start(run.leg.id, options.duration))
+
+
+@action("sensitive_stop", options=NoOptions)
+async def sensitive_stop(run: Run, _: NoOptions) -> None:
+    """End sensitive mode; without it nothing happens."""
+    await _in_call(run, run.parts.sensitive.stop(run.leg.id))
+
+
+async def _in_call(run: Run, act: Awaitable[None]) -> None:
+    try:
+        await act
+    except KeyError:
+        raise LegGone(f"{run.leg.id} has ended") from None
 
 
 class AmdOptions(Options):

@@ -10,6 +10,7 @@ from bridge.audio.sound import Sound
 from bridge.calls.acts import NotOurs
 from bridge.calls.conferences import Conference, ConferenceExists, NoSuchConference, Participant
 from bridge.calls.recording import Recording
+from bridge.calls.records import Records
 from bridge.speech.fetch import SoundUnavailable
 
 NOW = 1_769_856_000.5
@@ -21,8 +22,11 @@ class Doing(Protocol):
 
     failure: Exception | None
     lasting: bool
+    records: Records
 
     def do(self, *what: object) -> None: ...
+
+    def act(self, verb: str, call_id: str, *more: object) -> None: ...
 
 
 RECORDINGS = {
@@ -62,6 +66,21 @@ class FewRecordings:
     async def delete(self, recording_id: str, /) -> None:
         if not self._pbx.lasting:
             del self._all[recording_id]
+
+
+class SensitiveCalls:
+    """Sensitive mode of the sample PBX's calls."""
+
+    def __init__(self, pbx: Doing) -> None:
+        self._pbx = pbx
+
+    async def start(self, call_id: str, timeout_s: float, /) -> None:
+        self._pbx.act("sensitive", call_id, timeout_s)
+        self._pbx.records.update(call_id, sensitive=True)
+
+    async def stop(self, call_id: str, /) -> None:
+        self._pbx.act("sensitive_stop", call_id)
+        self._pbx.records.update(call_id, sensitive=False)
 
 
 class FewConferences:

@@ -22,7 +22,7 @@ from bridge.flows.requests import Groupcall, Placed, PlaceRequest
 from bridge.media.counters import Counters
 from bridge.speech.engine import SpeechFailed, Utterance
 
-from .sample_parts import NOW, RECORDINGS, FewConferences, FewRecordings, Sounds
+from .sample_parts import NOW, RECORDINGS, FewConferences, FewRecordings, SensitiveCalls, Sounds
 
 CREATED = "2026-01-31T12:00:00.123+0100"
 VOXOLOGY_KEY = "voxology-key-0123"
@@ -94,7 +94,7 @@ class Pbx:
         if self.failure is not None:
             raise self.failure
 
-    def _act(self, verb: str, call_id: str, *more: Any) -> None:
+    def act(self, verb: str, call_id: str, *more: Any) -> None:
         record = self.records.get(call_id)
         if (record is None or record.ended) and self.find(call_id) is None:
             raise KeyError(call_id)
@@ -103,53 +103,53 @@ class Pbx:
     # CallActs
 
     async def hangup(self, call_id: str, /) -> None:
-        self._act("hangup", call_id)
+        self.act("hangup", call_id)
         if not self.lasting:
             self.end(call_id)
 
     async def hold(self, call_id: str, /) -> None:
-        self._act("hold", call_id)
+        self.act("hold", call_id)
         self.records.update(call_id, on_hold=True)
 
     async def unhold(self, call_id: str, /) -> None:
-        self._act("unhold", call_id)
+        self.act("unhold", call_id)
         self.records.update(call_id, on_hold=False)
 
     async def mute(self, call_id: str, direction: str, /) -> None:
-        self._act("mute", call_id, direction)
+        self.act("mute", call_id, direction)
         self.records.update(call_id, mute_direction=direction)
 
     async def unmute(self, call_id: str, direction: str, /) -> None:
-        self._act("unmute", call_id, direction)
+        self.act("unmute", call_id, direction)
         self.records.update(call_id, mute_direction="")
 
     async def silence(self, call_id: str, on: bool, /) -> None:
-        self._act("silence", call_id, on)
+        self.act("silence", call_id, on)
 
     async def moh(self, call_id: str, on: bool, /) -> None:
-        self._act("moh", call_id, on)
+        self.act("moh", call_id, on)
 
     async def send_digits(
         self, call_id: str, digits: str, /, *, duration_ms: int | None = None, between_ms: int | None = None
     ) -> None:
-        self._act("dtmf", call_id, digits, duration_ms, between_ms)
+        self.act("dtmf", call_id, digits, duration_ms, between_ms)
 
     async def play(self, call_id: str, pcm: bytes, rate: int, /, *, direction: str = "out") -> None:
-        self._act("play", call_id, len(pcm), rate, direction)
+        self.act("play", call_id, len(pcm), rate, direction)
 
     async def transfer(self, call_id: str, destination: Address, /, *, token: str = "") -> str:  # noqa: ARG002
         if not destination.type:
             raise ValueError("type is empty; expected tel, sip, extension or conference")
-        self._act("transfer", call_id, destination)
+        self.act("transfer", call_id, destination)
         return self.add(f"transfer-{next(self._numbers)}", "dialing", master_call_id=call_id).id
 
     async def recording_start(self, call_id: str, /, **how: Any) -> Recording:
-        self._act("recording_start", call_id, how)
+        self.act("recording_start", call_id, how)
         self.records.update(call_id, recording_id="r1", recording_ids=["r1"])
         return RECORDINGS["r1"]
 
     async def recording_stop(self, call_id: str, /) -> Recording:
-        self._act("recording_stop", call_id)
+        self.act("recording_stop", call_id)
         record = self.records.get(call_id)
         if record is None or not record.recording_id:
             raise KeyError(call_id)
@@ -214,6 +214,7 @@ class Pbx:
                 speech=self,
                 sounds=Sounds(),
                 recordings=FewRecordings(self),
+                sensitive=SensitiveCalls(self),
                 flows=FLOWS,
                 voxology=VoxologyConfig.model_validate({"flow": "greeting", "api_key": VOXOLOGY_KEY}),
             ),
@@ -224,7 +225,7 @@ class Pbx:
 
 STREAM: Mapping[str, object] = {
     "id": "s1", "call_id": "c1", "channel_id": "c1", "principal": "crm", "dialect": "voipbin",
-    "direction_listen": "both", "live": True, "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0,
+    "direction_listen": "both", "live": True, "sensitive": False, "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0,
     "dropped_to_application_ms": 0, "dropped_from_application_ms": 0, "discarded_messages": 0,
 }  # fmt: skip
 

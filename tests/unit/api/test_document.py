@@ -183,7 +183,7 @@ def test_what_is_described_as_wrong_is_wrong(values: dict[str, Any]) -> None:
 def test_what_is_described_of_a_stream_is_what_is_said_of_it() -> None:
     link = SimpleNamespace(unsent_ms=0.4, dropped_ms=1.6)
     common = {"stream_id": "s", "dialect": SimpleNamespace(name="twilio", discarded=0), "live": True, "opened_at": 1.5}
-    common |= {"link": link, "dropped_ms": 0.0, "principal": Principal("crm")}
+    common |= {"link": link, "dropped_ms": 0.0, "principal": Principal("crm"), "sensitive": False}
     opened = SimpleNamespace(**common, call_id="c", party_id="p", conference_id="", track="both", queued_ms=1.2)
     track = SimpleNamespace(name="near", channel_id="p")
     pushed = SimpleNamespace(

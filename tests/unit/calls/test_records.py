@@ -271,6 +271,15 @@ def test_keys_are_told_with_their_call() -> None:
     assert book.told[-1].data == {"call_id": record.id, "channel_id": record.id, "digit": "5"}
 
 
+def test_digits_of_sensitive_mode_are_not_reported() -> None:
+    book = Book()
+    record = book.place()
+    book.records.is_sensitive = lambda channel_id: channel_id == record.id
+    before = len(book.told)
+    book.say("ChannelDtmfReceived", record, "Up", digit="5")
+    assert len(book.told) == before
+
+
 def test_ended_calls_are_kept_for_a_while() -> None:
     book = Book()
     for number in range(MAX_ENDED + 5):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import load
-from bridge.config.webhooks import EVENT_TYPES
+from bridge.config.webhooks import EVENT_TYPES, EventPatterns
 from bridge.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +30,7 @@ def write(folder: Path, *tables: dict[str, str]) -> Path:
         ({"secret": "'whsec_pw-in-it-pw-in-it'"}, "secret", "base64"),
         ({"secret": "1234567890123456"}, "secret", "expected a text"),
         ({"events": "['calls_*']"}, "events[0]", "call_created"),
+        ({"events": "['dtmf_*']"}, "events[0]", "must be named in full"),
         ({"events": "[]"}, "events", "at least one"),
         ({"events": "'*'"}, "events", "list"),
         ({"url": "'ftp://x'"}, "url", "https://"),
@@ -64,3 +65,12 @@ def test_every_type_of_event_is_documented_with_an_example():
     for name in EVENT_TYPES:
         assert f"`{name}`" in text, name
         assert f'"type": "{name}"' in text, name
+
+
+@pytest.mark.parametrize(
+    ("patterns", "wanted"),
+    [(("*",), False), (("*", "call_*"), False), (("dtmf_receive?",), False), (("*", "dtmf_received"), True)],
+)
+def test_digits_are_for_those_who_name_them(patterns: tuple[str, ...], wanted: bool):
+    assert EventPatterns(patterns).match("dtmf_received") is wanted
+    assert EventPatterns(patterns).match("call_hangup") is ("*" in patterns)

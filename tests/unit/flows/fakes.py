@@ -387,6 +387,19 @@ class FakeStreams:
         self.did.append((now(), "stop"))
 
 
+class FakeSensitive:
+    def __init__(self) -> None:
+        self.did: list[tuple[Any, ...]] = []
+
+    async def start(self, call_id: str, timeout_s: float = 0) -> None:
+        if call_id == "unknown":
+            raise KeyError(call_id)
+        self.did.append(("start", call_id, timeout_s))
+
+    async def stop(self, call_id: str) -> None:
+        self.did.append(("stop", call_id))
+
+
 class FakeEchoes:
     def __init__(self) -> None:
         self.echoed: list[float] = []
@@ -441,6 +454,7 @@ class World:
         self.sounds = FakeSounds()
         self.echoes = FakeEchoes()
         self.web = FakeWeb()
+        self.sensitive = FakeSensitive()
         stand_ins: Any = self
         self.parts = Parts(
             legs=stand_ins.legs,
@@ -455,6 +469,7 @@ class World:
             sounds=stand_ins.sounds,
             echoes=self.echoes,  # type: ignore[arg-type]
             web=stand_ins.web,
+            sensitive=stand_ins.sensitive,
             context=context,
         )
 

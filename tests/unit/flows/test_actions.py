@@ -476,3 +476,14 @@ def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
 def test_no_option_says_that_a_flow_is_of_the_configuration() -> None:
     with pytest.raises(FlowRefused, match="configured"):
         parse([step("external_media_start", url="ws://localhost/", direction_listen="both", configured=True)])
+
+
+def test_sensitive_mode_is_for_the_call_of_the_flow() -> None:
+    async def act() -> None:
+        world = World()
+        flow = [step("sensitive_start"), step("sensitive_start", duration=20), step("sensitive_stop")]
+        await world.done(flow)
+        assert world.sensitive.did == [("start", "call-1", 300), ("start", "call-1", 20), ("stop", "call-1")]
+        assert world.failures() == []
+
+    quick(act())
