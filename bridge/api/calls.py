@@ -23,7 +23,7 @@ from bridge.calls.model import Call as LiveCall
 from bridge.calls.records import CallRecord
 from bridge.flows.program import FlowRefused, Program
 from bridge.flows.requests import PlaceRequest
-from bridge.flows.spelling import parse
+from bridge.flows.spelling import parse_in_thread
 
 Known = tuple[LiveCall | None, CallRecord | None]
 """What is known of a call: that it goes on, and what is told of it; not both are None."""
@@ -61,7 +61,7 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
         destinations=[each.value() for each in body.destinations],
         principal=asked.principal,
         source=body.source.value() if body.source is not None else None,
-        program=None if body.flow else program_of(body),
+        program=None if body.flow else await program_of(body),
         flow_id=body.flow,
         variables=body.variables,
         anonymous=body.anonymous == "yes",
@@ -149,7 +149,7 @@ def find(backend: Backend, identity: str) -> Known:
     return live, record
 
 
-def program_of(body: PlaceCalls) -> Program | None:
+async def program_of(body: PlaceCalls) -> Program | None:
     """The flow in a request.
 
     Raises:
@@ -158,7 +158,7 @@ def program_of(body: PlaceCalls) -> Program | None:
     if body.actions is None:
         return None
     try:
-        return parse(body.actions)
+        return await parse_in_thread(lambda: body.actions)
     except FlowRefused as error:
         raise refused(error) from None
 

@@ -126,6 +126,8 @@ class Records:
         self.is_sensitive: Callable[[str], bool] = lambda _: False
         """Whether a channel's digits must not be reported now."""
         self._live: dict[str, CallRecord] = {}
+        self._variables_sent: dict[str, Mapping[str, str]] = {}
+        """Of each live call, as its last event had them."""
         self._ended: dict[str, CallRecord] = {}
         self._courses: dict[str, _Course] = {}
         self._call_of: dict[str, str] = {}
@@ -381,7 +383,13 @@ class Records:
         )
 
     def _publish(self, kind: str, record: CallRecord) -> None:
-        self._events.publish(kind, record_json(record))
+        data = record_json(record)
+        if kind == "call_updated" and self._variables_sent.get(record.id) is record.variables:
+            del data["variables"]  # up to 64 KiB, and this event comes with every action of a flow
+        self._variables_sent[record.id] = record.variables
+        if record.ended:
+            del self._variables_sent[record.id]
+        self._events.publish(kind, data)
 
     def _forget_old(self) -> None:
         oldest = self._clock() - KEEP_ENDED_S

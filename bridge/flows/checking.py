@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from bridge.flows.program import Action, Fault, FlowRefused
 MAX_ACTIONS = 1000
 """Actions in one list, those within others included."""
 MAX_FAULTS = 50
+MAX_FOUND = 1000
+"""Faults that are collected; the first `MAX_FAULTS` by their place are reported."""
+MAX_ENTRIES = 1000
+"""Keys of an action or its options, and entries of each option: finding the words for every wrong one takes time."""
 MAX_ID_CHARACTERS = 100
 
 
@@ -40,7 +45,15 @@ class Checking:
 
     def wrong(self, index: int, key: str, reason: str) -> None:
         """Something is wrong with an action."""
-        self.found.append(Fault(index, key, reason, self.path))
+        if len(self.found) < MAX_FOUND:
+            self.found.append(Fault(index, key, reason, self.path))
+
+    def bounded(self, index: int, key: str, given: Mapping[str, Any]) -> bool:
+        """Return whether an object has a bounded number of keys; if not, that is noted under ``key``."""
+        if len(given) <= MAX_ENTRIES:
+            return True
+        self.wrong(index, key, f"expected at most {MAX_ENTRIES} keys; got {len(given)}")
+        return False
 
     def options(self, index: int, key: str, model: type[Options], given: Any) -> Options | None:
         """Options that fit their model; None if they do not, and that is noted under ``key``."""
@@ -49,10 +62,18 @@ class Checking:
         if not isinstance(given, Mapping):
             self.wrong(index, key, "expected an object")
             return None
+        if not self.bounded(index, key, given):
+            return None
+        for below, value in given.items():
+            if isinstance(value, list | dict) and len(value) > MAX_ENTRIES:
+                self.wrong(
+                    index, f"{key}.{str(below)[:60]}", f"expected at most {MAX_ENTRIES} entries; got {len(value)}"
+                )
+                return None
         try:
             return model.model_validate(dict(given))
         except ValidationError as problem:
-            for below, reason in faults(problem, model):
+            for below, reason in itertools.islice(faults(problem, model), MAX_FAULTS):
                 self.wrong(index, f"{key}{'' if not below or below.startswith('[') else '.'}{below}", reason)
         except FlowRefused as refused:  # a flow within an action
             self.found.extend(refused.faults)
@@ -85,7 +106,7 @@ def unknown_type(kind: str, known: Collection[str], hints: Mapping[str, str]) ->
     """What to say about a type that there is not."""
     if kind in hints:
         return f"{kind!r} is not offered here: {hints[kind]}"
-    close = difflib.get_close_matches(kind, known, n=1)
+    close = difflib.get_close_matches(kind[:60], known, n=1)
     offered = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
     return f"no action is called {kind[:60]!r}{offered}"
 

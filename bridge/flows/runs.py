@@ -27,7 +27,7 @@ from bridge.flows.program import Action, Program
 from bridge.flows.program import program as program_of
 from bridge.flows.registry import DEFINITIONS
 from bridge.flows.requests import AnswerMethod, Groupcall, Placed, PlaceRequest, RingMethod
-from bridge.flows.spelling import parse
+from bridge.flows.spelling import parse_in_thread
 from bridge.flows.variables import Variables, given
 
 __all__ = ["AnswerMethod", "FlowRuns", "Groupcall", "PlaceRequest", "Placed", "RingMethod"]
@@ -248,7 +248,7 @@ class FlowRuns:
             trust=flow.trust,
             configured=True,
         )
-        return parse(answer.json())
+        return await parse_in_thread(answer.json)
 
     def _answered(
         self,

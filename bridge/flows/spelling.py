@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.flows import voipbin, voxology
 from bridge.flows.program import FlowRefused, Program, Spelling
 
-__all__ = ["FlowRefused", "action_schemas", "parse", "spelling_of"]
+__all__ = ["FlowRefused", "action_schemas", "parse", "parse_in_thread", "spelling_of"]
 
 
 def spelling_of(flow: Any) -> Spelling:
@@ -36,6 +37,18 @@ def parse(flow: Any, path: str = "actions") -> Program:
         FlowRefused: with everything that is wrong.
     """
     return voxology.parse(flow, path) if spelling_of(flow) == "voxology" else voipbin.parse(flow, path)
+
+
+async def parse_in_thread(load: Callable[[], Any]) -> Program:
+    """Load and check a flow in a thread: a large one takes a second, in which calls would get no audio.
+
+    Args:
+        load: returns the flow as JSON; what it raises is raised here.
+
+    Raises:
+        FlowRefused: with everything that is wrong.
+    """
+    return await asyncio.to_thread(lambda: parse(load()))
 
 
 def action_schemas() -> dict[str, dict[str, Any]]:

@@ -70,6 +70,7 @@ class Variables:
     def __init__(self, values: Mapping[str, str] | None = None, session_data: Mapping[str, Any] | None = None) -> None:
         self._values = dict(values or {})
         self._session_data: dict[str, Any] = dict(session_data or {})
+        self._session_bytes = sum(_size(name, value) for name, value in self._session_data.items())
         self._bytes = sum(len(name.encode()) + len(value.encode()) for name, value in self._values.items())
 
     @property
@@ -101,7 +102,8 @@ class Variables:
         """
         head, _, path = name.partition(".")
         if head in _SESSION_DATA and path:
-            self.set_session_data({**self._session_data, path: value})
+            old_size = _size(path, self._session_data[path]) if path in self._session_data else 0
+            self._set_session_data({**self._session_data, path: value}, _size(path, value) - old_size)
             return
         if not name or len(name) > MAX_NAME_CHARACTERS:
             raise VariablesFull(f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
@@ -123,9 +125,13 @@ class Variables:
         Raises:
             VariablesFull: it is larger than 64 KiB as JSON.
         """
-        if len(json.dumps(data, ensure_ascii=False).encode()) > MAX_GIVEN_BYTES:
+        self._set_session_data(data, sum(_size(name, value) for name, value in data.items()) - self._session_bytes)
+
+    def _set_session_data(self, data: Mapping[str, Any], grows: int) -> None:
+        if self._session_bytes + grows > MAX_GIVEN_BYTES:
             raise VariablesFull(f"session_data would be larger than {MAX_GIVEN_BYTES} bytes")
         self._session_data = dict(data)
+        self._session_bytes += grows
 
     def check(self, value: Any) -> None:
         """See whether the variables that options name would make too much of them.
@@ -179,6 +185,11 @@ class Variables:
         if name.startswith("..."):  # Voxology: character by character, to be read out so
             return " ".join(self.get(name[3:]))
         return self.get(name)
+
+
+def _size(name: str, value: Any) -> int:
+    """What a name and its value take in JSON, in bytes."""
+    return len(json.dumps({name: value}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def text_of(value: Any) -> str:

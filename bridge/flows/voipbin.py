@@ -60,6 +60,8 @@ def _action(checking: Checking, index: int, given: Any) -> Action | None:
     if not isinstance(given, Mapping):
         checking.wrong(index, "", 'expected an object with "type" and "option"')
         return None
+    if not checking.bounded(index, "", given):
+        return None
     fine = True
     for key in given:
         if key not in KEYS:

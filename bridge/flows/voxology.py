@@ -77,14 +77,14 @@ def parse(flow: Any, path: str = "actions") -> Program:
     parsing = _Parsing(Checking(path))
     for index, each in enumerate(given):
         _action(parsing, index, "", each, 0)
+    places = {action.id: place for place, action in enumerate(parsing.made)}
     for index, key, label, action_id in parsing.jumps:
         if label not in parsing.labels:
             parsing.checking.wrong(index, key, f"no LABEL has the name {label[:60]!r}")
         else:
-            # Two labels of one name are refused below, so this is the one.
-            at = next(place for place, action in enumerate(parsing.made) if action.id == action_id)
+            # Two labels of one name are refused, so this is the one.
             target = {"target_id": parsing.labels[label]}
-            parsing.made[at] = Action(
+            parsing.made[places[action_id]] = Action(
                 action_id, "GOTO", index, "jump", DEFINITIONS["jump"].options.model_validate(target)
             )
     if parsing.count > MAX_ACTIONS:
@@ -100,6 +100,8 @@ def _action(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -
     wrong = parsing.checking.wrong
     if not isinstance(given, Mapping):
         wrong(index, where, 'expected an object with "type" and "params"')
+        return
+    if not parsing.checking.bounded(index, where, given):
         return
     prefix = f"{where}." if where else ""
     if "type" not in given and any(str(key).startswith("$") for key in given):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from bridge.config.values import as_tuple
-from bridge.dialects.base import Dialect
 from bridge.dialects.voipbin import ENCAPSULATIONS
 from bridge.streams.subscription import Target, reason_of
 
@@ -154,9 +154,9 @@ class ExternalMedia(_Options):
             self._check_host()
         return self
 
-    @property
+    @cached_property
     def target(self) -> Target:
-        """The application that ``url`` names."""
+        """The application that ``url`` names. Made once: that constructs its dialect, which checks the options."""
         dialect = self.dialect or "voipbin"
         options = dict(self.options)
         if dialect == "voipbin":
@@ -174,7 +174,7 @@ class ExternalMedia(_Options):
         """Who hears the other end."""
         if not self.url:
             return self.direction_speak if self._directed else "both"
-        return (self.direction_speak or "both") if self._dialect().two_way else ""
+        return (self.direction_speak or "both") if self._two_way else ""
 
     @property
     def asterisk_encapsulation(self) -> str:
@@ -190,8 +190,9 @@ class ExternalMedia(_Options):
     def _directed(self) -> bool:
         return bool(self.direction_listen or self.direction_speak)
 
-    def _dialect(self) -> Dialect:
-        return self.target.new_dialect(connect=True)
+    @cached_property
+    def _two_way(self) -> bool:
+        return self.target.new_dialect(connect=True).two_way
 
     def _check_url(self) -> None:
         for key in ("transport", "transport_data", "connection_type", "format", "direction", "data"):
@@ -204,7 +205,7 @@ class ExternalMedia(_Options):
                 raise ValueError(f"encapsulation: expected one of {', '.join(ENCAPSULATIONS)}")
             if self.options.get("encapsulation", self.encapsulation) != self.encapsulation:
                 raise ValueError("options.encapsulation: encapsulation says something else")
-        two_way = self._dialect().two_way
+        two_way = self._two_way
         if not two_way and self.direction_speak:
             raise ValueError(f"direction_speak: the dialect {self.dialect} only listens")
         if not two_way and not self.direction_listen:
@@ -288,9 +289,9 @@ class StreamOptions(_Options):
             return DEFAULT_TRACKS.get(self.named_dialect, ("mix",))
         return tuple(dict.fromkeys(named))
 
-    @property
+    @cached_property
     def target(self) -> Target:
-        """The application."""
+        """The application. Made once: that constructs its dialect, which checks the options."""
         options, dialect = dict(self.options), self.named_dialect
         if dialect == "voxology":
             if self.stream_name:
@@ -303,7 +304,7 @@ class StreamOptions(_Options):
             options["parameters"] = self.parameters
         return self._target(dialect, options, self._layout, two_way=self.connect)
 
-    @property
+    @cached_property
     def speaks(self) -> bool:
         """The application may speak."""
         return self.target.new_dialect(connect=self.connect).two_way

@@ -7,8 +7,9 @@ one checks everything: also that the dialect exists and takes the options, by co
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -27,6 +28,9 @@ from bridge.streams.layout import DEFAULT_LAYOUT
 
 GROUP_PREFIX = "@"
 NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+MAX_OPTIONS_CHARACTERS = 16 * 1024
+"""Of one subscription, as JSON."""
 
 _NOT_OPTIONS = {"rng": "is no option", "tracks": "has a key of its own", "call_sid": "is made of the call's id"}
 """Arguments of dialects that nobody sets as an option."""
@@ -85,7 +89,7 @@ class Target(TargetConfig):
             make = dialects.find(self.dialect)
         except LookupError as error:
             raise ValueError(f"dialect: {error.args[0]}") from None
-        takes = inspect.signature(make).parameters
+        takes = _parameters(make)
         arguments = _options(self, takes)
         arguments = {name: value for name, value in of_call.items() if name in takes} | arguments
         missing = [
@@ -124,6 +128,8 @@ class Subscription(SubscriptionConfig, Target):
     def _is_bounded(self) -> Subscription:
         if self.pattern_count > MAX_PATTERNS:
             raise ValueError(f"extensions: with trunks and dids expected at most {MAX_PATTERNS} patterns")
+        if len(json.dumps(self.options, default=str)) > MAX_OPTIONS_CHARACTERS:
+            raise ValueError(f"options: are longer than {MAX_OPTIONS_CHARACTERS} characters as JSON")
         return self
 
     @property
@@ -250,6 +256,11 @@ def _options(target: Target, takes: Mapping[str, object]) -> dict[str, Any]:
     if "tracks" in takes and target.tracks != "auto":
         arguments["tracks"] = target.tracks
     return arguments
+
+
+@cache
+def _parameters(make: Callable[..., Dialect]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(make).parameters
 
 
 def _expanded(patterns: Iterable[str], groups: Mapping[str, Collection[str]]) -> Iterable[str]:

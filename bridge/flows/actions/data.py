@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -51,7 +52,7 @@ async def fetch(run: Run, options: FetchOptions) -> Enter:
     """Run the actions that a server answers with, then go on after this action."""
     method = options.event_method or "POST"
     answer = await _ask(run, method, options.event_url, callbacks.voipbin_body(run))
-    return Enter(_parsed(answer), returns=True)
+    return Enter(await _parsed(answer), returns=True)
 
 
 class FetchFlowOptions(Options):
@@ -136,7 +137,7 @@ async def redirect(run: Run, options: RedirectOptions) -> Enter:
     """Ask a server what to do next, and forget the rest of this list."""
     body = callbacks.voxology_body(run, "redirect")
     answer = await _ask(run, options.method or "POST", options.url, body)
-    entered = Enter(_parsed(answer), returns=False)
+    entered = Enter(await _parsed(answer), returns=False)
     run.key_presses.clear()
     return entered
 
@@ -165,6 +166,7 @@ class AssignOptions(Options):
 async def assign(run: Run, options: AssignOptions) -> None:
     """Set variables to what expressions give."""
     for name, written in options.values.items():
+        await asyncio.sleep(0)  # each may take a while, and there may be many
         run.variables.set(name, _bounded(text_of(expression.parse(written)(run.variables))))
 
 
@@ -188,10 +190,10 @@ def _url(run: Run, template: str) -> str:
     return url
 
 
-def _parsed(answer: Answer) -> Any:
-    from bridge.flows.spelling import parse  # it registers these very actions
+async def _parsed(answer: Answer) -> Program:
+    from bridge.flows.spelling import parse_in_thread  # it registers these very actions
 
-    return parse(answer.json())
+    return await parse_in_thread(answer.json)
 
 
 def _bounded(text: str) -> str:

@@ -263,6 +263,31 @@ def test_what_is_updated_is_told_once() -> None:
     assert record.variables == {"a": "b"}
 
 
+def test_variables_are_sent_again_only_if_they_have_changed() -> None:
+    book = Book()
+    record = book.place()
+    book.records.update(record.id, variables={"a": "b" * 400})
+    for index in range(3):
+        book.records.update(record.id, action={"id": "x", "type": "talk", "index": index})
+    book.records.update(record.id, variables={"c": "d"}, on_hold=True)
+    book.records.update(record.id, on_hold=False)
+    book.answer(record)
+    book.say("ChannelDestroyed", record, "Up", cause=16)
+    seen = [(event.type, event.data.get("variables")) for event in book.told if event.data.get("id") == record.id]
+    assert seen == [
+        ("call_created", {}),
+        ("call_updated", {"a": "b" * 400}),
+        *[("call_updated", None)] * 2,
+        ("call_updated", {"c": "d"}),
+        ("call_updated", None),
+        ("call_ringing", {"c": "d"}),
+        ("call_progressing", {"c": "d"}),
+        ("call_hangup", {"c": "d"}),
+    ]
+    assert record_json(record)["variables"] == {"c": "d"}
+    assert not book.records._variables_sent
+
+
 def test_keys_are_told_with_their_call() -> None:
     book = Book()
     record = book.place()

@@ -40,8 +40,12 @@ SAID_S = 2.0
 
 class _JumpingSelector(selectors.DefaultSelector):
     now = 0.0
+    in_threads = 0
+    """Work that threads do: no time passes meanwhile."""
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        if self.in_threads and (timeout is None or timeout > 0):
+            return super().select(10)
         assert timeout is not None, "everything waits, and nothing will ever happen"
         self.now += max(timeout, 0)
         return super().select(0)
@@ -56,6 +60,15 @@ class QuickLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        def done(_: object) -> None:
+            self._jumping.in_threads -= 1
+
+        self._jumping.in_threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(done)
+        return future
 
 
 def quick(act: Coroutine[Any, Any, T]) -> T:

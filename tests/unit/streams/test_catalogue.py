@@ -226,6 +226,11 @@ async def test_patterns_are_compiled_before_a_call_needs_them(path: str) -> None
         assert "_prepared" in vars(each.extensions)
 
 
+def test_options_of_a_subscription_are_bounded() -> None:
+    with pytest.raises(ValidationError, match="longer than 16384 characters"):
+        subscription("a", dialect="twilio", options={"parameters": {str(number): "x" * 100 for number in range(200)}})
+
+
 def test_one_subscription_has_a_bounded_number_of_patterns() -> None:
     assert subscription("a", extensions=["1"] * 400, trunks=["1"] * 300, dids=["1"] * 300).pattern_count == 1000
     with pytest.raises(ValidationError, match="at most 1000 patterns"):

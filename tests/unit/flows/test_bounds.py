@@ -1,0 +1,116 @@
+"""What a flow server or a request may make the bridge work: bounded, and in a thread where it can be much."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from bridge.flows import checking, spelling, variables
+from bridge.flows.program import FlowRefused
+from bridge.flows.spelling import parse
+from bridge.flows.variables import Variables, VariablesFull
+from bridge.flows.web import Answer
+from bridge.streams import subscription
+
+from .fakes import quick
+from .test_interpreter import World, step
+
+URL = "wss://app.example/x"
+MANY = 80_000
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"type": "STREAM", "params": {"url": URL}},
+        {"type": "STREAM", "params": {"url": URL, "connect": True, "dialect": "twilio"}},
+        {"type": "external_media_start", "option": {"url": URL, "direction_listen": "in"}},
+    ],
+)
+def test_an_action_constructs_its_dialect_no_more_often_than_it_is_checked_in_another_way(
+    action: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    find = subscription.dialects.find
+    monkeypatch.setattr(subscription.dialects, "find", lambda name: made.append(name) or find(name))
+    parse([action] * 10)
+    assert len(made) <= 30
+
+
+@pytest.mark.parametrize(
+    ("flow", "reason"),
+    [
+        ([{"type": "talk", "option": {f"k{number}": 1 for number in range(MANY)}}], "at most 1000 keys; got 80000"),
+        ([{"type": "talk", **{f"k{number}": 1 for number in range(MANY)}}], "at most 1000 keys"),
+        ([{"type": "SAY", **{f"k{number}": 1 for number in range(MANY)}}], "at most 1000 keys"),
+        ([{f"$a{number}": "1" for number in range(MANY)}], "at most 1000 keys"),
+        ([{"type": "STREAM", "params": {"url": URL, "tracks": [1] * MANY}}], "tracks: expected at most 1000 entries"),
+        (
+            [{"type": "STREAM", "params": {"url": URL, "parameters": {str(number): 1 for number in range(MANY)}}}],
+            "parameters: expected at most 1000 entries",
+        ),
+    ],
+)
+def test_what_is_wrong_many_times_is_refused_once(flow: Any, reason: str) -> None:
+    """Finding the words for each took a second."""
+    with pytest.raises(FlowRefused, match=reason) as refused:
+        parse(flow)
+    assert len(refused.value.faults) == 1
+
+
+def test_words_are_found_for_a_bounded_number_of_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[object] = []
+    fault = checking.Fault
+    monkeypatch.setattr(checking, "Fault", lambda *given: described.append(given) or fault(*given))
+    with pytest.raises(FlowRefused) as refused:
+        parse([{"type": "talk", "option": {f"k{number}": 1 for number in range(900)}}] * 1000)
+    assert len(described) <= checking.MAX_FOUND
+    assert len(refused.value.faults) == checking.MAX_FAULTS
+
+
+def test_a_flow_that_a_server_answers_with_is_checked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def noted(flow: Any, path: str = "actions") -> Any:
+        threads.append(threading.current_thread())
+        return parse(flow, path)
+
+    monkeypatch.setattr(spelling, "parse", noted)
+
+    async def act() -> None:
+        world = World()
+        world.web.answers["http://x/"] = Answer(200, json.dumps([step("talk", text="fetched")]).encode())
+        await world.done([step("fetch", event_url="http://x/")])
+
+    quick(act())
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_session_data_is_measured_by_what_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 2000 assignments made JSON of all the others."""
+    written = 0
+    dumps = json.dumps
+
+    def counted(value: Any, **how: Any) -> str:
+        nonlocal written
+        text = dumps(value, **how)
+        written += len(text)
+        return text
+
+    monkeypatch.setattr(variables.json, "dumps", counted)
+    data = Variables()
+    for number in range(1500):
+        data.set(f"sessionData.k{number}", "x" * 20)
+    for number in range(1500):
+        data.set(f"sessionData.k{number}", "y" * 10)
+    assert written < 200_000
+    assert len(data.session_data) == 1500
+    data.set_session_data({"a": "b"})
+    for _ in range(100):
+        data.set("sessionData.a", "z" * 60_000)
+    with pytest.raises(VariablesFull):
+        data.set("sessionData.b", "z" * 60_000)
