@@ -1,6 +1,6 @@
 """An application that says back what it hears of a call, a moment later.
 
-    python examples/echo.py --url http://127.0.0.1:8080 --token TOKEN --number 750 --delay-ms 500
+    BRIDGE_TOKEN=... python examples/echo.py --url http://127.0.0.1:8080 --number 750 --delay-ms 500
 
 It asks the bridge for calls, opens a WebSocket on each new one, and sends every message back when its time has come.
 That is all an application needs: HTTP to find a call, one WebSocket to hear it and to speak into it.
@@ -115,7 +115,9 @@ async def main() -> None:
     """Reads the command line and runs until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--url", default=os.environ.get("BRIDGE_URL", "http://127.0.0.1:8080"), help="the bridge")
-    parser.add_argument("--token", default=os.environ.get("BRIDGE_TOKEN", ""), help="its token ($BRIDGE_TOKEN)")
+    first = Path.home() / ".local/state/asterisk-bridge/token"  # what a bridge creates that has no token configured
+    token = os.environ.get("BRIDGE_TOKEN") or (first.read_text().strip() if first.exists() else "")
+    parser.add_argument("--token", default=token, help="its token; better in $BRIDGE_TOKEN, where only you can see it")
     parser.add_argument("--number", default="", help="only calls to this number (default: every call of the PBX)")
     parser.add_argument("--delay-ms", type=int, default=500, help="how late the echo comes (default: %(default)s)")
     parser.add_argument("--record", type=Path, help="folder for one WAV file per call")

@@ -5,11 +5,14 @@ import contextlib
 import json
 import os
 import sys
+from pathlib import Path
 
 import aiohttp
 
 BRIDGE = os.environ.get("BRIDGE_URL", "http://127.0.0.1:8080")
-HEADERS = {"Authorization": f"Bearer {os.environ.get('BRIDGE_TOKEN', '')}"}
+FIRST = Path.home() / ".local/state/asterisk-bridge/token"  # what a bridge creates that has no token configured
+TOKEN = os.environ.get("BRIDGE_TOKEN") or (FIRST.read_text().strip() if FIRST.exists() else "")
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 async def watch(types: str) -> None:

@@ -8,11 +8,14 @@ import struct
 import time
 import urllib.request
 import wave
+from pathlib import Path
 
 import websockets
 
 BRIDGE = os.environ.get("BRIDGE_URL", "http://127.0.0.1:8080")
-HEADERS = {"Authorization": f"Bearer {os.environ.get('BRIDGE_TOKEN', '')}"}
+FIRST = Path.home() / ".local/state/asterisk-bridge/token"  # what a bridge creates that has no token configured
+TOKEN = os.environ.get("BRIDGE_TOKEN") or (FIRST.read_text().strip() if FIRST.exists() else "")
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 TONE = b"".join(struct.pack("<h", int(8000 * math.sin(2 * math.pi * 440 * n / 8000))) for n in range(8000))
 
 

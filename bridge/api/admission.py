@@ -18,6 +18,7 @@ from bridge.api.reach import check_scope
 from bridge.api.refusals import Refusals
 from bridge.api.routing import OPERATIONS, Operation
 from bridge.api.table import ALWAYS
+from bridge.api.tickets import KINDS, TICKETS, Kind
 from bridge.media.counters import Counters
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,7 +61,11 @@ class Admission:
         # Without an operation the path does not exist, or the method is not one of it.
         access = operation.route.access if operation else "public" if request.path in _PUBLIC_PATHS else "token"
         try:
-            request[PRINCIPAL] = self._identify(request, access)
+            kind = KINDS.get(operation.route.path) if operation is not None and "ticket" in request.query else None
+            if kind is not None:
+                request[PRINCIPAL] = await self._of_ticket(request, kind)
+            else:
+                request[PRINCIPAL] = self._identify(request, access)
             _check_rights(request[PRINCIPAL], operation)
         except ApiError as error:
             # That a path does not exist is shown only to those who may know.
@@ -76,6 +81,14 @@ class Admission:
             if access == "public":
                 return ANONYMOUS
             raise refusal from None
+        return dataclasses.replace(found, address=address)
+
+    async def _of_ticket(self, request: web.Request, kind: Kind) -> Principal:
+        address = client_address(request)
+        try:
+            found = await request.app[TICKETS].redeem(request.query["ticket"], kind, request.match_info.get("id", ""))
+        except ApiError as error:
+            raise self._counted(error, address) from None
         return dataclasses.replace(found, address=address)
 
     def _of_credential(self, request: web.Request, access: str) -> Principal:
@@ -117,8 +130,11 @@ class Admission:
 
 
 def _check_rights(principal: Principal, operation: Operation | None) -> None:
-    if operation is not None and operation.route.scope is not None:
-        check_scope(principal, operation.route.scope)
+    if operation is None or operation.route.scope is None:
+        return
+    if operation.route.scope == "streams:listen" and principal.may("streams:speak"):
+        return  # which of the two a stream needs depends on its directions: the route itself looks
+    check_scope(principal, operation.route.scope)
 
 
 def _in_vendors_words(access: str, error: ApiError) -> web.StreamResponse:

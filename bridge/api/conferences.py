@@ -56,12 +56,12 @@ async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[C
 
 async def get_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
     """One conference."""
-    return Answer(_shown(asked))
+    return Answer(find_conference(asked))
 
 
 async def delete_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
     """End a conference; answers it as it was."""
-    before = _shown(asked)
+    before = find_conference(asked)
     with _acting(asked.path()):
         await _source(asked.backend).delete(asked.path())
     return Answer(before)
@@ -69,7 +69,7 @@ async def delete_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
 
 async def list_participants(asked: Asked[NoQuery, None]) -> Answer[Participants]:
     """Who is in a conference."""
-    return Answer({"result": _shown(asked)["participants"]})
+    return Answer({"result": find_conference(asked)["participants"]})
 
 
 async def kick(asked: Asked[NoQuery, None]) -> web.Response:
@@ -102,7 +102,12 @@ def _source(backend: Backend) -> ConferenceSource:
     return backend.conferences.conferences
 
 
-def _shown(asked: Asked[Any, Any]) -> dict[str, Any]:
+def find_conference(asked: Asked[Any, Any]) -> dict[str, Any]:
+    """Return what is shown of the conference that a request names.
+
+    Raises:
+        ApiError: 404, there is none; 503.
+    """
     conference = _source(asked.backend).get(asked.path())
     if conference is None:
         raise conference_not_found(asked.path())
@@ -110,7 +115,7 @@ def _shown(asked: Asked[Any, Any]) -> dict[str, Any]:
 
 
 def _participant(asked: Asked[NoQuery, None]) -> dict[str, Any]:
-    for each in _shown(asked)["participants"]:
+    for each in find_conference(asked)["participants"]:
         if each["channel_id"] == asked.path("channel"):
             return dict(each)
     raise ApiError(

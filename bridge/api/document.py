@@ -39,6 +39,12 @@ SECURITY: Mapping[str, dict[str, str]] = {
     "tokenCookie": {"type": "apiKey", "in": "cookie", "name": "token"},
     "accesskeyQuery": {"type": "apiKey", "in": "query", "name": "accesskey"},
     "accesskeyCookie": {"type": "apiKey", "in": "cookie", "name": "accesskey"},
+    "ticket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "For one WebSocket: `POST .../tickets`.",
+    },
     "yeastar": {"type": "apiKey", "in": "query", "name": "access_token", "description": "As `bearer`."},
     "twilio": {"type": "http", "scheme": "basic", "description": "`twilio.account_sid` and `twilio.auth_token`."},
     "voxology": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`voxology.api_key`."},
@@ -202,7 +208,8 @@ def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
 def _security(operation: Operation, *, with_tokens: bool) -> list[dict[str, list[str]]]:
     access = operation.route.access
     if access == "token":
-        return [{way: _scopes(operation)} for way in _TOKEN_WAYS] if with_tokens else []
+        ways = (*_TOKEN_WAYS, "ticket") if operation.route.websocket else _TOKEN_WAYS
+        return [{way: _scopes(operation)} for way in ways] if with_tokens else []
     if access == "yeastar" and not with_tokens:
         return []
     return [] if access == "public" else [{access: _scopes(operation) if access == "yeastar" else []}]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from bridge.access import Principal
 from bridge.api.errors import ApiError, invalid
 from bridge.api.failures import asterisk_failing, call_not_found, check_connected
 from bridge.api.models.base import NoQuery
@@ -33,8 +34,7 @@ async def list_streams(asked: Asked[NoQuery, None]) -> Answer[Streams]:
 async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
     """Hear a call and speak into it."""
     backend = asked.backend
-    if asked.query.options.direction_speak != "none":
-        check_scope(asked.principal, "streams:speak", "; add direction_speak=none to the URL to listen only")
+    _check_directions(asked.principal, asked.query.options)
     check_connected(backend)
     found = backend.calls.find(asked.path())
     if found is None:
@@ -60,8 +60,7 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
 async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> web.StreamResponse:
     """Hear the mix of a conference and speak to all of it."""
     backend = asked.backend
-    if asked.query.options.direction_speak != "none":
-        check_scope(asked.principal, "streams:speak", "; add direction_speak=none to the URL to listen only")
+    _check_directions(asked.principal, asked.query.options)
     check_connected(backend)
     parts = backend.conferences
     assert parts is not None  # or this route would not be there
@@ -85,6 +84,18 @@ def stream_options(query: Mapping[str, str]) -> MediaStreamOptions:
         ApiError: 400, one of them is missing, unknown, wrong, or given twice.
     """
     return read_query(StreamQuery, query).options
+
+
+def _check_directions(principal: Principal, options: MediaStreamOptions) -> None:
+    """See whether a principal holds the scopes that a stream needs.
+
+    Raises:
+        ApiError: 403; it says how to do with what the principal holds.
+    """
+    if options.listens:
+        check_scope(principal, "streams:listen", "; add direction_listen=none to the URL to speak only")
+    if options.speaks:
+        check_scope(principal, "streams:speak", "; add direction_speak=none to the URL to listen only")
 
 
 def conference_not_found(identity: str) -> ApiError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +20,18 @@ class SharedPort:
 
     Args:
         port: the port that they share; the kernel gives each connection to one of them.
-        socket: path of a Unix socket of this process's own, for the others: nobody else can reach it, so it takes
-            requests without a token, as of somebody on this machine.
+        socket: path of a Unix socket of this process's own, for the others: nobody else can reach it, so it believes
+            what they say about who makes each request.
         middleware: sees the requests that come to the shared port once their token was found good.
+        ticket_key: signs the tickets of all of them.
+        claim_ticket: whether none of the others has used the ticket with this nonce.
     """
 
     port: int
     socket: Path
     middleware: Middleware
+    ticket_key: bytes
+    claim_ticket: Callable[[str], Awaitable[bool]]
 
 
 class PortTls:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
@@ -30,6 +31,7 @@ from bridge.api.protocol import SERVER, Protocol
 from bridge.api.recordings import MAX_READERS, READERS
 from bridge.api.routing import OPERATIONS, operation_of, register
 from bridge.api.table import routes_of
+from bridge.api.tickets import KEY_BYTES, TICKETS, Tickets
 from bridge.api.tokens import Tokens
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig, TokenConfig
@@ -56,6 +58,7 @@ def build(
     around: Iterable[Middleware] = (),
     middlewares: Iterable[Middleware] = (),
     proxies: Iterable[str] = (),
+    tickets: Tickets | None = None,
     inner: bool = False,
 ) -> web.Application:
     """Build the web application.
@@ -67,6 +70,7 @@ def build(
         around: see each request before anything else has.
         middlewares: see each request after its token was checked.
         proxies: networks of proxies that name the client.
+        tickets: of all workers together; None: it issues its own.
         inner: whether it is other workers that connect, and say whose each request is.
     """
     if tokens is not None and not isinstance(tokens, Tokens):
@@ -76,6 +80,7 @@ def build(
     application[_ADMISSION] = Admission(Gate(tokens), backend.counters, inner=inner)
     application[PROXIES] = networks(proxies)
     application[ORIGINATED] = Originated()
+    application[TICKETS] = tickets or Tickets(secrets.token_bytes(KEY_BYTES), tokens)
     application[OPERATIONS] = {}
     application[BACKGROUND] = background = Background()
     application[READERS] = asyncio.Semaphore(MAX_READERS)
@@ -111,16 +116,18 @@ class HttpServer:
         backend = self._counting(backend)
         self.tokens = Tokens.of(config, tables) if config.authentication else None
         """Those in effect; None: authentication is off."""
+        tickets = Tickets(shared.ticket_key, self.tokens, shared.claim_ticket) if shared else None
         outer = build(
             backend,
             self.tokens,
+            tickets=tickets,
             strict=strict,
             around=[self._connections.watch],
             middlewares=[self._connections.vouch, *([shared.middleware] if shared else ())],
             proxies=config.trusted_proxies,
         )
         self._runner = _runner(outer)
-        self._inner = _runner(build(backend, self.tokens, inner=True)) if shared else None
+        self._inner = _runner(build(backend, self.tokens, tickets=tickets, inner=True)) if shared else None
 
     async def start(self) -> None:
         """Listen.

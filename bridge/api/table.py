@@ -8,6 +8,7 @@ from bridge.api import (
     conferences,
     document,
     flows,
+    issuing,
     media_streams,
     recordings,
     status,
@@ -38,6 +39,11 @@ _SUBSCRIPTIONS, _SUBSCRIPTION = "/v1.0/subscriptions", "/v1.0/subscriptions/{id}
 _RECORDINGS, _RECORDING = "/v1.0/recordings", "/v1.0/recordings/{id}"
 _STREAM_TEXT = "Binary WebSocket messages, in the encapsulation that the query asks for: see docs/media-stream.md."
 
+_TICKET_TEXT = (
+    "A browser opens the WebSocket with `?ticket=...` instead of a token, once, within 30 s. The direction decides"
+    " which scopes are needed: `streams:listen`, `streams:speak`, or both."
+)
+
 _YEASTAR_ERRORS = {401: YeastarResult, 403: YeastarResult, 429: YeastarResult}
 
 ALWAYS = (
@@ -46,6 +52,8 @@ ALWAYS = (
           text="By its own id or by the id of one of its channels; also one that has ended lately."),
     Route("GET", _CALL + "/media_stream", "streamCall", "Hear a call and speak into it", media_streams.media_stream,
           "Streams", "streams:listen", ACTING, websocket=True, text=_STREAM_TEXT),
+    Route("POST", _CALL + "/tickets", "createCallTicket", "Create a ticket for a call's stream", issuing.for_call,
+          "Streams", "streams:listen", ("CALL_NOT_FOUND", *AWAY), audit="ticket.create", text=_TICKET_TEXT),
     Route("GET", "/v1.0/streams", "listStreams", "List open streams", media_streams.list_streams, "Streams",
           "calls:read"),
     Route("GET", "/health", "getHealth", "How the bridge is doing", status.health, "Bridge", None, access="public",
@@ -149,6 +157,9 @@ CONFERENCES = (
           "Conferences", "calls:control", CONFERRING),
     Route("DELETE", _PARTICIPANT + "/mute", "unmuteParticipant", "Let it be heard again", conferences.unmute,
           "Conferences", "calls:control", CONFERRING),
+    Route("POST", _CONFERENCE + "/tickets", "createConferenceTicket", "Create a ticket for a conference's stream",
+          issuing.for_conference, "Streams", "streams:listen", ("CONFERENCE_NOT_FOUND", *AWAY), audit="ticket.create",
+          text=_TICKET_TEXT),
     Route("GET", _CONFERENCE + "/media_stream", "streamConference", "Hear a conference and speak to all of it",
           media_streams.conference_media_stream, "Streams", "streams:listen", CONFERRING, websocket=True,
           text=_STREAM_TEXT),
@@ -221,6 +232,11 @@ def routes_of(backend: Backend) -> list[Route]:
                 text="One text message per event: `id`, `type`, `tm_create`, `data`. Nothing is kept for who is away.",
             )
         )
+        found.append(
+            Route("POST", "/v1.0/events/tickets", "createEventTicket", "Create a ticket for events",
+                  issuing.for_events, "Events", "events", audit="ticket.create",
+                  text="A browser opens `/v1.0/events` with `?ticket=...` instead of a token, once, within 30 s.")
+        )  # fmt: skip
     if backend.conferences is not None:
         found += CONFERENCES
     if backend.subscriptions is not None:

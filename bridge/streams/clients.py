@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from aiohttp import web
 
@@ -21,16 +20,14 @@ from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
 from bridge.media.websockets_link import WebsocketsLink
-from bridge.streams.places import DIRECTIONS, SPEAK_DIRECTIONS, Direction, SpeakDirection
+from bridge.streams.places import CLIENT_DIRECTIONS, ClientDirection
 from bridge.streams.registry import Streams
 from bridge.streams.room import Room
 
-D = TypeVar("D", bound=str)
-
 OPTIONS = ("encapsulation", "codec", "rate", "direction_listen", "direction_speak")
 """Query parameters that a media_stream request may carry besides its token."""
-CONFERENCE_OPTIONS = ("encapsulation", "codec", "rate")
-"""The same, on a conference: it has no directions."""
+WHOLE = ("both", "none")
+"""The directions on a conference: to and from all of it, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,18 @@ class MediaStreamOptions:
     encapsulation: str
     codec: str | None = None
     rate: int | None = None
-    direction_listen: Direction = "both"
-    direction_speak: SpeakDirection = "both"
+    direction_listen: ClientDirection = "both"
+    direction_speak: ClientDirection = "both"
+
+    @property
+    def listens(self) -> bool:
+        """Whether the client hears anything."""
+        return self.direction_listen != "none"
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anybody hears the client."""
+        return self.direction_speak != "none"
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> MediaStreamOptions:
@@ -69,9 +76,11 @@ class MediaStreamOptions:
             encapsulation=query.get("encapsulation", ""),
             codec=query.get("codec") or None,
             rate=int(rate) if rate is not None else None,
-            direction_listen=_direction(query, "direction_listen", DIRECTIONS),
-            direction_speak=_direction(query, "direction_speak", SPEAK_DIRECTIONS),
+            direction_listen=_direction(query, "direction_listen"),
+            direction_speak=_direction(query, "direction_speak"),
         )
+        if not options.listens and not options.speaks:
+            raise ValueError("direction_listen and direction_speak: both are none, so there is nothing to do")
         options.dialect()  # the dialect knows which of them go together
         return options
 
@@ -80,18 +89,13 @@ class MediaStreamOptions:
         """Read and check the query of a stream on a conference.
 
         Raises:
-            ValueError: as `from_query`; and a direction is given.
+            ValueError: as `from_query`; and a direction is that of a party.
         """
-        for name in query:
-            if name.startswith("direction_"):
+        for name in ("direction_listen", "direction_speak"):
+            if query.get(name, "both") not in WHOLE:
                 raise ValueError(
-                    f"{name[:40]}: a stream on a conference is on no party of it: it hears everybody else and is heard "
-                    f"by all; there are {', '.join(CONFERENCE_OPTIONS)}"
-                )
-            if name not in CONFERENCE_OPTIONS:
-                raise ValueError(
-                    f"{name[:40]!r} is no option of a conference's media stream; "
-                    f"there are {', '.join(CONFERENCE_OPTIONS)}"
+                    f"{name}: a stream on a conference is not on a party of it: it hears everybody else and is heard by"
+                    " all; expected both or none"
                 )
         return cls.from_query(query)
 
@@ -104,12 +108,12 @@ class MediaStreamOptions:
         return Voipbin(self.encapsulation, codec=self.codec, rate=self.rate)
 
 
-def _direction(query: Mapping[str, str], key: str, values: tuple[D, ...]) -> D:
+def _direction(query: Mapping[str, str], key: str) -> ClientDirection:
     value = query.get(key) or "both"
-    for direction in values:
+    for direction in CLIENT_DIRECTIONS:
         if value == direction:
             return direction
-    raise ValueError(f"{key}: {value[:20]!r} is none of {', '.join(values)}")
+    raise ValueError(f"{key}: {value[:20]!r} is none of {', '.join(CLIENT_DIRECTIONS)}")
 
 
 class Clients:
@@ -193,6 +197,8 @@ class Clients:
                 options.dialect(),
                 link,
                 is_there=lambda: _is_at(conferences, conference_id, place),
+                listens=options.listens,
+                speaks=options.speaks,
                 principal=principal,
                 participants=lambda: _channels_in(conferences, conference_id),
             )

@@ -1,6 +1,6 @@
 """Where a stream's legs go on the PBX, for the directions that were asked for. Pure.
 
-    direction_listen   in: what the party says   out: what it hears   both: the mix
+    direction_listen   in: what the party says   out: what it hears   both: the mix   none: nothing
     direction_speak    out: the party hears it   in: the others hear it as if the party spoke   both: everybody
                        none: nobody
 
@@ -16,8 +16,9 @@ from bridge.calls.tap import Join, Place, Snoop
 
 Direction = Literal["in", "out", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out", "both")
-SpeakDirection = Literal["in", "out", "both", "none"]
-SPEAK_DIRECTIONS: tuple[SpeakDirection, ...] = (*DIRECTIONS, "none")
+ClientDirection = Literal["in", "out", "both", "none"]
+"""What a client that connects may ask for, each way; not none for both."""
+CLIENT_DIRECTIONS: tuple[ClientDirection, ...] = (*DIRECTIONS, "none")
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,17 @@ class LegPlace:
     speaks: bool
 
 
-def places(channel_id: str, bridge_id: str | None, listen: Direction, speak: SpeakDirection) -> tuple[LegPlace, ...]:
+def places(
+    channel_id: str, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection
+) -> tuple[LegPlace, ...]:
     """The legs for a stream on one party.
 
     Args:
         channel_id: the party.
         bridge_id: the mixing bridge in which our Stasis application holds the party; None for a call anywhere else.
     """
+    if listen == "none":
+        return _speaking_places(channel_id, bridge_id, speak)
     if speak == "none":
         # Nothing of ours is played, so that the tap can be shared with whoever hears the same.
         place = Join(bridge_id) if bridge_id and listen == "both" else Snoop(channel_id, spy=listen, whisper="none")
@@ -61,3 +66,13 @@ def places(channel_id: str, bridge_id: str | None, listen: Direction, speak: Spe
         LegPlace(Snoop(channel_id, spy=listen, whisper="none"), True, False),
         LegPlace(Join(bridge_id), False, True),
     )
+
+
+def _speaking_places(channel_id: str, bridge_id: str | None, speak: ClientDirection) -> tuple[LegPlace, ...]:
+    """The legs for a stream that hears nothing."""
+    if bridge_id is not None and speak != "in":
+        return (LegPlace(Join(bridge_id), False, True),)
+    ways: tuple[Direction, ...] = ("out", "in") if speak == "both" else ("in",) if speak == "in" else ("out",)
+    legs = tuple(LegPlace(Snoop(channel_id, spy="none", whisper=way), False, True) for way in ways)
+    # As above: the bridge has to be fed by somebody.
+    return legs if bridge_id is None else (*legs, LegPlace(Join(bridge_id), False, False))

@@ -20,7 +20,7 @@ from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
-from bridge.streams.places import Direction, LegPlace, SpeakDirection, places
+from bridge.streams.places import ClientDirection, LegPlace, places
 from bridge.streams.room import Room
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import CALL_ENDED, CONFERENCE_ENDED, SHUTTING_DOWN, Stream
@@ -90,8 +90,8 @@ class Streams:
         dialect: Dialect,
         link: Link,
         *,
-        listen: Direction,
-        speak: SpeakDirection,
+        listen: ClientDirection,
+        speak: ClientDirection,
         principal: Principal,
     ) -> Stream:
         """Start a stream on ``party``; its life goes on in a task of its own.
@@ -123,7 +123,8 @@ class Streams:
             new_playout=self._new_playout,
             track=listen,
             party_is_there=lambda: self._tracker.find(party_id) is not None,
-            send_dtmf=keys.add,
+            # Keys are a way to speak: who only listens presses none.
+            send_dtmf=keys.add if speak != "none" else _press_nothing,
             principal=principal,
             is_sensitive=lambda: self._sensitive.covers(party_id),
         )
@@ -140,6 +141,8 @@ class Streams:
         is_there: Callable[[], bool],
         principal: Principal,
         participants: Callable[[], Iterable[str]],
+        listens: bool = True,
+        speaks: bool = True,
     ) -> Stream:
         """Start a stream that hears a conference and speaks to all of it.
 
@@ -148,12 +151,14 @@ class Streams:
             is_there: whether the conference has not ended yet.
             principal: who opens it.
             participants: the channels in it.
+            listens: whether it gets what the conference says.
+            speaks: whether the conference gets what it says.
 
         Raises:
             Overloaded: the limit is reached.
         """
         self._room.check()
-        legs = (LegPlace(place, hears=True, speaks=True),)
+        legs = (LegPlace(place, hears=listens, speaks=speaks),)
 
         async def find_places() -> tuple[LegPlace, ...]:
             return legs
@@ -174,7 +179,7 @@ class Streams:
             taps=self._taps,
             counters=self._counters,
             new_playout=self._new_playout,
-            track="both",
+            track="both" if listens else "none",
             party_is_there=is_there,
             # Not which keys: they may be a PIN.
             send_dtmf=lambda digits: log.info(
@@ -255,6 +260,10 @@ class Streams:
             await self._client.channels.send_dtmf(channel_id, digits)
         except AriError as error:
             log.warning("channel=%s keys could not be sent: %s", channel_id, error)
+
+
+def _press_nothing(digits: str) -> None:
+    log.info("a client that only listens wanted to send %d DTMF digits", len(digits))
 
 
 def _data(stream: Stream) -> dict[str, str]:

@@ -20,6 +20,7 @@ from bridge.where import say_http
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet
 from bridge.workers.handover import HandOver
+from bridge.workers.keys import write_ticket_key
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class Supervisor:
         """
         await self._reserve()
         self._folder = tempfile.TemporaryDirectory(prefix="asterisk-bridge-")  # mode 0700
+        write_ticket_key(self._control_path)
         await self.control.start(self._control_path)
         for number in self._restarts:
             self._tasks.append(asyncio.create_task(self._keep(number), name=f"worker {number}"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.api.ports import SharedPort
+from bridge.api.tickets import VALID_S
 from bridge.app import Bridge
 from bridge.calls.call import Change, PartyChanged
 from bridge.calls.remote_conferences import RemoteConferences
@@ -21,6 +22,7 @@ from bridge.sharing import Sharing
 from bridge.streams.store import NOT_KEPT
 from bridge.where import say_audiosocket
 from bridge.workers.fleet import app_of
+from bridge.workers.keys import read_ticket_key
 from bridge.workers.member import Member
 from bridge.workers.siblings import Siblings
 from bridge.workers.view import View
@@ -94,7 +96,9 @@ class Worker:
             claims=self._member,
             events=events,
             heard=self._heard,
-            port=SharedPort(http_port, self._socket, self._siblings.middleware),
+            port=SharedPort(
+                http_port, self._socket, self._siblings.middleware, read_ticket_key(control), self._claim_ticket
+            ),
             conferences=RemoteConferences(
                 find=self._conference_elsewhere,
                 make=self._make_conference,
@@ -159,6 +163,15 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._siblings.close()
         await self._member.stop()
+
+    async def _claim_ticket(self, nonce: str) -> bool:
+        key = f"ticket/{nonce}"
+        claimed = await self._member.claim(key)
+        if claimed:  # kept for as long as the ticket could be used
+            asyncio.get_running_loop().call_later(VALID_S + 1, self._member.release, key)
+        else:
+            self._member.release(key)
+        return claimed
 
     # Whose something is
 

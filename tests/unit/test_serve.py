@@ -17,6 +17,13 @@ import pytest
 
 from bridge.api.tokens import hash_of
 
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
 TOKEN = "a-token-nobody-guesses"
 OTHER = "another-token-nobody-guesses"
 ENV = {
@@ -252,3 +259,60 @@ async def test_sighup_without_a_file_is_harmless() -> None:
             process.send_signal(signal.SIGHUP)
         await read_until(process, "tokens reloaded count=1 revoked=none")
         assert await status(port, TOKEN) == 200
+
+
+def limited(file: Path) -> None:
+    """The configuration of a bridge with a token for one extension, and one for everything."""
+    file.write_text(
+        f'[[tokens]]\nid = "few"\nhash = "sha256:{hash_of(OTHER)}"\nscopes = ["calls:read", "events"]\n'
+        f'extensions = ["1001"]\n'
+        f'[[tokens]]\nid = "all"\nhash = "sha256:{hash_of(TOKEN)}"\nscopes = ["admin"]\n'
+    )
+
+
+async def test_workers_pass_on_whose_a_request_is(tmp_path: Path) -> None:
+    file = tmp_path / "bridge.toml"
+    limited(file)
+    async with serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
+        port = port_in(await read_until(process, "2 token(s) configured"))
+        url, answered = f"http://127.0.0.1:{port}/v1.0/subscriptions", set[str]()
+        body = {"url": "wss://app.example/x", "dialect": "yeastar", "extensions": ["9"], "enabled": False}
+        for number in range(24):  # changed by one of them, whichever gets it
+            async with aiohttp.ClientSession() as session:
+                headers = {"Authorization": f"Bearer {TOKEN}"}
+                async with session.post(url, json=body | {"id": f"s-{number}"}, headers=headers) as response:
+                    assert response.status == 201, await response.text()
+                    answered.add(response.headers["X-Worker"])
+                # Nobody but another worker says whose a request is.
+                forged = {"X-Bridge-Principal": "config 127.0.0.1"}
+                async with session.get(url, headers=forged) as response:
+                    assert response.status == 401
+                async with session.get(url, headers=forged | {"Authorization": f"Bearer {OTHER}"}) as response:
+                    assert (response.status, (await response.json())["error"]["reason"]) == (403, "SCOPE_MISSING")
+        assert answered == {"1", "2"}
+        assert await status(port, OTHER) == 200  # asked of both
+
+
+async def test_a_ticket_is_good_once_at_any_worker(tmp_path: Path) -> None:
+    file = tmp_path / "bridge.toml"
+    limited(file)
+    async with serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
+        port = port_in(await read_until(process, "2 token(s) configured"))
+        base = f"http://127.0.0.1:{port}"
+        issuers = set[str]()
+        for _ in range(20):
+            async with aiohttp.ClientSession() as session:
+                headers = {"Authorization": f"Bearer {OTHER}"}
+                async with session.post(f"{base}/v1.0/events/tickets", headers=headers) as response:
+                    issuers.add(response.headers["X-Worker"])
+                    ticket = (await response.json())["ticket"]
+            outcomes = await asyncio.gather(*(opens(f"{base}/v1.0/events?ticket={ticket}") for _ in range(6)))
+            assert sorted(outcomes) == [False] * 5 + [True]
+        assert issuers == {"1", "2"}
+
+
+async def opens(url: str) -> bool:
+    """Whether a WebSocket can be opened, over a connection of its own."""
+    async with aiohttp.ClientSession() as session, session.get(url, headers=UPGRADE) as response:
+        assert response.status in (101, 401)
+        return response.status == 101

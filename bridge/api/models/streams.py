@@ -7,15 +7,15 @@ from typing import Annotated, ClassVar, get_args
 from pydantic import Field, PrivateAttr, WithJsonSchema, model_validator
 
 from bridge.api.models.base import Query, Shown, maybe
-from bridge.streams.clients import MediaStreamOptions
-from bridge.streams.places import Direction, SpeakDirection
+from bridge.streams.clients import WHOLE, MediaStreamOptions
+from bridge.streams.places import ClientDirection
 
 # The dialect knows what goes together; these are texts here, and what the document says of them.
 Encapsulation = Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})]
 Codec = Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})]
 Rate = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192_000})]
-_DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(Direction))})
-_SPEAK_DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(SpeakDirection))})
+_DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(ClientDirection))})
+_WHOLE = WithJsonSchema({"type": "string", "enum": list(WHOLE)})
 
 
 class StreamQuery(Query):
@@ -30,8 +30,8 @@ class StreamQuery(Query):
     rate: Rate = ""
     """Sampling rate in Hz; left out: 8000."""
     direction_listen: Annotated[str, _DIRECTION] = "both"
-    """Whom you hear, seen from the party: `in` what it says, `out` what it hears, `both`."""
-    direction_speak: Annotated[str, _SPEAK_DIRECTION] = "both"
+    """Whom you hear, seen from the party: `in` what it says, `out` what it hears, `both`, `none`."""
+    direction_speak: Annotated[str, _DIRECTION] = "both"
     """Who hears you: `out` the party, `in` those it speaks with, `both`, `none` (the cheapest)."""
 
     _options: MediaStreamOptions = PrivateAttr()
@@ -48,7 +48,7 @@ class StreamQuery(Query):
 
 
 class ConferenceStreamQuery(Query):
-    """How the audio is carried. A conference has no directions: you hear everybody else and are heard by all."""
+    """How the audio is carried. You hear everybody else and are heard by all, or one of the two."""
 
     reason: ClassVar[str] = "INVALID_STREAM_OPTIONS"
 
@@ -58,6 +58,10 @@ class ConferenceStreamQuery(Query):
     """How it is encoded; left out: the encapsulation's default."""
     rate: Rate = ""
     """Sampling rate in Hz; left out: 8000."""
+    direction_listen: Annotated[str, _WHOLE] = "both"
+    """`none`: the conference's audio is not sent to you."""
+    direction_speak: Annotated[str, _WHOLE] = "both"
+    """`none`: nobody hears you."""
 
     _options: MediaStreamOptions = PrivateAttr()
 

@@ -1,0 +1,38 @@
+"""``POST .../tickets``: issue tickets, for one WebSocket each."""
+
+from __future__ import annotations
+
+from bridge.api.conferences import find_conference
+from bridge.api.failures import call_not_found, check_connected
+from bridge.api.models.base import NoQuery
+from bridge.api.models.tickets import CreateTicket, Ticket
+from bridge.api.reach import check_scope
+from bridge.api.routing import Answer, Asked
+from bridge.api.tickets import NEEDED, TICKETS, Kind
+from bridge.api.views import moment
+
+
+async def for_call(asked: Asked[NoQuery, CreateTicket]) -> Answer[Ticket]:
+    """Issue a ticket for a ``media_stream`` of a call."""
+    check_connected(asked.backend)
+    if asked.backend.calls.find(asked.path()) is None:
+        raise call_not_found(asked.path())
+    return _issued(asked, "call", asked.path(), asked.body.direction)
+
+
+async def for_conference(asked: Asked[NoQuery, CreateTicket]) -> Answer[Ticket]:
+    """Issue a ticket for a ``media_stream`` of a conference."""
+    find_conference(asked)
+    return _issued(asked, "conference", asked.path(), asked.body.direction)
+
+
+async def for_events(asked: Asked[NoQuery, None]) -> Answer[Ticket]:
+    """Issue a ticket for ``/v1.0/events``."""
+    return _issued(asked, "events", "", "events")
+
+
+def _issued(asked: Asked[NoQuery, object], kind: Kind, identity: str, direction: str) -> Answer[Ticket]:
+    for scope in NEEDED[direction]:
+        check_scope(asked.principal, scope, f", which a ticket with the direction {direction} carries")
+    ticket, expires = asked.request.app[TICKETS].issue(asked.principal, kind, identity, direction)
+    return Answer({"ticket": ticket, "direction": direction, "tm_expire": moment(expires)})

@@ -1,0 +1,24 @@
+"""Tickets: what a browser opens a WebSocket with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bridge.api.models.base import Body, Shown, Time
+
+
+class CreateTicket(Body):
+    """What the ticket is to allow."""
+
+    direction: Literal["listen", "speak", "both"] = "both"
+    """`listen` opens a stream with `direction_speak=none`, `speak` one with `direction_listen=none`."""
+
+
+class Ticket(Shown):
+    """A ticket, good for one WebSocket."""
+
+    ticket: str
+    """For the URL of the WebSocket: `?ticket=...`."""
+    direction: Literal["listen", "speak", "both", "events"]
+    tm_expire: Time
+    """When it can no longer be used: 30 s after it was issued."""

@@ -1,0 +1,155 @@
+"""Stream tickets: what a browser puts into a WebSocket URL instead of its token.
+
+A browser cannot send headers with a WebSocket handshake, and what stands in a URL ends up in histories and logs. A
+ticket is worth little there: it opens one stream, of one call or conference, in one direction, once, and only for half
+a minute. It holds all that is needed to check it, signed by a key that lives as long as the bridge; only that it has
+been used is remembered. It is good at the bridge (all its workers) that issued it, not at others of a cluster.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+from aiohttp import web
+
+from bridge.access import Principal, Scope
+from bridge.api.auth import LOCAL
+from bridge.api.errors import ApiError
+from bridge.api.tokens import Tokens, expired
+
+VALID_S = 30.0
+KEY_BYTES = 32
+MAX_CHARACTERS = 1024
+MAX_USED = 100_000
+"""Tickets that are remembered as used; of more than were ever issued within their time, the oldest are forgotten."""
+
+Kind = Literal["call", "conference", "events"]
+Direction = Literal["listen", "speak", "both"]
+NEEDED: Mapping[str, tuple[Scope, ...]] = {
+    "listen": ("streams:listen",),
+    "speak": ("streams:speak",),
+    "both": ("streams:listen", "streams:speak"),
+    "events": ("events",),
+}
+"""The scopes that a ticket carries, by its direction."""
+KINDS: Mapping[str, Kind] = {
+    "/v1.0/calls/{id}/media_stream": "call",
+    "/v1.0/conferences/{id}/media_stream": "conference",
+    "/v1.0/events": "events",
+}
+"""What a ticket opens, by the path of the WebSocket."""
+
+
+class Tickets:
+    """Issues tickets and takes them in.
+
+    Args:
+        key: signs them; the workers of one bridge have the same.
+        tokens: those in effect; None: authentication is off.
+        claim: whether nobody else has used the ticket with this nonce; None: there is nobody else.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        tokens: Tokens | None,
+        claim: Callable[[str], Awaitable[bool]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._key = key
+        self._tokens = tokens
+        self._claim = claim
+        self._clock = clock
+        self._used: dict[str, float] = {}
+        """When each used ticket loses its validity, by nonce; in the order of use."""
+
+    def issue(self, principal: Principal, kind: Kind, identity: str, direction: str) -> tuple[str, float]:
+        """Return a new ticket, and when it loses its validity (seconds since 1970).
+
+        Args:
+            principal: who asks for it.
+            kind: what it is for.
+            identity: the id of the call or conference, as the WebSocket's URL will have it.
+            direction: a key of `NEEDED`.
+        """
+        expires = self._clock() + VALID_S
+        nonce = secrets.token_urlsafe(12)
+        body = json.dumps([principal.token or principal.id, kind, identity, direction, expires, nonce]).encode()
+        return f"{_text(body)}.{_text(self._signature(body))}", expires
+
+    async def redeem(self, ticket: str, kind: Kind, identity: str) -> Principal:
+        """Use up a ticket.
+
+        Args:
+            ticket: as it came in the URL.
+            kind: what the URL opens.
+            identity: of which call or conference.
+
+        Returns:
+            Who has asked for the ticket, with no more scopes than it carries.
+
+        Raises:
+            ApiError: 401.
+        """
+        holder, of_kind, of_identity, direction, expires, nonce = self._opened(ticket)
+        now = self._clock()
+        if (of_kind, of_identity) != (kind, identity):
+            raise _invalid("the ticket is for something else")
+        if expires <= now:
+            raise _invalid(f"the ticket has expired: it is valid for {VALID_S:g} s")
+        principal = self._tokens.by_hash(holder) if self._tokens is not None else LOCAL if holder == LOCAL.id else None
+        if principal is None or expired(principal.grant, now):
+            raise _invalid("the token that the ticket was requested with is no longer valid")
+        if not self._first_use(nonce, expires, now) or (self._claim is not None and not await self._claim(nonce)):
+            raise _invalid("the ticket has been used")
+        scopes = frozenset(scope for scope in NEEDED[direction] if principal.may(scope))
+        return dataclasses.replace(principal, scopes=scopes)
+
+    def _opened(self, ticket: str) -> tuple[str, str, str, str, float, str]:
+        body, _, signature = ticket.partition(".")
+        try:
+            raw, offered = _bytes(body[:MAX_CHARACTERS]), _bytes(signature[:64])
+        except ValueError:
+            raise _invalid("this is not a ticket of this bridge") from None
+        if not hmac.compare_digest(offered, self._signature(raw)):
+            raise _invalid("this is not a ticket of this bridge")
+        opened: Any = tuple(json.loads(raw))
+        return opened  # type: ignore[no-any-return]
+
+    def _first_use(self, nonce: str, expires: float, now: float) -> bool:
+        while self._used and (len(self._used) > MAX_USED or next(iter(self._used.values())) <= now):
+            del self._used[next(iter(self._used))]
+        if nonce in self._used:
+            return False
+        self._used[nonce] = expires
+        return True
+
+    def _signature(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, body, hashlib.sha256)
+
+
+TICKETS = web.AppKey("tickets", Tickets)
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    # Alphabet and padding are checked, so that a ticket has one form only.
+    if not text.isascii() or not text.replace("-", "").replace("_", "").isalnum():
+        raise ValueError("not base64")
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _invalid(message: str) -> ApiError:
+    return ApiError(401, "INVALID_CREDENTIALS", f"{message}; request a new one")
