@@ -7,10 +7,11 @@ Names are those of VoIPBIN (``voipbin.call.source.target``) and, for flows in Vo
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
+
+from bridge.flows import filling
+from bridge.flows.filling import VARIABLE
 
 MAX_NAMES = 500
 MAX_NAME_CHARACTERS = 200
@@ -24,7 +25,6 @@ MAX_GIVEN_BYTES = 64 * 1024
 OWN_PREFIX = "voipbin."
 """Names that begin so are ours to set; a request's are ignored."""
 
-_VARIABLE = re.compile(r"\$\{([^{}$]{1,200})\}")
 _SESSION_DATA = ("sessionData", "session_data")
 
 
@@ -34,7 +34,7 @@ class VariablesFull(ValueError):
 
 def holds_variable(text: str) -> bool:
     """Whether a text holds ``${name}``."""
-    return "${" in text and _VARIABLE.search(text) is not None
+    return "${" in text and VARIABLE.search(text) is not None
 
 
 def given(variables: Mapping[str, str]) -> dict[str, str]:
@@ -142,7 +142,7 @@ class Variables:
         sizes: dict[str, int] = {}
         total = 0
         for text in _texts_in(value):
-            for match in _VARIABLE.finditer(text) if "${" in text else ():
+            for match in VARIABLE.finditer(text) if "${" in text else ():
                 name = match[1]
                 if name not in sizes:
                     sizes[name] = len(self._named(name).encode())
@@ -156,30 +156,23 @@ class Variables:
         Args:
             encode: done to each value before it is put in.
         """
-        return _VARIABLE.sub(lambda match: encode(self._named(match[1])), text) if "${" in text else text
+        return VARIABLE.sub(lambda match: encode(self._named(match[1])), text) if "${" in text else text
 
     def fill_url(self, url: str) -> str:
-        """Put variables into a URL, percent-encoded, so that what a caller chose cannot lead elsewhere.
+        """Put variables into a URL; see `bridge.flows.filling.fill_url`.
 
-        One that begins the URL is put in as it is: it holds a URL.
+        Raises:
+            ValueError: it would lead elsewhere.
         """
-        first = _VARIABLE.match(url)
-        if first is None:
-            return self.fill(url, lambda value: quote(value, safe=""))
-        return self._named(first[1]) + self.fill(url[first.end() :], lambda value: quote(value, safe=""))
+        return filling.fill_url(url, self._named) if "${" in url else url
 
-    def fill_json(self, text: str) -> str:
-        """Put variables into a JSON text: within its strings, so that a quote in a value stays a quote.
+    def fill_body(self, text: str, content_type: str) -> str:
+        """Put variables into a body; see `bridge.flows.filling.fill_body`.
 
-        A text that is JSON only once the variables are in it is filled as any other.
+        Raises:
+            ValueError: a value cannot stand where its variable does.
         """
-        try:
-            template = json.loads(text)
-        except (ValueError, RecursionError):
-            return self.fill(text)
-        if not holds_variable(text):
-            return text
-        return json.dumps(_filled(template, self), ensure_ascii=False)
+        return filling.fill_body(text, content_type, self._named)
 
     def _named(self, name: str) -> str:
         if name.startswith("..."):  # Voxology: character by character, to be read out so
@@ -222,13 +215,3 @@ def _texts_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts_in(item)
-
-
-def _filled(value: Any, variables: Variables) -> Any:
-    if isinstance(value, str):
-        return variables.fill(value)
-    if isinstance(value, dict):
-        return {variables.fill(key): _filled(item, variables) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(item, variables) for item in value]
-    return value

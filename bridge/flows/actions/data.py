@@ -102,8 +102,7 @@ class WebhookSendOptions(Options):
 @action("webhook_send", options=WebhookSendOptions)
 async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
     """Send a request; with ``sync`` its answer is waited for and kept in ``voipbin.webhook.*``."""
-    is_json = "json" in options.data_type
-    text = run.variables.fill_json(options.data) if is_json else run.variables.fill(options.data)
+    text = run.variables.fill_body(options.data, options.data_type)
     headers = {"Content-Type": options.data_type} if options.data_type else {}
     sending = run.parts.web.ask(
         options.method or "POST",

@@ -90,7 +90,7 @@ async def play(run: Run, options: PlayOptions) -> None:
         for url in options.stream_urls:
             try:
                 found = await run.parts.sounds.get(run.variables.fill_url(url), configured=run.names_host(url))
-            except SoundUnavailable as problem:
+            except (SoundUnavailable, ValueError) as problem:
                 trouble = str(problem)
                 continue
             await run.speak(found.pcm, found.rate, until_key=options.digits_handle == "next")
