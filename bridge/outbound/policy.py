@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from bridge.errors import BridgeError
+from bridge.patterns import Patterns, check_pattern
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -55,11 +55,13 @@ def check_rule(rule: str) -> str:
     Raises:
         ValueError: neither.
     """
-    if _network(rule) is None and not re.fullmatch(r"[A-Za-z0-9*?_.-]{1,253}", rule):
+    if _network(rule) is not None:
+        return rule
+    if not re.fullmatch(r"[A-Za-z0-9*?_.-]{1,200}", rule):
         raise ValueError(f"{rule[:80]!r} is not an address, a network (10.0.0.0/8) or a host name (*.example.org)")
-    if _network(rule) is None and re.fullmatch(r"[0-9.]+", rule):
+    if re.fullmatch(r"[0-9.]+", rule):
         raise ValueError(f"{rule!r} is not a complete IPv4 address")
-    return rule
+    return check_pattern(rule)
 
 
 def is_localhost(host: str) -> bool:
@@ -129,13 +131,12 @@ class Policy:
             raise Denied(f"outbound connection to {_shown(host)} denied: not an address: {address[:60]!r}")
         if _covers(self._allowed, to):
             return
-        by_name = _matches(self._allowed_hosts, host)
+        by_name = self._allowed_hosts.match(_name(host))
         for each in embedded(to):
             if not _covers(self._allowed, each):
                 self._check_face(host, each, by_name, configured)
-        rule = _matches(self._denied_hosts, host)
-        if rule and not by_name:
-            raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny ({rule})")
+        if not by_name and self._denied_hosts.match(_name(host)):
+            raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny, by its name")
 
     def check_host(self, host: str, *, configured: bool) -> None:
         """Check what is known before a lookup: a literal address, ``localhost``, a denied name.
@@ -147,10 +148,10 @@ class Policy:
             self.check(host, host, configured=configured)
         elif is_localhost(host):
             self.check(host, "127.0.0.1", configured=configured)
-        elif (rule := _matches(self._denied_hosts, host)) and not _matches(self._allowed_hosts, host):
-            raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny ({rule})")
+        elif self._denied_hosts.match(_name(host)) and not self._allowed_hosts.match(_name(host)):
+            raise Denied(f"outbound connection to {_shown(host)} denied by outbound.deny, by its name")
 
-    def _check_face(self, host: str, address: Address, by_name: str, configured: bool) -> None:
+    def _check_face(self, host: str, address: Address, by_name: bool, configured: bool) -> None:
         for kind, networks in SPECIAL:
             if any(address in network for network in networks):
                 raise Denied(
@@ -184,8 +185,8 @@ def _networks(rules: Iterable[str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
-def _hosts(rules: Iterable[str]) -> tuple[str, ...]:
-    return tuple(rule.lower().rstrip(".") for rule in rules if _network(rule) is None)
+def _hosts(rules: Iterable[str]) -> Patterns:
+    return Patterns(_name(rule) for rule in rules if _network(rule) is None)
 
 
 def _covers(networks: Iterable[Network], address: Address) -> bool:
@@ -194,9 +195,8 @@ def _covers(networks: Iterable[Network], address: Address) -> bool:
     return any(address in network or (mapped is not None and mapped in network) for network in networks)
 
 
-def _matches(patterns: Iterable[str], host: str) -> str:
-    name = host.lower().rstrip(".")
-    return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
+def _name(host: str) -> str:
+    return host.lower().rstrip(".")
 
 
 def _shown(host: str) -> str:
