@@ -195,7 +195,7 @@ class Connections:
         for each in tuple(self._open.values()):
             if each.reserved:
                 overdue = now - each.since > RESERVED_S
-            elif each.handling or each.transport is None or not each.transport.get_write_buffer_size():
+            elif each.handling or each.transport is None or not _unsent(each.transport):
                 # Until the first request, aiohttp's time for a request head counts.
                 each.since, overdue = now, False
             else:
@@ -258,6 +258,14 @@ def _set_user_timeout(connection: socket.socket, milliseconds: int) -> None:
     if option is not None:
         with contextlib.suppress(OSError):  # the peer has gone, or it is not TCP
             connection.setsockopt(socket.IPPROTO_TCP, option, milliseconds)
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """How many bytes wait to be sent."""
+    try:
+        return transport.get_write_buffer_size()
+    except AttributeError:  # asyncio's TLS (3.11), closed twice: its shutdown has a limit of its own
+        return 0
 
 
 def _abort(connection: _Connection) -> None:

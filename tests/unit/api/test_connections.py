@@ -91,6 +91,17 @@ async def connect(it: HttpServer) -> Connection:
     return Connection(*await asyncio.open_connection("127.0.0.1", it.port))
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of localhost that vouches for itself, and its key."""
+    folder = tmp_path_factory.mktemp("port")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
 @pytest.fixture
 def from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every connection come from an address of the documentation's network instead of loopback."""
@@ -163,15 +174,13 @@ async def test_streams_do_not_count() -> None:
 
 
 @pytest.mark.usefixtures("from_elsewhere")
-async def test_an_unfinished_tls_handshake_counts_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unfinished_tls_handshake_counts_and_ends(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "IDLE_S", 0.5)
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "1", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: ASYNC221 - a moment, and nothing else runs
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
     trusting.check_hostname = False
-    async with serving(max_connections=2, tls_certificate=str(certificate), tls_key=str(key)) as it:
+    async with serving(max_connections=2, tls_certificate=str(certificate[0]), tls_key=str(certificate[1])) as it:
         idle = [await connect(it) for _ in range(2)]
         assert await (await connect(it)).ended()
         assert all([await client.ended() for client in idle])
@@ -269,37 +278,45 @@ async def test_who_is_elsewhere_gets_nothing_of_the_reserve() -> None:
         assert not await (await connect(it)).answers()
 
 
-def unread_connection(port: int) -> socket.socket:
+def unread_connection(port: int, tls: ssl.SSLContext | None = None) -> socket.socket:
     """A client that asks for much and takes almost nothing."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     client.connect(("127.0.0.1", port))
+    if tls is not None:
+        client = tls.wrap_socket(client, server_hostname="localhost")
     client.sendall(PIPELINED)
     return client
 
 
 def unsent(it: HttpServer) -> list[int]:
     """The bytes that wait for each client, of those that have sent a request."""
-    return [each.transport.get_write_buffer_size() for each in it._connections._open.values() if each.transport]
+    return [connections._unsent(each.transport) for each in it._connections._open.values() if each.transport]
 
 
-@pytest.mark.parametrize("reads", [False, True])
-async def test_who_does_not_read_its_responses_is_closed(reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["reads nothing", "reads a byte from time to time", "over TLS"])
+async def test_who_does_not_read_its_responses_is_closed(
+    how: str, monkeypatch: pytest.MonkeyPatch, certificate: tuple[Path, Path]
+) -> None:
     # Without the kernel's help, which does not see a client that reads a byte from time to time.
     monkeypatch.setattr(connections, "USER_TIMEOUT_MS", 0)
     monkeypatch.setattr(connections, "UNREAD_S", 0.5)
     monkeypatch.setattr(connections, "SWEEP_S", 0.1)
-    async with serving(max_connections=3) as it:
-        clients = [unread_connection(it.port) for _ in range(3)]
+    config, tls = {}, None
+    if how == "over TLS":
+        tls = ssl.create_default_context(cafile=str(certificate[0]))
+        config = dict(zip(("tls_certificate", "tls_key"), map(str, certificate), strict=True))
+    async with serving(max_connections=3, **config) as it:
+        clients = [await asyncio.to_thread(unread_connection, it.port, tls) for _ in range(3)]
         async with asyncio.timeout(10):
             while sum(size > 0 for size in unsent(it)) < 3:
                 await asyncio.sleep(0.01)
             while len(it._connections):
-                for client in clients if reads else ():
+                for client in clients if how == "reads a byte from time to time" else ():
                     with contextlib.suppress(ConnectionError):
                         client.recv(1, socket.MSG_DONTWAIT)
                 await asyncio.sleep(0.05)
-        assert await (await connect(it)).answers()
+        assert tls or await (await connect(it)).answers()
         for client in clients:
             client.close()
 
