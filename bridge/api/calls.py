@@ -150,7 +150,7 @@ def find(backend: Backend, identity: str) -> Known:
 
 
 async def program_of(body: PlaceCalls) -> Program | None:
-    """The flow in a request.
+    """Return the flow in a request, checked in a thread.
 
     Raises:
         ApiError: 400, it cannot be run.

@@ -15,6 +15,7 @@ STATUS_WORDS = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    408: "DEADLINE_EXCEEDED",
     409: "FAILED_PRECONDITION",
     413: "INVALID_ARGUMENT",
     415: "INVALID_ARGUMENT",
@@ -32,7 +33,7 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "INVALID_STREAM_OPTIONS": (400, "a parameter of the stream is wrong, unknown, missing or given twice"),
     "INVALID_EVENT_OPTIONS": (400, "`types` is wrong, given twice, or there is another parameter"),
     "INVALID_WEBSOCKET_KEY": (400, "the WebSocket handshake is broken"),
-    "INVALID_JSON": (400, "the body is no JSON object"),
+    "INVALID_JSON": (400, "the body is no JSON object, or a too wide or deep one"),
     "INVALID_BODY": (400, "a key of the body is wrong, unknown or missing; the message names each"),
     "INVALID_FLOW": (400, "an action is unknown or has bad options; the message names its index and key"),
     "INVALID_DESTINATION": (400, "a destination cannot be dialed; the message says why"),
@@ -59,8 +60,9 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "SUBSCRIPTION_EXISTS": (409, "the id is taken"),
     "SUBSCRIPTION_CONFIGURED": (409, "the subscription is the configuration file's"),
     "SUBSCRIPTION_OF_YEASTAR": (409, "the subscription is set by Yeastar's settings calls"),
-    "REQUEST_ENTITY_TOO_LARGE": (413, "the body is longer than 1 MiB"),
-    "JSON_REQUIRED": (415, "the header Content-Type does not say application/json"),
+    "REQUEST_TIMEOUT": (408, "the body was not received in time"),
+    "REQUEST_ENTITY_TOO_LARGE": (413, "the body is longer than this path allows"),
+    "JSON_REQUIRED": (415, "the header Content-Type does not say application/json, or names a charset but UTF-8"),
     "CONTENT_ENCODING_UNSUPPORTED": (415, "the body is compressed: the header Content-Encoding is not identity"),
     "WEBSOCKET_REQUIRED": (426, "the request is good, but this path speaks WebSocket"),
     "WEBSOCKET_VERSION": (426, "only version 13 of WebSocket is spoken"),
@@ -110,7 +112,7 @@ def of_http_status(status: int) -> ApiError:
     if status == 405:
         return ApiError(405, "METHOD_NOT_ALLOWED", "this path does not know that method")
     if status == 413:
-        return ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "the body is longer than 1 MiB")
+        return ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "the body is longer than this path allows")
     phrase = HTTPStatus(status).phrase
     return ApiError(status, phrase.upper().replace(" ", "_").replace("-", "_"), phrase.lower())
 

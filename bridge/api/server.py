@@ -22,7 +22,7 @@ from bridge.api.admission import Admission, Answer
 from bridge.api.auth import Gate
 from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
-from bridge.api.bodies import check_encoding
+from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.api.originated import ORIGINATED, Originated
@@ -75,7 +75,10 @@ def build(
     """
     if tokens is not None and not isinstance(tokens, Tokens):
         tokens = Tokens.plain(tokens)
-    application = web.Application(middlewares=[_answer_errors, *around, _reject_encoded, _check_token, *middlewares])
+    application = web.Application(
+        client_max_size=LARGEST_BYTES,
+        middlewares=[_answer_errors, *around, _reject_encoded, _check_token, *middlewares],
+    )
     application[BACKEND] = backend
     application[_ADMISSION] = Admission(Gate(tokens), backend.counters, inner=inner)
     application[PROXIES] = networks(proxies)

@@ -18,6 +18,7 @@ from bridge.api import (
     yeastar,
 )
 from bridge.api.backend import Backend
+from bridge.api.bodies import Limits
 from bridge.api.models.common import Error
 from bridge.api.models.events import EventQuery
 from bridge.api.models.health import Health
@@ -37,6 +38,8 @@ _CONFERENCES, _CONFERENCE = "/v1.0/conferences", "/v1.0/conferences/{id}"
 _PARTICIPANT = _CONFERENCE + "/participants/{channel}"
 _SUBSCRIPTIONS, _SUBSCRIPTION = "/v1.0/subscriptions", "/v1.0/subscriptions/{id}"
 _RECORDINGS, _RECORDING = "/v1.0/recordings", "/v1.0/recordings/{id}"
+FLOWS = Limits(size=1 << 19, values=10_000)
+"""Of a body with a flow: up to 1000 actions, each with a few options and a text of 500 characters."""
 _STREAM_TEXT = "Binary WebSocket messages, in the encapsulation that the query asks for: see docs/media-stream.md."
 
 _TICKET_TEXT = (
@@ -70,6 +73,7 @@ ALWAYS = (
 
 CALLING = (
     Route("POST", _CALLS, "placeCalls", "Place calls", calls.place_calls, "Calls", "calls:originate", PLACING,
+          limits=FLOWS,
           text="Each call that is answered runs the flow that `flow_id` names or that is given as `actions`; with "
                "neither it is just held. The answer comes when the calls are on their way."),
     Route("DELETE", _CALL, "deleteCall", "End a call; forget one that has ended", calls.delete_call, "Calls",
@@ -188,7 +192,7 @@ SUBSCRIPTIONS = (
           others=_YEASTAR_ERRORS),
     Route("POST", f"{yeastar.PREFIX}websocketaudiostream/update", "setYeastarSettings", "Change Yeastar's settings",
           yeastar.update_settings, "Yeastar", "subscriptions", access="yeastar", query=YeastarToken, body=YeastarUpdate,
-          answer=YeastarResult, others={**_YEASTAR_ERRORS, 413: Error, 415: Error}),
+          answer=YeastarResult, others={**_YEASTAR_ERRORS, 408: Error, 413: Error, 415: Error}),
 )  # fmt: skip
 
 CLUSTER = (
@@ -211,7 +215,7 @@ TWILIO = (
     Route("POST", twilio.PATH, "setTwilioCall", "End a call or send it elsewhere", twilio.update_call, "Twilio",
           "calls:control",
           access="twilio", form=TwilioUpdate, answer=TwilioCall,
-          others={400: TwilioError, 413: Error, 415: Error, **_TWILIO_ERRORS}),
+          others={400: TwilioError, 408: Error, 413: Error, 415: Error, **_TWILIO_ERRORS}),
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from bridge.api.backend import BACKEND, TWILIO
+from bridge.api.bodies import MAX_FORM_FIELDS, is_utf8, whole_body
 from bridge.api.errors import ApiError
 from bridge.api.twiml import Dial, TwimlRefused, parse
 from bridge.api.views import call_status, dialled_number
@@ -25,6 +26,8 @@ from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
 
 PREFIX = "/2010-04-01/"
+MAX_FORM_BYTES = 65_536
+"""Percent-encoded TwiML, of which `bridge.api.twiml` takes less."""
 PATH = PREFIX + "Accounts/{account}/Calls/{call}.json"
 
 CODES = {401: 20003, 403: 20403, 429: 20429}
@@ -114,6 +117,11 @@ def check_account(request: web.Request) -> None:
 async def _form(request: web.Request) -> dict[str, str]:
     if request.content_type != "application/x-www-form-urlencoded":
         raise TwilioError(400, 20001, "the body must be a form: application/x-www-form-urlencoded")
+    if not is_utf8(request):
+        raise TwilioError(400, 20001, "the form must be in UTF-8")
+    data = await whole_body(request, MAX_FORM_BYTES)
+    if data.count(b"&") >= MAX_FORM_FIELDS:
+        raise TwilioError(400, 20001, f"the form has more than {MAX_FORM_FIELDS} fields")
     try:
         fields = await request.post()
     except (ValueError, LookupError):

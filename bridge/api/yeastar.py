@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
-from bridge.api.bodies import MASK, json_object
+from bridge.api.bodies import MASK, Limits, json_object
 from bridge.api.errors import ApiError
 from bridge.api.subscriptions import same_server
 from bridge.config import mistake
@@ -32,6 +32,8 @@ RATES = (8000, 16000)
 MAX_URL_CHARACTERS = 255
 MAX_VALUE_CHARACTERS = 255
 MAX_ENTRIES = 1000
+LIMITS = Limits(values=MAX_ENTRIES * 4)
+"""Each entry has a type and an id; scripts send ``id`` back too."""
 
 BAD_TOKEN = 10004
 BAD_PARAMETER = 40002
@@ -65,7 +67,7 @@ async def get_settings(request: web.Request) -> web.Response:
 async def update_settings(request: web.Request) -> web.Response:
     """``POST ../update``: an error leaves everything as it was."""
     try:
-        body = await json_object(request)
+        body = await json_object(request, LIMITS)
         await request.app[SUBSCRIPTIONS].change(
             SUBSCRIPTION_ID, lambda now: _updated(now or _initial(), body, request[PRINCIPAL])
         )
@@ -163,7 +165,7 @@ def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -
 def _lists(entries: object) -> dict[str, list[str]]:
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise ValueError(f"subscribe_list: expected a list of at most {MAX_ENTRIES} objects")
-    found: dict[str, list[str]] = {"extensions": [], "trunks": [], "dids": []}
+    found: dict[str, dict[str, None]] = {"extensions": {}, "trunks": {}, "dids": {}}  # each name once, in order
     for number, entry in enumerate(entries):
         kind = entry.get("subscribe_type") if isinstance(entry, dict) else None
         name = entry.get("subscribe_id") if isinstance(entry, dict) else None
@@ -173,9 +175,8 @@ def _lists(entries: object) -> dict[str, list[str]]:
             raise ValueError(f"subscribe_list[{number}].subscribe_id: expected a number or a text")
         is_group = kind in ("ext_group", "organization")
         text = (GROUP_PREFIX if is_group else "") + str(name).strip()
-        if text not in found[_KINDS[kind]]:
-            found[_KINDS[kind]].append(text)
-    return found
+        found[_KINDS[kind]][text] = None
+    return {kind: list(names) for kind, names in found.items()}
 
 
 def _choice(body: Mapping[str, Any], key: str) -> int:

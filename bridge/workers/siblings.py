@@ -19,6 +19,7 @@ from bridge.access import ANONYMOUS, CONFIGURATION, Principal
 from bridge.api import yeastar
 from bridge.api.admission import PRINCIPAL_HEADER, Answer, carried
 from bridge.api.backend import BACKEND, PRINCIPAL
+from bridge.api.bodies import json_object, whole_body
 from bridge.api.errors import ApiError, unavailable
 from bridge.api.metrics import CONTENT_TYPE
 from bridge.api.models.common import Paging
@@ -190,10 +191,9 @@ class Siblings:
 
     async def _who_makes(self, request: web.Request) -> int:
         try:
-            body = json.loads(await request.read())
-        except ValueError:
-            return self._view.number  # which says what is wrong with it
-        identity = body.get("id") if isinstance(body, dict) else None
+            identity = (await json_object(request)).get("id")
+        except ApiError:
+            return self._view.number  # which answers what is wrong with it
         return self._view.conference_home(identity) if isinstance(identity, str) else self._view.number
 
     async def _pass_on(
@@ -209,7 +209,7 @@ class Siblings:
         """
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
         headers[PRINCIPAL_HEADER] = carried(request[PRINCIPAL])
-        body = await request.read()
+        body = await whole_body(request)
         url = yarl.URL(f"http://localhost{request.rel_url.raw_path_qs}", encoded=True)
         try:
             async with self._session(sibling).request(

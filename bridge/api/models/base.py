@@ -10,7 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+MAX_UNKNOWN_KEYS = 20
+"""Unknown keys of one object that are named one by one."""
 
 
 class Body(BaseModel):
@@ -24,6 +27,16 @@ class Body(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_unknown_keys(cls, value: Any) -> Any:
+        """Reject many unknown keys at once: pydantic would make an error of each, in which time no audio flows."""
+        if isinstance(value, dict) and len(value) > len(cls.model_fields) + MAX_UNKNOWN_KEYS:
+            unknown = value.keys() - {field.alias or name for name, field in cls.model_fields.items()}
+            if len(unknown) > MAX_UNKNOWN_KEYS:
+                raise ValueError(f"has {len(unknown)} unknown keys, for example {min(unknown)[:80]!r}")
+        return value
 
 
 class Query(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
@@ -17,7 +17,19 @@ MAX_ACTIONS = 1000
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """How VoIPBIN's clients write that there is no id."""
 
-Variables = Annotated[dict[str, Annotated[str, Field(max_length=32 * 1024)]], Field(max_length=100)]
+MAX_VARIABLES = 100
+
+
+def _few(variables: Any) -> Any:
+    # pydantic counts them when it has made an error of each wrong one.
+    if isinstance(variables, dict) and len(variables) > MAX_VARIABLES:
+        raise ValueError(f"expected at most {MAX_VARIABLES} entries, got {len(variables)}")
+    return variables
+
+
+Variables = Annotated[
+    dict[str, Annotated[str, Field(max_length=32 * 1024)]], Field(max_length=MAX_VARIABLES), BeforeValidator(_few)
+]
 Actions = Annotated[list[dict[str, Any]], Field(max_length=MAX_ACTIONS)]
 
 

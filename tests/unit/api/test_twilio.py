@@ -197,3 +197,21 @@ async def test_without_an_account_there_is_no_such_path(pbx: Pbx) -> None:
             assert response.status == 401  # of the bridge's own tokens: nobody learns what is there
         async with client.post(f"{CALL}?token=0123456789abcdef", data={"Status": "completed"}) as response:
             assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "status", "message"),
+    [
+        (b"a=1&" * 100, "", 400, "more than 100 fields"),
+        (b"a=" + b"x" * 70_000, "", 413, "longer than 65536 bytes"),
+        (b"Status=completed", "; charset=punycode", 400, "UTF-8"),
+    ],
+)
+async def test_a_form_that_is_too_much(
+    client: Client, pbx: Pbx, form: bytes, kind: str, status: int, message: str
+) -> None:
+    headers = AUTH | {"Content-Type": f"application/x-www-form-urlencoded{kind}"}
+    async with client.post(CALL, data=form, headers=headers) as response:
+        assert response.status == status
+        assert message in await response.text()
+    assert pbx.acts == []
