@@ -38,6 +38,7 @@ from bridge.dialects.base import CallInfo
 from bridge.errors import AriError, ConfigError
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
+from bridge.media.admission import Admission
 from bridge.media.counters import Counters
 from bridge.media.lag import LoopLag
 from bridge.media.listener import Listener
@@ -89,7 +90,11 @@ class Bridge:
         app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
         self._room = Room(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
         self.ids = OwnIds(app)
-        self.listener = Listener(self.counters, handshake_timeout_s=config.audiosocket.handshake_timeout_s)
+        self.listener = Listener(
+            self.counters,
+            handshake_timeout_s=config.audiosocket.handshake_timeout_s,
+            admission=Admission(config.audiosocket.allowed, config.audio_host),
+        )
         ari = config.ari
         self.client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), app, ca_file=ari.ca_file)
         self.events = sharing.events if sharing else Events()
@@ -167,6 +172,7 @@ class Bridge:
             still_held=lambda channel_id: not self._stopping and self.stasis.bridge_of(channel_id) is not None,
             naming=naming,
             outgoing=self.outgoing,
+            max_unordered=config.audiosocket.max_unordered,
         )
         self.tracker.subscribe(self.subscriptions.on_change)
         self.catalogue.on_change(lambda: self.subscriptions.reconsider(tuple(self.tracker.calls.values())))

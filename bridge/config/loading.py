@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ValidationError
 
@@ -22,7 +23,7 @@ from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, Log
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
 from bridge.config.tokens import TokenConfig
-from bridge.config.values import Section, as_tuple
+from bridge.config.values import Section, as_tuple, is_loopback
 from bridge.config.webhooks import WebhookConfig
 from bridge.config.workers import WorkersConfig
 from bridge.errors import ConfigError
@@ -76,6 +77,15 @@ class Config(Section):
     voxology: VoxologyConfig = VoxologyConfig()
     workers: WorkersConfig = WorkersConfig()
     flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
+
+    @property
+    def audio_host(self) -> str:
+        """The host whose addresses Asterisk's audio is expected from; empty where ARI's address does not say.
+
+        ARI on loopback and audio from elsewhere: a published container port, a tunnel or a proxy leads to ARI.
+        """
+        host = urlsplit(self.ari.url).hostname or ""
+        return "" if is_loopback(host) and not is_loopback(self.audiosocket.bind_host) else host
 
     @property
     def open_files_needed(self) -> int:

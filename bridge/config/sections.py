@@ -10,13 +10,13 @@ from bridge.config.values import (
     FilePath,
     Host,
     ListenHost,
+    Networks,
     Port,
     Section,
     as_tuple,
     check_app,
     check_ari_url,
     check_ari_user,
-    check_network,
     check_token,
     host_and_port,
 )
@@ -35,11 +35,7 @@ class HttpConfig(Section):
     """Tokens with all scopes. Without any, and without `[[tokens]]`, the first start creates one."""
     authentication: Annotated[bool, Field(description="true or false")] = True
     """Whether a token is needed. Without, `host` must be loopback, and every program of this machine may do all."""
-    trusted_proxies: Annotated[
-        tuple[Annotated[str, AfterValidator(check_network), Field(description="a network")], ...],
-        BeforeValidator(as_tuple),
-        Field(description='a list of networks, for example ["10.0.0.5", "fd00::/8"]'),
-    ] = ()
+    trusted_proxies: Networks = ()
     """Proxies whose `X-Forwarded-For` or `Forwarded` names the client."""
     tls_certificate: FilePath = ""
     """PEM file with the certificate chain; empty: plain HTTP."""
@@ -65,6 +61,11 @@ class AudioSocketConfig(Section):
     """The port that Asterisk dials; 0: the one that we listen on."""
     handshake_timeout_s: Annotated[float, Field(ge=0.1, le=60, description="a number of seconds from 0.1 to 60")] = 5.0
     """How long a new connection may take to say its UUID."""
+    allowed: Networks = ()
+    """Networks that may connect. Empty: the addresses of `ari.url`'s host and this machine; from elsewhere a connection
+    must name a UUID that the bridge has ordered."""
+    max_unordered: Annotated[int, Field(ge=0, le=100_000, description="a number from 0 to 100000")] = 200
+    """Streams that `uuid:` routes of the dialplan may have open at once."""
 
     def advertised_address(self, listening_port: int) -> str:
         """``host:port`` for Asterisk to dial; ``listening_port`` is the real one, known once the listener is open."""

@@ -7,7 +7,7 @@ import re
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from bridge.patterns import Patterns
 
@@ -136,6 +136,11 @@ ListenHost = Annotated[str, AfterValidator(check_listen_host), Field(description
 Host = Annotated[str, AfterValidator(check_host), Field(description="an IP address or host name, or nothing")]
 FilePath = Annotated[str, Field(description="the path of a file, or nothing")]
 Text = Annotated[str, Field(description="a text")]
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(check_network), Field(description="a network")], ...],
+    BeforeValidator(as_tuple),
+    Field(description='a list of networks, for example ["10.0.0.5", "fd00::/8"]'),
+]
 
 
 PatternList = Annotated[Patterns, Field(description='a list of texts, for example ["1001", "20*"]')]

@@ -21,6 +21,7 @@ from bridge.calls.ids import OwnIds
 from bridge.config import Config, host_and_port
 from bridge.doctor.report import Report
 from bridge.errors import AriError
+from bridge.media.admission import Admission
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
@@ -42,6 +43,9 @@ ADDRESS_ADVICE = (
 )
 
 
+ALLOWED_ADVICE = "list the networks of Asterisk in audiosocket.allowed"
+
+
 async def check(report: Report, config: Config, port_is_free: bool) -> None:
     """Make the call and report what came of it.
 
@@ -56,7 +60,8 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
     client = AriClient(
         ari.url, ari.user, ari.password.get_secret_value(), application, subscribe_all=False, ca_file=ari.ca_file
     )
-    listener = Listener(Counters(), handshake_timeout_s=config.audiosocket.handshake_timeout_s)
+    admission = Admission(config.audiosocket.allowed, config.audio_host)
+    listener = Listener(Counters(), handshake_timeout_s=config.audiosocket.handshake_timeout_s, admission=admission)
     try:
         try:
             await client.start(wait=True)
@@ -76,9 +81,15 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
         try:
             result = await _call(client, listener, OwnIds(application), address)
         except AriError as error:
-            _report_failure(report, error, address, port_is_free)
+            if listener.refusals.last:
+                report.fail(NAME, f"the AudioSocket port refused {listener.refusals.last}", ALLOWED_ADVICE)
+            else:
+                _report_failure(report, error, address, port_is_free)
         else:
             _report_success(report, result, address)
+            if admission.learned:
+                found = ", ".join(admission.learned)
+                report.warn(NAME, f"Asterisk's audio comes from {found}, not from {admission}", ALLOWED_ADVICE)
     except AriError as error:
         report.fail(NAME, f"Asterisk stopped answering: {error}", "is it still running? See its log, then try again")
     except OSError as error:

@@ -34,6 +34,13 @@ def check_configuration(report: Report, config: Config, path: Path | None) -> No
             "set http.tls_certificate and http.tls_key, or let a proxy here do TLS and set http.host to 127.0.0.1",
         )
     _check_calling(report, config)
+    if not config.audiosocket.allowed and not config.audio_host:
+        report.warn(
+            "configuration",
+            f"every address that reaches {config.audiosocket.bind_host} may connect to the AudioSocket port: ari.url"
+            " is on loopback and does not say where Asterisk's audio comes from",
+            "list Asterisk's networks in audiosocket.allowed",
+        )
     ari = urlsplit(config.ari.url)
     if is_loopback(ari.hostname or ""):
         return

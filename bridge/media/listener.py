@@ -21,6 +21,7 @@ import aiofastnet
 from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, Decoder, Kind
 from bridge.audio.format import AudioFormat
 from bridge.errors import AsteriskProtocolError
+from bridge.media.admission import Admission, Refusals
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.sockets import SparingSocket, bind
@@ -30,10 +31,15 @@ log = logging.getLogger(__name__)
 
 LINGER_S = 1.0
 """How long Asterisk may take to close after our hang-up before the connection is aborted."""
+MAX_UNNAMED = 32
+"""Connections that have not named a UUID, besides one for each leg that is expected; Asterisk names it at once."""
 READ_BYTES = 65536
 SEND_BUFFER_MS = 500
 """How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
 kernel takes what it takes (docs/operations.md)."""
+
+
+_ADVICE = "; if it is Asterisk, add it to audiosocket.allowed"
 
 
 def _ignore(_: bytes) -> None:
@@ -57,10 +63,17 @@ class Listener:
 
     Args:
         handshake_timeout_s: how long a connection may take to name its UUID.
+        admission: who may connect; everybody if it is not given.
     """
 
-    def __init__(self, counters: Counters, *, handshake_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, counters: Counters, *, handshake_timeout_s: float = 5.0, admission: Admission | None = None
+    ) -> None:
         self.counters = counters
+        self.admission = admission or Admission()
+        self.refusals = Refusals()
+        self.unnamed: dict[Connection, None] = {}
+        """Connections that have named no UUID, oldest first."""
         self.handshake_timeout_s = handshake_timeout_s
         self.wheel = Wheel(counters)
         self.connections: set[Connection] = set()
@@ -78,6 +91,7 @@ class Listener:
             OSError: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
+        await self.admission.start()
         for bound in await bind(host, port):
             server = await aiofastnet.create_server(
                 loop, lambda: Connection(self), sock=SparingSocket(bound), backlog=1024
@@ -86,6 +100,7 @@ class Listener:
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
+        self.admission.stop()
         servers, self._servers = self._servers, []
         for server in servers:
             server.close()
@@ -123,12 +138,47 @@ class Listener:
         if self._expected.pop(leg.uuid, None) is not None:
             self._withdrawn.append(leg.uuid)
 
-    def claim(self, uuid: UUID) -> MediaLeg | None:
-        """The leg that expects ``uuid``, once: a second connection with the same UUID is refused."""
+    def claim(self, uuid: UUID, source: str) -> MediaLeg | None:
+        """The leg that expects ``uuid``, once: a second connection with the same UUID is refused.
+
+        Args:
+            uuid: what the connection has named.
+            source: the address that it comes from.
+        """
         leg = self._expected.pop(uuid, None)
-        if leg is None and uuid not in self._withdrawn:
-            return self.unexpected(uuid)
+        if leg is not None:
+            self.admission.learn(source)
+            return leg
+        if uuid in self._withdrawn:
+            self._refuse("it names a UUID that is no longer expected", source)
+        elif not self.admission.expects(source):
+            self._refuse(f"neither its UUID nor its source is expected: {self.admission}{_ADVICE}", source)
+        else:
+            leg = self.unexpected(uuid)
+            if leg is None:
+                self._refuse("no leg is expected with its UUID, and no route is for it", source)
         return leg
+
+    def admit(self, connection: Connection, source: str) -> bool:
+        """Let a new connection stand until it has named its UUID; False: it is refused."""
+        if self.admission.turns_away(source):
+            self._refuse(f"its source is not allowed: {self.admission}{_ADVICE}", source)
+            return False
+        self.unnamed[connection] = None
+        if len(self.unnamed) > len(self._expected) + MAX_UNNAMED:  # the oldest goes: Asterisk's are never old
+            oldest = next(iter(self.unnamed))
+            del self.unnamed[oldest]
+            self._refuse("too many connections that have named no UUID", oldest.source)
+            oldest.abort()
+        return True
+
+    def late(self, source: str) -> None:
+        """Note that a connection has named no UUID in time."""
+        self._refuse(f"it has named no UUID within {self.handshake_timeout_s:g} s", source)
+
+    def _refuse(self, kind: str, source: str) -> None:
+        self.counters.legs_refused += 1
+        self.refusals.report(kind, source)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -147,6 +197,7 @@ class Connection(asyncio.BufferedProtocol):
         "_peer",
         "_timer",
         "_transport",
+        "source",
         "write",
     )
 
@@ -159,6 +210,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._peer = "?"
+        self.source = "?"
+        """The address that it comes from."""
         self._hung_up = False
         self._frame_bytes = 0  # of one whole frame of 20 ms, which is how Asterisk writes; 0: nothing may be one
         self._frame_header = b""
@@ -170,10 +223,14 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)  # create_server gives TCP transports, TCP_NODELAY set
         self.write = self._transport.write
         host, port = transport.get_extra_info("peername")[:2]
-        self._peer = f"{host}:{port}"
+        self.source, self._peer = host, f"{host}:{port}"
+        self._listener.connections.add(self)
+        if not self._listener.admit(self, host):
+            # Not now: aiofastnet 1.2 adds its reader after this call, and then to a socket that is closed.
+            asyncio.get_running_loop().call_soon(self._transport.abort)
+            return
         # Frames are worthless when late: hold back early rather than pile up seconds of audio.
         self._transport.set_write_buffer_limits(high=16384)
-        self._listener.connections.add(self)
         self._timer = asyncio.get_running_loop().call_later(self._listener.handshake_timeout_s, self._too_late)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
@@ -205,7 +262,10 @@ class Connection(asyncio.BufferedProtocol):
                 self._frame_bytes = 0 if leg is None or self._decoder.pending else _whole_frame(leg.fmt)[0]
         except AsteriskProtocolError as error:
             self._listener.counters.protocol_errors += 1
-            log.warning("peer=%s uuid=%s ended: %s", self._peer, leg.uuid if leg else "-", error)
+            if leg is None:  # anybody may have sent it
+                self._listener.refusals.report("it does not begin with a UUID", self.source)
+            else:
+                log.warning("peer=%s uuid=%s ended: %s", self._peer, leg.uuid, error)
             self.hang_up()
 
     def pause_writing(self) -> None:
@@ -218,6 +278,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (a reset is a normal end: unread audio)
         self._listener.connections.discard(self)
+        self._listener.unnamed.pop(self, None)
         self._cancel_timer()
         leg, self._leg, self._transport = self._leg, None, None
         self.write = _ignore
@@ -259,12 +320,11 @@ class Connection(asyncio.BufferedProtocol):
         if kind != Kind.UUID:
             raise AsteriskProtocolError(f"expected the UUID (kind 0x01) first, got kind 0x{kind:02x}")
         uuid = UUID(bytes=payload)
-        leg = self._listener.claim(uuid)
+        leg = self._listener.claim(uuid, self.source)
         if leg is None:
-            self._listener.counters.legs_refused += 1
-            log.warning("peer=%s uuid=%s refused: nobody has asked for this UUID", self._peer, uuid)
             self.hang_up()
             return None
+        self._listener.unnamed.pop(self, None)
         self._leg = leg
         self._frame_header = leg.header
         self._payload = _whole_frame(leg.fmt)[1]
@@ -279,8 +339,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _too_late(self) -> None:
         self._timer = None
-        self._listener.counters.legs_refused += 1
-        log.warning("peer=%s refused: no UUID within %g s", self._peer, self._listener.handshake_timeout_s)
+        self._listener.late(self.source)
         self.hang_up()
 
     def _cancel_timer(self) -> None:

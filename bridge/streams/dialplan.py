@@ -24,6 +24,7 @@ from bridge.calls.facts import Naming, party_facts
 from bridge.calls.tap import Join
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError
+from bridge.media.admission import Refusals
 from bridge.media.leg import MediaLeg
 from bridge.streams.layout import call_info
 from bridge.streams.outgoing import Outgoing
@@ -58,7 +59,10 @@ class Dialplan:
         still_held: Callable[[str], bool],
         naming: Naming,
         outgoing: Outgoing,
+        max_unordered: int,
     ) -> None:
+        self._max_unordered = max_unordered
+        self._refusals = Refusals()
         self._routes = tuple(routes)
         self._client = client
         self._calls = calls
@@ -159,6 +163,10 @@ class Dialplan:
         route = next((route for route in self._routes if route.matches_uuid(str(uuid))), None)
         if route is None or uuid in self._uuids:
             return None  # one connection per UUID: whoever knows one must not fill the bridge with streams
+        if len(self._uuids) >= self._max_unordered:
+            kind = f"audiosocket.max_unordered: {self._max_unordered} streams of uuid: routes are open"
+            self._refusals.report(kind, f"dialplan:{route.id}")
+            return None
         name = TRACK_NAMES.get(route.dialect, str(uuid))
         # Without ARI nothing is known of the call but its UUID.
         call = CallInfo(str(uuid), direction="inbound")

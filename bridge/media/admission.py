@@ -1,0 +1,151 @@
+"""Who may connect to the AudioSocket port, which has no authentication but the UUIDs that the bridge hands out.
+
+With configured networks nobody else may. Without, the addresses of ARI's host are expected. From elsewhere a connection
+counts only if it names a UUID that the bridge has ordered: 122 random bits that only Asterisk was given. So an Asterisk
+with several addresses, or behind a proxy, is never without audio; its address is known from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 60.0
+"""One line in the log for each kind of refusal in this time."""
+RESOLVE_S = 30.0
+"""How often the name of ARI's host is resolved again, when a connection from elsewhere was refused."""
+RESOLVE_TIMEOUT_S = 5.0
+MAX_LEARNED = 64
+"""Addresses from which an ordered UUID came."""
+
+
+class Admission:
+    """Decides by the address of a connection.
+
+    Args:
+        allowed: networks or addresses; not empty: nobody else may connect.
+        host: ARI's host, whose addresses are expected when ``allowed`` is empty; "": everybody is.
+        clock: seconds on a monotonic clock.
+    """
+
+    def __init__(
+        self, allowed: Iterable[str] = (), host: str = "", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._networks = tuple(map(ipaddress.ip_network, allowed))
+        self._host = "" if self._networks else host
+        self._addresses: frozenset[Address] = frozenset()
+        self._learned: dict[Address, None] = {}
+        self._resolved = float("-inf")
+        self._resolving: asyncio.Task[None] | None = None
+
+    def __str__(self) -> str:
+        """The sources that are expected, for people."""
+        if self._networks:
+            return ", ".join(map(str, self._networks))
+        if not self._host:
+            return "every address"
+        known = ", ".join(sorted(map(str, self._addresses))) or "not resolved"
+        return f"{self._host} ({known}) and this machine"
+
+    @property
+    def learned(self) -> list[str]:
+        """Addresses that are not expected, and from which an ordered UUID came."""
+        return list(map(str, self._learned))
+
+    async def start(self) -> None:
+        """Resolve ARI's host; harmless if that cannot be done now."""
+        if self._host:
+            await self._resolve()
+
+    def stop(self) -> None:
+        """Resolve no more."""
+        if self._resolving is not None:
+            self._resolving.cancel()
+            self._resolving = None
+
+    def turns_away(self, source: str) -> bool:
+        """Whether a connection from ``source`` is refused before it has named a UUID."""
+        return bool(self._networks) and not self.expects(source)
+
+    def expects(self, source: str) -> bool:
+        """Whether ``source`` is one of the addresses that Asterisk is expected at."""
+        try:
+            address = _address(source)
+        except ValueError:
+            return False
+        if self._networks:
+            return any(address in network for network in self._networks)
+        if not self._host or address.is_loopback or address in self._addresses or address in self._learned:
+            return True
+        self._resolve_again()
+        return False
+
+    def learn(self, source: str) -> None:
+        """Note that an ordered UUID came from ``source``: that is Asterisk."""
+        if self._host and not self.expects(source):
+            self._learned[_address(source)] = None
+            if len(self._learned) > MAX_LEARNED:
+                del self._learned[next(iter(self._learned))]
+            log.info(
+                "Asterisk connects from an address that is not one of ARI's host: source=%s host=%s", source, self._host
+            )
+
+    def _resolve_again(self) -> None:
+        if self._resolving is None and self._clock() - self._resolved > RESOLVE_S:
+            self._resolving = asyncio.get_running_loop().create_task(self._resolve())
+
+    async def _resolve(self) -> None:
+        self._resolved = self._clock()
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                found = await asyncio.get_running_loop().getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
+            self._addresses = frozenset(_address(str(sockaddr[0])) for *_, sockaddr in found)
+        except OSError as error:  # of which TimeoutError is one
+            log.warning("the host of ari.url could not be resolved: host=%s error=%s", self._host, error)
+        finally:
+            self._resolving = None
+
+
+class Refusals:
+    """Reports refusals in the log: the first of a kind at once, then one line a minute with their number."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        """What was refused last, and why; empty: nothing."""
+        self._more: dict[str, int] = {}
+
+    def report(self, kind: str, source: str) -> None:
+        """Report that a connection was refused.
+
+        Args:
+            kind: why, in words; what is counted together.
+            source: where the connection came from.
+        """
+        self.last = f"{source}: {kind}"
+        if kind in self._more:
+            self._more[kind] += 1
+            return
+        self._more[kind] = 0
+        log.warning("connection refused: %s source=%s", kind, source)
+        asyncio.get_running_loop().call_later(REPORT_S, self._sum_up, kind)
+
+    def _sum_up(self, kind: str) -> None:
+        if more := self._more.pop(kind):
+            self._more[kind] = 0
+            log.warning("connections refused: %s count=%d seconds=%g", kind, more, REPORT_S)
+            asyncio.get_running_loop().call_later(REPORT_S, self._sum_up, kind)
+
+
+def _address(text: str) -> Address:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
