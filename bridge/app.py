@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 
-from bridge.access import Principal
+from bridge.access import CONFIGURATION, Principal
 from bridge.api.backend import Backend, ConferenceParts
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
@@ -20,6 +20,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.audit import AuditLog
 from bridge.calling import Calling
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
@@ -86,6 +87,8 @@ class Bridge:
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
         self._lag = LoopLag(self.counters.loop_lag)
+        node, worker = config.cluster.node_name(config.ari), sharing.number if sharing else 0
+        self.audit = AuditLog(config.audit, node=node, worker=worker)
         remote = sharing.conferences if sharing else RemoteConferences()
         app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
         self._room = Room(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
@@ -121,6 +124,7 @@ class Bridge:
             new_playout=self._new_playout,
             events=self.events,
             sensitive=self.sensitive,
+            audit=self.audit,
         )
         gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
         self.outgoing = Outgoing(
@@ -133,6 +137,7 @@ class Bridge:
             gate=gate,
             events=self.events,
             sensitive=self.sensitive,
+            audit=self.audit,
         )
         self.calling = Calling(
             config,
@@ -144,6 +149,7 @@ class Bridge:
             taps=self.taps,
             counters=self.counters,
             events=self.events,
+            audit=self.audit,
             outgoing=self.outgoing,
             naming=naming,
             room=self._room,
@@ -202,6 +208,7 @@ class Bridge:
                 leads=sharing.leads if sharing else lambda: True,
                 cluster=self.cluster,
                 participants=self.participants.of,
+                audit=self.audit,
             ),
             tables=config.tokens,
             shared=sharing.port if sharing else None,
@@ -230,8 +237,10 @@ class Bridge:
 
         Raises:
             OSError: a port cannot be bound.
+            ConfigError: the audit log or the file of subscriptions cannot be used.
         """
         try:
+            self.audit.start()
             self._lag.start()
             self.catalogue.load()
             await self.webhooks.start()
@@ -264,11 +273,14 @@ class Bridge:
         await self.tracker.close()
         await self.listener.stop()
         self._lag.stop()
+        await self.audit.stop()
 
     async def reload(self, config: Config) -> None:
-        """Take over what can change while the bridge runs: tokens, and the files of the port's TLS."""
+        """Take over what can change while the bridge runs: tokens, TLS files, the audit log's file."""
+        self.audit.reopen()
         if config.http.authentication:
             self._revoking.take(Tokens.of(config.http, config.tokens))
+            self.audit.record("tokens.reload", CONFIGURATION)
         if config.http.authentication != self.config.http.authentication:
             log.warning("http.authentication has changed: restart the bridge to apply it")
         with contextlib.suppress(ConfigError):  # it is logged, and the previous certificate stays
@@ -299,11 +311,13 @@ class Bridge:
         Returns:
             How many streams end.
         """
-        return (
+        streams = (
             self.streams.end_of_principal(principal_id, code, reason)
             + self.outgoing.end_of_principal(principal_id, code, reason)
             + self.calling.streams.end_of_principal(principal_id, reason)
         )
+        self.audit.record("tokens.revoke", Principal(principal_id), reason=reason, streams=streams)
+        return streams
 
     def _in_cluster(self, app: str, worker: int | None) -> Cluster:
         cluster = Cluster(

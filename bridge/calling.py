@@ -11,6 +11,7 @@ from bridge.api.backend import CallControlParts
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.audit import Audit
 from bridge.calls.acts import Acts
 from bridge.calls.conferences import Conferences
 from bridge.calls.dialing import DialPolicy
@@ -64,6 +65,7 @@ class Calling:
         taps: Taps,
         counters: Counters,
         events: Events,
+        audit: Audit,
         outgoing: Outgoing,
         naming: Naming,
         room: Room,
@@ -85,7 +87,7 @@ class Calling:
         self._placer = Placer(
             client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
         )
-        self.recordings = Recordings(client, ids, records, events)
+        self.recordings = Recordings(client, ids, records, events, audit=audit)
         self.recordings.is_sensitive = sensitive.covers
         sensitive.settled = self.recordings.settled
         sensitive.on_lifted = legs.forget_digits
@@ -106,6 +108,7 @@ class Calling:
             numbers=self._numbers,
             events=events,
             sensitive=sensitive,
+            audit=audit,
         )
         sensitive.on_change.append(self.streams.review)
         self.acts = Acts(
@@ -126,6 +129,7 @@ class Calling:
             streams=self.streams,
             records=records,
             events=events,
+            audit=audit,
             speech=self.speech,
             sounds=self.sounds,
             echoes=Echo(taps, counters),

@@ -24,6 +24,7 @@ from bridge.api.parts import (
     SpeechSource,
     SubscriptionSource,
 )
+from bridge.audit import NO_AUDIT, Audit
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
 from bridge.media.counters import Counters
 
@@ -92,6 +93,7 @@ class Backend:
         owns: whether a call is told of by this process, by its id; others tell of others' (`bridge.workers`).
         leads: whether this process tells of what is nobody's.
         participants: the extensions and trunks that take part in a call, by its id or a channel's.
+        audit: where requests that have an effect are recorded.
     """
 
     calls: CallSource
@@ -111,6 +113,7 @@ class Backend:
     owns: Callable[[str], bool] = lambda _: True
     leads: Callable[[], bool] = lambda: True
     participants: Callable[[str], Names] = lambda _: Names()
+    audit: Audit = NO_AUDIT
 
 
 BACKEND = web.AppKey("backend", Backend)

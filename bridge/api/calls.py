@@ -53,6 +53,11 @@ async def get_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
 async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
     """Place calls."""
     backend, body = asked.backend, asked.body
+    asked.note(
+        destinations=[str(each.value()) for each in body.destinations],
+        source=str(body.source.value()) if body.source is not None else "",
+        flow=body.flow,
+    )
     parts = calling(backend)
     if body.actions and not body.flow:
         # A flow can call, record, stream and send requests: more than calls:originate says.
@@ -81,6 +86,7 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
         raise flow_not_found(body.flow) from None
     except ValueError as error:
         raise refused(error) from None
+    asked.note(calls=[each.id for each in placed.calls], groupcalls=[each.id for each in placed.groupcalls])
     return Answer(
         {
             "calls": [call_json(backend.calls.calls.get(each.id), 0, each) for each in placed.calls],

@@ -40,6 +40,7 @@ async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
 async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[Conference]:
     """A conference of ours."""
     source, body = _source(asked.backend), asked.body
+    asked.note(conference=body.id or "")
     if not asked.principal.reach.conference(*filter(None, (body.id, body.name))):
         raise ApiError(
             403, "TOKEN_LIMITED", f"the token {asked.principal.id} does not reach a conference with this id and name"
@@ -51,6 +52,7 @@ async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[C
         raise ApiError(409, "CONFERENCE_EXISTS", str(error)) from error
     except ValueError as error:
         raise invalid("INVALID_CONFERENCE", str(error)) from None
+    asked.note(conference=made.id)
     return Answer(conference_json(made))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import invalid, unavailable
 from bridge.api.media_streams import check_upgrade
 from bridge.api.reach import sees_event
+from bridge.api.routing import RECORDED
 from bridge.config.webhooks import EventPatterns, check_event_pattern
 from bridge.events.hub import Event, Events
 
@@ -89,9 +91,16 @@ class EventSockets:
         self._clients.add(client)
         # Before the upgrade is answered: a client that is connected misses nothing.
         unsubscribe = self._events.subscribe(client.add)
+        audit, principal = request.app[BACKEND].audit, request[PRINCIPAL]
         try:
             await socket.prepare(request)
-            await client.run()
+            opened_at = time.time()
+            audit.record("events.start", principal, types=patterns)
+            request[RECORDED] = True
+            try:
+                await client.run()
+            finally:
+                audit.record("events.end", principal, types=patterns, seconds=round(time.time() - opened_at, 3))
         finally:
             unsubscribe()
             self._clients.discard(client)

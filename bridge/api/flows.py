@@ -37,7 +37,9 @@ async def get_flow(asked: Asked[NoQuery, None]) -> Answer[Flow]:
 
 async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
     """Call a number; who answers runs the flow ``voxology.flow``."""
-    parts, body = calling(asked.backend), asked.body
+    body = asked.body
+    asked.note(destinations=[f"tel {body.call.no}"], source=body.call.caller_id_no)
+    parts = calling(asked.backend)
     try:
         with asterisk_failing():
             record = await parts.runs.dial_connect(
@@ -52,6 +54,7 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
         raise ApiError(404, "FLOW_NOT_FOUND", str(error.args[0])) from None
     except ValueError as error:
         raise refused(error) from None
+    asked.note(calls=[record.id])
     return Answer({"call_id": record.id, "call": call_json(asked.backend.calls.calls.get(record.id), 0, record)})
 
 

@@ -32,6 +32,7 @@ async def for_events(asked: Asked[NoQuery, None]) -> Answer[Ticket]:
 
 
 def _issued(asked: Asked[NoQuery, object], kind: Kind, identity: str, direction: str) -> Answer[Ticket]:
+    asked.note(direction=direction)
     for scope in NEEDED[direction]:
         check_scope(asked.principal, scope, f", which a ticket with the direction {direction} carries")
     ticket, expires = asked.request.app[TICKETS].issue(asked.principal, kind, identity, direction)

@@ -17,7 +17,7 @@ from bridge.api.failures import asterisk_failing, call_not_found, check_connecte
 from bridge.api.models.base import NoQuery
 from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
 from bridge.api.reach import check_scope, sees_stream
-from bridge.api.routing import Answer, Asked, read_query
+from bridge.api.routing import RECORDED, Answer, Asked, read_query
 from bridge.api.views import call_status
 from bridge.calls.acts import NotOurs
 from bridge.calls.conferences import NoSuchConference
@@ -50,11 +50,13 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
     check_upgrade(asked.request)
     with asterisk_failing():
         try:
-            return await backend.accept_stream(asked.request, call, party, asked.query.options, asked.principal)
+            response = await backend.accept_stream(asked.request, call, party, asked.query.options, asked.principal)
         except AriError as error:
             if error.status == 404:
                 raise ApiError(404, "CALL_NOT_FOUND", "the call has just ended") from error
             raise
+    asked.request[RECORDED] = response.status < 400
+    return response
 
 
 async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> web.StreamResponse:
@@ -70,11 +72,13 @@ async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> 
     check_upgrade(asked.request)
     with asterisk_failing():
         try:
-            return await parts.accept_stream(asked.request, identity, asked.query.options, asked.principal)
+            response = await parts.accept_stream(asked.request, identity, asked.query.options, asked.principal)
         except NoSuchConference as error:
             raise conference_not_found(identity) from error
         except NotOurs as error:
             raise ApiError(409, "STATE_INVALID", str(error)) from error
+    asked.request[RECORDED] = response.status < 400
+    return response
 
 
 def stream_options(query: Mapping[str, str]) -> MediaStreamOptions:

@@ -51,6 +51,7 @@ async def get_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
 async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
     """The sound itself."""
     recording = _find(asked)
+    asked.note(call=recording.call_id)
     if recording.status == "recording":
         raise ApiError(409, "STATE_INVALID", "the recording has not ended; stop it first")
     readers = asked.request.app[READERS]
@@ -76,20 +77,26 @@ async def _send(asked: Asked[NoQuery, None], recording: CallRecording) -> web.St
             "Content-Disposition": f'attachment; filename="{_file_name(recording)}"',
         }
     )
+    sent = 0
     async with contextlib.aclosing(blocks):  # or its connection to Asterisk stays open until somebody tidies up
         try:
             await response.prepare(asked.request)
             await _write(response, first)
+            sent = len(first)
             async for block in blocks:
                 await _write(response, block)
+                sent += len(block)
             await response.write_eof()
         except (BridgeError, TimeoutError) as error:
             # The status line has been sent: a file that breaks off must not look whole.
             log.warning("recording=%s is not sent to its end: %s", recording.id, error)
+            asked.note(reason="INCOMPLETE")
             if asked.request.transport is not None:
                 asked.request.transport.abort()
         except ConnectionError:
-            pass  # who asked has gone
+            asked.note(reason="CLIENT_GONE")
+        finally:
+            asked.note(bytes=sent)
     return response
 
 
@@ -104,6 +111,7 @@ async def _write(response: web.StreamResponse, block: bytes) -> None:
 async def delete_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
     """Remove a recording and its file; answers what it was."""
     recording = _find(asked)
+    asked.note(call=recording.call_id)
     before = recording_json(recording)
     try:
         with asterisk_failing():

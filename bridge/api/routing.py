@@ -28,6 +28,7 @@ from bridge.api.mistakes import words_of
 from bridge.api.models.base import NoQuery, Query
 from bridge.api.models.common import Error
 from bridge.api.reach import check_reach
+from bridge.audit import Action, Value
 
 QueryT = TypeVar("QueryT", bound=Query, covariant=True)
 BodyT = TypeVar("BodyT", covariant=True)
@@ -61,6 +62,10 @@ class Asked(Generic[QueryT, BodyT]):
     def principal(self) -> Principal:
         """Who makes the request."""
         return self.request[PRINCIPAL]
+
+    def note(self, **values: Value) -> None:
+        """Add what the request concerns to its line in the audit log; see `bridge.audit.Audit.record`."""
+        note(self.request, **values)
 
     def path(self, name: str = "id") -> str:
         """A part of the path, decoded."""
@@ -127,7 +132,7 @@ class Route:
     form: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     others: Mapping[int, type[BaseModel]] = field(default_factory=dict)
-    audit: str = ""
+    audit: Action | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,11 @@ def register(application: web.Application, operations: Iterable[Operation], *, s
         application[OPERATIONS][endpoint] = each
 
 
+def note(request: web.Request, **values: Value) -> None:
+    """Add what a request concerns to its line in the audit log."""
+    request[NOTES] = request.get(NOTES, {}) | values
+
+
 def read_query(model: type[QueryT], query: Mapping[str, str]) -> QueryT:
     """The parameters of a URL.
 
@@ -255,6 +265,7 @@ def _endpoint(operation: Operation, *, strict: bool) -> Callable[[web.Request], 
     handler, success = operation.route.handler, operation.route.success
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        request[HANDLED] = True
         try:
             check_reach(operation.route.path, request)
             result = await handler(await _asked(operation, request) if operation.typed else request)
@@ -324,3 +335,9 @@ def _check(operation: Operation, response: object) -> None:
 
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")
 """Operations by what aiohttp calls."""
+NOTES = web.RequestKey("notes", dict[str, Value])
+"""What handlers add to the line of a request in the audit log."""
+HANDLED = web.RequestKey("handled", bool)
+"""The request has reached its handler: it was not rejected for want of a right."""
+RECORDED = web.RequestKey("recorded", bool)
+"""The request is in the audit log already: what it has opened records its own start and end, or another worker does."""

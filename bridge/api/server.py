@@ -19,6 +19,7 @@ from bridge.access import Principal
 from bridge.api import document, protocol
 from bridge.api.address import PROXIES, networks
 from bridge.api.admission import Admission, Answer
+from bridge.api.auditing import INNER, audit_request
 from bridge.api.auth import Gate
 from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
@@ -77,8 +78,9 @@ def build(
         tokens = Tokens.plain(tokens)
     application = web.Application(
         client_max_size=LARGEST_BYTES,
-        middlewares=[_answer_errors, *around, _reject_encoded, _check_token, *middlewares],
+        middlewares=[_answer_errors, *around, audit_request, _reject_encoded, _check_token, *middlewares],
     )
+    application[INNER] = inner
     application[BACKEND] = backend
     application[_ADMISSION] = Admission(Gate(tokens), backend.counters, inner=inner)
     application[PROXIES] = networks(proxies)

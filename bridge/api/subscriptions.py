@@ -23,12 +23,12 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, SubscriptionPart, Subscriptions
 from bridge.api.models.subscriptions import Subscription as ShownSubscription
 from bridge.api.parts import SubscriptionSource
-from bridge.api.routing import Answer, Asked, Raw
+from bridge.api.routing import Answer, Asked, Raw, note
 from bridge.config import mistake
 from bridge.config.contradictions import RESERVED_IDS
 from bridge.streams.catalogue import ReadOnly
 from bridge.streams.store import StoreFailed
-from bridge.streams.subscription import Subscription, reason_of, values_of
+from bridge.streams.subscription import Subscription, reason_of, server_of, values_of
 
 RETRY_AFTER_S = 10
 
@@ -46,6 +46,7 @@ async def get_subscription(asked: Asked[NoQuery, None]) -> Answer[ShownSubscript
 async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> Answer[ShownSubscription]:
     """A new one."""
     subscription = _made_of(asked.body.value, asked.principal)
+    asked.note(subscription=subscription.id, application=server_of(subscription.url))
     if subscription.id in RESERVED_IDS:
         raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is kept for Yeastar's settings calls")
     if subscription.auth_value.get_secret_value() == MASK:
@@ -80,6 +81,7 @@ async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> A
         return await _replace(request, present.id, lambda now: values_of(now) | {"auth_value": MASK} | body)
     if not isinstance(body["enabled"], bool):
         raise invalid("INVALID_SUBSCRIPTION", "enabled: expected true or false")
+    asked.note(enabled=body["enabled"])
     try:
         switched = await request.app[SUBSCRIPTIONS].set_enabled(present.id, body["enabled"])
     except KeyError:
@@ -132,6 +134,7 @@ async def _replace(
                 "this one is set by Yeastar's settings calls; here it can be switched or deleted",
             )
         subscription = _made_of(body_of(present), request[PRINCIPAL])
+        note(request, application=server_of(subscription.url))
         if subscription.auth_value.get_secret_value() != MASK:
             return subscription
         if present.auth_value.get_secret_value() and not same_server(present.url, subscription.url):

@@ -19,6 +19,7 @@ from aiohttp import web
 from bridge.api.backend import BACKEND, TWILIO
 from bridge.api.bodies import MAX_FORM_FIELDS, is_utf8, whole_body
 from bridge.api.errors import ApiError
+from bridge.api.routing import note
 from bridge.api.twiml import Dial, TwimlRefused, parse
 from bridge.api.views import call_status, dialled_number
 from bridge.calls.model import Call, Party
@@ -62,8 +63,10 @@ async def update_call(request: web.Request) -> web.Response:
     """``POST``: ``Status=completed`` ends the call, ``Twiml=..`` sends it elsewhere."""
     try:
         call, caller = _find(request)
+        note(request, call=call.id, party=caller.id)
         form = await _form(request)
         dial = _wanted(form)
+        note(request, destinations=[f"extension {dial.number}"] if dial is not None else [])
         config, control = request.app[TWILIO]
         if dial is None:
             await control.hangup(caller.id)

@@ -109,6 +109,7 @@ async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
 
 async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
     """Send the call elsewhere; answers the call that is placed there."""
+    asked.note(destinations=[str(asked.body.destination.value())])
     parts, identity = calling(asked.backend), asked.path()
     body_of(asked.backend, identity)
     destination = asked.body.destination.value()
@@ -120,6 +121,7 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
         raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
     except ValueError as error:
         raise invalid("INVALID_DESTINATION", f"destination: {error}") from None
+    asked.note(calls=[placed])
     return Answer(body_of(asked.backend, placed))
 
 
@@ -127,7 +129,7 @@ async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]
     """Record the call."""
     parts, body, identity = calling(asked.backend), asked.body, asked.path()
     with acting(parts, identity):
-        await parts.acts.recording_start(
+        recording = await parts.acts.recording_start(
             identity,
             principal=asked.principal,
             format=body.format,
@@ -136,6 +138,7 @@ async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]
             terminate_on="" if body.end_of_key == "none" else body.end_of_key,
             beep=body.beep_start,
         )
+    asked.note(recording=recording.id)
     return Answer(body_of(asked.backend, identity))
 
 
@@ -145,12 +148,13 @@ async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
     before = body_of(asked.backend, identity)
     with acting(parts, identity):
         try:
-            await parts.acts.recording_stop(identity)
+            recording = await parts.acts.recording_stop(identity)
         except KeyError:
             record = parts.records.get(identity)
             if record is None or record.ended:
                 raise
             raise ApiError(409, "STATE_INVALID", "the call is not being recorded") from None
+    asked.note(recording=recording.id)
     return Answer(body_of(asked.backend, before["id"]))
 
 

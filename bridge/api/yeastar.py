@@ -20,10 +20,11 @@ from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
 from bridge.api.bodies import MASK, Limits, json_object
 from bridge.api.errors import ApiError
+from bridge.api.routing import note
 from bridge.api.subscriptions import same_server
 from bridge.config import mistake
 from bridge.streams.store import StoreFailed
-from bridge.streams.subscription import GROUP_PREFIX, Subscription, reason_of, values_of
+from bridge.streams.subscription import GROUP_PREFIX, Subscription, reason_of, server_of, values_of
 
 PREFIX = "/openapi/v1.0/"
 SUBSCRIPTION_ID = "yeastar"
@@ -66,15 +67,19 @@ async def get_settings(request: web.Request) -> web.Response:
 
 async def update_settings(request: web.Request) -> web.Response:
     """``POST ../update``: an error leaves everything as it was."""
+    note(request, subscription=SUBSCRIPTION_ID)
     try:
         body = await json_object(request, LIMITS)
-        await request.app[SUBSCRIPTIONS].change(
+        subscription = await request.app[SUBSCRIPTIONS].change(
             SUBSCRIPTION_ID, lambda now: _updated(now or _initial(), body, request[PRINCIPAL])
         )
     except (ApiError, ValueError) as error:
+        note(request, reason="BAD_PARAMETER")  # the HTTP status says nothing here
         return failure(BAD_PARAMETER, str(error))
     except StoreFailed as error:
+        note(request, reason="STATE_NOT_KEPT")
         return failure(NOT_SAVED, str(error))
+    note(request, application=server_of(subscription.url), enabled=subscription.enabled)
     return web.json_response({"errcode": 0, "errmsg": "SUCCESS"})
 
 

@@ -23,6 +23,7 @@ from bridge.ari.model import (
     RecordingFailed,
     RecordingFinished,
 )
+from bridge.audit import FAILED, NO_AUDIT, OK, Audit
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.errors import AriError
@@ -96,6 +97,7 @@ class Recordings:
         records: where a call's recordings are told.
         events: where ``recording_started`` and ``recording_finished`` go.
         clock: seconds since 1970.
+        audit: where the end of each is recorded; its start is recorded by who has it started.
     """
 
     def __init__(
@@ -105,12 +107,14 @@ class Recordings:
         records: Records,
         events: Events,
         clock: Callable[[], float] = time.time,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         self._client = client
         self._ids = ids
         self._records = records
         self._events = events
         self._clock = clock
+        self._audit = audit
         self.is_sensitive: Callable[[str], bool] = lambda _: False
         """Whether a channel must not be recorded now: a recording of it pauses."""
         self._runs: dict[str, _Run] = {}
@@ -184,6 +188,7 @@ class Recordings:
         self._publish("recording_started", recording)
         if recording.status != "recording":
             self._publish("recording_finished", recording)
+            self._record_end(recording)
         return recording
 
     async def stop(self, recording_id: str) -> Recording:
@@ -338,6 +343,7 @@ class Recordings:
             self._records.update(record.id, recording_id="")
         if recording.id in self._known:
             self._publish("recording_finished", recording)
+            self._record_end(recording)
 
     async def _hang_up(self, snoop_id: str) -> None:
         try:
@@ -357,6 +363,18 @@ class Recordings:
                 "status": recording.status,
                 "duration": round(recording.duration_s, 3),
             },
+        )
+
+    def _record_end(self, recording: Recording) -> None:
+        self._audit.record(
+            "recording.end",
+            Principal(recording.principal),
+            FAILED if recording.status == "failed" else OK,
+            recording=recording.id,
+            call=recording.call_id,
+            party=recording.channel_id,
+            reason=recording.trouble,
+            seconds=round(recording.duration_s, 3),
         )
 
     def _spawn(self, act: Coroutine[object, object, None]) -> None:

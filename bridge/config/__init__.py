@@ -1,6 +1,6 @@
 """The configuration: one TOML file, overridden by environment variables, checked whole before anything starts.
 
-    [http] [audiosocket] [ari] [media] [log]           what every bridge needs
+    [http] [audiosocket] [ari] [media] [log] [audit]   what every bridge needs
     [[tokens]]                                         who may use the API, and for what
     [pbx] [streams] [twilio]                           streams that start themselves
     [calling]                                          calls that the bridge places
@@ -32,7 +32,7 @@ from bridge.config.loading import (
     mistake,
 )
 from bridge.config.outbound import OutboundConfig
-from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
+from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import (
     PbxConfig,
@@ -49,7 +49,7 @@ from bridge.config.workers import WorkersConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
-    "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig",
+    "AuditConfig", "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig",
     "MediaConfig", "OutboundConfig", "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig",
     "SubscriptionConfig", "TargetConfig", "TokenConfig", "TwilioConfig", "VoxologyConfig", "WebhookConfig",
     "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",

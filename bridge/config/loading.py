@@ -19,7 +19,7 @@ from bridge.config.cluster import ClusterConfig
 from bridge.config.contradictions import contradictions
 from bridge.config.flows import FlowConfig, VoxologyConfig
 from bridge.config.outbound import OutboundConfig
-from bridge.config.sections import AriConfig, AudioSocketConfig, HttpConfig, LogConfig, MediaConfig
+from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
 from bridge.config.tokens import TokenConfig
@@ -64,6 +64,7 @@ class Config(Section):
     ari: AriConfig = AriConfig()
     media: MediaConfig = MediaConfig()
     log: LogConfig = LogConfig()
+    audit: AuditConfig = AuditConfig()
     pbx: PbxConfig = PbxConfig()
     streams: StreamsConfig = StreamsConfig()
     outbound: OutboundConfig = OutboundConfig()
@@ -99,6 +100,7 @@ SECTIONS: dict[str, type[Section]] = {
     "ari": AriConfig,
     "media": MediaConfig,
     "log": LogConfig,
+    "audit": AuditConfig,
     "pbx": PbxConfig,
     "streams": StreamsConfig,
     "outbound": OutboundConfig,

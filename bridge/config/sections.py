@@ -17,6 +17,7 @@ from bridge.config.values import (
     check_app,
     check_ari_url,
     check_ari_user,
+    check_audit_output,
     check_token,
     host_and_port,
 )
@@ -106,6 +107,13 @@ class MediaConfig(Section):
     """How long after a wake-up the process may wait for more frames, to handle them together, while it is not busy."""
     websocket: Annotated[Literal["picows", "websockets"], Field(description='"picows" or "websockets"')] = "picows"
     """The library that frames WebSocket messages: picows is fast; websockets is the one to compare with in doubt."""
+
+
+class AuditConfig(Section):
+    """Who did what, and who listened, as JSON lines (docs/audit.md)."""
+
+    output: Annotated[str, AfterValidator(check_audit_output), Field(description="a text")] = "stdout"
+    """`"stdout"`, `"off"`, or the path of a file, which begins with a slash."""
 
 
 class LogConfig(Section):

@@ -127,6 +127,16 @@ def check_token(token: SecretStr) -> SecretStr:
     return token
 
 
+def check_audit_output(output: str) -> str:
+    """``stdout``, ``off``, or an absolute path: a relative one would be found elsewhere after each start."""
+    if output not in ("stdout", "off") and not (output.startswith("/") and output.isprintable()):
+        raise ValueError(
+            f'{output[:80]!r} is neither "stdout" nor "off" nor the path of a file, such as'
+            " /var/log/asterisk-bridge/audit.jsonl"
+        )
+    return output
+
+
 def as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 

@@ -17,6 +17,8 @@ from uuid import uuid4
 
 from bridge.access import Principal
 from bridge.ari.carried import to_the_end
+from bridge.audit import OK, Value
+from bridge.audit import Action as Audited
 from bridge.calls.legs import Leg, LegGone
 from bridge.calls.voice import Voice
 from bridge.errors import BridgeError
@@ -261,6 +263,10 @@ class Run:
             "flow_action",
             {**self.described(), "action_id": action.id, "type": action.type, "index": action.index, "reason": reason},
         )
+
+    def audit(self, action: Audited, outcome: str = OK, **values: Value) -> None:
+        """Record what the flow does in the audit log, in the name of who started it."""
+        self.parts.audit.record(action, self.principal, outcome, call=self.call_id, flow=self.flow_id, **values)
 
     def described(self) -> dict[str, Any]:
         """What every event about this flow says."""

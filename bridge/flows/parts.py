@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.conferences import Conferences
 from bridge.calls.legs import Leg, Legs
 from bridge.calls.placing import Placer
@@ -56,6 +57,7 @@ class Parts:
     echoes: Echoes
     web: Web
     sensitive: Sensitive
+    audit: Audit = NO_AUDIT
     context: str = ""
     """``calling.context``; empty: no queues, no detection of machines."""
     flow: Callable[[str, Run], Awaitable[Program]] = _none

@@ -24,6 +24,8 @@ from bridge.streams.places import CLIENT_DIRECTIONS, ClientDirection
 from bridge.streams.registry import Streams
 from bridge.streams.room import Room
 
+CLIENT_GONE = 499
+"""The status of a request whose client has closed the connection (nginx's number); nobody receives it."""
 OPTIONS = ("encapsulation", "codec", "rate", "direction_listen", "direction_speak")
 """Query parameters that a media_stream request may carry besides its token."""
 WHOLE = ("both", "none")
@@ -150,7 +152,8 @@ class Clients:
             principal: who asks.
 
         Returns:
-            A response for aiohttp's sake; it goes nowhere, as the connection is no longer aiohttp's.
+            A response for aiohttp's sake; it goes nowhere, as the connection is no longer aiohttp's. Its status is
+            `CLIENT_GONE` if there is no stream, because the client has closed the connection.
 
         Raises:
             Overloaded: no further stream can be opened now.
@@ -168,7 +171,8 @@ class Clients:
                 speak=options.direction_speak,
                 principal=principal,
             )
-        return web.Response()
+            return web.Response()
+        return web.Response(status=CLIENT_GONE)
 
     async def accept_conference(
         self, request: web.Request, conference_id: str, options: MediaStreamOptions, principal: Principal
@@ -202,7 +206,8 @@ class Clients:
                 principal=principal,
                 participants=lambda: _channels_in(conferences, conference_id),
             )
-        return web.Response()
+            return web.Response()
+        return web.Response(status=CLIENT_GONE)
 
     def _new_link(self) -> PicowsLink | WebsocketsLink:
         media = self._config.media

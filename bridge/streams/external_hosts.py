@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.audit import FAILED, OK, Audit, Value
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg
 from bridge.calls.tap import Taps
@@ -37,6 +39,7 @@ class ExternalHosts:
         new_playout: makes the queue of the leg that feeds a bridge.
         events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
         sensitive: which calls are in sensitive mode.
+        audit: where their start and end are recorded.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class ExternalHosts:
         new_playout: Callable[[AudioFormat], Playout],
         events: Publisher,
         sensitive: SensitiveCalls,
+        audit: Audit,
     ) -> None:
         self._client = client
         self._ids = ids
@@ -61,6 +65,7 @@ class ExternalHosts:
         self._new_playout = new_playout
         self._events = events
         self._sensitive = sensitive
+        self._audit = audit
         self._hosts: dict[str, ExternalHost] = {}
         self._call_ids: dict[str, str] = {}
         self._numbers = room.numbers()
@@ -128,6 +133,9 @@ class ExternalHosts:
             del self._hosts[host.stream_id], self._call_ids[host.stream_id]
             self._room.open -= 1
             tell("stream_ended", host, reason)
+            seconds = round(time.time() - host.opened_at, 3)
+            outcome = OK if host.live else FAILED
+            self._audit.record("stream.end", principal, outcome, **audited, reason=reason, seconds=seconds)
             on_end(host)
 
         host = ExternalHost(
@@ -149,4 +157,15 @@ class ExternalHosts:
         self._call_ids[host.stream_id] = call_id
         self._room.open += 1
         tell("stream_started", host)
+        audited: dict[str, Value] = {
+            "stream": host.stream_id,
+            "call": call_id,
+            "party": leg.id,
+            "started_by": EXTERNAL_MEDIA_LABEL,
+            "dialect": DIALECT,
+            "application": options.external_host,
+            "listen": [options.listen],
+            "speak": bool(options.speak),
+        }
+        self._audit.record("stream.start", principal, **audited)
         return host

@@ -16,6 +16,7 @@ from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Leg, LegGone
@@ -88,6 +89,7 @@ class FlowStreams:
         numbers: who called whom in a call that we have placed, by its channel's id; None for any other.
         events: where ``stream_*`` events of external media between the PBX and another server go; those of the other
             streams `Outgoing` publishes.
+        audit: where their start and end are recorded; likewise.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class FlowStreams:
         numbers: Callable[[str], Numbers | None] = lambda _: None,
         events: Publisher | None = None,
         sensitive: SensitiveCalls | None = None,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         self._outgoing = outgoing
         self._room = room
@@ -120,6 +123,7 @@ class FlowStreams:
             new_playout=new_playout,
             events=events or Nobody(),
             sensitive=sensitive or NoneSensitive(),
+            audit=audit,
         )
         self._legs: dict[str, _OfLeg] = {}
         self._others: dict[str, tuple[Leg, asyncio.Task[None]]] = {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from bridge.access import Principal
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
 from bridge.calls.tap import Taps
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
@@ -23,7 +25,7 @@ from bridge.streams.keys import KeyPresses
 from bridge.streams.pushed import SHUTTING_DOWN, PushedStream
 from bridge.streams.room import Room
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.subscription import Target
+from bridge.streams.subscription import Subscription, Target
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Outgoing:
         gate: what may be connected to.
         events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
         sensitive: which calls are in sensitive mode.
+        audit: where their start and end are recorded.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Outgoing:
         gate: Gate | None = None,
         events: Publisher | None = None,
         sensitive: SensitiveCalls | None = None,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         self._config = config
         self._gate = gate or Gate()
@@ -64,6 +68,7 @@ class Outgoing:
         self._press = press
         self._events = events or Nobody()
         self._sensitive = sensitive or NoneSensitive()
+        self._audit = audit
         self._streams: dict[str, PushedStream] = {}
         self._numbers = room.numbers()
 
@@ -141,6 +146,15 @@ class Outgoing:
             if self._streams.pop(stream.stream_id, None) is not None:
                 self._room.open -= 1
             self._publish("stream_ended", stream, reason)
+            ending: dict[str, Value] = {
+                "call": stream.call.call_id,
+                "parties": list(stream.parties),
+                "reason": reason,
+                "seconds": round(time.time() - stream.opened_at, 3),
+                "connects": stream.connects,
+            }
+            outcome = OK if stream.connects else FAILED
+            self._audit.record("stream.end", principal, outcome, **audited | ending)
             on_end(stream, reason)
 
         stream = PushedStream(
@@ -165,6 +179,17 @@ class Outgoing:
         self._room.open += 1
         self._counters.streams_opened += 1
         self._publish("stream_started", stream)
+        audited: dict[str, Value] = {
+            "stream": stream.stream_id,
+            "call": call.call_id,
+            "started_by": label,
+            "subscription": target.id if isinstance(target, Subscription) else "",
+            "dialect": dialect.name,
+            "application": target.place,
+            "listen": stream.asked,
+            "speak": two_way and dialect.two_way,
+        }
+        self._audit.record("stream.start", principal, **audited)
         return stream
 
     def key_pressed(self, channel_id: str, digit: str) -> None:

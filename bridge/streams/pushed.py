@@ -32,6 +32,7 @@ Dial = Callable[[], Awaitable[Link]]
 SHUTTING_DOWN = "the bridge is shutting down"
 RESET_S = 0.1
 """What a connection that is reset takes to be gone, with some to spare."""
+MAX_PARTIES = 50
 STABLE_S = 10.0
 """A connection that lived so long starts the waits anew."""
 
@@ -84,6 +85,8 @@ class PushedStream:
         self.dialect = dialect
         self.opened_at = time.time()
         self.link: Link | None = None
+        self.parties: dict[str, None] = {}
+        """Ids of the channels whose audio it had so far, the first `MAX_PARTIES` of them."""
         self.connects = 0
         """Connections that were opened so far."""
         self.trouble: str | None = None
@@ -373,6 +376,8 @@ class PushedStream:
         return track
 
     def _went_live(self, track: Track) -> None:
+        if len(self.parties) < MAX_PARTIES:
+            self.parties[track.wanted.info.channel_id] = None
         track.told = track.wanted.hears and (self.dialect.replays or self.link is not None)
         if track.told:
             self._pump.track_started(track.wanted.info)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
 from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
 from bridge.calls.stasis import StasisCalls
 from bridge.calls.tap import Join, Place, Taps
@@ -27,6 +29,9 @@ from bridge.streams.stream import CALL_ENDED, CONFERENCE_ENDED, SHUTTING_DOWN, S
 
 log = logging.getLogger(__name__)
 
+CLEAN = (1000, 1001, 1005)
+"""Close codes of streams that ended as they ought to."""
+
 
 class Streams:
     """All streams of this process.
@@ -36,6 +41,7 @@ class Streams:
         new_playout: makes the queue of one leg.
         events: told of streams that begin and end.
         sensitive: which calls are in sensitive mode.
+        audit: where their start and end are recorded.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class Streams:
         new_playout: Callable[[AudioFormat], Playout],
         events: Publisher | None = None,
         sensitive: SensitiveCalls | None = None,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         self._client = client
         self._tracker = tracker
@@ -60,6 +67,7 @@ class Streams:
         self._new_playout = new_playout
         self._events = events or Nobody()
         self._sensitive = sensitive or NoneSensitive()
+        self._audit = audit
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbers = room.numbers()
@@ -225,12 +233,17 @@ class Streams:
         task.add_done_callback(lambda _: self._forget(stream))
         for what in ("stream_started", "stream_connected"):  # at once, unlike streams that we dial
             self._events.publish(what, _data(stream))
+        self._audit.record("stream.start", stream.principal, **_audited(stream))
         return task
 
     def _forget(self, stream: Stream) -> None:
         if self._streams.pop(stream.stream_id, None) is not None:
             self._room.open -= 1
             self._events.publish("stream_ended", _data(stream))
+            code, seconds = stream.close_code, round(time.time() - stream.opened_at, 3)
+            ending: dict[str, Value] = {"code": code, "reason": stream.ended_because, "seconds": seconds}
+            outcome = OK if code in CLEAN else FAILED
+            self._audit.record("stream.end", stream.principal, outcome, **_audited(stream), **ending)
         self._tasks.pop(stream.stream_id, None)
 
     def _on_change(self, change: Change) -> None:
@@ -271,3 +284,16 @@ def _data(stream: Stream) -> dict[str, str]:
         stream.stream_id, stream.call_id, "client", stream.dialect.name, stream.principal.id, stream.ended_because
     )
     return data | ({"conference_id": stream.conference_id} if stream.conference_id else {})
+
+
+def _audited(stream: Stream) -> dict[str, Value]:
+    return {
+        "stream": stream.stream_id,
+        "call": stream.call_id,
+        "party": stream.party_id,
+        "conference": stream.conference_id,
+        "started_by": "client",
+        "dialect": stream.dialect.name,
+        "listen": [stream.track] if stream.track != "none" else [],
+        "speak": stream.speaks,
+    }

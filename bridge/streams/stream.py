@@ -136,6 +136,16 @@ class Stream:
         return self._ended.result()[1] if self._ended.done() else ""
 
     @property
+    def close_code(self) -> int:
+        """The WebSocket's close code once it has ended; 1001 before: so it ends when the bridge does."""
+        return self._ended.result()[0] if self._ended.done() else SHUTTING_DOWN[0]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the application's audio is played."""
+        return any(leg.place.speaks for leg in self._legs)
+
+    @property
     def queued_ms(self) -> float:
         """Audio of the application that waits to be played, in milliseconds."""
         return max((leg.media.playout.queued_ms for leg in self._legs if leg.place.speaks), default=0.0)

@@ -19,7 +19,7 @@ from pydantic import ValidationError, model_validator
 from bridge import dialects
 from bridge.access import CONFIGURATION
 from bridge.calls.facts import CallFacts
-from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig
+from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig, host_and_port
 from bridge.config.streams import UUID_PREFIX
 from bridge.dialects.base import Dialect
 from bridge.errors import ConfigError
@@ -56,9 +56,8 @@ class Target(TargetConfig):
 
     @property
     def place(self) -> str:
-        """The URL without its query, which may hold a secret: for logs and lists."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}{parts.path}" if self.url else ""
+        """The URL without what may be a secret: for logs and lists."""
+        return server_of(self.url)
 
     @property
     def configured(self) -> bool:
@@ -174,6 +173,16 @@ class Route(RouteConfig, Target):
     @cached_property
     def _pattern(self) -> Patterns:
         return Patterns((self.match.removeprefix(UUID_PREFIX),))
+
+
+def server_of(url: str) -> str:
+    """Return scheme, host, port and path of a URL: not its user, password or query, which may be secrets."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{host_and_port(host, port) if port else host}{parts.path}" if host else ""
 
 
 def matches(subscription: Subscription, call: CallFacts, groups: Mapping[str, Collection[str]] = NO_GROUPS) -> bool:

@@ -23,6 +23,7 @@ from bridge.api.bodies import json_object, whole_body
 from bridge.api.errors import ApiError, unavailable
 from bridge.api.metrics import CONTENT_TYPE
 from bridge.api.models.common import Paging
+from bridge.api.routing import RECORDED
 from bridge.errors import AriError
 from bridge.workers import merging
 from bridge.workers.view import Sibling, View
@@ -222,6 +223,7 @@ class Siblings:
             ) as answer:
                 if unless_missing and answer.status == 404:
                     return None
+                request[RECORDED] = answer.status != 404
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
                 for name, value in answer.headers.items():
                     if name.lower() not in _SET_ANEW:

@@ -153,6 +153,8 @@ MISTAKES = [
     ("[media]\nmax_queued_ms = 10", "media.max_queued_ms", ["200"]),
     ("[log]\nlevel = 'loud'", "log.level", ["debug", "loud"]),
     ("[log]\nformat = 'xml'", "log.format", ["json", "xml"]),
+    ("[audit]\noutput = 'audit.jsonl'", "audit.output", ["'audit.jsonl'", "stdout", "off", "/var/log"]),
+    ("[audit]\noutput = ''", "audit.output", ["stdout"]),
     ("[http", "asterisk-bridge.toml", ["not valid TOML", "line"]),
     ("[pbx]\ntrunks = 'provider'", "pbx.trunks", ["list of texts"]),
     ("[pbx]\nextensions = [1001]", "pbx.extensions[0]", ["expected a text"]),

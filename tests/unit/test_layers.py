@@ -26,7 +26,7 @@ LAYERS = (
     ("bridge.media",),
     ("bridge.dialects", "bridge.speech", "bridge.events"),
     ("bridge.audio",),
-    ("bridge.logs",),
+    ("bridge.logs", "bridge.audit"),
     ("bridge.config",),
     ("bridge.files", "bridge.outbound", "bridge.tls"),
     ("bridge.errors",),
@@ -44,6 +44,9 @@ PURE = (
     "bridge.access",
     "bridge.patterns",
     "bridge.texts",
+    "bridge.audit.line",
+    "bridge.audit.rejections",
+    "bridge.audit.actions",
 )
 IMPURE_LIBRARIES = {
     *("aiohttp", "asyncio", "logging", "multiprocessing", "picows", "requests", "select", "selectors", "signal"),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from bridge.audit import FAILED
+from bridge.errors import BridgeError
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
@@ -47,15 +49,20 @@ async def recording_start(run: Run, options: RecordingStartOptions) -> None:
 
 
 async def _start(run: Run, options: RecordingStartOptions) -> Recording:
-    recording = await run.parts.recordings.start(
-        run.leg.id,
-        principal=run.principal,
-        format="wav",  # what Asterisk can always write; the variable below says so
-        max_silence_s=options.end_of_silence,
-        max_duration_s=options.duration,
-        terminate_on="" if options.end_of_key == "none" else options.end_of_key,
-        beep=options.beep_start,
-    )
+    try:
+        recording = await run.parts.recordings.start(
+            run.leg.id,
+            principal=run.principal,
+            format="wav",  # what Asterisk can always write; the variable below says so
+            max_silence_s=options.end_of_silence,
+            max_duration_s=options.duration,
+            terminate_on="" if options.end_of_key == "none" else options.end_of_key,
+            beep=options.beep_start,
+        )
+    except BridgeError as problem:
+        run.audit("recording.start", FAILED, reason=str(problem))
+        raise
+    run.audit("recording.start", recording=recording.id)
     run.recordings.append(recording.id)
     for name, value in (
         ("id", recording.id),
@@ -78,6 +85,7 @@ async def recording_stop(run: Run, _: NoOptions) -> None:
             await run.parts.recordings.stop(recording_id)
         except KeyError:
             continue  # a key, silence or its duration has ended it, and it is forgotten
+        run.audit("recording.stop", recording=recording_id)
         return
 
 

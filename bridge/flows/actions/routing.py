@@ -11,10 +11,11 @@ from pydantic import Field
 
 from bridge.ari.carried import to_the_end
 from bridge.audio import tones
+from bridge.audit import FAILED
 from bridge.calls.addresses import ADDRESS_TYPES, Address
 from bridge.calls.legs import Leg, LegGone, Partners
 from bridge.calls.placing import NotAnswered, Ringing
-from bridge.errors import AriError, Overloaded
+from bridge.errors import AriError, BridgeError, Overloaded
 from bridge.flows.actions.call import hang_up
 from bridge.flows.actions.sound import Switch
 from bridge.flows.options import OR_VARIABLE, Options
@@ -139,6 +140,11 @@ async def _stop_ringing(run: Run, hearing: asyncio.Task[None], calls: _Calls) ->
     await run.fall_silent()
 
 
+def _not_originated(run: Run, to: Address, problem: Exception) -> None:
+    log.warning("call=%s: %s cannot be called: %s", run.call_id, to, problem)
+    run.audit("call.originate", FAILED, destinations=[str(to)], reason=str(problem))
+
+
 class _Calls:
     """The calls to all destinations of one ``connect``."""
 
@@ -158,7 +164,7 @@ class _Calls:
             if source is not None and (record is None or source.target != record.source.target):
                 run.parts.placer.check(to, source)
         except ValueError as problem:
-            log.warning("call=%s: %s cannot be called: %s", run.call_id, to, problem)
+            _not_originated(run, to, problem)
             self._reasons[place] = "failed"
             return
         placing = asyncio.ensure_future(
@@ -178,15 +184,18 @@ class _Calls:
             # Whoever is being called by now must not ring on.
             (late,) = await asyncio.gather(placing, return_exceptions=True)
             if not isinstance(late, BaseException):
+                run.audit("call.originate", destinations=[str(to)], calls=[late.id])
                 await late.cancel()
             raise
         except NotAnswered as problem:
+            run.audit("call.originate", destinations=[str(to)])
             self._reasons[place] = problem.reason
             return
         except (ValueError, Overloaded, AriError) as problem:
-            log.warning("call=%s: %s cannot be called: %s", run.call_id, to, problem)
+            _not_originated(run, to, problem)
             self._reasons[place] = "failed"
             return
+        run.audit("call.originate", destinations=[str(to)], calls=[ringing.id])
         task = asyncio.ensure_future(ringing.answered())
         self._waiting[task], self._places[task] = ringing, place
 
@@ -274,6 +283,11 @@ async def dial(run: Run, options: DialOptions) -> None:
             session_data=data,
             timeout_s=options.timeout or None,
         )
-    except (LookupError, ValueError) as problem:
-        raise ActionFailed(str(problem.args[0] if problem.args else problem)) from None
+    except (LookupError, ValueError, BridgeError) as problem:
+        reason = str(problem.args[0] if problem.args else problem)
+        run.audit("call.originate", FAILED, destinations=[f"tel {options.no}"], reason=reason)
+        if isinstance(problem, BridgeError):
+            raise
+        raise ActionFailed(reason) from None
+    run.audit("call.originate", destinations=[f"tel {options.no}"], calls=[record.id])
     run.variables.set("dial.call_id", record.id)

@@ -14,6 +14,7 @@ from bridge.flows.configured import Flow
 from bridge.flows.runs import FlowRuns, PlaceRequest
 from bridge.flows.spelling import parse
 from bridge.flows.web import Answer
+from tests.unit.audit.lines import Lines
 from tests.unit.flows.fakes import TOKEN, FakeLeg, World, channel, now, quick, step
 
 HELLO = parse([step("talk", text="Hello ${who}")])
@@ -402,5 +403,34 @@ def test_what_a_flow_opens_for_a_call_that_comes_in_belongs_to_the_configuration
         runs.claimed(world.leg("in-1"), [])  # type: ignore[arg-type]
         await settle(runs)
         assert world.recordings.principals == world.streams.principals == [CONFIGURATION]
+
+    quick(act())
+
+
+def test_what_a_flow_originates_and_records_is_in_the_audit_log() -> None:
+    async def act() -> None:
+        world = World()
+        audit = world.parts.audit = Lines()
+        runs = FlowRuns([], world.parts)
+        connect = step("connect", destinations=[{"type": "extension", "target": each} for each in ("1002", "bad")])
+        program = parse([step("recording_start"), step("recording_stop"), connect])
+        await runs.place(request("1001", program=program))
+        await settle(runs)
+        assert all(principal == TOKEN and values["call"] == "placed-1" for _, principal, _, values in audit.lines)
+        found = [(action, outcome, values) for action, _, outcome, values in audit.lines]
+        for values, key, expected in (
+            (found[0][2], "recording", "recording-1"),
+            (found[1][2], "recording", "recording-1"),
+            (found[2][2], "destinations", ["extension 1002"]),
+            (found[2][2], "calls", ["placed-2"]),
+            (found[3][2], "destinations", ["extension bad"]),
+        ):
+            assert values[key] == expected
+        assert [each[:2] for each in found] == [
+            ("recording.start", "ok"),
+            ("recording.stop", "ok"),
+            ("call.originate", "ok"),
+            ("call.originate", "failed"),
+        ]
 
     quick(act())

@@ -9,11 +9,13 @@ import pytest
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.audio.playout import Playout
+from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.tap import Taps
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
 from bridge.events.hub import Events
 from bridge.media.counters import Counters
+from bridge.media.dial import LinkRefused
 from bridge.media.websocket import Link
 from bridge.streams import outgoing as module
 from bridge.streams.described import describe_pushed
@@ -21,6 +23,7 @@ from bridge.streams.events import Publisher
 from bridge.streams.outgoing import GIVE_WAY_S, Outgoing
 from bridge.streams.room import Room
 from bridge.streams.subscription import Subscription
+from tests.unit.audit.lines import Lines
 from tests.unit.streams.test_pushed_stream import Pbx, Wire
 
 STORE = "redis://store.example.org"
@@ -34,7 +37,11 @@ async def nobody(*_: object) -> None:
 
 
 def outgoing(
-    monkeypatch: pytest.MonkeyPatch, wires: list[Wire], events: Publisher | None = None, **sections: Any
+    monkeypatch: pytest.MonkeyPatch,
+    wires: list[Wire],
+    events: Publisher | None = None,
+    audit: Audit = NO_AUDIT,
+    **sections: Any,
 ) -> Outgoing:
     """Streams to applications that take each connection; ``wires`` are what they are connected by."""
     dialled = iter(wires)
@@ -51,6 +58,7 @@ def outgoing(
         room=Room(10),
         press=nobody,
         events=events,
+        audit=audit,
     )
 
 
@@ -93,3 +101,39 @@ async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.
     assert ("stream_ended", "crm") in told
     assert ("stream_ended", "config") not in told
     await streams.stop()
+
+
+async def test_start_and_end_are_in_the_audit_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    audit, principal = Lines(), Principal("crm", "192.0.2.7")
+    streams = outgoing(monkeypatch, [Wire()], audit=audit)
+    target = TARGET.model_copy(update={"url": "wss://app.example:8443/x?key=secret"})
+    label = f"subscription:{target.id}"
+    stream = streams.open(label, CallInfo("call"), ("p1", "p2"), target, lambda *_: None, principal=principal)
+    await stream.settled(1)
+    action, who, outcome, values = audit.the_only()
+    assert (action, who, outcome) == ("stream.start", principal, "ok")
+    assert values == {
+        "stream": "p1", "call": "call", "started_by": "subscription:s", "subscription": "s", "dialect": "yeastar",
+        "application": "wss://app.example:8443/x", "listen": ("p1", "p2"), "speak": False,
+    }  # fmt: skip
+    stream.end("the call ended")
+    await stream.wait()
+    action, who, outcome, ending = audit.lines[1]
+    assert (action, who, outcome) == ("stream.end", principal, "ok")
+    assert ending.pop("seconds") >= 0
+    assert ending == values | {"parties": [], "reason": "the call ended", "connects": 1}
+    assert len(audit.lines) == 2
+
+
+async def test_a_stream_that_nobody_took_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = Lines()
+    streams = outgoing(monkeypatch, [], audit=audit)
+
+    async def refuse(*_: object, **__: object) -> Link:
+        raise LinkRefused("401")
+
+    monkeypatch.setattr(module, "dial", refuse)
+    stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
+    await stream.wait()
+    action, _, outcome, values = audit.lines[-1]
+    assert (action, outcome, values["connects"]) == ("stream.end", "failed", 0)

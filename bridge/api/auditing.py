@@ -1,0 +1,97 @@
+"""One line of the audit log for each request to a route that declares an action, whatever comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from bridge.access import Principal
+from bridge.api.address import client_address
+from bridge.api.backend import BACKEND, PRINCIPAL, Backend
+from bridge.api.errors import ApiError
+from bridge.api.routing import HANDLED, NOTES, OPERATIONS, RECORDED, Operation
+from bridge.audit import FAILED, OK, Kind, Value
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+INNER = web.AppKey("inner", bool)
+"""Whether the application takes requests from other workers. These record a 404 themselves: they may ask several."""
+_PATHS = {
+    "/v1.0/calls/": "call",
+    "/v1.0/groupcalls/": "groupcall",
+    "/v1.0/conferences/": "conference",
+    "/v1.0/recordings/": "recording",
+    "/v1.0/subscriptions/": "subscription",
+}
+"""What the id in a path is the id of."""
+
+
+@web.middleware
+async def audit_request(request: web.Request, handler: Answer) -> web.StreamResponse:
+    """Record the request if its route declares an action, or if it is rejected."""
+    operation = request.app[OPERATIONS].get(request.match_info.handler)
+    concerned = _concerned(request, operation)  # before it is handled: the call may be gone afterwards
+    status, reason = 500, "INTERNAL_ERROR"
+    try:
+        response = await handler(request)
+        status, reason = response.status, ""
+        return response
+    except ApiError as error:
+        status, reason = error.status, error.reason
+        raise
+    except web.HTTPException as error:
+        status, reason = error.status, ""
+        raise
+    except asyncio.CancelledError:
+        reason = "CANCELLED"
+        raise
+    finally:
+        if not request.get(RECORDED) and not (status == 404 and request.app[INNER]):
+            _record(request, operation, status, reason, concerned)
+
+
+def _record(
+    request: web.Request, operation: Operation | None, status: int, reason: str, concerned: dict[str, Value]
+) -> None:
+    audit = request.app[BACKEND].audit
+    action = operation.route.audit if operation is not None else ""
+    principal = request.get(PRINCIPAL)
+    rejected = status == 401 or (principal is None and status >= 400)
+    if rejected or (status in (403, 429) and not request.get(HANDLED)):
+        attempted = action or (operation.route.operation if operation is not None else "")
+        principal = principal or Principal("", client_address(request))
+        audit.reject(Kind(principal.id, principal.address, attempted, status, reason))
+        return
+    if not action or operation is None or principal is None:
+        return
+    values: dict[str, Value] = concerned | {"status": status, "reason": reason} | request.get(NOTES, {})
+    outcome = FAILED if status >= 400 or values["reason"] else OK
+    audit.record(action, principal, outcome, **values)
+
+
+def _concerned(request: web.Request, operation: Operation | None) -> dict[str, Value]:
+    """Return the ids in the path of a request, by the names that they have in the audit log."""
+    if operation is None or not operation.route.audit:
+        return {}
+    path, ids = operation.route.path, request.match_info
+    name = next((name for prefix, name in _PATHS.items() if path.startswith(prefix)), "")
+    if not name:
+        return {}
+    values: dict[str, Value] = {name: ids["id"]}
+    if name == "call":
+        values = call_and_party(request.app[BACKEND], ids["id"])
+    if "channel" in ids:
+        values["party"] = ids["channel"]
+    return values
+
+
+def call_and_party(backend: Backend, identity: str) -> dict[str, Value]:
+    """Return the ids of a call, and of the party if ``identity`` is that of one of the call's channels."""
+    found = backend.calls.find(identity)
+    if found is not None:
+        call, party = found
+        return {"call": call.id, "party": identity if party.id == identity != call.id else ""}
+    record = backend.calling.records.get(identity) if backend.calling is not None else None
+    return {"call": record.id if record is not None else identity}

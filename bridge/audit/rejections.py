@@ -1,0 +1,85 @@
+"""Rejected requests. The first of a kind is a line of its own; what follows within some seconds is counted into one.
+
+Anyone who reaches the port can be rejected as often as they like: without this they could fill the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+WINDOW_S = 10.0
+"""Rejections of one kind in so many seconds become one line."""
+MAX_KINDS = 1000
+"""Kinds that are told apart at a time; further ones are counted together, without address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What rejections have in common that are counted together.
+
+    Args:
+        principal: id of the token, if it was recognized.
+        address: the client's.
+        attempted: what was asked for: an action of the audit log, or the operation's name.
+        status: HTTP status.
+        reason: the API's reason.
+    """
+
+    principal: str = ""
+    address: str = ""
+    attempted: str = ""
+    status: int = 0
+    reason: str = ""
+
+
+OTHERS = Kind(reason="MANY_ADDRESSES")
+
+
+@dataclass(slots=True)
+class _Window:
+    began: float
+    count: int = 0
+
+
+class Rejections:
+    """Counts rejections by kind."""
+
+    def __init__(self) -> None:
+        self._windows: dict[Kind, _Window] = {}
+
+    def add(self, kind: Kind, now: float) -> bool:
+        """Count one.
+
+        Returns:
+            Whether it is the first of its kind, and a line of its own; else `due` has it.
+        """
+        window = self._windows.get(kind)
+        if window is None and len(self._windows) >= MAX_KINDS:
+            kind = OTHERS
+            window = self._windows.get(kind)
+        if window is not None:
+            window.count += 1
+            return False
+        self._windows[kind] = _Window(now, int(kind is OTHERS))
+        return kind is not OTHERS
+
+    def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[Kind, int, float]]:
+        """Take the kinds whose time is over: each with how many were counted since when.
+
+        A kind that was counted goes on being counted; one that was not is over.
+
+        Args:
+            all_of_them: also those whose time is not over yet.
+        """
+        for kind, window in tuple(self._windows.items()):
+            if now - window.began < WINDOW_S and not all_of_them:
+                continue
+            if window.count:
+                yield kind, window.count, window.began
+                self._windows[kind] = _Window(now)
+            else:
+                del self._windows[kind]
+
+    def __len__(self) -> int:
+        return len(self._windows)

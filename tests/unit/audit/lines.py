@@ -1,0 +1,33 @@
+"""An audit log that tests read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.access import Principal
+from bridge.audit import Action, Kind
+
+Line = tuple[Action, Principal, str, dict[str, Any]]
+
+
+class Lines:
+    """Keeps what is recorded (`bridge.audit.Audit`)."""
+
+    totals: Mapping[str, float] = {}
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.rejected: list[Kind] = []
+
+    def record(self, action: Action, principal: Principal, outcome: str = "ok", /, **values: Any) -> None:
+        self.lines.append((action, principal, outcome, values))
+
+    def reject(self, kind: Kind, /) -> None:
+        self.rejected.append(kind)
+
+    def the_only(self) -> Line:
+        """The one line that there is."""
+        (line,) = self.lines
+        assert self.rejected == []
+        return line
