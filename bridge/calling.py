@@ -29,7 +29,7 @@ from bridge.calls.tracker import CallTracker
 from bridge.calls.voice import Voices
 from bridge.config import Config
 from bridge.events.hub import Events
-from bridge.flows.configured import flows_of
+from bridge.flows.configured import flows_of, signing_keys
 from bridge.flows.echo import Echo
 from bridge.flows.parts import Parts
 from bridge.flows.runs import FlowRuns
@@ -82,7 +82,7 @@ class Calling:
         self._flows = flows_of(config)
         self.speech = Speech(config.speech)
         self.sounds = SoundFetcher(config.speech, gate)
-        self._web = Web(gate)
+        self._web = Web(gate, keys=signing_keys(config))
         voices = Voices(taps, counters)
         self._placer = Placer(
             client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)

@@ -15,6 +15,7 @@ from bridge.config.streams import (
     _check_header_value,
 )
 from bridge.config.values import FilePath, PatternList, Section, as_tuple, split_url
+from bridge.config.webhooks import check_optional_secret
 from bridge.patterns import Patterns
 
 
@@ -82,6 +83,8 @@ class FlowConfig(Section):
     """Name of the header that holds the credential."""
     auth_value: Annotated[SecretStr, AfterValidator(_check_header_value), Field(description="a text")] = SecretStr("")
     """The credential; empty: none is sent."""
+    secret: Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a text")] = SecretStr("")
+    """Signs the requests of its runs; empty: ``outbound.signing_secret`` does."""
     verify_tls: Switch = True
     ca_file: FilePath = ""
     """PEM file with the authority to trust instead of those of the system."""

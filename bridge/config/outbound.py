@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from bridge.config.values import FilePath, Section, as_tuple
+from bridge.config.webhooks import check_optional_secret
 from bridge.outbound.policy import check_rule
 
 Rules = Annotated[
@@ -14,6 +15,8 @@ Rules = Annotated[
     BeforeValidator(as_tuple),
     Field(description='a list of networks and host names, for example ["10.0.0.0/8", "*.example.org"]'),
 ]
+
+Secret = Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a text")]
 
 
 class OutboundConfig(Section):
@@ -25,3 +28,5 @@ class OutboundConfig(Section):
     """Networks and patterns of host names that may not."""
     ca_dir: FilePath = ""
     """Directory of the PEM files that a ``ca_file`` may name that comes over HTTP or from a flow; empty: none."""
+    signing_secret: Secret = SecretStr("")
+    """Signs the requests of flows, where the flow's table has no ``secret``; empty: they are not signed."""

@@ -64,6 +64,11 @@ def signing_key(secret: str) -> bytes:
     return key
 
 
+def check_optional_secret(secret: SecretStr) -> SecretStr:
+    """Check a secret that may be left out."""
+    return _check_secret(secret) if secret.get_secret_value() else secret
+
+
 def _check_secret(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if len(text) < MIN_SECRET_CHARACTERS or not re.fullmatch(r"[\x21-\x7e]+", text):

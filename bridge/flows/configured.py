@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.config import Config, ConfigErrors, FlowConfig
+from bridge.config.webhooks import signing_key
 from bridge.errors import ConfigError
 from bridge.files import read_regular
 from bridge.flows.program import FlowRefused, Program
@@ -42,6 +43,12 @@ class Flow:
     def trust(self) -> Trust:
         """Whom to believe to be its server."""
         return Trust(self.config.verify_tls, self.config.ca_file)
+
+
+def signing_keys(config: Config) -> dict[str, bytes]:
+    """Return the keys that sign requests of flows, by the flow's id; "": of all others."""
+    secrets = {flow.id: flow.secret for flow in config.flows} | {"": config.outbound.signing_secret}
+    return {flow_id: signing_key(text) for flow_id, secret in secrets.items() if (text := secret.get_secret_value())}
 
 
 def flows_of(config: Config) -> tuple[Flow, ...]:

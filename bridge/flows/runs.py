@@ -247,6 +247,7 @@ class FlowRuns:
             secrets=flow.headers,
             trust=flow.trust,
             configured=True,
+            flow_id=flow_id,
         )
         return await parse_in_thread(answer.json)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import aiohttp
 
 from bridge.errors import BridgeError
+from bridge.events.signing import signature
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import REDIRECTS, RequestRefused, Requests
 from bridge.outbound.policy import Denied
@@ -55,17 +58,30 @@ class Answer:
 class Web:
     """Makes requests; its connections are kept for a while.
 
+    A request is signed as a webhook is (Standard Webhooks) if there is a key for it. A GET has no body, so its
+    signature covers only its id and time.
+
     Args:
         gate: what may be connected to.
         timeout_s: for a request as a whole, redirects included.
+        keys: keys of signatures by the id of the flow; "": of flows that have none of their own.
+        clock: seconds since 1970.
     """
 
     def __init__(
-        self, gate: Gate | None = None, timeout_s: float = TIMEOUT_S, max_answer_bytes: int = MAX_ANSWER_BYTES
+        self,
+        gate: Gate | None = None,
+        timeout_s: float = TIMEOUT_S,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        *,
+        keys: Mapping[str, bytes] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
         self._requests = Requests(gate or Gate())
+        self._keys = keys or {}
+        self._clock = clock
 
     async def ask(
         self,
@@ -77,10 +93,12 @@ class Web:
         secrets: Mapping[str, str] | None = None,
         trust: Trust | None = None,
         configured: bool = False,
+        flow_id: str = "",
     ) -> Answer:
         """Make a request.
 
         Args:
+            flow_id: of the ``[[flows]]`` table for which the request is made, if any: its secret signs it.
             configured: the URL is in the configuration file, its host at least.
             secrets: headers that hold a credential. With them no redirect is followed: it might lead to somebody else.
 
@@ -95,7 +113,7 @@ class Web:
                     url,
                     configured=configured,
                     body=body,
-                    headers={**(headers or {}), **(secrets or {})},
+                    headers={**(headers or {}), **self._signature(flow_id, body or b""), **(secrets or {})},
                     max_redirects=0 if secrets else MAX_REDIRECTS,
                     ssl=context,
                 ) as response:
@@ -118,6 +136,17 @@ class Web:
             raise WebFailed(f"{_place(url)}: {problem}") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise WebFailed(f"{_place(url)}: {type(problem).__name__}: {_words(problem)}") from None
+
+    def _signature(self, flow_id: str, body: bytes) -> dict[str, str]:
+        key = self._keys.get(flow_id) or self._keys.get("")
+        if not key:
+            return {}
+        identity, timestamp = f"req_{uuid4().hex}", int(self._clock())
+        return {
+            "webhook-id": identity,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(key, identity, timestamp, body),
+        }
 
     async def close(self) -> None:
         """Close the connections; a request that runs fails."""

@@ -93,9 +93,12 @@ class Requests:
                 response.release()
             if target.scheme != "https" and place.scheme == "https":
                 raise RequestRefused("redirects to plain HTTP, which is not followed")
+            kept = {*headers} if target.origin() == place.origin() else {"Accept", "Content-Type"}
             if response.status == 303 or (response.status in (301, 302) and method == "POST"):
                 method, body = "GET", None
-                headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
+                kept = {"Accept"}
+            # A signature is for the server and the body that it was made for.
+            headers = {name: value for name, value in headers.items() if name in kept}
             place = target
 
     async def close(self) -> None:

@@ -68,7 +68,7 @@ def test_check_prints_what_is_in_effect_without_secrets(tmp_path: Path, capsys: 
     assert shown["http"]["tokens"] == [MASK, MASK]
     assert shown["audiosocket"]["advertised_host"] == "pbx-lan"
     assert shown["ari"]["password"] == MASK
-    assert "secret" not in captured.out
+    assert "secret word" not in captured.out
     assert "token-of" not in captured.out
 
 

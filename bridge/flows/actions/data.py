@@ -110,6 +110,7 @@ async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
         body=text.encode() if text else None,
         headers=headers,
         configured=run.names_host(options.uri),
+        flow_id=run.flow_id,
     )
     if not options.sync:
         run.spawn(sending, "webhook_send")
@@ -176,7 +177,7 @@ async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
         headers["Content-Type"] = "application/json"
         content = json.dumps(body).encode()
     return await run.parts.web.ask(
-        method, _url(run, url), body=content, headers=headers, configured=run.names_host(url)
+        method, _url(run, url), body=content, headers=headers, configured=run.names_host(url), flow_id=run.flow_id
     )
 
 

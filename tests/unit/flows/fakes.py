@@ -429,6 +429,7 @@ class FakeWeb:
         self.answers: dict[str, Answer | Exception | Callable[[], Awaitable[Answer]]] = {}
         self.asked: list[tuple[str, str, bytes | None, Mapping[str, str]]] = []
         self.configured: list[bool] = []
+        self.signed_for: list[str] = []
 
     async def ask(
         self,
@@ -440,7 +441,9 @@ class FakeWeb:
         secrets: Any = None,
         trust: Any = None,  # noqa: ARG002
         configured: bool = False,
+        flow_id: str = "",
     ) -> Answer:
+        self.signed_for.append(flow_id)
         self.configured.append(configured)
         self.asked.append((method, url, body, {**(headers or {}), **(secrets or {})}))
         answer = self.answers.get(url, WebFailed("nobody there"))

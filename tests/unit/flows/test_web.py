@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import re
@@ -12,11 +13,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from bridge import __version__
 from bridge.config import Config, each_error, load
 from bridge.errors import ConfigError
-from bridge.flows.configured import flows_of
+from bridge.events.signing import signature
+from bridge.flows.configured import flows_of, signing_keys
 from bridge.flows.registry import DEFINITIONS
 from bridge.flows.spelling import parse
 from bridge.flows.voxology import TYPES
@@ -35,6 +38,10 @@ async def server() -> AsyncIterator[str]:
             case "/echo":
                 said = {"method": request.method, "body": await request.text(), "agent": request.headers["User-Agent"]}
                 return web.json_response({**said, "type": request.headers.get("Content-Type")})
+            case "/headers":
+                return web.json_response({name.lower(): value for name, value in request.headers.items()})
+            case "/to":
+                return web.Response(status=int(request.query["status"]), headers={"Location": request.query["to"]})
             case "/slow":
                 await asyncio.sleep(30)
             case "/large":
@@ -146,7 +153,7 @@ def test_flows_of_the_configuration(tmp_path: Path) -> None:
     assert file.program.spelling == "voxology"
     assert url.program is None
     assert url.headers == {"Authorization": "Bearer secret"}
-    assert "secret" not in repr(url)
+    assert "Bearer secret" not in repr(url)
 
 
 WRONG = [
@@ -187,3 +194,52 @@ def test_the_documentation_names_every_action_and_its_examples_can_be_run() -> N
     for body in bodies:
         parsed: Any = parse(json.loads(body)["actions"])
         assert parsed.actions
+
+
+async def test_requests_are_signed_with_the_secret_of_their_flow(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        """
+        [outbound]
+        signing_secret = "a-secret-for-all-flows"
+        [[flows]]
+        id = "own"
+        url = "https://app.example/flow"
+        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        [[flows]]
+        id = "none"
+        url = "https://app.example/flow"
+        """,
+    )
+    assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" not in repr(config)
+    keys = signing_keys(config)
+    asking = Web(ANYWHERE, timeout_s=5, keys=keys)
+    own = Webhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    every = Webhook(base64.b64encode(b"a-secret-for-all-flows").decode())
+    seen = set()
+    async with server() as url:
+        for flow_id, verifier, other in (("own", own, every), ("none", every, own), ("", every, own)):
+            for method, body in (("POST", b'{"call": 1}'), ("GET", None)):
+                answer = await asking.ask(method, f"{url}/headers", body=body, flow_id=flow_id)
+                headers = answer.json()
+                seen.add(headers["webhook-id"])
+                if body is None:
+                    signed = (headers["webhook-id"], int(headers["webhook-timestamp"]), b"")
+                    assert headers["webhook-signature"] == signature(keys[flow_id if flow_id == "own" else ""], *signed)
+                    continue
+                verifier.verify(body, headers)
+                for wrong, altered in ((other, body), (verifier, body + b" ")):
+                    with pytest.raises(WebhookVerificationError):
+                        wrong.verify(altered, headers)
+        assert len(seen) == 6
+        unsigned = Web(ANYWHERE, timeout_s=5)
+        assert not [name for name in (await unsigned.ask("GET", f"{url}/headers")).json() if name.startswith("webhook")]
+        await unsigned.close()
+        # To another server a redirect takes no signature along; nor does one that changes the request.
+        async with server() as other_url:
+            for to, status, signed in ((url, 307, True), (other_url, 307, False), (url, 302, False)):
+                place = f"{url}/to?status={status}&to={to}/headers"
+                headers = (await asking.ask("POST", place, body=b"x", headers={"Accept": "a/b"})).json()
+                assert ("webhook-signature" in headers) is signed
+                assert headers["accept"] == "a/b"
+    await asking.close()
