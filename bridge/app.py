@@ -22,6 +22,7 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import AuditLog
 from bridge.calling import Calling
+from bridge.calls.archive import Archive
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.legs import Legs
@@ -157,6 +158,14 @@ class Bridge:
             new_playout=self._new_playout,
             remote_conferences=remote,
             sensitive=self.sensitive,
+            archive=Archive(
+                self.client,
+                self.ids,
+                config.recording,
+                app=config.ari.app,
+                worker=sharing.number if sharing else 0,
+                workers=sharing.count if sharing else 1,
+            ),
         )
         self.sensitive.on_change += [self.streams.review, self.outgoing.review]
         self.legs.on_moved = self._on_moved
@@ -391,6 +400,10 @@ class Bridge:
                 await asyncio.sleep(1)
         log.info("in step with Asterisk: %d calls", len(self.tracker.calls))
         while True:  # until the connection is lost: what one failed request left behind must not stay for ever
+            try:
+                await self.calling.recordings.refresh()
+            except AriError as error:
+                log.warning("recordings in the spool: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
                 await sweep(self.client, self.ids, self._object_ids)

@@ -7,13 +7,16 @@ import logging
 import time
 from collections.abc import Callable, Collection, Coroutine
 
+from bridge.announcing import Announcer
 from bridge.api.backend import CallControlParts
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
+from bridge.audio.sound import Sound
 from bridge.audit import Audit
 from bridge.calls.acts import Acts
-from bridge.calls.conferences import Conferences
+from bridge.calls.archive import Archive
+from bridge.calls.conferences import Conferences, NoSuchConference
 from bridge.calls.dialing import DialPolicy
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
@@ -72,6 +75,7 @@ class Calling:
         gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
         sensitive: Sensitive,
+        archive: Archive,
         remote_conferences: RemoteConferences | None = None,
     ) -> None:
         self._records = records
@@ -87,7 +91,7 @@ class Calling:
         self._placer = Placer(
             client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
         )
-        self.recordings = Recordings(client, ids, records, events, audit=audit)
+        self.recordings = Recordings(client, ids, records, events, archive, audit=audit)
         self.recordings.is_sensitive = sensitive.covers
         sensitive.settled = self.recordings.settled
         sensitive.on_lifted = legs.forget_digits
@@ -119,6 +123,16 @@ class Calling:
             placer=self._placer,
             voices=voices,
             recordings=self.recordings,
+        )
+        self._voices = voices
+        self._announcer = Announcer(
+            config.privacy,
+            events=events,
+            tracker=tracker,
+            acts=self.acts,
+            speech=self.speech,
+            sounds=self.sounds,
+            conferences=self,
         )
         parts = Parts(
             legs=legs,
@@ -169,6 +183,7 @@ class Calling:
 
     async def stop(self) -> None:
         """End flows and what they opened, hang up placed calls; calls that came in go on in the dialplan."""
+        await self._announcer.stop()
         await self.runs.close()
         await self.streams.close()
         await self.acts.stop()
@@ -180,6 +195,23 @@ class Calling:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._web.close()
+
+    async def play_to_conference(self, conference_id: str, sound: Sound) -> None:
+        """Play a sound to everybody in a conference; returns when it has been played.
+
+        Raises:
+            KeyError: there is no such conference.
+            NotOurs: it is a room of the dialplan, and no context is configured that leads into rooms.
+            AriError: no audio connection.
+        """
+        try:
+            voice = self._voices.at(self.conferences.place_of(conference_id))
+        except NoSuchConference:
+            raise KeyError(conference_id) from None
+        try:
+            await voice.play(sound.pcm, sound.rate)
+        finally:
+            await voice.close()
 
     def _bring(self, leg: Leg, conference_id: str) -> None:
         self._spawn(self.conferences.bring(leg, conference_id))

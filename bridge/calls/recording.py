@@ -24,6 +24,7 @@ from bridge.ari.model import (
     RecordingFinished,
 )
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit
+from bridge.calls.archive import Archive, Found
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.errors import AriError
@@ -37,7 +38,8 @@ START_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 5.0
 LATE_S = 1.0
 """After the snoop has gone the news of the recording's end may take so long."""
-MAX_REMEMBERED = 1000
+MAX_FAILED = 1000
+"""So many that failed are remembered; those that have a file, for as long as that exists."""
 CANNOT_WRITE = (
     "Asterisk cannot write a recording; is there a folder 'recording' in its spool (/var/spool/asterisk/recording), "
     "and may it write there?"
@@ -96,6 +98,7 @@ class Recordings:
         ids: makes the recordings' ids.
         records: where a call's recordings are told.
         events: where ``recording_started`` and ``recording_finished`` go.
+        archive: names recordings, and finds them in the spool again.
         clock: seconds since 1970.
         audit: where the end of each is recorded; its start is recorded by who has it started.
     """
@@ -106,6 +109,7 @@ class Recordings:
         ids: OwnIds,
         records: Records,
         events: Events,
+        archive: Archive,
         clock: Callable[[], float] = time.time,
         audit: Audit = NO_AUDIT,
     ) -> None:
@@ -113,6 +117,7 @@ class Recordings:
         self._ids = ids
         self._records = records
         self._events = events
+        self._archive = archive
         self._clock = clock
         self._audit = audit
         self.is_sensitive: Callable[[str], bool] = lambda _: False
@@ -147,28 +152,38 @@ class Recordings:
             principal: who asks.
             format: one of `FORMATS`.
             max_silence_s: ends it when nobody has said anything for so long; 0: never.
-            max_duration_s: ends it after so long; 0: never.
+            max_duration_s: ends it after so long; 0: after ``recording.max_s``, as every longer one does.
             terminate_on: a key that ends it, ``any`` for every key; the key goes to others as well.
             beep: the party hears a beep before.
 
         Raises:
             ValueError: no such format.
             AriError: Asterisk does not record it; 404: the channel has gone.
+            Overloaded: ``recording.max_total_mb`` is reached.
         """
         if format not in FORMATS:
             raise ValueError(f"format {format!r} cannot be recorded; expected one of {', '.join(FORMATS)}")
+        now = self._clock()
+        self._archive.check_room((run.recording.format, now - run.recording.tm_start) for run in self._runs.values())
+        longest_s = self._archive.config.max_s
         record = self._records.get(channel_id)
+        call_id = record.id if record is not None else channel_id
         recording = Recording(
-            self._ids.new("rec"),
-            record.id if record is not None else channel_id,
+            self._archive.new_id(call_id, principal.id),
+            call_id,
             channel_id,
             format,
             principal.id,
             "recording",
-            self._clock(),
+            now,
         )
         run = self._runs[recording.id] = _Run(
-            recording, self._ids.new("snoop"), terminate_on, max_silence_s, max_duration_s, beep
+            recording,
+            self._ids.new("snoop"),
+            terminate_on,
+            max_silence_s,
+            min(max_duration_s or longest_s, longest_s),
+            beep,
         )
         try:
             async with run.turn:
@@ -180,8 +195,9 @@ class Recordings:
                 self._over(run, "failed", 0.0, str(problem))
             raise
         self._known[recording.id] = recording  # no await from here on
-        while len(self._known) > MAX_REMEMBERED + len(self._runs):
-            del self._known[next(known for known in self._known if known not in self._runs)]
+        failed = [each for each in self._known.values() if each.status == "failed"]
+        for each in failed[:-MAX_FAILED]:  # the others are in the spool
+            del self._known[each.id]
         if record is not None and recording.status == "recording":
             ids = [*record.recording_ids, recording.id]
             self._records.update(record.id, recording_id=recording.id, recording_ids=ids)
@@ -240,8 +256,40 @@ class Recordings:
             recording.paused = pause
 
     def list(self) -> list[Recording]:
-        """Those that run, and those that ended lately, oldest first."""
-        return [*self._known.values()]
+        """Those that run, and those that are in Asterisk's spool, also from previous runs, oldest first."""
+        return sorted(self._known.values(), key=lambda each: each.tm_start)
+
+    async def refresh(self) -> None:
+        """Find recordings of previous runs again, and delete those that are older than ``recording.retention_days``.
+
+        Raises:
+            AriError: Asterisk does not say which there are, or does not delete one.
+        """
+        for found in await self._archive.look(self._runs):
+            if found.name not in self._known and found.name not in self._runs:
+                self._known[found.name] = self._adopted(found)
+        kept_s = self._archive.config.retention_days * 86_400
+        oldest = self._clock() - kept_s
+        for recording in self.list() if kept_s else ():
+            if recording.id not in self._runs and recording.tm_start < oldest:
+                await self.delete(recording.id)
+                log.info("recording deleted recording=%s reason=retention", recording.id)
+
+    def _adopted(self, found: Found) -> Recording:
+        start = found.started_at if found.started_at is not None else self._clock()
+        recording = Recording(
+            found.name,
+            found.call_id,
+            "",  # not known any more
+            found.format,
+            found.principal,
+            "ended",
+            start,
+            start + found.duration_s,
+            found.duration_s,
+        )
+        recording._over.set()
+        return recording
 
     def get(self, recording_id: str) -> Recording:
         """One of them; KeyError if there is none."""
@@ -256,6 +304,7 @@ class Recordings:
         await self.stop(recording_id)
         await self._client.recordings.delete(recording_id)
         self._known.pop(recording_id, None)
+        self._archive.forget(recording_id)
 
     async def close(self) -> None:
         """End all that run; their files stay."""
@@ -336,6 +385,8 @@ class Recordings:
         recording.tm_end = self._clock()
         ran = status == "ended" and run.opened
         recording.duration_s = duration_s or (recording.tm_end - recording.tm_start if ran else 0.0)
+        if ran:
+            self._archive.add(recording.id, recording.format, recording.duration_s)
         recording._over.set()
         self._spawn(self._hang_up(run.snoop_id))
         record = self._records.get(recording.call_id)

@@ -5,6 +5,8 @@
     [pbx] [streams] [twilio]                           streams that start themselves
     [calling]                                          calls that the bridge places
     [speech]                                           what is said and played in calls
+    [recording]                                        limits of recordings, and how long they are kept
+    [privacy]                                          what the parties of a call are told of streams and recordings
     [outbound]                                         which connections the bridge may open
     [cluster]                                          several bridges that share subscriptions
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
@@ -32,6 +34,8 @@ from bridge.config.loading import (
     mistake,
 )
 from bridge.config.outbound import OutboundConfig
+from bridge.config.privacy import PrivacyConfig
+from bridge.config.recording import RecordingConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import (
@@ -50,7 +54,8 @@ from bridge.config.workers import WorkersConfig
 __all__ = [
     "ENVIRONMENT_PREFIX", "MIN_TOKEN_CHARACTERS", "SECTIONS", "TABLES", "AriConfig", "AudioSocketConfig",
     "AuditConfig", "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig",
-    "MediaConfig", "OutboundConfig", "PbxConfig", "RouteConfig", "SpeechConfig", "StreamsConfig",
+    "MediaConfig", "OutboundConfig", "PbxConfig", "PrivacyConfig", "RecordingConfig", "RouteConfig", "SpeechConfig",
+    "StreamsConfig",
     "SubscriptionConfig", "TargetConfig", "TokenConfig", "TwilioConfig", "VoxologyConfig", "WebhookConfig",
     "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",
 ]  # fmt: skip

@@ -80,6 +80,11 @@ class ClusterConfig(Section):
         return f"{parts.scheme}://{host_and_port(parts.hostname or '', parts.port or 6379)}{parts.path.rstrip('/')}"
 
     @property
+    def readable_on_the_way(self) -> bool:
+        """Whether the store is reached over a network without TLS."""
+        return self.enabled and self._url.scheme == "redis" and not is_loopback(self._url.hostname or "")
+
+    @property
     def _url(self) -> SplitResult:
         return urlsplit(self.store.get_secret_value())
 

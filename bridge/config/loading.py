@@ -19,6 +19,8 @@ from bridge.config.cluster import ClusterConfig
 from bridge.config.contradictions import contradictions
 from bridge.config.flows import FlowConfig, VoxologyConfig
 from bridge.config.outbound import OutboundConfig
+from bridge.config.privacy import PrivacyConfig
+from bridge.config.recording import RecordingConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
@@ -71,6 +73,8 @@ class Config(Section):
     twilio: TwilioConfig = TwilioConfig()
     calling: CallingConfig = CallingConfig()
     speech: SpeechConfig = SpeechConfig()
+    recording: RecordingConfig = RecordingConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     cluster: ClusterConfig = ClusterConfig()
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
@@ -107,6 +111,8 @@ SECTIONS: dict[str, type[Section]] = {
     "twilio": TwilioConfig,
     "calling": CallingConfig,
     "speech": SpeechConfig,
+    "recording": RecordingConfig,
+    "privacy": PrivacyConfig,
     "cluster": ClusterConfig,
     "voxology": VoxologyConfig,
     "workers": WorkersConfig,
@@ -311,4 +317,4 @@ def _nearest(name: str, known: list[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(name[:60], known, n=1)
     if close:
         return f"; did you mean {prefix}{close[0]}?"
-    return f"; known are {', '.join(known)}" if len(known) <= 20 else ""
+    return f"; known are {', '.join(known)}" if len(known) <= 30 else ""

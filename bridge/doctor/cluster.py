@@ -21,6 +21,13 @@ async def check(report: Report, config: Config) -> None:
     cluster = config.cluster
     if not cluster.enabled:
         return
+    if cluster.readable_on_the_way:
+        report.warn(
+            NAME,
+            f"{cluster.place} is reached without TLS: whoever is on the way reads the password and who calls whom,"
+            " and can take over what subscriptions start",
+            "use rediss:// (cluster.ca_file for an authority of your own), or a tunnel that ends on loopback",
+        )
     timeout_s = cluster.claim_ttl_s / 6
     try:
         store = Store(cluster, timeout_s)

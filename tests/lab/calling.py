@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection
 from bridge.ari.client import AriClient
 from bridge.calls.acts import Acts
 from bridge.calls.addresses import Address
+from bridge.calls.archive import Archive
 from bridge.calls.dialing import DialPolicy
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
@@ -23,6 +24,7 @@ from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
 from bridge.calls.voice import Voices
 from bridge.config.calling import CallingConfig
+from bridge.config.recording import RecordingConfig
 from bridge.config.values import host_and_port
 from bridge.events.hub import Event, Events
 from bridge.media.counters import Counters
@@ -62,7 +64,8 @@ class Calling:
             self.client, self.listener, self.ids, lambda: host_and_port(lab.audiosocket_host, self.listener.port)
         )
         self.voices = Voices(self.taps, counters)
-        self.recordings = Recordings(self.client, self.ids, self.records, self.events)
+        archive = Archive(self.client, self.ids, RecordingConfig(), app=self.client.app)
+        self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive)
         self.placer = Placer(
             self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)
         )

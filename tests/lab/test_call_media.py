@@ -180,7 +180,7 @@ async def test_a_recording_holds_both_sides(calling: Calling, phones: Phones, wh
         await alice.call("1002")
         await alice.answered()
         call_id = next(iter(calling.tracker.calls))
-    recording = await calling.acts.recording_start(call_id, beep=where == "placed")
+    recording = await calling.acts.recording_start(call_id, beep=where == "placed", principal=CONFIGURATION)
     assert calling.record(call_id).recording_ids == [recording.id]
     assert calling.record(call_id).recording_id == recording.id
     await asyncio.sleep(3)

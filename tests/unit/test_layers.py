@@ -18,6 +18,7 @@ LAYERS = (
     ("bridge.app", "bridge.doctor", "bridge.dialer"),
     ("bridge.sharing", "bridge.where", "bridge.reloading", "bridge.revoking"),
     ("bridge.calling",),
+    ("bridge.announcing",),
     ("bridge.api",),
     ("bridge.flows",),
     ("bridge.streams", "bridge.cluster"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Config
-from bridge.doctor import machine
+from bridge.doctor import cluster, machine
 from bridge.doctor.loopback import FORMAT, TONE_HZ, has_tone, tone
 from bridge.doctor.report import Report
 from bridge.doctor.rules import FEATURES, NEEDED_MODULES, lacks, missing_modules, parse_version
@@ -154,3 +154,25 @@ def test_the_trunks_password_is_not_for_every_sip_host(calling: dict[str, object
     output = io.StringIO()
     machine.check_configuration(Report(output), Config.model_validate({"calling": calling}), None)
     assert (warned in output.getvalue()) if warned else ("calling" not in output.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("store", "warned"),
+    [
+        ("redis://:confidential@store.example.org:6379/0", True),
+        ("redis://10.0.0.5", True),
+        ("rediss://store.example.org", False),
+        ("redis://127.0.0.1:6379", False),
+        ("redis://[::1]", False),
+        ("", False),
+    ],
+)
+async def test_a_store_without_tls_beyond_loopback(store: str, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError("not in this test")
+
+    monkeypatch.setattr(cluster, "Store", unreachable)
+    out = io.StringIO()
+    await cluster.check(Report(out), Config.model_validate({"cluster": {"store": store}}))
+    assert ("without TLS" in out.getvalue()) is warned
+    assert "confidential" not in out.getvalue()

@@ -1,0 +1,24 @@
+"""The section ``[recording]``: limits of recordings, and how long they are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bridge.config.values import Section
+
+MAX_RECORDING_S = 86_400
+
+
+class RecordingConfig(Section):
+    """Recordings of calls, which are files of Asterisk."""
+
+    max_s: Annotated[
+        int, Field(ge=1, le=MAX_RECORDING_S, description=f"a number of seconds from 1 to {MAX_RECORDING_S}")
+    ] = MAX_RECORDING_S
+    """Longest recording; one that asks for more, or for no limit, ends then."""
+    retention_days: Annotated[float, Field(ge=0, le=36_500, description="a number of days from 0 to 36500")] = 0.0
+    """Recordings are deleted when they are so old; 0: they are kept until somebody deletes them."""
+    max_total_mb: Annotated[float, Field(ge=0, le=1e9, description="a number of megabytes from 0 to 1000000000")] = 0.0
+    """When all recordings of the bridge take so much room, new ones are refused, and none is deleted; 0: no limit."""

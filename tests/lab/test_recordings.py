@@ -1,0 +1,70 @@
+"""Recordings of previous runs, their length, their age and their total size, with real files."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bridge.testing import judge
+from bridge.testing.engine import Lab
+from tests.lab.conftest import Phones, pushing
+from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, seconds_of
+
+ALICE_HZ = 480.0
+
+
+async def listed(client: Client, count: int) -> list[dict[str, object]]:
+    """The recordings, once there are so many."""
+    async with asyncio.timeout(15):
+        while True:
+            found: list[dict[str, object]] = (await client.done("GET", "/v1.0/recordings"))["result"]
+            if len(found) == count:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def record(client: Client, **option: int) -> str:
+    flow = [action("recording_start", **option), action("sleep", duration=1500), action("recording_stop")]
+    call_id = await client.call("1001", *flow)
+    await client.until("recording_finished", call_id)
+    await client.until("flow_ended", call_id)
+    return call_id
+
+
+async def test_those_of_a_previous_run_are_found_served_and_deleted(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    alice.play_next(judge.tone(ALICE_HZ, 60, RATE))
+    async with pushing(lab) as target, client_of(target) as client:
+        call_id = await record(client)
+        (before,) = await listed(client, 1)
+    async with pushing(lab) as target, client_of(target) as client:
+        (found,) = await listed(client, 1)
+        assert [found[key] for key in ("id", "call_id", "principal", "status", "format")] == [
+            before["id"], call_id, before["principal"], "ended", "wav"
+        ]  # fmt: skip
+        assert str(found["tm_start"])[:16] == str(before["tm_start"])[:16]
+        assert 0.5 < float(str(found["duration"])) < 4
+        recorded, _ = samples_of_wav(await client.done("GET", f"/v1.0/recordings/{found['id']}/file"))
+        assert seconds_of(recorded, ALICE_HZ) > 0.5
+        assert (await client.done("DELETE", f"/v1.0/recordings/{found['id']}"))["id"] == found["id"]
+        assert await listed(client, 0) == []
+    async with pushing(lab) as target, client_of(target) as client:
+        assert await listed(client, 0) == []
+
+
+async def test_length_room_and_age_are_limited(lab: Lab, phones: Phones) -> None:
+    await phones("1001")
+    async with pushing(lab, recording={"max_s": 1, "max_total_mb": 0.015}) as target, client_of(target) as client:
+        call_id = await client.call("1001", action("recording_start", duration=3600), action("sleep", duration=20_000))
+        finished = await client.until("recording_finished", call_id)
+        assert finished["duration"] <= 2  # although nobody has stopped it
+        status, answer = await client.ask("POST", f"/v1.0/calls/{call_id}/recording_start")
+        assert (status, answer["error"]["reason"]) == (503, "OVERLOADED")
+        assert "max_total_mb" in answer["error"]["message"]
+        await client.done("POST", f"/v1.0/calls/{call_id}/hangup")
+        await client.until("call_hangup", call_id)
+        assert len(await listed(client, 1)) == 1  # none is deleted to make room
+    await asyncio.sleep(1)
+    async with pushing(lab, recording={"retention_days": 0.00001}) as target, client_of(target) as client:
+        await listed(client, 0)
+        stored = await target.ari("GET", "/recordings/stored")
+        assert not [each for each in stored if each["name"].startswith("ab-")]
