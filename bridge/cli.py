@@ -25,18 +25,16 @@ from bridge import __version__, logs
 from bridge.access import SCOPES
 from bridge.config import SECTIONS, TABLES, Config, TokenConfig, each_error, host_and_port, load, mistake
 from bridge.config.contradictions import token_contradictions
-from bridge.config.flows import without_secrets
 from bridge.config.initial_token import existing_token, needs_token, token_file, with_token
 from bridge.config.tokens import HASH_PREFIX
 from bridge.errors import ConfigError
 from bridge.flows.configured import flows_of
+from bridge.masking import MASK, mask, mask_command, mask_url
 from bridge.reloading import Reloading
 from bridge.streams.subscription import routes_of, subscriptions_of
 from bridge.where import say_token
 
 log = logging.getLogger(__name__)
-
-MASK = "********"
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -389,7 +387,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shown(key: str, value: object) -> object:
-    return without_secrets(value, MASK) if key == "actions" else value
+    if key == "command" and isinstance(value, tuple):
+        return mask_command(value)
+    if key in ("actions", "options"):
+        return mask(value, key)
+    return mask_url(value) if isinstance(value, str) else value
 
 
 def _toml(value: object) -> str:

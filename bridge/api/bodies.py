@@ -33,9 +33,6 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _UTF8 = ("", "utf-8", "utf8", "us-ascii")
 """Charsets that are UTF-8. Python's others include some whose decoding takes time in the square of the length."""
 
-MASK = "********"
-"""What is shown in the place of a secret; sent back, it means: leave the secret as it is."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from bridge.api.backend import BACKEND
-from bridge.api.bodies import MASK
 from bridge.api.calls import flow_not_found, refused
 from bridge.api.errors import ApiError
 from bridge.api.failures import asterisk_failing, calling
@@ -19,7 +17,7 @@ from bridge.api.models.flows import DialConnect, Dialled, Flow, Flows
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import call_json
 from bridge.config import FlowConfig
-from bridge.config.flows import without_secrets
+from bridge.masking import MASK, mask, mask_url
 
 
 async def list_flows(asked: Asked[NoQuery, None]) -> Answer[Flows]:
@@ -76,17 +74,16 @@ def check_key(request: web.Request) -> None:
 
 
 def flow_json(flow: FlowConfig) -> dict[str, Any]:
-    """A configured flow as it is shown: credentials masked, and no query of a URL, which may hold one."""
+    """A configured flow as it is shown: what may hold a secret is masked."""
     body: dict[str, Any] = {"id": flow.id, "match": list(flow.match), "then": flow.then}
     if flow.url:
-        parts = urlsplit(flow.url)
-        body |= {"url": f"{parts.scheme}://{parts.netloc}{parts.path}", "method": flow.method}
+        body |= {"url": mask_url(flow.url), "method": flow.method}
         body |= {"spelling": flow.spelling, "auth_key": flow.auth_key}
         body["auth_value"] = MASK if flow.auth_value.get_secret_value() else ""
     elif flow.file:
         body["file"] = flow.file
     else:
-        body["actions"] = without_secrets(flow.actions, MASK)
+        body["actions"] = mask(flow.actions)
     return body
 
 

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
-from bridge.api.bodies import MASK
 from bridge.api.errors import ApiError, invalid, unavailable
 from bridge.api.mistakes import MAX_FAULTS
 from bridge.api.models.base import NoQuery
@@ -26,6 +25,7 @@ from bridge.api.parts import SubscriptionSource
 from bridge.api.routing import Answer, Asked, Raw, note
 from bridge.config import mistake
 from bridge.config.contradictions import RESERVED_IDS
+from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
 from bridge.streams.catalogue import ReadOnly
 from bridge.streams.store import StoreFailed
 from bridge.streams.subscription import Subscription, reason_of, server_of, values_of
@@ -45,6 +45,7 @@ async def get_subscription(asked: Asked[NoQuery, None]) -> Answer[ShownSubscript
 
 async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> Answer[ShownSubscription]:
     """A new one."""
+    _refuse_masks(asked.body.value)
     subscription = _made_of(asked.body.value, asked.principal)
     asked.note(subscription=subscription.id, application=server_of(subscription.url))
     if subscription.id in RESERVED_IDS:
@@ -78,7 +79,7 @@ async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> A
     if body.get("id", present.id) != present.id:
         raise invalid("INVALID_SUBSCRIPTION", "id: an id cannot change")
     if set(body) - {"id"} != {"enabled"}:
-        return await _replace(request, present.id, lambda now: values_of(now) | {"auth_value": MASK} | body)
+        return await _replace(request, present.id, lambda now: subscription_json(now) | body)
     if not isinstance(body["enabled"], bool):
         raise invalid("INVALID_SUBSCRIPTION", "enabled: expected true or false")
     asked.note(enabled=body["enabled"])
@@ -112,13 +113,16 @@ def subscription_json(subscription: Subscription) -> dict[str, Any]:
     """A subscription as it is shown: its credential masked."""
     values = values_of(subscription)
     values["auth_value"] = MASK if values["auth_value"] else ""
-    return values
+    return values | {"url": mask_url(values["url"]), "options": mask(values["options"], "options")}
 
 
 def same_server(one: str, other: str) -> bool:
     """Whether two URLs lead to the same server, which then may know the same credential."""
-    first, second = urlsplit(one), urlsplit(other)
-    return (first.scheme, first.hostname, first.port) == (second.scheme, second.hostname, second.port)
+    try:
+        first, second = urlsplit(one), urlsplit(other)
+        return (first.scheme, first.hostname, first.port) == (second.scheme, second.hostname, second.port)
+    except ValueError:
+        return False
 
 
 async def _replace(
@@ -133,7 +137,7 @@ async def _replace(
                 "SUBSCRIPTION_OF_YEASTAR",
                 "this one is set by Yeastar's settings calls; here it can be switched or deleted",
             )
-        subscription = _made_of(body_of(present), request[PRINCIPAL])
+        subscription = _made_of(_restored(body_of(present), present), request[PRINCIPAL])
         note(request, application=server_of(subscription.url))
         if subscription.auth_value.get_secret_value() != MASK:
             return subscription
@@ -142,6 +146,26 @@ async def _replace(
         return subscription.model_copy(update={"auth_value": present.auth_value})
 
     return Answer(subscription_json(await _change(request.app[SUBSCRIPTIONS], identity, make)))
+
+
+def _restored(body: Mapping[str, Any], present: Subscription) -> dict[str, Any]:
+    """The body with what is as it was shown put back, so far as it does not lead to another server."""
+    values, shown = dict(body), subscription_json(present)
+    if values.get("url") == shown["url"]:
+        values["url"] = present.url
+    options = values.get("options")
+    if holds_mask(options):
+        if not same_server(present.url, str(values.get("url"))):
+            raise invalid("INVALID_SUBSCRIPTION", "options: give them again: the URL leads to another server now")
+        values["options"] = unmasked(options, values_of(present)["options"], shown["options"])
+    _refuse_masks(values)
+    return values
+
+
+def _refuse_masks(body: Mapping[str, Any]) -> None:
+    for key in ("url", "options"):
+        if holds_mask(body.get(key)):
+            raise invalid("INVALID_SUBSCRIPTION", f"{key}: holds the mask that stands for a secret, not a secret")
 
 
 async def _change(

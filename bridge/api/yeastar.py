@@ -18,11 +18,12 @@ from pydantic import ValidationError
 
 from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
-from bridge.api.bodies import MASK, Limits, json_object
+from bridge.api.bodies import Limits, json_object
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.subscriptions import same_server
 from bridge.config import mistake
+from bridge.masking import MASK, mask_url
 from bridge.streams.store import StoreFailed
 from bridge.streams.subscription import GROUP_PREFIX, Subscription, reason_of, server_of, values_of
 
@@ -98,7 +99,7 @@ def settings_of(subscription: Subscription) -> dict[str, Any]:
     entries += [("did", name) for name in subscription.dids]
     config: dict[str, Any] = {
         "enable": int(subscription.enabled),
-        "websocket_url": subscription.url,
+        "websocket_url": mask_url(subscription.url),
         "auth_key": subscription.auth_key,
         "auth_value": MASK if subscription.auth_value.get_secret_value() else "",
         "sample_rate": RATES.index(subscription.sample_rate or RATES[0]),
@@ -142,6 +143,8 @@ def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -
             if not isinstance(body[key], str) or len(body[key]) > limit:
                 raise ValueError(f"{key}: expected a text of at most {limit} characters")
             values[field] = body[key]
+    if values["url"] == mask_url(now.url):
+        values["url"] = now.url
     if "enable" in body:
         values["enabled"] = bool(_choice(body, "enable"))
     if "sample_rate" in body:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -46,20 +45,6 @@ def _check_api_key(key: SecretStr) -> SecretStr:
 Actions = Annotated[
     tuple[Any, ...], BeforeValidator(as_tuple), Field(description='a list of tables, each with a "type"')
 ]
-
-
-def without_secrets(actions: Any, mask: str) -> Any:
-    """Actions as they may be shown: every ``auth_value`` masked, and the queries of URLs, which may hold a secret."""
-    if isinstance(actions, Mapping):
-        return {
-            key: mask if key == "auth_value" and value else without_secrets(value, mask)
-            for key, value in actions.items()
-        }
-    if isinstance(actions, list | tuple):
-        return [without_secrets(each, mask) for each in actions]
-    if isinstance(actions, str) and re.match(r"(https?|wss?)://", actions, re.IGNORECASE) and "?" in actions:
-        return f"{actions.partition('?')[0]}?{mask}"
-    return actions
 
 
 class FlowConfig(Section):

@@ -23,6 +23,7 @@ from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig,
 from bridge.config.streams import UUID_PREFIX
 from bridge.dialects.base import Dialect
 from bridge.errors import ConfigError
+from bridge.masking import is_deeper
 from bridge.patterns import MAX_PATTERNS, Patterns
 from bridge.streams.layout import DEFAULT_LAYOUT
 
@@ -31,6 +32,7 @@ NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 MAX_OPTIONS_CHARACTERS = 16 * 1024
 """Of one subscription, as JSON."""
+MAX_OPTIONS_DEPTH = 20
 
 _NOT_OPTIONS = {"rng": "is no option", "tracks": "has a key of its own", "call_sid": "is made of the call's id"}
 """Arguments of dialects that nobody sets as an option."""
@@ -127,6 +129,8 @@ class Subscription(SubscriptionConfig, Target):
     def _is_bounded(self) -> Subscription:
         if self.pattern_count > MAX_PATTERNS:
             raise ValueError(f"extensions: with trunks and dids expected at most {MAX_PATTERNS} patterns")
+        if is_deeper(self.options, MAX_OPTIONS_DEPTH):
+            raise ValueError(f"options: are nested deeper than {MAX_OPTIONS_DEPTH} levels")
         if len(json.dumps(self.options, default=str)) > MAX_OPTIONS_CHARACTERS:
             raise ValueError(f"options: are longer than {MAX_OPTIONS_CHARACTERS} characters as JSON")
         return self

@@ -82,7 +82,7 @@ def test_secrets_within_actions_are_not_shown(tmp_path: Path, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "hush" not in out
     (flow,) = tomllib.loads(out)["flows"]
-    assert flow["actions"][0]["option"] == {"url": f"wss://app.example/?{MASK}", "auth_value": MASK}
+    assert flow["actions"][0]["option"] == {"url": f"wss://app.example/?t={MASK}", "auth_value": MASK}
 
 
 def test_every_key_is_shown() -> None:

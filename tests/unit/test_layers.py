@@ -31,7 +31,7 @@ LAYERS = (
     ("bridge.config",),
     ("bridge.files", "bridge.outbound", "bridge.tls"),
     ("bridge.errors",),
-    ("bridge.access", "bridge.patterns", "bridge.texts"),
+    ("bridge.access", "bridge.masking", "bridge.patterns", "bridge.texts"),
 )
 RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0}
 
@@ -44,6 +44,7 @@ PURE = (
     "bridge.errors",
     "bridge.access",
     "bridge.patterns",
+    "bridge.masking",
     "bridge.texts",
     "bridge.audit.line",
     "bridge.audit.rejections",

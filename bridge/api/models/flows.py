@@ -23,7 +23,7 @@ class Flow(Shown):
     file: str = maybe()
     """The file that holds them."""
     url: str = maybe()
-    """Where they are fetched, without the query."""
+    """Where they are fetched; values in the query are masked."""
     method: str = maybe()
     """How they are fetched."""
     spelling: str = maybe()

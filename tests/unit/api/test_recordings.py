@@ -125,12 +125,12 @@ async def test_one_is_removed(ask: Asker) -> None:
 
 async def test_flows_are_shown_without_their_secrets(ask: Asker) -> None:
     greeting, fetched = (await ask("GET", "/v1.0/flows", 200))["result"]  # `ask` looks for what is confidential
-    media = {"url": "wss://app.example/call?********", "auth_value": "********"}
+    media = {"url": "wss://app.example/call?key=********", "auth_value": "********"}
     assert greeting["actions"] == [
         {"type": "talk", "option": {"text": "Hello"}},
         {"type": "external_media_start", "option": media},
     ]
-    assert (fetched["url"], fetched["auth_value"]) == ("https://app.example/flow", "********")
+    assert (fetched["url"], fetched["auth_value"]) == ("https://app.example/flow?key=********", "********")
     assert await ask("GET", "/v1.0/flows/fetched", 200) == fetched
     assert (await ask("GET", "/v1.0/flows/nothing", 404))["reason"] == "FLOW_NOT_FOUND"
 

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bridge.api.bodies import MASK
 from bridge.api.mistakes import MAX_FAULTS
 from bridge.api.server import build
 from bridge.config import loading
+from bridge.masking import MASK
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
@@ -240,3 +240,49 @@ async def test_a_body_with_many_mistakes_costs_no_more_than_one_with_some(client
     answer = await ask(client, "POST", PATH, 400, MINIMAL | {"extensions": [""] * 900, "dids": [""] * 900})
     assert "extensions[0]" in answer["message"]
     assert len(answer["message"]) <= 2100
+
+
+HIDDEN = "confidential"  # `ask` refuses every answer that holds it
+TOLD = {"dialect": "twilio", "options": {"parameters": {"key": HIDDEN, "kind": "confidential too"}, "rate": 8000}}
+QUERY = {"url": f"wss://app.example/x?key={HIDDEN}"}
+
+
+async def test_what_goes_to_the_application_is_masked_and_sent_back_stays(client: Client, catalogue: Catalogue) -> None:
+    answer = await made(client, **TOLD, **QUERY)
+    assert answer["url"] == f"wss://app.example/x?key={MASK}"
+    assert answer["options"] == {"parameters": {"key": MASK, "kind": MASK}, "rate": 8000}
+    await ask(client, "GET", PATH, 200)
+    await ask(client, "PUT", f"{PATH}/new", 200, answer | {"name": "renamed"})
+    assert (catalogue.get("new").options, catalogue.get("new").url) == (TOLD["options"], QUERY["url"])
+    changed = {"parameters": {"key": MASK, "kind": "other"}, "rate": 8000}
+    await ask(client, "PATCH", f"{PATH}/new", 200, {"options": changed})
+    assert catalogue.get("new").options["parameters"] == {"key": HIDDEN, "kind": "other"}
+    await ask(client, "PATCH", f"{PATH}/new", 200, {"name": "again"})
+    assert catalogue.get("new").options["parameters"] == {"key": HIDDEN, "kind": "other"}
+    assert catalogue.get("new").url == QUERY["url"]
+
+
+async def test_masked_values_do_not_travel_to_another_server(client: Client, catalogue: Catalogue) -> None:
+    await made(client, **TOLD, **QUERY)
+    for body in ({"url": "wss://evil.example/x"}, {"url": f"wss://evil.example/x?key={MASK}"}):
+        answer = await ask(client, "PATCH", f"{PATH}/new", 400, body)
+        assert "mask" in answer["message"] or "another server" in answer["message"]
+    answer = await ask(client, "PATCH", f"{PATH}/new", 400, {"url": f"wss://app.example/y?key={MASK}"})
+    assert answer["message"].startswith("url: holds the mask")
+    assert catalogue.get("new").url == QUERY["url"]
+    await ask(client, "PATCH", f"{PATH}/new", 200, {"url": "wss://evil.example/x", "options": {"rate": 8000}})
+
+
+@pytest.mark.parametrize("body", [{"url": f"wss://app.example/?k={MASK}"}, {"options": {"parameters": {"k": MASK}}}])
+async def test_a_mask_is_no_value(client: Client, body: dict[str, Any]) -> None:
+    answer = await ask(client, "POST", PATH, 400, MINIMAL | {"dialect": "twilio"} | body)
+    assert "mask" in answer["message"]
+
+
+async def test_options_that_are_nested_too_deeply_are_refused(client: Client) -> None:
+    deep: Any = 1
+    for _ in range(24):
+        deep = [deep]
+    body = MINIMAL | {"dialect": "twilio", "options": {"parameters": {"key": deep}}}
+    answer = await ask(client, "POST", PATH, 400, body)
+    assert answer["message"].startswith("options")
