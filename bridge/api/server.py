@@ -193,6 +193,11 @@ class HttpServer:
             raise
         log.info("TLS certificate reloaded certificate=%s", self._config.tls_certificate)
 
+    @property
+    def limits_reach(self) -> bool:
+        """Whether a token reaches some calls or conferences only."""
+        return self.tokens is not None and self.tokens.limited
+
     def _counting(self, backend: Backend) -> Backend:
         """The same, where connections that become streams are no longer counted."""
         conferences = backend.conferences

@@ -72,6 +72,11 @@ class Tokens:
             if digest not in now or now[digest].id != grant.id or not grant.scopes <= now[digest].scopes
         )
 
+    @property
+    def limited(self) -> bool:
+        """Whether one of them reaches some calls or conferences only."""
+        return any(grant.reach.limited for grant in self._grants.values())
+
     def find(self, candidates: Iterable[str]) -> Principal | None:
         """Return who holds the first good one of some tokens; expired ones count as well, `expired` tells.
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bridge.access import Names
 from bridge.api.ports import SharedPort
 from bridge.api.tickets import VALID_S
 from bridge.app import Bridge
@@ -235,11 +236,21 @@ class Worker:
 
     def _tell_event(self, event: Event) -> None:
         self._heard.tell(event)
-        self._member.tell_event(as_json(event))
+        self._member.tell_event({**as_json(event), **self._participants_of(event)})
 
     def _hear_event(self, event: Mapping[str, Any]) -> None:
+        # What another worker tells of a call may be here before Asterisk's own event: whose call it is comes along.
+        for call_id, (extensions, trunks) in event.get("participants", {}).items():
+            self.bridge.participants.learn(call_id, Names(frozenset(extensions), frozenset(trunks)))
         when = datetime.fromisoformat(event["tm_create"]).timestamp()
         self._heard.tell(Event(event["id"], event["type"], when, event["data"]))
+
+    def _participants_of(self, event: Event) -> dict[str, Any]:
+        call_id = event.data.get("id" if event.type.startswith("call_") else "call_id")
+        if not call_id or not self.bridge.http.limits_reach:
+            return {}
+        names = self.bridge.participants.of(call_id)
+        return {"participants": {call_id: [sorted(names.extensions), sorted(names.trunks)]}}
 
     def _on_subscriptions(self) -> None:
         if not self._reloading:
