@@ -113,7 +113,7 @@ class Target:
 
 
 LASTING_TASKS = frozenset(
-    {"ari-events", "ari-application", "settle with Asterisk", "cluster claims", "cluster directory"}
+    {"ari-events", "ari-application", "settle with Asterisk", "cluster claims", "cluster directory", "token expiry"}
 )
 """What a bridge without calls does all the time."""
 PRODUCT = Path(bridge_package.__file__).parent

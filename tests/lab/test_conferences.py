@@ -374,7 +374,7 @@ async def test_a_stream_of_a_conference_has_no_directions(conferring: Conferring
     await conferring.done("POST", "/conferences", {"id": "x"})
     for query in (
         "encapsulation=sln&direction_listen=in",
-        "encapsulation=sln&direction_speak=both",
+        "encapsulation=sln&direction_speak=out",
         "",
         "encapsulation=x",
     ):
