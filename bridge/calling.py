@@ -148,6 +148,7 @@ class Calling:
             sounds=self.sounds,
             echoes=Echo(taps, counters),
             web=self._web,
+            gate=gate,
             sensitive=sensitive,
             context=config.calling.context,
         )

@@ -9,8 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bridge.flows.filling import host_of
 from bridge.flows.options import NIL_UUID, Options, faults
-from bridge.flows.program import Action, Fault, FlowRefused
+from bridge.flows.program import Action, Fault, FlowRefused, Program
+from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Denied
 
 MAX_ACTIONS = 1000
 """Actions in one list, those within others included."""
@@ -100,6 +103,25 @@ class Checking:
             raise FlowRefused(
                 sorted(self.found, key=lambda fault: -1 if fault.index is None else fault.index)[:MAX_FAULTS]
             )
+
+
+def check_places(program: Program, gate: Gate) -> None:
+    """Check the hosts that a flow names, as far as that can be done before it runs: no name is looked up.
+
+    Raises:
+        FlowRefused: the policy for outbound connections denies one.
+    """
+    found = []
+    for action in program.actions:
+        for key, place in action.options.places():
+            try:
+                if host := host_of(place):
+                    gate.check(host, configured=program.configured)
+            except Denied as problem:
+                below = f"option.{key}" if program.spelling == "voipbin" else ""  # Voxology's words have other keys
+                found.append(Fault(action.index, below, str(problem)))
+    if found:
+        raise FlowRefused(found[:MAX_FAULTS])
 
 
 def unknown_type(kind: str, known: Collection[str], hints: Mapping[str, str]) -> str:

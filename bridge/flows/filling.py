@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 VARIABLE = re.compile(r"\$\{([^{}$]{1,200})\}")
@@ -16,6 +16,7 @@ VARIABLE = re.compile(r"\$\{([^{}$]{1,200})\}")
 _JSON_TOKENS = re.compile(r'"|\\.|\$\{([^{}$]{1,200})\}|[^"\\$]+|.', re.DOTALL)
 _JSON_SCALAR = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?|true|false|null")
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_AUTHORITY_ENDS = re.compile(r"[/?#\\]")
 
 ValueOf = Callable[[str], str]
 """A variable's text by its name."""
@@ -45,6 +46,23 @@ def fill_url(url: str, value_of: ValueOf) -> str:
     filled = "".join([*parts, url[at:]])
     _check_segments(filled, values)
     return filled
+
+
+def authority_of(place: str) -> str:
+    """Return scheme and authority of a URL, or a ``host:port`` as it is; variables in it are not put in."""
+    scheme, slashes, rest = place.partition("://")
+    return scheme + slashes + _AUTHORITY_ENDS.split(rest, maxsplit=1)[0] if slashes else place
+
+
+def host_of(place: str) -> str:
+    """Return the host that a URL or ``host:port`` leads to; "" if a variable decides, or it names none."""
+    authority = authority_of(place)
+    if "${" in authority:
+        return ""
+    try:
+        return urlsplit(authority if "://" in authority else f"//{authority}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def fill_body(text: str, content_type: str, value_of: ValueOf) -> str:

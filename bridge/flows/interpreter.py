@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from bridge.audit import Action as Audited
 from bridge.calls.legs import Leg, LegGone
 from bridge.calls.voice import Voice
 from bridge.errors import BridgeError
+from bridge.flows.filling import authority_of
 from bridge.flows.parts import Parts
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
 from bridge.flows.registry import DEFINITIONS, ActionFailed
@@ -128,9 +128,7 @@ class Run:
         Args:
             template: the URL or ``host:port``, its variables not yet put in.
         """
-        scheme, slashes, rest = template.partition("://")
-        authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0] if slashes else template
-        return self.frame.program.configured and "${" not in scheme + authority
+        return self.frame.program.configured and "${" not in authority_of(template)
 
     async def speak(self, pcm: bytes, rate: int, *, until_key: bool = False) -> bool:
         """Play a sound to the caller; returns when it has been heard. What is spoken already is waited for.

@@ -70,6 +70,10 @@ class Options(BaseModel):
         """Ids of actions that these options name: the option's key, and the id."""
         return ()
 
+    def places(self) -> Iterable[tuple[str, str]]:
+        """Return what these options have the bridge connect to: the option's key, and a URL or ``host:port``."""
+        return ()
+
     def resolved(self, variables: Variables) -> Any:
         """The same options with every variable replaced by its value.
 

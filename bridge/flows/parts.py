@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.audit import NO_AUDIT, Audit
@@ -16,6 +16,7 @@ from bridge.calls.sensitive import Sensitive
 from bridge.calls.voice import Voices
 from bridge.events.hub import Events
 from bridge.flows.web import Web
+from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_streams import FlowStreams
@@ -58,6 +59,7 @@ class Parts:
     web: Web
     sensitive: Sensitive
     audit: Audit = NO_AUDIT
+    gate: Gate = field(default_factory=Gate)
     context: str = ""
     """``calling.context``; empty: no queues, no detection of machines."""
     flow: Callable[[str, Run], Awaitable[Program]] = _none

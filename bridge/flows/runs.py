@@ -19,6 +19,7 @@ from bridge.calls.records import CallRecord
 from bridge.config import VoxologyConfig
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
+from bridge.flows.checking import check_places
 from bridge.flows.configured import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.parts import Parts
@@ -113,6 +114,8 @@ class FlowRuns:
         if request.flow_id and request.flow_id not in self._flows:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
         self._placing.check(request)
+        if request.program is not None and not request.flow_id:
+            check_places(request.program, self._parts.gate)
         try:
             variables = given(request.variables)
         except ValueError as problem:

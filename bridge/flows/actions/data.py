@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -45,6 +46,10 @@ class FetchOptions(Options):
     event_method: Annotated[Literal["", "GET", "POST"], Field(description='"GET" or "POST"'), OR_VARIABLE] = "POST"
 
     untouched: ClassVar[frozenset[str]] = frozenset({"event_url"})
+
+    def places(self) -> Iterable[tuple[str, str]]:
+        """Return the server that is asked."""
+        return [("event_url", self.event_url)]
 
 
 @action("fetch", options=FetchOptions)
@@ -98,6 +103,10 @@ class WebhookSendOptions(Options):
 
     untouched: ClassVar[frozenset[str]] = frozenset({"uri", "data"})
 
+    def places(self) -> Iterable[tuple[str, str]]:
+        """Return the server that gets the request."""
+        return [("uri", self.uri)]
+
 
 @action("webhook_send", options=WebhookSendOptions)
 async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
@@ -130,6 +139,10 @@ class RedirectOptions(Options):
     method: Annotated[Literal["", "GET", "POST"], Field(description='"GET" or "POST"'), OR_VARIABLE] = "POST"
 
     untouched: ClassVar[frozenset[str]] = frozenset({"url"})
+
+    def places(self) -> Iterable[tuple[str, str]]:
+        """Return the server that is asked."""
+        return [("url", self.url)]
 
 
 @action("redirect", options=RedirectOptions, internal=True)

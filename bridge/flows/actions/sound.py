@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -80,6 +81,10 @@ class PlayOptions(Options):
     digits_handle: Annotated[Literal["", "next"], Field(description='"next" or nothing')] = ""
 
     untouched: ClassVar[frozenset[str]] = frozenset({"stream_urls"})
+
+    def places(self) -> Iterable[tuple[str, str]]:
+        """Return the servers of the sounds."""
+        return [(f"stream_urls[{n}]", url) for n, url in enumerate(self.stream_urls) if "://" in url]
 
 
 @action("play", options=PlayOptions, needs_audio=True)

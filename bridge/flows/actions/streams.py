@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -32,6 +33,10 @@ class _Application(Options):
     ca_file: Text = ""
 
     untouched: ClassVar[frozenset[str]] = frozenset({"url", "external_host"})
+
+    def places(self) -> Iterable[tuple[str, str]]:
+        """Return the application, or the server that Asterisk sends audio to."""
+        return [(key, place) for key in ("url", "external_host") if (place := getattr(self, key, ""))]
 
 
 class ExternalMediaStartOptions(_Application):

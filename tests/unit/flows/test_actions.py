@@ -9,9 +9,11 @@ import pytest
 
 from bridge.flows.actions.control import ConditionDatetimeOptions, holds_at
 from bridge.flows.actions.sound import plain_text
+from bridge.flows.checking import check_places
 from bridge.flows.program import FlowRefused
 from bridge.flows.spelling import parse
 from bridge.flows.web import Answer
+from bridge.outbound.gate import Gate
 from tests.unit.flows.fakes import SAID_S, TOKEN, World, now, quick, step
 
 from datetime import UTC, datetime  # isort: skip
@@ -487,3 +489,30 @@ def test_sensitive_mode_is_for_the_call_of_the_flow() -> None:
         assert world.failures() == []
 
     quick(act())
+
+
+def test_hosts_that_are_denied_refuse_a_flow_before_it_runs() -> None:
+    denied = [
+        step("webhook_send", uri="http://169.254.169.254/latest"),
+        step("fetch", event_url="http://u@localhost:80/x"),
+        step("play", stream_urls=["welcome.wav", "http://[::1]/a.wav"]),
+        step("external_media_start", url="ws://127.0.0.1/", direction_listen="both"),
+        step("external_media_start", external_host="127.0.0.1:4000"),
+    ]
+    passes = [
+        step("webhook_send", uri="http://app.example/${id}"),
+        step("webhook_send", uri="http://${host}/"),
+        step("external_media_start", external_host="${host}:4000"),
+        step("play", stream_urls=["welcome.wav"]),
+    ]
+    check_places(parse(passes), Gate())
+    with pytest.raises(FlowRefused) as refused:
+        check_places(parse([*passes, *denied]), Gate())
+    assert [(fault.index, fault.key) for fault in refused.value.faults] == [
+        *((4, "option.uri"), (5, "option.event_url"), (6, "option.stream_urls[1]")),
+        *((7, "option.url"), (8, "option.external_host")),
+    ]
+    assert "host metadata" in refused.value.faults[0].reason
+    check_places(replace(parse(denied[1:]), configured=True), Gate())
+    with pytest.raises(FlowRefused, match="loopback"):
+        check_places(parse({"actions": [{"type": "REDIRECT", "params": {"url": "http://localhost/"}}]}), Gate())

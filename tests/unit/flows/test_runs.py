@@ -111,6 +111,7 @@ def test_what_cannot_be_placed_is_refused_before_anything_rings() -> None:
             (request("1001", "bad"), r"destinations\[1\]: cannot be dialed"),
             (request(), "destinations: expected at least one"),
             (request("1001", variables={"a": "x" * 40_000}), "variables: 'a'"),
+            (request("1001", program=parse([step("fetch", event_url="http://localhost/")])), "event_url: .*loopback"),
         ):
             with pytest.raises(ValueError, match=reason):
                 await runs.place(wrong)
