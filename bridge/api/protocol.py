@@ -8,6 +8,7 @@ from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 SERVER = "asterisk-bridge"
@@ -23,20 +24,26 @@ MAX_ERROR_CHARACTERS = 300
 MAX_UNSENT_BYTES = 32768
 """Bytes that may wait for a client before a handler waits too; whatever a handler writes at once comes on top."""
 
+MAX_AHEAD_BYTES = 65536
+"""Bytes that may come before a request is handled, its body apart: of its head, and of requests behind another one."""
+
 
 class Protocol(web.RequestHandler):
     """Parses the requests of one connection.
 
-    aiohttp bounds them (3.14.5): a request line and each header 8190 bytes, 128 headers, 32 requests that wait.
+    aiohttp bounds a request line and each header (8190 bytes), the number of headers (128), and of requests that wait
+    (32), which together may be 32 MiB of a client without a token. So what a client sends ahead is bounded as well.
 
     Args:
         server: what handles the requests.
     """
 
-    __slots__ = ("_malformed",)
+    __slots__ = ("_ahead_bytes", "_body", "_malformed")
 
     def __init__(self, server: web.Server) -> None:
         self._malformed = False
+        self._ahead_bytes = 0
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the request that was parsed last
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -63,13 +70,29 @@ class Protocol(web.RequestHandler):
         """
         if self._malformed:
             return
+        if not self._upgraded and self._body.is_eof():
+            # Checked before the block is counted: it may bring a whole request with a long body.
+            if data and self._ahead_bytes > MAX_AHEAD_BYTES:
+                self._abort()
+                return
+            self._ahead_bytes += len(data)
         super().data_received(data)
-        last = self._messages[-1][0] if self._messages else None
+        if not self._messages:
+            return
+        last, self._body = self._messages[-1]
         if isinstance(last, _ErrInfo):
             self._malformed = True
             last.exc.__traceback__ = None
             short = _ErrInfo(last.status, last.exc, last.message[:MAX_ERROR_CHARACTERS])
-            self._messages[-1] = (short, self._messages[-1][1])
+            self._messages[-1] = (short, self._body)
+
+    def begin(self) -> None:
+        """Note that a request is handled from now on: what has come so far is not ahead of it."""
+        self._ahead_bytes = 0
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self,

@@ -249,6 +249,8 @@ async def _protocol_of(runner: web.AppRunner) -> Callable[[], Protocol]:
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamResponse:
     """Turn every error into the one JSON shape, and log the request without its query."""
+    if isinstance(request.protocol, Protocol):
+        request.protocol.begin()
     request_id = request[_REQUEST_ID] = uuid4().hex
     started = time.monotonic()
     try:

@@ -85,6 +85,15 @@ async def test_one_text_message_for_each_event_in_order():
         assert set(got[0]) == {"id", "type", "tm_create", "data"}
 
 
+async def test_a_client_may_send_for_long():
+    async with bench() as there, connect(there.url()) as client:
+        for _ in range(100):
+            await client.send("x" * 4000)
+        await (await client.ping())
+        there.events.publish("call_updated", {})
+        assert json.loads(await client.recv())["type"] == "call_updated"
+
+
 async def test_a_client_that_is_connected_misses_nothing():
     async with bench() as there:
         connecting = asyncio.create_task(connect(there.url()).__aenter__())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from bridge.access import Principal
 from bridge.api import connections, prebuilt, protocol
@@ -352,3 +352,31 @@ async def test_the_kernel_ends_what_the_peer_acknowledges_no_longer_but_not_stre
         here = [each.socket for each in it._connections._open.values()]
         assert [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for each in here] == [10_000]
         stream.writer.close()
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16])
+async def test_requests_that_are_sent_ahead_are_bounded_in_bytes(first: bytes) -> None:
+    """Behind responses that are not read, 32 heads of 1 MiB each would wait in memory; so is one such head."""
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: %b\r\n" % (b"x" * 8000) * 120 + b"\r\n"
+    async with serving() as it:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", it.port))
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(5):
+                await loop.sock_sendall(client, first + head * 30)
+                while True:
+                    await loop.sock_sendall(client, head)
+        client.close()
+
+
+async def test_long_bodies_one_after_the_other_are_not_sent_ahead() -> None:
+    actions = [{"type": "talk", "option": {"text": "x" * 900}}] * 400
+    body = {"destinations": [{"type": "extension", "target": "1002"}], "actions": actions}
+    async with serving() as it, ClientSession(f"http://127.0.0.1:{it.port}") as session:
+        for _ in range(5):
+            async with session.post("/v1.0/calls", json=body) as response:
+                assert response.status == 200, await response.text()
+        assert len(it._connections) == 1
