@@ -10,6 +10,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
+import numpy as np
+
 from bridge.errors import AsteriskProtocolError
 
 
@@ -35,6 +37,9 @@ class Kind(IntEnum):
     ERROR = 0xFF
     """Documented, never sent by Asterisk 22; an optional byte says what went wrong."""
 
+
+ALIKE_AT_ONCE: Final = 1024
+"""Messages that `alike` looks ahead: more would be quadratic where some follow that are not alike."""
 
 RATE_OF_KIND: Final[dict[int, int]] = {
     Kind.SLIN: 8000,
@@ -98,6 +103,29 @@ def fault_of_header(kind: int, length: int) -> str | None:
     if not limits[0] <= length <= limits[1]:
         return f"AudioSocket kind 0x{kind:02x} cannot have a payload of {length} bytes"
     return None
+
+
+def alike(data: bytes, at: int, step: int) -> int:
+    """How many messages with the same header follow each other, from 1 to `ALIKE_AT_ONCE`.
+
+    Args:
+        data: whole messages, and perhaps a part of one after them.
+        at: where the first one begins.
+        step: its length with the header, in bytes.
+    """
+    if not data.startswith(data[at : at + HEADER_BYTES], at + step):
+        return 1
+    count = min((len(data) - at) // step, ALIKE_AT_ONCE)
+    for offset in range(at, at + HEADER_BYTES):
+        column = data[offset : at + count * step : step]
+        count = min(count, len(column) - len(column.lstrip(column[:1])))
+    return count
+
+
+def payloads(data: bytes, at: int, step: int, count: int) -> bytes:
+    """The payloads of ``count`` messages of ``step`` bytes each, from ``at`` on."""
+    messages = np.frombuffer(data, np.uint8, count * step, at).reshape(count, step)
+    return messages[:, HEADER_BYTES:].tobytes()
 
 
 class Decoder:

@@ -47,6 +47,10 @@ class HttpConfig(Section):
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 16 * 1024 * 1024
     """Largest WebSocket message that an application may send."""
+    max_text_bytes: Annotated[
+        int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
+    ] = 1024 * 1024
+    """Largest text message of them: JSON is parsed in one go, and all calls wait for it."""
     max_connections: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
     """Connections open at once that are no streams; further ones are closed at once."""
 

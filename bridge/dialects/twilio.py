@@ -279,7 +279,7 @@ def _facts(call: CallInfo) -> dict[str, str]:
 
 def _payload(media: _MediaIn | None) -> bytes | None:
     """The audio in a message; None: there is none, or it is no base64."""
-    if media is None or media.payload is None:
+    if media is None or media.payload is None or not media.payload.isascii():
         return None
     try:
         return binascii.a2b_base64(media.payload, strict_mode=True)

@@ -26,6 +26,8 @@ GAP_S: Final = 0.06
 MAX_DIGITS: Final = 100
 MAX_INNER_MESSAGES: Final = 60_000
 """AudioSocket messages in one WebSocket message: 20 minutes in frames of 20 ms. Taking them apart stops every call."""
+MAX_HEADERS: Final = 5_000
+"""Those of them whose header is not that of the one before: each is looked at by itself."""
 MAX_KIND_CHANGES: Final = 100
 """How often one WebSocket message may go from one kind of AudioSocket message to another; each costs a command."""
 MAX_MARK_NAME: Final = 256
@@ -307,15 +309,16 @@ class _AudioSocket:
 
     def _messages(self, data: bytes) -> list[Command]:
         commands: list[Command] = []
-        inner = changes = 0
+        inner = headers = changes = 0
         run: list[bytes] = []  # messages of one kind become one command, be they ten thousand
         run_kind = -1
         at, size = 0, len(data)
         while at + audiosocket.HEADER_BYTES <= size:
             kind, length = data[at], data[at + 1] << 8 | data[at + 2]
             inner += 1
-            if inner > MAX_INNER_MESSAGES:
-                raise ClientProtocolError(f"more than {MAX_INNER_MESSAGES} AudioSocket messages in one message")
+            headers += 1
+            if headers > MAX_HEADERS:
+                raise ClientProtocolError(f"more than {MAX_HEADERS} changes of size in one message")
             if audiosocket.fault_of_header(kind, length):
                 self._lost = True
                 self._useless += 1
@@ -325,7 +328,7 @@ class _AudioSocket:
             if end > size:
                 break
             payload = data[at + audiosocket.HEADER_BYTES : end]
-            at = end
+            start, at = at, end
             if kind != run_kind:
                 changes += 1
                 if changes > MAX_KIND_CHANGES:
@@ -335,6 +338,12 @@ class _AudioSocket:
                 run_kind = kind
             if kind in RATE_OF_KIND:
                 run.append(payload)
+                if alike := audiosocket.alike(data, start, end - start) - 1:  # nearly always all are
+                    run.append(audiosocket.payloads(data, at, end - start, alike))
+                    at += alike * (end - start)
+                    inner += alike
+                if inner > MAX_INNER_MESSAGES:
+                    raise ClientProtocolError(f"more than {MAX_INNER_MESSAGES} AudioSocket messages in one message")
             elif kind == _HANGUP:
                 commands.append(Stop("the application sent an AudioSocket hang-up"))
                 at = size
@@ -371,7 +380,7 @@ def _looks_framed(data: bytes) -> bool:
     A chain that is longer than we take says so when it is taken apart.
     """
     at, size = 0, len(data)
-    for _ in range(MAX_INNER_MESSAGES):
+    for _ in range(MAX_HEADERS):
         if at + audiosocket.HEADER_BYTES > size:
             break
         kind, length = data[at], data[at + 1] << 8 | data[at + 2]
@@ -384,7 +393,7 @@ def _looks_framed(data: bytes) -> bool:
             # Nothing has shown yet that this is a header and not two samples; that it promises a whole number of
             # 10 ms is evidence, a sample looks like that one time in several thousand.
             return at > 0 or (kind in RATE_OF_KIND and length % slin(RATE_OF_KIND[kind]).bytes_of(10) == 0)
-        at = end
+        at += audiosocket.alike(data, at, end - at) * (end - at)
     return True
 
 

@@ -24,7 +24,7 @@ from bridge.media.counters import Counters
 from bridge.media.destination import Destination
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import feed
-from bridge.media.websocket import Link
+from bridge.media.websocket import MAX_TEXT_BYTES, Link
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.tls import TrustError, client_context
@@ -135,13 +135,14 @@ async def dial(
     max_unsent_ms: int,
     ping_interval_s: float,
     max_message_bytes: int,
+    max_text_bytes: int = MAX_TEXT_BYTES,
 ) -> Link:
     """Connect to ``destination``. Nothing is read before the caller sets ``on_message``, so that nothing is missed.
 
     Args:
         gate: what may be connected to.
         connect_timeout_s: for name, TCP, TLS and handshake together, in seconds.
-        max_unsent_ms: as for any link, as are the last two.
+        max_unsent_ms: as for any link, as are those after it.
 
     Raises:
         LinkRefused: the server refused with a status that will be the same next time, or the gate denies the host.
@@ -151,7 +152,11 @@ async def dial(
         _warned.add(destination.where)
         log.warning("the headers for ws://%s, credentials too, go over the network unencrypted", destination.where)
     link = PicowsLink(
-        counters, max_unsent_ms=max_unsent_ms, ping_interval_s=ping_interval_s, max_message_bytes=max_message_bytes
+        counters,
+        max_unsent_ms=max_unsent_ms,
+        ping_interval_s=ping_interval_s,
+        max_message_bytes=max_message_bytes,
+        max_text_bytes=max_text_bytes,
     )
     handshake = _Handshake(destination, link)
     where = destination.where

@@ -13,7 +13,7 @@ from picows.picows import WSProtocol as _WSProtocol  # type: ignore[attr-defined
 
 from bridge.dialects.base import Message
 from bridge.media.counters import Counters
-from bridge.media.websocket import FRAGMENT_BYTES, MIN_FRAGMENTS, SMALL_BYTES, Link
+from bridge.media.websocket import FRAGMENT_BYTES, MAX_TEXT_BYTES, MIN_FRAGMENTS, SMALL_BYTES, Link
 
 # Looking a member up in its enum takes longer than comparing it, and `is` is the quickest way to compare.
 _BINARY, _TEXT, _CONTINUATION = WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION
@@ -34,13 +34,20 @@ _get_buffer = _WSProtocol.get_buffer
 class PicowsLink(Link):
     """A WebSocket framed by picows, accepted or dialled."""
 
-    __slots__ = ("_end_of_dialled", "_max_message_bytes", "_transport")
+    __slots__ = ("_end_of_dialled", "_max_message_bytes", "_max_text_bytes", "_transport")
 
     def __init__(
-        self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float, max_message_bytes: int
+        self,
+        counters: Counters,
+        *,
+        max_unsent_ms: int,
+        ping_interval_s: float,
+        max_message_bytes: int,
+        max_text_bytes: int = MAX_TEXT_BYTES,
     ) -> None:
         super().__init__(counters, max_unsent_ms=max_unsent_ms, ping_interval_s=ping_interval_s)
         self._max_message_bytes = max_message_bytes
+        self._max_text_bytes = min(max_text_bytes, max_message_bytes)
         self._transport: WSTransport | None = None
         self._end_of_dialled: asyncio.Task[None] | None = None
 
@@ -73,7 +80,7 @@ class PicowsLink(Link):
             authority,
             resource,
             is_client,
-            lambda *_: _Listener(self, self._max_message_bytes),
+            lambda *_: _Listener(self, self._max_message_bytes, self._max_text_bytes),
             _Reporter(self),
             True,  # disconnect_on_exception
             handshake_timeout_s,
@@ -138,11 +145,20 @@ async def _ended(transport: WSTransport) -> None:
 class _Listener(WSListener):
     """Joins fragments, answers Close, and passes the rest on."""
 
-    __slots__ = ("_link", "_max_fragments", "_max_message_bytes", "_parts", "_parts_are_text", "_parts_bytes")
+    __slots__ = (
+        "_link",
+        "_max_fragments",
+        "_max_message_bytes",
+        "_max_text_bytes",
+        "_parts",
+        "_parts_are_text",
+        "_parts_bytes",
+    )
 
-    def __init__(self, link: PicowsLink, max_message_bytes: int) -> None:
+    def __init__(self, link: PicowsLink, max_message_bytes: int, max_text_bytes: int) -> None:
         self._link = link
         self._max_message_bytes = max_message_bytes
+        self._max_text_bytes = max_text_bytes
         self._max_fragments = max(MIN_FRAGMENTS, max_message_bytes // FRAGMENT_BYTES)
         self._parts: list[bytes] = []
         self._parts_bytes = 0
@@ -203,6 +219,8 @@ class _Listener(WSListener):
         self._parts_bytes += frame.payload_size
         if self._parts_bytes > self._max_message_bytes:
             self._link.close(WSCloseCode.MESSAGE_TOO_BIG.value, f"message over {self._max_message_bytes} bytes")
+        elif self._parts_are_text and self._parts_bytes > self._max_text_bytes:
+            self._text_too_big()
         elif len(self._parts) > self._max_fragments:
             self._link.close(WSCloseCode.POLICY_VIOLATION.value, f"more than {self._max_fragments} fragments")
         elif frame.fin:
@@ -212,7 +230,13 @@ class _Listener(WSListener):
             else:
                 self._link.received(whole)
 
+    def _text_too_big(self) -> None:
+        self._link.close(WSCloseCode.MESSAGE_TOO_BIG.value, f"text message over {self._max_text_bytes} bytes")
+
     def _text(self, whole: bytes) -> None:
+        if len(whole) > self._max_text_bytes:
+            self._text_too_big()
+            return
         try:
             text = whole.decode()
         except UnicodeDecodeError:

@@ -50,6 +50,8 @@ SMALL_BYTES = 32
 SMALL_FRAMES = 2000
 """Control frames and small frames that may arrive together; more than `SMALL_FRAMES_PER_S` on average is an attack."""
 SMALL_FRAMES_PER_S = 1000
+MAX_TEXT_BYTES = 1 << 20
+"""The longest text message, where the configuration does not say: JSON is parsed in one go."""
 MIN_FRAGMENTS = 1024
 FRAGMENT_BYTES = 256
 """A message may have `MIN_FRAGMENTS` fragments, or one for each so many bytes of the largest message."""

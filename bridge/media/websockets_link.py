@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 
 from bridge.dialects.base import Message
 from bridge.media.counters import Counters
-from bridge.media.websocket import FRAGMENT_BYTES, MIN_FRAGMENTS, SMALL_BYTES, Link
+from bridge.media.websocket import FRAGMENT_BYTES, MAX_TEXT_BYTES, MIN_FRAGMENTS, SMALL_BYTES, Link
 
 READ_BYTES = 4096
 """The most that is read at once: of small frames, the library takes 10 ms for these."""
@@ -24,13 +24,20 @@ _read_buffer = memoryview(bytearray(READ_BYTES))
 class WebsocketsLink(Link):
     """A WebSocket accepted by ``websockets``."""
 
-    __slots__ = ("_core", "_transport", "max_fragments")
+    __slots__ = ("_core", "_transport", "max_fragments", "max_text_bytes")
 
     def __init__(
-        self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float, max_message_bytes: int
+        self,
+        counters: Counters,
+        *,
+        max_unsent_ms: int,
+        ping_interval_s: float,
+        max_message_bytes: int,
+        max_text_bytes: int = MAX_TEXT_BYTES,
     ) -> None:
         super().__init__(counters, max_unsent_ms=max_unsent_ms, ping_interval_s=ping_interval_s)
         self._core = _Core(max_size=max_message_bytes)
+        self.max_text_bytes = min(max_text_bytes, max_message_bytes)
         self.max_fragments = max(MIN_FRAGMENTS, max_message_bytes // FRAGMENT_BYTES)
         self._transport: asyncio.Transport | None = None
 
@@ -102,6 +109,7 @@ class _Protocol(asyncio.BufferedProtocol):
         self._core = core
         self._transport: asyncio.BaseTransport | None = None
         self._parts: list[bytes] = []
+        self._parts_bytes = 0
         self._parts_are_text = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -163,8 +171,12 @@ class _Protocol(asyncio.BufferedProtocol):
             return
         if frame.opcode is not Opcode.CONT:
             self._parts_are_text = frame.opcode is Opcode.TEXT
+            self._parts_bytes = 0
         self._parts.append(bytes(frame.data))
-        if len(self._parts) > self._link.max_fragments:
+        self._parts_bytes += len(frame.data)
+        if self._parts_are_text and self._parts_bytes > self._link.max_text_bytes:
+            self._link.close(1009, f"text message over {self._link.max_text_bytes} bytes")
+        elif len(self._parts) > self._link.max_fragments:
             self._link.close(1008, f"more than {self._link.max_fragments} fragments")
         elif frame.fin:
             whole, self._parts = b"".join(self._parts), []

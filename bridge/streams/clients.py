@@ -217,6 +217,7 @@ class Clients:
             max_unsent_ms=media.max_unsent_ms,
             ping_interval_s=media.ping_interval_s,
             max_message_bytes=self._config.http.max_message_bytes,
+            max_text_bytes=self._config.http.max_text_bytes,
         )
 
 

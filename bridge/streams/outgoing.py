@@ -232,4 +232,5 @@ class Outgoing:
             max_unsent_ms=self._config.media.max_unsent_ms,
             ping_interval_s=self._config.media.ping_interval_s,
             max_message_bytes=self._config.http.max_message_bytes,
+            max_text_bytes=self._config.http.max_text_bytes,
         )

@@ -22,6 +22,7 @@ async def dialled(
     ping_interval_s: float = 20,
     verify: bool = True,
     ca_file: str = "",
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Link:
     """A link, with what most tests want of one."""
     return await dial(
@@ -31,7 +32,7 @@ async def dialled(
         connect_timeout_s=connect_timeout_s,
         max_unsent_ms=1000,
         ping_interval_s=ping_interval_s,
-        max_message_bytes=MAX_MESSAGE_BYTES,
+        max_message_bytes=max_message_bytes,
     )
 
 

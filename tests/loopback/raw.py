@@ -12,15 +12,14 @@ import aiofastnet
 
 from bridge.dialects.base import Message
 from bridge.media.counters import Counters
-from bridge.media.dial import Destination, dial
 from bridge.media.picows_link import PicowsLink
 from bridge.media.websocket import Link
 from bridge.media.websockets_link import WebsocketsLink
 
+from .dialling import MAX_MESSAGE_BYTES, dialled
 from .servers import accept, serving
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-MAX_MESSAGE_BYTES = 1 << 20
 SIDES = ("accepted by picows", "accepted by websockets", "dialed")
 REQUEST = (
     b"GET /stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -177,13 +176,8 @@ async def _dialed(
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     port = await stack.enter_async_context(serving(serve, sock=sock))
-    link = await dial(
-        Destination(f"ws://127.0.0.1:{port}/"),
-        Counters(),
-        connect_timeout_s=3,
-        max_unsent_ms=1000,
-        ping_interval_s=ping_interval_s,
-        max_message_bytes=max_message_bytes,
+    link = await dialled(
+        f"ws://127.0.0.1:{port}/", ping_interval_s=ping_interval_s, max_message_bytes=max_message_bytes
     )
     peer = await connected
     peer.hears(link)

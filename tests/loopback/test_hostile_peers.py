@@ -133,3 +133,18 @@ async def test_a_peer_that_ends_and_reads_nothing_does_not_keep_the_connection(s
         await fill(peer)
         peer.send(last)
         assert (await end(peer))[0] == (1000 if last == closing(1000) else 1002)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("fragments", [1, 4])
+async def test_text_messages_have_a_bound_of_their_own(side: str, fragments: int) -> None:
+    size = (1 << 20) // fragments
+    async with raw_peer(side, max_message_bytes=16 << 20) as peer:
+        for opcode, more in ((BINARY, 4096), (TEXT, 0), (TEXT, 4096)):
+            parts = [b"x" * size] * (fragments - 1) + [b"x" * (size + more)]
+            for number, part in enumerate(parts):
+                peer.send(Frame(CONT if number else opcode, part, fin=number == fragments - 1))
+        assert await peer.close_code() == 1009
+        assert [len(message) for message in peer.messages] == [(1 << 20) + 4096, 1 << 20]
+        peer.send(closing(1009))
+        assert await end(peer) == (1009, "text message over 1048576 bytes")

@@ -12,6 +12,7 @@ from bridge.audio.format import SLIN_RATES
 from bridge.dialects.base import Clear, Dtmf, Mark, Play, Stop
 from bridge.dialects.voipbin import (
     MAX_DIGITS,
+    MAX_HEADERS,
     MAX_INNER_MESSAGES,
     MAX_KIND_CHANGES,
     MAX_MARK_NAME,
@@ -195,6 +196,30 @@ def test_the_bound_holds_for_the_first_message_and_for_later_ones(first):
     with pytest.raises(ClientProtocolError):
         stream.receive(TINY * (16 * 1024 * 1024 // len(TINY)))
     assert time.process_time() - before < 1  # without the bound it is several
+
+
+def test_audiosocket_messages_of_changing_size_in_one_message_are_bounded():
+    stream = Voipbin("audiosocket")
+    both = b"\x10\x00\x02ab\x10\x00\x04abcd"
+    assert stream.receive(both * (MAX_HEADERS // 2)) == [Play(b"ababcd" * (MAX_HEADERS // 2), 8000)]
+    with pytest.raises(ClientProtocolError, match="5000 changes of size"):
+        stream.receive(both * MAX_HEADERS)
+
+
+@given(st.lists(st.tuples(st.sampled_from([2, 3, 320]), st.integers(1, 1500)), max_size=6), st.integers(0, 700))
+def test_runs_of_alike_messages_are_taken_apart_as_single_ones(runs: list[tuple[int, int]], cut: int):
+    messages = [
+        b"\x10" + size.to_bytes(2, "big") + bytes([n % 251] * size) for size, count in runs for n in range(count)
+    ]
+    whole, single = Voipbin("audiosocket"), Voipbin("audiosocket")
+    whole.receive(TINY)
+    single.receive(TINY)
+    joined = b"".join(messages)
+    cut = min(cut, len(joined))
+    together = [command for part in (joined[:cut], joined[cut:]) for command in whole.receive(part)]
+    apart = [command for message in messages for command in single.receive(message)]
+    assert b"".join(command.pcm for command in together) == b"".join(command.pcm for command in apart)
+    assert whole.discarded == single.discarded == 0
 
 
 def test_changes_of_kind_in_one_message_are_bounded():
