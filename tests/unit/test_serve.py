@@ -316,3 +316,24 @@ async def opens(url: str) -> bool:
     async with aiohttp.ClientSession() as session, session.get(url, headers=UPGRADE) as response:
         assert response.status in (101, 401)
         return response.status == 101
+
+
+async def called(port: int, *arguments: str) -> str:
+    """What ``asterisk-bridge call`` writes to standard error; no Asterisk is there to call anyone."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", "call", "1001", "--url", f"http://127.0.0.1:{port}", *arguments),
+        env=ENV,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    return said.decode()
+
+
+async def test_the_call_command_finds_the_token_of_the_first_start(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text(TOKEN)
+    async with serving() as process:
+        port = port_in(await read_until(process, "no token is configured"))
+        assert "no connection to Asterisk" in await called(port)
+        assert "does not know this one" in await called(port, "--token-file", str(wrong))

@@ -12,18 +12,39 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.access import SCOPES, Grant, Names, Reach, Scope
-from bridge.api import server, table
+from bridge.api import server
+from bridge.api.events import EventSockets
+from bridge.api.reach import LOOKED_UP
 from bridge.api.refusals import Refusals
 from bridge.api.routing import Route
+from bridge.api.table import routes_of
 from bridge.api.tokens import Tokens, hash_of
+from bridge.events.hub import Events
 from bridge.patterns import Patterns
+from bridge.streams.catalogue import Catalogue
+from bridge.streams.store import Store
 
+from .sample_cluster import FewBridges
 from .samples import TWILIO, VOXOLOGY_KEY, Pbx
 
-ROUTES: list[Route] = [
-    *table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS, *table.TWILIO,
-]  # fmt: skip
-WITH_TOKEN = [route for route in ROUTES if route.access == "token"]
+
+def everything(pbx: Pbx) -> dict[str, Any]:
+    """The parts that `Pbx.backend` leaves out."""
+    return {
+        "subscriptions": Catalogue([], Store(":memory:")),
+        "control": pbx,
+        "twilio": TWILIO,
+        "events": EventSockets(Events()).handle,
+        "cluster": FewBridges(),
+    }
+
+
+def every_route() -> list[Route]:
+    pbx = Pbx()
+    return routes_of(pbx.backend(**everything(pbx)))
+
+
+WITH_TOKEN = [route for route in every_route() if route.access == "token"]
 
 Client = TestClient[web.Request, web.Application]
 
@@ -57,8 +78,6 @@ async def status_and_reason(client: Client, method: str, path: str, **more: Any)
 
 @pytest.mark.parametrize("route", WITH_TOKEN, ids=lambda route: route.operation)
 async def test_a_route_needs_its_scope_and_no_other(route: Route) -> None:
-    if route.scope is None:
-        return
     pbx = Pbx()
     pbx.add("c1")
     # Which of the two a stream needs depends on its directions: `test_a_listener_may_listen_only`.
@@ -77,18 +96,9 @@ async def test_a_route_needs_its_scope_and_no_other(route: Route) -> None:
             assert reason != "SCOPE_MISSING" or route.scope == "streams:listen"
 
 
-def everything(pbx: Pbx) -> dict[str, Any]:
-    from bridge.streams.catalogue import Catalogue
-    from bridge.streams.store import Store
-
-    return {"subscriptions": Catalogue([], Store(":memory:")), "control": pbx, "twilio": TWILIO}
-
-
 @pytest.mark.parametrize("route", WITH_TOKEN, ids=lambda route: route.operation)
 @pytest.mark.parametrize("foreign", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "same-site"}])
 async def test_no_route_takes_a_cookie_from_a_foreign_page(route: Route, foreign: dict[str, str]) -> None:
-    if route.access != "token":
-        return
     pbx = Pbx()
     pbx.add("c1")
     async with clients(pbx, grant("secret"), **everything(pbx)) as client:
@@ -164,11 +174,9 @@ async def test_lists_show_what_is_within_reach() -> None:
 
 
 def test_every_route_that_names_something_is_looked_at() -> None:
-    from bridge.api.reach import LOOKED_UP
-
     free = {"/v1.0/flows/{id}"}  # of the configuration, and not of a call
     never_limited = "subscriptions"  # a scope that tokens with patterns cannot have
-    for route in [*WITH_TOKEN, *table.CLUSTER]:
+    for route in WITH_TOKEN:
         if "{" in route.path and route.scope != never_limited:
             assert route.path in free or route.path.startswith(LOOKED_UP), route.path
 
