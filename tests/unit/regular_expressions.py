@@ -74,6 +74,8 @@ def uses(root: Path = ROOT) -> Iterator[Use]:
             if not _is_re(call.func.value) or function not in (*FUNCTIONS, "compile"):  # type: ignore[attr-defined]
                 continue
             pattern = _value(call.args[0], module)
+            if isinstance(pattern, bytes):  # tried as the same pattern of text
+                pattern = pattern.decode("latin-1")
             flags = _flags(call, function, module)
             how = (function,)
             if function == "compile":
