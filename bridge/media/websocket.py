@@ -7,34 +7,22 @@ the oldest is dropped and counted; messages that are not audio (they are few) ar
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import socket
-import struct
-import sys
-import termios
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-import aiofastnet
-
 from bridge.dialects.base import Message
 from bridge.media.counters import Counters
+from bridge.media.tcp import bound_unsent, held_bytes, received_within, reset_on_close, unacknowledged
 
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
 """How long the application may take to answer our Close frame."""
-UNSENT_BYTES = 16384
-"""What the kernel and the transport may hold unsent: beyond it, waiting happens here, where it can be counted."""
-TCP_INFO_LAST_DATA_RECV = struct.Struct("@52xI")
-"""Where Linux's ``struct tcp_info`` (linux/tcp.h) says how many milliseconds ago data came in."""
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""A linger time of 0: closing throws away what was not delivered (socket(7), SO_LINGER)."""
 KEPT_MESSAGES = 1000
 """At most so many messages wait that may not be dropped; an application that far behind is cut off."""
 MAX_UNSENT_BYTES = 1 << 20
@@ -289,7 +277,7 @@ class Link(ABC):
     def paused(self) -> None:
         """Keep messages back: the transport is full."""
         self._paused = True
-        if self._underlying is not None and self._underlying.get_write_buffer_size() > MAX_UNSENT_BYTES:
+        if self._underlying is not None and held_bytes(self._underlying) > MAX_UNSENT_BYTES:
             self.abort(1008, f"more than {MAX_UNSENT_BYTES} bytes unread")
 
     def resumed(self) -> None:
@@ -369,7 +357,8 @@ class Link(ABC):
         self._timer = asyncio.get_running_loop().call_later(self._ping_interval_s, self._ping)
 
     def _ping(self) -> None:
-        if not self._heard and (self._paused or not self._bytes_came()):
+        # A long message on a slow line takes longer than the time between two pings.
+        if not self._heard and (self._paused or not received_within(self._socket, self._ping_interval_s)):
             missing = "read" if self._paused else "heard"
             self.abort(1006, f"nothing {missing} for {2 * self._ping_interval_s:g} s")
             return
@@ -377,19 +366,8 @@ class Link(ABC):
         self._write_ping()
         self._schedule_ping()
 
-    def _bytes_came(self) -> bool:
-        """Whether anything at all came since the last ping: a long message on a slow line takes longer than that."""
-        if self._socket is None or not hasattr(socket, "TCP_INFO"):
-            return False
-        with contextlib.suppress(OSError):  # closed just now
-            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_LAST_DATA_RECV.size)
-            if len(info) == TCP_INFO_LAST_DATA_RECV.size:
-                ago_ms: int = TCP_INFO_LAST_DATA_RECV.unpack(info)[0]
-                return ago_ms < self._ping_interval_s * 1000
-        return False
-
     def _take_back(self) -> None:
-        unread = unacknowledged(self._socket) if self._socket is not None else 0
+        unread = unacknowledged(self._socket)
         if self._paused or unread:  # paused: the transport holds some too
             log.warning("%d bytes or more that an application has not received are thrown away", unread)
             self._reset()
@@ -398,36 +376,13 @@ class Link(ABC):
 
     def _reset(self) -> None:
         """Disconnect so that the kernel does not go on delivering what it has, for minutes if need be."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):  # closed just now
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        reset_on_close(self._socket)
         self._disconnect()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def bound_unsent(transport: asyncio.BaseTransport) -> None:
-    """Keep little audio in the kernel and the transport: what waits there cannot be dropped and comes late."""
-    if isinstance(transport, asyncio.WriteTransport | aiofastnet.Transport):
-        transport.set_write_buffer_limits(high=UNSENT_BYTES)
-    # Under TLS there is a second transport, whose 64 KiB asyncio offers no other way to bound: 4 s of 8 kHz audio.
-    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
-    if isinstance(below, asyncio.WriteTransport):
-        below.set_write_buffer_limits(high=UNSENT_BYTES)
-    sock = transport.get_extra_info("socket")
-    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-
-
-def unacknowledged(sock: socket.socket) -> int:
-    """How many bytes the other machine has not acknowledged, those included that were not sent (tcp(7), SIOCOUTQ)."""
-    answer = bytearray(4)
-    with contextlib.suppress(OSError, ValueError):  # closed just now
-        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, answer)
-    return int.from_bytes(answer, sys.byteorder)
 
 
 def _short(reason: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -116,17 +117,23 @@ class RawPeer:
 
 @contextlib.asynccontextmanager
 async def raw_peer(
-    side: str, *, ping_interval_s: float = 20.0, max_message_bytes: int = MAX_MESSAGE_BYTES, receive_buffer: int = 0
+    side: str,
+    *,
+    ping_interval_s: float = 20.0,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    receive_buffer: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[RawPeer]:
     """A peer of a link that is open.
 
     Args:
         side: one of `SIDES`.
         receive_buffer: what the peer's kernel takes unread, in bytes; 0: as usual.
+        tls: of a server that is dialed.
     """
     async with contextlib.AsyncExitStack() as stack:
         if side == "dialed":
-            peer = await _dialed(stack, ping_interval_s, max_message_bytes, receive_buffer)
+            peer = await _dialed(stack, ping_interval_s, max_message_bytes, receive_buffer, tls)
         else:
             kind = PicowsLink if side == "accepted by picows" else WebsocketsLink
             peer = await _accepted(stack, kind, ping_interval_s, max_message_bytes, receive_buffer)
@@ -161,7 +168,11 @@ async def _accepted(
 
 
 async def _dialed(
-    stack: contextlib.AsyncExitStack, ping_interval_s: float, max_message_bytes: int, receive_buffer: int
+    stack: contextlib.AsyncExitStack,
+    ping_interval_s: float,
+    max_message_bytes: int,
+    receive_buffer: int,
+    tls: ssl.SSLContext | None,
 ) -> RawPeer:
     connected: asyncio.Future[RawPeer] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
@@ -175,9 +186,12 @@ async def _dialed(
     sock = socket.create_server(("127.0.0.1", 0))
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    port = await stack.enter_async_context(serving(serve, sock=sock))
+    port = await stack.enter_async_context(serving(serve, tls, sock))
     link = await dialled(
-        f"ws://127.0.0.1:{port}/", ping_interval_s=ping_interval_s, max_message_bytes=max_message_bytes
+        f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/",
+        ping_interval_s=ping_interval_s,
+        max_message_bytes=max_message_bytes,
+        verify=False,
     )
     peer = await connected
     peer.hears(link)

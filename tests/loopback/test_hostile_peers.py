@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from itertools import pairwise
 
 import pytest
@@ -19,7 +20,7 @@ async def end(peer: RawPeer) -> tuple[int, str]:
 
 async def fill(peer: RawPeer) -> None:
     """Send until the transport of the link is full."""
-    while not peer.link.unsent_ms:
+    while not peer.link.unsent_ms and not peer.link.closing:
         peer.link.send(bytes(320), 20)
         await asyncio.sleep(0)
 
@@ -41,6 +42,16 @@ async def test_a_flood_of_small_frames_ends_the_link(side: str, flood: str) -> N
         await peer.flood(*FLOODS[flood], bytes_at_most=64 << 20)
         assert await end(peer) == (1008, "too many control frames or small frames")
         assert len(peer.messages) <= 3000
+
+
+async def test_the_same_over_tls(localhost_tls: ssl.SSLContext) -> None:
+    async with raw_peer("dialed", tls=localhost_tls) as peer:
+        await peer.flood(Frame(PING), bytes_at_most=64 << 20)
+        assert await end(peer) == (1008, SMALL_FRAMES)
+    async with raw_peer("dialed", tls=localhost_tls) as peer:
+        peer.link.send("x" * (64 << 20))  # which asyncio's TLS takes whole, and tells of with what comes after it
+        await fill(peer)
+        assert (await end(peer))[0] == 1008
 
 
 @pytest.mark.parametrize("side", SIDES)
