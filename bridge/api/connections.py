@@ -22,6 +22,7 @@ from aiohttp import web
 from bridge.access import ANONYMOUS
 from bridge.api.backend import PRINCIPAL
 from bridge.api.errors import unavailable
+from bridge.api.turns import Turns
 from bridge.media.sockets import SparingSocket
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,13 @@ RESERVED = 3
 """Connections from this machine that are accepted beyond the maximum, for health probes."""
 RESERVED_S = 5.0
 """How long such a connection may last."""
+RESERVED_IDLE_S = 0.02
+"""How long it may last without a request if another one comes."""
 UNREAD_S = 30.0
 """How long a client may take to read a response once the handler is done with it."""
 USER_TIMEOUT_MS = 10_000
 """How long sent data may stay unacknowledged, or unsent because the client's window is closed (TCP_USER_TIMEOUT)."""
+ACCEPTED_AT_ONCE = 16
 SWEEP_S = 1.0
 TIDY_S = 0.1
 COMPLAINT_INTERVAL_S = 60.0
@@ -99,6 +103,7 @@ class Connections:
         self._tidied_at = float("-inf")
         self._complained_at: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._turns = Turns()
 
     def __len__(self) -> int:
         """Connections that are open now."""
@@ -125,8 +130,13 @@ class Connections:
             return False
         if self._is_full(now, lambda: len(self._open) - self._reserved >= self.maximum):
             self._complain(now, "maximum", f"{self.maximum} HTTP connections are open")
-            if not local or self._is_full(now, lambda: self._reserved >= RESERVED):
+            if not local:
                 return False
+            if self._is_full(now, lambda: self._reserved >= RESERVED):
+                # In a flood, a probe's request has come by the time that it is accepted (but TLS hides it).
+                idle_s = 0.0 if _is_probe(connection) else RESERVED_IDLE_S
+                if not self._make_room(now, idle_s):
+                    return False
             reserved = True
         self._forget(connection.fileno())  # closed in the meantime, or the kernel would not use its number again
         self._open[connection.fileno()] = _Connection(connection, owner, now, reserved)
@@ -151,6 +161,7 @@ class Connections:
         Raises:
             ApiError: 503, anything else was requested on a reserved connection.
         """
+        await self._turns.wait(probe=request.path == "/health")
         found = self._find(request.transport)
         if found is None:
             return await handler(request)
@@ -204,6 +215,16 @@ class Connections:
                 log.debug("HTTP connection aborted peer=%s unread_s=%.0f", each.owner or "exempt", now - each.since)
                 _abort(each)
 
+    def _make_room(self, now: float, idle_s: float) -> bool:
+        """Close a reserved connection that has not sent its request by now; False if there is none."""
+        for number, each in self._open.items():
+            if each.reserved and not each.handling and now - each.since >= idle_s:
+                if each.socket.fileno() >= 0:
+                    _abort(each)
+                self._forget(number)
+                return True
+        return False
+
     def _is_full(self, now: float, full: Callable[[], bool]) -> bool:
         """Whether a limit is reached, also without the connections that have been closed.
 
@@ -253,6 +274,14 @@ def _owner(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     return str(host) if host.version == 4 else str(ipaddress.ip_network((host, 64), strict=False))
 
 
+def _is_probe(connection: socket.socket) -> bool:
+    """Return whether what has come is the request of a health probe."""
+    try:
+        return connection.recv(12, socket.MSG_PEEK | socket.MSG_DONTWAIT).startswith((b"GET /health", b"HEAD /health"))
+    except OSError:
+        return False
+
+
 def _set_user_timeout(connection: socket.socket, milliseconds: int) -> None:
     option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
     if option is not None:
@@ -287,14 +316,21 @@ class BoundedListener(SparingSocket):
     def __init__(self, bound: socket.socket, connections: Connections) -> None:
         super().__init__(bound)
         self._connections = connections
+        self._accepted = 0
 
     def accept(self) -> tuple[socket.socket, object]:
         """As of any socket.
 
         Raises:
+            BlockingIOError: nothing is left, or enough for now.
             ConnectionAbortedError: there were too many, and the new one has been closed again. Servers go on then
                 (``_accept_connection`` in asyncio's selector_events.py and in aiofastnet's api_utils.py).
         """
+        # Servers accept until nothing is left, a thousand at once; the rest comes after the loop's timers.
+        self._accepted += 1
+        if self._accepted > ACCEPTED_AT_ONCE:
+            self._accepted = 0
+            raise BlockingIOError
         connection, address = super().accept()
         if not self._connections.admit(connection, address):
             connection.close()

@@ -19,7 +19,7 @@ from aiohttp import ClientSession, web
 
 from bridge.access import Principal
 from bridge.api import connections, prebuilt, protocol
-from bridge.api.connections import Connections, bounded_by_open_files
+from bridge.api.connections import ACCEPTED_AT_ONCE, BoundedListener, Connections, bounded_by_open_files
 from bridge.api.server import HttpServer
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
@@ -263,8 +263,11 @@ async def test_health_probes_of_this_machine_get_through_when_the_port_is_full(m
         other = await connect(it)
         other.writer.write(HEALTH.replace(b"/health", b"/"))
         assert b" 503 " in (await asyncio.wait_for(other.reader.read(), 5)).splitlines()[0]
+        monkeypatch.setattr(connections, "RESERVED_IDLE_S", 3600)
         silent = [await connect(it) for _ in range(connections.RESERVED)]
         assert not await (await connect(it)).answers()
+        monkeypatch.setattr(connections, "RESERVED_IDLE_S", 0)
+        assert await (await connect(it)).answers()  # in the place of one that is silent
         monkeypatch.setattr(connections, "RESERVED_S", 0.2)
         assert all([await client.ended() for client in silent])
         assert await (await connect(it)).answers()
@@ -380,3 +383,34 @@ async def test_long_bodies_one_after_the_other_are_not_sent_ahead() -> None:
             async with session.post("/v1.0/calls", json=body) as response:
                 assert response.status == 200, await response.text()
         assert len(it._connections) == 1
+
+
+async def test_a_burst_of_connections_is_accepted_bit_by_bit() -> None:
+    listener = BoundedListener(socket.create_server(("127.0.0.1", 0)), Connections(1000))
+    listener.setblocking(False)
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(40)]
+    accepted: list[socket.socket] = []
+    for most in (ACCEPTED_AT_ONCE, 2 * ACCEPTED_AT_ONCE, 40):
+        with pytest.raises(BlockingIOError):
+            while True:
+                accepted.append(cast(socket.socket, listener.accept()[0]))
+        assert len(accepted) == most
+    for each in (listener, *clients, *accepted):
+        each.close()
+
+
+async def test_in_a_flood_from_this_machine_a_probe_is_recognized_by_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "RESERVED_IDLE_S", 3600)
+    it, kept = Connections(5), list[socket.socket]()
+    assert [admitted(it, "127.0.0.1", kept) for _ in range(20)] == [True] * 8 + [False] * 12
+    for request, expected in ((b"GET /docs HTTP/1.1", False), (HEALTH, True), (b"HEAD" + HEALTH[3:], True)):
+        ours, theirs = socket.socketpair()
+        kept += ours, theirs
+        theirs.send(request)
+        assert it.admit(ours, ("127.0.0.1", 40000)) is expected
+        assert not it.admit(theirs, ("127.0.0.1", 40000))
+    assert len(it) == 8
+    for each in kept:
+        each.close()
