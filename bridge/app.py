@@ -392,7 +392,7 @@ class Bridge:
             try:
                 await self.tracker.resync()
                 await sweep(self.client, self.ids, self._object_ids)
-                await self.sensitive.ask_others()
+                await self._ask_for_sensitive_calls()
                 await self.stasis.adopt()
                 self.in_step = True
             except AriError as error:
@@ -409,6 +409,13 @@ class Bridge:
                 await sweep(self.client, self.ids, self._object_ids)
             except AriError as error:
                 log.warning("sweep: %s", error)
+
+    async def _ask_for_sensitive_calls(self) -> None:
+        """Ask other bridges; that one of them cannot be asked must not keep this one from serving calls."""
+        try:
+            await self.sensitive.ask_others()
+        except AriError as error:
+            log.warning("other bridges cannot be asked which calls are in sensitive mode: %s", error)
 
     async def _stop_settling(self) -> None:
         if self._settling is not None:

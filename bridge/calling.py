@@ -93,7 +93,7 @@ class Calling:
         )
         self.recordings = Recordings(client, ids, records, events, archive, audit=audit)
         self.recordings.is_sensitive = sensitive.covers
-        sensitive.settled = self.recordings.settled
+        sensitive.settled = self._adopt_sensitive_mode
         sensitive.on_lifted = legs.forget_digits
         self.conferences = Conferences(
             client, tracker, ids, events, context=config.calling.context, remote=remote_conferences
@@ -213,6 +213,10 @@ class Calling:
             await voice.play(sound.pcm, sound.rate)
         finally:
             await voice.close()
+
+    async def _adopt_sensitive_mode(self) -> None:
+        """Wait until recordings have paused or resumed, and other servers get nothing that they must not get."""
+        await asyncio.gather(self.recordings.settled(), self.streams.silenced())
 
     def _bring(self, leg: Leg, conference_id: str) -> None:
         self._spawn(self.conferences.bring(leg, conference_id))

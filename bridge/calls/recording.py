@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 
-from bridge.access import Principal
+from bridge.access import CONFIGURATION, Principal
 from bridge.ari.client import AriClient
 from bridge.ari.model import (
     Channel,
@@ -274,6 +274,14 @@ class Recordings:
             if recording.id not in self._runs and recording.tm_start < oldest:
                 await self.delete(recording.id)
                 log.info("recording deleted recording=%s reason=retention", recording.id)
+                self._audit.record(
+                    "recording.delete",
+                    CONFIGURATION,
+                    OK,
+                    recording=recording.id,
+                    call=recording.call_id,
+                    reason="retention",
+                )
 
     def _adopted(self, found: Found) -> Recording:
         start = found.started_at if found.started_at is not None else self._clock()

@@ -68,7 +68,7 @@ class Sensitive:
         self.on_lifted: Callable[[Iterable[str]], object] = lambda _: None
         """Called with the channels of a call whose sensitive mode has ended."""
         self.settled: Callable[[], Awaitable[None]] = _nothing_to_settle
-        """Returns when all recordings are paused that must be; raises AriError if one cannot be."""
+        """Returns when everything is paused that must be; raises AriError if a recording cannot be."""
         self._client = client
         self._tracker = tracker
         self._records = records

@@ -96,6 +96,7 @@ class ExternalHost:
         self._is_sensitive = is_sensitive
         self.sensitive = False
         """It is disconnected from its party, whose call is in sensitive mode."""
+        self._silenced = asyncio.Event()
         self._snoop_id: str | None = None
         self._mix_id: str | None = None
         self._feed: Tap | None = None
@@ -121,6 +122,15 @@ class ExternalHost:
     def moved(self) -> None:
         """The party is in another bridge, or in none, or its call begins or ends sensitive mode."""
         self._stir.set()
+
+    async def silenced(self, timeout_s: float) -> None:
+        """Wait until it is disconnected from its party, if its call is in sensitive mode; at most so many seconds."""
+        if self._is_sensitive() and not self._task.done():
+            self._silenced.clear()
+            self._stir.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._silenced.wait()
 
     async def settled(self, timeout_s: float) -> None:
         """Until it is open or has failed, at most so many seconds."""
@@ -206,11 +216,14 @@ class ExternalHost:
         waits = iter(PLACE_AGAIN_S)
         while not await self._is_over():
             self._stir.clear()
-            self.sensitive = self._is_sensitive()
-            if self.sensitive:
+            if self._is_sensitive():
                 await self._displace()
+                self.sensitive = True
+                self._silenced.set()
                 await self._stir.wait()
                 continue
+            self.sensitive = False
+            self._silenced.clear()
             way = (self.leg.bridge_id if self._needs_bridge else None,)
             if way != self._placed:
                 try:
@@ -300,4 +313,5 @@ class ExternalHost:
             log.warning("%s left to the next sweep: %s", self.name, error)
         log.info("%s ended: %s", self.name, self._reason)
         self._settled.set()
+        self._silenced.set()
         call_safely(self._on_end, self, self._reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 
@@ -21,6 +22,8 @@ from bridge.streams.flow_options import ExternalMedia
 from bridge.streams.room import Room
 from bridge.streams.sensitive import SensitiveCalls
 
+SILENCED_S = 5.0
+"""How long a request for sensitive mode waits at most until each is disconnected from its party."""
 DIALECT = "asterisk"
 """What lists and events show as the dialect: the PBX speaks to the server, not we."""
 EXTERNAL_MEDIA_LABEL = "flow:external_media_start"
@@ -104,6 +107,10 @@ class ExternalHosts:
         for host in hosts:
             host.end_soon(reason)
         return len(hosts)
+
+    async def silenced(self) -> None:
+        """Wait until those whose call is in sensitive mode are disconnected from their party."""
+        await asyncio.gather(*(host.silenced(SILENCED_S) for host in self))
 
     def review(self) -> None:
         """Disconnect those whose call is in sensitive mode from their party, and connect the others again."""

@@ -139,6 +139,10 @@ class FlowStreams:
         """What lists of streams say about external media between the PBX and another server."""
         return self._hosts.described
 
+    async def silenced(self) -> None:
+        """Wait until external media of other servers is disconnected from parties in sensitive mode."""
+        await self._hosts.silenced()
+
     def review(self) -> None:
         """Let external media of other servers adopt or leave sensitive mode; `Outgoing` has the other streams."""
         self._hosts.review()

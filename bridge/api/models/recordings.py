@@ -12,7 +12,7 @@ class Recording(Shown):
     id: str
     call_id: str
     channel_id: str
-    """The channel of which it has both directions."""
+    """The channel of which it has both directions; empty for one of a previous run."""
     principal: str
     """Id of the token that started it; `config` for a configured flow."""
     format: str
