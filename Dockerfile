@@ -40,7 +40,7 @@ RUN apt-get update \
  && install -d -o 990 -m 0700 /var/lib/asterisk-bridge
 COPY --from=build /opt/asterisk-bridge /opt/asterisk-bridge
 COPY examples/echo.py /usr/local/share/asterisk-bridge/
-# Inside a container the address to bind is always all of them; the bridge refuses to do that without a token.
+# Inside a container the address to bind is always all of them; requests need a token.
 ENV PATH=/opt/asterisk-bridge/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -61,7 +61,7 @@ async def start_node(
     Args:
         machine: where it runs; by default this one, on loopback.
     """
-    plain = configuration(lab, app=name).model_dump(mode="json", include={"audiosocket", "ari", "calling"})
+    plain = configuration(lab, app=name).model_dump(mode="json", include={"audiosocket", "ari", "calling", "outbound"})
     plain["ari"]["password"] = lab.ari_password
     plain |= {
         "http": {"port": 0, "authentication": machine is not None},
