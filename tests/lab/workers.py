@@ -95,7 +95,9 @@ async def serving(
     lab: Lab, folder: Path, count: int = 2, *, ends_well: bool = True, **sections: Any
 ) -> AsyncIterator[Several]:
     """A bridge of ``count`` workers; at the end it is stopped, and nothing may be left on the PBX."""
-    plain = configuration(lab, app=lab.ari_app).model_dump(mode="json", include={"audiosocket", "ari", "calling", "outbound"})
+    plain = configuration(lab, app=lab.ari_app).model_dump(
+        mode="json", include={"audiosocket", "ari", "calling", "outbound"}
+    )
     plain["ari"]["password"] = lab.ari_password
     plain |= {
         "http": {"port": 0, "authentication": False},
