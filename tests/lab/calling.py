@@ -36,7 +36,7 @@ from bridge.testing.phone import Phone, Samples
 CALLING = CallingConfig(
     tel_endpoint="PJSIP/{number}@trunk-a",
     sip_endpoint="PJSIP/sip-out/{uri}",
-    sip_hosts=("*",),
+    sip_hosts=("127.0.0.1", "asterisk"),
     caller_id="4711",
     context="media-tap",
 )
