@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -201,6 +202,7 @@ class Sensitive:
         self._reviewing = False
         for callback in self.on_change:
             call_safely(callback)
+        self._spawn(self.settled)  # also where no request waits for it: the timeout, a party that joins a bridge
 
     # What becomes of the calls
 
@@ -231,7 +233,7 @@ class Sensitive:
         match event.userevent:
             case {"ask": str(app)}:
                 if self._entries and app != self._client.app:
-                    self._spawn(self._answer(app))
+                    self._spawn(partial(self._answer, app))
             case {"call_id": str(call_id), "shown": str(shown), "timeout_s": str(timeout)}:
                 self._learn(call_id, shown, timeout)
             case _:
@@ -247,7 +249,6 @@ class Sensitive:
             self._begin(call_id, shown, timeout_s)
         else:
             self._end(self._of(call_id), LIFTED)
-        self._spawn(self.settled())
 
     async def _answer(self, app: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -263,10 +264,10 @@ class Sensitive:
             if app.name != self._client.app:
                 await self._client.asterisk.user_event(EVENT_NAME, app.name, variables)
 
-    def _spawn(self, act: Awaitable[None]) -> None:
+    def _spawn(self, act: Callable[[], Awaitable[None]]) -> None:
         async def safely() -> None:
             try:
-                await act
+                await act()
             except AriError as error:
                 log.warning("sensitive mode: %s", error)
 

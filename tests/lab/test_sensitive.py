@@ -70,6 +70,12 @@ def digits(client: Client) -> str:
     return "".join(data["digit"] for data in client.told("dtmf_received"))
 
 
+async def paused(client: Client) -> list[bool]:
+    """Return which of the recordings that run are paused."""
+    shown = (await client.done("GET", "/v1.0/recordings"))["result"]
+    return [each["paused"] for each in shown if each["status"] == "recording"]
+
+
 @pytest.mark.core
 async def test_nothing_of_a_sensitive_call_reaches_applications(lab: Lab, phones: Phones, sink: Sink) -> None:
     alice, bob = await phones("1001", "1002")
@@ -136,9 +142,14 @@ async def test_it_ends_by_its_timeout_and_with_the_call(target: Target, phones: 
         call_id = await talking(alice, bob, client)
         async with target.stream(call_id, encapsulation="sln", rate=RATE) as application:
             await hears(application, ALICE_HZ)
+            await client.done("POST", f"/v1.0/calls/{call_id}/recording_start")
             await client.done("POST", f"/v1.0/calls/{call_id}/sensitive", {"timeout_s": 1})
+            assert await paused(client) == [True]
             await client.until("sensitive_ended", call_id, reason="timeout")
             await hears(application, ALICE_HZ)
+            async with asyncio.timeout(5):
+                while any(await paused(client)):
+                    await asyncio.sleep(0.05)
         await client.done("POST", f"/v1.0/calls/{call_id}/sensitive")
         assert client.told("sensitive_started")[-1]["timeout"] == 300
         await alice.hangup()

@@ -31,10 +31,22 @@ class World:
         self.sensitive = Sensitive(any_self, any_self, Records(events, lambda: 0.0), events)
         self.sensitive.on_lifted = self.lifted.extend
         self.reviews = 0
+        self.settlements = 0
+        self.sensitive.settled = self._settle
         self.sensitive.on_change.append(self._reviewed)
 
     def _reviewed(self) -> None:
         self.reviews += 1
+
+    async def _settle(self) -> None:
+        self.settlements += 1
+
+    async def settled_after(self, before: int) -> int:
+        """Wait until recordings have been paused or resumed once more; how often by now."""
+        async with asyncio.timeout(5):
+            while self.settlements <= before:
+                await asyncio.sleep(0.01)
+        return self.settlements
 
     # The call tracker
 
@@ -139,6 +151,29 @@ async def test_it_times_out_counted_from_the_last_request() -> None:
         while world.sensitive.covers("a"):
             await asyncio.sleep(0.01)
     assert [event.data.get("reason") for event in world.told] == [None, "timeout"]
+
+
+async def test_recordings_follow_whatever_begins_or_ends_it() -> None:
+    """Also what no request waits for: a party that joins a covered bridge, the timeout, the end of the call."""
+    world = World()
+    guest = world.calls["b"].parties["b1"]
+    await world.sensitive.start("a", 60)
+    before = world.settlements
+    guest.bridge_id = "bridge-a"
+    world.change(PartyChanged(world.calls["b"], guest, frozenset({"bridge_id"})))
+    before = await world.settled_after(before)
+    await world.sensitive.start("a", 0.01)
+    before = max(world.settlements, before)
+    before = await world.settled_after(before)
+    assert not world.sensitive.covers("a")
+    await world.sensitive.start("a", 60)
+    before = await world.settled_after(before)
+    await asyncio.sleep(0)
+    before = world.settlements
+    first = world.calls.pop("a")
+    world.change(CallEnded(first))
+    await world.settled_after(before)
+    await world.sensitive.close()
 
 
 async def test_what_another_bridge_sends_counts_here_and_one_that_asks_is_answered() -> None:
