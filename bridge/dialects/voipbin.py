@@ -338,7 +338,8 @@ class _AudioSocket:
                 run_kind = kind
             if kind in RATE_OF_KIND:
                 run.append(payload)
-                if alike := audiosocket.alike(data, start, end - start) - 1:  # nearly always all are
+                # Nearly always there is one message, or all are alike.
+                if end < size and (alike := audiosocket.alike(data, start, end - start) - 1):
                     run.append(audiosocket.payloads(data, at, end - start, alike))
                     at += alike * (end - start)
                     inner += alike
@@ -393,7 +394,7 @@ def _looks_framed(data: bytes) -> bool:
             # Nothing has shown yet that this is a header and not two samples; that it promises a whole number of
             # 10 ms is evidence, a sample looks like that one time in several thousand.
             return at > 0 or (kind in RATE_OF_KIND and length % slin(RATE_OF_KIND[kind]).bytes_of(10) == 0)
-        at += audiosocket.alike(data, at, end - at) * (end - at)
+        at = end if end == size else at + audiosocket.alike(data, at, end - at) * (end - at)
     return True
 
 
