@@ -32,7 +32,11 @@ log = logging.getLogger(__name__)
 LINGER_S = 1.0
 """How long Asterisk may take to close after our hang-up before the connection is aborted."""
 MAX_UNNAMED = 32
-"""Connections that have not named a UUID, besides one for each leg that is expected; Asterisk names it at once."""
+"""Connections that have not named a UUID within `NAMING_S`, besides one for each leg that is expected."""
+NAMING_S = 0.1
+"""Asterisk names the UUID at once: those of a burst, accepted in one turn of the loop, are read within this."""
+MAX_ARRIVING = 1024
+"""Connections that have not named a UUID yet, in all; the accept queue is no longer either."""
 READ_BYTES = 65536
 SEND_BUFFER_MS = 500
 """How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
@@ -72,8 +76,8 @@ class Listener:
         self.counters = counters
         self.admission = admission or Admission()
         self.refusals = Refusals()
-        self.unnamed: dict[Connection, None] = {}
-        """Connections that have named no UUID, oldest first."""
+        self.unnamed: dict[Connection, float] = {}
+        """Connections that have named no UUID, oldest first, and when they came by the loop's clock."""
         self.handshake_timeout_s = handshake_timeout_s
         self.wheel = Wheel(counters)
         self.connections: set[Connection] = set()
@@ -83,6 +87,7 @@ class Listener:
         self._withdrawn: deque[UUID] = deque(maxlen=1000)
         """UUIDs of ours that came to nothing: who comes late with one is not from the dialplan."""
         self._servers: list[asyncio.Server] = []
+        self._shedding: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Listen on ``host`` and ``port`` (0: any free port).
@@ -94,13 +99,15 @@ class Listener:
         await self.admission.start()
         for bound in await bind(host, port):
             server = await aiofastnet.create_server(
-                loop, lambda: Connection(self), sock=SparingSocket(bound), backlog=1024
+                loop, lambda: Connection(self), sock=SparingSocket(bound), backlog=MAX_ARRIVING
             )
             self._servers.append(server)
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
         self.admission.stop()
+        if self._shedding is not None:
+            self._shedding.cancel()
         servers, self._servers = self._servers, []
         for server in servers:
             server.close()
@@ -164,17 +171,34 @@ class Listener:
         if self.admission.turns_away(source):
             self._refuse(f"its source is not allowed: {self.admission}{_ADVICE}", source)
             return False
-        self.unnamed[connection] = None
-        if len(self.unnamed) > len(self._expected) + MAX_UNNAMED:  # the oldest goes: Asterisk's are never old
-            oldest = next(iter(self.unnamed))
-            del self.unnamed[oldest]
-            self._refuse("too many connections that have named no UUID", oldest.source)
-            oldest.abort()
+        loop = asyncio.get_running_loop()
+        self.unnamed[connection] = loop.time()
+        if len(self.unnamed) > len(self._expected) + MAX_ARRIVING:
+            self._shed_oldest()
+        elif len(self.unnamed) > len(self._expected) + MAX_UNNAMED and self._shedding is None:
+            self._shedding = loop.call_later(NAMING_S, self._shed)
         return True
 
     def late(self, source: str) -> None:
         """Note that a connection has named no UUID in time."""
         self._refuse(f"it has named no UUID within {self.handshake_timeout_s:g} s", source)
+
+    def _shed(self) -> None:
+        """Refuse connections that have had time to name a UUID, the oldest first, until few enough are left."""
+        loop = asyncio.get_running_loop()
+        self._shedding = None
+        while len(self.unnamed) > len(self._expected) + MAX_UNNAMED:
+            due = next(iter(self.unnamed.values())) + NAMING_S
+            if due > loop.time():
+                self._shedding = loop.call_at(due, self._shed)
+                return
+            self._shed_oldest()
+
+    def _shed_oldest(self) -> None:
+        oldest = next(iter(self.unnamed))
+        del self.unnamed[oldest]
+        self._refuse("too many connections that have named no UUID", oldest.source)
+        oldest.abort()
 
     def _refuse(self, kind: str, source: str) -> None:
         self.counters.legs_refused += 1

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from bridge.audio.audiosocket import Kind, encode
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.media.admission import RESOLVE_S, Admission
@@ -48,11 +49,11 @@ async def test_idle_connections_are_bounded_and_keep_nobody_out(caplog: pytest.L
     async with listening() as listener:
         idle = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(200)]
         await until(lambda: len(listener.connections) == MAX_UNNAMED)
+        assert listener.counters.legs_refused == 200 - MAX_UNNAMED
         legs = [new_leg(listener) for _ in range(40)]
         peers = [await FakeAsterisk.dial(listener.port, leg.uuid) for leg in legs]
         await until(lambda: all(leg.connected.is_set() for leg in legs))
         assert len(listener.connections) == MAX_UNNAMED + len(legs) - (MAX_UNNAMED - len(listener.unnamed))
-        assert listener.counters.legs_refused >= 200 - MAX_UNNAMED
         for peer in peers:
             await peer.hang_up()
         for _, writer in idle:
@@ -60,6 +61,21 @@ async def test_idle_connections_are_bounded_and_keep_nobody_out(caplog: pytest.L
     assert [record.message for record in caplog.records if "refused" in record.message] == [
         "connection refused: too many connections that have named no UUID source=127.0.0.1"
     ]
+
+
+async def test_calls_that_connect_while_the_loop_is_busy_are_all_taken() -> None:
+    """Asterisk names the UUID at once: what it has sent is read before a connection counts as idle."""
+    calls = 10 * MAX_UNNAMED
+    async with listening() as listener:
+        listener.unexpected = lambda _: new_leg(listener)
+        peers = []
+        for _ in range(calls):  # nothing is accepted meanwhile
+            peers.append(socket.create_connection(("127.0.0.1", listener.port)))
+            peers[-1].sendall(encode(Kind.UUID, uuid4().bytes))
+        await until(lambda: listener.counters.legs_opened + listener.counters.legs_refused == calls)
+        assert listener.counters.legs_refused == 0
+        for peer in peers:
+            peer.close()
 
 
 async def test_refusals_of_one_kind_are_summed_up(
