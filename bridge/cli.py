@@ -219,7 +219,9 @@ def _run(options: argparse.Namespace, config: Config, environ: Mapping[str, str]
 def _carry(serving: Coroutine[None, None, int], config: Config) -> int:
     """Serve on the loop that is made for frames."""
     from bridge.media.loop import FrameLoop
+    from bridge.media.memory import return_large_blocks
 
+    return_large_blocks()
     with asyncio.Runner(loop_factory=lambda: FrameLoop(config.media.coalesce_ms)) as runner:
         return runner.run(serving)
 

@@ -19,8 +19,7 @@ MAX_AUDIO_GAP_S = MAX_GAP_S + 0.06
 MAX_MISSING = 0.1
 """Part of the audio that may be missing: a bridge that stands still for 99 ms again and again is no use either."""
 MAX_GROWTH_BYTES = 50 << 20
-MAX_KEPT_BYTES = 40 << 20
-"""glibc keeps up to twice the largest block (16 MiB, ``http.max_message_bytes``) for the next one; it keeps it once."""
+MAX_KEPT_BYTES = 20 << 20
 MAX_HEALTH_S = 1.0
 TOO_LATE = 0.5
 """Part of the time for which the machine may be too late to judge anything before a case is measured again."""
