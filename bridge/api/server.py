@@ -132,7 +132,7 @@ class HttpServer:
             proxies=config.trusted_proxies,
         )
         self._runner = _runner(outer)
-        self._inner = _runner(build(backend, self.tokens, tickets=tickets, inner=True)) if shared else None
+        self._inner = _runner(self._inner_of(outer, backend, tickets)) if shared else None
 
     async def start(self) -> None:
         """Listen.
@@ -197,6 +197,12 @@ class HttpServer:
     def limits_reach(self) -> bool:
         """Whether a token reaches some calls or conferences only."""
         return self.tokens is not None and self.tokens.limited
+
+    def _inner_of(self, outer: web.Application, backend: Backend, tickets: Tickets | None) -> web.Application:
+        """Build what other workers connect to. Whichever way a request comes in, it counts for the same limits."""
+        inner = build(backend, self.tokens, tickets=tickets, inner=True)
+        inner[ORIGINATED], inner[READERS] = outer[ORIGINATED], outer[READERS]
+        return inner
 
     def _counting(self, backend: Backend) -> Backend:
         """The same, where connections that become streams are no longer counted."""

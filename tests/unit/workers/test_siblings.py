@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from bridge.api.server import build
+from bridge.api.ports import SharedPort
+from bridge.api.server import HttpServer, build
+from bridge.api.tokens import hash_of
+from bridge.config import HttpConfig, TokenConfig
 from bridge.workers.siblings import Siblings
 from bridge.workers.view import Sibling, View
 from tests.unit.api.samples import Pbx
@@ -36,3 +43,44 @@ async def test_a_body_that_is_none_is_answered_here(body: bytes, reason: str, ca
     ):
         assert (await response.json())["error"]["reason"] == reason
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+
+
+@contextlib.asynccontextmanager
+async def workers(folder: Path, token: TokenConfig) -> AsyncIterator[Mapping[int, tuple[str, Pbx]]]:
+    """Two workers, each with a port and a PBX of its own, by number; the first leads."""
+    siblings = {number: Sibling(number, number, str(folder / f"http-{number}")) for number in (1, 2)}
+    async with contextlib.AsyncExitStack() as stack:
+        found = {}
+        for number in siblings:
+            view, pbx = View("bridge", number, 2), Pbx()
+            view.workers = siblings
+            others = Siblings(view, lambda _: 1)
+
+            async def claim(_: str) -> bool:
+                return True
+
+            shared = SharedPort(0, folder / f"http-{number}", others.middleware, b"k" * 32, claim)
+            server = HttpServer(HttpConfig(port=0), pbx.backend(), tables=[token], shared=shared)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            stack.push_async_callback(others.close)
+            found[number] = f"http://127.0.0.1:{server.port}", pbx
+        yield found
+
+
+async def test_one_worker_counts_the_calls_of_a_token_whichever_is_asked(tmp_path: Path) -> None:
+    token = TokenConfig(id="crm", hash=f"sha256:{hash_of(TOKEN)}", scopes=("calls:originate",), max_calls=2)
+    body = {"destinations": [{"type": "extension", "target": "1001"}]}
+    async with (
+        workers(tmp_path, token) as both,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+    ):
+
+        async def originate(number: int) -> int:
+            async with session.post(f"{both[number][0]}/v1.0/calls", json=body) as response:
+                return response.status
+
+        assert [await originate(number) for number in (1, 2, 1, 2)] == [200, 200, 503, 503]
+        both[1][1].end("placed-1")
+        assert [await originate(number) for number in (2, 1)] == [200, 503]
+        assert not both[2][1].done
