@@ -41,9 +41,13 @@ async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[C
     """A conference of ours."""
     source, body = _source(asked.backend), asked.body
     asked.note(conference=body.id or "")
-    if not asked.principal.reach.conference(*filter(None, (body.id, body.name))):
+    # Calls join by the id. A name within reach must not open one that others are going to join.
+    if not asked.principal.reach.conference(body.id or body.name):
         raise ApiError(
-            403, "TOKEN_LIMITED", f"the token {asked.principal.id} does not reach a conference with this id and name"
+            403,
+            "TOKEN_LIMITED",
+            f"the token {asked.principal.id} does not reach this conference: its patterns (conferences) must match"
+            " the id, or the name where no id is given",
         )
     try:
         with asterisk_failing():

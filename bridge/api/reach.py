@@ -45,7 +45,9 @@ def sees_event(backend: Backend, principal: Principal) -> Callable[[str, Mapping
     def sees(type: str, data: Mapping[str, Any]) -> bool:
         conference = data.get("conference_id")
         if conference:
-            return sees_conference(backend, principal, str(conference), str(data.get("name") or ""))
+            # Other events of a conference have the name of a participant, who chooses it.
+            name = str(data.get("name") or "") if type in ("conference_created", "conference_deleted") else ""
+            return sees_conference(backend, principal, str(conference), name)
         call = data.get("id") if type.startswith("call_") else data.get("call_id")
         return bool(call) and sees_call(backend, principal, str(call))
 

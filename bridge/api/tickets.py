@@ -83,7 +83,8 @@ class Tickets:
         """
         expires = self._clock() + VALID_S
         nonce = secrets.token_urlsafe(12)
-        body = json.dumps([principal.token or principal.id, kind, identity, direction, expires, nonce]).encode()
+        values = [principal.token or principal.id, kind, identity, direction, expires, nonce]
+        body = json.dumps(values, ensure_ascii=False).encode()
         return f"{_text(body)}.{_text(self._signature(body))}", expires
 
     async def redeem(self, ticket: str, kind: Kind, identity: str) -> Principal:
@@ -106,11 +107,12 @@ class Tickets:
             raise _invalid("the ticket is for something else")
         if expires <= now:
             raise _invalid(f"the ticket has expired: it is valid for {VALID_S:g} s")
-        principal = self._tokens.by_hash(holder) if self._tokens is not None else LOCAL if holder == LOCAL.id else None
-        if principal is None or expired(principal.grant, now):
-            raise _invalid("the token that the ticket was requested with is no longer valid")
         if not self._first_use(nonce, expires, now) or (self._claim is not None and not await self._claim(nonce)):
             raise _invalid("the ticket has been used")
+        # Last: the token may have been revoked while the other workers were queried.
+        principal = self._tokens.by_hash(holder) if self._tokens is not None else LOCAL if holder == LOCAL.id else None
+        if principal is None or expired(principal.grant, self._clock()):
+            raise _invalid("the token that the ticket was requested with is no longer valid")
         scopes = frozenset(scope for scope in NEEDED[direction] if principal.may(scope))
         return dataclasses.replace(principal, scopes=scopes)
 

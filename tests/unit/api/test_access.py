@@ -129,6 +129,23 @@ async def test_a_listener_may_listen_only() -> None:
         )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ({"id": "Team 1", "name": "Monday"}, (200, "")),
+        ({"name": "Team 1"}, (200, "")),
+        # Whoever calls board later would be in a conference that the token listens to.
+        ({"id": "board", "name": "Team 1"}, (403, "TOKEN_LIMITED")),
+        ({"name": "Monday"}, (403, "TOKEN_LIMITED")),
+        ({}, (403, "TOKEN_LIMITED")),
+    ],
+)
+async def test_which_conferences_a_limited_token_creates(body: dict[str, str], answer: tuple[int, str]) -> None:
+    async with clients(Pbx(), Grant("few", ALL, reach=LIMITED)) as client:
+        asked = await status_and_reason(client, "POST", "/v1.0/conferences", headers=headers("few"), json=body)
+        assert asked == answer
+
+
 LIMITED = Reach(Patterns(["10*"]), Patterns(["provider-a"]), Patterns(["sales", "Team*"]))
 ALL = frozenset[Scope](SCOPES - {"admin", "subscriptions"})
 

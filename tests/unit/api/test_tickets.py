@@ -77,6 +77,25 @@ async def test_it_carries_what_its_direction_needs(direction: str, scopes: set[S
     assert (await tickets.redeem(ticket, "call", "c1")).scopes == scopes
 
 
+async def test_it_can_be_for_a_conference_with_the_longest_id() -> None:
+    known = tokens(grant("crm"))
+    tickets, identity = Tickets(KEY, known), "\U00020000" * 128
+    ticket, _ = tickets.issue(principal(known, "crm"), "conference", identity, "both")
+    assert (await tickets.redeem(ticket, "conference", identity)).id == "crm"
+
+
+async def test_a_token_revoked_while_other_workers_are_queried_redeems_nothing() -> None:
+    known = tokens(grant("crm"))
+
+    async def claim(_: str) -> bool:
+        known.take(tokens())
+        return True
+
+    tickets = Tickets(KEY, known, claim)
+    ticket, _ = tickets.issue(principal(known, "crm"), "events", "", "events")
+    assert "no longer valid" in await refusal(tickets, ticket, kind="events", identity="")
+
+
 async def test_it_is_valid_for_half_a_minute() -> None:
     clock, known = Clock(), tokens(grant("crm"))
     tickets = Tickets(KEY, known, clock=clock)
@@ -217,7 +236,7 @@ async def test_who_may_request_which_ticket() -> None:
 async def test_events_by_a_ticket_are_those_that_its_token_sees() -> None:
     pbx, events = Pbx(), Events()
     sockets = EventSockets(events)
-    few = Grant("few", frozenset[Scope]({"events"}), reach=Reach(Patterns(["1001"])))
+    few = Grant("few", frozenset[Scope]({"events"}), reach=Reach(Patterns(["1001"]), conferences=Patterns(["lobby"])))
     names = {"c1": Names(frozenset({"1001"}))}
     backend = pbx.backend(events=sockets.handle, participants=lambda identity: names.get(identity, Names()))
     application = server.build(backend, tokens(few), strict=True)
@@ -227,12 +246,15 @@ async def test_events_by_a_ticket_are_those_that_its_token_sees() -> None:
             events.publish("call_created", {"id": "c2"})
             events.publish("dtmf_received", {"call_id": "c2", "digit": "1"})
             events.publish("conference_joined", {"conference_id": "sales", "call_id": "c1"})
+            # The name of a participant is the caller's to choose; it is not that of the conference.
+            events.publish("conference_joined", {"conference_id": "board", "call_id": "c2", "name": "lobby"})
+            events.publish("conference_created", {"conference_id": "r1", "name": "lobby", "kind": "bridge"})
             events.publish("stream_started", {"id": "s1", "call_id": "", "conference_id": "sales"})
             events.publish("recording_started", {"id": "r1", "call_id": "c2"})
             events.publish("call_created", {"id": "c1"})
             events.publish("flow_started", {"call_id": "c1"})
-            seen = [(await socket.receive_json())["type"] for _ in range(2)]
-            assert seen == ["call_created", "flow_started"]
+            seen = [(await socket.receive_json())["type"] for _ in range(3)]
+            assert seen == ["conference_created", "call_created", "flow_started"]
             sockets.end_of_principal("other")
             sockets.end_of_principal("few")
             message = await socket.receive()
