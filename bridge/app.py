@@ -170,7 +170,10 @@ class Bridge:
         self.sensitive.on_change += [self.streams.review, self.outgoing.review]
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
-        clients = Clients(self.streams, self.stasis, self.counters, config, self._room, conferences)
+        clients = Clients(
+            *(self.streams, self.stasis, self.counters, config, self._room, conferences),
+            accepts=lambda principal: self.http.accepts(principal),
+        )
         self.catalogue = Catalogue(
             subscriptions_of(config),
             Store(config.streams.state_file),

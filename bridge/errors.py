@@ -6,6 +6,7 @@
     +-- AsteriskProtocolError   bytes on an AudioSocket connection that no Asterisk should send
     +-- ClientProtocolError     a WebSocket client sent what its dialect does not allow
     +-- Overloaded              a limit of ours is reached; trying again later may work
+    +-- Revoked                 the token of a request was revoked before the request was carried out
 
 Asterisk hanging up is not an error.
 """
@@ -64,3 +65,7 @@ class ClientProtocolError(BridgeError):
 
 class Overloaded(BridgeError):
     """A limit is reached: nothing was started, nothing that runs was harmed."""
+
+
+class Revoked(BridgeError):
+    """The token of a request is no longer valid: it was revoked, or expired, after the request was admitted."""

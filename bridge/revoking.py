@@ -27,6 +27,8 @@ class Revoking:
         self._tokens = tokens
         self._end = end
         self._task: asyncio.Task[None] | None = None
+        self._seen_until = time.time()
+        """What expired until then has ended, in seconds since 1970."""
 
     def start(self) -> None:
         """Begin to watch for tokens that expire."""
@@ -40,10 +42,10 @@ class Revoking:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def take(self, tokens: Tokens) -> None:
-        """Replace the tokens in effect; the streams of those that are gone, and only these, end."""
+        """Replace the tokens in effect; what those that are gone or allow less have opened, and only this, ends."""
         if self._tokens is None:
             return
-        revoked = self._tokens.take(tokens)
+        revoked = self._tokens.take(tokens, self._seen_until)
         log.info("tokens reloaded count=%d revoked=%s", len(self._tokens), ",".join(sorted(revoked)) or "none")
         for identity in revoked:
             self._end(identity)
@@ -55,12 +57,11 @@ class Revoking:
             self.start()
 
     async def _watch(self, tokens: Tokens) -> None:
-        last = time.time()
         while True:
-            due = tokens.next_expiry(last)
+            due = tokens.next_expiry(self._seen_until)
             await asyncio.sleep(LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(0.0, due - time.time()) + 0.01))
             now = time.time()
-            for identity in tokens.expired_between(last, now):
+            for identity in tokens.expired_between(self._seen_until, now):
                 log.info("token=%s has expired", identity)
                 self._end(identity)
-            last = max(last, now)
+            self._seen_until = max(self._seen_until, now)

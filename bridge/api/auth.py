@@ -81,6 +81,10 @@ class Gate:
             check_origin(headers, "the cookie counts only in requests of the bridge's own pages; send the token itself")
         return found
 
+    def accepts(self, principal: Principal) -> bool:
+        """Return whether a principal that was found earlier still has a good token."""
+        return self.tokens is None or self.tokens.accept(principal, self._clock())
+
     def _valid(self, principal: Principal | None) -> Principal | None:
         return None if principal is None or expired(principal.grant, self._clock()) else principal
 

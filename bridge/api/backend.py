@@ -120,5 +120,7 @@ BACKEND = web.AppKey("backend", Backend)
 SUBSCRIPTIONS: web.AppKey[SubscriptionSource] = web.AppKey("subscriptions")
 TWILIO: web.AppKey[tuple[TwilioConfig, CallControl]] = web.AppKey("twilio")
 """The account, and what acts on its calls."""
+ACCEPTS: web.AppKey[Callable[[Principal], bool]] = web.AppKey("accepts")
+"""Whether a principal still has a good token; one that was revoked meanwhile gets no more."""
 PRINCIPAL = web.RequestKey("principal", Principal)
 """Who makes the request; `bridge.access.ANONYMOUS` on public paths, where no credential is needed."""

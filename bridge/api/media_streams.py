@@ -21,7 +21,7 @@ from bridge.api.routing import RECORDED, Answer, Asked, read_query
 from bridge.api.views import call_status
 from bridge.calls.acts import NotOurs
 from bridge.calls.conferences import NoSuchConference
-from bridge.errors import AriError
+from bridge.errors import AriError, Revoked
 from bridge.streams.clients import MediaStreamOptions
 
 
@@ -55,6 +55,8 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
             if error.status == 404:
                 raise ApiError(404, "CALL_NOT_FOUND", "the call has just ended") from error
             raise
+        except Revoked as error:
+            raise ApiError(401, "INVALID_CREDENTIALS", str(error)) from error
     asked.request[RECORDED] = response.status < 400
     return response
 

@@ -8,6 +8,7 @@ import logging
 
 from aiohttp import web
 
+from bridge.api.backend import ACCEPTS
 from bridge.api.errors import ApiError, unavailable
 from bridge.api.failures import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
@@ -18,7 +19,7 @@ from bridge.api.reach import sees_call
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import moment, recording_json
 from bridge.calls.recording import Recording as CallRecording
-from bridge.errors import AriError, BridgeError
+from bridge.errors import AriError, BridgeError, Revoked
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ async def _send(asked: Asked[NoQuery, None], recording: CallRecording) -> web.St
             await _write(response, first)
             sent = len(first)
             async for block in blocks:
+                if not asked.request.app[ACCEPTS](asked.principal):
+                    raise Revoked("the token is no longer valid")
                 await _write(response, block)
                 sent += len(block)
             await response.write_eof()

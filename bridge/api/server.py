@@ -21,7 +21,7 @@ from bridge.api.address import PROXIES, networks
 from bridge.api.admission import Admission, Answer
 from bridge.api.auditing import INNER, audit_request
 from bridge.api.auth import Gate
-from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TWILIO, Backend
+from bridge.api.backend import ACCEPTS, BACKEND, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
@@ -82,7 +82,9 @@ def build(
     )
     application[INNER] = inner
     application[BACKEND] = backend
-    application[_ADMISSION] = Admission(Gate(tokens), backend.counters, inner=inner)
+    gate = Gate(tokens)
+    application[ACCEPTS] = gate.accepts
+    application[_ADMISSION] = Admission(gate, backend.counters, inner=inner)
     application[PROXIES] = networks(proxies)
     application[ORIGINATED] = Originated()
     application[TICKETS] = tickets or Tickets(secrets.token_bytes(KEY_BYTES), tokens)
@@ -131,6 +133,8 @@ class HttpServer:
             middlewares=[self._connections.vouch, *([shared.middleware] if shared else ())],
             proxies=config.trusted_proxies,
         )
+        self.accepts: Callable[[Principal], bool] = outer[ACCEPTS]
+        """Whether a principal still has a good token."""
         self._runner = _runner(outer)
         self._inner = _runner(self._inner_of(outer, backend, tickets)) if shared else None
 

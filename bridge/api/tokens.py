@@ -56,21 +56,30 @@ class Tokens:
         found = cls.plain(token.get_secret_value() for token in http.tokens)
         return cls(found._grants | {table.hash.removeprefix(HASH_PREFIX): _grant(table) for table in tables})
 
-    def take(self, other: Tokens) -> frozenset[str]:
+    def take(self, other: Tokens, now: float) -> frozenset[str]:
         """Replace the tokens by those of ``other``: the configuration was read again.
 
         A token without an id of its own keeps the number that it has had.
 
+        Args:
+            other: the new ones.
+            now: seconds since 1970; tokens that have expired before are not reported again.
+
         Returns:
-            The ids whose token is gone or has lost a scope: what was opened with it must end.
+            The ids whose token is gone, has expired, or allows less: what was opened with it must end.
         """
-        before, now = self._grants, _with_numbers_of(self._grants, other._grants)
-        self._grants = now
+        before, self._grants = self._grants, _with_numbers_of(self._grants, other._grants)
         return frozenset(
             grant.id
             for digest, grant in before.items()
-            if digest not in now or now[digest].id != grant.id or not grant.scopes <= now[digest].scopes
+            if not expired(grant, now) and not _allows(self._grants.get(digest), grant, now)
         )
+
+    def accept(self, principal: Principal, now: float) -> bool:
+        """Return whether what a principal has opened, or is opening, may last; ``now`` is in seconds since 1970."""
+        if not principal.token or principal.grant is None:
+            return True
+        return _allows(self._grants.get(principal.token), principal.grant, now)
 
     @property
     def limited(self) -> bool:
@@ -108,6 +117,17 @@ class Tokens:
 def expired(grant: Grant | None, now: float) -> bool:
     """Return whether a grant has come to its end; ``now`` is in seconds since 1970."""
     return grant is not None and grant.expires is not None and grant.expires <= now
+
+
+def _allows(present: Grant | None, former: Grant, now: float) -> bool:
+    """Return whether the present grant of a token allows what was opened under a former one."""
+    return (
+        present is not None
+        and present.id == former.id
+        and former.scopes <= present.scopes
+        and (present.reach == former.reach or not present.reach.limited)
+        and not expired(present, now)
+    )
 
 
 def _with_numbers_of(before: Mapping[str, Grant], now: Mapping[str, Grant]) -> dict[str, Grant]:

@@ -3,7 +3,7 @@ does ``GET /v1.0/conferences/{id}/media_stream``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from bridge.calls.tap import Place
 from bridge.config import Config
 from bridge.dialects.base import Dialect
 from bridge.dialects.voipbin import Voipbin
+from bridge.errors import Revoked
 from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
@@ -123,6 +124,7 @@ class Clients:
 
     Args:
         conferences: without them, there are no streams on conferences.
+        accepts: whether a principal still has a good token.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class Clients:
         config: Config,
         room: Room,
         conferences: Conferences | None = None,
+        accepts: Callable[[Principal], bool] = lambda _: True,
     ) -> None:
         self._streams = streams
         self._stasis = stasis
@@ -140,6 +143,7 @@ class Clients:
         self._config = config
         self._room = room
         self._conferences = conferences
+        self._accepts = accepts
         if conferences is not None:
             conferences.on_ended(streams.end_conference)
 
@@ -157,8 +161,11 @@ class Clients:
 
         Raises:
             Overloaded: no further stream can be opened now.
+            Revoked: the token was revoked while the call was being held.
         """
         await self._stasis.settled(party.id)
+        if not self._accepts(principal):  # the streams that its token had opened have ended already
+            raise Revoked("the token is no longer valid")
         self._room.check()
         link = self._new_link()
         if take_over(request, link.protocol()) and link.established and not link.closed:

@@ -8,9 +8,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 
 from bridge.api import recordings
 from bridge.api.server import HttpServer
+from bridge.api.tokens import Tokens
 from bridge.config import HttpConfig
 from bridge.errors import AriError
 
@@ -52,8 +54,8 @@ async def test_the_file(ask: Asker) -> None:
 
 
 @pytest.fixture
-async def served(pbx: Pbx, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[aiohttp.ClientSession, list[str]]]:
-    """The server as it is in earnest, whose recordings have no end; and which of them are being read."""
+def endless(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Recordings have no end; gives those that are being read."""
     reading: list[str] = []
 
     async def read(_: FewRecordings, recording_id: str) -> AsyncGenerator[bytes, None]:
@@ -65,11 +67,17 @@ async def served(pbx: Pbx, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tup
             reading.remove(recording_id)
 
     monkeypatch.setattr(FewRecordings, "read", read)
+    return reading
+
+
+@pytest.fixture
+async def served(pbx: Pbx, endless: list[str]) -> AsyncIterator[tuple[aiohttp.ClientSession, list[str]]]:
+    """The server as it is in earnest, whose recordings have no end; and which of them are being read."""
     server = HttpServer(HttpConfig(port=0, authentication=False), pbx.backend())
     await server.start()
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
-            yield session, reading
+            yield session, endless
     finally:
         await server.stop()
 
@@ -97,6 +105,26 @@ async def test_who_does_not_read_the_file_does_not_keep_it(
         async with asyncio.timeout(5):
             while reading:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_revoked_token_gets_no_more_of_a_file(pbx: Pbx, endless: list[str]) -> None:
+    server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), pbx.backend())
+    await server.start()
+    try:
+        assert server.tokens is not None
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+            session.get(f"http://127.0.0.1:{server.port}{PATH}/r1/file") as response,
+        ):
+            await response.content.read(1000)
+            assert endless == ["r1"]
+            server.tokens.take(Tokens({}), 0.0)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                async with asyncio.timeout(10):
+                    async for _ in response.content.iter_any():
+                        pass
+    finally:
+        await server.stop()
 
 
 async def test_connections_to_asterisk_are_left_for_calls(served: tuple[aiohttp.ClientSession, list[str]]) -> None:

@@ -88,7 +88,7 @@ async def test_a_token_revoked_while_other_workers_are_queried_redeems_nothing()
     known = tokens(grant("crm"))
 
     async def claim(_: str) -> bool:
-        known.take(tokens())
+        known.take(tokens(), 0.0)
         return True
 
     tickets = Tickets(KEY, known, claim)
@@ -116,7 +116,7 @@ async def test_it_ends_with_the_token_that_it_was_requested_with() -> None:
     two, _ = tickets.issue(principal(known, "soon"), "call", "c1", "both")
     clock.now += 10
     assert "no longer valid" in await refusal(tickets, two)
-    known.take(tokens(grant("other")))
+    known.take(tokens(grant("other")), 0.0)
     assert "no longer valid" in await refusal(tickets, one)
 
 

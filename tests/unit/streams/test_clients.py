@@ -1,0 +1,52 @@
+"""Clients that open a stream while their token is revoked."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from aiohttp.test_utils import TestClient, TestServer
+
+from bridge.access import Grant, Principal
+from bridge.api import server
+from bridge.api.tokens import Tokens, hash_of
+from bridge.calls.stasis import StasisCalls
+from bridge.config import Config
+from bridge.media.counters import Counters
+from bridge.streams.clients import Clients
+from bridge.streams.registry import Streams
+from bridge.streams.room import Room
+from tests.unit.api.samples import Pbx
+from tests.unit.api.test_access import headers, status_and_reason
+from tests.unit.api.test_server import UPGRADE
+
+
+class Opened:
+    """Streams that were opened (`Streams`)."""
+
+    def __init__(self) -> None:
+        self.principals: list[Principal] = []
+
+    def open(self, *_: object, principal: Principal, **__: Any) -> None:
+        self.principals.append(principal)
+
+
+async def test_a_token_revoked_while_the_call_is_being_held_opens_no_stream() -> None:
+    tokens, opened, pbx = Tokens({hash_of("crm"): Grant("crm")}), Opened(), Pbx()
+    pbx.add("c1")
+
+    class Holding:
+        """A call that is held once the token is gone (`StasisCalls`)."""
+
+        async def settled(self, _: str) -> None:
+            tokens.take(Tokens({}), 0.0)
+
+    clients = Clients(
+        *(cast(Streams, opened), cast(StasisCalls, Holding()), Counters(), Config(), Room(10)),
+        accepts=lambda principal: tokens.accept(principal, 0.0),
+    )
+    application = server.build(pbx.backend(accept_stream=clients.accept), tokens, strict=True)
+    async with TestClient(TestServer(application)) as client:
+        path = "/v1.0/calls/c1/media_stream?encapsulation=sln"
+        answer = await status_and_reason(client, "GET", path, headers=headers("crm") | UPGRADE)
+    assert answer == (401, "INVALID_CREDENTIALS")
+    assert not opened.principals
