@@ -116,6 +116,10 @@ class Principal:
         """Return whether the principal holds ``scope``."""
         return scope in self.scopes or "admin" in self.scopes
 
+    def shows(self, number: str) -> bool:
+        """Return whether calls that the principal originates may show ``number``; without one, they always may."""
+        return not number or self.grant is None or not self.grant.caller_ids or self.grant.caller_ids.match(number)
+
     @property
     def reach(self) -> Reach:
         """The calls and conferences that the principal sees and acts on."""

@@ -127,10 +127,7 @@ def check_caller(principal: Principal, source: Address | None) -> None:
     Raises:
         ApiError: 403.
     """
-    grant = principal.grant
-    if grant is None or not grant.caller_ids or source is None or not source.target:
-        return
-    if not grant.caller_ids.match(source.target):
+    if source is not None and not principal.shows(source.target):
         raise ApiError(
             403, "TOKEN_LIMITED", f"source: the token {principal.id} may not show this number; caller_ids lists others"
         )

@@ -165,7 +165,7 @@ def token_contradictions(config: Config) -> Iterator[ConfigError]:
         hashes.setdefault(token.hash, index)
         if token.id in RESERVED_TOKEN_IDS or re.fullmatch(r"http-[0-9]+", token.id):
             yield ConfigError(f"{key}.id", f"{token.id!r} names something else in logs; choose another id")
-        wide = [scope for scope in token.scopes if scope in ("admin", "subscriptions")]
+        wide = [scope for scope in token.scopes if scope in ("admin", "flows", "subscriptions")]
         if token.limited and wide:
             yield ConfigError(
                 f"{key}.scopes",

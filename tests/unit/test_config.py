@@ -115,6 +115,11 @@ MISTAKES = [
     (f"[[tokens]]\nid = 'local'\nscopes = ['admin']\nhash = '{HASH}'", "tokens.0.id", ["local"]),
     (f"[[tokens]]\nid = 'http-1'\nscopes = ['admin']\nhash = '{HASH}'", "tokens.0.id", ["http-1"]),
     (
+        f"[[tokens]]\nid = 'x'\nscopes = ['flows']\nhash = '{HASH}'\nconferences = ['a']",
+        "tokens.0.scopes",
+        ["flows", "conferences"],
+    ),
+    (
         f"[[tokens]]\nid = 'x'\nscopes = ['admin']\nhash = '{HASH}'\nextensions = ['1*']",
         "tokens.0.scopes",
         ["admin", "every call"],

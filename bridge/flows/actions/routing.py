@@ -13,6 +13,7 @@ from bridge.ari.carried import to_the_end
 from bridge.audio import tones
 from bridge.audit import FAILED
 from bridge.calls.addresses import ADDRESS_TYPES, Address
+from bridge.calls.dialing import NotAllowed
 from bridge.calls.legs import Leg, LegGone, Partners
 from bridge.calls.placing import NotAnswered, Ringing
 from bridge.errors import AriError, BridgeError, Overloaded
@@ -163,6 +164,8 @@ class _Calls:
             # A flow may always pass on the number of its own caller.
             if source is not None and (record is None or source.target != record.source.target):
                 run.parts.placer.check(to, source)
+                if not run.flow_id and not run.principal.shows(source.target):  # a configured flow may show any
+                    raise NotAllowed(f"source: the token {run.principal.id} may not show this number")
         except ValueError as problem:
             _not_originated(run, to, problem)
             self._reasons[place] = "failed"

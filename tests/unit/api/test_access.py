@@ -134,7 +134,7 @@ async def test_a_listener_may_listen_only() -> None:
     [
         ({"id": "Team 1", "name": "Monday"}, (200, "")),
         ({"name": "Team 1"}, (200, "")),
-        # Whoever calls board later would be in a conference that the token listens to.
+        # Anyone who joins board later would be in a conference that the token listens to.
         ({"id": "board", "name": "Team 1"}, (403, "TOKEN_LIMITED")),
         ({"name": "Monday"}, (403, "TOKEN_LIMITED")),
         ({}, (403, "TOKEN_LIMITED")),

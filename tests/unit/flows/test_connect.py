@@ -3,8 +3,12 @@
 import asyncio
 from typing import Any
 
+from bridge.access import Grant, Principal
 from bridge.calls.addresses import Address
-from bridge.flows.variables import MAX_TOTAL_BYTES
+from bridge.flows.interpreter import Run
+from bridge.flows.spelling import parse
+from bridge.flows.variables import MAX_TOTAL_BYTES, Variables
+from bridge.patterns import Patterns
 from tests.unit.flows.fakes import FakeVoice, World, now, quick, step
 
 
@@ -125,6 +129,30 @@ def test_a_caller_id_that_is_not_allowed_is_a_failed_call_unless_it_is_the_calle
         assert world.placer.rung, "a flow may pass on the number of its caller"
         leg.leave()
         await running
+
+    quick(act())
+
+
+def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
+    async def act() -> None:
+        world = World()
+        few = Principal("few", grant=Grant("few", caller_ids=Patterns(["+4989*"])))
+        for flow_id, number, rings in (("", "+4930222", 0), ("", "+49891", 1), ("configured", "+4930222", 1)):
+            flow = [connect("1001", source={"type": "tel", "target": number})]
+            leg, before = world.leg(f"call-{flow_id}-{number}"), len(world.placer.rung)
+            run = Run(
+                leg,  # type: ignore[arg-type]
+                parse(flow),
+                principal=few,
+                parts=world.parts,
+                variables=Variables({}),
+                flow_id=flow_id,
+            )
+            running = asyncio.ensure_future(run.run())
+            await asyncio.sleep(2)
+            assert len(world.placer.rung) - before == rings
+            leg.leave()
+            await running
 
     quick(act())
 
