@@ -181,6 +181,8 @@ class Calling:
         """Say what will not work."""
         if self.speech.trouble is not None:
             log.warning("calls cannot be spoken to: %s", self.speech.trouble)
+        if self._config.calling.sip_endpoint and not self._config.calling.sip_hosts:
+            log.warning("calls to SIP addresses are refused: calling.sip_hosts is empty")
 
     async def stop(self) -> None:
         """End flows and what they opened, hang up placed calls; calls that came in go on in the dialplan."""

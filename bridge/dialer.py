@@ -122,7 +122,8 @@ class Dialer:
             if problem.status == 401:
                 given = ", and does not know this one" if self._token else ""
                 raise CallFailed(
-                    f"{self._url} wants a token{given}: --token, $BRIDGE_TOKEN, or http.tokens in --config"
+                    f"{self._url} wants a token{given}: --token-file, $BRIDGE_TOKEN, or http.tokens in"
+                    " --config (its [[tokens]] hold only hashes)"
                 ) from None
             raise CallFailed(f"{self._url} refused the events connection: {problem.status}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:

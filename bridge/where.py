@@ -27,7 +27,7 @@ def say_http(config: Config, port: int) -> None:
     if not config.http.authentication:
         log.warning("http.authentication is false: every program of this machine may listen to calls and dial")
         return
-    log.info("%d token(s) configured", len(config.http.tokens) + len(config.tokens))
+    log.info("%d token(s) accepted", len(config.http.tokens) + len(config.tokens))
 
 
 def say_token(config: Config, port: int, path: Path) -> None:
@@ -38,7 +38,7 @@ def say_token(config: Config, port: int, path: Path) -> None:
         port: the HTTP port.
         path: the token's file.
     """
-    log.info("no token is configured: the one of the first start is in %s", path)
+    log.info("no token is configured: the accepted one was created by the first start and is in %s", path)
     if sys.stderr.isatty():  # a person reads it; a log file or a log server must not hold it
         scheme = "https" if config.http.tls_certificate else "http"
         host = "127.0.0.1" if is_wildcard(config.http.host) else config.http.host

@@ -21,7 +21,8 @@ def page_of(document: Mapping[str, Any]) -> tuple[str, str]:
     assert style
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
     )
     info = document["info"]
     parts = {

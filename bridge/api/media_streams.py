@@ -99,9 +99,13 @@ def _check_directions(principal: Principal, options: MediaStreamOptions) -> None
         ApiError: 403; it says how to do with what the principal holds.
     """
     if options.listens:
-        check_scope(principal, "streams:listen", "; add direction_listen=none to the URL to speak only")
+        check_scope(principal, "streams:listen", _needless("direction_listen"))
     if options.speaks:
-        check_scope(principal, "streams:speak", "; add direction_speak=none to the URL to listen only")
+        check_scope(principal, "streams:speak", _needless("direction_speak"))
+
+
+def _needless(direction: str) -> str:
+    return f", or the ticket does not carry it (with {direction}=none in the URL it is not needed)"
 
 
 def conference_not_found(identity: str) -> ApiError:

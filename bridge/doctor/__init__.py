@@ -30,7 +30,7 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
     bridge_runs = await machine.check_http_port(report, config)
     audiosocket_free = await machine.check_audiosocket_port(report, config, bridge_runs)
     machine.check_open_files(report, config)
-    machine.check_speech(report, config)
+    await machine.check_speech(report, config)
     machine.check_outbound(report, config)
     await machine.check_timer(report)
     await cluster.check(report, config)

@@ -15,7 +15,7 @@ from bridge.audio.format import FRAME_MS
 from bridge.config import Config, host_and_port, is_loopback, is_wildcard
 from bridge.doctor.report import Report
 from bridge.media.wheel import CATCH_UP_FRAMES
-from bridge.speech.engine import Speech
+from bridge.speech.engine import Speech, SpeechFailed, Utterance
 
 TIMER_TICKS = 100
 LATE_MS = 10.0
@@ -70,6 +70,9 @@ def _check_calling(report: Report, config: Config) -> None:
             " answers the challenge of any host that an address names",
             "name an endpoint without outbound_auth in calling.sip_endpoint",
         )
+    if calling.sip_endpoint and not calling.sip_hosts:
+        text = "calls to SIP addresses are refused: calling.sip_hosts is empty"
+        report.warn("calling", text, "list the hosts that may be called")
     if calling.sip_endpoint and "*" in calling.sip_hosts:
         report.warn("calling", "calls to SIP addresses may go to any host", "list the hosts in calling.sip_hosts")
 
@@ -132,16 +135,18 @@ def check_open_files(report: Report, config: Config) -> None:
         report.ok("open files", text)
 
 
-def check_speech(report: Report, config: Config) -> None:
-    """Whether the program is there that says what flows say."""
+async def check_speech(report: Report, config: Config) -> None:
+    """Whether the program that says what flows say does so, under the limits that it has in a call."""
     command = config.speech.command
-    trouble = Speech(config.speech).trouble
-    if trouble is None:
-        report.ok("speech", f"{command[0]} is there")
-    elif command:
-        report.warn("speech", trouble, "without it nothing can be said in calls; streams do without")
-    else:
+    if not command:
         report.ok("speech", "none: speech.command is empty")
+        return
+    try:
+        sound = await Speech(config.speech).say(Utterance("one"))
+    except SpeechFailed as problem:
+        report.warn("speech", str(problem), "without it nothing can be said in calls; streams do without")
+    else:
+        report.ok("speech", f"{command[0]} speaks, at {sound.rate} Hz")
 
 
 def check_outbound(report: Report, config: Config) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -29,6 +30,9 @@ MAX_UNKNOWN = 1000
 """Names without a voice that are remembered: flows may name what they like."""
 MAX_OUTPUT_BYTES = 32 << 20
 """What a program may write: over six minutes at 44.1 kHz."""
+MAX_FILE_BYTES = 128 << 20
+"""Largest file of a program. Scripts may keep what they pass on in a temporary file, and Debian's espeak-ng is linked
+to PulseAudio, which lays out 64 MiB of shared memory even if nothing is played: that is a file to Linux."""
 
 # Fits what clouds call their voices ("en-US-Chirp3-HD-Charon", "de-DE-Standard-A"). What begins otherwise could be
 # taken for an option of the program, or for a path.
@@ -36,6 +40,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ESPEAK_NAMES = frozenset({"espeak", "espeak-ng"})
 _UNKNOWN_VOICE = "voice does not exist"  # espeak-ng 1.52; its exit status is 1 for every failure
+
+
+def _name_of(number: int) -> str:
+    try:
+        return f"signal {number}, {signal.Signals(number).name}"
+    except ValueError:
+        return f"signal {number}"
 
 
 class SpeechFailed(BridgeError):
@@ -71,7 +82,7 @@ class Speech:
         self._limits = Limits(
             memory_bytes=config.max_memory_mb << 20,
             cpu_s=ceil(config.timeout_s) * (os.cpu_count() or 1),
-            file_bytes=MAX_OUTPUT_BYTES,  # scripts may keep what they pass on in a temporary file
+            file_bytes=MAX_FILE_BYTES,
             processes=True,  # and they start other programs
         )
         self._turns = asyncio.Semaphore(MAX_RUNS)
@@ -181,5 +192,5 @@ class Speech:
         return next((name for name in names if name in _ESPEAK_NAMES), names[0])
 
     def _failure(self, outcome: Outcome) -> str:
-        ended = f"status {outcome.status}" if outcome.status > 0 else f"signal {-outcome.status}"
+        ended = f"status {outcome.status}" if outcome.status > 0 else _name_of(-outcome.status)
         return f"{self._program} failed ({ended}): {outcome.complaint or 'it did not say why'}"

@@ -19,7 +19,7 @@ from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.streams.store import Store, Switch
 from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
-from bridge.tls import Trust, TrustError, client_context
+from bridge.tls import Trust, TrustError, build_context, client_context
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,18 @@ class Catalogue:
             ConfigError: the store cannot be used.
         """
         self.take(self._read())
+        for subscription in self.list():
+            if subscription.id not in self._configured:
+                self._warn_of_policy(subscription)
+
+    def _warn_of_policy(self, subscription: Subscription) -> None:
+        """Log why one made over HTTP cannot connect: ``[outbound]`` has changed, or an older version made it."""
+        try:
+            self._gate.check(urlsplit(subscription.url).hostname or "", configured=False)
+            if subscription.ca_file:
+                build_context(Trust(ca_file=subscription.ca_file, ca_dir=self._gate.ca_dir))
+        except (Denied, TrustError) as problem:
+            log.warning("subscription=%s, made over HTTP, cannot connect: %s", subscription.id, problem)
 
     async def read(self) -> Made:
         """Return what is kept now, by any worker; read and validated in a thread.

@@ -186,7 +186,10 @@ def server_of(url: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         return ""
-    return f"{parts.scheme}://{host_and_port(host, port) if port else host}{parts.path}" if host else ""
+    if not host:
+        return ""
+    place = host_and_port(host, port) if port else f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{place}{parts.path}"
 
 
 def matches(subscription: Subscription, call: CallFacts, groups: Mapping[str, Collection[str]] = NO_GROUPS) -> bool:

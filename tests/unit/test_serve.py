@@ -89,7 +89,7 @@ async def test_it_says_where_it_listens_and_ends_at_a_signal(number: signal.Sign
 
 async def test_tokens_are_counted_not_shown() -> None:
     async with serving(ASTERISK_BRIDGE_HTTP__TOKENS=TOKEN) as process:
-        said = await read_until(process, "1 token(s) configured")
+        said = await read_until(process, "1 token(s) accepted")
     assert TOKEN not in said
 
 
@@ -223,7 +223,7 @@ async def test_sighup_reloads_tokens_and_only_what_a_revoked_one_opened_ends(tmp
         serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT=workers) as process,
         aiohttp.ClientSession() as session,
     ):
-        port = port_in(await read_until(process, "2 token(s) configured"))
+        port = port_in(await read_until(process, "2 token(s) accepted"))
         stays, ends = await open_events(session, port, TOKEN), await open_events(session, port, OTHER)
 
         written(file, TOKEN, wrong="[htpp]\n")
@@ -254,7 +254,7 @@ async def test_sighup_reloads_tokens_and_only_what_a_revoked_one_opened_ends(tmp
 
 async def test_sighup_without_a_file_is_harmless() -> None:
     async with serving(ASTERISK_BRIDGE_HTTP__TOKENS=TOKEN) as process:
-        port = port_in(await read_until(process, "1 token(s) configured"))
+        port = port_in(await read_until(process, "1 token(s) accepted"))
         for _ in range(3):
             process.send_signal(signal.SIGHUP)
         await read_until(process, "tokens reloaded count=1 revoked=none")
@@ -274,7 +274,7 @@ async def test_workers_pass_on_whose_a_request_is(tmp_path: Path) -> None:
     file = tmp_path / "bridge.toml"
     limited(file)
     async with serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
-        port = port_in(await read_until(process, "2 token(s) configured"))
+        port = port_in(await read_until(process, "2 token(s) accepted"))
         url, answered = f"http://127.0.0.1:{port}/v1.0/subscriptions", set[str]()
         body = {"url": "wss://app.example/x", "dialect": "yeastar", "extensions": ["9"], "enabled": False}
         for number in range(24):  # changed by one of them, whichever gets it
@@ -297,7 +297,7 @@ async def test_a_ticket_is_good_once_at_any_worker(tmp_path: Path) -> None:
     file = tmp_path / "bridge.toml"
     limited(file)
     async with serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
-        port = port_in(await read_until(process, "2 token(s) configured"))
+        port = port_in(await read_until(process, "2 token(s) accepted"))
         base = f"http://127.0.0.1:{port}"
         issuers = set[str]()
         for _ in range(20):

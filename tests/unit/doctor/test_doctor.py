@@ -6,6 +6,7 @@ import asyncio
 import io
 import random
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_the_exit_code_follows_failures_only() -> None:
     assert [line.split()[0] for line in lines] == ["ok", "warn", "->", "FAIL", "->", "1"]
 
 
+WAV = """
+import sys, wave
+wav = wave.open(sys.stdout.buffer, "wb")
+wav.setparams((1, 2, 16000, 160, "NONE", ""))
+wav.writeframesraw(bytes(320))
+"""
+
+
 def verdicts(report: Report) -> list[str]:
     return [finding.verdict for finding in report.findings]
 
@@ -110,11 +119,17 @@ def test_an_asterisk_elsewhere_is_not_told_to_dial_loopback() -> None:
 
 @pytest.mark.parametrize(
     ("command", "verdict", "words"),
-    [(["cat"], "ok", "cat"), (["no-such-program"], "warn", "no-such-program"), ([], "ok", "speech.command is empty")],
+    [
+        ([sys.executable, "-c", WAV], "ok", "speaks, at 16000 Hz"),
+        (["cat"], "warn", "what cat wrote"),
+        (["sh", "-c", "kill -KILL $$"], "warn", "sh failed (signal 9, SIGKILL)"),
+        (["no-such-program"], "warn", "no-such-program"),
+        ([], "ok", "speech.command is empty"),
+    ],
 )
-def test_the_program_that_speaks(command: list[str], verdict: str, words: str) -> None:
+async def test_the_program_that_speaks(command: list[str], verdict: str, words: str) -> None:
     report = Report(io.StringIO())
-    machine.check_speech(report, Config.model_validate({"speech": {"command": command}}))
+    await machine.check_speech(report, Config.model_validate({"speech": {"command": command}}))
     assert verdicts(report) == [verdict]
     assert words in report.findings[0].text
 
@@ -145,9 +160,10 @@ async def test_free_ports() -> None:
     [
         ({"tel_endpoint": "PJSIP/{number}@trunk-a", "sip_endpoint": "PJSIP/trunk-a/{uri}"}, "outbound_auth"),
         ({"tel_endpoint": "PJSIP/trunk-a/{number}", "sip_endpoint": "PJSIP/trunk-a/{uri}"}, "outbound_auth"),
-        ({"tel_endpoint": "PJSIP/{number}@trunk-a", "sip_endpoint": "PJSIP/sip-out/{uri}"}, ""),
+        ({"tel_endpoint": "PJSIP/{number}@trunk-a", "sip_endpoint": "PJSIP/sip-out/{uri}", "sip_hosts": ["a"]}, ""),
+        ({"sip_endpoint": "PJSIP/sip-out/{uri}"}, "calling.sip_hosts is empty"),
         ({"sip_endpoint": "PJSIP/sip-out/{uri}", "sip_hosts": ["*"]}, "any host"),
-        ({"tel_endpoint": "Local/{number}@out", "sip_endpoint": "Local/{uri}@out"}, ""),
+        ({"tel_endpoint": "Local/{number}@out", "sip_endpoint": "Local/{uri}@out", "sip_hosts": ["a"]}, ""),
     ],
 )
 def test_the_trunks_password_is_not_for_every_sip_host(calling: dict[str, object], warned: str) -> None:

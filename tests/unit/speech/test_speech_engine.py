@@ -70,6 +70,14 @@ async def test_a_text_is_said_once(tmp_path: Path) -> None:
     assert len(log_of(tmp_path)) == 3
 
 
+async def test_a_program_may_lay_out_shared_memory_as_sound_libraries_do(tmp_path: Path) -> None:
+    """Debian's espeak-ng is linked to PulseAudio, which makes a file of 64 MiB in memory before anything is said."""
+    memory = "import os\nos.ftruncate(os.memfd_create('pulseaudio'), 64 << 20)\n"
+    source = memory + SAY.format(log=str(tmp_path / "log"), sleep=0)
+    sound = await Speech(SpeechConfig(command=script(tmp_path, source))).say(Utterance("hello"))
+    assert sound.seconds == pytest.approx(0.05)
+
+
 async def test_nothing_to_say_needs_no_program() -> None:
     assert (await Speech(SpeechConfig(command=())).say(Utterance(" \n\x00"))).pcm == b""
 
@@ -132,7 +140,7 @@ async def test_a_missing_program_is_known_at_once() -> None:
     [
         ("import sys; sys.exit('no such model\\nmore')", r"failed \(status 1\): no such model$"),
         ("raise SystemExit(3)", r"failed \(status 3\): it did not say why$"),
-        ("import os; os.kill(os.getpid(), 9)", r"failed \(signal 9\)"),
+        ("import os; os.kill(os.getpid(), 9)", r"failed \(signal 9, SIGKILL\)"),
         ("print('hello')", "wrote is no WAV, FLAC, Ogg or MP3 file"),
         ("pass", "wrote is no WAV"),
         ("import sys; sys.stderr.write('x' * 9_000_000); sys.exit(1)", r"failed \(status 1\): x{200}$"),

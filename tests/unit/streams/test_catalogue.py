@@ -55,6 +55,23 @@ async def test_both_kinds_are_there_after_a_restart(path: str) -> None:
     assert ids(started(path, configured("m")).list()) == ["a", "m"]
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"url": "ws://127.0.0.1:9/"}, "127.0.0.1 (loopback) denied"),
+        ({"ca_file": "/etc/ssl/certs/ca-certificates.crt"}, "[outbound] ca_dir, which is not set"),
+        ({}, ""),
+    ],
+)
+async def test_what_an_older_version_kept_and_the_policy_denies(
+    path: str, values: dict[str, str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await Store(path).put("z", values_of(subscription("z", **values)))
+    assert ids(started(path).list()) == ["z"]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert [said in warning and "subscription=z" in warning for warning in warnings] == [True] * bool(said)
+
+
 async def test_the_owner_is_kept_and_is_who_changed_it_last(path: str) -> None:
     catalogue = started(path)
     await catalogue.put(subscription("z", principal="crm"))

@@ -12,13 +12,36 @@ from pydantic import ValidationError
 from bridge.calls.facts import CallFacts
 from bridge.config import Config, PbxConfig
 from bridge.errors import ConfigError
-from bridge.streams.subscription import Route, Subscription, matches, reason_of, routes_of, subscriptions_of, values_of
+from bridge.streams.subscription import (
+    Route,
+    Subscription,
+    matches,
+    reason_of,
+    routes_of,
+    server_of,
+    subscriptions_of,
+    values_of,
+)
 
 GROUPS = {"sales": ("1001", "20*"), "empty": ()}
 
 
 def subscription(**values: Any) -> Subscription:
     return Subscription.model_validate({"id": "s", "url": "wss://app.example/x", "dialect": "yeastar"} | values)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("wss://user:secret@app.example:8443/x?key=secret#y", "wss://app.example:8443/x"),
+        ("wss://app.example/x", "wss://app.example/x"),
+        ("wss://[2001:db8::1]/x", "wss://[2001:db8::1]/x"),
+        ("wss://[2001:db8::1]:8443/x", "wss://[2001:db8::1]:8443/x"),
+        ("x", ""),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, server: str) -> None:
+    assert server_of(url) == server
 
 
 def call(extensions: str = "", trunks: str = "", dids: str = "") -> CallFacts:
