@@ -69,6 +69,8 @@ class Catalogue:
         self._enabled: tuple[Subscription, ...] = ()
         self._listeners: list[Callable[[], None]] = []
         self._changing = asyncio.Lock()
+        self.reloading = False
+        """The change that listeners are called for is another worker's."""
         self.take({identity: self._prepared(each) for identity, each in self._configured.items()})
 
     def load(self) -> None:
@@ -98,6 +100,20 @@ class Catalogue:
             ConfigError: the store cannot be used.
         """
         return await asyncio.to_thread(self._read)
+
+    async def reload(self) -> None:
+        """Take over what another worker has changed; later changes come later, however long each takes to read.
+
+        Raises:
+            ConfigError: the store cannot be used.
+        """
+        async with self._changing:
+            made = await self.read()
+            self.reloading = True
+            try:
+                self.take(made)
+            finally:
+                self.reloading = False
 
     def take(self, made: Made) -> None:
         """Replace the subscriptions by those that `read` returned."""

@@ -113,7 +113,6 @@ class Worker:
         self.bridge.stasis.held_elsewhere = self._held_elsewhere
         self.bridge.tracker.subscribe(self._on_change)
         self.bridge.catalogue.on_change(self._on_subscriptions)
-        self._reloading = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._fleet_changed = asyncio.Event()
         self._elsewhere: set[str] = set()
@@ -253,7 +252,7 @@ class Worker:
         return {"participants": {call_id: [sorted(names.extensions), sorted(names.trunks)]}}
 
     def _on_subscriptions(self) -> None:
-        if not self._reloading:
+        if not self.bridge.catalogue.reloading:
             self._member.tell_subscriptions()
 
     def _reload(self) -> None:
@@ -263,13 +262,9 @@ class Worker:
 
     async def _take_subscriptions(self) -> None:
         try:
-            kept = await self.bridge.catalogue.read()
-            self._reloading = True
-            self.bridge.catalogue.take(kept)
+            await self.bridge.catalogue.reload()
         except ConfigError as problem:
             log.error("what another worker has changed cannot be read: %s", problem)
-        finally:
-            self._reloading = False
 
 
 def own_config(config: Config, number: int, control: Path) -> Config:

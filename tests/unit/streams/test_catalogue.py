@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,27 @@ def test_one_subscription_has_a_bounded_number_of_patterns() -> None:
     with pytest.raises(ValidationError, match=r"at most 1000 patterns; got 90000") as caught:
         subscription("a", extensions=[""] * 90_000)
     assert caught.value.error_count() == 1
+
+
+async def test_what_another_worker_changed_last_stays(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads of two changes overlap, and the first takes longer than the second."""
+    ours, theirs = started(path), started(path)
+    await theirs.put(subscription("a"))
+    read, reads = Catalogue._read, 0
+
+    def slow_first(self: Catalogue) -> Any:
+        nonlocal reads
+        reads += 1
+        number, made = reads, read(self)
+        if number == 1:
+            time.sleep(0.2)
+        return made
+
+    monkeypatch.setattr(Catalogue, "_read", slow_first)
+    first = asyncio.create_task(ours.reload())
+    while not reads:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)  # it has read, and sleeps
+    await theirs.delete("a")
+    await asyncio.gather(first, ours.reload())
+    assert not ours.list()
