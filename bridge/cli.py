@@ -252,9 +252,12 @@ def _call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # The configuration may be on another machine: only who gives none of its own needs to be told where the bridge is.
     config = load(options.config, environ) if options.config else Config()
-    configured = [token.get_secret_value() for token in config.http.tokens] or [existing_token(config, environ)]
     # The variables are those of the examples, and `./lab env` sets them. What is given by hand wins.
     url = options.url or (dialer.base_url(config) if options.config else environ.get("BRIDGE_URL"))
+    configured = [token.get_secret_value() for token in config.http.tokens]
+    # The token of the first start is for the bridge of this machine, and not for any other server.
+    own = not url or (options.config and not options.url) or dialer.is_local(url)
+    configured = configured or [existing_token(config, environ) if own else ""]
     try:
         token = options.token or _token_in(options.token_file)
         token = token or ("" if options.config else environ.get("BRIDGE_TOKEN", "")) or configured[0]

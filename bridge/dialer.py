@@ -14,12 +14,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from bridge.ari.rest import explain_failure
 from bridge.config import Config, host_and_port
-from bridge.config.values import is_wildcard
+from bridge.config.values import is_loopback, is_wildcard
 
 GREETING = "Hello. This is a test call from your Asterisk bridge."
 CONNECT_TIMEOUT_S = 5.0
@@ -81,6 +82,14 @@ def base_url(config: Config) -> str:
     if is_wildcard(host):
         host = "::1" if ":" in host else "127.0.0.1"
     return f"{'https' if config.http.tls_certificate else 'http'}://{host_and_port(host, config.http.port)}"
+
+
+def is_local(url: str) -> bool:
+    """Return whether a URL leads to this machine by its loopback address or name."""
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
 
 
 class Dialer:

@@ -12,13 +12,15 @@ from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
 from bridge.api import flows, twilio, yeastar
 from bridge.api.address import client_address
 from bridge.api.auth import LOCAL, Gate, check_origin
-from bridge.api.backend import PRINCIPAL
+from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError
 from bridge.api.reach import check_scope
 from bridge.api.refusals import Refusals
 from bridge.api.routing import OPERATIONS, Operation
 from bridge.api.table import ALWAYS
-from bridge.api.tickets import KINDS, TICKETS, Kind
+from bridge.api.tickets import KINDS, TICKETS
+from bridge.api.tickets import Kind as TicketKind
+from bridge.audit import Kind
 from bridge.media.counters import Counters
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -79,11 +81,12 @@ class Admission:
         except ApiError as error:
             refusal = self._counted(error, address)
             if access == "public":
+                _record_guess(request, error, address)
                 return ANONYMOUS
             raise refusal from None
         return dataclasses.replace(found, address=address)
 
-    async def _of_ticket(self, request: web.Request, kind: Kind) -> Principal:
+    async def _of_ticket(self, request: web.Request, kind: TicketKind) -> Principal:
         address = client_address(request)
         try:
             found = await request.app[TICKETS].redeem(request.query["ticket"], kind, request.match_info.get("id", ""))
@@ -127,6 +130,14 @@ class Admission:
             f"too many requests of {address or 'this client'} had no good token; a good one still passes",
             {"Retry-After": str(wait_s)},
         )
+
+
+def _record_guess(request: web.Request, error: ApiError, address: str) -> None:
+    """Record a bad credential where none is needed, as the response to it is no rejection."""
+    if error.status == 401 and error.reason != "AUTHENTICATION_REQUIRED":
+        operation = request.app[OPERATIONS].get(request.match_info.handler)
+        attempted = operation.route.operation if operation is not None else ""
+        request.app[BACKEND].audit.reject(Kind("", address, attempted, error.status, error.reason))
 
 
 def _check_rights(principal: Principal, operation: Operation | None) -> None:

@@ -77,6 +77,41 @@ def test_the_address_and_the_token_in_the_environment(
     assert "cannot connect to 127.0.0.1:1:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ((), True),
+        (("--url", "http://localhost:8080"), True),
+        (("--url", "http://[::1]:8080"), True),
+        (("--config", "FILE"), True),
+        (("--config", "FILE", "--url", "http://pbx.example:8080"), False),
+        (("--url", "http://pbx.example:8080"), False),
+        (("--url", "not a url"), False),
+    ],
+)
+def test_the_token_of_the_first_start_is_not_sent_elsewhere(
+    url: tuple[str, ...], sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "of-the-first-start-0123"
+    (tmp_path / "asterisk-bridge").mkdir()
+    (tmp_path / "asterisk-bridge" / "token").write_text(token)
+    seen: list[str] = []
+
+    class Silent:
+        def __init__(self, _: str, token: str) -> None:
+            seen.append(token)
+
+        async def run(self, _: object) -> int:
+            return 0
+
+    monkeypatch.setattr(dialer, "Dialer", Silent)
+    file = tmp_path / "bridge.toml"
+    file.write_text('[http]\nhost = "192.0.2.1"\n[ari]\nuser = "bridge"\npassword = "secret"\n')
+    url = tuple(str(file) if each == "FILE" else each for each in url)
+    assert cli.main(["call", "1001", *url], {"XDG_STATE_HOME": str(tmp_path)}) == 0
+    assert seen == [token if sent else ""]
+
+
 def test_one_flow_and_not_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["call", "1001", "--talk", "a", "--flow", "b"], {}) == 2
     assert "--talk" in capsys.readouterr().err

@@ -252,6 +252,11 @@ async def test_reading_is_no_line_but_a_rejected_reader_is(client: Client, lines
     async with client.post("/v1.0/calls", headers={"Content-Encoding": "gzip"}, data=b"x") as response:
         assert response.status in (401, 415)  # before anybody knows whose it is
     assert len(lines.rejected) == 3
+    for query, count in (("", 3), ("?token=stolen-but-revoked", 4)):  # a public path must not try tokens unseen
+        async with client.get(f"/health{query}") as response:
+            assert response.status == 200
+        assert len(lines.rejected) == count
+    assert (lines.rejected[-1].attempted, lines.rejected[-1].status) == ("getHealth", 401)
     assert lines.lines == []
 
 
