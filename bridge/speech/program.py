@@ -104,15 +104,20 @@ async def run_program(
         await asyncio.gather(*tasks)
         status = await process.wait()
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process.pid)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), _REAP_S)
         raise
+    _kill_group(process.pid)  # what it has left running
     return Outcome(status, output.result(), _first_line(complaint.result()))
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left, or only another user's
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _restrict(pid: int, limits: Limits) -> None:

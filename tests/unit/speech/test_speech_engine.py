@@ -202,6 +202,21 @@ async def test_a_program_that_nobody_waits_for_is_killed(tmp_path: Path) -> None
     await gone(marker)
 
 
+async def test_what_a_program_leaves_running_is_killed(tmp_path: Path) -> None:
+    marker = str(tmp_path / "marker")
+    source = f"""
+import subprocess, sys, wave
+sleep = [sys.executable, "-c", "import time; time.sleep(60)", {marker!r}]
+subprocess.Popen(sleep, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+wav = wave.open(sys.stdout.buffer, "wb")
+wav.setparams((1, 2, 8000, 80, "NONE", ""))
+wav.writeframesraw(bytes(160))
+"""
+    sound = await Speech(SpeechConfig(command=script(tmp_path, source))).say(Utterance("x"))
+    assert sound.seconds == pytest.approx(0.01)
+    await gone(marker)
+
+
 async def gone(marker: str) -> None:
     async with asyncio.timeout(5):  # what is killed may be seen a moment longer, until init has reaped it
         while running(marker):
