@@ -22,7 +22,7 @@ _HANDED_ON = frozenset(
     {"parameters", "customparameters", "streamdata", "sessiondata", "data", "headers", "variables", "authvalue"}
 )
 """Keys, in lowercase and without ``_``, of which every value is masked."""
-_USER = re.compile(r"(?<=://)[^\s/?#]{1,500}@")
+_USER = re.compile(r"(?<=://)[^\s/?#]+@")
 
 
 def mask_url(url: str) -> str:

@@ -98,3 +98,7 @@ def test_depth_is_found_without_recursion() -> None:
     assert not is_deeper(5, 1)
     while isinstance(deep, list):
         deep = deep[0]
+
+
+def test_long_user_information_is_masked_too() -> None:
+    assert mask_url(f"wss://user:{'k' * 2000}@app.example/x") == f"wss://{MASK}@app.example/x"
