@@ -35,6 +35,9 @@ MAX_UNNAMED = 32
 """Connections that have not named a UUID within `NAMING_S`, besides one for each leg that is expected."""
 NAMING_S = 0.1
 """Asterisk names the UUID at once: those of a burst, accepted in one turn of the loop, are read within this."""
+SHED_AT_ONCE = 32
+SHED_AGAIN_S = 0.01
+"""Closing a thousand connections takes 100 ms: in parts, between which frames have their turn."""
 MAX_ARRIVING = 1024
 """Connections that have not named a UUID yet, in all; the accept queue is no longer either."""
 READ_BYTES = 65536
@@ -185,14 +188,16 @@ class Listener:
 
     def _shed(self) -> None:
         """Refuse connections that have had time to name a UUID, the oldest first, until few enough are left."""
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
         self._shedding = None
-        while len(self.unnamed) > len(self._expected) + MAX_UNNAMED:
-            due = next(iter(self.unnamed.values())) + NAMING_S
-            if due > loop.time():
-                self._shedding = loop.call_at(due, self._shed)
+        for _ in range(SHED_AT_ONCE):
+            if len(self.unnamed) <= len(self._expected) + MAX_UNNAMED:
                 return
+            wait_s = next(iter(self.unnamed.values())) + NAMING_S - now
+            if wait_s > 0:
+                break
             self._shed_oldest()
+        self._shedding = asyncio.get_running_loop().call_later(max(wait_s, SHED_AGAIN_S), self._shed)
 
     def _shed_oldest(self) -> None:
         oldest = next(iter(self.unnamed))
