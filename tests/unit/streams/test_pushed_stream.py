@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any, cast
@@ -93,6 +95,7 @@ class World:
         self.streams: list[PushedStream] = []
         self.ended: list[str] = []
         self.connected = 0
+        self.sensitive: set[str] = set()
 
     def stream(self, dialect: Dialect, *tracks: str) -> PushedStream:
         stream = PushedStream(
@@ -111,6 +114,7 @@ class World:
             on_dtmf=lambda _: None,
             on_connected=self._count,
             principal=CONFIGURATION,
+            is_sensitive=self.sensitive.__contains__,
         )
         self.streams.append(stream)
         return stream
@@ -180,6 +184,40 @@ async def test_no_dialect_is_told_of_a_track_that_only_speaks(world: World) -> N
     stream.key_pressed("party", "5")
     assert ['"event":"media"' in text for text in world.texts[2:]] == [True, False]
     assert world.texts[-1].count('"digit":"5"') == 1
+
+
+async def test_a_track_of_a_sensitive_party_begins_in_silence_and_reports_no_digit(world: World) -> None:
+    """Its own call need not be in sensitive mode: it may share a bridge with a party of one that is."""
+    place = Snoop("party", "in", "none")
+    world.sensitive.add("party")
+    stream = world.stream(Twilio(connect=True), "inbound")
+    stream.set_tracks([track("inbound", place)])
+    assert stream.sensitive
+    await stream.settled(1)
+    stream.key_pressed("party", "5")
+    world.pbx.leg_at(place).sink(FRAME)
+    (media,) = world.texts[2:]
+    assert json.loads(media)["media"]["payload"] == base64.b64encode(b"\xff" * 160).decode()
+    world.sensitive.clear()
+    stream.review()
+    stream.key_pressed("party", "6")
+    assert '"digit":"6"' in world.texts[-1]
+
+
+async def test_a_leg_that_asterisk_opened_reports_no_digit_in_silence(world: World) -> None:
+    world.sensitive.add("party")
+    stream = world.stream(Twilio(connect=True), "inbound")
+    await stream.settled(1)
+    leg = stream.new_leg()
+    stream.adopt(TrackInfo("inbound", "party"), leg)
+    stream.review()
+    sent = len(world.texts)
+    leg.on_dtmf("5")
+    assert len(world.texts) == sent
+    world.sensitive.clear()
+    stream.review()
+    leg.on_dtmf("6")
+    assert '"digit":"6"' in world.texts[-1]
 
 
 async def test_a_track_that_moves_goes_on_and_so_does_what_waits_to_be_played(world: World) -> None:
