@@ -19,7 +19,6 @@ MAX_AUDIO_GAP_S = MAX_GAP_S + 0.06
 MAX_MISSING = 0.1
 """Part of the audio that may be missing: a bridge that stands still for 99 ms again and again is no use either."""
 MAX_GROWTH_BYTES = 50 << 20
-MAX_KEPT_BYTES = 20 << 20
 MAX_HEALTH_S = 1.0
 TOO_LATE = 0.5
 """Part of the time for which the machine may be too late to judge anything before a case is measured again."""
@@ -48,6 +47,7 @@ class Evidence:
         probes: the health checks.
         application_late: when the echo application did not run in time.
         memory_after: resident memory of the bridge, in bytes, after it had time to return it.
+        max_kept_bytes: how much more of it than before is fine.
         lag_s: upper bound of the longest stall of the loop by the bridge's own histogram; None: there is none.
         did: how many things the attack did.
         faults: what went wrong beside the measurements, in words.
@@ -61,6 +61,7 @@ class Evidence:
     probes: Sequence[Probe] = ()
     memory_before: int = 0
     memory_after: int = 0
+    max_kept_bytes: int = 20 << 20
     lag_s: float | None = None
     did: int = 0
     faults: list[str] = field(default_factory=list)
@@ -139,8 +140,8 @@ def judge(evidence: Evidence) -> Verdict:
     growth, kept = peak - evidence.memory_before, evidence.memory_after - evidence.memory_before
     if growth >= MAX_GROWTH_BYTES:
         faults.append(f"memory grew by {_mb(growth):.0f} MB: expected less than {_mb(MAX_GROWTH_BYTES):.0f} MB")
-    if kept >= MAX_KEPT_BYTES:
-        faults.append(f"{_mb(kept):.0f} MB were kept: expected less than {_mb(MAX_KEPT_BYTES):.0f} MB")
+    if kept >= evidence.max_kept_bytes:
+        faults.append(f"{_mb(kept):.0f} MB were kept: expected less than {_mb(evidence.max_kept_bytes):.0f} MB")
 
     health = 0.0
     for probe in evidence.probes:

@@ -21,7 +21,7 @@ from tests.attack.attacks.table import Attack
 from tests.attack.clock import FRAME_S
 from tests.attack.phone_call import PhoneCall
 from tests.attack.target import DIALECTS, HOST, VICTIM, Target, frame, outside_address, uuid_message, uuid_of
-from tests.attack.verdict import MAX_KEPT_BYTES, Evidence, Probe, Verdict, judge
+from tests.attack.verdict import Evidence, Probe, Verdict, judge
 from tests.lab.workers import toml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +185,7 @@ class Victim:
         ended = time.monotonic()
         call = await self._observer.ask()
         seen = await self._witness.ask()
-        after = await self._returned(before)
+        after = await self._returned(before, attack.kept_mb << 20)
         faults += await self._new_stream()
         if not self.whole:
             faults.append(f"processes of the bridge have ended: {set(self._pids) - set(self._now())}")
@@ -202,6 +202,7 @@ class Victim:
             probes=probes,
             memory_before=before,
             memory_after=after,
+            max_kept_bytes=attack.kept_mb << 20,
             lag_s=_lag_since(lag, await self._lag()),
             did=did,
             faults=faults,
@@ -264,10 +265,10 @@ class Victim:
             await asyncio.sleep(0.1)
         return [f"no stream could be opened within {OPEN_S:g} s: {problem}"]
 
-    async def _returned(self, before: int) -> int:
+    async def _returned(self, before: int, max_kept_bytes: int) -> int:
         """Resident memory, in bytes, once it is near what it was or has had time for that."""
         until = time.monotonic() + RETURN_S
-        while (now := witness.resident(self._pids)) - before >= MAX_KEPT_BYTES and time.monotonic() < until:
+        while (now := witness.resident(self._pids)) - before >= max_kept_bytes and time.monotonic() < until:
             await asyncio.sleep(0.1)
         return now
 

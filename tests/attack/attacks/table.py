@@ -25,6 +25,7 @@ class Attack:
         least: how many things it has to do to count as an attack at all.
         phone: a call of a real phone through Asterisk is judged too.
         ends: SIGTERM has to end the bridge while it runs.
+        kept_mb: how much more memory the bridge may keep afterwards, in MB.
         workers: processes of the bridge.
     """
 
@@ -34,6 +35,7 @@ class Attack:
     phone: bool
     ends: bool
     workers: int
+    kept_mb: int
 
     @property
     def name(self) -> str:
@@ -45,13 +47,19 @@ ATTACKS: dict[str, Attack] = {}
 
 
 def attack(
-    *, seconds: float = 1.6, least: int = 1, phone: bool = False, ends: bool = False, workers: int = 1
+    *,
+    seconds: float = 1.6,
+    least: int = 1,
+    phone: bool = False,
+    ends: bool = False,
+    workers: int = 1,
+    kept_mb: int = 20,
 ) -> Callable[[Run], Run]:
     """Enter a function into the table."""
 
     def enter(run: Run) -> Run:
         assert run.__name__ not in ATTACKS, f"two attacks are called {run.__name__}"
-        ATTACKS[run.__name__] = Attack(run, seconds, least, phone, ends, workers)
+        ATTACKS[run.__name__] = Attack(run, seconds, least, phone, ends, workers, kept_mb)
         return run
 
     return enter

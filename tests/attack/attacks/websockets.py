@@ -147,7 +147,8 @@ def invalid_utf8_by_an_application(target: Target) -> int:
     return _application(target, _no_utf8)
 
 
-@attack(least=1)
+# The queues of its streams (9.6 MB each, media.max_queued_ms) are small blocks, which glibc keeps for the next ones.
+@attack(least=1, kept_mb=40)
 def audio_flood_by_a_client(target: Target) -> int:
     """Send audio far faster than it can be played."""
     return _client(target, lambda masked: frame(BINARY, bytes(3200), masked=masked), most=64 << 20)
