@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
+from bridge import json_shape
 from bridge.api.errors import ApiError, invalid
 
 MAX_DEPTH = 32
@@ -160,22 +161,10 @@ def check_shape(text: str, values: int) -> None:
     Raises:
         ApiError: 400, it holds more, or they are nested too deeply.
     """
-    if _openings(text) + text.count(",") <= min(values, MAX_DEPTH):
-        return
-    # What is in strings does not count. Without escapes, every second part between quotes is one.
-    bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
-    count = _openings(bare) + bare.count(",")
-    if count > values:
-        raise invalid("INVALID_JSON", f"the body holds more than {values} values")
-    depth = 0
-    for bracket in re.findall(r"[][{}]", bare):
-        depth += 1 if bracket in "[{" else -1
-        if depth > MAX_DEPTH:
-            raise invalid("INVALID_JSON", f"the body is nested deeper than {MAX_DEPTH}")
-
-
-def _openings(text: str) -> int:
-    return text.count("{") + text.count("[")
+    try:
+        json_shape.check_shape(text, values, MAX_DEPTH)
+    except ValueError as problem:
+        raise invalid("INVALID_JSON", f"the body {problem}") from None
 
 
 def _not_json(error: Exception) -> ApiError:

@@ -15,6 +15,7 @@ import aiohttp
 
 from bridge.errors import BridgeError
 from bridge.events.signing import signature
+from bridge.json_shape import check_shape
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import REDIRECTS, RequestRefused, Requests
 from bridge.outbound.policy import Denied
@@ -23,6 +24,12 @@ from bridge.tls import Trust, TrustError, client_context
 MAX_ANSWER_BYTES = 1024 * 1024
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 5
+MAX_VALUES = 10_000
+"""Values in a flow that a server answers with: as many as in a request's."""
+MAX_DEPTH = 100
+"""Objects and lists within each other."""
+MAX_SENDING_BYTES = 32 << 20
+"""Bodies of all requests that have no answer yet: servers may take ten seconds for one."""
 
 
 class WebFailed(BridgeError):
@@ -45,12 +52,20 @@ class Answer:
         """The body as JSON.
 
         Raises:
-            WebFailed: it is none, or the status tells of no success.
+            WebFailed: it is none or holds too much, or the status tells of no success.
         """
         if not 200 <= self.status < 300:
             raise WebFailed(f"the server answered {self.status}")
         try:
-            return json.loads(self.body)
+            text = self.body.decode(json.detect_encoding(self.body))
+        except ValueError:
+            raise WebFailed("the server's answer is no JSON") from None
+        try:
+            check_shape(text, MAX_VALUES, MAX_DEPTH)
+        except ValueError as problem:
+            raise WebFailed(f"the server's answer {problem}") from None
+        try:
+            return json.loads(text)
         except (ValueError, RecursionError):
             raise WebFailed("the server's answer is no JSON") from None
 
@@ -82,6 +97,7 @@ class Web:
         self._requests = Requests(gate or Gate())
         self._keys = keys or {}
         self._clock = clock
+        self._sending_bytes = 0
 
     async def ask(
         self,
@@ -103,8 +119,12 @@ class Web:
             secrets: headers that hold a credential. With them no redirect is followed: it might lead to somebody else.
 
         Raises:
-            WebFailed: no answer, not in time, or too large a one.
+            WebFailed: no answer, not in time, or too large a one; or the bodies of other requests take all the room.
         """
+        size = len(body or b"")
+        if size and self._sending_bytes + size > MAX_SENDING_BYTES:
+            raise WebFailed(f"{_place(url)}: not sent, as {self._sending_bytes} bytes wait for answers already")
+        self._sending_bytes += size
         try:
             async with asyncio.timeout(self._timeout_s):
                 context = await client_context(trust or Trust())
@@ -136,6 +156,8 @@ class Web:
             raise WebFailed(f"{_place(url)}: {problem}") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise WebFailed(f"{_place(url)}: {type(problem).__name__}: {_words(problem)}") from None
+        finally:
+            self._sending_bytes -= size
 
     def _signature(self, flow_id: str, body: bytes) -> dict[str, str]:
         key = self._keys.get(flow_id) or self._keys.get("")

@@ -31,7 +31,7 @@ LAYERS = (
     ("bridge.config",),
     ("bridge.files", "bridge.outbound", "bridge.tls"),
     ("bridge.errors",),
-    ("bridge.access", "bridge.masking", "bridge.patterns", "bridge.texts"),
+    ("bridge.access", "bridge.json_shape", "bridge.masking", "bridge.patterns", "bridge.texts"),
 )
 RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0}
 
@@ -43,6 +43,7 @@ PURE = (
     "bridge.calls.model",
     "bridge.errors",
     "bridge.access",
+    "bridge.json_shape",
     "bridge.patterns",
     "bridge.masking",
     "bridge.texts",
