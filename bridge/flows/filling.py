@@ -5,6 +5,7 @@ A caller chooses some of them: their name, their number, the digits they press. 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 VARIABLE = re.compile(r"\$\{([^{}$]{1,200})\}")
+
+MAX_URL_CHARACTERS = 4096
+MAX_BODY_BYTES = 1024 * 1024
 
 _JSON_TOKENS = re.compile(r'"|\\.|\$\{([^{}$]{1,200})\}|[^"\\$]+|.', re.DOTALL)
 _JSON_SCALAR = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?|true|false|null")
@@ -27,7 +31,8 @@ def fill_url(url: str, value_of: ValueOf) -> str:
 
     Raises:
         ValueError: a segment of the path would be ``.`` or ``..``: whatever it is encoded as, the client's library,
-            a proxy or the server removes it, and the path is another one.
+            a proxy or the server removes it, and the path is another one. Or the URL would be longer than
+            `MAX_URL_CHARACTERS`.
     """
     first = VARIABLE.match(url)
     filled = value_of(first[1]) if first else ""
@@ -35,15 +40,20 @@ def fill_url(url: str, value_of: ValueOf) -> str:
     values: list[tuple[int, int]] = []
     parts = [filled]
     length = len(filled)
+    _check_length(length)
     for match in VARIABLE.finditer(url, at):
-        value = quote(value_of(match[1]), safe="")
+        value = value_of(match[1])
+        _check_length(length + len(value))
+        value = quote(value, safe="")
         before = url[at : match.start()]
         begin = length + len(before)
         values.append((begin, begin + len(value)))
         length = begin + len(value)
+        _check_length(length)
         parts += before, value
         at = match.end()
     filled = "".join([*parts, url[at:]])
+    _check_length(len(filled))
     _check_segments(filled, values)
     return filled
 
@@ -74,6 +84,7 @@ def fill_body(text: str, content_type: str, value_of: ValueOf) -> str:
     if "${" not in text:
         return text
     kind = content_type.partition(";")[0].strip().lower()
+    value_of = functools.cache(value_of)
     if "json" in kind:
         return fill_json(text, value_of)
     if kind == "application/x-www-form-urlencoded":
@@ -95,30 +106,41 @@ def fill_json(text: str, value_of: ValueOf) -> str:
     """
     filled: list[str] = []
     quoted = False
+    within = functools.cache(lambda name: json.dumps(value_of(name), ensure_ascii=False)[1:-1])
     for token in _JSON_TOKENS.finditer(text):
         name = token[1]
         if name is None:
             quoted ^= token[0] == '"'
             filled.append(token[0])
         elif quoted:
-            filled.append(json.dumps(value_of(name), ensure_ascii=False)[1:-1])
+            filled.append(within(name))
         else:
             filled.append(_scalar(name, value_of(name)))
     return "".join(filled)
 
 
 def _filled(text: str, value_of: ValueOf) -> str:
+    value_of = functools.cache(value_of)  # encoded once, however often it is put in
     return VARIABLE.sub(lambda match: value_of(match[1]), text)
+
+
+def _check_length(length: int) -> None:
+    if length > MAX_URL_CHARACTERS:
+        raise ValueError(f"the URL is longer than {MAX_URL_CHARACTERS} characters with its variables")
 
 
 def _check_segments(url: str, values: list[tuple[int, int]]) -> None:
     path_end = next((place for place, character in enumerate(url) if character in "?#"), len(url))
+    checked = -1
     for begin, end in values:
         if begin >= path_end:
             return
+        if end <= checked:
+            continue
         start = url.rfind("/", 0, begin) + 1
         stop = url.find("/", end, path_end)
-        segment = unquote(url[start : stop if stop >= 0 else path_end])
+        checked = stop if stop >= 0 else path_end
+        segment = unquote(url[start:checked])
         # Some servers decode first and split then.
         if any(piece.partition(";")[0] in (".", "..") for piece in re.split(r"[/\\]", segment)):
             raise ValueError(

@@ -35,6 +35,8 @@ SILENT = frozenset({"mark", "enter_flow"})
 """Actions that nobody wrote: they are not told."""
 MAX_BESIDE = 100
 """What a flow may do beside itself at a time: requests and sentences that it does not wait for."""
+MAX_BESIDE_BYTES = 4 << 20
+"""What these may hold together: bodies of requests, and sound (95 s of it at 22,050 Hz). One alone may hold more."""
 AUDIO_OPENS_S = 0.2
 """A phone plays what it gets only a moment after it was answered: a first word before that is clipped (34 ms seen)."""
 MAX_DEPTH = 20
@@ -93,6 +95,7 @@ class Run:
         self._voice: Voice | None = None
         self._speaking = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
+        self._beside_bytes = 0
         self._count = 0
 
     @property
@@ -175,15 +178,21 @@ class Run:
             voice.stop()
             await voice.close()
 
-    def spawn(self, act: Coroutine[Any, Any, object], what: str) -> None:
+    def spawn(self, act: Coroutine[Any, Any, object], what: str, size: int) -> None:
         """Do something beside the flow; it is given up when the flow ends.
 
+        Args:
+            size: how many bytes it holds until it is over.
+
         Raises:
-            ActionFailed: `MAX_BESIDE` such things go on already.
+            ActionFailed: `MAX_BESIDE` such things go on already, or they hold too much.
         """
         if len(self._background) >= MAX_BESIDE:
             act.close()
             raise ActionFailed(f"{MAX_BESIDE} things go on beside the flow already")
+        if self._background and self._beside_bytes + size > MAX_BESIDE_BYTES:
+            act.close()
+            raise ActionFailed(f"what goes on beside the flow holds {self._beside_bytes} bytes already")
 
         async def guarded() -> None:
             try:
@@ -195,7 +204,13 @@ class Run:
 
         task = asyncio.ensure_future(guarded())
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._beside_bytes += size
+
+        def over(_: asyncio.Task[None]) -> None:
+            self._background.discard(task)
+            self._beside_bytes -= size
+
+        task.add_done_callback(over)
 
     # The loop
 

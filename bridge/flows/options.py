@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, WrapValidator
 from pydantic_core import ErrorDetails
 
+from bridge.flows.filling import MAX_URL_CHARACTERS
 from bridge.flows.variables import Variables, holds_variable
 
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 """How VoIPBIN writes an id that is not set."""
 MAX_DURATION_MS = 86_400_000
-MAX_URL_CHARACTERS = 4096
 HTTP_URL = re.compile(r"https?://[^\s/?#]+(?:[/?#]\S*)?", re.IGNORECASE)
 
 

@@ -71,6 +71,8 @@ class Variables:
         self._values = dict(values or {})
         self._session_data: dict[str, Any] = dict(session_data or {})
         self._session_bytes = sum(_size(name, value) for name, value in self._session_data.items())
+        self._texts: dict[int, str] = {}
+        """Objects and lists of the session data as texts, by identity: one condition may name the same many times."""
         self._bytes = sum(len(name.encode()) + len(value.encode()) for name, value in self._values.items())
 
     @property
@@ -88,11 +90,19 @@ class Variables:
         return text_of(self.value(name))
 
     def value(self, name: str) -> Any:
-        """A variable as it is: what ``sessionData`` holds may be any JSON; None if it is not known."""
+        """A variable as it is, objects and lists of ``sessionData`` as their text; None if it is not known."""
         head, _, path = name.strip().partition(".")
         if head in _SESSION_DATA and name not in self._values:
-            return _inside(self._session_data, path)
+            return self._plain(_inside(self._session_data, path))
         return self._values.get(name.strip())
+
+    def _plain(self, value: Any) -> Any:
+        if not isinstance(value, Mapping | list):
+            return value
+        text = self._texts.get(id(value))
+        if text is None:
+            text = self._texts[id(value)] = text_of(value)
+        return text
 
     def set(self, name: str, value: str) -> None:
         """Remember a text.
@@ -131,6 +141,7 @@ class Variables:
         if self._session_bytes + grows > MAX_GIVEN_BYTES:
             raise VariablesFull(f"session_data would be larger than {MAX_GIVEN_BYTES} bytes")
         self._session_data = dict(data)
+        self._texts.clear()
         self._session_bytes += grows
 
     def check(self, value: Any) -> None:

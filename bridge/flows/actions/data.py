@@ -11,7 +11,8 @@ from pydantic import Field
 
 from bridge.flows import callbacks, expression
 from bridge.flows.actions.sound import Switch
-from bridge.flows.options import HTTP_URL, IS_HTTP_URL, MAX_URL_CHARACTERS, OR_VARIABLE, Options
+from bridge.flows.filling import MAX_BODY_BYTES
+from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
 from bridge.flows.program import Enter, Program
 from bridge.flows.registry import ActionFailed, action
 from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, text_of
@@ -111,18 +112,20 @@ class WebhookSendOptions(Options):
 @action("webhook_send", options=WebhookSendOptions)
 async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
     """Send a request; with ``sync`` its answer is waited for and kept in ``voipbin.webhook.*``."""
-    text = run.variables.fill_body(options.data, options.data_type)
+    body = run.variables.fill_body(options.data, options.data_type).encode()
+    if len(body) > MAX_BODY_BYTES:
+        raise ActionFailed(f"data: is larger than {MAX_BODY_BYTES} bytes with its variables")
     headers = {"Content-Type": options.data_type} if options.data_type else {}
     sending = run.parts.web.ask(
         options.method or "POST",
         _url(run, options.uri),
-        body=text.encode() if text else None,
+        body=body or None,
         headers=headers,
         configured=run.names_host(options.uri),
         flow_id=run.flow_id,
     )
     if not options.sync:
-        run.spawn(sending, "webhook_send")
+        run.spawn(sending, "webhook_send", len(body))
         return
     answer = await sending
     run.variables.set("voipbin.webhook.status_code", str(answer.status))
@@ -196,8 +199,6 @@ async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
 
 def _url(run: Run, template: str) -> str:
     url = run.variables.fill_url(template)
-    if len(url) > MAX_URL_CHARACTERS:
-        raise ActionFailed(f"the URL is longer than {MAX_URL_CHARACTERS} characters with its variables")
     if not HTTP_URL.fullmatch(url):
         raise ActionFailed("the URL does not begin with http:// or https://")
     return url

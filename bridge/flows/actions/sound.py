@@ -65,7 +65,7 @@ async def talk(run: Run, options: TalkOptions) -> None:
                 return
 
     if options.async_:
-        run.spawn(speak(), "talk")
+        run.spawn(speak(), "talk", len(said.pcm))
     else:
         await speak()
 

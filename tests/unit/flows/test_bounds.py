@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bridge.flows import checking, spelling, variables
+from bridge.flows import checking, expression, filling, spelling, variables
 from bridge.flows.program import FlowRefused
 from bridge.flows.spelling import parse
 from bridge.flows.variables import Variables, VariablesFull
-from bridge.flows.web import Answer
+from bridge.flows.web import Answer, WebFailed
 from bridge.streams import subscription
 
 from .fakes import quick
@@ -114,3 +114,36 @@ def test_session_data_is_measured_by_what_changes(monkeypatch: pytest.MonkeyPatc
         data.set("sessionData.a", "z" * 60_000)
     with pytest.raises(VariablesFull):
         data.set("sessionData.b", "z" * 60_000)
+
+
+@pytest.mark.parametrize(
+    "data_type", ["application/json", "application/x-www-form-urlencoded", "text/xml", "multipart/form-data", ""]
+)
+def test_a_variable_is_encoded_once_for_a_body_however_often_it_is_put_in(data_type: str) -> None:
+    asked: list[str] = []
+    filling.fill_body('"' + "${a}" * 100 + '"', data_type, lambda name: asked.append(name) or "&1")
+    assert asked == ["a"]
+
+
+def test_a_large_object_becomes_text_once_for_a_condition_that_names_it_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    text_of = variables.text_of
+    monkeypatch.setattr(variables, "text_of", lambda value: made.append(value) or text_of(value))
+    values = Variables(session_data={"numbers": [1, 2]})
+    condition = expression.parse("||".join(["$sessionData < $sessionData", "$sessionData.numbers != '[1, 2]'"] * 10))
+    assert condition(values) is False
+    assert [each for each in made if not isinstance(each, str)] == [{"numbers": [1, 2]}, [1, 2]]
+    values.set_session_data({"numbers": []})
+    assert condition(values) is True
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [(b"[" + b"[]," * 20_000 + b"[]]", "holds more than 10000 values"), (b"[" * 101 + b"]" * 101, "deeper than 100")],
+)
+def test_a_servers_answer_is_counted_before_it_is_parsed(
+    body: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", lambda _: pytest.fail("parsed"))
+    with pytest.raises(WebFailed, match=reason):
+        Answer(200, body).json()

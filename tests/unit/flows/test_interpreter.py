@@ -195,3 +195,26 @@ def test_what_goes_on_beside_a_flow_is_bounded() -> None:
         assert world.failures() == [(MAX_BESIDE, f"failed: {MAX_BESIDE} things go on beside the flow already")]
 
     quick(act())
+
+
+def test_what_goes_on_beside_a_flow_is_bounded_in_bytes() -> None:
+    async def act() -> None:
+        world = World()
+
+        async def never() -> Answer:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        world.web.answers["http://x/"] = never
+        send = step("webhook_send", uri="http://x/", data="${a}" * 28, data_type="text/plain")
+        await world.done([send] * 6 + [step("sleep", duration=1)], a="x" * 32_000)
+        held = 4 * 28 * 32_000
+        assert world.failures() == [
+            (place, f"failed: what goes on beside the flow holds {held} bytes already") for place in (4, 5)
+        ]
+        await world.done(
+            [step("webhook_send", uri="http://x/", data="${a}" * 30, data_type="text/xml")], a="&" * 32_000
+        )
+        assert world.failures()[2:] == [(0, "failed: data: is larger than 1048576 bytes with its variables")]
+
+    quick(act())
