@@ -11,7 +11,7 @@ from aiohttp import web
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
 from bridge.api import flows, twilio, yeastar
 from bridge.api.address import client_address
-from bridge.api.auth import LOCAL, Gate, check_origin
+from bridge.api.auth import LOCAL, Gate, check_origin, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
 from bridge.api.errors import ApiError
 from bridge.api.reach import check_scope
@@ -106,7 +106,7 @@ class Admission:
                 return VOXOLOGY
             case "yeastar":
                 return self._gate.check({}, {"token": request.query.get("access_token", "")}, _anonymous(request))
-        return self._gate.check(request.cookies, request.query, request.headers)
+        return self._gate.check(token_cookies(request.headers.get("Cookie", "")), request.query, request.headers)
 
     def _passed_on(self, request: web.Request, _: str) -> Principal:
         identity, _, address = request.headers.get(PRINCIPAL_HEADER, "").partition(" ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.access import Grant
-from bridge.api.auth import Gate, offered_tokens
+from bridge.api.auth import Gate, offered_tokens, token_cookies
 from bridge.api.errors import ApiError
 from bridge.api.tokens import Tokens, hash_of
 
@@ -42,6 +42,21 @@ def test_a_good_token_is_good_wherever_it_is(
     cookies: dict[str, str], query: dict[str, str], headers: dict[str, str]
 ) -> None:
     gate(OTHER, TOKEN).check(cookies, query, headers)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("", {}),
+        (f"token={TOKEN}", {"token": TOKEN}),
+        (f'a=b; accesskey="{TOKEN}" ;c', {"accesskey": TOKEN}),
+        (" token = a=b; token=c ; xtoken=d; Token=e", {"token": "c"}),
+        ("token", {"token": ""}),
+        ("a=;" * 2700, {}),
+    ],
+)
+def test_cookies_that_hold_a_token(header: str, found: dict[str, str]) -> None:
+    assert token_cookies(header) == found
 
 
 @pytest.mark.parametrize(
