@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from bridge.api.auth import SECRET_PARAMETERS
 from bridge.api.backend import BACKEND, PRINCIPAL
@@ -34,6 +34,8 @@ MAX_WAITING_BYTES = 4 << 20
 """The same in bytes of JSON."""
 MAX_PATTERNS = 50
 MAX_MESSAGE_BYTES = 4096
+MAX_SAID = 1000
+"""Messages and pings of one client within a second; what it says means nothing."""
 """What a client may send, though nothing that it sends means anything."""
 PING_S = 20.0
 CLOSE_S = 10.0
@@ -84,7 +86,7 @@ class EventSockets:
         if self._closing or len(self._clients) >= self._max_clients:
             raise unavailable("OVERLOADED", "as many clients listen to events as may", RETRY_AFTER_S)
         socket = web.WebSocketResponse(
-            heartbeat=self._ping_s, timeout=CLOSE_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False
+            heartbeat=self._ping_s, timeout=CLOSE_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False, autoping=False
         )
         sees = sees_event(request.app[BACKEND], request[PRINCIPAL])
         client = _Client(request, socket, patterns, sees, self._max_waiting)
@@ -218,8 +220,21 @@ class _Client:
 
     async def _read(self) -> None:
         """Notice pings and the end; what the client says means nothing."""
-        async for _ in self._socket:
-            pass
+        since, count = time.monotonic(), 0
+        async for message in self._socket:
+            now = time.monotonic()
+            if now - since >= 1:
+                since, count = now, 0
+            count += 1
+            transport = self._request.transport
+            if count > MAX_SAID or transport is None:
+                log.warning("a client of events sends too much: closed remote=%s", self._request.remote)
+                if transport is not None:
+                    transport.abort()
+                return
+            # One that does not read gets no more pongs; what it sends is read on, and counted.
+            if message.type is WSMsgType.PING and not transport.get_write_buffer_size():
+                await self._socket.pong(message.data)
 
     async def _send(self) -> None:
         while True:

@@ -28,6 +28,11 @@ MAX_AHEAD_BYTES = 65536
 """Bytes that may come before a request is handled, its body apart: of its head, and of requests behind another one."""
 
 
+PIECE_BYTES = 4096
+"""How much of a block is parsed at once on a WebSocket that stays with this server: a block of 256 KiB would be 40,000
+empty frames. Streams have protocols of their own."""
+
+
 class Protocol(web.RequestHandler):
     """Parses the requests of one connection.
 
@@ -38,11 +43,12 @@ class Protocol(web.RequestHandler):
         server: what handles the requests.
     """
 
-    __slots__ = ("_ahead_bytes", "_body", "_malformed")
+    __slots__ = ("_ahead_bytes", "_body", "_malformed", "_pieces")
 
     def __init__(self, server: web.Server) -> None:
         self._malformed = False
         self._ahead_bytes = 0
+        self._pieces = b""  # of a WebSocket, not yet parsed
         self._body: StreamReader = EMPTY_PAYLOAD  # of the request that was parsed last
         super().__init__(
             server,
@@ -70,7 +76,14 @@ class Protocol(web.RequestHandler):
         """
         if self._malformed:
             return
-        if not self._upgraded and self._body.is_eof():
+        if self._upgraded and self._payload_parser is not None and (self._pieces or len(data) > PIECE_BYTES):
+            if not self._pieces:
+                asyncio.get_running_loop().call_soon(self._parse_piece)
+            self._pieces += data
+            cast(asyncio.ReadTransport, self.transport).pause_reading()
+            return
+        # An upgrade that is not answered yet counts too: what comes after it is kept until then.
+        if self._payload_parser is None and self._body.is_eof():
             # Checked before the block is counted: it may bring a whole request with a long body.
             if data and self._ahead_bytes > MAX_AHEAD_BYTES:
                 self._abort()
@@ -85,6 +98,17 @@ class Protocol(web.RequestHandler):
             last.exc.__traceback__ = None
             short = _ErrInfo(last.status, last.exc, last.message[:MAX_ERROR_CHARACTERS])
             self._messages[-1] = (short, self._body)
+
+    def _parse_piece(self) -> None:
+        piece, self._pieces = self._pieces[:PIECE_BYTES], self._pieces[PIECE_BYTES:]
+        if self.transport is None:
+            self._pieces = b""
+            return
+        super().data_received(piece)
+        if self._pieces:
+            asyncio.get_running_loop().call_soon(self._parse_piece)
+        elif self.transport is not None:
+            cast(asyncio.ReadTransport, self.transport).resume_reading()
 
     def begin(self) -> None:
         """Note that a request is handled from now on: what has come so far is not ahead of it."""

@@ -94,6 +94,20 @@ async def test_a_client_may_send_for_long():
         assert json.loads(await client.recv())["type"] == "call_updated"
 
 
+async def test_a_client_that_sends_without_end_is_closed_and_no_other():
+    """As pings or as messages; also one that reads nothing."""
+    async with bench() as there, connect(there.url()) as other:
+        for empty_frame in (b"\x89\x80\0\0\0\0", b"\x81\x80\0\0\0\0"):
+            async with connect(there.url()) as client:
+                await there.until(2)
+                client.transport.pause_reading()
+                with contextlib.suppress(OSError, ConnectionClosed):
+                    client.transport.write(empty_frame * 100_000)
+                await there.until(1)
+        there.events.publish("call_updated", {})
+        assert json.loads(await other.recv())["type"] == "call_updated"
+
+
 async def test_a_client_that_is_connected_misses_nothing():
     async with bench() as there:
         connecting = asyncio.create_task(connect(there.url()).__aenter__())
