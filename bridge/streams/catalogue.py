@@ -27,6 +27,8 @@ MAX_MADE = 1000
 """How many subscriptions may be made over HTTP: a program that has gone wild stops here."""
 MAX_PATTERNS_MADE = 10_000
 """Patterns in all of them: each change of a call is matched against all."""
+MAX_OPTIONS_MADE = 256 * 1024
+"""Characters of the options of all of them, as JSON: a list of the subscriptions shows them all."""
 
 Made = Mapping[str, tuple[Subscription, Subscription]]
 """Subscriptions by id, each with itself as it is matched: groups replaced by their members, patterns compiled."""
@@ -63,6 +65,7 @@ class Catalogue:
         self._groups = groups
         self._gate = gate or Gate()
         self._patterns_configured = sum(each.pattern_count for each in self._configured.values())
+        self._options_configured = sum(each.options_size for each in self._configured.values())
         self._all: dict[str, Subscription] = {}
         self._resolved: dict[str, Subscription] = {}
         """The same with groups replaced by their members and patterns compiled."""
@@ -240,6 +243,11 @@ class Catalogue:
         others = sum(each.pattern_count for each in self._all.values() if each.id != subscription.id)
         if others + subscription.pattern_count > MAX_PATTERNS_MADE + self._patterns_configured:
             raise ValueError(f"extensions: all subscriptions have more than {MAX_PATTERNS_MADE} patterns then")
+        options = sum(each.options_size for each in self._all.values() if each.id != subscription.id)
+        if options + subscription.options_size > MAX_OPTIONS_MADE + self._options_configured:
+            raise ValueError(
+                f"options: all subscriptions have more than {MAX_OPTIONS_MADE} characters of options as JSON then"
+            )
         may_be_empty = subscription.source == "yeastar"  # its settings call fills the list bit by bit
         faults = [
             *target_contradictions(subscription),

@@ -131,9 +131,14 @@ class Subscription(SubscriptionConfig, Target):
             raise ValueError(f"extensions: with trunks and dids expected at most {MAX_PATTERNS} patterns")
         if is_deeper(self.options, MAX_OPTIONS_DEPTH):
             raise ValueError(f"options: are nested deeper than {MAX_OPTIONS_DEPTH} levels")
-        if len(json.dumps(self.options, default=str)) > MAX_OPTIONS_CHARACTERS:
+        if self.options_size > MAX_OPTIONS_CHARACTERS:
             raise ValueError(f"options: are longer than {MAX_OPTIONS_CHARACTERS} characters as JSON")
         return self
+
+    @cached_property
+    def options_size(self) -> int:
+        """Return how many characters its options have as JSON."""
+        return len(json.dumps(self.options, default=str))
 
     @property
     def pattern_count(self) -> int:

@@ -234,6 +234,15 @@ async def test_the_patterns_of_all_subscriptions_are_bounded(path: str, monkeypa
     await catalogue.put(subscription("a", extensions=["1", "2", "3", "4", "5"]))  # in place of its own three
 
 
+async def test_the_options_of_all_subscriptions_are_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.streams.catalogue.MAX_OPTIONS_MADE", 100)
+    catalogue = started(path, configured("m", dialect="twilio", options={"parameters": {"a": "x" * 200}}))
+    await catalogue.put(subscription("a", dialect="twilio", options={"parameters": {"a": "x" * 50}}))
+    with pytest.raises(ValueError, match="more than 100 characters of options"):
+        await catalogue.put(subscription("b", dialect="twilio", options={"parameters": {"a": "x" * 50}}))
+    await catalogue.put(subscription("a", dialect="twilio", options={"parameters": {"b": "x" * 60}}))  # in its place
+
+
 async def test_patterns_are_compiled_before_a_call_needs_them(path: str) -> None:
     catalogue = started(path, configured("m", extensions=["@sales", "*9"]))
     await catalogue.put(subscription("a", extensions=["@sales", "*7"]))
