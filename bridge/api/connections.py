@@ -22,6 +22,7 @@ from aiohttp import web
 from bridge.access import ANONYMOUS
 from bridge.api.backend import PRINCIPAL
 from bridge.api.errors import unavailable
+from bridge.api.handshakes import Handshakes, HandshakeSocket
 from bridge.api.turns import Turns
 from bridge.media.sockets import SparingSocket
 
@@ -169,6 +170,8 @@ class Connections:
             request.protocol.close()  # after this response
             if request.path != "/health":
                 raise unavailable("OVERLOADED", "the limit of open HTTP connections is reached", RETRY_AFTER_S)
+        if found.transport is None and isinstance(found.socket, HandshakeSocket):
+            found.socket.end_turns()
         found.transport, found.handling = request.transport, True
         try:
             return await handler(request)
@@ -311,11 +314,13 @@ class BoundedListener(SparingSocket):
     Args:
         bound: the bound socket to take the place of; it is closed.
         connections: who counts.
+        tls: whether connections begin with a handshake; these take turns.
     """
 
-    def __init__(self, bound: socket.socket, connections: Connections) -> None:
+    def __init__(self, bound: socket.socket, connections: Connections, *, tls: bool = False) -> None:
         super().__init__(bound)
         self._connections = connections
+        self._handshakes = Handshakes() if tls else None
         self._accepted = 0
 
     def accept(self) -> tuple[socket.socket, object]:
@@ -332,6 +337,8 @@ class BoundedListener(SparingSocket):
             self._accepted = 0
             raise BlockingIOError
         connection, address = super().accept()
+        if self._handshakes is not None:
+            connection = HandshakeSocket(connection, self._handshakes)
         if not self._connections.admit(connection, address):
             connection.close()
             raise ConnectionAbortedError("too many connections")

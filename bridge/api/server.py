@@ -151,7 +151,7 @@ class HttpServer:
         for bound in await bind(
             self._config.host, shared.port if shared else self._config.port, shared=shared is not None
         ):
-            listener = BoundedListener(bound, self._connections)
+            listener = BoundedListener(bound, self._connections, tls=self._tls is not None)
             loop = asyncio.get_running_loop()
             if self._tls is None:
                 # The transport of a request that becomes a stream carries its frames: aiofastnet's costs less for each.

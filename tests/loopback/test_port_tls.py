@@ -9,9 +9,11 @@ import shutil
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bridge.api.handshakes import PER_SLICE
 from bridge.api.ports import PortTls
 from bridge.api.server import HttpServer
 from bridge.config import HttpConfig, load
@@ -195,3 +197,43 @@ def test_wrong_client_authorities_are_reported_at_start(
     with pytest.raises(ConfigError, match=wanted) as caught:
         load(None, environment)
     assert caught.value.key == "http.tls_client_ca"
+
+
+async def test_of_handshakes_that_begin_together_a_few_take_place_before_the_loop_serves_others(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    turn = 0
+    handshakes: list[int] = []
+    choose = PortTls._choose
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        loop.call_soon(next_turn)
+
+    def chosen(it: PortTls, *arguments: Any) -> None:
+        handshakes.append(turn)
+        choose(it, *arguments)
+
+    monkeypatch.setattr(PortTls, "_choose", chosen)
+    async with serving(files.config()) as it:
+        connections = [await asyncio.open_connection("127.0.0.1", it.port) for _ in range(60)]
+        next_turn()
+        for _, writer in connections:
+            writer.write(hello())
+        for reader, _ in connections:
+            assert (await reader.readexactly(1)) == b"\x16"  # a record of a handshake
+        for _, writer in connections:
+            writer.close()
+        assert len(handshakes) == 60
+        assert max(map(handshakes.count, handshakes)) <= PER_SLICE
+
+
+def hello() -> bytes:
+    """Return what a client says first."""
+    sent = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return sent.read()
