@@ -82,6 +82,8 @@ async def _send(asked: Asked[NoQuery, None], recording: CallRecording) -> web.St
     async with contextlib.aclosing(blocks):  # or its connection to Asterisk stays open until somebody tidies up
         try:
             await response.prepare(asked.request)
+            if asked.request.method == "HEAD":
+                return response
             await _write(response, first)
             sent = len(first)
             async for block in blocks:

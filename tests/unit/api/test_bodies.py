@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp.helpers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,3 +196,14 @@ def test_only_flows_may_be_longer_than_other_bodies() -> None:
         "placeCalls"
     ]
     assert max(each.limits.size for each in routes) == bodies.LARGEST_BYTES
+
+
+@pytest.mark.parametrize("path", [PLACE, YEASTAR])
+async def test_a_long_media_type_is_not_parsed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing it takes time in the square of its parameters' number."""
+    parsed: list[str] = []
+    parse = aiohttp.helpers.parse_content_type
+    monkeypatch.setattr(aiohttp.helpers, "parse_content_type", lambda raw: parsed.append(raw) or parse(raw))
+    async with serving() as port:
+        await post(port, path, b"{}", kind="application/json" + ";a=b" * 1900)
+    assert all(len(raw) <= 200 for raw in parsed)
