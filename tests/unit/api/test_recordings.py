@@ -96,6 +96,15 @@ async def test_who_fetches_the_file_may_go_away(
     assert not [each.message for each in caplog.records if each.levelname in ("ERROR", "WARNING")]
 
 
+async def test_a_head_request_fetches_no_more_than_it_needs(served: tuple[aiohttp.ClientSession, list[str]]) -> None:
+    session, reading = served
+    async with asyncio.timeout(5):
+        async with session.head(f"{PATH}/r1/file") as response:
+            assert (response.status, response.headers["Content-Type"]) == (200, "audio/wav")
+        while reading:
+            await asyncio.sleep(0.01)
+
+
 async def test_who_does_not_read_the_file_does_not_keep_it(
     served: tuple[aiohttp.ClientSession, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
