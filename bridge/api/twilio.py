@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from bridge.api.backend import BACKEND, TWILIO
-from bridge.api.bodies import MAX_FORM_FIELDS, is_utf8, whole_body
+from bridge.api.bodies import MAX_FORM_FIELDS, has_type, is_utf8, whole_body
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.twiml import Dial, TwimlRefused, parse
@@ -118,7 +118,7 @@ def check_account(request: web.Request) -> None:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    if request.content_type != "application/x-www-form-urlencoded":
+    if not has_type(request, "application/x-www-form-urlencoded"):
         raise TwilioError(400, 20001, "the body must be a form: application/x-www-form-urlencoded")
     if not is_utf8(request):
         raise TwilioError(400, 20001, "the form must be in UTF-8")
