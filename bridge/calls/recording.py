@@ -230,10 +230,14 @@ class Recordings:
         Raises:
             AriError: Asterisk did not pause or resume one.
         """
-        results = await asyncio.gather(*map(self._adopt_mode, tuple(self._runs.values())), return_exceptions=True)
+        runs = [run for run in self._runs.values() if run.turn.locked() or self._differs(run)]
+        results = await asyncio.gather(*map(self._adopt_mode, runs), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    def _differs(self, run: _Run) -> bool:
+        return self.is_sensitive(run.recording.channel_id) != run.recording.paused
 
     async def _adopt_mode(self, run: _Run) -> None:
         async with run.turn:
@@ -241,7 +245,8 @@ class Recordings:
 
     async def _pause_or_resume(self, run: _Run) -> None:
         recording = run.recording
-        while recording.id in self._runs and (pause := self.is_sensitive(recording.channel_id)) != recording.paused:
+        while recording.id in self._runs and self._differs(run):
+            pause = not recording.paused
             if not run.opened:
                 try:
                     await self._open(run)
