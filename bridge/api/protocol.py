@@ -82,14 +82,20 @@ class Protocol(web.RequestHandler):
             self._pieces += data
             cast(asyncio.ReadTransport, self.transport).pause_reading()
             return
-        # An upgrade that is not answered yet counts too: what comes after it is kept until then.
-        if self._payload_parser is None and self._body.is_eof():
+        if self._upgraded and self._payload_parser is None:
+            self.close()  # after the response
+            return
+        if not self._upgraded and self._body.is_eof():
             # Checked before the block is counted: it may bring a whole request with a long body.
             if data and self._ahead_bytes > MAX_AHEAD_BYTES:
                 self._abort()
                 return
             self._ahead_bytes += len(data)
         super().data_received(data)
+        if self._upgraded and self._message_tail:
+            # Nobody may send before the upgrade is answered. aiohttp would keep it, and parse it if it is declined.
+            self._message_tail = b""
+            self.close()
         if not self._messages:
             return
         last, self._body = self._messages[-1]

@@ -108,6 +108,19 @@ async def test_a_client_that_sends_without_end_is_closed_and_no_other():
         assert json.loads(await other.recv())["type"] == "call_updated"
 
 
+async def test_what_comes_before_an_upgrade_is_answered_is_discarded():
+    async with bench() as there:
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+        upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        writer.write(b"GET /v1.0/events HTTP/1.1\r\nHost: localhost\r\n" + upgrade)
+        writer.write(bytes(100_000))
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert answer.count(b"HTTP/1.1") == 1
+
+
 async def test_a_client_that_is_connected_misses_nothing():
     async with bench() as there:
         connecting = asyncio.create_task(connect(there.url()).__aenter__())
