@@ -169,7 +169,7 @@ def test_a_reader_that_does_not_read_costs_lines_that_are_counted_and_no_time() 
     assert gone
     assert kept + sum(line["count"] for line in gone) == count
     assert f"missing {count - kept}" in rest
-    assert kept >= module.MAX_QUEUED_LINES
+    assert kept + 1 >= module.MAX_QUEUED_LINES  # the line of the start may be in the queue as well
     # The line stands where the others would.
     numbers = [int(line["call"]) for line in lines if "call" in line]
     assert numbers == sorted(numbers)
