@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import ClientSession, web
+from aiohttp.http_exceptions import HttpProcessingError
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -111,6 +113,7 @@ async def test_a_client_that_sends_without_end_is_closed_and_no_other():
 async def test_what_comes_before_an_upgrade_is_answered_is_discarded():
     async with bench() as there:
         reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+        gc.collect()
         upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
         writer.write(b"GET /v1.0/events HTTP/1.1\r\nHost: localhost\r\n" + upgrade)
         writer.write(bytes(100_000))
@@ -118,7 +121,8 @@ async def test_what_comes_before_an_upgrade_is_answered_is_discarded():
             answer = await reader.read()
         writer.close()
         assert answer.startswith(b"HTTP/1.1 401 ")
-        assert answer.count(b"HTTP/1.1") == 1
+        # Parsed, it would be an error, which holds the whole block until a full garbage collection.
+        assert not [each for each in gc.get_objects() if isinstance(each, HttpProcessingError)]
 
 
 async def test_a_client_that_is_connected_misses_nothing():
