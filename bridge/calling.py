@@ -203,7 +203,7 @@ class Calling:
         """Play a sound to everybody in a conference; returns when it has been played.
 
         Raises:
-            KeyError: there is no such conference.
+            KeyError: the conference does not exist.
             NotOurs: it is a room of the dialplan, and no context is configured that leads into rooms.
             AriError: no audio connection.
         """

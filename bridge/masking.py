@@ -1,6 +1,6 @@
 """How what may hold a secret is shown, in the API, on the command line and in logs. Pure.
 
-Whoever may see what is configured is not thereby entitled to credentials of other services. Masked are the user
+The right to see the configuration is not a right to the credentials of other services. Masked are the user
 information and the query of every URL, credentials, and what is handed on to applications unchanged: parameters, data,
 headers. What is sent back as it was shown stays as it is (`unmasked`).
 """

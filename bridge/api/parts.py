@@ -215,7 +215,7 @@ class RecordingSource(Protocol):
 
 
 class SensitiveMode(Protocol):
-    """Sensitive mode of calls (`bridge.calls.sensitive.Sensitive`). KeyError: there is no such call. AriError."""
+    """Sensitive mode of calls (`bridge.calls.sensitive.Sensitive`). KeyError: the call does not exist. AriError."""
 
     async def start(self, call_id: str, timeout_s: float, /) -> None:
         """Begin it, or begin its timeout again."""

@@ -25,10 +25,11 @@ from bridge.api.parts import SubscriptionSource
 from bridge.api.routing import Answer, Asked, Raw, note
 from bridge.config import mistake
 from bridge.config.contradictions import RESERVED_IDS
+from bridge.config.values import server_of
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
 from bridge.streams.catalogue import ReadOnly
 from bridge.streams.store import StoreFailed
-from bridge.streams.subscription import Subscription, reason_of, server_of, values_of
+from bridge.streams.subscription import Subscription, reason_of, values_of
 
 RETRY_AFTER_S = 10
 

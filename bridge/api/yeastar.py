@@ -23,9 +23,10 @@ from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.subscriptions import same_server
 from bridge.config import mistake
+from bridge.config.values import server_of
 from bridge.masking import MASK, mask_url
 from bridge.streams.store import StoreFailed
-from bridge.streams.subscription import GROUP_PREFIX, Subscription, reason_of, server_of, values_of
+from bridge.streams.subscription import GROUP_PREFIX, Subscription, reason_of, values_of
 
 PREFIX = "/openapi/v1.0/"
 SUBSCRIPTION_ID = "yeastar"

@@ -161,7 +161,7 @@ class StdoutSink:
             self._written = 0
 
     def reopen(self) -> None:
-        """See `Sink`: whoever reads it rotates it."""
+        """See `Sink`: the reader rotates it."""
 
     def close(self) -> None:
         """See `Sink`."""

@@ -117,7 +117,7 @@ class Sensitive:
             timeout_s: seconds after which it ends by itself.
 
         Raises:
-            KeyError: there is no such call.
+            KeyError: the call does not exist.
             AriError: a recording could not be paused, or other bridges could not be informed. It is on in this process.
         """
         found = self._tracker.find(identity)
@@ -133,7 +133,7 @@ class Sensitive:
         """End sensitive mode; a call without it is fine. Returns when recordings have resumed.
 
         Raises:
-            KeyError: there is no such call.
+            KeyError: the call does not exist.
             AriError: a recording could not be resumed, or other bridges could not be informed.
         """
         found = self._tracker.find(identity)

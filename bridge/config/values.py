@@ -51,6 +51,22 @@ def check_network(text: str) -> str:
     return text
 
 
+def server_of(url: str) -> str:
+    """Return scheme, host, port and path of a URL: not its user, password or query, which may be secrets.
+
+    Empty for what is not a URL.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    if not host:
+        return ""
+    place = host_and_port(host, port) if port else f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{place}{parts.path}"
+
+
 def check_host(host: str) -> str:
     if not host:
         return host

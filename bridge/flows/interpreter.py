@@ -192,7 +192,7 @@ class Run:
             raise ActionFailed(f"{MAX_BESIDE} things go on beside the flow already")
         if self._background and self._beside_bytes + size > MAX_BESIDE_BYTES:
             act.close()
-            raise ActionFailed(f"what goes on beside the flow holds {self._beside_bytes} bytes already")
+            raise ActionFailed(f"requests and speech beside the flow hold {self._beside_bytes} bytes already")
 
         async def guarded() -> None:
             try:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
 
+from bridge.config.values import server_of
 from bridge.errors import BridgeError
 from bridge.events.signing import signature
 from bridge.json_shape import check_shape
@@ -123,7 +123,7 @@ class Web:
         """
         size = len(body or b"")
         if size and self._sending_bytes + size > MAX_SENDING_BYTES:
-            raise WebFailed(f"{_place(url)}: not sent, as {self._sending_bytes} bytes wait for answers already")
+            raise WebFailed(f"{server_of(url)}: not sent, as {self._sending_bytes} bytes wait for answers already")
         self._sending_bytes += size
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -139,23 +139,25 @@ class Web:
                 ) as response:
                     if secrets and response.status in REDIRECTS:
                         raise WebFailed(
-                            f"{_place(url)}: answered {response.status}, a redirect, which is not followed with a "
+                            f"{server_of(url)}: answered {response.status}, a redirect, which is not followed with a "
                             "credential: configure the address that it leads to"
                         )
                     received = bytearray()
                     async for block in response.content.iter_any():
                         received += block
                         if len(received) > self._max_answer_bytes:
-                            raise WebFailed(f"{_place(url)}: the answer is larger than {self._max_answer_bytes} bytes")
+                            raise WebFailed(
+                                f"{server_of(url)}: the answer is larger than {self._max_answer_bytes} bytes"
+                            )
                     return Answer(response.status, bytes(received))
         except TimeoutError:
-            raise WebFailed(f"{_place(url)}: no answer within {self._timeout_s:g} s") from None
+            raise WebFailed(f"{server_of(url)}: no answer within {self._timeout_s:g} s") from None
         except TrustError as problem:
-            raise WebFailed(f"{_place(url)}: ca_file {problem}") from None
+            raise WebFailed(f"{server_of(url)}: ca_file {problem}") from None
         except (Denied, RequestRefused) as problem:
-            raise WebFailed(f"{_place(url)}: {problem}") from None
+            raise WebFailed(f"{server_of(url)}: {problem}") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise WebFailed(f"{_place(url)}: {type(problem).__name__}: {_words(problem)}") from None
+            raise WebFailed(f"{server_of(url)}: {type(problem).__name__}: {_words(problem)}") from None
         finally:
             self._sending_bytes -= size
 
@@ -173,15 +175,6 @@ class Web:
     async def close(self) -> None:
         """Close the connections; a request that runs fails."""
         await self._requests.close()
-
-
-def _place(url: str) -> str:
-    """A URL without credentials and query, which may hold secrets."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "the URL"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _words(problem: Exception) -> str:

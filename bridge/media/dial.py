@@ -40,8 +40,9 @@ LISTEN_WAIT_S = 1.0
 RETRIED_STATUSES = frozenset({408, 425, 429})
 """Of the statuses below 500, those that say "not now" and not "not so"."""
 
+MAX_WARNED = 1000
 _warned: set[str] = set()
-"""Hosts whose plain connection has been warned of."""
+"""Hosts whose unencrypted connection was logged, at most `MAX_WARNED`: flows name hosts too."""
 
 
 class LinkRefused(BridgeError):
@@ -148,7 +149,7 @@ async def dial(
         LinkRefused: the server refused with a status that will be the same next time, or the gate denies the host.
         LinkFailed: anything else.
     """
-    if destination.exposes_headers and destination.where not in _warned:
+    if destination.exposes_headers and destination.where not in _warned and len(_warned) < MAX_WARNED:
         _warned.add(destination.where)
         log.warning("the headers for ws://%s, credentials too, go over the network unencrypted", destination.where)
     link = PicowsLink(

@@ -10,12 +10,12 @@ import asyncio
 import os
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
+from bridge.config.values import server_of
 from bridge.errors import BridgeError
 from bridge.files import find_below, read_regular
 from bridge.outbound.gate import Gate
@@ -115,7 +115,7 @@ class SoundFetcher:
         """
         shown = repr(name[:200])
         if not self._config.sounds_dir:
-            raise SoundUnavailable(f"{shown}: is no http(s) address, and speech.sounds_dir names no folder of sounds")
+            raise SoundUnavailable(f"{shown}: is not an http(s) address, and speech.sounds_dir is empty")
         try:
             file = find_below(self._config.sounds_dir, name)
             status = file.stat()
@@ -147,16 +147,12 @@ class SoundFetcher:
 
 
 def _shown(url: str) -> str:
-    """An address for messages: without user, password and query, which may be secrets.
+    """Return an address for messages: without user, password and query, which may be secrets.
 
     Raises:
-        SoundUnavailable: it is none.
+        SoundUnavailable: the address is not a URL.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or len(url) > MAX_URL_CHARACTERS or any(character <= " " for character in url):
-        raise SoundUnavailable(f"{url.partition('?')[0][:40]!r}...: is no http(s) address")
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"[:200]
+    server = server_of(url)
+    if not server or len(url) > MAX_URL_CHARACTERS or any(character <= " " for character in url):
+        raise SoundUnavailable(f"{url.partition('?')[0][:40]!r}...: is not an http(s) address")
+    return server[:200]

@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError, model_validator
 
 from bridge import dialects
 from bridge.access import CONFIGURATION
 from bridge.calls.facts import CallFacts
-from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig, host_and_port
+from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig
 from bridge.config.streams import UUID_PREFIX
+from bridge.config.values import server_of
 from bridge.dialects.base import Dialect
 from bridge.errors import ConfigError
 from bridge.masking import is_deeper
@@ -182,19 +182,6 @@ class Route(RouteConfig, Target):
     @cached_property
     def _pattern(self) -> Patterns:
         return Patterns((self.match.removeprefix(UUID_PREFIX),))
-
-
-def server_of(url: str) -> str:
-    """Return scheme, host, port and path of a URL: not its user, password or query, which may be secrets."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return ""
-    if not host:
-        return ""
-    place = host_and_port(host, port) if port else f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{place}{parts.path}"
 
 
 def matches(subscription: Subscription, call: CallFacts, groups: Mapping[str, Collection[str]] = NO_GROUPS) -> bool:

@@ -173,7 +173,7 @@ async def test_a_password_in_the_address_is_not_sent() -> None:
     "url", ["http://", "http:", "http:///x", "http://[::1", "http://h:99999/", "http://h/ x", "http://h/" + "x" * 2048]
 )
 async def test_what_is_no_address(url: str) -> None:
-    assert "is no http(s) address" in await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), url)
+    assert "is not an http(s) address" in await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), url)
 
 
 async def test_a_file_is_read_once_until_it_is_another_one(tmp_path: Path) -> None:
@@ -219,4 +219,4 @@ async def test_only_files_of_the_folder_are_played(tmp_path: Path) -> None:
 
 async def test_without_a_folder_no_file_is_played() -> None:
     said = await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), "welcome.wav")
-    assert said == "'welcome.wav': is no http(s) address, and speech.sounds_dir names no folder of sounds"
+    assert said == "'welcome.wav': is not an http(s) address, and speech.sounds_dir is empty"

@@ -210,7 +210,7 @@ def test_what_goes_on_beside_a_flow_is_bounded_in_bytes() -> None:
         await world.done([send] * 6 + [step("sleep", duration=1)], a="x" * 32_000)
         held = 4 * 28 * 32_000
         assert world.failures() == [
-            (place, f"failed: what goes on beside the flow holds {held} bytes already") for place in (4, 5)
+            (place, f"failed: requests and speech beside the flow hold {held} bytes already") for place in (4, 5)
         ]
         await world.done(
             [step("webhook_send", uri="http://x/", data="${a}" * 30, data_type="text/xml")], a="&" * 32_000

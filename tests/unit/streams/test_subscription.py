@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bridge.calls.facts import CallFacts
 from bridge.config import Config, PbxConfig
+from bridge.config.values import server_of
 from bridge.errors import ConfigError
 from bridge.streams.subscription import (
     Route,
@@ -18,7 +19,6 @@ from bridge.streams.subscription import (
     matches,
     reason_of,
     routes_of,
-    server_of,
     subscriptions_of,
     values_of,
 )
