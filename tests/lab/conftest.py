@@ -96,7 +96,7 @@ async def target(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Targ
 
 @pytest.fixture
 async def phones(lab: Lab) -> AsyncIterator[Phones]:
-    """Started phones by name; their calls end with the test."""
+    """Started phones by name; their calls end with the test, and what was recorded of them is deleted."""
     used: list[Phone] = []
 
     async def start(*names: str) -> list[Phone]:
@@ -110,6 +110,7 @@ async def phones(lab: Lab) -> AsyncIterator[Phones]:
     yield start
     for phone in used:
         await phone.hangup()
+    await Target(lab, "", None, None).delete_recordings()
 
 
 @pytest.fixture
