@@ -41,6 +41,8 @@ SHED_AGAIN_S = 0.01
 MAX_ARRIVING = 1024
 """Connections that have not named a UUID yet, in all; the accept queue is no longer either."""
 READ_BYTES = 65536
+SMALL_BYTES, MAX_SMALL_MESSAGES = 32, 1000
+"""Audio messages with less payload (2 ms at 8 kHz) that one leg may send: each costs as much as a whole frame."""
 SEND_BUFFER_MS = 500
 """How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
 kernel takes what it takes (docs/operations.md)."""
@@ -224,6 +226,7 @@ class Connection(asyncio.BufferedProtocol):
         "_listener",
         "_payload",
         "_peer",
+        "_small_messages",
         "_timer",
         "_transport",
         "source",
@@ -242,6 +245,7 @@ class Connection(asyncio.BufferedProtocol):
         self.source = "?"
         """The address that it comes from."""
         self._hung_up = False
+        self._small_messages = 0
         self._frame_bytes = 0  # of one whole frame of 20 ms, which is how Asterisk writes; 0: nothing may be one
         self._frame_header = b""
         self._payload = _read_buffer  # of such a frame, where it is read to
@@ -279,6 +283,8 @@ class Connection(asyncio.BufferedProtocol):
                     if leg is None:
                         return
                 elif kind >= Kind.SLIN and kind != Kind.ERROR:
+                    if len(payload) < SMALL_BYTES:
+                        self._count_small_message()
                     leg.received(kind, payload)
                 elif kind == Kind.DTMF:
                     leg.on_dtmf(payload.decode("ascii", "replace"))
@@ -365,6 +371,11 @@ class Connection(asyncio.BufferedProtocol):
         self._listener.wheel.add(leg)
         leg.attach(self)
         return leg
+
+    def _count_small_message(self) -> None:
+        self._small_messages += 1
+        if self._small_messages > MAX_SMALL_MESSAGES:
+            raise AsteriskProtocolError(f"more than {MAX_SMALL_MESSAGES} audio messages of under {SMALL_BYTES} bytes")
 
     def _too_late(self) -> None:
         self._timer = None

@@ -56,11 +56,23 @@ def number_of(frame: bytes) -> int:
     return DAMAGED
 
 
+def _connected(port: int) -> socket.socket:
+    """Connect; the worker whose port it is may begin to listen after another one has answered for the bridge."""
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=5)
+        except ConnectionRefusedError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+
+
 class Observer:
     """One call, from its UUID until the end of the process."""
 
     def __init__(self, port: int, uuid: UUID) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self._socket = _connected(port)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(struct.pack("!BH", UUID_KIND, 16) + uuid.bytes)
         self._socket.setblocking(False)
