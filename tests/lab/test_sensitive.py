@@ -76,7 +76,6 @@ async def paused(client: Client) -> list[bool]:
     return [each["paused"] for each in shown if each["status"] == "recording"]
 
 
-@pytest.mark.core
 async def test_nothing_of_a_sensitive_call_reaches_applications(lab: Lab, phones: Phones, sink: Sink) -> None:
     alice, bob = await phones("1001", "1002")
     subscription = {"id": "all", "url": sink.url, "dialect": "twilio", "extensions": ["1001"]}
