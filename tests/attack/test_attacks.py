@@ -11,18 +11,24 @@ from tests.attack.victim import END_S
 
 MEASUREMENTS = 3
 """How often a case is measured at most until the machine was quiet enough to judge it."""
+CONFIRMED = 2
+"""A fault that an attack causes is there again on a new bridge. One that is not was the machine's: a hypervisor may
+take a processor away for 0.1 s.
+"""
 IN_ORDER = sorted(ATTACKS.values(), key=lambda attack: attack.workers)
 
 
 @pytest.mark.parametrize("attack", IN_ORDER, ids=lambda attack: attack.name)
 async def test_the_call_goes_on(victims: Victims, attack: Attack) -> None:
+    faults = 0
     for _ in range(MEASUREMENTS):
         victim = await victims.get(attack.workers)
         verdict = await victim.under(attack)
         print(f"{attack.name}: {verdict}")
         if verdict.faults:
             await victims.end()  # whatever comes next is measured on a new one
-        if verdict.conclusive:
+        faults += verdict.conclusive and bool(verdict.faults)
+        if verdict.conclusive and (not verdict.faults or faults == CONFIRMED):
             break
     assert not verdict.faults, str(verdict)
     assert verdict.conclusive, f"the machine was late too often to tell: {verdict}"
