@@ -55,7 +55,7 @@ class Protocol(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             access_log=cast(logging.Logger, None),  # aiohttp's own writes the query, and with it tokens
             logger=_LOG,
-            # aiohttp closes with it whoever has not sent a whole head by then, counted from the connection or from
+            # aiohttp closes with it a connection without a whole head by then, counted from the connection or from
             # the last answer (3.14, web_protocol.connection_made).
             keepalive_timeout=IDLE_S,
             lingering_time=LINGER_S,

@@ -89,7 +89,7 @@ class Tokens:
     def find(self, candidates: Iterable[str]) -> Principal | None:
         """Return who holds the first good one of some tokens; expired ones count as well, `expired` tells.
 
-        The time shows nothing of use: every candidate is hashed and looked up, and whoever guesses cannot choose the
+        Timing reveals nothing: every candidate is hashed and looked up, and a client cannot choose the
         hash that is compared.
         """
         found = [

@@ -363,7 +363,7 @@ class Recordings(_Resource):
                 raise
 
     async def pause(self, name: str) -> None:
-        """Pause one that is being made: its file goes on where it stopped. One that has ended already is fine."""
+        """Pause a live recording; its file continues from there when resumed. Ignore one that has ended."""
         try:
             await self._rest.request("POST", f"/recordings/live/{segment(name)}/pause")
         except AriError as exc:

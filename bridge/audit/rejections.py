@@ -11,7 +11,7 @@ from dataclasses import dataclass
 WINDOW_S = 10.0
 """Rejections of one kind in so many seconds become one line."""
 MAX_KINDS = 1000
-"""Kinds that are told apart at a time; further ones are counted together, without address."""
+"""Kinds that are counted separately at a time; further ones are counted together, without address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Rejections:
     def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[Kind, int, float]]:
         """Take the kinds whose time is over: each with how many were counted since when.
 
-        A kind that was counted goes on being counted; one that was not is over.
+        A kind that was counted stays; one that was not is removed.
 
         Args:
             all_of_them: also those whose time is not over yet.

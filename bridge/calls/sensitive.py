@@ -162,7 +162,7 @@ class Sensitive:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # Begin and end, whoever wants it
+    # Start and end, for the API, flows and other workers
 
     def _of(self, call_id: str) -> _Entry | None:
         return next((entry for entry in self._entries if call_id in entry.call_ids), None)

@@ -1,4 +1,4 @@
-"""The section ``[privacy]``: what the parties of a call are told of streams and recordings."""
+"""The section ``[privacy]``: announcements of streams and recordings to the parties of a call."""
 
 from __future__ import annotations
 

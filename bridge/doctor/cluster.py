@@ -24,7 +24,7 @@ async def check(report: Report, config: Config) -> None:
     if cluster.readable_on_the_way:
         report.warn(
             NAME,
-            f"{cluster.place} is reached without TLS: whoever is on the way reads the password and who calls whom,"
+            f"{cluster.place} is reached without TLS: anybody on the network path reads the password and the numbers,"
             " and can take over what subscriptions start",
             "use rediss:// (cluster.ca_file for an authority of your own), or a tunnel that ends on loopback",
         )

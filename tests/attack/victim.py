@@ -218,7 +218,7 @@ class Victim:
         return process
 
     async def _new_call(self) -> list[str]:
-        """Whether a new call gets its audio while the attack goes on."""
+        """Whether a new call gets its audio during the attack."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(OPEN_S):

@@ -27,7 +27,7 @@ from .samples import VOXOLOGY_KEY, Pbx
 TOKEN = "0123456789abcdef"
 BRIDGE = Path(protocol.__file__).parents[1]
 DECOMPRESSING = ("AppRunner", "ServerRunner", "ClientSession", "RequestHandler", "Server")
-"""Classes of aiohttp that decompress bodies unless they are told not to; ``run_app`` and ``request`` always do."""
+"""Classes of aiohttp that decompress bodies by default; ``run_app`` and ``request`` always do."""
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""Which parties sensitive mode covers, as calls meet and part; what other bridges are told."""
+"""Which parties sensitive mode covers, as calls meet and part; what is sent to other bridges."""
 
 from __future__ import annotations
 
