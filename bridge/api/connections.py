@@ -46,7 +46,6 @@ UNREAD_S = 30.0
 """How long a client may take to read a response once the handler is done with it."""
 USER_TIMEOUT_MS = 10_000
 """How long sent data may stay unacknowledged, or unsent because the client's window is closed (TCP_USER_TIMEOUT)."""
-ACCEPTED_AT_ONCE = 16
 SWEEP_S = 1.0
 TIDY_S = 0.1
 COMPLAINT_INTERVAL_S = 60.0
@@ -321,7 +320,6 @@ class BoundedListener(SparingSocket):
         super().__init__(bound)
         self._connections = connections
         self._handshakes = Handshakes() if tls else None
-        self._accepted = 0
 
     def accept(self) -> tuple[socket.socket, object]:
         """As of any socket.
@@ -331,11 +329,6 @@ class BoundedListener(SparingSocket):
             ConnectionAbortedError: there were too many, and the new one has been closed again. Servers go on then
                 (``_accept_connection`` in asyncio's selector_events.py and in aiofastnet's api_utils.py).
         """
-        # Servers accept until nothing is left, a thousand at once; the rest comes after the loop's timers.
-        self._accepted += 1
-        if self._accepted > ACCEPTED_AT_ONCE:
-            self._accepted = 0
-            raise BlockingIOError
         connection, address = super().accept()
         if self._handshakes is not None:
             connection = HandshakeSocket(connection, self._handshakes)

@@ -32,8 +32,12 @@ async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.soc
         server.close()
 
 
+ACCEPTED_AT_ONCE = 16
+"""Servers accept until nothing is left, a thousand connections in one turn of the loop; the rest waits for the next."""
+
+
 class SparingSocket(socket.socket):
-    """A listening socket that turns connections away when there is no descriptor for them.
+    """A listening socket that yields to the loop's timers, and closes connections that it has no descriptor for.
 
     Left in the queue they would wake the loop up again and again, which aiofastnet 1.2 does not prevent as asyncio
     does. So a descriptor is kept back, and given for as long as it takes to accept and close.
@@ -45,14 +49,19 @@ class SparingSocket(socket.socket):
     def __init__(self, bound: socket.socket) -> None:
         super().__init__(bound.family, bound.type, bound.proto, fileno=bound.detach())
         self._spare: int | None = _spare()
+        self._accepted = 0
 
     def accept(self) -> tuple[socket.socket, object]:
         """As of any socket.
 
         Raises:
             ConnectionAbortedError: the connection has been closed again. Servers go on to the next then.
-            BlockingIOError: there is none, or not even the spare descriptor for it.
+            BlockingIOError: no connection is left, or enough were accepted for now; or no spare descriptor is left.
         """
+        self._accepted += 1
+        if self._accepted > ACCEPTED_AT_ONCE:
+            self._accepted = 0
+            raise BlockingIOError
         try:
             return super().accept()
         except OSError as error:

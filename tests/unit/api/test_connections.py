@@ -19,7 +19,7 @@ from aiohttp import ClientSession, web
 
 from bridge.access import Principal
 from bridge.api import connections, prebuilt, protocol
-from bridge.api.connections import ACCEPTED_AT_ONCE, BoundedListener, Connections, bounded_by_open_files
+from bridge.api.connections import Connections, bounded_by_open_files
 from bridge.api.server import HttpServer
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
@@ -383,20 +383,6 @@ async def test_long_bodies_one_after_the_other_are_not_sent_ahead() -> None:
             async with session.post("/v1.0/calls", json=body) as response:
                 assert response.status == 200, await response.text()
         assert len(it._connections) == 1
-
-
-async def test_a_burst_of_connections_is_accepted_bit_by_bit() -> None:
-    listener = BoundedListener(socket.create_server(("127.0.0.1", 0)), Connections(1000))
-    listener.setblocking(False)
-    clients = [socket.create_connection(listener.getsockname()) for _ in range(40)]
-    accepted: list[socket.socket] = []
-    for most in (ACCEPTED_AT_ONCE, 2 * ACCEPTED_AT_ONCE, 40):
-        with pytest.raises(BlockingIOError):
-            while True:
-                accepted.append(cast(socket.socket, listener.accept()[0]))
-        assert len(accepted) == most
-    for each in (listener, *clients, *accepted):
-        each.close()
 
 
 async def test_in_a_flood_from_this_machine_a_probe_is_recognized_by_its_request(

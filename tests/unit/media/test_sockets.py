@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.media.sockets import SparingSocket, bind
+from bridge.media.sockets import ACCEPTED_AT_ONCE, SparingSocket, bind
 
 
 @pytest.fixture
@@ -57,6 +57,24 @@ def test_who_cannot_be_accepted_is_turned_away_and_the_next_is_served() -> None:
     accepted.send(b"x")
     assert clients[2].recv(1) == b"x"
     for each in (*clients, accepted, listening):
+        each.close()
+
+
+def test_a_burst_of_connections_is_accepted_in_parts() -> None:
+    """Or a thousand of them, accepted in one turn of the loop, are 0.1 s without audio in every call."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    listening = SparingSocket(bound)
+    listening.listen(64)
+    listening.setblocking(False)
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(40)]
+    accepted: list[socket.socket] = []
+    for most in (ACCEPTED_AT_ONCE, 2 * ACCEPTED_AT_ONCE, 40):
+        with pytest.raises(BlockingIOError):
+            while True:
+                accepted.append(listening.accept()[0])
+        assert len(accepted) == most
+    for each in (listening, *clients, *accepted):
         each.close()
 
 
