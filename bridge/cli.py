@@ -30,6 +30,7 @@ from bridge.config.tokens import HASH_PREFIX
 from bridge.errors import ConfigError
 from bridge.flows.configured import flows_of
 from bridge.masking import MASK, mask, mask_command, mask_url
+from bridge.media.pauses import exempt_from_collection, shorten_switches
 from bridge.reloading import Reloading
 from bridge.streams.subscription import routes_of, subscriptions_of
 from bridge.where import say_token
@@ -140,6 +141,7 @@ async def serve(
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
+            exempt_from_collection()
             bridge.say_where()
             reloading.start()
             if token is not None:
@@ -222,6 +224,7 @@ def _carry(serving: Coroutine[None, None, int], config: Config) -> int:
     from bridge.media.memory import return_large_blocks
 
     return_large_blocks()
+    shorten_switches()
     with asyncio.Runner(loop_factory=lambda: FrameLoop(config.media.coalesce_ms)) as runner:
         return runner.run(serving)
 

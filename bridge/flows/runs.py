@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import uuid4
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel
@@ -24,7 +23,7 @@ from bridge.flows.configured import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.parts import Parts
 from bridge.flows.placed import Placing
-from bridge.flows.program import Action, Program
+from bridge.flows.program import Action, Program, new_action_id
 from bridge.flows.program import program as program_of
 from bridge.flows.registry import DEFINITIONS
 from bridge.flows.requests import AnswerMethod, Groupcall, Placed, PlaceRequest, RingMethod
@@ -379,7 +378,7 @@ class FlowRuns:
 def _entry(flow_id: str) -> Program:
     """A program that begins with asking for the configured flow."""
     options = DEFINITIONS["enter_flow"].options.model_validate({"flow_id": flow_id})
-    return program_of([Action(str(uuid4()), "", 0, "enter_flow", options)], "voipbin")
+    return program_of([Action(new_action_id(), "", 0, "enter_flow", options)], "voipbin")
 
 
 def _of_call(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows.checking import MAX_ID_CHARACTERS, Checking, is_set, listed, unknown_type
-from bridge.flows.program import Action, FlowRefused, Program, program
+from bridge.flows.program import Action, FlowRefused, Program, new_action_id, program
 from bridge.flows.registry import DEFINITIONS
 from bridge.flows.schemas import schema_of
 
@@ -86,7 +85,7 @@ def _action(checking: Checking, index: int, given: Any) -> Action | None:
         return None
     action_id, next_id = given.get("id"), given.get("next_id")
     return Action(
-        id=str(action_id) if is_set(action_id) else str(uuid4()),
+        id=str(action_id) if is_set(action_id) else new_action_id(),
         type=kind,
         index=index,
         does=kind,

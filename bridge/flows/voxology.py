@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows import expression
 from bridge.flows.checking import MAX_ACTIONS, Checking, listed, unknown_type
-from bridge.flows.program import Action, Fault, FlowRefused, Program, program
+from bridge.flows.program import Action, Fault, FlowRefused, Program, new_action_id, program
 from bridge.flows.registry import DEFINITIONS
 from bridge.flows.schemas import schema_of
 from bridge.flows.voxology_words import WORDS, Word
@@ -50,7 +49,7 @@ class _Parsing:
 
     def add(self, kind: str, index: int, does: str, options: Any, action_id: str = "") -> str:
         """One more action; returns its id."""
-        new = Action(id=action_id or str(uuid4()), type=kind, index=index, does=does, options=options)
+        new = Action(id=action_id or new_action_id(), type=kind, index=index, does=does, options=options)
         self.made.append(new)
         return new.id
 
@@ -182,7 +181,7 @@ def _if(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], de
     except ValueError as problem:
         parsing.checking.wrong(index, f"{prefix}condition", str(problem))
         condition = "false"
-    otherwise, end = str(uuid4()), str(uuid4())
+    otherwise, end = new_action_id(), new_action_id()
     parsing.jump("IF", index, "unless", condition=condition, target_id=otherwise)
     _branch(parsing, index, f"{prefix}then", given.get("then", []), depth)
     parsing.jump("IF", index, "jump", target_id=end)
@@ -206,7 +205,7 @@ def _label(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any],
     elif name in parsing.labels:
         parsing.checking.wrong(index, f"{prefix}name", f"there is a LABEL {name[:60]!r} already")
     else:
-        parsing.labels[name] = str(uuid4())
+        parsing.labels[name] = new_action_id()
         parsing.mark("LABEL", index, parsing.labels[name])
 
 

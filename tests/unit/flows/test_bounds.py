@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from typing import Any
 
@@ -38,6 +39,20 @@ def test_an_action_constructs_its_dialect_no_more_often_than_it_is_checked_in_an
     monkeypatch.setattr(subscription.dialects, "find", lambda name: made.append(name) or find(name))
     parse([action] * 10)
     assert len(made) <= 30
+
+
+@pytest.mark.parametrize(
+    "action", [{"type": "SAY", "params": {"text": "a"}}, {"type": "talk", "option": {"text": "a"}}]
+)
+def test_parsing_in_a_thread_does_not_call_the_system_for_each_action(
+    action: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call releases the interpreter and takes it back before the event loop, which then waits for 0.1 s."""
+    calls: list[int] = []
+    urandom = os.urandom
+    monkeypatch.setattr("os.urandom", lambda size: calls.append(size) or urandom(size))
+    assert len({each.id for each in parse([action] * 1000).actions}) == 1000
+    assert len(calls) <= 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""Pauses of the interpreter that would stop the loop."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.media.pauses import SWITCH_S, exempt_from_collection, shorten_switches
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("as_before")
+def test_threads_that_compute_yield_sooner() -> None:
+    shorten_switches()
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_full_collection_leaves_out_what_the_start_created() -> None:
+    exempt_from_collection()
+    assert gc.get_freeze_count() > 10_000
+    assert len(gc.get_objects()) < 1000
