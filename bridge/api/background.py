@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.calls.legs import LegGone
+from bridge.control.legs import LegGone
 from bridge.errors import BridgeError, Overloaded
 from bridge.logs import Fields
 

@@ -18,9 +18,9 @@ from bridge.api.paging import page_of
 from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import call_json, call_time, groupcall_json, moment, streams_of_calls
-from bridge.calls.dialing import NotAllowed
 from bridge.calls.model import Call as LiveCall
 from bridge.calls.records import CallRecord
+from bridge.control.dial_policy import NotAllowed
 from bridge.flows.program import FlowRefused, Program
 from bridge.flows.requests import PlaceRequest
 from bridge.flows.spelling import parse_in_thread

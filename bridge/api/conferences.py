@@ -20,8 +20,8 @@ from bridge.api.parts import ConferenceSource
 from bridge.api.reach import sees_conference
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import conference_json, moment
-from bridge.calls.acts import NotOurs
-from bridge.calls.conferences import ConferenceExists, NoSuchConference
+from bridge.conferences.conferences import ConferenceExists, NoSuchConference
+from bridge.control.call_control import NotOurs
 
 
 async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from bridge.api.backend import Backend, CallControlParts
 from bridge.api.errors import ApiError, unavailable
-from bridge.calls.acts import NotOurs
-from bridge.calls.legs import LegGone
+from bridge.control.call_control import NotOurs
+from bridge.control.legs import LegGone
 from bridge.errors import AriError, Overloaded
 
 RETRY_AFTER_S = 2

@@ -19,8 +19,8 @@ from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Stream
 from bridge.api.reach import check_scope, sees_stream
 from bridge.api.routing import RECORDED, Answer, Asked, read_query
 from bridge.api.views import call_status
-from bridge.calls.acts import NotOurs
-from bridge.calls.conferences import NoSuchConference
+from bridge.conferences.conferences import NoSuchConference
+from bridge.control.call_control import NotOurs
 from bridge.errors import AriError, Revoked
 from bridge.streams.clients import MediaStreamOptions
 

@@ -10,10 +10,10 @@ from aiohttp import web
 from bridge.access import Principal
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
-from bridge.calls.conferences import Conference
 from bridge.calls.model import Call, Party
-from bridge.calls.recording import Recording
 from bridge.calls.records import CallRecord
+from bridge.conferences.conferences import Conference
+from bridge.control.recording import Recording
 from bridge.flows.requests import Groupcall, Placed, PlaceRequest
 from bridge.speech.engine import Utterance
 from bridge.streams.clients import MediaStreamOptions
@@ -68,7 +68,7 @@ class SubscriptionSource(Protocol):
 
 
 class CallControl(Protocol):
-    """Acts on calls. A channel that is gone is no error for either."""
+    """Actions on calls. A channel that is gone is no error for either."""
 
     async def hangup(self, channel_id: str, /) -> None:
         """End a channel.
@@ -105,7 +105,7 @@ Direction = Literal["in", "out", "both"]
 
 
 class CallActs(Protocol):
-    """What can be done with a call (`bridge.calls.acts.Acts`), by call or channel id.
+    """What can be done with a call (`bridge.control.call_control.CallControl`), by call or channel id.
 
     All of them raise KeyError: no such call goes on; NotOurs: this needs a call that we control; LegGone: it has just
     ended; AriError: Asterisk did not do it.
@@ -199,7 +199,7 @@ class SoundSource(Protocol):
 
 
 class RecordingSource(Protocol):
-    """Recordings (`bridge.calls.recording.Recordings`); KeyError: there is none with this id."""
+    """Recordings (`bridge.control.recording.Recordings`); KeyError: there is none with this id."""
 
     def list(self) -> Collection[Recording]:
         """Those that run, and those that ended lately."""
@@ -215,7 +215,7 @@ class RecordingSource(Protocol):
 
 
 class SensitiveMode(Protocol):
-    """Sensitive mode of calls (`bridge.calls.sensitive.Sensitive`). KeyError: the call does not exist. AriError."""
+    """Sensitive mode of calls (`bridge.control.sensitive.Sensitive`). KeyError: the call does not exist. AriError."""
 
     async def start(self, call_id: str, timeout_s: float, /) -> None:
         """Begin it, or begin its timeout again."""
@@ -225,7 +225,7 @@ class SensitiveMode(Protocol):
 
 
 class ConferenceSource(Protocol):
-    """Conferences (`bridge.calls.conferences.Conferences`); what it raises is said there."""
+    """Conferences (`bridge.conferences.conferences.Conferences`); what it raises is said there."""
 
     def get(self, conference_id: str, /) -> Conference | None:
         """One; None if there is none."""

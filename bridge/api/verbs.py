@@ -14,7 +14,7 @@ from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Sens
 from bridge.api.reach import check_destinations
 from bridge.api.routing import Answer, Asked
 from bridge.audio.sound import Sound
-from bridge.calls.dialing import NotAllowed
+from bridge.control.dial_policy import NotAllowed
 from bridge.logs import Fields
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable

@@ -9,10 +9,10 @@ from typing import Any
 
 from bridge.api.backend import Backend
 from bridge.calls.addresses import address_json
-from bridge.calls.conferences import Conference
 from bridge.calls.model import Call, Party
-from bridge.calls.recording import Recording
 from bridge.calls.records import CallRecord, record_json
+from bridge.conferences.conferences import Conference
+from bridge.control.recording import Recording
 from bridge.flows.requests import Groupcall
 
 

@@ -1,4 +1,4 @@
-"""Acts that must not be given up half-way."""
+"""Actions that must not be given up half-way."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import aiohttp
 from bridge.audio.format import FRAME_MS
 from bridge.config import Config, host_and_port, is_loopback, is_wildcard
 from bridge.doctor.report import Report
-from bridge.media.wheel import CATCH_UP_FRAMES
+from bridge.media.playout_clock import CATCH_UP_FRAMES
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
 
 TIMER_TICKS = 100

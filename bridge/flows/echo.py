@@ -6,10 +6,10 @@ import asyncio
 
 from bridge.audio.format import AudioFormat, Encoding
 from bridge.audio.playout import Playout
-from bridge.calls.legs import Leg, LegGone
-from bridge.calls.tap import Join, Taps
+from bridge.control.legs import Leg, LegGone
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
+from bridge.taps.taps import Join, Taps
 
 RATE = 16_000
 DELAY_MS = 100

@@ -18,8 +18,8 @@ from bridge.access import Principal
 from bridge.ari.carried import to_the_end
 from bridge.audit import OK, Value
 from bridge.audit import Action as Audited
-from bridge.calls.legs import Leg, LegGone
-from bridge.calls.voice import Voice
+from bridge.control.legs import Leg, LegGone
+from bridge.control.playback import Voice
 from bridge.errors import BridgeError
 from bridge.flows.filling import authority_of
 from bridge.flows.parts import Parts

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.audit import NO_AUDIT, Audit
-from bridge.calls.conferences import Conferences
-from bridge.calls.legs import Leg, Legs
-from bridge.calls.placing import Placer
-from bridge.calls.recording import Recordings
 from bridge.calls.records import Records
-from bridge.calls.sensitive import Sensitive
-from bridge.calls.voice import Voices
+from bridge.conferences.conferences import Conferences
+from bridge.control.legs import Leg, Legs
+from bridge.control.originate import Placer
+from bridge.control.playback import Voices
+from bridge.control.recording import Recordings
+from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
 from bridge.flows.web import Web
 from bridge.outbound.gate import Gate

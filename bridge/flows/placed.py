@@ -9,9 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from bridge.calls.addresses import Address
-from bridge.calls.legs import Leg
-from bridge.calls.placing import NotAnswered, Placer, Ringing
 from bridge.calls.records import CallRecord, Records
+from bridge.control.legs import Leg
+from bridge.control.originate import NotAnswered, Placer, Ringing
 from bridge.errors import BridgeError
 from bridge.flows.requests import Groupcall, Placed, PlaceRequest
 

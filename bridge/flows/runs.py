@@ -13,9 +13,9 @@ from typing import Any, Literal
 from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel
 from bridge.calls.addresses import NOBODY, Address, address_json
-from bridge.calls.legs import Leg, LegGone
 from bridge.calls.records import CallRecord
 from bridge.config import VoxologyConfig
+from bridge.control.legs import Leg, LegGone
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
 from bridge.flows.checking import check_places
@@ -202,7 +202,7 @@ class FlowRuns:
         return True
 
     async def before_transfer(self, channel_id: str) -> None:
-        """A call is transferred: its flow has no more say (`Acts.before_transfer`)."""
+        """A call is transferred: its flow has no more say (`CallControl.before_transfer`)."""
         await self.stop(channel_id)
 
     def is_running(self, call_id: str) -> bool:

@@ -24,8 +24,8 @@ from bridge.errors import AsteriskProtocolError
 from bridge.media.admission import Admission, Refusals
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
+from bridge.media.playout_clock import PlayoutClock
 from bridge.media.sockets import SparingSocket, bind
-from bridge.media.wheel import Wheel
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Listener:
         self.unnamed: dict[Connection, float] = {}
         """Connections that have named no UUID, oldest first, and when they came by the loop's clock."""
         self.handshake_timeout_s = handshake_timeout_s
-        self.wheel = Wheel(counters)
+        self.wheel = PlayoutClock(counters)
         self.connections: set[Connection] = set()
         self.unexpected: Callable[[UUID], MediaLeg | None] = lambda _: None
         """Asked about a UUID that nobody expects: a leg for it, or None to refuse it."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bridge.access import Principal
-from bridge.calls.conferences import Conferences, NoSuchConference, NotOurs
 from bridge.calls.model import Call, Party
-from bridge.calls.stasis import StasisCalls
-from bridge.calls.tap import Place
+from bridge.conferences.conferences import Conferences, NoSuchConference, NotOurs
 from bridge.config import Config
+from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import Dialect
 from bridge.dialects.voipbin import Voipbin
 from bridge.errors import Revoked
@@ -21,9 +20,10 @@ from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
 from bridge.media.websockets_link import WebsocketsLink
+from bridge.streams.limit import StreamLimit
 from bridge.streams.places import CLIENT_DIRECTIONS, ClientDirection
 from bridge.streams.registry import Streams
-from bridge.streams.room import Room
+from bridge.taps.taps import TapPoint
 
 CLIENT_GONE = 499
 """The status of a request whose client has closed the connection (nginx's number); nobody receives it."""
@@ -133,7 +133,7 @@ class Clients:
         stasis: StasisCalls,
         counters: Counters,
         config: Config,
-        room: Room,
+        room: StreamLimit,
         conferences: Conferences | None = None,
         accepts: Callable[[Principal], bool] = lambda _: True,
     ) -> None:
@@ -234,7 +234,7 @@ def _channels_in(conferences: Conferences, conference_id: str) -> list[str]:
     return [each.channel_id for each in conference.participants] if conference is not None else []
 
 
-def _is_at(conferences: Conferences, conference_id: str, place: Place) -> bool:
+def _is_at(conferences: Conferences, conference_id: str, place: TapPoint) -> bool:
     """Whether it is still the same conference: another one may have taken its id."""
     try:
         return conferences.place_of(conference_id) == place

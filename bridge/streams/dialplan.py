@@ -21,7 +21,6 @@ from bridge.ari.client import AriClient
 from bridge.ari.model import Channel
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, party_facts
-from bridge.calls.tap import Join
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError
 from bridge.media.admission import Refusals
@@ -31,6 +30,7 @@ from bridge.streams.outgoing import Outgoing
 from bridge.streams.pushed import PushedStream
 from bridge.streams.subscription import Route
 from bridge.streams.track import TrackPlace
+from bridge.taps.taps import Join
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,8 @@ from bridge.ari.model import Channel, Event
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
-from bridge.calls.legs import Leg
-from bridge.calls.tap import OPEN_TIMEOUT_S, Join, Tap, Taps
 from bridge.config.values import host_and_port
+from bridge.control.legs import Leg
 from bridge.errors import AriError
 from bridge.logs import Fields
 from bridge.media.counters import Counters
@@ -33,6 +32,7 @@ from bridge.media.leg import MediaLeg
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.streams.flow_options import TRANSPORT_OF, ExternalMedia
+from bridge.taps.taps import OPEN_TIMEOUT_S, Join, Tap, Taps
 
 log = logging.getLogger(__name__)
 

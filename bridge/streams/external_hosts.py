@@ -12,15 +12,15 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, OK, Audit, Value
 from bridge.calls.ids import OwnIds
-from bridge.calls.legs import Leg
-from bridge.calls.tap import Taps
+from bridge.control.legs import Leg
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.streams.events import Publisher, stream_event
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_options import ExternalMedia
-from bridge.streams.room import Room
+from bridge.streams.limit import StreamLimit
 from bridge.streams.sensitive import SensitiveCalls
+from bridge.taps.taps import Taps
 
 SILENCED_S = 5.0
 """How long a request for sensitive mode waits at most until each is disconnected from its party."""
@@ -52,7 +52,7 @@ class ExternalHosts:
         ids: OwnIds,
         taps: Taps,
         counters: Counters,
-        room: Room,
+        room: StreamLimit,
         gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
         events: Publisher,

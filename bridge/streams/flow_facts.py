@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bridge.calls.facts import Naming, party_facts
-from bridge.calls.legs import Leg
+from bridge.control.legs import Leg
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.streams.dialplan import Calls
 from bridge.streams.layout import call_info

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from bridge.calls.legs import Leg
-from bridge.calls.tap import Join, Snoop
+from bridge.control.legs import Leg
 from bridge.dialects.base import TrackInfo
 from bridge.streams.flow_options import TRANSFER, Direction
 from bridge.streams.places import LegPlace, places
 from bridge.streams.track import TrackPlace
+from bridge.taps.taps import Join, Snoop
 
 
 def flow_places(channel_id: str, bridge_id: str | None, listen: Direction, speak: Direction) -> tuple[LegPlace, ...]:

@@ -19,8 +19,7 @@ from bridge.audio.playout import Playout
 from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
-from bridge.calls.legs import Leg, LegGone
-from bridge.calls.tap import Taps
+from bridge.control.legs import Leg, LegGone
 from bridge.dialects.base import CallInfo
 from bridge.dialects.voxology import Voxology
 from bridge.errors import Overloaded
@@ -33,11 +32,12 @@ from bridge.streams.external_hosts import EXTERNAL_MEDIA_LABEL, ExternalHosts
 from bridge.streams.flow_facts import FlowFacts, Numbers
 from bridge.streams.flow_options import EXTERNAL_TRACK, TRACKS, Direction, ExternalMedia, StreamOptions
 from bridge.streams.flow_places import flow_tracks
+from bridge.streams.limit import StreamLimit
 from bridge.streams.outgoing import Outgoing
 from bridge.streams.pushed import PushedStream
-from bridge.streams.room import Room
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.subscription import Target
+from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class FlowStreams:
         outgoing: Outgoing,
         taps: Taps,
         counters: Counters,
-        room: Room,
+        room: StreamLimit,
         gate: Gate | None = None,
         new_playout: Callable[[AudioFormat], Playout],
         numbers: Callable[[str], Numbers | None] = lambda _: None,

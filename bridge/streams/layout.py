@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, PartyFacts, call_facts, party_facts
-from bridge.calls.tap import Snoop
 from bridge.dialects.base import CallInfo, TrackInfo
+from bridge.taps.taps import Snoop
 
 LAYOUTS = ("parties", "near", "far", "both", "inbound_track", "outbound_track", "both_tracks", "mix")
 

@@ -11,7 +11,6 @@ from bridge.access import Principal
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
-from bridge.calls.tap import Taps
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
 from bridge.dialects.twilio import account_sid, signature
@@ -22,10 +21,11 @@ from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
+from bridge.streams.limit import StreamLimit
 from bridge.streams.pushed import SHUTTING_DOWN, PushedStream
-from bridge.streams.room import Room
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.subscription import Subscription, Target
+from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Outgoing:
         taps: Taps,
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],
-        room: Room,
+        room: StreamLimit,
         press: Callable[[str, str], Awaitable[None]],
         gate: Gate | None = None,
         events: Publisher | None = None,

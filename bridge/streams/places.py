@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.calls.tap import Join, Place, Snoop
+from bridge.taps.taps import Join, Snoop, TapPoint
 
 Direction = Literal["in", "out", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out", "both")
@@ -25,7 +25,7 @@ CLIENT_DIRECTIONS: tuple[ClientDirection, ...] = (*DIRECTIONS, "none")
 class LegPlace:
     """One leg: where it goes, and what the stream uses it for."""
 
-    place: Place
+    place: TapPoint
     hears: bool
     speaks: bool
 

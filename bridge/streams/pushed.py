@@ -16,7 +16,6 @@ from bridge.access import Principal
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.calls.tap import Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.logs import Fields
 from bridge.media.counters import Counters
@@ -25,6 +24,7 @@ from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
 from bridge.streams.track import SUCCEED_S, Track, TrackPlace
+from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 

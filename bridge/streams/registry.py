@@ -13,19 +13,19 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
 from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
-from bridge.calls.stasis import StasisCalls
-from bridge.calls.tap import Join, Place, Taps
 from bridge.calls.tracker import CallTracker
+from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import Dialect
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 from bridge.streams.events import Nobody, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
+from bridge.streams.limit import StreamLimit
 from bridge.streams.places import ClientDirection, LegPlace, places
-from bridge.streams.room import Room
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import CALL_ENDED, CONFERENCE_ENDED, SHUTTING_DOWN, Stream
+from bridge.taps.taps import Join, TapPoint, Taps
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Streams:
         stasis: StasisCalls,
         taps: Taps,
         counters: Counters,
-        room: Room,
+        room: StreamLimit,
         new_playout: Callable[[AudioFormat], Playout],
         events: Publisher | None = None,
         sensitive: SensitiveCalls | None = None,
@@ -142,7 +142,7 @@ class Streams:
     def open_on_conference(
         self,
         conference_id: str,
-        place: Place,
+        place: TapPoint,
         dialect: Dialect,
         link: Link,
         *,

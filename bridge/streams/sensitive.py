@@ -1,4 +1,4 @@
-"""What streams need to know of sensitive mode (`bridge.calls.sensitive`)."""
+"""What streams need to know of sensitive mode (`bridge.control.sensitive`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class SensitiveCalls(Protocol):
-    """The calls that are in sensitive mode (`bridge.calls.sensitive.Sensitive`)."""
+    """The calls that are in sensitive mode (`bridge.control.sensitive.Sensitive`)."""
 
     def covers(self, identity: str, /) -> bool:
         """Return whether the audio and digits of a call or channel must be kept from applications now."""

@@ -16,7 +16,6 @@ from typing import TypeVar
 from bridge.access import Principal
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.calls.tap import Join, Tap, Taps
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.errors import AriError
 from bridge.logs import Fields
@@ -24,8 +23,9 @@ from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
-from bridge.streams.going_on import keep_steady
 from bridge.streams.places import LegPlace
+from bridge.streams.silence_fill import keep_steady
+from bridge.taps.taps import Join, Tap, Taps
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.calls.tap import Place, Tap, Taps
 from bridge.dialects.base import TrackInfo
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
+from bridge.taps.taps import Tap, TapPoint, Taps
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class TrackPlace:
     """
 
     info: TrackInfo
-    place: Place | None
+    place: TapPoint | None
     speaks: bool = False
     hears: bool = True
 

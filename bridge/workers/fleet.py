@@ -13,7 +13,7 @@ MAX_HOMES = 20_000
 CONFERENCES_IN_ONE = 100
 """Conferences in one message: even with the longest ids a tenth of `bridge.workers.wire.MAX_LINE`."""
 CONFERENCE = "conference"
-"""First of Stasis()'s arguments that names a conference, the second one (`bridge.calls.legs.CONFERENCE`)."""
+"""First of Stasis()'s arguments that names a conference, the second one (`bridge.control.legs.CONFERENCE`)."""
 
 
 def app_of(app: str, number: int) -> str:

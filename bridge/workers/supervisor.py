@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from bridge.app.where import say_http
 from bridge.ari.client import AriClient
 from bridge.config import Config
 from bridge.media.sockets import bind
-from bridge.where import say_http
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet
 from bridge.workers.handover import HandOver

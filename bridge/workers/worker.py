@@ -13,15 +13,15 @@ from typing import Any
 from bridge.access import Names
 from bridge.api.ports import SharedPort
 from bridge.api.tickets import VALID_S
-from bridge.app import Bridge
+from bridge.app.application import Application
+from bridge.app.where import say_audiosocket
+from bridge.app.worker_share import WorkerShare
 from bridge.calls.call import Change, PartyChanged
-from bridge.calls.remote_conferences import RemoteConferences
+from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
 from bridge.errors import ConfigError
 from bridge.events.hub import Event, Events, as_json
-from bridge.sharing import Sharing
 from bridge.streams.store import NOT_KEPT
-from bridge.where import say_audiosocket
 from bridge.workers.fleet import app_of
 from bridge.workers.keys import read_ticket_key
 from bridge.workers.member import Member
@@ -90,7 +90,7 @@ class Worker:
         events = SharedEvents(self)
         self._heard = Events()
         events.subscribe(self._tell_event)
-        sharing = Sharing(
+        sharing = WorkerShare(
             number=number,
             count=count,
             app=app_of(config.ari.app, number),
@@ -109,7 +109,7 @@ class Worker:
             owns=self.owns,
             leads=lambda: self.view.leads,
         )
-        self.bridge = Bridge(own_config(config, number, control), self._member, sharing)
+        self.bridge = Application(own_config(config, number, control), self._member, sharing)
         self.bridge.stasis.held_elsewhere = self._held_elsewhere
         self.bridge.tracker.subscribe(self._on_change)
         self.bridge.catalogue.on_change(self._on_subscriptions)
@@ -138,7 +138,7 @@ class Worker:
         return self.bridge.http_port
 
     async def reload(self, config: Config) -> None:
-        """As `Bridge.reload`."""
+        """As `Application.reload`."""
         await self.bridge.reload(config)
 
     def abandon(self) -> None:

@@ -15,7 +15,7 @@ from tests.fakes.asterisk import FakeAsterisk
 
 
 class FakePbx:
-    """What `bridge.calls.tap` needs of an AriClient.
+    """What `bridge.taps.taps` needs of an AriClient.
 
     Args:
         port: that of the listener.

@@ -8,27 +8,27 @@ import time
 from collections.abc import AsyncIterator, Collection
 
 from bridge.ari.client import AriClient
-from bridge.calls.acts import Acts
 from bridge.calls.addresses import Address
-from bridge.calls.archive import Archive
-from bridge.calls.dialing import DialPolicy
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
-from bridge.calls.legs import Leg, Legs
-from bridge.calls.placing import Placer, Ringing
-from bridge.calls.recording import Recordings
 from bridge.calls.records import CallRecord, Records
-from bridge.calls.stasis import StasisCalls
-from bridge.calls.sweep import sweep
-from bridge.calls.tap import Taps
 from bridge.calls.tracker import CallTracker
-from bridge.calls.voice import Voices
 from bridge.config.calling import CallingConfig
 from bridge.config.recording import RecordingConfig
 from bridge.config.values import host_and_port
+from bridge.control.call_control import CallControl
+from bridge.control.dial_policy import DialPolicy
+from bridge.control.legs import Leg, Legs
+from bridge.control.originate import Placer, Ringing
+from bridge.control.playback import Voices
+from bridge.control.recording import Recordings
+from bridge.control.recording_archive import Archive
+from bridge.control.stasis import StasisCalls
 from bridge.events.hub import Event, Events
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.taps.sweep import sweep
+from bridge.taps.taps import Taps
 from bridge.testing import judge
 from bridge.testing.engine import Lab
 from bridge.testing.phone import Phone, Samples
@@ -69,7 +69,7 @@ class Calling:
         self.placer = Placer(
             self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)
         )
-        self.acts = Acts(
+        self.acts = CallControl(
             client=self.client,
             tracker=self.tracker,
             legs=self.legs,
@@ -103,11 +103,11 @@ class Calling:
         await self.listener.stop()
 
     async def ring(self, extension: str, **options: object) -> Ringing:
-        """Place a call to a phone of the lab."""
+        """Originate a call to a phone of the lab."""
         return await self.placer.place(Address("extension", extension), **options)  # type: ignore[arg-type]
 
     async def call(self, extension: str) -> Leg:
-        """Place a call to a phone that answers by itself."""
+        """Originate a call to a phone that answers by itself."""
         async with asyncio.timeout(10):
             return await (await self.ring(extension)).answered()
 

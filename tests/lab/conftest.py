@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, OutboundConfig, SpeechConfig
 from bridge.media.loop import FrameLoop
 from bridge.testing.engine import Lab
@@ -61,7 +61,7 @@ def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None
 @contextlib.asynccontextmanager
 async def pushing(lab: Lab, **sections: Any) -> AsyncIterator[Target]:
     """A bridge in this process with sections of its own; nothing may be left at the end."""
-    async with Bridge(configuration(lab, **sections)) as bridge:
+    async with Application(configuration(lab, **sections)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
         await in_step(target)
         yield target
@@ -87,7 +87,7 @@ async def target(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Targ
         return
     marker = request.node.get_closest_marker("media")
     media = MediaConfig(**marker.kwargs) if marker else None
-    async with Bridge(configuration(lab, media=media)) as bridge:
+    async with Application(configuration(lab, media=media)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
         await in_step(target)
         yield target

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 import bridge as bridge_package
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.testing.engine import Lab
 from bridge.testing.peer import Peer, open_peer
 
@@ -25,7 +25,7 @@ class Target:
         bridge: the bridge itself where it runs in this process; None where it runs in a container.
     """
 
-    def __init__(self, lab: Lab, url: str, token: str | None, bridge: Bridge | None) -> None:
+    def __init__(self, lab: Lab, url: str, token: str | None, bridge: Application | None) -> None:
         self.lab = lab
         self.url = url
         self.token = token

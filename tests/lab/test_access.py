@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from bridge.api.tokens import hash_of
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.config import Config, HttpConfig
 from bridge.testing import judge
 from bridge.testing.engine import Lab
@@ -41,7 +41,7 @@ def with_tokens(lab: Lab, **tables: dict[str, Any]) -> Config:
 @contextlib.asynccontextmanager
 async def guarded(lab: Lab, **tables: dict[str, Any]) -> AsyncIterator[Target]:
     """A bridge with the tokens of `TABLES`, and more; nothing may be left at the end."""
-    async with Bridge(with_tokens(lab, **(TABLES | tables))) as bridge:
+    async with Application(with_tokens(lab, **(TABLES | tables))) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", ALL, bridge)
         await in_step(target)
         yield target

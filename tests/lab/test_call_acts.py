@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from bridge.calls.acts import NotOurs
 from bridge.calls.addresses import Address
-from bridge.calls.legs import Leg, LegGone
+from bridge.control.call_control import NotOurs
+from bridge.control.legs import Leg, LegGone
 from bridge.testing import judge
 from tests.lab.calling import Calling, end_of, pcm
 from tests.lab.conftest import Phones

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import standardwebhooks
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.engine import TRUNK_NUMBER, Lab
 from bridge.testing.phone import Samples
@@ -361,7 +361,7 @@ async def test_webhooks_tell_the_same_as_the_websocket(lab: Lab, phones: Phones)
     await phones("1001")
     async with Receiver().serving() as receiver:
         config = configuration(lab, calling=CALLING, webhooks=[hook(receiver.port)])
-        async with Bridge(config) as bridge:
+        async with Application(config) as bridge:
             target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
             await in_step(target)
             async with client_of(target) as client:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.config import HttpConfig
 from bridge.testing.engine import Lab
 from tests.lab.conftest import Phones, configuration
@@ -29,7 +29,7 @@ LINE = re.compile(r" *[0-9]+\.[0-9] s  (.*)")
 async def target(lab: Lab) -> AsyncIterator[Target]:
     """A bridge that wants a token."""
     config = configuration(lab).model_copy(update={"http": HttpConfig(port=0, tokens=(SecretStr(TOKEN),))})
-    async with Bridge(config) as bridge:
+    async with Application(config) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", TOKEN, bridge)
         async with asyncio.timeout(15):
             while (await target.get("/health"))[0] != 200:

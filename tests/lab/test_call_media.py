@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bridge.access import CONFIGURATION
-from bridge.calls.legs import LegGone
+from bridge.control.legs import LegGone
 from bridge.errors import AriError
 from bridge.testing import judge
 from tests.lab.calling import Calling, end_of, pcm

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.testing import judge
 from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
 from bridge.testing.engine import Lab
@@ -202,7 +202,7 @@ async def test_two_asterisks_are_in_one_directory(
 
     try:
         await another.start()
-        async with Bridge(config(lab, "here")) as one, Bridge(config(another, "there")) as other:
+        async with Application(config(lab, "here")) as one, Application(config(another, "there")) as other:
             targets = [
                 Target(of, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
                 for of, bridge in ((lab, one), (another, other))

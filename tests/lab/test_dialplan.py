@@ -7,7 +7,7 @@ import base64
 
 import pytest
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.testing import judge, modem, peer
 from bridge.testing.engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step, pushing
@@ -134,7 +134,7 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones)
     (alice,) = await phones("1001")
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
-        async with Bridge(configuration(lab, dialplan=[route])) as bridge:
+        async with Application(configuration(lab, dialplan=[route])) as bridge:
             await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await alice.answered()

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridge import doctor
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.config import Config
 from bridge.doctor.report import Finding, Report
 from bridge.testing.engine import Lab
@@ -55,7 +55,7 @@ async def test_all_is_well(config: Config) -> None:
 
 async def test_the_bridge_may_be_running(config: Config, lab: Lab) -> None:
     config = configuration(lab, app=APP)
-    async with Bridge(config) as bridge:
+    async with Application(config) as bridge:
         fixed = config.model_copy(
             update={
                 "http": config.http.model_copy(update={"port": bridge.http_port}),

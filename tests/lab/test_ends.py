@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.engine import Lab
@@ -168,13 +168,13 @@ async def test_orphans_of_an_earlier_life_are_swept_and_nothing_else(lab: Lab, t
     await target.ari("POST", "/bridges", bridgeId="ab-sweep-00000000-mix-1", type="mixing")
     await target.ari("POST", "/bridges", bridgeId="not-ours", type="mixing")
     await target.ari("POST", "/bridges", bridgeId="ab-sweeper-00000000-mix-1", type="mixing")
-    async with Bridge(configuration(lab, app="other")) as other:
+    async with Application(configuration(lab, app="other")) as other:
         # A snoop needs an application to live in: one of another bridge, which dies without cleaning up.
         await in_step(Target(lab, f"http://127.0.0.1:{other.http_port}", None, other))
         snoop = "ab-sweep-00000000-snoop-1"
         await target.ari("POST", f"/channels/{channel}/snoop", app="other", snoopId=snoop, spy="in")
         assert "ab-sweep-00000000-snoop-1" in await target.ours_on_the_pbx()
-        async with Bridge(configuration(lab, app="sweep")) as bridge:
+        async with Application(configuration(lab, app="sweep")) as bridge:
             await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
             async with asyncio.timeout(15):  # Asterisk hangs a channel up some time after it has said that it does
                 while await target.ours_on_the_pbx() != ["ab-sweeper-00000000-mix-1"]:
@@ -189,7 +189,7 @@ async def test_orphans_of_an_earlier_life_are_swept_and_nothing_else(lab: Lab, t
 
 async def test_a_call_that_waited_while_the_bridge_was_away_is_taken_up_again(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
-    async with Bridge(configuration(lab)) as bridge:
+    async with Application(configuration(lab)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
         await in_step(target)
         call = await into_the_bridge(target, alice)
@@ -198,7 +198,7 @@ async def test_a_call_that_waited_while_the_bridge_was_away_is_taken_up_again(la
             await bridge.stop()
             assert (await application.closed(), application.close_reason) == (1001, "the bridge is shutting down")
     assert alice.in_call
-    async with Bridge(configuration(lab)) as bridge:
+    async with Application(configuration(lab)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
         await in_step(target)
         async with target.stream(call, encapsulation="sln") as application:

@@ -8,7 +8,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.testing.engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target
@@ -19,7 +19,7 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
     heard: list[dict[str, Any]] = []
     async with Receiver().serving() as receiver:
         webhook = hook(receiver.port, events=["call_*", "dtmf_received"])
-        async with Bridge(configuration(lab, webhooks=[webhook])) as bridge:
+        async with Application(configuration(lab, webhooks=[webhook])) as bridge:
             target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
             await in_step(target)
             url = f"ws{target.url.removeprefix('http')}/v1.0/events?types=call_*,dtmf_received"

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bridge.access import CONFIGURATION
-from bridge.app import Bridge
-from bridge.calls.legs import Leg
-from bridge.calls.voice import Voices
+from bridge.app.application import Application
+from bridge.control.legs import Leg
+from bridge.control.playback import Voices
 from bridge.errors import Overloaded
 from bridge.events.hub import Event
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
@@ -35,7 +35,7 @@ PHONE_HZ, OTHER_HZ, APPLICATION_HZ = 500, 900, 700
 class Flow:
     """What a flow has in hand, without one: legs, and streams for them."""
 
-    def __init__(self, target: Target, bridge: Bridge) -> None:
+    def __init__(self, target: Target, bridge: Application) -> None:
         self.target = target
         self.bridge = bridge
         self.events: list[Event] = []

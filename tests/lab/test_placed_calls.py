@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bridge.calls.acts import NotOurs
 from bridge.calls.addresses import Address
-from bridge.calls.legs import Leg, LegGone
-from bridge.calls.placing import NotAnswered
 from bridge.config.calling import CallingConfig
+from bridge.control.call_control import NotOurs
+from bridge.control.legs import Leg, LegGone
+from bridge.control.originate import NotAnswered
 from bridge.errors import Overloaded
 from bridge.testing.engine import Lab
 from bridge.testing.phone import PhoneError

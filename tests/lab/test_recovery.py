@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-import bridge.app
+import bridge.app.application
 import bridge.ari.rest
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.engine import Lab
@@ -44,7 +44,7 @@ def heard_s(phone: Phone, hz: float) -> float:
 
 @contextlib.asynccontextmanager
 async def bridge_for(lab: Lab, app: str | None = None) -> AsyncIterator[Target]:
-    async with Bridge(configuration(lab, app=app)) as it:
+    async with Application(configuration(lab, app=app)) as it:
         target = Target(lab, f"http://127.0.0.1:{it.http_port}", None, it)
         await in_step(target)
         yield target
@@ -171,7 +171,7 @@ async def test_a_stream_follows_its_party_back_into_our_application(target: Targ
 
 
 async def test_an_orphan_made_while_the_bridge_runs_is_swept(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge.app, "SWEEP_INTERVAL_S", 0.3)
+    monkeypatch.setattr(bridge.app.application, "SWEEP_INTERVAL_S", 0.3)
     async with bridge_for(lab, "sweep") as target:
         await target.ari("POST", "/bridges", bridgeId="not-ours", type="mixing")
         orphan = "ab-sweep-00000000-mix-1"

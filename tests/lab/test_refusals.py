@@ -7,7 +7,7 @@ import json
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.config import HttpConfig, MediaConfig
 from bridge.testing import judge
 from bridge.testing.engine import Lab
@@ -68,7 +68,7 @@ async def test_tokens_and_limits(lab: Lab, phones: Phones) -> None:
     config = configuration(lab, media=MediaConfig(max_streams=1))
     config = config.model_copy(update={"http": HttpConfig.model_validate({"port": 0, "tokens": [TOKEN]})})
     (alice,) = await phones("1001")
-    async with Bridge(config) as bridge:
+    async with Application(config) as bridge:
         url = f"http://127.0.0.1:{bridge.http_port}"
         target = Target(lab, url, TOKEN, bridge)
         await in_step(target)

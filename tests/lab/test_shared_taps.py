@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.calls.ids import OwnIds
 from bridge.config.calling import CallingConfig
 from bridge.testing import judge, modem
@@ -217,7 +217,7 @@ async def test_without_the_entry_it_is_external_media_and_the_log_says_once_what
     async with open_sink() as sink:
         subscriptions = [subscription("one", sink), subscription("two", sink)]
         calling = CallingConfig(context="no-such-context").model_dump()
-        with caplog.at_level(logging.WARNING, "bridge.calls.entry"):
+        with caplog.at_level(logging.WARNING, "bridge.taps.dialplan_entry"):
             async with pushing(lab, subscriptions=subscriptions, calling=calling) as target:
                 for turn in (1, 2):
                     alice, _ = await call(phones)
@@ -229,7 +229,7 @@ async def test_without_the_entry_it_is_external_media_and_the_log_says_once_what
                         await asyncio.wait_for(connection.ended.wait(), 15)
     for received in sink.connections:
         check_parties(received, {"1001": CALLER_HZ, "1002": CALLEE_HZ})
-    lines = [record.getMessage() for record in caplog.records if record.name == "bridge.calls.entry"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "bridge.taps.dialplan_entry"]
     assert [line for line in lines if "no-such-context" in line and "extensions.conf" in line] == lines[:1]
     assert lines[1:] == [
         "[no-such-context]",
@@ -312,7 +312,7 @@ async def test_what_an_earlier_life_left_in_the_dialplan_is_swept(lab: Lab, phon
     connections: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: keep_speaking(writer, connections), "127.0.0.1", 0)
     async with server:
-        async with Bridge(configuration(lab)) as bridge:
+        async with Application(configuration(lab)) as bridge:
             target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
             await in_step(target)
             party = (await target.call_from("1001"))["id"]

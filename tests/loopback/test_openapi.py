@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, StreamsConfig
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
@@ -77,7 +77,7 @@ async def test_schemathesis_finds_nothing_where_there_is_no_asterisk(tmp_path: P
         ari=AriConfig(url="http://127.0.0.1:1"),
         streams=StreamsConfig(state_file=":memory:"),
     )
-    async with Bridge(config) as bridge:
+    async with Application(config) as bridge:
         # 503 is what it must answer, and says so.
         code, output = await examine(
             f"http://127.0.0.1:{bridge.http_port}", tmp_path, auth={"bearer": AUTH["bearer"]}, ids=IDS, examples=3,

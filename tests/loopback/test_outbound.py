@@ -289,7 +289,7 @@ def test_only_these_modules_open_http_connections() -> None:
     own = {
         "outbound/http.py",
         "ari/rest.py",  # ari.url
-        "dialer.py",  # the command line, to a running bridge
+        "cli/call.py",  # the command line, to a running bridge
         "doctor/machine.py",  # our own port
         "workers/siblings.py",  # Unix sockets of our own
     }

@@ -26,7 +26,7 @@ from bridge.media.pump import Pump
 from bridge.media.shared import SharedLeg
 from bridge.media.takeover import take_over
 from bridge.media.websockets_link import WebsocketsLink
-from bridge.streams.going_on import keep_steady
+from bridge.streams.silence_fill import keep_steady
 from tests.fakes.asterisk import FakeAsterisk
 
 FRAME = 320

@@ -12,13 +12,13 @@ import pytest
 from bridge.ari.client import AriClient
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.calls import entry
 from bridge.calls.ids import OwnIds
-from bridge.calls.tap import Snoop, Tap, Taps
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
+from bridge.taps import dialplan_entry as entry
+from bridge.taps.taps import Snoop, Tap, Taps
 from tests.fakes.pbx import FakePbx
 
 ALICE = Snoop("alice", spy="in", whisper="none")
@@ -230,7 +230,7 @@ async def test_a_party_that_is_gone_is_an_error_for_all_and_the_entry_is_not_bla
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "bridge.calls.entry"]
+    return [record.getMessage() for record in caplog.records if record.name == "bridge.taps.dialplan_entry"]
 
 
 @pytest.mark.parametrize("fault", ["no context", "refused"])

@@ -14,14 +14,15 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("bridge.__main__", "bridge.cli"),
     ("bridge.workers",),
-    ("bridge.alone",),
-    ("bridge.app", "bridge.doctor", "bridge.dialer"),
-    ("bridge.sharing", "bridge.where", "bridge.reloading", "bridge.revoking"),
-    ("bridge.calling",),
-    ("bridge.announcing",),
+    ("bridge.app.alone",),
+    ("bridge.app.application", "bridge.doctor"),
+    ("bridge.app",),
     ("bridge.api",),
     ("bridge.flows",),
     ("bridge.streams", "bridge.cluster"),
+    ("bridge.conferences",),
+    ("bridge.control",),
+    ("bridge.taps",),
     ("bridge.calls",),
     ("bridge.ari",),
     ("bridge.media",),
@@ -141,7 +142,7 @@ def test_the_check_itself_can_fail():
     assert wrong_imports("bridge.audio.rtp", {"bridge.media.leg", "struct", "bridge.errors"}) == [
         "bridge.audio.rtp imports bridge.media.leg, which lies above it"
     ]
-    assert len(wrong_imports("bridge.app", {"bridge.testing.lab"})) == 1
+    assert len(wrong_imports("bridge.app.application", {"bridge.testing.lab"})) == 1
     source = "def f():\n    from ..media import leg\n    import bridge.api\n"
     assert set(imports("bridge.audio.rtp", source, False)) >= {"bridge.media", "bridge.media.leg", "bridge.api"}
     assert "time" in set(imports("bridge.audio.rtp", "if 1:\n    import time\n", False))

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
 from bridge.calls.records import Direction, HangupBy, HangupReason, MuteDirection, Status
-from bridge.calls.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from bridge.flows.requests import AnswerMethod, RingMethod
 
 MAX_DESTINATIONS = 100

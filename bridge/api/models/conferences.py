@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bridge.api.models.base import Body, Shown, Time
 from bridge.api.models.common import Page
-from bridge.calls.conferences import Kind
+from bridge.conferences.conferences import Kind
 
 NO_FLOW = Literal["", "00000000-0000-0000-0000-000000000000"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from bridge.calls.legs import LegGone
 from bridge.calls.records import HangupReason
-from bridge.calls.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from bridge.control.legs import LegGone
+from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from bridge.calls.conferences import NoSuchConference
+from bridge.conferences.conferences import NoSuchConference
 from bridge.flows.actions.call import needs_context
 from bridge.flows.actions.sound import Switch
 from bridge.flows.options import OR_VARIABLE, Options

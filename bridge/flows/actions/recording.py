@@ -14,7 +14,7 @@ from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.registry import action
 
 if TYPE_CHECKING:
-    from bridge.calls.recording import Recording
+    from bridge.control.recording import Recording
     from bridge.flows.interpreter import Run
 
 MAX_RECORDING_S = 86_400

@@ -13,9 +13,9 @@ from bridge.ari.carried import to_the_end
 from bridge.audio import tones
 from bridge.audit import FAILED
 from bridge.calls.addresses import ADDRESS_TYPES, Address
-from bridge.calls.dialing import NotAllowed
-from bridge.calls.legs import Leg, LegGone, Partners
-from bridge.calls.placing import NotAnswered, Ringing
+from bridge.control.dial_policy import NotAllowed
+from bridge.control.legs import Leg, LegGone, Partners
+from bridge.control.originate import NotAnswered, Ringing
 from bridge.errors import AriError, BridgeError, Overloaded
 from bridge.flows.actions.call import hang_up
 from bridge.flows.actions.sound import Switch

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from bridge import logs
 from bridge.access import CONFIGURATION
-from bridge.app import Bridge
+from bridge.app.application import Application
 from bridge.config import Config, load
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.media.leg import MediaLeg
@@ -31,7 +31,7 @@ LAYOUTS = {"twilio": "both_tracks", "voxology": "both", "yeastar": "parties"}
 class Together:
     """Puts connections into streams."""
 
-    def __init__(self, bridge: Bridge, dialect: str, tracks: int) -> None:
+    def __init__(self, bridge: Application, dialect: str, tracks: int) -> None:
         url = bridge.config.dialplan[0].url
         self._target = Subscription(id="bench", url=url, dialect=dialect, tracks=LAYOUTS[dialect], extensions=("*",))
         self._bridge = bridge
@@ -57,7 +57,7 @@ class Together:
 
 
 async def serve(config: Config, dialect: str, tracks: int) -> None:
-    bridge = Bridge(config)
+    bridge = Application(config)
     bridge.listener.unexpected = Together(bridge, dialect, tracks).unexpected
     async with bridge:
         await asyncio.Event().wait()

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from bridge.audio.sound import Sound
-from bridge.calls.acts import NotOurs
-from bridge.calls.conferences import Conference, ConferenceExists, NoSuchConference, Participant
-from bridge.calls.recording import Recording
 from bridge.calls.records import Records
+from bridge.conferences.conferences import Conference, ConferenceExists, NoSuchConference, Participant
+from bridge.control.call_control import NotOurs
+from bridge.control.recording import Recording
 from bridge.speech.fetch import SoundUnavailable
 
 NOW = 1_769_856_000.5

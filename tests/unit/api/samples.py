@@ -13,9 +13,9 @@ from bridge.api.backend import Backend, CallControlParts, ConferenceParts
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
 from bridge.calls.model import Call, Party
-from bridge.calls.recording import Recording
 from bridge.calls.records import CallRecord, Records
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
+from bridge.control.recording import Recording
 from bridge.errors import AriError
 from bridge.events.hub import Events
 from bridge.flows.requests import Groupcall, Placed, PlaceRequest

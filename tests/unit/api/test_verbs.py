@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bridge.api import background
-from bridge.calls.acts import NotOurs
 from bridge.calls.addresses import Address
-from bridge.calls.legs import LegGone
+from bridge.control.call_control import NotOurs
+from bridge.control.legs import LegGone
 from bridge.errors import AriError, Overloaded
 from bridge.speech.engine import Utterance
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bridge.calls.conference import Conference, Participant, conference_data, participant_data
 from bridge.calls.records import CallRecord, record_json
+from bridge.conferences.model import Conference, Participant, conference_data, participant_data
 from bridge.config.webhooks import EVENT_TYPES
 from bridge.streams.events import stream_event
 

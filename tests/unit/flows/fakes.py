@@ -14,11 +14,11 @@ from bridge.access import Principal
 from bridge.ari.model import Caller, Channel, Dialplan
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
-from bridge.calls.dialing import NotAllowed
-from bridge.calls.keys import Keys
-from bridge.calls.legs import LegGone
-from bridge.calls.placing import NotAnswered
 from bridge.calls.records import HangupReason, Records
+from bridge.control.dial_policy import NotAllowed
+from bridge.control.dtmf import Keys
+from bridge.control.legs import LegGone
+from bridge.control.originate import NotAnswered
 from bridge.errors import Overloaded
 from bridge.events.hub import Event, Events
 from bridge.flows.interpreter import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media.wheel import PHASES, SLOT_S, Schedule
+from bridge.media.playout_clock import PHASES, SLOT_S, Schedule
 
 
 def test_each_phase_is_due_every_20_ms() -> None:

@@ -115,7 +115,7 @@ async def test_a_limit_ends_what_exceeds_it(source: str, limits: Limits, status:
 
 
 def test_the_process_that_carries_calls_does_not_load_the_decoder() -> None:
-    code = "import bridge.app, sys; sys.exit('soundfile' in sys.modules)"
+    code = "import bridge.app.application, sys; sys.exit('soundfile' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -9,12 +9,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from bridge.access import Grant, Principal
 from bridge.api import server
 from bridge.api.tokens import Tokens, hash_of
-from bridge.calls.stasis import StasisCalls
 from bridge.config import Config
+from bridge.control.stasis import StasisCalls
 from bridge.media.counters import Counters
 from bridge.streams.clients import Clients
+from bridge.streams.limit import StreamLimit
 from bridge.streams.registry import Streams
-from bridge.streams.room import Room
 from tests.unit.api.samples import Pbx
 from tests.unit.api.test_access import headers, status_and_reason
 from tests.unit.api.test_server import UPGRADE
@@ -41,7 +41,7 @@ async def test_a_token_revoked_while_the_call_is_being_held_opens_no_stream() ->
             tokens.take(Tokens({}), 0.0)
 
     clients = Clients(
-        *(cast(Streams, opened), cast(StasisCalls, Holding()), Counters(), Config(), Room(10)),
+        *(cast(Streams, opened), cast(StasisCalls, Holding()), Counters(), Config(), StreamLimit(10)),
         accepts=lambda principal: tokens.accept(principal, 0.0),
     )
     application = server.build(pbx.backend(accept_stream=clients.accept), tokens, strict=True)

@@ -8,9 +8,9 @@ from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
-from bridge.streams import going_on
+from bridge.streams import silence_fill as going_on
 from bridge.streams.clients import MediaStreamOptions
-from bridge.streams.going_on import keep_steady
+from bridge.streams.silence_fill import keep_steady
 
 
 def test_options() -> None:

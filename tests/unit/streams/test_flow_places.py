@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 import pytest
 
-from bridge.calls.tap import Join, Snoop
 from bridge.dialects.base import TrackInfo
 from bridge.streams.flow_options import Direction
 from bridge.streams.flow_places import flow_places, flow_tracks
 from bridge.streams.places import LegPlace
+from bridge.taps.taps import Join, Snoop
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 PAIRS = list(itertools.product(DIRECTIONS, DIRECTIONS))

@@ -12,13 +12,13 @@ import pytest
 from bridge.access import Principal
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming
-from bridge.calls.legs import Leg, LegGone
+from bridge.control.legs import Leg, LegGone
 from bridge.dialects.base import CallInfo
 from bridge.errors import Overloaded
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
 from bridge.streams.flow_streams import BACK_S, MAX_EXTERNAL_MEDIA, FlowStreams
-from bridge.streams.room import Room
+from bridge.streams.limit import StreamLimit
 from bridge.streams.subscription import Target
 from bridge.streams.track import TrackPlace
 
@@ -70,7 +70,7 @@ class World:
     def __init__(self, numbers: Callable[[str], Numbers | None] = lambda _: None) -> None:
         self.opened: list[Stream] = []
         self.calls: dict[str, tuple[Call, Party]] = {}
-        self.room = Room(100)
+        self.room = StreamLimit(100)
         self.streams = FlowStreams(
             client=cast(Any, None),
             ids=cast(Any, None),

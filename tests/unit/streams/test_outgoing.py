@@ -10,7 +10,6 @@ import pytest
 from bridge.access import CONFIGURATION, Principal
 from bridge.audio.playout import Playout
 from bridge.audit import NO_AUDIT, Audit
-from bridge.calls.tap import Taps
 from bridge.config import Config
 from bridge.dialects.base import CallInfo
 from bridge.events.hub import Events
@@ -20,9 +19,10 @@ from bridge.media.websocket import Link
 from bridge.streams import outgoing as module
 from bridge.streams.described import describe_pushed
 from bridge.streams.events import Publisher
+from bridge.streams.limit import StreamLimit
 from bridge.streams.outgoing import GIVE_WAY_S, Outgoing
-from bridge.streams.room import Room
 from bridge.streams.subscription import Subscription
+from bridge.taps.taps import Taps
 from tests.unit.audit.lines import Lines
 from tests.unit.streams.test_pushed_stream import Pbx, Wire
 
@@ -55,7 +55,7 @@ def outgoing(
         taps=cast(Taps, Pbx()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-        room=Room(10),
+        room=StreamLimit(10),
         press=nobody,
         events=events,
         audit=audit,

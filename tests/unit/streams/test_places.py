@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from bridge.calls.tap import Join, Snoop
 from bridge.streams.places import DIRECTIONS, Direction, LegPlace, places
+from bridge.taps.taps import Join, Snoop
 
 PARTY, BRIDGE = "party", "bridge"
 JOINED = LegPlace(Join(BRIDGE), True, True)

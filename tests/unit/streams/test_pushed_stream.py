@@ -13,7 +13,6 @@ import pytest
 
 from bridge.access import CONFIGURATION
 from bridge.audio.playout import Playout
-from bridge.calls.tap import Join, Place, Snoop, Taps
 from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 from bridge.dialects.twilio import Twilio
 from bridge.dialects.voipbin import Voipbin
@@ -24,6 +23,7 @@ from bridge.media.leg import MediaLeg
 from bridge.media.websocket import Link
 from bridge.streams.pushed import PushedStream
 from bridge.streams.track import TrackPlace
+from bridge.taps.taps import Join, Snoop, TapPoint, Taps
 
 FRAME = b"\1\0" * 160
 
@@ -63,12 +63,12 @@ class Pbx:
     """Opens legs, as `Taps` does, but for no PBX."""
 
     def __init__(self) -> None:
-        self.open_now: dict[MediaLeg, Place] = {}
-        self.opened: list[Place] = []
+        self.open_now: dict[MediaLeg, TapPoint] = {}
+        self.opened: list[TapPoint] = []
         self.let_in = asyncio.Event()
         self.let_in.set()
 
-    async def open(self, leg: MediaLeg, place: Place) -> MediaLeg:
+    async def open(self, leg: MediaLeg, place: TapPoint) -> MediaLeg:
         await self.let_in.wait()
         self.open_now[leg] = place
         self.opened.append(place)
@@ -77,7 +77,7 @@ class Pbx:
     async def close(self, tap: MediaLeg) -> None:
         self.open_now.pop(tap, None)
 
-    def leg_at(self, place: Place) -> MediaLeg:
+    def leg_at(self, place: TapPoint) -> MediaLeg:
         (leg,) = (leg for leg, where in self.open_now.items() if where == place)
         return leg
 
@@ -143,7 +143,7 @@ async def world() -> AsyncIterator[World]:
     assert not world.pbx.open_now
 
 
-def track(name: str, place: Place, *, speaks: bool = False, hears: bool = True) -> TrackPlace:
+def track(name: str, place: TapPoint, *, speaks: bool = False, hears: bool = True) -> TrackPlace:
     return TrackPlace(TrackInfo(name, "party"), place, speaks=speaks, hears=hears)
 
 

@@ -8,15 +8,15 @@ from uuid import uuid4
 import pytest
 
 from bridge.audio.playout import Playout
-from bridge.calls.tap import Taps
 from bridge.config import Config
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 from bridge.streams import outgoing as module
 from bridge.streams.dialplan import Dialplan
+from bridge.streams.limit import StreamLimit
 from bridge.streams.outgoing import Outgoing
-from bridge.streams.room import Room
 from bridge.streams.subscription import routes_of
+from bridge.taps.taps import Taps
 from tests.unit.streams.test_outgoing import nobody
 from tests.unit.streams.test_pushed_stream import Pbx, Wire, until
 
@@ -38,7 +38,7 @@ async def test_the_streams_of_uuid_routes_are_bounded(
         taps=cast(Taps, Pbx()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-        room=Room(10),
+        room=StreamLimit(10),
         press=nobody,
     )
     unused: Any = None

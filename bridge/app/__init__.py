@@ -1,0 +1,1 @@
+"""The application: builds and wires everything, and takes it down in order."""

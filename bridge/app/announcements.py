@@ -1,0 +1,125 @@
+"""Announces streams and recordings to the parties of the call: with a tone, a sound or a sentence, as they start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Protocol
+
+from bridge.audio import tones
+from bridge.audio.sound import Sound
+from bridge.calls.call import CallAnswered, CallEnded, Change
+from bridge.calls.tracker import CallTracker
+from bridge.config.privacy import SOUND, TONE, PrivacyConfig
+from bridge.control.call_control import CallControl, NotOurs
+from bridge.control.legs import LegGone
+from bridge.errors import AriError
+from bridge.events.hub import Event, Events
+from bridge.speech.engine import Speech, SpeechFailed, Utterance
+from bridge.speech.fetch import SoundFetcher, SoundUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class Conferences(Protocol):
+    """Speaks to everybody in a conference (`bridge.app.call_control.Calling`)."""
+
+    async def play_to_conference(self, conference_id: str, sound: Sound, /) -> None:
+        """Play a sound; returns when it has been played."""
+
+
+class Announcer:
+    """Plays announcements. It follows the events, so it does not matter what has started a stream.
+
+    A call that is not answered yet gets its announcement when it is. What starts while an announcement is played to the
+    same call is announced by that one.
+
+    Args:
+        config: what is announced, and how.
+        acts: plays sounds to calls, those outside the bridge's application included.
+        conferences: plays sounds to everybody in a conference.
+    """
+
+    def __init__(
+        self,
+        config: PrivacyConfig,
+        *,
+        events: Events,
+        tracker: CallTracker,
+        acts: CallControl,
+        speech: Speech,
+        sounds: SoundFetcher,
+        conferences: Conferences,
+    ) -> None:
+        self._said = {"stream_started": config.announce_streams, "recording_started": config.announce_recordings}
+        self._tracker = tracker
+        self._acts = acts
+        self._speech = speech
+        self._sounds = sounds
+        self._conferences = conferences
+        self._unanswered: dict[str, set[str]] = {}
+        """What is to be announced, by call."""
+        self._playing: set[tuple[str, str]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        if any(self._said.values()):
+            events.subscribe(self._on_event)
+            tracker.subscribe(self._on_change)
+
+    async def stop(self) -> None:
+        """Break off what is played."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _on_event(self, event: Event) -> None:
+        announcement = self._said.get(event.type)
+        if not announcement:
+            return
+        conference_id = event.data.get("conference_id")
+        if conference_id:
+            self._spawn(self._announce("conference", conference_id, announcement))
+            return
+        found = self._tracker.find(event.data["call_id"])
+        if found is None:
+            log.warning("not announced call=%s type=%s: no such call on the PBX", event.data["call_id"], event.type)
+        elif found[0].answered:
+            self._spawn(self._announce("call", event.data["call_id"], announcement))
+        else:
+            self._unanswered.setdefault(found[0].id, set()).add(announcement)
+
+    def _on_change(self, change: Change) -> None:
+        if isinstance(change, CallAnswered):
+            for announcement in self._unanswered.pop(change.call.id, ()):
+                self._spawn(self._announce("call", change.call.id, announcement))
+        elif isinstance(change, CallEnded):
+            self._unanswered.pop(change.call.id, None)
+
+    async def _announce(self, kind: str, identity: str, announcement: str) -> None:
+        if (identity, announcement) in self._playing:
+            return
+        self._playing.add((identity, announcement))
+        try:
+            sound = await self._sound(announcement)
+            if kind == "conference":
+                await self._conferences.play_to_conference(identity, sound)
+            else:
+                await self._acts.play(identity, sound.pcm, sound.rate, direction="both")
+        except (KeyError, LegGone):
+            pass  # the call has just ended
+        except (AriError, NotOurs, SpeechFailed, SoundUnavailable) as error:
+            log.warning("announcement failed %s=%s error=%s", kind, identity, error)
+        finally:
+            self._playing.discard((identity, announcement))
+
+    async def _sound(self, announcement: str) -> Sound:
+        if announcement == TONE:
+            return tones.beep()
+        if announcement.startswith(SOUND):
+            return await self._sounds.get(announcement.removeprefix(SOUND), configured=True)
+        return await self._speech.say(Utterance(announcement))
+
+    def _spawn(self, act: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,441 @@
+"""The one place that builds and wires everything, and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from types import TracebackType
+
+from bridge.access import CONFIGURATION, Principal
+from bridge.api.backend import Backend, ConferenceParts
+from bridge.api.events import EventSockets
+from bridge.api.server import HttpServer
+from bridge.api.tokens import Tokens
+from bridge.api.views import call_summary
+from bridge.app.call_control import Calling
+from bridge.app.revoking import Revoking
+from bridge.app.worker_share import WorkerShare
+from bridge.ari.client import AriClient
+from bridge.ari.model import ChannelDtmfReceived, Event
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
+from bridge.audit import AuditLog
+from bridge.calls.facts import Naming
+from bridge.calls.ids import OwnIds
+from bridge.calls.participants import Participants
+from bridge.calls.records import Records
+from bridge.calls.tracker import CallTracker
+from bridge.cluster.cluster import Cluster
+from bridge.conferences.remote import RemoteConferences
+from bridge.config import Config
+from bridge.control.legs import Legs
+from bridge.control.recording_archive import Archive
+from bridge.control.sensitive import Sensitive
+from bridge.control.stasis import StasisCalls
+from bridge.dialects.base import CallInfo
+from bridge.errors import AriError, ConfigError
+from bridge.events.hub import Events
+from bridge.events.webhooks import Webhooks
+from bridge.media.admission import Admission
+from bridge.media.counters import Counters
+from bridge.media.lag import LoopLag
+from bridge.media.listener import Listener
+from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Policy
+from bridge.streams.catalogue import Catalogue
+from bridge.streams.claims import Claims
+from bridge.streams.clients import Clients
+from bridge.streams.described import describe, describe_pushed
+from bridge.streams.dialplan import Dialplan
+from bridge.streams.limit import StreamLimit
+from bridge.streams.outgoing import Outgoing
+from bridge.streams.pushed import PushedStream
+from bridge.streams.registry import Streams
+from bridge.streams.store import Store
+from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
+from bridge.streams.subscriptions import OnEnd, Subscriptions
+from bridge.taps.sweep import sweep
+from bridge.taps.taps import Taps
+
+log = logging.getLogger(__name__)
+
+REVOKED = (1008, "the token is no longer valid")
+SWEEP_INTERVAL_S = 60.0
+SHUTDOWN_S = 4.0
+"""What is still to be removed from the PBX when we stop gets so long. With what the HTTP server takes, an Asterisk that
+hangs then costs less than the 10 s after which Docker kills us; what is left behind is swept by the next life."""
+
+
+class Application:
+    """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``.
+
+    Args:
+        config: what it does.
+        claims: who starts what a subscription wants, where others see the same calls; all is ours without them. With
+            ``[cluster]`` that is for all bridges together to say.
+        sharing: the part that it has in the work of several processes; None: it is alone.
+    """
+
+    def __init__(self, config: Config, claims: Claims | None = None, sharing: WorkerShare | None = None) -> None:
+        self.config = config
+        self.in_step = False
+        """The PBX is known as it is now."""
+        self._stopping = False
+        self._settling: asyncio.Task[None] | None = None
+        self.counters = Counters()
+        self._lag = LoopLag(self.counters.loop_lag)
+        node, worker = config.cluster.node_name(config.ari), sharing.number if sharing else 0
+        self.audit = AuditLog(config.audit, node=node, worker=worker)
+        remote = sharing.conferences if sharing else RemoteConferences()
+        app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
+        self._room = StreamLimit(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
+        self.ids = OwnIds(app)
+        self.listener = Listener(
+            self.counters,
+            handshake_timeout_s=config.audiosocket.handshake_timeout_s,
+            admission=Admission(config.audiosocket.allowed, config.audio_host),
+        )
+        ari = config.ari
+        self.client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), app, ca_file=ari.ca_file)
+        self.events = sharing.events if sharing else Events()
+        self.tracker = CallTracker(self.client, shared_app=shared_app)
+        naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
+        self.participants = Participants(self.tracker, lambda identity: self.records.get(identity), naming)
+        self.tracker.subscribe(self.participants.on_change)  # before what publishes events of calls
+        self.records = Records(self.events, time.time)
+        self.tracker.subscribe(self.records.on_change)
+        self.client.on_event("*", self.records.on_event)
+        self.sensitive = Sensitive(self.client, self.tracker, self.records, self.events)
+        self.records.is_sensitive = self.sensitive.covers
+        self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
+        self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
+        context = config.calling.context
+        self.taps = Taps(self.client, self.listener, self.ids, self._advertised, context=context)
+        self.streams = Streams(
+            client=self.client,
+            tracker=self.tracker,
+            stasis=self.stasis,
+            taps=self.taps,
+            counters=self.counters,
+            room=self._room,
+            new_playout=self._new_playout,
+            events=self.events,
+            sensitive=self.sensitive,
+            audit=self.audit,
+        )
+        gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
+        self.outgoing = Outgoing(
+            config,
+            taps=self.taps,
+            counters=self.counters,
+            new_playout=self._new_playout,
+            room=self._room,
+            press=self.streams.press,
+            gate=gate,
+            events=self.events,
+            sensitive=self.sensitive,
+            audit=self.audit,
+        )
+        self.calling = Calling(
+            config,
+            client=self.client,
+            ids=self.ids,
+            tracker=self.tracker,
+            records=self.records,
+            legs=self.legs,
+            taps=self.taps,
+            counters=self.counters,
+            events=self.events,
+            audit=self.audit,
+            outgoing=self.outgoing,
+            naming=naming,
+            room=self._room,
+            gate=gate,
+            new_playout=self._new_playout,
+            remote_conferences=remote,
+            sensitive=self.sensitive,
+            archive=Archive(
+                self.client,
+                self.ids,
+                config.recording,
+                app=config.ari.app,
+                worker=sharing.number if sharing else 0,
+                workers=sharing.count if sharing else 1,
+            ),
+        )
+        self.sensitive.on_change += [self.streams.review, self.outgoing.review]
+        self.legs.on_moved = self._on_moved
+        conferences = self.calling.conferences
+        clients = Clients(
+            *(self.streams, self.stasis, self.counters, config, self._room, conferences),
+            accepts=lambda principal: self.http.accepts(principal),
+        )
+        self.catalogue = Catalogue(
+            subscriptions_of(config),
+            Store(config.streams.state_file),
+            config.pbx.groups,
+            gate=gate,
+        )
+        self.cluster = self._in_cluster(app, sharing.number if sharing else None) if config.cluster.enabled else None
+        claims = self.cluster.claims if self.cluster else claims
+        self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
+        self.dialplan = Dialplan(
+            routes_of(config),
+            client=self.client,
+            calls=self.tracker,
+            still_held=lambda channel_id: not self._stopping and self.stasis.bridge_of(channel_id) is not None,
+            naming=naming,
+            outgoing=self.outgoing,
+            max_unordered=config.audiosocket.max_unordered,
+        )
+        self.tracker.subscribe(self.subscriptions.on_change)
+        self.catalogue.on_change(lambda: self.subscriptions.reconsider(tuple(self.tracker.calls.values())))
+        self.stasis.on_held = self.dialplan.held
+        self.listener.unexpected = self.dialplan.unexpected
+        self.stasis.on_released = self.dialplan.left
+        self.client.on_event("ChannelDtmfReceived", self._on_key)
+        self.webhooks = Webhooks(config.webhooks, self.events, self.counters, gate=gate)
+        self._event_sockets = EventSockets(sharing.heard if sharing else self.events)
+        self.http = HttpServer(
+            config.http,
+            Backend(
+                calls=self.tracker,
+                streams=self._describe_streams,
+                accept_stream=clients.accept,
+                counters=self.counters,
+                ari_connected=lambda: self.in_step,
+                listening=lambda: self.listener.listening,
+                ari_trouble=lambda: self.client.trouble,
+                subscriptions=self.catalogue,
+                control=Control(self.client),
+                twilio=config.twilio,
+                calling=self.calling.parts(),
+                conferences=ConferenceParts(conferences, clients.accept_conference, remote.has),
+                events=self._event_sockets.handle,
+                owns=sharing.owns if sharing else lambda _: True,
+                leads=sharing.leads if sharing else lambda: True,
+                cluster=self.cluster,
+                participants=self.participants.of,
+                audit=self.audit,
+            ),
+            tables=config.tokens,
+            shared=sharing.port if sharing else None,
+        )
+        self._revoking = Revoking(self.http.tokens, self._revoked)
+        self.client.on_connected(self._on_connected)
+        self.client.on_disconnected(self._on_disconnected)
+
+    @property
+    def load(self) -> int:
+        """Streams that are open, calls that are held, and calls that are placed or run a flow."""
+        return self._room.open + len(self.stasis) + len(self.legs)
+
+    @property
+    def http_port(self) -> int:
+        """The port that applications connect to."""
+        return self.http.port
+
+    @property
+    def audiosocket_port(self) -> int:
+        """The port that Asterisk dials."""
+        return self.listener.port
+
+    async def start(self) -> None:
+        """Open both ports and begin to connect to Asterisk, which may come up later.
+
+        Raises:
+            OSError: a port cannot be bound.
+            ConfigError: the audit log or the file of subscriptions cannot be used.
+        """
+        try:
+            self.audit.start()
+            self._lag.start()
+            self.catalogue.load()
+            await self.webhooks.start()
+            await self.calling.start()
+            await self.listener.start(self.config.audiosocket.bind_host, self.config.audiosocket.bind_port)
+            await self.http.start()
+            self._revoking.start()
+            if self.cluster is not None:
+                await self.cluster.start()
+            await self.client.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
+        self._stopping = self._room.closing = True
+        self.client.finish_within(SHUTDOWN_S)
+        await self._revoking.stop()
+        await self.subscriptions.stop()
+        await asyncio.gather(self.streams.stop(), self.outgoing.stop(), self.calling.stop())
+        if self.cluster is not None:
+            await self.cluster.stop()
+        await self._stop_settling()
+        await self.sensitive.close()
+        await self.stasis.stop()
+        await asyncio.gather(self.webhooks.stop(), self._event_sockets.close())
+        await self.http.stop()
+        await self.client.stop()
+        await self.tracker.close()
+        await self.listener.stop()
+        self._lag.stop()
+        await self.audit.stop()
+
+    async def reload(self, config: Config) -> None:
+        """Take over what can change while the bridge runs: tokens, TLS files, the audit log's file."""
+        self.audit.reopen()
+        if config.http.authentication:
+            self._revoking.take(Tokens.of(config.http, config.tokens))
+            self.audit.record("tokens.reload", CONFIGURATION)
+        if config.http.authentication != self.config.http.authentication:
+            log.warning("http.authentication has changed: restart the bridge to apply it")
+        with contextlib.suppress(ConfigError):  # it is logged, and the previous certificate stays
+            await self.http.reload_tls()
+
+    def _revoked(self, principal_id: str) -> None:
+        self._event_sockets.end_of_principal(principal_id)
+        ended = self.end_of_principal(principal_id, *REVOKED)
+        log.info("token=%s is no longer valid, streams ended: %d", principal_id, ended)
+
+    async def __aenter__(self) -> Application:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
+        """End every stream that a principal caused: its token was revoked.
+
+        Args:
+            principal_id: as in `bridge.access.Principal`.
+            code: WebSocket close code.
+            reason: goes into the Close, the log and the event ``stream_ended``.
+
+        Returns:
+            How many streams end.
+        """
+        streams = (
+            self.streams.end_of_principal(principal_id, code, reason)
+            + self.outgoing.end_of_principal(principal_id, code, reason)
+            + self.calling.streams.end_of_principal(principal_id, reason)
+        )
+        self.audit.record("tokens.revoke", Principal(principal_id), reason=reason, streams=streams)
+        return streams
+
+    def _in_cluster(self, app: str, worker: int | None) -> Cluster:
+        cluster = Cluster(
+            self.config,
+            app=app,
+            worker=worker,
+            ready=lambda: self.in_step and self._room.free,
+            in_step=lambda: self.in_step,
+            calls=self._summaries,
+            count=lambda: (len(self.tracker.calls), self._room.open),
+        )
+        self.tracker.subscribe(cluster.directory.on_change)
+        self.events.subscribe(cluster.directory.on_event)
+        return cluster
+
+    def _summaries(self, ids: Collection[str] | None) -> Mapping[str, Mapping[str, object]]:
+        """What the directory of all calls says of these, or of all, as far as they go on."""
+        calls = self.tracker.calls
+        streams = Counter(str(stream["call_id"]) for stream in self._describe_streams())
+        there = calls if ids is None else [identity for identity in ids if identity in calls]
+        return {each: call_summary(calls[each], streams[each], self.records.get(each)) for each in tuple(there)}
+
+    def _new_playout(self, fmt: AudioFormat) -> Playout:
+        return Playout(fmt, self.config.media.max_queued_ms, self.config.media.playout_lead_ms)
+
+    def _start_subscribed(
+        self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd
+    ) -> PushedStream | None:
+        label, principal = f"subscription:{subscription.id}", Principal(subscription.principal)
+        return self.outgoing.start(label, call, tracks, subscription, on_end, principal=principal)
+
+    def _on_key(self, event: Event) -> None:
+        if isinstance(event, ChannelDtmfReceived) and not self.sensitive.covers(event.channel.id):
+            self.outgoing.key_pressed(event.channel.id, event.digit)
+
+    def _on_moved(self, channel_id: str) -> None:
+        self.streams.party_moved(channel_id)
+        self.calling.streams.moved(channel_id)
+
+    def _describe_streams(self) -> list[Mapping[str, object]]:
+        ours = [*map(describe, self.streams), *map(describe_pushed, self.outgoing)]
+        return [*ours, *self.calling.streams.external_hosts]
+
+    def _advertised(self) -> str:
+        return self.config.audiosocket.advertised_address(self.listener.port)
+
+    def _object_ids(self) -> Collection[str]:
+        return {*self.taps.object_ids, *self.stasis.object_ids, *self.calling.object_ids}
+
+    def _on_connected(self) -> None:
+        if self._stopping:
+            return
+        self._settling = asyncio.create_task(self._settle(), name="settle with Asterisk")
+
+    def _on_disconnected(self) -> None:
+        self.in_step = False
+        if self._settling is not None:
+            self._settling.cancel()
+
+    async def _settle(self) -> None:
+        """Get in step with the PBX: its calls, what an earlier life left behind, and who waits in our application."""
+        while not self.in_step:
+            try:
+                await self.tracker.resync()
+                await sweep(self.client, self.ids, self._object_ids)
+                await self._ask_for_sensitive_calls()
+                await self.stasis.adopt()
+                self.in_step = True
+            except AriError as error:
+                log.warning("not in step with Asterisk yet: %s", error)
+                await asyncio.sleep(1)
+        log.info("in step with Asterisk: %d calls", len(self.tracker.calls))
+        while True:  # until the connection is lost: what one failed request left behind must not stay for ever
+            try:
+                await self.calling.recordings.refresh()
+            except AriError as error:
+                log.warning("recordings in the spool: %s", error)
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            try:
+                await sweep(self.client, self.ids, self._object_ids)
+            except AriError as error:
+                log.warning("sweep: %s", error)
+
+    async def _ask_for_sensitive_calls(self) -> None:
+        """Ask other bridges; that one of them cannot be asked must not keep this one from serving calls."""
+        try:
+            await self.sensitive.ask_others()
+        except AriError as error:
+            log.warning("other bridges cannot be asked which calls are in sensitive mode: %s", error)
+
+    async def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
+
+
+class Control:
+    """Actions on calls for the API."""
+
+    def __init__(self, client: AriClient) -> None:
+        self._client = client
+
+    async def hangup(self, channel_id: str) -> None:
+        """End a channel; see `bridge.api.backend.CallControl`."""
+        await self._client.channels.hangup(channel_id)
+
+    async def redirect(self, channel_id: str, context: str, extension: str) -> None:
+        """Send a channel on in the dialplan. Asterisk allows it (409 otherwise) for channels in our application."""
+        await self._client.channels.continue_in_dialplan(channel_id, context=context, extension=extension, priority=1)

@@ -1,0 +1,235 @@
+"""Call control, built and taken down as one: calls that are placed and acted on, flows, speech, conferences."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Coroutine
+
+from bridge.api.backend import CallControlParts
+from bridge.app.announcements import Announcer
+from bridge.ari.client import AriClient
+from bridge.audio.format import AudioFormat
+from bridge.audio.playout import Playout
+from bridge.audio.sound import Sound
+from bridge.audit import Audit
+from bridge.calls.facts import Naming
+from bridge.calls.ids import OwnIds
+from bridge.calls.records import Records
+from bridge.calls.tracker import CallTracker
+from bridge.conferences.conferences import Conferences, NoSuchConference
+from bridge.conferences.remote import RemoteConferences
+from bridge.config import Config
+from bridge.control.call_control import CallControl
+from bridge.control.dial_policy import DialPolicy
+from bridge.control.leg import Leg
+from bridge.control.legs import Legs
+from bridge.control.originate import Placer
+from bridge.control.playback import Voices
+from bridge.control.recording import Recordings
+from bridge.control.recording_archive import Archive
+from bridge.control.sensitive import Sensitive
+from bridge.events.hub import Events
+from bridge.flows.configured import flows_of, signing_keys
+from bridge.flows.echo import Echo
+from bridge.flows.parts import Parts
+from bridge.flows.runs import FlowRuns
+from bridge.flows.web import Web
+from bridge.media.counters import Counters
+from bridge.outbound.gate import Gate
+from bridge.speech.engine import Speech
+from bridge.speech.fetch import SoundFetcher
+from bridge.streams.flow_facts import Numbers
+from bridge.streams.flow_streams import FlowStreams
+from bridge.streams.limit import StreamLimit
+from bridge.streams.outgoing import Outgoing
+from bridge.taps.taps import Taps
+
+log = logging.getLogger(__name__)
+
+
+class Calling:
+    """Everything that controls calls, on top of what knows calls and carries their audio.
+
+    Raises:
+        ConfigError: a configured flow cannot be run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        client: AriClient,
+        ids: OwnIds,
+        tracker: CallTracker,
+        records: Records,
+        legs: Legs,
+        taps: Taps,
+        counters: Counters,
+        events: Events,
+        audit: Audit,
+        outgoing: Outgoing,
+        naming: Naming,
+        room: StreamLimit,
+        gate: Gate,
+        new_playout: Callable[[AudioFormat], Playout],
+        sensitive: Sensitive,
+        archive: Archive,
+        remote_conferences: RemoteConferences | None = None,
+    ) -> None:
+        self._records = records
+        self._legs = legs
+        self._sensitive = sensitive
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._config = config
+        self._flows = flows_of(config)
+        self.speech = Speech(config.speech)
+        self.sounds = SoundFetcher(config.speech, gate)
+        self._web = Web(gate, keys=signing_keys(config))
+        voices = Voices(taps, counters)
+        self._placer = Placer(
+            client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
+        )
+        self.recordings = Recordings(client, ids, records, events, archive, audit=audit)
+        self.recordings.is_sensitive = sensitive.covers
+        sensitive.settled = self._adopt_sensitive_mode
+        sensitive.on_lifted = legs.forget_digits
+        self.conferences = Conferences(
+            client, tracker, ids, events, context=config.calling.context, remote=remote_conferences
+        )
+        self.streams = FlowStreams(
+            client=client,
+            ids=ids,
+            calls=tracker,
+            naming=naming,
+            outgoing=outgoing,
+            taps=taps,
+            counters=counters,
+            room=room,
+            gate=gate,
+            new_playout=new_playout,
+            numbers=self._numbers,
+            events=events,
+            sensitive=sensitive,
+            audit=audit,
+        )
+        sensitive.on_change.append(self.streams.review)
+        self.acts = CallControl(
+            client=client,
+            tracker=tracker,
+            legs=legs,
+            records=records,
+            placer=self._placer,
+            voices=voices,
+            recordings=self.recordings,
+        )
+        self._voices = voices
+        self._announcer = Announcer(
+            config.privacy,
+            events=events,
+            tracker=tracker,
+            acts=self.acts,
+            speech=self.speech,
+            sounds=self.sounds,
+            conferences=self,
+        )
+        parts = Parts(
+            legs=legs,
+            placer=self._placer,
+            voices=voices,
+            recordings=self.recordings,
+            conferences=self.conferences,
+            streams=self.streams,
+            records=records,
+            events=events,
+            audit=audit,
+            speech=self.speech,
+            sounds=self.sounds,
+            echoes=Echo(taps, counters),
+            web=self._web,
+            gate=gate,
+            sensitive=sensitive,
+            context=config.calling.context,
+        )
+        self.runs = FlowRuns(self._flows, parts, config.voxology)
+        self.acts.before_transfer = self.runs.before_transfer
+        legs.claim = self.runs.claims
+        legs.on_claimed = self.runs.claimed
+        legs.on_conference = self._bring
+
+    @property
+    def object_ids(self) -> Collection[str]:
+        """Ids of what is in use on the PBX, beside what taps and held calls have."""
+        return {*self.recordings.object_ids, *self.conferences.object_ids, *self.streams.object_ids}
+
+    def parts(self) -> CallControlParts:
+        """What the API needs."""
+        return CallControlParts(
+            records=self._records,
+            acts=self.acts,
+            runs=self.runs,
+            speech=self.speech,
+            sounds=self.sounds,
+            recordings=self.recordings,
+            sensitive=self._sensitive,
+            flows=[flow.config for flow in self._flows],
+            voxology=self._config.voxology,
+        )
+
+    async def start(self) -> None:
+        """Say what will not work."""
+        if self.speech.trouble is not None:
+            log.warning("calls cannot be spoken to: %s", self.speech.trouble)
+        if self._config.calling.sip_endpoint and not self._config.calling.sip_hosts:
+            log.warning("calls to SIP addresses are refused: calling.sip_hosts is empty")
+
+    async def stop(self) -> None:
+        """End flows and what they opened, hang up placed calls; calls that came in go on in the dialplan."""
+        await self._announcer.stop()
+        await self.runs.close()
+        await self.streams.close()
+        await self.acts.stop()
+        await self._placer.stop()
+        await self.recordings.close()
+        await self.conferences.stop()
+        await self._legs.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._web.close()
+
+    async def play_to_conference(self, conference_id: str, sound: Sound) -> None:
+        """Play a sound to everybody in a conference; returns when it has been played.
+
+        Raises:
+            KeyError: the conference does not exist.
+            NotOurs: it is a room of the dialplan, and no context is configured that leads into rooms.
+            AriError: no audio connection.
+        """
+        try:
+            voice = self._voices.at(self.conferences.place_of(conference_id))
+        except NoSuchConference:
+            raise KeyError(conference_id) from None
+        try:
+            await voice.play(sound.pcm, sound.rate)
+        finally:
+            await voice.close()
+
+    async def _adopt_sensitive_mode(self) -> None:
+        """Wait until recordings have paused or resumed, and other servers get nothing that they must not get."""
+        await asyncio.gather(self.recordings.settled(), self.streams.silenced())
+
+    def _bring(self, leg: Leg, conference_id: str) -> None:
+        self._spawn(self.conferences.bring(leg, conference_id))
+
+    def _numbers(self, channel_id: str) -> Numbers | None:
+        record = self._records.get(channel_id)
+        if record is None or not record.placed:
+            return None
+        return Numbers(record.source.target, record.destination.target)
+
+    def _spawn(self, act: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,1 @@
+"""Control of calls: originating, acting on channels, playback, recording, DTMF."""

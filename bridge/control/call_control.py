@@ -1,0 +1,303 @@
+"""What can be done with any call of the PBX: one that we control, or an ordinary one as far as that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from bridge.access import Principal
+from bridge.ari.carried import to_the_end
+from bridge.ari.client import AriClient
+from bridge.audio import tones
+from bridge.calls.addresses import Address
+from bridge.calls.records import Records
+from bridge.calls.tracker import CallTracker
+from bridge.control.legs import Direction, Leg, LegGone, Legs
+from bridge.control.originate import NotAnswered, Placer, Ringing
+from bridge.control.playback import Voice, Voices
+from bridge.control.recording import Recording, Recordings
+from bridge.errors import AriError, BridgeError
+from bridge.taps.taps import Snoop
+
+log = logging.getLogger(__name__)
+
+RINGBACK_S = 6.0
+"""One period of it."""
+_BUSY = {"busy": "busy", "noanswer": "no_answer", "failed": "congestion"}
+"""What a caller that is not answered is told when its transfer fails: reasons of ARI."""
+
+
+class NotOurs(BridgeError):
+    """The call is not in our application, and this cannot be done from outside."""
+
+
+async def _nothing(_: str) -> None:
+    """No flow is to be stopped."""
+
+
+class CallControl:
+    """Actions on calls, by call or channel id.
+
+    All of them raise KeyError: there is no such call; LegGone: it has just ended; AriError: Asterisk did not do it; and
+    those that need our application NotOurs.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: AriClient,
+        tracker: CallTracker,
+        legs: Legs,
+        records: Records,
+        placer: Placer,
+        voices: Voices,
+        recordings: Recordings,
+    ) -> None:
+        self.before_transfer: Callable[[str], Awaitable[None]] = _nothing
+        """Awaited with the channel's id before a call is transferred: its flow stops and lets go of the leg."""
+        self._client = client
+        self._tracker = tracker
+        self._legs = legs
+        self._records = records
+        self._placer = placer
+        self._voices = voices
+        self._recordings = recordings
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._transfers: dict[str, asyncio.Task[None]] = {}
+        """The last transfer of each leg."""
+
+    async def hangup(self, call_id: str) -> None:
+        """End it; returns when it has ended. A call that is being placed is given up."""
+        channel_id = self._channel_of(call_id)
+        leg = self._legs.get(channel_id)
+        if leg is not None:
+            await leg.hang_up()
+            return
+        self._records.ending(call_id)
+        with self._client.expect("ChannelDestroyed", channel_id) as destroyed:
+            await self._client.channels.hangup(channel_id)
+            try:
+                await destroyed.wait(5.0)
+            except AriError as error:
+                log.warning("channel=%s was hung up, but its end was not told: %s", channel_id, error.message)
+
+    async def hold(self, call_id: str) -> None:
+        """The party hears music."""
+        await self._leg(call_id, "hold").hold()
+
+    async def unhold(self, call_id: str) -> None:
+        """Undo `hold`."""
+        await self._leg(call_id, "unhold").unhold()
+
+    async def mute(self, call_id: str, direction: Direction = "both") -> None:
+        """``in``: nobody hears the party; ``out``: it hears nothing."""
+        await self._leg(call_id, "mute").mute(direction)
+
+    async def unmute(self, call_id: str, direction: Direction = "both") -> None:
+        """Undo `mute`."""
+        await self._leg(call_id, "unmute").unmute(direction)
+
+    async def silence(self, call_id: str, on: bool) -> None:
+        """The party hears silence."""
+        await self._leg(call_id, "silence").silence(on)
+
+    async def moh(self, call_id: str, on: bool) -> None:
+        """The party hears music."""
+        await self._leg(call_id, "moh").moh(on)
+
+    async def send_digits(
+        self, call_id: str, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None
+    ) -> None:
+        """Press keys on it; returns when they have sounded."""
+        await self._leg(call_id, "dtmf").send_digits(digits, duration_ms=duration_ms, between_ms=between_ms)
+
+    async def play(self, call_id: str, pcm: bytes, rate: int, *, direction: Direction = "out") -> None:
+        """Play s16le mono; returns when it has been played.
+
+        Args:
+            direction: who hears it: ``out`` the party, ``in`` the others, ``both`` all of them.
+        """
+        voices = self._voices_of(call_id, direction)
+        try:
+            plays = [asyncio.ensure_future(voice.play(pcm, rate)) for voice in voices]
+            try:
+                await asyncio.gather(*plays)
+            finally:
+                for play in plays:
+                    play.cancel()
+                await asyncio.gather(*plays, return_exceptions=True)
+        finally:
+            await asyncio.gather(*(voice.close() for voice in voices))
+
+    async def transfer(self, call_id: str, destination: Address, *, token: str = "") -> str:
+        """Send a call to another destination: it is rung, and connected with the call when it answers.
+
+        The call's flow is stopped, and with whom it was connected it is no more: with the one of an earlier transfer,
+        the other side of a ``connect``, a conference. It ends when either side hangs up, or when the destination does
+        not answer.
+
+        Args:
+            destination: whom to call.
+            token: id of the token by which it is transferred, for ``calling.max_calls_per_minute_per_token``.
+
+        Returns:
+            The id of the call that is placed there.
+
+        Raises:
+            ValueError: the destination cannot be dialled. The call goes on as it was.
+            Overloaded: as `Placer.place`. Likewise.
+        """
+        leg = self._leg(call_id, "transfer")
+        record = self._records.get(leg.id)
+        if record is not None and record.placed and not leg.answered:
+            raise NotOurs("transfer is not possible now: nobody has answered the call yet")
+        ringing = await self._placer.place(
+            destination, source=record.source if record is not None else None, originator=leg.id, token=token
+        )
+        try:
+            await self.before_transfer(leg.id)
+        except BaseException:
+            await ringing.cancel()
+            raise
+        before = self._transfers.get(leg.id)
+        task = asyncio.create_task(self._transfer(leg, ringing, before), name=f"transfer of {leg.id}")
+        self._transfers[leg.id] = task
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._transferred(leg, task))
+        return ringing.id
+
+    async def recording_start(
+        self,
+        call_id: str,
+        *,
+        principal: Principal,
+        format: str = "wav",
+        max_silence_s: int = 0,
+        max_duration_s: int = 0,
+        terminate_on: str = "",
+        beep: bool = False,
+    ) -> Recording:
+        """Record what the party says and hears; returns when it records. ValueError: no such format."""
+        return await self._recordings.start(
+            self._channel_of(call_id),
+            principal=principal,
+            format=format,
+            max_silence_s=max_silence_s,
+            max_duration_s=max_duration_s,
+            terminate_on=terminate_on,
+            beep=beep,
+        )
+
+    async def recording_stop(self, call_id: str) -> Recording:
+        """End the call's recording that began last; returns when its file is whole. KeyError: none runs."""
+        channel_id = self._channel_of(call_id)
+        for recording in reversed(self._recordings.list()):
+            if recording.status == "recording" and recording.channel_id == channel_id:
+                return await self._recordings.stop(recording.id)
+        raise KeyError(call_id)
+
+    async def stop(self) -> None:
+        """Give up transfers that are under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _channel_of(self, call_id: str) -> str:
+        """The channel that a call's id means: that of a call that we placed, else its first party's."""
+        if self._legs.get(call_id) is not None:
+            return call_id
+        found = self._tracker.find(call_id)
+        if found is None:
+            raise KeyError(call_id)
+        return found[1].id
+
+    def _leg(self, call_id: str, what: str) -> Leg:
+        channel_id = self._channel_of(call_id)
+        leg = self._legs.take(channel_id)
+        if leg is None:
+            raise NotOurs(
+                f"{what} works only for calls that the bridge controls; this one is elsewhere in the PBX "
+                "(the dialplan hands it over with Stasis(), or the bridge places it)"
+            )
+        if leg.away is not None:
+            raise NotOurs(
+                f"{what} is not possible now: the call is in the dialplan, in a queue or a room; try it later"
+            )
+        return leg
+
+    def _voices_of(self, call_id: str, direction: Direction) -> list[Voice]:
+        channel_id = self._channel_of(call_id)
+        leg = self._legs.take(channel_id)
+        if (
+            leg is not None
+            and leg.away is None
+            and (direction == "both" or (direction == "out" and self._legs.is_alone(leg)))
+        ):
+            # Where nobody talks nothing flows into which a whisper could be mixed.
+            return [self._voices.of(leg)]
+        # One that whispers both ways throws audio away when one direction is quiet (docs/decisions/taps.md).
+        ways = ("out", "in") if direction == "both" else (direction,)
+        return [self._voices.at(Snoop(channel_id, spy="none", whisper=way)) for way in ways]
+
+    def _transferred(self, leg: Leg, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._transfers.get(leg.id) is task:
+            del self._transfers[leg.id]
+
+    async def _transfer(self, leg: Leg, ringing: Ringing, before: asyncio.Task[None] | None) -> None:
+        ending = [leg, ringing.leg]
+        try:
+            if before is not None:
+                before.cancel()
+                await asyncio.gather(before, return_exceptions=True)
+            if not self._legs.is_alone(leg):
+                await leg.leave_bridge()
+            other = await self._ring_through(leg, ringing)
+            partners = await self._legs.bridge_together(leg, other)
+            try:
+                await partners.parted()
+            finally:
+                ending += [partners.leg, partners.other]
+        except LegGone:
+            pass  # it hung up meanwhile
+        except NotAnswered as problem:
+            log.info("transfer of %s failed: %s", leg.id, problem)
+            if not leg.answered:
+                await _hang_up(leg, _BUSY.get(problem.reason, "normal"))
+        except AriError as error:
+            log.warning("transfer of %s failed: %s", leg.id, error)
+        finally:
+            ours = self._transfers.get(leg.id) is asyncio.current_task()  # else the leg is on its way elsewhere
+            await to_the_end(
+                asyncio.gather(*(_hang_up(each, "normal") for each in set(ending) if ours or each is not leg))
+            )
+
+    async def _ring_through(self, leg: Leg, ringing: Ringing) -> Leg:
+        """Wait for the answer; who waits hears that it rings."""
+        answer = asyncio.ensure_future(ringing.answered())
+        sound = asyncio.ensure_future(self._sound_ringing(leg))
+        try:
+            return await leg.unless_gone(answer)
+        finally:
+            sound.cancel()
+            await asyncio.gather(sound, return_exceptions=True)
+
+    async def _sound_ringing(self, leg: Leg) -> None:
+        if not leg.answered:
+            await leg.ring()
+            return
+        voice = self._voices.of(leg)
+        ringback = tones.ringback(RINGBACK_S)
+        try:
+            while True:
+                await voice.play(ringback.pcm, ringback.rate)
+        finally:
+            await voice.close()
+
+
+async def _hang_up(leg: Leg, reason: str) -> None:
+    try:
+        await leg.hang_up(reason)
+    except BridgeError as error:
+        log.warning("leg=%s could not be hung up: %s", leg.id, error)

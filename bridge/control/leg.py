@@ -1,0 +1,365 @@
+"""One leg: a channel in our Stasis application that we control."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from bridge.ari.client import AriClient
+from bridge.calls.records import HangupReason, MuteDirection
+from bridge.control.dtmf import Keys
+from bridge.errors import AriError, BridgeError
+
+if TYPE_CHECKING:
+    from bridge.control.legs import Legs
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Direction = Literal["in", "out", "both"]
+
+HANGUP_TIMEOUT_S = 5.0
+PLAYBACK_TIMEOUT_S = 600.0
+DIGIT_MS, BETWEEN_MS = 100, 100
+"""What Asterisk takes where a request names nothing."""
+
+
+class LegGone(BridgeError):
+    """The channel has ended, or has left our application: nothing can be done with it any more."""
+
+
+class Leg:
+    """One channel that we control. Awaiting methods raise `LegGone` when it ends, AriError if Asterisk fails.
+
+    `Legs` makes them.
+    """
+
+    def __init__(self, channel_id: str, name: str, legs: Legs, client: AriClient, *, answered: bool) -> None:
+        self.id = channel_id
+        self.name = name
+        """Its channel's name: ``PJSIP/1001-0000002a``; empty until that is known."""
+        self.gone = asyncio.Event()
+        """It has left our application, or has ended."""
+        self.ended = asyncio.Event()
+        """Its channel is no more; a moment after ``gone``, or much later if it left for the dialplan."""
+        self.cause = 0
+        """Q.850 cause of its end; 0 before, and if it left for the dialplan."""
+        self.bridge_id: str | None = None
+        """The bridge that it is in now: its own, a partner's, a conference's."""
+        self.keys = Keys()
+        """What its party pressed and nobody has taken."""
+        self.entered = asyncio.Event()
+        """Its StasisStart has been seen."""
+        self.given_up = False
+        """Somebody has begun to hang it up; it may not even be there yet."""
+        self.moving = False
+        self.replaced_by: Leg | None = None
+        """Who has taken its place in its bridge: its phone has transferred the call, and is about to go."""
+        self.away: asyncio.Future[None] | None = None
+        """It is in the dialplan and will come back."""
+        self.answered_at = 0.0
+        """When it was answered while we looked, on the event loop's clock."""
+        self._answered = asyncio.Event()
+        if answered:
+            self._answered.set()
+        self._legs = legs
+        self._client = client
+        self._bridging = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Leg {self.id}>"
+
+    @property
+    def answered(self) -> bool:
+        """Its party has answered, or we have."""
+        return self._answered.is_set()
+
+    async def answer(self) -> None:
+        """Answer it; one that is answered already stays so."""
+        if not self.answered:
+            await self._do(lambda: self._client.channels.answer(self.id))
+            self.was_answered()
+
+    async def until_answered(self) -> None:
+        """Wait until it is answered; LegGone if that does not come."""
+        await self.unless_gone(self._answered.wait())
+
+    async def hold_in_bridge(self) -> str:
+        """Answer it and put it into a mixing bridge of its own, if it is in none; returns the bridge's id."""
+        async with self._bridging:
+            if self.bridge_id is None:
+                await self.answer()
+                bridge_id = await self._legs.new_bridge(self)
+                await self._join(bridge_id)
+            return self.bridge_id or self._raise()
+
+    async def move_to(self, bridge_id: str) -> None:
+        """Leave the bridge that it is in and join another: a conference, its partner's."""
+        async with self._bridging:
+            if self.bridge_id != bridge_id:
+                await self._join(bridge_id)
+
+    async def leave_bridge(self) -> None:
+        """Leave the bridge that it is in."""
+        async with self._bridging:
+            if self.bridge_id is not None:
+                left = self.bridge_id
+                await self._do(lambda: self._client.bridges.remove_channel(left, self.id))
+                self._legs.moved(self, None)
+
+    async def left(self, bridge_id: str) -> None:
+        """Wait until it is gone or is not in that bridge any more."""
+        while not self.gone.is_set() and self.bridge_id == bridge_id:
+            await self._changed.wait()
+
+    async def hang_up(self, reason: str = "normal", *, told: HangupReason = "") -> None:
+        """End it; returns when it has ended. One that has ended already is fine.
+
+        Args:
+            reason: ARI's: ``normal``, ``busy``, ``congestion``, ``no_answer``...
+            told: what its call's record tells instead of what follows from its course: ``amd``, ``timeout``.
+        """
+        if self.ended.is_set():
+            return
+        self.given_up = True
+        self._legs.records.ending(self.id, told)
+        await self._client.channels.hangup(self.id, reason)
+        try:
+            async with asyncio.timeout(HANGUP_TIMEOUT_S):
+                await self.ended.wait()
+        except TimeoutError:
+            log.warning("leg=%s was hung up, but its end was not told", self.id)
+            self._legs.lost(self)
+
+    async def ring(self) -> None:
+        """Tell a caller that is not answered that it rings."""
+        await self._do(lambda: self._client.channels.ring(self.id))
+
+    async def ring_stop(self) -> None:
+        """Tell it so no longer."""
+        await self._do(lambda: self._client.channels.ring_stop(self.id))
+
+    async def send_digits(self, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None) -> None:
+        """Press keys on it; returns when they have sounded."""
+        await self._do(lambda: self._client.channels.send_dtmf(self.id, digits, between_ms, duration_ms))
+        one_ms = (duration_ms or DIGIT_MS) + (BETWEEN_MS if between_ms is None else between_ms)
+        await self.unless_gone(asyncio.sleep(len(digits) * one_ms / 1000))
+
+    async def mute(self, direction: Direction = "in") -> None:
+        """``in``: what the party says is not heard; ``out``: the party hears nothing."""
+        await self._do(lambda: self._client.channels.mute(self.id, direction))
+        now = self._muted() | _parts(direction)
+        self._legs.records.update(self.id, mute_direction=_direction(now))
+
+    async def unmute(self, direction: Direction = "both") -> None:
+        """Undo `mute`."""
+        muted = self._muted()
+        for part in muted & _parts(direction):
+            await self._do(lambda part=part: self._client.channels.unmute(self.id, part))  # type: ignore[misc]
+        self._legs.records.update(self.id, mute_direction=_direction(muted - _parts(direction)))
+
+    async def hold(self) -> None:
+        """Its party hears music on hold. The others still hear the party; `mute` it if they shall not."""
+        await self._do(lambda: self._client.channels.hold(self.id))
+        self._legs.records.update(self.id, on_hold=True)
+
+    async def unhold(self) -> None:
+        """Undo `hold`."""
+        await self._do(lambda: self._client.channels.unhold(self.id))
+        self._legs.records.update(self.id, on_hold=False)
+
+    async def silence(self, on: bool) -> None:
+        """Its party hears silence instead of whatever there is."""
+        channels = self._client.channels
+        await self._do(lambda: channels.silence(self.id) if on else channels.silence_stop(self.id))
+
+    async def moh(self, on: bool, music_class: str = "") -> None:
+        """Its party hears music instead of whatever there is."""
+        channels = self._client.channels
+        await self._do(lambda: channels.moh(self.id, music_class or None) if on else channels.moh_stop(self.id))
+
+    async def continue_in_dialplan(
+        self, context: str | None = None, extension: str | None = None, priority: int | None = None
+    ) -> None:
+        """Let it go on in the dialplan; returns when it has left, and the leg is gone then."""
+        await self._do(lambda: self._client.channels.continue_in_dialplan(self.id, context, extension, priority))
+        try:
+            async with asyncio.timeout(HANGUP_TIMEOUT_S):
+                await self.gone.wait()
+        except TimeoutError:
+            log.warning("leg=%s was sent on, but that it has left was not told", self.id)
+
+    async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
+        """Send it to an extension of ``calling.context`` and wait until the dialplan brings it back with
+        ``Stasis(app,resume)``. It is in no bridge meanwhile, and afterwards.
+
+        Raises:
+            LegGone: it ended on the way.
+            ValueError: no ``calling.context`` is configured.
+        """
+        if not self._legs.context:
+            raise ValueError("the configuration names no dialplan context for that (calling.context)")
+        for name, value in (variables or {}).items():
+            await self.set_variable(name, value)
+        async with self._bridging:
+            away = self.away = asyncio.get_running_loop().create_future()
+            self.entered.clear()
+            try:
+                await self._do(
+                    lambda: self._client.channels.continue_in_dialplan(self.id, self._legs.context, extension, 1)
+                )
+            except BaseException:
+                self.away = None
+                raise
+            self._legs.moved(self, None)
+        await asyncio.shield(away)
+
+    async def play_media(self, uri: str) -> None:
+        """Have Asterisk play ``sound:...``, ``tone:...``, ``digits:...`` to it; returns when that has been played."""
+        playback_id = self._legs.ids.new("play")
+        with self._client.expect("PlaybackFinished", playback_id) as finished:
+            await self._do(lambda: self._client.channels.play(self.id, uri, playback_id))
+            try:
+                await self.unless_gone(finished.wait(PLAYBACK_TIMEOUT_S))
+            except BaseException:
+                if not self.gone.is_set():
+                    await self._client.playbacks.stop(playback_id)
+                raise
+
+    async def get_variable(self, name: str) -> str:
+        """A channel variable or function; empty if it is not set."""
+        try:
+            return await self._client.channels.get_variable(self.id, name)
+        except AriError as error:
+            if error.status == 404 and not self.gone.is_set():
+                return ""
+            raise self._as_gone(error) from error
+
+    async def set_variable(self, name: str, value: str) -> None:
+        """Set a channel variable or function."""
+        await self._do(lambda: self._client.channels.set_variable(self.id, name, value))
+
+    async def unless_gone(self, act: Awaitable[T]) -> T:
+        """Await something, but not beyond the leg's end: LegGone then."""
+        task, gone = asyncio.ensure_future(act), asyncio.ensure_future(self.gone.wait())
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise LegGone(f"{self.name or self.id} has gone")
+        finally:
+            gone.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _join(self, bridge_id: str) -> None:
+        self.moving = True
+        self._legs.joining(self, bridge_id)
+        try:
+            await self._do(lambda: self._client.bridges.add_channel(bridge_id, self.id))
+        except BaseException:
+            self._legs.not_joined(self, bridge_id)
+            raise
+        else:
+            self._legs.moved(self, bridge_id)
+        finally:
+            self.moving = False
+
+    async def _do(self, act: Callable[[], Awaitable[T]]) -> T:
+        if self.gone.is_set():
+            self._raise()
+        try:
+            return await act()
+        except AriError as error:
+            raise self._as_gone(error) from error
+
+    def _as_gone(self, error: AriError) -> BridgeError:
+        # Asterisk knows before we are told: 404 no such channel, 409 and 422 it is not in our application.
+        left = error.status == 404 or (error.status in (409, 422) and "Stasis" in error.message and self.away is None)
+        return LegGone(f"{self.name or self.id} has gone") if left or self.gone.is_set() else error
+
+    def _raise(self) -> str:
+        raise LegGone(f"{self.name or self.id} has gone")
+
+    def _muted(self) -> set[str]:
+        record = self._legs.records.get(self.id)
+        return _parts(record.mute_direction) if record is not None else set()
+
+    # What `Legs` tells
+
+    def was_answered(self) -> None:
+        """It is up."""
+        if not self.answered:
+            self.answered_at = asyncio.get_running_loop().time()
+        self._answered.set()
+
+    def came_back(self) -> None:
+        """The dialplan has brought it back."""
+        away, self.away = self.away, None
+        if away is not None and not away.done():
+            away.set_result(None)
+
+    def changed(self) -> None:
+        """Its bridge is another, or it has gone."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def went(self, cause: int, *, ended: bool) -> None:
+        """It has gone."""
+        self.cause = cause or self.cause
+        self.gone.set()
+        if ended:
+            self.ended.set()
+        away, self.away = self.away, None
+        if away is not None and not away.done():
+            away.set_exception(LegGone(f"{self.name or self.id} has gone"))
+            away.exception()  # seen: whoever waited may have been cancelled
+        self.changed()
+
+
+def _parts(direction: str) -> set[str]:
+    return {"in", "out"} if direction == "both" else {direction} - {""}
+
+
+def _direction(parts: set[str]) -> MuteDirection:
+    if len(parts) == 2:
+        return "both"
+    return "in" if "in" in parts else "out" if parts else ""
+
+
+class Partners:
+    """Two legs in one bridge; one that is replaced by a transfer of its phone's is followed by the one in its place."""
+
+    def __init__(self, leg: Leg, other: Leg, bridge_id: str) -> None:
+        self.leg = leg
+        self.other = other
+        self.bridge_id = bridge_id
+
+    async def parted(self) -> Leg:
+        """Wait until one of them is gone or has left the bridge; returns which."""
+        while True:
+            gone = await self._first_to_leave()
+            if gone.replaced_by is None:
+                return gone
+            self.follow()
+
+    def follow(self) -> None:
+        """Take those for whom their places were taken."""
+        while self.leg.replaced_by is not None:
+            self.leg = self.leg.replaced_by
+        while self.other.replaced_by is not None:
+            self.other = self.other.replaced_by
+
+    async def _first_to_leave(self) -> Leg:
+        waits = {asyncio.ensure_future(leg.left(self.bridge_id)): leg for leg in (self.leg, self.other)}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return next(leg for task, leg in waits.items() if task in done)
+        finally:
+            for task in waits:
+                task.cancel()

@@ -1,0 +1,324 @@
+"""Legs: channels in our Stasis application that we control, and the bridges that they are in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+
+from bridge.ari.client import AriClient
+from bridge.ari.dispatch import call_safely
+from bridge.ari.model import Channel, ChannelDestroyed, ChannelDtmfReceived, ChannelLeftBridge, Event
+from bridge.calls.ids import OwnIds
+from bridge.calls.records import Records
+from bridge.control.dtmf import Keys
+from bridge.control.leg import Direction, Leg, LegGone, Partners
+from bridge.errors import AriError
+
+__all__ = ["Direction", "Keys", "Leg", "LegGone", "Legs", "Partners"]
+
+log = logging.getLogger(__name__)
+
+BRIDGE_TYPE = "mixing,dtmf_events,proxy_media"
+"""Never native: two phones that talk past Asterisk press keys that nobody sees, and a recording hears nothing."""
+STOP_TIMEOUT_S = 3.0
+CONFERENCE = "conference"
+"""First argument of Stasis() with which the dialplan sends a call into a conference; the second one is its id."""
+
+
+class Legs:
+    """All legs: calls that a flow claimed when they entered our application, taken ones, and those that we place.
+
+    Args:
+        client: the client; make this before it is started.
+        ids: makes the ids of bridges.
+        records: where what we do is told.
+        context: ``calling.context``.
+    """
+
+    def __init__(self, client: AriClient, ids: OwnIds, records: Records, *, context: str = "") -> None:
+        self.ids = ids
+        self.records = records
+        self.context = context
+        self.claim: Callable[[Channel, Sequence[str]], bool] = lambda *_: False
+        """Asked about each call that enters our application, with Stasis()'s arguments: is it for a flow?"""
+        self.on_claimed: Callable[[Leg, Sequence[str]], object] = lambda *_: None
+        """Told of each call that was claimed."""
+        self.on_conference: Callable[[Leg, str], object] | None = None
+        """Told of each call that the dialplan sends into a conference, and its id; None: those are none of ours."""
+        self.on_moved: Callable[[str], object] = lambda _: None
+        """Told of each channel that is in another bridge now, or in none: streams follow it."""
+        self.on_left: Callable[[str], object] = lambda _: None
+        """Told of each leg that is gone."""
+        self.surrender: Callable[[str], tuple[Channel, str] | None] = lambda _: None
+        """Takes a held call from `StasisCalls`: its channel and its bridge."""
+        self._client = client
+        self._legs: dict[str, Leg] = {}
+        self._placed: dict[str, Leg] = {}
+        """Legs that we place, until their channels end, in our application or not."""
+        self._departed: dict[str, Leg] = {}
+        """Other legs that have left our application, until their channels end: whoever hangs one up waits for that."""
+        self._bridges: dict[str, set[str]] = {}
+        """Our bridges, and the legs that are in them or about to be."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        client.on_channel_event("ChannelStateChange", self._on_state)
+        client.on_channel_event("Dial", self._on_state)
+        client.on_channel_event("ChannelDtmfReceived", self._on_key)
+        client.on_channel_event("ChannelLeftBridge", self._on_left_bridge)
+        client.on_channel_event("StasisEnd", self._on_end)
+        client.on_channel_event("ChannelDestroyed", self._on_end)
+
+    def __len__(self) -> int:
+        return len(self._legs)
+
+    @property
+    def placed(self) -> int:
+        """How many calls that we placed go on."""
+        return len(self._placed)
+
+    @property
+    def object_ids(self) -> Collection[str]:
+        """Ids of all bridges and placed channels in use."""
+        return {*self._bridges, *self._placed, *(f"{channel_id};2" for channel_id in self._placed)}
+
+    def get(self, channel_id: str) -> Leg | None:
+        """The leg of a channel; None if it is not ours to control (or not yet taken)."""
+        return self._legs.get(channel_id)
+
+    def take(self, channel_id: str) -> Leg | None:
+        """Control a call that is held in our application; None if there is none of that id."""
+        leg = self._legs.get(channel_id)
+        if leg is None and (found := self.surrender(channel_id)) is not None:
+            channel, bridge_id = found
+            leg = self._new(channel_id, channel.name, answered=True)
+            leg.entered.set()
+            leg.bridge_id = bridge_id
+            self._bridges[bridge_id] = {channel_id}
+        return leg
+
+    def is_alone(self, leg: Leg) -> bool:
+        """Whether no other leg is in its bridge; in a conference it never is."""
+        return leg.bridge_id is None or self._bridges.get(leg.bridge_id, {"", leg.id}) == {leg.id}
+
+    def expect(self, channel_id: str) -> Leg:
+        """The leg of a channel that we are about to create."""
+        leg = self._placed[channel_id] = self._new(channel_id, "", answered=False)
+        return leg
+
+    def lost(self, leg: Leg) -> None:
+        """A leg's channel is no more, though no event told so."""
+        self._forget(leg, leg.cause, ended=True)
+
+    async def bridge_together(self, leg: Leg, other: Leg) -> Partners:
+        """Put ``other`` into the bridge of ``leg``: they hear each other."""
+        bridge_id = await leg.hold_in_bridge()
+        await other.move_to(bridge_id)
+        return Partners(leg, other, bridge_id)
+
+    def keep_together(self, partners: Partners) -> None:
+        """Let two go on talking that nobody else looks after, until one of them leaves; then hang up both."""
+        self._spawn(self._until_parted(partners))
+
+    async def _until_parted(self, partners: Partners) -> None:
+        await partners.parted()
+        for leg in (partners.leg, partners.other):
+            await self._end_safely(leg)
+
+    async def _end_safely(self, leg: Leg) -> None:
+        try:
+            await leg.hang_up()
+        except AriError as error:
+            log.warning("leg=%s could not be hung up: %s", leg.id, error)
+
+    def entered(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
+        """A channel is in our application; True: it is a leg.
+
+        Args:
+            replaced: the channel whose place in its bridge it has taken: a phone transfers its call.
+        """
+        old = self._legs.get(replaced.id) if replaced is not None else None
+        if old is not None and channel.id not in self._legs:
+            self._replace(old, self._adopt(channel))
+            return True
+        leg = self._legs.get(channel.id)
+        if leg is not None:
+            leg.name = channel.name
+            leg.entered.set()
+            if channel.state == "Up":
+                leg.was_answered()
+            leg.came_back()
+            return True
+        if self._stopping:
+            return False
+        if args[:1] == [CONFERENCE] and len(args) > 1 and self.on_conference is not None:
+            leg = self._adopt(channel)
+            call_safely(self.on_conference, leg, args[1])
+            return True
+        if self.ids.ours(channel.id):
+            return False
+        try:
+            claimed = self.claim(channel, args)
+        except Exception:
+            log.exception("channel=%s could not be looked at for a flow", channel.id)
+            return False
+        if claimed:
+            call_safely(self.on_claimed, self._adopt(channel), args)
+        return claimed
+
+    def reconcile(self, channels: Iterable[Channel], in_application: Callable[[Channel], bool]) -> None:
+        """The PBX as it is now, after a time in which events may have been lost."""
+        there = {channel.id: channel for channel in channels}
+        for leg in [*self._legs.values(), *self._placed.values(), *self._departed.values()]:
+            channel = there.get(leg.id)
+            if channel is None:
+                # Not one that is just being created: its StasisStart has not been seen.
+                if leg.entered.is_set() or leg.away is not None or leg.gone.is_set():
+                    self._forget(leg, 0, ended=True)
+            elif in_application(channel):
+                if leg.id in self._legs:
+                    self.entered(channel, ())
+            elif leg.entered.is_set() and leg.away is None and not leg.gone.is_set():
+                self._forget(leg, 0, ended=False)
+        self.records.channels_there({*there, *(leg.id for leg in self._placed.values())})
+
+    async def stop(self) -> None:
+        """Hang up placed calls, let the others go on in the dialplan, and delete our bridges."""
+        self._stopping = True
+        acts: list[Awaitable[object]] = [leg.hang_up() for leg in self._placed.values()]
+        acts += [
+            leg.continue_in_dialplan()
+            for leg in self._legs.values()
+            if leg.id not in self._placed and leg.away is None  # who is in the dialplan stays there
+        ]
+        tasks = [asyncio.ensure_future(act) for act in acts]
+        # Not for longer: Asterisk may be gone, and with it the news of their ends.
+        done, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S) if tasks else (set(), set())
+        for task in late:
+            task.cancel()
+        for result in await asyncio.gather(*done, *late, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, LegGone):
+                log.warning("a leg was left behind: %s", result or type(result).__name__)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=STOP_TIMEOUT_S)
+
+    # What `Leg` tells
+
+    async def new_bridge(self, leg: Leg) -> str:
+        """Make a bridge that ``leg`` is about to join."""
+        bridge_id = self.ids.new("hold")
+        self._bridges[bridge_id] = {leg.id}
+        try:
+            await self._client.bridges.create(bridge_id=bridge_id, type=BRIDGE_TYPE, name=bridge_id)
+        except BaseException:
+            self._leave(leg, bridge_id)
+            raise
+        return bridge_id
+
+    def moved(self, leg: Leg, bridge_id: str | None) -> None:
+        """A leg is in another bridge, or in none."""
+        if bridge_id is not None and leg.gone.is_set():
+            self._leave(leg, bridge_id)  # it ended while it was put there
+            return
+        before, leg.bridge_id = leg.bridge_id, bridge_id
+        if bridge_id in self._bridges:
+            self._bridges[bridge_id].add(leg.id)
+        if before == bridge_id:
+            return
+        if before is not None:
+            self._leave(leg, before)
+        leg.changed()
+        call_safely(self.on_moved, leg.id)
+
+    def joining(self, leg: Leg, bridge_id: str) -> None:
+        """A leg is about to join a bridge: it must not be deleted now."""
+        if bridge_id in self._bridges:
+            self._bridges[bridge_id].add(leg.id)
+
+    def not_joined(self, leg: Leg, bridge_id: str) -> None:
+        """That failed."""
+        if leg.bridge_id != bridge_id:
+            self._leave(leg, bridge_id)
+
+    def _leave(self, leg: Leg, bridge_id: str) -> None:
+        members = self._bridges.get(bridge_id)
+        if members is None:
+            return
+        members.discard(leg.id)
+        if not members:
+            self._spawn(self._destroy(bridge_id))
+
+    async def _destroy(self, bridge_id: str) -> None:
+        try:
+            await self._client.bridges.destroy(bridge_id)
+        except AriError as error:
+            log.warning("bridge=%s left to the next sweep: %s", bridge_id, error)
+        finally:
+            self._bridges.pop(bridge_id, None)
+
+    def _new(self, channel_id: str, name: str, *, answered: bool) -> Leg:
+        leg = self._legs[channel_id] = Leg(channel_id, name, self, self._client, answered=answered)
+        return leg
+
+    def _adopt(self, channel: Channel) -> Leg:
+        leg = self._new(channel.id, channel.name, answered=channel.state == "Up")
+        leg.entered.set()
+        return leg
+
+    def _replace(self, old: Leg, new: Leg) -> None:
+        log.info("leg=%s takes the place of leg=%s, whose phone transfers the call", new.id, old.id)
+        old.replaced_by, new.bridge_id = new, old.bridge_id
+        if new.bridge_id in self._bridges:
+            self._bridges[new.bridge_id].add(new.id)
+
+    def _spawn(self, act: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What Asterisk tells
+
+    def _on_state(self, channel: Channel, _: Event) -> None:
+        leg = self._legs.get(channel.id)
+        if leg is not None and channel.state == "Up":
+            leg.was_answered()
+
+    def _on_key(self, channel: Channel, event: Event) -> None:
+        leg = self._legs.get(channel.id)
+        if leg is not None and isinstance(event, ChannelDtmfReceived):
+            leg.keys.press(event.digit)
+
+    def forget_digits(self, channel_ids: Iterable[str]) -> None:
+        """Discard the digits that wait: those of sensitive mode are not for the actions that come after it."""
+        for channel_id in channel_ids:
+            leg = self._legs.get(channel_id)
+            if leg is not None:
+                leg.keys.clear()
+
+    def _on_left_bridge(self, channel: Channel, event: Event) -> None:
+        leg = self._legs.get(channel.id)
+        if leg is None or leg.moving or not isinstance(event, ChannelLeftBridge):
+            return
+        if leg.bridge_id == event.bridge.id:
+            self.moved(leg, None)
+
+    def _on_end(self, channel: Channel, event: Event) -> None:
+        ended = isinstance(event, ChannelDestroyed)
+        leg = self._legs.get(channel.id) or self._placed.get(channel.id) or self._departed.get(channel.id)
+        if leg is not None and (ended or leg.away is None):
+            self._forget(leg, event.cause if isinstance(event, ChannelDestroyed) else 0, ended=ended)
+
+    def _forget(self, leg: Leg, cause: int, *, ended: bool) -> None:
+        present = self._legs.pop(leg.id, None) is not None
+        if ended:
+            self._placed.pop(leg.id, None)
+            self._departed.pop(leg.id, None)
+        elif leg.id not in self._placed:
+            self._departed[leg.id] = leg
+        leg.went(cause, ended=ended)
+        if leg.bridge_id is not None:
+            self.moved(leg, None)
+        if present:
+            call_safely(self.on_left, leg.id)
+            if leg.replaced_by is not None and self.is_alone(leg.replaced_by):
+                self._spawn(self._end_safely(leg.replaced_by))  # nobody is there whom it could talk to

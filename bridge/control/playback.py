@@ -1,0 +1,214 @@
+"""Speaks into a call: one media leg that plays what it is given, in order, at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+
+from bridge.audio.format import slin
+from bridge.audio.playout import Playout
+from bridge.audio.resample import Resampler
+from bridge.control.legs import Leg, LegGone
+from bridge.errors import AriError
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+from bridge.taps.taps import Join, Tap, TapPoint, Taps
+
+log = logging.getLogger(__name__)
+
+RATE = 16000
+BLOCK_S = 2.0
+"""So much is handed to the queue at once; two such blocks wait in it at most, however long what is played is."""
+MAX_QUEUED_MS = 30_000
+SETTLE_S = 0.3
+"""How long to wait for the news that a call has ended when the media leg breaks: the socket is quicker than events.
+Likewise when the party leaves its bridge, which may be the beginning of its end."""
+
+_FORMAT = slin(RATE)
+
+
+class Voice:
+    """Speaks in one place. `Voices` makes it; its media leg is opened at the first word and kept until ``close``.
+
+    Args:
+        place: where to speak now; asked when the media leg is opened, also after the party has moved.
+        gone: set when nobody is there any more.
+    """
+
+    def __init__(
+        self, taps: Taps, counters: Counters, place: Callable[[], Awaitable[TapPoint]], leg: Leg | None = None
+    ) -> None:
+        self._taps = taps
+        self._counters = counters
+        self._place = place
+        self._leg = leg
+        self._playout = Playout(_FORMAT, MAX_QUEUED_MS)
+        self._tap: Tap | None = None
+        self._opened_at: TapPoint | None = None
+        self._turn = asyncio.Lock()
+        self._opening = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._blocks = itertools.count(1)
+        self._played = 0
+        """Number of the last block that has been played or thrown away."""
+        self._stops = 0
+        self._closed = False
+
+    async def play(self, pcm: bytes, rate: int) -> None:
+        """Play s16le mono; returns when all of it has been handed to Asterisk, or ``stop`` was called.
+
+        Several wait for their turns. Who is cancelled has the rest of what it plays thrown away.
+
+        Raises:
+            LegGone: the party has gone.
+            AriError: no audio connection.
+        """
+        stops = self._stops
+        async with self._turn:
+            try:
+                await self._play(pcm, rate, stops)
+            except BaseException:
+                self._clear()
+                raise
+
+    def stop(self) -> None:
+        """Throw away what waits; every ``play`` that runs or waits for its turn returns."""
+        self._stops += 1
+        self._clear()
+
+    async def close(self) -> None:
+        """Close the media leg; twice is fine. A ``play`` that runs returns."""
+        self._closed = True
+        self.stop()
+        async with self._opening:
+            await self._close_tap()
+
+    async def _play(self, pcm: bytes, rate: int, stops: int) -> None:
+        size = int(rate * BLOCK_S) * 2
+        resampler = Resampler(rate, RATE) if rate != RATE else None
+        if resampler is not None:
+            pcm += bytes(int(resampler.delay_ms * rate / 1000 + 1) * 2)  # or its last milliseconds stay in the filter
+        restored = False
+        last = self._played
+        at = 0
+        while self._stops == stops and not self._closed:
+            self._unless_gone()
+            if at < len(pcm) and last - self._played < 2:
+                # Before the media leg is there: what it plays first is its first frame.
+                block = pcm[at : at + size]
+                at += size
+                if resampler is not None:
+                    # A block at a time, and not in one go: it would hold up every call.
+                    block = resampler.convert(block)
+                self._playout.play(block)
+                last = next(self._blocks)
+                self._playout.mark(str(last))
+                continue
+            if self._played >= last:
+                return
+            self._changed.clear()
+            if self._is_lost():
+                if restored and self._tap is not None and self._tap.leg.closed:
+                    raise AriError(0, "POST", "/channels/externalMedia", "the audio connection broke repeatedly")
+                restored = restored or (self._tap is not None and self._tap.leg.closed)
+                await self._open()
+                continue
+            await self._wait()
+
+    def _unless_gone(self) -> None:
+        if self._leg is not None and self._leg.gone.is_set():
+            raise LegGone(f"{self._leg.name or self._leg.id} has gone")
+
+    def _is_lost(self) -> bool:
+        """There is no media leg where the party is now."""
+        if self._tap is None or self._tap.leg.closed:
+            return True
+        place = self._opened_at
+        return self._leg is not None and isinstance(place, Join) and place.bridge_id != self._leg.bridge_id
+
+    async def _wait(self) -> None:
+        """Until a block has been played, the media leg has broken, or the party has moved or gone."""
+        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._changed.wait())]
+        if self._leg is not None and self._leg.bridge_id is not None:
+            waits.append(asyncio.ensure_future(self._leg.left(self._leg.bridge_id)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if self._tap is not None:
+                # A party that hangs up leaves its bridge first: wait for the rest of the news before another one is
+                # made for a channel that is just ending.
+                doubtful = self._tap.leg.closed or (self._leg is not None and self._leg.bridge_id is None)
+                await self._close_tap()
+                if doubtful:
+                    await asyncio.sleep(SETTLE_S)
+            self._unless_gone()
+            if self._closed:
+                return
+            place = await self._place()
+            media = MediaLeg(_FORMAT, self._playout, self._counters)
+            media.on_mark = self._mark_reached
+            media.on_closed = self._changed.set
+            try:
+                self._tap = await self._taps.open(media, place)
+            except AriError:
+                self._unless_gone()
+                raise
+            self._opened_at = place
+
+    async def _close_tap(self) -> None:
+        tap, self._tap = self._tap, None
+        if tap is not None:
+            tap.leg.on_closed = _ignore
+            await self._taps.close(tap)
+
+    def _clear(self) -> None:
+        for name in self._playout.clear():
+            self._mark_reached(name)
+        self._changed.set()
+
+    def _mark_reached(self, name: str) -> None:
+        self._played = max(self._played, int(name))
+        self._changed.set()
+
+
+def _ignore() -> None:
+    """What a media leg's end means once it is not wanted any more."""
+
+
+class Voices:
+    """Makes voices.
+
+    Args:
+        taps: opens their media legs.
+        counters: the process's counters.
+    """
+
+    def __init__(self, taps: Taps, counters: Counters) -> None:
+        self._taps = taps
+        self._counters = counters
+
+    def of(self, leg: Leg) -> Voice:
+        """One that speaks to a leg, wherever it is bridged; the leg's bridge partners hear it as well.
+
+        A leg that is not answered or in no bridge is answered and put into one by the first word.
+        """
+
+        async def place() -> TapPoint:
+            return Join(await leg.hold_in_bridge())
+
+        return Voice(self._taps, self._counters, place, leg)
+
+    def at(self, place: TapPoint) -> Voice:
+        """One that speaks in a place: a bridge, or a party of an ordinary call of the PBX (a `Snoop` that whispers)."""
+
+        async def there() -> TapPoint:
+            return place
+
+        return Voice(self._taps, self._counters, there)

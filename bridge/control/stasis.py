@@ -1,0 +1,228 @@
+"""Calls in our Stasis application: each is answered and held in a mixing bridge of its own, which streams join.
+
+Not those that are legs (`bridge.control.legs`): a flow decides what becomes of them.
+
+The bridge is deleted when the caller leaves. Channels that the dialplan sent to another application are none of ours.
+A hold that fails is tried again while the caller is there: one who is not held hears nothing and is heard by nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+
+from bridge.ari.client import AriClient
+from bridge.ari.dispatch import call_safely
+from bridge.ari.model import Channel, Event, StasisStart
+from bridge.calls.ids import OwnIds
+from bridge.control.legs import Legs
+from bridge.errors import AriError
+
+log = logging.getLogger(__name__)
+
+HOLD_TIMEOUT_S = 3.0
+"""How long a stream waits for a call that is just being held."""
+RETRY_S = (0.2, 0.5, 1.0, 2.0)
+"""Waits between tries to hold a call; the last one for all further tries."""
+
+
+@dataclass(eq=False)
+class _Held:
+    """One call in our application."""
+
+    channel: Channel
+    bridge_id: str
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """The call is in its bridge."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """The call has left."""
+    task: asyncio.Task[None] | None = None
+
+
+class StasisCalls:
+    """Holds the calls that entered our Stasis application.
+
+    Args:
+        legs: told first of each channel that enters; what it takes is not held here. None: everything is held.
+        shared_app: the application from which calls are handed to ours; their ``dialplan`` still names it.
+    """
+
+    def __init__(self, client: AriClient, ids: OwnIds, legs: Legs | None = None, *, shared_app: str = "") -> None:
+        self._client = client
+        self._ids = ids
+        self._legs = legs
+        self._shared_app = shared_app
+        self._handed: set[str] = set()
+        """Calls that were handed to our application, and are in it."""
+        self.held_elsewhere: Callable[[str], str | None] = lambda _: None
+        """The bridge of a call that another worker holds."""
+        self._held: dict[str, _Held] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.on_held: Callable[[Channel, str], object] = lambda *_: None
+        """Told of each call that is held from now on: its channel, and the bridge that holds it."""
+        self.on_released: Callable[[str], object] = lambda _: None
+        """Told of each call that is no longer in our application: its channel's id."""
+        if legs is not None:
+            legs.surrender = self._surrender
+            legs.on_left = self._leg_left
+        client.on_channel_event("StasisStart", self._on_start)
+        client.on_channel_event("StasisEnd", self._on_gone)
+        client.on_channel_event("ChannelDestroyed", self._on_gone)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def object_ids(self) -> Collection[str]:
+        """Ids of the bridges in use, and of the channels that we placed."""
+        return {*(held.bridge_id for held in self._held.values()), *(self._legs.object_ids if self._legs else ())}
+
+    def bridge_of(self, channel_id: str) -> str | None:
+        """The mixing bridge that ``channel_id`` is in; None if it is not in our application (or not yet held)."""
+        leg = self._legs.get(channel_id) if self._legs else None
+        if leg is not None:
+            return leg.bridge_id
+        held = self._held.get(channel_id)
+        if held is None:
+            return self.held_elsewhere(channel_id)
+        return held.bridge_id if held.ready.is_set() else None
+
+    async def settled(self, channel_id: str) -> None:
+        """Wait until a call that has just entered is held; return at once for any other.
+
+        Raises:
+            AriError: it is not held in time.
+        """
+        held = self._held.get(channel_id)
+        if held is None:
+            return
+        try:
+            async with asyncio.timeout(HOLD_TIMEOUT_S):
+                await held.ready.wait()
+        except TimeoutError:
+            raise AriError(0, "POST", f"/bridges/{held.bridge_id}", "the call could not be answered yet") from None
+
+    async def adopt(self) -> None:
+        """Hold the calls that are in our application already, and let go of those that are no longer.
+
+        Raises:
+            AriError: the channels could not be listed.
+        """
+        before = set(self._held)  # who enters from here on is told by an event, and need not be in the list
+        channels = {channel.id: channel for channel in await self._client.channels.list()}
+        if self._legs is not None:
+            self._legs.reconcile(channels.values(), self._is_here)
+        here = {channel.id for channel in channels.values() if self._is_ours_to_hold(channel)}
+        for gone in before - here:
+            self._release(gone)
+        for channel_id in here:
+            channel = channels[channel_id]
+            if channel_id in self._held or not self._is_leg(channel, channel.dialplan.app_data.split(",")[1:]):
+                self._hold(channel)
+
+    async def stop(self) -> None:
+        """Hold no further call, and delete the bridges: the bridge process goes. The calls stay where they are."""
+        self._stopping = True
+        for channel_id in tuple(self._held):
+            self._release(channel_id)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5)
+
+    def _is_ours_to_hold(self, channel: Channel) -> bool:
+        return not self._ids.ours(channel.id) and self._is_here(channel)
+
+    def _is_here(self, channel: Channel) -> bool:
+        dialplan = channel.dialplan
+        app = dialplan.app_data.split(",", 1)[0]
+        return dialplan.app_name == "Stasis" and (app == self._ids.app or channel.id in self._handed)
+
+    def _is_leg(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
+        return self._legs is not None and self._legs.entered(channel, args, replaced)
+
+    def _on_start(self, channel: Channel, event: Event) -> None:
+        if event.application != self._ids.app:
+            return
+        if self._shared_app and channel.dialplan.app_data.split(",", 1)[0] == self._shared_app:
+            self._handed.add(channel.id)
+        if channel.id in self._held:
+            return
+        started = event if isinstance(event, StasisStart) else None
+        if self._is_leg(channel, started.args if started else (), started.replace_channel if started else None):
+            return
+        if self._is_ours_to_hold(channel):
+            self._hold(channel)
+
+    def _surrender(self, channel_id: str) -> tuple[Channel, str] | None:
+        """`Legs` takes a call that is held; None: none of that id is."""
+        held = self._held.get(channel_id)
+        if held is None or not held.ready.is_set():
+            return None
+        del self._held[channel_id]
+        return held.channel, held.bridge_id
+
+    def _leg_left(self, channel_id: str) -> None:
+        call_safely(self.on_released, channel_id)
+
+    def _on_gone(self, channel: Channel, _: Event) -> None:
+        self._handed.discard(channel.id)
+        self._release(channel.id)
+
+    def _hold(self, channel: Channel) -> None:
+        if self._stopping or channel.id in self._held:
+            return  # adopted, and its StasisStart comes only now
+        held = self._held[channel.id] = _Held(channel, self._ids.new("hold"))
+        held.task = self._spawn(self._keep_trying(channel, held))
+
+    async def _keep_trying(self, channel: Channel, held: _Held) -> None:
+        channel_id = channel.id
+        for wait_s in itertools.chain(RETRY_S, itertools.repeat(RETRY_S[-1])):
+            if held.gone.is_set():
+                return
+            try:
+                await self._client.channels.answer(channel_id)
+                await self._client.bridges.create(bridge_id=held.bridge_id, type="mixing", name=held.bridge_id)
+                await self._client.bridges.add_channel(held.bridge_id, channel_id)
+            except AriError as error:
+                if held.gone.is_set():
+                    return
+                log.warning("call=%s could not be held, trying again: %s", channel_id, error)
+                await self._destroy(held.bridge_id)  # so that the next try can make it
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await held.gone.wait()
+                continue
+            held.ready.set()
+            log.info("call=%s answered and held in bridge %s", channel_id, held.bridge_id)
+            call_safely(self.on_held, channel, held.bridge_id)
+            return
+
+    def _release(self, channel_id: str) -> None:
+        held = self._held.pop(channel_id, None)
+        if held is not None:
+            log.info("call=%s left the application", channel_id)
+            self._spawn(self._let_go(held))
+            call_safely(self.on_released, channel_id)
+
+    async def _let_go(self, held: _Held) -> None:
+        held.gone.set()
+        if held.task is not None:
+            # Not cancelled: a request given up half-way would make the bridge just after it was deleted.
+            await asyncio.gather(held.task, return_exceptions=True)
+        await self._destroy(held.bridge_id)
+
+    async def _destroy(self, bridge_id: str) -> None:
+        try:
+            await self._client.bridges.destroy(bridge_id)
+        except AriError as error:
+            log.warning("bridge=%s left to the next sweep: %s", bridge_id, error)
+
+    def _spawn(self, act: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

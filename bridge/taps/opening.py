@@ -1,0 +1,219 @@
+"""What is opened on the PBX for one media leg: the ARI objects behind one AudioSocket connection.
+
+Shapes (docs/decisions/taps.md):
+
+    Snoop   party -- snoop channel -- AudioSocket()                any party of the PBX, outside Stasis too: at 8 kHz,
+                                                                   where the dialplan has our entry (dialplan_entry.py)
+            party -- snoop channel -- bridge -- external media     the same, at any rate
+    Join    a mixing bridge of ours -- external media              a call or conference in our Stasis application
+    ConfBridge    a ConfBridge room -- external media                    a conference that the dialplan runs
+
+Every id is chosen before the act, the waiter is registered before the request, and no channel is bridged before its
+own StasisStart (422 in 55 of 100 tries on Asterisk 22.10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from bridge.ari.client import AriClient
+from bridge.calls.ids import OwnIds
+from bridge.errors import AriError
+from bridge.media.leg import MediaLeg
+from bridge.taps.dialplan_entry import Entry
+
+OPEN_TIMEOUT_S = 5.0
+"""Asterisk gives a connect 2 s; what takes longer than this is not coming."""
+WHISPER_LEAD_FRAMES = 2
+"""A whisper is mixed into the party's frames as they pass, and one that is late leaves a hole in it. So many frames
+in hand make up for the uneven arrival of both; the queue is good for 500 ms (main/audiohook.c)."""
+
+
+@dataclass(frozen=True)
+class Snoop:
+    """Listen to and speak into one party from outside.
+
+    Args:
+        channel_id: the party.
+        spy: ``in`` is what the party says, ``out`` what it hears, ``both`` the mix, ``none`` nothing.
+        whisper: ``out`` is heard by the party, ``in`` by the others as if the party said it, ``none`` by nobody.
+    """
+
+    channel_id: str
+    spy: str
+    whisper: str
+
+
+@dataclass(frozen=True)
+class Join:
+    """Join a mixing bridge of ours as one more member: hear all others, be heard by all."""
+
+    bridge_id: str
+
+
+@dataclass(frozen=True)
+class ConfBridge:
+    """Join a ConfBridge room as one more member: hear all others, be heard by all.
+
+    ARI adds no channel to a bridge that is not its own (409), so ours is sent on into the dialplan, to the extension
+    ``room-{name}`` of a static context, which runs ConfBridge and ends (docs/decisions/taps.md).
+
+    Args:
+        name: the room.
+        context: the context, ``calling.context`` of the configuration.
+    """
+
+    name: str
+    context: str
+
+
+TapPoint = Snoop | Join | ConfBridge
+
+
+@dataclass(eq=False)
+class Tap:
+    """What is open on the PBX for one leg."""
+
+    leg: MediaLeg
+    place: TapPoint
+    media_id: str | None = None
+    snoop_id: str | None = None
+    bridge_id: str | None = None
+    """The bridge that was made for this tap; None where an existing one was joined."""
+    opening: asyncio.Future[None] | None = None
+    """The requests that open it."""
+    shared: Tap | None = None
+    """The tap that it listens to, together with others; nothing on the PBX is its own then."""
+
+    @property
+    def object_ids(self) -> tuple[str, ...]:
+        """Ids of all channels and bridges that were made for this tap."""
+        return tuple(i for i in (self.media_id, self.snoop_id, self.bridge_id) if i)
+
+    @property
+    def name(self) -> str:
+        """How the log calls it."""
+        return f"tap={self.snoop_id or self.media_id}"
+
+
+class Opener:
+    """Makes what a tap needs on the PBX.
+
+    Args:
+        advertised: gives ``host:port`` at which Asterisk reaches our listener, once that is open.
+        entry: the dialplan's entry for taps.
+    """
+
+    def __init__(self, client: AriClient, ids: OwnIds, advertised: Callable[[], str], entry: Entry) -> None:
+        self._client = client
+        self._ids = ids
+        self._advertised = advertised
+        self._entry = entry
+
+    async def open(self, tap: Tap) -> None:
+        """Open it; the listener expects its leg already.
+
+        Raises:
+            AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
+        """
+        place = tap.place
+        # An id is noted before its request: a sweep must not take for an orphan what is just being made.
+        if isinstance(place, Snoop):
+            await self._reach(tap, place)
+            return
+        tap.media_id = self._ids.new("media")
+        await self._media(tap, tap.media_id)
+        if isinstance(place, ConfBridge):
+            await self._enter(tap.media_id, place)
+        else:
+            await self._client.bridges.add_channel(place.bridge_id, tap.media_id)
+
+    async def _enter(self, media_id: str, room: ConfBridge) -> None:
+        extension = f"room-{room.name}"
+        with self._client.expect("ChannelEnteredBridge", media_id) as entered:
+            await self._client.channels.continue_in_dialplan(
+                media_id, context=room.context, extension=extension, priority=1
+            )
+            try:
+                await entered.wait(OPEN_TIMEOUT_S)
+            except AriError as error:
+                raise AriError(
+                    error.status,
+                    "POST",
+                    f"/channels/{media_id}/continue",
+                    f"{extension} of the dialplan's context {room.context!r} led into no conference: {error.message}",
+                ) from None
+
+    async def _reach(self, tap: Tap, place: Snoop) -> None:
+        """The cheapest way that serves: by the dialplan's entry where there is one, else by external media."""
+        problem = await self._by_entry(tap, place) if self._entry.serves(tap.leg.fmt.rate) else None
+        if not tap.leg.connected.is_set():
+            await self._by_external_media(tap, place)
+            if problem is not None:
+                self._entry.failed(problem)
+        if place.whisper != "none":
+            tap.leg.tick(WHISPER_LEAD_FRAMES)
+
+    async def _by_entry(self, tap: Tap, place: Snoop) -> AriError | None:
+        """Send the snoop channel itself to us; returns why not, if the dialplan's entry is to blame, perhaps."""
+        snoop_id = tap.snoop_id = self._ids.new("snoop")
+        await self._snoop_channel(snoop_id, place)
+        try:
+            await self._entry.enter(snoop_id, tap.leg, self._advertised())
+        except AriError as error:
+            await self._client.channels.hangup(snoop_id)
+            return error
+        if place.spy != "none":
+            # AudioSocket() gives up after 2 s without audio either way, and this channel sends some all the time. Nor
+            # has it the fault of external media channels for which a leg never goes quiet (asterisk#2089).
+            tap.leg.relax()
+        return None
+
+    async def _by_external_media(self, tap: Tap, place: Snoop) -> None:
+        snoop_id = tap.snoop_id = self._ids.new("snoop")
+        media_id = tap.media_id = self._ids.new("media")
+        bridge_id = tap.bridge_id = self._ids.new("mix")
+        await _together(
+            self._snoop_channel(snoop_id, place),
+            self._media(tap, media_id),
+            self._client.bridges.create(bridge_id=bridge_id, type="mixing", name=bridge_id),
+        )
+        await self._client.bridges.add_channel(bridge_id, snoop_id)
+        await self._client.bridges.add_channel(bridge_id, media_id)
+
+    async def _snoop_channel(self, snoop_id: str, place: Snoop) -> None:
+        with self._client.expect("StasisStart", snoop_id) as started:
+            await self._client.channels.snoop(place.channel_id, snoop_id=snoop_id, spy=place.spy, whisper=place.whisper)
+            await started.wait(OPEN_TIMEOUT_S)
+
+    async def _media(self, tap: Tap, media_id: str) -> None:
+        """Create the external media channel and wait until its audio is connected and it may be bridged."""
+        leg = tap.leg
+        with self._client.expect("StasisStart", media_id) as started:
+            await self._client.channels.external_media(
+                channel_id=media_id,
+                external_host=self._advertised(),
+                format=leg.fmt.asterisk_name,
+                data=str(leg.uuid),
+            )
+            await started.wait(OPEN_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await leg.connected.wait()
+        except TimeoutError:
+            raise AriError(
+                0,
+                "POST",
+                "/channels/externalMedia",
+                f"Asterisk accepted, but its AudioSocket connection never came to us; does {self._advertised()} "
+                "(audiosocket.advertised_host and _port) lead from Asterisk to this bridge?",
+            ) from None
+
+
+async def _together(*acts: Awaitable[object]) -> None:
+    """Run all to their end, then raise the first error: none is given up half-way (see `Taps._close`)."""
+    for result in await asyncio.gather(*acts, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

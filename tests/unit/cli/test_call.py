@@ -1,0 +1,152 @@
+"""``asterisk-bridge call``: what its arguments mean, and what it says when there is no bridge."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from bridge.cli import call as dialer
+from bridge.cli import main as cli
+from bridge.config import Config, HttpConfig
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "target"),
+    [
+        ("1001", "extension", "1001"),
+        ("alice.desk", "extension", "alice.desk"),
+        ("+493012345", "tel", "+493012345"),
+        ("tel:030123", "tel", "030123"),
+        ("sip:alice@example.org", "sip", "sip:alice@example.org"),
+        ("conference:sales", "conference", "sales"),
+    ],
+)
+def test_destinations(text: str, kind: str, target: str) -> None:
+    assert dialer.address(text) == {"type": kind, "target": target}
+
+
+@pytest.mark.parametrize("text", ["", "a b", "tel:", "mailto:a@b", "+49 30", "1001;rm"])
+def test_what_is_no_destination(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no destination|names nobody"):
+        dialer.address(text)
+
+
+def test_actions_from_arguments_keep_their_order() -> None:
+    assert [action["type"] for action in dialer.actions_of(["a", "b"], ["http://x/y.wav"], None)] == [
+        "talk",
+        "talk",
+        "play",
+    ]
+    assert dialer.actions_of([], [], None) == [{"type": "talk", "option": {"text": dialer.GREETING}}]
+
+
+def test_actions_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "flow.json"
+    for body in ([{"type": "answer"}], {"actions": [{"type": "answer"}]}):
+        file.write_text(json.dumps(body))
+        assert dialer.actions_of([], [], file) == [{"type": "answer"}]
+    for wrong in ("{", '{"action": 1}', '"answer"'):
+        file.write_text(wrong)
+        with pytest.raises(ValueError, match=r"flow\.json"):
+            dialer.actions_of([], [], file)
+    with pytest.raises(ValueError, match="No such file"):
+        dialer.actions_of([], [], tmp_path / "none.json")
+
+
+def test_the_address_of_a_bridge_that_listens_everywhere() -> None:
+    assert dialer.base_url(Config(http=HttpConfig(host="0.0.0.0", port=81))) == "http://127.0.0.1:81"
+    assert dialer.base_url(Config(http=HttpConfig(host="::", port=81))) == "http://[::1]:81"
+
+
+def test_a_bridge_that_is_not_there(capsys: pytest.CaptureFixture[str], unused_tcp_port: int) -> None:
+    assert cli.main(["call", "1001", "--url", f"http://127.0.0.1:{unused_tcp_port}"], {}) == 1
+    assert f"cannot connect to 127.0.0.1:{unused_tcp_port}" in capsys.readouterr().err
+
+
+def test_the_address_and_the_token_in_the_environment(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, unused_tcp_port: int
+) -> None:
+    environ = {"BRIDGE_URL": f"http://127.0.0.1:{unused_tcp_port}/", "BRIDGE_TOKEN": "of the environment"}
+    assert cli.main(["call", "1001"], environ) == 1
+    assert f"cannot connect to 127.0.0.1:{unused_tcp_port}" in capsys.readouterr().err
+    file = tmp_path / "bridge.toml"
+    file.write_text('[http]\nport = 1\n[ari]\nuser = "bridge"\npassword = "secret"\n')
+    assert cli.main(["call", "1001", "--config", str(file)], environ) == 1
+    assert "cannot connect to 127.0.0.1:1:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ((), True),
+        (("--url", "http://localhost:8080"), True),
+        (("--url", "http://[::1]:8080"), True),
+        (("--config", "FILE"), True),
+        (("--config", "FILE", "--url", "http://pbx.example:8080"), False),
+        (("--url", "http://pbx.example:8080"), False),
+        (("--url", "not a url"), False),
+    ],
+)
+def test_the_token_of_the_first_start_is_not_sent_elsewhere(
+    url: tuple[str, ...], sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "of-the-first-start-0123"
+    (tmp_path / "asterisk-bridge").mkdir()
+    (tmp_path / "asterisk-bridge" / "token").write_text(token)
+    seen: list[str] = []
+
+    class Silent:
+        def __init__(self, _: str, token: str) -> None:
+            seen.append(token)
+
+        async def run(self, _: object) -> int:
+            return 0
+
+    monkeypatch.setattr(dialer, "Dialer", Silent)
+    file = tmp_path / "bridge.toml"
+    file.write_text('[http]\nhost = "192.0.2.1"\n[ari]\nuser = "bridge"\npassword = "secret"\n')
+    url = tuple(str(file) if each == "FILE" else each for each in url)
+    assert cli.main(["call", "1001", *url], {"XDG_STATE_HOME": str(tmp_path)}) == 0
+    assert seen == [token if sent else ""]
+
+
+def test_one_flow_and_not_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["call", "1001", "--talk", "a", "--flow", "b"], {}) == 2
+    assert "--talk" in capsys.readouterr().err
+
+
+async def test_an_action_that_failed_is_told_as_such() -> None:
+    action = {"call_id": "c1", "type": "play", "index": 0}
+    events = [
+        {"type": "flow_action", "data": {**action, "reason": ""}},
+        {"type": "flow_action", "data": {**action, "reason": "failed: x.wav: answered 404"}},
+        {"type": "call_hangup", "data": {"id": "c1", "hangup_reason": "normal"}},
+    ]
+
+    async def place(_: web.Request) -> web.Response:
+        return web.json_response({"calls": [{"id": "c1", "destination": {"target": "1001"}}]})
+
+    async def tell(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        for event in events:
+            await socket.send_json(event)
+        await socket.receive()
+        return socket
+
+    application = web.Application()
+    application.add_routes([web.post("/v1.0/calls", place), web.get("/v1.0/events", tell)])
+    out = io.StringIO()
+    async with TestServer(application) as server:
+        assert await dialer.Dialer(str(server.make_url("")), "", out).run({}) == 1
+    assert [line.partition(" s  ")[2] for line in out.getvalue().splitlines()] == [
+        *("calling 1001 (c1)", "action 1: play", "action 1: play failed: x.wav: answered 404", "over: normal")
+    ]
+
+
+def test_a_destination_that_is_none_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["call", "a b"], {}) == 2
+    assert "'a b'" in capsys.readouterr().err

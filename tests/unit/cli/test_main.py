@@ -1,0 +1,170 @@
+"""The command line: exit codes, one line for each mistake, no secrets, no tracebacks."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bridge import __version__
+from bridge.api.tokens import hash_of
+from bridge.cli.main import MASK, explain_bind_error, main, masked_toml
+from bridge.config import SECTIONS, load
+
+ENV = {
+    "ASTERISK_BRIDGE_ARI__USER": "bridge",
+    "ASTERISK_BRIDGE_ARI__PASSWORD": "a secret word",
+    "ASTERISK_BRIDGE_HTTP__TOKENS": "first-token-of-16,second-token-of-16",
+}
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"], {})
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"asterisk-bridge {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["serve", "--confg", "x"], ["check", "extra"]])
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments, ENV)
+    assert caught.value.code == 2
+    assert "usage: asterisk-bridge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "doctor"])
+def test_each_mistake_is_one_line_and_the_exit_code_is_2(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text('[http]\nport = "x"\n[log]\nlevle = "info"\n')
+    assert main([command, "--config", str(path)], ENV) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("asterisk-bridge: ") for line in lines)
+    assert "http.port" in captured.err
+    assert "did you mean log.level?" in captured.err
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", str(tmp_path / "no.toml")], ENV) == 2
+    assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_check_prints_what_is_in_effect_without_secrets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text('[http]\nport = 1234\n[audiosocket]\nadvertised_host = "pbx-lan"\n')
+    assert main(["check", "--config", str(path)], ENV) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    shown = tomllib.loads(captured.out)
+    assert shown["http"]["port"] == 1234
+    assert shown["http"]["tokens"] == [MASK, MASK]
+    assert shown["audiosocket"]["advertised_host"] == "pbx-lan"
+    assert shown["ari"]["password"] == MASK
+    assert "secret word" not in captured.out
+    assert "token-of" not in captured.out
+
+
+def test_secrets_within_actions_are_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        '[[flows]]\nid = "f"\nmatch = ["1"]\n[[flows.actions]]\ntype = "external_media_start"\n'
+        'option = {url = "wss://app.example/?t=hush", auth_value = "hush"}\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 0
+    out = capsys.readouterr().out
+    assert "hush" not in out
+    (flow,) = tomllib.loads(out)["flows"]
+    assert flow["actions"][0]["option"] == {"url": f"wss://app.example/?t={MASK}", "auth_value": MASK}
+
+
+def test_every_key_is_shown() -> None:
+    shown = tomllib.loads(masked_toml(load(None, ENV)))
+    assert {section: set(keys) for section, keys in shown.items()} == {
+        section: set(model.model_fields) for section, model in SECTIONS.items()
+    }
+
+
+def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(masked_toml(load(None, ENV)).replace(MASK, "abcdefgh" * 2))
+    again = load(path, {})
+    assert again.media == load(None, ENV).media
+
+
+@pytest.mark.parametrize("section", ["http", "audiosocket"])
+async def test_a_port_that_is_taken_is_named_with_its_key(section: str) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        key = "PORT" if section == "http" else "BIND_PORT"
+        config = load(None, ENV | {f"ASTERISK_BRIDGE_{section.upper()}__{key}": str(port)})
+        with pytest.raises(OSError, match="address already in use") as caught:
+            await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", port)
+    text = explain_bind_error(caught.value, config)
+    assert text.startswith(f"{section}.{key.lower()}: 127.0.0.1:{port} is already in use")
+
+
+async def test_an_address_of_another_machine_is_named_with_its_key() -> None:
+    config = load(None, ENV | {"ASTERISK_BRIDGE_HTTP__HOST": "192.0.2.1", "ASTERISK_BRIDGE_HTTP__PORT": "0"})
+    with pytest.raises(OSError, match="192") as caught:
+        await asyncio.get_running_loop().create_server(asyncio.Protocol, "192.0.2.1", 0)
+    assert explain_bind_error(caught.value, config) == "http.host: '192.0.2.1' is no address of this machine"
+
+
+def test_what_a_dialect_refuses_is_a_mistake_in_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bridge.toml"
+    table = '[[subscriptions]]\nid = "a"\nurl = "ws://app.example"\nextensions = ["*"]\nauth_value = "confidential"\n'
+    path.write_text(table + 'dialect = "yeastar"\noptions = {rate = 11025}\n')
+    assert main(["check", "--config", str(path)], ENV) == 2
+    assert "subscriptions.0.options: rate must be" in capsys.readouterr().err
+    path.write_text(table + 'dialect = "yeastar"\noptions = {rate = 16000}\n')
+    assert main(["check", "--config", str(path)], ENV) == 0
+    shown = tomllib.loads(capsys.readouterr().out)["subscriptions"]
+    assert [(each["id"], each["options"], each["auth_value"]) for each in shown] == [("a", {"rate": 16000}, MASK)]
+
+
+def test_a_token_is_created(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["token", "create", "--id", "crm", "--scope", "calls:read", "--scope", "events", "--extensions", "10*"]
+    assert main([*command, "--expires", "2027-12-31T00:00:00Z", "--max-calls", "3"], {}) == 0
+    printed = capsys.readouterr().out
+    token = printed.splitlines()[1].removeprefix("# ")
+    path = tmp_path / "bridge.toml"
+    path.write_text(printed)
+    (table,) = load(path, ENV).tokens
+    assert (table.id, table.scopes, table.extensions, table.max_calls) == ("crm", ("calls:read", "events"), ("10*",), 3)
+    assert table.hash == f"sha256:{hash_of(token)}"
+    assert table.expires is not None
+    assert table.expires.year == 2027
+    assert len(token) == 43
+    assert main([*command], {}) == 0
+    assert token not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--id", "C R M", "--scope", "events"], "id"),
+        (["--id", "local", "--scope", "events"], "local"),
+        (["--id", "crm", "--scope", "events", "--expires", "tomorrow"], "expires"),
+        (["--id", "crm", "--scope", "admin", "--trunks", "*"], "admin"),
+    ],
+)
+def test_a_token_that_could_not_be_configured(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "create", *arguments], {}) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert word in captured.err
+    assert "Traceback" not in captured.err
