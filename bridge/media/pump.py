@@ -38,6 +38,7 @@ class Pump:
         "_clock",
         "_counters",
         "_dialect",
+        "_dropped_ms",
         "_heard",
         "_link",
         "_missed_ms",
@@ -63,6 +64,7 @@ class Pump:
         self._link: Link | None = None
         self._window = RecentWindow(window_ms)
         self._missed_ms = 0.0
+        self._dropped_ms = 0.0
         self._speakers: list[MediaLeg] = []
         self._heard: list[MediaLeg] = []
         self._silent = False
@@ -82,6 +84,16 @@ class Pump:
     def missed_ms(self) -> float:
         """Audio that was lost because there was no connection, in milliseconds."""
         return self._window.dropped_ms + self._missed_ms
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio of the application that waits to be played, in milliseconds."""
+        return max((leg.playout.queued_ms for leg in self._speakers), default=0.0)
+
+    @property
+    def dropped_ms(self) -> float:
+        """Audio of the application that exceeded the limit of the queue, in milliseconds."""
+        return self._dropped_ms
 
     # The WebSocket comes and goes
 
@@ -209,7 +221,9 @@ class Pump:
         for leg in self._speakers:
             dropped = leg.playout.play(command.pcm, command.rate)
         if dropped:
-            self._counters.dropped_from_application_ms += self._speakers[0].fmt.duration_ms(dropped)
+            dropped_ms = self._speakers[0].fmt.duration_ms(dropped)
+            self._dropped_ms += dropped_ms
+            self._counters.dropped_from_application_ms += dropped_ms
 
     def _mark_reached(self, name: str) -> None:
         try:

@@ -43,10 +43,10 @@ def describe_pushed(stream: PushedStream) -> Mapping[str, object]:
         "connects": stream.connects,
         "sensitive": stream.sensitive,
         "opened_at": stream.opened_at,
-        "queued_ms": 0,
+        "queued_ms": round(stream.queued_ms),
         "unsent_ms": round(stream.link.unsent_ms) if stream.link else 0,
         "dropped_to_application_ms": round(stream.missed_ms + stream.dropped_ms),
-        "dropped_from_application_ms": 0,
+        "dropped_from_application_ms": round(stream.dropped_from_application_ms),
         "discarded_messages": stream.dialect.discarded,
         "direction_listen": "",
     }

@@ -147,6 +147,16 @@ class PushedStream:
         return next((track.wanted.info.channel_id for track in self._tracks.values()), "")
 
     @property
+    def queued_ms(self) -> float:
+        """Audio of the application that waits to be played, in milliseconds."""
+        return self._pump.queued_ms
+
+    @property
+    def dropped_from_application_ms(self) -> float:
+        """Audio of the application that exceeded the limit of the queue, in milliseconds."""
+        return self._pump.dropped_ms
+
+    @property
     def missed_ms(self) -> float:
         """Audio lost while there was no connection, in milliseconds."""
         return self._pump.missed_ms

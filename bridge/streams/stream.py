@@ -148,12 +148,12 @@ class Stream:
     @property
     def queued_ms(self) -> float:
         """Audio of the application that waits to be played, in milliseconds."""
-        return max((leg.media.playout.queued_ms for leg in self._legs if leg.place.speaks), default=0.0)
+        return self._pump.queued_ms
 
     @property
     def dropped_ms(self) -> float:
-        """Audio of the application that found no room in the queue, in milliseconds."""
-        return max((leg.media.playout.dropped_ms for leg in self._legs if leg.place.speaks), default=0.0)
+        """Audio of the application that exceeded the limit of the queue, in milliseconds."""
+        return self._pump.dropped_ms
 
     @property
     def sensitive(self) -> bool:

@@ -184,8 +184,8 @@ def test_what_is_described_as_wrong_is_wrong(values: dict[str, Any]) -> None:
 def test_what_is_described_of_a_stream_is_what_is_said_of_it() -> None:
     link = SimpleNamespace(unsent_ms=0.4, dropped_ms=1.6)
     common = {"stream_id": "s", "dialect": SimpleNamespace(name="twilio", discarded=0), "live": True, "opened_at": 1.5}
-    common |= {"link": link, "dropped_ms": 0.0, "principal": Principal("crm"), "sensitive": False}
-    opened = SimpleNamespace(**common, call_id="c", party_id="p", conference_id="", track="both", queued_ms=1.2)
+    common |= {"link": link, "dropped_ms": 0.0, "principal": Principal("crm"), "sensitive": False, "queued_ms": 1.2}
+    opened = SimpleNamespace(**common, call_id="c", party_id="p", conference_id="", track="both")
     track = SimpleNamespace(name="near", channel_id="p")
     pushed = SimpleNamespace(
         **common,
@@ -195,6 +195,7 @@ def test_what_is_described_of_a_stream_is_what_is_said_of_it() -> None:
         trouble=None,
         connects=1,
         missed_ms=0.0,
+        dropped_from_application_ms=0.0,
     )
     for said in (describe(opened), describe_pushed(pushed)):  # type: ignore[arg-type]
         StreamModel.model_validate_json(json.dumps(said), strict=True)

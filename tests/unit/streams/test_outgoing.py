@@ -11,7 +11,7 @@ from bridge.access import CONFIGURATION, Principal
 from bridge.audio.playout import Playout
 from bridge.audit import NO_AUDIT, Audit
 from bridge.config import Config
-from bridge.dialects.base import CallInfo
+from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.events.hub import Events
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkRefused
@@ -22,7 +22,8 @@ from bridge.streams.events import Publisher
 from bridge.streams.limit import StreamLimit
 from bridge.streams.outgoing import GIVE_WAY_S, Outgoing
 from bridge.streams.subscription import Subscription
-from bridge.taps.taps import Taps
+from bridge.streams.track import TrackPlace
+from bridge.taps.taps import Join, Taps
 from tests.unit.audit.lines import Lines
 from tests.unit.streams.test_pushed_stream import Pbx, Wire
 
@@ -100,6 +101,24 @@ async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.
     ]
     assert ("stream_ended", "crm") in told
     assert ("stream_ended", "config") not in told
+    await streams.stop()
+
+
+async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = Wire()
+    streams = outgoing(monkeypatch, [wire])
+    target = TARGET.model_copy(update={"dialect": "voipbin", "options": {"encapsulation": "sln"}})
+    stream = streams.open("test", CallInfo("call"), ("mix",), target, lambda *_: None, principal=CONFIGURATION)
+    stream.set_tracks([TrackPlace(TrackInfo("mix", "party"), Join("b"), speaks=True)])
+    await stream.settled(1)
+    wire.on_message(b"\1\0" * 8 * 12_000)  # 12 s, of which `new_playout` accepts 10
+    described = describe_pushed(stream)
+    assert (described["queued_ms"], described["dropped_from_application_ms"]) == (10_000, 2_000)
+    stream.set_tracks(())
+    described = describe_pushed(stream)
+    assert (described["queued_ms"], described["dropped_from_application_ms"]) == (0, 2_000)
     await streams.stop()
 
 
