@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from bridge.testing import packages
-from bridge.testing.engine import PHONES, TRUNK, TRUNK_NUMBER, LabError, LabSettings, free_port, free_port_block
+from bridge.testing.lab_engine import PHONES, TRUNK, TRUNK_NUMBER, LabError, LabSettings, free_port, free_port_block
 from bridge.testing.network import Machine
 from bridge.testing.phone import Phone, PhonePlace
 from bridge.testing.processes import Background

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
-from bridge.testing.engine import PHONES, Lab
+from bridge.testing.lab_engine import PHONES, Lab
 
 
 def variables(lab: Lab) -> dict[str, str]:

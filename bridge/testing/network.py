@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.testing import packages
-from bridge.testing.engine import LabError
+from bridge.testing.lab_engine import LabError
 
 NAMED = Path("/run/netns")  # where ip-netns(8) keeps names
 SUBNETS = "198.18"

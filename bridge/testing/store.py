@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from bridge.testing import packages
-from bridge.testing.engine import LabError, free_port
+from bridge.testing.lab_engine import LabError, free_port
 from bridge.testing.network import Machine
 from bridge.testing.processes import Background
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from bridge.errors import BridgeError
-from bridge.testing.engine import free_port
+from bridge.testing.lab_engine import free_port
 from bridge.testing.packages import cache_folder
 from bridge.testing.processes import Background
 

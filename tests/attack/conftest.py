@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.attack.victim import Victim
 
 

@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 from bridge.testing import modem
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import RATE, Samples
 
 PHONE = "1001"

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bridge.testing.engine import Lab, free_port, free_port_block
+from bridge.testing.lab_engine import Lab, free_port, free_port_block
 from tests.attack import observer, witness
 from tests.attack.attacks.table import Attack
 from tests.attack.clock import FRAME_S

@@ -30,7 +30,7 @@ from bridge.media.listener import Listener
 from bridge.taps.sweep import sweep
 from bridge.taps.taps import Taps
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone, Samples
 
 CALLING = CallingConfig(

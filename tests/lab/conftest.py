@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from bridge.app.application import Application
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, OutboundConfig, SpeechConfig
 from bridge.media.loop import FrameLoop
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.target import Target

@@ -19,7 +19,7 @@ from aiohttp import web
 from bridge.config.speech import SpeechConfig
 from bridge.speech import Speech, Utterance
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone, Samples
 from tests.lab.target import Target
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.network import Machine
 from tests.lab.conftest import configuration
 from tests.lab.sink import Received, Sink

@@ -25,7 +25,7 @@ from bridge.ari.model import Event, channel_of
 from bridge.calls.model import is_party
 from bridge.errors import AriError
 from bridge.testing.embedded import EmbeddedLab
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 
 FOLDER = Path(__file__).resolve().parents[1] / "wire" / "ari"
 UNFILTERED = {"local_echo_in_stasis"}

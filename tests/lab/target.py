@@ -14,7 +14,7 @@ import aiohttp
 
 import bridge as bridge_package
 from bridge.app.application import Application
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer, open_peer
 
 

@@ -14,7 +14,7 @@ from bridge.api.tokens import hash_of
 from bridge.app.application import Application
 from bridge.config import Config, HttpConfig
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer, open_peer
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target

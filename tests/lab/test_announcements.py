@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import HALF, RATE, action, client_of, in_order, said, seconds_of, sleep
 from tests.lab.sink import open_sink

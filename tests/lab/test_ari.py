@@ -15,7 +15,7 @@ from bridge.ari.model import Event, StasisStart
 from bridge.calls.model import CallEnded, CallStarted, Change
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
-from bridge.testing.engine import EXTENSIONS, Lab
+from bridge.testing.lab_engine import EXTENSIONS, Lab
 
 APP = "ari_test"
 ECHO = "Local/600@from-internal"

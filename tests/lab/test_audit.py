@@ -12,7 +12,7 @@ import pytest
 
 from bridge.api.tokens import hash_of, new_token
 from bridge.config.tokens import HASH_PREFIX
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import open_peer
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import Client, action, client_of, sleep

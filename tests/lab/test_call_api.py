@@ -14,7 +14,7 @@ import standardwebhooks
 
 from bridge.app.application import Application
 from bridge.testing import judge, peer
-from bridge.testing.engine import TRUNK_NUMBER, Lab
+from bridge.testing.lab_engine import TRUNK_NUMBER, Lab
 from bridge.testing.phone import Samples
 from tests.lab.conftest import Phones, configuration, in_step, pushing
 from tests.lab.driving import (

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from bridge.app.application import Application
 from bridge.config import HttpConfig
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration
 from tests.lab.driving import begin_of, by_hand, caller_of, said
 from tests.lab.target import Target

@@ -16,10 +16,10 @@ import pytest
 from bridge.app.application import Application
 from bridge.testing import judge
 from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from bridge.testing.store import RedisServer
-from tests.fakes.road import Road, open_road
+from tests.fakes.proxy import Proxy, open_proxy
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.nodes import Heard, Node, start_node
 from tests.lab.sink import Sink, open_sink
@@ -48,17 +48,17 @@ async def sink() -> AsyncIterator[Sink]:
 
 
 @pytest.fixture
-async def road(store: RedisServer) -> AsyncIterator[Road]:
-    async with open_road(store.port) as road:
-        yield road
+async def proxy(store: RedisServer) -> AsyncIterator[Proxy]:
+    async with open_proxy(store.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-async def pair(lab: Lab, store: RedisServer, road: Road, sink: Sink, tmp_path: Path) -> AsyncIterator[list[Node]]:
-    """Two bridges of one Asterisk with the same subscription; the first reaches the store by the road."""
+async def pair(lab: Lab, store: RedisServer, proxy: Proxy, sink: Sink, tmp_path: Path) -> AsyncIterator[list[Node]]:
+    """Two bridges of one Asterisk with the same subscription; the first reaches the store through the proxy."""
     subscriptions = [{"id": "all", "url": sink.url, "dialect": "yeastar", "extensions": ["1001", "1003"]}]
     nodes = [
-        await start_node(lab, tmp_path, "first", f"redis://127.0.0.1:{road.port}", subscriptions=subscriptions),
+        await start_node(lab, tmp_path, "first", f"redis://127.0.0.1:{proxy.port}", subscriptions=subscriptions),
         await start_node(lab, tmp_path, "second", store.url, subscriptions=subscriptions),
     ]
     try:
@@ -136,7 +136,7 @@ async def test_each_call_has_one_socket_and_a_killed_bridge_is_replaced(
 
 
 async def test_a_bridge_that_is_cut_off_stops_before_the_other_begins(
-    pair: list[Node], road: Road, sink: Sink, phones: Phones
+    pair: list[Node], proxy: Proxy, sink: Sink, phones: Phones
 ) -> None:
     first, second = pair
     heard = Heard(sink)
@@ -152,7 +152,7 @@ async def test_a_bridge_that_is_cut_off_stops_before_the_other_begins(
         while not await second.metric("cluster_claims_waiting"):
             await asyncio.sleep(0.1)
     cut = time.monotonic()
-    road.cut()
+    proxy.cut()
     again = await heard.heard(call, 2, TAKEN_OVER_S + 5)
     one, other = heard.connections(call)
     assert other is again
@@ -165,7 +165,7 @@ async def test_a_bridge_that_is_cut_off_stops_before_the_other_begins(
     assert (await first.get("/v1.0/cluster/nodes"))[0] == 503
     assert (await first.get("/health"))[0] == 200, "calls go on"
 
-    road.mend()
+    proxy.mend()
     async with asyncio.timeout(PATIENCE_S):
         while not await first.metric("cluster_store_reachable"):
             await asyncio.sleep(0.1)

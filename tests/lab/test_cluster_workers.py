@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.store import RedisServer
 from tests.lab.conftest import Phones
 from tests.lab.nodes import Heard

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING
 from tests.lab.conftest import Phones, in_step, pushing

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.app.application import Application
 from bridge.testing import judge, modem, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step, pushing
 from tests.lab.sink import open_sink, tone_share
 from tests.lab.target import Target

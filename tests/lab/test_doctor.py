@@ -15,7 +15,7 @@ from bridge import doctor
 from bridge.app.application import Application
 from bridge.config import Config
 from bridge.doctor.report import Finding, Report
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import configuration
 
 APP = "ailing"

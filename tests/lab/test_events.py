@@ -9,7 +9,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from bridge.app.application import Application
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target
 from tests.loopback.test_webhooks import Receiver, hook

@@ -21,7 +21,7 @@ from bridge.events.hub import Event
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
 from bridge.streams.flow_streams import MAX_EXTERNAL_MEDIA
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, pushing
 from tests.lab.sink import Received, open_sink, tone_share

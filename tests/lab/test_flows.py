@@ -21,7 +21,7 @@ from bridge.flows.runs import FlowRuns
 from bridge.flows.spelling import parse
 from bridge.speech.engine import Utterance
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone, Samples
 from tests.lab.calling import CALLING
 from tests.lab.conftest import Phones, pushing

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Event, StasisStart
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.workers import handover
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet, Worker, app_of

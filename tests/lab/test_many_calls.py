@@ -11,7 +11,7 @@ import contextlib
 import pytest
 
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.target import Target
 
 CALLS = 20

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import RATE, client_of
 from tests.loopback.openapi import examine

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from bridge.testing import judge, modem
-from bridge.testing.docker_engine import DockerLab
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import RATE, Phone, Samples
 from tests.lab.conftest import Phones
+from tools.lab.docker_engine import DockerLab
 
 MILLIWATT_HZ = 1004
 OWN_HZ = {"1001": 1000, "1002": 440, "1003": 600, "trunk": 700}

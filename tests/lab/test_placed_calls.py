@@ -13,7 +13,7 @@ from bridge.control.call_control import NotOurs
 from bridge.control.legs import Leg, LegGone
 from bridge.control.originate import NotAnswered
 from bridge.errors import Overloaded
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import PhoneError
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.conftest import Phones

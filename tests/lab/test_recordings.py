@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, seconds_of
 

@@ -16,7 +16,7 @@ import bridge.ari.rest
 from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target, open_sockets, our_tasks

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from bridge.app.application import Application
 from bridge.config import HttpConfig, MediaConfig
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import open_peer
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target

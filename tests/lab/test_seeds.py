@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import (
     QUIET,

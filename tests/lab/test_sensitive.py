@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, seconds_of

@@ -16,7 +16,7 @@ from bridge.app.application import Application
 from bridge.calls.ids import OwnIds
 from bridge.config.calling import CallingConfig
 from bridge.testing import judge, modem
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples, samples_of
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step, pushing

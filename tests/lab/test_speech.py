@@ -11,7 +11,7 @@ from bridge.audio.sound import Sound
 from bridge.config.speech import SpeechConfig
 from bridge.speech import Speech, Utterance
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones
 from tests.lab.target import Target
 

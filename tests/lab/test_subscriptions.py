@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.testing import judge
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, pushing
 from tests.lab.sink import Received, Sink, open_sink, tone_share

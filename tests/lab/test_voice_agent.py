@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bridge.testing import judge, modem
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples
 from bridge.testing.phone import Phone, PhoneError
 from tests.agents import environment

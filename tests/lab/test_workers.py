@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from bridge.testing import judge, peer
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones
 from tests.lab.sink import open_sink

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from bridge.testing.engine import Lab
+from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import configuration, in_step
 from tests.lab.target import Target
 

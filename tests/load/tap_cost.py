@@ -33,7 +33,7 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_
 
 from bridge.ari.client import AriClient
 from bridge.testing.embedded import EmbeddedLab
-from bridge.testing.engine import TRUNK, free_port
+from bridge.testing.lab_engine import TRUNK, free_port
 from bridge.testing.processes import Background
 from tests.load.phones import Phones
 from tests.load.tap_shapes import SHAPES, Shape

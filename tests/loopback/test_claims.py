@@ -17,7 +17,7 @@ from bridge.cluster.redis_claims import RedisClaims
 from bridge.cluster.store import Store, StoreAway
 from bridge.config import ClusterConfig
 from bridge.testing.store import RedisServer
-from tests.fakes.road import Road, open_road
+from tests.fakes.proxy import Proxy, open_proxy
 
 TTL_S = 2.0
 PATIENCE_S = 10.0
@@ -110,9 +110,9 @@ async def cluster(server: RedisServer) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-async def road(server: RedisServer) -> AsyncIterator[Road]:
-    async with open_road(server.port) as road:
-        yield road
+async def proxy(server: RedisServer) -> AsyncIterator[Proxy]:
+    async with open_proxy(server.port) as proxy:
+        yield proxy
 
 
 async def until(true: Callable[[], object], patience_s: float = PATIENCE_S) -> float:
@@ -183,12 +183,12 @@ async def test_a_bridge_that_stops_lets_go_at_once(cluster: Cluster) -> None:
     assert await until(lambda: other.keys["s/c"]) < 1.5
 
 
-async def test_who_is_cut_off_stops_before_another_begins(cluster: Cluster, road: Road) -> None:
-    one, other = await cluster.node("one", road.port), await cluster.node("other")
+async def test_who_is_cut_off_stops_before_another_begins(cluster: Cluster, proxy: Proxy) -> None:
+    one, other = await cluster.node("one", proxy.port), await cluster.node("other")
     assert await one.want("s/c")
     assert not await other.want("s/c")
     began: list[float] = []
-    road.cut()
+    proxy.cut()
     cut = time.monotonic()
 
     def taken() -> bool:
@@ -203,7 +203,7 @@ async def test_who_is_cut_off_stops_before_another_begins(cluster: Cluster, road
     assert 0 < one.spare_s[0] <= TTL_S / 6
     assert lost - cut < TTL_S
     assert one.claims.trouble
-    road.mend()
+    proxy.mend()
     await until(lambda: one.claims.reachable)
     await asyncio.sleep(2 * TTL_S)
     assert (one.keys["s/c"], other.keys["s/c"], other.lost) == (False, True, [])
@@ -211,35 +211,35 @@ async def test_who_is_cut_off_stops_before_another_begins(cluster: Cluster, road
     await until(lambda: one.keys["s/c"])
 
 
-async def test_who_was_cut_off_alone_takes_up_again_what_it_had(cluster: Cluster, road: Road) -> None:
-    one = await cluster.node("one", road.port)
+async def test_who_was_cut_off_alone_takes_up_again_what_it_had(cluster: Cluster, proxy: Proxy) -> None:
+    one = await cluster.node("one", proxy.port)
     assert await one.want("s/c")
-    road.cut()
+    proxy.cut()
     await until(lambda: one.lost)
     assert not await one.claims.claim("s/d")
-    road.mend()
+    proxy.mend()
     await until(lambda: one.keys["s/c"])
     await until(lambda: "s/d" in one.free)
 
 
-async def test_a_short_cut_is_not_noticed(cluster: Cluster, road: Road) -> None:
-    one = await cluster.node("one", road.port)
+async def test_a_short_cut_is_not_noticed(cluster: Cluster, proxy: Proxy) -> None:
+    one = await cluster.node("one", proxy.port)
     await one.want("s/c")
     for _ in range(5):
-        road.cut()
+        proxy.cut()
         await asyncio.sleep(0.1)
-        road.mend()
+        proxy.mend()
         await asyncio.sleep(0.5)
     assert one.lost == []
 
 
-async def test_a_claim_of_which_the_answer_was_lost_does_not_stay_with_nobody(cluster: Cluster, road: Road) -> None:
-    one, other = await cluster.node("one", road.port), await cluster.node("other")
+async def test_a_claim_of_which_the_answer_was_lost_does_not_stay_with_nobody(cluster: Cluster, proxy: Proxy) -> None:
+    one, other = await cluster.node("one", proxy.port), await cluster.node("other")
     await one.want("s/other")
-    road.cut()
+    proxy.cut()
     assert not await one.claims.claim("s/c")
     one.claims.release("s/c")
-    road.mend()
+    proxy.mend()
     await until(lambda: one.claims.reachable)
     await other.want("s/c")
     await until(lambda: other.keys["s/c"], TTL_S + 3)

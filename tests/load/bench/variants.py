@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.errors import BridgeError
-from bridge.testing.engine import free_port_block
+from bridge.testing.lab_engine import free_port_block
 from tests.load.bench.build import Programs
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.testing.embedded import CONFIGURATION, render
-from bridge.testing.engine import LabError
+from bridge.testing.lab_engine import LabError
 
 SECRETS = {"ARI_PASSWORD": "a", "PHONE_PASSWORD": "b"}
 

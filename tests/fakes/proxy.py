@@ -1,4 +1,4 @@
-"""A road to a server that can be cut."""
+"""A proxy to a server that can be cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 
-class Road:
+class Proxy:
     """Carries TCP connections to a port of this machine until it is cut: then nothing arrives, and nobody is told.
 
     Args:
@@ -64,11 +64,11 @@ class Road:
 
 
 @contextlib.asynccontextmanager
-async def open_road(to_port: int) -> AsyncIterator[Road]:
-    """A road that carries."""
-    road = Road(to_port)
-    await road.start()
+async def open_proxy(to_port: int) -> AsyncIterator[Proxy]:
+    """A proxy that carries."""
+    proxy = Proxy(to_port)
+    await proxy.start()
     try:
-        yield road
+        yield proxy
     finally:
-        await road.stop()
+        await proxy.stop()

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.testing.engine import LabError
+from bridge.testing.lab_engine import LabError
 
 _LISTEN = "0A"  # state in /proc/net/tcp (proc(5))
 TABLES = {socket.SOCK_STREAM: ("tcp", "tcp6"), socket.SOCK_DGRAM: ("udp", "udp6")}

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bridge.testing.docker_engine import ComposedBridge, DockerLab
 from bridge.testing.embedded import EmbeddedLab
-from bridge.testing.engine import Lab, LabError, LabSettings
+from bridge.testing.lab_engine import Lab, LabError, LabSettings
+from tools.lab.docker_engine import ComposedBridge, DockerLab
+
+ENGINES = ("embedded", "docker")
 
 Progress = Callable[[str], None]
 
@@ -41,7 +43,7 @@ class State:
 
 def home() -> Path:
     """Returns the checkout's folder."""
-    return Path(os.environ.get("LAB_HOME") or Path(__file__).resolve().parents[3])
+    return Path(os.environ.get("LAB_HOME") or Path(__file__).resolve().parents[2])
 
 
 def folder() -> Path:

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.config.speech import ESPEAK
-from bridge.testing import docker_command as docker
 from bridge.testing.embedded import settings_with_free_ports
-from bridge.testing.engine import PHONES, TRUNK, LabError, LabSettings
+from bridge.testing.lab_engine import PHONES, TRUNK, LabError, LabSettings
 from bridge.testing.packages import Progress
 from bridge.testing.phone import Phone, PhonePlace
+from tools.lab import docker_command as docker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Resolved in Asterisk's container to an address of this machine (extra_hosts in compose.yaml).

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from bridge.testing import judge, modem
-from bridge.testing.docker_engine import DockerLab
-from bridge.testing.engine import Lab
-from bridge.testing.frontdoor.state import State
-from bridge.testing.frontdoor.up import ECHO_NUMBER, echo_folder
+from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import RATE, Samples, read_wav
+from tools.lab.docker_engine import DockerLab
+from tools.lab.state import State
+from tools.lab.up import ECHO_NUMBER, echo_folder
 
 CALLER = "1001"
 QUIET_S = 1.0  # the application finds the call and opens its stream in this time

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from bridge.errors import BridgeError
 from bridge.testing import lab as lab_module
-from bridge.testing.engine import PHONES, LabError, LabSettings
-from bridge.testing.frontdoor import call, hand, up
-from bridge.testing.frontdoor import state as states
-from bridge.testing.frontdoor.state import State
-from bridge.testing.plugin import ENGINES
+from bridge.testing.lab_engine import PHONES, LabError, LabSettings
+from tools.lab import echo_call, phone_command, up
+from tools.lab import state as states
+from tools.lab.docker_engine import DockerLab
+from tools.lab.state import ENGINES, State
 
 DOWN_HINT = "./lab down ends it; ./lab help lists the other commands"
 
@@ -44,12 +44,8 @@ def main() -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="./lab",
-        description="A real Asterisk, softphones and the bridge on this machine.",
-        epilog="first time: ./lab up",
-    )
+    """Return the parser of the command line; ``help.txt`` is what ``./lab help`` prints."""
+    parser = argparse.ArgumentParser(prog="./lab", add_help=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument("--engine", choices=ENGINES, help="what runs the lab (default: docker if it answers)")
@@ -87,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     phone.add_argument("--record", type=Path, metavar="WAV", help="where to write what it hears")
     phone.add_argument("--dtmf", default="", metavar="KEYS", help="keys to press, from one second after the answer")
     phone.add_argument("--seconds", type=float, help="length of the call (default: that of the file, else 10)")
-    commands.add_parser("help", help="show this")
+    commands.add_parser("setup", help="build the Python environment in .venv, which the others do as needed")
     return parser
 
 
@@ -102,11 +98,11 @@ async def run_up(options: argparse.Namespace) -> int:
     progress(f"lab: engine {state.engine}")
     lab = await up.up(state, progress)
     progress(f"all healthy after {time.monotonic() - began:.1f} s; placing a call")
-    report = await call.place_call(lab, state)
+    report = await echo_call.place_call(lab, state)
     for name in PHONES:
         await lab.phone(name).release()
     print(f"\nThe lab is up ({state.engine}). A real call went through the bridge:\n")
-    print(call.in_words(report, state))
+    print(echo_call.in_words(report, state))
     print(_what_next(state))
     return 0 if report.good else 1
 
@@ -115,19 +111,16 @@ async def run_call(_: argparse.Namespace) -> int:
     """``./lab call``."""
     state = states.loaded()
     lab = states.lab_of(state, progress)
-    report = await call.place_call(lab, state)
-    await lab.phone(call.CALLER).release()
-    print(call.in_words(report, state))
+    report = await echo_call.place_call(lab, state)
+    await lab.phone(echo_call.CALLER).release()
+    print(echo_call.in_words(report, state))
     return 0 if report.good else 1
 
 
 async def run_logs(options: argparse.Namespace) -> int:
     """``./lab logs``."""
     lab = states.lab_of(states.loaded(), progress)
-    if lab.name == "docker":
-        from bridge.testing.docker_engine import DockerLab
-
-        assert isinstance(lab, DockerLab)
+    if isinstance(lab, DockerLab):
         await lab.save_logs()
     names = sorted(file.stem for file in lab.logs.glob("*.log"))
     if options.name is None:
@@ -184,13 +177,13 @@ async def run_phone(options: argparse.Namespace) -> int:
     """``./lab phone``."""
     if (options.verb == "call") != bool(options.number):
         raise LabError("say whom to call: ./lab phone 1001 call 1002, or ./lab phone 1001 answer")
-    print(await hand.drive(states.lab_of(states.loaded(), progress), options))
+    print(await phone_command.drive(states.lab_of(states.loaded(), progress), options))
     return 0
 
 
-async def run_help(_: argparse.Namespace) -> int:
-    """``./lab help``."""
-    make_parser().print_help()
+async def run_setup(_: argparse.Namespace) -> int:
+    """``./lab setup``: the shell script has built the environment already."""
+    print(f"the environment is ready: {sys.executable}")
     return 0
 
 
@@ -274,7 +267,7 @@ COMMANDS = {
     "status": run_status,
     "env": run_env,
     "phone": run_phone,
-    "help": run_help,
+    "setup": run_setup,
 }
 
 if __name__ == "__main__":

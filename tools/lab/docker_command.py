@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bridge.testing.engine import LabError
+from bridge.testing.lab_engine import LabError
 from bridge.testing.packages import Progress
 
 COMMAND_TIMEOUT_S = 60.0

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from bridge.testing import judge, lab, phone
-from bridge.testing.engine import LabError, LabSettings
-from bridge.testing.frontdoor import hand
-from bridge.testing.frontdoor import state as states
-from bridge.testing.frontdoor.__main__ import make_parser, run_env
-from bridge.testing.frontdoor.state import State
+from bridge.testing.lab_engine import LabError, LabSettings
+from tools.lab import phone_command
+from tools.lab import state as states
+from tools.lab.__main__ import make_parser, run_env
+from tools.lab.state import State
 
 
 def test_the_state_is_kept_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_any_16_bit_wav_can_be_played(tmp_path: Path, rate: int, channels: int) 
     with wave.open(str(path), "wb") as file:
         file.setparams((channels, 2, rate, 0, "NONE", ""))
         file.writeframes(np.repeat(judge.tone(1000, 1, rate), channels).tobytes())
-    samples = hand.any_wav(path)
+    samples = phone_command.any_wav(path)
     assert len(samples) == pytest.approx(phone.RATE, abs=200)
     assert judge.level_of(samples[1000:-1000], 1000, phone.RATE) == pytest.approx(8000, rel=0.02)
 
@@ -77,15 +77,15 @@ def test_any_16_bit_wav_can_be_played(tmp_path: Path, rate: int, channels: int) 
 def test_what_is_no_wav_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "in.wav"
     with pytest.raises(LabError, match=r"in\.wav"):
-        hand.any_wav(path)
+        phone_command.any_wav(path)
     path.write_bytes(b"ID3 not a wav at all")
     with pytest.raises(LabError, match=r"in\.wav"):
-        hand.any_wav(path)
+        phone_command.any_wav(path)
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 1, 8000, 0, "NONE", ""))
         file.writeframes(bytes(100))
     with pytest.raises(LabError, match="8-bit"):
-        hand.any_wav(path)
+        phone_command.any_wav(path)
 
 
 def test_wav_files_keep_their_samples(tmp_path: Path) -> None:

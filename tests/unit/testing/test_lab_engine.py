@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from bridge.testing import engine
-from bridge.testing.engine import LabError, LabSettings, free_port, free_port_block
-from bridge.testing.frontdoor.ports import Wanted, check_free, holder
+from bridge.testing import lab_engine
+from bridge.testing.lab_engine import LabError, LabSettings, free_port, free_port_block
+from tools.lab.ports import Wanted, check_free, holder
 
 HOST = "127.0.0.1"
 KINDS = [socket.SOCK_STREAM, socket.SOCK_DGRAM]
@@ -37,17 +37,17 @@ def test_a_block_begins_even_and_can_be_bound_whole() -> None:
 def test_nobody_else_is_given_the_same_ports_though_nothing_is_bound_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever draws from four places that no other process draws from: all get another one, and then they are told."""
     first = 70_400
-    monkeypatch.setattr(engine, "_FIRST", first)
-    monkeypatch.setattr(engine, "_LAST", first + 64)
-    monkeypatch.setattr(engine, "_is_free", lambda *_: True)
-    monkeypatch.setattr(engine, "_taken", [])
+    monkeypatch.setattr(lab_engine, "_FIRST", first)
+    monkeypatch.setattr(lab_engine, "_LAST", first + 64)
+    monkeypatch.setattr(lab_engine, "_is_free", lambda *_: True)
+    monkeypatch.setattr(lab_engine, "_taken", [])
     assert sorted(free_port() for _ in range(4)) == [first, first + 16, first + 32, first + 48]
     with pytest.raises(LabError, match="no 1 free ports"):
         free_port()
-    for name in engine._taken:
+    for name in lab_engine._taken:
         name.close()
     assert first <= free_port_block(17) <= first + 32
-    for name in engine._taken:
+    for name in lab_engine._taken:
         name.close()
 
 

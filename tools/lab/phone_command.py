@@ -12,7 +12,7 @@ import numpy as np
 
 from bridge.audio.resample import resampler
 from bridge.testing import judge
-from bridge.testing.engine import Lab, LabError
+from bridge.testing.lab_engine import Lab, LabError
 from bridge.testing.phone import RATE, Phone, PhoneError, Samples
 
 DEFAULT_S = 10.0

@@ -13,14 +13,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from bridge.testing.docker_command import docker_answers
-from bridge.testing.docker_engine import DockerLab
 from bridge.testing.embedded import EmbeddedLab
-from bridge.testing.engine import PHONES, Lab, LabError
-from bridge.testing.frontdoor import state as states
-from bridge.testing.frontdoor.ports import Wanted, check_free
-from bridge.testing.frontdoor.state import Progress, State
+from bridge.testing.lab_engine import PHONES, Lab, LabError
 from bridge.testing.processes import Background
+from tools.lab import state as states
+from tools.lab.docker_command import docker_answers
+from tools.lab.docker_engine import DockerLab
+from tools.lab.ports import Wanted, check_free
+from tools.lab.state import Progress, State
 
 HEALTHY_TIMEOUT_S = 20.0
 NOT_RUNNING = "not running"
