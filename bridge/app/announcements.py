@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Coroutine
 from typing import Protocol
 
 from bridge.audio import tones
@@ -18,6 +16,7 @@ from bridge.errors import AriError
 from bridge.events.hub import Event, Events
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
 from bridge.speech.fetch import SoundFetcher, SoundUnavailable
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -61,16 +60,14 @@ class Announcer:
         self._unanswered: dict[str, set[str]] = {}
         """What is to be announced, by call."""
         self._playing: set[tuple[str, str]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("announcements")
         if any(self._said.values()):
             events.subscribe(self._on_event)
             tracker.subscribe(self._on_change)
 
     async def stop(self) -> None:
         """Break off what is played."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def _on_event(self, event: Event) -> None:
         announcement = self._said.get(event.type)
@@ -78,20 +75,20 @@ class Announcer:
             return
         conference_id = event.data.get("conference_id")
         if conference_id:
-            self._spawn(self._announce("conference", conference_id, announcement))
+            self._tasks.spawn(self._announce("conference", conference_id, announcement))
             return
         found = self._tracker.find(event.data["call_id"])
         if found is None:
             log.warning("not announced call=%s type=%s: no such call on the PBX", event.data["call_id"], event.type)
         elif found[0].answered:
-            self._spawn(self._announce("call", event.data["call_id"], announcement))
+            self._tasks.spawn(self._announce("call", event.data["call_id"], announcement))
         else:
             self._unanswered.setdefault(found[0].id, set()).add(announcement)
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, CallAnswered):
             for announcement in self._unanswered.pop(change.call.id, ()):
-                self._spawn(self._announce("call", change.call.id, announcement))
+                self._tasks.spawn(self._announce("call", change.call.id, announcement))
         elif isinstance(change, CallEnded):
             self._unanswered.pop(change.call.id, None)
 
@@ -118,8 +115,3 @@ class Announcer:
         if announcement.startswith(SOUND):
             return await self._sounds.get(announcement.removeprefix(SOUND), configured=True)
         return await self._speech.say(Utterance(announcement))
-
-    def _spawn(self, act: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 
 from bridge.api.backend import CallControlParts
 from bridge.app.announcements import Announcer
@@ -45,6 +45,7 @@ from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.limit import StreamLimit
 from bridge.streams.outgoing import Outgoing
 from bridge.taps.taps import Taps
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Calling:
         self._records = records
         self._legs = legs
         self._sensitive = sensitive
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("call control")
         self._config = config
         self._flows = flows_of(config)
         self.speech = Speech(config.speech)
@@ -194,9 +195,7 @@ class Calling:
         await self.recordings.close()
         await self.conferences.stop()
         await self._legs.stop()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         await self._web.close()
 
     async def play_to_conference(self, conference_id: str, sound: Sound) -> None:
@@ -221,15 +220,10 @@ class Calling:
         await asyncio.gather(self.recordings.settled(), self.streams.silenced())
 
     def _bring(self, leg: Leg, conference_id: str) -> None:
-        self._spawn(self.conferences.bring(leg, conference_id))
+        self._tasks.spawn(self.conferences.bring(leg, conference_id))
 
     def _numbers(self, channel_id: str) -> Numbers | None:
         record = self._records.get(channel_id)
         if record is None or not record.placed:
             return None
         return Numbers(record.source.target, record.destination.target)
-
-    def _spawn(self, act: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

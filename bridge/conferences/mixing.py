@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
@@ -15,6 +15,7 @@ from bridge.conferences.remote import RemoteConferences
 from bridge.conferences.roster import Joined, Roster, State
 from bridge.control.legs import BRIDGE_TYPE, Leg, LegGone
 from bridge.errors import AriError, Overloaded
+from bridge.tasks import BackgroundTasks, first_of
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,10 @@ class OwnConferences:
         self._clock = clock
         self._remote = remote or RemoteConferences()
         self._ending: set[State] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("conferences")
         self._stopping = False
         roster.on_emptied = self._tidy
-        client.on_connected(lambda: self._spawn(self._make_again()))
+        client.on_connected(lambda: self._tasks.spawn(self._make_again()))
 
     @property
     def object_ids(self) -> Collection[str]:
@@ -69,28 +70,25 @@ class OwnConferences:
         bridge_id = self._ids.new("conf")
         state = State(conference_id, name or conference_id, "bridge", bridge_id, auto_delete, self._clock())
         self._roster.own[conference_id] = state  # before the request: a sweep must not take it for an orphan
-        state.made = self._spawn(self._create(state))
+        state.made = self._tasks.spawn(self._create(state))
         return state
 
     async def end(self, state: State) -> None:
         """Let everybody go, and delete its bridge, even if whoever asked for it is cancelled."""
-        await asyncio.shield(self._spawn(self._end(state)))
+        await asyncio.shield(self._tasks.spawn(self._end(state)))
 
     def bridge_destroyed(self, bridge_id: str) -> None:
         """A bridge is gone from the PBX; if it was a conference's, somebody else did it."""
         for state in [state for state in self._roster.own.values() if state.bridge_id == bridge_id]:
             log.warning("conference=%s somebody else deleted its bridge", state.id)
-            self._spawn(self._end(state))
+            self._tasks.spawn(self._end(state))
 
     async def stop(self) -> None:
         """End all; nobody is hung up."""
         self._stopping = True
-        ends = [self._spawn(self._end(state)) for state in tuple(self._roster.own.values())]
-        if ends:
-            await asyncio.wait(ends, timeout=5)
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for state in tuple(self._roster.own.values()):
+            self._tasks.spawn(self._end(state))
+        await self._tasks.stop(grace_s=5)
 
     async def join(self, leg: Leg, state: State, muted: bool) -> Left:
         """Have a leg take part until it no longer does."""
@@ -168,7 +166,7 @@ class OwnConferences:
         """Delete what is to be deleted when nobody is left."""
         empty = not state.members and not state.joined
         if state.auto_delete and empty and self._roster.own.get(state.id) is state:
-            self._spawn(self._end(state))
+            self._tasks.spawn(self._end(state))
 
     async def _make_again(self) -> None:
         """After a connection was lost: Asterisk may have forgotten our bridges."""
@@ -183,17 +181,6 @@ class OwnConferences:
     def _tell_others(self) -> None:
         self._remote.on_own({state.id: state.bridge_id for state in self._roster.own.values()})
 
-    def _spawn(self, act: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("conferences: %s", error, exc_info=None if isinstance(error, AriError) else error)
-
 
 async def made(state: State) -> None:
     """Wait until its bridge is there; AriError if that failed."""
@@ -203,13 +190,9 @@ async def made(state: State) -> None:
 
 async def _verdict(joined: Joined) -> Left:
     """Why a leg takes part no longer, once it does not; LegGone if it has ended."""
-    gone = asyncio.ensure_future(joined.leg.gone.wait())
-    try:
-        await asyncio.wait((gone, joined.verdict), return_when=asyncio.FIRST_COMPLETED)
-        if joined.verdict.done() and joined.verdict.result() == "left":
-            await asyncio.wait((gone,), timeout=HANGUP_SHOWS_S)
-    finally:
-        gone.cancel()
+    await first_of(joined.leg.gone.wait(), joined.verdict)
+    if joined.verdict.done() and joined.verdict.result() == "left":
+        await within(HANGUP_SHOWS_S, joined.leg.gone)
     if joined.leg.gone.is_set():
         raise LegGone(f"channel {joined.leg.id} has ended")
     return joined.verdict.result()

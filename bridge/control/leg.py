@@ -11,6 +11,7 @@ from bridge.ari.client import AriClient
 from bridge.calls.records import HangupReason, MuteDirection
 from bridge.control.dtmf import Keys
 from bridge.errors import AriError, BridgeError
+from bridge.tasks import first_of
 
 if TYPE_CHECKING:
     from bridge.control.legs import Legs
@@ -356,10 +357,5 @@ class Partners:
             self.other = self.other.replaced_by
 
     async def _first_to_leave(self) -> Leg:
-        waits = {asyncio.ensure_future(leg.left(self.bridge_id)): leg for leg in (self.leg, self.other)}
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return next(leg for task, leg in waits.items() if task in done)
-        finally:
-            for task in waits:
-                task.cancel()
+        first = await first_of(self.leg.left(self.bridge_id), self.other.left(self.bridge_id))
+        return self.leg if first == 0 else self.other

@@ -14,6 +14,7 @@ from bridge.calls.records import Records
 from bridge.control.dtmf import Keys
 from bridge.control.leg import Direction, Leg, LegGone, Partners
 from bridge.errors import AriError
+from bridge.tasks import BackgroundTasks
 
 __all__ = ["Direction", "Keys", "Leg", "LegGone", "Legs", "Partners"]
 
@@ -60,7 +61,7 @@ class Legs:
         """Other legs that have left our application, until their channels end: whoever hangs one up waits for that."""
         self._bridges: dict[str, set[str]] = {}
         """Our bridges, and the legs that are in them or about to be."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("legs")
         self._stopping = False
         client.on_channel_event("ChannelStateChange", self._on_state)
         client.on_channel_event("Dial", self._on_state)
@@ -118,7 +119,7 @@ class Legs:
 
     def keep_together(self, partners: Partners) -> None:
         """Let two go on talking that nobody else looks after, until one of them leaves; then hang up both."""
-        self._spawn(self._until_parted(partners))
+        self._tasks.spawn(self._until_parted(partners))
 
     async def _until_parted(self, partners: Partners) -> None:
         await partners.parted()
@@ -199,8 +200,7 @@ class Legs:
         for result in await asyncio.gather(*done, *late, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, LegGone):
                 log.warning("a leg was left behind: %s", result or type(result).__name__)
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=STOP_TIMEOUT_S)
+        await self._tasks.stop(STOP_TIMEOUT_S)
 
     # What `Leg` tells
 
@@ -246,7 +246,7 @@ class Legs:
             return
         members.discard(leg.id)
         if not members:
-            self._spawn(self._destroy(bridge_id))
+            self._tasks.spawn(self._destroy(bridge_id))
 
     async def _destroy(self, bridge_id: str) -> None:
         try:
@@ -270,11 +270,6 @@ class Legs:
         old.replaced_by, new.bridge_id = new, old.bridge_id
         if new.bridge_id in self._bridges:
             self._bridges[new.bridge_id].add(new.id)
-
-    def _spawn(self, act: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # What Asterisk tells
 
@@ -321,4 +316,4 @@ class Legs:
         if present:
             call_safely(self.on_left, leg.id)
             if leg.replaced_by is not None and self.is_alone(leg.replaced_by):
-                self._spawn(self._end_safely(leg.replaced_by))  # nobody is there whom it could talk to
+                self._tasks.spawn(self._end_safely(leg.replaced_by))  # nobody is there whom it could talk to

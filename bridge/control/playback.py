@@ -15,6 +15,7 @@ from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.taps.taps import Join, Tap, TapPoint, Taps
+from bridge.tasks import first_of
 
 log = logging.getLogger(__name__)
 
@@ -130,14 +131,10 @@ class Voice:
 
     async def _wait(self) -> None:
         """Until a block has been played, the media leg has broken, or the party has moved or gone."""
-        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._changed.wait())]
+        waits: list[Awaitable[object]] = [self._changed.wait()]
         if self._leg is not None and self._leg.bridge_id is not None:
-            waits.append(asyncio.ensure_future(self._leg.left(self._leg.bridge_id)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            waits.append(self._leg.left(self._leg.bridge_id))
+        await first_of(*waits)
 
     async def _open(self) -> None:
         async with self._opening:

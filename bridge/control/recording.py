@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 
 from bridge.access import CONFIGURATION, Principal
@@ -29,6 +29,7 @@ from bridge.calls.records import Records
 from bridge.control.recording_archive import Archive, Found
 from bridge.errors import AriError
 from bridge.events.hub import Events
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Recordings:
         """Whether a channel must not be recorded now: a recording of it pauses."""
         self._runs: dict[str, _Run] = {}
         self._known: dict[str, Recording] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("recordings")
         client.on_event("RecordingFinished", self._on_end)
         client.on_event("RecordingFailed", self._on_end)
         client.on_channel_event("ChannelDtmfReceived", self._on_key)
@@ -325,8 +326,7 @@ class Recordings:
         for result in results:
             if isinstance(result, AriError):
                 log.warning("a recording could not be ended: %s", result)
-        while self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=END_TIMEOUT_S)
+        await self._tasks.stop(END_TIMEOUT_S)
 
     async def _open(self, run: _Run) -> None:
         recording = run.recording
@@ -367,12 +367,12 @@ class Recordings:
             if run.recording.channel_id != channel.id or not isinstance(event, ChannelDtmfReceived):
                 continue
             if run.terminate_on and run.terminate_on in ("any", event.digit):
-                self._spawn(self._stop_safely(run.recording.id))
+                self._tasks.spawn(self._stop_safely(run.recording.id))
 
     def _on_destroyed(self, channel: Channel, event: Event) -> None:
         for run in tuple(self._runs.values()):
             if run.snoop_id == channel.id and isinstance(event, ChannelDestroyed):
-                self._spawn(self._expect_end(run))
+                self._tasks.spawn(self._expect_end(run))
             elif run.recording.channel_id == channel.id and not run.opened:
                 self._over(run, "ended", 0.0, "")  # there is no snoop yet
 
@@ -401,7 +401,7 @@ class Recordings:
         if ran:
             self._archive.add(recording.id, recording.format, recording.duration_s)
         recording._over.set()
-        self._spawn(self._hang_up(run.snoop_id))
+        self._tasks.spawn(self._hang_up(run.snoop_id))
         record = self._records.get(recording.call_id)
         if record is not None and record.recording_id == recording.id:
             self._records.update(record.id, recording_id="")
@@ -440,11 +440,6 @@ class Recordings:
             reason=recording.trouble,
             seconds=round(recording.duration_s, 3),
         )
-
-    def _spawn(self, act: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _seconds(recording: LiveRecording) -> float:

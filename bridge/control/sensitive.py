@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -23,8 +22,8 @@ from bridge.ari.model import ChannelUserevent, Event
 from bridge.calls.call import CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
-from bridge.errors import AriError
 from bridge.events.hub import Events
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class Sensitive:
         """Called whenever other parties may be covered than before; they call `covers`."""
         self.on_lifted: Callable[[Iterable[str]], object] = lambda _: None
         """Called with the channels of a call whose sensitive mode has ended."""
-        self.settled: Callable[[], Awaitable[None]] = _nothing_to_settle
+        self.settled: Callable[[], Coroutine[object, object, None]] = _nothing_to_settle
         """Returns when everything is paused that must be; raises AriError if a recording cannot be."""
         self._client = client
         self._tracker = tracker
@@ -76,7 +75,7 @@ class Sensitive:
         self._events = events
         self._entries: list[_Entry] = []
         self._reviewing = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("sensitive mode")
         tracker.subscribe(self._on_call_change)
         client.on_event("ChannelUserevent", self._on_user_event)
 
@@ -158,9 +157,7 @@ class Sensitive:
             if entry.timer is not None:
                 entry.timer.cancel()
         self._entries.clear()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     # Start and end, for the API, flows and other workers
 
@@ -202,7 +199,9 @@ class Sensitive:
         self._reviewing = False
         for callback in self.on_change:
             call_safely(callback)
-        self._spawn(self.settled)  # also where no request waits for it: the timeout, a party that joins a bridge
+        self._tasks.spawn(
+            self.settled()
+        )  # also where no request waits for it: the timeout, a party that joins a bridge
 
     # What becomes of the calls
 
@@ -233,7 +232,7 @@ class Sensitive:
         match event.userevent:
             case {"ask": str(app)}:
                 if self._entries and app != self._client.app:
-                    self._spawn(partial(self._answer, app))
+                    self._tasks.spawn(self._answer(app))
             case {"call_id": str(call_id), "shown": str(shown), "timeout_s": str(timeout)}:
                 self._learn(call_id, shown, timeout)
             case _:
@@ -263,17 +262,6 @@ class Sensitive:
         for app in await self._client.applications.list():
             if app.name != self._client.app:
                 await self._client.asterisk.user_event(EVENT_NAME, app.name, variables)
-
-    def _spawn(self, act: Callable[[], Awaitable[None]]) -> None:
-        async def safely() -> None:
-            try:
-                await act()
-            except AriError as error:
-                log.warning("sensitive mode: %s", error)
-
-        task = asyncio.create_task(safely())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _told(call_id: str, shown: str, timeout_s: float) -> dict[str, str]:

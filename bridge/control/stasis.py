@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
@@ -21,6 +21,7 @@ from bridge.ari.model import Channel, Event, StasisStart
 from bridge.calls.ids import OwnIds
 from bridge.control.legs import Legs
 from bridge.errors import AriError
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class StasisCalls:
         self.held_elsewhere: Callable[[str], str | None] = lambda _: None
         """The bridge of a call that another worker holds."""
         self._held: dict[str, _Held] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("held calls")
         self._stopping = False
         self.on_held: Callable[[Channel, str], object] = lambda *_: None
         """Told of each call that is held from now on: its channel, and the bridge that holds it."""
@@ -130,8 +131,7 @@ class StasisCalls:
         self._stopping = True
         for channel_id in tuple(self._held):
             self._release(channel_id)
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=5)
+        await self._tasks.stop(grace_s=5)
 
     def _is_ours_to_hold(self, channel: Channel) -> bool:
         return not self._ids.ours(channel.id) and self._is_here(channel)
@@ -176,7 +176,7 @@ class StasisCalls:
         if self._stopping or channel.id in self._held:
             return  # adopted, and its StasisStart comes only now
         held = self._held[channel.id] = _Held(channel, self._ids.new("hold"))
-        held.task = self._spawn(self._keep_trying(channel, held))
+        held.task = self._tasks.spawn(self._keep_trying(channel, held))
 
     async def _keep_trying(self, channel: Channel, held: _Held) -> None:
         channel_id = channel.id
@@ -205,7 +205,7 @@ class StasisCalls:
         held = self._held.pop(channel_id, None)
         if held is not None:
             log.info("call=%s left the application", channel_id)
-            self._spawn(self._let_go(held))
+            self._tasks.spawn(self._let_go(held))
             call_safely(self.on_released, channel_id)
 
     async def _let_go(self, held: _Held) -> None:
@@ -220,9 +220,3 @@ class StasisCalls:
             await self._client.bridges.destroy(bridge_id)
         except AriError as error:
             log.warning("bridge=%s left to the next sweep: %s", bridge_id, error)
-
-    def _spawn(self, act: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

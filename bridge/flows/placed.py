@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from bridge.control.legs import Leg
 from bridge.control.originate import NotAnswered, Placer, Ringing
 from bridge.errors import BridgeError
 from bridge.flows.requests import Groupcall, Placed, PlaceRequest
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Placing:
         self._records = records
         self._answered = answered
         self._groups: dict[str, Groupcall] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("originated calls")
 
     def check(self, request: PlaceRequest) -> None:
         """Whether all of it can be dialled.
@@ -73,7 +74,7 @@ class Placing:
             await asyncio.gather(*(ringing.cancel() for ringing in ringings), return_exceptions=True)
             raise
         for ringing, destination in zip(ringings, request.destinations, strict=True):
-            self._spawn(self._follow(ringing, request, destination, variables, session_data))
+            self._tasks.spawn(self._follow(ringing, request, destination, variables, session_data))
         return Placed([self._record(ringing) for ringing in ringings])
 
     def group(self, group_id: str) -> Groupcall | None:
@@ -82,10 +83,7 @@ class Placing:
 
     async def close(self) -> None:
         """Follow no call further: the bridge process goes."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     async def _ring(self, request: PlaceRequest, destination: Address, groupcall_id: str) -> Ringing:
         return await self._placer.place(
@@ -144,9 +142,9 @@ class Placing:
             del self._groups[next(iter(self._groups))]
         placed = Placed([self._record(ringing) for ringing in ringings], [group])
         if request.ring_method == "linear":
-            self._spawn(self._one_after_the_other(group, ringings, request, variables))
+            self._tasks.spawn(self._one_after_the_other(group, ringings, request, variables))
         else:
-            self._spawn(self._first_wins(group, ringings, request, variables))
+            self._tasks.spawn(self._first_wins(group, ringings, request, variables))
         return placed
 
     async def _first_wins(
@@ -205,16 +203,3 @@ class Placing:
                 log.warning("group %s ends: %s cannot be called: %s", group.id, destination, problem)
                 return
             group.call_ids.append(ringing.id)
-
-    def _spawn(self, act: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(self._guarded(act))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _guarded(self, act: Coroutine[Any, Any, None]) -> None:
-        try:
-            await act
-        except BridgeError as problem:
-            log.warning("a placed call could not be taken care of: %s", problem)
-        except Exception:
-            log.exception("a placed call could not be taken care of")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from bridge.streams.pushed import PushedStream
 from bridge.streams.subscription import Route
 from bridge.streams.track import TrackPlace
 from bridge.taps.taps import Join
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Dialplan:
         self._outgoing = outgoing
         self._streams: dict[str, PushedStream] = {}
         self._uuids: set[UUID] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("dialplan")
 
     # A call in our Stasis application
 
@@ -83,7 +84,7 @@ class Dialplan:
         route = next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
         if route is None:
             return
-        self._spawn(self._take_up(route, channel, bridge_id))
+        self._tasks.spawn(self._take_up(route, channel, bridge_id))
 
     def left(self, channel_id: str) -> None:
         """A call has left our application: it has ended, or goes on in the dialplan."""
@@ -137,12 +138,7 @@ class Dialplan:
             return  # the call has left, or has come back and has another stream
         del self._streams[channel_id]
         log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
-        self._spawn(self._then(route, channel_id))
-
-    def _spawn(self, act: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._then(route, channel_id))
 
     async def _then(self, route: Route, channel_id: str) -> None:
         """What the route says becomes of the call; nothing if it has left, or while the bridge shuts down."""

@@ -38,6 +38,7 @@ from bridge.streams.pushed import PushedStream
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.subscription import Target
 from bridge.taps.taps import Taps
+from bridge.tasks import first_of
 
 log = logging.getLogger(__name__)
 
@@ -395,12 +396,7 @@ class FlowStreams:
         await self.stop(leg, "the call ended")
 
     async def _until_left(self, leg: Leg, other: Leg) -> None:
-        waits = [asyncio.ensure_future(one.gone.wait()) for one in (leg, other)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await first_of(leg.gone.wait(), other.gone.wait())
         present = self._others.get(leg.id)
         if present is not None and present[0] is other:
             del self._others[leg.id]

@@ -12,6 +12,7 @@ cannot be asked, only tried: without it the channel ends at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from bridge.ari.client import AriClient
 from bridge.errors import AriError
 from bridge.media.leg import MediaLeg
+from bridge.tasks import first_of
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +70,8 @@ class Entry:
         )
         with self._client.expect("ChannelDestroyed", snoop_id) as destroyed:
             await channels.continue_in_dialplan(snoop_id, context=self._context, extension=EXTENSION, priority=1)
-            connected = asyncio.ensure_future(leg.connected.wait())
-            ended = asyncio.ensure_future(destroyed.wait(ENTER_TIMEOUT_S))
-            try:
-                await asyncio.wait((connected, ended), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                connected.cancel()
-                ended.cancel()
-                await asyncio.gather(connected, ended, return_exceptions=True)
+            with contextlib.suppress(AriError):
+                await first_of(leg.connected.wait(), destroyed.wait(ENTER_TIMEOUT_S))
         if not leg.connected.is_set():
             raise AriError(0, "POST", f"/channels/{snoop_id}/continue", "the channel did not connect with us")
         self._failed_at, self._told = None, False

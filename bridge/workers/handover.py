@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Event, StasisStart
 from bridge.errors import AriError
+from bridge.tasks import BackgroundTasks, first_of
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet, app_of
 
@@ -54,13 +55,13 @@ class HandOver:
         self._control = control
         self._waiting: dict[str, _Waiting] = {}
         self._ready = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("handover")
         self.stopping = False
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_left)
         client.on_channel_event("ChannelDestroyed", self._on_left)
         client.on_event("ApplicationMoveFailed", self._on_refused)
-        client.on_connected(lambda: self._spawn(self._settle()))
+        client.on_connected(lambda: self._tasks.spawn(self._settle()))
 
     def worker_ready(self) -> None:
         """A worker can take calls now."""
@@ -69,14 +70,12 @@ class HandOver:
     def worker_gone(self, number: int) -> None:
         """A worker is no more: what it held goes to others."""
         if not self.stopping:
-            self._spawn(self._rescue(number))
+            self._tasks.spawn(self._rescue(number))
 
     async def stop(self) -> None:
         """Hand nothing over any more."""
         self.stopping = True
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def _on_start(self, channel: Channel, event: Event) -> None:
         if isinstance(event, StasisStart) and event.application == self._client.app:
@@ -95,7 +94,7 @@ class HandOver:
     def _take(self, channel_id: str, args: Sequence[str]) -> None:
         if not self.stopping and channel_id not in self._waiting:
             self._waiting[channel_id] = waiting = _Waiting(args)
-            self._spawn(self._hand_over(channel_id, waiting))
+            self._tasks.spawn(self._hand_over(channel_id, waiting))
 
     async def _hand_over(self, channel_id: str, waiting: _Waiting) -> None:
         try:
@@ -135,12 +134,7 @@ class HandOver:
 
     async def _moved(self, waiting: _Waiting) -> bool:
         """Whether a channel has got where it was sent."""
-        outcomes = [asyncio.ensure_future(each.wait()) for each in (waiting.left, waiting.refused)]
-        try:
-            await asyncio.wait(outcomes, timeout=MOVED_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for outcome in outcomes:
-                outcome.cancel()
+        await first_of(waiting.left.wait(), waiting.refused.wait(), timeout_s=MOVED_S)
         return not waiting.refused.is_set()
 
     async def _rescue(self, number: int) -> None:
@@ -195,11 +189,6 @@ class HandOver:
                         await delete(object_id)
                     except AriError as error:
                         log.warning("sweep: %s", error)
-
-    def _spawn(self, act: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _in_stasis(channel: Channel) -> bool:

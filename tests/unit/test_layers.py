@@ -28,7 +28,7 @@ LAYERS = (
     ("bridge.media",),
     ("bridge.dialects", "bridge.speech", "bridge.events"),
     ("bridge.audio",),
-    ("bridge.logs", "bridge.audit"),
+    ("bridge.logs", "bridge.audit", "bridge.tasks"),
     ("bridge.config",),
     ("bridge.files", "bridge.outbound", "bridge.tls"),
     ("bridge.errors",),

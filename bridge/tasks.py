@@ -1,0 +1,108 @@
+"""Tasks that run beside what started them, and waiting for the first of several things."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+from bridge.errors import BridgeError
+from bridge.logs import Fields
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class BackgroundTasks:
+    """Keeps tasks until they end, logs their failures, and ends them together.
+
+    Args:
+        name: what they are for; a field of what is logged.
+        expected: failures that are not logged.
+    """
+
+    def __init__(self, name: str, expected: tuple[type[Exception], ...] = ()) -> None:
+        self._name = Fields(task=name)
+        self._expected = expected
+        self._tasks: dict[asyncio.Task[Any], Fields | None] = {}
+        """What is logged of each; None: its failure is handled by who awaits it."""
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, T], about: Fields | None = None) -> asyncio.Task[T]:
+        """Start a task.
+
+        Args:
+            about: fields that a failure is logged with, instead of the name of all.
+        """
+        return self._start(work, about or self._name)
+
+    async def begin(self, work: Coroutine[Any, Any, object], about: Fields, within_s: float) -> None:
+        """Start a task and wait briefly: what it raises within this time is raised here instead of being logged."""
+        task = self._start(work, None)
+        try:
+            await asyncio.wait({task}, timeout=within_s)
+        finally:
+            if not task.done():
+                self._tasks[task] = about
+        if task.done():
+            task.result()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Cancel all tasks and wait for their end.
+
+        Args:
+            grace_s: time that they, and those that they start, have to end by themselves.
+        """
+        deadline = asyncio.get_running_loop().time() + grace_s
+        while self._tasks and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(tuple(self._tasks), timeout=left_s)
+        while tasks := tuple(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, T], about: Fields | None) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks[task] = about
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        about = self._tasks.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if about is None or error is None or isinstance(error, self._expected):
+            return
+        if isinstance(error, BridgeError):
+            log.warning("background task failed %s error=%s", about, error)
+        else:
+            log.error("background task failed %s error=%s", about, error, exc_info=error)
+
+
+async def first_of(*waits: Awaitable[object], timeout_s: float | None = None) -> int | None:
+    """Wait until one of several awaitables is done, and cancel the others.
+
+    Futures and tasks are left running: they belong to the caller.
+
+    Returns:
+        The index of the first that is done; None: none was within ``timeout_s``.
+
+    Raises:
+        Exception: what this first one raised.
+    """
+    futures = [asyncio.ensure_future(each) for each in waits]
+    mine = [future for future, given in zip(futures, waits, strict=True) if future is not given]
+    try:
+        done, _ = await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for future in mine:
+            future.cancel()
+        await asyncio.gather(*mine, return_exceptions=True)
+    for index, future in enumerate(futures):
+        if future in done:
+            future.result()
+            return index
+    return None
