@@ -27,6 +27,10 @@ class FakeAsterisk:
             peer.writer.write(encode(Kind.UUID, uuid.bytes))
         return peer
 
+    def pause_reading(self) -> None:
+        """Let what the bridge sends pile up."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's is a transport of both kinds
+
     async def read(self) -> Message:
         """The next message; raises IncompleteReadError at the end of the connection."""
         # Not wait_for: before Python 3.12 it loses a cancellation that comes in the same turn as its result, and

@@ -27,6 +27,7 @@ from bridge.control.stasis import StasisCalls
 from bridge.events.hub import Event, Events
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
+from bridge.patterns import Patterns
 from bridge.taps.sweep import sweep
 from bridge.taps.taps import Taps
 from bridge.testing import judge
@@ -36,7 +37,7 @@ from bridge.testing.phone import Phone, Samples
 CALLING = CallingConfig(
     tel_endpoint="PJSIP/{number}@trunk-a",
     sip_endpoint="PJSIP/sip-out/{uri}",
-    sip_hosts=("127.0.0.1", "asterisk"),
+    sip_hosts=Patterns(("127.0.0.1", "asterisk")),
     caller_id="4711",
     context="media-tap",
 )

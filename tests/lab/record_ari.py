@@ -166,7 +166,13 @@ async def not_registered(rec: Recorder) -> None:
 
 async def stasis_caller_hangs_up(rec: Recorder) -> None:
     entered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    stop = rec.client.on_event("StasisStart", lambda e: entered.done() or entered.set_result(e.channel.id))
+
+    def enter(event: Event) -> None:
+        channel = channel_of(event)
+        if channel and not entered.done():
+            entered.set_result(channel.id)
+
+    stop = rec.client.on_event("StasisStart", enter)
     await rec.lab.phone("1001").call("750", play=TALK)
     channel_id = await asyncio.wait_for(entered, 15)
     stop()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -217,7 +218,7 @@ async def test_asterisks_refusals(client: AriClient) -> None:
     await enter(client, f"{APP}-1")
     await client.bridges.create(bridge_id=f"{APP}-b")
     channels, bridges, one = client.channels, client.bridges, f"{APP}-1"
-    nobody = {"external_host": "127.0.0.1:1", "format": "slin", "channel_id": f"{APP}-m"}
+    nobody: dict[str, Any] = {"external_host": "127.0.0.1:1", "format": "slin", "channel_id": f"{APP}-m"}
     refusals = [
         (404, "Channel not found", channels.get("nobody")),
         (404, "not found", channels.snoop("nobody", snoop_id=f"{APP}-s", spy="in")),

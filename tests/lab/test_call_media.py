@@ -67,6 +67,7 @@ async def test_a_voice_whose_party_hangs_up_moves_or_whose_audio_breaks(calling:
     await leg.move_to(await other.hold_in_bridge())
     await asyncio.sleep(1.5)
     assert voice._tap is not None
+    assert voice._tap.media_id is not None
     await calling.client.channels.hangup(voice._tap.media_id)
     await playing
     endless = asyncio.ensure_future(voice.play(*pcm(900, 30)))

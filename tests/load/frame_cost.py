@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from timeit import repeat
@@ -38,6 +39,10 @@ def show(name: str, work: Callable[[], object]) -> None:
     print(f"{name:45} {best * 1e6:6.2f}")
 
 
+def send(stream: Voipbin, frames: Iterator[int]) -> None:
+    stream.audio("call", FRAME, next(frames) * 0.02)
+
+
 def main() -> None:
     message = memoryview(bytearray(encode(0x10, FRAME)))
     decoder = Decoder()
@@ -63,14 +68,13 @@ def main() -> None:
 
     for options in (("rtp",), ("rtp", "slin"), ("sln",), ("sln", "ulaw"), ("audiosocket",)):
         stream = Voipbin(*options)
-        clock = count()
-        show(f"voipbin {' '.join(options)}: send", lambda s=stream, c=clock: s.audio("call", FRAME, next(c) * 0.02))
+        show(f"voipbin {' '.join(options)}: send", partial(send, stream, count()))
         (sent,) = Voipbin(*options).audio("call", FRAME, 0.0)
-        show(f"voipbin {' '.join(options)}: receive", lambda s=stream, m=sent: s.receive(m))
+        show(f"voipbin {' '.join(options)}: receive", partial(stream.receive, sent))
     for pair in ((8000, 16000), (16000, 8000), (24000, 8000), (44100, 8000)):
         block = bytes(pair[0] // 50 * 2)
         converter = Resampler(*pair)
-        show(f"resample {pair[0]} to {pair[1]}", lambda r=converter, b=block: r.convert(b))
+        show(f"resample {pair[0]} to {pair[1]}", partial(converter.convert, block))
     with asyncio.Runner(loop_factory=FrameLoop) as runner:
         for kind in (PicowsLink, WebsocketsLink):
             runner.run(receive(kind))

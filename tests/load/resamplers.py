@@ -77,7 +77,7 @@ def candidates() -> dict[str, Maker]:
                     block = np.frombuffer(pcm, "<i2").astype(np.float32)
                     out = stream.process(block, ratio)
                     out = np.clip(np.rint(out), -32768, 32767)
-                    return out.astype("<i2").tobytes()
+                    return bytes(out.astype("<i2").tobytes())
 
                 return convert
 
@@ -131,7 +131,7 @@ def gain_db(maker: Maker, frequency: float, rate_in: int, rate_out: int) -> floa
     out, _ = run(maker(rate_in, rate_out), tone(frequency, rate_in, 2.0), rate_in)
     steady = out[rate_out // 2 : -rate_out // 10]
     rms = float(np.sqrt(np.mean(steady**2))) / (10000 / np.sqrt(2))
-    return 20 * np.log10(max(rms, 1e-6))
+    return float(20 * np.log10(max(rms, 1e-6)))
 
 
 def rest_db(maker: Maker, frequency: float, rate_in: int, rate_out: int) -> float:
@@ -142,7 +142,7 @@ def rest_db(maker: Maker, frequency: float, rate_in: int, rate_out: int) -> floa
     basis = np.stack((np.sin(steps), np.cos(steps)), axis=1)
     fit = basis @ np.linalg.lstsq(basis, steady, rcond=None)[0]
     rest = steady - fit
-    return 10 * np.log10(max(float(np.mean(rest**2)), 1e-9) / float(np.mean(fit**2)))
+    return float(10 * np.log10(max(float(np.mean(rest**2)), 1e-9) / float(np.mean(fit**2))))
 
 
 def delay_ms(maker: Maker, rate_in: int, rate_out: int) -> float:

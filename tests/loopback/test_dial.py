@@ -7,7 +7,8 @@ import contextlib
 
 import pytest
 import websockets
-from websockets.asyncio.server import Request, ServerConnection
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request
 
 from bridge.media import dial as dial_module
 from bridge.media.dial import LISTEN_WAIT_S, clean
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 # A good server
 
 
-async def test_both_kinds_of_message_go_both_ways_and_our_close_has_its_code():
+async def test_both_kinds_of_message_go_both_ways_and_our_close_has_its_code() -> None:
     closed: asyncio.Queue[tuple[int | None, str | None]] = asyncio.Queue()
 
     async def echo(connection: ServerConnection) -> None:
@@ -42,7 +43,7 @@ async def test_both_kinds_of_message_go_both_ways_and_our_close_has_its_code():
         assert ear.messages.empty()
 
 
-async def test_path_query_and_headers_arrive_as_given():
+async def test_path_query_and_headers_arrive_as_given() -> None:
     seen: list[Request] = []
 
     async def look(connection: ServerConnection) -> None:
@@ -64,7 +65,7 @@ async def test_path_query_and_headers_arrive_as_given():
     assert "Sec-WebSocket-Extensions" not in headers
 
 
-async def test_fragments_are_joined_and_large_messages_go_whole_both_ways():
+async def test_fragments_are_joined_and_large_messages_go_whole_both_ways() -> None:
     large = bytes(range(256)) * (MAX_MESSAGE_BYTES // 256)
 
     async def talk(connection: ServerConnection) -> None:
@@ -91,7 +92,7 @@ async def test_fragments_are_joined_and_large_messages_go_whole_both_ways():
 
 
 @pytest.mark.parametrize("delay_s", [0, 0.2])
-async def test_what_the_server_says_at_once_waits_for_a_listener(delay_s: float):
+async def test_what_the_server_says_at_once_waits_for_a_listener(delay_s: float) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(accept(await request(reader)) + text_frame(b"one") + text_frame(b"two"))
         await asyncio.sleep(0.05)
@@ -108,7 +109,7 @@ async def test_what_the_server_says_at_once_waits_for_a_listener(delay_s: float)
         assert await ear.end() == (1000, "bye")
 
 
-async def test_a_link_that_nobody_listens_to_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch):
+async def test_a_link_that_nobody_listens_to_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial_module, "LISTEN_WAIT_S", 0.05)
     async with third_party(ping_interval=0.1, ping_timeout=0.2) as port:
         link = await dialled(f"ws://127.0.0.1:{port}/")
@@ -119,7 +120,7 @@ async def test_a_link_that_nobody_listens_to_is_read_all_the_same(monkeypatch: p
         link.abort(1000, "")
 
 
-async def test_what_is_sent_before_anybody_listens_arrives():
+async def test_what_is_sent_before_anybody_listens_arrives() -> None:
     async with third_party() as port:
         link = await dialled(f"ws://127.0.0.1:{port}/")
         link.send("first")
@@ -128,7 +129,7 @@ async def test_what_is_sent_before_anybody_listens_arrives():
         link.abort(1000, "")
 
 
-async def test_a_link_that_is_closed_before_anybody_listens_ends():
+async def test_a_link_that_is_closed_before_anybody_listens_ends() -> None:
     async with third_party() as port:
         link = await dialled(f"ws://127.0.0.1:{port}/")
         link.close(1000, "call ended")
@@ -141,7 +142,7 @@ async def test_a_link_that_is_closed_before_anybody_listens_ends():
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 4321])
-async def test_the_servers_close_is_told_and_answered(code: int):
+async def test_the_servers_close_is_told_and_answered(code: int) -> None:
     answers: list[int | None] = []
 
     async def end(connection: ServerConnection) -> None:
@@ -156,7 +157,7 @@ async def test_the_servers_close_is_told_and_answered(code: int):
     assert len(answers) == 1
 
 
-async def test_a_close_without_a_code_is_one_on_purpose():
+async def test_a_close_without_a_code_is_one_on_purpose() -> None:
     async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(accept(await request(reader)) + b"\x88\x00")
         await reader.read()
@@ -167,7 +168,7 @@ async def test_a_close_without_a_code_is_one_on_purpose():
     assert clean(code)
 
 
-async def test_a_server_that_vanishes_is_told_once():
+async def test_a_server_that_vanishes_is_told_once() -> None:
     async def vanish(connection: ServerConnection) -> None:
         await connection.recv()
         connection.transport.abort()
@@ -182,7 +183,7 @@ async def test_a_server_that_vanishes_is_told_once():
         assert ear.closed.empty()
 
 
-async def test_pings_are_answered_both_ways_and_a_dead_server_is_dropped():
+async def test_pings_are_answered_both_ways_and_a_dead_server_is_dropped() -> None:
     async with third_party(ping_interval=0.1, ping_timeout=0.2) as port:
         link = await dialled(f"ws://127.0.0.1:{port}/", ping_interval_s=0.1)
         ear = Ear(link)
@@ -199,7 +200,7 @@ async def test_pings_are_answered_both_ways_and_a_dead_server_is_dropped():
         assert await ear.end() == (1006, "nothing heard for 0.2 s")
 
 
-async def test_a_server_that_breaks_the_protocol_is_left():
+async def test_a_server_that_breaks_the_protocol_is_left() -> None:
     async def mask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(accept(await request(reader)) + b"\x81\x81\x01\x02\x03\x04x")
         opcode, data = await read_frame(reader)

@@ -8,7 +8,8 @@ import ssl
 from http import HTTPStatus
 
 import pytest
-from websockets.asyncio.server import Request, Response, ServerConnection
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
 
 from bridge.media.dial import LinkFailed, LinkRefused
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
         *((status, LinkFailed) for status in (408, 425, 429, 500, 502, 503)),
     ],
 )
-async def test_the_status_says_whether_to_try_again(status: int, error: type[Exception]):
+async def test_the_status_says_whether_to_try_again(status: int, error: type[Exception]) -> None:
     phrase = HTTPStatus(status).phrase.encode()
     answer = b"HTTP/1.1 %d %b\r\nContent-Length: 9\r\n\r\nnot so:\r\n" % (status, phrase)
     async with serving(answering(answer)) as port:
@@ -41,7 +42,7 @@ async def test_the_status_says_whether_to_try_again(status: int, error: type[Exc
 @pytest.mark.parametrize("stays", [False, True])
 async def test_the_body_of_a_refusal_is_waited_for(
     secure: bool, stays: bool, authority: Authority, localhost_tls: ssl.SSLContext
-):
+) -> None:
     head = b"HTTP/1.1 401 Unauthorized\r\nContent-Type: text/html\r\n\r\n"
     serve_so = answering(head, b"<html><title>x</title><h1>No\nsuch key</h1>\n<p>" + b"long " * 100, stays=stays)
     async with serving(serve_so, localhost_tls if secure else None) as port:
@@ -53,14 +54,14 @@ async def test_the_body_of_a_refusal_is_waited_for(
     assert words.endswith("...")
 
 
-async def test_a_refusal_counts_even_if_its_body_never_ends():
+async def test_a_refusal_counts_even_if_its_body_never_ends() -> None:
     async with serving(answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nstop")) as port:
         for connect_timeout_s in (0.2, 3):
             with pytest.raises(LinkRefused, match=r"403 Forbidden: stop$"):
                 await dialled(f"ws://127.0.0.1:{port}/", connect_timeout_s=connect_timeout_s)
 
 
-async def test_a_third_partys_refusal():
+async def test_a_third_partys_refusal() -> None:
     def check(connection: ServerConnection, _: Request) -> Response:
         return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong key\n")
 
@@ -69,7 +70,7 @@ async def test_a_third_partys_refusal():
             await dialled(f"ws://127.0.0.1:{port}/")
 
 
-async def test_redirects_are_told_and_not_followed():
+async def test_redirects_are_told_and_not_followed() -> None:
     asked: list[bytes] = []
 
     async def elsewhere(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -84,7 +85,7 @@ async def test_redirects_are_told_and_not_followed():
     assert asked == []
 
 
-async def test_no_secret_comes_back_in_an_error(caplog: pytest.LogCaptureFixture):
+async def test_no_secret_comes_back_in_an_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,7 +113,7 @@ async def test_no_secret_comes_back_in_an_error(caplog: pytest.LogCaptureFixture
         (b"HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n", "invalid connection header"),
     ],
 )
-async def test_an_answer_that_is_no_handshake(answer: bytes, words: str):
+async def test_an_answer_that_is_no_handshake(answer: bytes, words: str) -> None:
     async with serving(answering(answer)) as port:
         with pytest.raises(LinkFailed, match=words):
             await dialled(f"ws://127.0.0.1:{port}/")
@@ -125,7 +126,7 @@ async def test_an_answer_that_is_no_handshake(answer: bytes, words: str):
         (b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 3000 + b"\r\n\r\n", "longer than 16384 bytes"),
     ],
 )
-async def test_informational_answers_without_end(block: bytes, words: str):
+async def test_informational_answers_without_end(block: bytes, words: str) -> None:
     async def inform(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         while True:
@@ -146,7 +147,7 @@ async def test_informational_answers_without_end(block: bytes, words: str):
         (b"Transfer-Encoding: chunked", b"f" * 200_000),
     ],
 )
-async def test_a_body_without_end(header: bytes, block: bytes):
+async def test_a_body_without_end(header: bytes, block: bytes) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         writer.write(b"HTTP/1.1 403 Forbidden\r\n" + header + b"\r\n\r\n")
@@ -160,7 +161,7 @@ async def test_a_body_without_end(header: bytes, block: bytes):
             await dialled(f"ws://127.0.0.1:{port}/")
 
 
-async def test_a_handshake_whose_content_length_no_number_can_hold():
+async def test_a_handshake_whose_content_length_no_number_can_hold() -> None:
     async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = b"HTTP/1.1 101 Switching Protocols\r\nContent-Length: " + b"9" * 6000
         writer.write(accept(await request(reader), first))
@@ -182,7 +183,7 @@ async def test_a_handshake_whose_content_length_no_number_can_hold():
         (b"-5", 0),
     ],
 )
-async def test_a_server_says_when_to_come_back(header: bytes, wait_s: float):
+async def test_a_server_says_when_to_come_back(header: bytes, wait_s: float) -> None:
     async with serving(
         answering(b"HTTP/1.1 503 Busy\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n" % header)
     ) as port:
@@ -200,7 +201,7 @@ async def test_a_server_says_when_to_come_back(header: bytes, wait_s: float):
         (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 101 Switching Protocols", b"Upgrade"),
     ],
 )
-async def test_unusual_but_right_handshakes(first: bytes, connection: bytes):
+async def test_unusual_but_right_handshakes(first: bytes, connection: bytes) -> None:
     async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for byte in accept(await request(reader), first, connection):
             writer.write(bytes([byte]))

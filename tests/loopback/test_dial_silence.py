@@ -19,7 +19,7 @@ from .servers import Authority, answering, free_port, open_sockets, request, ser
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
-async def test_nobody_listens_and_names_that_nobody_has():
+async def test_nobody_listens_and_names_that_nobody_has() -> None:
     port = free_port()
     with pytest.raises(LinkFailed, match=rf"^127.0.0.1:{port}: connection refused$"):
         await dialled(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
@@ -56,7 +56,7 @@ def full_queue() -> Iterator[int]:
 @pytest.mark.parametrize("ending", ["timeout", "cancelled"])
 async def test_silence_ends_in_time_and_leaves_no_socket(
     stage: str, ending: str, authority: Authority, localhost_tls: ssl.SSLContext
-):
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
         if stage == "tcp":
             port = stack.enter_context(full_queue())
@@ -86,7 +86,7 @@ async def test_silence_ends_in_time_and_leaves_no_socket(
 @pytest.mark.parametrize("turns", range(0, 40, 3))
 async def test_cancelled_at_any_moment_no_socket_is_left(
     turns: int, authority: Authority, localhost_tls: ssl.SSLContext
-):
+) -> None:
     async with third_party(ssl=localhost_tls) as port:
         before = open_sockets()
         task = asyncio.create_task(dialled(f"wss://localhost:{port}/", ca_file=str(authority.file)))
@@ -104,7 +104,7 @@ async def test_cancelled_at_any_moment_no_socket_is_left(
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_server_that_closes_instead_of_answering(reset: bool):
+async def test_a_server_that_closes_instead_of_answering(reset: bool) -> None:
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         if reset:

@@ -69,7 +69,7 @@ class Stalled:
 @pytest.mark.parametrize("secure", [False, True])
 async def test_a_slow_server_loses_the_oldest_audio_but_no_text(
     secure: bool, authority: Authority, localhost_tls: ssl.SSLContext
-):
+) -> None:
     stalled = Stalled(localhost_tls if secure else None)
     link = await dialled(f"{'wss' if secure else 'ws'}://localhost:{stalled.port}/", ca_file=str(authority.file))
     Ear(link)
@@ -94,7 +94,7 @@ async def test_a_slow_server_loses_the_oldest_audio_but_no_text(
 @pytest.mark.parametrize("secure", [False, True])
 async def test_what_a_server_has_not_received_is_taken_back(
     secure: bool, authority: Authority, localhost_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     stalled = Stalled(localhost_tls if secure else None)
     link = await dialled(f"{'wss' if secure else 'ws'}://localhost:{stalled.port}/", ca_file=str(authority.file))
     ear = Ear(link)

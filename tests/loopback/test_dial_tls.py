@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 # TLS
 
 
-async def test_tls_is_verified_and_the_server_sees_the_name(authority: Authority):
+async def test_tls_is_verified_and_the_server_sees_the_name(authority: Authority) -> None:
     names: list[str | None] = []
     tls = authority.server("DNS:localhost,IP:127.0.0.1")
     tls.sni_callback = lambda _, name, __: names.append(name)
@@ -34,7 +34,7 @@ async def test_tls_is_verified_and_the_server_sees_the_name(authority: Authority
     assert names == ["localhost", None]  # RFC 6066: an address is no server name
 
 
-async def test_a_wrong_name_is_told_in_clear_words_and_can_be_overlooked(authority: Authority):
+async def test_a_wrong_name_is_told_in_clear_words_and_can_be_overlooked(authority: Authority) -> None:
     async with third_party(ssl=authority.server("DNS:pbx.example")) as port:
         with pytest.raises(LinkFailed) as raised:
             await dialled(f"wss://localhost:{port}/?k={'q' * 9}", {"X-Key": SECRET}, ca_file=str(authority.file))
@@ -49,7 +49,9 @@ async def test_a_wrong_name_is_told_in_clear_words_and_can_be_overlooked(authori
         link.abort(1000, "")
 
 
-async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(authority: Authority, tmp_path: Path):
+async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(
+    authority: Authority, tmp_path: Path
+) -> None:
     other = Authority(tmp_path)
     async with third_party(ssl=authority.server("DNS:localhost")) as port:
         for ca_file in ("", str(other.file)):
@@ -66,7 +68,7 @@ async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(aut
                 await dialled(f"wss://localhost:{port}/", ca_file=str(tmp_path / path))
 
 
-async def test_a_certificate_made_by_hand_can_be_its_own_authority(authority: Authority):
+async def test_a_certificate_made_by_hand_can_be_its_own_authority(authority: Authority) -> None:
     tls, file = authority.by_hand("DNS:localhost")
     async with third_party(ssl=tls) as port:
         (await dialled(f"wss://localhost:{port}/", ca_file=str(file))).abort(1000, "")
@@ -75,7 +77,7 @@ async def test_a_certificate_made_by_hand_can_be_its_own_authority(authority: Au
                 await dialled(url, ca_file=str(ca_file))
 
 
-async def test_a_server_without_tls():
+async def test_a_server_without_tls() -> None:
     async def complain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -86,7 +88,7 @@ async def test_a_server_without_tls():
             await dialled(f"wss://localhost:{port}/")
 
 
-async def test_a_server_that_closes_within_the_tls_handshake(authority: Authority):
+async def test_a_server_that_closes_within_the_tls_handshake(authority: Authority) -> None:
     async def close(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read(100)
 
@@ -98,7 +100,7 @@ async def test_a_server_that_closes_within_the_tls_handshake(authority: Authorit
 # Credentials over plain connections
 
 
-async def test_a_credential_without_tls_is_warned_of_once(caplog: pytest.LogCaptureFixture):
+async def test_a_credential_without_tls_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     host = socket.gethostname()
     for _ in range(2):

@@ -77,7 +77,7 @@ async def bench(**options: Any) -> AsyncIterator[Bench]:
         await server.stop()
 
 
-async def test_one_text_message_for_each_event_in_order():
+async def test_one_text_message_for_each_event_in_order() -> None:
     async with bench() as there, connect(there.url()) as one, connect(there.url()) as two:
         for number in range(100):
             there.events.publish("call_updated", {"n": number})
@@ -87,7 +87,7 @@ async def test_one_text_message_for_each_event_in_order():
         assert set(got[0]) == {"id", "type", "tm_create", "data"}
 
 
-async def test_a_client_may_send_for_long():
+async def test_a_client_may_send_for_long() -> None:
     async with bench() as there, connect(there.url()) as client:
         for _ in range(100):
             await client.send("x" * 4000)
@@ -96,7 +96,7 @@ async def test_a_client_may_send_for_long():
         assert json.loads(await client.recv())["type"] == "call_updated"
 
 
-async def test_a_client_that_sends_without_end_is_closed_and_no_other():
+async def test_a_client_that_sends_without_end_is_closed_and_no_other() -> None:
     """As pings or as messages; also one that reads nothing."""
     async with bench() as there, connect(there.url()) as other:
         for empty_frame in (b"\x89\x80\0\0\0\0", b"\x81\x80\0\0\0\0"):
@@ -110,7 +110,7 @@ async def test_a_client_that_sends_without_end_is_closed_and_no_other():
         assert json.loads(await other.recv())["type"] == "call_updated"
 
 
-async def test_what_comes_before_an_upgrade_is_answered_is_discarded():
+async def test_what_comes_before_an_upgrade_is_answered_is_discarded() -> None:
     async with bench() as there:
         reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
         gc.collect()
@@ -125,7 +125,7 @@ async def test_what_comes_before_an_upgrade_is_answered_is_discarded():
         assert not [each for each in gc.get_objects() if isinstance(each, HttpProcessingError)]
 
 
-async def test_a_client_that_is_connected_misses_nothing():
+async def test_a_client_that_is_connected_misses_nothing() -> None:
     async with bench() as there:
         connecting = asyncio.create_task(connect(there.url()).__aenter__())
         number = 0
@@ -141,7 +141,7 @@ async def test_a_client_that_is_connected_misses_nothing():
         await client.close()
 
 
-async def test_only_the_types_that_are_asked_for():
+async def test_only_the_types_that_are_asked_for() -> None:
     async with bench() as there, connect(there.url("&types=call_*,%20flow_ended")) as client:
         for type in ("stream_started", "call_created", "flow_started", "flow_ended", "call_hangup"):
             there.events.publish(type, {})
@@ -160,7 +160,7 @@ async def test_only_the_types_that_are_asked_for():
         ("&types=*&types=*", "more than once"),
     ],
 )
-async def test_a_wrong_query_is_answered_before_the_upgrade(query: str, word: str):
+async def test_a_wrong_query_is_answered_before_the_upgrade(query: str, word: str) -> None:
     async with bench() as there, ClientSession() as session:
         async with session.get(there.url(query).replace("ws:", "http:")) as answer:
             error = (await answer.json())["error"]
@@ -168,7 +168,7 @@ async def test_a_wrong_query_is_answered_before_the_upgrade(query: str, word: st
         assert word in error["message"]
 
 
-async def test_no_token_and_no_websocket():
+async def test_no_token_and_no_websocket() -> None:
     async with bench() as there, ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{there.port}/v1.0/events") as answer:
             assert answer.status == 401
@@ -177,7 +177,7 @@ async def test_no_token_and_no_websocket():
         assert len(there.sockets) == 0
 
 
-async def test_there_is_room_for_so_many_clients_and_again_when_one_has_left():
+async def test_there_is_room_for_so_many_clients_and_again_when_one_has_left() -> None:
     async with bench(max_clients=1) as there, ClientSession() as session:
         async with connect(there.url()):
             with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -190,7 +190,7 @@ async def test_there_is_room_for_so_many_clients_and_again_when_one_has_left():
             await there.until(1)
 
 
-async def test_a_slow_client_is_closed_with_1013_and_nobody_else_notices():
+async def test_a_slow_client_is_closed_with_1013_and_nobody_else_notices() -> None:
     async with bench(max_waiting=100) as there, connect(there.url()) as quick, ClientSession() as session:
         # aiohttp's client reads only when asked, once its buffer is full.
         slow = await session.ws_connect(there.url(), autoping=False, max_msg_size=0)
@@ -214,7 +214,7 @@ async def test_a_slow_client_is_closed_with_1013_and_nobody_else_notices():
         assert json.loads(await quick.recv())["type"] == "call_hangup"
 
 
-async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch):
+async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.api.events.CLOSE_S", 0.3)
     async with bench(max_waiting=50) as there:
         reader, writer = await asyncio.open_connection("127.0.0.1", there.port, limit=1024)
@@ -245,7 +245,7 @@ async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPa
 
 async def test_what_waits_for_a_client_is_bounded_in_bytes_too(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr("bridge.api.events.MAX_WAITING_BYTES", 100_000)
     async with bench() as there, connect(there.url()) as client:
         await there.until(1)
@@ -258,7 +258,7 @@ async def test_what_waits_for_a_client_is_bounded_in_bytes_too(
     assert "dropped=4" in caplog.text
 
 
-async def test_a_stop_sends_what_waits_and_closes_with_1001():
+async def test_a_stop_sends_what_waits_and_closes_with_1001() -> None:
     async with bench() as there, connect(there.url()) as client:
         for number in range(20):
             there.events.publish("call_hangup", {"n": number})
@@ -277,7 +277,7 @@ async def test_a_stop_sends_what_waits_and_closes_with_1001():
                 await session.ws_connect(there.url())
 
 
-async def test_a_stop_does_not_wait_for_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch):
+async def test_a_stop_does_not_wait_for_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.api.events.STOP_S", 0.3)
     monkeypatch.setattr("bridge.api.events.MAX_WAITING_BYTES", 1 << 30)  # more than the kernel takes
     async with bench() as there, ClientSession() as session:
@@ -290,7 +290,7 @@ async def test_a_stop_does_not_wait_for_a_client_that_does_not_read(monkeypatch:
         await slow.close()
 
 
-async def test_a_client_that_does_not_answer_pings_is_gone():
+async def test_a_client_that_does_not_answer_pings_is_gone() -> None:
     async with bench(ping_s=0.2) as there, ClientSession() as session:
         dead = await session.ws_connect(there.url(), autoping=False)
         async with connect(there.url()) as alive:
@@ -302,7 +302,7 @@ async def test_a_client_that_does_not_answer_pings_is_gone():
 
 
 @pytest.mark.parametrize("what", ["text", "huge", "vanish"])
-async def test_what_a_client_says_means_nothing(what: str):
+async def test_what_a_client_says_means_nothing(what: str) -> None:
     async with bench() as there, ClientSession() as session:
         client = await session.ws_connect(there.url())
         await there.until(1)

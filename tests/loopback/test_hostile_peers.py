@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from .raw import BINARY, CONT, MAX_MESSAGE_BYTES, PING, PONG, SIDES, TEXT, Frame, RawPeer, closing, raw_peer
+from .dialling import MAX_MESSAGE_BYTES
+from .raw import BINARY, CONT, PING, PONG, SIDES, TEXT, Frame, RawPeer, closing, raw_peer
 
 G711_10_MS = 80
 SMALL_WINDOW = 4096

@@ -191,7 +191,7 @@ async def test_an_asterisk_that_does_not_read_costs_frames_not_memory(listener: 
     leg = new_leg(listener, 192000)
     peer = await FakeAsterisk.dial(listener.port, leg.uuid)
     await peer.read()
-    peer.writer.transport.pause_reading()
+    peer.pause_reading()
     async with asyncio.timeout(30):
         while not leg.blocked:
             leg.tick(50)  # what a clock would do in a second
@@ -206,7 +206,7 @@ async def test_our_side_holds_little_for_an_asterisk_that_does_not_read(listener
     leg = new_leg(listener, 16000)
     peer = await FakeAsterisk.dial(listener.port, leg.uuid)
     await peer.read()
-    peer.writer.transport.pause_reading()
+    peer.pause_reading()
     async with asyncio.timeout(60):
         while not leg.blocked:
             leg.tick(1)

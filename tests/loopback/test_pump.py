@@ -185,8 +185,8 @@ class Broken(Voipbin):
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
         raise RuntimeError(f"mark {name} at {now}")
 
-    def closed(self, reason: str, now: float) -> Sequence[Message]:
-        raise RuntimeError(f"{reason} at {now}")
+    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
+        raise RuntimeError(f"{reason} at {now}: {error}")
 
 
 async def test_a_dialect_that_fails_at_a_mark_costs_its_stream_and_no_leg(path: Path) -> None:
@@ -202,10 +202,15 @@ async def test_a_dialect_that_fails_at_a_mark_costs_its_stream_and_no_leg(path: 
     await peer.hang_up()
 
 
-async def test_a_dialect_that_fails_at_the_end_does_not_keep_the_stream_from_ending(path: Path) -> None:
+async def test_a_dialect_that_fails_at_the_end_does_not_keep_the_stream_from_ending(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path.dialect = Broken("sln")
     client, peer = await open_path(path)
-    path.pumps[0].closed("call ended")
+    path.pumps[0].closed("call ended", "audio_lost")
+    (failure,) = (record.exc_info[1] for record in caplog.records if record.exc_info)
+    assert isinstance(failure, RuntimeError)  # not a TypeError of this test's own dialect
+    assert "audio_lost" in str(failure)
     path.links[0].close(1000, "call ended")
     with pytest.raises(ConnectionClosed):
         await asyncio.wait_for(client.recv(), 5)

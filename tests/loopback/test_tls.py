@@ -23,6 +23,7 @@ from bridge.flows.web import Web, WebFailed
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
+from bridge.patterns import Patterns
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store as SubscriptionStore
 from bridge.streams.subscription import Subscription
@@ -140,7 +141,12 @@ async def test_files_named_over_http_lie_in_one_directory_and_failures_are_alike
 
     def subscription(ca_file: str) -> Subscription:
         return Subscription(
-            id="a", url="wss://app.example/", dialect="yeastar", extensions=("1",), source="api", ca_file=ca_file
+            id="a",
+            url="wss://app.example/",
+            dialect="yeastar",
+            extensions=Patterns(("1",)),
+            source="api",
+            ca_file=ca_file,
         )
 
     await catalogue.put(subscription("good.pem"))

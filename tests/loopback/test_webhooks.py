@@ -107,7 +107,7 @@ def hook(port: int, scheme: str = "http", **keys: Any) -> WebhookConfig:
     return WebhookConfig.model_validate(values)
 
 
-async def test_an_event_arrives_signed_as_published():
+async def test_an_event_arrives_signed_as_published() -> None:
     async with Receiver().serving() as receiver, Bench(hook(receiver.port)) as bench:
         before = time.time()
         bench.events.publish("call_created", {"id": "1.2", "name": "Zoë \ud83d"})
@@ -128,7 +128,7 @@ async def test_an_event_arrives_signed_as_published():
 
 
 @pytest.mark.parametrize("secret", [SECRET, "a plain-text secret!".replace(" ", "-")])
-async def test_the_specifications_own_library_accepts_it(secret: str):
+async def test_the_specifications_own_library_accepts_it(secret: str) -> None:
     async with Receiver().serving() as receiver, Bench(hook(receiver.port, secret=secret)) as bench:
         bench.publish(1)
         await receiver.got(1)
@@ -141,7 +141,7 @@ async def test_the_specifications_own_library_accepts_it(secret: str):
         standardwebhooks.Webhook("whsec_" + base64.b64encode(b"x" * 32).decode()).verify(body, headers)
 
 
-async def test_only_the_types_that_are_asked_for_and_none_when_switched_off():
+async def test_only_the_types_that_are_asked_for_and_none_when_switched_off() -> None:
     async with Receiver().serving() as some, Receiver().serving() as none:
         configs = [
             hook(some.port, id="a", events=["call_*", "flow_ended"]),
@@ -156,7 +156,7 @@ async def test_only_the_types_that_are_asked_for_and_none_when_switched_off():
     assert none.requests == []
 
 
-async def test_a_failed_attempt_is_repeated_and_the_order_is_kept():
+async def test_a_failed_attempt_is_repeated_and_the_order_is_kept() -> None:
     answers = [500, 503, 200, 429, 200]
     receiver = Receiver(lambda n: web.Response(status=answers[n] if n < len(answers) else 200))
     async with receiver.serving(), Bench(hook(receiver.port)) as bench:
@@ -173,7 +173,9 @@ async def test_a_failed_attempt_is_repeated_and_the_order_is_kept():
 @pytest.mark.parametrize(
     ("jitter", "low", "high"), [(0.0, [0.2, 0.4, 0.5, 0.5], 0.15), (1.0, [0.1, 0.2, 0.25, 0.25], 0.15)]
 )
-async def test_the_wait_doubles_up_to_its_end_and_jitter_shortens_it(jitter: float, low: list[float], high: float):
+async def test_the_wait_doubles_up_to_its_end_and_jitter_shortens_it(
+    jitter: float, low: list[float], high: float
+) -> None:
     receiver = Receiver(lambda n: web.Response(status=200 if n == 4 else 500))
     async with receiver.serving():
         config = hook(receiver.port, retry_first_s=0.2, retry_last_s=0.5)
@@ -185,7 +187,7 @@ async def test_the_wait_doubles_up_to_its_end_and_jitter_shortens_it(jitter: flo
         assert expected - 0.01 <= gap < expected + high
 
 
-async def test_retry_after_is_honoured():
+async def test_retry_after_is_honoured() -> None:
     receiver = Receiver(lambda n: web.Response(status=503, headers={"Retry-After": "1"}) if n == 0 else web.Response())
     async with receiver.serving(), Bench(hook(receiver.port)) as bench:
         bench.publish(1)
@@ -193,7 +195,7 @@ async def test_retry_after_is_honoured():
     assert 1.0 <= receiver.requests[1][0] - receiver.requests[0][0] < 1.6
 
 
-async def test_410_ends_it_and_the_other_webhook_goes_on(caplog: pytest.LogCaptureFixture):
+async def test_410_ends_it_and_the_other_webhook_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     async with (
         Receiver(lambda _: web.Response(status=410)).serving() as gone,
         Receiver().serving() as other,
@@ -211,7 +213,7 @@ async def test_410_ends_it_and_the_other_webhook_goes_on(caplog: pytest.LogCaptu
     assert "webhook=gone the server answered 410" in caplog.text
 
 
-async def test_an_event_that_is_refused_again_and_again_lets_the_next_one_pass():
+async def test_an_event_that_is_refused_again_and_again_lets_the_next_one_pass() -> None:
     receiver = Receiver()
     receiver.answer = lambda n: web.Response(status=400 if receiver.numbers[n] == 1 else 200)
     async with receiver.serving(), Bench(hook(receiver.port)) as bench:
@@ -222,7 +224,7 @@ async def test_an_event_that_is_refused_again_and_again_lets_the_next_one_pass()
     assert bench.counters.events_dropped == 1
 
 
-async def test_an_event_that_is_too_old_is_given_up():
+async def test_an_event_that_is_too_old_is_given_up() -> None:
     receiver = Receiver(lambda _: web.Response(status=500))
     async with receiver.serving(), Bench(hook(receiver.port, give_up_s=0.3)) as bench:
         bench.publish(1)
@@ -233,7 +235,7 @@ async def test_an_event_that_is_too_old_is_given_up():
         await bench.until(lambda: bench.counters.events_delivered == 1)
 
 
-async def test_a_server_that_does_not_answer_in_time_is_asked_again():
+async def test_a_server_that_does_not_answer_in_time_is_asked_again() -> None:
     async def stall(number: int) -> web.StreamResponse:
         await asyncio.sleep(5 if number == 0 else 0)
         return web.Response()
@@ -246,7 +248,7 @@ async def test_a_server_that_does_not_answer_in_time_is_asked_again():
     assert 0.3 <= receiver.requests[1][0] - receiver.requests[0][0] < 1.0
 
 
-async def test_an_answer_whose_body_never_ends_counts_and_holds_nothing_up():
+async def test_an_answer_whose_body_never_ends_counts_and_holds_nothing_up() -> None:
     class Endless(web.StreamResponse):
         async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002
             await asyncio.sleep(5)
@@ -261,7 +263,7 @@ async def test_an_answer_whose_body_never_ends_counts_and_holds_nothing_up():
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect_is_not_followed(status: int, caplog: pytest.LogCaptureFixture):
+async def test_a_redirect_is_not_followed(status: int, caplog: pytest.LogCaptureFixture) -> None:
     async with Receiver().serving() as elsewhere:
         place = f"http://127.0.0.1:{elsewhere.port}/stolen"
         receiver = Receiver(lambda _: web.Response(status=status, headers={"Location": place}))
@@ -273,7 +275,7 @@ async def test_a_redirect_is_not_followed(status: int, caplog: pytest.LogCapture
     assert bench.counters.events_delivered == 0
 
 
-async def test_a_server_that_is_down_and_comes_back_gets_what_is_queued(caplog: pytest.LogCaptureFixture):
+async def test_a_server_that_is_down_and_comes_back_gets_what_is_queued(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
@@ -290,7 +292,7 @@ async def test_a_server_that_is_down_and_comes_back_gets_what_is_queued(caplog: 
     assert "k=v" not in caplog.text
 
 
-async def test_a_full_queue_drops_the_oldest_and_counts():
+async def test_a_full_queue_drops_the_oldest_and_counts() -> None:
     receiver = Receiver(lambda _: web.Response(status=503))
     async with receiver.serving(), Bench(hook(receiver.port, max_queued_events=3)) as bench:
         bench.publish(0)
@@ -302,7 +304,7 @@ async def test_a_full_queue_drops_the_oldest_and_counts():
     assert list(dict.fromkeys(receiver.numbers)) == [0, 8, 9, 10]
 
 
-async def test_a_queue_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch):
+async def test_a_queue_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.events.webhooks.MAX_QUEUED_BYTES", 50_000)
     receiver = Receiver(lambda _: web.Response(status=503))
     async with receiver.serving(), Bench(hook(receiver.port)) as bench:
@@ -319,7 +321,7 @@ async def test_a_queue_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch):
     assert list(dict.fromkeys(receiver.numbers)) == [0, 12]
 
 
-async def test_a_stop_delivers_what_is_queued():
+async def test_a_stop_delivers_what_is_queued() -> None:
     receiver = Receiver()
     async with receiver.serving():
         bench = Bench(hook(receiver.port))
@@ -334,7 +336,7 @@ async def test_a_stop_delivers_what_is_queued():
 @pytest.mark.parametrize("stalls", [False, True])
 async def test_a_stop_does_not_wait_long_for_a_server_that_does_not_take(
     stalls: bool, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     async def answer(_: int) -> web.StreamResponse:
         await asyncio.sleep(5 if stalls else 0)
         return web.Response(status=500)
@@ -359,7 +361,7 @@ async def test_a_stop_does_not_wait_long_for_a_server_that_does_not_take(
 )
 async def test_the_servers_certificate_is_verified(
     tmp_path: Path, verify: bool, trusts: bool, delivered: bool, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     authority = Authority(tmp_path)
     tls = authority.server("IP:127.0.0.1")
     keys = {"verify_tls": verify, "ca_file": str(authority.file) if trusts else ""}
@@ -371,7 +373,7 @@ async def test_the_servers_certificate_is_verified(
     assert ("certificate is refused" in caplog.text) != delivered
 
 
-async def test_a_certificate_for_another_name_is_refused(tmp_path: Path):
+async def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     tls = authority.server("DNS:somebody.example")
     config = {"ca_file": str(authority.file)}
@@ -382,7 +384,7 @@ async def test_a_certificate_for_another_name_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
-async def test_a_server_that_speaks_no_http_is_tried_again(answer: bytes, caplog: pytest.LogCaptureFixture):
+async def test_a_server_that_speaks_no_http_is_tried_again(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -396,7 +398,7 @@ async def test_a_server_that_speaks_no_http_is_tried_again(answer: bytes, caplog
     assert "does not deliver" in caplog.text
 
 
-async def test_a_slow_webhook_holds_up_neither_the_publisher_nor_another_webhook():
+async def test_a_slow_webhook_holds_up_neither_the_publisher_nor_another_webhook() -> None:
     async def stall(_: int) -> web.StreamResponse:
         await asyncio.sleep(5)
         return web.Response()
@@ -412,7 +414,7 @@ async def test_a_slow_webhook_holds_up_neither_the_publisher_nor_another_webhook
     assert len(slow.requests) == 1
 
 
-async def test_nothing_is_left_after_a_stop():
+async def test_nothing_is_left_after_a_stop() -> None:
     before = asyncio.all_tasks()
     async with Receiver().serving() as receiver:
         bench = Bench(hook(receiver.port))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _parser as parser
 from typing import Any
 
 import bridge
@@ -77,7 +77,7 @@ def uses(root: Path = ROOT) -> Iterator[Use]:
             if isinstance(pattern, bytes):  # tried as the same pattern of text
                 pattern = pattern.decode("latin-1")
             flags = _flags(call, function, module)
-            how = (function,)
+            how: tuple[str, ...] = (function,)
             if function == "compile":
                 name = named.get(id(call), "")
                 how = tuple(sorted(compiled.get(name, ()))) or ("search", "fullmatch")

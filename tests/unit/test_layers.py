@@ -114,7 +114,7 @@ def wrong_imports(name: str, imported: set[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not is_apart(name)])
-def test_imports_go_down_only(name):
+def test_imports_go_down_only(name: str) -> None:
     assert wrong_imports(name, imports_of(name)) == []
 
 
@@ -130,7 +130,7 @@ def closure(name: str, seen: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith(PURE)])
-def test_pure_parts_know_no_clock_and_no_network(name):
+def test_pure_parts_know_no_clock_and_no_network(name: str) -> None:
     seen = {name: name}
     closure(name, seen)
     for module, asked_by in seen.items():
@@ -138,7 +138,7 @@ def test_pure_parts_know_no_clock_and_no_network(name):
         assert not impure, f"{name} is to be pure, but {module} (imported by {asked_by}) imports {impure}"
 
 
-def test_the_check_itself_can_fail():
+def test_the_check_itself_can_fail() -> None:
     assert wrong_imports("bridge.audio.rtp", {"bridge.media.leg", "struct", "bridge.errors"}) == [
         "bridge.audio.rtp imports bridge.media.leg, which lies above it"
     ]

@@ -74,7 +74,7 @@ def test_a_command_shows_its_options_and_placeholders() -> None:
 
 
 def test_what_is_sent_back_as_it_was_shown_stays() -> None:
-    kept = {"rate": 8000, "a": SECRET, "p": {"x": SECRET, "y": [1, SECRET], "z": "plain"}}
+    kept: dict[str, Any] = {"rate": 8000, "a": SECRET, "p": {"x": SECRET, "y": [1, SECRET], "z": "plain"}}
     shown = mask(kept, "options")
     assert SECRET not in json.dumps(shown)
     assert unmasked(shown, kept, shown) == kept

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.ari.rest import AriError
-from bridge.errors import BridgeError, ClientProtocolError, ConfigError, Overloaded
+from bridge.errors import AriError, BridgeError, ClientProtocolError, ConfigError, Overloaded
 from bridge.events.hub import Event, Events
 from bridge.flows.program import Fault, FlowRefused
 from bridge.flows.web import WebFailed

@@ -53,7 +53,7 @@ class Call(asyncio.BufferedProtocol):
             self.begun = None
 
 
-class Application(WSListener):  # type: ignore[misc]
+class Application(WSListener):
     """Its WebSocket."""
 
     __slots__ = ("call",)

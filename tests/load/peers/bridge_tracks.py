@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from bridge import logs
@@ -20,12 +21,13 @@ from bridge.config import Config, load
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.media.leg import MediaLeg
 from bridge.media.loop import FrameLoop
+from bridge.patterns import Patterns
 from bridge.streams.pushed import PushedStream
 from bridge.streams.subscription import Subscription
 
 NAMES = {"twilio": ("inbound", "outbound"), "voxology": ("caller", "callee")}
 """What the generator knows the tracks by; Yeastar's by their channel, which is the UUID."""
-LAYOUTS = {"twilio": "both_tracks", "voxology": "both", "yeastar": "parties"}
+LAYOUTS: dict[str, Any] = {"twilio": "both_tracks", "voxology": "both", "yeastar": "parties"}
 
 
 class Together:
@@ -33,7 +35,9 @@ class Together:
 
     def __init__(self, bridge: Application, dialect: str, tracks: int) -> None:
         url = bridge.config.dialplan[0].url
-        self._target = Subscription(id="bench", url=url, dialect=dialect, tracks=LAYOUTS[dialect], extensions=("*",))
+        self._target = Subscription(
+            id="bench", url=url, dialect=dialect, tracks=LAYOUTS[dialect], extensions=Patterns(("*",))
+        )
         self._bridge = bridge
         self._names = NAMES.get(dialect, ())
         self._tracks = tracks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from bridge.cluster.store import StoreAway
 
@@ -53,7 +53,7 @@ class FewBridges:
 
     async def calls(self, pbx: str = "", node: str = "") -> list[dict[str, Any]]:
         self._check()
-        return [each for each in CALLS if pbx in ("", each["pbx"]) and node in ("", *each["nodes"])]
+        return [each for each in CALLS if pbx in ("", each["pbx"]) and node in ("", *cast(list[str], each["nodes"]))]
 
     async def find(self, identity: str, /) -> list[dict[str, Any]]:
         self._check()

@@ -20,6 +20,7 @@ from bridge.errors import AriError
 from bridge.events.hub import Events
 from bridge.flows.requests import Groupcall, Placed, PlaceRequest
 from bridge.media.counters import Counters
+from bridge.patterns import Patterns
 from bridge.speech.engine import SpeechFailed, Utterance
 
 from .sample_parts import NOW, RECORDINGS, FewConferences, FewRecordings, SensitiveCalls, Sounds
@@ -29,7 +30,7 @@ VOXOLOGY_KEY = "voxology-key-0123"
 FLOWS = (
     FlowConfig(
         id="greeting",
-        match=("600",),
+        match=Patterns(("600",)),
         actions=(
             {"type": "talk", "option": {"text": "Hello"}},
             {

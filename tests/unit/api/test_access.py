@@ -83,6 +83,7 @@ async def test_a_route_needs_its_scope_and_no_other(route: Route) -> None:
     # Which of the two a stream needs depends on its directions: `test_a_listener_may_listen_only`.
     enough = {"streams:listen", "streams:speak"} if route.scope == "streams:listen" else {route.scope}
     others = grant("others", *(SCOPES - enough - {"admin"}))
+    assert route.scope is not None
     one, admin = grant("one", route.scope), grant("admin", "admin")
     async with clients(pbx, others, one, admin, **everything(pbx)) as client:
         async with client.request(route.method, path_of(route), headers=headers("others")) as response:
@@ -270,11 +271,11 @@ async def test_too_many_bad_tokens_are_answered_with_429(monkeypatch: pytest.Mon
     pbx = Pbx()
     backend = pbx.backend()
     async with TestClient(TestServer(server.build(backend, ["a-good-token-it-is"], strict=True))) as client:
-        bad = {"headers": headers("wrong")}
-        answers = [await status_and_reason(client, "GET", "/v1.0/calls", **bad) for _ in range(5)]
+        bad = headers("wrong")
+        answers = [await status_and_reason(client, "GET", "/v1.0/calls", headers=bad) for _ in range(5)]
         assert answers == [(401, "INVALID_CREDENTIALS")] * 3 + [(429, "TOO_MANY_FAILURES")] * 2
         assert backend.counters.tokens_rejected == 5
-        async with client.get("/v1.0/calls", **bad) as response:
+        async with client.get("/v1.0/calls", headers=bad) as response:
             assert int(response.headers["Retry-After"]) >= 1
         good = headers("a-good-token-it-is")
         assert (await status_and_reason(client, "GET", "/v1.0/calls", headers=good))[0] == 200

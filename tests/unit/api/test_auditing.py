@@ -158,7 +158,7 @@ def credentials(route: Route) -> dict[str, str]:
 
 
 async def ask(client: Client, route: Route, path: str, body: object, **more: Any) -> int:
-    form = {"data": body} if route.form is not None else {"json": body} if body is not None else {}
+    form: dict[str, Any] = {"data": body} if route.form is not None else {"json": body} if body is not None else {}
     async with client.request(route.method, path, **form, **({"headers": credentials(route)} | more)) as response:
         await response.read()
         return response.status

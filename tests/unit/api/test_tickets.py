@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from bridge.access import Grant, Names, Patterns, Principal, Reach, Scope
+from bridge.access import Grant, Names, Principal, Reach, Scope
 from bridge.api import server
 from bridge.api.errors import ApiError
 from bridge.api.events import EventSockets
 from bridge.api.tickets import VALID_S, Tickets
 from bridge.api.tokens import Tokens, hash_of
 from bridge.events.hub import Events
+from bridge.patterns import Patterns
 
 from .samples import Pbx
 from .test_access import clients, grant, headers, status_and_reason

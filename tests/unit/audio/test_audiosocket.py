@@ -31,7 +31,7 @@ def decode(data: bytes) -> list[tuple[int, bytes]]:
 
 
 @given(MESSAGES, st.data())
-def test_messages_survive_any_split(messages, data):
+def test_messages_survive_any_split(messages: list[tuple[int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(encode(kind, payload) for kind, payload in messages)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=20)))
     decoder = Decoder()
@@ -43,7 +43,7 @@ def test_messages_survive_any_split(messages, data):
 
 
 @given(st.binary(max_size=200))
-def test_garbage_is_an_error_or_waits(data):
+def test_garbage_is_an_error_or_waits(data: bytes) -> None:
     decoder = Decoder()
     try:
         messages = decoder.feed(data)
@@ -52,7 +52,7 @@ def test_garbage_is_an_error_or_waits(data):
     assert b"".join(encode(kind, payload) for kind, payload in messages) == data[: len(data) - decoder.pending]
 
 
-def test_the_read_buffer_may_be_reused():
+def test_the_read_buffer_may_be_reused() -> None:
     buffer = bytearray(encode(Kind.SLIN, b"first frame ") + encode(Kind.SLIN, b"second")[:-2])
     decoder = Decoder()
     (first,) = decoder.feed(memoryview(buffer))
@@ -66,7 +66,7 @@ def test_the_read_buffer_may_be_reused():
     assert message == (Kind.SLIN16, b"ab")
 
 
-def test_every_kind_on_the_wire():
+def test_every_kind_on_the_wire() -> None:
     assert decode((WIRE / "every-kind.bin").read_bytes()) == [
         (0x01, bytes.fromhex("40325ec25efd4bd3805f53576e581d13")),
         (0x10, bytes.fromhex("0100feff")),
@@ -90,7 +90,7 @@ def test_every_kind_on_the_wire():
     ("name", "header_end"),
     [("unknown-kind", 326), ("empty-audio", 326), ("short-uuid", 3), ("long-dtmf", 3), ("hangup-with-payload", 3)],
 )
-def test_what_asterisk_never_sends_is_refused(name, header_end):
+def test_what_asterisk_never_sends_is_refused(name: str, header_end: int) -> None:
     data = (WIRE / f"bad-{name}.bin").read_bytes()
     with pytest.raises(AsteriskProtocolError, match="0x"):
         decode(data)
@@ -120,27 +120,27 @@ def pitch(pcm: bytes, rate: int) -> float:
 @pytest.mark.parametrize(
     ("name", "rate"), [("app", 8000), ("slin", 8000), ("slin16", 16000), ("slin44", 44100), ("slin48", 48000)]
 )
-def test_a_tone_from_a_real_asterisk(name, rate):
+def test_a_tone_from_a_real_asterisk(name: str, rate: int) -> None:
     messages = captured(name)
     assert {(kind, len(payload)) for kind, payload in messages} == {(kind_of_rate(rate), rate // 50 * 2)}
     pcm = b"".join(payload for _, payload in messages)
     assert pitch(pcm, rate) == pytest.approx(1004, abs=2)
 
 
-def test_kind_0x10_of_a_real_asterisk_can_be_ulaw():
+def test_kind_0x10_of_a_real_asterisk_can_be_ulaw() -> None:
     """Nothing on the wire says so but the length of the frames: 160 bytes for 20 ms."""
     messages = captured("ulaw")
     assert {(kind, len(payload)) for kind, payload in messages} == {(Kind.SLIN, 160)}
     assert pitch(g711.ulaw_decode(b"".join(payload for _, payload in messages)), 8000) == pytest.approx(1004, abs=2)
 
 
-def test_keys_from_a_real_asterisk():
+def test_keys_from_a_real_asterisk() -> None:
     messages = captured("dtmf")
     assert b"".join(payload for kind, payload in messages if kind == Kind.DTMF) == b"159#"
     assert {kind for kind, _ in messages} == {Kind.DTMF, Kind.SLIN}
 
 
-def test_what_we_write():
+def test_what_we_write() -> None:
     assert encode(Kind.SLIN, b"\x01\x02") == bytes.fromhex("1000020102")
     assert encode(Kind.SLIN16, bytes(640)) == bytes.fromhex("120280") + bytes(640)
     assert encode(Kind.HANGUP, b"") == HANGUP_MESSAGE
@@ -149,7 +149,7 @@ def test_what_we_write():
         encode(Kind.SLIN, bytes(65536))
 
 
-def test_kinds_and_rates_are_a_pair_each():
+def test_kinds_and_rates_are_a_pair_each() -> None:
     assert {RATE_OF_KIND[kind_of_rate(rate)] for rate in SLIN_RATES} == set(SLIN_RATES)
     assert kind_of_rate(16000) == 0x12  # an early draft of Asterisk's documentation had 0x11
     with pytest.raises(ValueError, match="11025"):

@@ -8,7 +8,7 @@ from bridge.audio.framing import Framer
 
 
 @given(st.integers(1, 50), st.lists(st.binary(max_size=120), max_size=20))
-def test_nothing_is_lost_or_reordered(size, blocks):
+def test_nothing_is_lost_or_reordered(size: int, blocks: list[bytes]) -> None:
     framer = Framer(size)
     frames = []
     for number, block in enumerate(blocks):
@@ -22,12 +22,12 @@ def test_nothing_is_lost_or_reordered(size, blocks):
     assert framer.rest() == b""
 
 
-def test_half_a_sample_is_carried():
+def test_half_a_sample_is_carried() -> None:
     framer = Framer(4)
     assert framer.push(b"abc") == []
     assert framer.push(b"defgh") == [b"abcd", b"efgh"]
 
 
-def test_a_frame_has_a_size():
+def test_a_frame_has_a_size() -> None:
     with pytest.raises(ValueError, match="0 bytes"):
         Framer(0)

@@ -36,7 +36,7 @@ def drain(playout: Playout) -> list[bytes]:
 
 
 @given(st.lists(st.integers(1, 900), max_size=30))
-def test_what_goes_in_comes_out(sizes):
+def test_what_goes_in_comes_out(sizes: list[int]) -> None:
     playout = Playout(FMT, 10_000)
     sent = b""
     for size in sizes:
@@ -71,7 +71,7 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS, st.sampled_from([50, 100, 1000]))
-def test_against_the_simplest_queue_there_is(actions, max_ms):
+def test_against_the_simplest_queue_there_is(actions: list[tuple[str, int]], max_ms: int) -> None:
     playout = Playout(FMT, max_ms)
     queue = b""  # the same thing, slowly
     marks: list[tuple[int, str]] = []  # bytes still before each mark
@@ -116,7 +116,7 @@ def test_against_the_simplest_queue_there_is(actions, max_ms):
 
 
 @pytest.mark.parametrize("block_ms", [1, 5, 10, 15, 25, 30, 60])
-def test_a_steady_sender_is_never_cut_after_the_start(block_ms):
+def test_a_steady_sender_is_never_cut_after_the_start(block_ms: int) -> None:
     """One who sends as fast as time goes is silent for the first ticks at most, whatever the size of the blocks."""
     playout = Playout(FMT, 10_000)
     sent = b""
@@ -135,7 +135,7 @@ def test_a_steady_sender_is_never_cut_after_the_start(block_ms):
     assert playout.padded_frames == 0
 
 
-def test_a_dry_spell_is_padded_once():
+def test_a_dry_spell_is_padded_once() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 120))  # 15 ms
     assert playout.take() is None  # more may be on its way
@@ -144,7 +144,7 @@ def test_a_dry_spell_is_padded_once():
     assert playout.padded_frames == 1
 
 
-def test_a_late_block_joins_the_partial_frame():
+def test_a_late_block_joins_the_partial_frame() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 120))
     assert playout.take() is None
@@ -153,7 +153,7 @@ def test_a_late_block_joins_the_partial_frame():
     assert playout.take() == numbered(160, 80).ljust(FRAME, b"\0")  # it ends without a hole
 
 
-def test_after_the_end_a_partial_frame_is_held_anew():
+def test_after_the_end_a_partial_frame_is_held_anew() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 240))
     assert [playout.take() is None for _ in range(2)] == [False, False]
@@ -161,7 +161,7 @@ def test_after_the_end_a_partial_frame_is_held_anew():
     assert [playout.take() is None for _ in range(2)] == [True, False]
 
 
-def test_a_lead_is_gathered_after_a_dry_spell():
+def test_a_lead_is_gathered_after_a_dry_spell() -> None:
     playout = Playout(FMT, 10_000, lead_ms=40)
     playout.play(numbered(0, 160))
     assert playout.take() is None
@@ -169,13 +169,13 @@ def test_a_lead_is_gathered_after_a_dry_spell():
     assert [playout.take(), playout.take()] == [numbered(0, 160), numbered(160, 160)]
 
 
-def test_a_lead_that_does_not_come_is_waited_for_so_long_and_no_longer():
+def test_a_lead_that_does_not_come_is_waited_for_so_long_and_no_longer() -> None:
     playout = Playout(FMT, 10_000, lead_ms=40)
     playout.play(numbered(0, 160))
     assert [playout.take() for _ in range(3)] == [None, None, numbered(0, 160)]
 
 
-def test_every_dry_spell_gathers_its_own_lead():
+def test_every_dry_spell_gathers_its_own_lead() -> None:
     playout = Playout(FMT, 10_000, lead_ms=40)
     playout.play(numbered(0, 320))
     assert [playout.take() is None for _ in range(3)] == [False, False, True]
@@ -187,14 +187,14 @@ def test_every_dry_spell_gathers_its_own_lead():
     assert [playout.take() is None for _ in range(3)] == [True, True, False]
 
 
-def test_a_sender_who_is_ahead_is_not_delayed_by_a_lead():
+def test_a_sender_who_is_ahead_is_not_delayed_by_a_lead() -> None:
     playout = Playout(FMT, 10_000, lead_ms=40)
     playout.play(numbered(0, 320))
     assert playout.take() == numbered(0, 160)
 
 
 @given(st.lists(st.integers(0, 20), min_size=50, max_size=50))
-def test_with_a_lead_an_uneven_sender_is_never_cut_after_the_start(delays_ms):
+def test_with_a_lead_an_uneven_sender_is_never_cut_after_the_start(delays_ms: list[int]) -> None:
     """A lead of 40 ms, the first 20 of which are played at once, makes up for what comes up to 20 ms late."""
     arrivals = sorted((20 * number + delay, number) for number, delay in enumerate(delays_ms))
     playout = Playout(FMT, 10_000, lead_ms=40)
@@ -209,7 +209,7 @@ def test_with_a_lead_an_uneven_sender_is_never_cut_after_the_start(delays_ms):
     assert None not in heard[first : first + len(delays_ms)]
 
 
-def test_the_newest_is_dropped_so_that_speech_stays_whole():
+def test_the_newest_is_dropped_so_that_speech_stays_whole() -> None:
     playout = Playout(FMT, 40)
     assert playout.play(numbered(0, 200)) == 0
     assert playout.play(numbered(200, 200)) == 160
@@ -219,7 +219,7 @@ def test_the_newest_is_dropped_so_that_speech_stays_whole():
     assert playout.play(numbered(0, 10)) == 0
 
 
-def test_a_mark_is_reached_with_its_last_byte():
+def test_a_mark_is_reached_with_its_last_byte() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 160))
     playout.mark("one frame")
@@ -232,7 +232,7 @@ def test_a_mark_is_reached_with_its_last_byte():
     assert playout.reached() == ["one sample more"]
 
 
-def test_marks_with_nothing_to_wait_for_are_reached_at_once_and_in_order():
+def test_marks_with_nothing_to_wait_for_are_reached_at_once_and_in_order() -> None:
     playout = Playout(FMT, 10_000)
     playout.mark("a")
     playout.mark("b")
@@ -240,7 +240,7 @@ def test_marks_with_nothing_to_wait_for_are_reached_at_once_and_in_order():
     assert playout.reached() == []
 
 
-def test_clear_tells_every_mark_once_and_in_order():
+def test_clear_tells_every_mark_once_and_in_order() -> None:
     playout = Playout(FMT, 10_000)
     playout.mark("before")  # reached, but nobody has asked yet
     playout.play(numbered(0, 1000))
@@ -251,7 +251,7 @@ def test_clear_tells_every_mark_once_and_in_order():
     assert playout.take() is None
 
 
-def test_clear_while_a_partial_frame_is_held():
+def test_clear_while_a_partial_frame_is_held() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 80))
     assert playout.take() is None
@@ -261,7 +261,7 @@ def test_clear_while_a_partial_frame_is_held():
     assert playout.take() == numbered(500, 80).ljust(FRAME, b"\0")
 
 
-def test_marks_after_a_clear_count_from_there():
+def test_marks_after_a_clear_count_from_there() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 1000))
     playout.take()
@@ -273,7 +273,7 @@ def test_marks_after_a_clear_count_from_there():
     assert playout.reached() == ["new"]
 
 
-def test_marks_are_bounded():
+def test_marks_are_bounded() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 160))
     assert all(playout.mark(str(each)) for each in range(MAX_MARKS))
@@ -284,7 +284,7 @@ def test_marks_are_bounded():
     assert playout.mark("room again")
 
 
-def test_a_large_file_is_kept_as_it_came():
+def test_a_large_file_is_kept_as_it_came() -> None:
     data = numbered(0, 60_000) * 44  # 5 MiB
     playout = Playout(FMT, 600_000)
     playout.play(data)
@@ -294,7 +294,7 @@ def test_a_large_file_is_kept_as_it_came():
     assert b"".join(drain(playout)).startswith(data + b"\1\0")
 
 
-def test_tiny_blocks_do_not_pile_up_as_objects():
+def test_tiny_blocks_do_not_pile_up_as_objects() -> None:
     playout = Playout(FMT, 10_000)
     for each in range(8000):
         playout.play(numbered(each, 1))
@@ -303,7 +303,7 @@ def test_tiny_blocks_do_not_pile_up_as_objects():
 
 
 @given(st.sampled_from(SLIN_RATES), st.lists(st.integers(1, 5000), min_size=1, max_size=8))
-def test_another_rate_is_converted_in_order_whatever_the_blocks(rate, sizes):
+def test_another_rate_is_converted_in_order_whatever_the_blocks(rate: int, sizes: list[int]) -> None:
     playout = Playout(FMT, 60_000)
     sent = b""
     for size in sizes:
@@ -320,7 +320,7 @@ def test_another_rate_is_converted_in_order_whatever_the_blocks(rate, sizes):
     assert playout.queued_ms == 0
 
 
-def test_rates_in_turn_keep_their_converters_until_a_clear():
+def test_rates_in_turn_keep_their_converters_until_a_clear() -> None:
     playout = Playout(FMT, 60_000)
     for _ in range(50):
         for rate in (16000, 48000):
@@ -337,7 +337,7 @@ def test_rates_in_turn_keep_their_converters_until_a_clear():
 
 
 @pytest.mark.parametrize("rate", [rate for rate in SLIN_RATES if rate != 8000])
-def test_the_bound_is_exact_at_every_rate(rate):
+def test_the_bound_is_exact_at_every_rate(rate: int) -> None:
     playout = Playout(FMT, 1000)
     playout.play(numbered(0, 77), rate)
     before = playout.queued_ms
@@ -348,7 +348,7 @@ def test_the_bound_is_exact_at_every_rate(rate):
     assert len(b"".join(drain(playout))) == 16000
 
 
-def test_a_large_block_at_another_rate_is_not_converted_at_once():
+def test_a_large_block_at_another_rate_is_not_converted_at_once() -> None:
     playout = Playout(slin(192000), 600_000)
     data = bytes(8 << 20)
     tracemalloc.start()
@@ -359,7 +359,7 @@ def test_a_large_block_at_another_rate_is_not_converted_at_once():
     assert peak < 16 << 20
 
 
-def test_tiny_blocks_at_another_rate_do_not_pile_up_as_objects():
+def test_tiny_blocks_at_another_rate_do_not_pile_up_as_objects() -> None:
     playout = Playout(FMT, 10_000)
     for each in range(16000):
         playout.play(numbered(each, 1), 16000)
@@ -367,7 +367,7 @@ def test_tiny_blocks_at_another_rate_do_not_pile_up_as_objects():
     assert len(b"".join(drain(playout))) == 16000
 
 
-def test_half_a_sample_would_turn_all_that_follows_into_noise():
+def test_half_a_sample_would_turn_all_that_follows_into_noise() -> None:
     playout = Playout(FMT, 1000)
     with pytest.raises(ValueError, match="3 bytes"):
         playout.play(b"abc")
@@ -375,13 +375,13 @@ def test_half_a_sample_would_turn_all_that_follows_into_noise():
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 48000])
-def test_frames_last_20_ms_at_every_rate(rate):
+def test_frames_last_20_ms_at_every_rate(rate: int) -> None:
     playout = Playout(slin(rate), 1000)
     playout.play(bytes(rate * 2))
     assert {len(frame) for frame in drain(playout)} == {rate // 50 * 2}
 
 
-def test_companded_silence():
+def test_companded_silence() -> None:
     playout = Playout(AudioFormat(Encoding.ULAW, 8000), 1000)
     playout.play(b"\x12")
     playout.take()

@@ -40,7 +40,7 @@ def fmt(tag: int, bits: int, rate: int = 8000, channels: int = 1, extra: bytes =
 
 
 @given(st.lists(st.binary(max_size=9), max_size=20))
-def test_half_a_sample_waits_for_the_other_half(blocks):
+def test_half_a_sample_waits_for_the_other_half(blocks: list[bytes]) -> None:
     whole = WholeSamples()
     parts = [whole.push(block) for block in blocks]
     assert all(len(part) % 2 == 0 for part in parts)
@@ -48,7 +48,7 @@ def test_half_a_sample_waits_for_the_other_half(blocks):
     assert b"".join(parts) == everything[: len(everything) // 2 * 2]
 
 
-def test_bare_audio_is_what_the_stream_says():
+def test_bare_audio_is_what_the_stream_says() -> None:
     assert RawAudio(slin(16000)).receive(b"abcd") == [(b"abcd", 16000)]
     assert RawAudio(AudioFormat(Encoding.ULAW, 8000)).receive(b"\x80\xff\x00") == [
         (bytes.fromhex("7c7d00008482"), 8000)
@@ -58,7 +58,7 @@ def test_bare_audio_is_what_the_stream_says():
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
-def test_a_wav_file_plays_without_its_header_at_its_own_rate(rate):
+def test_a_wav_file_plays_without_its_header_at_its_own_rate(rate: int) -> None:
     audio = RawAudio(slin(8000))
     assert audio.receive(wav(rate=rate)) == [(PCM, rate)]
     assert audio.receive(b"abcd") == [(b"abcd", 8000)]  # after it, blocks are bare again
@@ -67,7 +67,7 @@ def test_a_wav_file_plays_without_its_header_at_its_own_rate(rate):
 
 
 @given(st.lists(st.integers(1, 2000), max_size=10))
-def test_a_wav_file_in_pieces(sizes):
+def test_a_wav_file_in_pieces(sizes: list[int]) -> None:
     data = wav(rate=16000)
     audio = RawAudio(slin(8000))
     played = []
@@ -80,20 +80,20 @@ def test_a_wav_file_in_pieces(sizes):
     assert audio.receive(b"abcd") == [(b"abcd", 8000)]
 
 
-def test_half_a_sample_before_a_file_is_none_of_it():
+def test_half_a_sample_before_a_file_is_none_of_it() -> None:
     audio = RawAudio(slin(8000))
     assert audio.receive(b"abc") == [(b"ab", 8000)]
     assert audio.receive(wav()) == [(PCM, 8000)]
 
 
-def test_chunks_around_the_audio_are_skipped():
+def test_chunks_around_the_audio_are_skipped() -> None:
     noise = chunk(b"LIST", b"\x7f" * 333)
     data = riff(noise, fmt(1, 16), noise, chunk(b"data", PCM), noise)
     assert RawAudio(slin(16000)).receive(data) == [(PCM, 8000)]
 
 
 @pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
-def test_a_file_that_does_not_know_its_length(length):
+def test_a_file_that_does_not_know_its_length(length: int) -> None:
     """What ffmpeg writes into a pipe."""
     audio = RawAudio(slin(8000))
     assert audio.receive(riff(fmt(1, 16, 16000), chunk(b"data", PCM, length))) == [(PCM, 16000)]
@@ -101,7 +101,7 @@ def test_a_file_that_does_not_know_its_length(length):
     assert audio.receive(wav()) == [(PCM, 8000)]
 
 
-def test_companded_files():
+def test_companded_files() -> None:
     assert RawAudio(slin(8000)).receive(riff(fmt(7, 8), chunk(b"data", b"\x80\xff"))) == [
         (bytes.fromhex("7c7d0000"), 8000)
     ]
@@ -110,7 +110,7 @@ def test_companded_files():
     ]
 
 
-def test_extensible_is_what_its_subformat_says():
+def test_extensible_is_what_its_subformat_says() -> None:
     subformat = pack("<HHI", 22, 16, 4) + bytes.fromhex("0100000000001000800000aa00389b71")
     assert RawAudio(slin(8000)).receive(riff(fmt(0xFFFE, 16, extra=subformat), chunk(b"data", PCM))) == [(PCM, 8000)]
 
@@ -120,7 +120,7 @@ def test_extensible_is_what_its_subformat_says():
     [wav(channels=2), wav(width=1), riff(fmt(3, 32), chunk(b"data", PCM)), wav(rate=12345)],
     ids=["stereo", "8 bit", "float", "odd rate"],
 )
-def test_files_that_cannot_be_played_are_left_out_whole(data):
+def test_files_that_cannot_be_played_are_left_out_whole(data: bytes) -> None:
     audio = RawAudio(slin(8000))
     assert audio.receive(data[:500]) == []
     assert audio.receive(data[500:]) == []
@@ -137,7 +137,7 @@ def test_files_that_cannot_be_played_are_left_out_whole(data):
         riff(chunk(b"fmt ", b"", 0xFFFFFFFF)),
     ],
 )
-def test_broken_files_are_left_out(data):
+def test_broken_files_are_left_out(data: bytes) -> None:
     audio = RawAudio(slin(8000))
     assert audio.receive(data) == []
     assert audio.refused == 1
@@ -145,10 +145,10 @@ def test_broken_files_are_left_out(data):
 
 
 @given(st.binary(max_size=300))
-def test_no_header_is_fatal(tail):
+def test_no_header_is_fatal(tail: bytes) -> None:
     RawAudio(slin(8000)).receive(b"RIFF\0\0\0\0WAVE" + tail)
 
 
-def test_a_header_is_for_files_only():
+def test_a_header_is_for_files_only() -> None:
     with pytest.raises(ValueError, match="RIFF"):
         parse_header(b"RIFX" + bytes(40))

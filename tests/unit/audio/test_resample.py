@@ -35,7 +35,7 @@ def split(heard: np.ndarray, frequency: float, rate: int) -> tuple[float, float]
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_a_frame_in_is_a_frame_out_at_once(pair):
+def test_a_frame_in_is_a_frame_out_at_once(pair: tuple[int, int]) -> None:
     rate_in, rate_out = pair
     parts = in_frames(Resampler(rate_in, rate_out), tone(440, rate_in, 1.0))
     assert {len(part) for part in parts} == {rate_out // 50 * 2}
@@ -43,7 +43,7 @@ def test_a_frame_in_is_a_frame_out_at_once(pair):
 
 @pytest.mark.parametrize("rate_in", [*SLIN_RATES, 11025, 22050])
 @pytest.mark.parametrize("rate_out", SLIN_RATES)
-def test_every_pair_keeps_speech_and_adds_nothing(rate_in, rate_out):
+def test_every_pair_keeps_speech_and_adds_nothing(rate_in: int, rate_out: int) -> None:
     converter = Resampler(rate_in, rate_out)
     heard = samples([converter.convert(tone(1000, rate_in, 0.4))])
     level, rest = split(heard[rate_out // 20 :], 1000, rate_out)
@@ -53,7 +53,7 @@ def test_every_pair_keeps_speech_and_adds_nothing(rate_in, rate_out):
 
 @pytest.mark.parametrize("ms", [10, 20, 30, 60])
 @pytest.mark.parametrize("pair", PAIRS)
-def test_no_click_at_the_borders_of_blocks(pair, ms):
+def test_no_click_at_the_borders_of_blocks(pair: tuple[int, int], ms: int) -> None:
     pcm = tone(700, pair[0], 0.6)
     whole = samples([Resampler(*pair).convert(pcm)])
     pieces = samples(in_frames(Resampler(*pair), pcm, ms))
@@ -63,7 +63,7 @@ def test_no_click_at_the_borders_of_blocks(pair, ms):
 
 @settings(max_examples=50)
 @given(st.sampled_from([*PAIRS, (11025, 8000), (12000, 44100)]), st.lists(st.integers(0, 3000), max_size=12))
-def test_duration_is_exact_whatever_the_blocks(pair, sizes):
+def test_duration_is_exact_whatever_the_blocks(pair: tuple[int, int], sizes: list[int]) -> None:
     converter = Resampler(*pair)
     total_in = total_out = 0
     for size in sizes:
@@ -74,7 +74,7 @@ def test_duration_is_exact_whatever_the_blocks(pair, sizes):
 
 @settings(max_examples=25)
 @given(st.sampled_from(PAIRS), st.data())
-def test_cutting_into_blocks_changes_nothing(pair, data):
+def test_cutting_into_blocks_changes_nothing(pair: tuple[int, int], data: st.DataObject) -> None:
     pcm = np.random.default_rng(1).integers(-9000, 9000, 3000).astype("<i2").tobytes()
     cuts = sorted(data.draw(st.sets(st.integers(0, 3000), max_size=8)))
     converter = Resampler(*pair)
@@ -83,7 +83,7 @@ def test_cutting_into_blocks_changes_nothing(pair, data):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_frames_after_an_odd_beginning(pair):
+def test_frames_after_an_odd_beginning(pair: tuple[int, int]) -> None:
     pcm = tone(700, pair[0], 0.3)
     converter = Resampler(*pair)
     pieces = [converter.convert(pcm[:14]), *in_frames(converter, pcm[14:])]
@@ -91,19 +91,19 @@ def test_frames_after_an_odd_beginning(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_a_constant_stays_constant(pair):
+def test_a_constant_stays_constant(pair: tuple[int, int]) -> None:
     """Were the filter's phases not alike loud, there would be a hum."""
     heard = samples([Resampler(*pair).convert(np.full(pair[0] // 5, 30_000, "<i2").tobytes())])
     assert set(heard[pair[1] // 50 :]) == {30_000}
 
 
-def test_an_alias_is_not_heard():
+def test_an_alias_is_not_heard() -> None:
     """6 kHz does not exist at 8 kHz. audioop.ratecv would turn it into a tone of 2 kHz, as loud as it was."""
     heard = samples(in_frames(Resampler(16000, 8000), tone(6000, 16000, 1.0)))
     assert np.abs(heard[400:]).max() <= 1
 
 
-def test_an_image_is_not_heard():
+def test_an_image_is_not_heard() -> None:
     """3 kHz at 8 kHz has its mirror at 5 kHz."""
     heard = samples(in_frames(Resampler(8000, 16000), tone(3000, 8000, 1.0)))
     level, rest = split(heard[800:], 3000, 16000)
@@ -112,14 +112,14 @@ def test_an_image_is_not_heard():
 
 @pytest.mark.parametrize(("frequency", "within_db"), [(300, 0.02), (1000, 0.02), (3000, 0.02), (3400, 0.5)])
 @pytest.mark.parametrize("pair", [(8000, 16000), (16000, 8000), (44100, 8000), (24000, 8000)])
-def test_the_telephone_band_is_flat(pair, frequency, within_db):
+def test_the_telephone_band_is_flat(pair: tuple[int, int], frequency: int, within_db: float) -> None:
     heard = samples(in_frames(Resampler(*pair), tone(frequency, pair[0], 1.0)))
     level, _ = split(heard[pair[1] // 10 :], frequency, pair[1])
     assert abs(20 * np.log10(level * np.sqrt(2) / 10_000)) < within_db
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_delay_is_what_it_says_and_small(pair):
+def test_delay_is_what_it_says_and_small(pair: tuple[int, int]) -> None:
     rate_in, rate_out = pair
     converter = Resampler(rate_in, rate_out)
     assert converter.delay_ms < 2.6
@@ -130,7 +130,7 @@ def test_delay_is_what_it_says_and_small(pair):
     assert found_ms == pytest.approx(converter.delay_ms, abs=1000 / min(pair))
 
 
-def test_flush_gives_the_end():
+def test_flush_gives_the_end() -> None:
     converter = Resampler(8000, 16000)
     click = np.zeros(160, "<i2")
     click[-1] = 20_000
@@ -138,7 +138,7 @@ def test_flush_gives_the_end():
     assert np.abs(samples([converter.flush()])).max() > 15_000
 
 
-def test_loud_is_clipped_and_not_wrapped():
+def test_loud_is_clipped_and_not_wrapped() -> None:
     square = np.where(np.arange(1600) // 20 % 2, 32767, -32768).astype("<i2").tobytes()
     heard = samples([Resampler(8000, 16000).convert(square)])
     assert heard.max() == 32767
@@ -146,14 +146,14 @@ def test_loud_is_clipped_and_not_wrapped():
     assert np.mean(heard[200:] > 30_000) == pytest.approx(0.5, abs=0.1)
 
 
-def test_equal_rates_need_none():
+def test_equal_rates_need_none() -> None:
     assert resampler(8000, 8000) is None
     converter = resampler(8000, 16000)
     assert converter is not None
     assert (converter.rate_in, converter.rate_out) == (8000, 16000)
 
 
-def test_nothing_in_nothing_out():
+def test_nothing_in_nothing_out() -> None:
     assert Resampler(8000, 16000).convert(b"") == b""
     with pytest.raises(ValueError, match="multiple"):
         Resampler(8000, 16000).convert(b"abc")

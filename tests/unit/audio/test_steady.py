@@ -39,7 +39,7 @@ class Heard:
         return [int.from_bytes(each[:2], "little") for each in cut]
 
 
-def test_what_keeps_time_comes_out_as_it_is():
+def test_what_keeps_time_comes_out_as_it_is() -> None:
     heard = Heard()
     for n in range(50):
         assert heard.push(frame(n), 0.02 * (n + 1)) == 1
@@ -48,7 +48,7 @@ def test_what_keeps_time_comes_out_as_it_is():
     assert heard.track.filled_bytes == heard.track.dropped_bytes == 0
 
 
-def test_jitter_is_not_touched():
+def test_jitter_is_not_touched() -> None:
     heard = Heard()
     for n in range(100):  # five at a time, the first of them 80 ms late
         heard.push(frame(n), 0.1 * (n // 5 + 1))
@@ -56,7 +56,7 @@ def test_jitter_is_not_touched():
     assert heard.blocks() == list(range(1, 101))
 
 
-def test_a_gap_is_silence_and_what_follows_is_in_its_place():
+def test_a_gap_is_silence_and_what_follows_is_in_its_place() -> None:
     heard = Heard()
     for n in range(150):
         if not 50 <= n < 100:
@@ -66,7 +66,7 @@ def test_a_gap_is_silence_and_what_follows_is_in_its_place():
     assert heard.track.filled_bytes == 1000 * MS
 
 
-def test_a_gap_is_filled_while_it_lasts_when_somebody_calls():
+def test_a_gap_is_filled_while_it_lasts_when_somebody_calls() -> None:
     heard = Heard()
     heard.push(frame(0), 0.02)
     for n in range(1, 50):
@@ -81,7 +81,7 @@ def test_a_gap_is_filled_while_it_lasts_when_somebody_calls():
     assert heard.blocks() == [1, *[0] * 49, 51, 52, 53, 54]
 
 
-def test_a_stall_is_made_up_for_and_nothing_is_doubled():
+def test_a_stall_is_made_up_for_and_nothing_is_doubled() -> None:
     heard = Heard()
     for n in range(10):
         heard.push(frame(n), 0.02 * (n + 1))
@@ -92,7 +92,7 @@ def test_a_stall_is_made_up_for_and_nothing_is_doubled():
     assert heard.track.filled_bytes == heard.track.dropped_bytes == 0
 
 
-def test_a_stall_of_the_whole_process_is_no_gap_of_the_track_that_is_read_second():
+def test_a_stall_of_the_whole_process_is_no_gap_of_the_track_that_is_read_second() -> None:
     heard = Heard()
     heard.push(frame(0), 0.02)
     for _ in range(50):  # the other track's audio is read first
@@ -103,7 +103,7 @@ def test_a_stall_of_the_whole_process_is_no_gap_of_the_track_that_is_read_second
     assert heard.blocks() == list(range(1, 52))
 
 
-def test_of_audio_that_comes_after_its_silence_the_newest_is_kept():
+def test_of_audio_that_comes_after_its_silence_the_newest_is_kept() -> None:
     heard = Heard()
     heard.push(frame(0), 0.02)
     for n in range(1, 50):
@@ -121,7 +121,7 @@ def test_of_audio_that_comes_after_its_silence_the_newest_is_kept():
     assert len(blocks) == 54
 
 
-def test_a_track_that_begins_late_begins_with_silence():
+def test_a_track_that_begins_late_begins_with_silence() -> None:
     heard = Heard()
     for n in range(40, 60):
         heard.push(frame(n), 0.02 * (n + 1))
@@ -129,7 +129,7 @@ def test_a_track_that_begins_late_begins_with_silence():
     assert heard.blocks() == [*[0] * 40, *range(41, 61)]
 
 
-def test_more_than_the_clock_has_room_for_is_dropped():
+def test_more_than_the_clock_has_room_for_is_dropped() -> None:
     heard = Heard()
     for n in range(100):  # twice as fast as time
         heard.push(frame(n), 0.01 * (n + 1))
@@ -138,7 +138,7 @@ def test_more_than_the_clock_has_room_for_is_dropped():
     assert heard.track.dropped_bytes == (100 - len(heard.blocks())) * 20 * MS
 
 
-def test_a_clock_that_runs_a_little_slower_costs_a_frame_now_and_then_and_not_some_samples_of_each():
+def test_a_clock_that_runs_a_little_slower_costs_a_frame_now_and_then_and_not_some_samples_of_each() -> None:
     heard = Heard()
     for n in range(5000):
         heard.push(frame(n), 0.0199 * (n + 1))
@@ -147,26 +147,26 @@ def test_a_clock_that_runs_a_little_slower_costs_a_frame_now_and_then_and_not_so
     assert all(heard.blocks())
 
 
-def test_nothing_at_all_is_silence_to_the_end():
+def test_nothing_at_all_is_silence_to_the_end() -> None:
     heard = Heard()
     assert heard.finish(1.005) == bytes(5 * MS)
     assert heard.pcm == bytes(1005 * MS)
 
 
-def test_less_than_a_frame_at_the_end_is_left_out():
+def test_less_than_a_frame_at_the_end_is_left_out() -> None:
     heard = Heard()
     heard.push(frame(0), 0.02)
     heard.finish(0.0399)
     assert heard.blocks() == [1]
 
 
-def test_the_last_chunk_does_not_go_beyond_the_end():
+def test_the_last_chunk_does_not_go_beyond_the_end() -> None:
     heard = Heard(chunk_ms=80)
     heard.push(frame(0, ms=40), 0.0)
     assert len(heard.finish(0.025)) == 25 * MS
 
 
-def test_an_hour_without_audio_is_bounded():
+def test_an_hour_without_audio_is_bounded() -> None:
     heard = Heard(chunk_ms=1000)
     heard.push(frame(0), 3600.0)
     heard.push(frame(1), 3600.0 + GRACE_S + 0.001)
@@ -177,7 +177,7 @@ def test_an_hour_without_audio_is_bounded():
 
 
 @pytest.mark.parametrize("cut", [1, 3, 319])
-def test_half_samples_wait_for_the_other_half(cut):
+def test_half_samples_wait_for_the_other_half(cut: int) -> None:
     heard = Heard()
     sent = bytes(range(1, 161)) * 4
     for number, at in enumerate(range(0, len(sent), cut)):
@@ -192,7 +192,7 @@ def test_half_samples_wait_for_the_other_half(cut):
     chunk_ms=st.sampled_from([20, 40, 80, 160, 1000]),
     rate=st.sampled_from([8000, 16000, 44100]),
 )
-def test_samples_are_time_whatever_comes(steps, last, chunk_ms, rate):
+def test_samples_are_time_whatever_comes(steps: list[tuple[float, int]], last: float, chunk_ms: int, rate: int) -> None:
     fmt = slin(rate)
     track = SteadyTrack(fmt, chunk_ms, 100.0)
     now = 100.0

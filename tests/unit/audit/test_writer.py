@@ -122,7 +122,7 @@ async def test_logrotate(tmp_path: Path, signalled: bool) -> None:
 def test_lines_of_several_processes_stay_whole_while_the_file_is_moved(tmp_path: Path) -> None:
     path, count = tmp_path / "audit.jsonl", 2000
     writers = [start("plainly", path, count) for _ in range(4)]
-    moved = []
+    moved: list[Path] = []
     while any(each.poll() is None for each in writers):
         time.sleep(0.02)
         if path.exists() and path.stat().st_size:

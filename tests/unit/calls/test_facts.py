@@ -9,6 +9,7 @@ import pytest
 from bridge.calls.call import MAX_FORMER, Call, Party
 from bridge.calls.facts import DEFAULT_NAMING, Naming, call_facts, party_facts, real_parties
 from bridge.calls.model import CallModel, PartyChanged
+from bridge.patterns import Patterns
 from tests.unit.calls.pbx import Pbx
 from tests.unit.calls.recorded_facts import FACTS
 from tests.unit.calls.test_call_model import RECORDINGS, feed, promptly, recorded
@@ -253,7 +254,7 @@ def test_a_call_flow_designer_is_known_by_its_contexts_only(pbx: Pbx) -> None:
     pbx.comes("in", "PJSIP/1001-0001", "from-internal", "8", "1001")
     pbx.at("in", "flow-7,s,1", "Playback", "hello")
     assert pbx.flow("in") == ""
-    assert pbx.flow("in", Naming(cfd_contexts=("flow-*",))) == "cfd"
+    assert pbx.flow("in", Naming(cfd_contexts=Patterns(("flow-*",)))) == "cfd"
 
 
 def test_who_is_called_by_a_click_is_the_callee(pbx: Pbx) -> None:
@@ -307,13 +308,13 @@ def test_a_call_that_was_there_before_us_has_no_did_that_it_may_have_left() -> N
         (Naming(), "4930123", "from-pstn", "trunk"),
         (Naming(), "4930123", "from-trunk-sip-4930123", "trunk"),
         (Naming(), "i1/5551001", "from-dahdi", "trunk"),
-        (Naming(trunks=("provider*",)), "provider-1", "x", "trunk"),
-        (Naming(trunks=("provider*",)), "alice", "x", "extension"),
-        (Naming(extensions=("[a-z]*",)), "alice", "x", "extension"),
-        (Naming(extensions=("[a-z]*",)), "77", "x", "trunk"),
-        (Naming(trunks=("t*",), extensions=("1*",)), "door", "x", "other"),
-        (Naming(trunks=("10*",), extensions=("1*",)), "1001", "x", "trunk"),
-        (Naming(extensions=("1001",)), "1001", "from-trunk", "extension"),
+        (Naming(trunks=Patterns(("provider*",))), "provider-1", "x", "trunk"),
+        (Naming(trunks=Patterns(("provider*",))), "alice", "x", "extension"),
+        (Naming(extensions=Patterns(("[a-z]*",))), "alice", "x", "extension"),
+        (Naming(extensions=Patterns(("[a-z]*",))), "77", "x", "trunk"),
+        (Naming(trunks=Patterns(("t*",)), extensions=Patterns(("1*",))), "door", "x", "other"),
+        (Naming(trunks=Patterns(("10*",)), extensions=Patterns(("1*",))), "1001", "x", "trunk"),
+        (Naming(extensions=Patterns(("1001",))), "1001", "from-trunk", "extension"),
     ],
 )
 def test_roles(naming: Naming, endpoint: str, context: str, role: str) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from bridge import __version__
 from bridge.api.tokens import hash_of
-from bridge.cli.main import MASK, explain_bind_error, main, masked_toml
+from bridge.cli.main import explain_bind_error, main, masked_toml
 from bridge.config import SECTIONS, load
+from bridge.masking import MASK
 
 ENV = {
     "ASTERISK_BRIDGE_ARI__USER": "bridge",

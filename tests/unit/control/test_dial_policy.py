@@ -12,6 +12,7 @@ from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy, NotAllowed
 from bridge.control.originate import _caller_id
 from bridge.errors import Overloaded
+from bridge.patterns import Patterns
 
 
 class Clock:
@@ -155,11 +156,11 @@ def test_the_longest_prefix_decides(allowed: list[str], denied: list[str], numbe
     [
         (Naming(), "1001", True),
         (Naming(), "trunk-a", False),
-        (Naming(trunks=("trunk-*",)), "alice", True),
-        (Naming(trunks=("trunk-*",)), "trunk-a", False),
-        (Naming(extensions=("alice",)), "alice", True),
-        (Naming(extensions=("alice",)), "1001", False),
-        (Naming(trunks=("99*",), extensions=("al*",)), "1001", False),
+        (Naming(trunks=Patterns(("trunk-*",))), "alice", True),
+        (Naming(trunks=Patterns(("trunk-*",))), "trunk-a", False),
+        (Naming(extensions=Patterns(("alice",))), "alice", True),
+        (Naming(extensions=Patterns(("alice",))), "1001", False),
+        (Naming(trunks=Patterns(("99*",)), extensions=Patterns(("al*",))), "1001", False),
     ],
 )
 def test_an_extension_is_never_a_trunk(naming: Naming, endpoint: str, may: bool) -> None:

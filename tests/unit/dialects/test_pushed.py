@@ -3,15 +3,17 @@
 import base64
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.dialects.base import CallInfo, Dialect, TrackInfo
+from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 from bridge.dialects.twilio import Twilio
 from bridge.dialects.voxology import CHUNK_MS, ERROR_CODES, StreamIds, Voxology
 from bridge.dialects.yeastar import FRAGMENT_BYTES, Yeastar
@@ -19,6 +21,7 @@ from bridge.dialects.yeastar import FRAGMENT_BYTES, Yeastar
 NAMES = ("inbound", "outbound")
 WALL = 1_790_000_000.0
 
+Act = tuple[float, str, str, int]
 ACTS = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.0, 0.001, 0.02, 0.02, 0.02, 0.06, 0.3, 1.5]),  # seconds since the last one
@@ -34,16 +37,16 @@ ACTS = st.lists(
 class Life:
     """A stream's life: what was said on each connection, and how long each track lived, in order of their ends."""
 
-    connections: list[list[dict]] = field(default_factory=list)
+    connections: list[list[dict[str, Any]]] = field(default_factory=list)
     lives_ms: list[list[tuple[str, float]]] = field(default_factory=list)
 
 
-def live(stream: Dialect, acts) -> Life:
+def live(stream: Dialect, acts: list[Act]) -> Life:
     life = Life()
     running: dict[str, float] = {}
     now = 1000.0
 
-    def say(messages) -> None:
+    def say(messages: Iterable[Message]) -> None:
         life.connections[-1] += [json.loads(each) for each in messages]
 
     def end(name: str) -> None:
@@ -90,7 +93,7 @@ def live(stream: Dialect, acts) -> Life:
 
 
 @given(acts=ACTS, rate=st.sampled_from([8000, 16000]))
-def test_yeastar(acts, rate):
+def test_yeastar(acts: list[Act], rate: int) -> None:
     life = live(Yeastar(rate), acts)
     (said,) = life.connections
     sent_ms: list[tuple[str, float]] = []
@@ -114,17 +117,17 @@ def test_yeastar(acts, rate):
 
 
 @given(acts=ACTS, chunk_ms=st.sampled_from([20, 60, 160, 1000]))
-def test_voxology(acts, chunk_ms):
+def test_voxology(acts: list[Act], chunk_ms: int) -> None:
     life = live(Voxology(chunk_ms=chunk_ms, stream_id=7), acts)
     for number, (said, lives) in enumerate(zip(life.connections, life.lives_ms, strict=True)):
         assert said[0]["type"] == "init_stream"
         assert said[0]["tracks"] == [{"name": name} for name in NAMES]
         assert {each["stream_id"] for each in said} == {7 + number}
         assert [each["stream_sequence_number"] for each in said] == list(range(1, len(said) + 1))
-        running: dict[str, dict] = {}
+        running: dict[str, dict[str, Any]] = {}
         ended = []
         for message in said[1:]:
-            name = message.get("name")
+            name = message.get("name", "")
             match message["type"]:
                 case "start_track":
                     assert name not in running
@@ -160,7 +163,7 @@ def test_voxology(acts, chunk_ms):
 
 
 @given(acts=ACTS, connect=st.booleans(), per_track=st.booleans())
-def test_twilio(acts, connect, per_track):
+def test_twilio(acts: list[Act], connect: bool, per_track: bool) -> None:
     tracks = "inbound_track" if connect else "both_tracks"
     stream = Twilio(tracks, connect=connect, chunk_per_track=per_track, rng=random.Random(1))
     life = live(stream, acts)
@@ -195,7 +198,7 @@ def test_twilio(acts, connect, per_track):
 
 
 @pytest.mark.parametrize("rate", [0, 11025, 48000, "8000", None])
-def test_yeastar_has_two_rates(rate):
+def test_yeastar_has_two_rates(rate: Any) -> None:
     with pytest.raises(ValueError, match="rate must be one of 8000, 16000, not"):
         Yeastar(rate)
 
@@ -211,13 +214,13 @@ def test_yeastar_has_two_rates(rate):
         ({"stream_data": "x"}, "stream_data must be a table"),
     ],
 )
-def test_voxologys_options_say_what_they_may_be(options, sentence):
+def test_voxologys_options_say_what_they_may_be(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Voxology(**options)
 
 
 @pytest.mark.parametrize("chunk_ms", CHUNK_MS)
-def test_every_length_of_voxologys_chunks(chunk_ms):
+def test_every_length_of_voxologys_chunks(chunk_ms: int) -> None:
     stream = Voxology(chunk_ms=chunk_ms)
     stream.opened(CallInfo("1.1"), ["far"], 0.0, WALL)
     stream.track_started(TrackInfo("far"), 0.0)
@@ -228,21 +231,21 @@ def test_every_length_of_voxologys_chunks(chunk_ms):
 
 
 @pytest.mark.parametrize(("error", "code"), ERROR_CODES.items())
-def test_voxologys_errors(error, code):
+def test_voxologys_errors(error: str, code: int) -> None:
     stream = Voxology()
     stream.opened(CallInfo("1.1"), ["far"], 0.0, WALL)
     end = json.loads(stream.closed("in words", 1.0, error)[-1])
     assert (end["error_code"], end["error"]) == (code, error)
 
 
-def test_an_error_that_voxologys_list_has_not_is_internal():
+def test_an_error_that_voxologys_list_has_not_is_internal() -> None:
     stream = Voxology()
     stream.opened(CallInfo("1.1"), ["far"], 0.0, WALL)
     end = json.loads(stream.closed("in words", 1.0, "on fire")[-1])
     assert (end["error_code"], end["error"]) == (1005, "internal")
 
 
-def test_voxologys_data_may_be_replaced_while_it_runs():
+def test_voxologys_data_may_be_replaced_while_it_runs() -> None:
     stream = Voxology(stream_data={"step": 1})
     init = json.loads(stream.opened(CallInfo("1.1"), [], 0.0, WALL)[0])
     stream.stream_data = MappingProxyType({"step": 2})  # configuration is often such
@@ -252,12 +255,12 @@ def test_voxologys_data_may_be_replaced_while_it_runs():
 @pytest.mark.parametrize(
     ("direction", "said"), [("inbound", "inbound"), ("outbound", "outbound"), ("internal", "outbound")]
 )
-def test_voxology_knows_two_directions(direction, said):
+def test_voxology_knows_two_directions(direction: str, said: str) -> None:
     init = json.loads(Voxology().opened(CallInfo("1.1", direction), [], 0.0, WALL)[0])
     assert init["direction"] == said
 
 
-def test_ids_of_streams_never_come_twice_and_fit_53_bits():
+def test_ids_of_streams_never_come_twice_and_fit_53_bits() -> None:
     ids = StreamIds()
     made = [ids.next(wall) for wall in (WALL, WALL, WALL - 5, WALL + 1, WALL + 1)]
     assert sorted(set(made)) == made

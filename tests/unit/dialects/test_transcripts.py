@@ -152,7 +152,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_transcript(path):
+def test_transcript(path: Path) -> None:
     steps = list(lines(path))
     verb, _, words = steps[0][1].partition(" ")
     assert verb == "options"
@@ -170,7 +170,7 @@ def test_transcript(path):
     assert not outcome, f"{last} also led to {outcome}"
 
 
-def test_every_dialect_has_a_transcript():
+def test_every_dialect_has_a_transcript() -> None:
     assert {path.parent.name for path in TRANSCRIPTS} == set(dialects.known())
 
 
@@ -194,11 +194,11 @@ def shape(message: object, name: str = "") -> object:
 
 
 @pytest.mark.parametrize("path", sorted(WIRE.glob("*/examples.jsonl")), ids=lambda path: path.parent.name)
-def test_messages_are_like_the_vendors(path):
+def test_messages_are_like_the_vendors(path: Path) -> None:
     ours = [shape(message) for transcript in path.parent.glob("*.txt") for message in said_in(transcript)]
     for line in path.read_text().splitlines():
         assert shape(json.loads(line)) in ours, line
 
 
-def test_the_dialects_of_vendors_have_examples():
+def test_the_dialects_of_vendors_have_examples() -> None:
     assert {path.parent.name for path in WIRE.glob("*/examples.jsonl")} >= {"twilio", "voxology", "yeastar"}

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,20 +14,20 @@ from hypothesis import strategies as st
 from bridge.audio import g711
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.dialects.base import CallInfo, Clear, Mark, Play, TrackInfo
+from bridge.dialects.base import CallInfo, Clear, Mark, Message, Play, TrackInfo
 from bridge.dialects.twilio import MAX_MARK_NAME, Twilio, account_sid, call_sid, signature
 
 CALL = CallInfo("1755940023.7", "inbound", "+15550100", "1001", "+15550199")
 
 
-def begin(stream: Twilio, *tracks: str, now: float = 0.0) -> list[dict]:
+def begin(stream: Twilio, *tracks: str, now: float = 0.0) -> list[dict[str, Any]]:
     said = [json.loads(each) for each in stream.opened(CALL, tracks, now, 0.0)]
     for track in tracks:
         stream.track_started(TrackInfo(track), now)
     return said
 
 
-def hear(stream: Twilio, seconds: float, track: str = "inbound", pcm: bytes = bytes(320)) -> list[dict]:
+def hear(stream: Twilio, seconds: float, track: str = "inbound", pcm: bytes = bytes(320)) -> list[dict[str, Any]]:
     count = round(seconds / 0.02)
     return [json.loads(each) for n in range(count) for each in stream.audio(track, pcm, 0.02 * (n + 1))]
 
@@ -44,12 +45,12 @@ def hear(stream: Twilio, seconds: float, track: str = "inbound", pcm: bytes = by
         ({"parameters": {"retries": 5}}, "parameters hold text only; the value of 'retries' is 5"),
     ],
 )
-def test_options_that_do_not_go_together_say_what_does(options, sentence):
+def test_options_that_do_not_go_together_say_what_does(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Twilio(**options)
 
 
-def test_ids():
+def test_ids() -> None:
     assert re.fullmatch("CA[0-9a-f]{32}", call_sid("1755940023.7"))
     assert call_sid("1755940023.7") == "CA" + hashlib.sha256(b"1755940023.7").hexdigest()[:32]
     assert call_sid("1755940023.7") != call_sid("1755940023.8")
@@ -61,7 +62,7 @@ def test_ids():
     assert len({start["accountSid"] for start in starts}) == 1
 
 
-def test_the_signature_is_the_one_that_servers_compute():
+def test_the_signature_is_the_one_that_servers_compute() -> None:
     url = "wss://example.com/media"
     expected = base64.b64encode(hmac.new(b"12345", url.encode(), hashlib.sha1).digest()).decode()
     assert signature("12345", url) == expected
@@ -71,7 +72,7 @@ def test_the_signature_is_the_one_that_servers_compute():
 # What real applications rely on.
 
 
-def test_pipecat_reads_exactly_two_messages_and_knows_twilio_by_the_second():
+def test_pipecat_reads_exactly_two_messages_and_knows_twilio_by_the_second() -> None:
     connected, start = begin(Twilio(connect=True), "inbound")
     assert connected["event"] == "connected"
     assert start["event"] == "start"
@@ -82,7 +83,7 @@ def test_pipecat_reads_exactly_two_messages_and_knows_twilio_by_the_second():
     assert all(isinstance(each, str) for each in body.values())
 
 
-def test_pipecat_sends_40_ms_and_clears():
+def test_pipecat_sends_40_ms_and_clears() -> None:
     stream = Twilio(connect=True)
     (begun, start) = begin(stream, "inbound")
     sid = start["streamSid"]
@@ -93,7 +94,7 @@ def test_pipecat_sends_40_ms_and_clears():
     assert begun == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
 
 
-def test_openai_subtracts_timestamps_also_in_silence():
+def test_openai_subtracts_timestamps_also_in_silence() -> None:
     stream = Twilio(connect=True)
     begin(stream, "inbound")
     timestamps = [int(each["media"]["timestamp"]) for each in hear(stream, 2.0)]
@@ -101,23 +102,24 @@ def test_openai_subtracts_timestamps_also_in_silence():
     assert all(isinstance(each["media"]["timestamp"], str) for each in hear(stream, 0.1))
 
 
-def test_openai_sends_many_seconds_at_once_and_marks_without_a_name():
+def test_openai_sends_many_seconds_at_once_and_marks_without_a_name() -> None:
     stream = Twilio(connect=True)
     begin(stream, "inbound")
     payload = base64.b64encode(b"\x80" * 8000 * 30).decode()
     (play,) = stream.receive(json.dumps({"event": "media", "media": {"payload": payload}}))
+    assert isinstance(play, Play)
     assert len(play.pcm) == 2 * 8000 * 30
     assert stream.receive('{"event":"mark","streamSid":"MZ0"}') == (Mark(""),)
     (echo,) = stream.mark_reached("", 1.0)
     assert json.loads(echo)["mark"] == {"name": ""}
 
 
-def test_one_echo_for_each_mark_in_order_also_after_clear():
+def test_one_echo_for_each_mark_in_order_also_after_clear() -> None:
     """The Python sample keeps its marks, all of one name, in a queue; the agents SDK maps names to positions."""
     stream = Twilio(connect=True)
     begin(stream, "inbound")
     playout = Playout(slin(8000), 60_000)
-    echoes = []
+    echoes: list[Message] = []
 
     def obey(text: str) -> None:
         for command in stream.receive(text):
@@ -144,7 +146,7 @@ def test_one_echo_for_each_mark_in_order_also_after_clear():
     assert [json.loads(each)["sequenceNumber"] for each in echoes] == [str(n) for n in range(2, 7)]
 
 
-def test_fonoster_ignores_what_it_does_not_know():
+def test_fonoster_ignores_what_it_does_not_know() -> None:
     stream = Twilio(connect=True)
     begin(stream, "inbound")
     for message in (b"\x00" * 160, "{", '{"event":"media"}', '{"event":"start"}'):
@@ -152,7 +154,7 @@ def test_fonoster_ignores_what_it_does_not_know():
     assert stream.discarded == 4
 
 
-def test_what_an_application_sends_is_bounded():
+def test_what_an_application_sends_is_bounded() -> None:
     stream = Twilio(connect=True)
     for text, understood in (
         ('{"event":"mark","mark":{"name":"%s"}}' % ("x" * MAX_MARK_NAME), True),
@@ -166,7 +168,7 @@ def test_what_an_application_sends_is_bounded():
 
 
 @given(st.lists(st.one_of(st.binary(max_size=50), st.text(max_size=50)), max_size=10))
-def test_nothing_that_comes_is_fatal(messages):
+def test_nothing_that_comes_is_fatal(messages: list[bytes | str]) -> None:
     stream = Twilio(connect=True)
     for message in messages:
         assert stream.receive(message) == ()
@@ -181,7 +183,7 @@ JSON = st.recursive(
 
 
 @given(event=st.sampled_from(["media", "mark", "clear", "stop"]), media=JSON, mark=JSON)
-def test_no_json_is_fatal(event, media, mark):
+def test_no_json_is_fatal(event: str, media: object, mark: object) -> None:
     stream = Twilio(connect=True)
     for command in stream.receive(json.dumps({"event": event, "media": media, "mark": mark})):
         assert isinstance(command, Play | Mark | Clear)
@@ -189,7 +191,7 @@ def test_no_json_is_fatal(event, media, mark):
             assert command.pcm
 
 
-def test_messages_last_as_long_as_they_say():
+def test_messages_last_as_long_as_they_say() -> None:
     stream = Twilio()
     begin(stream, "inbound")
     (message,) = hear(stream, 0.02)

@@ -43,7 +43,7 @@ def write(folder: Path, *tables: dict[str, str]) -> Path:
         ({"max_queued_events": "0"}, "max_queued_events", "1 to 1000000"),
     ],
 )
-def test_a_mistake_is_named(tmp_path: Path, change: dict[str, str], key: str, word: str):
+def test_a_mistake_is_named(tmp_path: Path, change: dict[str, str], key: str, word: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, GOOD | {"id": "'good'"}, GOOD | change), {})
     assert caught.value.key == f"webhooks.1.{key}"
@@ -51,7 +51,7 @@ def test_a_mistake_is_named(tmp_path: Path, change: dict[str, str], key: str, wo
     assert "pw-in-it" not in str(caught.value)
 
 
-def test_a_secret_is_needed_and_may_come_from_the_environment(tmp_path: Path):
+def test_a_secret_is_needed_and_may_come_from_the_environment(tmp_path: Path) -> None:
     path = write(tmp_path, {"id": "'my-crm'", "url": "'http://127.0.0.1:1/'"})
     with pytest.raises(ConfigError, match="is missing"):
         load(path, {})
@@ -60,7 +60,7 @@ def test_a_secret_is_needed_and_may_come_from_the_environment(tmp_path: Path):
     assert "from-the-environment" not in repr(config)
 
 
-def test_every_type_of_event_is_documented_with_an_example():
+def test_every_type_of_event_is_documented_with_an_example() -> None:
     text = (ROOT / "docs" / "events.md").read_text()
     for name in EVENT_TYPES:
         assert f"`{name}`" in text, name
@@ -71,6 +71,6 @@ def test_every_type_of_event_is_documented_with_an_example():
     ("patterns", "wanted"),
     [(("*",), False), (("*", "call_*"), False), (("dtmf_receive?",), False), (("*", "dtmf_received"), True)],
 )
-def test_digits_are_for_those_who_name_them(patterns: tuple[str, ...], wanted: bool):
+def test_digits_are_for_those_who_name_them(patterns: tuple[str, ...], wanted: bool) -> None:
     assert EventPatterns(patterns).match("dtmf_received") is wanted
     assert EventPatterns(patterns).match("call_hangup") is ("*" in patterns)

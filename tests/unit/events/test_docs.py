@@ -28,7 +28,7 @@ def examples() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_examples_have_the_keys_of_every_event():
+def test_examples_have_the_keys_of_every_event() -> None:
     found = examples()
     assert len(found) == len(EVENT_TYPES) - 4  # four of the call's five are shortened
     for event in found.values():
@@ -36,11 +36,11 @@ def test_examples_have_the_keys_of_every_event():
 
 
 @pytest.mark.parametrize("kind", ["stream_started", "stream_connected", "stream_ended"])
-def test_streams(kind: str):
+def test_streams(kind: str) -> None:
     assert set(examples()[kind]["data"]) == set(stream_event("p1", "c", "client", "twilio", "crm"))
 
 
-def test_every_published_type_is_known_and_every_known_type_is_published():
+def test_every_published_type_is_known_and_every_known_type_is_published() -> None:
     source = "\n".join(
         path.read_text()
         for path in sorted((ROOT / "bridge").rglob("*.py"))
@@ -53,12 +53,12 @@ def test_every_published_type_is_known_and_every_known_type_is_published():
         assert f'"{name}"' in source, f"nobody publishes {name}"
 
 
-def test_calls():
+def test_calls() -> None:
     record = CallRecord("1", tm_create=1.0, tm_update=1.0)
     assert set(examples()["call_created"]["data"]) == set(record_json(record))
 
 
-def test_conferences():
+def test_conferences() -> None:
     conference = Conference("c", "", "bridge", False, 0.0, ())
     assert set(examples()["conference_created"]["data"]) == set(conference_data(conference))
     assert set(examples()["conference_joined"]["data"]) == set(participant_data("c", Participant("1")))

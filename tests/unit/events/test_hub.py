@@ -9,7 +9,7 @@ import pytest
 from bridge.events import Event, Events, as_json
 
 
-def test_an_event_as_receivers_see_it():
+def test_an_event_as_receivers_see_it() -> None:
     seen: list[Event] = []
     events = Events(lambda: 1767225600.1239)
     events.subscribe(seen.append)
@@ -25,7 +25,7 @@ def test_an_event_as_receivers_see_it():
     assert event.text is event.text  # made once
 
 
-def test_order_and_ids():
+def test_order_and_ids() -> None:
     seen: list[Event] = []
     events = Events()
     events.subscribe(seen.append)
@@ -35,7 +35,7 @@ def test_order_and_ids():
     assert len({event.id for event in seen}) == 100
 
 
-def test_later_changes_to_what_was_published_are_not_seen():
+def test_later_changes_to_what_was_published_are_not_seen() -> None:
     seen: list[Event] = []
     events = Events()
     events.subscribe(seen.append)
@@ -45,7 +45,7 @@ def test_later_changes_to_what_was_published_are_not_seen():
     assert seen[0].data == {"status": "ringing"}
 
 
-def test_a_receiver_that_fails_is_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture):
+def test_a_receiver_that_fails_is_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     seen: list[str] = []
     events = Events()
 
@@ -59,7 +59,7 @@ def test_a_receiver_that_fails_is_logged_and_harms_nobody(caplog: pytest.LogCapt
     assert "a receiver of the event call_hangup failed" in caplog.text
 
 
-def test_who_has_ended_its_subscription_is_told_nothing_even_from_within():
+def test_who_has_ended_its_subscription_is_told_nothing_even_from_within() -> None:
     seen: list[str] = []
     events = Events()
     ends = [events.subscribe(lambda event: seen.append(f"a {event.type}"))]
@@ -70,7 +70,7 @@ def test_who_has_ended_its_subscription_is_told_nothing_even_from_within():
     assert seen == ["a flow_started"]
 
 
-def test_the_same_receiver_may_subscribe_twice():
+def test_the_same_receiver_may_subscribe_twice() -> None:
     seen: list[Event] = []
     events = Events()
     first = events.subscribe(seen.append)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 from bridge.access import Principal
 from bridge.ari.model import Caller, Channel, Dialplan
@@ -31,6 +32,7 @@ from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 RATE = 8000
 TOKEN = Principal("crm", "192.0.2.7")
 """Who asks for the calls, and thereby starts their flows."""
@@ -61,7 +63,7 @@ class QuickLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         def done(_: object) -> None:
             self._jumping.in_threads -= 1
 

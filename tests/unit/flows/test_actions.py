@@ -462,7 +462,7 @@ def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
         for configured in (True, False):
             world = World()
             world.web.answers["http://localhost/flow"] = Answer(200, json.dumps(inner).encode())
-            run = world.run(flow, **variables)
+            run = world.run(flow, leg=None, **variables)
             run.frames[0].program = replace(run.frames[0].program, configured=configured)
             await run.run()
             assert world.web.configured == expected[configured], "the last one is of a fetched flow"

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
+from bridge import dialects
 from bridge.flows import checking, expression, filling, spelling, variables
-from bridge.flows.program import FlowRefused
+from bridge.flows.program import Fault, FlowRefused
 from bridge.flows.spelling import parse
 from bridge.flows.variables import Variables, VariablesFull
 from bridge.flows.web import Answer, WebFailed
-from bridge.streams import subscription
 
-from .fakes import quick
-from .test_interpreter import World, step
+from .fakes import World, quick, step
 
 URL = "wss://app.example/x"
 MANY = 80_000
@@ -35,8 +34,8 @@ def test_an_action_constructs_its_dialect_no_more_often_than_it_is_checked_in_an
     action: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    find = subscription.dialects.find
-    monkeypatch.setattr(subscription.dialects, "find", lambda name: made.append(name) or find(name))
+    find = dialects.find
+    monkeypatch.setattr(dialects, "find", lambda name: made.append(name) or find(name))
     parse([action] * 10)
     assert len(made) <= 30
 
@@ -78,8 +77,7 @@ def test_what_is_wrong_many_times_is_refused_once(flow: Any, reason: str) -> Non
 
 def test_words_are_found_for_a_bounded_number_of_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     described: list[object] = []
-    fault = checking.Fault
-    monkeypatch.setattr(checking, "Fault", lambda *given: described.append(given) or fault(*given))
+    monkeypatch.setattr(checking, "Fault", lambda *given: described.append(given) or Fault(*given))
     with pytest.raises(FlowRefused) as refused:
         parse([{"type": "talk", "option": {f"k{number}": 1 for number in range(900)}}] * 1000)
     assert len(described) <= checking.MAX_FOUND
@@ -116,7 +114,7 @@ def test_session_data_is_measured_by_what_changes(monkeypatch: pytest.MonkeyPatc
         written += len(text)
         return text
 
-    monkeypatch.setattr(variables.json, "dumps", counted)
+    monkeypatch.setattr(json, "dumps", counted)
     data = Variables()
     for number in range(1500):
         data.set(f"sessionData.k{number}", "x" * 20)

@@ -12,7 +12,8 @@ import pytest
 
 from bridge.flows import filling
 from bridge.flows.actions.data import _url
-from bridge.flows.options import HTTP_URL, MAX_URL_CHARACTERS
+from bridge.flows.filling import MAX_URL_CHARACTERS
+from bridge.flows.options import HTTP_URL
 from bridge.flows.variables import Variables
 
 

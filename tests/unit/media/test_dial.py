@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from bridge.media.dial import Backoff, Destination, clean
         ("ws://10.0.0.1?x", False, "10.0.0.1", 80, "/?x", "10.0.0.1:80"),
     ],
 )
-def test_the_parts_of_a_url(url: str, secure: bool, host: str, port: int, resource: str, where: str):
+def test_the_parts_of_a_url(url: str, secure: bool, host: str, port: int, resource: str, where: str) -> None:
     to = Destination(url)
     assert (to.secure, to.host, to.port, to.resource, to.where) == (secure, host, port, resource, where)
     assert to.authority == url.split("//")[1].split("/")[0].split("?")[0]
@@ -46,7 +47,7 @@ def test_the_parts_of_a_url(url: str, secure: bool, host: str, port: int, resour
         ("wss://[::1/", "Invalid IPv6"),
     ],
 )
-def test_a_url_that_cannot_be(url: str, words: str):
+def test_a_url_that_cannot_be(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Destination(url)
 
@@ -67,13 +68,13 @@ def test_a_url_that_cannot_be(url: str, words: str):
         ("HOST", "s3cr3t", "handshake itself"),
     ],
 )
-def test_a_header_that_cannot_be_is_refused_without_its_value(name: str, value: str, words: str):
+def test_a_header_that_cannot_be_is_refused_without_its_value(name: str, value: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as raised:
         Destination("wss://media.example/", {name: value})
     assert "s3cr3t" not in str(raised.value)
 
 
-def test_nothing_secret_is_ever_shown():
+def test_nothing_secret_is_ever_shown() -> None:
     to = Destination("wss://media.example/x?key=s3cr3t-one", {"X-Key": "s3cr3t-two"})
     for shown in (repr(to), str(to), f"{to}", repr([to]), repr(replace(to, verify=False)), to.where):
         assert "s3cr3t" not in shown
@@ -81,7 +82,7 @@ def test_nothing_secret_is_ever_shown():
     assert set(to.secrets) >= {"s3cr3t-one", "s3cr3t-two"}
 
 
-def test_a_destination_is_a_value():
+def test_a_destination_is_a_value() -> None:
     headers = {"X-Key": "one"}
     to = Destination("wss://media.example/", headers)
     headers["X-Key"] = "two\r\n"
@@ -104,12 +105,12 @@ def test_a_destination_is_a_value():
         ("ws://[::1]/", False),
     ],
 )
-def test_who_can_read_the_headers(url: str, exposed: bool):
+def test_who_can_read_the_headers(url: str, exposed: bool) -> None:
     assert Destination(url, {"X-Key": "abc"}).exposes_headers == exposed
     assert not Destination(url).exposes_headers
 
 
-def test_waits_double_up_to_the_last_and_begin_anew():
+def test_waits_double_up_to_the_last_and_begin_anew() -> None:
     backoff = Backoff(0.5, 15, jitter=0)
     waits = [0.5, 1, 2, 4, 8, 15, 15, 15]
     assert [backoff.next_delay() for _ in waits] == waits
@@ -117,7 +118,7 @@ def test_waits_double_up_to_the_last_and_begin_anew():
     assert backoff.next_delay() == 0.5
 
 
-def test_chance_takes_away_at_most_its_share():
+def test_chance_takes_away_at_most_its_share() -> None:
     waits = []
     for seed in range(200):
         backoff = Backoff(1, 10, factor=3, jitter=0.4, chance=random.Random(seed))
@@ -133,12 +134,12 @@ def test_chance_takes_away_at_most_its_share():
     ]
 
 
-def test_two_that_begin_together_do_not_stay_together():
+def test_two_that_begin_together_do_not_stay_together() -> None:
     one, other = Backoff(), Backoff()
     assert [one.next_delay() for _ in range(8)] != [other.next_delay() for _ in range(8)]
 
 
-def test_a_long_outage_makes_no_number_too_large():
+def test_a_long_outage_makes_no_number_too_large() -> None:
     backoff = Backoff(jitter=0)
     assert [backoff.next_delay() for _ in range(5000)][-1] == 15
 
@@ -147,10 +148,10 @@ def test_a_long_outage_makes_no_number_too_large():
     "numbers",
     [{"first_s": 0}, {"first_s": 20}, {"factor": 0.5}, {"jitter": 1.1}, {"jitter": -0.1}, {"last_s": -1}],
 )
-def test_numbers_that_make_no_series(numbers: dict[str, float]):
+def test_numbers_that_make_no_series(numbers: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="backoff"):
         Backoff(**numbers)
 
 
-def test_which_close_codes_are_final():
+def test_which_close_codes_are_final() -> None:
     assert [code for code in range(1000, 5000) if clean(code)] == [1000, 1001, 1005]

@@ -29,7 +29,7 @@ def attached() -> tuple[MediaLeg, Wire, Counters]:
     return leg, wire, counters
 
 
-async def test_a_frame_is_written_at_once_and_one_for_every_tick():
+async def test_a_frame_is_written_at_once_and_one_for_every_tick() -> None:
     leg, wire, counters = attached()
     leg.playout.play(FRAME)
     leg.tick(2)
@@ -37,7 +37,7 @@ async def test_a_frame_is_written_at_once_and_one_for_every_tick():
     assert (counters.frames_to_asterisk, counters.silent_frames_to_asterisk) == (3, 2)
 
 
-async def test_time_is_told_only_where_no_audio_tells_it():
+async def test_time_is_told_only_where_no_audio_tells_it() -> None:
     leg, _, counters = attached()
     ticks: list[str] = []
     leg.on_tick = lambda: ticks.append("tick")
@@ -53,7 +53,7 @@ async def test_time_is_told_only_where_no_audio_tells_it():
     assert (counters.frames_from_asterisk, counters.frames_blocked) == (2, 1)
 
 
-async def test_marks_are_told_with_the_tick_that_passes_them():
+async def test_marks_are_told_with_the_tick_that_passes_them() -> None:
     leg, _, _ = attached()
     told: list[str] = []
     leg.on_mark = told.append

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from bridge.media.window import KEPT_MESSAGES, RecentWindow
 
 
-def test_what_fits_comes_back_in_order_and_once():
+def test_what_fits_comes_back_in_order_and_once() -> None:
     window = RecentWindow(100)
-    kept = [("start", 0.0), (b"a", 20.0), ("mark", 0.0), (b"b", 80.0), ("stop", 0.0)]
+    kept: list[tuple[bytes | str, float]] = [("start", 0.0), (b"a", 20.0), ("mark", 0.0), (b"b", 80.0), ("stop", 0.0)]
     for message, audio_ms in kept:
         window.keep(message, audio_ms)
     assert (window.held_ms, len(window)) == (100, 5)
@@ -20,7 +20,7 @@ def test_what_fits_comes_back_in_order_and_once():
     assert (window.held_ms, len(window), window.dropped_ms, window.dropped_messages) == (0, 0, 0, 0)
 
 
-def test_beyond_the_bound_the_oldest_audio_goes_and_the_rest_keeps_its_place():
+def test_beyond_the_bound_the_oldest_audio_goes_and_the_rest_keeps_its_place() -> None:
     window = RecentWindow(60)
     window.keep("start")
     for n in range(5):
@@ -33,7 +33,7 @@ def test_beyond_the_bound_the_oldest_audio_goes_and_the_rest_keeps_its_place():
     assert (window.dropped_ms, window.dropped_messages) == (40, 2)
 
 
-def test_drops_are_counted_over_the_windows_whole_life():
+def test_drops_are_counted_over_the_windows_whole_life() -> None:
     window = RecentWindow(20)
     for _ in range(2):
         for n in range(3):
@@ -42,7 +42,7 @@ def test_drops_are_counted_over_the_windows_whole_life():
     assert window.dropped_ms == 80
 
 
-def test_one_message_longer_than_the_window_is_dropped_whole():
+def test_one_message_longer_than_the_window_is_dropped_whole() -> None:
     window = RecentWindow(100)
     window.keep(b"short", 20)
     window.keep(b"long", 160)
@@ -52,7 +52,7 @@ def test_one_message_longer_than_the_window_is_dropped_whole():
     assert window.take_all() == [(b"next", 100)]
 
 
-def test_a_window_of_zero_keeps_words_but_no_audio():
+def test_a_window_of_zero_keeps_words_but_no_audio() -> None:
     window = RecentWindow(0)
     window.keep(b"a", 20)
     window.keep("stop")
@@ -60,7 +60,7 @@ def test_a_window_of_zero_keeps_words_but_no_audio():
     assert window.dropped_ms == 20
 
 
-def test_messages_without_audio_are_bounded_too():
+def test_messages_without_audio_are_bounded_too() -> None:
     window = RecentWindow(1000)
     window.keep(b"audio", 20)
     for n in range(KEPT_MESSAGES + 3):
@@ -72,14 +72,14 @@ def test_messages_without_audio_are_bounded_too():
     assert (window.dropped_ms, window.dropped_messages) == (0, 3)
 
 
-def test_equal_messages_are_told_apart():
+def test_equal_messages_are_told_apart() -> None:
     window = RecentWindow(100)
     for message in (b"x", "x", b"x"):
         window.keep(message, 20 if isinstance(message, bytes) else 0)
     assert window.take_all() == [(b"x", 20), ("x", 0.0), (b"x", 20)]
 
 
-def test_a_negative_window_is_refused():
+def test_a_negative_window_is_refused() -> None:
     with pytest.raises(ValueError, match="0 ms"):
         RecentWindow(-1)
 
@@ -88,7 +88,7 @@ def test_a_negative_window_is_refused():
     st.floats(0, 500),
     st.lists(st.one_of(st.just(0.0), st.floats(0.1, 200), st.sampled_from([20.0, 22.5, 160.0])), max_size=60),
 )
-def test_nothing_is_lost_uncounted(max_ms, lengths):
+def test_nothing_is_lost_uncounted(max_ms: float, lengths: list[float]) -> None:
     window = RecentWindow(max_ms)
     for n, audio_ms in enumerate(lengths):
         window.keep(str(n), audio_ms)

@@ -23,7 +23,8 @@ def counted(made: list[str], name: str, sound: Sound = SOUND) -> Callable[[], Aw
 
 
 async def test_the_longest_unused_goes_first() -> None:
-    cache, made = SoundCache(30_000), []
+    cache = SoundCache(30_000)
+    made: list[str] = []
     for name in ("a", "b", "c", "a", "d", "a", "b"):
         await cache.get(name, counted(made, name))
     assert made == ["a", "b", "c", "d", "b"]
@@ -31,7 +32,8 @@ async def test_the_longest_unused_goes_first() -> None:
 
 
 async def test_what_is_larger_than_everything_is_not_kept_and_pushes_nothing_out() -> None:
-    cache, made = SoundCache(30_000), []
+    cache = SoundCache(30_000)
+    made: list[str] = []
     await cache.get("a", counted(made, "a"))
     for _ in range(2):
         assert len((await cache.get("x", counted(made, "x", Sound(bytes(40_000), 8000)))).pcm) == 40_000
@@ -51,7 +53,8 @@ async def test_many_short_sounds_count_too() -> None:
 
 async def test_a_sound_lasts_as_long_as_it_may() -> None:
     now = 0.0
-    cache, made = SoundCache(30_000, lasting_s=60, clock=lambda: now), []
+    cache = SoundCache(30_000, lasting_s=60, clock=lambda: now)
+    made: list[str] = []
     for now in (0.0, 59.0, 61.0, 62.0):  # noqa: B007 - read by the clock
         await cache.get("a", counted(made, "a"))
     assert made == ["a", "a"]
@@ -59,14 +62,16 @@ async def test_a_sound_lasts_as_long_as_it_may() -> None:
 
 
 async def test_who_asks_at_the_same_time_waits_for_the_same() -> None:
-    cache, made = SoundCache(30_000), []
+    cache = SoundCache(30_000)
+    made: list[str] = []
     sounds = await asyncio.gather(*(cache.get("a", counted(made, "a")) for _ in range(10)))
     assert made == ["a"]
     assert all(sound is SOUND for sound in sounds)
 
 
 async def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
-    cache, made = SoundCache(30_000), []
+    cache = SoundCache(30_000)
+    made: list[str] = []
 
     async def fail() -> Sound:
         made.append("failed")

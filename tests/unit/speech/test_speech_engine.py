@@ -10,6 +10,7 @@ import sys
 import time
 import wave
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,7 @@ async def test_control_characters_are_not_said(tmp_path: Path) -> None:
     ],
 )
 async def test_which_voice_is_meant(
-    tmp_path: Path, keys: dict[str, object], language: str, voice: str, spoken: str
+    tmp_path: Path, keys: dict[str, Any], language: str, voice: str, spoken: str
 ) -> None:
     await speaker(tmp_path, "{voice}", **keys).say(Utterance("x", language, voice))
     assert log_of(tmp_path)[0][1] == spoken

@@ -16,6 +16,7 @@ from bridge.events.hub import Events
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkRefused
 from bridge.media.websocket import Link
+from bridge.patterns import Patterns
 from bridge.streams import outgoing as module
 from bridge.streams.described import describe_pushed
 from bridge.streams.events import Publisher
@@ -30,7 +31,7 @@ from tests.unit.streams.test_pushed_stream import Pbx, Wire
 STORE = "redis://store.example.org"
 
 
-TARGET = Subscription(id="s", url="ws://application.example.org/", dialect="yeastar", extensions=("1001",))
+TARGET = Subscription(id="s", url="ws://application.example.org/", dialect="yeastar", extensions=Patterns(("1001",)))
 
 
 async def nobody(*_: object) -> None:
@@ -71,7 +72,8 @@ async def test_a_bridge_that_stops_gives_way_where_there_are_others(
     wire.answers_close = False
     wire.paused()  # the application does not read
 
-    streams = outgoing(monkeypatch, [wire], **({"cluster": {"store": store}} if store else {}))
+    sections: dict[str, Any] = {"cluster": {"store": store}} if store else {}
+    streams = outgoing(monkeypatch, [wire], **sections)
     stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
     await stream.settled(1)
     await streams.stop()
@@ -149,7 +151,7 @@ async def test_a_stream_that_nobody_took_has_failed(monkeypatch: pytest.MonkeyPa
     streams = outgoing(monkeypatch, [], audit=audit)
 
     async def refuse(*_: object, **__: object) -> Link:
-        raise LinkRefused("401")
+        raise LinkRefused(401, "401")
 
     monkeypatch.setattr(module, "dial", refuse)
     stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)

@@ -125,7 +125,7 @@ def babble(seed: int, seconds: float = 3.0) -> judge.Samples:
         level = sum(np.exp(-(((harmonic * frequency - formant) / 150) ** 2)) for formant in formants)
         total += level * np.sin(harmonic * phase)
     total *= np.maximum(0, course(-0.5, 1))
-    return np.round(12000 * total / np.abs(total).max()).astype(np.int16)
+    return np.asarray(np.round(12000 * total / np.abs(total).max()), np.int16)
 
 
 def heard_of(sound: judge.Samples, before_s: float, gain: float, seed: int) -> judge.Samples:
