@@ -24,11 +24,11 @@ from bridge.api.auth import SECRET_PARAMETERS
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.bodies import USUAL, Limits, json_object
 from bridge.api.errors import REASONS, ApiError, invalid
-from bridge.api.mistakes import words_of
 from bridge.api.models.base import NoQuery, Query
 from bridge.api.models.common import Error
 from bridge.api.reach import check_reach
 from bridge.audit import Action, Value
+from bridge.validation import explain, sentence
 
 QueryT = TypeVar("QueryT", bound=Query, covariant=True)
 BodyT = TypeVar("BodyT", covariant=True)
@@ -236,7 +236,7 @@ def read_query(model: type[QueryT], query: Mapping[str, str]) -> QueryT:
     except ValidationError as problem:
         place = problem.errors(include_url=False)[0]["loc"]
         reason = model.reasons.get(str(place[0]), model.reason) if place else model.reason
-        raise invalid(reason, words_of(problem, model)) from None
+        raise invalid(reason, sentence(explain(problem, model))) from None
 
 
 async def read_body(model: type[BaseModel], request: web.Request, limits: Limits) -> BaseModel:
@@ -258,7 +258,7 @@ async def read_body(model: type[BaseModel], request: web.Request, limits: Limits
     try:
         return model.model_validate(body)
     except ValidationError as problem:
-        raise invalid("INVALID_BODY", words_of(problem, model)) from None
+        raise invalid("INVALID_BODY", sentence(explain(problem, model))) from None
 
 
 def _endpoint(operation: Operation, *, strict: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -17,19 +17,18 @@ from pydantic import ValidationError
 from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
 from bridge.api.errors import ApiError, invalid, unavailable
-from bridge.api.mistakes import MAX_FAULTS
 from bridge.api.models.base import NoQuery
 from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, SubscriptionPart, Subscriptions
 from bridge.api.models.subscriptions import Subscription as ShownSubscription
 from bridge.api.parts import SubscriptionSource
 from bridge.api.routing import Answer, Asked, Raw, note
-from bridge.config import mistake
 from bridge.config.contradictions import RESERVED_IDS
 from bridge.config.values import server_of
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
 from bridge.streams.catalogue import ReadOnly
 from bridge.streams.store import StoreFailed
-from bridge.streams.subscription import Subscription, reason_of, values_of
+from bridge.streams.subscription import Subscription, values_of
+from bridge.validation import MAX_FAULTS, explain, sentence
 
 RETRY_AFTER_S = 10
 
@@ -189,11 +188,8 @@ def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
     try:
         return Subscription.model_validate({**known, **unknown, "source": "api", "principal": principal.id})
     except ValidationError as problem:
-        faults = []
-        for detail in problem.errors(include_url=False)[:MAX_FAULTS]:
-            pair = mistake(detail, Subscription) if detail["loc"] else reason_of(problem)
-            faults.append(": ".join(filter(None, pair)))
-        raise invalid("INVALID_SUBSCRIPTION", "; ".join(faults)[:2000]) from None
+        words = sentence(explain(problem, Subscription, described=True))
+        raise invalid("INVALID_SUBSCRIPTION", words) from None
 
 
 def _find(request: web.Request) -> Subscription:

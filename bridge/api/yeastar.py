@@ -22,11 +22,11 @@ from bridge.api.bodies import Limits, json_object
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.subscriptions import same_server
-from bridge.config import mistake
 from bridge.config.values import server_of
 from bridge.masking import MASK, mask_url
 from bridge.streams.store import StoreFailed
-from bridge.streams.subscription import GROUP_PREFIX, Subscription, reason_of, values_of
+from bridge.streams.subscription import GROUP_PREFIX, Subscription, values_of
+from bridge.validation import explain, sentence
 
 PREFIX = "/openapi/v1.0/"
 SUBSCRIPTION_ID = "yeastar"
@@ -162,9 +162,7 @@ def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -
     try:
         updated = Subscription.model_validate(values)
     except ValidationError as problem:
-        detail = problem.errors(include_url=False)[0]
-        pair = mistake(detail, Subscription) if detail["loc"] else reason_of(problem)
-        raise ValueError(": ".join(filter(None, pair))) from None
+        raise ValueError(sentence(explain(problem, Subscription, described=True))) from None
     kept = now.auth_value.get_secret_value() and body.get("auth_value", MASK) == MASK
     if kept and updated.url and not same_server(now.url, updated.url):
         raise ValueError("auth_value: give it again: the URL leads to another server now")

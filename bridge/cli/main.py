@@ -25,7 +25,7 @@ from bridge import __version__, logs
 from bridge.access import SCOPES
 from bridge.app.reloading import Reloading
 from bridge.app.where import say_token
-from bridge.config import SECTIONS, TABLES, Config, TokenConfig, each_error, host_and_port, load, mistake
+from bridge.config import SECTIONS, TABLES, Config, TokenConfig, each_error, host_and_port, load
 from bridge.config.contradictions import token_contradictions
 from bridge.config.initial_token import existing_token, needs_token, token_file, with_token
 from bridge.config.tokens import HASH_PREFIX
@@ -34,6 +34,7 @@ from bridge.flows.configured import flows_of
 from bridge.masking import MASK, mask, mask_command, mask_url
 from bridge.media.pauses import exempt_from_collection, shorten_switches
 from bridge.streams.subscription import routes_of, subscriptions_of
+from bridge.validation import explain
 
 log = logging.getLogger("bridge.cli")
 
@@ -313,7 +314,7 @@ def _create_token(options: argparse.Namespace) -> int:
     try:
         checked = TokenConfig.model_validate(table)
     except ValidationError as problem:
-        raise ConfigError(*mistake(problem.errors(include_url=False)[0], TokenConfig)) from None
+        raise ConfigError(*next(explain(problem, TokenConfig, described=True))) from None
     for error in token_contradictions(Config(tokens=(checked,))):
         raise error
     lines = [f"{key} = {_toml(value)}" for key, value in table.items()]

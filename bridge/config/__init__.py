@@ -31,7 +31,6 @@ from bridge.config.loading import (
     ConfigErrors,
     each_error,
     load,
-    mistake,
 )
 from bridge.config.outbound import OutboundConfig
 from bridge.config.privacy import PrivacyConfig
@@ -57,5 +56,5 @@ __all__ = [
     "MediaConfig", "OutboundConfig", "PbxConfig", "PrivacyConfig", "RecordingConfig", "RouteConfig", "SpeechConfig",
     "StreamsConfig",
     "SubscriptionConfig", "TargetConfig", "TokenConfig", "TwilioConfig", "VoxologyConfig", "WebhookConfig",
-    "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load", "mistake",
+    "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load",
 ]  # fmt: skip

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -29,6 +27,7 @@ from bridge.config.values import Section, as_tuple, is_loopback
 from bridge.config.webhooks import WebhookConfig
 from bridge.config.workers import WorkersConfig
 from bridge.errors import ConfigError
+from bridge.validation import explain_detail, suggestion
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
 
@@ -144,7 +143,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as problem:
-        errors += [_as_config_error(detail, origins) for detail in problem.errors(include_url=False)]
+        for detail in problem.errors(include_url=False):
+            errors += _as_config_errors(detail, origins)
     else:
         errors += contradictions(config)
     if errors:
@@ -197,7 +197,7 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[
             where, table = section, None
         if name != name.upper() or model is None or key not in model.model_fields:
             known = [f"{ENVIRONMENT_PREFIX}{s}__{k}".upper() for s, m in SECTIONS.items() for k in m.model_fields]
-            errors.append(ConfigError(name, "is no setting of the bridge" + _nearest(name.upper(), known)))
+            errors.append(ConfigError(name, "unknown setting" + suggestion(name.upper(), known)))
             continue
         if section in TABLES and table is None:
             reason = f"expected {ENVIRONMENT_PREFIX}{section.upper()}__<ID>__<KEY>, with the id of a [[{section}]]"
@@ -251,70 +251,37 @@ def _kinds(annotation: Any) -> set[Any]:
     return {get_origin(annotation) or annotation}
 
 
-def mistake(detail: Any, model: type[Section], where: str = "") -> tuple[str, str]:
-    """One of pydantic's errors about a ``model``, for people: the key and what is wrong. Secrets are not repeated.
-
-    Args:
-        detail: an entry of ``ValidationError.errors()``.
-        where: added to the reason: who set the key.
-    """
-    location = [str(part) for part in detail["loc"]]
-    if not location:
-        return "", "expected a table of keys" if detail["type"] != "value_error" else str(detail["ctx"]["error"])
-    name = location[0][:80]
-    key = name + "".join(f"[{part}]" for part in location[1:])
-    if detail["type"] == "extra_forbidden":
-        return key, f"is no known key{_nearest(name, list(model.model_fields))}"
-    field = model.model_fields[name]
-    if detail["type"] == "missing":
-        return key, f"is missing; expected {field.description}"
-    if detail["type"] == "value_error":
-        return key, f"{detail['ctx']['error']}{where}"
-    if len(location) > 1 and "Literal" not in str(field.annotation) and dict not in _kinds(field.annotation):
-        return key, f"expected a text{where}"
-    if "SecretStr" in str(field.annotation):
-        return key, f"expected {field.description}{where}"
-    shown = detail["input"]
-    shown = json.dumps(shown)[:500] if isinstance(shown, bool | str | int | float) else type(shown).__name__
-    return key, f"expected {field.description}, got {shown}{where}"
-
-
-def _as_config_error(detail: Any, origins: Mapping[str, str]) -> ConfigError:
+def _as_config_errors(detail: Any, origins: Mapping[str, str]) -> Iterator[ConfigError]:
     location = [str(part) for part in detail["loc"]]
     section, depth = location[0], 2 if location[0] in TABLES else 1
-    if len(location) == 1:
-        if detail["type"] == "extra_forbidden":
-            return ConfigError(section, f"is no known section{_suggest_section(section)}")
-        if section in TABLES:
-            return ConfigError(section, f"must be a list of tables: a line [[{section}]] with keys below it for each")
-        return ConfigError(section, f"must be a section: a line [{section}] with keys below it")
-    prefix = ".".join(location[:depth])
-    if len(location) == depth:
-        return ConfigError(prefix, f"must be a table: a line [[{section}]] with keys below it")
-    origin = origins.get(".".join(location[: depth + 1]))
-    relative = {**detail, "loc": detail["loc"][depth:]}
-    key, reason = mistake(relative, (TABLES | SECTIONS)[section], f" (set by {origin})" if origin else "")
-    if detail["type"] == "extra_forbidden" and len(location) == depth + 1:
-        reason = f"is no known key{_suggest_key(section, key)}"
-    return ConfigError(f"{prefix}.{key}", reason)
+    unknown = detail["type"] == "extra_forbidden"
+    place = ".".join(location[:depth])
+    if len(location) == 1 and unknown:
+        yield ConfigError(section, f"unknown section{_suggest_section(section)}")
+    elif len(location) == 1 and section in TABLES:
+        yield ConfigError(section, f"must be a list of tables: a line [[{section}]] with keys below it for each")
+    elif len(location) == 1:
+        yield ConfigError(section, f"must be a section: a line [{section}] with keys below it")
+    elif len(location) == depth:
+        yield ConfigError(place, f"must be a table: a line [[{section}]] with keys below it")
+    else:
+        origin = origins.get(".".join(location[: depth + 1]))
+        relative = {**detail, "loc": detail["loc"][depth:]}
+        for key, reason in explain_detail(relative, (TABLES | SECTIONS)[section], described=True):
+            if unknown and len(location) == depth + 1:
+                reason = f"unknown key{_suggest_key(section, key)}"
+            yield ConfigError(f"{place}.{key}", f"{reason} (set by {origin})" if origin else reason)
 
 
 def _suggest_section(name: str) -> str:
     homes = [f"{section}.{name}" for section, model in SECTIONS.items() if name in model.model_fields]
-    return f"; did you mean {homes[0]}?" if homes else _nearest(name, [*SECTIONS, *TABLES])
+    return f"; did you mean {homes[0]}?" if homes else suggestion(name, [*SECTIONS, *TABLES])
 
 
 def _suggest_key(section: str, key: str) -> str:
     if section in TABLES:
-        return _nearest(key, list(TABLES[section].model_fields))
+        return suggestion(key, list(TABLES[section].model_fields))
     homes = [f"{other}.{key}" for other, model in SECTIONS.items() if key in model.model_fields]
     return (
-        f"; did you mean {homes[0]}?" if homes else _nearest(key, list(SECTIONS[section].model_fields), section + ".")
+        f"; did you mean {homes[0]}?" if homes else suggestion(key, list(SECTIONS[section].model_fields), section + ".")
     )
-
-
-def _nearest(name: str, known: list[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name[:60], known, n=1)
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
-    return f"; known are {', '.join(known)}" if len(known) <= 30 else ""

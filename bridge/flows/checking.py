@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from bridge.flows.filling import host_of
-from bridge.flows.options import NIL_UUID, Options, faults
+from bridge.flows.options import NIL_UUID, Options
 from bridge.flows.program import Action, Fault, FlowRefused, Program
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
+from bridge.validation import MAX_FAULTS, explain, suggestion
 
 MAX_ACTIONS = 1000
 """Actions in one list, those within others included."""
-MAX_FAULTS = 50
 MAX_FOUND = 1000
 """Faults that are collected; the first `MAX_FAULTS` by their place are reported."""
 MAX_ENTRIES = 1000
@@ -76,7 +74,7 @@ class Checking:
         try:
             return model.model_validate(dict(given))
         except ValidationError as problem:
-            for below, reason in itertools.islice(faults(problem, model), MAX_FAULTS):
+            for below, reason in explain(problem, model, described=True):
                 self.wrong(index, f"{key}{'' if not below or below.startswith('[') else '.'}{below}", reason)
         except FlowRefused as refused:  # a flow within an action
             self.found.extend(refused.faults)
@@ -128,9 +126,7 @@ def unknown_type(kind: str, known: Collection[str], hints: Mapping[str, str]) ->
     """What to say about a type that there is not."""
     if kind in hints:
         return f"{kind!r} is not offered here: {hints[kind]}"
-    close = difflib.get_close_matches(kind[:60], known, n=1)
-    offered = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
-    return f"no action is called {kind[:60]!r}{offered}"
+    return f"unknown action {kind[:60]!r}{suggestion(kind, sorted(known))}"
 
 
 def is_set(action_id: object) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, WrapValidator
-from pydantic_core import ErrorDetails
 
 from bridge.flows.filling import MAX_URL_CHARACTERS
 from bridge.flows.variables import Variables, holds_variable
+from bridge.validation import explain, sentence
 
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 """How VoIPBIN writes an id that is not set."""
@@ -41,16 +40,6 @@ def _check_url(value: str) -> str:
     if not holds_variable(value) and not HTTP_URL.fullmatch(value):
         raise ValueError("expected an http:// or https:// URL")
     return value
-
-
-class KeyedError(ValueError):
-    """Options that do not go together: ``key: reason``, several of them with ``; `` between."""
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Each key and reason."""
-        for part in str(self).split("; "):
-            key, colon, reason = part.partition(": ")
-            yield (key, reason) if colon and re.fullmatch(r"[\w.\[\]]+", key) else ("", part)
 
 
 OR_VARIABLE = WrapValidator(_or_variable)
@@ -88,7 +77,7 @@ class Options(BaseModel):
         try:
             return type(self).model_validate(touched, context={"runs": True})
         except ValidationError as problem:
-            raise ValueError("; ".join(f"{key}: {reason}" for key, reason in faults(problem, type(self)))) from None
+            raise ValueError(sentence(explain(problem, type(self), described=True))) from None
 
 
 def holds_variables(value: Any) -> bool:
@@ -108,75 +97,3 @@ def _filled(value: Any, variables: Variables) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_filled(item, variables) for item in value)
     return value
-
-
-def faults(problem: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """What is wrong with options: dotted key below them ("" for the options as a whole), and the reason in words."""
-    for detail in problem.errors(include_url=False):
-        error = detail.get("ctx", {}).get("error")
-        if isinstance(error, KeyedError):
-            yield from error.pairs()
-        else:
-            yield _fault(detail, model)
-
-
-def _fault(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
-    location = [part for part in detail["loc"] if not _is_of_schema(part)]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    kind = detail["type"]
-    if kind == "value_error":
-        return key, str(detail["ctx"]["error"])
-    owner, field = _field(model, location)
-    if kind == "extra_forbidden":
-        known = ", ".join(info.alias or name for name, info in owner.model_fields.items()) if owner else ""
-        return key, f"is no option here{f'; known are {known}' if known else '; none are known'}"
-    expected = getattr(field, "description", None) or _plain(str(detail["msg"]))
-    if kind == "missing":
-        return key, f"is missing; expected {expected}"
-    return key, f"expected {expected}; got {_shown(detail['input'])}"
-
-
-def _is_of_schema(part: object) -> bool:
-    """Whether a part of pydantic's location names one of its schemas, not a key: ``function-wrap[...]``."""
-    return isinstance(part, str) and ("[" in part or part in ("str", "int", "list", "bool", "dict"))
-
-
-def _field(model: type[BaseModel], location: list[int | str]) -> tuple[type[BaseModel] | None, Any]:
-    """The model and field that a location ends in."""
-    owner: type[BaseModel] | None = model
-    field: Any = None
-    for part in location:
-        if isinstance(part, int):
-            continue
-        if owner is None:
-            break
-        by_key = {info.alias or name: info for name, info in owner.model_fields.items()}
-        if part not in by_key:
-            return owner, None
-        field = by_key[part]
-        owner_of_rest = _model_in(field.annotation)
-        if owner_of_rest is None:
-            return owner, field
-        owner = owner_of_rest
-    return owner, field
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _model_in(part)
-        if found is not None:
-            return found
-    return None
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Input should be ").removeprefix("a valid ") or "another value"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool | str | int | float) or value is None:
-        text = json.dumps(value)
-        return text if len(text) <= 80 else f"{text[:77]}..."
-    return {"dict": "an object", "list": "a list", "tuple": "a list"}.get(type(value).__name__, type(value).__name__)

@@ -18,8 +18,9 @@ from bridge.config.contradictions import subscription_contradictions, target_con
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.streams.store import Store, Switch
-from bridge.streams.subscription import NO_GROUPS, Subscription, reason_of, values_of
+from bridge.streams.subscription import NO_GROUPS, Subscription, values_of
 from bridge.tls import Trust, TrustError, build_context, client_context
+from bridge.validation import explain, sentence
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class Catalogue:
             try:
                 found[identity] = Subscription.model_validate({"principal": NOT_RECORDED, **body})
             except ValidationError as problem:
-                log.error("subscription=%s cannot be used: %s", identity, ": ".join(filter(None, reason_of(problem))))
+                log.error("subscription=%s cannot be used: %s", identity, sentence(explain(problem, Subscription)))
         for identity, switch in kept.switches.items():
             configured = self._configured.get(identity)
             if configured is not None and configured.enabled == switch.configured:

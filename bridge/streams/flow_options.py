@@ -15,7 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from bridge.config.values import as_tuple
 from bridge.dialects.voipbin import ENCAPSULATIONS
-from bridge.streams.subscription import Target, reason_of
+from bridge.streams.subscription import Target
+from bridge.validation import explain, sentence
 
 Direction = Literal["", "in", "out", "both"]
 Transport = Literal["udp", "tcp"]
@@ -85,7 +86,7 @@ class _Options(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as problem:
-            raise ValueError("; ".join(map(_told, problem.errors(include_url=False)))) from None
+            raise ValueError(sentence(explain(problem, cls))) from None
 
     def _target(self, dialect: str, options: Mapping[str, Any], tracks: str, *, two_way: bool) -> Target:
         """The application.
@@ -108,9 +109,7 @@ class _Options(BaseModel):
             target = FlowTarget.model_validate(values | {"of_configuration": self.configured})
             target.new_dialect(tracks=target.layout, connect=two_way)
         except ValidationError as problem:
-            detail = problem.errors(include_url=False)[0]
-            key = ".".join(map(str, detail["loc"]))
-            raise ValueError(f"{key}: {reason_of(problem)[1]}" if key else ": ".join(reason_of(problem))) from None
+            raise ValueError(sentence(explain(problem, FlowTarget))) from None
         return target
 
 
@@ -333,15 +332,3 @@ class StreamOptions(_Options):
         speaks = self.speaks
         if self.connect and not speaks:
             raise ValueError(f"connect: the dialect {dialect} only listens")
-
-
-def _told(detail: Any) -> str:
-    key = ".".join(map(str, detail["loc"]))
-    kind = detail["type"]
-    if kind == "value_error":
-        return str(detail["ctx"]["error"])
-    if kind == "extra_forbidden":
-        return f"{key}: is no option here"
-    if kind == "literal_error":
-        return f"{key}: expected {detail['ctx']['expected']}"
-    return f"{key}: {detail['msg']}"

@@ -26,6 +26,7 @@ from bridge.errors import ConfigError
 from bridge.masking import is_deeper
 from bridge.patterns import MAX_PATTERNS, Patterns
 from bridge.streams.layout import DEFAULT_LAYOUT
+from bridge.validation import explain
 
 GROUP_PREFIX = "@"
 NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -227,24 +228,12 @@ def _each(section: str, kind: type[Any], tables: Iterable[TargetConfig]) -> Iter
     for index, table in enumerate(tables):
         try:
             made.append(kind.model_validate(values_of(table)))
-        except ValueError as problem:
-            errors.append(_as_config_error(f"{section}.{index}", problem))
+        except ValidationError as problem:
+            for key, reason in explain(problem, kind):
+                errors.append(ConfigError(f"{section}.{index}.{key}".removesuffix("."), reason))
     if errors:
         raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
     return made
-
-
-def reason_of(problem: ValueError) -> tuple[str, str]:
-    """Key and reason of what a dialect refused: ``options: rate must be ...`` taken apart."""
-    details: list[Any] = problem.errors(include_url=False) if isinstance(problem, ValidationError) else []
-    text = str(details[0]["ctx"]["error"]) if details and "error" in details[0].get("ctx", {}) else str(problem)
-    key, separator, reason = text.partition(": ")
-    return (key, reason) if separator and " " not in key else ("", text)
-
-
-def _as_config_error(place: str, problem: ValueError) -> ConfigError:
-    key, reason = reason_of(problem)
-    return ConfigError(f"{place}.{key}" if key else place, reason)
 
 
 def _options(target: Target, takes: Mapping[str, object]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from bridge.access import CONFIGURATION
 from bridge.api import subscriptions, yeastar
 from bridge.api.bodies import USUAL, Limits, parsed
 from bridge.api.errors import ApiError
-from bridge.api.mistakes import words_of
 from bridge.api.models.calls import PlaceCalls
 from bridge.api.table import FLOWS
+from bridge.validation import explain, sentence
 
 MUCH_MS = 5.0
 
@@ -80,7 +80,7 @@ def validated(model: type[BaseModel], body: object) -> None:
     try:
         model.model_validate(body)
     except ValidationError as problem:
-        words_of(problem, model)
+        sentence(explain(problem, model))
 
 
 def subscribed(**more: object) -> None:

@@ -32,7 +32,7 @@ LAYERS = (
     ("bridge.config",),
     ("bridge.files", "bridge.outbound", "bridge.tls"),
     ("bridge.errors",),
-    ("bridge.access", "bridge.json_shape", "bridge.masking", "bridge.patterns", "bridge.texts"),
+    ("bridge.access", "bridge.json_shape", "bridge.masking", "bridge.patterns", "bridge.texts", "bridge.validation"),
 )
 RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0}
 
@@ -48,6 +48,7 @@ PURE = (
     "bridge.patterns",
     "bridge.masking",
     "bridge.texts",
+    "bridge.validation",
     "bridge.audit.line",
     "bridge.audit.rejections",
     "bridge.audit.actions",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from bridge.flows.actions.sound import NoOptions, Switch
-from bridge.flows.options import OR_VARIABLE, KeyedError, Options, holds_variables
+from bridge.flows.options import OR_VARIABLE, Options, holds_variables
 from bridge.flows.registry import action
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
+from bridge.validation import KeyedError
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run

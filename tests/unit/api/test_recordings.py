@@ -187,8 +187,8 @@ async def test_voxologys_request(ask: Asker, pbx: Pbx) -> None:
     [
         ({}, "INVALID_BODY", "call: is missing"),
         ({"call": {}}, "INVALID_BODY", "call.no: is missing"),
-        ({"call": {"no": 5}}, "INVALID_BODY", "call.no: expected a text"),
-        ({"call": {"no": "1", "nr": "1"}}, "INVALID_BODY", "call.nr: is no known key"),
+        ({"call": {"no": 5}}, "INVALID_BODY", "call.no: expected a string"),
+        ({"call": {"no": "1", "nr": "1"}}, "INVALID_BODY", "call.nr: unknown key"),
         ({"call": {"no": "1"}, "session_data": []}, "INVALID_BODY", "session_data: expected an object"),
         ({"call": {"no": "x"}}, "INVALID_DESTINATION", "call.no: target 'x'"),
     ],

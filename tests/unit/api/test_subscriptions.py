@@ -10,13 +10,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bridge.api.mistakes import MAX_FAULTS
+from bridge import validation
 from bridge.api.server import build
-from bridge.config import loading
 from bridge.masking import MASK
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
+from bridge.validation import MAX_FAULTS
 
 from .test_server import Pbx
 
@@ -89,7 +89,7 @@ async def test_an_id_is_taken_once(client: Client) -> None:
         ({"extensions": ["@nobody"]}, ["extensions", "sales"]),
         ({"extensions": []}, ["extensions", "empty"]),
         ({"extensions": "1001"}, ["extensions", "list"]),
-        ({"extensions": [1001]}, ["extensions[0]", "text"]),
+        ({"extensions": [1001]}, ["extensions[0]", "string"]),
         ({"dialect": "klingon"}, ["dialect", "klingon"]),
         ({"dialect": None}, ["dialect", "expected a text"]),
         ({"options": {"rate": 1}}, ["options", "16000"]),
@@ -231,11 +231,11 @@ async def test_a_subscription_belongs_to_the_token_that_made_it_whatever_the_bod
 async def test_a_body_with_many_mistakes_costs_no_more_than_one_with_some(client: Client) -> None:
     """Finding the words for each takes time, in which no call gets its audio."""
     asked: list[str] = []
-    nearest = loading._nearest
+    suggestion = validation.suggestion
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "_nearest", lambda name, *more: asked.append(name) or nearest(name, *more))
+        patch.setattr(validation, "suggestion", lambda name, *more: asked.append(name) or suggestion(name, *more))
         answer = await ask(client, "POST", PATH, 400, MINIMAL | {f"key{number}": 1 for number in range(150)})
-    assert "key0: is no known key" in answer["message"]
+    assert "key0: unknown key" in answer["message"]
     assert 0 < len(asked) <= MAX_FAULTS
     answer = await ask(client, "POST", PATH, 400, MINIMAL | {"extensions": [""] * 900, "dids": [""] * 900})
     assert "extensions[0]" in answer["message"]

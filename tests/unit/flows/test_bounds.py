@@ -15,6 +15,7 @@ from bridge.flows.program import Fault, FlowRefused
 from bridge.flows.spelling import parse
 from bridge.flows.variables import Variables, VariablesFull
 from bridge.flows.web import Answer, WebFailed
+from bridge.validation import MAX_FAULTS
 
 from .fakes import World, quick, step
 
@@ -81,7 +82,7 @@ def test_words_are_found_for_a_bounded_number_of_faults(monkeypatch: pytest.Monk
     with pytest.raises(FlowRefused) as refused:
         parse([{"type": "talk", "option": {f"k{number}": 1 for number in range(900)}}] * 1000)
     assert len(described) <= checking.MAX_FOUND
-    assert len(refused.value.faults) == checking.MAX_FAULTS
+    assert len(refused.value.faults) == MAX_FAULTS
 
 
 def test_a_flow_that_a_server_answers_with_is_checked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_a_number_from_a_variable_is_checked_when_the_action_runs() -> None:
         await world.done([step("sleep", duration="${wait}")], wait="2500")
         assert now() == 2.5
         await world.done([step("sleep", duration="${wait}")], wait="soon")
-        assert world.failures() == [(0, 'failed: duration: expected milliseconds from 0 to 86400000; got "soon"')]
+        assert world.failures() == [(0, 'failed: duration: expected milliseconds from 0 to 86400000, got "soon"')]
 
     quick(act())
 

@@ -162,7 +162,7 @@ WRONG = [
     ('id = "a"\nurl = "https://x/"\nfile = "f"', "flows.0.url", "is set, and so is file"),
     ('id = "a"\nurl = "https://u:pw@x/"', "flows.0.url", "auth_key"),
     ('id = "a"\nurl = "ws://x/"', "flows.0.url", "http://"),
-    ('id = "a"\nactions = [{type = "tlak"}]', "flows.0", "actions[0].type: no action is called 'tlak'"),
+    ('id = "a"\nactions = [{type = "tlak"}]', "flows.0", "actions[0].type: unknown action 'tlak'"),
     ('id = "a"\nactions = [1]', "flows.0", "actions[0]: expected an object"),
     ('id = "a"\nfile = "/nowhere.json"', "flows.0.file", "cannot be read"),
     ('id = "a"\nactions = [{type = "beep"}]\n[voxology]\nflow = "b"', "voxology.flow", "is no flow; [[flows]] has a"),

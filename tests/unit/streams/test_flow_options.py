@@ -64,9 +64,9 @@ def test_directions(given: dict[str, Any], listen: str, speak: str) -> None:
         ({"external_host": "a:1", "encapsulation": "audiosocket", "data": "7"}, "data: expected a UUID"),
         (
             {"external_host": "a:1", "direction_listen": "inside"},
-            "direction_listen: expected '', 'in', 'out' or 'both'",
+            "direction_listen: expected one of '', 'in', 'out' or 'both'",
         ),
-        ({"external_host": "a:1", "directions": "in"}, "directions: is no option here"),
+        ({"external_host": "a:1", "directions": "in"}, "directions: unknown key"),
     ],
 )
 def test_external_media_refused(given: dict[str, Any], told: str) -> None:
@@ -126,7 +126,7 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
         ({"stream_data": "text"}, "stream_data: "),
         ({"parameters": {"a": "b"}}, "parameters: only the dialect twilio has them"),
         ({"connect": True}, "connect: the dialect voxology only listens"),
-        ({"action": "pause"}, "action: expected 'start' or 'stop'"),
+        ({"action": "pause"}, "action: expected one of 'start' or 'stop'"),
         ({"options": {"chunk_ms": 33}}, "options: chunk_ms must be"),
     ],
 )

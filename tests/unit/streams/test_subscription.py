@@ -17,11 +17,11 @@ from bridge.streams.subscription import (
     Route,
     Subscription,
     matches,
-    reason_of,
     routes_of,
     subscriptions_of,
     values_of,
 )
+from bridge.validation import explain, sentence
 
 GROUPS = {"sales": ("1001", "20*"), "empty": ()}
 
@@ -117,7 +117,7 @@ def test_names_without_patterns_match_themselves(
 def test_what_a_dialect_refuses(values: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as caught:
         subscription(**values)
-    text = ": ".join(reason_of(caught.value))
+    text = sentence(explain(caught.value, Subscription))
     for word in words:
         assert word in text
 
