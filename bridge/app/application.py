@@ -16,6 +16,7 @@ from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
 from bridge.api.tokens import Tokens
 from bridge.api.views import call_summary
+from bridge.app.addresses import log_audiosocket, log_http
 from bridge.app.call_control import Calling
 from bridge.app.revoking import Revoking
 from bridge.app.worker_share import WorkerShare
@@ -79,6 +80,9 @@ class Application:
             ``[cluster]`` that is for all bridges together to say.
         sharing: the part that it has in the work of several processes; None: it is alone.
     """
+
+    ended = None
+    """Only a signal ends it."""
 
     def __init__(self, config: Config, claims: Claims | None = None, sharing: WorkerShare | None = None) -> None:
         self.config = config
@@ -243,6 +247,14 @@ class Application:
     def audiosocket_port(self) -> int:
         """The port that Asterisk dials."""
         return self.listener.port
+
+    def log_addresses(self) -> None:
+        """Log both ports."""
+        log_http(self.config, self.http_port)
+        log_audiosocket(self.config, self.audiosocket_port)
+
+    def abandon(self) -> None:
+        """Do nothing: the next start removes what is left on the PBX."""
 
     async def start(self) -> None:
         """Open both ports and begin to connect to Asterisk, which may come up later.

@@ -5,6 +5,7 @@ It is a client of the bridge's HTTP API like any other: ``POST /v1.0/calls``, an
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import re
@@ -19,7 +20,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bridge.ari.rest import explain_failure
-from bridge.config import Config, host_and_port
+from bridge.config import Config, host_and_port, load
+from bridge.config.initial_token import existing_token
 from bridge.config.values import is_loopback, is_wildcard
 
 GREETING = "Hello. This is a test call from your Asterisk bridge."
@@ -28,6 +30,48 @@ REQUEST_TIMEOUT_S = 60.0
 MAX_EARLY = 1000
 GRACE_S = 5.0
 """After the command was interrupted, the hang-up gets so long to be reported."""
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Have a running bridge originate a call, and follow it until it is over.
+
+    Args:
+        options: arguments of the command.
+        environ: environment variables.
+
+    Returns:
+        The exit code: 0 if a party answered.
+    """
+    # The bridge may run on another machine, with a configuration that this one does not have.
+    config = load(options.config, environ) if options.config else Config()
+    # The variables are those of the examples, and `./lab env` sets them. What is given by hand wins.
+    url = options.url or (base_url(config) if options.config else environ.get("BRIDGE_URL"))
+    configured = [token.get_secret_value() for token in config.http.tokens]
+    # The token of the first start is for the bridge of this machine, and not for any other server.
+    own = not url or (options.config and not options.url) or is_local(url)
+    configured = configured or [existing_token(config, environ) if own else ""]
+    try:
+        token = options.token or _token_in(options.token_file)
+        token = token or ("" if options.config else environ.get("BRIDGE_TOKEN", "")) or configured[0]
+        if (options.talk or options.play) and (options.actions or options.flow):
+            raise ValueError("--talk and --play are a flow of their own; give them, or --actions, or --flow")
+        body: dict[str, object] = {"destinations": [address(text) for text in options.destination]}
+        if options.source:
+            body["source"] = address(options.source)
+        if options.flow:
+            body["flow_id"] = options.flow
+        else:
+            body["actions"] = actions_of(options.talk, options.play, options.actions)
+    except ValueError as problem:
+        print(f"asterisk-bridge: {problem}", file=sys.stderr)
+        return 2
+    if len(options.destination) > 1 and options.first:
+        body["answer_method"] = "hangup_others"
+    try:
+        return asyncio.run(Dialer(url or base_url(config), token).run(body))
+    except CallFailed as problem:
+        print(f"asterisk-bridge: {problem}", file=sys.stderr)
+        return 1
 
 
 class CallFailed(Exception):
@@ -226,3 +270,14 @@ def _filled(text: str, rest: str) -> str:
     if not rest:
         raise ValueError(f"{text!r} names nobody after the colon")
     return rest
+
+
+def _token_in(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as problem:
+        raise ValueError(f"{path}: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not UTF-8 text") from None

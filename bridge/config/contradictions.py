@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,6 @@ from bridge.config.values import is_loopback, is_wildcard
 from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
 from bridge.files import read_regular
-from bridge.tls import MAX_CA_FILE_BYTES, Trust, TrustError, build_context
 
 if TYPE_CHECKING:
     from bridge.config.loading import Config
@@ -100,6 +98,8 @@ def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
 def _ca_file_contradictions(ca_file: str) -> Iterator[tuple[str, str]]:
     if not ca_file:
         return
+    from bridge.tls import Trust, TrustError, build_context  # few configurations need it
+
     try:
         build_context(Trust(ca_file=ca_file))
     except TrustError as problem:
@@ -193,6 +193,10 @@ def tls_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
         if http.tls_client_ca:
             yield ConfigError("http.tls_client_ca", "needs http.tls_certificate and http.tls_key")
         return
+    import ssl
+
+    from bridge.tls import MAX_CA_FILE_BYTES
+
     for key in ("tls_certificate", "tls_key"):
         try:
             read_regular(getattr(http, key), MAX_CA_FILE_BYTES)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.app.where import say_http
+from bridge.app.addresses import log_http
 from bridge.ari.client import AriClient
 from bridge.config import Config
 from bridge.media.sockets import bind
@@ -79,9 +79,9 @@ class Supervisor:
         self.ended = asyncio.Event()
         """A worker cannot even begin: a port is taken, the configuration has changed and is wrong."""
 
-    def say_where(self) -> None:
-        """Log where the workers listen for HTTP."""
-        say_http(self._config, self.http_port)
+    def log_addresses(self) -> None:
+        """Log the HTTP address that the workers share."""
+        log_http(self._config, self.http_port)
 
     async def reload(self, _: Config) -> None:
         """Have the workers read the configuration, which is known to be good, again."""

@@ -13,8 +13,8 @@ from typing import Any
 from bridge.access import Names
 from bridge.api.ports import SharedPort
 from bridge.api.tickets import VALID_S
+from bridge.app.addresses import log_audiosocket
 from bridge.app.application import Application
-from bridge.app.where import say_audiosocket
 from bridge.app.worker_share import WorkerShare
 from bridge.calls.call import Change, PartyChanged
 from bridge.conferences.remote import RemoteConferences
@@ -128,9 +128,9 @@ class Worker:
         """Set when there is no supervisor any more: this worker must stop."""
         return self._member.lost
 
-    def say_where(self) -> None:
-        """Log where Asterisk connects; the rest is the supervisor's to say."""
-        say_audiosocket(self.bridge.config, self.bridge.audiosocket_port)
+    def log_addresses(self) -> None:
+        """Log the AudioSocket address; the supervisor logs that of HTTP."""
+        log_audiosocket(self.bridge.config, self.bridge.audiosocket_port)
 
     @property
     def http_port(self) -> int:

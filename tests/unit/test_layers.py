@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("bridge.__main__", "bridge.cli"),
     ("bridge.workers",),
-    ("bridge.app.alone",),
     ("bridge.app.application", "bridge.doctor"),
     ("bridge.app",),
     ("bridge.api",),

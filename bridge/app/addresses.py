@@ -1,4 +1,4 @@
-"""Logs where the bridge listens."""
+"""Log lines with the addresses that the bridge listens on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bridge.config import Config, host_and_port, is_wildcard
 log = logging.getLogger("bridge.cli")
 
 
-def say_http(config: Config, port: int) -> None:
-    """Log where applications connect, and who may."""
+def log_http(config: Config, port: int) -> None:
+    """Log the address that applications connect to, and how many tokens are accepted."""
     scheme = "https" if config.http.tls_certificate else "http"
     log.info("applications: %s://%s", scheme, host_and_port(config.http.host, port))
     limit, needed = open_files_limit(), config.open_files_needed
@@ -30,8 +30,8 @@ def say_http(config: Config, port: int) -> None:
     log.info("%d token(s) accepted", len(config.http.tokens) + len(config.tokens))
 
 
-def say_token(config: Config, port: int, path: Path) -> None:
-    """Log where the token of the first start is, and the link to the status page.
+def log_token(config: Config, port: int, path: Path) -> None:
+    """Log the file of the token that the first start created, and show the link to the status page.
 
     Args:
         config: of the bridge.
@@ -46,8 +46,8 @@ def say_token(config: Config, port: int, path: Path) -> None:
         print(f"status page: {scheme}://{host_and_port(host, port)}/#token={token}", file=sys.stderr, flush=True)
 
 
-def say_audiosocket(config: Config, port: int) -> None:
-    """Log where Asterisk connects."""
+def log_audiosocket(config: Config, port: int) -> None:
+    """Log the address that Asterisk connects to."""
     log.info(
         "Asterisk: AudioSocket on %s, which Asterisk dials as %s",
         host_and_port(config.audiosocket.bind_host, port),

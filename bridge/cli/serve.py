@@ -1,0 +1,201 @@
+"""``asterisk-bridge serve``: runs the bridge, one worker of it, or their supervisor until a signal ends it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from bridge import logs
+from bridge.app.addresses import log_token
+from bridge.app.reloading import Reloading
+from bridge.config import Config, host_and_port, load
+from bridge.config.initial_token import needs_token, token_file, with_token
+from bridge.media.loop import FrameLoop
+from bridge.media.memory import return_large_blocks
+from bridge.media.pauses import exempt_from_collection, shorten_switches
+
+log = logging.getLogger("bridge.cli")
+
+
+class Service(Protocol):
+    """A bridge, one worker of it, or their supervisor."""
+
+    @property
+    def ended(self) -> asyncio.Event | None:
+        """Set when it cannot continue; None: it always can."""
+
+    @property
+    def http_port(self) -> int:
+        """The port that applications connect to."""
+
+    def log_addresses(self) -> None:
+        """Log the ports that it listens on."""
+
+    async def reload(self, config: Config) -> None:
+        """Apply what can change while it runs: tokens, and the files of the port's TLS."""
+
+    async def start(self) -> None:
+        """Open the ports.
+
+        Raises:
+            OSError: a port cannot be bound.
+        """
+
+    async def stop(self) -> None:
+        """End calls and streams properly, and close the ports."""
+
+    def abandon(self) -> None:
+        """Prepare for the process to end immediately."""
+
+
+def run(options: argparse.Namespace, config: Config, environ: Mapping[str, str]) -> int:
+    """Serve until a signal ends the process.
+
+    Args:
+        options: arguments of the command.
+        config: the checked configuration, without the token of the first start.
+        environ: environment variables.
+
+    Returns:
+        The exit code.
+    """
+    path = options.config
+    token = token_file(config, environ) if needs_token(config) and not options.worker else None
+    config = with_token(config, environ)
+
+    def read() -> Config:
+        return with_token(load(path, environ), environ)
+
+    logs.set_up(config.log, worker=options.worker)
+    if not options.worker and config.workers.count > 1:
+        return asyncio.run(serve(config, lambda: _supervisor(config, path, environ), read=read, token=token))
+    return _run_on_frame_loop(serve(config, lambda: _bridge(config, options), read=read, token=token), config)
+
+
+async def serve(
+    config: Config,
+    make_service: Callable[[], Service],
+    *,
+    read: Callable[[], Config],
+    token: Path | None = None,
+) -> int:
+    """Run a service until SIGTERM or SIGINT; a second signal ends it immediately. SIGHUP reloads the configuration.
+
+    Args:
+        config: of the service.
+        make_service: creates the service; called when signals are handled already.
+        read: reads the configuration again.
+        token: file of the token that the first start created, if that token is in use.
+
+    Returns:
+        The exit code.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            log.warning("second signal: stopping at once")
+            service.abandon()
+            os._exit(128 + number)
+        log.info("stopping on %s; once more to stop at once", signal.Signals(number).name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    service = make_service()
+    reloading = Reloading(service, read)
+    loop.add_signal_handler(signal.SIGHUP, reloading.begin)
+    starting = asyncio.create_task(service.start())
+    waiting = asyncio.create_task(stopping.wait())
+    ended = service.ended or asyncio.Event()
+    ending = asyncio.create_task(ended.wait())
+    try:
+        # A signal must also end a start that hangs.
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            exempt_from_collection()
+            service.log_addresses()
+            reloading.start()
+            if token is not None:
+                log_token(config, service.http_port, token)
+            await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        return 1 if ended.is_set() else 0
+    except OSError as problem:
+        print(f"asterisk-bridge: {explain_bind_error(problem, config)}", file=sys.stderr)
+        return 1
+    finally:
+        reloading.stop()
+        starting.cancel()
+        waiting.cancel()
+        ending.cancel()
+        await asyncio.wait({starting, waiting, ending})
+        await service.stop()
+        log.info("stopped")
+
+
+def explain_bind_error(problem: OSError, config: Config) -> str:
+    """Return one line that names the port that could not be opened, the cause and the remedy."""
+    text = problem.strerror or str(problem)
+    if isinstance(problem, socket.gaierror):
+        return f"http.host or audiosocket.bind_host: {config.http.host!r} or {config.audiosocket.bind_host!r}: {text}"
+    # asyncio says which address it was in the text only: "... bind on address ('127.0.0.1', 8080): ..."; for one that
+    # is no address of this machine, Python 3.13 says "could not bind on any address out of [('192.0.2.1', 0)]".
+    found = re.search(r"address(?: out of \[|) ?\('([^']*)', ([0-9]+)", text)
+    elsewhere = problem.errno == errno.EADDRNOTAVAIL or "could not bind on any address" in text
+    address = (found[1], int(found[2])) if found else None
+    for section, host, port in (
+        ("http", config.http.host, config.http.port),
+        ("audiosocket", config.audiosocket.bind_host, config.audiosocket.bind_port),
+    ):
+        host_key, port_key = ("host", "port") if section == "http" else ("bind_host", "bind_port")
+        if address is None or address[1] != port:
+            continue
+        where = host_and_port(address[0], port)
+        if problem.errno == errno.EADDRINUSE:
+            return (
+                f"{section}.{port_key}: {where} is already in use; stop the program that holds it or set another port"
+            )
+        if problem.errno == errno.EACCES:
+            return f"{section}.{port_key}: no permission to listen on {where}; ports below 1024 need a privilege"
+        if elsewhere:
+            return f"{section}.{host_key}: {host!r} is no address of this machine"
+        return f"{section}.{port_key}: cannot listen on {where}: {text}"
+    return f"cannot start: {text}"
+
+
+def _run_on_frame_loop(serving: Coroutine[None, None, int], config: Config) -> int:
+    return_large_blocks()
+    shorten_switches()
+    with asyncio.Runner(loop_factory=lambda: FrameLoop(config.media.coalesce_ms)) as runner:
+        return runner.run(serving)
+
+
+# A process imports only one of these.
+
+
+def _bridge(config: Config, options: argparse.Namespace) -> Service:
+    if options.worker:
+        from bridge.workers.worker import Worker
+
+        return Worker(config, options.worker, options.control, options.http_port)
+    from bridge.app.application import Application
+
+    return Application(config)
+
+
+def _supervisor(config: Config, path: Path | None, environ: Mapping[str, str]) -> Service:
+    from bridge.workers.supervisor import Supervisor
+
+    return Supervisor(config, path, environ)
