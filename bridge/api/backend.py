@@ -17,6 +17,7 @@ from bridge.api.parts import (
     ClusterSource,
     ConferenceSource,
     FlowSource,
+    OutboundCallSource,
     RecordingSource,
     RecordSource,
     SensitiveMode,
@@ -31,12 +32,13 @@ from bridge.media.counters import Counters
 
 @dataclass(frozen=True, slots=True)
 class CallControlParts:
-    """What the routes need that place calls and act on them.
+    """What the routes need that originate calls and act on them.
 
     Args:
         records: every call's record.
         acts: acts on calls.
-        runs: places calls and runs flows on them.
+        outbound_calls: originates calls that HTTP requests control.
+        runs: originates calls that run a flow.
         speech: says texts.
         sounds: fetches sounds.
         recordings: what was recorded.
@@ -47,6 +49,7 @@ class CallControlParts:
 
     records: RecordSource
     acts: CallActs
+    outbound_calls: OutboundCallSource
     runs: FlowSource
     speech: SpeechSource
     sounds: SoundSource
@@ -86,7 +89,7 @@ class Backend:
         subscriptions: what goes to applications by itself; None: its routes are not there.
         control: acts on calls.
         twilio: the account of voice-agent frameworks; without one, or without ``control``, its routes are not there.
-        calling: places calls and acts on them; None: those routes are not there.
+        calling: originates calls and acts on them; None: those routes are not there.
         conferences: likewise.
         events: answers ``GET /v1.0/events`` with a WebSocket; likewise.
         cluster: all bridges that share a store; likewise.

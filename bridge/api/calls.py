@@ -1,4 +1,4 @@
-"""``/v1.0/calls``: calls are placed, listed, looked at, ended.
+"""``/v1.0/calls``: originate, list, get and end calls.
 
 Paths and spelling are VoIPBIN's, so that its clients work.
 """
@@ -21,9 +21,10 @@ from bridge.api.views import call_json, call_time, groupcall_json, moment, strea
 from bridge.calls.model import Call as LiveCall
 from bridge.calls.records import CallRecord
 from bridge.control.dial_policy import NotAllowed
+from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.program import FlowRefused, Program
-from bridge.flows.requests import PlaceRequest
 from bridge.flows.spelling import parse_in_thread
+from bridge.flows.variables import request_variables
 
 Known = tuple[LiveCall | None, CallRecord | None]
 """What is known of a call: that it goes on, and what is told of it; not both are None."""
@@ -50,8 +51,8 @@ async def get_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
     return Answer(body_of(asked.backend, asked.path()))
 
 
-async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
-    """Place calls."""
+async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
+    """Originate calls."""
     backend, body = asked.backend, asked.body
     asked.note(
         destinations=[str(each.value()) for each in body.destinations],
@@ -62,13 +63,12 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
     if body.actions and not body.flow:
         # A flow can call, record, stream and send requests: more than calls:originate says.
         check_scope(asked.principal, "flows", ", which `actions` needs; a configured flow (`flow_id`) does not")
-    request = PlaceRequest(
+    program = None if body.flow else await program_of(body)
+    request = OriginateRequest(
         destinations=[each.value() for each in body.destinations],
         principal=asked.principal,
         source=body.source.value() if body.source is not None else None,
-        program=None if body.flow else await program_of(body),
         flow_id=body.flow,
-        variables=body.variables,
         anonymous=body.anonymous == "yes",
         answer_method=body.answer_method,
         ring_method=body.ring_method,
@@ -76,21 +76,25 @@ async def place_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
     )
     check_destinations(asked.principal, request.destinations)
     check_caller(asked.principal, request.source)
-    originated, wanted = asked.request.app[ORIGINATED], len(request.destinations)
+    limits, count = asked.request.app[ORIGINATED], len(request.destinations)
     try:
-        with asterisk_failing(), originated.room(asked.principal, wanted, _is_up(parts)) as add:
-            placed = await parts.runs.place(request)
-            for ids in [[each.id for each in placed.calls], *(group.call_ids for group in placed.groupcalls)][-1:]:
-                add(ids)
+        variables = request_variables(body.variables)
+        with asterisk_failing(), limits.room(asked.principal, count, _is_up(parts)) as add:
+            if body.flow or program is not None:
+                originated = await parts.runs.originate(request, program, variables)
+            else:
+                originated = await parts.outbound_calls.originate(request)
+            # The list of a group grows while it dials.
+            add(originated.groupcalls[0].call_ids if originated.groupcalls else [each.id for each in originated.calls])
     except LookupError:
         raise flow_not_found(body.flow) from None
     except ValueError as error:
         raise refused(error) from None
-    asked.note(calls=[each.id for each in placed.calls], groupcalls=[each.id for each in placed.groupcalls])
+    asked.note(calls=[each.id for each in originated.calls], groupcalls=[each.id for each in originated.groupcalls])
     return Answer(
         {
-            "calls": [call_json(backend.calls.calls.get(each.id), 0, each) for each in placed.calls],
-            "groupcalls": [groupcall_json(each) for each in placed.groupcalls],
+            "calls": [call_json(backend.calls.calls.get(each.id), 0, each) for each in originated.calls],
+            "groupcalls": [groupcall_json(each) for each in originated.groupcalls],
         }
     )
 
@@ -108,9 +112,9 @@ async def delete_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
 
 
 async def get_groupcall(asked: Asked[NoQuery, None]) -> Answer[Groupcall]:
-    """Calls that were placed together."""
+    """Get calls that were originated together."""
     parts = calling(asked.backend)
-    group = parts.runs.groupcall(asked.path())
+    group = parts.outbound_calls.group(asked.path())
     if group is None:
         raise ApiError(404, "GROUPCALL_NOT_FOUND", f"no group of calls has the id {asked.path()[:160]!r}")
     return Answer(groupcall_json(group))
@@ -170,7 +174,7 @@ async def program_of(body: PlaceCalls) -> Program | None:
 
 
 def refused(error: ValueError) -> ApiError:
-    """Why calls are not placed."""
+    """Return why calls are not originated."""
     if isinstance(error, FlowRefused):
         return invalid("INVALID_FLOW", "; ".join(map(str, error.faults))[:2000])
     text = str(error)
@@ -205,7 +209,7 @@ def _all(backend: Backend, *, ended: bool) -> list[Known]:
         (None, record)
         for record in records.values()
         # One that has merged with another call is listed as that other one, unless somebody here asked for it.
-        if record.id not in live and (record.placed or record.ended) and backend.owns(record.id)
+        if record.id not in live and (record.originated or record.ended) and backend.owns(record.id)
     ]
 
 

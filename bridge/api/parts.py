@@ -13,8 +13,9 @@ from bridge.calls.addresses import Address
 from bridge.calls.model import Call, Party
 from bridge.calls.records import CallRecord
 from bridge.conferences.conferences import Conference
+from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest
 from bridge.control.recording import Recording
-from bridge.flows.requests import Groupcall, Placed, PlaceRequest
+from bridge.flows.program import Program
 from bridge.speech.engine import Utterance
 from bridge.streams.clients import MediaStreamOptions
 from bridge.streams.subscription import Subscription
@@ -161,11 +162,23 @@ class CallActs(Protocol):
         """End the recording that began last; KeyError also if none runs."""
 
 
+class OutboundCallSource(Protocol):
+    """Originates calls (`bridge.control.outbound_calls.OutboundCalls`)."""
+
+    async def originate(self, request: OriginateRequest, /) -> OriginatedCalls:
+        """Originate calls that are held in a mixing bridge when they are answered."""
+
+    def group(self, group_id: str, /) -> Groupcall | None:
+        """Return a group of calls of which only one is wanted."""
+
+
 class FlowSource(Protocol):
     """Flows that run (`bridge.flows.runs.FlowRuns`); what it raises is said there."""
 
-    async def place(self, request: PlaceRequest, /) -> Placed:
-        """Place calls; returns as soon as they are on their way."""
+    async def originate(
+        self, request: OriginateRequest, program: Program | None = None, variables: Mapping[str, str] | None = None, /
+    ) -> OriginatedCalls:
+        """Originate calls that run a flow."""
 
     async def dial_connect(
         self,
@@ -178,10 +191,7 @@ class FlowSource(Protocol):
         timeout_s: float | None = None,
         max_call_s: float | None = None,
     ) -> CallRecord:
-        """Voxology's way to place one call."""
-
-    def groupcall(self, groupcall_id: str, /) -> Groupcall | None:
-        """Calls of which the first that answers wins."""
+        """Originate a call as Voxology's clients do."""
 
 
 class SpeechSource(Protocol):

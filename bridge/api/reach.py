@@ -91,7 +91,7 @@ def check_reach(path: str, request: web.Request) -> None:
         if not _sees_recording(backend, principal, identity):
             raise ApiError(404, "RECORDING_NOT_FOUND", f"no recording has the id {identity[:160]!r}")
     elif path.startswith("/v1.0/groupcalls/"):
-        group = backend.calling.runs.groupcall(identity) if backend.calling is not None else None
+        group = backend.calling.outbound_calls.group(identity) if backend.calling is not None else None
         if group is None or not all(sees_call(backend, principal, each) for each in group.call_ids):
             raise ApiError(404, "GROUPCALL_NOT_FOUND", f"no group of calls has the id {identity[:160]!r}")
 

@@ -73,7 +73,7 @@ ALWAYS = (
 )  # fmt: skip
 
 CALLING = (
-    Route("POST", _CALLS, "placeCalls", "Place calls", calls.place_calls, "Calls", "calls:originate", PLACING,
+    Route("POST", _CALLS, "placeCalls", "Place calls", calls.originate_calls, "Calls", "calls:originate", PLACING,
           limits=FLOWS,
           text="Each call that is answered runs the flow that `flow_id` names or that is given as `actions`; with "
                "neither it is just held. The answer comes when the calls are on their way.", audit="call.originate"),

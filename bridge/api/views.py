@@ -12,8 +12,8 @@ from bridge.calls.addresses import address_json
 from bridge.calls.model import Call, Party
 from bridge.calls.records import CallRecord, record_json
 from bridge.conferences.conferences import Conference
+from bridge.control.outbound_calls import Groupcall
 from bridge.control.recording import Recording
-from bridge.flows.requests import Groupcall
 
 
 def call_status(call: Call) -> str:

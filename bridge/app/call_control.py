@@ -1,4 +1,4 @@
-"""Call control, built and taken down as one: calls that are placed and acted on, flows, speech, conferences."""
+"""Call control, built and taken down as one: outbound calls, actions on calls, flows, speech, conferences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from bridge.control.call_control import CallControl
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.leg import Leg
 from bridge.control.legs import Legs
-from bridge.control.originate import Placer
+from bridge.control.originate import Originator
+from bridge.control.outbound_calls import OutboundCalls
 from bridge.control.playback import Voices
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
@@ -89,7 +90,7 @@ class Calling:
         self.sounds = SoundFetcher(config.speech, gate)
         self._web = Web(gate, keys=signing_keys(config))
         voices = Voices(taps, counters)
-        self._placer = Placer(
+        self._originator = Originator(
             client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
         )
         self.recordings = Recordings(client, ids, records, events, archive, audit=audit)
@@ -121,7 +122,7 @@ class Calling:
             tracker=tracker,
             legs=legs,
             records=records,
-            placer=self._placer,
+            originator=self._originator,
             voices=voices,
             recordings=self.recordings,
         )
@@ -137,7 +138,7 @@ class Calling:
         )
         parts = Parts(
             legs=legs,
-            placer=self._placer,
+            originator=self._originator,
             voices=voices,
             recordings=self.recordings,
             conferences=self.conferences,
@@ -153,7 +154,8 @@ class Calling:
             sensitive=sensitive,
             context=config.calling.context,
         )
-        self.runs = FlowRuns(self._flows, parts, config.voxology)
+        self.outbound_calls = OutboundCalls(self._originator, records)
+        self.runs = FlowRuns(self._flows, parts, self.outbound_calls, config.voxology)
         self.acts.before_transfer = self.runs.before_transfer
         legs.claim = self.runs.claims
         legs.on_claimed = self.runs.claimed
@@ -169,6 +171,7 @@ class Calling:
         return CallControlParts(
             records=self._records,
             acts=self.acts,
+            outbound_calls=self.outbound_calls,
             runs=self.runs,
             speech=self.speech,
             sounds=self.sounds,
@@ -186,12 +189,13 @@ class Calling:
             log.warning("calls to SIP addresses are refused: calling.sip_hosts is empty")
 
     async def stop(self) -> None:
-        """End flows and what they opened, hang up placed calls; calls that came in go on in the dialplan."""
+        """End flows and what they opened, hang up outbound calls; incoming calls continue in the dialplan."""
         await self._announcer.stop()
+        await self.outbound_calls.close()
         await self.runs.close()
         await self.streams.close()
         await self.acts.stop()
-        await self._placer.stop()
+        await self._originator.stop()
         await self.recordings.close()
         await self.conferences.stop()
         await self._legs.stop()
@@ -224,6 +228,6 @@ class Calling:
 
     def _numbers(self, channel_id: str) -> Numbers | None:
         record = self._records.get(channel_id)
-        if record is None or not record.placed:
+        if record is None or not record.originated:
             return None
         return Numbers(record.source.target, record.destination.target)

@@ -41,7 +41,7 @@ MAX_FORMER = 16
 """Parties that have left and are remembered in a call."""
 
 OURS = re.compile(r"ab-[A-Za-z0-9_]+-[0-9a-f]{8}-(snoop|media|mix)-")
-"""Ids of channels that a bridge made for itself. Those of kind ``call`` are calls that it placed: parties."""
+"""Ids of channels that a bridge made for itself. Those of kind ``call`` are calls that it originated: parties."""
 
 
 def is_party(channel: Channel) -> bool:

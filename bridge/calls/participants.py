@@ -69,7 +69,7 @@ class Participants:
         record = self._record(identity)
         call_id = record.id if record is not None else identity
         names = self._seen.get(call_id, Names())
-        if record is not None and record.placed and record.destination.type == "extension":
+        if record is not None and record.originated and record.destination.type == "extension":
             names |= Names(extensions=frozenset({record.destination.target}))  # also before its channel exists
         return names
 

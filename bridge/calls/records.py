@@ -73,7 +73,7 @@ class CallRecord:
     groupcall_id: str = ""
     flow_id: str = ""
     master_call_id: str = ""
-    """The call for which this one was placed: a flow's ``connect``, a transfer."""
+    """The call for which this one was originated: a flow's ``connect``, a transfer."""
     action: Mapping[str, Any] | None = None
     """What its flow does now: ``id``, ``type``, ``index``."""
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -84,8 +84,8 @@ class CallRecord:
     recording_ids: list[str] = field(default_factory=list)
     sensitive: bool = False
     """It is in sensitive mode."""
-    placed: bool = False
-    """We placed it."""
+    originated: bool = False
+    """asterisk-bridge originated it."""
 
     @property
     def ended(self) -> bool:
@@ -153,7 +153,7 @@ class Records:
 
     # What others know of a call
 
-    def placed(
+    def originated(
         self,
         call_id: str,
         *,
@@ -172,7 +172,7 @@ class Records:
             groupcall_id=groupcall_id,
             flow_id=flow_id,
             master_call_id=master_call_id,
-            placed=True,
+            originated=True,
         )
         self._begin(record, call_id)
         return record
@@ -211,7 +211,7 @@ class Records:
 
     def channels_there(self, channel_ids: set[str]) -> None:
         """The channels of the PBX as they are now, after a time in which events may have been lost."""
-        for record in [record for record in self._live.values() if record.placed and record.id not in channel_ids]:
+        for record in [record for record in self._live.values() if record.originated and record.id not in channel_ids]:
             self._end(record, record.hangup_by or "remote", self._reason(record))
         for channel_id in [channel_id for channel_id in self._began_in if channel_id not in channel_ids]:
             self._left_for_good(channel_id, 0)
@@ -232,15 +232,15 @@ class Records:
                 self._on_hangup_request(event)
             case Dial():
                 record = self._live.get(event.peer.id)
-                if record is not None and record.placed:
+                if record is not None and record.originated:
                     self._progress(record, event.dialstatus)
             case ChannelStateChange() if event.channel.state == "Up":
                 record = self._live.get(event.channel.id)
-                if record is not None and record.placed:
+                if record is not None and record.originated:
                     self._progress(record, "ANSWER")
             case ChannelDestroyed():
                 record = self._live.get(event.channel.id)
-                if record is not None and record.placed:
+                if record is not None and record.originated:
                     course = self._courses[record.id]
                     course.cause = event.cause
                     by: HangupBy = "local" if course.pbx_hung_up and not course.party_hung_up else "remote"
@@ -286,7 +286,7 @@ class Records:
     def on_change(self, change: Change) -> None:
         """What the call tracker says."""
         record = self._live.get(change.call.id)
-        if record is not None and record.placed:
+        if record is not None and record.originated:
             if isinstance(change, PartyJoined):
                 self._call_of[change.party.id] = record.id
             return
@@ -373,10 +373,10 @@ class Records:
             return record.hangup_reason
         if record.tm_progressing is not None:
             return "normal"
-        if not record.placed and course.party_hung_up:
+        if not record.originated and course.party_hung_up:
             return "cancel"  # the caller gave up
         return reason_of(
-            course.dialstatus if record.placed else "RINGING",
+            course.dialstatus if record.originated else "RINGING",
             course.cause,
             we_cancelled=record.status == "canceling",
             timed_out=course.pbx_hung_up,

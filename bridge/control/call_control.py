@@ -14,7 +14,7 @@ from bridge.calls.addresses import Address
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.control.legs import Direction, Leg, LegGone, Legs
-from bridge.control.originate import NotAnswered, Placer, Ringing
+from bridge.control.originate import NotAnswered, Originator, OutboundCall
 from bridge.control.playback import Voice, Voices
 from bridge.control.recording import Recording, Recordings
 from bridge.errors import AriError, BridgeError
@@ -50,7 +50,7 @@ class CallControl:
         tracker: CallTracker,
         legs: Legs,
         records: Records,
-        placer: Placer,
+        originator: Originator,
         voices: Voices,
         recordings: Recordings,
     ) -> None:
@@ -60,7 +60,7 @@ class CallControl:
         self._tracker = tracker
         self._legs = legs
         self._records = records
-        self._placer = placer
+        self._originator = originator
         self._voices = voices
         self._recordings = recordings
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,7 +68,7 @@ class CallControl:
         """The last transfer of each leg."""
 
     async def hangup(self, call_id: str) -> None:
-        """End it; returns when it has ended. A call that is being placed is given up."""
+        """End it; returns when it has ended. A call that rings is canceled."""
         channel_id = self._channel_of(call_id)
         leg = self._legs.get(channel_id)
         if leg is not None:
@@ -142,30 +142,30 @@ class CallControl:
             token: id of the token by which it is transferred, for ``calling.max_calls_per_minute_per_token``.
 
         Returns:
-            The id of the call that is placed there.
+            The id of the call that is originated there.
 
         Raises:
             ValueError: the destination cannot be dialled. The call goes on as it was.
-            Overloaded: as `Placer.place`. Likewise.
+            Overloaded: as `Originator.originate`. Likewise.
         """
         leg = self._leg(call_id, "transfer")
         record = self._records.get(leg.id)
-        if record is not None and record.placed and not leg.answered:
+        if record is not None and record.originated and not leg.answered:
             raise NotOurs("transfer is not possible now: nobody has answered the call yet")
-        ringing = await self._placer.place(
+        outbound = await self._originator.originate(
             destination, source=record.source if record is not None else None, originator=leg.id, token=token
         )
         try:
             await self.before_transfer(leg.id)
         except BaseException:
-            await ringing.cancel()
+            await outbound.cancel()
             raise
         before = self._transfers.get(leg.id)
-        task = asyncio.create_task(self._transfer(leg, ringing, before), name=f"transfer of {leg.id}")
+        task = asyncio.create_task(self._transfer(leg, outbound, before), name=f"transfer of {leg.id}")
         self._transfers[leg.id] = task
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._transferred(leg, task))
-        return ringing.id
+        return outbound.id
 
     async def recording_start(
         self,
@@ -204,7 +204,7 @@ class CallControl:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _channel_of(self, call_id: str) -> str:
-        """The channel that a call's id means: that of a call that we placed, else its first party's."""
+        """The channel that a call's id means: that of a call that we originated, else its first party's."""
         if self._legs.get(call_id) is not None:
             return call_id
         found = self._tracker.find(call_id)
@@ -245,15 +245,15 @@ class CallControl:
         if self._transfers.get(leg.id) is task:
             del self._transfers[leg.id]
 
-    async def _transfer(self, leg: Leg, ringing: Ringing, before: asyncio.Task[None] | None) -> None:
-        ending = [leg, ringing.leg]
+    async def _transfer(self, leg: Leg, outbound: OutboundCall, before: asyncio.Task[None] | None) -> None:
+        ending = [leg, outbound.leg]
         try:
             if before is not None:
                 before.cancel()
                 await asyncio.gather(before, return_exceptions=True)
             if not self._legs.is_alone(leg):
                 await leg.leave_bridge()
-            other = await self._ring_through(leg, ringing)
+            other = await self._ring_through(leg, outbound)
             partners = await self._legs.bridge_together(leg, other)
             try:
                 await partners.parted()
@@ -273,9 +273,9 @@ class CallControl:
                 asyncio.gather(*(_hang_up(each, "normal") for each in set(ending) if ours or each is not leg))
             )
 
-    async def _ring_through(self, leg: Leg, ringing: Ringing) -> Leg:
+    async def _ring_through(self, leg: Leg, outbound: OutboundCall) -> Leg:
         """Wait for the answer; who waits hears that it rings."""
-        answer = asyncio.ensure_future(ringing.answered())
+        answer = asyncio.ensure_future(outbound.answered())
         sound = asyncio.ensure_future(self._sound_ringing(leg))
         try:
             return await leg.unless_gone(answer)

@@ -54,7 +54,7 @@ class DialPolicy:
         self._naming = naming
         self._clock = clock
         self._calls: dict[str, deque[float]] = {}
-        """When each token has placed its last calls; all calls under the empty id."""
+        """When each token has originated its last calls; all calls under the empty id."""
 
     def endpoint_of(self, destination: Address) -> str:
         """Return a destination as Asterisk dials it: ``PJSIP/1001``.
@@ -104,13 +104,13 @@ class DialPolicy:
             raise NotAllowed(f"source {source.target[:80]!r} is not allowed; calling.caller_ids lists what is")
 
     def count(self, token: str) -> None:
-        """Count a call that is about to be placed.
+        """Count a call that is about to be originated.
 
         Args:
-            token: id of the token by which it is placed.
+            token: id of the token by which it is originated.
 
         Raises:
-            Overloaded: as many calls as are allowed have been placed within the last minute.
+            Overloaded: as many calls as are allowed have been originated within the last minute.
         """
         now = self._clock()
         limits = (

@@ -28,7 +28,7 @@ CONFERENCE = "conference"
 
 
 class Legs:
-    """All legs: calls that a flow claimed when they entered our application, taken ones, and those that we place.
+    """All legs: calls that a flow claimed when they entered our application, taken ones, and originated ones.
 
     Args:
         client: the client; make this before it is started.
@@ -55,8 +55,8 @@ class Legs:
         """Takes a held call from `StasisCalls`: its channel and its bridge."""
         self._client = client
         self._legs: dict[str, Leg] = {}
-        self._placed: dict[str, Leg] = {}
-        """Legs that we place, until their channels end, in our application or not."""
+        self._originated: dict[str, Leg] = {}
+        """Originated legs, until their channels end, in our application or not."""
         self._departed: dict[str, Leg] = {}
         """Other legs that have left our application, until their channels end: whoever hangs one up waits for that."""
         self._bridges: dict[str, set[str]] = {}
@@ -74,14 +74,14 @@ class Legs:
         return len(self._legs)
 
     @property
-    def placed(self) -> int:
-        """How many calls that we placed go on."""
-        return len(self._placed)
+    def originated(self) -> int:
+        """Number of originated calls that are up."""
+        return len(self._originated)
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of all bridges and placed channels in use."""
-        return {*self._bridges, *self._placed, *(f"{channel_id};2" for channel_id in self._placed)}
+        """Ids of all bridges and originated channels in use."""
+        return {*self._bridges, *self._originated, *(f"{channel_id};2" for channel_id in self._originated)}
 
     def get(self, channel_id: str) -> Leg | None:
         """The leg of a channel; None if it is not ours to control (or not yet taken)."""
@@ -104,7 +104,7 @@ class Legs:
 
     def expect(self, channel_id: str) -> Leg:
         """The leg of a channel that we are about to create."""
-        leg = self._placed[channel_id] = self._new(channel_id, "", answered=False)
+        leg = self._originated[channel_id] = self._new(channel_id, "", answered=False)
         return leg
 
     def lost(self, leg: Leg) -> None:
@@ -170,7 +170,7 @@ class Legs:
     def reconcile(self, channels: Iterable[Channel], in_application: Callable[[Channel], bool]) -> None:
         """The PBX as it is now, after a time in which events may have been lost."""
         there = {channel.id: channel for channel in channels}
-        for leg in [*self._legs.values(), *self._placed.values(), *self._departed.values()]:
+        for leg in [*self._legs.values(), *self._originated.values(), *self._departed.values()]:
             channel = there.get(leg.id)
             if channel is None:
                 # Not one that is just being created: its StasisStart has not been seen.
@@ -181,16 +181,16 @@ class Legs:
                     self.entered(channel, ())
             elif leg.entered.is_set() and leg.away is None and not leg.gone.is_set():
                 self._forget(leg, 0, ended=False)
-        self.records.channels_there({*there, *(leg.id for leg in self._placed.values())})
+        self.records.channels_there({*there, *(leg.id for leg in self._originated.values())})
 
     async def stop(self) -> None:
-        """Hang up placed calls, let the others go on in the dialplan, and delete our bridges."""
+        """Hang up originated calls, let the others continue in the dialplan, and delete our bridges."""
         self._stopping = True
-        acts: list[Awaitable[object]] = [leg.hang_up() for leg in self._placed.values()]
+        acts: list[Awaitable[object]] = [leg.hang_up() for leg in self._originated.values()]
         acts += [
             leg.continue_in_dialplan()
             for leg in self._legs.values()
-            if leg.id not in self._placed and leg.away is None  # who is in the dialplan stays there
+            if leg.id not in self._originated and leg.away is None  # who is in the dialplan stays there
         ]
         tasks = [asyncio.ensure_future(act) for act in acts]
         # Not for longer: Asterisk may be gone, and with it the news of their ends.
@@ -299,16 +299,16 @@ class Legs:
 
     def _on_end(self, channel: Channel, event: Event) -> None:
         ended = isinstance(event, ChannelDestroyed)
-        leg = self._legs.get(channel.id) or self._placed.get(channel.id) or self._departed.get(channel.id)
+        leg = self._legs.get(channel.id) or self._originated.get(channel.id) or self._departed.get(channel.id)
         if leg is not None and (ended or leg.away is None):
             self._forget(leg, event.cause if isinstance(event, ChannelDestroyed) else 0, ended=ended)
 
     def _forget(self, leg: Leg, cause: int, *, ended: bool) -> None:
         present = self._legs.pop(leg.id, None) is not None
         if ended:
-            self._placed.pop(leg.id, None)
+            self._originated.pop(leg.id, None)
             self._departed.pop(leg.id, None)
-        elif leg.id not in self._placed:
+        elif leg.id not in self._originated:
             self._departed[leg.id] = leg
         leg.went(cause, ended=ended)
         if leg.bridge_id is not None:

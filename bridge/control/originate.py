@@ -1,4 +1,4 @@
-"""Places calls: dials a destination, follows what becomes of it, and hands over a leg when it is answered.
+"""Originate a call: dial a destination, and return its leg when it is answered.
 
 ARI's ``create`` and ``dial``, not ``originate``: the channel is in our application from the start, so it can be in a
 bridge while it rings (early media), and its end tells a cause even where originate's tells none (seen on 22.10: a
@@ -39,11 +39,11 @@ RETRY_S = 5.0
 
 
 class NotAnswered(BridgeError):
-    """A call that we placed was not answered.
+    """An outbound call was not answered.
 
     Args:
         reason: as in the call's record.
-        cause: Q.850; 0 if none was told.
+        cause: Q.850; 0 if unknown.
     """
 
     def __init__(self, reason: HangupReason, cause: int = 0) -> None:
@@ -52,8 +52,8 @@ class NotAnswered(BridgeError):
         self.cause = cause
 
 
-class Ringing:
-    """A call that is being placed. `Placer` makes it."""
+class OutboundCall:
+    """A call that rings. `Originator` creates it."""
 
     def __init__(self, leg: Leg, records: Records) -> None:
         self.id = leg.id
@@ -62,7 +62,7 @@ class Ringing:
         self._records = records
 
     async def answered(self) -> Leg:
-        """Wait until it is answered. Who is cancelled here has not cancelled the call.
+        """Wait until it is answered. Cancelling this does not cancel the call.
 
         Raises:
             NotAnswered: it is over.
@@ -81,8 +81,8 @@ class Ringing:
         await self.leg.hang_up()
 
 
-class Placer:
-    """Places calls.
+class Originator:
+    """Originates calls.
 
     Args:
         client: where requests go.
@@ -120,7 +120,7 @@ class Placer:
         self._policy.endpoint_of(destination)
         self._policy.check_source(source)
 
-    async def place(
+    async def originate(
         self,
         destination: Address,
         *,
@@ -133,8 +133,8 @@ class Placer:
         flow_id: str = "",
         variables: Mapping[str, str] | None = None,
         token: str = "",
-    ) -> Ringing:
-        """Dial; returns when Asterisk has begun to, or has refused (which `Ringing.answered` tells).
+    ) -> OutboundCall:
+        """Dial; return when Asterisk has begun to, or has refused (which `OutboundCall.answered` raises).
 
         Args:
             source: whom the called phone sees; by default ``calling.caller_id``. A request needs `check` first.
@@ -143,24 +143,24 @@ class Placer:
             originator: channel on whose behalf: the new one becomes a party of its call.
             early_media_bridge: a bridge that hears what comes before the answer.
             variables: channel variables.
-            token: id of the token by which it is placed.
+            token: id of the token by which it is originated.
 
         Raises:
             ValueError: as `check`.
-            Overloaded: ``calling.max_calls`` calls that we placed go on, too many were placed within a
-                minute, or the bridge is stopping.
+            Overloaded: ``calling.max_calls`` originated calls are up, too many were originated within a
+                minute, or asterisk-bridge is stopping.
         """
         endpoint = self._policy.endpoint_of(destination)
         if self._stopping:
             raise Overloaded("the bridge is shutting down")
-        if self._legs.placed >= self._config.max_calls:
+        if self._legs.originated >= self._config.max_calls:
             raise Overloaded(
-                f"{self._legs.placed} calls that were placed go on; no more are allowed (calling.max_calls)"
+                f"{self._legs.originated} calls that were placed go on; no more are allowed (calling.max_calls)"
             )
         self._policy.count(token)
         caller = source if source is not None and source.target else Address(target=self._config.caller_id)
         call_id = self._ids.new("call")
-        self._records.placed(
+        self._records.originated(
             call_id,
             source=source or (caller if caller.target else NOBODY),
             destination=destination,
@@ -169,7 +169,7 @@ class Placer:
             master_call_id=originator or "",
         )
         leg = self._legs.expect(call_id)
-        ringing = Ringing(leg, self._records)
+        call = OutboundCall(leg, self._records)
         wanted = {**_caller_id(caller, destination, anonymous=anonymous), **(variables or {})}
         ring_s = self._config.ring_timeout_s if timeout_s is None else timeout_s
         try:
@@ -184,17 +184,17 @@ class Placer:
                 await leg.move_to(early_media_bridge)
             await self._client.channels.dial(call_id, timeout=max(1, math.ceil(ring_s)))
         except (AriError, LegGone) as error:
-            log.info("call=%s to %s could not be placed: %s", call_id, endpoint, error)
+            log.info("call=%s to %s could not be originated: %s", call_id, endpoint, error)
             await self._give_up(leg)
         except BaseException:
             await self._give_up(leg)
             raise
         else:
             self._limit(leg)
-        return ringing
+        return call
 
     async def stop(self) -> None:
-        """Place no further call; `Legs.stop` hangs up those that go on."""
+        """Originate no further call; `Legs.stop` hangs up those that are up."""
         self._stopping = True
         for timer in self._timers:
             timer.cancel()

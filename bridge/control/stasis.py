@@ -80,7 +80,7 @@ class StasisCalls:
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of the bridges in use, and of the channels that we placed."""
+        """Ids of the bridges in use, and of the channels that we originated."""
         return {*(held.bridge_id for held in self._held.values()), *(self._legs.object_ids if self._legs else ())}
 
     def bridge_of(self, channel_id: str) -> str | None:

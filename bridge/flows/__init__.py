@@ -4,5 +4,5 @@ program.py      what a checked flow is; how a wrong one is refused
 voipbin.py      actions as VoIPBIN writes them;  voxology.py: as Voxology does
 actions/        what each action does: one function each
 interpreter.py  runs a program on a leg
-runs.py         which call runs which program: placed calls, calls that come in, fetched flows
+runs.py         which call runs which program: outbound calls, incoming calls, fetched flows
 """

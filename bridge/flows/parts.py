@@ -10,7 +10,7 @@ from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.records import Records
 from bridge.conferences.conferences import Conferences
 from bridge.control.legs import Leg, Legs
-from bridge.control.originate import Placer
+from bridge.control.originate import Originator
 from bridge.control.playback import Voices
 from bridge.control.recording import Recordings
 from bridge.control.sensitive import Sensitive
@@ -38,7 +38,7 @@ async def _none(_: str, __: Run) -> Program:
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
-    raise LookupError("calls cannot be placed from here")
+    raise LookupError("no calls can be originated from here")
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Parts:
     """See each part."""
 
     legs: Legs
-    placer: Placer
+    originator: Originator
     voices: Voices
     recordings: Recordings
     conferences: Conferences

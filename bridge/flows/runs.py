@@ -1,4 +1,4 @@
-"""Which call runs which flow: calls that are placed, calls that come in, flows that are fetched."""
+"""Decide which call runs which flow: outbound calls, incoming calls, fetched flows."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.calls.records import CallRecord
 from bridge.config import VoxologyConfig
 from bridge.control.legs import Leg, LegGone
+from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
 from bridge.flows.checking import check_places
 from bridge.flows.configured import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.parts import Parts
-from bridge.flows.placed import Placing
 from bridge.flows.program import Action, Program, new_action_id
 from bridge.flows.program import program as program_of
 from bridge.flows.registry import DEFINITIONS
-from bridge.flows.requests import AnswerMethod, Groupcall, Placed, PlaceRequest, RingMethod
 from bridge.flows.spelling import parse_in_thread
-from bridge.flows.variables import Variables, given
-
-__all__ = ["AnswerMethod", "FlowRuns", "Groupcall", "PlaceRequest", "Placed", "RingMethod"]
+from bridge.flows.variables import Variables, request_variables
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +46,7 @@ class FlowRuns:
     Args:
         flows: those of the configuration.
         parts: what actions work with; ``parts.flow`` and ``parts.dial`` are set here.
+        outbound_calls: originates calls.
         voxology: what ``Dials/Connect`` calls run.
         clock: seconds since 1970.
     """
@@ -57,17 +55,17 @@ class FlowRuns:
         self,
         flows: Sequence[Flow],
         parts: Parts,
+        outbound_calls: OutboundCalls,
         voxology: VoxologyConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._flows = {flow.id: flow for flow in flows}
         self._parts = parts
+        self._outbound_calls = outbound_calls
         self._voxology = voxology or VoxologyConfig()
         self._clock = clock
         self._running: dict[str, _Running] = {}
         self._entering: dict[str, tuple[Flow, Channel]] = {}
-        self._placing = Placing(parts.placer, parts.records, self._answered)
-        self._holding: set[asyncio.Task[None]] = set()
         self._closing = False
         parts.flow = self._program
         parts.dial = self.dial_connect
@@ -100,26 +98,32 @@ class FlowRuns:
             then=flow.config.then,
         )
 
-    # Calls that are placed
+    # Outbound calls
 
-    async def place(self, request: PlaceRequest) -> Placed:
-        """Place calls; return as soon as they are on their way.
+    async def originate(
+        self,
+        request: OriginateRequest,
+        program: Program | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> OriginatedCalls:
+        """Originate calls that run a flow when they are answered; return while they ring.
+
+        Args:
+            request: its ``flow_id`` names the flow.
+            program: the flow if ``flow_id`` is empty.
+            variables: at most 100 (see `bridge.flows.variables`).
 
         Raises:
             LookupError: no flow has the id.
-            ValueError: a destination cannot be dialled, a variable is too large (in words, naming its index).
+            ValueError: a destination cannot be dialed, a variable is too large (the text names its index).
             Overloaded: ``calling.max_calls`` is reached.
         """
         if request.flow_id and request.flow_id not in self._flows:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
-        self._placing.check(request)
-        if request.program is not None and not request.flow_id:
-            check_places(request.program, self._parts.gate)
-        try:
-            variables = given(request.variables)
-        except ValueError as problem:
-            raise ValueError(f"variables: {problem}") from None
-        return await self._placing.place(request, variables, {})
+        if program is not None and not request.flow_id:
+            check_places(program, self._parts.gate)
+        on_answered = self._starter(request, program, request_variables(variables or {}))
+        return await self._outbound_calls.originate(request, on_answered)
 
     async def dial_connect(
         self,
@@ -143,21 +147,21 @@ class FlowRuns:
 
         Raises:
             LookupError: ``voxology.flow`` is not set.
-            ValueError, Overloaded: as `place`; also ``session_data`` that is too large.
+            ValueError, Overloaded: as `originate`; also ``session_data`` that is too large.
         """
         if not self._voxology.flow:
             raise LookupError("voxology.flow is not configured")
         destination = Address("tel", number)
         source = Address("tel", caller_id) if caller_id else None
         try:
-            self._parts.placer.check(destination, source)
+            self._parts.originator.check(destination, source)
         except ValueError as problem:
             raise type(problem)(f"call.no: {problem}") from None
         try:
             Variables().set_session_data(session_data or {})
         except ValueError as problem:
             raise ValueError(f"session_data: {problem}") from None
-        request = PlaceRequest(
+        request = OriginateRequest(
             [destination],
             principal,
             source=source,
@@ -165,66 +169,55 @@ class FlowRuns:
             timeout_s=timeout_s,
             max_call_s=max_call_s,
         )
-        placed = await self._placing.place(request, {}, session_data or {})
-        return placed.calls[0]
+        on_answered = self._starter(request, None, {}, session_data or {})
+        originated = await self._outbound_calls.originate(request, on_answered)
+        return originated.calls[0]
+
+    def _starter(
+        self,
+        request: OriginateRequest,
+        program: Program | None,
+        variables: Mapping[str, str],
+        session_data: Mapping[str, Any] | None = None,
+    ) -> OnAnswered:
+        """Return the callback that starts the flow of a request on an answered call."""
+
+        def start(leg: Leg, destination: Address) -> None:
+            self._begin(
+                leg,
+                None if request.flow_id else program,
+                request.flow_id,
+                variables,
+                session_data or {},
+                request.source or self._source(leg.id),
+                destination,
+                "outgoing",
+                principal=request.principal,
+                then="hangup",
+                max_call_s=request.max_call_s,
+            )
+
+        return start
 
     # Flows that run
 
-    async def run_on(
-        self, call_id: str, program: Program, principal: Principal, variables: Mapping[str, str] | None = None
-    ) -> None:
-        """Run a flow on a call that we hold already; a flow that it runs is stopped first.
-
-        Raises:
-            LookupError: we do not hold such a call.
-            ValueError: variables that are too many or too large.
-        """
-        checked = given(variables or {})
-        leg = self._parts.legs.get(call_id) or self._parts.legs.take(call_id)
-        if leg is None:
-            raise LookupError(f"no call that the bridge holds has the id {call_id[:64]!r}")
-        await self.stop(leg.id)
-        record = self._parts.records.get(leg.id)
-        source = record.source if record is not None else NOBODY
-        destination = record.destination if record is not None else NOBODY
-        direction = record.direction if record is not None else "incoming"
-        self._begin(
-            *(leg, program, "", checked, {}, source, destination, direction), principal=principal, then="hangup"
-        )
-
-    async def stop(self, call_id: str) -> bool:
-        """End the flow that a call runs, and what it opened; the call stays. False: it ran none."""
-        running = self._running.get(call_id) or self._running.get(self._channel_of(call_id))
-        if running is None:
-            return False
-        running.task.cancel()
-        await asyncio.gather(running.task, return_exceptions=True)
-        return True
-
     async def before_transfer(self, channel_id: str) -> None:
-        """A call is transferred: its flow has no more say (`CallControl.before_transfer`)."""
-        await self.stop(channel_id)
+        """End the flow of a call that is transferred, and what it opened; the call stays.
 
-    def is_running(self, call_id: str) -> bool:
-        """Whether a call runs a flow."""
-        return call_id in self._running or self._channel_of(call_id) in self._running
-
-    def groupcall(self, groupcall_id: str) -> Groupcall | None:
-        """The group with this id, while it is remembered (the last 1000)."""
-        return self._placing.group(groupcall_id)
+        `CallControl.before_transfer`.
+        """
+        running = self._running.get(channel_id)
+        if running is not None:
+            running.task.cancel()
+            await asyncio.gather(running.task, return_exceptions=True)
 
     async def close(self) -> None:
         """End every flow: the bridge process goes."""
         self._closing = True
-        await self._placing.close()
-        tasks = [*self._holding, *(running.task for running in self._running.values())]
+        tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _channel_of(self, call_id: str) -> str:
-        record = self._parts.records.get(call_id)
-        return record.id if record is not None else ""
 
     async def _program(self, flow_id: str, run: Run) -> Program:
         """The program of a configured flow; LookupError, WebFailed, FlowRefused."""
@@ -253,51 +246,9 @@ class FlowRuns:
         )
         return await parse_in_thread(answer.json)
 
-    def _answered(
-        self,
-        leg: Leg,
-        request: PlaceRequest,
-        destination: Address,
-        variables: Mapping[str, str],
-        session_data: Mapping[str, Any],
-    ) -> None:
-        source = request.source or self._source(leg.id)
-        if request.program is None and not request.flow_id:
-            task = asyncio.ensure_future(self._hold(leg, request.max_call_s))
-            self._holding.add(task)
-            task.add_done_callback(self._holding.discard)
-            return
-        self._begin(
-            leg,
-            None if request.flow_id else request.program,
-            request.flow_id,
-            variables,
-            session_data,
-            source,
-            destination,
-            "outgoing",
-            principal=request.principal,
-            then="hangup",
-            max_call_s=request.max_call_s,
-        )
-
     def _source(self, call_id: str) -> Address:
         record = self._parts.records.get(call_id)
         return record.source if record is not None else NOBODY
-
-    async def _hold(self, leg: Leg, max_call_s: float | None) -> None:
-        """A call without a flow: it waits for what is asked of it over HTTP."""
-        try:
-            await leg.hold_in_bridge()
-            async with asyncio.timeout(max_call_s):
-                await leg.gone.wait()
-        except TimeoutError:
-            await leg.hang_up(told="timeout")
-        except LegGone:
-            pass
-        except BridgeError as problem:
-            log.warning("call=%s could not be held: %s", leg.id, problem)
-            await asyncio.gather(leg.hang_up(told="failed"), return_exceptions=True)  # better than silence for ever
 
     # One flow
 

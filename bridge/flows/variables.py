@@ -37,25 +37,25 @@ def holds_variable(text: str) -> bool:
     return "${" in text and VARIABLE.search(text) is not None
 
 
-def given(variables: Mapping[str, str]) -> dict[str, str]:
-    """Variables that came with a request, checked.
+def request_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Check the variables of a request, and return those that it may set.
 
     Raises:
-        ValueError: too many, too large, or no texts.
+        ValueError: too many, too large, or not strings.
     """
     if len(variables) > MAX_GIVEN:
-        raise ValueError(f"expected at most {MAX_GIVEN} variables; got {len(variables)}")
+        raise ValueError(f"variables: expected at most {MAX_GIVEN} variables; got {len(variables)}")
     total = 0
     for name, value in variables.items():
         if not isinstance(value, str):
-            raise ValueError(f"{name[:40]!r}: expected a text")
+            raise ValueError(f"variables: {name[:40]!r}: expected a text")
         if not name or len(name) > MAX_NAME_CHARACTERS:
-            raise ValueError(f"{name[:40]!r}: a name has 1 to {MAX_NAME_CHARACTERS} characters")
+            raise ValueError(f"variables: {name[:40]!r}: a name has 1 to {MAX_NAME_CHARACTERS} characters")
         if len(value.encode()) > MAX_VALUE_BYTES:
-            raise ValueError(f"{name[:40]!r}: is larger than {MAX_VALUE_BYTES} bytes")
+            raise ValueError(f"variables: {name[:40]!r}: is larger than {MAX_VALUE_BYTES} bytes")
         total += len(name.encode()) + len(value.encode())
     if total > MAX_GIVEN_BYTES:
-        raise ValueError(f"expected at most {MAX_GIVEN_BYTES} bytes together; got {total}")
+        raise ValueError(f"variables: expected at most {MAX_GIVEN_BYTES} bytes together; got {total}")
     return {name: value for name, value in variables.items() if not name.startswith(OWN_PREFIX)}
 
 

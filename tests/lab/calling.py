@@ -19,7 +19,7 @@ from bridge.config.values import host_and_port
 from bridge.control.call_control import CallControl
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import Leg, Legs
-from bridge.control.originate import Placer, Ringing
+from bridge.control.originate import Originator, OutboundCall
 from bridge.control.playback import Voices
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
@@ -67,7 +67,7 @@ class Calling:
         self.voices = Voices(self.taps, counters)
         archive = Archive(self.client, self.ids, RecordingConfig(), app=self.client.app)
         self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive)
-        self.placer = Placer(
+        self.originator = Originator(
             self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)
         )
         self.acts = CallControl(
@@ -75,7 +75,7 @@ class Calling:
             tracker=self.tracker,
             legs=self.legs,
             records=self.records,
-            placer=self.placer,
+            originator=self.originator,
             voices=self.voices,
             recordings=self.recordings,
         )
@@ -95,7 +95,7 @@ class Calling:
     async def stop(self) -> None:
         """As a bridge does."""
         await self.acts.stop()
-        await self.placer.stop()
+        await self.originator.stop()
         await self.recordings.close()
         await self.legs.stop()
         await self.stasis.stop()
@@ -103,9 +103,9 @@ class Calling:
         await self.tracker.close()
         await self.listener.stop()
 
-    async def ring(self, extension: str, **options: object) -> Ringing:
+    async def ring(self, extension: str, **options: object) -> OutboundCall:
         """Originate a call to a phone of the lab."""
-        return await self.placer.place(Address("extension", extension), **options)  # type: ignore[arg-type]
+        return await self.originator.originate(Address("extension", extension), **options)  # type: ignore[arg-type]
 
     async def call(self, extension: str) -> Leg:
         """Originate a call to a phone that answers by itself."""

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from bridge.access import CONFIGURATION
 from bridge.calls.addresses import Address
+from bridge.control.outbound_calls import OriginateRequest
 from bridge.events.hub import Event
-from bridge.flows.requests import PlaceRequest
 from bridge.flows.runs import FlowRuns
 from bridge.flows.spelling import parse
 from bridge.speech.engine import Utterance
@@ -64,9 +64,9 @@ class Lot:
         sound = (await self.bridge.calling.speech.say(Utterance(text))).at(RATE)
         return np.frombuffer(sound.pcm, "<i2")
 
-    async def place(self, flow: Any, *targets: str, **how: Any) -> Any:
+    async def originate(self, flow: Any, *targets: str, variables: Any = None) -> Any:
         destinations = [Address("extension", target) for target in targets]
-        return await self.runs.place(PlaceRequest(destinations, program=parse(flow), **how, principal=CONFIGURATION))
+        return await self.runs.originate(OriginateRequest(destinations, CONFIGURATION), parse(flow), variables)
 
 
 @contextlib.asynccontextmanager
@@ -157,7 +157,7 @@ async def test_a_placed_call_in_voxology_s_words_with_streams_in_order(lab: Lab,
                 {"type": "HANGUP"},
             ]
         }
-        placed = await lot.place(flow, "1001")
+        placed = await lot.originate(flow, "1001")
         await alice.ended(40)
         heard = alice.recording()
         first, second = await lot.said(WELCOME), await lot.said(GOODBYE)
@@ -360,7 +360,7 @@ async def test_ten_flows_at_once_do_not_disturb_each_other(lab: Lab) -> None:
         ]
         wanted = [f"{number}{9 - number}*{number}" for number in range(10)]
         began = time.monotonic()
-        await asyncio.gather(*(lot.place(flow, "600", variables={"keys": keys}) for keys in wanted))
+        await asyncio.gather(*(lot.originate(flow, "600", variables={"keys": keys}) for keys in wanted))
         ended = await lot.until("flow_ended", 10, 60)
         assert {data["reason"] for data in ended} == {"the last action was done"}
         assert sorted((body["keys"], body["got"]) for body in sent) == sorted((keys, keys) for keys in wanted)

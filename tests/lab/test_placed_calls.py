@@ -22,20 +22,20 @@ from tests.lab.driving import by_hand
 
 async def test_answered_and_hung_up_by_us(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
-    ringing = await calling.ring("1001", source=Address("tel", "+4930123", "Somebody"))
-    leg = await ringing.answered()
+    call = await calling.ring("1001", source=Address("tel", "+4930123", "Somebody"))
+    leg = await call.answered()
     assert leg.answered
-    assert leg.id == ringing.id
+    assert leg.id == call.id
     async with asyncio.timeout(15):
         while not any("+4930123" in event.peer for event in alice.events):  # the phone's news may be late
             await asyncio.sleep(0.02)
-    found = calling.tracker.find(ringing.id)
+    found = calling.tracker.find(call.id)
     assert found is not None
-    assert found[0].id == ringing.id
+    assert found[0].id == call.id
     await leg.hang_up()
-    record = calling.record(ringing.id)
+    record = calling.record(call.id)
     assert (record.hangup_reason, record.hangup_by, record.direction) == ("normal", "local", "outgoing")
-    assert calling.told(ringing.id) == ["dialing", "ringing", "progressing", "terminating", "hangup"]
+    assert calling.told(call.id) == ["dialing", "ringing", "progressing", "terminating", "hangup"]
     times = [moment or 0.0 for moment in (record.tm_create, record.tm_ringing, record.tm_progressing, record.tm_hangup)]
     assert None not in times
     assert times == sorted(times)
@@ -56,46 +56,46 @@ async def test_answered_and_hung_up_by_the_phone(calling: Calling, phones: Phone
 async def test_busy(calling: Calling, phones: Phones) -> None:
     (bob,) = await phones("1002")
     async with by_hand(bob):
-        ringing = await calling.ring("1002")
+        call = await calling.ring("1002")
         await bob.called()
-        assert not ringing.leg.answered
+        assert not call.leg.answered
         with pytest.raises(NotOurs, match="answered"):
-            await calling.acts.transfer(ringing.id, Address("extension", "1001"))
+            await calling.acts.transfer(call.id, Address("extension", "1001"))
         await bob.command("hangup")  # 486
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(ringing.answered(), 15)
+            await asyncio.wait_for(call.answered(), 15)
     assert (refused.value.reason, refused.value.cause) == ("busy", 17)
-    record = calling.record(ringing.id)
+    record = calling.record(call.id)
     assert (record.status, record.hangup_reason, record.hangup_by) == ("hangup", "busy", "remote")
-    assert calling.told(ringing.id) == ["dialing", "ringing", "hangup"]
+    assert calling.told(call.id) == ["dialing", "ringing", "hangup"]
 
 
 async def test_nobody_answers_in_time(calling: Calling, phones: Phones) -> None:
     (bob,) = await phones("1002")
     async with by_hand(bob):
-        ringing = await calling.ring("1002", timeout_s=2)
+        call = await calling.ring("1002", timeout_s=2)
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(ringing.answered(), 6)
+            await asyncio.wait_for(call.answered(), 6)
         await bob.ended()
     assert (refused.value.reason, refused.value.cause) == ("noanswer", 19)
-    assert calling.record(ringing.id).hangup_by == "local"
+    assert calling.record(call.id).hangup_by == "local"
 
 
 async def test_given_up_while_it_rings(calling: Calling, phones: Phones) -> None:
     (bob,) = await phones("1002")
     async with by_hand(bob):
-        ringing = await calling.ring("1002")
+        call = await calling.ring("1002")
         await bob.called()
-        waiting = asyncio.ensure_future(ringing.answered())
+        waiting = asyncio.ensure_future(call.answered())
         await asyncio.sleep(0)
-        await ringing.cancel()
+        await call.cancel()
         with pytest.raises(NotAnswered) as refused:
             await waiting
         await bob.ended()
     assert refused.value.reason == "cancel"
-    assert calling.record(ringing.id).hangup_by == "local"
-    assert calling.told(ringing.id) == ["dialing", "ringing", "canceling", "hangup"]
-    await ringing.cancel()  # twice is fine
+    assert calling.record(call.id).hangup_by == "local"
+    assert calling.told(call.id) == ["dialing", "ringing", "canceling", "hangup"]
+    await call.cancel()  # twice is fine
 
 
 async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Phones) -> None:
@@ -113,9 +113,9 @@ async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Ph
         (record,) = calling.records.live()
         async with asyncio.timeout(15):
             await calling.acts.hangup(record.id)
-            ringing = await placing
+            call = await placing
             with pytest.raises(NotAnswered, match="cancel"):
-                await ringing.answered()
+                await call.answered()
         with pytest.raises(PhoneError):
             await bob.called(1)
     assert calling.told(record.id) == ["dialing", "canceling", "hangup"]
@@ -123,16 +123,16 @@ async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Ph
 
 async def test_not_registered_not_there_and_a_trunk_that_is_silent(calling: Calling) -> None:
     for extension in ("1004", "1999"):
-        ringing = await calling.ring(extension)
+        call = await calling.ring(extension)
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(ringing.answered(), 15)
+            await asyncio.wait_for(call.answered(), 15)
         assert refused.value.reason == "failed"
-        assert calling.told(ringing.id) == ["dialing", "hangup"]
+        assert calling.told(call.id) == ["dialing", "hangup"]
     # Nobody listens where the trunk's far end would be.
     await calling.lab.phone("trunk").stop()
-    ringing = await calling.placer.place(Address("tel", "555 9999"), timeout_s=2)
+    call = await calling.originator.originate(Address("tel", "555 9999"), timeout_s=2)
     with pytest.raises(NotAnswered) as refused:
-        await asyncio.wait_for(ringing.answered(), 6)
+        await asyncio.wait_for(call.answered(), 6)
     assert refused.value.reason == "dialout"
 
 
@@ -140,13 +140,13 @@ async def test_out_by_the_trunk(calling: Calling, phones: Phones) -> None:
     (far,) = await phones("trunk")
     for to in (Address("tel", "+49 (30) 555-99"), Address("sip", f"sip:alice@{far._place.domain}")):
         far.forget()
-        ringing = await calling.placer.place(to, anonymous=True)
+        call = await calling.originator.originate(to, anonymous=True)
         if to.type == "sip":
             # The lab's own address: that this comes back to it and is refused shows where it went.
             with pytest.raises(NotAnswered):
-                await asyncio.wait_for(ringing.answered(), 10)
+                await asyncio.wait_for(call.answered(), 10)
             continue
-        leg = await asyncio.wait_for(ringing.answered(), 10)
+        leg = await asyncio.wait_for(call.answered(), 10)
         assert any("anonymous" in event.peer for event in far.events)
         assert calling.record(leg.id).destination == to
         await leg.hang_up()
@@ -161,16 +161,16 @@ async def test_what_cannot_be_dialled(calling: Calling) -> None:
         (Address("", "1001"), "type"),
     ):
         with pytest.raises(ValueError, match=word):
-            await calling.placer.place(to)
+            await calling.originator.originate(to)
     assert calling.records.live() == []
 
 
 async def test_a_configuration_that_allows_nothing(lab: Lab) -> None:
     async with calling_on(lab, CallingConfig(max_calls=0)) as calling:
         with pytest.raises(ValueError, match="tel_endpoint"):
-            await calling.placer.place(Address("tel", "123"))
+            await calling.originator.originate(Address("tel", "123"))
         with pytest.raises(Overloaded):
-            await calling.placer.place(Address("extension", "1001"))
+            await calling.originator.originate(Address("extension", "1001"))
 
 
 async def test_the_longest_call(lab: Lab, phones: Phones) -> None:
@@ -188,20 +188,20 @@ async def test_what_comes_before_the_answer_is_heard(calling: Calling, phones: P
     leg = await calling.call("1001")
     bridge_id = await leg.hold_in_bridge()
     async with by_hand(bob, mode="early"):
-        ringing = await calling.ring("1002", early_media_bridge=bridge_id, originator=leg.id)
+        call = await calling.ring("1002", early_media_bridge=bridge_id, originator=leg.id)
         await bob.called()
         await asyncio.sleep(0.5)
-        assert ringing.leg.bridge_id == bridge_id
-        assert not ringing.leg.answered
-        assert calling.stasis.bridge_of(ringing.id) == bridge_id
-        assert calling.record(ringing.id).master_call_id == leg.id
-        found = calling.tracker.find(ringing.id)
+        assert call.leg.bridge_id == bridge_id
+        assert not call.leg.answered
+        assert calling.stasis.bridge_of(call.id) == bridge_id
+        assert calling.record(call.id).master_call_id == leg.id
+        found = calling.tracker.find(call.id)
         assert found is not None
         assert found[0].id == leg.id
         await bob.command("accept")
-        assert (await asyncio.wait_for(ringing.answered(), 15)).bridge_id == bridge_id
+        assert (await asyncio.wait_for(call.answered(), 15)).bridge_id == bridge_id
     await leg.hang_up()
-    await ringing.cancel()
+    await call.cancel()
 
 
 async def test_what_an_earlier_life_left_is_swept(lab: Lab, phones: Phones) -> None:
@@ -244,9 +244,9 @@ async def test_asterisk_dies_and_comes_back(lab: Lab, phones: Phones) -> None:
         leg = await calling.call("1001")
         bob = lab.phone("1002")
         async with by_hand(bob):
-            ringing = await calling.ring("1002")
+            call = await calling.ring("1002")
             await bob.called()
-            waiting = asyncio.ensure_future(ringing.answered())
+            waiting = asyncio.ensure_future(call.answered())
             back = asyncio.Event()
             calling.client.on_connected(back.set)
             await lab.restart_asterisk()

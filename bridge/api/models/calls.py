@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
 from bridge.calls.records import Direction, HangupBy, HangupReason, MuteDirection, Status
+from bridge.control.outbound_calls import AnswerMethod, RingMethod
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
-from bridge.flows.requests import AnswerMethod, RingMethod
 
 MAX_DESTINATIONS = 100
 MAX_ACTIONS = 1000

@@ -15,7 +15,7 @@ from bridge.audit import FAILED
 from bridge.calls.addresses import ADDRESS_TYPES, Address
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.legs import Leg, LegGone, Partners
-from bridge.control.originate import NotAnswered, Ringing
+from bridge.control.originate import NotAnswered, OutboundCall
 from bridge.errors import AriError, BridgeError, Overloaded
 from bridge.flows.actions.call import hang_up
 from bridge.flows.actions.sound import Switch
@@ -102,8 +102,8 @@ async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
     hearing = await _let_ring(run, silent=bridge is not None)
     try:
         try:
-            for place, destination in enumerate(options.destinations):
-                await calls.place(run, options, destination.address, place, bridge)
+            for index, destination in enumerate(options.destinations):
+                await calls.originate(run, options, destination.address, index, bridge)
             winner = await calls.first()
         finally:
             await to_the_end(_stop_ringing(run, hearing, calls))
@@ -150,28 +150,28 @@ class _Calls:
     """The calls to all destinations of one ``connect``."""
 
     def __init__(self) -> None:
-        self._waiting: dict[asyncio.Task[Leg], Ringing] = {}
-        self._places: dict[asyncio.Task[Leg], int] = {}
+        self._waiting: dict[asyncio.Task[Leg], OutboundCall] = {}
+        self._indexes: dict[asyncio.Task[Leg], int] = {}
         self._reasons: dict[int, HangupReason] = {}
         self.winner: Leg | None = None
         """Who answered first."""
 
-    async def place(self, run: Run, options: ConnectOptions, to: Address, place: int, bridge: str | None) -> None:
+    async def originate(self, run: Run, options: ConnectOptions, to: Address, index: int, bridge: str | None) -> None:
         """Call one; that it cannot be called is the reason for its not answering."""
         source = options.source.address if options.source is not None else None
         record = run.parts.records.get(run.leg.id)
         try:
             # A flow may always pass on the number of its own caller.
             if source is not None and (record is None or source.target != record.source.target):
-                run.parts.placer.check(to, source)
+                run.parts.originator.check(to, source)
                 if not run.flow_id and not run.principal.shows(source.target):  # a configured flow may show any
                     raise NotAllowed(f"source: the token {run.principal.id} may not show this number")
         except ValueError as problem:
             _not_originated(run, to, problem)
-            self._reasons[place] = "failed"
+            self._reasons[index] = "failed"
             return
-        placing = asyncio.ensure_future(
-            run.parts.placer.place(
+        originating = asyncio.ensure_future(
+            run.parts.originator.originate(
                 to,
                 source=source,
                 anonymous=options.anonymous == "yes",
@@ -182,25 +182,25 @@ class _Calls:
             )
         )
         try:
-            ringing = await asyncio.shield(placing)
+            outbound = await asyncio.shield(originating)
         except asyncio.CancelledError:
             # Whoever is being called by now must not ring on.
-            (late,) = await asyncio.gather(placing, return_exceptions=True)
+            (late,) = await asyncio.gather(originating, return_exceptions=True)
             if not isinstance(late, BaseException):
                 run.audit("call.originate", destinations=[str(to)], calls=[late.id])
                 await late.cancel()
             raise
         except NotAnswered as problem:
             run.audit("call.originate", destinations=[str(to)])
-            self._reasons[place] = problem.reason
+            self._reasons[index] = problem.reason
             return
         except (ValueError, Overloaded, AriError) as problem:
             _not_originated(run, to, problem)
-            self._reasons[place] = "failed"
+            self._reasons[index] = "failed"
             return
-        run.audit("call.originate", destinations=[str(to)], calls=[ringing.id])
-        task = asyncio.ensure_future(ringing.answered())
-        self._waiting[task], self._places[task] = ringing, place
+        run.audit("call.originate", destinations=[str(to)], calls=[outbound.id])
+        task = asyncio.ensure_future(outbound.answered())
+        self._waiting[task], self._indexes[task] = outbound, index
 
     async def first(self) -> Leg:
         """Wait for the first who answers.
@@ -210,14 +210,14 @@ class _Calls:
         """
         while self._waiting:
             done, _ = await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(done, key=self._places.__getitem__):
+            for task in sorted(done, key=self._indexes.__getitem__):
                 problem = task.exception()
                 if problem is None:
                     del self._waiting[task]
                     self.winner = task.result()
                     return self.winner
                 del self._waiting[task]
-                self._reasons[self._places[task]] = problem.reason if isinstance(problem, NotAnswered) else "failed"
+                self._reasons[self._indexes[task]] = problem.reason if isinstance(problem, NotAnswered) else "failed"
         raise NotAnswered(self._reasons[min(self._reasons)])
 
     async def give_up(self) -> None:
@@ -276,7 +276,7 @@ class DialOptions(Options):
 
 @action("dial", options=DialOptions, internal=True)
 async def dial(run: Run, options: DialOptions) -> None:
-    """Place another call that runs the flow of ``voxology.flow``; this flow goes on at once."""
+    """Originate another call that runs the flow of ``voxology.flow``; this flow goes on at once."""
     data = run.variables.session_data if options.session_data is None else options.session_data
     try:
         record = await run.parts.dial(

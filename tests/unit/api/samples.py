@@ -15,10 +15,11 @@ from bridge.calls.addresses import Address
 from bridge.calls.model import Call, Party
 from bridge.calls.records import CallRecord, Records
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
+from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest
 from bridge.control.recording import Recording
 from bridge.errors import AriError
 from bridge.events.hub import Events
-from bridge.flows.requests import Groupcall, Placed, PlaceRequest
+from bridge.flows.program import Program
 from bridge.media.counters import Counters
 from bridge.patterns import Patterns
 from bridge.speech.engine import SpeechFailed, Utterance
@@ -77,8 +78,8 @@ class Pbx:
         return None
 
     def add(self, identity: str, status: str = "progressing", **values: Any) -> CallRecord:
-        """A call that we have placed, with its record."""
-        record = self.records.placed(
+        """A call that we have originated, with its record."""
+        record = self.records.originated(
             identity, source=Address("extension", "1001"), destination=Address("tel", "+4930123456")
         )
         self.calls[identity] = make_call(identity, answered=status == "progressing")
@@ -157,24 +158,26 @@ class Pbx:
         self.records.update(call_id, recording_id="")
         return RECORDINGS["r1"]
 
-    # FlowSource
+    # OutboundCalls and FlowRuns
 
-    async def place(self, request: PlaceRequest, /) -> Placed:
+    async def originate(
+        self, request: OriginateRequest, program: Program | None = None, variables: Any = None, /
+    ) -> OriginatedCalls:
         if request.flow_id and request.flow_id not in [flow.id for flow in FLOWS]:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
         for index, destination in enumerate(request.destinations):
             if destination.type == "conference":
                 raise ValueError(f"destinations[{index}]: conference destinations cannot be dialled here")
-        self.do("place", request)
+        self.do("originate", request, program, variables)
         calls = [self.add(f"placed-{next(self._numbers)}", "dialing") for _ in request.destinations]
         if request.answer_method == "none":
-            return Placed(calls)
+            return OriginatedCalls(calls)
         group = Groupcall(
             f"group-{next(self._numbers)}", [each.id for each in calls], request.answer_method, request.ring_method,
             source=request.source, destinations=request.destinations,
         )  # fmt: skip
         self.groups[group.id] = group
-        return Placed(calls, [group])
+        return OriginatedCalls(calls, [group])
 
     async def dial_connect(self, number: str, /, **more: Any) -> CallRecord:
         if not number.lstrip("+").isdigit():
@@ -182,8 +185,8 @@ class Pbx:
         self.do("dial_connect", number, more)
         return self.add(f"placed-{next(self._numbers)}", "dialing")
 
-    def groupcall(self, groupcall_id: str, /) -> Groupcall | None:
-        return self.groups.get(groupcall_id)
+    def group(self, group_id: str, /) -> Groupcall | None:
+        return self.groups.get(group_id)
 
     # The rest
 
@@ -211,6 +214,7 @@ class Pbx:
             calling=CallControlParts(
                 records=self.records,
                 acts=self,
+                outbound_calls=self,
                 runs=self,
                 speech=self,
                 sounds=Sounds(),

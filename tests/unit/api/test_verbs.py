@@ -37,7 +37,7 @@ async def ask(pbx: Pbx) -> AsyncIterator[Asker]:
 
 
 async def test_a_call_that_is_placed_for_another_is_told_as_itself(ask: Asker, pbx: Pbx) -> None:
-    pbx.records.placed("c1.peer", source=Address(), destination=Address("extension", "1002"), master_call_id="c1")
+    pbx.records.originated("c1.peer", source=Address(), destination=Address("extension", "1002"), master_call_id="c1")
     call = await ask("GET", "/v1.0/calls/c1.peer", 200)
     assert (call["id"], call["master_call_id"]) == ("c1.peer", "c1")
     pbx.records.failed("c1.peer")

@@ -56,10 +56,10 @@ def test_a_call_that_has_merged_into_another_takes_its_participants_along() -> N
 
 
 def test_a_placed_call_is_its_destinations_before_it_has_a_channel() -> None:
-    record = CallRecord("c1", "outgoing", destination=Address("extension", "1001"), placed=True)
+    record = CallRecord("c1", "outgoing", destination=Address("extension", "1001"), originated=True)
     participants = Participants(CallModel("bridge"), {"c1": record}.get, DEFAULT_NAMING)
     assert participants.of("c1") == names("1001")
-    record.placed = False  # a caller's number is what the caller says
+    record.originated = False  # a caller's number is what the caller says
     assert participants.of("c1") == Names()
 
 

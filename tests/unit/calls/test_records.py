@@ -43,7 +43,7 @@ class Book:
                 self.records.on_event(step)
 
     def place(self, call_id: str = "ab-bridge-00000000-call-00000001") -> CallRecord:
-        return self.records.placed(
+        return self.records.originated(
             call_id, source=Address("tel", "4711"), destination=Address("extension", "1001"), flow_id="welcome"
         )
 
@@ -82,7 +82,7 @@ def test_how_recorded_calls_went(recording: str) -> None:
     record = book.records.ended()[0]
     assert (record.source.target, record.destination.target) == OUTCOMES[recording][:2]
     assert (record.hangup_reason, record.hangup_by) == OUTCOMES[recording][2:]
-    assert (record.direction, record.placed) == ("incoming", False)
+    assert (record.direction, record.originated) == ("incoming", False)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -16,15 +16,19 @@ from bridge.ari.model import Caller, Channel, Dialplan
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
 from bridge.calls.records import HangupReason, Records
+from bridge.config import VoxologyConfig
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.dtmf import Keys
 from bridge.control.legs import LegGone
 from bridge.control.originate import NotAnswered
+from bridge.control.outbound_calls import OutboundCalls
 from bridge.errors import Overloaded
 from bridge.events.hub import Event, Events
+from bridge.flows.configured import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.parts import Parts
 from bridge.flows.program import End
+from bridge.flows.runs import FlowRuns
 from bridge.flows.spelling import parse
 from bridge.flows.variables import Variables
 from bridge.flows.web import Answer, WebFailed
@@ -222,7 +226,7 @@ class FakeSounds:
         return Sound(url[-1:].encode() * RATE * 2, RATE)  # one second
 
 
-class FakeRinging:
+class FakeOutboundCall:
     def __init__(self, leg: FakeLeg, after_s: float, reason: str) -> None:
         self.id = leg.id
         self.leg = leg
@@ -242,12 +246,12 @@ class FakeRinging:
         self.leg.gone.set()
 
 
-class FakePlacer:
+class FakeOriginator:
     """Answers as ``outcomes`` says for a target: (seconds, "" or the reason that nobody answers)."""
 
     def __init__(self, records: Records) -> None:
         self.outcomes: dict[str, tuple[float, str]] = {}
-        self.rung: list[FakeRinging] = []
+        self.rung: list[FakeOutboundCall] = []
         self.asked: list[tuple[float, Address, dict[str, Any]]] = []
         self.limit = 100
         self._records = records
@@ -258,22 +262,22 @@ class FakePlacer:
         if source is not None and source.target == "forged":
             raise NotAllowed("source is not allowed")
 
-    async def place(self, destination: Address, *, groupcall_id: str = "", flow_id: str = "", **how: Any) -> Any:
+    async def originate(self, destination: Address, *, groupcall_id: str = "", flow_id: str = "", **how: Any) -> Any:
         self.check(destination)
         if len(self.rung) >= self.limit:
             raise Overloaded("no more")
         self.asked.append((now(), destination, how))
         leg = FakeLeg(f"placed-{len(self.rung) + 1}", answered=False)
-        self._records.placed(
+        self._records.originated(
             leg.id,
             source=how.get("source") or Address(),
             destination=destination,
             groupcall_id=groupcall_id,
             flow_id=flow_id,
         )
-        ringing = FakeRinging(leg, *self.outcomes.get(destination.target, (1.0, "")))
-        self.rung.append(ringing)
-        return ringing
+        call = FakeOutboundCall(leg, *self.outcomes.get(destination.target, (1.0, "")))
+        self.rung.append(call)
+        return call
 
 
 class FakePartners:
@@ -463,7 +467,8 @@ class World:
         self.events.subscribe(self.happened.append)
         self.records = Records(self.events, lambda: now())
         self.legs = FakeLegs()
-        self.placer = FakePlacer(self.records)
+        self.originator = FakeOriginator(self.records)
+        self.outbound_calls = OutboundCalls(self.originator, self.records)  # type: ignore[arg-type]
         self.voices = FakeVoices()
         self.recordings = FakeRecordings()
         self.conferences = FakeConferences()
@@ -476,7 +481,7 @@ class World:
         stand_ins: Any = self
         self.parts = Parts(
             legs=stand_ins.legs,
-            placer=stand_ins.placer,
+            originator=stand_ins.originator,
             voices=stand_ins.voices,
             recordings=stand_ins.recordings,
             conferences=stand_ins.conferences,
@@ -493,7 +498,7 @@ class World:
 
     def leg(self, channel_id: str = "call-1", *, answered: bool = True) -> FakeLeg:
         leg = self.legs.known[channel_id] = FakeLeg(channel_id, answered=answered)
-        self.records.placed(channel_id, source=Address("tel", "+4930111"), destination=Address("extension", "1001"))
+        self.records.originated(channel_id, source=Address("tel", "+4930111"), destination=Address("extension", "1001"))
         return leg
 
     def run(self, flow: Any, leg: FakeLeg | None = None, session_data: Any = None, **variables: str) -> Run:
@@ -503,6 +508,14 @@ class World:
     async def done(self, flow: Any, leg: FakeLeg | None = None, **variables: str) -> tuple[Run, End]:
         run = self.run(flow, leg, **variables)
         return run, await run.run()
+
+    def runs(self, flows: Sequence[Flow] = (), voxology: VoxologyConfig | None = None) -> FlowRuns:
+        return FlowRuns(flows, self.parts, self.outbound_calls, voxology)
+
+    async def close(self, runs: FlowRuns) -> None:
+        """As a process that stops."""
+        await self.outbound_calls.close()
+        await runs.close()
 
     def told(self, kind: str) -> list[Mapping[str, Any]]:
         return [event.data for event in self.happened if event.type == kind]

@@ -23,12 +23,12 @@ def connect(*targets: str, **option: Any) -> dict[str, Any]:
 def test_the_first_answer_wins_and_the_others_stop_ringing() -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"slow": (20, ""), "quick": (3, ""), "busy": (1, "busy")}
+        world.originator.outcomes = {"slow": (20, ""), "quick": (3, ""), "busy": (1, "busy")}
         leg = world.leg()
         run = world.run([connect("slow", "quick", "busy"), step("talk", text="after")], leg)
         running = asyncio.ensure_future(run.run())
         await asyncio.sleep(4)
-        slow, winner, _ = world.placer.rung
+        slow, winner, _ = world.originator.rung
         assert slow.cancelled_at == 3
         assert winner.cancelled_at is None
         assert winner.leg.bridge_id == leg.bridge_id
@@ -46,7 +46,7 @@ def test_the_first_answer_wins_and_the_others_stop_ringing() -> None:
 def test_an_answered_caller_hears_ringing_until_the_answer() -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"1001": (9, "noanswer")}
+        world.originator.outcomes = {"1001": (9, "noanswer")}
         await world.done([connect("1001")])
         assert world.voices.heard[0][1] == 0
         assert world.voices.heard[-1][2] == 9
@@ -58,7 +58,7 @@ def test_an_answered_caller_hears_ringing_until_the_answer() -> None:
 def test_a_caller_who_is_not_answered_gets_the_ringing_signalled_and_is_answered_with_the_partner() -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"1001": (5, ""), "nobody": (5, "noanswer")}
+        world.originator.outcomes = {"1001": (5, ""), "nobody": (5, "noanswer")}
         leg = world.leg(answered=False)
         running = asyncio.ensure_future(world.run([connect("1001")], leg).run())
         await asyncio.sleep(4)
@@ -68,7 +68,7 @@ def test_a_caller_who_is_not_answered_gets_the_ringing_signalled_and_is_answered
         assert leg.did[1:] == [(5, "ring_stop"), (5, "hold_in_bridge")]
         leg.leave()
         await running
-        assert world.placer.rung[0].leg.gone.is_set()
+        assert world.originator.rung[0].leg.gone.is_set()
 
     quick(act())
 
@@ -76,7 +76,7 @@ def test_a_caller_who_is_not_answered_gets_the_ringing_signalled_and_is_answered
 def test_nobody_answers_the_flow_goes_on_and_knows_why() -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"a": (2, "busy"), "b": (9, "noanswer")}
+        world.originator.outcomes = {"a": (2, "busy"), "b": (9, "noanswer")}
         run, end = await world.done([connect("a", "b"), step("talk", text="sorry")])
         assert now() == 11
         assert run.variables.get("connect.reason") == "busy", "the first destination's"
@@ -89,7 +89,7 @@ def test_nobody_answers_the_flow_goes_on_and_knows_why() -> None:
 def test_relay_reason_hangs_up_with_the_reason() -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"a": (2, "busy")}
+        world.originator.outcomes = {"a": (2, "busy")}
         leg = world.leg(answered=False)
         _, end = await world.done([connect("a", relay_reason=True), step("talk", text="never")], leg)
         assert leg.did[-1] == (2, "hang_up", "busy", "busy")
@@ -107,7 +107,7 @@ def test_what_cannot_be_called_is_a_failed_call_and_the_others_ring() -> None:
         leg = world.leg("call-2")
         running = asyncio.ensure_future(world.run([connect("bad", "good")], leg).run())
         await asyncio.sleep(2)
-        assert world.placer.rung[0].leg.bridge_id == leg.bridge_id
+        assert world.originator.rung[0].leg.bridge_id == leg.bridge_id
         leg.leave()
         await running
 
@@ -120,13 +120,13 @@ def test_a_caller_id_that_is_not_allowed_is_a_failed_call_unless_it_is_the_calle
         forged = {"type": "tel", "target": "forged"}
         run, _ = await world.done([connect("1001", source=forged)])
         assert run.variables.get("connect.reason") == "failed"
-        assert not world.placer.rung
+        assert not world.originator.rung
 
         leg = world.leg("call-2")
-        world.records.placed("call-2", source=Address("tel", "forged"), destination=Address("extension", "1"))
+        world.records.originated("call-2", source=Address("tel", "forged"), destination=Address("extension", "1"))
         running = asyncio.ensure_future(world.run([connect("1001", source=forged)], leg).run())
         await asyncio.sleep(2)
-        assert world.placer.rung, "a flow may pass on the number of its caller"
+        assert world.originator.rung, "a flow may pass on the number of its caller"
         leg.leave()
         await running
 
@@ -139,7 +139,7 @@ def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
         few = Principal("few", grant=Grant("few", caller_ids=Patterns(["+4989*"])))
         for flow_id, number, rings in (("", "+4930222", 0), ("", "+49891", 1), ("configured", "+4930222", 1)):
             flow = [connect("1001", source={"type": "tel", "target": number})]
-            leg, before = world.leg(f"call-{flow_id}-{number}"), len(world.placer.rung)
+            leg, before = world.leg(f"call-{flow_id}-{number}"), len(world.originator.rung)
             run = Run(
                 leg,  # type: ignore[arg-type]
                 parse(flow),
@@ -150,7 +150,7 @@ def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
             )
             running = asyncio.ensure_future(run.run())
             await asyncio.sleep(2)
-            assert len(world.placer.rung) - before == rings
+            assert len(world.originator.rung) - before == rings
             leg.leave()
             await running
 
@@ -160,11 +160,11 @@ def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
 def test_a_caller_who_leaves_while_it_rings_leaves_nobody_ringing() -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"a": (60, ""), "b": (60, "")}
+        world.originator.outcomes = {"a": (60, ""), "b": (60, "")}
         leg = world.leg()
         asyncio.get_running_loop().call_later(5, leg.leave)
         await world.run([connect("a", "b")], leg).run()
-        assert [ringing.cancelled_at for ringing in world.placer.rung] == [5, 5]
+        assert [ringing.cancelled_at for ringing in world.originator.rung] == [5, 5]
 
     quick(act())
 
@@ -173,16 +173,16 @@ def test_a_caller_who_leaves_while_a_call_is_being_placed_leaves_nobody_ringing(
     async def act() -> None:
         world = World()
         leg = world.leg()
-        place = world.placer.place
+        place = world.originator.originate
 
         async def slowly(*args: Any, **how: Any) -> Any:
             await asyncio.sleep(2)
             return await place(*args, **how)
 
-        world.placer.place = slowly  # type: ignore[method-assign]
+        world.originator.originate = slowly  # type: ignore[method-assign]
         asyncio.get_running_loop().call_later(1, leg.leave)
         await world.run([connect("a")], leg).run()
-        assert [ringing.cancelled_at for ringing in world.placer.rung] == [2]
+        assert [ringing.cancelled_at for ringing in world.originator.rung] == [2]
 
     quick(act())
 
@@ -198,11 +198,11 @@ def test_a_caller_who_leaves_when_one_has_just_answered_leaves_nobody_ringing(mo
 
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"slow": (20, ""), "quick": (3, "")}
+        world.originator.outcomes = {"slow": (20, ""), "quick": (3, "")}
         leg = world.leg()
         asyncio.get_running_loop().call_later(3.5, leg.leave)  # the ringing tone is just being taken away
         await world.run([connect("slow", "quick")], leg).run()
-        slow, winner = world.placer.rung
+        slow, winner = world.originator.rung
         assert slow.cancelled_at is not None
         assert winner.leg.gone.is_set()
         assert all(voice.closed for voice in world.voices.made)
@@ -219,7 +219,7 @@ def test_a_flow_that_has_no_room_for_more_variables_leaves_nobody_waiting() -> N
         for number in range(8):
             run.variables.set(f"large{number}", "x" * (MAX_TOTAL_BYTES // 8 - len("large0") - 2))
         await run.run()
-        assert world.placer.rung[0].leg.gone.is_set()
+        assert world.originator.rung[0].leg.gone.is_set()
 
     quick(act())
 
@@ -227,11 +227,11 @@ def test_a_flow_that_has_no_room_for_more_variables_leaves_nobody_waiting() -> N
 def test_source_and_early_media_are_passed_on() -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes = {"1001": (1, "busy")}
+        world.originator.outcomes = {"1001": (1, "busy")}
         leg = world.leg()
         flow = connect("1001", source={"type": "tel", "target": "+49"}, early_media=True, anonymous="yes", timeout=7)
         await world.done([flow], leg)
-        _, _, how = world.placer.asked[0]
+        _, _, how = world.originator.asked[0]
         assert how["source"].target == "+49"
         assert how["early_media_bridge"] == leg.bridge_id
         assert (how["anonymous"], how["timeout_s"], how["originator"]) == (True, 7, leg.id)

@@ -58,7 +58,7 @@ LONG = [
 def test_a_caller_who_hangs_up_ends_any_action_at_once_and_leaves_nothing(action: dict[str, Any]) -> None:
     async def act() -> None:
         world = World()
-        world.placer.outcomes["slow"] = (50, "")
+        world.originator.outcomes["slow"] = (50, "")
         leg = world.leg()
         run = world.run([step("recording_start"), action, step("talk", text="never said")], leg)
         asyncio.get_running_loop().call_later(1.5, leg.leave)
@@ -67,7 +67,7 @@ def test_a_caller_who_hangs_up_ends_any_action_at_once_and_leaves_nothing(action
         assert now() == 1.5
         assert "never said" not in [utterance.text for utterance in world.speech.said]
         assert all(voice.closed for voice in world.voices.made)
-        assert all(ringing.leg.gone.is_set() for ringing in world.placer.rung)
+        assert all(ringing.leg.gone.is_set() for ringing in world.originator.rung)
         assert world.recordings.did[-1] == ("stop", "recording-1")
         assert world.streams.did[-1] == (1.5, "stop")
 

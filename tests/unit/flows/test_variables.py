@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.flows import expression
-from bridge.flows.variables import MAX_NAMES, MAX_VALUE_BYTES, Variables, VariablesFull
-from bridge.flows.variables import given as given_variables
+from bridge.flows.variables import MAX_NAMES, MAX_VALUE_BYTES, Variables, VariablesFull, request_variables
 from bridge.flows.web import Web
 
 
@@ -179,7 +178,7 @@ def test_bounds() -> None:
 
 
 def test_what_comes_with_a_request_is_checked_and_our_names_are_ignored() -> None:
-    assert given_variables({"a": "b", "voipbin.call.id": "forged"}) == {"a": "b"}
+    assert request_variables({"a": "b", "voipbin.call.id": "forged"}) == {"a": "b"}
     for wrong in (
         {"a": "x" * 32769},
         {str(n): "" for n in range(101)},
@@ -187,7 +186,7 @@ def test_what_comes_with_a_request_is_checked_and_our_names_are_ignored() -> Non
         {str(n): "x" * 30000 for n in range(3)},
     ):
         with pytest.raises(ValueError, match=r"."):
-            given_variables(wrong)
+            request_variables(wrong)
 
 
 CONDITIONS = [

@@ -53,26 +53,26 @@ async def test_a_request_of_voipbins_clients(ask: Asker, pbx: Pbx) -> None:
     assert [call["status"] for call in answer["calls"]] == ["dialing"] * 3
     assert answer["calls"][0]["destination"]["type"] == "tel"
     assert answer["groupcalls"] == []
-    ((verb, request),) = pbx.done
-    assert verb == "place"
+    ((verb, request, program, variables),) = pbx.done
+    assert verb == "originate"
     assert request.source == Address("tel", "+15551234567")
     assert request.destinations[0] == Address("tel", "+15557654321", "Bob")
     assert request.destinations[1] == Address("sip", "alice@sip.example")
     assert request.destinations[2] == Address("extension", "1001", "1001")  # an extension is named by its name
-    assert [(action.type, action.options.text) for action in request.program.actions] == [("talk", "hello")]
-    assert (request.flow_id, request.variables, request.anonymous) == ("", {"campaign": "summer"}, False)
+    assert [(action.type, action.options.text) for action in program.actions] == [("talk", "hello")]
+    assert (request.flow_id, variables, request.anonymous) == ("", {"campaign": "summer"}, False)
     assert (request.answer_method, request.ring_method, request.timeout_s) == ("none", "ring_all", None)
 
 
 async def test_a_flow_by_its_id_wins_over_actions(ask: Asker, pbx: Pbx) -> None:
     await ask("POST", "/v1.0/calls", 200, TO_1002 | {"flow_id": "greeting", "actions": TALK, "anonymous": "yes"})
-    request = pbx.done[0][1]
-    assert (request.flow_id, request.program, request.anonymous) == ("greeting", None, True)
+    _, request, program, _ = pbx.done[0]
+    assert (request.flow_id, program, request.anonymous) == ("greeting", None, True)
 
 
 async def test_a_flow_in_voxologys_spelling(ask: Asker, pbx: Pbx) -> None:
     await ask("POST", "/v1.0/calls", 200, TO_1002 | {"actions": [{"type": "SAY", "params": {"text": "hello"}}]})
-    assert pbx.done[0][1].program.spelling == "voxology"
+    assert pbx.done[0][2].spelling == "voxology"
 
 
 async def test_the_first_that_answers_wins(ask: Asker, pbx: Pbx) -> None:

@@ -1,0 +1,246 @@
+"""Originate the calls of one request, all at once or one after the other, and hand over those that are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import uuid4
+
+from bridge.access import Principal
+from bridge.calls.addresses import Address
+from bridge.calls.records import CallRecord, Records
+from bridge.control.legs import Leg, LegGone
+from bridge.control.originate import NotAnswered, Originator, OutboundCall
+from bridge.errors import BridgeError
+from bridge.tasks import BackgroundTasks
+
+log = logging.getLogger(__name__)
+
+MAX_GROUPS = 1000
+"""Groups of calls that are remembered."""
+
+AnswerMethod = Literal["none", "hangup_others"]
+RingMethod = Literal["ring_all", "linear"]
+OnAnswered = Callable[[Leg, Address], object]
+"""Called with the leg of an answered call, and the destination that it reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginateRequest:
+    """Calls to originate.
+
+    Args:
+        destinations: at least one.
+        principal: owner of the calls and of everything that they open.
+        source: caller ID; None: ``calling.caller_id``.
+        flow_id: id of the configured flow that answered calls run, for their records.
+        anonymous: whether the caller ID is withheld.
+        answer_method: ``none``: every answered call continues; ``hangup_others``: only the first, the others end.
+        ring_method: ``ring_all`` or ``linear`` (the next one when the one before was not answered).
+        timeout_s: how long each may ring; None: ``calling.ring_timeout_s``.
+        max_call_s: a call that lasts longer is hung up; None: ``calling.max_call_s`` only.
+    """
+
+    destinations: Sequence[Address]
+    principal: Principal
+    source: Address | None = None
+    flow_id: str = ""
+    anonymous: bool = False
+    answer_method: AnswerMethod = "none"
+    ring_method: RingMethod = "ring_all"
+    timeout_s: float | None = None
+    max_call_s: float | None = None
+
+
+@dataclass(slots=True)
+class Groupcall:
+    """Calls of one request of which only one is wanted (VoIPBIN's word)."""
+
+    id: str
+    call_ids: list[str]
+    answer_method: AnswerMethod
+    ring_method: RingMethod
+    answer_call_id: str = ""
+    source: Address | None = None
+    destinations: Sequence[Address] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OriginatedCalls:
+    """The records of the calls that a request has begun, and their group if only one of them is wanted."""
+
+    calls: Sequence[CallRecord]
+    groupcalls: Sequence[Groupcall] = ()
+
+
+class OutboundCalls:
+    """The calls that requests originate, until they are answered.
+
+    Args:
+        originator: dials.
+        records: has each call's record.
+    """
+
+    def __init__(self, originator: Originator, records: Records) -> None:
+        self._originator = originator
+        self._records = records
+        self._groups: dict[str, Groupcall] = {}
+        self._tasks = BackgroundTasks("outbound call")
+
+    async def originate(self, request: OriginateRequest, on_answered: OnAnswered | None = None) -> OriginatedCalls:
+        """Originate calls: all of them, or none if one is refused. Return while they ring.
+
+        Args:
+            on_answered: takes over answered calls; None: they are held in a mixing bridge.
+
+        Raises:
+            ValueError: a destination cannot be dialed (the text names its index).
+            Overloaded: ``calling.max_calls`` is reached.
+        """
+        self._check(request)
+        if on_answered is None:
+
+            def on_answered(leg: Leg, _: Address) -> None:
+                self._tasks.spawn(self._hold(leg, request.max_call_s))
+
+        if request.answer_method == "hangup_others" or request.ring_method == "linear":
+            return await self._originate_group(request, on_answered)
+        calls = await self._dial_all(request, request.destinations)
+        for call, destination in calls.items():
+            self._tasks.spawn(self._follow(call, destination, on_answered))
+        return OriginatedCalls([self._record(call) for call in calls])
+
+    def group(self, group_id: str) -> Groupcall | None:
+        """Return the group with this id while it is remembered (the last 1000)."""
+        return self._groups.get(group_id)
+
+    async def close(self) -> None:
+        """Follow no call further: the process stops."""
+        await self._tasks.stop()
+
+    def _check(self, request: OriginateRequest) -> None:
+        if not request.destinations:
+            raise ValueError("destinations: expected at least one")
+        for index, destination in enumerate(request.destinations):
+            try:
+                self._originator.check(destination, request.source)
+            except ValueError as problem:
+                raise type(problem)(f"destinations[{index}]: {problem}") from None
+
+    async def _dial(self, request: OriginateRequest, destination: Address, group_id: str = "") -> OutboundCall:
+        return await self._originator.originate(
+            destination,
+            source=request.source,
+            anonymous=request.anonymous,
+            timeout_s=request.timeout_s,
+            groupcall_id=group_id,
+            flow_id=request.flow_id,
+            token=request.principal.id,
+        )
+
+    async def _dial_all(
+        self, request: OriginateRequest, destinations: Sequence[Address], group_id: str = ""
+    ) -> dict[OutboundCall, Address]:
+        calls: dict[OutboundCall, Address] = {}
+        try:
+            for destination in destinations:
+                calls[await self._dial(request, destination, group_id)] = destination
+        except BaseException:
+            # All or nothing: the client is answered that no call was originated.
+            await asyncio.gather(*(call.cancel() for call in calls), return_exceptions=True)
+            raise
+        return calls
+
+    def _record(self, call: OutboundCall) -> CallRecord:
+        record = self._records.get(call.id)
+        assert record is not None, "the originator makes a record"
+        return record
+
+    async def _follow(self, call: OutboundCall, destination: Address, on_answered: OnAnswered) -> Leg | None:
+        """Wait for the answer and hand the leg over; None: not answered."""
+        try:
+            leg = await call.answered()
+        except NotAnswered as problem:
+            log.info("call=%s to %s: %s", call.id, destination, problem)
+            return None
+        on_answered(leg, destination)
+        return leg
+
+    async def _hold(self, leg: Leg, max_call_s: float | None) -> None:
+        """Keep a call that HTTP requests control until it ends."""
+        try:
+            await leg.hold_in_bridge()
+            async with asyncio.timeout(max_call_s):
+                await leg.gone.wait()
+        except TimeoutError:
+            await leg.hang_up(told="timeout")
+        except LegGone:
+            pass
+        except BridgeError as problem:
+            log.warning("call=%s could not be held: %s", leg.id, problem)
+            await asyncio.gather(leg.hang_up(told="failed"), return_exceptions=True)  # better than endless silence
+
+    # Several, of which one is wanted
+
+    async def _originate_group(self, request: OriginateRequest, on_answered: OnAnswered) -> OriginatedCalls:
+        group = Groupcall(
+            str(uuid4()),
+            [],
+            request.answer_method,
+            request.ring_method,
+            source=request.source,
+            destinations=tuple(request.destinations),
+        )
+        linear = request.ring_method == "linear"
+        calls = await self._dial_all(request, request.destinations[: 1 if linear else None], group.id)
+        group.call_ids += [call.id for call in calls]
+        self._groups[group.id] = group
+        while len(self._groups) > MAX_GROUPS:
+            del self._groups[next(iter(self._groups))]
+        if linear:
+            self._tasks.spawn(self._one_after_the_other(group, next(iter(calls)), request, on_answered))
+        else:
+            self._tasks.spawn(self._first_wins(group, calls, on_answered))
+        return OriginatedCalls([self._record(call) for call in calls], [group])
+
+    async def _first_wins(
+        self, group: Groupcall, calls: Mapping[OutboundCall, Address], on_answered: OnAnswered
+    ) -> None:
+        waiting = {asyncio.ensure_future(call.answered()): call for call in calls}
+        try:
+            while waiting and not group.answer_call_id:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if task.exception() is not None:
+                        del waiting[task]
+                    elif not group.answer_call_id:  # one that answered in the same moment is hung up below
+                        call = waiting.pop(task)
+                        group.answer_call_id = call.id
+                        on_answered(task.result(), calls[call])
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            results = await asyncio.gather(*(each.cancel() for each in waiting.values()), return_exceptions=True)
+            for result in results:
+                if isinstance(result, Exception):
+                    log.warning("a call of group %s could not be ended: %s", group.id, result)
+
+    async def _one_after_the_other(
+        self, group: Groupcall, call: OutboundCall, request: OriginateRequest, on_answered: OnAnswered
+    ) -> None:
+        for index, destination in enumerate(request.destinations):
+            if index > 0:
+                try:
+                    call = await self._dial(request, destination, group.id)
+                except (ValueError, BridgeError) as problem:
+                    log.warning("group %s ends: %s cannot be called: %s", group.id, destination, problem)
+                    return
+                group.call_ids.append(call.id)
+            leg = await self._follow(call, destination, on_answered)
+            if leg is not None:
+                group.answer_call_id = leg.id
+                return
