@@ -23,7 +23,7 @@ def declared(component: dict[str, Any]) -> Iterator[str]:
 def title(distribution: Distribution) -> str:
     """Return the first line of a distribution's license file, or ``UNKNOWN``."""
     for file in distribution.files or ():
-        if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
+        if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):  # codespell:ignore licence
             lines = file.read_text(encoding="utf-8").splitlines()
             return next((line.strip() for line in lines if line.strip()), "UNKNOWN")
     return "UNKNOWN"

@@ -30,28 +30,28 @@ from bridge.api.reach import check_reach
 from bridge.audit import Action, Value
 from bridge.validation import explain, sentence
 
-QueryT = TypeVar("QueryT", bound=Query, covariant=True)
-BodyT = TypeVar("BodyT", covariant=True)
-ModelT = TypeVar("ModelT", bound=BaseModel, covariant=True)
+QueryT_co = TypeVar("QueryT_co", bound=Query, covariant=True)
+BodyT_co = TypeVar("BodyT_co", covariant=True)
+ModelT_co = TypeVar("ModelT_co", bound=BaseModel, covariant=True)
 
 Access = Literal["token", "public", "twilio", "yeastar", "voxology"]
 """Who may ask: whoever knows a token; anybody; the holder of a vendor's own credential."""
 
 
 @dataclass(frozen=True, slots=True)
-class Raw(Generic[ModelT]):
-    """A body whose keys the handler checks itself; ``ModelT`` describes it."""
+class Raw(Generic[ModelT_co]):
+    """A body whose keys the handler checks itself; ``ModelT_co`` describes it."""
 
     value: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[QueryT, BodyT]):
-    """A request that was found good. ``BodyT`` is a model, a `Raw` one, or None where no body is read."""
+class Asked(Generic[QueryT_co, BodyT_co]):
+    """A request that was found good. ``BodyT_co`` is a model, a `Raw` one, or None where no body is read."""
 
     request: web.Request
-    query: QueryT
-    body: BodyT
+    query: QueryT_co
+    body: BodyT_co
 
     @property
     def backend(self) -> Backend:
@@ -73,7 +73,7 @@ class Asked(Generic[QueryT, BodyT]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[ModelT]):
+class Answer(Generic[ModelT_co]):
     """A JSON answer.
 
     Args:
@@ -82,7 +82,7 @@ class Answer(Generic[ModelT]):
         headers: more HTTP headers.
     """
 
-    value: ModelT | Mapping[str, Any]
+    value: ModelT_co | Mapping[str, Any]
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -220,7 +220,7 @@ def note(request: web.Request, **values: Value) -> None:
     request[NOTES] = request.get(NOTES, {}) | values
 
 
-def read_query(model: type[QueryT], query: Mapping[str, str]) -> QueryT:
+def read_query(model: type[QueryT_co], query: Mapping[str, str]) -> QueryT_co:
     """The parameters of a URL.
 
     Raises:

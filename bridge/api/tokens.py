@@ -48,13 +48,13 @@ class Tokens:
     @classmethod
     def plain(cls, tokens: Iterable[str]) -> Tokens:
         """Return tokens that hold every scope, with the ids ``http-1``, ``http-2``..."""
-        return cls({hash_of(token): Grant(f"{_NUMBERED}{number}") for number, token in enumerate(tokens, 1)})
+        return cls(_plain(tokens))
 
     @classmethod
     def of(cls, http: HttpConfig, tables: Sequence[TokenConfig]) -> Tokens:
         """Return the tokens of a configuration."""
-        found = cls.plain(token.get_secret_value() for token in http.tokens)
-        return cls(found._grants | {table.hash.removeprefix(HASH_PREFIX): _grant(table) for table in tables})
+        plain = _plain(token.get_secret_value() for token in http.tokens)
+        return cls(plain | {table.hash.removeprefix(HASH_PREFIX): _grant(table) for table in tables})
 
     def take(self, other: Tokens, now: float) -> frozenset[str]:
         """Replace the tokens by those of ``other``: the configuration was read again.
@@ -144,6 +144,10 @@ def _with_numbers_of(before: Mapping[str, Grant], now: Mapping[str, Grant]) -> d
 
 def _is_numbered(grant: Grant) -> bool:
     return grant.id.removeprefix(_NUMBERED).isdecimal()
+
+
+def _plain(tokens: Iterable[str]) -> dict[str, Grant]:
+    return {hash_of(token): Grant(f"{_NUMBERED}{number}") for number, token in enumerate(tokens, 1)}
 
 
 def _grant(table: TokenConfig) -> Grant:

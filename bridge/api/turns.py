@@ -41,12 +41,12 @@ class Turns:
     def _next(self) -> None:
         self._left = PER_SLICE
         for queue, most in ((self._probes, 1), (self._waiting, PER_SLICE), (self._probes, PER_SLICE)):
-            most = min(most, self._left)
-            while queue and most:
+            turns = min(most, self._left)
+            while queue and turns:
                 future = queue.popleft()
                 if not future.done():  # its client may have gone
                     future.set_result(None)
                     self._left -= 1
-                    most -= 1
+                    turns -= 1
         used = self._left < PER_SLICE or self._waiting or self._probes
         self._timer = asyncio.get_running_loop().call_later(SLICE_S, self._next) if used else None

@@ -135,28 +135,9 @@ def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -
     Raises:
         ValueError: something in the body is wrong, in words.
     """
-    for key in body:
-        if key not in _KNOWN:
-            raise ValueError(f"{key[:40]}: is no known key; there are {', '.join(sorted(_KNOWN))}")
-    values = values_of(now) | {"principal": principal.id}
-    for key, (field, limit) in _TEXTS.items():
-        if key in body:
-            if not isinstance(body[key], str) or len(body[key]) > limit:
-                raise ValueError(f"{key}: expected a text of at most {limit} characters")
-            values[field] = body[key]
+    values = values_of(now) | _changes(now, body) | {"principal": principal.id}
     if values["url"] == mask_url(now.url):
         values["url"] = now.url
-    if "enable" in body:
-        values["enabled"] = bool(_choice(body, "enable"))
-    if "sample_rate" in body:
-        values["sample_rate"] = RATES[_choice(body, "sample_rate")]
-    ignored: set[str] = set(now.ignored)
-    for key, kind in _SWITCHES.items():
-        if key in body:
-            (ignored.discard if _choice(body, key) else ignored.add)(kind)
-    values["ignored"] = sorted(ignored)
-    if "subscribe_list" in body:
-        values |= _lists(body["subscribe_list"])
     if values["auth_value"] == MASK:
         values["auth_value"] = now.auth_value.get_secret_value()
     try:
@@ -167,6 +148,35 @@ def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -
     if kept and updated.url and not same_server(now.url, updated.url):
         raise ValueError("auth_value: give it again: the URL leads to another server now")
     return updated
+
+
+def _changes(now: Subscription, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the subscription's fields that a body sets.
+
+    Raises:
+        ValueError: a key or its value is wrong, in words.
+    """
+    changes: dict[str, Any] = {}
+    for key in body:
+        if key not in _KNOWN:
+            raise ValueError(f"{key[:40]}: is no known key; there are {', '.join(sorted(_KNOWN))}")
+    for key, (field, limit) in _TEXTS.items():
+        if key in body:
+            if not isinstance(body[key], str) or len(body[key]) > limit:
+                raise ValueError(f"{key}: expected a text of at most {limit} characters")
+            changes[field] = body[key]
+    if "enable" in body:
+        changes["enabled"] = bool(_choice(body, "enable"))
+    if "sample_rate" in body:
+        changes["sample_rate"] = RATES[_choice(body, "sample_rate")]
+    ignored: set[str] = set(now.ignored)
+    for key, kind in _SWITCHES.items():
+        if key in body:
+            (ignored.discard if _choice(body, key) else ignored.add)(kind)
+    changes["ignored"] = sorted(ignored)
+    if "subscribe_list" in body:
+        changes |= _lists(body["subscribe_list"])
+    return changes
 
 
 def _lists(entries: object) -> dict[str, list[str]]:

@@ -259,7 +259,7 @@ class Channels(_Resource):
         await self._delete(f"{_channel(channel_id)}/hold")
 
     async def moh(self, channel_id: str, music_class: str | None = None) -> None:
-        """Play music to the party; without the signalling that ``hold`` has where the channel knows such."""
+        """Play music to the party; without the signaling that ``hold`` has where the channel knows such."""
         await self._rest.request("POST", f"{_channel(channel_id)}/moh", {"mohClass": music_class})
 
     async def moh_stop(self, channel_id: str) -> None:

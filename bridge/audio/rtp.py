@@ -7,8 +7,6 @@ from typing import Final, NamedTuple
 
 PT_ULAW: Final = 0
 PT_ALAW: Final = 8
-PT_L16_STEREO: Final = 10
-PT_L16: Final = 11
 PT_SLIN: Final = 96
 """Dynamic; by the agreement of VoIPBIN's clients s16le at 8000 Hz. (RFC 3551's own L16 is big-endian at 44100 Hz.)"""
 

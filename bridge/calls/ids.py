@@ -16,7 +16,7 @@ import secrets
 
 
 class OwnIds:
-    """Makes ids and recognises them.
+    """Makes ids and recognizes them.
 
     Args:
         app: name of the Stasis application: letters, digits and underscores, so that one name's prefix is never

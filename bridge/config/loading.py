@@ -267,9 +267,9 @@ def _as_config_errors(detail: Any, origins: Mapping[str, str]) -> Iterator[Confi
     else:
         origin = origins.get(".".join(location[: depth + 1]))
         relative = {**detail, "loc": detail["loc"][depth:]}
-        for key, reason in explain_detail(relative, (TABLES | SECTIONS)[section], described=True):
-            if unknown and len(location) == depth + 1:
-                reason = f"unknown key{_suggest_key(section, key)}"
+        for key, described in explain_detail(relative, (TABLES | SECTIONS)[section], described=True):
+            misspelled = unknown and len(location) == depth + 1
+            reason = f"unknown key{_suggest_key(section, key)}" if misspelled else described
             yield ConfigError(f"{place}.{key}", f"{reason} (set by {origin})" if origin else reason)
 
 

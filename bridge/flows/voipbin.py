@@ -12,7 +12,7 @@ from bridge.flows.registry import DEFINITIONS
 from bridge.flows.schemas import schema_of
 
 KEYS = ("id", "next_id", "type", "option", "tm_execute")
-NO_SPEECH_RECOGNITION = "the bridge recognises no speech; send the audio to an application (external_media_start)"
+NO_SPEECH_RECOGNITION = "the bridge recognizes no speech; send the audio to an application (external_media_start)"
 NO_MESSAGES = "the bridge sends no messages; tell your own server (webhook_send)"
 NO_AI = "connect an application that talks (external_media_start with a dialect that is two-way)"
 HINTS = {

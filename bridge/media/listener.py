@@ -1,6 +1,6 @@
 """The AudioSocket server: Asterisk dials it once for each media leg.
 
-Protocol: docs.asterisk.org "AudioSocket"; behaviour read in Asterisk 22.10 (res_audiosocket.c, chan_audiosocket.c).
+Protocol: docs.asterisk.org "AudioSocket"; behavior read in Asterisk 22.10 (res_audiosocket.c, chan_audiosocket.c).
 The order of TCP accept, answer of the ARI request and StasisStart is not fixed, so a leg is announced with
 ``expect`` before Asterisk is asked for it.
 """

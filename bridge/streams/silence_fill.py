@@ -13,7 +13,7 @@ def keep_steady(leg: MediaLeg) -> None:
     """Let a leg that is heard go on in silence, by the clock, while Asterisk sends nothing on it.
 
     What an application hears of a bridge in which nobody else is, or the only other one sends no audio, stops (seen on
-    22.10); in a conference that is an ordinary moment, and whoever records or recognises speech counts samples.
+    22.10); in a conference that is an ordinary moment, and whoever records or recognizes speech counts samples.
     """
     hear = leg.on_audio
     track: SteadyTrack | None = None

@@ -179,7 +179,7 @@ _QUIET = 30.0  # root of the mean square below which a passage counts as silence
 
 
 def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.8) -> list[Found]:
-    """Finds where a known sound, for example a synthesised sentence, is heard in a recording, in order.
+    """Finds where a known sound, for example a synthesized sentence, is heard in a recording, in order.
 
     Two things have to agree: the short-time spectrum over the whole sound, which says that the same is said at the same
     pace, and the waveform piece by piece, which another sentence by the same voice does not have. Volume, G.711,

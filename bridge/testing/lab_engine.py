@@ -128,7 +128,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def free_port_block(size: int, host: str = "127.0.0.1") -> int:
-    """Returns the first of ``size`` neighbouring ports, free for UDP and TCP, below the ports the system hands out.
+    """Returns the first of ``size`` neighboring ports, free for UDP and TCP, below the ports the system hands out.
 
     They are ours until this process ends, whether they are used or not: labs of other processes get others, though
     Asterisk binds most of its ports only when a call needs them.

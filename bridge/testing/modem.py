@@ -106,7 +106,7 @@ def decode(samples: Samples, rate: int) -> Decoded:
 
 
 def _level(samples: Samples, tone_hz: int, window: int, rate: int) -> NDArray[np.float64]:
-    """Returns the level of a tone in a window centred on each sample."""
+    """Returns the level of a tone in a window centered on each sample."""
     turned = samples * np.exp(-2j * np.pi * tone_hz / rate * np.arange(len(samples)))
     sums = np.concatenate([[0], np.cumsum(turned)])
     before = window // 2

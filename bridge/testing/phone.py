@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
+from bridge.tasks import BackgroundTasks
 
 RATE = 8000  # Hz; of what phones play and record
 Samples = NDArray[np.int16]
@@ -95,6 +96,7 @@ class Phone:
         self._registers = registers
         self._control: _Control | None = None
         self._changed = asyncio.Condition()
+        self._notices = BackgroundTasks("phone")
 
     async def start(self) -> None:
         """Starts the phone, or takes hold of it if it runs; returns when it is registered.
@@ -278,7 +280,7 @@ class Phone:
     def _on_event(self, event: PhoneEvent) -> None:
         self.events.append(event)
         # The condition's lock is only ever held without an await in between, so a task per event is enough.
-        asyncio.ensure_future(self._notify())
+        self._notices.spawn(self._notify())
 
     async def _notify(self) -> None:
         async with self._changed:

@@ -54,7 +54,7 @@ class Background:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C at a terminal is for us; we end it in order
-                preexec_fn=None if outlive_us else die_with_parent,
+                preexec_fn=None if outlive_us else die_with_parent,  # noqa: PLW1509  # one system call, no lock
                 env=None if environ is None else dict(environ),
                 cwd=folder,
             )

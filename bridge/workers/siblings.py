@@ -25,6 +25,7 @@ from bridge.api.metrics import CONTENT_TYPE
 from bridge.api.models.common import Paging
 from bridge.api.routing import RECORDED
 from bridge.errors import AriError
+from bridge.tasks import BackgroundTasks
 from bridge.workers import merging
 from bridge.workers.view import Sibling, View
 
@@ -60,18 +61,20 @@ class Siblings:
         self._view = view
         self._owner = owner
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._closing = BackgroundTasks("siblings")
 
     async def close(self) -> None:
         """Let go of all connections."""
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()
+        await self._closing.stop()
 
     def tidy(self) -> None:
         """Let go of connections to workers that are no longer."""
         there = {each.socket for each in self._view.siblings}
         for path in set(self._sessions) - there:
-            asyncio.ensure_future(self._sessions.pop(path).close())
+            self._closing.spawn(self._sessions.pop(path).close())
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Answer) -> web.StreamResponse:

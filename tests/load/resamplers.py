@@ -1,4 +1,4 @@
-"""Measures resamplers for telephone audio: delay, block behaviour, alias, image, flatness, cost.
+"""Measures resamplers for telephone audio: delay, block behavior, alias, image, flatness, cost.
 
     uv run --with soxr --with samplerate --with av python tests/load/resamplers.py
 

@@ -143,7 +143,7 @@ async def test_the_clients_close_is_told_and_answered(server: Server, code: int)
     await server.got(1)
     await client.close(code, "bye")
     assert await asyncio.wait_for(server.closed.get(), 3) == (code, "bye")
-    assert client.close_code == code or client.close_code == 1000
+    assert client.close_code in (code, 1000)
 
 
 async def test_a_client_that_vanishes_is_told_once(server: Server) -> None:

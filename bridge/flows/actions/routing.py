@@ -117,7 +117,7 @@ async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
 
 
 async def _let_ring(run: Run, *, silent: bool) -> asyncio.Task[None]:
-    """Let the caller know that it rings: by signalling if he is not answered, else by a tone."""
+    """Let the caller know that it rings: by signaling if he is not answered, else by a tone."""
 
     async def tone() -> None:
         sound = tones.ringback(RINGBACK_S)

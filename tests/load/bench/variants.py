@@ -218,7 +218,7 @@ def running(
             env=environ,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=prepare,
+            preexec_fn=prepare,  # noqa: PLW1509  # this program has one thread
         )
     try:
         while not all(_listens(ports.audiosocket + number) for number in range(variant.workers)):

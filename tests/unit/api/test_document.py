@@ -120,7 +120,7 @@ async def test_a_call_may_be_placed_in_both_spellings(document: dict[str, Any]) 
     assert schema.is_valid(to | {"actions": [{"type": "talk", "option": {"text": "x"}}]})
     assert schema.is_valid(to | {"actions": [{"type": "SAY", "params": {"text": "x"}}, {"type": "HANGUP"}]})
     assert not schema.is_valid(to | {"actions": [{"type": "talk", "option": {"txet": "x"}}]})
-    assert not schema.is_valid(to | {"colour": 1})
+    assert not schema.is_valid(to | {"color": 1})
     assert not schema.is_valid({})
 
 
@@ -151,7 +151,7 @@ async def test_a_wrong_method_on_a_public_path_needs_no_token() -> None:
 
 
 async def test_an_answer_that_is_not_described_is_a_fault_in_tests_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.api.flows.flow_json", lambda _: {"id": 5, "colour": "red"})
+    monkeypatch.setattr("bridge.api.flows.flow_json", lambda _: {"id": 5, "color": "red"})
     pbx = Pbx()
     async with asking(pbx) as ask:
         assert (await ask("GET", "/v1.0/flows", 500))["reason"] == "INTERNAL_ERROR"

@@ -144,7 +144,7 @@ async def test_a_call_is_recorded(ask: Asker, pbx: Pbx) -> None:
     ("verb", "body", "key"),
     [
         ("mute", {"direction": "left"}, "direction"),
-        ("mute", {"colour": "red"}, "colour"),
+        ("mute", {"color": "red"}, "color"),
         ("mute", [], "object"),
         ("talk", {"text": ""}, "text"),
         ("talk", {}, "text"),

@@ -157,7 +157,7 @@ async def test_it_can_be_filled_bit_by_bit(client: Client, catalogue: Catalogue)
         ({"auth_key": "x" * 64}, "auth_key"),
         ({"auth_value": "confidential" + "x" * 255}, "auth_value"),
         ({"auth_value": 5}, "auth_value"),
-        ({"colour": 1}, "colour"),
+        ({"color": 1}, "color"),
         ({"subscribe_list": {}}, "subscribe_list"),
         ({"subscribe_list": [7]}, "subscribe_list[0]"),
         ({"subscribe_list": [{"subscribe_type": "queue", "subscribe_id": 1}]}, "subscribe_type"),

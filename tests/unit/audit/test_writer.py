@@ -101,15 +101,15 @@ async def test_switched_off_it_does_nothing() -> None:
     assert audit.totals == {}
 
 
-@pytest.mark.parametrize("signalled", [True, False])
-async def test_logrotate(tmp_path: Path, signalled: bool) -> None:
+@pytest.mark.parametrize("signaled", [True, False])
+async def test_logrotate(tmp_path: Path, signaled: bool) -> None:
     path, moved = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
     audit = log_to(path)
     audit.start()
     audit.record("call.hangup", CRM, call="before")
     await until(lambda: path.read_text().count("\n") == 2)
     path.rename(moved)
-    if signalled:
+    if signaled:
         audit.reopen()
         await until(path.exists)
     audit.record("call.hangup", CRM, call="after")

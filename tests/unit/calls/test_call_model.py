@@ -292,7 +292,7 @@ def test_every_event_may_come_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_neighbouring_events_may_be_swapped(name: str) -> None:
+def test_neighboring_events_may_be_swapped(name: str) -> None:
     steps = recorded(name)
     for at in range(len(steps) - 1):
         swapped = [*steps[:at], steps[at + 1], steps[at], *steps[at + 2 :]]

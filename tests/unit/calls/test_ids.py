@@ -1,4 +1,4 @@
-"""Ids of our own objects: unique, recognised, never the beginning of another."""
+"""Ids of our own objects: unique, recognized, never the beginning of another."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def test_each_life_has_its_own() -> None:
         ("", False),
     ],
 )
-def test_only_our_own_are_recognised(object_id: str, ours: bool) -> None:
+def test_only_our_own_are_recognized(object_id: str, ours: bool) -> None:
     assert OwnIds("app").ours(object_id) is ours

@@ -55,7 +55,7 @@ def test_an_answered_caller_hears_ringing_until_the_answer() -> None:
     quick(act())
 
 
-def test_a_caller_who_is_not_answered_gets_the_ringing_signalled_and_is_answered_with_the_partner() -> None:
+def test_a_caller_who_is_not_answered_gets_the_ringing_signaled_and_is_answered_with_the_partner() -> None:
     async def act() -> None:
         world = World()
         world.originator.outcomes = {"1001": (5, ""), "nobody": (5, "noanswer")}

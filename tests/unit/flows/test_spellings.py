@@ -149,7 +149,7 @@ REFUSED: list[tuple[Any, str]] = [
     ([{"type": "tlak"}], "actions[0].type: unknown action 'tlak'; did you mean talk?"),
     ([{"type": "jump", "option": {"target_id": "x"}}], "actions[0].type: unknown action 'jump'"),
     ([{"type": "transcribe_start"}],
-     "actions[0].type: 'transcribe_start' is not offered here: the bridge recognises no"),
+     "actions[0].type: 'transcribe_start' is not offered here: the bridge recognizes no"),
     ([step("answer"), step("sleep", duration="x")],
      'actions[1].option.duration: expected milliseconds from 0 to 86400000, got "x"'),
     ([step("sleep", duration=-1)], "actions[0].option.duration: expected milliseconds from 0 to 86400000, got -1"),

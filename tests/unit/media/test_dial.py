@@ -24,7 +24,7 @@ from bridge.media.dial import Backoff, Destination, clean
 def test_the_parts_of_a_url(url: str, secure: bool, host: str, port: int, resource: str, where: str) -> None:
     to = Destination(url)
     assert (to.secure, to.host, to.port, to.resource, to.where) == (secure, host, port, resource, where)
-    assert to.authority == url.split("//")[1].split("/")[0].split("?")[0]
+    assert to.authority == url.split("//", 1)[1].split("/", 1)[0].split("?", 1)[0]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_names_without_patterns_match_themselves(
         ({"dialect": "klingon"}, ["dialect", "klingon", "yeastar"]),
         ({"options": {"rate": 11025}}, ["options", "16000"]),
         ({"sample_rate": 11025}, ["options", "16000"]),
-        ({"options": {"colour": "red"}}, ["options.colour", "rate"]),
+        ({"options": {"color": "red"}}, ["options.color", "rate"]),
         ({"options": {"rate": 8000}, "sample_rate": 16000}, ["sample_rate", "options.rate"]),
         ({"dialect": "voxology", "sample_rate": 16000}, ["sample_rate", "fixed"]),
         ({"dialect": "voxology", "options": {"chunk_ms": 7}}, ["options", "chunk_ms"]),
@@ -151,7 +151,7 @@ def test_what_a_dialect_refuses(values: dict[str, Any], words: list[str]) -> Non
         {"multiparty": "many"},
         {"ignored": ["queues"]},
         {"window_ms": -1},
-        {"colour": "red"},
+        {"color": "red"},
     ],
 )
 def test_what_no_subscription_can_have(values: dict[str, Any]) -> None:
