@@ -1,17 +1,21 @@
 """How log records are written: one line each, as text or as JSON, to standard error.
 
-What a caller, a peer or a server chose can neither begin a line nor pass for a field: fields are the arguments of a
-message whose template has ``name=%s`` for them (and those of `Fields`), never what the finished text looks like.
+Fields are the arguments of a message whose template has ``name=%s`` for them, and those of `Fields`; they are never
+searched for in the finished text. What a caller, a peer or a server chose can neither begin a line nor pass for a
+field: in the text format values of fields are quoted where necessary, and ``call=`` within other text is escaped.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 import re
 import sys
 import time
+from collections.abc import Iterable
+from numbers import Number
 from typing import Any, TextIO
 
 from bridge.config import LogConfig
@@ -22,6 +26,17 @@ MAX_TRACEBACK_CHARACTERS = 16_000
 TRACEBACK_PREFIX = "    | "
 """What each line of a traceback begins with, and no record."""
 
+IDS = frozenset(
+    {
+        *("call", "channel", "mixing_bridge", "conference", "stream", "leg", "recording", "flow", "event", "group"),
+        *("subscription", "route", "webhook", "token", "worker", "peer", "request"),
+    }
+)
+"""Fields that identify something, each by one kind of id: ``channel`` an ARI channel, ``leg`` a media leg (its UUID),
+``peer`` the address of a connection. A test holds that log calls have no others."""
+
+_FORGED = re.compile(rf"\b({'|'.join(sorted(IDS))})=")
+_PLAIN = re.compile(r'[^\s"=]+')
 _PLACEHOLDER = re.compile(r"(?:\b([a-z_]+)=)?%(%|[-#0 +]{0,5}\d{0,9}(?:\.\d{0,9})?[hlL]?[diouxXeEfFgGcrsa])")
 
 
@@ -33,7 +48,7 @@ class Fields(str):
     def __new__(cls, **fields: object) -> Fields:
         """Make the text of the fields in their order."""
         texts = {name: cut(str(value)) for name, value in fields.items()}
-        made = super().__new__(cls, " ".join(f"{name}={value}" for name, value in texts.items()))
+        made = super().__new__(cls, " ".join(f"{name}={_quoted(value)}" for name, value in texts.items()))
         made.fields = texts
         return made
 
@@ -51,7 +66,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as text."""
         worker = f"worker={record.worker} " if hasattr(record, "worker") else ""
-        line = f"{_utc(record)} {record.levelname} {record.name} {worker}{_printable(_message(record))}"
+        line = f"{_utc(record)} {record.levelname} {record.name} {worker}{_printable(_message(record, guarded=True))}"
         traceback = self._traceback(record)
         return "\n".join([line, *(TRACEBACK_PREFIX + _printable(each) for each in traceback.split("\n") if traceback)])
 
@@ -95,11 +110,19 @@ def _of_worker(record: logging.LogRecord, worker: int) -> bool:
     return True
 
 
-def _message(record: logging.LogRecord) -> str:
-    """The message with its arguments, each cut."""
+def _message(record: logging.LogRecord, *, guarded: bool = False) -> str:
+    """Return the message with its arguments, each cut.
+
+    Args:
+        guarded: nothing in an argument looks like a field.
+    """
     text = str(record.msg)
     if isinstance(record.args, tuple) and record.args:
-        text %= tuple(map(_bounded, record.args))
+        values: Iterable[Any] = map(_bounded, record.args)
+        if guarded:
+            names = itertools.chain(_names(text), itertools.repeat(""))
+            values = (_guarded(name, value) for name, value in zip(names, values, strict=False))
+        text %= tuple(values)
     elif record.args:
         text %= record.args
     return cut(text, MAX_MESSAGE_CHARACTERS)
@@ -131,6 +154,18 @@ def _bounded(value: Any) -> Any:
     if isinstance(value, BaseException):
         return cut(str(value))
     return value
+
+
+def _guarded(name: str, value: Any) -> Any:
+    if isinstance(value, Number | Fields):
+        return value
+    text = str(value)
+    return _quoted(text) if name else _FORGED.sub(r"\1\\x3d", text)
+
+
+def _quoted(value: str) -> str:
+    """Return the value of a field, in quotes if it would end early or hold further fields without."""
+    return value if not value or _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _printable(text: str, *, in_json: bool = False) -> str:

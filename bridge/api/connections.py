@@ -214,7 +214,7 @@ class Connections:
             else:
                 overdue = now - each.since > UNREAD_S
             if overdue:
-                log.debug("HTTP connection aborted peer=%s unread_s=%.0f", each.owner or "exempt", now - each.since)
+                log.debug("HTTP connection aborted owner=%s unread_s=%.0f", each.owner or "exempt", now - each.since)
                 _abort(each)
 
     def _make_room(self, now: float, idle_s: float) -> bool:

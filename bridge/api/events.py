@@ -184,7 +184,7 @@ class _Client:
             self._changed.set()
             return
         log.warning(
-            "a client of events reads too slowly: closed remote=%s dropped=%d",
+            "a client of events reads too slowly: closed peer=%s dropped=%d",
             self._request.remote,
             len(self._waiting) + 1,
         )
@@ -228,7 +228,7 @@ class _Client:
             count += 1
             transport = self._request.transport
             if count > MAX_SAID or transport is None:
-                log.warning("a client of events sends too much: closed remote=%s", self._request.remote)
+                log.warning("a client of events sends too much: closed peer=%s", self._request.remote)
                 if transport is not None:
                     transport.abort()
                 return

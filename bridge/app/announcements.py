@@ -14,6 +14,7 @@ from bridge.control.call_control import CallControl, NotOurs
 from bridge.control.legs import LegGone
 from bridge.errors import AriError
 from bridge.events.hub import Event, Events
+from bridge.logs import Fields
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
 from bridge.speech.fetch import SoundFetcher, SoundUnavailable
 from bridge.tasks import BackgroundTasks
@@ -105,7 +106,7 @@ class Announcer:
         except (KeyError, LegGone):
             pass  # the call has just ended
         except (AriError, NotOurs, SpeechFailed, SoundUnavailable) as error:
-            log.warning("announcement failed %s=%s error=%s", kind, identity, error)
+            log.warning("announcement failed %s error=%s", Fields(**{kind: identity}), error)
         finally:
             self._playing.discard((identity, announcement))
 

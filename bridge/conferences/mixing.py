@@ -133,7 +133,7 @@ class OwnConferences:
         except BaseException:
             self._roster.own.pop(state.id, None)
             raise
-        log.info("conference=%s made as bridge %s", state.id, state.bridge_id)
+        log.info("conference created conference=%s mixing_bridge=%s", state.id, state.bridge_id)
         self._tell_others()
         self._roster.tell_created(state)
 

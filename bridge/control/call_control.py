@@ -80,7 +80,7 @@ class CallControl:
             try:
                 await destroyed.wait(5.0)
             except AriError as error:
-                log.warning("channel=%s was hung up, but its end was not told: %s", channel_id, error.message)
+                log.warning("no ChannelDestroyed after hangup channel=%s error=%s", channel_id, error.message)
 
     async def hold(self, call_id: str) -> None:
         """The party hears music."""
@@ -262,11 +262,11 @@ class CallControl:
         except LegGone:
             pass  # it hung up meanwhile
         except NotAnswered as problem:
-            log.info("transfer of %s failed: %s", leg.id, problem)
+            log.info("transfer failed channel=%s error=%s", leg.id, problem)
             if not leg.answered:
                 await _hang_up(leg, _BUSY.get(problem.reason, "normal"))
         except AriError as error:
-            log.warning("transfer of %s failed: %s", leg.id, error)
+            log.warning("transfer failed channel=%s error=%s", leg.id, error)
         finally:
             ours = self._transfers.get(leg.id) is asyncio.current_task()  # else the leg is on its way elsewhere
             await to_the_end(
@@ -300,4 +300,4 @@ async def _hang_up(leg: Leg, reason: str) -> None:
     try:
         await leg.hang_up(reason)
     except BridgeError as error:
-        log.warning("leg=%s could not be hung up: %s", leg.id, error)
+        log.warning("hangup failed channel=%s error=%s", leg.id, error)

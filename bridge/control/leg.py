@@ -133,7 +133,7 @@ class Leg:
             async with asyncio.timeout(HANGUP_TIMEOUT_S):
                 await self.ended.wait()
         except TimeoutError:
-            log.warning("leg=%s was hung up, but its end was not told", self.id)
+            log.warning("no ChannelDestroyed after hangup channel=%s", self.id)
             self._legs.lost(self)
 
     async def ring(self) -> None:
@@ -192,7 +192,7 @@ class Leg:
             async with asyncio.timeout(HANGUP_TIMEOUT_S):
                 await self.gone.wait()
         except TimeoutError:
-            log.warning("leg=%s was sent on, but that it has left was not told", self.id)
+            log.warning("no StasisEnd after continue channel=%s", self.id)
 
     async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
         """Send it to an extension of ``calling.context`` and wait until the dialplan brings it back with

@@ -130,7 +130,7 @@ class Legs:
         try:
             await leg.hang_up()
         except AriError as error:
-            log.warning("leg=%s could not be hung up: %s", leg.id, error)
+            log.warning("hangup failed channel=%s error=%s", leg.id, error)
 
     def entered(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
         """A channel is in our application; True: it is a leg.
@@ -252,7 +252,7 @@ class Legs:
         try:
             await self._client.bridges.destroy(bridge_id)
         except AriError as error:
-            log.warning("bridge=%s left to the next sweep: %s", bridge_id, error)
+            log.warning("cleanup failed, next sweep retries mixing_bridge=%s error=%s", bridge_id, error)
         finally:
             self._bridges.pop(bridge_id, None)
 
@@ -266,7 +266,7 @@ class Legs:
         return leg
 
     def _replace(self, old: Leg, new: Leg) -> None:
-        log.info("leg=%s takes the place of leg=%s, whose phone transfers the call", new.id, old.id)
+        log.info("channel replaced by its phone's transfer channel=%s by=%s", new.id, old.id)
         old.replaced_by, new.bridge_id = new, old.bridge_id
         if new.bridge_id in self._bridges:
             self._bridges[new.bridge_id].add(new.id)

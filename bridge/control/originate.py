@@ -206,7 +206,7 @@ class Originator:
         try:
             await self._client.channels.hangup(leg.id)
         except AriError as error:
-            log.warning("call=%s left to the next sweep: %s", leg.id, error)
+            log.warning("cleanup failed, next sweep retries channel=%s error=%s", leg.id, error)
         finally:
             if not leg.ended.is_set():
                 self._legs.lost(leg)
@@ -221,12 +221,14 @@ class Originator:
             async with asyncio.timeout(self._config.max_call_s):
                 await leg.ended.wait()
         except TimeoutError:
-            log.warning("call=%s has gone on for %g s and is hung up", leg.id, self._config.max_call_s)
+            log.warning(
+                "call reached its longest duration, hanging up channel=%s seconds=%g", leg.id, self._config.max_call_s
+            )
         while not leg.ended.is_set():
             try:
                 await leg.hang_up(told="timeout")
             except AriError as error:
-                log.warning("call=%s could not be hung up, trying again: %s", leg.id, error)
+                log.warning("hangup failed, trying again channel=%s error=%s", leg.id, error)
                 await asyncio.sleep(RETRY_S)
 
 

@@ -180,7 +180,7 @@ class OutboundCalls:
         except LegGone:
             pass
         except BridgeError as problem:
-            log.warning("call=%s could not be held: %s", leg.id, problem)
+            log.warning("holding failed channel=%s error=%s", leg.id, problem)
             await asyncio.gather(leg.hang_up(told="failed"), return_exceptions=True)  # better than endless silence
 
     # Several, of which one is wanted
@@ -227,7 +227,7 @@ class OutboundCalls:
             results = await asyncio.gather(*(each.cancel() for each in waiting.values()), return_exceptions=True)
             for result in results:
                 if isinstance(result, Exception):
-                    log.warning("a call of group %s could not be ended: %s", group.id, result)
+                    log.warning("hangup failed group=%s error=%s", group.id, result)
 
     async def _one_after_the_other(
         self, group: Groupcall, call: OutboundCall, request: OriginateRequest, on_answered: OnAnswered
@@ -237,7 +237,7 @@ class OutboundCalls:
                 try:
                     call = await self._dial(request, destination, group.id)
                 except (ValueError, BridgeError) as problem:
-                    log.warning("group %s ends: %s cannot be called: %s", group.id, destination, problem)
+                    log.warning("group=%s ends: %s cannot be called: %s", group.id, destination, problem)
                     return
                 group.call_ids.append(call.id)
             leg = await self._follow(call, destination, on_answered)

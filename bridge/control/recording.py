@@ -413,7 +413,7 @@ class Recordings:
         try:
             await self._client.channels.hangup(snoop_id)
         except AriError as error:
-            log.warning("snoop=%s left to the next sweep: %s", snoop_id, error)
+            log.warning("cleanup failed, next sweep retries channel=%s error=%s", snoop_id, error)
 
     def _publish(self, kind: str, recording: Recording) -> None:
         self._events.publish(

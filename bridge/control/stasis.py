@@ -190,21 +190,21 @@ class StasisCalls:
             except AriError as error:
                 if held.gone.is_set():
                     return
-                log.warning("call=%s could not be held, trying again: %s", channel_id, error)
+                log.warning("holding failed, trying again channel=%s error=%s", channel_id, error)
                 await self._destroy(held.bridge_id)  # so that the next try can make it
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await held.gone.wait()
                 continue
             held.ready.set()
-            log.info("call=%s answered and held in bridge %s", channel_id, held.bridge_id)
+            log.info("answered and held channel=%s mixing_bridge=%s", channel_id, held.bridge_id)
             call_safely(self.on_held, channel, held.bridge_id)
             return
 
     def _release(self, channel_id: str) -> None:
         held = self._held.pop(channel_id, None)
         if held is not None:
-            log.info("call=%s left the application", channel_id)
+            log.info("left the application channel=%s", channel_id)
             self._tasks.spawn(self._let_go(held))
             call_safely(self.on_released, channel_id)
 
@@ -219,4 +219,4 @@ class StasisCalls:
         try:
             await self._client.bridges.destroy(bridge_id)
         except AriError as error:
-            log.warning("bridge=%s left to the next sweep: %s", bridge_id, error)
+            log.warning("cleanup failed, next sweep retries mixing_bridge=%s error=%s", bridge_id, error)

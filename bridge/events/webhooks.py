@@ -188,7 +188,7 @@ class Webhook:
         if lost := len(self):
             self._counts.events_dropped += lost
             self._clear()
-            log.warning("webhook=%s %d events not delivered before the bridge stopped", self.config.id, lost)
+            log.warning("stopped before all events were delivered webhook=%s dropped=%d", self.config.id, lost)
 
     async def run(self) -> None:
         """Deliver until `finish`, or until the server has said that it wants no more."""
@@ -227,7 +227,7 @@ class Webhook:
                 self._counts.events_delivered += 1
                 if self._failing:
                     self._failing = False
-                    log.info("webhook=%s delivers again, %d events wait", self.config.id, len(self._queue))
+                    log.info("webhook=%s delivers again queued=%d", self.config.id, len(self._queue))
                 return True
             self._counts.event_attempts_failed += 1
             if status == _GONE:
@@ -239,7 +239,7 @@ class Webhook:
             late = self._clock() + pause_s > event.time + self.config.give_up_s
             if refusals >= REFUSALS or late:
                 self._counts.events_dropped += 1
-                log.warning("webhook=%s event %s (%s) given up: %s", self.config.id, event.id, event.type, trouble)
+                log.warning("webhook=%s event=%s type=%s given up: %s", self.config.id, event.id, event.type, trouble)
                 return True
             if self._finishing.is_set():
                 return False
@@ -296,7 +296,7 @@ class Webhook:
         self._counts.events_dropped += dropped
         self._clear()
         log.warning(
-            "webhook=%s the server answered 410: it is told nothing more until the bridge starts again (%d dropped)",
+            "webhook disabled until restart webhook=%s status=410 dropped=%d",
             self.config.id,
             dropped,
         )

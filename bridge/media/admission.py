@@ -96,7 +96,7 @@ class Admission:
             if len(self._learned) > MAX_LEARNED:
                 del self._learned[next(iter(self._learned))]
             log.info(
-                "Asterisk connects from an address that is not one of ARI's host: source=%s host=%s", source, self._host
+                "Asterisk connects from an address that is not one of ARI's host: peer=%s host=%s", source, self._host
             )
 
     def _resolve_again(self) -> None:
@@ -135,7 +135,7 @@ class Refusals:
             self._more[kind] += 1
             return
         self._more[kind] = 0
-        log.warning("connection refused: %s source=%s", kind, source)
+        log.warning("connection refused: %s peer=%s", kind, source)
         asyncio.get_running_loop().call_later(REPORT_S, self._sum_up, kind)
 
     def _sum_up(self, kind: str) -> None:

@@ -212,7 +212,7 @@ class MediaLeg:
         if self._resampler is None or self._resampler[0] != kind:
             rate = RATE_OF_KIND[kind]
             log.warning(
-                "uuid=%s Asterisk sends %d Hz where %d Hz was agreed: converting", self.uuid, rate, self.fmt.rate
+                "leg=%s Asterisk sends %d Hz where %d Hz was agreed: converting", self.uuid, rate, self.fmt.rate
             )
             self._resampler = (kind, Resampler(rate, self.fmt.rate))
         whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk sends none

@@ -300,7 +300,7 @@ class Connection(asyncio.BufferedProtocol):
             if leg is None:  # anybody may have sent it
                 self._listener.refusals.report("it does not begin with a UUID", self.source)
             else:
-                log.warning("peer=%s uuid=%s ended: %s", self._peer, leg.uuid, error)
+                log.warning("peer=%s leg=%s ended: %s", self._peer, leg.uuid, error)
             self.hang_up()
 
     def pause_writing(self) -> None:

@@ -295,5 +295,5 @@ class _Reporter:
 
     def exception(self, message: str, *details: object) -> None:
         """Log an internal error: picows catches exceptions out of our callbacks."""
-        log.exception(message, *details)
+        log.exception("picows: %s", message % details if details else message)
         self._link.protocol_error(WSCloseCode.INTERNAL_ERROR.value, "internal error")

@@ -106,6 +106,6 @@ class SharedLeg(MediaLeg):
 
     def _give_up(self, leg: MediaLeg) -> None:
         """Let go of a listener that failed, so that its owner learns of it and can begin anew."""
-        log.exception("uuid=%s a stream that listens failed", self.uuid)
+        log.exception("leg=%s a stream that listens failed", self.uuid)
         self.leave(leg)
         leg.detach()

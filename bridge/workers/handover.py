@@ -102,11 +102,11 @@ class HandOver:
                 while not await self._move(channel_id, waiting):
                     pass
         except TimeoutError:
-            log.error("call=%s no worker can take it: it goes on in the dialplan", channel_id)
+            log.error("no worker can take the channel, it continues in the dialplan channel=%s", channel_id)
             await self._client.channels.continue_in_dialplan(channel_id)
         except AriError as error:
             if error.status != 404:  # otherwise it has just ended
-                log.warning("call=%s could not be handed over: %s", channel_id, error)
+                log.warning("handover failed channel=%s error=%s", channel_id, error)
         finally:
             del self._waiting[channel_id]
 
@@ -122,9 +122,9 @@ class HandOver:
             await self._client.channels.move(channel_id, app_of(self._client.app, number), waiting.args)
             if await self._moved(waiting):
                 took_ms = (asyncio.get_running_loop().time() - started) * 1000
-                log.info("call=%s is with worker %d after %.0f ms", channel_id, number, took_ms)
+                log.info("handed over channel=%s worker=%d ms=%.0f", channel_id, number, took_ms)
                 return True
-            log.warning("call=%s worker %d is not connected to Asterisk", channel_id, number)
+            log.warning("worker is not connected to Asterisk channel=%s worker=%d", channel_id, number)
             refused.add(number)
         self._ready.clear()
         with contextlib.suppress(TimeoutError):
@@ -145,11 +145,11 @@ class HandOver:
         try:
             there = {channel.id for channel in await self._client.channels.list() if _in_stasis(channel)}
         except AriError as error:
-            log.warning("the calls of worker %d stay without one: %s", number, error)
+            log.warning("handover failed, no worker has the calls of worker=%d error=%s", number, error)
             return
         for channel_id, args in mine.items():
             if channel_id in there and self._fleet.homes.get(channel_id, (0, ()))[0] == number:
-                log.info("call=%s was with worker %d, which is gone", channel_id, number)
+                log.info("the worker of a channel has ended channel=%s worker=%d", channel_id, number)
                 await self._bring_back(channel_id, args)
 
     async def _bring_back(self, channel_id: str, args: Sequence[str]) -> None:
@@ -158,7 +158,7 @@ class HandOver:
             await self._client.channels.move(channel_id, self._client.app, args)
         except AriError as error:
             if error.status != 404:
-                log.warning("call=%s stays without a worker: %s", channel_id, error)
+                log.warning("handover failed, no worker has the channel channel=%s error=%s", channel_id, error)
 
     async def _settle(self) -> None:
         """After each connect: who waits in the shared application, and what workers of an earlier life left behind."""

@@ -163,7 +163,7 @@ class Siblings:
                 good = answer.status == 200 or path == "/health"
                 return await answer.text() if good else None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            log.warning("worker %d does not say what it has: %s", sibling.number, error or type(error).__name__)
+            log.warning("worker=%d does not say what it has: %s", sibling.number, error or type(error).__name__)
             return None
 
     # Passed on
@@ -237,7 +237,7 @@ class Siblings:
                 whole.body = await answer.read()
                 return whole
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            log.warning("worker %d does not answer: %s", sibling.number, error or type(error).__name__)
+            log.warning("worker=%d does not answer: %s", sibling.number, error or type(error).__name__)
             raise unavailable(
                 "OVERLOADED", "the part of the bridge that has this does not answer; try again", RETRY_AFTER_S
             ) from error

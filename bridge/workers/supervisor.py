@@ -131,7 +131,7 @@ class Supervisor:
         await self._wait(STOP_S)
         for number, process in self._processes.items():
             if process.returncode is None:
-                log.error("worker %d does not stop: killed", number)
+                log.error("worker=%d does not stop: killed", number)
                 _signal(process, signal.SIGKILL)
         await self._wait(KILLED_S)
         for task in self._tasks:
@@ -174,7 +174,7 @@ class Supervisor:
                 self.ended.set()  # it has said why
                 self._all_there.set()
                 return
-            log.error("worker %d (pid %d) ended with %s after %.0f s", number, process.pid, _how(code), lived_s)
+            log.error("worker=%d pid=%d ended with %s after %.0f s", number, process.pid, _how(code), lived_s)
             wait_s = BACKOFF_FIRST_S if lived_s > STABLE_S else min(wait_s * 2, BACKOFF_LAST_S)
             self._restarts[number] += 1
             await asyncio.sleep(0.0 if lived_s > STABLE_S else wait_s)
@@ -197,7 +197,7 @@ class Supervisor:
         )
         self._processes[number] = process
         self.control.heard_at.pop(number, None)
-        log.info("worker %d is pid %d", number, process.pid)
+        log.info("worker=%d is pid %d", number, process.pid)
         return process
 
     async def _watch(self) -> None:
@@ -211,7 +211,7 @@ class Supervisor:
                 heard = self.control.heard_at.get(number)
                 silent = loop.time() - heard > SILENT_S if heard is not None else loop.time() - began > START_S
                 if silent and process.returncode is None and not self._stopping:
-                    log.error("worker %d (pid %d) hangs: killed", number, process.pid)
+                    log.error("worker=%d pid=%d hangs: killed", number, process.pid)
                     _signal(process, signal.SIGKILL)
 
     async def _wait(self, seconds: float) -> None:

@@ -59,7 +59,7 @@ async def test_idle_connections_are_bounded_and_keep_nobody_out(caplog: pytest.L
         for _, writer in idle:
             writer.transport.abort()
     assert [record.message for record in caplog.records if "refused" in record.message] == [
-        "connection refused: too many connections that have named no UUID source=127.0.0.1"
+        "connection refused: too many connections that have named no UUID peer=127.0.0.1"
     ]
 
 

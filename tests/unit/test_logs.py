@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +32,7 @@ def test_text_is_one_line_even_if_a_caller_is_called_otherwise() -> None:
     logs.set_up(LogConfig(), output)
     logging.getLogger("bridge.calls").info("call=%s from %s", "c1", "Eve\nINFO call=c2 forged\r")
     assert len(output.getvalue().splitlines()) == 1
-    assert "INFO bridge.calls call=c1 from Eve\\nINFO call=c2 forged\\r" in output.getvalue()
+    assert "INFO bridge.calls call=c1 from Eve\\nINFO call\\x3dc2 forged\\r" in output.getvalue()
 
 
 @pytest.mark.usefixtures("root")
@@ -95,13 +98,97 @@ def test_what_others_write_is_no_field() -> None:
     assert {each["worker"] for each in (first, second, third, fourth)} == {"3"}
 
 
+class Named:
+    """An object that others have named."""
+
+    def __str__(self) -> str:
+        return FORGED
+
+
+@pytest.mark.usefixtures("root")
+def test_nothing_looks_like_a_field_in_text() -> None:
+    output, log = written("text")
+    log.info("call=%s channel=%s closed: %s", "c1", FORGED, FORGED)
+    log.info("%s closed: %s", logs.Fields(stream="s1", call=FORGED), RuntimeError(FORGED))
+    log.info("%s %r %s", Named(), FORGED, [FORGED])
+    log.info("channel=%s error=%s retries=%d", Named(), 'say "no"', 3)
+    escaped = FORGED.replace("=", "\\x3d")
+    first, second, third, fourth = [line.split("bridge.streams ")[1] for line in output.getvalue().splitlines()]
+    assert first == f'call=c1 channel="{FORGED}" closed: {escaped}'
+    assert second == f'stream=s1 call="{FORGED}" closed: {escaped}'
+    assert "=" not in third
+    assert fourth == f'channel="{FORGED}" error="say \\"no\\"" retries=3'
+
+
+@pytest.mark.usefixtures("root")
+def test_usual_text_is_as_it_was() -> None:
+    output, log = written("text")
+    log.info("to %s: %s", "ws://app.example/?a=1&b=2", "x = y, 100 %")
+    log.info("call=%s peer=%s ms=%.1f", "1732.5", "127.0.0.1:8080", 1.25)
+    assert [line.split("bridge.streams ")[1] for line in output.getvalue().splitlines()] == [
+        "to ws://app.example/?a=1&b=2: x = y, 100 %",
+        "call=1732.5 peer=127.0.0.1:8080 ms=1.2",
+    ]
+
+
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
+MEASURES = {
+    *("by", "calls", "certificate", "channels", "count", "dropped", "error", "host", "lines", "lines_missing", "ms"),
+    *("of", "owner", "path", "pid", "queued", "reason", "revoked", "seconds", "timeout_s", "type", "unread_s"),
+    *("status", "task", "doing", "dialect", "external_host", "track"),
+}
+"""Fields that identify nothing."""
+
+
+def faults_of_log_calls(source: str) -> list[str]:
+    """What a module's log calls do that they must not, in words."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        names: set[str] = set()
+        if isinstance(node.func, ast.Name) and node.func.id == "Fields":
+            names = {keyword.arg for keyword in node.keywords if keyword.arg}
+        elif isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) in ("log", "self._log"):
+            template = node.args[1] if node.func.attr == "log" else node.args[0]
+            if node.func.attr not in {*LOG_METHODS, "log"}:
+                continue
+            if not (isinstance(template, ast.Constant) and isinstance(template.value, str)):
+                found.append(f"{node.lineno}: the message is not a constant, so that it may hold others' text")
+                continue
+            names = set(re.findall(r"\b([a-z_]+)=", template.value))
+            if wrong := set(re.findall(r"\b([a-z_]+)=(?!%)", template.value)) & logs.IDS:
+                found.append(f"{node.lineno}: {wrong} are no arguments")
+        if unknown := names - logs.IDS - MEASURES:
+            found.append(f"{node.lineno}: unknown fields {sorted(unknown)}")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(Path(logs.__file__).parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_log_calls_have_constant_messages_and_known_fields(path: Path) -> None:
+    assert faults_of_log_calls(path.read_text()) == []
+
+
+def test_the_check_of_log_calls_can_fail() -> None:
+    source = """
+log.info(f"call={call_id} begins")
+log.info("call=" + call_id)
+self._log.warning("cal=%s ended", call_id)
+log.log(level, "callid=%s", call_id)
+log.info("call=c1 ended")
+Fields(streem="s1")
+log.info("call=%s ended", call_id)
+"""
+    assert [fault.partition(":")[0] for fault in faults_of_log_calls(source)] == ["2", "3", "4", "5", "6", "7"]
+
+
 @pytest.mark.usefixtures("root")
 def test_every_id_of_the_bridge_is_a_field() -> None:
     output, log = written("json")
-    ids = (
-        *("call", "channel", "party", "stream", "leg", "uuid", "peer", "request", "conference", "webhook"),
-        *("subscription", "route", "recording", "flow", "worker"),
-    )
+    ids = sorted(logs.IDS)
+    assert set(ids) >= {
+        *("call", "channel", "stream", "leg", "conference", "subscription", "route", "flow", "webhook", "worker"),
+    }
     log.warning("100%% of " + " and ".join(f"{name}=%s" for name in ids), *(f"id of {name}" for name in ids))
     entry = json.loads(output.getvalue())
     assert {name: entry[name] for name in ids} == {name: f"id of {name}" for name in ids}
@@ -163,6 +250,6 @@ def test_the_worker_is_a_field_in_text_too() -> None:
     log.info("%s", "%s worker=9")
     log.info("100 % of it")
     assert [line.split("bridge.streams ")[1] for line in output.getvalue().splitlines()] == [
-        "worker=3 %s worker=9",
+        "worker=3 %s worker\\x3d9",
         "worker=3 100 % of it",
     ]

@@ -226,7 +226,7 @@ def running(
                 raise BridgeFailed(f"{variant.label} does not listen: {log.read_text()[-1000:]}")
             time.sleep(0.01)
         start_ms = 1000 * (time.monotonic() - began)
-        workers = [int(pid) for pid in re.findall(r"worker \d+ is pid (\d+)", log.read_text())]
+        workers = [int(pid) for pid in re.findall(r"worker=\d+ is pid (\d+)", log.read_text())]
         yield workers or [process.pid], start_ms
         if process.poll() is not None:
             raise BridgeFailed(f"{variant.label} has ended: {log.read_text()[-1000:]}")
