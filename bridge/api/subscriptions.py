@@ -22,8 +22,8 @@ from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, S
 from bridge.api.models.subscriptions import Subscription as ShownSubscription
 from bridge.api.parts import SubscriptionSource
 from bridge.api.routing import Answer, Asked, Raw, note
-from bridge.config.contradictions import RESERVED_IDS
 from bridge.config.values import server_of
+from bridge.config.vendors import RESERVED_IDS
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
 from bridge.streams.catalogue import ReadOnly
 from bridge.streams.store import StoreFailed
@@ -49,7 +49,7 @@ async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> An
     subscription = _made_of(asked.body.value, asked.principal)
     asked.note(subscription=subscription.id, application=server_of(subscription.url))
     if subscription.id in RESERVED_IDS:
-        raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is kept for Yeastar's settings calls")
+        raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is kept for the vendor's settings calls")
     if subscription.auth_value.get_secret_value() == MASK:
         raise invalid("INVALID_SUBSCRIPTION", "auth_value: is the mask that stands for a secret, not a secret")
 
@@ -131,11 +131,11 @@ async def _replace(
     def make(present: Subscription | None) -> Subscription:
         if present is None:
             raise _not_found(identity)
-        if present.source == "yeastar":
+        if present.of_settings_calls:
             raise ApiError(
                 409,
                 "SUBSCRIPTION_OF_YEASTAR",
-                "this one is set by Yeastar's settings calls; here it can be switched or deleted",
+                "this one is set by its vendor's settings calls; here it can be switched or deleted",
             )
         subscription = _made_of(_restored(body_of(present), present), request[PRINCIPAL])
         note(request, application=server_of(subscription.url))

@@ -22,7 +22,7 @@ pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/conf
 
 from bridge.config.calling import CallingConfig
 from bridge.config.cluster import ClusterConfig
-from bridge.config.flows import FlowConfig, VoxologyConfig
+from bridge.config.flows import FlowConfig
 from bridge.config.loading import (
     ENVIRONMENT_PREFIX,
     SECTIONS,
@@ -43,10 +43,10 @@ from bridge.config.streams import (
     StreamsConfig,
     SubscriptionConfig,
     TargetConfig,
-    TwilioConfig,
 )
 from bridge.config.tokens import TokenConfig
 from bridge.config.values import MIN_TOKEN_CHARACTERS, host_and_port, is_loopback, is_wildcard
+from bridge.config.vendors import TwilioConfig, VoxologyConfig
 from bridge.config.webhooks import WebhookConfig
 from bridge.config.workers import WorkersConfig
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from bridge.config.flows import FlowConfig
 from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, HttpConfig
-from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig, TwilioConfig
+from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig
 from bridge.config.tokens import RESERVED_TOKEN_IDS
 from bridge.config.values import is_loopback, is_wildcard
+from bridge.config.vendors import RESERVED_IDS, vendor_contradictions
 from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
 from bridge.files import read_regular
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from bridge.config.loading import Config
 
 MAX_PORT = 65535
-RESERVED_IDS = frozenset({"yeastar"})
-"""Ids of subscriptions that are made in another way."""
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:
@@ -34,7 +33,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _ari_contradictions(config.ari)
     yield from _outbound_contradictions(config.outbound)
     yield from _streams_contradictions(config.streams)
-    yield from _twilio_contradictions(config.twilio)
+    yield from vendor_contradictions(config, [flow.id for flow in config.flows])
     yield from _cluster_contradictions(config)
     for name, tables in (("subscriptions", config.subscriptions), ("dialplan", config.dialplan)):
         seen: dict[str, int] = {}
@@ -47,7 +46,9 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in faults)
     for index, subscription in enumerate(config.subscriptions):
         if subscription.id in RESERVED_IDS:
-            yield ConfigError(f"subscriptions.{index}.id", f"{subscription.id!r} is kept for Yeastar's settings calls")
+            yield ConfigError(
+                f"subscriptions.{index}.id", f"{subscription.id!r} is kept for the vendor's settings calls"
+            )
         for wrong, reason in subscription_contradictions(subscription, config.pbx.groups):
             yield ConfigError(f"subscriptions.{index}.{wrong}", reason)
     yield from _webhook_contradictions(config.webhooks)
@@ -74,9 +75,6 @@ def _flow_contradictions(config: Config) -> Iterator[ConfigError]:
             yield ConfigError(f"{key}.id", f"{flow.id!r} is also the id of flows.{seen[flow.id]}")
         seen.setdefault(flow.id, index)
         yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in _source_contradictions(flow))
-    if config.voxology.flow and config.voxology.flow not in seen:
-        there = ", ".join(seen) or "none"
-        yield ConfigError("voxology.flow", f"{config.voxology.flow!r} is no flow; [[flows]] has {there}")
 
 
 def _source_contradictions(flow: FlowConfig) -> Iterator[tuple[str, str]]:
@@ -125,12 +123,6 @@ def subscription_contradictions(
 def _streams_contradictions(streams: StreamsConfig) -> Iterator[ConfigError]:
     if streams.retry_last_s < streams.retry_first_s:
         yield ConfigError("streams.retry_last_s", "is shorter than streams.retry_first_s")
-
-
-def _twilio_contradictions(twilio: TwilioConfig) -> Iterator[ConfigError]:
-    if bool(twilio.account_sid) != bool(twilio.auth_token.get_secret_value()):
-        missing, there = ("auth_token", "account_sid") if twilio.account_sid else ("account_sid", "auth_token")
-        yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and they go together")
 
 
 def _cluster_contradictions(config: Config) -> Iterator[ConfigError]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -27,19 +26,6 @@ def _check_url(url: str) -> str:
             "put the credential into auth_key and auth_value",
         )
     return url
-
-
-def _check_flow_id(flow: str) -> str:
-    if flow and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", flow):
-        raise ValueError(f"{flow[:64]!r} is no id of a flow: small letters and digits, with single dashes between them")
-    return flow
-
-
-def _check_api_key(key: SecretStr) -> SecretStr:
-    text = key.get_secret_value()
-    if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
-        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 24")
-    return key
 
 
 Actions = Annotated[
@@ -75,14 +61,3 @@ class FlowConfig(Section):
     """PEM file with the authority to trust instead of those of the system."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "hangup"
     """What becomes of a call that came in when its flow is over, or cannot be had: ``continue``: in the dialplan."""
-
-
-class VoxologyConfig(Section):
-    """Voxology's way to place calls: ``POST /v1/Dials/Connect``."""
-
-    flow: Annotated[str, AfterValidator(_check_flow_id), Field(description="the id of a flow")] = ""
-    """The flow that such calls run; empty: no calls can be placed so."""
-    api_key: Annotated[SecretStr, AfterValidator(_check_api_key), Field(description="a text")] = SecretStr("")
-    """What the header ``x-api-key`` must hold; empty: the route is not there."""
-    app_id: Annotated[str, Field(max_length=100, description="a text of at most 100 characters")] = ""
-    """Told to the flow's server as ``app_id``."""

@@ -12,16 +12,17 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ValidationError
 
+from bridge.config import vendors
 from bridge.config.calling import CallingConfig
 from bridge.config.cluster import ClusterConfig
 from bridge.config.contradictions import contradictions
-from bridge.config.flows import FlowConfig, VoxologyConfig
+from bridge.config.flows import FlowConfig
 from bridge.config.outbound import OutboundConfig
 from bridge.config.privacy import PrivacyConfig
 from bridge.config.recording import RecordingConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
-from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig, TwilioConfig
+from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig
 from bridge.config.tokens import TokenConfig
 from bridge.config.values import Section, as_tuple, is_loopback
 from bridge.config.webhooks import WebhookConfig
@@ -56,7 +57,7 @@ def each_error(error: ConfigError) -> list[ConfigError]:
     return error.errors if isinstance(error, ConfigErrors) else [error]
 
 
-class Config(Section):
+class Config(vendors.Vendors):
     """The whole configuration. Sections check their own keys; `load` also checks what holds between them."""
 
     http: HttpConfig = HttpConfig()
@@ -69,7 +70,6 @@ class Config(Section):
     pbx: PbxConfig = PbxConfig()
     streams: StreamsConfig = StreamsConfig()
     outbound: OutboundConfig = OutboundConfig()
-    twilio: TwilioConfig = TwilioConfig()
     calling: CallingConfig = CallingConfig()
     speech: SpeechConfig = SpeechConfig()
     recording: RecordingConfig = RecordingConfig()
@@ -78,7 +78,6 @@ class Config(Section):
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
     webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
-    voxology: VoxologyConfig = VoxologyConfig()
     workers: WorkersConfig = WorkersConfig()
     flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
 
@@ -107,13 +106,12 @@ SECTIONS: dict[str, type[Section]] = {
     "pbx": PbxConfig,
     "streams": StreamsConfig,
     "outbound": OutboundConfig,
-    "twilio": TwilioConfig,
     "calling": CallingConfig,
     "speech": SpeechConfig,
     "recording": RecordingConfig,
     "privacy": PrivacyConfig,
     "cluster": ClusterConfig,
-    "voxology": VoxologyConfig,
+    **vendors.SECTIONS,
     "workers": WorkersConfig,
 }
 TABLES: dict[

@@ -17,7 +17,6 @@ from bridge.patterns import Patterns, check_pattern
 MAX_HEADER_NAME_CHARACTERS = 63
 MAX_HEADER_VALUE_CHARACTERS = 4096
 UUID_PREFIX = "uuid:"
-LAYOUTS = ("auto", "parties", "near", "far", "both", "inbound_track", "outbound_track", "both_tracks", "mix")
 
 _SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
 _HANDSHAKE_HEADERS = frozenset(
@@ -87,25 +86,6 @@ def _check_match(match: str) -> str:
     return match
 
 
-def _check_account_sid(sid: str) -> str:
-    if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):
-        raise ValueError('must be "AC" and 32 small hexadecimal digits; make one with: echo AC$(openssl rand -hex 16)')
-    return sid
-
-
-def _check_auth_token(token: SecretStr) -> SecretStr:
-    text = token.get_secret_value()
-    if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
-        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 16")
-    return token
-
-
-def _check_dial_context(context: str) -> str:
-    if context and not re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", context):
-        raise ValueError(f"{context[:80]!r} is no name of a dialplan context")
-    return context
-
-
 Slug = Annotated[str, AfterValidator(_check_slug), Field(description="small letters, digits and dashes")]
 Switch = Annotated[bool, Field(description="true or false")]
 WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]
@@ -153,20 +133,6 @@ class StreamsConfig(Section):
     """Where subscriptions made over HTTP are kept; `load` replaces "" with the default place, ":memory:" keeps none."""
 
 
-class TwilioConfig(Section):
-    """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
-
-    account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a text")] = ""
-    auth_token: Annotated[SecretStr, AfterValidator(_check_auth_token), Field(description="a text")] = SecretStr("")
-    dial_context: Annotated[str, AfterValidator(_check_dial_context), Field(description="a text")] = ""
-    """The dialplan context in which ``<Dial>`` looks for its number; empty: ``<Dial>`` is refused."""
-
-    @property
-    def enabled(self) -> bool:
-        """Whether there is an account."""
-        return bool(self.account_sid and self.auth_token.get_secret_value())
-
-
 class TargetConfig(Section):
     """An application: where it is, how it knows us, what it speaks."""
 
@@ -185,10 +151,8 @@ class TargetConfig(Section):
     """Given to the dialect as they are."""
     sample_rate: Annotated[int | None, Field(ge=8000, le=192_000, description="a sampling rate in Hz")] = None
     """Short for ``rate`` in ``options``."""
-    tracks: Annotated[
-        Literal["auto", "parties", "near", "far", "both", "inbound_track", "outbound_track", "both_tracks", "mix"],
-        Field(description=f"one of {', '.join(LAYOUTS)}"),
-    ] = "auto"
+    tracks: Text = "auto"
+    """The name of a layout of tracks; ``auto``: the dialect's usual one."""
     window_ms: Annotated[WindowMs | None, Field(description="a number of milliseconds from 0 to 60000")] = None
     """Overrides ``streams.window_ms``."""
 

@@ -1,34 +1,55 @@
-"""The wire formats that streams speak: one module each, found by looking, not by a list."""
+"""The wire formats that streams speak: one module each, discovered, and those that were registered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from bridge.dialects.base import Dialect
+from bridge.dialects.base import COMMON_LAYOUTS, Dialect, Layout
 
-DialectClass = Callable[..., Dialect]
-"""A dialect's class. Its arguments are its options; wrong ones raise ValueError, in words for who wrote them."""
+_registered: dict[str, type[Dialect]] = {}
 
 
 @cache
-def known() -> dict[str, DialectClass]:
-    """All dialects by name: every class with a ``name`` and a ``receive`` that a module of this package defines."""
-    found: dict[str, DialectClass] = {}
+def known() -> Mapping[str, type[Dialect]]:
+    """Return all dialects by name: each subclass of `Dialect` that a module of this package defines, or registered."""
+    found: dict[str, type[Dialect]] = {}
     for info in sorted(iter_modules(__path__), key=lambda each: each.name):
         module = import_module(f"{__name__}.{info.name}")
         for value in vars(module).values():
-            name = getattr(value, "name", None)
-            mine = isinstance(value, type) and value.__module__ == module.__name__
-            if mine and isinstance(name, str) and hasattr(value, "receive"):
-                found[name] = value
-    return found
+            if isinstance(value, type) and issubclass(value, Dialect) and value.__module__ == module.__name__ != _BASE:
+                found[value.name] = value
+    return found | _registered
 
 
-def find(name: str) -> DialectClass:
-    """The dialect called ``name``.
+def register(dialect: type[Dialect]) -> Callable[[], None]:
+    """Make a dialect that lives outside this package known, before anything names it.
+
+    Returns:
+        A function that takes it back.
+
+    Raises:
+        ValueError: its name, or that of one of its layouts, is taken.
+    """
+    if dialect.name in known():
+        raise ValueError(f"the dialect {dialect.name!r} exists already")
+    for layout in dialect.layouts:
+        if layouts().get(layout.name, layout) != layout:
+            raise ValueError(f"the layout {layout.name!r} exists already")
+    _registered[dialect.name] = dialect
+    _clear()
+
+    def unregister() -> None:
+        _registered.pop(dialect.name, None)
+        _clear()
+
+    return unregister
+
+
+def find(name: str) -> type[Dialect]:
+    """Return the dialect called ``name``.
 
     Raises:
         LookupError: there is none.
@@ -37,3 +58,28 @@ def find(name: str) -> DialectClass:
         return known()[name]
     except KeyError:
         raise LookupError(f"no dialect is called {name!r}; there are: {', '.join(known())}") from None
+
+
+def default_of(start: str) -> str:
+    """Return the name of the dialect whose ``default_of`` holds ``start``."""
+    return next(name for name, dialect in known().items() if start in dialect.default_of)
+
+
+@cache
+def layouts() -> Mapping[str, Layout]:
+    """Return all layouts by name: the common ones, then those of dialects."""
+    every = (*COMMON_LAYOUTS, *(layout for dialect in known().values() for layout in dialect.layouts))
+    return {layout.name: layout for layout in every}
+
+
+def shown_options() -> frozenset[str]:
+    """Return the names of all options whose strings are no secret."""
+    return frozenset[str]().union(*(dialect.shown_options for dialect in known().values()))
+
+
+def _clear() -> None:
+    known.cache_clear()
+    layouts.cache_clear()
+
+
+_BASE = Dialect.__module__

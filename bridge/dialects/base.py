@@ -1,15 +1,19 @@
 """What a dialect is: the wire format of a stream. It says HOW a stream speaks, never to whom or when.
 
 A dialect is a pure object, one for each stream: bytes in, commands out. It owns no socket, no task and no clock
-(``now`` is an argument, in seconds on a monotonic clock). A dialect is one module in this package that defines one
-class with a ``name``; ``dialects.find(name)`` discovers it, so there is no list to edit.
+(``now`` is an argument, in seconds on a monotonic clock). It is one module in this package that defines one subclass of
+`Dialect`, or a subclass anywhere else that is given to `bridge.dialects.register`; there is no list to edit. Whatever
+the rest of the bridge must know of a vendor is a class attribute or a hook of its dialect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
@@ -96,63 +100,230 @@ class TrackInfo:
     callflow: str = ""
 
 
-class Dialect(Protocol):
-    """One stream's wire format, with the state of both directions."""
+Spy = Literal["in", "out", "both"]
+"""What a track carries of its party: what it says, what it hears, or both mixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which audio of a call a stream carries, and the names of the tracks.
+
+    Args:
+        name: the value of ``tracks`` in a subscription or route.
+        of: ``parties``: one track per party, named like its channel, with what it says; ``trunk``: tracks of the party
+            on the trunk, of the caller if there is none; ``caller``: tracks of the caller.
+        tracks: the names of the tracks, and what each carries; empty for ``parties``.
+    """
+
+    name: str
+    of: Literal["parties", "trunk", "caller"]
+    tracks: Mapping[str, Spy] = field(default_factory=dict)
+
+
+COMMON_LAYOUTS = (
+    Layout("parties", "parties"),
+    Layout("near", "trunk", {"near": "out"}),
+    Layout("far", "trunk", {"far": "in"}),
+    Layout("both", "trunk", {"far": "in", "near": "out"}),
+    Layout("mix", "caller", {"mix": "both"}),
+)
+"""The layouts that belong to no dialect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The identity of the bridge towards applications.
+
+    Args:
+        installation: the name of this installation.
+        id: the configured account at the dialect's vendor; empty: none.
+        secret: the account's secret.
+    """
+
+    installation: str = "asterisk-bridge"
+    id: str = ""
+    secret: str = field(default="", repr=False)
+
+    @property
+    def usable(self) -> bool:
+        """Whether an account is configured."""
+        return bool(self.id and self.secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a dialect may know of the stream that it is created for.
+
+    Args:
+        layout: the name of the stream's layout; empty: unknown.
+        two_way: the application may speak, if the dialect can carry that.
+        account: the identity of the bridge.
+    """
+
+    layout: str = ""
+    two_way: bool = False
+    account: Account = Account()
+
+
+class Dialect(ABC):
+    """One stream's wire format, with the state of both directions.
+
+    The arguments of the constructor are the dialect's options, which ``options`` in the configuration, in a
+    subscription or in a flow's action and the URL of ``media_stream`` set. Wrong ones raise ValueError, in words for
+    their author. Only ``name`` and ``audio`` must be defined; the defaults are those of a dialect that sends nothing
+    but audio and receives nothing.
+    """
 
     name: ClassVar[str]
-    rate: int
-    """Sampling rate in Hz of the audio that the dialect wants to be given; the media leg is opened at this rate."""
-    message_ms: float
+    """The value of ``dialect`` everywhere."""
+    layouts: ClassVar[tuple[Layout, ...]] = ()
+    """The only layouts that the dialect can carry; empty: any. Their names are also track names of flows' actions."""
+    default_layout: ClassVar[str] = "mix"
+    """The layout of subscriptions and routes that name none."""
+    caller_track: ClassVar[str] = ""
+    """The name of the track where a stream is on one party only; empty: the channel's name or the direction."""
+    flow_tracks: ClassVar[tuple[str, ...]] = ("mix",)
+    """The tracks of a stream that a flow starts without naming any."""
+    flow_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys of a flow's action that are options of the dialect: ``stream_data``, ``stream_name``, ``parameters``."""
+    flow_options: ClassVar[Mapping[str, Any]] = {}
+    """Options of streams that flows start, where the flow sets none."""
+    track_set: ClassVar[Literal["open", "fixed", "single"]] = "open"
+    """``open``: tracks come and go; ``fixed``: the application learns of all tracks once, at the beginning; ``single``:
+    one track, as no message names it."""
+    default_of: ClassVar[frozenset[str]] = frozenset()
+    """What speaks this dialect unless it names another: ``media_stream``, ``external_media_start``, ``stream``."""
+    not_options: ClassVar[Mapping[str, str]] = {"tracks": "has a key of its own", "rng": "is no option"}
+    """Arguments of the constructor that are no options, and why."""
+    shown_options: ClassVar[frozenset[str]] = frozenset()
+    """Options whose strings are no secret, as they describe how audio is carried; all others are shown masked."""
+
+    rate: int = 8000
+    """Sampling rate in Hz of the audio that the dialect is given; the media leg is opened at this rate."""
+    message_ms: float = 20.0
     """How much audio one message of ``audio`` holds, in milliseconds."""
-    two_way: bool
+    two_way: bool = False
     """The application may speak: a leg towards the call is opened."""
-    replays: bool
+    replays: bool = False
     """What was made while the connection was away may be sent late on the next one, without ``opened`` again. If not,
     it is dropped, and the next connection begins with ``opened`` and ``track_started`` of every running track."""
+    _discarded: int = 0
+
+    # Creation
+
+    @classmethod
+    def create(cls, options: Mapping[str, Any], setting: Setting | None = None) -> Self:
+        """Create the dialect of one stream.
+
+        Args:
+            options: as the administrator, the flow's author or the client has set them.
+            setting: what is known of the stream.
+
+        Raises:
+            ValueError: ``key: reason``, in words for the author of the options.
+        """
+        known = cls.options()
+        for name in options:
+            if name not in known:
+                why = cls.not_options.get(name, "is no option")
+                raise ValueError(f"options.{name[:40]}: {why} of {cls.name}; there are {', '.join(sorted(known))}")
+        arguments = cls.arguments(options, setting or Setting())
+        for name, each in _parameters(cls).items():
+            if each.default is inspect.Parameter.empty and name not in arguments:
+                raise ValueError(f"options.{name}: the dialect {cls.name} needs it")
+        try:
+            return cls(**arguments)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"options: {error}") from None
+
+    @classmethod
+    def options(cls) -> Sequence[str]:
+        """Return the names of the options, in the constructor's order."""
+        return [name for name in _parameters(cls) if name not in cls.not_options]
+
+    @classmethod
+    def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:  # noqa: ARG003
+        """Return the constructor's arguments: the options, and what follows from the stream.
+
+        Args:
+            options: their names are known, their values are unchecked.
+            setting: what is known of the stream.
+        """
+        return options
+
+    # The stream's life
 
     @property
     def discarded(self) -> int:
         """Messages (or parts of one) from the application that could not be understood and were ignored."""
+        return self._discarded
+
+    def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
+        """Return the HTTP headers that the WebSocket handshake carries beside the credential.
+
+        Args:
+            url: the application's URL.
+            account: the identity of the bridge.
+        """
+        return {}
+
+    def update(self, data: Mapping[str, Any]) -> None:  # noqa: B027 - most have nothing to update
+        """Replace ``stream_data`` of the running stream; a flow's action brings new ones."""
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """The stream begins, or begins anew on a fresh connection: what to say first.
+        """Begin the stream, or begin it again on a fresh connection; return the first messages.
 
         Args:
             tracks: names of the tracks that were asked for.
             now: seconds on a monotonic clock.
             wall: the same moment in seconds since 1970, UTC.
         """
+        return ()
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """A party's track begins."""
+        """Begin a party's track."""
+        return ()
 
     def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Something about a running track is different: numbers or callflow."""
+        """Take over what has changed about a running track: numbers or callflow."""
+        return ()
 
+    @abstractmethod
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
-        """Audio of one track arrived: s16le mono at ``rate``, usually but not always 20 ms."""
+        """Carry audio of one track: s16le mono at ``rate``, usually but not always 20 ms."""
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """A party pressed a key."""
+        """Report a DTMF digit that a party sent."""
+        return ()
 
     def track_stopped(self, track: str, now: float) -> Sequence[Message]:
-        """A party's track ends."""
+        """End a party's track."""
+        return ()
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Everything before the application's mark has been played, or was cleared."""
+        """Report that everything before the application's mark has been played, or was cleared."""
+        return ()
 
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """The stream ends: what to say last. Running tracks are stopped by this too.
+        """End the stream, and all running tracks with it; return the last messages.
 
         Args:
             reason: in words.
             error: what went wrong: ``connect_failed``, ``write_timeout``, ``audio_lost``, ``call_failed`` or
                 ``internal``; None for a normal end.
         """
+        return ()
 
     def receive(self, message: Message) -> Sequence[Command]:
-        """The application sent a message.
+        """Decode a message of the application; by default it is ignored and counted.
 
         Raises:
             ClientProtocolError: the message makes it impossible to go on. Anything less is counted in ``discarded``.
         """
+        self._discarded += 1
+        return ()
+
+
+@cache
+def _parameters(dialect: type[Dialect]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(dialect).parameters

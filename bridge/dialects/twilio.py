@@ -13,7 +13,7 @@ import hmac
 import random
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -21,19 +21,32 @@ from bridge.audio import g711
 from bridge.audio.format import FRAME_MS, SLIN_RATES, slin
 from bridge.audio.raw import WholeSamples
 from bridge.audio.steady import SteadyTrack
-from bridge.dialects.base import CallInfo, Clear, Command, Mark, Message, Play, TrackInfo
+from bridge.dialects.base import (
+    Account,
+    CallInfo,
+    Clear,
+    Command,
+    Dialect,
+    Layout,
+    Mark,
+    Message,
+    Play,
+    Setting,
+    TrackInfo,
+)
 
-TRACKS: Final[Mapping[str, tuple[str, ...]]] = {
-    "inbound_track": ("inbound",),
-    "outbound_track": ("outbound",),
-    "both_tracks": ("inbound", "outbound"),
-}
+LAYOUTS: Final = (
+    Layout("inbound_track", "caller", {"inbound": "in"}),
+    Layout("outbound_track", "caller", {"outbound": "out"}),
+    Layout("both_tracks", "caller", {"inbound": "in", "outbound": "out"}),
+)
 """What may be asked for, and the names of the tracks that it is."""
 ENCODINGS: Final[Mapping[str, str]] = {"mulaw": "audio/x-mulaw", "l16": "audio/l16"}
 """What may be asked for, and its name in ``mediaFormat``."""
 MAX_MARK_NAME: Final = 1024
 """Longest name of a mark, in characters: it is kept until the mark is reached."""
 
+_NAMES: Final = {layout.name: tuple(layout.tracks) for layout in LAYOUTS}
 _MESSAGE_MS: Final = float(FRAME_MS)
 _MULAW_RATE = 8000
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -59,7 +72,7 @@ def signature(auth_token: str, url: str) -> str:
     return base64.b64encode(hmac.digest(auth_token.encode(), url.encode(), "sha1")).decode()
 
 
-class Twilio:
+class Twilio(Dialect):
     """One media stream.
 
     Args:
@@ -78,6 +91,14 @@ class Twilio:
     """
 
     name: ClassVar[str] = "twilio"
+    layouts: ClassVar[tuple[Layout, ...]] = LAYOUTS
+    default_layout: ClassVar[str] = "inbound_track"
+    caller_track: ClassVar[str] = "inbound"
+    flow_tracks: ClassVar[tuple[str, ...]] = ("inbound",)
+    flow_keys: ClassVar[frozenset[str]] = frozenset({"parameters"})
+    track_set: ClassVar[Literal["open", "fixed", "single"]] = "fixed"
+    not_options: ClassVar[Mapping[str, str]] = {**Dialect.not_options, "call_sid": "is made of the call's id"}
+    shown_options: ClassVar[frozenset[str]] = frozenset({"encoding"})
 
     def __init__(
         self,
@@ -96,9 +117,7 @@ class Twilio:
         self.rate = rate
         self.message_ms = _MESSAGE_MS
         self.two_way = connect
-        self.replays = False
-        self.discarded = 0
-        self._names = TRACKS[tracks]
+        self._names = _NAMES[tracks]
         self._account_sid = _sid("account_sid", "AC", account_sid) or _ACCOUNT_SID
         self._given_call_sid = _sid("call_sid", "CA", call_sid)
         self._parameters = dict(parameters or {})
@@ -115,6 +134,17 @@ class Twilio:
         self._tracks: dict[str, _Track] = {}
         self._chunks: dict[str, int] = {}
         self._ended_ms: dict[str, int] = {}  # a track that comes back does not go back in time
+
+    @classmethod
+    def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
+        """Return the options with tracks, direction and account where they are not set."""
+        account = setting.account.id or account_sid(setting.account.installation)
+        tracks = setting.layout or cls.default_layout
+        return {"tracks": tracks, "connect": setting.two_way, "account_sid": account, **options}
+
+    def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
+        """Return the signature by which applications know that it is the account's bridge."""
+        return {"X-Twilio-Signature": signature(account.secret, url)} if account.usable else {}
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """``connected`` and ``start``; applications read exactly these two before anything else."""
@@ -143,10 +173,6 @@ class Twilio:
             began_ms = max(round((now - self._began) * 1000), self._ended_ms.get(track.name, 0))
             self._tracks[track.name] = _Track(SteadyTrack(slin(self.rate), FRAME_MS, now), began_ms)
             return ended
-        return ()
-
-    def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Says nothing: only ``start`` could, and there is one."""
         return ()
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
@@ -192,7 +218,7 @@ class Twilio:
         """``media``, ``mark`` and ``clear``, whatever ``streamSid`` they name. Anything else is ignored and counted."""
         command = self._command(message) if self.two_way else None
         if command is None:
-            self.discarded += 1
+            self._discarded += 1
             return ()
         if type(command) is Play and not command.pcm:
             return ()
@@ -240,8 +266,8 @@ class Twilio:
 
 
 def _check(tracks: str, connect: bool, encoding: str, rate: int, parameters: Mapping[str, str]) -> None:
-    if tracks not in TRACKS:
-        raise ValueError(f"tracks must be one of {', '.join(TRACKS)}, not {tracks!r}")
+    if tracks not in _NAMES:
+        raise ValueError(f"tracks must be one of {', '.join(_NAMES)}, not {tracks!r}")
     if connect and tracks != "inbound_track":
         raise ValueError(f"tracks={tracks} does not go with connect: a two-way stream has the inbound_track only")
     if encoding not in ENCODINGS:

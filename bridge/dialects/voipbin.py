@@ -7,8 +7,8 @@ Which of the two decides, and what is ours, is in ``docs/decisions/voipbin-media
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 
@@ -17,7 +17,7 @@ from bridge.audio.audiosocket import RATE_OF_KIND, Kind
 from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
 from bridge.audio.raw import RawAudio, WholeSamples
-from bridge.dialects.base import CallInfo, Clear, Command, Dtmf, Mark, Message, Play, Stop, TrackInfo
+from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop
 from bridge.errors import ClientProtocolError
 
 ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
@@ -59,7 +59,7 @@ class Encapsulation(Protocol):
         """What a message asks for."""
 
 
-class Voipbin:
+class Voipbin(Dialect):
     """One VoIPBIN media stream.
 
     Args:
@@ -73,10 +73,14 @@ class Voipbin:
     """
 
     name: ClassVar[str] = "voipbin"
+    flow_options: ClassVar[Mapping[str, Any]] = {"encapsulation": "rtp"}
+    track_set: ClassVar[Literal["open", "fixed", "single"]] = "single"
+    default_of: ClassVar[frozenset[str]] = frozenset({"media_stream", "external_media_start"})
+    shown_options: ClassVar[frozenset[str]] = frozenset({"encapsulation", "codec"})
 
     def __init__(
         self,
-        encapsulation: str,
+        encapsulation: str = "",
         codec: str | None = None,
         rate: int | None = None,
         *,
@@ -87,7 +91,6 @@ class Voipbin:
         self.two_way = True
         self.replays = True
         self.message_ms = _MESSAGE_MS
-        self._useless = 0
         self._framer = Framer(slin(fmt.rate).frame_bytes)
         self._encapsulation: Encapsulation
         if encapsulation == "rtp":
@@ -100,23 +103,7 @@ class Voipbin:
     @property
     def discarded(self) -> int:
         """Messages (or parts of one) from the application that could not be understood and were ignored."""
-        return self._useless + self._encapsulation.useless
-
-    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """Says nothing: audio simply begins."""
-        return ()
-
-    def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Says nothing: a stream has one track, and nothing names it."""
-        return ()
-
-    def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Says nothing."""
-        return ()
-
-    def track_stopped(self, track: str, now: float) -> Sequence[Message]:
-        """Says nothing."""
-        return ()
+        return self._discarded + self._encapsulation.useless
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
         """One message for every 20 ms, whatever the size of the blocks."""
@@ -126,17 +113,9 @@ class Voipbin:
         wrap = self._encapsulation.wrap
         return [wrap(frame, now) for frame in framer.push(pcm)]
 
-    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """Says nothing: the vendor tells applications about key presses elsewhere."""
-        return ()
-
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
         """Answers an application that has set a mark; no other ever sees text."""
         return (msgspec.json.encode(_Control(event="mark", mark=_MarkBody(name))).decode(),)
-
-    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """Says nothing: the WebSocket's close frame tells the reason."""
-        return ()
 
     def receive(self, message: Message) -> Sequence[Command]:
         """Audio in a binary message, control in a text one. Nothing in them ends the stream but an orderly hang-up."""
@@ -144,7 +123,7 @@ class Voipbin:
             return self._encapsulation.unwrap(message) if message else ()
         command = _control(message)
         if command is None:
-            self._useless += 1
+            self._discarded += 1
             return ()
         return (command,)
 

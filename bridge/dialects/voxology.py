@@ -16,7 +16,7 @@ import msgspec
 from bridge.audio import g711
 from bridge.audio.format import FRAME_MS, slin
 from bridge.audio.steady import AHEAD_MS, SteadyTrack
-from bridge.dialects.base import CallInfo, Command, Message, TrackInfo
+from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 
 RATE: Final = 8000
 CHUNK_MS: Final = range(20, 1001, FRAME_MS)
@@ -49,7 +49,7 @@ class StreamIds:
 _STREAM_IDS = StreamIds()
 
 
-class Voxology:
+class Voxology(Dialect):
     """One media stream.
 
     Args:
@@ -61,14 +61,17 @@ class Voxology:
         stream_data: passed on unchanged; None is null.
         stream_id: the stream's id, for tests that must know it; one more on every connection after the first.
 
-    Attributes:
-        stream_data: may be replaced while the stream runs; ``end_stream`` then has the new one.
-
     Raises:
         ValueError: an option is wrong; the text is meant for the administrator.
     """
 
     name: ClassVar[str] = "voxology"
+    default_layout: ClassVar[str] = "both"
+    caller_track: ClassVar[str] = "caller"
+    flow_tracks: ClassVar[tuple[str, ...]] = ("caller",)
+    flow_keys: ClassVar[frozenset[str]] = frozenset({"stream_data", "stream_name"})
+    default_of: ClassVar[frozenset[str]] = frozenset({"stream"})
+    shown_options: ClassVar[frozenset[str]] = frozenset({"service"})
 
     def __init__(
         self,
@@ -84,9 +87,6 @@ class Voxology:
         _check(chunk_ms, app_id, subaccount_id, stream_data)
         self.rate = RATE
         self.message_ms = float(chunk_ms)
-        self.two_way = False
-        self.replays = False
-        self.discarded = 0
         self.stream_data = stream_data
         self._chunk_ms = chunk_ms
         self._app_id = app_id
@@ -101,6 +101,10 @@ class Voxology:
         self._sequence = 0
         self._tracks: dict[str, _Track] = {}
         self._ended: list[_TrackTimes] = []
+
+    def update(self, data: Mapping[str, Any]) -> None:
+        """Replace ``stream_data``: ``end_stream`` has the new one."""
+        self.stream_data = data
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """``init_stream``, with a new id and new counters on every connection."""
@@ -169,10 +173,6 @@ class Voxology:
                 messages.append(self._live(each, chunk))
         return messages
 
-    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """Says nothing: the vendor has no message for keys."""
-        return ()
-
     def track_stopped(self, track: str, now: float) -> Sequence[Message]:
         """The last ``live_track``, which may be shorter, and ``stop_track``."""
         stopped = self._tracks.pop(track, None)
@@ -203,10 +203,6 @@ class Voxology:
         )
         return messages
 
-    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Says nothing: nobody can set a mark."""
-        return ()
-
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
         """``stop_track`` for every track that runs, then ``end_stream``, and nothing after it."""
         if not self._open:
@@ -234,11 +230,6 @@ class Voxology:
         )
         self._open = False
         return messages
-
-    def receive(self, message: Message) -> Sequence[Command]:
-        """Ignores everything: the vendor knows no message from the server."""
-        self.discarded += 1
-        return ()
 
     def _live(self, track: _Track, chunk: bytes) -> str:
         media = g711.ulaw_encode(chunk)

@@ -13,7 +13,7 @@ import msgspec
 
 from bridge.audio.format import slin
 from bridge.audio.steady import SteadyTrack
-from bridge.dialects.base import CallInfo, Command, Message, TrackInfo
+from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 
 FRAGMENT_BYTES: Final = 1280
 """Size of the audio in every message, in bytes: 80 ms at 8000 Hz, 40 ms at 16000 Hz."""
@@ -21,7 +21,7 @@ RATES: Final = (8000, 16000)
 """The sampling rates that the vendor has, in Hz."""
 
 
-class Yeastar:
+class Yeastar(Dialect):
     """One socket of Yeastar's audio streaming.
 
     Args:
@@ -32,15 +32,15 @@ class Yeastar:
     """
 
     name: ClassVar[str] = "yeastar"
+    default_layout: ClassVar[str] = "parties"
+    flow_tracks: ClassVar[tuple[str, ...]] = ("caller", "transfer")
 
     def __init__(self, rate: int = 8000) -> None:
         if rate not in RATES:
             raise ValueError(f"rate must be one of {', '.join(map(str, RATES))}, not {rate!r}: Yeastar has no other")
         self.rate = rate
         self.message_ms = slin(rate).duration_ms(FRAGMENT_BYTES)
-        self.two_way = False
         self.replays = True
-        self.discarded = 0
         self._call_id = ""
         self._tracks: dict[str, _Track] = {}
 
@@ -70,10 +70,6 @@ class Yeastar:
                 messages.append(self._message(each.info, fragment))
         return messages
 
-    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """Says nothing: the vendor has no message for keys."""
-        return ()
-
     def track_stopped(self, track: str, now: float) -> Sequence[Message]:
         """The last fragment, filled up with silence, and the end of this channel."""
         stopped = self._tracks.pop(track, None)
@@ -86,18 +82,9 @@ class Yeastar:
         messages.append(self._message(stopped.info, b"", "end"))
         return messages
 
-    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Says nothing: nobody can set a mark."""
-        return ()
-
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
         """The end of every channel that is left."""
         return [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
-
-    def receive(self, message: Message) -> Sequence[Command]:
-        """Ignores everything: the vendor knows no message from the server."""
-        self.discarded += 1
-        return ()
 
     def _message(self, info: TrackInfo, audio: bytes, status: str = "process") -> str:
         fragment = _Fragment(self._call_id, info.callflow, audio, info.number, status, info.channel)

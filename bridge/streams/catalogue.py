@@ -249,10 +249,9 @@ class Catalogue:
             raise ValueError(
                 f"options: all subscriptions have more than {MAX_OPTIONS_MADE} characters of options as JSON then"
             )
-        may_be_empty = subscription.source == "yeastar"  # its settings call fills the list bit by bit
         faults = [
             *target_contradictions(subscription),
-            *subscription_contradictions(subscription, self._groups, may_be_empty=may_be_empty),
+            *subscription_contradictions(subscription, self._groups, may_be_empty=subscription.of_settings_calls),
         ]
         try:
             self._gate.check(urlsplit(subscription.url).hostname or "", configured=False)

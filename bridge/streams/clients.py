@@ -1,20 +1,21 @@
-"""A client connects: ``GET /v1.0/calls/{id}/media_stream`` becomes a stream (VoIPBIN's two-way media stream), and so
-does ``GET /v1.0/conferences/{id}/media_stream``."""
+"""A client connects: ``GET /v1.0/calls/{id}/media_stream`` becomes a stream, and so does
+``GET /v1.0/conferences/{id}/media_stream``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from bridge import dialects
 from bridge.access import Principal
 from bridge.calls.model import Call, Party
 from bridge.conferences.conferences import Conferences, NoSuchConference, NotOurs
 from bridge.config import Config
 from bridge.control.stasis import StasisCalls
-from bridge.dialects.base import Dialect
-from bridge.dialects.voipbin import Voipbin
+from bridge.dialects.base import Account, Dialect, Setting
 from bridge.errors import Revoked
 from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
@@ -23,12 +24,12 @@ from bridge.media.websockets_link import WebsocketsLink
 from bridge.streams.limit import StreamLimit
 from bridge.streams.places import CLIENT_DIRECTIONS, ClientDirection
 from bridge.streams.registry import Streams
+from bridge.streams.subscription import account_of
 from bridge.taps.taps import TapPoint
 
 CLIENT_GONE = 499
 """The status of a request whose client has closed the connection (nginx's number); nobody receives it."""
-OPTIONS = ("encapsulation", "codec", "rate", "direction_listen", "direction_speak")
-"""Query parameters that a media_stream request may carry besides its token."""
+DIRECTIONS = ("direction_listen", "direction_speak")
 WHOLE = ("both", "none")
 """The directions on a conference: to and from all of it, or not at all."""
 
@@ -38,16 +39,14 @@ class MediaStreamOptions:
     """What the client asked for in the query of its request.
 
     Args:
-        encapsulation: ``rtp``, ``sln`` or ``audiosocket``.
-        codec: ``ulaw``, ``alaw`` or ``slin``; None takes the encapsulation's default.
-        rate: sampling rate in Hz; None takes 8000.
+        name: the dialect.
+        options: those of the dialect.
         direction_listen: whom to hear, seen from the party (``bridge.streams.places``).
         direction_speak: who hears the client.
     """
 
-    encapsulation: str
-    codec: str | None = None
-    rate: int | None = None
+    name: str
+    options: Mapping[str, str | int | bool]
     direction_listen: ClientDirection = "both"
     direction_speak: ClientDirection = "both"
 
@@ -68,24 +67,26 @@ class MediaStreamOptions:
         Raises:
             ValueError: an option is missing or wrong; the text says which and what is expected.
         """
-        for name in query:
-            if name not in OPTIONS:
+        name = query.get("dialect") or dialects.default_of("media_stream")
+        try:
+            known = dialects.find(name).options()
+        except LookupError as error:
+            raise ValueError(f"dialect: {error.args[0]}") from None
+        options: dict[str, str | int | bool] = {}
+        for key, value in query.items():
+            if key in known:
+                options[key] = _value(value)
+            elif key not in ("dialect", *DIRECTIONS):
                 # Not ignored: a misspelt direction_listen would send the wrong person's voice.
-                raise ValueError(f"{name[:40]!r} is no option of a media stream; there are {', '.join(OPTIONS)}")
-        rate = query.get("rate")
-        if rate is not None and not (rate.isascii() and rate.isdigit() and len(rate) <= 6):
-            raise ValueError(f"rate: {rate[:20]!r} is not a sampling rate in Hz, such as 16000")
-        options = cls(
-            encapsulation=query.get("encapsulation", ""),
-            codec=query.get("codec") or None,
-            rate=int(rate) if rate is not None else None,
-            direction_listen=_direction(query, "direction_listen"),
-            direction_speak=_direction(query, "direction_speak"),
-        )
-        if not options.listens and not options.speaks:
+                every = ", ".join((*known, "dialect", *DIRECTIONS))
+                raise ValueError(f"{key[:40]!r} is no option of a media stream; there are {every}")
+        wanted = cls(name, options, _direction(query, "direction_listen"), _direction(query, "direction_speak"))
+        if not wanted.listens and not wanted.speaks:
             raise ValueError("direction_listen and direction_speak: both are none, so there is nothing to do")
-        options.dialect()  # the dialect knows which of them go together
-        return options
+        dialect = wanted.dialect()  # the dialect knows which of its options go together
+        if wanted.speaks and not dialect.two_way:
+            raise ValueError(f"direction_speak: the dialect {name} only listens; expected none")
+        return wanted
 
     @classmethod
     def for_conference(cls, query: Mapping[str, str]) -> MediaStreamOptions:
@@ -94,7 +95,7 @@ class MediaStreamOptions:
         Raises:
             ValueError: as `from_query`; and a direction is that of a party.
         """
-        for name in ("direction_listen", "direction_speak"):
+        for name in DIRECTIONS:
             if query.get(name, "both") not in WHOLE:
                 raise ValueError(
                     f"{name}: a stream on a conference is not on a party of it: it hears everybody else and is heard by"
@@ -102,13 +103,26 @@ class MediaStreamOptions:
                 )
         return cls.from_query(query)
 
-    def dialect(self) -> Dialect:
-        """A fresh dialect for one stream.
+    def dialect(self, account: Account | None = None) -> Dialect:
+        """Create the dialect of one stream.
+
+        Args:
+            account: the identity of the bridge.
 
         Raises:
             ValueError: the options do not go together.
         """
-        return Voipbin(self.encapsulation, codec=self.codec, rate=self.rate)
+        setting = Setting(two_way=self.speaks, account=account or Account())
+        try:
+            return dialects.find(self.name).create(self.options, setting)
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("options: ").removeprefix("options.")) from None
+
+
+def _value(text: str) -> str | int | bool:
+    if re.fullmatch("[0-9]{1,6}", text):
+        return int(text)
+    return text == "true" if text in ("true", "false") else text
 
 
 def _direction(query: Mapping[str, str], key: str) -> ClientDirection:
@@ -172,7 +186,7 @@ class Clients:
             self._streams.open(
                 call,
                 party,
-                options.dialect(),
+                options.dialect(account_of(self._config, options.name)),
                 link,
                 listen=options.direction_listen,
                 speak=options.direction_speak,
@@ -205,7 +219,7 @@ class Clients:
             self._streams.open_on_conference(
                 conference_id,
                 place,
-                options.dialect(),
+                options.dialect(account_of(self._config, options.name)),
                 link,
                 is_there=lambda: _is_at(conferences, conference_id, place),
                 listens=options.listens,

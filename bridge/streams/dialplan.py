@@ -20,7 +20,7 @@ from bridge.access import CONFIGURATION
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming, party_facts
+from bridge.calls.facts import Naming, call_facts, party_facts
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError
 from bridge.media.admission import Refusals
@@ -34,9 +34,6 @@ from bridge.taps.taps import Join
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
-
-TRACK_NAMES = {"twilio": "inbound", "voxology": "caller"}
-"""What a dialect calls the caller of a call that was handed to us; its channel's name where it has no word for it."""
 
 FACTS_TIMEOUT_S = 3.0
 
@@ -114,7 +111,7 @@ class Dialplan:
         deadline = asyncio.get_running_loop().time() + FACTS_TIMEOUT_S
         while (found := self._calls.find(channel.id)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        name = TRACK_NAMES.get(route.dialect, channel.name)
+        name = route.dialect_class.caller_track or channel.name
         if found is None:
             exten = channel.dialplan.exten if channel.dialplan is not None else ""
             caller = channel.caller.number if channel.caller is not None else ""
@@ -122,7 +119,7 @@ class Dialplan:
             return whole, TrackInfo(name, channel.id, channel.name, caller, near_number=exten, far_number=caller)
         call, party = found
         facts = party_facts(call, party, self._naming)
-        whole = call_info(call, self._naming)
+        whole = call_info(call.id, call_facts(call, self._naming))
         return whole, TrackInfo(
             name,
             channel_id=party.id,
@@ -163,7 +160,7 @@ class Dialplan:
             kind = f"audiosocket.max_unordered: {self._max_unordered} streams of uuid: routes are open"
             self._refusals.report(kind, f"dialplan:{route.id}")
             return None
-        name = TRACK_NAMES.get(route.dialect, str(uuid))
+        name = route.dialect_class.caller_track or str(uuid)
         # Without ARI nothing is known of the call but its UUID.
         call = CallInfo(str(uuid), direction="inbound")
         stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid))

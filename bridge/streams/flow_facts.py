@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.calls.facts import Naming, party_facts
+from bridge.calls.call import Call, Party
+from bridge.calls.facts import Naming, PartyFacts, call_facts, party_facts
 from bridge.control.legs import Leg
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.streams.dialplan import Calls
@@ -45,7 +46,7 @@ class FlowFacts:
         call_id = found[0].id if found is not None else leg.id
         if numbers is not None:
             return CallInfo(call_id, "outbound", numbers.caller, numbers.callee)
-        return call_info(found[0], self._naming) if found is not None else CallInfo(call_id)
+        return call_info(call_id, call_facts(found[0], self._naming)) if found is not None else CallInfo(call_id)
 
     def track(self, name: str, leg: Leg) -> TrackInfo:
         """One leg: ``far_number`` is that of the person there, ``near_number`` the PBX's on its side."""
@@ -56,12 +57,15 @@ class FlowFacts:
             return TrackInfo(name, leg.id, leg.name, far, near, far)
         call, party = found
         facts = party_facts(call, party, self._naming)
-        whole = call_info(call, self._naming)
-        far = facts.number
         if numbers is not None:
             near, far = numbers.caller, numbers.callee
-        elif party.dialled:
-            near = party.connected_number or whole.caller
         else:
-            near = facts.did or whole.did or party.first_exten or whole.callee
+            near, far = self._near_number(call, party, facts), facts.number
         return TrackInfo(name, party.id, party.name, facts.number, near, far, facts.callflow)
+
+    def _near_number(self, call: Call, party: Party, facts: PartyFacts) -> str:
+        near = party.connected_number if party.dialled else facts.did
+        if near:
+            return near
+        whole = call_facts(call, self._naming)
+        return whole.caller if party.dialled else whole.did or party.first_exten or whole.callee

@@ -1,4 +1,4 @@
-"""What actions of flows ask of streams: ``external_media_start`` (VoIPBIN) and ``STREAM`` (Voxology). Pure.
+"""What actions of flows ask of streams: ``external_media_start`` and ``stream``. Pure.
 
 Making one of these checks everything, the dialect and its options too. What is wrong is told as ``key: reason``.
 """
@@ -8,41 +8,34 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
+from bridge import dialects
 from bridge.config.values import as_tuple
-from bridge.dialects.voipbin import ENCAPSULATIONS
-from bridge.streams.subscription import Target
+from bridge.dialects.base import Dialect, Layout, Spy
+from bridge.streams.subscription import AUTO, Target
 from bridge.validation import explain, sentence
 
 Direction = Literal["", "in", "out", "both"]
 Transport = Literal["udp", "tcp"]
 
 TRANSFER = "transfer"
-TRACKS: Mapping[str, Literal["in", "out", "both"]] = {
-    "caller": "in", TRANSFER: "in", "far": "in", "near": "out", "inbound": "in", "outbound": "out", "mix": "both",
-}  # fmt: skip
-"""Tracks that ``STREAM`` may ask for, and what of its party each hears. ``transfer`` is of the party that the flow has
-connected with its call, all others of the flow's own call."""
-DEFAULT_TRACKS: Mapping[str, tuple[str, ...]] = {
-    "voxology": ("caller",),
-    "yeastar": ("caller", "transfer"),
-    "twilio": ("inbound",),
-}
-"""By dialect; ``mix`` for all others."""
-EXTERNAL_TRACK: Mapping[str, str] = {"twilio": "inbound", "voxology": "caller"}
-"""What a dialect calls the one track of an external media; for others the name says what is heard."""
+"""The track of the party that the flow has connected with its call; all others are of the flow's own call."""
 TRANSPORT_OF: Mapping[str, Transport] = {"rtp": "udp", "audiosocket": "tcp"}
 """How Asterisk sends each encapsulation of external media (``channels.json`` of ARI: other pairs are refused)."""
 
-_TWILIO_TRACKS = {
-    "inbound_track": ("inbound",),
-    "outbound_track": ("outbound",),
-    "both_tracks": ("inbound", "outbound"),
-}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 
 
@@ -50,6 +43,20 @@ class FlowTarget(Target):
     """An application that an action of a flow names."""
 
     of_configuration: bool = False
+    two_way: bool = True
+    """The application may speak, if its dialect can carry that."""
+
+    _speaks: bool = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _dialect_takes_options(self) -> Self:
+        self._speaks = self._check_dialect(two_way=self.two_way).two_way
+        return self
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the application may speak."""
+        return self._speaks
 
     @property
     def host_configured(self) -> bool:
@@ -76,6 +83,9 @@ class _Options(BaseModel):
     configured: bool = False
     """The configuration says which host it leads to. No option of a flow: the interpreter sets it."""
 
+    start: ClassVar[str]
+    """The key of `bridge.dialects.default_of`."""
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Make one of plain JSON.
@@ -88,8 +98,8 @@ class _Options(BaseModel):
         except ValidationError as problem:
             raise ValueError(sentence(explain(problem, cls))) from None
 
-    def _target(self, dialect: str, options: Mapping[str, Any], tracks: str, *, two_way: bool) -> Target:
-        """The application.
+    def _target(self, options: Mapping[str, Any], layout: str = AUTO, *, two_way: bool = True) -> FlowTarget:
+        """The application; constructs its dialect, which checks the options.
 
         Raises:
             ValueError: ``key: reason``.
@@ -97,29 +107,46 @@ class _Options(BaseModel):
         values = {
             "id": "flow",
             "url": self.url,
-            "dialect": dialect,
-            "options": dict(options),
+            "dialect": self.dialect_name,
+            "options": {**self.dialect_class.flow_options, **options},
             "auth_key": self.auth_key,
             "auth_value": self.auth_value.get_secret_value(),
             "verify_tls": self.verify_tls,
             "ca_file": self.ca_file,
-            "tracks": tracks,
+            "tracks": layout,
+            "of_configuration": self.configured,
+            "two_way": two_way,
         }
         try:
-            target = FlowTarget.model_validate(values | {"of_configuration": self.configured})
-            target.new_dialect(tracks=target.layout, connect=two_way)
+            return FlowTarget.model_validate(values)
         except ValidationError as problem:
             raise ValueError(sentence(explain(problem, FlowTarget))) from None
-        return target
+
+    @property
+    def dialect_name(self) -> str:
+        """The dialect, that of the action by default."""
+        return self.dialect or dialects.default_of(self.start)
+
+    @property
+    def dialect_class(self) -> type[Dialect]:
+        """What is known of the dialect without a stream.
+
+        Raises:
+            ValueError: the dialect does not exist.
+        """
+        try:
+            return dialects.find(self.dialect_name)
+        except LookupError as error:
+            raise ValueError(f"dialect: {error.args[0]}") from None
 
 
 class ExternalMedia(_Options):
-    """Options of ``external_media_start``: ``url`` or ``external_host``, VoIPBIN's keys and ours.
+    """Options of ``external_media_start``: ``url`` or ``external_host``.
 
     Args:
         external_host: ``host:port``: Asterisk sends the audio there by itself, and plays what comes back.
-        encapsulation: ``rtp``, ``sln`` or ``audiosocket`` of the dialect voipbin; ``rtp`` or ``audiosocket`` with
-            ``external_host``; by default ``rtp``.
+        encapsulation: the option of the dialect, if it has it; ``rtp`` (default) or ``audiosocket`` with
+            ``external_host``.
         transport: ``udp`` for rtp, ``tcp`` for audiosocket; need not be given.
         transport_data: refused unless empty: only Asterisk's own WebSockets have it.
         connection_type: ``client``: Asterisk connects.
@@ -131,6 +158,8 @@ class ExternalMedia(_Options):
             direction is given.
         data: with audiosocket: the UUID that Asterisk says first; by default a new one.
     """
+
+    start: ClassVar[str] = "external_media_start"
 
     external_host: str = ""
     encapsulation: str = ""
@@ -154,14 +183,10 @@ class ExternalMedia(_Options):
         return self
 
     @cached_property
-    def target(self) -> Target:
-        """The application that ``url`` names. Made once: that constructs its dialect, which checks the options."""
-        dialect = self.dialect or "voipbin"
-        options = dict(self.options)
-        if dialect == "voipbin":
-            options.setdefault("encapsulation", self.encapsulation or "rtp")
-        two_way = dialect == "twilio"
-        return self._target(dialect, options, "inbound_track" if two_way else "auto", two_way=two_way)
+    def target(self) -> FlowTarget:
+        """The application that ``url`` names."""
+        own = {"encapsulation": self.encapsulation} if self.encapsulation else {}
+        return self._target({**own, **self.options})
 
     @property
     def listen(self) -> Direction:
@@ -173,7 +198,7 @@ class ExternalMedia(_Options):
         """Who hears the other end."""
         if not self.url:
             return self.direction_speak if self._directed else "both"
-        return (self.direction_speak or "both") if self._two_way else ""
+        return (self.direction_speak or "both") if self.target.speaks else ""
 
     @property
     def asterisk_encapsulation(self) -> str:
@@ -189,22 +214,16 @@ class ExternalMedia(_Options):
     def _directed(self) -> bool:
         return bool(self.direction_listen or self.direction_speak)
 
-    @cached_property
-    def _two_way(self) -> bool:
-        return self.target.new_dialect(connect=True).two_way
-
     def _check_url(self) -> None:
         for key in ("transport", "transport_data", "connection_type", "format", "direction", "data"):
             if getattr(self, key):
                 raise ValueError(f"{key}: goes with external_host, not with url")
         if self.encapsulation:
-            if self.dialect not in ("", "voipbin"):
-                raise ValueError(f"encapsulation: is of the dialect voipbin; {self.dialect[:40]!r} has none")
-            if self.encapsulation not in ENCAPSULATIONS:
-                raise ValueError(f"encapsulation: expected one of {', '.join(ENCAPSULATIONS)}")
+            if "encapsulation" not in self.dialect_class.options():
+                raise ValueError(f"encapsulation: the dialect {self.dialect_name} has none")
             if self.options.get("encapsulation", self.encapsulation) != self.encapsulation:
                 raise ValueError("options.encapsulation: encapsulation says something else")
-        two_way = self._two_way
+        two_way = self.target.speaks
         if not two_way and self.direction_speak:
             raise ValueError(f"direction_speak: the dialect {self.dialect} only listens")
         if not two_way and not self.direction_listen:
@@ -246,16 +265,18 @@ def _one_or_many(value: Any) -> Any:
 
 
 class StreamOptions(_Options):
-    """Parameters of ``STREAM``, Voxology's and ours.
+    """Options of ``stream``.
 
     Args:
         action: ``stop`` repeats the URL (or the name); without either it stops every stream of the call.
-        tracks: see `TRACKS`; for twilio also ``inbound_track``, ``outbound_track``, ``both_tracks``. To stop: those to
+        tracks: names of tracks (`track_spies`), or of layouts of the dialect. To stop: those to
             stop, all if none is named.
         stream_data: passed on unchanged; of ``stop``: what the last message has instead.
-        connect: the application may speak, and the flow waits until it closes (twilio's ``<Connect>``).
-        parameters: twilio's ``customParameters``.
+        connect: the application may speak, and the flow waits until it closes.
+        parameters: of the application, where the dialect carries them.
     """
+
+    start: ClassVar[str] = "stream"
 
     action: Literal["start", "stop"] = "start"
     tracks: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = ()
@@ -266,8 +287,7 @@ class StreamOptions(_Options):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        twilio = self.action == "stop" or self.named_dialect == "twilio"
-        known = (*TRACKS, *(_TWILIO_TRACKS if twilio else ()))
+        known = (*track_spies(), *self._layouts)
         for name in self.tracks:
             if name not in known:
                 raise ValueError(f"tracks: {name[:40]!r} is none of {', '.join(known)}")
@@ -276,59 +296,59 @@ class StreamOptions(_Options):
         return self
 
     @property
-    def named_dialect(self) -> str:
-        """The dialect, ``voxology`` by default."""
-        return self.dialect or "voxology"
+    def _layouts(self) -> Mapping[str, Layout]:
+        """The layouts whose names stand for their tracks: those of the dialect; to stop, those of any."""
+        classes = [self.dialect_class] if self.action == "start" else dialects.known().values()
+        return {layout.name: layout for dialect in classes for layout in dialect.layouts}
 
-    @property
+    @cached_property
     def track_names(self) -> tuple[str, ...]:
         """The tracks that are asked for, as they are called in the stream; to stop: none means all."""
-        named = [each for name in self.tracks for each in _TWILIO_TRACKS.get(name, (name,))]
+        layouts = self._layouts
+        named = [each for name in self.tracks for each in (layouts[name].tracks if name in layouts else (name,))]
         if self.action == "start" and not named:
-            return DEFAULT_TRACKS.get(self.named_dialect, ("mix",))
+            return self.dialect_class.flow_tracks
         return tuple(dict.fromkeys(named))
 
     @cached_property
-    def target(self) -> Target:
-        """The application. Made once: that constructs its dialect, which checks the options."""
-        options, dialect = dict(self.options), self.named_dialect
-        if dialect == "voxology":
-            if self.stream_name:
-                options["stream_name"] = self.stream_name
-            if self.stream_data is not None:
-                options["stream_data"] = self.stream_data
-        elif dialect == "voipbin":
-            options.setdefault("encapsulation", "rtp")
-        elif dialect == "twilio" and self.parameters:
-            options["parameters"] = self.parameters
-        return self._target(dialect, options, self._layout, two_way=self.connect)
-
-    @cached_property
-    def speaks(self) -> bool:
-        """The application may speak."""
-        return self.target.new_dialect(connect=self.connect).two_way
+    def target(self) -> FlowTarget:
+        """The application."""
+        own = {key: value for key, value in self._given.items() if key in self.dialect_class.flow_keys}
+        names = set(self.track_names)
+        layout = next((name for name, each in self._layouts.items() if set(each.tracks) == names), AUTO)
+        return self._target({**self.options, **own}, layout, two_way=self.connect)
 
     @property
-    def _layout(self) -> str:
-        if self.named_dialect != "twilio":
-            return "auto"
-        names = set(self.track_names)
-        return next((layout for layout, tracks in _TWILIO_TRACKS.items() if set(tracks) == names), "auto")
+    def _given(self) -> Mapping[str, Any]:
+        """The keys of ``Dialect.flow_keys`` that are set."""
+        keys = {"stream_data": self.stream_data, "stream_name": self.stream_name, "parameters": self.parameters}
+        return {key: value for key, value in keys.items() if value or (key == "stream_data" and value is not None)}
+
+    @property
+    def speaks(self) -> bool:
+        """The application may speak."""
+        return self.target.speaks
 
     def _check_start(self) -> None:
-        dialect = self.named_dialect
         if not self.url:
             raise ValueError("url: is missing; expected a ws:// or wss:// URL")
-        if dialect == "twilio":
-            for name in self.track_names:
-                if name not in ("inbound", "outbound"):
-                    raise ValueError(f"tracks: the dialect twilio has {', '.join(_TWILIO_TRACKS)}; not {name!r}")
-        elif self.parameters:
-            raise ValueError("parameters: only the dialect twilio has them")
-        if self.stream_data is not None and dialect != "voxology":
-            raise ValueError(f"stream_data: only voxology's messages have it, not those of {dialect[:40]}")
-        if dialect == "voipbin" and len(self.track_names) > 1:
+        dialect = self.dialect_class
+        own = {name for layout in dialect.layouts for name in layout.tracks}
+        for name in self.track_names:
+            if own and name not in own:
+                raise ValueError(f"tracks: the dialect {dialect.name} has {', '.join(self._layouts)}; not {name!r}")
+        for key in self._given:
+            if key not in dialect.flow_keys and key != "stream_name":  # which also names the stream for ``stop``
+                which = ", ".join(name for name, each in dialects.known().items() if key in each.flow_keys)
+                raise ValueError(f"{key}: the dialect {dialect.name} has none; expected {which}")
+        if dialect.track_set == "single" and len(self.track_names) > 1:
             raise ValueError("tracks: expected one: nothing in this dialect says whose audio it is")
-        speaks = self.speaks
-        if self.connect and not speaks:
-            raise ValueError(f"connect: the dialect {dialect} only listens")
+        if self.connect and not self.speaks:
+            raise ValueError(f"connect: the dialect {dialect.name} only listens")
+        self.target  # noqa: B018 - its dialect checks the options
+
+
+def track_spies() -> Mapping[str, Spy]:
+    """Return all tracks that a stream of a flow may have, and what of its party each hears."""
+    of_layouts = {name: spy for layout in dialects.layouts().values() for name, spy in layout.tracks.items()}
+    return {"caller": "in", TRANSFER: "in", **of_layouts}

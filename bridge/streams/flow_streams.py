@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from bridge.access import Principal
 from bridge.ari.client import AriClient
@@ -21,7 +21,6 @@ from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.control.legs import Leg, LegGone
 from bridge.dialects.base import CallInfo
-from bridge.dialects.voxology import Voxology
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
@@ -30,7 +29,7 @@ from bridge.streams.events import Nobody, Publisher
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.external_hosts import EXTERNAL_MEDIA_LABEL, ExternalHosts
 from bridge.streams.flow_facts import FlowFacts, Numbers
-from bridge.streams.flow_options import EXTERNAL_TRACK, TRACKS, Direction, ExternalMedia, StreamOptions
+from bridge.streams.flow_options import Direction, ExternalMedia, StreamOptions, track_spies
 from bridge.streams.flow_places import flow_tracks
 from bridge.streams.limit import StreamLimit
 from bridge.streams.outgoing import Outgoing
@@ -43,7 +42,7 @@ from bridge.tasks import first_of
 log = logging.getLogger(__name__)
 
 MAX_EXTERNAL_MEDIA = 5
-"""External media that one party may have at once (VoIPBIN's limit)."""
+"""External media that one party may have at once."""
 SETTLE_S = 0.5
 """A start returns when audio flows, or after so long: what the flow says next ought to be heard by the application."""
 BACK_S = 0.3
@@ -177,7 +176,7 @@ class FlowStreams:
         if not options.url:
             await self._start_host(leg, options, principal)
             return
-        name = EXTERNAL_TRACK.get(options.dialect or "voipbin", options.listen or "both")
+        name = options.dialect_class.caller_track or options.listen or "both"
         tracks: dict[str, Direction] = {name: options.listen} if options.listen else {}
         await self._start(
             leg,
@@ -217,14 +216,15 @@ class FlowStreams:
             LegGone: the party is gone.
             AriError: the party could not be answered.
         """
-        asked: dict[str, Direction] = {name: TRACKS[name] for name in options.track_names}
+        spies = track_spies()
+        asked: dict[str, Direction] = {name: spies[name] for name in options.track_names}
         of_leg = self._legs.get(leg.id)
         running = self._running(of_leg, options) if of_leg is not None else None
         if of_leg is not None and running is not None:
             running.tracks |= asked
             running.stream.ask(asked)
             if options.stream_data is not None:
-                _replace_data(running.stream, options.stream_data)
+                running.stream.dialect.update(options.stream_data)
             self._arrange(of_leg, running)
             await running.stream.settled(SETTLE_S)
             return running.stream
@@ -255,7 +255,7 @@ class FlowStreams:
             if not options.url and options.stream_name and started.name != options.stream_name:
                 continue
             if options.stream_data is not None:
-                _replace_data(started.stream, options.stream_data)
+                started.stream.dialect.update(options.stream_data)
             named = options.track_names
             started.tracks = {name: spy for name, spy in started.tracks.items() if named and name not in named}
             if started.tracks:
@@ -406,11 +406,11 @@ class FlowStreams:
         """The stream to whose tracks more can be added."""
         for started in of_leg.streams:
             stream = started.stream
-            same = (started.kind, started.url, stream.dialect.name) == ("stream", options.url, options.named_dialect)
+            same = (started.kind, started.url, stream.dialect.name) == ("stream", options.url, options.dialect_name)
             if not same or stream.ended:
                 continue
-            if stream.dialect.name in ("twilio", "voipbin") and set(options.track_names) != set(started.tracks):
-                continue  # these tell of their tracks once, or not at all: others go to a stream of their own
+            if stream.dialect.track_set != "open" and set(options.track_names) != set(started.tracks):
+                continue  # other tracks go to a stream of their own
             return started
         return None
 
@@ -431,8 +431,3 @@ class FlowStreams:
         started.stream.set_tracks(
             flow_tracks(of_leg.leg, other[0] if other else None, started.tracks, started.speak, self._facts.track)
         )
-
-
-def _replace_data(stream: PushedStream, data: Mapping[str, Any]) -> None:
-    if isinstance(stream.dialect, Voxology):
-        stream.dialect.stream_data = data

@@ -12,8 +12,7 @@ from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
 from bridge.config import Config
-from bridge.dialects.base import CallInfo
-from bridge.dialects.twilio import account_sid, signature
+from bridge.dialects.base import CallInfo, Setting
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, Destination, dial
@@ -24,7 +23,7 @@ from bridge.streams.keys import KeyPresses
 from bridge.streams.limit import StreamLimit
 from bridge.streams.pushed import SHUTTING_DOWN, PushedStream
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.subscription import Subscription, Target
+from bridge.streams.subscription import Subscription, Target, account_of
 from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
@@ -120,15 +119,9 @@ class Outgoing:
             Overloaded: there is no room for it.
         """
         self._room.check()
-        twilio = self._config.twilio
-        dialect = target.new_dialect(
-            tracks=target.layout,
-            connect=two_way,
-            account_sid=twilio.account_sid or account_sid(self._config.ari.app),
-        )
-        headers = dict(target.headers)
-        if dialect.name == "twilio" and twilio.enabled:
-            headers["X-Twilio-Signature"] = signature(twilio.auth_token.get_secret_value(), target.url)
+        account = account_of(self._config, target.dialect)
+        dialect = target.new_dialect(Setting(target.layout, two_way, account))
+        headers = {**target.headers, **dialect.handshake_headers(target.url, account)}
         destination = Destination(
             target.url,
             headers,

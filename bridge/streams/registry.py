@@ -129,7 +129,7 @@ class Streams:
             taps=self._taps,
             counters=self._counters,
             new_playout=self._new_playout,
-            track=listen,
+            track=dialect.caller_track if dialect.caller_track and listen != "none" else listen,
             party_is_there=lambda: self._tracker.find(party_id) is not None,
             # Keys are a way to speak: who only listens presses none.
             send_dtmf=keys.add if speak != "none" else _press_nothing,

@@ -6,12 +6,11 @@ one checks everything: also that the dialect exists and takes the options, by co
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import cache, cached_property
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
@@ -21,22 +20,20 @@ from bridge.calls.facts import CallFacts
 from bridge.config import Config, ConfigErrors, RouteConfig, SubscriptionConfig, TargetConfig
 from bridge.config.streams import UUID_PREFIX
 from bridge.config.values import server_of
-from bridge.dialects.base import Dialect
+from bridge.dialects.base import Account, Dialect, Setting
 from bridge.errors import ConfigError
 from bridge.masking import is_deeper
 from bridge.patterns import MAX_PATTERNS, Patterns
-from bridge.streams.layout import DEFAULT_LAYOUT
 from bridge.validation import explain
 
 GROUP_PREFIX = "@"
+AUTO = "auto"
+"""The usual layout of the dialect."""
 NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 MAX_OPTIONS_CHARACTERS = 16 * 1024
 """Of one subscription, as JSON."""
 MAX_OPTIONS_DEPTH = 20
-
-_NOT_OPTIONS = {"rng": "is no option", "tracks": "has a key of its own", "call_sid": "is made of the call's id"}
-"""Arguments of dialects that nobody sets as an option."""
 
 
 class Target(TargetConfig):
@@ -47,9 +44,32 @@ class Target(TargetConfig):
     """
 
     @model_validator(mode="after")
-    def _dialect_takes_options(self) -> Target:
-        self.new_dialect()
+    def _dialect_takes_options(self) -> Self:
+        self._check_dialect(two_way=False)
         return self
+
+    def _check_dialect(self, *, two_way: bool) -> Dialect:
+        """Create the dialect once, as for a call.
+
+        Raises:
+            ValueError: the dialect does not exist, or refuses its options or its layout.
+        """
+        expected = (AUTO, *dialects.layouts())
+        if self.tracks not in expected:
+            raise ValueError(f"tracks: expected one of {', '.join(expected)}; got {json.dumps(self.tracks)[:80]}")
+        return self.new_dialect(Setting(self.layout, two_way))
+
+    @property
+    def dialect_class(self) -> type[Dialect]:
+        """What is known of the dialect without a stream.
+
+        Raises:
+            ValueError: the dialect does not exist.
+        """
+        try:
+            return dialects.find(self.dialect)
+        except LookupError as error:
+            raise ValueError(f"dialect: {error.args[0]}") from None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -74,47 +94,37 @@ class Target(TargetConfig):
 
     @property
     def layout(self) -> str:
-        """Which tracks there are, ``auto`` resolved (``bridge.streams.layout``)."""
-        return DEFAULT_LAYOUT.get(self.dialect, "mix") if self.tracks == "auto" else self.tracks
+        """The name of the layout of the tracks, ``auto`` resolved."""
+        return self.dialect_class.default_layout if self.tracks == AUTO else self.tracks
 
-    def new_dialect(self, **of_call: object) -> Dialect:
-        """A fresh dialect for one stream.
+    def new_dialect(self, setting: Setting | None = None) -> Dialect:
+        """Create the dialect of one stream.
 
         Args:
-            of_call: what is known of the call only now; names that this dialect does not have are left out, and what
-                the administrator has set stays.
+            setting: what is known of the stream; None: its layout.
 
         Raises:
             ValueError: the dialect does not exist or refuses its options, in words.
         """
-        try:
-            make = dialects.find(self.dialect)
-        except LookupError as error:
-            raise ValueError(f"dialect: {error.args[0]}") from None
-        takes = _parameters(make)
-        arguments = _options(self, takes)
-        arguments = {name: value for name, value in of_call.items() if name in takes} | arguments
-        missing = [
-            name for name, each in takes.items() if each.default is inspect.Parameter.empty and name not in arguments
-        ]
-        if missing:
-            raise ValueError(f"options.{missing[0]}: the dialect {self.dialect} needs it")
-        try:
-            return make(**arguments)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"options: {error}") from None
+        dialect, options = self.dialect_class, dict(self.options)
+        if self.sample_rate is not None:
+            if "rate" not in dialect.options():
+                raise ValueError(f"sample_rate: the dialect {self.dialect} has one fixed rate")
+            if options.setdefault("rate", self.sample_rate) != self.sample_rate:
+                raise ValueError("sample_rate: options.rate says something else")
+        return dialect.create(options, setting or Setting(self.layout))
 
 
 class Subscription(SubscriptionConfig, Target):
     """Calls that go to one application by themselves.
 
     Args:
-        source: who has made it: the configuration, the HTTP API, or Yeastar's settings call.
+        source: who has made it: the configuration, the HTTP API, or a vendor's settings call.
         principal: id of the owner (`bridge.access.Principal`), to whom its streams belong: who created it, or last
             changed more than ``enabled``.
     """
 
-    source: Literal["config", "api", "yeastar"] = "config"
+    source: str = "config"
     principal: str = CONFIGURATION.id
 
     def delivers_as(self, other: Subscription) -> bool:
@@ -125,6 +135,11 @@ class Subscription(SubscriptionConfig, Target):
     def configured(self) -> bool:
         """Whether the configuration file names it."""
         return self.source == "config"
+
+    @property
+    def of_settings_calls(self) -> bool:
+        """Whether a vendor's settings calls maintain it, which fill its lists bit by bit."""
+        return self.source not in ("config", "api")
 
     @model_validator(mode="after")
     def _is_bounded(self) -> Subscription:
@@ -163,8 +178,8 @@ class Route(RouteConfig, Target):
     """Which application a call gets that the dialplan hands to us."""
 
     @model_validator(mode="after")
-    def _dialect_takes_options(self) -> Route:
-        self.new_dialect(tracks=self.layout, connect=True)  # as it will be made for a call
+    def _dialect_takes_options(self) -> Self:
+        self._check_dialect(two_way=True)
         return self
 
     @property
@@ -216,6 +231,12 @@ def routes_of(config: Config) -> tuple[Route, ...]:
     return tuple(_each("dialplan", Route, config.dialplan))
 
 
+def account_of(config: Config, dialect: str) -> Account:
+    """Return the identity of the bridge towards applications that speak a dialect."""
+    account, secret = config.accounts.get(dialect, ("", ""))
+    return Account(config.ari.app, account, secret)
+
+
 def values_of(target: TargetConfig) -> dict[str, Any]:
     """The value as a table of plain types, its secret in clear: what can be kept and be validated again."""
     values = target.model_dump(mode="json")
@@ -234,30 +255,6 @@ def _each(section: str, kind: type[Any], tables: Iterable[TargetConfig]) -> Iter
     if errors:
         raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
     return made
-
-
-def _options(target: Target, takes: Mapping[str, object]) -> dict[str, Any]:
-    """The dialect's arguments: its options, and what has a key of its own."""
-    arguments = dict(target.options)
-    for name in arguments:
-        if name in _NOT_OPTIONS or name not in takes:
-            known = ", ".join(sorted(set(takes) - set(_NOT_OPTIONS)))
-            raise ValueError(
-                f"options.{name[:40]}: {_NOT_OPTIONS.get(name, 'is no option')} of {target.dialect}; there are {known}"
-            )
-    if target.sample_rate is not None:
-        if "rate" not in takes:
-            raise ValueError(f"sample_rate: the dialect {target.dialect} has one fixed rate")
-        if arguments.setdefault("rate", target.sample_rate) != target.sample_rate:
-            raise ValueError("sample_rate: options.rate says something else")
-    if "tracks" in takes and target.tracks != "auto":
-        arguments["tracks"] = target.tracks
-    return arguments
-
-
-@cache
-def _parameters(make: Callable[..., Dialect]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(make).parameters
 
 
 def _expanded(patterns: Iterable[str], groups: Mapping[str, Collection[str]]) -> Iterable[str]:

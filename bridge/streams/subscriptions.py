@@ -18,6 +18,7 @@ from typing import Protocol
 
 from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.facts import CallFacts, Naming, call_facts
+from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims, Everything
 from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 GIVE_WAY_SHARE = 0.4
 """Of the time until another bridge may begin: what the application may take to receive our last words."""
 PARTIES_PER_SOCKET = 2
-"""Yeastar: a one-to-one call is one WebSocket; further parties have one each."""
+"""With ``per_channel``: a one-to-one call is one WebSocket; further parties have one each."""
 
 OnEnd = Callable[[PushedStream, str], None]
 
@@ -110,6 +111,8 @@ class Subscriptions:
         """By call id, then by subscription id."""
         self._matching: dict[str, _Matching] = {}
         """By call id."""
+        self._facts: dict[str, CallFacts] = {}
+        """By call id: as of the call's last change."""
         self._in_conference: set[str] = set()
         """Calls with deliveries whose parties sit in a conference room: each member of a room is a call of its own."""
 
@@ -121,6 +124,7 @@ class Subscriptions:
             else:
                 self._move(change.call.id, change.merged_into)
             self._in_conference.discard(change.call.id)
+            self._facts.pop(change.call.id, None)
         elif isinstance(change, PartyLeft) and change.moved_to is not None and not change.call.parties:
             self._move(change.call.id, change.moved_to)  # before the other call is looked at, or it would start anew
         else:
@@ -130,13 +134,24 @@ class Subscriptions:
         for call_id in self._in_conference - {change.call.id}:
             other = self._calls.calls.get(call_id)
             if other is not None:
-                self.consider(other)
+                self._consider(other)
 
     def consider(self, call: Call) -> None:
-        """Start, change and end what this call needs."""
+        """Start, change and end what this call needs, which has changed."""
+        self._facts.pop(call.id, None)
+        self._consider(call)
+
+    def _facts_of(self, call: Call) -> CallFacts:
+        """Return what is known of a call, computed once for each of its changes."""
+        facts = self._facts.get(call.id)
+        if facts is None:
+            facts = self._facts[call.id] = call_facts(call, self._naming)
+        return facts
+
+    def _consider(self, call: Call) -> None:
         if not call.answered or not call.parties:
             return
-        facts = call_facts(call, self._naming)
+        facts = self._facts_of(call)
         deliveries = self._deliveries.setdefault(call.id, {})
         enabled = {subscription.id: subscription for subscription in self._catalogue.enabled()}
         for subscription_id, delivery in tuple(deliveries.items()):
@@ -151,7 +166,7 @@ class Subscriptions:
                 self._claim(delivery)
         for delivery in deliveries.values():
             if delivery.granted and not delivery.over:
-                self._deliver(delivery, call)
+                self._deliver(delivery, call, facts)
 
     def _matching_to(self, call_id: str, facts: CallFacts) -> tuple[Subscription, ...]:
         enabled, names = self._catalogue.enabled(), (facts.extensions, facts.trunks, facts.dids)
@@ -164,7 +179,7 @@ class Subscriptions:
     def reconsider(self, calls: Iterable[Call]) -> None:
         """The subscriptions have changed."""
         for call in calls:
-            self.consider(call)
+            self._consider(call)
 
     async def stop(self) -> None:
         """Ask for nothing more. Streams are ended by who made them."""
@@ -200,7 +215,7 @@ class Subscriptions:
                 return
         call = self._calls.calls.get(delivery.call_id)
         if call is not None:
-            self.consider(call)
+            self._consider(call)
 
     def _free(self, key: str) -> None:
         for delivery in self._with_key(key):
@@ -228,13 +243,13 @@ class Subscriptions:
             self._claims.release(key)
         self._finish(delivery, reason)
 
-    def _deliver(self, delivery: _Delivery, call: Call) -> None:
+    def _deliver(self, delivery: _Delivery, call: Call, facts: CallFacts) -> None:
         subscription = delivery.subscription
-        wanted = {track.info.name: track for track in self._wanted(subscription, call)}
+        wanted = {track.info.name: track for track in self._wanted(subscription, call, facts)}
         per_socket: dict[PushedStream, list[WantedTrack]] = {stream: [] for stream in delivery.sockets}
         for name in [name for name in delivery.places if name not in wanted]:
             del delivery.places[name]
-        info = call_info(call, self._naming)
+        info = call_info(call.id, facts)
         for name, track in wanted.items():
             stream = delivery.places.get(name) or self._place_for(delivery, info, wanted)
             if stream is None:
@@ -249,10 +264,10 @@ class Subscriptions:
                 stream.set_tracks(())
                 stream.end("its parties have left")
 
-    def _wanted(self, subscription: Subscription, call: Call) -> Iterator[WantedTrack]:
+    def _wanted(self, subscription: Subscription, call: Call, facts: CallFacts) -> Iterator[WantedTrack]:
         """The tracks of a call; with a track per party, those of everybody in the same conference room too."""
-        yield from wanted_tracks(subscription.layout, call, self._naming)
-        if subscription.layout != "parties":
+        yield from wanted_tracks(subscription.layout, call, facts, self._naming)
+        if layouts()[subscription.layout].of != "parties":
             return
         rooms = rooms_of(call)
         if not rooms:
@@ -264,7 +279,7 @@ class Subscriptions:
                 continue  # who has a delivery of the same subscription is streamed by that
             members = {party.id for party in other.parties.values() if party.bridge_id in rooms}
             if members:
-                tracks = wanted_tracks("parties", other, self._naming)
+                tracks = wanted_tracks(subscription.layout, other, self._facts_of(other), self._naming)
                 yield from (track for track in tracks if track.info.channel_id in members)
 
     def _place_for(self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]) -> PushedStream | None:

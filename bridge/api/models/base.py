@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from bridge import dialects
+
 MAX_UNKNOWN_KEYS = 20
 """Unknown keys of one object that are named one by one."""
 
@@ -58,6 +60,12 @@ class Shown(BaseModel):
 
 class NoQuery(Query):
     """A request that takes no parameters in its URL."""
+
+
+def name_dialects(schema: dict[str, Any]) -> None:
+    """List the dialects in the schema of a field that names one."""
+    schema["enum"] = sorted(dialects.known())
+    schema.pop("default", None)
 
 
 def maybe(**more: Any) -> Any:

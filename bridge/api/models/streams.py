@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, get_args
 
-from pydantic import Field, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
 
-from bridge.api.models.base import Query, Shown, maybe
+from bridge.api.models.base import Query, Shown, maybe, name_dialects
 from bridge.streams.clients import WHOLE, MediaStreamOptions
 from bridge.streams.places import ClientDirection
 
 # The dialect knows what goes together; these are texts here, and what the document says of them.
+Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]
 Encapsulation = Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})]
 Codec = Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})]
 Rate = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192_000})]
@@ -18,62 +19,56 @@ _DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(ClientDirec
 _WHOLE = WithJsonSchema({"type": "string", "enum": list(WHOLE)})
 
 
-class StreamQuery(Query):
-    """How the audio is carried, and whose it is."""
+class _AnyStreamQuery(Query):
+    """The options of the dialect; another dialect's are parameters of the same names."""
+
+    model_config = ConfigDict(extra="allow")
 
     reason: ClassVar[str] = "INVALID_STREAM_OPTIONS"
 
-    encapsulation: Encapsulation = Field(default="", json_schema_extra={"x-required": True})
-    """How audio is packed into WebSocket messages."""
+    dialect: Dialect = ""
+    """The wire format; left out: bare audio, as the parameters here describe it."""
+    encapsulation: Encapsulation = ""
+    """How audio is packed into WebSocket messages; bare audio needs it."""
     codec: Codec = ""
     """How it is encoded; left out: the encapsulation's default."""
     rate: Rate = ""
     """Sampling rate in Hz; left out: 8000."""
+
+    _options: MediaStreamOptions = PrivateAttr()
+
+    @property
+    def options(self) -> MediaStreamOptions:
+        """As streams know them."""
+        return self._options
+
+
+class StreamQuery(_AnyStreamQuery):
+    """How the audio is carried, and whose it is."""
+
     direction_listen: Annotated[str, _DIRECTION] = "both"
     """Whom you hear, seen from the party: `in` what it says, `out` what it hears, `both`, `none`."""
     direction_speak: Annotated[str, _DIRECTION] = "both"
     """Who hears you: `out` the party, `in` those it speaks with, `both`, `none` (the cheapest)."""
-
-    _options: MediaStreamOptions = PrivateAttr()
 
     @model_validator(mode="after")
     def _fit_together(self) -> StreamQuery:
         self._options = MediaStreamOptions.from_query(self.model_dump(exclude_unset=True))
         return self
 
-    @property
-    def options(self) -> MediaStreamOptions:
-        """As streams know them."""
-        return self._options
 
-
-class ConferenceStreamQuery(Query):
+class ConferenceStreamQuery(_AnyStreamQuery):
     """How the audio is carried. You hear everybody else and are heard by all, or one of the two."""
 
-    reason: ClassVar[str] = "INVALID_STREAM_OPTIONS"
-
-    encapsulation: Encapsulation = Field(default="", json_schema_extra={"x-required": True})
-    """How audio is packed into WebSocket messages."""
-    codec: Codec = ""
-    """How it is encoded; left out: the encapsulation's default."""
-    rate: Rate = ""
-    """Sampling rate in Hz; left out: 8000."""
     direction_listen: Annotated[str, _WHOLE] = "both"
     """`none`: the conference's audio is not sent to you."""
     direction_speak: Annotated[str, _WHOLE] = "both"
     """`none`: nobody hears you."""
 
-    _options: MediaStreamOptions = PrivateAttr()
-
     @model_validator(mode="after")
     def _fit_together(self) -> ConferenceStreamQuery:
         self._options = MediaStreamOptions.for_conference(self.model_dump(exclude_unset=True))
         return self
-
-    @property
-    def options(self) -> MediaStreamOptions:
-        """As streams know them."""
-        return self._options
 
 
 class Track(Shown):

@@ -5,25 +5,34 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from bridge import dialects
-from bridge.api.models.base import Body, Shown, maybe
+from bridge.api.models.base import Body, Shown, maybe, name_dialects
+from bridge.config.vendors import RESERVED_IDS
+from bridge.streams.subscription import AUTO
 
 Patterns = list[Annotated[str, Field(min_length=1, max_length=200)]]
-Tracks = Literal["auto", "parties", "near", "far", "both", "inbound_track", "outbound_track", "both_tracks", "mix"]
+
+
+def _check_layout(name: str) -> str:
+    if name not in (AUTO, *dialects.layouts()):
+        raise ValueError("unknown layout")
+    return name
+
+
+def _name_layouts(schema: dict[str, Any]) -> None:
+    schema["enum"] = [AUTO, *dialects.layouts()]
+
+
+Tracks = Annotated[str, AfterValidator(_check_layout), Field(json_schema_extra=_name_layouts)]
 Ignored = list[Literal["extensions", "trunks", "dids"]]
 Multiparty = Literal["per_channel", "single"]
-Source = Literal["config", "api", "yeastar"]
+Source = Annotated[str, WithJsonSchema({"type": "string", "enum": ["config", "api", *sorted(RESERVED_IDS)]})]
 _Id = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
-def _with_names(schema: dict[str, Any]) -> None:
-    schema["enum"] = sorted(dialects.known())
-    schema.pop("default", None)
-
-
-Dialect = Annotated[str, Field(json_schema_extra=_with_names)]
+Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]
 
 
 class SubscriptionPart(Body):
@@ -109,7 +118,7 @@ class Subscription(Shown):
     ignored: Ignored
     multiparty: Multiparty
     source: Source
-    """Who made it: the configuration file, this API, or Yeastar's settings call."""
+    """Who made it: the configuration file, this API, or a vendor's settings call."""
     principal: str
     """Id of the token that owns it and its streams: that created it, or last changed more than `enabled`; `config` for
     one of the configuration file."""

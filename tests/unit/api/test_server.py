@@ -210,7 +210,9 @@ async def test_a_good_request_is_handed_over(client: Client, pbx: Pbx) -> None:
     path = f"/v1.0/calls/c1.peer/media_stream?encapsulation=sln&rate=16000&direction_listen=in&token={TOKEN}"
     async with client.ws_connect(path, origin="https://elsewhere.example") as socket:
         await socket.receive()
-    assert pbx.accepted == [("c1", "c1.peer", MediaStreamOptions("sln", rate=16000, direction_listen="in"))]
+    assert pbx.accepted == [
+        ("c1", "c1.peer", MediaStreamOptions("voipbin", {"encapsulation": "sln", "rate": 16000}, "in"))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge import dialects
+from bridge.dialects.base import Dialect
 from bridge.flows import checking, expression, filling, spelling, variables
 from bridge.flows.program import Fault, FlowRefused
 from bridge.flows.spelling import parse
@@ -31,14 +31,12 @@ MANY = 80_000
         {"type": "external_media_start", "option": {"url": URL, "direction_listen": "in"}},
     ],
 )
-def test_an_action_constructs_its_dialect_no_more_often_than_it_is_checked_in_another_way(
-    action: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[str] = []
-    find = dialects.find
-    monkeypatch.setattr(dialects, "find", lambda name: made.append(name) or find(name))
+def test_an_action_constructs_its_dialect_once(action: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[type[Dialect]] = []
+    arguments = Dialect.create.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(Dialect, "create", classmethod(lambda cls, *given: made.append(cls) or arguments(cls, *given)))
     parse([action] * 10)
-    assert len(made) <= 30
+    assert len(made) == 10
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from bridge.streams.silence_fill import keep_steady
 
 def test_options() -> None:
     options = MediaStreamOptions.for_conference({"encapsulation": "sln", "rate": "16000"})
-    assert options == MediaStreamOptions("sln", rate=16000)
+    assert options == MediaStreamOptions("voipbin", {"encapsulation": "sln", "rate": 16000})
     assert options.dialect().rate == 16000
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.dialects.base import Setting
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
 
 URL = "ws://app.example/x?secret=tell-nobody"
@@ -36,8 +37,8 @@ def test_directions(given: dict[str, Any], listen: str, speak: str) -> None:
         ({}, "url: give either url or external_host"),
         ({"url": URL, "external_host": "a:1"}, "url: give either url or external_host, not both"),
         ({"url": "http://app.example"}, "url: must start with ws:// or wss://"),
-        ({"url": URL, "encapsulation": "g722"}, "encapsulation: expected one of rtp, sln, audiosocket"),
-        ({"url": URL, "encapsulation": "rtp", "dialect": "twilio"}, "encapsulation: is of the dialect voipbin"),
+        ({"url": URL, "encapsulation": "g722"}, "options: encapsulation must be one of rtp, sln, audiosocket"),
+        ({"url": URL, "encapsulation": "rtp", "dialect": "twilio"}, "encapsulation: the dialect twilio has none"),
         ({"url": URL, "encapsulation": "rtp", "options": {"encapsulation": "sln"}}, "options.encapsulation: "),
         ({"url": URL, "options": {"pitch": 1}}, "options.pitch: is no option of voipbin"),
         ({"url": URL, "dialect": "morse"}, "dialect: no dialect is called 'morse'"),
@@ -109,7 +110,7 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
     options = StreamOptions.of({"url": URL, **given})
     assert options.track_names == tracks
     assert options.speaks is speaks
-    dialect = options.target.new_dialect(tracks=options.target.layout, connect=options.connect)
+    dialect = options.target.new_dialect(Setting(options.target.layout, options.connect))
     assert dialect.name == given.get("dialect", "voxology")
 
 
@@ -122,9 +123,9 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
         ({"dialect": "twilio", "tracks": "caller"}, "tracks: the dialect twilio has inbound_track"),
         ({"dialect": "twilio", "tracks": "both_tracks", "connect": True}, "options: tracks=both_tracks does not go"),
         ({"dialect": "voipbin", "tracks": ["caller", "transfer"]}, "tracks: expected one"),
-        ({"dialect": "twilio", "stream_data": {}}, "stream_data: only voxology's messages have it"),
+        ({"dialect": "twilio", "stream_data": {}}, "stream_data: the dialect twilio has none; expected voxology"),
         ({"stream_data": "text"}, "stream_data: "),
-        ({"parameters": {"a": "b"}}, "parameters: only the dialect twilio has them"),
+        ({"parameters": {"a": "b"}}, "parameters: the dialect voxology has none; expected twilio"),
         ({"connect": True}, "connect: the dialect voxology only listens"),
         ({"action": "pause"}, "action: expected one of 'start' or 'stop'"),
         ({"options": {"chunk_ms": 33}}, "options: chunk_ms must be"),

@@ -13,7 +13,7 @@ from bridge.access import Principal
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming
 from bridge.control.legs import Leg, LegGone
-from bridge.dialects.base import CallInfo
+from bridge.dialects.base import CallInfo, Setting
 from bridge.errors import Overloaded
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
@@ -33,7 +33,7 @@ class Stream:
         self.call = call
         self.asked = list(tracks)
         self.target = target
-        self.dialect = target.new_dialect(tracks=target.layout, connect=two_way)
+        self.dialect = target.new_dialect(Setting(target.layout, two_way))
         self.places: list[TrackPlace] = []
         self.arranged = 0
         self.ended = False

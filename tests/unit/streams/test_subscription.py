@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from bridge.calls.facts import CallFacts
 from bridge.config import Config, PbxConfig
 from bridge.config.values import server_of
+from bridge.dialects.base import Account, Setting
 from bridge.errors import ConfigError
 from bridge.streams.subscription import (
     Route,
@@ -111,7 +112,8 @@ def test_names_without_patterns_match_themselves(
         ({"dialect": "twilio", "options": {"tracks": "both_tracks"}}, ["options.tracks", "key of its own"]),
         ({"dialect": "twilio", "options": {"rng": 1}}, ["options.rng"]),
         ({"dialect": "twilio", "options": {"parameters": "text"}}, ["options"]),
-        ({"dialect": "voipbin"}, ["options.encapsulation", "needs"]),
+        ({"dialect": "voipbin"}, ["options", "encapsulation", "rtp"]),
+        ({"tracks": "all"}, ["tracks", "parties", '"all"']),
     ],
 )
 def test_what_a_dialect_refuses(values: dict[str, Any], words: list[str]) -> None:
@@ -194,11 +196,12 @@ def test_auto_is_what_the_dialect_is_used_to(values: dict[str, Any], layout: str
 
 
 def test_a_dialect_is_made_with_its_options_and_what_it_takes_of_the_call() -> None:
-    assert subscription(sample_rate=16000).new_dialect(call_sid="CA" + 32 * "0").rate == 16000
+    assert subscription(sample_rate=16000).new_dialect().rate == 16000
     one = subscription(dialect="twilio", options={"parameters": {"a": "b"}})
-    assert one.new_dialect(account_sid="AC" + 32 * "1", unknown=1) is not one.new_dialect()
+    account = Account(id="AC" + 32 * "1")
+    assert one.new_dialect(Setting(account=account)) is not one.new_dialect()
     with pytest.raises(ValueError, match="account_sid"):
-        one.new_dialect(account_sid="nonsense")
+        one.new_dialect(Setting(account=Account(id="nonsense")))
 
 
 def test_routes_tell_numbers_from_uuids() -> None:

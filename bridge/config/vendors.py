@@ -1,0 +1,104 @@
+"""The sections named after vendors whose HTTP routes the bridge serves; nothing else here knows a vendor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from bridge.config.values import Section
+from bridge.errors import ConfigError
+
+RESERVED_IDS = frozenset({"yeastar"})
+"""Ids of subscriptions that a vendor's settings calls create."""
+RESERVED_TOKEN_IDS = frozenset({"twilio", "voxology"})
+"""Ids by which logs name vendors' clients."""
+
+
+def _check_account_sid(sid: str) -> str:
+    if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):
+        raise ValueError('must be "AC" and 32 small hexadecimal digits; make one with: echo AC$(openssl rand -hex 16)')
+    return sid
+
+
+def _check_auth_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
+        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 16")
+    return token
+
+
+def _check_dial_context(context: str) -> str:
+    if context and not re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", context):
+        raise ValueError(f"{context[:80]!r} is no name of a dialplan context")
+    return context
+
+
+def _check_flow_id(flow: str) -> str:
+    if flow and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", flow):
+        raise ValueError(f"{flow[:64]!r} is no id of a flow: small letters and digits, with single dashes between them")
+    return flow
+
+
+def _check_api_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
+        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 24")
+    return key
+
+
+class TwilioConfig(Section):
+    """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
+
+    account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a text")] = ""
+    auth_token: Annotated[SecretStr, AfterValidator(_check_auth_token), Field(description="a text")] = SecretStr("")
+    dial_context: Annotated[str, AfterValidator(_check_dial_context), Field(description="a text")] = ""
+    """The dialplan context in which ``<Dial>`` looks for its number; empty: ``<Dial>`` is refused."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is an account."""
+        return bool(self.account_sid and self.auth_token.get_secret_value())
+
+
+class VoxologyConfig(Section):
+    """Voxology's way to place calls: ``POST /v1/Dials/Connect``."""
+
+    flow: Annotated[str, AfterValidator(_check_flow_id), Field(description="the id of a flow")] = ""
+    """The flow that such calls run; empty: no calls can be placed so."""
+    api_key: Annotated[SecretStr, AfterValidator(_check_api_key), Field(description="a text")] = SecretStr("")
+    """What the header ``x-api-key`` must hold; empty: the route is not there."""
+    app_id: Annotated[str, Field(max_length=100, description="a text of at most 100 characters")] = ""
+    """Told to the flow's server as ``app_id``."""
+
+
+class Vendors(Section):
+    """The part of the configuration that holds vendors' sections."""
+
+    twilio: TwilioConfig = TwilioConfig()
+    voxology: VoxologyConfig = VoxologyConfig()
+
+    @property
+    def accounts(self) -> Mapping[str, tuple[str, str]]:
+        """Account and secret of the bridge at the vendor of a dialect, by the dialect's name."""
+        return {"twilio": (self.twilio.account_sid, self.twilio.auth_token.get_secret_value())}
+
+
+SECTIONS: dict[str, type[Section]] = {"twilio": TwilioConfig, "voxology": VoxologyConfig}
+
+
+def vendor_contradictions(config: Vendors, flows: Collection[str]) -> Iterator[ConfigError]:
+    """Find what does not go together in vendors' sections.
+
+    Args:
+        flows: the ids of all flows.
+    """
+    twilio, voxology = config.twilio, config.voxology
+    if bool(twilio.account_sid) != bool(twilio.auth_token.get_secret_value()):
+        missing, there = ("auth_token", "account_sid") if twilio.account_sid else ("account_sid", "auth_token")
+        yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and they go together")
+    if voxology.flow and voxology.flow not in flows:
+        there = ", ".join(flows) or "none"
+        yield ConfigError("voxology.flow", f"{voxology.flow!r} is no flow; [[flows]] has {there}")
