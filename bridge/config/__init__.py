@@ -23,15 +23,8 @@ pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/conf
 from bridge.config.calling import CallingConfig
 from bridge.config.cluster import ClusterConfig
 from bridge.config.flows import FlowConfig
-from bridge.config.loading import (
-    ENVIRONMENT_PREFIX,
-    SECTIONS,
-    TABLES,
-    Config,
-    ConfigErrors,
-    each_error,
-    load,
-)
+from bridge.config.loading import ENVIRONMENT_PREFIX, ConfigErrors, each_error, load
+from bridge.config.model import SECTIONS, TABLES, Config
 from bridge.config.outbound import OutboundConfig
 from bridge.config.privacy import PrivacyConfig
 from bridge.config.recording import RecordingConfig

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bridge.config.flows import FlowConfig
+from bridge.config.model import Config
 from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, HttpConfig
 from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig
@@ -18,9 +18,6 @@ from bridge.config.vendors import RESERVED_IDS, vendor_contradictions
 from bridge.config.webhooks import WebhookConfig
 from bridge.errors import ConfigError
 from bridge.files import read_regular
-
-if TYPE_CHECKING:
-    from bridge.config.loading import Config
 
 MAX_PORT = 65535
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bridge.config.loading import Config, default_state_file
+from bridge.config.loading import default_state_file
+from bridge.config.model import Config
 from bridge.config.values import check_token
 from bridge.errors import ConfigError
 

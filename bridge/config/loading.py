@@ -8,34 +8,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
-from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import ValidationError
 
-from bridge.config import vendors
-from bridge.config.calling import CallingConfig
-from bridge.config.cluster import ClusterConfig
 from bridge.config.contradictions import contradictions
-from bridge.config.flows import FlowConfig
-from bridge.config.outbound import OutboundConfig
-from bridge.config.privacy import PrivacyConfig
-from bridge.config.recording import RecordingConfig
-from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
-from bridge.config.speech import SpeechConfig
-from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig
-from bridge.config.tokens import TokenConfig
-from bridge.config.values import Section, as_tuple, is_loopback
-from bridge.config.webhooks import WebhookConfig
-from bridge.config.workers import WorkersConfig
+from bridge.config.model import SECTIONS, TABLES, Config
+from bridge.config.values import Section
 from bridge.errors import ConfigError
 from bridge.validation import explain_detail, suggestion
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
-
-FILES_PER_STREAM = 3
-"""One WebSocket and up to two media legs."""
-FILES_ASIDE = 100
-"""ARI, listening sockets, the log, and whatever else."""
 
 # Kubernetes (and Docker's old links) put such names into every container near a service called "asterisk-bridge".
 _NOT_OURS = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
@@ -55,75 +37,6 @@ class ConfigErrors(ConfigError):
 def each_error(error: ConfigError) -> list[ConfigError]:
     """The single mistakes behind an error of `load`."""
     return error.errors if isinstance(error, ConfigErrors) else [error]
-
-
-class Config(vendors.Vendors):
-    """The whole configuration. Sections check their own keys; `load` also checks what holds between them."""
-
-    http: HttpConfig = HttpConfig()
-    tokens: Annotated[tuple[TokenConfig, ...], BeforeValidator(as_tuple)] = ()
-    audiosocket: AudioSocketConfig = AudioSocketConfig()
-    ari: AriConfig = AriConfig()
-    media: MediaConfig = MediaConfig()
-    log: LogConfig = LogConfig()
-    audit: AuditConfig = AuditConfig()
-    pbx: PbxConfig = PbxConfig()
-    streams: StreamsConfig = StreamsConfig()
-    outbound: OutboundConfig = OutboundConfig()
-    calling: CallingConfig = CallingConfig()
-    speech: SpeechConfig = SpeechConfig()
-    recording: RecordingConfig = RecordingConfig()
-    privacy: PrivacyConfig = PrivacyConfig()
-    cluster: ClusterConfig = ClusterConfig()
-    subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
-    dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
-    webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
-    workers: WorkersConfig = WorkersConfig()
-    flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
-
-    @property
-    def audio_host(self) -> str:
-        """The host whose addresses Asterisk's audio is expected from; empty where ARI's address does not say.
-
-        ARI on loopback and audio from elsewhere: a published container port, a tunnel or a proxy leads to ARI.
-        """
-        host = urlsplit(self.ari.url).hostname or ""
-        return "" if is_loopback(host) and not is_loopback(self.audiosocket.bind_host) else host
-
-    @property
-    def open_files_needed(self) -> int:
-        """Descriptors that the process needs when every limit is reached."""
-        return self.media.max_streams * FILES_PER_STREAM + self.http.max_connections + FILES_ASIDE
-
-
-SECTIONS: dict[str, type[Section]] = {
-    "http": HttpConfig,
-    "audiosocket": AudioSocketConfig,
-    "ari": AriConfig,
-    "media": MediaConfig,
-    "log": LogConfig,
-    "audit": AuditConfig,
-    "pbx": PbxConfig,
-    "streams": StreamsConfig,
-    "outbound": OutboundConfig,
-    "calling": CallingConfig,
-    "speech": SpeechConfig,
-    "recording": RecordingConfig,
-    "privacy": PrivacyConfig,
-    "cluster": ClusterConfig,
-    **vendors.SECTIONS,
-    "workers": WorkersConfig,
-}
-TABLES: dict[
-    str, type[TokenConfig] | type[SubscriptionConfig] | type[RouteConfig] | type[WebhookConfig] | type[FlowConfig]
-] = {
-    "tokens": TokenConfig,
-    "subscriptions": SubscriptionConfig,
-    "dialplan": RouteConfig,
-    "webhooks": WebhookConfig,
-    "flows": FlowConfig,
-}
-"""Lists of tables; each table has an id."""
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:

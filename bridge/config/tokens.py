@@ -9,13 +9,13 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bridge.access import SCOPES, Scope
-from bridge.config import vendors
 from bridge.config.streams import Slug
 from bridge.config.values import PatternList, Section, as_tuple
+from bridge.config.vendors import RESERVED_TOKEN_IDS as VENDOR_TOKEN_IDS
 from bridge.patterns import Patterns
 
 HASH_PREFIX = "sha256:"
-RESERVED_TOKEN_IDS = frozenset({"anonymous", "config", "local"}) | vendors.RESERVED_TOKEN_IDS
+RESERVED_TOKEN_IDS = frozenset({"anonymous", "config", "local"}) | VENDOR_TOKEN_IDS
 """Ids of principals that are not tokens of the file."""
 
 

@@ -1,0 +1,80 @@
+"""The whole configuration as one value."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator
+
+from bridge.config.calling import CallingConfig
+from bridge.config.cluster import ClusterConfig
+from bridge.config.flows import FlowConfig
+from bridge.config.outbound import OutboundConfig
+from bridge.config.privacy import PrivacyConfig
+from bridge.config.recording import RecordingConfig
+from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
+from bridge.config.speech import SpeechConfig
+from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig
+from bridge.config.tokens import TokenConfig
+from bridge.config.values import as_tuple, is_loopback
+from bridge.config.vendors import SECTIONS as VENDOR_SECTIONS
+from bridge.config.vendors import Vendors
+from bridge.config.webhooks import WebhookConfig
+from bridge.config.workers import WorkersConfig
+
+FILES_PER_STREAM = 3
+"""One WebSocket and up to two media legs."""
+FILES_ASIDE = 100
+"""ARI, listening sockets, the log, and whatever else."""
+
+
+class Config(Vendors):
+    """The whole configuration. Sections check their own keys; `load` also checks what holds between them."""
+
+    http: HttpConfig = HttpConfig()
+    tokens: Annotated[tuple[TokenConfig, ...], BeforeValidator(as_tuple)] = ()
+    audiosocket: AudioSocketConfig = AudioSocketConfig()
+    ari: AriConfig = AriConfig()
+    media: MediaConfig = MediaConfig()
+    log: LogConfig = LogConfig()
+    audit: AuditConfig = AuditConfig()
+    pbx: PbxConfig = PbxConfig()
+    streams: StreamsConfig = StreamsConfig()
+    outbound: OutboundConfig = OutboundConfig()
+    calling: CallingConfig = CallingConfig()
+    speech: SpeechConfig = SpeechConfig()
+    recording: RecordingConfig = RecordingConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
+    dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()
+    webhooks: Annotated[tuple[WebhookConfig, ...], BeforeValidator(as_tuple)] = ()
+    workers: WorkersConfig = WorkersConfig()
+    flows: Annotated[tuple[FlowConfig, ...], BeforeValidator(as_tuple)] = ()
+
+    @property
+    def audio_host(self) -> str:
+        """The host whose addresses Asterisk's audio is expected from; empty where ARI's address does not say.
+
+        ARI on loopback and audio from elsewhere: a published container port, a tunnel or a proxy leads to ARI.
+        """
+        host = urlsplit(self.ari.url).hostname or ""
+        return "" if is_loopback(host) and not is_loopback(self.audiosocket.bind_host) else host
+
+    @property
+    def open_files_needed(self) -> int:
+        """Descriptors that the process needs when every limit is reached."""
+        return self.media.max_streams * FILES_PER_STREAM + self.http.max_connections + FILES_ASIDE
+
+
+TABLES: dict[str, Any] = {
+    name: get_args(field.annotation)[0]
+    for name, field in Config.model_fields.items()
+    if get_origin(field.annotation) is tuple
+}
+"""Models of lists of tables; each table has an id."""
+SECTIONS: dict[str, Any] = {
+    name: field.annotation for name, field in Config.model_fields.items() if name not in TABLES | VENDOR_SECTIONS
+} | VENDOR_SECTIONS
+"""Models of all other keys."""
