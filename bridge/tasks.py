@@ -82,6 +82,22 @@ class BackgroundTasks:
             log.error("background task failed %s error=%s", about, error, exc_info=error)
 
 
+class Changed:
+    """Wakes up everything that waits for the next change of something."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def notify(self) -> None:
+        """Wake up all that wait now."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        await self._event.wait()
+
+
 async def first_of(*waits: Awaitable[object], timeout_s: float | None = None) -> int | None:
     """Wait until one of several awaitables is done, and cancel the others.
 

@@ -193,7 +193,7 @@ class Conferences:
         self._way_in(state)
         if muted:
             raise NotOurs(_NOT_FROM_OUTSIDE)
-        await leg.excursion(f"room-{conference_id}")
+        await leg.visit_dialplan(f"room-{conference_id}")
         return "left"
 
     async def bring(self, leg: Leg, conference_id: str) -> None:

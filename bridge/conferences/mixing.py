@@ -13,7 +13,8 @@ from bridge.calls.tracker import CallTracker
 from bridge.conferences.model import Left
 from bridge.conferences.remote import RemoteConferences
 from bridge.conferences.roster import Joined, Roster, State
-from bridge.control.legs import BRIDGE_TYPE, Leg, LegGone
+from bridge.control.bridges import BRIDGE_TYPE
+from bridge.control.legs import Leg, LegGone
 from bridge.errors import AriError, Overloaded
 from bridge.tasks import BackgroundTasks, first_of
 

@@ -26,6 +26,7 @@ from bridge.conferences.model import (
 )
 from bridge.control.legs import Leg
 from bridge.events.hub import Events
+from bridge.tasks import Changed
 
 
 @dataclass(eq=False)
@@ -80,7 +81,7 @@ class Roster:
         self._events = events
         self._clock = clock
         self._on_ended: list[Callable[[str], object]] = []
-        self._changed = asyncio.Event()
+        self._changed = Changed()
 
     def on_ended(self, callback: Callable[[str], object]) -> Unsubscribe:
         """Call ``callback(conference_id)`` when one ends, before its members are let go."""
@@ -149,8 +150,7 @@ class Roster:
             state.members[channel_id] = member
             self._events.publish("conference_joined", participant_data(state.id, member))
         if gone or come:
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._changed.notify()
         if gone and not state.members and state.kind == "bridge":
             self.on_emptied(state)
 

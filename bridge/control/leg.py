@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from bridge.ari.client import AriClient
-from bridge.calls.records import HangupReason, MuteDirection
+from bridge.ari.dispatch import call_safely
+from bridge.calls.records import HangupReason, MuteDirection, Records
+from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import Keys
 from bridge.errors import AriError, BridgeError
-from bridge.tasks import first_of
-
-if TYPE_CHECKING:
-    from bridge.control.legs import Legs
+from bridge.tasks import Changed, first_of
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,6 @@ T = TypeVar("T")
 Direction = Literal["in", "out", "both"]
 
 HANGUP_TIMEOUT_S = 5.0
-PLAYBACK_TIMEOUT_S = 600.0
 DIGIT_MS, BETWEEN_MS = 100, 100
 """What Asterisk takes where a request names nothing."""
 
@@ -32,13 +31,34 @@ class LegGone(BridgeError):
     """The channel has ended, or has left our application: nothing can be done with it any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class LegServices:
+    """What all legs work with.
+
+    Args:
+        client: where requests go.
+        bridges: our mixing bridges.
+        records: notes what happens to calls.
+        context: ``calling.context``.
+        on_moved: called with the id of a leg that is in another bridge, or in none.
+        on_lost: called with a leg that was hung up, but whose end Asterisk did not report.
+    """
+
+    client: AriClient
+    bridges: MixingBridges
+    records: Records
+    context: str
+    on_moved: Callable[[str], object]
+    on_lost: Callable[[Leg], object]
+
+
 class Leg:
     """One channel that we control. Awaiting methods raise `LegGone` when it ends, AriError if Asterisk fails.
 
     `Legs` makes them.
     """
 
-    def __init__(self, channel_id: str, name: str, legs: Legs, client: AriClient, *, answered: bool) -> None:
+    def __init__(self, channel_id: str, name: str, services: LegServices, *, answered: bool) -> None:
         self.id = channel_id
         self.name = name
         """Its channel's name: ``PJSIP/1001-0000002a``; empty until that is known."""
@@ -66,10 +86,10 @@ class Leg:
         self._answered = asyncio.Event()
         if answered:
             self._answered.set()
-        self._legs = legs
-        self._client = client
+        self._services = services
+        self._client = services.client
         self._bridging = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._changed = Changed()
 
     def __repr__(self) -> str:
         return f"<Leg {self.id}>"
@@ -94,7 +114,7 @@ class Leg:
         async with self._bridging:
             if self.bridge_id is None:
                 await self.answer()
-                bridge_id = await self._legs.new_bridge(self)
+                bridge_id = await self._services.bridges.create(self.id)
                 await self._join(bridge_id)
             return self.bridge_id or self._raise()
 
@@ -110,7 +130,7 @@ class Leg:
             if self.bridge_id is not None:
                 left = self.bridge_id
                 await self._do(lambda: self._client.bridges.remove_channel(left, self.id))
-                self._legs.moved(self, None)
+                self.in_bridge(None)
 
     async def left(self, bridge_id: str) -> None:
         """Wait until it is gone or is not in that bridge any more."""
@@ -127,14 +147,14 @@ class Leg:
         if self.ended.is_set():
             return
         self.given_up = True
-        self._legs.records.ending(self.id, told)
+        self._services.records.ending(self.id, told)
         await self._client.channels.hangup(self.id, reason)
         try:
             async with asyncio.timeout(HANGUP_TIMEOUT_S):
                 await self.ended.wait()
         except TimeoutError:
             log.warning("no ChannelDestroyed after hangup channel=%s", self.id)
-            self._legs.lost(self)
+            self._services.on_lost(self)
 
     async def ring(self) -> None:
         """Tell a caller that is not answered that it rings."""
@@ -154,24 +174,24 @@ class Leg:
         """``in``: what the party says is not heard; ``out``: the party hears nothing."""
         await self._do(lambda: self._client.channels.mute(self.id, direction))
         now = self._muted() | _parts(direction)
-        self._legs.records.update(self.id, mute_direction=_direction(now))
+        self._services.records.update(self.id, mute_direction=_direction(now))
 
     async def unmute(self, direction: Direction = "both") -> None:
         """Undo `mute`."""
         muted = self._muted()
         for part in muted & _parts(direction):
             await self._do(lambda part=part: self._client.channels.unmute(self.id, part))  # type: ignore[misc]
-        self._legs.records.update(self.id, mute_direction=_direction(muted - _parts(direction)))
+        self._services.records.update(self.id, mute_direction=_direction(muted - _parts(direction)))
 
     async def hold(self) -> None:
         """Its party hears music on hold. The others still hear the party; `mute` it if they shall not."""
         await self._do(lambda: self._client.channels.hold(self.id))
-        self._legs.records.update(self.id, on_hold=True)
+        self._services.records.update(self.id, on_hold=True)
 
     async def unhold(self) -> None:
         """Undo `hold`."""
         await self._do(lambda: self._client.channels.unhold(self.id))
-        self._legs.records.update(self.id, on_hold=False)
+        self._services.records.update(self.id, on_hold=False)
 
     async def silence(self, on: bool) -> None:
         """Its party hears silence instead of whatever there is."""
@@ -194,7 +214,7 @@ class Leg:
         except TimeoutError:
             log.warning("no StasisEnd after continue channel=%s", self.id)
 
-    async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
+    async def visit_dialplan(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
         """Send it to an extension of ``calling.context`` and wait until the dialplan brings it back with
         ``Stasis(app,resume)``. It is in no bridge meanwhile, and afterwards.
 
@@ -202,7 +222,7 @@ class Leg:
             LegGone: it ended on the way.
             ValueError: no ``calling.context`` is configured.
         """
-        if not self._legs.context:
+        if not self._services.context:
             raise ValueError("the configuration names no dialplan context for that (calling.context)")
         for name, value in (variables or {}).items():
             await self.set_variable(name, value)
@@ -211,25 +231,13 @@ class Leg:
             self.entered.clear()
             try:
                 await self._do(
-                    lambda: self._client.channels.continue_in_dialplan(self.id, self._legs.context, extension, 1)
+                    lambda: self._client.channels.continue_in_dialplan(self.id, self._services.context, extension, 1)
                 )
             except BaseException:
                 self.away = None
                 raise
-            self._legs.moved(self, None)
+            self.in_bridge(None)
         await asyncio.shield(away)
-
-    async def play_media(self, uri: str) -> None:
-        """Have Asterisk play ``sound:...``, ``tone:...``, ``digits:...`` to it; returns when that has been played."""
-        playback_id = self._legs.ids.new("play")
-        with self._client.expect("PlaybackFinished", playback_id) as finished:
-            await self._do(lambda: self._client.channels.play(self.id, uri, playback_id))
-            try:
-                await self.unless_gone(finished.wait(PLAYBACK_TIMEOUT_S))
-            except BaseException:
-                if not self.gone.is_set():
-                    await self._client.playbacks.stop(playback_id)
-                raise
 
     async def get_variable(self, name: str) -> str:
         """A channel variable or function; empty if it is not set."""
@@ -260,14 +268,15 @@ class Leg:
 
     async def _join(self, bridge_id: str) -> None:
         self.moving = True
-        self._legs.joining(self, bridge_id)
+        self._services.bridges.add(bridge_id, self.id)
         try:
             await self._do(lambda: self._client.bridges.add_channel(bridge_id, self.id))
         except BaseException:
-            self._legs.not_joined(self, bridge_id)
+            if self.bridge_id != bridge_id:
+                self._services.bridges.remove(bridge_id, self.id)
             raise
         else:
-            self._legs.moved(self, bridge_id)
+            self.in_bridge(bridge_id)
         finally:
             self.moving = False
 
@@ -288,7 +297,7 @@ class Leg:
         raise LegGone(f"{self.name or self.id} has gone")
 
     def _muted(self) -> set[str]:
-        record = self._legs.records.get(self.id)
+        record = self._services.records.get(self.id)
         return _parts(record.mute_direction) if record is not None else set()
 
     # What `Legs` tells
@@ -299,19 +308,30 @@ class Leg:
             self.answered_at = asyncio.get_running_loop().time()
         self._answered.set()
 
-    def came_back(self) -> None:
-        """The dialplan has brought it back."""
+    def reattach(self) -> None:
+        """Control it again: the dialplan has brought it back."""
         away, self.away = self.away, None
         if away is not None and not away.done():
             away.set_result(None)
 
-    def changed(self) -> None:
-        """Its bridge is another, or it has gone."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def in_bridge(self, bridge_id: str | None) -> None:
+        """Note the bridge that it is in now."""
+        bridges = self._services.bridges
+        if bridge_id is not None and self.gone.is_set():
+            bridges.remove(bridge_id, self.id)  # it ended while it was put there
+            return
+        before, self.bridge_id = self.bridge_id, bridge_id
+        if bridge_id is not None:
+            bridges.add(bridge_id, self.id)
+        if before == bridge_id:
+            return
+        if before is not None:
+            bridges.remove(before, self.id)
+        self._changed.notify()
+        call_safely(self._services.on_moved, self.id)
 
-    def went(self, cause: int, *, ended: bool) -> None:
-        """It has gone."""
+    def channel_gone(self, cause: int, *, ended: bool) -> None:
+        """Note that the channel has left our application, or has ended."""
         self.cause = cause or self.cause
         self.gone.set()
         if ended:
@@ -320,7 +340,7 @@ class Leg:
         if away is not None and not away.done():
             away.set_exception(LegGone(f"{self.name or self.id} has gone"))
             away.exception()  # seen: whoever waited may have been cancelled
-        self.changed()
+        self._changed.notify()
 
 
 def _parts(direction: str) -> set[str]:

@@ -11,8 +11,9 @@ from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, ChannelDestroyed, ChannelDtmfReceived, ChannelLeftBridge, Event
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
+from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import Keys
-from bridge.control.leg import Direction, Leg, LegGone, Partners
+from bridge.control.leg import Direction, Leg, LegGone, LegServices, Partners
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks
 
@@ -20,8 +21,6 @@ __all__ = ["Direction", "Keys", "Leg", "LegGone", "Legs", "Partners"]
 
 log = logging.getLogger(__name__)
 
-BRIDGE_TYPE = "mixing,dtmf_events,proxy_media"
-"""Never native: two phones that talk past Asterisk press keys that nobody sees, and a recording hears nothing."""
 STOP_TIMEOUT_S = 3.0
 CONFERENCE = "conference"
 """First argument of Stasis() with which the dialplan sends a call into a conference; the second one is its id."""
@@ -38,9 +37,8 @@ class Legs:
     """
 
     def __init__(self, client: AriClient, ids: OwnIds, records: Records, *, context: str = "") -> None:
-        self.ids = ids
-        self.records = records
-        self.context = context
+        self._ids = ids
+        self._records = records
         self.claim: Callable[[Channel, Sequence[str]], bool] = lambda *_: False
         """Asked about each call that enters our application, with Stasis()'s arguments: is it for a flow?"""
         self.on_claimed: Callable[[Leg, Sequence[str]], object] = lambda *_: None
@@ -51,7 +49,7 @@ class Legs:
         """Told of each channel that is in another bridge now, or in none: streams follow it."""
         self.on_left: Callable[[str], object] = lambda _: None
         """Told of each leg that is gone."""
-        self.surrender: Callable[[str], tuple[Channel, str] | None] = lambda _: None
+        self.take_held: Callable[[str], tuple[Channel, str] | None] = lambda _: None
         """Takes a held call from `StasisCalls`: its channel and its bridge."""
         self._client = client
         self._legs: dict[str, Leg] = {}
@@ -59,8 +57,10 @@ class Legs:
         """Originated legs, until their channels end, in our application or not."""
         self._departed: dict[str, Leg] = {}
         """Other legs that have left our application, until their channels end: whoever hangs one up waits for that."""
-        self._bridges: dict[str, set[str]] = {}
-        """Our bridges, and the legs that are in them or about to be."""
+        self._bridges = MixingBridges(client, ids)
+        self._services = LegServices(
+            client, self._bridges, records, context, lambda channel_id: self.on_moved(channel_id), self.presume_ended
+        )
         self._tasks = BackgroundTasks("legs")
         self._stopping = False
         client.on_channel_event("ChannelStateChange", self._on_state)
@@ -81,7 +81,7 @@ class Legs:
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of all bridges and originated channels in use."""
-        return {*self._bridges, *self._originated, *(f"{channel_id};2" for channel_id in self._originated)}
+        return {*self._bridges.ids, *self._originated, *(f"{channel_id};2" for channel_id in self._originated)}
 
     def get(self, channel_id: str) -> Leg | None:
         """The leg of a channel; None if it is not ours to control (or not yet taken)."""
@@ -90,25 +90,25 @@ class Legs:
     def take(self, channel_id: str) -> Leg | None:
         """Control a call that is held in our application; None if there is none of that id."""
         leg = self._legs.get(channel_id)
-        if leg is None and (found := self.surrender(channel_id)) is not None:
+        if leg is None and (found := self.take_held(channel_id)) is not None:
             channel, bridge_id = found
             leg = self._new(channel_id, channel.name, answered=True)
             leg.entered.set()
             leg.bridge_id = bridge_id
-            self._bridges[bridge_id] = {channel_id}
+            self._bridges.adopt(bridge_id, channel_id)
         return leg
 
     def is_alone(self, leg: Leg) -> bool:
         """Whether no other leg is in its bridge; in a conference it never is."""
-        return leg.bridge_id is None or self._bridges.get(leg.bridge_id, {"", leg.id}) == {leg.id}
+        return leg.bridge_id is None or self._bridges.has_only(leg.bridge_id, leg.id)
 
     def expect(self, channel_id: str) -> Leg:
         """The leg of a channel that we are about to create."""
         leg = self._originated[channel_id] = self._new(channel_id, "", answered=False)
         return leg
 
-    def lost(self, leg: Leg) -> None:
-        """A leg's channel is no more, though no event told so."""
+    def presume_ended(self, leg: Leg) -> None:
+        """Take a leg's channel for ended, though no event reported it."""
         self._forget(leg, leg.cause, ended=True)
 
     async def bridge_together(self, leg: Leg, other: Leg) -> Partners:
@@ -148,7 +148,7 @@ class Legs:
             leg.entered.set()
             if channel.state == "Up":
                 leg.was_answered()
-            leg.came_back()
+            leg.reattach()
             return True
         if self._stopping:
             return False
@@ -156,7 +156,7 @@ class Legs:
             leg = self._adopt(channel)
             call_safely(self.on_conference, leg, args[1])
             return True
-        if self.ids.ours(channel.id):
+        if self._ids.ours(channel.id):
             return False
         try:
             claimed = self.claim(channel, args)
@@ -181,7 +181,7 @@ class Legs:
                     self.entered(channel, ())
             elif leg.entered.is_set() and leg.away is None and not leg.gone.is_set():
                 self._forget(leg, 0, ended=False)
-        self.records.channels_there({*there, *(leg.id for leg in self._originated.values())})
+        self._records.channels_there({*there, *(leg.id for leg in self._originated.values())})
 
     async def stop(self) -> None:
         """Hang up originated calls, let the others continue in the dialplan, and delete our bridges."""
@@ -201,63 +201,10 @@ class Legs:
             if isinstance(result, BaseException) and not isinstance(result, LegGone):
                 log.warning("a leg was left behind: %s", result or type(result).__name__)
         await self._tasks.stop(STOP_TIMEOUT_S)
-
-    # What `Leg` tells
-
-    async def new_bridge(self, leg: Leg) -> str:
-        """Make a bridge that ``leg`` is about to join."""
-        bridge_id = self.ids.new("hold")
-        self._bridges[bridge_id] = {leg.id}
-        try:
-            await self._client.bridges.create(bridge_id=bridge_id, type=BRIDGE_TYPE, name=bridge_id)
-        except BaseException:
-            self._leave(leg, bridge_id)
-            raise
-        return bridge_id
-
-    def moved(self, leg: Leg, bridge_id: str | None) -> None:
-        """A leg is in another bridge, or in none."""
-        if bridge_id is not None and leg.gone.is_set():
-            self._leave(leg, bridge_id)  # it ended while it was put there
-            return
-        before, leg.bridge_id = leg.bridge_id, bridge_id
-        if bridge_id in self._bridges:
-            self._bridges[bridge_id].add(leg.id)
-        if before == bridge_id:
-            return
-        if before is not None:
-            self._leave(leg, before)
-        leg.changed()
-        call_safely(self.on_moved, leg.id)
-
-    def joining(self, leg: Leg, bridge_id: str) -> None:
-        """A leg is about to join a bridge: it must not be deleted now."""
-        if bridge_id in self._bridges:
-            self._bridges[bridge_id].add(leg.id)
-
-    def not_joined(self, leg: Leg, bridge_id: str) -> None:
-        """That failed."""
-        if leg.bridge_id != bridge_id:
-            self._leave(leg, bridge_id)
-
-    def _leave(self, leg: Leg, bridge_id: str) -> None:
-        members = self._bridges.get(bridge_id)
-        if members is None:
-            return
-        members.discard(leg.id)
-        if not members:
-            self._tasks.spawn(self._destroy(bridge_id))
-
-    async def _destroy(self, bridge_id: str) -> None:
-        try:
-            await self._client.bridges.destroy(bridge_id)
-        except AriError as error:
-            log.warning("cleanup failed, next sweep retries mixing_bridge=%s error=%s", bridge_id, error)
-        finally:
-            self._bridges.pop(bridge_id, None)
+        await self._bridges.stop(STOP_TIMEOUT_S)
 
     def _new(self, channel_id: str, name: str, *, answered: bool) -> Leg:
-        leg = self._legs[channel_id] = Leg(channel_id, name, self, self._client, answered=answered)
+        leg = self._legs[channel_id] = Leg(channel_id, name, self._services, answered=answered)
         return leg
 
     def _adopt(self, channel: Channel) -> Leg:
@@ -266,10 +213,10 @@ class Legs:
         return leg
 
     def _replace(self, old: Leg, new: Leg) -> None:
-        log.info("channel replaced by its phone's transfer channel=%s by=%s", new.id, old.id)
+        log.info("channel replaced by its phone's transfer channel=%s by=%s", old.id, new.id)
         old.replaced_by, new.bridge_id = new, old.bridge_id
-        if new.bridge_id in self._bridges:
-            self._bridges[new.bridge_id].add(new.id)
+        if new.bridge_id is not None:
+            self._bridges.add(new.bridge_id, new.id)
 
     # What Asterisk tells
 
@@ -295,7 +242,7 @@ class Legs:
         if leg is None or leg.moving or not isinstance(event, ChannelLeftBridge):
             return
         if leg.bridge_id == event.bridge.id:
-            self.moved(leg, None)
+            leg.in_bridge(None)
 
     def _on_end(self, channel: Channel, event: Event) -> None:
         ended = isinstance(event, ChannelDestroyed)
@@ -310,9 +257,9 @@ class Legs:
             self._departed.pop(leg.id, None)
         elif leg.id not in self._originated:
             self._departed[leg.id] = leg
-        leg.went(cause, ended=ended)
+        leg.channel_gone(cause, ended=ended)
         if leg.bridge_id is not None:
-            self.moved(leg, None)
+            leg.in_bridge(None)
         if present:
             call_safely(self.on_left, leg.id)
             if leg.replaced_by is not None and self.is_alone(leg.replaced_by):

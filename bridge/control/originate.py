@@ -209,7 +209,7 @@ class Originator:
             log.warning("cleanup failed, next sweep retries channel=%s error=%s", leg.id, error)
         finally:
             if not leg.ended.is_set():
-                self._legs.lost(leg)
+                self._legs.presume_ended(leg)
 
     def _limit(self, leg: Leg) -> None:
         timer = asyncio.create_task(self._hang_up_in_time(leg), name=f"limit of {leg.id}")

@@ -69,7 +69,7 @@ class StasisCalls:
         self.on_released: Callable[[str], object] = lambda _: None
         """Told of each call that is no longer in our application: its channel's id."""
         if legs is not None:
-            legs.surrender = self._surrender
+            legs.take_held = self._hand_over
             legs.on_left = self._leg_left
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_gone)
@@ -157,7 +157,7 @@ class StasisCalls:
         if self._is_ours_to_hold(channel):
             self._hold(channel)
 
-    def _surrender(self, channel_id: str) -> tuple[Channel, str] | None:
+    def _hand_over(self, channel_id: str) -> tuple[Channel, str] | None:
         """`Legs` takes a call that is held; None: none of that id is."""
         held = self._held.get(channel_id)
         if held is None or not held.ready.is_set():

@@ -22,6 +22,7 @@ from bridge.config import Config
 from bridge.errors import ConfigError
 from bridge.events.hub import Event, Events, as_json
 from bridge.streams.store import NOT_KEPT
+from bridge.tasks import Changed
 from bridge.workers.fleet import app_of
 from bridge.workers.keys import read_ticket_key
 from bridge.workers.member import Member
@@ -114,7 +115,7 @@ class Worker:
         self.bridge.tracker.subscribe(self._on_change)
         self.bridge.catalogue.on_change(self._on_subscriptions)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fleet_changed = asyncio.Event()
+        self._fleet_changed = Changed()
         self._elsewhere: set[str] = set()
         """Conferences of other workers."""
         self._member.on_home = self._on_home
@@ -221,8 +222,7 @@ class Worker:
         return None
 
     def _on_fleet(self) -> None:
-        self._fleet_changed.set()
-        self._fleet_changed = asyncio.Event()
+        self._fleet_changed.notify()
         self._siblings.tidy()
         before, self._elsewhere = self._elsewhere, self.view.conferences_elsewhere
         for ended in before - self._elsewhere:

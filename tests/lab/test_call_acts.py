@@ -10,7 +10,7 @@ from bridge.calls.addresses import Address
 from bridge.control.call_control import NotOurs
 from bridge.control.legs import Leg, LegGone
 from bridge.testing import judge
-from tests.lab.calling import Calling, end_of, pcm
+from tests.lab.calling import Calling, pcm
 from tests.lab.conftest import Phones
 from tests.lab.driving import HALF, RATE, by_hand, seconds_of
 
@@ -122,7 +122,7 @@ async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(
     (alice,) = await phones("1001")
     leg = await calling.call("1001")
     await leg.hold_in_bridge()
-    gone = asyncio.ensure_future(leg.excursion("room-9"))
+    gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
     await asyncio.sleep(1)
     for act in (calling.acts.transfer(leg.id, Address("extension", "1002")), calling.acts.hold(leg.id)):
         with pytest.raises(NotOurs, match="dialplan"):
@@ -162,11 +162,11 @@ async def test_calls_that_meet_go_on_each_for_itself(calling: Calling, phones: P
     assert calling.records.live() == []
 
 
-async def test_an_excursion_comes_back(calling: Calling, phones: Phones) -> None:
+async def test_a_visit_to_the_dialplan_comes_back(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     leg = await calling.call("1001")
     await leg.hold_in_bridge()
-    gone = asyncio.ensure_future(leg.excursion("room-9"))
+    gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
     await asyncio.sleep(1)
     assert not gone.done()
     assert leg.bridge_id is None
@@ -177,25 +177,12 @@ async def test_an_excursion_comes_back(calling: Calling, phones: Phones) -> None
     voice = calling.voices.of(leg)
     await voice.play(*pcm(700, 1))
     await voice.close()
-    await asyncio.wait_for(leg.excursion("amd"), 15)
+    await asyncio.wait_for(leg.visit_dialplan("amd"), 15)
     assert await leg.get_variable("AMDSTATUS") in ("HUMAN", "MACHINE", "NOTSURE", "HANGUP")
     assert await leg.get_variable("NO_SUCH_VARIABLE") == ""
-    gone = asyncio.ensure_future(leg.excursion("room-9"))
+    gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
     await asyncio.sleep(0.5)
     await alice.hangup()
     with pytest.raises(LegGone):
         await asyncio.wait_for(gone, 15)
     assert 0.8 < seconds_of(alice.recording(), 700, HALF) < 1.3
-
-
-async def test_a_sound_of_asterisks_own(calling: Calling, phones: Phones) -> None:
-    (alice,) = await phones("1001")
-    leg = await calling.call("1001")
-    await asyncio.wait_for(leg.play_media("sound:beep"), 15)
-    endless = asyncio.ensure_future(leg.play_media("tone:440"))
-    await asyncio.sleep(1)
-    endless.cancel()
-    await asyncio.gather(endless, return_exceptions=True)
-    await asyncio.sleep(0.5)
-    heard = await end_of(leg, alice)
-    assert 0.6 < seconds_of(heard, 440, 1000) < 1.6

@@ -128,7 +128,7 @@ async def amd(run: Run, options: AmdOptions) -> End | None:
     needs_context(run)
     await run.leg.answer()
     await run.fall_silent()
-    await run.leg.excursion("amd")
+    await run.leg.visit_dialplan("amd")
     status = await run.leg.get_variable("AMDSTATUS")
     run.variables.set("amd.status", status)
     run.variables.set("amd.cause", await run.leg.get_variable("AMDCAUSE"))

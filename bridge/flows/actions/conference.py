@@ -93,5 +93,5 @@ async def queue_join(run: Run, options: QueueJoinOptions) -> None:
     await run.leg.answer()
     await run.fall_silent()
     run.variables.set("voipbin.queue.id", options.queue_id)
-    await run.leg.excursion(f"queue-{options.queue_id}")
+    await run.leg.visit_dialplan(f"queue-{options.queue_id}")
     run.variables.set("queue.status", await run.leg.get_variable("QUEUESTATUS"))

@@ -158,7 +158,7 @@ class Phone:
         assert direction == "in"
         self.muted = False
 
-    async def excursion(self, extension: str) -> None:
+    async def visit_dialplan(self, extension: str) -> None:
         self.went_to = extension
 
     async def hang_up(self) -> None:
