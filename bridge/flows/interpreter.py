@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from bridge.access import Principal
 from bridge.ari.carried import to_the_end
 from bridge.audit import OK, Value
 from bridge.audit import Action as Audited
+from bridge.calls.records import CallRecord
 from bridge.control.legs import Leg, LegGone
 from bridge.control.playback import Voice
 from bridge.errors import BridgeError
@@ -53,6 +54,27 @@ class Frame:
     """How often each ``goto`` of it has jumped, by the action's id."""
 
 
+class Flows(Protocol):
+    """The other flows, for actions that enter or start them (`FlowRuns`)."""
+
+    async def program_of(self, flow_id: str, run: Run) -> Program:
+        """Return the program of a configured flow; LookupError, WebFailed, FlowRefused."""
+
+    async def parse(self, load: Callable[[], Any]) -> Program:
+        """Load and check a program in a thread; FlowRefused."""
+
+    async def dial_connect(
+        self,
+        number: str,
+        *,
+        principal: Principal,
+        caller_id: str = "",
+        session_data: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> CallRecord:
+        """Originate a call that runs the flow ``voxology.flow``."""
+
+
 class Run:
     """One flow on one call.
 
@@ -61,6 +83,7 @@ class Run:
         program: what to do.
         principal: who started it: who asked for the call, or the configuration.
         parts: what actions work with.
+        flows: the other flows.
         variables: what is known from the start.
         flow_id: of the ``[[flows]]`` table, if any.
         facts: of the call, for callbacks: ``direction``, ``caller``, ``callee``, ``start_time`` (seconds since 1970).
@@ -73,6 +96,7 @@ class Run:
         *,
         principal: Principal,
         parts: Parts,
+        flows: Flows,
         variables: Variables,
         flow_id: str = "",
         facts: Mapping[str, Any] | None = None,
@@ -82,6 +106,7 @@ class Run:
         self.call_id = leg.id
         self.principal = principal
         self.parts = parts
+        self.flows = flows
         self.variables = variables
         self.flow_id = flow_id
         self.facts = dict(facts or {})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.records import Records
@@ -21,24 +20,12 @@ from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_streams import FlowStreams
 
-if TYPE_CHECKING:
-    from bridge.flows.interpreter import Run
-    from bridge.flows.program import Program
-
 
 class Echoes(Protocol):
     """Lets callers hear themselves (`bridge.flows.echo.Echo`)."""
 
     async def echo(self, leg: Leg, seconds: float) -> None:
         """What the party of ``leg`` says comes back to it for so long."""
-
-
-async def _none(_: str, __: Run) -> Program:
-    raise LookupError("no flow has this id")
-
-
-async def _nothing(*_: Any, **__: Any) -> None:
-    raise LookupError("no calls can be originated from here")
 
 
 @dataclass(slots=True)
@@ -62,7 +49,3 @@ class Parts:
     gate: Gate = field(default_factory=Gate)
     context: str = ""
     """``calling.context``; empty: no queues, no detection of machines."""
-    flow: Callable[[str, Run], Awaitable[Program]] = _none
-    """The program of a ``[[flows]]`` table by its id (LookupError: none has it), for a run. `FlowRuns` sets it."""
-    dial: Callable[..., Awaitable[Any]] = _nothing
-    """`FlowRuns.dial_connect`; `FlowRuns` sets it."""

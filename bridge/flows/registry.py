@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from bridge.flows.options import Options
 from bridge.flows.program import Step
 
-if TYPE_CHECKING:
-    from bridge.flows.interpreter import Run
-
+RunT = TypeVar("RunT")
 OptionsT = TypeVar("OptionsT", bound=Options)
-Function = Callable[["Run", Any], Awaitable[Step | None]]
+Function = Callable[[Any, Any], Awaitable[Step | None]]
+"""Called with the `Run` and the options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ DEFINITIONS: dict[str, Definition] = {}
 
 def action(
     *names: str, options: type[OptionsT], needs_audio: bool = False, internal: bool = False
-) -> Callable[[Callable[[Run, OptionsT], Awaitable[Step | None]]], Callable[[Run, OptionsT], Awaitable[Step | None]]]:
+) -> Callable[[Callable[[RunT, OptionsT], Awaitable[Step | None]]], Callable[[RunT, OptionsT], Awaitable[Step | None]]]:
     """Register a function as an action; it returns what happens next, None for the action that follows.
 
     Args:
@@ -45,8 +44,8 @@ def action(
     """
 
     def register(
-        function: Callable[[Run, OptionsT], Awaitable[Step | None]],
-    ) -> Callable[[Run, OptionsT], Awaitable[Step | None]]:
+        function: Callable[[RunT, OptionsT], Awaitable[Step | None]],
+    ) -> Callable[[RunT, OptionsT], Awaitable[Step | None]]:
         for name in names:
             assert name not in DEFINITIONS, name
             DEFINITIONS[name] = Definition(name, options, function, needs_audio, internal)

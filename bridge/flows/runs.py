@@ -45,7 +45,7 @@ class FlowRuns:
 
     Args:
         flows: those of the configuration.
-        parts: what actions work with; ``parts.flow`` and ``parts.dial`` are set here.
+        parts: what actions work with.
         outbound_calls: originates calls.
         voxology: what ``Dials/Connect`` calls run.
         clock: seconds since 1970.
@@ -67,8 +67,6 @@ class FlowRuns:
         self._running: dict[str, _Running] = {}
         self._entering: dict[str, tuple[Flow, Channel]] = {}
         self._closing = False
-        parts.flow = self._program
-        parts.dial = self.dial_connect
 
     # Calls that come in
 
@@ -219,8 +217,12 @@ class FlowRuns:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _program(self, flow_id: str, run: Run) -> Program:
-        """The program of a configured flow; LookupError, WebFailed, FlowRefused."""
+    async def parse(self, load: Callable[[], Any]) -> Program:
+        """Load and check a program in a thread; FlowRefused."""
+        return await parse_in_thread(load)
+
+    async def program_of(self, flow_id: str, run: Run) -> Program:
+        """Return the program of a configured flow; LookupError, WebFailed, FlowRefused."""
         flow = self._flows.get(flow_id)
         if flow is None:
             raise LookupError(f"no flow has the id {flow_id[:64]!r}")
@@ -278,6 +280,7 @@ class FlowRuns:
             program or _entry(flow_id),
             principal=principal,
             parts=self._parts,
+            flows=self,
             variables=Variables(known, session_data),
             flow_id=flow_id,
             facts=facts,

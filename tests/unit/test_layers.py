@@ -118,6 +118,39 @@ def test_imports_go_down_only(name: str) -> None:
     assert wrong_imports(name, imports_of(name)) == []
 
 
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others (Tarjan's algorithm)."""
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    waiting: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = lowest[name] = len(index)
+        waiting.append(name)
+        for other in sorted(graph[name]):
+            if other not in index:
+                visit(other)
+                lowest[name] = min(lowest[name], lowest[other])
+            elif other in waiting:
+                lowest[name] = min(lowest[name], index[other])
+        if lowest[name] == index[name]:
+            group = waiting[waiting.index(name) :]
+            del waiting[waiting.index(name) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for name in graph:
+        if name not in index:
+            visit(name)
+    return found
+
+
+def test_no_import_circles() -> None:
+    """Imports for type checkers and inside functions count as well."""
+    assert circles({name: (imports_of(name) & FILES.keys()) - {name} for name in FILES}) == []
+
+
 def closure(name: str, seen: dict[str, str]) -> None:
     """Everything of ours that importing ``name`` imports, with who asked for it first."""
     for other in sorted(imports_of(name)):
@@ -139,6 +172,7 @@ def test_pure_parts_know_no_clock_and_no_network(name: str) -> None:
 
 
 def test_the_check_itself_can_fail() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}) == [["b", "c"]]
     assert wrong_imports("bridge.audio.rtp", {"bridge.media.leg", "struct", "bridge.errors"}) == [
         "bridge.audio.rtp imports bridge.media.leg, which lies above it"
     ]

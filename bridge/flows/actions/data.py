@@ -58,7 +58,7 @@ async def fetch(run: Run, options: FetchOptions) -> Enter:
     """Run the actions that a server answers with, then go on after this action."""
     method = options.event_method or "POST"
     answer = await _ask(run, method, options.event_url, callbacks.voipbin_body(run))
-    return Enter(await _parsed(answer), returns=True)
+    return Enter(await run.flows.parse(answer.json), returns=True)
 
 
 class FetchFlowOptions(Options):
@@ -81,7 +81,7 @@ async def enter_flow(run: Run, options: FetchFlowOptions) -> Enter:
 
 async def _configured(run: Run, flow_id: str) -> Program:
     try:
-        return await run.parts.flow(flow_id, run)
+        return await run.flows.program_of(flow_id, run)
     except LookupError as problem:
         raise ActionFailed(f"flow_id: {problem.args[0]}") from None
 
@@ -153,7 +153,7 @@ async def redirect(run: Run, options: RedirectOptions) -> Enter:
     """Ask a server what to do next, and forget the rest of this list."""
     body = callbacks.voxology_body(run, "redirect")
     answer = await _ask(run, options.method or "POST", options.url, body)
-    entered = Enter(await _parsed(answer), returns=False)
+    entered = Enter(await run.flows.parse(answer.json), returns=False)
     run.key_presses.clear()
     return entered
 
@@ -202,12 +202,6 @@ def _url(run: Run, template: str) -> str:
     if not HTTP_URL.fullmatch(url):
         raise ActionFailed("the URL does not begin with http:// or https://")
     return url
-
-
-async def _parsed(answer: Answer) -> Program:
-    from bridge.flows.spelling import parse_in_thread  # it registers these very actions
-
-    return await parse_in_thread(answer.json)
 
 
 def _bounded(text: str) -> str:

@@ -279,7 +279,7 @@ async def dial(run: Run, options: DialOptions) -> None:
     """Originate another call that runs the flow of ``voxology.flow``; this flow goes on at once."""
     data = run.variables.session_data if options.session_data is None else options.session_data
     try:
-        record = await run.parts.dial(
+        record = await run.flows.dial_connect(
             options.no,
             principal=run.principal,
             caller_id=options.caller_id_no,

@@ -105,7 +105,7 @@ class FakeLeg:
         self.keys = Keys()
         self.did: list[tuple[Any, ...]] = []
         self.variables: dict[str, str] = {}
-        self.excursion_s = 3.0
+        self.visit_s = 3.0
         self.answered_at = -1.0  # long ago
 
     def note(self, *what: Any) -> None:
@@ -159,9 +159,9 @@ class FakeLeg:
     async def send_digits(self, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None) -> None:
         self.note("send_digits", digits, duration_ms, between_ms)
 
-    async def excursion(self, extension: str, variables: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
-        self.note("excursion", extension)
-        await asyncio.sleep(self.excursion_s)
+    async def visit_dialplan(self, extension: str, variables: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
+        self.note("visit_dialplan", extension)
+        await asyncio.sleep(self.visit_s)
 
     async def get_variable(self, name: str) -> str:
         return self.variables.get(name, "")
@@ -503,7 +503,8 @@ class World:
 
     def run(self, flow: Any, leg: FakeLeg | None = None, session_data: Any = None, **variables: str) -> Run:
         some: Any = leg or self.leg()
-        return Run(some, parse(flow), principal=TOKEN, parts=self.parts, variables=Variables(variables, session_data))
+        known = Variables(variables, session_data)
+        return Run(some, parse(flow), principal=TOKEN, parts=self.parts, flows=self.runs(), variables=known)
 
     async def done(self, flow: Any, leg: FakeLeg | None = None, **variables: str) -> tuple[Run, End]:
         run = self.run(flow, leg, **variables)

@@ -435,7 +435,7 @@ def test_the_dialplan_s_help_is_needed_for_queues() -> None:
         leg = world.leg()
         leg.variables = {"QUEUESTATUS": "TIMEOUT"}
         run, _ = await world.done([step("queue_join", queue_id="sales"), step("queue_join", queue_id="a,b")], leg)
-        assert [each for each in leg.did if each[1] == "excursion"] == [(0, "excursion", "queue-sales")]
+        assert [each for each in leg.did if each[1] == "visit_dialplan"] == [(0, "visit_dialplan", "queue-sales")]
         assert run.variables.get("queue.status") == "TIMEOUT"
         assert world.failures() == [(1, "failed: queue_id: 'a,b' is no name of a queue")]
 

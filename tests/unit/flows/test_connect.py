@@ -145,6 +145,7 @@ def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
                 parse(flow),
                 principal=few,
                 parts=world.parts,
+                flows=world.runs(),
                 variables=Variables({}),
                 flow_id=flow_id,
             )
