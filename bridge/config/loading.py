@@ -23,6 +23,10 @@ ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
 _NOT_OURS = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
 
 
+REMOVED = {"media.websocket": "has been removed, every WebSocket is framed by picows: delete it"}
+"""Keys of earlier versions, and what to do about them."""
+
+
 class ConfigErrors(ConfigError):
     """Several mistakes at once; ``errors`` holds one `ConfigError` each, the text lists them line by line."""
 
@@ -107,6 +111,9 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[
             model = SECTIONS.get(section)
             where, table = section, None
         if name != name.upper() or model is None or key not in model.model_fields:
+            if removed := REMOVED.get(f"{section}.{key}"):
+                errors.append(ConfigError(name, removed))
+                continue
             known = [f"{ENVIRONMENT_PREFIX}{s}__{k}".upper() for s, m in SECTIONS.items() for k in m.model_fields]
             errors.append(ConfigError(name, "unknown setting" + suggestion(name.upper(), known)))
             continue
@@ -179,8 +186,9 @@ def _as_config_errors(detail: Any, origins: Mapping[str, str]) -> Iterator[Confi
         origin = origins.get(".".join(location[: depth + 1]))
         relative = {**detail, "loc": detail["loc"][depth:]}
         for key, described in explain_detail(relative, (TABLES | SECTIONS)[section], described=True):
-            misspelled = unknown and len(location) == depth + 1
-            reason = f"unknown key{_suggest_key(section, key)}" if misspelled else described
+            reason = described
+            if unknown and len(location) == depth + 1:
+                reason = REMOVED.get(f"{section}.{key}") or f"unknown key{_suggest_key(section, key)}"
             yield ConfigError(f"{place}.{key}", f"{reason} (set by {origin})" if origin else reason)
 
 

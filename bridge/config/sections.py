@@ -109,8 +109,6 @@ class MediaConfig(Section):
     """Time between WebSocket pings."""
     coalesce_ms: Annotated[float, Field(ge=0, le=5, description="a number of milliseconds from 0 to 5")] = 1.0
     """How long after a wake-up the process may wait for more frames, to handle them together, while it is not busy."""
-    websocket: Annotated[Literal["picows", "websockets"], Field(description='"picows" or "websockets"')] = "picows"
-    """The library that frames WebSocket messages: picows is fast; websockets is the one to compare with in doubt."""
 
 
 class AuditConfig(Section):

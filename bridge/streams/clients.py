@@ -20,7 +20,6 @@ from bridge.errors import Revoked
 from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
-from bridge.media.websockets_link import WebsocketsLink
 from bridge.streams.limit import StreamLimit
 from bridge.streams.places import CLIENT_DIRECTIONS, ClientDirection
 from bridge.streams.registry import Streams
@@ -230,10 +229,9 @@ class Clients:
             return web.Response()
         return web.Response(status=CLIENT_GONE)
 
-    def _new_link(self) -> PicowsLink | WebsocketsLink:
+    def _new_link(self) -> PicowsLink:
         media = self._config.media
-        kind = PicowsLink if media.websocket == "picows" else WebsocketsLink
-        return kind(
+        return PicowsLink(
             self._counters,
             max_unsent_ms=media.max_unsent_ms,
             ping_interval_s=media.ping_interval_s,

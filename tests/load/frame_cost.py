@@ -28,7 +28,6 @@ from bridge.media.counters import Counters
 from bridge.media.loop import FrameLoop
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import feed
-from bridge.media.websockets_link import WebsocketsLink
 
 FRAME = bytes(range(1, 161)) * 2
 RUNS = 20_000
@@ -76,13 +75,12 @@ def main() -> None:
         converter = Resampler(*pair)
         show(f"resample {pair[0]} to {pair[1]}", partial(converter.convert, block))
     with asyncio.Runner(loop_factory=FrameLoop) as runner:
-        for kind in (PicowsLink, WebsocketsLink):
-            runner.run(receive(kind))
+        runner.run(receive())
 
 
-async def receive(kind: type[PicowsLink] | type[WebsocketsLink]) -> None:
+async def receive() -> None:
     """Measure one masked binary message from the read of the socket to the stream."""
-    link = kind(Counters(), max_unsent_ms=1000, ping_interval_s=20.0, max_message_bytes=1 << 24)
+    link = PicowsLink(Counters(), max_unsent_ms=1000, ping_interval_s=20.0, max_message_bytes=1 << 24)
     protocol = link.protocol()
     with socket.create_server(("127.0.0.1", 0)) as server:  # picows wants TCP
         theirs = socket.create_connection(server.getsockname())
@@ -94,7 +92,7 @@ async def receive(kind: type[PicowsLink] | type[WebsocketsLink]) -> None:
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
     )
     message = b"\x82\xfe" + len(FRAME).to_bytes(2, "big") + bytes(4) + FRAME
-    show(f"{kind.__name__}: receive one message", lambda: feed(protocol, message))
+    show("receive one message", lambda: feed(protocol, message))
     link.abort(1001, "measured")
     theirs.close()
 

@@ -15,13 +15,12 @@ from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.websocket import Link
-from bridge.media.websockets_link import WebsocketsLink
 
 from .dialling import MAX_MESSAGE_BYTES, dialled
 from .servers import accept, serving
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-SIDES = ("accepted by picows", "accepted by websockets", "dialed")
+SIDES = ("accepted", "dialed")
 REQUEST = (
     b"GET /stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -135,8 +134,7 @@ async def raw_peer(
         if side == "dialed":
             peer = await _dialed(stack, ping_interval_s, max_message_bytes, receive_buffer, tls)
         else:
-            kind = PicowsLink if side == "accepted by picows" else WebsocketsLink
-            peer = await _accepted(stack, kind, ping_interval_s, max_message_bytes, receive_buffer)
+            peer = await _accepted(stack, ping_interval_s, max_message_bytes, receive_buffer)
         try:
             yield peer
         finally:
@@ -146,12 +144,13 @@ async def raw_peer(
 
 async def _accepted(
     stack: contextlib.AsyncExitStack,
-    kind: type[PicowsLink] | type[WebsocketsLink],
     ping_interval_s: float,
     max_message_bytes: int,
     receive_buffer: int,
 ) -> RawPeer:
-    link = kind(Counters(), max_unsent_ms=1000, ping_interval_s=ping_interval_s, max_message_bytes=max_message_bytes)
+    link = PicowsLink(
+        Counters(), max_unsent_ms=1000, ping_interval_s=ping_interval_s, max_message_bytes=max_message_bytes
+    )
     server = await aiofastnet.create_server(asyncio.get_running_loop(), link.protocol, "127.0.0.1", 0)
     stack.callback(server.close)
     sock = socket.socket()

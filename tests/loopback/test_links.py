@@ -1,4 +1,4 @@
-"""WebSockets taken over from aiohttp, framed by each of the two libraries; the client is a third party."""
+"""WebSockets taken over from aiohttp, framed by picows; the client is a third party."""
 
 from __future__ import annotations
 
@@ -15,26 +15,23 @@ from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
 from bridge.media.websocket import Link
-from bridge.media.websockets_link import WebsocketsLink
 
-KINDS = [PicowsLink, WebsocketsLink]
 MAX_MESSAGE_BYTES = 1 << 20
 
 
 class Server:
     """An aiohttp application with one WebSocket route, and the links that it made."""
 
-    def __init__(self, kind: type[PicowsLink] | type[WebsocketsLink]) -> None:
-        self.kind = kind
+    def __init__(self) -> None:
         self.counters = Counters()
-        self.links: list[PicowsLink | WebsocketsLink] = []
+        self.links: list[PicowsLink] = []
         self.messages: list[bytes | str] = []
         self.closed: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
         self.ping_interval_s = 20.0
         self.port = 0
 
     async def upgrade(self, request: web.Request) -> web.Response:
-        link = self.kind(
+        link = PicowsLink(
             self.counters,
             max_unsent_ms=1000,
             ping_interval_s=self.ping_interval_s,
@@ -58,9 +55,9 @@ class Server:
                 await asyncio.sleep(0.005)
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
-    made = Server(request.param)
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    made = Server()
     application = web.Application()
     application.router.add_get("/stream", made.upgrade)
     application.router.add_get("/plain", made.plain)

@@ -25,7 +25,6 @@ from bridge.media.picows_link import PicowsLink
 from bridge.media.pump import Pump
 from bridge.media.shared import SharedLeg
 from bridge.media.takeover import take_over
-from bridge.media.websockets_link import WebsocketsLink
 from bridge.streams.silence_fill import keep_steady
 from tests.fakes.asterisk import FakeAsterisk
 
@@ -35,20 +34,19 @@ FRAME = 320
 class Path:
     """One stream: what a client is connected to, and the Asterisk end of its leg."""
 
-    def __init__(self, kind: type[PicowsLink] | type[WebsocketsLink]) -> None:
+    def __init__(self) -> None:
         self.counters = Counters()
         self.listener = Listener(self.counters)
         self.legs: list[MediaLeg] = []
-        self.links: list[PicowsLink | WebsocketsLink] = []
+        self.links: list[PicowsLink] = []
         self.keys: list[str] = []
         self.dialect = Voipbin("sln")
         self.pumps: list[Pump] = []
         self.legs_wanted = 1
         self.lead_ms = 0
-        self._kind = kind
 
     async def upgrade(self, request: web.Request) -> web.Response:
-        link = self._kind(self.counters, max_unsent_ms=1000, ping_interval_s=20, max_message_bytes=1 << 24)
+        link = PicowsLink(self.counters, max_unsent_ms=1000, ping_interval_s=20, max_message_bytes=1 << 24)
         self.links.append(link)
         pump = Pump(self.dialect, self.counters, on_dtmf=self.keys.append)
         pump.attach(link)
@@ -63,9 +61,9 @@ class Path:
         return web.Response()
 
 
-@pytest.fixture(params=[PicowsLink, WebsocketsLink], ids=lambda kind: kind.__name__)
-async def path(request: pytest.FixtureRequest) -> AsyncIterator[Path]:
-    made = Path(request.param)
+@pytest.fixture
+async def path() -> AsyncIterator[Path]:
+    made = Path()
     await made.listener.start("127.0.0.1", 0)
     application = web.Application()
     application.router.add_get("/", made.upgrade)

@@ -156,6 +156,7 @@ MISTAKES = [
     ("[audiosocket]\nhandshake_timeout_s = true", "audiosocket.handshake_timeout_s", ["seconds"]),
     ("[media]\nmax_streams = 0", "media.max_streams", ["1 to 100000"]),
     ("[media]\nmax_queued_ms = 10", "media.max_queued_ms", ["200"]),
+    ("[media]\nwebsocket = 'picows'", "media.websocket", ["has been removed", "delete it"]),
     ("[log]\nlevel = 'loud'", "log.level", ["debug", "loud"]),
     ("[log]\nformat = 'xml'", "log.format", ["json", "xml"]),
     ("[audit]\noutput = 'audit.jsonl'", "audit.output", ["'audit.jsonl'", "stdout", "off", "/var/log"]),
