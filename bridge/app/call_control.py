@@ -27,7 +27,7 @@ from bridge.control.leg import Leg
 from bridge.control.legs import Legs
 from bridge.control.originate import Originator
 from bridge.control.outbound_calls import OutboundCalls
-from bridge.control.playback import Voices
+from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
@@ -89,7 +89,7 @@ class Calling:
         self.speech = Speech(config.speech)
         self.sounds = SoundFetcher(config.speech, gate)
         self._web = Web(gate, keys=signing_keys(config))
-        voices = Voices(taps, counters)
+        players = Players(taps, counters)
         self._originator = Originator(
             client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
         )
@@ -123,10 +123,10 @@ class Calling:
             legs=legs,
             records=records,
             originator=self._originator,
-            voices=voices,
+            players=players,
             recordings=self.recordings,
         )
-        self._voices = voices
+        self._players = players
         self._announcer = Announcer(
             config.privacy,
             events=events,
@@ -139,7 +139,7 @@ class Calling:
         parts = Parts(
             legs=legs,
             originator=self._originator,
-            voices=voices,
+            players=players,
             recordings=self.recordings,
             conferences=self.conferences,
             streams=self.streams,
@@ -211,13 +211,13 @@ class Calling:
             AriError: no audio connection.
         """
         try:
-            voice = self._voices.at(self.conferences.place_of(conference_id))
+            player = self._players.at(self.conferences.place_of(conference_id))
         except NoSuchConference:
             raise KeyError(conference_id) from None
         try:
-            await voice.play(sound.pcm, sound.rate)
+            await player.play(sound.pcm, sound.rate)
         finally:
-            await voice.close()
+            await player.close()
 
     async def _adopt_sensitive_mode(self) -> None:
         """Wait until recordings have paused or resumed, and other servers get nothing that they must not get."""

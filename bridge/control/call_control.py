@@ -15,7 +15,7 @@ from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.control.legs import Direction, Leg, LegGone, Legs
 from bridge.control.originate import NotAnswered, Originator, OutboundCall
-from bridge.control.playback import Voice, Voices
+from bridge.control.playback import Player, Players
 from bridge.control.recording import Recording, Recordings
 from bridge.errors import AriError, BridgeError
 from bridge.taps.taps import Snoop
@@ -51,7 +51,7 @@ class CallControl:
         legs: Legs,
         records: Records,
         originator: Originator,
-        voices: Voices,
+        players: Players,
         recordings: Recordings,
     ) -> None:
         self.before_transfer: Callable[[str], Awaitable[None]] = _nothing
@@ -61,7 +61,7 @@ class CallControl:
         self._legs = legs
         self._records = records
         self._originator = originator
-        self._voices = voices
+        self._players = players
         self._recordings = recordings
         self._tasks: set[asyncio.Task[None]] = set()
         self._transfers: dict[str, asyncio.Task[None]] = {}
@@ -118,9 +118,9 @@ class CallControl:
         Args:
             direction: who hears it: ``out`` the party, ``in`` the others, ``both`` all of them.
         """
-        voices = self._voices_of(call_id, direction)
+        players = self._players_of(call_id, direction)
         try:
-            plays = [asyncio.ensure_future(voice.play(pcm, rate)) for voice in voices]
+            plays = [asyncio.ensure_future(player.play(pcm, rate)) for player in players]
             try:
                 await asyncio.gather(*plays)
             finally:
@@ -128,7 +128,7 @@ class CallControl:
                     play.cancel()
                 await asyncio.gather(*plays, return_exceptions=True)
         finally:
-            await asyncio.gather(*(voice.close() for voice in voices))
+            await asyncio.gather(*(player.close() for player in players))
 
     async def transfer(self, call_id: str, destination: Address, *, token: str = "") -> str:
         """Send a call to another destination: it is rung, and connected with the call when it answers.
@@ -226,7 +226,7 @@ class CallControl:
             )
         return leg
 
-    def _voices_of(self, call_id: str, direction: Direction) -> list[Voice]:
+    def _players_of(self, call_id: str, direction: Direction) -> list[Player]:
         channel_id = self._channel_of(call_id)
         leg = self._legs.take(channel_id)
         if (
@@ -235,10 +235,10 @@ class CallControl:
             and (direction == "both" or (direction == "out" and self._legs.is_alone(leg)))
         ):
             # Where nobody talks nothing flows into which a whisper could be mixed.
-            return [self._voices.of(leg)]
+            return [self._players.of(leg)]
         # One that whispers both ways throws audio away when one direction is quiet (docs/decisions/taps.md).
         ways = ("out", "in") if direction == "both" else (direction,)
-        return [self._voices.at(Snoop(channel_id, spy="none", whisper=way)) for way in ways]
+        return [self._players.at(Snoop(channel_id, spy="none", whisper=way)) for way in ways]
 
     def _transferred(self, leg: Leg, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -287,13 +287,13 @@ class CallControl:
         if not leg.answered:
             await leg.ring()
             return
-        voice = self._voices.of(leg)
+        player = self._players.of(leg)
         ringback = tones.ringback(RINGBACK_S)
         try:
             while True:
-                await voice.play(ringback.pcm, ringback.rate)
+                await player.play(ringback.pcm, ringback.rate)
         finally:
-            await voice.close()
+            await player.close()
 
 
 async def _hang_up(leg: Leg, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Speaks into a call: one media leg that plays what it is given, in order, at its own pace."""
+"""Play audio into a call: one media leg that plays what it is given, in order, in real time."""
 
 from __future__ import annotations
 
@@ -30,20 +30,22 @@ Likewise when the party leaves its bridge, which may be the beginning of its end
 _FORMAT = slin(RATE)
 
 
-class Voice:
-    """Speaks in one place. `Voices` makes it; its media leg is opened at the first word and kept until ``close``.
+class Player:
+    """Plays audio at one tap point. Its media leg is opened by the first ``play`` and kept until ``close``.
+
+    `Players` creates it.
 
     Args:
-        place: where to speak now; asked when the media leg is opened, also after the party has moved.
-        gone: set when nobody is there any more.
+        point: returns the tap point; called when the media leg is opened, also after the party has moved.
+        leg: whose end ends playback; None: the point is not that of a leg.
     """
 
     def __init__(
-        self, taps: Taps, counters: Counters, place: Callable[[], Awaitable[TapPoint]], leg: Leg | None = None
+        self, taps: Taps, counters: Counters, point: Callable[[], Awaitable[TapPoint]], leg: Leg | None = None
     ) -> None:
         self._taps = taps
         self._counters = counters
-        self._place = place
+        self._point = point
         self._leg = leg
         self._playout = Playout(_FORMAT, MAX_QUEUED_MS)
         self._tap: Tap | None = None
@@ -126,8 +128,8 @@ class Voice:
         """There is no media leg where the party is now."""
         if self._tap is None or self._tap.leg.closed:
             return True
-        place = self._opened_at
-        return self._leg is not None and isinstance(place, Join) and place.bridge_id != self._leg.bridge_id
+        point = self._opened_at
+        return self._leg is not None and isinstance(point, Join) and point.bridge_id != self._leg.bridge_id
 
     async def _wait(self) -> None:
         """Until a block has been played, the media leg has broken, or the party has moved or gone."""
@@ -148,16 +150,16 @@ class Voice:
             self._unless_gone()
             if self._closed:
                 return
-            place = await self._place()
+            point = await self._point()
             media = MediaLeg(_FORMAT, self._playout, self._counters)
             media.on_mark = self._mark_reached
             media.on_closed = self._changed.set
             try:
-                self._tap = await self._taps.open(media, place)
+                self._tap = await self._taps.open(media, point)
             except AriError:
                 self._unless_gone()
                 raise
-            self._opened_at = place
+            self._opened_at = point
 
     async def _close_tap(self) -> None:
         tap, self._tap = self._tap, None
@@ -179,8 +181,8 @@ def _ignore() -> None:
     """What a media leg's end means once it is not wanted any more."""
 
 
-class Voices:
-    """Makes voices.
+class Players:
+    """Creates players.
 
     Args:
         taps: opens their media legs.
@@ -191,21 +193,21 @@ class Voices:
         self._taps = taps
         self._counters = counters
 
-    def of(self, leg: Leg) -> Voice:
-        """One that speaks to a leg, wherever it is bridged; the leg's bridge partners hear it as well.
+    def of(self, leg: Leg) -> Player:
+        """Return one that plays to a leg, wherever it is bridged; the leg's bridge partners hear it as well.
 
-        A leg that is not answered or in no bridge is answered and put into one by the first word.
+        The first ``play`` answers the leg and puts it into a bridge if it is in none.
         """
 
-        async def place() -> TapPoint:
+        async def point() -> TapPoint:
             return Join(await leg.hold_in_bridge())
 
-        return Voice(self._taps, self._counters, place, leg)
+        return Player(self._taps, self._counters, point, leg)
 
-    def at(self, place: TapPoint) -> Voice:
-        """One that speaks in a place: a bridge, or a party of an ordinary call of the PBX (a `Snoop` that whispers)."""
+    def at(self, point: TapPoint) -> Player:
+        """Return one that plays at a tap point: a bridge, or a party of any call (a `Snoop` that whispers)."""
 
-        async def there() -> TapPoint:
-            return place
+        async def fixed() -> TapPoint:
+            return point
 
-        return Voice(self._taps, self._counters, there)
+        return Player(self._taps, self._counters, fixed)

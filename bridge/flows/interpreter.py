@@ -20,7 +20,7 @@ from bridge.audit import OK, Value
 from bridge.audit import Action as Audited
 from bridge.calls.records import CallRecord
 from bridge.control.legs import Leg, LegGone
-from bridge.control.playback import Voice
+from bridge.control.playback import Player
 from bridge.errors import BridgeError
 from bridge.flows.filling import authority_of
 from bridge.flows.parts import Parts
@@ -117,7 +117,7 @@ class Run:
         self.hanging_up = ""
         """Why the flow itself has just hung up: the end of the call is told before the request is answered."""
         self.frames = [Frame(program)]
-        self._voice: Voice | None = None
+        self._player: Player | None = None
         self._speaking = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._beside_bytes = 0
@@ -171,21 +171,21 @@ class Run:
             keys = self.leg.keys
             if until_key and len(keys):
                 return False
-            if self._voice is None:
-                self._voice = self.parts.voices.of(self.leg)
+            if self._player is None:
+                self._player = self.parts.players.of(self.leg)
                 await self._let_audio_open()
-            voice = self._voice
+            player = self._player
             pressed: list[str] = []
 
             def stop(digit: str) -> None:
                 pressed.append(digit)
-                voice.stop()
+                player.stop()
 
             unwatch = keys.watch(stop) if until_key else None
             try:
-                await voice.play(pcm, rate)
+                await player.play(pcm, rate)
             except asyncio.CancelledError:
-                voice.stop()
+                player.stop()
                 raise
             finally:
                 if unwatch is not None:
@@ -197,11 +197,11 @@ class Run:
         await asyncio.sleep(max(self.leg.answered_at + AUDIO_OPENS_S - asyncio.get_running_loop().time(), 0))
 
     async def fall_silent(self) -> None:
-        """Close the voice: before the leg goes to another bridge or to the dialplan."""
-        voice, self._voice = self._voice, None
-        if voice is not None:
-            voice.stop()
-            await voice.close()
+        """Close the player: before the leg goes to another bridge or to the dialplan."""
+        player, self._player = self._player, None
+        if player is not None:
+            player.stop()
+            await player.close()
 
     def spawn(self, act: Coroutine[Any, Any, object], what: str, size: int) -> None:
         """Do something beside the flow; it is given up when the flow ends.

@@ -10,7 +10,7 @@ from bridge.calls.records import Records
 from bridge.conferences.conferences import Conferences
 from bridge.control.legs import Leg, Legs
 from bridge.control.originate import Originator
-from bridge.control.playback import Voices
+from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
@@ -34,7 +34,7 @@ class Parts:
 
     legs: Legs
     originator: Originator
-    voices: Voices
+    players: Players
     recordings: Recordings
     conferences: Conferences
     streams: FlowStreams

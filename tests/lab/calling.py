@@ -20,7 +20,7 @@ from bridge.control.call_control import CallControl
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import Leg, Legs
 from bridge.control.originate import Originator, OutboundCall
-from bridge.control.playback import Voices
+from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.stasis import StasisCalls
@@ -64,7 +64,7 @@ class Calling:
         self.taps = Taps(
             self.client, self.listener, self.ids, lambda: host_and_port(lab.audiosocket_host, self.listener.port)
         )
-        self.voices = Voices(self.taps, counters)
+        self.players = Players(self.taps, counters)
         archive = Archive(self.client, self.ids, RecordingConfig(), app=self.client.app)
         self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive)
         self.originator = Originator(
@@ -76,7 +76,7 @@ class Calling:
             legs=self.legs,
             records=self.records,
             originator=self.originator,
-            voices=self.voices,
+            players=self.players,
             recordings=self.recordings,
         )
 
@@ -154,7 +154,7 @@ async def calling_on(lab: Lab, config: CallingConfig = CALLING) -> AsyncIterator
 
 
 def pcm(hz: float, seconds: float, rate: int = 16000) -> tuple[bytes, int]:
-    """A tone as a voice plays it, and its rate."""
+    """A tone as a player plays it, and its rate."""
     return judge.tone(hz, seconds, rate).astype("<i2").tobytes(), rate
 
 

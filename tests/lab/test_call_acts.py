@@ -174,9 +174,9 @@ async def test_a_visit_to_the_dialplan_comes_back(calling: Calling, phones: Phon
     await calling.lab.cli("confbridge kick 9 all")
     await asyncio.wait_for(gone, 15)
     await leg.hold_in_bridge()
-    voice = calling.voices.of(leg)
-    await voice.play(*pcm(700, 1))
-    await voice.close()
+    player = calling.players.of(leg)
+    await player.play(*pcm(700, 1))
+    await player.close()
     await asyncio.wait_for(leg.visit_dialplan("amd"), 15)
     assert await leg.get_variable("AMDSTATUS") in ("HUMAN", "MACHINE", "NOTSURE", "HANGUP")
     assert await leg.get_variable("NO_SUCH_VARIABLE") == ""

@@ -21,15 +21,15 @@ from tests.lab.driving import HALF, RATE, seconds_of
 async def test_a_voice_is_heard_whole_and_play_returns_in_time(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     leg = await calling.call("1001")
-    voice = calling.voices.of(leg)
+    player = calling.players.of(leg)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await voice.play(*pcm(700, 5))
+    await player.play(*pcm(700, 5))
     assert 4.7 < loop.time() - began < 5.8
-    await voice.play(*pcm(1000, 1, rate=22050))
-    await voice.play(b"", 16000)
-    await voice.close()
-    await voice.close()
+    await player.play(*pcm(1000, 1, rate=22050))
+    await player.play(b"", 16000)
+    await player.close()
+    await player.close()
     heard = await end_of(leg, alice)
     assert 4.8 <= seconds_of(heard, 700, HALF) <= 5.1
     assert 0.8 <= seconds_of(heard, 1000, HALF) <= 1.1
@@ -38,17 +38,17 @@ async def test_a_voice_is_heard_whole_and_play_returns_in_time(calling: Calling,
 async def test_a_voice_that_is_stopped_or_cancelled(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     leg = await calling.call("1001")
-    voice = calling.voices.of(leg)
-    playing = [asyncio.ensure_future(voice.play(*pcm(hz, 30))) for hz in (700, 900)]
+    player = calling.players.of(leg)
+    playing = [asyncio.ensure_future(player.play(*pcm(hz, 30))) for hz in (700, 900)]
     await asyncio.sleep(1.2)
-    voice.stop()
+    player.stop()
     await asyncio.wait_for(asyncio.gather(*playing), 0.5)
-    cancelled = asyncio.ensure_future(voice.play(*pcm(1100, 30)))
+    cancelled = asyncio.ensure_future(player.play(*pcm(1100, 30)))
     await asyncio.sleep(1)
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
-    await voice.play(*pcm(1300, 0.5))
-    await voice.close()
+    await player.play(*pcm(1300, 0.5))
+    await player.close()
     heard = await end_of(leg, alice)
     assert 0.7 < seconds_of(heard, 700, HALF) < 1.4
     assert seconds_of(heard, 900, HALF) == 0
@@ -61,21 +61,21 @@ async def test_a_voice_whose_party_hangs_up_moves_or_whose_audio_breaks(calling:
     for phone in (alice, bob):
         phone.play_next(judge.silence(1, RATE))
     leg, other = await asyncio.gather(calling.call("1001"), calling.call("1002"))
-    voice = calling.voices.of(leg)
-    playing = asyncio.ensure_future(voice.play(*pcm(700, 6)))
+    player = calling.players.of(leg)
+    playing = asyncio.ensure_future(player.play(*pcm(700, 6)))
     await asyncio.sleep(1.5)
     await leg.move_to(await other.hold_in_bridge())
     await asyncio.sleep(1.5)
-    assert voice._tap is not None
-    assert voice._tap.media_id is not None
-    await calling.client.channels.hangup(voice._tap.media_id)
+    assert player._tap is not None
+    assert player._tap.media_id is not None
+    await calling.client.channels.hangup(player._tap.media_id)
     await playing
-    endless = asyncio.ensure_future(voice.play(*pcm(900, 30)))
+    endless = asyncio.ensure_future(player.play(*pcm(900, 30)))
     await asyncio.sleep(0.5)
     await alice.hangup()
     with pytest.raises(LegGone):
         await asyncio.wait_for(endless, 2)
-    await voice.close()
+    await player.close()
     assert seconds_of(alice.recording(), 700, HALF) > 5.0
     heard = await end_of(other, bob)
     assert 3 < seconds_of(heard, 700, HALF) < 5  # after the move, both hear it

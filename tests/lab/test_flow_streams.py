@@ -15,7 +15,7 @@ import pytest
 from bridge.access import CONFIGURATION
 from bridge.app.application import Application
 from bridge.control.legs import Leg
-from bridge.control.playback import Voices
+from bridge.control.playback import Players
 from bridge.errors import Overloaded
 from bridge.events.hub import Event
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
@@ -201,14 +201,14 @@ async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
     (alice,) = await phones("1001")
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
-        voice = Voices(flow.bridge.taps, flow.bridge.counters).of(leg)
-        await voice.play(bytes(3200), RATE)  # it is there already, as after an earlier SAY
+        player = Players(flow.bridge.taps, flow.bridge.counters).of(leg)
+        await player.play(bytes(3200), RATE)  # it is there already, as after an earlier SAY
         encapsulation = {"encapsulation": "sln"} if dialect == "voipbin" else {}
         start = StreamOptions(url=sink.url, tracks=("mix",), dialect=dialect, options=encapsulation)
         began = time.monotonic()
         await flow.streams.stream_start(leg, start, CONFIGURATION)
         took = time.monotonic() - began
-        await voice.play(judge.tone(APPLICATION_HZ, 1.0, RATE).astype("<i2").tobytes(), RATE)
+        await player.play(judge.tone(APPLICATION_HZ, 1.0, RATE).astype("<i2").tobytes(), RATE)
         await asyncio.sleep(0.3)
         await flow.streams.stream_stop(leg, StreamOptions(action="stop", url=sink.url))
         (received,) = await sink.connected(1)
@@ -217,7 +217,7 @@ async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
         print(f"start took {took * 1000:.0f} ms; heard {seconds_of(heard, APPLICATION_HZ):.2f} s")
         assert took < 0.5
         assert seconds_of(heard, APPLICATION_HZ) == pytest.approx(1.0, abs=0.05)
-        await voice.close()
+        await player.close()
         await flow.streams.stop(leg)
         await alice.hangup()
 

@@ -167,7 +167,7 @@ class FakeLeg:
         return self.variables.get(name, "")
 
 
-class FakeVoice:
+class FakePlayer:
     """Takes as long to play as it sounds."""
 
     def __init__(self, leg: FakeLeg, heard: list[tuple[Any, ...]]) -> None:
@@ -197,14 +197,14 @@ class FakeVoice:
         self.stop()
 
 
-class FakeVoices:
+class FakePlayers:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
         """(leg, from, to, first byte): what was heard when."""
-        self.made: list[FakeVoice] = []
+        self.made: list[FakePlayer] = []
 
-    def of(self, leg: FakeLeg) -> FakeVoice:
-        self.made.append(FakeVoice(leg, self.heard))
+    def of(self, leg: FakeLeg) -> FakePlayer:
+        self.made.append(FakePlayer(leg, self.heard))
         return self.made[-1]
 
 
@@ -469,7 +469,7 @@ class World:
         self.legs = FakeLegs()
         self.originator = FakeOriginator(self.records)
         self.outbound_calls = OutboundCalls(self.originator, self.records)  # type: ignore[arg-type]
-        self.voices = FakeVoices()
+        self.players = FakePlayers()
         self.recordings = FakeRecordings()
         self.conferences = FakeConferences()
         self.streams = FakeStreams()
@@ -482,7 +482,7 @@ class World:
         self.parts = Parts(
             legs=stand_ins.legs,
             originator=stand_ins.originator,
-            voices=stand_ins.voices,
+            players=stand_ins.players,
             recordings=stand_ins.recordings,
             conferences=stand_ins.conferences,
             streams=stand_ins.streams,

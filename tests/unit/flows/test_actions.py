@@ -30,7 +30,7 @@ def test_a_key_stops_speech_and_is_there_for_digits_receive() -> None:
         ]
         run = world.run(flow, leg)
         await asyncio.gather(run.run(), leg.press("4", after_s=0.5), leg.press("2", after_s=1.0))
-        assert [(begun, ended) for _, begun, ended, _ in world.voices.heard] == [(0, 0.5)]
+        assert [(begun, ended) for _, begun, ended, _ in world.players.heard] == [(0, 0.5)]
         assert run.variables.get("voipbin.call.digits") == "42"
         assert now() < SAID_S
 
@@ -43,7 +43,7 @@ def test_without_digits_handle_speech_goes_on_and_the_key_waits() -> None:
         leg = world.leg()
         run = world.run([step("talk", text="all of it"), step("digits_receive", duration=100)], leg)
         await asyncio.gather(run.run(), leg.press("7", after_s=0.5))
-        assert world.voices.heard[0][2] == SAID_S
+        assert world.players.heard[0][2] == SAID_S
         assert run.variables.get("voipbin.call.digits") == "7"
 
     quick(act())
@@ -54,7 +54,7 @@ def test_async_talk_does_not_hold_up_the_flow_and_two_talks_do_not_mix() -> None
         world = World()
         flow = [step("talk", text="behind", **{"async": True}), step("sleep", duration=500), step("talk", text="then")]
         await world.done(flow)
-        assert [(begun, ended) for _, begun, ended, _ in world.voices.heard] == [(0, SAID_S), (SAID_S, 2 * SAID_S)]
+        assert [(begun, ended) for _, begun, ended, _ in world.players.heard] == [(0, SAID_S), (SAID_S, 2 * SAID_S)]
 
     quick(act())
 
@@ -103,7 +103,7 @@ def test_collect_s_prompts_end_at_the_first_key() -> None:
         flow = [{"type": "COLLECT", "actions": prompts, "params": {"num_digits": 1}}]
         run = world.run(flow, leg)
         await asyncio.gather(run.run(), leg.press("5", after_s=SAID_S * 3 + 1))
-        assert [round(ended - begun, 3) for _, begun, ended, _ in world.voices.heard] == [SAID_S] * 3
+        assert [round(ended - begun, 3) for _, begun, ended, _ in world.players.heard] == [SAID_S] * 3
         assert run.variables.get("keyPresses") == "5"
 
     quick(act())
@@ -123,7 +123,7 @@ def test_several_sounds_play_in_order_and_one_that_is_missing_is_left_out() -> N
     async def act() -> None:
         world = World()
         await world.done([step("play", stream_urls=["http://x/a", "http://x/missing", "http://x/b"])])
-        assert [heard[3] for heard in world.voices.heard] == [b"a", b"b"]
+        assert [heard[3] for heard in world.players.heard] == [b"a", b"b"]
         assert world.failures() == [(0, "failed: http://x/missing is not there")]
 
     quick(act())
@@ -274,7 +274,7 @@ def test_connect_waits_until_the_application_closes_and_then_goes_on() -> None:
         flow = [{"type": "STREAM", "params": params}, {"type": "SAY", "params": {"text": "bye"}}]
         asyncio.get_running_loop().call_later(7, lambda: world.streams.started[0].ended.set())
         await world.done(flow)
-        assert world.voices.heard[0][1] == 7
+        assert world.players.heard[0][1] == 7
 
     quick(act())
 

@@ -9,7 +9,7 @@ from bridge.flows.interpreter import Run
 from bridge.flows.spelling import parse
 from bridge.flows.variables import MAX_TOTAL_BYTES, Variables
 from bridge.patterns import Patterns
-from tests.unit.flows.fakes import FakeVoice, World, now, quick, step
+from tests.unit.flows.fakes import FakePlayer, World, now, quick, step
 
 
 def to(*targets: str) -> list[dict[str, str]]:
@@ -48,9 +48,9 @@ def test_an_answered_caller_hears_ringing_until_the_answer() -> None:
         world = World()
         world.originator.outcomes = {"1001": (9, "noanswer")}
         await world.done([connect("1001")])
-        assert world.voices.heard[0][1] == 0
-        assert world.voices.heard[-1][2] == 9
-        assert all(voice.closed for voice in world.voices.made)
+        assert world.players.heard[0][1] == 0
+        assert world.players.heard[-1][2] == 9
+        assert all(player.closed for player in world.players.made)
 
     quick(act())
 
@@ -189,13 +189,13 @@ def test_a_caller_who_leaves_while_a_call_is_being_placed_leaves_nobody_ringing(
 
 
 def test_a_caller_who_leaves_when_one_has_just_answered_leaves_nobody_ringing(monkeypatch: Any) -> None:
-    close = FakeVoice.close
+    close = FakePlayer.close
 
-    async def slowly(voice: FakeVoice) -> None:
+    async def slowly(player: FakePlayer) -> None:
         await asyncio.sleep(1)
-        await close(voice)
+        await close(player)
 
-    monkeypatch.setattr(FakeVoice, "close", slowly)
+    monkeypatch.setattr(FakePlayer, "close", slowly)
 
     async def act() -> None:
         world = World()
@@ -206,7 +206,7 @@ def test_a_caller_who_leaves_when_one_has_just_answered_leaves_nobody_ringing(mo
         slow, winner = world.originator.rung
         assert slow.cancelled_at is not None
         assert winner.leg.gone.is_set()
-        assert all(voice.closed for voice in world.voices.made)
+        assert all(player.closed for player in world.players.made)
 
     quick(act())
 
@@ -236,6 +236,6 @@ def test_source_and_early_media_are_passed_on() -> None:
         assert how["source"].target == "+49"
         assert how["early_media_bridge"] == leg.bridge_id
         assert (how["anonymous"], how["timeout_s"], how["originator"]) == (True, 7, leg.id)
-        assert world.voices.heard == [], "the other side is heard instead"
+        assert world.players.heard == [], "the other side is heard instead"
 
     quick(act())

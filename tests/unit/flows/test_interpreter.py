@@ -17,7 +17,7 @@ def test_actions_run_in_order_and_speech_is_waited_for() -> None:
             [step("answer"), step("talk", text="one"), step("sleep", duration=1500), step("talk", text="two")]
         )
         assert [utterance.text for utterance in world.speech.said] == ["one", "two"]
-        assert [(begun, ended) for _, begun, ended, _ in world.voices.heard] == [(0, SAID_S), (3.5, 5.5)]
+        assert [(begun, ended) for _, begun, ended, _ in world.players.heard] == [(0, SAID_S), (3.5, 5.5)]
         assert end.reason == "the last action was done"
         assert [data["type"] for data in world.told("flow_action")] == ["answer", "talk", "sleep", "talk"]
         assert [data["index"] for data in world.told("flow_action")] == [0, 1, 2, 3]
@@ -66,7 +66,7 @@ def test_a_caller_who_hangs_up_ends_any_action_at_once_and_leaves_nothing(action
         assert end.reason == "the call ended"
         assert now() == 1.5
         assert "never said" not in [utterance.text for utterance in world.speech.said]
-        assert all(voice.closed for voice in world.voices.made)
+        assert all(player.closed for player in world.players.made)
         assert all(ringing.leg.gone.is_set() for ringing in world.originator.rung)
         assert world.recordings.did[-1] == ("stop", "recording-1")
         assert world.streams.did[-1] == (1.5, "stop")

@@ -261,7 +261,7 @@ def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
         await world.close(runs)
         await stopping
         assert [ringing.cancelled_at for ringing in world.originator.rung[1:]] == [11, 11]
-        assert all(voice.closed for voice in world.voices.made)
+        assert all(player.closed for player in world.players.made)
         assert world.streams.did[-1] == (11, "stop")
 
     quick(act())
