@@ -1,4 +1,4 @@
-"""Keys that a party pressed, in order, until somebody takes them."""
+"""DTMF digits that a party has sent, in order, until something takes them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 
 MAX_WAITING = 128
-"""Keys of one party that may wait; the oldest go first."""
+"""Digits of one party that may wait; the oldest go first."""
 
 
-class Keys:
-    """The queue of one leg's keys: each is taken once.
+class DigitQueue:
+    """The digits of one leg: each is taken once.
 
-    ``watch`` shows every key to others besides, without taking it.
+    ``watch`` shows every digit to others besides, without taking it.
     """
 
     def __init__(self) -> None:
@@ -24,19 +24,19 @@ class Keys:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def press(self, digit: str) -> None:
-        """A key was pressed."""
+    def put(self, digit: str) -> None:
+        """Add a digit."""
         self._waiting.append(digit)
         self._came.set()
         for watcher in tuple(self._watchers):
             watcher(digit)
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Discard what waits."""
         self._waiting.clear()
 
     async def get(self, timeout_s: float | None = None) -> str | None:
-        """The next key, at once if one waits; None if none comes in time (``timeout_s`` None: wait for ever)."""
+        """Take the next digit; None if none comes in time (``timeout_s`` None: wait indefinitely)."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._waiting:
@@ -47,7 +47,7 @@ class Keys:
         return self._waiting.popleft()
 
     def watch(self, callback: Callable[[str], object]) -> Callable[[], None]:
-        """Call ``callback(digit)`` for every key that comes from now on; the result stops that."""
+        """Call ``callback(digit)`` for every digit from now on; the result stops that."""
         self._watchers.append(callback)
 
         def stop() -> None:

@@ -12,7 +12,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.calls.records import HangupReason, MuteDirection, Records
 from bridge.control.bridges import MixingBridges
-from bridge.control.dtmf import Keys
+from bridge.control.dtmf import DigitQueue
 from bridge.errors import AriError, BridgeError
 from bridge.tasks import Changed, first_of
 
@@ -70,8 +70,8 @@ class Leg:
         """Q.850 cause of its end; 0 before, and if it left for the dialplan."""
         self.bridge_id: str | None = None
         """The bridge that it is in now: its own, a partner's, a conference's."""
-        self.keys = Keys()
-        """What its party pressed and nobody has taken."""
+        self.digits = DigitQueue()
+        """DTMF digits that nothing has taken yet."""
         self.entered = asyncio.Event()
         """Its StasisStart has been seen."""
         self.given_up = False

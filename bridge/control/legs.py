@@ -12,12 +12,12 @@ from bridge.ari.model import Channel, ChannelDestroyed, ChannelDtmfReceived, Cha
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
-from bridge.control.dtmf import Keys
+from bridge.control.dtmf import DigitQueue
 from bridge.control.leg import Direction, Leg, LegGone, LegServices, Partners
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks
 
-__all__ = ["Direction", "Keys", "Leg", "LegGone", "Legs", "Partners"]
+__all__ = ["DigitQueue", "Direction", "Leg", "LegGone", "Legs", "Partners"]
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Legs:
         self._stopping = False
         client.on_channel_event("ChannelStateChange", self._on_state)
         client.on_channel_event("Dial", self._on_state)
-        client.on_channel_event("ChannelDtmfReceived", self._on_key)
+        client.on_channel_event("ChannelDtmfReceived", self._on_digit)
         client.on_channel_event("ChannelLeftBridge", self._on_left_bridge)
         client.on_channel_event("StasisEnd", self._on_end)
         client.on_channel_event("ChannelDestroyed", self._on_end)
@@ -225,17 +225,17 @@ class Legs:
         if leg is not None and channel.state == "Up":
             leg.was_answered()
 
-    def _on_key(self, channel: Channel, event: Event) -> None:
+    def _on_digit(self, channel: Channel, event: Event) -> None:
         leg = self._legs.get(channel.id)
         if leg is not None and isinstance(event, ChannelDtmfReceived):
-            leg.keys.press(event.digit)
+            leg.digits.put(event.digit)
 
     def forget_digits(self, channel_ids: Iterable[str]) -> None:
         """Discard the digits that wait: those of sensitive mode are not for the actions that come after it."""
         for channel_id in channel_ids:
             leg = self._legs.get(channel_id)
             if leg is not None:
-                leg.keys.clear()
+                leg.digits.clear()
 
     def _on_left_bridge(self, channel: Channel, event: Event) -> None:
         leg = self._legs.get(channel.id)

@@ -128,7 +128,7 @@ class Recordings:
         self._tasks = BackgroundTasks("recordings")
         client.on_event("RecordingFinished", self._on_end)
         client.on_event("RecordingFailed", self._on_end)
-        client.on_channel_event("ChannelDtmfReceived", self._on_key)
+        client.on_channel_event("ChannelDtmfReceived", self._on_digit)
         client.on_channel_event("ChannelDestroyed", self._on_destroyed)
 
     @property
@@ -362,7 +362,7 @@ class Recordings:
                 failed = isinstance(event, RecordingFailed)
                 self._over(run, "failed" if failed else "ended", _seconds(event.recording), event.recording.cause)
 
-    def _on_key(self, channel: Channel, event: Event) -> None:
+    def _on_digit(self, channel: Channel, event: Event) -> None:
         for run in tuple(self._runs.values()):
             if run.recording.channel_id != channel.id or not isinstance(event, ChannelDtmfReceived):
                 continue

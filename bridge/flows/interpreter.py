@@ -162,14 +162,14 @@ class Run:
         """Play a sound to the caller; returns when it has been heard. What is spoken already is waited for.
 
         Args:
-            until_key: stop at a key (which stays in ``leg.keys``), and do not begin if one waits already.
+            until_key: stop at a key (which stays in ``leg.digits``), and do not begin if one waits already.
 
         Returns:
             whether it was played to its end.
         """
         async with self._speaking:
-            keys = self.leg.keys
-            if until_key and len(keys):
+            digits = self.leg.digits
+            if until_key and len(digits):
                 return False
             if self._player is None:
                 self._player = self.parts.players.of(self.leg)
@@ -181,7 +181,7 @@ class Run:
                 pressed.append(digit)
                 player.stop()
 
-            unwatch = keys.watch(stop) if until_key else None
+            unwatch = digits.watch(stop) if until_key else None
             try:
                 await player.play(pcm, rate)
             except asyncio.CancelledError:

@@ -86,14 +86,14 @@ async def test_keys_come_once_and_in_order(calling: Calling, phones: Phones) -> 
     leg = await calling.call("1001")
     await leg.hold_in_bridge()
     watched: list[str] = []
-    leg.keys.watch(watched.append)
+    leg.digits.watch(watched.append)
     await asyncio.sleep(0.3)
     await alice.dtmf("1234567890*#")
     got = []
-    while (key := await leg.keys.get(2.0)) is not None:
+    while (key := await leg.digits.get(2.0)) is not None:
         got.append(key)
     assert "".join(got) == "1234567890*#" == "".join(watched)
-    assert len(leg.keys) == 0
+    assert len(leg.digits) == 0
     await leg.send_digits("47")
     await leg.hang_up()
     keys = [event.param for event in alice.events if "DTMF" in event.type and event.param not in ("", "\x00")]
@@ -156,8 +156,8 @@ async def test_two_phones_hear_each_other_until_one_leaves(calling: Calling, pho
     waiting = asyncio.ensure_future(partners.parted())
     await asyncio.sleep(3)
     await alice.dtmf("5")
-    assert await leg.keys.get(2) == "5"
-    assert len(other.keys) == 0
+    assert await leg.digits.get(2) == "5"
+    assert len(other.digits) == 0
     assert not waiting.done()
     await bob.hangup()
     assert await asyncio.wait_for(waiting, 2) is other
@@ -221,7 +221,7 @@ async def test_what_ends_a_recording(calling: Calling, phones: Phones) -> None:
     assert by_key.status == "recording"
     await alice.dtmf("#")
     await asyncio.wait_for(by_key.finished(), 2)
-    assert [await leg.keys.get(1), await leg.keys.get(1)] == ["1", "#"]  # whoever waits for keys has them all
+    assert [await leg.digits.get(1), await leg.digits.get(1)] == ["1", "#"]  # whoever waits for keys has them all
     by_length = await calling.recordings.start(leg.id, max_duration_s=1, principal=CONFIGURATION)
     await asyncio.wait_for(by_length.finished(), 3)
     by_silence = await calling.recordings.start(leg.id, max_silence_s=1, principal=CONFIGURATION)

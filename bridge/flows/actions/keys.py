@@ -57,7 +57,7 @@ async def digits_receive(run: Run, options: DigitsReceiveOptions) -> None:
     digits = ""
     while len(digits) < wanted:
         left_s = deadline - asyncio.get_running_loop().time()
-        key = await run.leg.keys.get(max(left_s, 0))
+        key = await run.leg.digits.get(max(left_s, 0))
         if key is None:
             break
         digits += key
@@ -78,7 +78,7 @@ async def collect(run: Run, options: CollectOptions) -> None:
     wanted = options.length or MAX_DIGITS
     digits = ""
     while len(digits) < wanted:
-        key = await run.leg.keys.get(options.duration / 1000)
+        key = await run.leg.digits.get(options.duration / 1000)
         if key is None or key in options.key.upper():
             break
         digits += key
@@ -122,9 +122,9 @@ class SleepUntilKeyOptions(Options):
 async def sleep_until_key(run: Run, options: SleepUntilKeyOptions) -> None:
     """A pause among prompts: a key, which stays to be collected, ends it."""
     pressed = asyncio.Event()
-    unwatch = run.leg.keys.watch(lambda _: pressed.set())
+    unwatch = run.leg.digits.watch(lambda _: pressed.set())
     try:
-        if not len(run.leg.keys):
+        if not len(run.leg.digits):
             async with asyncio.timeout(options.duration / 1000):
                 await pressed.wait()
     except TimeoutError:

@@ -1,6 +1,6 @@
 """Stand-ins for what actions work with, and a loop whose clock jumps to the next thing that happens.
 
-Keys, records, events, variables and programs are the real ones. A stand-in notes what it was asked for, with the time.
+Digits, records, events, variables and programs are real. A stand-in notes what it was asked for, with the time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bridge.calls.addresses import Address
 from bridge.calls.records import HangupReason, Records
 from bridge.config import VoxologyConfig
 from bridge.control.dial_policy import NotAllowed
-from bridge.control.dtmf import Keys
+from bridge.control.dtmf import DigitQueue
 from bridge.control.legs import LegGone
 from bridge.control.originate import NotAnswered
 from bridge.control.outbound_calls import OutboundCalls
@@ -102,7 +102,7 @@ class FakeLeg:
         self.gone = asyncio.Event()
         self.cause = 0
         self.bridge_id: str | None = None
-        self.keys = Keys()
+        self.digits = DigitQueue()
         self.did: list[tuple[Any, ...]] = []
         self.variables: dict[str, str] = {}
         self.visit_s = 3.0
@@ -120,7 +120,7 @@ class FakeLeg:
     async def press(self, digits: str, *, after_s: float = 0, between_s: float = 0.1) -> None:
         await asyncio.sleep(after_s)
         for digit in digits:
-            self.keys.press(digit)
+            self.digits.put(digit)
             await asyncio.sleep(between_s)
 
     async def answer(self) -> None:
