@@ -1,6 +1,6 @@
 """Opens and closes a media leg on a call, and shares what only listens.
 
-What is made on the PBX for a leg is in `bridge.taps.opening`. Closing deletes by id, so it does not matter how far
+What is made on the PBX for a leg is in `bridge.taps.backend`. Closing deletes by id, so it does not matter how far
 opening got. A snoop that only listens is shared by all who want the same of the same party at the same rate
 (`bridge.media.shared`).
 """
@@ -17,8 +17,8 @@ from bridge.errors import AriError
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
 from bridge.media.shared import SharedLeg
+from bridge.taps.backend import OPEN_TIMEOUT_S, ConfBridge, Join, Snoop, Tap, TapBackend, TapPoint
 from bridge.taps.dialplan_entry import Entry
-from bridge.taps.opening import OPEN_TIMEOUT_S, ConfBridge, Join, Opener, Snoop, Tap, TapPoint
 
 __all__ = ["OPEN_TIMEOUT_S", "ConfBridge", "Join", "Snoop", "Tap", "TapPoint", "Taps"]
 
@@ -44,10 +44,10 @@ class Taps:
     ) -> None:
         self._client = client
         self._listener = listener
-        self._opener = Opener(client, ids, advertised, Entry(client, context))
+        self._backend = TapBackend(client, ids, advertised, Entry(client, context))
         self._open: set[Tap] = set()
         self._shared: dict[tuple[Snoop, int], Tap] = {}
-        """What may be joined, by place and rate."""
+        """What may be joined, by point and rate."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -57,17 +57,17 @@ class Taps:
         """Ids of all channels and bridges that belong to open taps."""
         return {object_id for tap in self._open for object_id in tap.object_ids}
 
-    async def open(self, leg: MediaLeg, place: TapPoint) -> Tap:
-        """Connect ``leg`` with ``place``: have Asterisk dial us for it, or share what is open there already.
+    async def open(self, leg: MediaLeg, point: TapPoint) -> Tap:
+        """Connect ``leg`` with ``point``: have Asterisk dial us for it, or share what is open there already.
 
         Raises:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
         """
-        if isinstance(place, Snoop) and place.whisper == "none":
-            tap = self._join(leg, place)
+        if isinstance(point, Snoop) and point.whisper == "none":
+            tap = self._join(leg, point)
             opening = tap.shared.opening if tap.shared is not None else None
         else:
-            tap = self._begin(leg, place)
+            tap = self._begin(leg, point)
             opening = tap.opening
         assert opening is not None
         try:
@@ -91,28 +91,28 @@ class Taps:
             # Whoever waits may be cancelled; what is on the PBX must go all the same.
             await asyncio.shield(asyncio.ensure_future(self._close(own)))
 
-    def _begin(self, leg: MediaLeg, place: TapPoint) -> Tap:
+    def _begin(self, leg: MediaLeg, point: TapPoint) -> Tap:
         """Start to open a tap with a connection of its own."""
-        tap = Tap(leg, place)
+        tap = Tap(leg, point)
         self._open.add(tap)
         self._listener.expect(leg)
-        tap.opening = asyncio.ensure_future(self._opener.open(tap))
+        tap.opening = asyncio.ensure_future(self._backend.open(tap))
         return tap
 
-    def _join(self, leg: MediaLeg, place: Snoop) -> Tap:
+    def _join(self, leg: MediaLeg, point: Snoop) -> Tap:
         """Listen to what is open or being opened there, or start to open it."""
-        key = (place, leg.fmt.rate)
+        key = (point, leg.fmt.rate)
         shared = self._shared.get(key)
         if shared is None:
             source = SharedLeg(leg.fmt, self._listener.counters)
-            shared = self._shared[key] = self._begin(source, place)
+            shared = self._shared[key] = self._begin(source, point)
             # Whoever comes after it has failed or broken opens another one; the first of them does so for all.
             source.on_closed = lambda: self._part(key, shared)
             assert shared.opening is not None
             shared.opening.add_done_callback(lambda done: self._part(key, shared) if _failed(done) else None)
         assert isinstance(shared.leg, SharedLeg)
         shared.leg.join(leg)
-        tap = Tap(leg, place, shared=shared)
+        tap = Tap(leg, point, shared=shared)
         self._open.add(tap)
         return tap
 
@@ -123,8 +123,8 @@ class Taps:
         shared.leg.leave(tap.leg)
         if shared.leg.listeners:
             return None
-        assert isinstance(shared.place, Snoop)
-        self._part((shared.place, shared.leg.fmt.rate), shared)
+        assert isinstance(shared.point, Snoop)
+        self._part((shared.point, shared.leg.fmt.rate), shared)
         return shared
 
     def _part(self, key: tuple[Snoop, int], shared: Tap) -> None:

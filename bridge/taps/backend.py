@@ -77,7 +77,7 @@ class Tap:
     """What is open on the PBX for one leg."""
 
     leg: MediaLeg
-    place: TapPoint
+    point: TapPoint
     media_id: str | None = None
     snoop_id: str | None = None
     bridge_id: str | None = None
@@ -98,8 +98,8 @@ class Tap:
         return f"tap={self.snoop_id or self.media_id}"
 
 
-class Opener:
-    """Makes what a tap needs on the PBX.
+class TapBackend:
+    """Creates the ARI objects of taps.
 
     Args:
         advertised: gives ``host:port`` at which Asterisk reaches our listener, once that is open.
@@ -118,17 +118,17 @@ class Opener:
         Raises:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
         """
-        place = tap.place
+        point = tap.point
         # An id is noted before its request: a sweep must not take for an orphan what is just being made.
-        if isinstance(place, Snoop):
-            await self._reach(tap, place)
+        if isinstance(point, Snoop):
+            await self._reach(tap, point)
             return
         tap.media_id = self._ids.new("media")
         await self._media(tap, tap.media_id)
-        if isinstance(place, ConfBridge):
-            await self._enter(tap.media_id, place)
+        if isinstance(point, ConfBridge):
+            await self._enter(tap.media_id, point)
         else:
-            await self._client.bridges.add_channel(place.bridge_id, tap.media_id)
+            await self._client.bridges.add_channel(point.bridge_id, tap.media_id)
 
     async def _enter(self, media_id: str, room: ConfBridge) -> None:
         extension = f"room-{room.name}"
@@ -146,46 +146,46 @@ class Opener:
                     f"{extension} of the dialplan's context {room.context!r} led into no conference: {error.message}",
                 ) from None
 
-    async def _reach(self, tap: Tap, place: Snoop) -> None:
+    async def _reach(self, tap: Tap, point: Snoop) -> None:
         """The cheapest way that serves: by the dialplan's entry where there is one, else by external media."""
-        problem = await self._by_entry(tap, place) if self._entry.serves(tap.leg.fmt.rate) else None
+        problem = await self._by_entry(tap, point) if self._entry.serves(tap.leg.fmt.rate) else None
         if not tap.leg.connected.is_set():
-            await self._by_external_media(tap, place)
+            await self._by_external_media(tap, point)
             if problem is not None:
                 self._entry.failed(problem)
-        if place.whisper != "none":
+        if point.whisper != "none":
             tap.leg.tick(WHISPER_LEAD_FRAMES)
 
-    async def _by_entry(self, tap: Tap, place: Snoop) -> AriError | None:
+    async def _by_entry(self, tap: Tap, point: Snoop) -> AriError | None:
         """Send the snoop channel itself to us; returns why not, if the dialplan's entry is to blame, perhaps."""
         snoop_id = tap.snoop_id = self._ids.new("snoop")
-        await self._snoop_channel(snoop_id, place)
+        await self._snoop_channel(snoop_id, point)
         try:
             await self._entry.enter(snoop_id, tap.leg, self._advertised())
         except AriError as error:
             await self._client.channels.hangup(snoop_id)
             return error
-        if place.spy != "none":
+        if point.spy != "none":
             # AudioSocket() gives up after 2 s without audio either way, and this channel sends some all the time. Nor
             # has it the fault of external media channels for which a leg never goes quiet (asterisk#2089).
             tap.leg.relax()
         return None
 
-    async def _by_external_media(self, tap: Tap, place: Snoop) -> None:
+    async def _by_external_media(self, tap: Tap, point: Snoop) -> None:
         snoop_id = tap.snoop_id = self._ids.new("snoop")
         media_id = tap.media_id = self._ids.new("media")
         bridge_id = tap.bridge_id = self._ids.new("mix")
         await _together(
-            self._snoop_channel(snoop_id, place),
+            self._snoop_channel(snoop_id, point),
             self._media(tap, media_id),
             self._client.bridges.create(bridge_id=bridge_id, type="mixing", name=bridge_id),
         )
         await self._client.bridges.add_channel(bridge_id, snoop_id)
         await self._client.bridges.add_channel(bridge_id, media_id)
 
-    async def _snoop_channel(self, snoop_id: str, place: Snoop) -> None:
+    async def _snoop_channel(self, snoop_id: str, point: Snoop) -> None:
         with self._client.expect("StasisStart", snoop_id) as started:
-            await self._client.channels.snoop(place.channel_id, snoop_id=snoop_id, spy=place.spy, whisper=place.whisper)
+            await self._client.channels.snoop(point.channel_id, snoop_id=snoop_id, spy=point.spy, whisper=point.whisper)
             await started.wait(OPEN_TIMEOUT_S)
 
     async def _media(self, tap: Tap, media_id: str) -> None:
