@@ -211,7 +211,7 @@ class Calling:
             AriError: no audio connection.
         """
         try:
-            player = self._players.at(self.conferences.place_of(conference_id))
+            player = self._players.at(self.conferences.tap_point(conference_id))
         except NoSuchConference:
             raise KeyError(conference_id) from None
         try:

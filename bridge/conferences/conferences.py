@@ -1,6 +1,6 @@
 """Conferences: mixing bridges of our own, and the ConfBridge rooms that the dialplan runs.
 
-    ours    made by `Conferences.create`, there until deleted, empty or not. Legs come by `join`, streams by `place_of`.
+    ours    made by `Conferences.create`, there until deleted, empty or not. Legs come by `join`, streams by `tap_point`.
     a room  comes and goes by itself with its first and last participant; it is seen, heard and spoken to, and its
             participants can be hung up. Asterisk has no verb for more from outside.
 
@@ -21,7 +21,7 @@ from bridge.ari.model import BridgeDestroyed, Event
 from bridge.calls.ids import OwnIds
 from bridge.calls.model import Change, PartyChanged, PartyLeft
 from bridge.calls.tracker import CallTracker
-from bridge.conferences.mixing import SETTLE_S, OwnConferences, made, within
+from bridge.conferences.local import SETTLE_S, LocalConferences, made, within
 from bridge.conferences.model import (
     CONFBRIDGE,
     Conference,
@@ -73,7 +73,7 @@ class Conferences:
         self._context = context
         self._roster = Roster(tracker, events, clock)
         self._remote = remote or RemoteConferences()
-        self._ours = OwnConferences(client, tracker, ids, self._roster, clock, self._remote)
+        self._local = LocalConferences(client, tracker, ids, self._roster, clock, self._remote)
         client.on_event("*", self._on_event)
         tracker.subscribe(self._on_change)
 
@@ -82,7 +82,7 @@ class Conferences:
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of the bridges in use."""
-        return self._ours.object_ids
+        return self._local.object_ids
 
     def get(self, conference_id: str) -> Conference | None:
         """A conference as it is now; None if there is none."""
@@ -95,7 +95,7 @@ class Conferences:
         states = [*self._roster.own.values(), *self._roster.rooms.values()]
         return [self._roster.snapshot(state) for state in sorted(states, key=lambda one: (one.created_at, one.id))]
 
-    def place_of(self, conference_id: str) -> TapPoint:
+    def tap_point(self, conference_id: str) -> TapPoint:
         """Where a media leg hears all of it but itself, and is heard by all.
 
         Raises:
@@ -134,7 +134,7 @@ class Conferences:
         check(conference_id, name)
         if self._roster.find(conference_id) is not None or self._remote.find(conference_id) is not None:
             raise ConferenceExists(f"there is a conference {conference_id!r} already")
-        state = self._ours.make(conference_id, name, auto_delete=auto_delete)
+        state = self._local.make(conference_id, name, auto_delete=auto_delete)
         await made(state)
         return self._roster.snapshot(state)
 
@@ -148,7 +148,7 @@ class Conferences:
         """
         state = self._known(conference_id)
         if state.kind == "bridge":
-            await self._ours.end(state)
+            await self._local.end(state)
             return
         for channel_id in tuple(state.members):
             await self._client.channels.hangup(channel_id)
@@ -156,7 +156,7 @@ class Conferences:
 
     async def stop(self) -> None:
         """End those of ours; nobody is hung up."""
-        await self._ours.stop()
+        await self._local.stop()
 
     # Taking part
 
@@ -185,11 +185,11 @@ class Conferences:
                 return await self._remote.join(leg, elsewhere, muted=muted)
             state = self._roster.find(conference_id)
         if state is None and create:
-            state = self._ours.make(conference_id, "", auto_delete=True)
+            state = self._local.make(conference_id, "", auto_delete=True)
         if state is None:
             raise NoSuchConference(f"there is no conference {conference_id[:160]!r}")
         if state.kind == "bridge":
-            return await self._ours.join(leg, state, muted)
+            return await self._local.join(leg, state, muted)
         self._way_in(state)
         if muted:
             raise NotOurs(_NOT_FROM_OUTSIDE)
@@ -276,7 +276,7 @@ class Conferences:
             return
         self._roster.follow()
         if isinstance(event, BridgeDestroyed):
-            self._ours.bridge_destroyed(bridge.id)
+            self._local.bridge_destroyed(bridge.id)
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, PartyLeft) or (isinstance(change, PartyChanged) and "bridge_id" in change.fields):

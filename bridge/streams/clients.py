@@ -211,7 +211,7 @@ class Clients:
         conferences = self._conferences
         if conferences is None:
             raise NoSuchConference("the bridge holds no conferences")
-        place = conferences.place_of(conference_id)
+        place = conferences.tap_point(conference_id)
         self._room.check()
         link = self._new_link()
         if take_over(request, link.protocol()) and link.established and not link.closed:
@@ -249,6 +249,6 @@ def _channels_in(conferences: Conferences, conference_id: str) -> list[str]:
 def _is_at(conferences: Conferences, conference_id: str, place: TapPoint) -> bool:
     """Whether it is still the same conference: another one may have taken its id."""
     try:
-        return conferences.place_of(conference_id) == place
+        return conferences.tap_point(conference_id) == place
     except (NoSuchConference, NotOurs):
         return False

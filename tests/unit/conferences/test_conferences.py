@@ -229,7 +229,7 @@ async def test_made_joined_left_and_ended(pbx: Pbx, conferences: Conferences, st
     made = await conferences.create("Weekly", "weekly")
     assert (made.id, made.name, made.kind, made.auto_delete) == ("weekly", "Weekly", "bridge", False)
     (bridge_id,) = conferences.object_ids
-    assert conferences.place_of("weekly") == Join(bridge_id)
+    assert conferences.tap_point("weekly") == Join(bridge_id)
     alice, bob = Phone(pbx, "1001"), Phone(pbx, "1002")
     joined = [joining(conferences, phone, "weekly") for phone in (alice, bob)]
     await settle()
@@ -268,7 +268,7 @@ async def test_what_cannot_be(pbx: Pbx, conferences: Conferences) -> None:
     with pytest.raises(NoSuchConference):
         await conferences.delete("nowhere")
     with pytest.raises(NoSuchConference):
-        conferences.place_of("nowhere")
+        conferences.tap_point("nowhere")
     with pytest.raises(NoSuchConference):
         await conferences.mute("here", "nobody")
     with pytest.raises(NoSuchConference):
@@ -429,7 +429,7 @@ async def test_rooms_come_and_go(pbx: Pbx, conferences: Conferences, story: Stor
     pbx.enter("b1", "c-1")
     (room,) = conferences.list()
     assert (room.id, room.kind, room.auto_delete) == ("720", "confbridge", True)
-    assert conferences.place_of("720") == ConfBridge("720", "ways-in")
+    assert conferences.tap_point("720") == ConfBridge("720", "ways-in")
     assert conferences.object_ids == set(), "it is none of ours to sweep or to keep"
     with pytest.raises(NotOurs):
         await conferences.mute("720", "c-1")
@@ -501,7 +501,7 @@ async def test_without_a_way_in_rooms_are_only_seen(pbx: Pbx, tracker: CallTrack
     pbx.enter("b1", "c-1", creator="ConfBridge", name="720")
     assert members(conferences, "720") == ["1001"]
     with pytest.raises(NotOurs, match=r"calling\.context"):
-        conferences.place_of("720")
+        conferences.tap_point("720")
     with pytest.raises(NotOurs, match=r"calling\.context"):
         await joining(conferences, Phone(pbx, "1002"), "720")
 

@@ -1,4 +1,4 @@
-"""Conferences of our own: each is a mixing bridge, there until it is deleted, that legs enter and leave."""
+"""Conferences of this process: each is a mixing bridge that exists until it is deleted, and that legs enter and leave."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ HANGUP_SHOWS_S = 0.5
 """A channel that hangs up leaves its bridge first: so long we wait for the news before taking it for moved."""
 
 
-class OwnConferences:
-    """Makes and ends them, and has legs take part. See `bridge.conferences.conferences` for what is raised."""
+class LocalConferences:
+    """Creates and ends them, and has legs take part. See `bridge.conferences.conferences` for what is raised."""
 
     def __init__(
         self,
