@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
@@ -96,6 +97,23 @@ class Changed:
     async def wait(self) -> None:
         """Wait for the next change."""
         await self._event.wait()
+
+
+async def shield_until_done(work: Awaitable[T]) -> T:
+    """Await something that must not be given up half-way: it ends even if its caller is cancelled, however often.
+
+    The caller gets its CancelledError afterwards.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):  # however often
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # retrieved: nothing else awaits it
+        raise
 
 
 async def first_of(*waits: Awaitable[object], timeout_s: float | None = None) -> int | None:

@@ -15,8 +15,8 @@ import aiohttp
 import msgspec
 import yarl
 
-from bridge.ari.carried import to_the_end
 from bridge.errors import AriError, ConfigError
+from bridge.tasks import shield_until_done
 from bridge.tls import Trust, TrustError, client_context
 
 CONNECT_TIMEOUT_S = 5.0
@@ -193,7 +193,7 @@ class Rest:
             AriError: any answer but 2xx, or no answer (status 0), or the client is closed (status 0).
         """
         act = self._send(method, path, params, body)
-        return await (act if method == "GET" else to_the_end(act))
+        return await (act if method == "GET" else shield_until_done(act))
 
     async def _send(self, method: str, path: str, params: Mapping[str, Parameter] | None, body: Any) -> bytes:
         if self._closed:

@@ -1,6 +1,6 @@
 """Conferences: mixing bridges of our own, and the ConfBridge rooms that the dialplan runs.
 
-    ours    made by `Conferences.create`, there until deleted, empty or not. Legs come by `join`, streams by `tap_point`.
+    ours    made by `Conferences.create`, kept until deleted. Legs come by `join`, streams by `tap_point`.
     a room  comes and goes by itself with its first and last participant; it is seen, heard and spoken to, and its
             participants can be hung up. Asterisk has no verb for more from outside.
 

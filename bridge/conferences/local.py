@@ -1,4 +1,4 @@
-"""Conferences of this process: each is a mixing bridge that exists until it is deleted, and that legs enter and leave."""
+"""Conferences of this process: mixing bridges that exist until they are deleted, and that legs enter and leave."""
 
 from __future__ import annotations
 

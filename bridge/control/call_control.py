@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from bridge.access import Principal
-from bridge.ari.carried import to_the_end
 from bridge.ari.client import AriClient
 from bridge.audio import tones
 from bridge.calls.addresses import Address
@@ -19,6 +18,7 @@ from bridge.control.playback import Player, Players
 from bridge.control.recording import Recording, Recordings
 from bridge.errors import AriError, BridgeError
 from bridge.taps.taps import Snoop
+from bridge.tasks import shield_until_done
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +269,7 @@ class CallControl:
             log.warning("transfer failed channel=%s error=%s", leg.id, error)
         finally:
             ours = self._transfers.get(leg.id) is asyncio.current_task()  # else the leg is on its way elsewhere
-            await to_the_end(
+            await shield_until_done(
                 asyncio.gather(*(_hang_up(each, "normal") for each in set(ending) if ours or each is not leg))
             )
 

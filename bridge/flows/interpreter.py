@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from bridge.access import Principal
-from bridge.ari.carried import to_the_end
 from bridge.audit import OK, Value
 from bridge.audit import Action as Audited
 from bridge.calls.records import CallRecord
@@ -27,6 +26,7 @@ from bridge.flows.parts import Parts
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
 from bridge.flows.registry import DEFINITIONS, ActionFailed
 from bridge.flows.variables import Variables
+from bridge.tasks import shield_until_done
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Run:
             return main.result() if main.done() else self._ended()
         finally:
             # Even if whoever stops it is cancelled as well: the bridge stops while a call is being transferred.
-            await to_the_end(self._close(main, gone))
+            await shield_until_done(self._close(main, gone))
 
     async def _close(self, *tasks: asyncio.Future[Any]) -> None:
         for task in tasks:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from bridge.ari.carried import to_the_end
 from bridge.audio import tones
 from bridge.audit import FAILED
 from bridge.calls.addresses import ADDRESS_TYPES, Address
@@ -22,6 +21,7 @@ from bridge.flows.actions.sound import Switch
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.program import End
 from bridge.flows.registry import ActionFailed, action
+from bridge.tasks import shield_until_done
 
 if TYPE_CHECKING:
     from bridge.calls.records import HangupReason
@@ -106,7 +106,7 @@ async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
                 await calls.originate(run, options, destination.address, index, bridge)
             winner = await calls.first()
         finally:
-            await to_the_end(_stop_ringing(run, hearing, calls))
+            await shield_until_done(_stop_ringing(run, hearing, calls))
         if not run.leg.answered:
             await run.leg.ring_stop()
     except BaseException:

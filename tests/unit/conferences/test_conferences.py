@@ -14,7 +14,7 @@ from bridge.ari.dispatch import Dispatcher, subscribe
 from bridge.ari.model import Bridge, Channel, decode_event
 from bridge.calls.ids import OwnIds
 from bridge.calls.tracker import CallTracker
-from bridge.conferences import mixing as own_conferences
+from bridge.conferences import local as local_conferences
 from bridge.conferences.conferences import ConferenceExists, Conferences, Left, NoSuchConference, NotOurs
 from bridge.control.legs import Leg, LegGone
 from bridge.errors import AriError, Overloaded
@@ -279,7 +279,7 @@ async def test_what_cannot_be(pbx: Pbx, conferences: Conferences) -> None:
 
 
 async def test_there_is_a_limit(conferences: Conferences, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_conferences, "MAX_CONFERENCES", 2)
+    monkeypatch.setattr(local_conferences, "MAX_CONFERENCES", 2)
     for name in ("one", "two"):
         await conferences.create(name, name)
     with pytest.raises(Overloaded, match="2 conferences"):
