@@ -9,11 +9,12 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge.access import SCOPES, Grant, Scope
 from bridge.api.server import build
+from bridge.api.tokens import Tokens, hash_of
+from bridge.streams.catalogue import Catalogue
 
-from .samples import Pbx
-
-TOKEN = "0123456789abcdef"
+from .samples import TOKEN, Pbx
 
 Client = TestClient[web.Request, web.Application]
 
@@ -49,3 +50,31 @@ async def asking(pbx: Pbx, **more: Any) -> AsyncIterator[Asker]:
     """The interface, strict about its own answers."""
     async with TestClient(TestServer(build(pbx.backend(**more), [TOKEN], strict=True))) as client:
         yield Asker(client)
+
+
+def application_with(catalogue: Catalogue) -> web.Application:
+    """Return an API with these subscriptions."""
+    return build(Pbx().plain_backend(subscriptions=catalogue), [TOKEN], strict=True)
+
+
+def headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def grant(identity: str, *scopes: Scope, **more: Any) -> Grant:
+    return Grant(identity, frozenset(scopes) or SCOPES, **more)
+
+
+@contextlib.asynccontextmanager
+async def clients(pbx: Pbx, *grants: Grant, **more: Any) -> AsyncIterator[Client]:
+    """Open a client of the API, where the id of each token is the token itself."""
+    backend = pbx.backend(**more)
+    tokens = Tokens({hash_of(each.id): each for each in grants})
+    async with TestClient(TestServer(build(backend, tokens, strict=True))) as client:
+        yield client
+
+
+async def status_and_reason(client: Client, method: str, path: str, **more: Any) -> tuple[int, str]:
+    async with client.request(method, path, **more) as response:
+        body = await response.json() if response.content_type == "application/json" else {}
+        return response.status, body.get("error", {}).get("reason", "") if isinstance(body, dict) else ""

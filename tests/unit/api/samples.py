@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge.access import Principal
 from bridge.api.backend import Backend, CallControlParts, ConferenceParts
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
@@ -23,11 +24,20 @@ from bridge.flows.program import Program
 from bridge.media.counters import Counters
 from bridge.patterns import Patterns
 from bridge.speech.engine import SpeechFailed, Utterance
+from bridge.streams.clients import MediaStreamOptions
 
 from .sample_parts import NOW, RECORDINGS, FewConferences, FewRecordings, SensitiveCalls, Sounds
 
 CREATED = "2026-01-31T12:00:00.123+0100"
+TOKEN = "0123456789abcdef"
 VOXOLOGY_KEY = "voxology-key-0123"
+UPGRADE = {
+    "Connection": "keep-alive, Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+"""The headers of a WebSocket handshake."""
 FLOWS = (
     FlowConfig(
         id="greeting",
@@ -64,6 +74,10 @@ class Pbx:
     done: list[tuple[Any, ...]] = field(default_factory=list)
     lasting: bool = False
     """Whether calls and conferences stay whatever is done to them."""
+    listening: bool = True
+    open_streams: list[Mapping[str, object]] = field(default_factory=lambda: [STREAM])
+    accepted: list[tuple[str, str, MediaStreamOptions]] = field(default_factory=list)
+    """Media streams of calls: call, party, options."""
 
     def __post_init__(self) -> None:
         self.records = Records(Events(), lambda: NOW)
@@ -199,18 +213,42 @@ class Pbx:
     async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
         self.do("redirect", channel_id, context, extension)
 
-    async def accept(self, *_: object) -> web.StreamResponse:
-        return web.Response()
+    async def accept(
+        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
+    ) -> web.StreamResponse:
+        if self.failure is not None:
+            raise self.failure
+        assert principal.address == "127.0.0.1"
+        self.accepted.append((call.id, party.id, options))
+        return await self._upgrade(request)
 
-    def backend(self, **more: Any) -> Backend:
-        """The whole of it."""
+    async def accept_in_conference(self, request: web.Request, *_: object) -> web.StreamResponse:
+        return await self._upgrade(request)
+
+    async def _upgrade(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        if not socket.can_prepare(request):
+            return web.Response()
+        await socket.prepare(request)
+        await socket.close()
+        return socket
+
+    def plain_backend(self, **more: Any) -> Backend:
+        """Return it without call control and conferences."""
         plain = Backend(
             calls=self,
-            streams=lambda: [STREAM],
+            streams=lambda: self.open_streams,
             accept_stream=self.accept,
-            counters=Counters(),
+            counters=Counters(frames_from_asterisk=5),
             ari_connected=lambda: self.connected,
-            listening=lambda: True,
+            listening=lambda: self.listening,
+            ari_trouble=lambda: None if self.connected else "cannot connect to 10.0.0.7:8088",
+        )
+        return replace(plain, **more)
+
+    def backend(self, **more: Any) -> Backend:
+        """Return the whole of it."""
+        whole = self.plain_backend(
             calling=CallControlParts(
                 records=self.records,
                 acts=self,
@@ -223,9 +261,9 @@ class Pbx:
                 flows=FLOWS,
                 voxology=VoxologyConfig.model_validate({"flow": "greeting", "api_key": VOXOLOGY_KEY}),
             ),
-            conferences=ConferenceParts(FewConferences(self), self.accept),
+            conferences=ConferenceParts(FewConferences(self), self.accept_in_conference),
         )
-        return replace(plain, **more)
+        return replace(whole, **more)
 
 
 STREAM: Mapping[str, object] = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,14 +16,14 @@ from bridge.api.reach import LOOKED_UP
 from bridge.api.refusals import Refusals
 from bridge.api.routing import Route
 from bridge.api.table import routes_of
-from bridge.api.tokens import Tokens, hash_of
 from bridge.events.hub import Events
 from bridge.patterns import Patterns
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 
+from .asking import clients, grant, headers, status_and_reason
 from .sample_cluster import FewBridges
-from .samples import TWILIO, VOXOLOGY_KEY, Pbx
+from .samples import TWILIO, UPGRADE, VOXOLOGY_KEY, Pbx
 
 
 def everything(pbx: Pbx) -> dict[str, Any]:
@@ -49,31 +47,8 @@ WITH_TOKEN = [route for route in every_route() if route.access == "token"]
 Client = TestClient[web.Request, web.Application]
 
 
-def headers(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def grant(identity: str, *scopes: Scope, **more: Any) -> Grant:
-    return Grant(identity, frozenset(scopes) or SCOPES, **more)
-
-
-@contextlib.asynccontextmanager
-async def clients(pbx: Pbx, *grants: Grant, **more: Any) -> AsyncIterator[Client]:
-    """A client of the API, where the id of each token is the token itself."""
-    backend = pbx.backend(**more)
-    tokens = Tokens({hash_of(each.id): each for each in grants})
-    async with TestClient(TestServer(server.build(backend, tokens, strict=True))) as client:
-        yield client
-
-
 def path_of(route: Route) -> str:
     return route.path.replace("{id}", "c1").replace("{channel}", "p1")
-
-
-async def status_and_reason(client: Client, method: str, path: str, **more: Any) -> tuple[int, str]:
-    async with client.request(method, path, **more) as response:
-        body = await response.json() if response.content_type == "application/json" else {}
-        return response.status, body.get("error", {}).get("reason", "") if isinstance(body, dict) else ""
 
 
 @pytest.mark.parametrize("route", WITH_TOKEN, ids=lambda route: route.operation)
@@ -112,20 +87,16 @@ async def test_no_route_takes_a_cookie_from_a_foreign_page(route: Route, foreign
 async def test_a_listener_may_listen_only() -> None:
     pbx = Pbx()
     pbx.add("c1")
-    upgrade = {
-        "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }  # fmt: skip
     path = "/v1.0/calls/c1/media_stream?encapsulation=sln"
     async with clients(pbx, grant("ear", "streams:listen"), grant("mouth", "streams:speak")) as client:
-        async with client.get(path, headers=headers("ear") | upgrade) as response:
+        async with client.get(path, headers=headers("ear") | UPGRADE) as response:
             assert response.status == 403
             message = (await response.json())["error"]["message"]
         assert "streams:speak" in message
         assert "direction_speak=none" in message
         listening = path + "&direction_speak=none"
-        assert (await status_and_reason(client, "GET", listening, headers=headers("ear") | upgrade))[0] == 200
-        assert await status_and_reason(client, "GET", listening, headers=headers("mouth") | upgrade) == (
+        assert (await status_and_reason(client, "GET", listening, headers=headers("ear") | UPGRADE))[0] == 101
+        assert await status_and_reason(client, "GET", listening, headers=headers("mouth") | UPGRADE) == (
             403, "SCOPE_MISSING",
         )  # fmt: skip
 

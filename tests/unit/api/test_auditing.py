@@ -24,10 +24,11 @@ from bridge.errors import Overloaded
 from bridge.events.hub import Events
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
+from tests.fakes.virtual_time import until
 from tests.unit.audit.lines import Lines
 
-from .asking import TOKEN, Client
-from .samples import TWILIO, VOXOLOGY_KEY, Pbx
+from .asking import Client
+from .samples import TOKEN, TWILIO, VOXOLOGY_KEY, Pbx
 
 SECRET_TEXT, SECRET_DIGITS, SECRET = "my-card-is-blocked", "4929#", "confidential"
 ACCOUNT = base64.b64encode(f"{TWILIO.account_sid}:{TWILIO.auth_token.get_secret_value()}".encode()).decode()
@@ -274,9 +275,7 @@ async def test_a_client_that_goes_is_one_line(client: Client, lines: Lines, pbx:
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     go_on.set()
-    async with asyncio.timeout(5):
-        while not lines.lines:
-            await asyncio.sleep(0.01)
+    await until(lambda: lines.lines)
     assert lines.the_only()[0] == "call.hold"
 
 
@@ -293,7 +292,7 @@ async def test_a_stream_that_is_refused_is_one_line_and_one_that_opens_is_its_ow
     assert principal.address == "127.0.0.1"
     assert values["reason"] == "INVALID_STREAM_OPTIONS"
     headers = credentials(route) | UPGRADE
-    assert await ask(client, route, f"{path}?encapsulation=sln", None, headers=headers) == 200  # as if taken over
+    assert await ask(client, route, f"{path}?encapsulation=sln", None, headers=headers) == 101
     assert len(lines.lines) == 1
 
 
@@ -302,9 +301,7 @@ async def test_a_listener_to_events_is_a_line_at_the_start_and_one_at_the_end(cl
         ((action, principal, outcome, values),) = lines.lines
         assert (action, outcome, values) == ("events.start", "ok", {"types": ("call_*",)})
         assert principal.address == "127.0.0.1"
-    async with asyncio.timeout(5):
-        while len(lines.lines) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(lines.lines) == 2)
     assert lines.lines[1][0] == "events.end"
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await client.ws_connect(f"/v1.0/events?nonsense=1&token={TOKEN}")

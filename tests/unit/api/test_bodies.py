@@ -25,6 +25,7 @@ from bridge.api.table import ALWAYS, CALLING, CLUSTER, CONFERENCES, SUBSCRIPTION
 from bridge.config import HttpConfig, TwilioConfig
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
+from tests.fakes.virtual_time import pass_time
 
 from .samples import Pbx
 
@@ -119,7 +120,7 @@ async def test_a_body_that_breaks_off_is_no_fault_of_the_bridge(
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = HEAD.format(path=PLACE, token=TOKEN, type="application/json", more=CHUNKED)
         writer.write(head.encode() + b"2\r\n{}\r\n")
-        await asyncio.sleep(0.05)
+        await pass_time(0.05)
         if how == "malformed":
             writer.write(b"zzz\r\n{}\r\n")
             async with asyncio.timeout(5):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .asking import TOKEN, asking
+from .asking import asking
 from .sample_cluster import FewBridges
-from .samples import Pbx
+from .samples import TOKEN, Pbx
 
 
 async def test_nodes_and_calls_of_all() -> None:

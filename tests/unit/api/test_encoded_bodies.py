@@ -21,6 +21,7 @@ from bridge.config import HttpConfig, SpeechConfig, TwilioConfig
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
 from bridge.speech import SoundFetcher, SoundUnavailable
+from tests.fakes.virtual_time import pass_time
 
 from .samples import VOXOLOGY_KEY, Pbx
 
@@ -121,7 +122,7 @@ async def test_a_body_that_never_ends_is_answered_and_cut_off(framing: str, monk
                 while not ended.done():
                     writer.write(chunk)
                     await writer.drain()
-                    await asyncio.sleep(0.01)
+                    await pass_time(0.01)
         async with asyncio.timeout(5):
             await ended
         writer.close()

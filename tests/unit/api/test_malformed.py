@@ -13,6 +13,7 @@ import pytest
 from bridge.api.protocol import MAX_ERROR_CHARACTERS
 from bridge.api.server import HttpServer
 from bridge.config import HttpConfig
+from tests.fakes.virtual_time import pass_time
 
 from .samples import Pbx
 
@@ -35,7 +36,7 @@ async def answer_to(port: int, blocks: int) -> bytes:
         for _ in range(blocks):
             writer.write(BLOCK)
             await writer.drain()
-            await asyncio.sleep(0.01)
+            await pass_time(0.01)
     answer = b""
     with contextlib.suppress(ConnectionError):
         answer = await reader.read()
@@ -51,7 +52,7 @@ async def test_received_data_is_not_kept_after_an_error() -> None:
         answers = [await answer_to(server.port, blocks) for blocks in (1, 1, 8)]
         assert answers[0].startswith(b"HTTP/1.0 400 ") or answers[0].startswith(b"HTTP/1.1 400 ")
         assert max(map(len, answers)) < MAX_ERROR_CHARACTERS + 500
-        await asyncio.sleep(0.05)
+        await pass_time(0.05)
         kept = [
             frame
             for frame in gc.get_objects()

@@ -10,9 +10,9 @@ import pytest
 from bridge.calls.addresses import Address
 from bridge.errors import AriError, Overloaded
 
-from .asking import TOKEN, Asker, asking
+from .asking import Asker, asking
 from .sample_parts import NOW
-from .samples import Pbx
+from .samples import TOKEN, Pbx
 
 TALK = [{"type": "talk", "option": {"text": "hello", "language": "en-US"}}]
 TO_1002 = {"destinations": [{"type": "extension", "target": "1002"}]}

@@ -15,10 +15,11 @@ from bridge.api.server import HttpServer
 from bridge.api.tokens import Tokens
 from bridge.config import HttpConfig
 from bridge.errors import AriError
+from tests.fakes.virtual_time import until
 
-from .asking import TOKEN, Asker, asking
+from .asking import Asker, asking
 from .sample_parts import FewRecordings
-from .samples import GONE, VOXOLOGY_KEY, Pbx
+from .samples import GONE, TOKEN, VOXOLOGY_KEY, Pbx
 
 PATH = "/v1.0/recordings"
 DIAL = "/v1/Dials/Connect"
@@ -90,19 +91,15 @@ async def test_who_fetches_the_file_may_go_away(
         await response.content.read(1000)
         assert reading == ["r1"]
         response.close()
-    async with asyncio.timeout(5):
-        while reading:  # the connection to Asterisk is not left open
-            await asyncio.sleep(0.01)
+    await until(lambda: not reading)  # the connection to Asterisk is not left open
     assert not [each.message for each in caplog.records if each.levelname in ("ERROR", "WARNING")]
 
 
 async def test_a_head_request_fetches_no_more_than_it_needs(served: tuple[aiohttp.ClientSession, list[str]]) -> None:
     session, reading = served
-    async with asyncio.timeout(5):
-        async with session.head(f"{PATH}/r1/file") as response:
-            assert (response.status, response.headers["Content-Type"]) == (200, "audio/wav")
-        while reading:
-            await asyncio.sleep(0.01)
+    async with session.head(f"{PATH}/r1/file") as response:
+        assert (response.status, response.headers["Content-Type"]) == (200, "audio/wav")
+    await until(lambda: not reading)
 
 
 async def test_who_does_not_read_the_file_does_not_keep_it(
@@ -111,9 +108,7 @@ async def test_who_does_not_read_the_file_does_not_keep_it(
     monkeypatch.setattr(recordings, "UNREAD_S", 0.2)
     session, reading = served
     async with session.get(f"{PATH}/r1/file"):
-        async with asyncio.timeout(5):
-            while reading:
-                await asyncio.sleep(0.01)
+        await until(lambda: not reading)
 
 
 async def test_a_revoked_token_gets_no_more_of_a_file(pbx: Pbx, endless: list[str]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,87 +12,33 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from bridge.access import Principal
-from bridge.api.backend import Backend
 from bridge.api.server import HttpServer, build
-from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.errors import AriError, Overloaded
-from bridge.media.counters import Counters
 from bridge.streams.clients import MediaStreamOptions
 
-from .samples import STREAM, make_call
-
-TOKEN = "0123456789abcdef"
-UPGRADE = {
-    "Connection": "keep-alive, Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
+from .samples import STREAM, TOKEN, UPGRADE, Pbx, make_call
 
 Client = TestClient[web.Request, web.Application]
-
-
-@dataclass
-class Pbx:
-    """The rest of the bridge, as far as the API sees it."""
-
-    calls: dict[str, Call] = field(default_factory=dict)
-    open_streams: list[Mapping[str, object]] = field(default_factory=list)
-    connected: bool = True
-    listening: bool = True
-    failure: Exception | None = None
-    accepted: list[tuple[str, str, MediaStreamOptions]] = field(default_factory=list)
-
-    def find(self, identity: str, /) -> tuple[Call, Party] | None:
-        for call in self.calls.values():
-            for party in call.parties.values():
-                if identity in (call.id, party.id):
-                    return call, party
-        return None
-
-    async def accept(
-        self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
-    ) -> web.StreamResponse:
-        if self.failure:
-            raise self.failure
-        assert principal.address == "127.0.0.1"
-        self.accepted.append((call.id, party.id, options))
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        await socket.close()
-        return socket
-
-    def backend(self) -> Backend:
-        return Backend(
-            calls=self,
-            streams=lambda: self.open_streams,
-            accept_stream=self.accept,
-            counters=Counters(frames_from_asterisk=5),
-            ari_connected=lambda: self.connected,
-            listening=lambda: self.listening,
-            ari_trouble=lambda: None if self.connected else "cannot connect to 10.0.0.7:8088",
-        )
 
 
 @pytest.fixture
 def pbx() -> Pbx:
     calls = [make_call("c1"), make_call("c2", answered=False, peer="Ringing")]
-    return Pbx({call.id: call for call in calls}, [{**STREAM, "id": "s1"}, {**STREAM, "id": "s2"}])
+    return Pbx({call.id: call for call in calls}, open_streams=[{**STREAM, "id": "s1"}, {**STREAM, "id": "s2"}])
 
 
 @pytest.fixture
 async def client(pbx: Pbx) -> AsyncIterator[Client]:
     """With a token configured."""
-    async with TestClient(TestServer(build(pbx.backend(), [TOKEN], strict=True))) as it:
+    async with TestClient(TestServer(build(pbx.plain_backend(), [TOKEN], strict=True))) as it:
         yield it
 
 
 @pytest.fixture
 async def open_client(pbx: Pbx) -> AsyncIterator[Client]:
     """Without tokens."""
-    async with TestClient(TestServer(build(pbx.backend(), None, strict=True))) as it:
+    async with TestClient(TestServer(build(pbx.plain_backend(), None, strict=True))) as it:
         yield it
 
 
@@ -301,7 +246,7 @@ async def test_the_log_holds_no_token_and_no_line_of_a_clients_making(
     pbx: Pbx, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), pbx.backend())
+    server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), pbx.plain_backend())
     await server.start()
     try:
         async with ClientSession(f"http://127.0.0.1:{server.port}") as session:
@@ -323,4 +268,4 @@ async def test_the_log_holds_no_token_and_no_line_of_a_clients_making(
 
 
 async def test_stopping_a_server_that_never_started_is_harmless(pbx: Pbx) -> None:
-    await HttpServer(HttpConfig(), pbx.backend()).stop()
+    await HttpServer(HttpConfig(), pbx.plain_backend()).stop()

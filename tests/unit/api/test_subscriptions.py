@@ -11,16 +11,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge import validation
-from bridge.api.server import build
 from bridge.masking import MASK
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
 from bridge.validation import MAX_FAULTS
 
-from .test_server import Pbx
+from .asking import application_with
+from .samples import TOKEN
 
-TOKEN = "0123456789abcdef"
 SECRET = "Bearer confidential"
 MINIMAL = {"id": "new", "url": "wss://app.example/x", "dialect": "yeastar", "extensions": ["@sales"]}
 PATH = "/v1.0/subscriptions"
@@ -38,14 +37,8 @@ def catalogue(tmp_path: Path) -> Catalogue:
 
 @pytest.fixture
 async def client(catalogue: Catalogue) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(application(catalogue))) as it:
+    async with TestClient(TestServer(application_with(catalogue))) as it:
         yield it
-
-
-def application(catalogue: Catalogue) -> web.Application:
-    from dataclasses import replace
-
-    return build(replace(Pbx().backend(), subscriptions=catalogue), [TOKEN], strict=True)
 
 
 async def ask(client: Client, method: str, path: str, status: int, body: object = None) -> Any:
@@ -211,7 +204,7 @@ async def test_one_is_deleted(client: Client) -> None:
 async def test_what_cannot_be_kept_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     catalogue = Catalogue([], Store(str(tmp_path / "file" / "x")), {"sales": ("1001",)})
-    async with TestClient(TestServer(application(catalogue))) as client:
+    async with TestClient(TestServer(application_with(catalogue))) as client:
         assert (await ask(client, "POST", PATH, 503, MINIMAL))["reason"] == "STATE_NOT_KEPT"
 
 

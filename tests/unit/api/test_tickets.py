@@ -17,9 +17,8 @@ from bridge.api.tokens import Tokens, hash_of
 from bridge.events.hub import Events
 from bridge.patterns import Patterns
 
-from .samples import Pbx
-from .test_access import clients, grant, headers, status_and_reason
-from .test_server import UPGRADE
+from .asking import clients, grant, headers, status_and_reason
+from .samples import UPGRADE, Pbx
 
 KEY = b"k" * 32
 STREAM = "/v1.0/calls/c1/media_stream?encapsulation=sln"
@@ -176,7 +175,7 @@ async def test_a_browser_listens_by_a_ticket(caplog: pytest.LogCaptureFixture) -
         other = path.replace("c1", "c2")
         assert await status_and_reason(client, "GET", other, headers=UPGRADE) == (401, "INVALID_CREDENTIALS")
         listening = {"headers": UPGRADE | {"Origin": "https://app.example"}}
-        assert (await status_and_reason(client, "GET", path + "&direction_speak=none", **listening))[0] == 200
+        assert (await status_and_reason(client, "GET", path + "&direction_speak=none", **listening))[0] == 101
         again = await status_and_reason(client, "GET", path + "&direction_speak=none", **listening)
         assert again == (401, "INVALID_CREDENTIALS")
         assert await status_and_reason(client, "GET", f"/v1.0/calls?ticket={ticket}") == (
@@ -192,11 +191,11 @@ async def test_a_browser_listens_by_a_ticket(caplog: pytest.LogCaptureFixture) -
     ("direction", "query", "expected"),
     [
         ("listen", "", (403, "SCOPE_MISSING")),
-        ("listen", "&direction_speak=none", (200, "")),
+        ("listen", "&direction_speak=none", (101, "")),
         ("speak", "", (403, "SCOPE_MISSING")),
         ("speak", "&direction_speak=none", (403, "SCOPE_MISSING")),
-        ("speak", "&direction_listen=none", (200, "")),
-        ("both", "", (200, "")),
+        ("speak", "&direction_listen=none", (101, "")),
+        ("both", "", (101, "")),
     ],
 )
 async def test_a_ticket_is_for_its_direction(direction: str, query: str, expected: tuple[int, str]) -> None:

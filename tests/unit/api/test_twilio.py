@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -11,15 +10,12 @@ from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from bridge.api.backend import Backend
 from bridge.api.server import build
-from bridge.calls.model import Call, Party
 from bridge.config import TwilioConfig
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
-from bridge.media.counters import Counters
 
-from .samples import make_call
+from .samples import TOKEN, Pbx, make_call
 
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 SECRET = "a-secret:of-sixteen"
@@ -29,41 +25,8 @@ CALL = f"/2010-04-01/Accounts/{ACCOUNT}/Calls/{call_sid('c1')}.json"
 Client = TestClient[web.Request, web.Application]
 
 
-@dataclass
-class Pbx:
-    calls: dict[str, Call] = field(default_factory=lambda: {name: make_call(name) for name in ("c0", "c1")})
-    connected: bool = True
-    failure: AriError | None = None
-    acts: list[tuple[str, ...]] = field(default_factory=list)
-
-    def find(self, _identity: str, /) -> tuple[Call, Party] | None:
-        return None
-
-    async def hangup(self, channel_id: str, /) -> None:
-        self.acts.append(("hangup", channel_id))
-        if self.failure:
-            raise self.failure
-
-    async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
-        self.acts.append(("redirect", channel_id, context, extension))
-        if self.failure:
-            raise self.failure
-
-    async def accept(self, *_: object) -> web.StreamResponse:
-        raise AssertionError
-
-    def application(self, config: TwilioConfig) -> web.Application:
-        backend = Backend(
-            calls=self,
-            streams=lambda: [],
-            accept_stream=self.accept,
-            counters=Counters(),
-            ari_connected=lambda: self.connected,
-            listening=lambda: True,
-            control=self,
-            twilio=config,
-        )
-        return build(backend, ["0123456789abcdef"], strict=True)
+def application(pbx: Pbx, config: TwilioConfig) -> web.Application:
+    return build(pbx.plain_backend(control=pbx, twilio=config), [TOKEN], strict=True)
 
 
 def config(dial_context: str = "from-agents") -> TwilioConfig:
@@ -72,12 +35,12 @@ def config(dial_context: str = "from-agents") -> TwilioConfig:
 
 @pytest.fixture
 def pbx() -> Pbx:
-    return Pbx()
+    return Pbx({name: make_call(name) for name in ("c0", "c1")}, lasting=True)
 
 
 @pytest.fixture
 async def client(pbx: Pbx) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(pbx.application(config()))) as it:
+    async with TestClient(TestServer(application(pbx, config()))) as it:
         yield it
 
 
@@ -99,32 +62,32 @@ async def ask(
 async def test_a_call_ends(client: Client, pbx: Pbx) -> None:
     body = await ask(client, 200, {"Status": "completed"})
     assert (body["sid"], body["account_sid"], body["status"]) == (call_sid("c1"), ACCOUNT, "completed")
-    assert pbx.acts == [("hangup", "c1")]
+    assert pbx.done == [("hangup", "c1")]
 
 
 async def test_a_call_is_looked_at(client: Client, pbx: Pbx) -> None:
     body = await ask(client, 200, None)
     assert (body["status"], body["from"], body["to"]) == ("in-progress", "1001", "1002")
     assert body["date_created"] == "Sat, 31 Jan 2026 12:00:00 +0100"
-    assert pbx.acts == []
+    assert pbx.done == []
 
 
 async def test_a_call_is_sent_elsewhere(client: Client, pbx: Pbx) -> None:
     body = await ask(client, 200, {"Twiml": "<Response><Dial>1003</Dial></Response>"})
     assert body["status"] == "in-progress"
-    assert pbx.acts == [("redirect", "c1", "from-agents", "1003")]
+    assert pbx.done == [("redirect", "c1", "from-agents", "1003")]
 
 
 async def test_a_document_that_hangs_up(client: Client, pbx: Pbx) -> None:
     assert (await ask(client, 200, {"Twiml": "<Response><Hangup/></Response>"}))["status"] == "completed"
-    assert pbx.acts == [("hangup", "c1")]
+    assert pbx.done == [("hangup", "c1")]
 
 
 async def test_where_nobody_may_dial(pbx: Pbx) -> None:
-    async with TestClient(TestServer(pbx.application(config(dial_context="")))) as client:
+    async with TestClient(TestServer(application(pbx, config(dial_context="")))) as client:
         error = await ask(client, 400, {"Twiml": "<Response><Dial>1003</Dial></Response>"})
     assert "twilio.dial_context" in error["message"]
-    assert pbx.acts == []
+    assert pbx.done == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +106,7 @@ async def test_what_is_refused(client: Client, pbx: Pbx, form: dict[str, str], c
     error = await ask(client, 400, form)
     assert error["code"] == code
     assert word in error["message"]
-    assert pbx.acts == []
+    assert pbx.done == []
 
 
 async def test_a_body_that_is_no_form(client: Client) -> None:
@@ -182,7 +145,7 @@ async def test_strangers(client: Client, pbx: Pbx, more: dict[str, Any]) -> None
         error = await ask(client, 401, form, **more)
         assert error["code"] == 20003
         assert SECRET not in error["message"]
-    assert pbx.acts == []
+    assert pbx.done == []
 
 
 async def test_the_account_opens_nothing_else(client: Client) -> None:
@@ -192,7 +155,7 @@ async def test_the_account_opens_nothing_else(client: Client) -> None:
 
 
 async def test_without_an_account_there_is_no_such_path(pbx: Pbx) -> None:
-    async with TestClient(TestServer(pbx.application(TwilioConfig()))) as client:
+    async with TestClient(TestServer(application(pbx, TwilioConfig()))) as client:
         async with client.post(CALL, data={"Status": "completed"}, headers=AUTH) as response:
             assert response.status == 401  # of the bridge's own tokens: nobody learns what is there
         async with client.post(f"{CALL}?token=0123456789abcdef", data={"Status": "completed"}) as response:
@@ -214,4 +177,4 @@ async def test_a_form_that_is_too_much(
     async with client.post(CALL, data=form, headers=headers) as response:
         assert response.status == status
         assert message in await response.text()
-    assert pbx.acts == []
+    assert pbx.done == []

@@ -14,9 +14,10 @@ from bridge.control.call_control import NotOurs
 from bridge.control.legs import LegGone
 from bridge.errors import AriError, Overloaded
 from bridge.speech.engine import Utterance
+from tests.fakes.virtual_time import until
 
-from .asking import TOKEN, Asker, asking
-from .samples import Pbx
+from .asking import Asker, asking
+from .samples import TOKEN, Pbx
 
 CALL = "/v1.0/calls/c1"
 
@@ -115,8 +116,7 @@ async def test_a_long_sound_is_answered_when_it_has_begun(
         monkeypatch.setattr(background, "MAX_TASKS", 1)
         assert (await ask("POST", f"{CALL}/talk", 503, {"text": "one too many"}))["reason"] == "OVERLOADED"
         over.set()
-        while pbx.done[-1] != ("over",):
-            await asyncio.sleep(0.01)
+        await until(lambda: pbx.done[-1] == ("over",))
 
 
 async def test_a_call_is_transferred(ask: Asker, pbx: Pbx) -> None:

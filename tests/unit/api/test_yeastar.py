@@ -16,7 +16,8 @@ from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 from bridge.streams.subscription import matches
 
-from .test_subscriptions import TOKEN, application
+from .asking import application_with
+from .samples import TOKEN
 
 BASE = "/openapi/v1.0/websocketaudiostream"
 SETTINGS = {
@@ -52,7 +53,7 @@ def catalogue(path: str) -> Catalogue:
 
 @pytest.fixture
 async def client(catalogue: Catalogue) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(application(catalogue))) as it:
+    async with TestClient(TestServer(application_with(catalogue))) as it:
         yield it
 
 

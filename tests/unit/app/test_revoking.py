@@ -11,8 +11,9 @@ import pytest
 
 from bridge.access import EVERYTHING, Grant, Reach, Scope
 from bridge.api.tokens import Tokens, hash_of
-from bridge.app.revoking import Revoking
+from bridge.app.revoking import LOOK_AGAIN_S, Revoking
 from bridge.patterns import Patterns
+from tests.fakes.virtual_time import block, pass_time
 
 FEW = Reach(Patterns(["10*"]))
 LISTENER = frozenset[Scope]({"streams:listen"})
@@ -59,10 +60,9 @@ async def test_a_token_that_expires_around_a_reload_ends_once() -> None:
     known = tokens(Grant("crm", expires=time.time() + 0.05), Grant("other"))
     async with watching(known) as (revoking, ended):
         await asyncio.sleep(0)  # it watches
-        time.sleep(0.06)  # noqa: ASYNC251 - it has expired, and the loop could not notice
+        block(0.06)  # it has expired, and the loop could not notice
         revoking.take(tokens(*known._grants.values()))
         async with asyncio.timeout(5):
             assert await ended.get() == "crm"
-        for _ in range(3):
-            await asyncio.sleep(0.02)
+        await pass_time(LOOK_AGAIN_S * 3)
         assert ended.empty()

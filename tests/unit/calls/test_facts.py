@@ -12,7 +12,7 @@ from bridge.calls.model import CallModel, PartyChanged
 from bridge.patterns import Patterns
 from tests.unit.calls.pbx import Pbx
 from tests.unit.calls.recorded_facts import FACTS
-from tests.unit.calls.test_call_model import RECORDINGS, feed, promptly, recorded
+from tests.unit.calls.recordings import RECORDINGS, feed, promptly, recorded
 
 
 def facts_line(call: Call, naming: Naming = DEFAULT_NAMING) -> str:

@@ -11,7 +11,7 @@ from bridge.calls.facts import DEFAULT_NAMING
 from bridge.calls.model import CallModel
 from bridge.calls.participants import MAX_REMEMBERED, Participants
 from bridge.calls.records import CallRecord
-from tests.unit.calls.test_call_model import RECORDINGS, feed, promptly
+from tests.unit.calls.recordings import RECORDINGS, feed, promptly
 
 
 def names(*extensions: str, trunks: tuple[str, ...] = ()) -> Names:

@@ -13,7 +13,7 @@ from bridge.calls.model import CallModel
 from bridge.calls.records import KEEP_ENDED_S, MAX_ENDED, CallRecord, Records, reason_of, record_json, utc
 from bridge.events.hub import Event as Told
 from bridge.events.hub import Events
-from tests.unit.calls.test_call_model import RECORDINGS, promptly
+from tests.unit.calls.recordings import RECORDINGS, promptly
 
 
 class Book:

@@ -1,6 +1,5 @@
 """The calls of one request: all at once, the first that answers, one after the other; held when they are answered."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -8,7 +7,8 @@ import pytest
 from bridge.calls.addresses import Address
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.errors import AriError, Overloaded
-from tests.unit.flows.fakes import TOKEN, World, now, quick
+from tests.fakes.virtual_time import now, pass_time, run_virtually
+from tests.unit.flows.fakes import TOKEN, World
 
 
 def request(*targets: str, **keys: Any) -> OriginateRequest:
@@ -32,11 +32,11 @@ def test_every_call_that_is_answered_is_handed_over() -> None:
         originated = await world.outbound_calls.originate(request("1001", "1002", "1003", flow_id="f"), answers)
         assert [(each.status, each.flow_id) for each in originated.calls] == [("dialing", "f")] * 3
         assert not originated.groupcalls
-        await asyncio.sleep(100)
+        await pass_time(100)
         ids = [each.id for each in originated.calls]
         assert answers.got == [(1, ids[0], "1001"), (2, ids[2], "1003")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_the_first_answer_wins_and_the_others_are_canceled() -> None:
@@ -47,7 +47,7 @@ def test_the_first_answer_wins_and_the_others_are_canceled() -> None:
         originated = await world.outbound_calls.originate(wanted, answers)
         (group,) = originated.groupcalls
         assert [record.groupcall_id for record in originated.calls] == [group.id] * 4
-        await asyncio.sleep(100)
+        await pass_time(100)
         ((_, winner, target),) = answers.got
         assert (group.answer_call_id, target in ("quick", "same")) == (winner, True)
         assert world.outbound_calls.group(group.id) is group
@@ -55,7 +55,7 @@ def test_the_first_answer_wins_and_the_others_are_canceled() -> None:
         busy = originated.calls[1].id
         assert canceled == {each: 3 for each in group.call_ids if each not in (winner, busy)}
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_one_after_the_other() -> None:
@@ -64,14 +64,14 @@ def test_one_after_the_other() -> None:
         world.originator.outcomes = {"a": (10, "noanswer"), "b": (2, "busy"), "c": (1, "")}
         originated = await world.outbound_calls.originate(request("a", "b", "c", "d", ring_method="linear"), answers)
         assert len(originated.calls) == 1
-        await asyncio.sleep(100)
+        await pass_time(100)
         assert [at for at, _, _ in world.originator.asked] == [0, 10, 12]
         assert {how["token"] for _, _, how in world.originator.asked} == {TOKEN.id}, "counted as its calls"
         (group,) = originated.groupcalls
         assert group.call_ids == [call.id for call in world.originator.rung]
         assert answers.got == [(13, group.answer_call_id, "c")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_all_or_nothing() -> None:
@@ -83,10 +83,10 @@ def test_all_or_nothing() -> None:
             with pytest.raises(Overloaded):
                 await world.outbound_calls.originate(request("1", "2", "3", answer_method=how), answers)
             assert [call.cancelled_at for call in world.originator.rung] == [0, 0]
-        await asyncio.sleep(100)
+        await pass_time(100)
         assert answers.got == []
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_destination_that_cannot_be_dialed_is_refused_before_anything_rings() -> None:
@@ -100,17 +100,17 @@ def test_a_destination_that_cannot_be_dialed_is_refused_before_anything_rings() 
                 await world.outbound_calls.originate(wrong)
         assert world.originator.rung == []
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_call_that_nothing_takes_over_is_held_until_it_has_lasted_long_enough() -> None:
     async def act() -> None:
         world = World()
         await world.outbound_calls.originate(request("1001", max_call_s=30))
-        await asyncio.sleep(100)
+        await pass_time(100)
         assert world.originator.rung[0].leg.did == [(1, "hold_in_bridge"), (31, "hang_up", "normal", "timeout")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_call_that_cannot_be_held_is_hung_up() -> None:
@@ -123,10 +123,10 @@ def test_a_call_that_cannot_be_held_is_hung_up() -> None:
         await world.outbound_calls.originate(request("1001"))
         leg = world.originator.rung[0].leg
         leg.hold_in_bridge = broken  # type: ignore[method-assign]
-        await asyncio.sleep(100)
+        await pass_time(100)
         assert leg.did == [(1, "hang_up", "normal", "failed")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_close_hangs_up_nothing() -> None:
@@ -135,10 +135,10 @@ def test_close_hangs_up_nothing() -> None:
         world.originator.outcomes = {"slow": (500, "")}
         await world.outbound_calls.originate(request("slow"), answers)
         await world.outbound_calls.originate(request("1001"))
-        await asyncio.sleep(5)
+        await pass_time(5)
         before = now()
         await world.outbound_calls.close()
         assert (now(), answers.got) == (before, [])
         assert not world.originator.rung[1].leg.gone.is_set()
 
-    quick(act())
+    run_virtually(act())

@@ -15,6 +15,7 @@ from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
 from bridge.control.sensitive import EVENT_NAME, Sensitive
 from bridge.events.hub import Event, Events
+from tests.fakes.virtual_time import pass_time, until
 
 
 class World:
@@ -43,9 +44,7 @@ class World:
 
     async def settled_after(self, before: int) -> int:
         """Wait until recordings have been paused or resumed once more; how often by now."""
-        async with asyncio.timeout(5):
-            while self.settlements <= before:
-                await asyncio.sleep(0.01)
+        await until(lambda: self.settlements > before)
         return self.settlements
 
     # The call tracker
@@ -142,14 +141,12 @@ async def test_it_follows_parties_into_the_call_that_they_merge_with_and_ends_wi
 
 async def test_it_times_out_counted_from_the_last_request() -> None:
     world = World()
-    await world.sensitive.start("a", 0.05)
+    await world.sensitive.start("a", 30)
     await world.sensitive.start("a", 60)
-    await asyncio.sleep(0.1)
+    await pass_time(59)
     assert world.sensitive.covers("a")
-    await world.sensitive.start("a", 0.01)
-    async with asyncio.timeout(5):
-        while world.sensitive.covers("a"):
-            await asyncio.sleep(0.01)
+    await pass_time(2)
+    assert not world.sensitive.covers("a")
     assert [event.data.get("reason") for event in world.told] == [None, "timeout"]
 
 

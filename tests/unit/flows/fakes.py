@@ -1,4 +1,4 @@
-"""Stand-ins for what actions work with, and a loop whose clock jumps to the next thing that happens.
+"""Stand-ins for what actions work with.
 
 Digits, records, events, variables and programs are real. A stand-in notes what it was asked for, with the time.
 """
@@ -6,10 +6,8 @@ Digits, records, events, variables and programs are real. A stand-in notes what 
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from bridge.access import Principal
 from bridge.ari.model import Caller, Channel, Dialplan
@@ -34,62 +32,13 @@ from bridge.flows.variables import Variables
 from bridge.flows.web import Answer, WebFailed
 from bridge.speech.engine import SpeechFailed, Utterance
 from bridge.speech.fetch import SoundUnavailable
+from tests.fakes.virtual_time import now, pass_time
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 RATE = 8000
 TOKEN = Principal("crm", "192.0.2.7")
 """Who asks for the calls, and thereby starts their flows."""
 SAID_S = 2.0
 """How long everything lasts that is said."""
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    now = 0.0
-    in_threads = 0
-    """Work that threads do: no time passes meanwhile."""
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if self.in_threads and (timeout is None or timeout > 0):
-            return super().select(10)
-        assert timeout is not None, "everything waits, and nothing will ever happen"
-        self.now += max(timeout, 0)
-        return super().select(0)
-
-
-class QuickLoop(asyncio.SelectorEventLoop):
-    """Never waits: its time is that of the next timer."""
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
-
-    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        def done(_: object) -> None:
-            self._jumping.in_threads -= 1
-
-        self._jumping.in_threads += 1
-        future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(done)
-        return future
-
-
-def quick(act: Coroutine[Any, Any, T]) -> T:
-    """Run a test in no time."""
-    loop = QuickLoop()
-    try:
-        return loop.run_until_complete(act)
-    finally:
-        left = [task for task in asyncio.all_tasks(loop) if not task.done()]
-        loop.close()
-        assert not left, left
-
-
-def now() -> float:
-    return round(asyncio.get_running_loop().time(), 3)
 
 
 class FakeLeg:
@@ -118,10 +67,10 @@ class FakeLeg:
         self.gone.set()
 
     async def press(self, digits: str, *, after_s: float = 0, between_s: float = 0.1) -> None:
-        await asyncio.sleep(after_s)
+        await pass_time(after_s)
         for digit in digits:
             self.digits.put(digit)
-            await asyncio.sleep(between_s)
+            await pass_time(between_s)
 
     async def answer(self) -> None:
         self.note("answer")
@@ -161,7 +110,7 @@ class FakeLeg:
 
     async def visit_dialplan(self, extension: str, variables: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
         self.note("visit_dialplan", extension)
-        await asyncio.sleep(self.visit_s)
+        await pass_time(self.visit_s)
 
     async def get_variable(self, name: str) -> str:
         return self.variables.get(name, "")
@@ -235,7 +184,7 @@ class FakeOutboundCall:
         self.cancelled_at: float | None = None
 
     async def answered(self) -> FakeLeg:
-        await asyncio.sleep(self._after_s)
+        await pass_time(self._after_s)
         if self._reason:
             raise NotAnswered(self._reason)  # type: ignore[arg-type]
         self.leg.answered = True
@@ -356,7 +305,7 @@ class FakeConferences:
 
     async def join(self, leg: FakeLeg, conference_id: str, *, muted: bool = False, create: bool = False) -> str:
         self.did.append(("join", leg.id, conference_id, create, muted))
-        await asyncio.sleep(self.joined_s)
+        await pass_time(self.joined_s)
         return "kicked"
 
     async def delete(self, conference_id: str) -> None:
@@ -425,7 +374,7 @@ class FakeEchoes:
 
     async def echo(self, leg: FakeLeg, seconds: float) -> None:  # noqa: ARG002
         self.echoed.append(seconds)
-        await asyncio.sleep(seconds)
+        await pass_time(seconds)
 
 
 class FakeWeb:

@@ -14,7 +14,8 @@ from bridge.flows.program import FlowRefused
 from bridge.flows.spelling import parse
 from bridge.flows.web import Answer
 from bridge.outbound.gate import Gate
-from tests.unit.flows.fakes import SAID_S, TOKEN, World, now, quick, step
+from tests.fakes.virtual_time import now, pass_time, run_virtually
+from tests.unit.flows.fakes import SAID_S, TOKEN, World, step
 
 from datetime import UTC, datetime  # isort: skip
 
@@ -34,7 +35,7 @@ def test_a_key_stops_speech_and_is_there_for_digits_receive() -> None:
         assert run.variables.get("voipbin.call.digits") == "42"
         assert now() < SAID_S
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_without_digits_handle_speech_goes_on_and_the_key_waits() -> None:
@@ -46,7 +47,7 @@ def test_without_digits_handle_speech_goes_on_and_the_key_waits() -> None:
         assert world.players.heard[0][2] == SAID_S
         assert run.variables.get("voipbin.call.digits") == "7"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_async_talk_does_not_hold_up_the_flow_and_two_talks_do_not_mix() -> None:
@@ -56,7 +57,7 @@ def test_async_talk_does_not_hold_up_the_flow_and_two_talks_do_not_mix() -> None
         await world.done(flow)
         assert [(begun, ended) for _, begun, ended, _ in world.players.heard] == [(0, SAID_S), (SAID_S, 2 * SAID_S)]
 
-    quick(act())
+    run_virtually(act())
 
 
 def digits(flow_option: dict[str, Any], pressed: str, *, spelling: str = "voipbin") -> tuple[str, float, list[Any]]:
@@ -72,7 +73,7 @@ def digits(flow_option: dict[str, Any], pressed: str, *, spelling: str = "voipbi
         await asyncio.gather(presses, return_exceptions=True)
         return run.variables.get("voipbin.call.digits"), ended, run.key_presses
 
-    return quick(act())
+    return run_virtually(act())
 
 
 def test_digits_receive_ends_at_length_key_or_time() -> None:
@@ -106,7 +107,7 @@ def test_collect_s_prompts_end_at_the_first_key() -> None:
         assert [round(ended - begun, 3) for _, begun, ended, _ in world.players.heard] == [SAID_S] * 3
         assert run.variables.get("keyPresses") == "5"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_keys_are_sent_as_asked() -> None:
@@ -116,7 +117,7 @@ def test_keys_are_sent_as_asked() -> None:
         await world.done([step("digits_send", digits="1a#", duration=200, interval=0)], leg)
         assert leg.did[-1] == (0, "send_digits", "1A#", 200, 0)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_several_sounds_play_in_order_and_one_that_is_missing_is_left_out() -> None:
@@ -126,7 +127,7 @@ def test_several_sounds_play_in_order_and_one_that_is_missing_is_left_out() -> N
         assert [heard[3] for heard in world.players.heard] == [b"a", b"b"]
         assert world.failures() == [(0, "failed: http://x/missing is not there")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_ssml_is_said_as_plain_text() -> None:
@@ -146,7 +147,7 @@ def test_goto_jumps_so_often_and_then_goes_on() -> None:
         await world.done(flow)
         assert [utterance.text for utterance in world.speech.said] == ["one", "one", "one", "two"]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_branch_jumps_by_a_variable_and_empties_it() -> None:
@@ -166,7 +167,7 @@ def test_branch_jumps_by_a_variable_and_empties_it() -> None:
         await world.done(flow, answer="9")
         assert [utterance.text for utterance in world.speech.said] == ["one", "other"]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_conditions_go_on_or_jump() -> None:
@@ -187,7 +188,7 @@ def test_conditions_go_on_or_jump() -> None:
             await world.done(flow, x="abc", n="5")
             assert world.speech.said[0].text == ("yes" if holds else "no"), option
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_moment_is_compared_part_by_part() -> None:
@@ -215,7 +216,7 @@ def test_if_takes_one_branch() -> None:
         await world.done(flow, start="3")
         assert [utterance.text for utterance in world.speech.said] == ["yes", "after", "no", "really", "after"]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_recordings_begin_and_end_and_their_id_is_known() -> None:
@@ -233,7 +234,7 @@ def test_recordings_begin_and_end_and_their_id_is_known() -> None:
         assert run.variables.get("id") == "recording-1"
         assert world.failures() == []
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_record_waits_until_its_message_is_whole() -> None:
@@ -247,7 +248,7 @@ def test_record_waits_until_its_message_is_whole() -> None:
         assert run.variables.get("message") == "recording-1"
         assert len(world.recordings.did) == 1, "it ended by itself"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_streams_begin_and_end_without_holding_up_the_flow() -> None:
@@ -264,7 +265,7 @@ def test_streams_begin_and_end_without_holding_up_the_flow() -> None:
         assert world.streams.did[0][2].stream_data == {"who": "me"}
         assert world.streams.principals == [TOKEN]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_connect_waits_until_the_application_closes_and_then_goes_on() -> None:
@@ -276,7 +277,7 @@ def test_connect_waits_until_the_application_closes_and_then_goes_on() -> None:
         await world.done(flow)
         assert world.players.heard[0][1] == 7
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_external_media_takes_urls_hosts_and_variables() -> None:
@@ -293,7 +294,7 @@ def test_external_media_takes_urls_hosts_and_variables() -> None:
         assert world.streams.did[0][2].url == "ws://app.example/x1"
         assert world.failures()[0][0] == 2
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_fetched_actions_run_and_then_the_flow_goes_on() -> None:
@@ -311,7 +312,7 @@ def test_fetched_actions_run_and_then_the_flow_goes_on() -> None:
         assert (asked["activeflow_id"], asked["reference_id"]) == (run.id, "call-1")
         assert asked["call"]["id"] == "call-1"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_what_a_server_answers_wrongly_fails_the_action() -> None:
@@ -329,7 +330,7 @@ def test_what_a_server_answers_wrongly_fails_the_action() -> None:
             "failed: actions: expected a list of actions",
         ]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_flows_that_fetch_themselves_for_ever_are_bounded() -> None:
@@ -340,7 +341,7 @@ def test_flows_that_fetch_themselves_for_ever_are_bounded() -> None:
         assert world.failures() == [(0, "failed: flows are nested deeper than 20")]
         assert len(world.web.asked) == 20
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_redirect_asks_in_voxology_s_words_and_forgets_the_rest() -> None:
@@ -366,7 +367,7 @@ def test_redirect_asks_in_voxology_s_words_and_forgets_the_rest() -> None:
         assert [utterance.text for utterance in world.speech.said] == ["7 42"]
         assert run.key_presses == []
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_webhook_send_waits_if_asked_and_keeps_the_answer() -> None:
@@ -374,7 +375,7 @@ def test_webhook_send_waits_if_asked_and_keeps_the_answer() -> None:
         world = World()
 
         async def slow() -> Answer:
-            await asyncio.sleep(3)
+            await pass_time(3)
             return Answer(201, b"made")
 
         world.web.answers["http://x/"] = slow
@@ -388,7 +389,7 @@ def test_webhook_send_waits_if_asked_and_keeps_the_answer() -> None:
         assert now() == 7, "beside the flow"
         assert len(world.web.asked) == 2
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_conference_ends_with_who_left_if_asked_and_refuses_when_full() -> None:
@@ -405,7 +406,7 @@ def test_conference_ends_with_who_left_if_asked_and_refuses_when_full() -> None:
         await world.done([step("conference_join", conference_id="c")])
         assert world.conferences.did[-1] == ("join", "call-1", "c", False, False)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_machine_that_answers_is_hung_up_if_asked() -> None:
@@ -422,7 +423,7 @@ def test_a_machine_that_answers_is_hung_up_if_asked() -> None:
         assert run.variables.get("amd.status") == "HUMAN"
         assert world.speech.said
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_the_dialplan_s_help_is_needed_for_queues() -> None:
@@ -439,7 +440,7 @@ def test_the_dialplan_s_help_is_needed_for_queues() -> None:
         assert run.variables.get("queue.status") == "TIMEOUT"
         assert world.failures() == [(1, "failed: queue_id: 'a,b' is no name of a queue")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
@@ -472,7 +473,7 @@ def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
             assert [options.target.host_configured for options in media[:2]] == streams[configured][:2]
             assert not any(options.target.configured for options in media[:2]), "its ca_file is below outbound.ca_dir"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_no_option_says_that_a_flow_is_of_the_configuration() -> None:
@@ -488,7 +489,7 @@ def test_sensitive_mode_is_for_the_call_of_the_flow() -> None:
         assert world.sensitive.did == [("start", "call-1", 300), ("start", "call-1", 20), ("stop", "call-1")]
         assert world.failures() == []
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_hosts_that_are_denied_refuse_a_flow_before_it_runs() -> None:

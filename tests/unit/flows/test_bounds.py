@@ -16,8 +16,9 @@ from bridge.flows.spelling import parse
 from bridge.flows.variables import Variables, VariablesFull
 from bridge.flows.web import Answer, WebFailed
 from bridge.validation import MAX_FAULTS
+from tests.fakes.virtual_time import run_virtually
 
-from .fakes import World, quick, step
+from .fakes import World, step
 
 URL = "wss://app.example/x"
 MANY = 80_000
@@ -97,7 +98,7 @@ def test_a_flow_that_a_server_answers_with_is_checked_in_a_thread(monkeypatch: p
         world.web.answers["http://x/"] = Answer(200, json.dumps([step("talk", text="fetched")]).encode())
         await world.done([step("fetch", event_url="http://x/")])
 
-    quick(act())
+    run_virtually(act())
     assert threads
     assert threading.main_thread() not in threads
 

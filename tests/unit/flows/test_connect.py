@@ -9,7 +9,8 @@ from bridge.flows.interpreter import Run
 from bridge.flows.spelling import parse
 from bridge.flows.variables import MAX_TOTAL_BYTES, Variables
 from bridge.patterns import Patterns
-from tests.unit.flows.fakes import FakePlayer, World, now, quick, step
+from tests.fakes.virtual_time import now, pass_time, run_virtually
+from tests.unit.flows.fakes import FakePlayer, World, step
 
 
 def to(*targets: str) -> list[dict[str, str]]:
@@ -27,7 +28,7 @@ def test_the_first_answer_wins_and_the_others_stop_ringing() -> None:
         leg = world.leg()
         run = world.run([connect("slow", "quick", "busy"), step("talk", text="after")], leg)
         running = asyncio.ensure_future(run.run())
-        await asyncio.sleep(4)
+        await pass_time(4)
         slow, winner, _ = world.originator.rung
         assert slow.cancelled_at == 3
         assert winner.cancelled_at is None
@@ -40,7 +41,7 @@ def test_the_first_answer_wins_and_the_others_stop_ringing() -> None:
         assert world.speech.said[0].text == "after"
         assert run.variables.get("connect.reason") == "normal"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_an_answered_caller_hears_ringing_until_the_answer() -> None:
@@ -52,7 +53,7 @@ def test_an_answered_caller_hears_ringing_until_the_answer() -> None:
         assert world.players.heard[-1][2] == 9
         assert all(player.closed for player in world.players.made)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_caller_who_is_not_answered_gets_the_ringing_signaled_and_is_answered_with_the_partner() -> None:
@@ -61,16 +62,16 @@ def test_a_caller_who_is_not_answered_gets_the_ringing_signaled_and_is_answered_
         world.originator.outcomes = {"1001": (5, ""), "nobody": (5, "noanswer")}
         leg = world.leg(answered=False)
         running = asyncio.ensure_future(world.run([connect("1001")], leg).run())
-        await asyncio.sleep(4)
+        await pass_time(4)
         assert leg.did == [(0, "ring")]
         assert not leg.answered
-        await asyncio.sleep(2)
+        await pass_time(2)
         assert leg.did[1:] == [(5, "ring_stop"), (5, "hold_in_bridge")]
         leg.leave()
         await running
         assert world.originator.rung[0].leg.gone.is_set()
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_nobody_answers_the_flow_goes_on_and_knows_why() -> None:
@@ -83,7 +84,7 @@ def test_nobody_answers_the_flow_goes_on_and_knows_why() -> None:
         assert run.variables.get("connect.call_id") == ""
         assert end.reason == "the last action was done"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_relay_reason_hangs_up_with_the_reason() -> None:
@@ -96,7 +97,7 @@ def test_relay_reason_hangs_up_with_the_reason() -> None:
         assert end.reason == "hung up: busy"
         assert world.speech.said == []
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_what_cannot_be_called_is_a_failed_call_and_the_others_ring() -> None:
@@ -106,12 +107,12 @@ def test_what_cannot_be_called_is_a_failed_call_and_the_others_ring() -> None:
         assert run.variables.get("connect.reason") == "failed"
         leg = world.leg("call-2")
         running = asyncio.ensure_future(world.run([connect("bad", "good")], leg).run())
-        await asyncio.sleep(2)
+        await pass_time(2)
         assert world.originator.rung[0].leg.bridge_id == leg.bridge_id
         leg.leave()
         await running
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_caller_id_that_is_not_allowed_is_a_failed_call_unless_it_is_the_callers_own() -> None:
@@ -125,12 +126,12 @@ def test_a_caller_id_that_is_not_allowed_is_a_failed_call_unless_it_is_the_calle
         leg = world.leg("call-2")
         world.records.originated("call-2", source=Address("tel", "forged"), destination=Address("extension", "1"))
         running = asyncio.ensure_future(world.run([connect("1001", source=forged)], leg).run())
-        await asyncio.sleep(2)
+        await pass_time(2)
         assert world.originator.rung, "a flow may pass on the number of its caller"
         leg.leave()
         await running
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
@@ -150,12 +151,12 @@ def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
                 flow_id=flow_id,
             )
             running = asyncio.ensure_future(run.run())
-            await asyncio.sleep(2)
+            await pass_time(2)
             assert len(world.originator.rung) - before == rings
             leg.leave()
             await running
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_caller_who_leaves_while_it_rings_leaves_nobody_ringing() -> None:
@@ -167,7 +168,7 @@ def test_a_caller_who_leaves_while_it_rings_leaves_nobody_ringing() -> None:
         await world.run([connect("a", "b")], leg).run()
         assert [ringing.cancelled_at for ringing in world.originator.rung] == [5, 5]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_caller_who_leaves_while_a_call_is_being_placed_leaves_nobody_ringing() -> None:
@@ -177,7 +178,7 @@ def test_a_caller_who_leaves_while_a_call_is_being_placed_leaves_nobody_ringing(
         place = world.originator.originate
 
         async def slowly(*args: Any, **how: Any) -> Any:
-            await asyncio.sleep(2)
+            await pass_time(2)
             return await place(*args, **how)
 
         world.originator.originate = slowly  # type: ignore[method-assign]
@@ -185,14 +186,14 @@ def test_a_caller_who_leaves_while_a_call_is_being_placed_leaves_nobody_ringing(
         await world.run([connect("a")], leg).run()
         assert [ringing.cancelled_at for ringing in world.originator.rung] == [2]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_caller_who_leaves_when_one_has_just_answered_leaves_nobody_ringing(monkeypatch: Any) -> None:
     close = FakePlayer.close
 
     async def slowly(player: FakePlayer) -> None:
-        await asyncio.sleep(1)
+        await pass_time(1)
         await close(player)
 
     monkeypatch.setattr(FakePlayer, "close", slowly)
@@ -208,7 +209,7 @@ def test_a_caller_who_leaves_when_one_has_just_answered_leaves_nobody_ringing(mo
         assert winner.leg.gone.is_set()
         assert all(player.closed for player in world.players.made)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_flow_that_has_no_room_for_more_variables_leaves_nobody_waiting() -> None:
@@ -222,7 +223,7 @@ def test_a_flow_that_has_no_room_for_more_variables_leaves_nobody_waiting() -> N
         await run.run()
         assert world.originator.rung[0].leg.gone.is_set()
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_source_and_early_media_are_passed_on() -> None:
@@ -238,4 +239,4 @@ def test_source_and_early_media_are_passed_on() -> None:
         assert (how["anonymous"], how["timeout_s"], how["originator"]) == (True, 7, leg.id)
         assert world.players.heard == [], "the other side is heard instead"
 
-    quick(act())
+    run_virtually(act())

@@ -7,7 +7,8 @@ import pytest
 
 from bridge.flows.interpreter import MAX_ACTIONS_RUN, MAX_BESIDE
 from bridge.flows.web import Answer
-from tests.unit.flows.fakes import SAID_S, World, now, quick, step
+from tests.fakes.virtual_time import now, run_virtually
+from tests.unit.flows.fakes import SAID_S, World, step
 
 
 def test_actions_run_in_order_and_speech_is_waited_for() -> None:
@@ -23,7 +24,7 @@ def test_actions_run_in_order_and_speech_is_waited_for() -> None:
         assert [data["index"] for data in world.told("flow_action")] == [0, 1, 2, 3]
         assert run.call_id == world.told("flow_action")[0]["call_id"] == "call-1"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_what_needs_audio_answers_the_call_first_and_what_does_not_leaves_it_ringing() -> None:
@@ -37,7 +38,7 @@ def test_what_needs_audio_answers_the_call_first_and_what_does_not_leaves_it_rin
         assert leg.did[0] == (0, "hold_in_bridge")
         assert leg.answered
 
-    quick(act())
+    run_virtually(act())
 
 
 LONG = [
@@ -71,7 +72,7 @@ def test_a_caller_who_hangs_up_ends_any_action_at_once_and_leaves_nothing(action
         assert world.recordings.did[-1] == ("stop", "recording-1")
         assert world.streams.did[-1] == (1.5, "stop")
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_an_action_that_fails_is_told_and_the_flow_goes_on() -> None:
@@ -94,7 +95,7 @@ def test_an_action_that_fails_is_told_and_the_flow_goes_on() -> None:
         assert world.speech.said[-1].text == "still here"
         assert end.reason == "the last action was done"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_an_error_in_an_action_is_a_failure_like_any_other() -> None:
@@ -109,7 +110,7 @@ def test_an_error_in_an_action_is_a_failure_like_any_other() -> None:
         assert world.failures() == [(0, "failed: RuntimeError")]
         assert world.speech.said
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_loop_without_waiting_is_bounded_and_does_not_starve_others() -> None:
@@ -130,7 +131,7 @@ def test_a_loop_without_waiting_is_bounded_and_does_not_starve_others() -> None:
         assert end.reason == f"more than {MAX_ACTIONS_RUN} actions were run"
         assert ticks >= MAX_ACTIONS_RUN
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_ten_flows_at_once_do_not_disturb_each_other() -> None:
@@ -149,7 +150,7 @@ def test_ten_flows_at_once_do_not_disturb_each_other() -> None:
         assert [run.variables.get("pressed") for run in runs] == [f"{n}{9 - n}" for n in range(10)]
         assert sorted(utterance.text for utterance in world.speech.said) == sorted(f"Hello {leg.id}" for leg in legs)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_number_from_a_variable_is_checked_when_the_action_runs() -> None:
@@ -160,7 +161,7 @@ def test_a_number_from_a_variable_is_checked_when_the_action_runs() -> None:
         await world.done([step("sleep", duration="${wait}")], wait="soon")
         assert world.failures() == [(0, 'failed: duration: expected milliseconds from 0 to 86400000, got "soon"')]
 
-    quick(act())
+    run_virtually(act())
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_a_short_text_cannot_become_a_huge_one(action: dict[str, Any]) -> None:
         await world.done([action], a="x" * 32_000)
         assert world.failures() == [(0, "failed: with its variables it would be larger than 1048576 bytes")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_what_goes_on_beside_a_flow_is_bounded() -> None:
@@ -194,7 +195,7 @@ def test_what_goes_on_beside_a_flow_is_bounded() -> None:
         await world.done(flow)
         assert world.failures() == [(MAX_BESIDE, f"failed: {MAX_BESIDE} things go on beside the flow already")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_what_goes_on_beside_a_flow_is_bounded_in_bytes() -> None:
@@ -217,4 +218,4 @@ def test_what_goes_on_beside_a_flow_is_bounded_in_bytes() -> None:
         )
         assert world.failures()[2:] == [(0, "failed: data: is larger than 1048576 bytes with its variables")]
 
-    quick(act())
+    run_virtually(act())

@@ -15,8 +15,9 @@ from bridge.flows.configured import Flow
 from bridge.flows.runs import FlowRuns
 from bridge.flows.spelling import parse
 from bridge.flows.web import Answer
+from tests.fakes.virtual_time import now, pass_time, run_virtually
 from tests.unit.audit.lines import Lines
-from tests.unit.flows.fakes import TOKEN, FakeLeg, World, channel, now, quick, step
+from tests.unit.flows.fakes import TOKEN, FakeLeg, World, channel, step
 
 HELLO = parse([step("talk", text="Hello ${who}")])
 
@@ -37,7 +38,7 @@ async def originate(
 
 
 async def settle(world: World, runs: FlowRuns, seconds: float = 100) -> None:
-    await asyncio.sleep(seconds)
+    await pass_time(seconds)
     await world.close(runs)
 
 
@@ -58,7 +59,7 @@ def test_who_answers_runs_the_flow_and_is_hung_up_after_it() -> None:
         ]  # fmt: skip
         assert world.told("flow_ended")[0]["reason"] == "the last action was done"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_each_of_several_runs_the_flow_if_no_other_is_asked_for() -> None:
@@ -71,7 +72,7 @@ def test_each_of_several_runs_the_flow_if_no_other_is_asked_for() -> None:
         await settle(world, runs)
         assert len(world.speech.said) == 2
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_flow_that_cannot_run_is_refused_before_anything_rings() -> None:
@@ -87,7 +88,7 @@ def test_a_flow_that_cannot_run_is_refused_before_anything_rings() -> None:
         assert world.originator.rung == []
         await world.close(runs)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_call_that_cannot_be_sent_on_is_hung_up() -> None:
@@ -105,7 +106,7 @@ def test_a_call_that_cannot_be_sent_on_is_hung_up() -> None:
         await settle(world, runs)
         assert leg.did[-1] == (0, "hang_up", "normal", "")
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_flow_that_lasts_too_long_is_ended_with_its_call() -> None:
@@ -117,7 +118,7 @@ def test_a_flow_that_lasts_too_long_is_ended_with_its_call() -> None:
         assert world.originator.rung[0].leg.did[-1] == (11, "hang_up", "normal", "timeout")
         assert world.told("flow_ended")[0]["reason"] == "the call lasted too long"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_call_that_comes_in_runs_the_flow_of_its_number() -> None:
@@ -140,7 +141,7 @@ def test_a_call_that_comes_in_runs_the_flow_of_its_number() -> None:
         assert world.legs.known["in-1"].did[-1][1:] == ("hang_up", "normal", "")
         assert world.legs.known["in-2"].did[-1][1:] == ("continue",)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_flow_is_fetched_for_each_call_in_the_words_of_its_server() -> None:
@@ -169,7 +170,7 @@ def test_a_flow_is_fetched_for_each_call_in_the_words_of_its_server() -> None:
         assert world.originator.asked[0][2]["timeout_s"] == 60
         assert world.told("flow_action")[-1]["flow_id"] == "shop"
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_flow_that_cannot_be_fetched_goes_where_then_says() -> None:
@@ -183,7 +184,7 @@ def test_a_flow_that_cannot_be_fetched_goes_where_then_says() -> None:
         assert leg.did[-1][1:] == ("continue",)
         assert world.failures() == [(0, "failed: nobody there")]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_caller_who_leaves_while_the_flow_is_fetched_ends_it() -> None:
@@ -191,7 +192,7 @@ def test_a_caller_who_leaves_while_the_flow_is_fetched_ends_it() -> None:
         world = World()
 
         async def never() -> Answer:
-            await asyncio.sleep(1000)
+            await pass_time(1000)
             raise AssertionError
 
         world.web.answers["https://app.example/flow"] = never
@@ -199,13 +200,13 @@ def test_a_caller_who_leaves_while_the_flow_is_fetched_ends_it() -> None:
         leg = world.leg("in-1")
         runs.claims(channel("in-1"), [])
         runs.claimed(leg, [])  # type: ignore[arg-type]
-        await asyncio.sleep(1)
+        await pass_time(1)
         leg.leave()
-        await asyncio.sleep(0.001)
+        await pass_time(0.001)
         assert world.told("flow_ended")
         await world.close(runs)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_dials_connect_needs_its_flow_and_a_number_that_can_be_dialled() -> None:
@@ -221,7 +222,7 @@ def test_dials_connect_needs_its_flow_and_a_number_that_can_be_dialled() -> None
             await runs.dial_connect("+49", session_data={"x": "y" * 70_000}, principal=TOKEN)
         assert world.originator.rung == []
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_transfer_stops_the_flow_and_the_call_stays() -> None:
@@ -229,7 +230,7 @@ def test_a_transfer_stops_the_flow_and_the_call_stays() -> None:
         world = World()
         runs = world.runs()
         await originate(runs, "1001", program=parse([step("recording_start"), step("sleep", duration=60_000)]))
-        await asyncio.sleep(2)
+        await pass_time(2)
         await runs.before_transfer("placed-1")
         assert not world.originator.rung[0].leg.gone.is_set()
         assert world.recordings.did[-1] == ("stop", "recording-1")
@@ -237,7 +238,7 @@ def test_a_transfer_stops_the_flow_and_the_call_stays() -> None:
         await runs.before_transfer("placed-1")  # one that runs no flow is fine
         await settle(world, runs)
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
@@ -247,24 +248,24 @@ def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
         runs = world.runs()
         to = [{"type": "extension", "target": "a"}, {"type": "extension", "target": "b"}]
         await originate(runs, "1001", program=parse([step("connect", destinations=to)]))
-        await asyncio.sleep(10)
+        await pass_time(10)
         for ringing in world.originator.rung[1:]:
             cancel = ringing.cancel
 
             async def slowly(cancel: Any = cancel) -> None:
-                await asyncio.sleep(1)
+                await pass_time(1)
                 await cancel()
 
             ringing.cancel = slowly  # type: ignore[method-assign]
         stopping = asyncio.ensure_future(runs.before_transfer("placed-1"))
-        await asyncio.sleep(0.5)
+        await pass_time(0.5)
         await world.close(runs)
         await stopping
         assert [ringing.cancelled_at for ringing in world.originator.rung[1:]] == [11, 11]
         assert all(player.closed for player in world.players.made)
         assert world.streams.did[-1] == (11, "stop")
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_close_ends_everything_without_hanging_anybody_up() -> None:
@@ -275,14 +276,14 @@ def test_close_ends_everything_without_hanging_anybody_up() -> None:
         await originate(runs, "1001", program=parse([step("sleep", duration=60_000)]))
         await originate(runs, "slow")
         await originate(runs, "slow", "slow", answer_method="hangup_others")
-        await asyncio.sleep(5)
+        await pass_time(5)
         before = now()
         await world.close(runs)
         assert now() == before
         assert not world.originator.rung[0].leg.gone.is_set()
         assert not runs.claims(channel(), [])
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_fetch_flow_and_dial_reach_the_other_flows() -> None:
@@ -302,7 +303,7 @@ def test_fetch_flow_and_dial_reach_the_other_flows() -> None:
         assert [to.target for _, to, _ in world.originator.asked] == ["1001", "1001", "+49"]
         assert world.speech.said[-1].text == "other"
 
-    quick(act())
+    run_virtually(act())
 
 
 RECORDS = [step("recording_start"), step("external_media_start", url="ws://app.example/x", encapsulation="sln")]
@@ -318,7 +319,7 @@ def test_what_a_flow_opens_belongs_to_the_token_that_asked_for_the_call() -> Non
         await settle(world, runs)
         assert world.recordings.principals == world.streams.principals == [TOKEN] * 3
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_what_a_flow_opens_for_a_call_that_comes_in_belongs_to_the_configuration() -> None:
@@ -331,7 +332,7 @@ def test_what_a_flow_opens_for_a_call_that_comes_in_belongs_to_the_configuration
         await settle(world, runs)
         assert world.recordings.principals == world.streams.principals == [CONFIGURATION]
 
-    quick(act())
+    run_virtually(act())
 
 
 def test_what_a_flow_originates_and_records_is_in_the_audit_log() -> None:
@@ -360,4 +361,4 @@ def test_what_a_flow_originates_and_records_is_in_the_audit_log() -> None:
             ("call.originate", "failed"),
         ]
 
-    quick(act())
+    run_virtually(act())

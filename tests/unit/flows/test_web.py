@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -27,6 +26,7 @@ from bridge.flows.web import Web, WebFailed
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
 from bridge.tls import Trust
+from tests.fakes.virtual_time import pass_time
 
 ANYWHERE = Gate(Policy(allow=["localhost"]))
 DOCS = Path(__file__).parents[3] / "docs" / "flows.md"
@@ -44,7 +44,7 @@ async def server() -> AsyncIterator[str]:
             case "/to":
                 return web.Response(status=int(request.query["status"]), headers={"Location": request.query["to"]})
             case "/slow":
-                await asyncio.sleep(30)
+                await pass_time(30)
             case "/large":
                 return web.Response(body=b"x" * 2000)
             case "/packed":

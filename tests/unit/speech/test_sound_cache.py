@@ -9,6 +9,7 @@ import pytest
 
 from bridge.audio.sound import Sound
 from bridge.speech.cache import SoundCache
+from tests.fakes.virtual_time import pass_time, settle
 
 SOUND = Sound(bytes(9500), 8000)  # 10000 bytes with what is around it
 
@@ -75,7 +76,7 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
 
     async def fail() -> Sound:
         made.append("failed")
-        await asyncio.sleep(0.01)
+        await pass_time(0.01)
         raise LookupError("no")
 
     results = await asyncio.gather(*(cache.get("a", fail) for _ in range(3)), return_exceptions=True)
@@ -97,7 +98,7 @@ async def test_making_goes_on_while_anybody_waits_and_ends_when_nobody_does() ->
         return SOUND
 
     first, second = (asyncio.create_task(cache.get("a", make)) for _ in range(2))
-    await asyncio.sleep(0.01)
+    await settle()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -107,7 +108,7 @@ async def test_making_goes_on_while_anybody_waits_and_ends_when_nobody_does() ->
 
     may_end.clear()
     third, fourth = (asyncio.create_task(cache.get("b", make)) for _ in range(2))
-    await asyncio.sleep(0.01)
+    await settle()
     for task in (third, fourth):
         task.cancel()
     await asyncio.wait([third, fourth])

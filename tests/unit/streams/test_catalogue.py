@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bridge.streams.catalogue import MAX_MADE, Catalogue, ReadOnly
 from bridge.streams.store import Store, StoreFailed
 from bridge.streams.subscription import Subscription, values_of
+from tests.fakes.virtual_time import settle
 
 GROUPS = {"sales": ("1001", "20*")}
 
@@ -271,21 +272,21 @@ async def test_what_another_worker_changed_last_stays(path: str, monkeypatch: py
     """Reads of two changes overlap, and the first takes longer than the second."""
     ours, theirs = started(path), started(path)
     await theirs.put(subscription("a"))
-    read, reads = Catalogue._read, 0
+    read, has_read, may_return = Catalogue._read, threading.Event(), threading.Event()
 
     def slow_first(self: Catalogue) -> Any:
-        nonlocal reads
-        reads += 1
-        number, made = reads, read(self)
-        if number == 1:
-            time.sleep(0.2)
+        made = read(self)
+        if not has_read.is_set():
+            has_read.set()
+            assert may_return.wait(10)
         return made
 
     monkeypatch.setattr(Catalogue, "_read", slow_first)
     first = asyncio.create_task(ours.reload())
-    while not reads:
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.05)  # it has read, and sleeps
+    await asyncio.to_thread(has_read.wait, 10)
     await theirs.delete("a")
-    await asyncio.gather(first, ours.reload())
+    second = asyncio.create_task(ours.reload())
+    await settle()
+    may_return.set()
+    await asyncio.gather(first, second)
     assert not ours.list()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from bridge.calls.call import Call, CallEnded, PartyJoined, PartyLeft
 from bridge.streams.subscriptions import GIVE_WAY_SHARE
+from tests.fakes.virtual_time import pass_time
 from tests.unit.streams.test_subscriptions import World, party
 
 
@@ -42,7 +43,7 @@ class Member:
     async def claim(self, key: str) -> bool:
         self.wishes.add(key)
         granted = self._table.holders.setdefault(key, self) is self
-        await asyncio.sleep(self._table.delay_s)
+        await pass_time(self._table.delay_s)
         return granted and self._table.holders.get(key) is self
 
     def release(self, key: str) -> None:
@@ -152,7 +153,7 @@ async def test_a_claim_that_is_free_again_while_it_is_asked_for_is_asked_for_onc
     await settled()
     other.release("s/c")
     two.table.delay_s = 0
-    await asyncio.sleep(0.05)
+    await pass_time(0.05)
     assert two.running == (1, 0)
 
 
@@ -163,7 +164,7 @@ async def test_a_call_that_ends_before_the_answer_leaves_no_claim() -> None:
     await settled()
     assert two.table.holders
     two.first.subscriptions.on_change(CallEnded(two.call))
-    await asyncio.sleep(0.05)
+    await pass_time(0.05)
     assert not two.table.holders
     assert two.running == (0, 0)
     await two.first.subscriptions.stop()

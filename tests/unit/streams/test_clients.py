@@ -15,9 +15,8 @@ from bridge.media.counters import Counters
 from bridge.streams.clients import Clients
 from bridge.streams.limit import StreamLimit
 from bridge.streams.registry import Streams
-from tests.unit.api.samples import Pbx
-from tests.unit.api.test_access import headers, status_and_reason
-from tests.unit.api.test_server import UPGRADE
+from tests.unit.api.asking import headers, status_and_reason
+from tests.unit.api.samples import UPGRADE, Pbx
 
 
 class Opened:

@@ -1,5 +1,5 @@
-"""Processes that write an audit log: ``python -m tests.unit.audit.writing HOW OUTPUT COUNT``. Each is a whole one, as
-limits of a process, its standard output and its death are what the tests are about."""
+"""Processes that write an audit log: ``python -m tests.loopback.audit_writing HOW OUTPUT COUNT``. Each is a whole one,
+as limits of a process, its standard output and its death are what the tests are about."""
 
 from __future__ import annotations
 

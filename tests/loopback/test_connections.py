@@ -25,10 +25,7 @@ from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.media.takeover import take_over
 from bridge.streams.clients import MediaStreamOptions
-
-from .samples import Pbx as WholePbx
-from .samples import make_call
-from .test_server import UPGRADE, Pbx
+from tests.unit.api.samples import TOKEN, UPGRADE, Pbx, make_call
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 STREAM = (
@@ -78,7 +75,7 @@ class _Greeter(asyncio.Protocol):
 async def serving(**config: object) -> AsyncIterator[HttpServer]:
     call = make_call("c1")
     # With every part there is: a long document, of which the kernel does not take thirty.
-    everything = WholePbx().backend(accept_stream=Taking({call.id: call}).accept, calls=Taking({call.id: call}))
+    everything = Taking({call.id: call}).backend()
     it = HttpServer(HttpConfig.model_validate({"port": 0, "authentication": "tokens" in config, **config}), everything)
     await it.start()
     try:
@@ -194,7 +191,6 @@ def test_at_most_a_quarter_of_the_descriptors(files: int, most: int, monkeypatch
     assert bounded_by_open_files(1000) == most
 
 
-TOKEN = "0123456789abcdef"
 PIPELINED = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30
 
 

@@ -20,7 +20,7 @@ from bridge.speech import decoder as module
 from bridge.speech.decoder import Decoder
 from bridge.speech.program import Limits, run_program
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def encoded(form: str, subtype: str | None = None, seconds: float = 0.5, rate: int = 16000) -> bytes:

@@ -24,7 +24,7 @@ from bridge.audit import writer as module
 from bridge.config import AuditConfig
 from bridge.errors import ConfigError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 CRM = Principal("crm", "192.0.2.7")
 
 
@@ -37,7 +37,7 @@ def log_to(path: Path) -> AuditLog:
 
 
 def start(how: str, output: Path | str, count: int, **more: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.unit.audit.writing", how, str(output), str(count)]
+    command = [sys.executable, "-m", "tests.loopback.audit_writing", how, str(output), str(count)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **more)
 
