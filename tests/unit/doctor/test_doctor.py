@@ -6,7 +6,6 @@ import asyncio
 import io
 import random
 import struct
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,14 +85,6 @@ def test_the_exit_code_follows_failures_only() -> None:
     assert [line.split()[0] for line in lines] == ["ok", "warn", "->", "FAIL", "->", "1"]
 
 
-WAV = """
-import sys, wave
-wav = wave.open(sys.stdout.buffer, "wb")
-wav.setparams((1, 2, 16000, 160, "NONE", ""))
-wav.writeframesraw(bytes(320))
-"""
-
-
 def verdicts(report: Report) -> list[str]:
     return [finding.verdict for finding in report.findings]
 
@@ -115,23 +106,6 @@ def test_an_asterisk_elsewhere_is_not_told_to_dial_loopback() -> None:
     machine.check_configuration(report, config, None)
     assert verdicts(report) == ["ok", "warn"]
     assert "advertised_host" in report.findings[-1].advice
-
-
-@pytest.mark.parametrize(
-    ("command", "verdict", "words"),
-    [
-        ([sys.executable, "-c", WAV], "ok", "speaks, at 16000 Hz"),
-        (["cat"], "warn", "what cat wrote"),
-        (["sh", "-c", "kill -KILL $$"], "warn", "sh failed (signal 9, SIGKILL)"),
-        (["no-such-program"], "warn", "no-such-program"),
-        ([], "ok", "speech.command is empty"),
-    ],
-)
-async def test_the_program_that_speaks(command: list[str], verdict: str, words: str) -> None:
-    report = Report(io.StringIO())
-    await machine.check_speech(report, Config.model_validate({"speech": {"command": command}}))
-    assert verdicts(report) == [verdict]
-    assert words in report.findings[0].text
 
 
 async def test_a_port_that_something_else_holds() -> None:
