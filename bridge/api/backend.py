@@ -38,7 +38,7 @@ class CallControlParts:
         records: every call's record.
         acts: acts on calls.
         outbound_calls: originates calls that HTTP requests control.
-        runs: originates calls that run a flow.
+        flow_manager: originates calls that run a flow.
         speech: says texts.
         sounds: fetches sounds.
         recordings: what was recorded.
@@ -50,7 +50,7 @@ class CallControlParts:
     records: RecordSource
     acts: CallActs
     outbound_calls: OutboundCallSource
-    runs: FlowSource
+    flow_manager: FlowSource
     speech: SpeechSource
     sounds: SoundSource
     recordings: RecordingSource

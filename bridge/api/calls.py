@@ -23,7 +23,7 @@ from bridge.calls.records import CallRecord
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.program import FlowRefused, Program
-from bridge.flows.spelling import parse_in_thread
+from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import request_variables
 
 Known = tuple[LiveCall | None, CallRecord | None]
@@ -81,7 +81,7 @@ async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCal
         variables = request_variables(body.variables)
         with asterisk_failing(), limits.room(asked.principal, count, _is_up(parts)) as add:
             if body.flow or program is not None:
-                originated = await parts.runs.originate(request, program, variables)
+                originated = await parts.flow_manager.originate(request, program, variables)
             else:
                 originated = await parts.outbound_calls.originate(request)
             # The list of a group grows while it dials.

@@ -19,7 +19,7 @@ from bridge.api.errors import REASONS, STATUS_WORDS
 from bridge.api.models.common import Error
 from bridge.api.prebuilt import Prebuilt, page_headers
 from bridge.api.routing import Operation
-from bridge.flows.spelling import action_schemas
+from bridge.flows.syntax import action_schemas
 
 DOCUMENT = web.AppKey("document", Prebuilt)
 """The document as JSON."""

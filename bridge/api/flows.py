@@ -40,7 +40,7 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
     parts = calling(asked.backend)
     try:
         with asterisk_failing():
-            record = await parts.runs.dial_connect(
+            record = await parts.flow_manager.dial_connect(
                 body.call.no,
                 principal=asked.principal,
                 caller_id=body.call.caller_id_no,

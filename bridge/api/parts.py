@@ -173,7 +173,7 @@ class OutboundCallSource(Protocol):
 
 
 class FlowSource(Protocol):
-    """Flows that run (`bridge.flows.runs.FlowRuns`); what it raises is said there."""
+    """Flows that run (`bridge.flows.manager.FlowManager`); what it raises is said there."""
 
     async def originate(
         self, request: OriginateRequest, program: Program | None = None, variables: Mapping[str, str] | None = None, /

@@ -32,10 +32,10 @@ from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
-from bridge.flows.configured import flows_of, signing_keys
 from bridge.flows.echo import Echo
+from bridge.flows.flow_config import flows_of, signing_keys
+from bridge.flows.manager import FlowManager
 from bridge.flows.parts import Parts
-from bridge.flows.runs import FlowRuns
 from bridge.flows.web import Web
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
@@ -155,10 +155,10 @@ class Calling:
             context=config.calling.context,
         )
         self.outbound_calls = OutboundCalls(self._originator, records)
-        self.runs = FlowRuns(self._flows, parts, self.outbound_calls, config.voxology)
-        self.acts.before_transfer = self.runs.before_transfer
-        legs.claim = self.runs.claims
-        legs.on_claimed = self.runs.claimed
+        self.flow_manager = FlowManager(self._flows, parts, self.outbound_calls, config.voxology)
+        self.acts.before_transfer = self.flow_manager.before_transfer
+        legs.claim = self.flow_manager.claims
+        legs.on_claimed = self.flow_manager.claimed
         legs.on_conference = self._bring
 
     @property
@@ -172,7 +172,7 @@ class Calling:
             records=self._records,
             acts=self.acts,
             outbound_calls=self.outbound_calls,
-            runs=self.runs,
+            flow_manager=self.flow_manager,
             speech=self.speech,
             sounds=self.sounds,
             recordings=self.recordings,
@@ -192,7 +192,7 @@ class Calling:
         """End flows and what they opened, hang up outbound calls; incoming calls continue in the dialplan."""
         await self._announcer.stop()
         await self.outbound_calls.close()
-        await self.runs.close()
+        await self.flow_manager.close()
         await self.streams.close()
         await self.acts.stop()
         await self._originator.stop()

@@ -81,7 +81,7 @@ def _load(path: Path | None, environ: Mapping[str, str]) -> Config:
         subscriptions_of(config)
         routes_of(config)
     if config.flows:
-        from bridge.flows.configured import flows_of
+        from bridge.flows.flow_config import flows_of
 
         flows_of(config)
     return config

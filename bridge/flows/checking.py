@@ -1,4 +1,4 @@
-"""What both spellings check alike: the shape of the list, options against their model, targets that exist."""
+"""What both syntaxes check alike: the shape of the list, options against their model, targets that exist."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def check_places(program: Program, gate: Gate) -> None:
                 if host := host_of(place):
                     gate.check(host, configured=program.configured)
             except Denied as problem:
-                below = f"option.{key}" if program.spelling == "voipbin" else ""  # Voxology's words have other keys
+                below = f"option.{key}" if program.syntax == "voipbin" else ""  # Voxology's actions have other keys
                 found.append(Fault(action.index, below, str(problem)))
     if found:
         raise FlowRefused(found[:MAX_FAULTS])

@@ -21,10 +21,10 @@ from bridge.calls.records import CallRecord
 from bridge.control.legs import Leg, LegGone
 from bridge.control.playback import Player
 from bridge.errors import BridgeError
+from bridge.flows.action_registry import DEFINITIONS, ActionFailed
 from bridge.flows.filling import authority_of
 from bridge.flows.parts import Parts
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
-from bridge.flows.registry import DEFINITIONS, ActionFailed
 from bridge.flows.variables import Variables
 from bridge.tasks import shield_until_done
 
@@ -55,7 +55,7 @@ class Frame:
 
 
 class Flows(Protocol):
-    """The other flows, for actions that enter or start them (`FlowRuns`)."""
+    """The other flows, for actions that enter or start them (`FlowManager`)."""
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
         """Return the program of a configured flow; LookupError, WebFailed, FlowRefused."""

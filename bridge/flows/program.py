@@ -10,7 +10,7 @@ from uuid import UUID
 
 from bridge.texts import cut
 
-Spelling = Literal["voipbin", "voxology"]
+Syntax = Literal["voipbin", "voxology"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Action:
     index: int
     """Place in the author's list: of the outermost action, for one within another."""
     does: str
-    """Name of the function that it runs (`bridge.flows.registry`): ``talk`` for both."""
+    """Name of the function that it runs (`bridge.flows.action_registry`): ``talk`` for both."""
     options: Any
     """The function's options (a pydantic model); texts and numbers may still hold ``${variables}``."""
     next_id: str = ""
@@ -74,7 +74,7 @@ class Program:
     """Actions in order."""
 
     actions: tuple[Action, ...]
-    spelling: Spelling
+    syntax: Syntax
     source: Any = None
     """The list as it was given."""
     configured: bool = False
@@ -86,10 +86,10 @@ class Program:
         return self._places.get(action_id)
 
 
-def program(actions: Iterable[Action], spelling: Spelling, source: Any = None) -> Program:
+def program(actions: Iterable[Action], syntax: Syntax, source: Any = None) -> Program:
     """A program of checked actions."""
     listed = tuple(actions)
-    return Program(listed, spelling, source, _places={action.id: place for place, action in enumerate(listed)})
+    return Program(listed, syntax, source, _places={action.id: place for place, action in enumerate(listed)})
 
 
 # What an action's function may say about how the flow goes on

@@ -1,6 +1,6 @@
 """What a flow remembers: names and texts, put into options where ``${name}`` stands. Bounded.
 
-Names are those of VoIPBIN (``voipbin.call.source.target``) and, for flows in Voxology's spelling, its own
+Names are those of VoIPBIN (``voipbin.call.source.target``) and, for flows in Voxology's syntax, its own
 (``keyPresses``, ``callId``, ``sessionData.name``). A name that is not known gives the empty text, as VoIPBIN has it.
 """
 

@@ -1,4 +1,4 @@
-"""Actions in VoIPBIN's spelling: ``[{"id", "next_id", "type", "option"}, ...]`` (its public bin-flow-manager)."""
+"""Actions in VoIPBIN's syntax: ``[{"id", "next_id", "type", "option"}, ...]`` (its public bin-flow-manager)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
+from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import MAX_ID_CHARACTERS, Checking, is_set, listed, unknown_type
 from bridge.flows.program import Action, FlowRefused, Program, new_action_id, program
-from bridge.flows.registry import DEFINITIONS
 from bridge.flows.schemas import schema_of
 
 KEYS = ("id", "next_id", "type", "option", "tm_execute")

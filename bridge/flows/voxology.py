@@ -1,6 +1,6 @@
-"""Actions in Voxology's spelling: ``{"actions": [{"type": "SAY", "name"?, "params": {...}}, ...]}``.
+"""Actions in Voxology's syntax: ``{"actions": [{"type": "SAY", "name"?, "params": {...}}, ...]}``.
 
-Each of its words is made of the actions that are registered under VoIPBIN's names; IF, GOTO and COLLECT with prompts
+Each of its actions is made of the actions that are registered under VoIPBIN's names; IF, GOTO and COLLECT with prompts
 become several. What the vendor's public pages and sample flows do not show is marked (inferred).
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows import expression
+from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import MAX_ACTIONS, Checking, listed, unknown_type
 from bridge.flows.program import Action, Fault, FlowRefused, Program, new_action_id, program
-from bridge.flows.registry import DEFINITIONS
 from bridge.flows.schemas import schema_of
-from bridge.flows.voxology_words import WORDS, Word
+from bridge.flows.voxology_actions import ACTIONS, Form
 
 __all__ = ["FlowRefused", "parse", "schema"]
 
 STRUCTURAL = ("LABEL", "GOTO", "IF")
-TYPES = (*WORDS, *STRUCTURAL)
+TYPES = (*ACTIONS, *STRUCTURAL)
 ASIDE = ("type", "name", "comment", "comments")
 """Keys that every action may have; comments are for people."""
 PROMPTS = ("SAY", "PLAY", "PAUSE")
@@ -126,24 +126,24 @@ def _action(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -
     elif kind == "GOTO":
         _goto(parsing, index, prefix, given)
     else:
-        _word(parsing, index, prefix, given, WORDS[kind], name)
+        _simple(parsing, index, prefix, given, ACTIONS[kind], name)
 
 
-def _word(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], word: Word, name: str) -> None:
-    known = (*ASIDE, "params", *word.beside, *(("actions",) if word.prompts else ()))
+def _simple(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], form: Form, name: str) -> None:
+    known = (*ASIDE, "params", *form.beside, *(("actions",) if form.prompts else ()))
     _known_keys(parsing, index, prefix, given, known)
     params = given.get("params")
     if params is None:
         params = {}
-    if isinstance(params, Mapping) and word.beside:
-        params = {**params, **{key: given[key] for key in word.beside if key in given}}
-    checked = parsing.checking.options(index, f"{prefix}params", word.params, params)
-    if word.prompts and "actions" in given:
+    if isinstance(params, Mapping) and form.beside:
+        params = {**params, **{key: given[key] for key in form.beside if key in given}}
+    checked = parsing.checking.options(index, f"{prefix}params", form.params, params)
+    if form.prompts and "actions" in given:
         _prompts(parsing, index, f"{prefix}actions", given["actions"])
     if checked is None:
         return
-    for does, options in word.make(checked, name):
-        parsing.add(word.name, index, does, options)
+    for does, options in form.make(checked, name):
+        parsing.add(form.name, index, does, options)
 
 
 def _prompts(parsing: _Parsing, index: int, where: str, given: Any) -> None:
@@ -158,17 +158,17 @@ def _prompts(parsing: _Parsing, index: int, where: str, given: Any) -> None:
         if not isinstance(kind, str) or kind.upper() not in PROMPTS:
             parsing.checking.wrong(index, f"{here}.type", f"expected one of {', '.join(PROMPTS)}")
             continue
-        word = WORDS[kind.upper()]
+        form = ACTIONS[kind.upper()]
         _known_keys(parsing, index, f"{here}.", each, (*ASIDE, "params"))
-        checked = parsing.checking.options(index, f"{here}.params", word.params, each.get("params"))
-        for does, options in word.make(checked, "") if checked is not None else ():
+        checked = parsing.checking.options(index, f"{here}.params", form.params, each.get("params"))
+        for does, options in form.make(checked, "") if checked is not None else ():
             until_key = {"digits_handle": "next"} if does in ("talk", "play") else {}
             if does == "sleep":
                 does, options = (
                     "sleep_until_key",
                     DEFINITIONS["sleep_until_key"].options.model_validate(options.model_dump()),
                 )
-            parsing.add(word.name, index, does, options.model_copy(update=until_key))
+            parsing.add(form.name, index, does, options.model_copy(update=until_key))
 
 
 def _if(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], depth: int) -> None:
@@ -257,10 +257,10 @@ def schema() -> dict[str, Any]:
     anything = {"type": "array", "items": {"type": "object"}}
     aside = {"name": {"type": "string"}, "comment": {}, "comments": {}}
     shapes: list[dict[str, Any]] = []
-    for name, word in sorted(WORDS.items()):
-        params = schema_of(word.params)
-        beside = {key: params.get("properties", {}).get(key, {}) for key in word.beside}
-        prompts = {"actions": anything} if word.prompts else {}
+    for name, form in sorted(ACTIONS.items()):
+        params = schema_of(form.params)
+        beside = {key: params.get("properties", {}).get(key, {}) for key in form.beside}
+        prompts = {"actions": anything} if form.prompts else {}
         shapes.append(_shape(name, {"params": params, **beside, **prompts, **aside}))
     label = {"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}
     shapes.append(_shape("LABEL", aside, "name"))

@@ -17,8 +17,8 @@ from bridge.access import CONFIGURATION
 from bridge.calls.addresses import Address
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.events.hub import Event
-from bridge.flows.runs import FlowRuns
-from bridge.flows.spelling import parse
+from bridge.flows.manager import FlowManager
+from bridge.flows.syntax import parse
 from bridge.speech.engine import Utterance
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
@@ -38,7 +38,7 @@ class Lot:
 
     def __init__(self, bridge: Any) -> None:
         self.bridge = bridge
-        self.runs: FlowRuns = bridge.calling.runs
+        self.flow_manager: FlowManager = bridge.calling.flow_manager
         self.events: list[Event] = []
         self.times: list[float] = []
         bridge.events.subscribe(self._on_event)
@@ -66,7 +66,7 @@ class Lot:
 
     async def originate(self, flow: Any, *targets: str, variables: Any = None) -> Any:
         destinations = [Address("extension", target) for target in targets]
-        return await self.runs.originate(OriginateRequest(destinations, CONFIGURATION), parse(flow), variables)
+        return await self.flow_manager.originate(OriginateRequest(destinations, CONFIGURATION), parse(flow), variables)
 
 
 @contextlib.asynccontextmanager

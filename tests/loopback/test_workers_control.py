@@ -12,7 +12,7 @@ import pytest
 
 from bridge.events.hub import Events, as_json
 from bridge.flows.program import FlowRefused
-from bridge.flows.spelling import parse
+from bridge.flows.syntax import parse
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet
 from bridge.workers.member import Member

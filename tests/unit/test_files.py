@@ -10,7 +10,7 @@ import pytest
 from bridge.config import load
 from bridge.errors import ConfigError
 from bridge.files import find_below, read_regular
-from bridge.flows.configured import flows_of
+from bridge.flows.flow_config import flows_of
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pydantic import Field
 from bridge.calls.records import HangupReason
 from bridge.control.legs import LegGone
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.program import End
-from bridge.flows.registry import ActionFailed, action
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from bridge.conferences.conferences import NoSuchConference
+from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.actions.call import needs_context
 from bridge.flows.actions.sound import Switch
 from bridge.flows.options import OR_VARIABLE, Options
-from bridge.flows.registry import ActionFailed, action
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bridge.flows import expression
+from bridge.flows.action_registry import action
 from bridge.flows.actions.keys import DIGITS
 from bridge.flows.actions.sound import NoOptions
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.program import End, Jump
-from bridge.flows.registry import action
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
@@ -206,7 +206,7 @@ async def empty(_run: Run, _: NoOptions) -> None:
     """Do nothing."""
 
 
-# What other spellings are made of
+# What other syntaxes are made of
 
 
 class JumpOptions(Options):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bridge.flows import callbacks, expression
+from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.actions.sound import Switch
 from bridge.flows.filling import MAX_BODY_BYTES
 from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
 from bridge.flows.program import Enter, Program
-from bridge.flows.registry import ActionFailed, action
 from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, text_of
 from bridge.flows.web import Answer
 
@@ -132,7 +132,7 @@ async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
     run.variables.set("voipbin.webhook.body", _bounded(answer.text))
 
 
-# What Voxology's words are made of
+# What Voxology's actions are made of
 
 
 class RedirectOptions(Options):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
+from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options
-from bridge.flows.registry import ActionFailed, action
 from bridge.flows.variables import holds_variable
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def collect(run: Run, options: CollectOptions) -> None:
 
 
 def remember(run: Run, digits: str, name: str) -> None:
-    """Keep what was collected under the names of both spellings."""
+    """Keep what was collected under the names of both syntaxes."""
     for variable in (DIGITS, *KEY_PRESSES):
         run.variables.set(variable, digits)
     if name:

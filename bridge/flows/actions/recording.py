@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from bridge.audit import FAILED
 from bridge.errors import BridgeError
+from bridge.flows.action_registry import action
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
-from bridge.flows.registry import action
 
 if TYPE_CHECKING:
     from bridge.control.recording import Recording

@@ -16,11 +16,11 @@ from bridge.control.dial_policy import NotAllowed
 from bridge.control.legs import Leg, LegGone, Partners
 from bridge.control.originate import NotAnswered, OutboundCall
 from bridge.errors import AriError, BridgeError, Overloaded
+from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.actions.call import hang_up
 from bridge.flows.actions.sound import Switch
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.program import End
-from bridge.flows.registry import ActionFailed, action
 from bridge.tasks import shield_until_done
 
 if TYPE_CHECKING:

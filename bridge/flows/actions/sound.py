@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bridge.audio import tones
+from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options
-from bridge.flows.registry import ActionFailed, action
 from bridge.speech.engine import Utterance
 from bridge.speech.fetch import SoundUnavailable
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from bridge.flows.action_registry import action
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.options import OR_VARIABLE, Options, holds_variables
-from bridge.flows.registry import action
 from bridge.streams.flow_options import ExternalMedia, StreamOptions
 from bridge.validation import KeyedError
 

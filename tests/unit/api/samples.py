@@ -172,7 +172,7 @@ class Pbx:
         self.records.update(call_id, recording_id="")
         return RECORDINGS["r1"]
 
-    # OutboundCalls and FlowRuns
+    # OutboundCalls and FlowManager
 
     async def originate(
         self, request: OriginateRequest, program: Program | None = None, variables: Any = None, /
@@ -253,7 +253,7 @@ class Pbx:
                 records=self.records,
                 acts=self,
                 outbound_calls=self,
-                runs=self,
+                flow_manager=self,
                 speech=self,
                 sounds=Sounds(),
                 recordings=FewRecordings(self),

@@ -72,7 +72,7 @@ async def test_a_flow_by_its_id_wins_over_actions(ask: Asker, pbx: Pbx) -> None:
 
 async def test_a_flow_in_voxologys_spelling(ask: Asker, pbx: Pbx) -> None:
     await ask("POST", "/v1.0/calls", 200, TO_1002 | {"actions": [{"type": "SAY", "params": {"text": "hello"}}]})
-    assert pbx.done[0][2].spelling == "voxology"
+    assert pbx.done[0][2].syntax == "voxology"
 
 
 async def test_the_first_that_answers_wins(ask: Asker, pbx: Pbx) -> None:

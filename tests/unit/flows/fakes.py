@@ -22,12 +22,12 @@ from bridge.control.originate import NotAnswered
 from bridge.control.outbound_calls import OutboundCalls
 from bridge.errors import Overloaded
 from bridge.events.hub import Event, Events
-from bridge.flows.configured import Flow
+from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
+from bridge.flows.manager import FlowManager
 from bridge.flows.parts import Parts
 from bridge.flows.program import End
-from bridge.flows.runs import FlowRuns
-from bridge.flows.spelling import parse
+from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables
 from bridge.flows.web import Answer, WebFailed
 from bridge.speech.engine import SpeechFailed, Utterance
@@ -453,19 +453,19 @@ class World:
     def run(self, flow: Any, leg: FakeLeg | None = None, session_data: Any = None, **variables: str) -> Run:
         some: Any = leg or self.leg()
         known = Variables(variables, session_data)
-        return Run(some, parse(flow), principal=TOKEN, parts=self.parts, flows=self.runs(), variables=known)
+        return Run(some, parse(flow), principal=TOKEN, parts=self.parts, flows=self.flow_manager(), variables=known)
 
     async def done(self, flow: Any, leg: FakeLeg | None = None, **variables: str) -> tuple[Run, End]:
         run = self.run(flow, leg, **variables)
         return run, await run.run()
 
-    def runs(self, flows: Sequence[Flow] = (), voxology: VoxologyConfig | None = None) -> FlowRuns:
-        return FlowRuns(flows, self.parts, self.outbound_calls, voxology)
+    def flow_manager(self, flows: Sequence[Flow] = (), voxology: VoxologyConfig | None = None) -> FlowManager:
+        return FlowManager(flows, self.parts, self.outbound_calls, voxology)
 
-    async def close(self, runs: FlowRuns) -> None:
+    async def close(self, manager: FlowManager) -> None:
         """As a process that stops."""
         await self.outbound_calls.close()
-        await runs.close()
+        await manager.close()
 
     def told(self, kind: str) -> list[Mapping[str, Any]]:
         return [event.data for event in self.happened if event.type == kind]
@@ -485,7 +485,7 @@ def channel(channel_id: str = "call-1", exten: str = "760", number: str = "1001"
 
 
 def step(kind: str, action_id: Any = "", next_id: Any = "", **option: Any) -> dict[str, Any]:
-    """An action in VoIPBIN's spelling."""
+    """An action in VoIPBIN's syntax."""
     made: dict[str, Any] = {"type": kind}
     if option:
         made["option"] = option

@@ -11,7 +11,7 @@ from bridge.flows.actions.control import ConditionDatetimeOptions, holds_at
 from bridge.flows.actions.sound import plain_text
 from bridge.flows.checking import check_places
 from bridge.flows.program import FlowRefused
-from bridge.flows.spelling import parse
+from bridge.flows.syntax import parse
 from bridge.flows.web import Answer
 from bridge.outbound.gate import Gate
 from tests.fakes.virtual_time import now, pass_time, run_virtually
@@ -60,12 +60,12 @@ def test_async_talk_does_not_hold_up_the_flow_and_two_talks_do_not_mix() -> None
     run_virtually(act())
 
 
-def digits(flow_option: dict[str, Any], pressed: str, *, spelling: str = "voipbin") -> tuple[str, float, list[Any]]:
+def digits(flow_option: dict[str, Any], pressed: str, *, syntax: str = "voipbin") -> tuple[str, float, list[Any]]:
     async def act() -> tuple[str, float, list[Any]]:
         world = World()
         leg = world.leg()
         kind = {"type": "COLLECT", "name": "pin", "params": flow_option}
-        run = world.run([kind] if spelling == "voxology" else [step("digits_receive", **flow_option)], leg)
+        run = world.run([kind] if syntax == "voxology" else [step("digits_receive", **flow_option)], leg)
         presses = asyncio.ensure_future(leg.press(pressed, after_s=1, between_s=1))
         await run.run()
         ended = now()
@@ -86,10 +86,10 @@ def test_digits_receive_ends_at_length_key_or_time() -> None:
 
 
 def test_collect_waits_anew_for_each_key_and_does_not_keep_the_one_that_ends_it() -> None:
-    collected = digits({"timeout": 1500, "num_digits": 3}, "123", spelling="voxology")
+    collected = digits({"timeout": 1500, "num_digits": 3}, "123", syntax="voxology")
     assert collected == ("123", 3, [{"name": "pin", "digits": "123"}])
-    assert digits({"timeout": 1500, "finish_on_key": "pound"}, "12#", spelling="voxology")[:2] == ("12", 3)
-    assert digits({"timeout": 700, "num_digits": 3}, "1", spelling="voxology")[:2] == ("", 0.7)
+    assert digits({"timeout": 1500, "finish_on_key": "pound"}, "12#", syntax="voxology")[:2] == ("12", 3)
+    assert digits({"timeout": 700, "num_digits": 3}, "1", syntax="voxology")[:2] == ("", 0.7)
 
 
 def test_collect_s_prompts_end_at_the_first_key() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bridge.dialects.base import Dialect
-from bridge.flows import checking, expression, filling, spelling, variables
+from bridge.flows import checking, expression, filling, syntax, variables
 from bridge.flows.program import Fault, FlowRefused
-from bridge.flows.spelling import parse
+from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables, VariablesFull
 from bridge.flows.web import Answer, WebFailed
 from bridge.validation import MAX_FAULTS
@@ -91,7 +91,7 @@ def test_a_flow_that_a_server_answers_with_is_checked_in_a_thread(monkeypatch: p
         threads.append(threading.current_thread())
         return parse(flow, path)
 
-    monkeypatch.setattr(spelling, "parse", noted)
+    monkeypatch.setattr(syntax, "parse", noted)
 
     async def act() -> None:
         world = World()

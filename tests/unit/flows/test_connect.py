@@ -6,7 +6,7 @@ from typing import Any
 from bridge.access import Grant, Principal
 from bridge.calls.addresses import Address
 from bridge.flows.interpreter import Run
-from bridge.flows.spelling import parse
+from bridge.flows.syntax import parse
 from bridge.flows.variables import MAX_TOTAL_BYTES, Variables
 from bridge.patterns import Patterns
 from tests.fakes.virtual_time import now, pass_time, run_virtually
@@ -146,7 +146,7 @@ def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
                 parse(flow),
                 principal=few,
                 parts=world.parts,
-                flows=world.runs(),
+                flows=world.flow_manager(),
                 variables=Variables({}),
                 flow_id=flow_id,
             )

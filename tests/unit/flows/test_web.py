@@ -18,9 +18,9 @@ from bridge import __version__
 from bridge.config import Config, each_error, load
 from bridge.errors import ConfigError
 from bridge.events.signing import signature
-from bridge.flows.configured import flows_of, signing_keys
-from bridge.flows.registry import DEFINITIONS
-from bridge.flows.spelling import parse
+from bridge.flows.action_registry import DEFINITIONS
+from bridge.flows.flow_config import flows_of, signing_keys
+from bridge.flows.syntax import parse
 from bridge.flows.voxology import TYPES
 from bridge.flows.web import Web, WebFailed
 from bridge.outbound.gate import Gate
@@ -151,7 +151,7 @@ def test_flows_of_the_configuration(tmp_path: Path) -> None:
     assert not inline.matches(["", "850"])
     assert not file.matches(["750"])
     assert file.program is not None
-    assert file.program.spelling == "voxology"
+    assert file.program.syntax == "voxology"
     assert url.program is None
     assert url.headers == {"Authorization": "Bearer secret"}
     assert "Bearer secret" not in repr(url)

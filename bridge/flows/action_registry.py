@@ -25,7 +25,7 @@ class Definition:
     needs_audio: bool
     """The call is answered, and held in a bridge, before the function runs."""
     internal: bool
-    """Written by no author: what another spelling's words are made of."""
+    """Written by no author: what actions of another syntax are made of."""
 
 
 DEFINITIONS: dict[str, Definition] = {}

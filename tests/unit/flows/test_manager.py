@@ -11,9 +11,9 @@ from bridge.calls.addresses import Address
 from bridge.config import FlowConfig, VoxologyConfig
 from bridge.control.outbound_calls import OriginatedCalls, OriginateRequest
 from bridge.errors import AriError
-from bridge.flows.configured import Flow
-from bridge.flows.runs import FlowRuns
-from bridge.flows.spelling import parse
+from bridge.flows.flow_config import Flow
+from bridge.flows.manager import FlowManager
+from bridge.flows.syntax import parse
 from bridge.flows.web import Answer
 from tests.fakes.virtual_time import now, pass_time, run_virtually
 from tests.unit.audit.lines import Lines
@@ -32,25 +32,25 @@ def request(*targets: str, **keys: Any) -> OriginateRequest:
 
 
 async def originate(
-    runs: FlowRuns, *targets: str, program: Any = HELLO, variables: Any = None, **keys: Any
+    manager: FlowManager, *targets: str, program: Any = HELLO, variables: Any = None, **keys: Any
 ) -> OriginatedCalls:
-    return await runs.originate(request(*targets, **keys), program, variables)
+    return await manager.originate(request(*targets, **keys), program, variables)
 
 
-async def settle(world: World, runs: FlowRuns, seconds: float = 100) -> None:
+async def settle(world: World, manager: FlowManager, seconds: float = 100) -> None:
     await pass_time(seconds)
-    await world.close(runs)
+    await world.close(manager)
 
 
 def test_who_answers_runs_the_flow_and_is_hung_up_after_it() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs()
-        placed = await originate(runs, "1001", variables={"who": "you", "voipbin.call.id": "forged"})
+        manager = world.flow_manager()
+        placed = await originate(manager, "1001", variables={"who": "you", "voipbin.call.id": "forged"})
         (record,) = placed.calls
         assert (record.id, record.status, record.destination.target) == ("placed-1", "dialing", "1001")
         assert not placed.groupcalls
-        await settle(world, runs)
+        await settle(world, manager)
         (ringing,) = world.originator.rung
         assert world.speech.said[0].text == "Hello you"
         assert ringing.leg.did == [(1, "hold_in_bridge"), (3, "hang_up", "normal", "")]
@@ -66,10 +66,10 @@ def test_each_of_several_runs_the_flow_if_no_other_is_asked_for() -> None:
     async def act() -> None:
         world = World()
         world.originator.outcomes = {"1002": (5, "busy")}
-        runs = world.runs()
-        placed = await originate(runs, "1001", "1002", "1003")
+        manager = world.flow_manager()
+        placed = await originate(manager, "1001", "1002", "1003")
         assert [record.id for record in placed.calls] == ["placed-1", "placed-2", "placed-3"]
-        await settle(world, runs)
+        await settle(world, manager)
         assert len(world.speech.said) == 2
 
     run_virtually(act())
@@ -78,15 +78,15 @@ def test_each_of_several_runs_the_flow_if_no_other_is_asked_for() -> None:
 def test_a_flow_that_cannot_run_is_refused_before_anything_rings() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs()
+        manager = world.flow_manager()
         with pytest.raises(ValueError, match="variables: 'a'"):
-            await originate(runs, "1001", variables={"a": "x" * 40_000})
+            await originate(manager, "1001", variables={"a": "x" * 40_000})
         with pytest.raises(ValueError, match=r"event_url: .*loopback"):
-            await originate(runs, "1001", program=parse([step("fetch", event_url="http://localhost/")]))
+            await originate(manager, "1001", program=parse([step("fetch", event_url="http://localhost/")]))
         with pytest.raises(LookupError, match="'nowhere'"):
-            await originate(runs, "1001", flow_id="nowhere")
+            await originate(manager, "1001", flow_id="nowhere")
         assert world.originator.rung == []
-        await world.close(runs)
+        await world.close(manager)
 
     run_virtually(act())
 
@@ -94,16 +94,16 @@ def test_a_flow_that_cannot_run_is_refused_before_anything_rings() -> None:
 def test_a_call_that_cannot_be_sent_on_is_hung_up() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs([flow(match=["760"], actions=[step("empty")], then="continue")])
+        manager = world.flow_manager([flow(match=["760"], actions=[step("empty")], then="continue")])
 
         async def broken(*_: Any) -> str:
             raise AriError(500, "POST", "/bridges", "no")
 
         leg = world.leg("call-1")
         leg.continue_in_dialplan = broken  # type: ignore[method-assign, assignment]
-        assert runs.claims(channel(), ())
-        runs.claimed(leg, ())  # type: ignore[arg-type]
-        await settle(world, runs)
+        assert manager.claims(channel(), ())
+        manager.claimed(leg, ())  # type: ignore[arg-type]
+        await settle(world, manager)
         assert leg.did[-1] == (0, "hang_up", "normal", "")
 
     run_virtually(act())
@@ -112,9 +112,9 @@ def test_a_call_that_cannot_be_sent_on_is_hung_up() -> None:
 def test_a_flow_that_lasts_too_long_is_ended_with_its_call() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs()
-        await originate(runs, "1001", program=parse([step("sleep", duration=60_000)]), max_call_s=10)
-        await settle(world, runs)
+        manager = world.flow_manager()
+        await originate(manager, "1001", program=parse([step("sleep", duration=60_000)]), max_call_s=10)
+        await settle(world, manager)
         assert world.originator.rung[0].leg.did[-1] == (11, "hang_up", "normal", "timeout")
         assert world.told("flow_ended")[0]["reason"] == "the call lasted too long"
 
@@ -124,18 +124,18 @@ def test_a_flow_that_lasts_too_long_is_ended_with_its_call() -> None:
 def test_a_call_that_comes_in_runs_the_flow_of_its_number() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs(
+        manager = world.flow_manager(
             [
                 flow(id="a", match=["7*"], actions=[step("talk", text="${voipbin.call.source.target} ${callerNo}")]),
                 flow(id="b", match=["sales"], actions=[step("talk", text="sales")], then="continue"),
             ]
         )
-        assert not runs.claims(channel(exten="860"), [])
+        assert not manager.claims(channel(exten="860"), [])
         for each, args in ((channel("in-1"), []), (channel("in-2", exten="s"), ["sales"])):
-            assert runs.claims(each, args)
+            assert manager.claims(each, args)
             world.legs.known[each.id] = FakeLeg(each.id)
-            runs.claimed(world.legs.known[each.id], args)  # type: ignore[arg-type]
-        await settle(world, runs)
+            manager.claimed(world.legs.known[each.id], args)  # type: ignore[arg-type]
+        await settle(world, manager)
         assert {data["call_id"] for data in world.told("flow_started")} == {"in-1", "in-2"}
         assert sorted(utterance.text for utterance in world.speech.said) == ["1001 1001", "sales"]
         assert world.legs.known["in-1"].did[-1][1:] == ("hang_up", "normal", "")
@@ -153,12 +153,12 @@ def test_a_flow_is_fetched_for_each_call_in_the_words_of_its_server() -> None:
         fetched = flow(
             id="shop", url="https://app.example/flow", spelling="voxology", auth_key="x-token", auth_value="secret"
         )
-        runs = world.runs([fetched], VoxologyConfig.model_validate({"flow": "shop", "app_id": "app-1"}))
-        record = await runs.dial_connect(
+        manager = world.flow_manager([fetched], VoxologyConfig.model_validate({"flow": "shop", "app_id": "app-1"}))
+        record = await manager.dial_connect(
             "+4930", caller_id="+49111", session_data={"name": "Bob"}, timeout_s=60, principal=TOKEN
         )
         assert record.destination == Address("tel", "+4930")
-        await settle(world, runs)
+        await settle(world, manager)
         assert world.speech.said[0].text == "Hi Bob"
         method, _, body, headers = world.web.asked[0]
         assert (method, headers["x-token"]) == ("POST", "secret")
@@ -176,11 +176,11 @@ def test_a_flow_is_fetched_for_each_call_in_the_words_of_its_server() -> None:
 def test_a_flow_that_cannot_be_fetched_goes_where_then_says() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs([flow(url="https://app.example/flow", match=["7*"], then="continue")])
+        manager = world.flow_manager([flow(url="https://app.example/flow", match=["7*"], then="continue")])
         leg = world.leg("in-1")
-        assert runs.claims(channel("in-1"), [])
-        runs.claimed(leg, [])  # type: ignore[arg-type]
-        await settle(world, runs)
+        assert manager.claims(channel("in-1"), [])
+        manager.claimed(leg, [])  # type: ignore[arg-type]
+        await settle(world, manager)
         assert leg.did[-1][1:] == ("continue",)
         assert world.failures() == [(0, "failed: nobody there")]
 
@@ -196,15 +196,15 @@ def test_a_caller_who_leaves_while_the_flow_is_fetched_ends_it() -> None:
             raise AssertionError
 
         world.web.answers["https://app.example/flow"] = never
-        runs = world.runs([flow(url="https://app.example/flow", match=["7*"])])
+        manager = world.flow_manager([flow(url="https://app.example/flow", match=["7*"])])
         leg = world.leg("in-1")
-        runs.claims(channel("in-1"), [])
-        runs.claimed(leg, [])  # type: ignore[arg-type]
+        manager.claims(channel("in-1"), [])
+        manager.claimed(leg, [])  # type: ignore[arg-type]
         await pass_time(1)
         leg.leave()
         await pass_time(0.001)
         assert world.told("flow_ended")
-        await world.close(runs)
+        await world.close(manager)
 
     run_virtually(act())
 
@@ -212,14 +212,14 @@ def test_a_caller_who_leaves_while_the_flow_is_fetched_ends_it() -> None:
 def test_dials_connect_needs_its_flow_and_a_number_that_can_be_dialled() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs()
+        manager = world.flow_manager()
         with pytest.raises(LookupError, match="voxology"):
-            await runs.dial_connect("+49", principal=TOKEN)
-        runs = world.runs([flow(actions=[step("beep")])], VoxologyConfig.model_validate({"flow": "f"}))
+            await manager.dial_connect("+49", principal=TOKEN)
+        manager = world.flow_manager([flow(actions=[step("beep")])], VoxologyConfig.model_validate({"flow": "f"}))
         with pytest.raises(ValueError, match=r"call\.no"):
-            await runs.dial_connect("bad", principal=TOKEN)
+            await manager.dial_connect("bad", principal=TOKEN)
         with pytest.raises(ValueError, match="session_data"):
-            await runs.dial_connect("+49", session_data={"x": "y" * 70_000}, principal=TOKEN)
+            await manager.dial_connect("+49", session_data={"x": "y" * 70_000}, principal=TOKEN)
         assert world.originator.rung == []
 
     run_virtually(act())
@@ -228,15 +228,15 @@ def test_dials_connect_needs_its_flow_and_a_number_that_can_be_dialled() -> None
 def test_a_transfer_stops_the_flow_and_the_call_stays() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs()
-        await originate(runs, "1001", program=parse([step("recording_start"), step("sleep", duration=60_000)]))
+        manager = world.flow_manager()
+        await originate(manager, "1001", program=parse([step("recording_start"), step("sleep", duration=60_000)]))
         await pass_time(2)
-        await runs.before_transfer("placed-1")
+        await manager.before_transfer("placed-1")
         assert not world.originator.rung[0].leg.gone.is_set()
         assert world.recordings.did[-1] == ("stop", "recording-1")
         assert world.told("flow_ended")[0]["reason"] == "stopped"
-        await runs.before_transfer("placed-1")  # one that runs no flow is fine
-        await settle(world, runs)
+        await manager.before_transfer("placed-1")  # one that runs no flow is fine
+        await settle(world, manager)
 
     run_virtually(act())
 
@@ -245,9 +245,9 @@ def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
     async def act() -> None:
         world = World()
         world.originator.outcomes = {"1001": (1, ""), "a": (90, ""), "b": (90, "")}
-        runs = world.runs()
+        manager = world.flow_manager()
         to = [{"type": "extension", "target": "a"}, {"type": "extension", "target": "b"}]
-        await originate(runs, "1001", program=parse([step("connect", destinations=to)]))
+        await originate(manager, "1001", program=parse([step("connect", destinations=to)]))
         await pass_time(10)
         for ringing in world.originator.rung[1:]:
             cancel = ringing.cancel
@@ -257,9 +257,9 @@ def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
                 await cancel()
 
             ringing.cancel = slowly  # type: ignore[method-assign]
-        stopping = asyncio.ensure_future(runs.before_transfer("placed-1"))
+        stopping = asyncio.ensure_future(manager.before_transfer("placed-1"))
         await pass_time(0.5)
-        await world.close(runs)
+        await world.close(manager)
         await stopping
         assert [ringing.cancelled_at for ringing in world.originator.rung[1:]] == [11, 11]
         assert all(player.closed for player in world.players.made)
@@ -272,16 +272,16 @@ def test_close_ends_everything_without_hanging_anybody_up() -> None:
     async def act() -> None:
         world = World()
         world.originator.outcomes = {"slow": (500, "")}
-        runs = world.runs()
-        await originate(runs, "1001", program=parse([step("sleep", duration=60_000)]))
-        await originate(runs, "slow")
-        await originate(runs, "slow", "slow", answer_method="hangup_others")
+        manager = world.flow_manager()
+        await originate(manager, "1001", program=parse([step("sleep", duration=60_000)]))
+        await originate(manager, "slow")
+        await originate(manager, "slow", "slow", answer_method="hangup_others")
         await pass_time(5)
         before = now()
-        await world.close(runs)
+        await world.close(manager)
         assert now() == before
         assert not world.originator.rung[0].leg.gone.is_set()
-        assert not runs.claims(channel(), [])
+        assert not manager.claims(channel(), [])
 
     run_virtually(act())
 
@@ -290,16 +290,16 @@ def test_fetch_flow_and_dial_reach_the_other_flows() -> None:
     async def act() -> None:
         world = World()
         other = flow(id="other", actions=[step("talk", text="other")])
-        runs = world.runs([other], VoxologyConfig.model_validate({"flow": "other"}))
+        manager = world.flow_manager([other], VoxologyConfig.model_validate({"flow": "other"}))
         first = [step("fetch_flow", flow_id="other"), step("fetch_flow", flow_id="nowhere"), step("talk", text="back")]
-        await originate(runs, "1001", program=parse(first))
-        await settle(world, runs, 50)
+        await originate(manager, "1001", program=parse(first))
+        await settle(world, manager, 50)
         assert [utterance.text for utterance in world.speech.said] == ["other", "back"]
         assert world.failures() == [(1, "failed: flow_id: no flow has the id 'nowhere'")]
-        runs = world.runs([other], VoxologyConfig.model_validate({"flow": "other"}))
+        manager = world.flow_manager([other], VoxologyConfig.model_validate({"flow": "other"}))
         dial = [{"type": "DIAL", "session_data": {"a": 1}, "params": {"no": "+49", "caller_id_no": "+48"}}]
-        await originate(runs, "1001", program=parse(dial))
-        await settle(world, runs)
+        await originate(manager, "1001", program=parse(dial))
+        await settle(world, manager)
         assert [to.target for _, to, _ in world.originator.asked] == ["1001", "1001", "+49"]
         assert world.speech.said[-1].text == "other"
 
@@ -312,11 +312,11 @@ RECORDS = [step("recording_start"), step("external_media_start", url="ws://app.e
 def test_what_a_flow_opens_belongs_to_the_token_that_asked_for_the_call() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs()
-        await originate(runs, "1001", program=parse(RECORDS))
-        await originate(runs, "1002", program=parse(RECORDS), answer_method="hangup_others")
-        await originate(runs, "1003", program=parse(RECORDS), ring_method="linear")
-        await settle(world, runs)
+        manager = world.flow_manager()
+        await originate(manager, "1001", program=parse(RECORDS))
+        await originate(manager, "1002", program=parse(RECORDS), answer_method="hangup_others")
+        await originate(manager, "1003", program=parse(RECORDS), ring_method="linear")
+        await settle(world, manager)
         assert world.recordings.principals == world.streams.principals == [TOKEN] * 3
 
     run_virtually(act())
@@ -325,11 +325,11 @@ def test_what_a_flow_opens_belongs_to_the_token_that_asked_for_the_call() -> Non
 def test_what_a_flow_opens_for_a_call_that_comes_in_belongs_to_the_configuration() -> None:
     async def act() -> None:
         world = World()
-        runs = world.runs([flow(match=["760"], actions=RECORDS)])
+        manager = world.flow_manager([flow(match=["760"], actions=RECORDS)])
         arriving = channel("in-1", "760")
-        assert runs.claims(arriving, [])
-        runs.claimed(world.leg("in-1"), [])  # type: ignore[arg-type]
-        await settle(world, runs)
+        assert manager.claims(arriving, [])
+        manager.claimed(world.leg("in-1"), [])  # type: ignore[arg-type]
+        await settle(world, manager)
         assert world.recordings.principals == world.streams.principals == [CONFIGURATION]
 
     run_virtually(act())
@@ -339,11 +339,11 @@ def test_what_a_flow_originates_and_records_is_in_the_audit_log() -> None:
     async def act() -> None:
         world = World()
         audit = world.parts.audit = Lines()
-        runs = world.runs()
+        manager = world.flow_manager()
         connect = step("connect", destinations=[{"type": "extension", "target": each} for each in ("1002", "bad")])
         program = parse([step("recording_start"), step("recording_stop"), connect])
-        await originate(runs, "1001", program=program)
-        await settle(world, runs)
+        await originate(manager, "1001", program=program)
+        await settle(world, manager)
         assert all(principal == TOKEN and values["call"] == "placed-1" for _, principal, _, values in audit.lines)
         found = [(action, outcome, values) for action, _, outcome, values in audit.lines]
         for values, key, expected in (

@@ -1,4 +1,4 @@
-"""Which spelling a flow is written in, and parsing of either."""
+"""Which syntax a flow is written in, and parsing of either."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.flows import voipbin, voxology
-from bridge.flows.program import FlowRefused, Program, Spelling
+from bridge.flows.program import FlowRefused, Program, Syntax
 
-__all__ = ["FlowRefused", "action_schemas", "parse", "parse_in_thread", "spelling_of"]
+__all__ = ["FlowRefused", "action_schemas", "parse", "parse_in_thread", "syntax_of"]
 
 
-def spelling_of(flow: Any) -> Spelling:
+def syntax_of(flow: Any) -> Syntax:
     """Types in capitals (``SAY``) are Voxology's, others (``talk``) VoIPBIN's; the first that has a type decides."""
     actions = flow.get("actions") if isinstance(flow, Mapping) else flow
     for action in actions if isinstance(actions, list | tuple) else ():
@@ -27,7 +27,7 @@ def spelling_of(flow: Any) -> Spelling:
 
 
 def parse(flow: Any, path: str = "actions") -> Program:
-    """Check a flow in either spelling.
+    """Check a flow in either syntax.
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
@@ -36,7 +36,7 @@ def parse(flow: Any, path: str = "actions") -> Program:
     Raises:
         FlowRefused: with everything that is wrong.
     """
-    return voxology.parse(flow, path) if spelling_of(flow) == "voxology" else voipbin.parse(flow, path)
+    return voxology.parse(flow, path) if syntax_of(flow) == "voxology" else voipbin.parse(flow, path)
 
 
 async def parse_in_thread(load: Callable[[], Any]) -> Program:

@@ -1,4 +1,4 @@
-"""Voxology's words: the parameters of each, and the actions that it is made of.
+"""Voxology's actions: the parameters of each, and the actions that it is made of.
 
 Sources: the vendor's public service pages and the flows of its public tutorials; (inferred): what they do not show.
 """
@@ -35,7 +35,7 @@ Made = Iterable[tuple[str, Options]]
 
 
 @dataclass(frozen=True)
-class Word:
+class Form:
     """One of Voxology's actions.
 
     Args:
@@ -194,20 +194,20 @@ class HangupParams(Options):
     reason: Reason = ""
 
 
-WORDS: dict[str, Word] = {
-    word.name: word
-    for word in (
-        Word("SAY", SayParams, _say),
-        Word("PLAY", PlayParams, _play),
-        Word("PAUSE", PauseParams, _pause),
-        Word("COLLECT", CollectParams, _collect, prompts=True),
-        Word("CONFERENCE", ConferenceParams, _conference),
-        Word("RECORD", RecordParams, _record),
-        Word("STREAM", FlowStreamOptions, lambda params, _: [("stream", params)]),
-        Word("REDIRECT", RedirectOptions, lambda params, _: [("redirect", params)]),
-        Word("SESSIONDATA", SessionDataOptions, lambda params, _: [("session_data", params)], beside=("session_data",)),
-        Word("TRANSFER", TransferParams, _transfer),
-        Word("DIAL", DialOptions, lambda params, _: [("dial", params)], beside=("session_data",)),
-        Word("HANGUP", HangupParams, lambda params, _: [("hangup", HangupOptions.model_validate(params.model_dump()))]),
+ACTIONS: dict[str, Form] = {
+    form.name: form
+    for form in (
+        Form("SAY", SayParams, _say),
+        Form("PLAY", PlayParams, _play),
+        Form("PAUSE", PauseParams, _pause),
+        Form("COLLECT", CollectParams, _collect, prompts=True),
+        Form("CONFERENCE", ConferenceParams, _conference),
+        Form("RECORD", RecordParams, _record),
+        Form("STREAM", FlowStreamOptions, lambda params, _: [("stream", params)]),
+        Form("REDIRECT", RedirectOptions, lambda params, _: [("redirect", params)]),
+        Form("SESSIONDATA", SessionDataOptions, lambda params, _: [("session_data", params)], beside=("session_data",)),
+        Form("TRANSFER", TransferParams, _transfer),
+        Form("DIAL", DialOptions, lambda params, _: [("dial", params)], beside=("session_data",)),
+        Form("HANGUP", HangupParams, lambda params, _: [("hangup", HangupOptions.model_validate(params.model_dump()))]),
     )
 }

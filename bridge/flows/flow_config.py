@@ -11,7 +11,7 @@ from bridge.config.webhooks import signing_key
 from bridge.errors import ConfigError
 from bridge.files import read_regular
 from bridge.flows.program import FlowRefused, Program
-from bridge.flows.spelling import parse
+from bridge.flows.syntax import parse
 from bridge.tls import Trust
 
 MAX_FILE_BYTES = 1024 * 1024

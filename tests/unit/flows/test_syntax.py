@@ -1,4 +1,4 @@
-"""Both spellings: what is taken, what is refused and in which words, and what is shown of it."""
+"""both syntaxes: what is taken, what is refused and in which words, and what is shown of it."""
 
 import json
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from bridge.flows import voipbin, voxology
+from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.program import FlowRefused
-from bridge.flows.registry import DEFINITIONS
-from bridge.flows.spelling import action_schemas, parse, spelling_of
+from bridge.flows.syntax import action_schemas, parse, syntax_of
 from tests.unit.flows.fakes import step
 
 VOIPBIN_BODIES: list[list[dict[str, Any]]] = [
@@ -59,7 +59,7 @@ VOIPBIN_BODIES: list[list[dict[str, Any]]] = [
 @pytest.mark.parametrize("body", VOIPBIN_BODIES, ids=lambda body: body[0]["type"])
 def test_voipbin_s_bodies_are_taken_as_they_are(body: list[dict[str, Any]]) -> None:
     program = parse(json.loads(json.dumps(body)))
-    assert program.spelling == "voipbin"
+    assert program.syntax == "voipbin"
     assert [action.type for action in program.actions] == [each["type"] for each in body]
     assert parse({"actions": body}).actions[0].options == program.actions[0].options
 
@@ -126,11 +126,11 @@ VOXOLOGY_BODIES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("body", VOXOLOGY_BODIES, ids=range(4))
 def test_voxology_s_bodies_are_taken_as_they_are(body: dict[str, Any]) -> None:
-    assert parse(body).spelling == "voxology"
-    assert parse(body["actions"]).spelling == "voxology"
+    assert parse(body).syntax == "voxology"
+    assert parse(body["actions"]).syntax == "voxology"
 
 
-def test_both_spellings_run_the_same_functions() -> None:
+def test_both_syntaxes_run_the_same_functions() -> None:
     said = parse([{"type": "SAY", "params": {"text": "hi"}}]).actions[0]
     talked = parse([step("talk", text="hi")]).actions[0]
     assert said.does == talked.does == "talk"
@@ -228,11 +228,11 @@ def test_numbers_may_be_variables_but_not_other_texts() -> None:
         parse([step("sleep", duration=True)])
 
 
-def test_the_first_type_decides_the_spelling() -> None:
-    assert spelling_of([{"type": "SAY"}]) == "voxology"
-    assert spelling_of([{"type": "talk"}, {"type": "SAY"}]) == "voipbin"
-    assert spelling_of([{"$a": "1"}]) == "voxology"
-    assert spelling_of([]) == spelling_of("x") == "voipbin"
+def test_the_first_type_decides_the_syntax() -> None:
+    assert syntax_of([{"type": "SAY"}]) == "voxology"
+    assert syntax_of([{"type": "talk"}, {"type": "SAY"}]) == "voipbin"
+    assert syntax_of([{"$a": "1"}]) == "voxology"
+    assert syntax_of([]) == syntax_of("x") == "voipbin"
 
 
 def test_the_schemas_name_every_action_and_hold_no_reference() -> None:

@@ -19,14 +19,14 @@ from bridge.control.legs import Leg, LegGone
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
+from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import check_places
-from bridge.flows.configured import Flow
+from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.parts import Parts
 from bridge.flows.program import Action, Program, new_action_id
 from bridge.flows.program import program as program_of
-from bridge.flows.registry import DEFINITIONS
-from bridge.flows.spelling import parse_in_thread
+from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import Variables, request_variables
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class _Running:
     task: asyncio.Task[None]
 
 
-class FlowRuns:
+class FlowManager:
     """Every flow that runs.
 
     Args:
@@ -338,7 +338,7 @@ def _entry(flow_id: str) -> Program:
 def _of_call(
     call_id: str, direction: str, source: Address, destination: Address, now: float, facts: Mapping[str, Any]
 ) -> dict[str, str]:
-    """What a flow knows of its call from the start, in both spellings' names."""
+    """What a flow knows of its call from the start, by the names of both syntaxes."""
     known = {
         "voipbin.call.id": call_id,
         "voipbin.call.direction": direction,
