@@ -22,7 +22,7 @@ from bridge.calls.model import Call as LiveCall
 from bridge.calls.records import CallRecord
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.outbound_calls import OriginateRequest
-from bridge.flows.program import FlowRefused, Program
+from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import request_variables
 
@@ -169,14 +169,14 @@ async def program_of(body: PlaceCalls) -> Program | None:
         return None
     try:
         return await parse_in_thread(lambda: body.actions)
-    except FlowRefused as error:
+    except InvalidFlow as error:
         raise refused(error) from None
 
 
 def refused(error: ValueError) -> ApiError:
     """Return why calls are not originated."""
-    if isinstance(error, FlowRefused):
-        return invalid("INVALID_FLOW", "; ".join(map(str, error.faults))[:2000])
+    if isinstance(error, InvalidFlow):
+        return invalid("INVALID_FLOW", "; ".join(map(str, error.errors))[:2000])
     text = str(error)
     if isinstance(error, NotAllowed):
         return ApiError(403, "DESTINATION_NOT_ALLOWED", text[:2000])

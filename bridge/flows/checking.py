@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from bridge.flows.filling import host_of
 from bridge.flows.options import NIL_UUID, Options
-from bridge.flows.program import Action, Fault, FlowRefused, Program
+from bridge.flows.program import Action, FlowError, InvalidFlow, Program
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.validation import MAX_FAULTS, explain, suggestion
@@ -17,7 +17,7 @@ from bridge.validation import MAX_FAULTS, explain, suggestion
 MAX_ACTIONS = 1000
 """Actions in one list, those within others included."""
 MAX_FOUND = 1000
-"""Faults that are collected; the first `MAX_FAULTS` by their place are reported."""
+"""Errors that are collected; the first `MAX_FAULTS` by their place are reported."""
 MAX_ENTRIES = 1000
 """Keys of an action or its options, and entries of each option: finding the words for every wrong one takes time."""
 MAX_ID_CHARACTERS = 100
@@ -27,13 +27,13 @@ def listed(flow: Any, path: str) -> Sequence[Any]:
     """The list of actions in a flow, which may be an object that has it under ``actions``.
 
     Raises:
-        FlowRefused: there is none.
+        InvalidFlow: there is none.
     """
     actions = flow.get("actions") if isinstance(flow, Mapping) else flow
     if not isinstance(actions, list | tuple):
-        raise FlowRefused([Fault(None, "", "expected a list of actions", path)])
+        raise InvalidFlow([FlowError(None, "", "expected a list of actions", path)])
     if len(actions) > MAX_ACTIONS:
-        raise FlowRefused([Fault(None, "", f"expected at most {MAX_ACTIONS} actions; got {len(actions)}", path)])
+        raise InvalidFlow([FlowError(None, "", f"expected at most {MAX_ACTIONS} actions; got {len(actions)}", path)])
     return actions
 
 
@@ -42,12 +42,12 @@ class Checking:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.found: list[Fault] = []
+        self.found: list[FlowError] = []
 
     def wrong(self, index: int, key: str, reason: str) -> None:
         """Something is wrong with an action."""
         if len(self.found) < MAX_FOUND:
-            self.found.append(Fault(index, key, reason, self.path))
+            self.found.append(FlowError(index, key, reason, self.path))
 
     def bounded(self, index: int, key: str, given: Mapping[str, Any]) -> bool:
         """Return whether an object has a bounded number of keys; if not, that is noted under ``key``."""
@@ -76,8 +76,8 @@ class Checking:
         except ValidationError as problem:
             for below, reason in explain(problem, model, described=True):
                 self.wrong(index, f"{key}{'' if not below or below.startswith('[') else '.'}{below}", reason)
-        except FlowRefused as refused:  # a flow within an action
-            self.found.extend(refused.faults)
+        except InvalidFlow as refused:  # a flow within an action
+            self.found.extend(refused.errors)
         return None
 
     def targets(self, actions: Iterable[Action], key: str) -> None:
@@ -95,31 +95,31 @@ class Checking:
         """Refuse the flow if anything was found.
 
         Raises:
-            FlowRefused: with all of it.
+            InvalidFlow: with all of it.
         """
         if self.found:
-            raise FlowRefused(
-                sorted(self.found, key=lambda fault: -1 if fault.index is None else fault.index)[:MAX_FAULTS]
+            raise InvalidFlow(
+                sorted(self.found, key=lambda error: -1 if error.index is None else error.index)[:MAX_FAULTS]
             )
 
 
-def check_places(program: Program, gate: Gate) -> None:
+def check_urls(program: Program, gate: Gate) -> None:
     """Check the hosts that a flow names, as far as that can be done before it runs: no name is looked up.
 
     Raises:
-        FlowRefused: the policy for outbound connections denies one.
+        InvalidFlow: the policy for outbound connections denies one.
     """
     found = []
     for action in program.actions:
-        for key, place in action.options.places():
+        for key, url in action.options.urls():
             try:
-                if host := host_of(place):
+                if host := host_of(url):
                     gate.check(host, configured=program.configured)
             except Denied as problem:
                 below = f"option.{key}" if program.syntax == "voipbin" else ""  # Voxology's actions have other keys
-                found.append(Fault(action.index, below, str(problem)))
+                found.append(FlowError(action.index, below, str(problem)))
     if found:
-        raise FlowRefused(found[:MAX_FAULTS])
+        raise InvalidFlow(found[:MAX_FAULTS])
 
 
 def unknown_type(kind: str, known: Collection[str], hints: Mapping[str, str]) -> str:

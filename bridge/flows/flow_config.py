@@ -10,7 +10,7 @@ from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.config.webhooks import signing_key
 from bridge.errors import ConfigError
 from bridge.files import read_regular
-from bridge.flows.program import FlowRefused, Program
+from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse
 from bridge.tls import Trust
 
@@ -62,8 +62,8 @@ def flows_of(config: Config) -> tuple[Flow, ...]:
     for index, each in enumerate(config.flows):
         try:
             made.append(Flow(each, _program(each)))
-        except FlowRefused as refused:
-            errors += [ConfigError(f"flows.{index}", str(fault)) for fault in refused.faults]
+        except InvalidFlow as refused:
+            errors += [ConfigError(f"flows.{index}", str(each)) for each in refused.errors]
         except _NoFile as problem:
             errors.append(ConfigError(f"flows.{index}.file", str(problem)))
     if errors:
@@ -83,7 +83,7 @@ def _program(config: FlowConfig) -> Program | None:
         return replace(parse(actions), configured=True)
     except OSError as problem:
         raise _NoFile(f"{config.file!r} cannot be read: {problem.strerror}") from None
-    except FlowRefused:
+    except InvalidFlow:
         raise
     except (ValueError, RecursionError) as problem:
         raise _NoFile(f"{config.file!r} is not valid JSON: {problem}") from None

@@ -58,10 +58,10 @@ class Flows(Protocol):
     """The other flows, for actions that enter or start them (`FlowManager`)."""
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
-        """Return the program of a configured flow; LookupError, WebFailed, FlowRefused."""
+        """Return the program of a configured flow; LookupError, WebFailed, InvalidFlow."""
 
     async def parse(self, load: Callable[[], Any]) -> Program:
-        """Load and check a program in a thread; FlowRefused."""
+        """Load and check a program in a thread; InvalidFlow."""
 
     async def dial_connect(
         self,
@@ -260,11 +260,11 @@ class Run:
 
     def _move(self, frame: Frame, action: Action, step: Step | None) -> None:
         if isinstance(step, Jump):
-            place = frame.program.place_of(step.action_id)
-            frame.at = frame.at + 1 if place is None else place
+            index = frame.program.index_of(step.action_id)
+            frame.at = frame.at + 1 if index is None else index
             return
-        place = frame.program.place_of(action.next_id) if action.next_id else None
-        frame.at = frame.at + 1 if place is None else place
+        index = frame.program.index_of(action.next_id) if action.next_id else None
+        frame.at = frame.at + 1 if index is None else index
         if isinstance(step, Enter):
             if not step.returns:
                 self.frames.clear()

@@ -20,7 +20,7 @@ from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, Originate
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
 from bridge.flows.action_registry import DEFINITIONS
-from bridge.flows.checking import check_places
+from bridge.flows.checking import check_urls
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.parts import Parts
@@ -119,7 +119,7 @@ class FlowManager:
         if request.flow_id and request.flow_id not in self._flows:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
         if program is not None and not request.flow_id:
-            check_places(program, self._parts.gate)
+            check_urls(program, self._parts.gate)
         on_answered = self._starter(request, program, request_variables(variables or {}))
         return await self._outbound_calls.originate(request, on_answered)
 
@@ -218,11 +218,11 @@ class FlowManager:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def parse(self, load: Callable[[], Any]) -> Program:
-        """Load and check a program in a thread; FlowRefused."""
+        """Load and check a program in a thread; InvalidFlow."""
         return await parse_in_thread(load)
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
-        """Return the program of a configured flow; LookupError, WebFailed, FlowRefused."""
+        """Return the program of a configured flow; LookupError, WebFailed, InvalidFlow."""
         flow = self._flows.get(flow_id)
         if flow is None:
             raise LookupError(f"no flow has the id {flow_id[:64]!r}")

@@ -59,7 +59,7 @@ class Options(BaseModel):
         """Ids of actions that these options name: the option's key, and the id."""
         return ()
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def urls(self) -> Iterable[tuple[str, str]]:
         """Return what these options have the bridge connect to: the option's key, and a URL or ``host:port``."""
         return ()
 

@@ -14,7 +14,7 @@ Syntax = Literal["voipbin", "voxology"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FlowError:
     """One thing wrong with a flow.
 
     Args:
@@ -34,12 +34,12 @@ class Fault:
         return f"{place}{'.' if self.key else ''}{self.key}: {self.reason}"
 
 
-class FlowRefused(ValueError):
-    """A flow that cannot be run; ``faults`` names everything that is wrong with it, the text has one line for each."""
+class InvalidFlow(ValueError):
+    """A flow that cannot be run; ``errors`` names everything that is wrong with it, the text has one line for each."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(replace(each, key=cut(each.key), reason=cut(each.reason)) for each in faults)
-        super().__init__("\n".join(map(str, self.faults)))
+    def __init__(self, errors: Iterable[FlowError]) -> None:
+        self.errors = tuple(replace(each, key=cut(each.key), reason=cut(each.reason)) for each in errors)
+        super().__init__("\n".join(map(str, self.errors)))
 
 
 def new_action_id() -> str:
@@ -79,17 +79,17 @@ class Program:
     """The list as it was given."""
     configured: bool = False
     """Whether the configuration holds it: a URL in it is the administrator's."""
-    _places: Mapping[str, int] = field(default_factory=dict, repr=False)
+    _indexes: Mapping[str, int] = field(default_factory=dict, repr=False)
 
-    def place_of(self, action_id: str) -> int | None:
+    def index_of(self, action_id: str) -> int | None:
         """Where in ``actions`` the one with this id is."""
-        return self._places.get(action_id)
+        return self._indexes.get(action_id)
 
 
 def program(actions: Iterable[Action], syntax: Syntax, source: Any = None) -> Program:
     """A program of checked actions."""
     listed = tuple(actions)
-    return Program(listed, syntax, source, _places={action.id: place for place, action in enumerate(listed)})
+    return Program(listed, syntax, source, _indexes={action.id: index for index, action in enumerate(listed)})
 
 
 # What an action's function may say about how the flow goes on

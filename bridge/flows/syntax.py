@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.flows import voipbin, voxology
-from bridge.flows.program import FlowRefused, Program, Syntax
+from bridge.flows.program import InvalidFlow, Program, Syntax
 
-__all__ = ["FlowRefused", "action_schemas", "parse", "parse_in_thread", "syntax_of"]
+__all__ = ["InvalidFlow", "action_schemas", "parse", "parse_in_thread", "syntax_of"]
 
 
 def syntax_of(flow: Any) -> Syntax:
@@ -31,10 +31,10 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
-        path: what faults call the list.
+        path: what errors call the list.
 
     Raises:
-        FlowRefused: with everything that is wrong.
+        InvalidFlow: with everything that is wrong.
     """
     return voxology.parse(flow, path) if syntax_of(flow) == "voxology" else voipbin.parse(flow, path)
 
@@ -46,7 +46,7 @@ async def parse_in_thread(load: Callable[[], Any]) -> Program:
         load: returns the flow as JSON; what it raises is raised here.
 
     Raises:
-        FlowRefused: with everything that is wrong.
+        InvalidFlow: with everything that is wrong.
     """
     return await asyncio.to_thread(lambda: parse(load()))
 

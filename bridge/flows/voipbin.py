@@ -8,7 +8,7 @@ from typing import Any
 from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import MAX_ID_CHARACTERS, Checking, is_set, listed, unknown_type
-from bridge.flows.program import Action, FlowRefused, Program, new_action_id, program
+from bridge.flows.program import Action, InvalidFlow, Program, new_action_id, program
 from bridge.flows.schemas import schema_of
 
 KEYS = ("id", "next_id", "type", "option", "tm_execute")
@@ -36,10 +36,10 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
-        path: what faults call the list.
+        path: what errors call the list.
 
     Raises:
-        FlowRefused: with everything that is wrong.
+        InvalidFlow: with everything that is wrong.
     """
     given = listed(flow, path)
     checking = Checking(path)
@@ -121,4 +121,4 @@ def _needs_option(model: Any) -> bool:
     return any(info.is_required() for info in model.model_fields.values())
 
 
-__all__ = ["FlowRefused", "parse", "schema"]
+__all__ = ["InvalidFlow", "parse", "schema"]

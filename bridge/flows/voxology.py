@@ -15,11 +15,11 @@ from bridge.flows import actions as _actions  # noqa: F401  (registers them)
 from bridge.flows import expression
 from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import MAX_ACTIONS, Checking, listed, unknown_type
-from bridge.flows.program import Action, Fault, FlowRefused, Program, new_action_id, program
+from bridge.flows.program import Action, FlowError, InvalidFlow, Program, new_action_id, program
 from bridge.flows.schemas import schema_of
 from bridge.flows.voxology_actions import ACTIONS, Form
 
-__all__ = ["FlowRefused", "parse", "schema"]
+__all__ = ["InvalidFlow", "parse", "schema"]
 
 STRUCTURAL = ("LABEL", "GOTO", "IF")
 TYPES = (*ACTIONS, *STRUCTURAL)
@@ -67,10 +67,10 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
     Args:
         flow: the object with the list under ``actions``, or the list; JSON.
-        path: what faults call the list.
+        path: what errors call the list.
 
     Raises:
-        FlowRefused: with everything that is wrong.
+        InvalidFlow: with everything that is wrong.
     """
     given = listed(flow, path)
     parsing = _Parsing(Checking(path))
@@ -87,7 +87,7 @@ def parse(flow: Any, path: str = "actions") -> Program:
                 action_id, "GOTO", index, "jump", DEFINITIONS["jump"].options.model_validate(target)
             )
     if parsing.count > MAX_ACTIONS:
-        parsing.checking.found.append(Fault(None, "", f"expected at most {MAX_ACTIONS} actions", path))
+        parsing.checking.found.append(FlowError(None, "", f"expected at most {MAX_ACTIONS} actions", path))
     parsing.checking.done()
     return program(parsing.made, "voxology", given)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bridge.events.hub import Events, as_json
-from bridge.flows.program import FlowRefused
+from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet
@@ -216,7 +216,7 @@ async def test_a_flow_servers_text_ends_no_worker(office: Office) -> None:
     first, second = await office.enter(1), await office.enter(2)
     events = Events()
     events.subscribe(lambda event: first.tell_event(as_json(event)))
-    with pytest.raises(FlowRefused) as refused:
+    with pytest.raises(InvalidFlow) as refused:
         parse([{"type": "talk", "option": {"\u00e9" * 400_000: 1}}])
     assert len(str(refused.value)) < 2000
     events.publish("flow_action", {"call_id": "c", "reason": f"failed: {refused.value}"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.errors import AriError, BridgeError, ClientProtocolError, ConfigError, Overloaded
 from bridge.events.hub import Event, Events
-from bridge.flows.program import Fault, FlowRefused
+from bridge.flows.program import FlowError, InvalidFlow
 from bridge.flows.web import WebFailed
 from bridge.media.dial import LinkFailed
 from bridge.texts import MAX_CHARACTERS, MAX_EVENT_CHARACTERS, cut, cut_all
@@ -49,6 +49,6 @@ def test_errors_hold_no_more_than_that() -> None:
 
 
 def test_a_refused_flow_repeats_no_long_text() -> None:
-    refused = FlowRefused([Fault(0, LONG, LONG), Fault(None, "", "fine")])
+    refused = InvalidFlow([FlowError(0, LONG, LONG), FlowError(None, "", "fine")])
     assert len(str(refused)) < 2 * MAX_CHARACTERS + 100
-    assert str(refused.faults[1]) == "actions: fine"
+    assert str(refused.errors[1]) == "actions: fine"

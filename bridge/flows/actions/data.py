@@ -48,7 +48,7 @@ class FetchOptions(Options):
 
     untouched: ClassVar[frozenset[str]] = frozenset({"event_url"})
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def urls(self) -> Iterable[tuple[str, str]]:
         """Return the server that is asked."""
         return [("event_url", self.event_url)]
 
@@ -104,7 +104,7 @@ class WebhookSendOptions(Options):
 
     untouched: ClassVar[frozenset[str]] = frozenset({"uri", "data"})
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def urls(self) -> Iterable[tuple[str, str]]:
         """Return the server that gets the request."""
         return [("uri", self.uri)]
 
@@ -143,7 +143,7 @@ class RedirectOptions(Options):
 
     untouched: ClassVar[frozenset[str]] = frozenset({"url"})
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def urls(self) -> Iterable[tuple[str, str]]:
         """Return the server that is asked."""
         return [("url", self.url)]
 

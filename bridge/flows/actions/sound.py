@@ -82,7 +82,7 @@ class PlayOptions(Options):
 
     untouched: ClassVar[frozenset[str]] = frozenset({"stream_urls"})
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def urls(self) -> Iterable[tuple[str, str]]:
         """Return the servers of the sounds."""
         return [(f"stream_urls[{n}]", url) for n, url in enumerate(self.stream_urls) if "://" in url]
 

@@ -35,7 +35,7 @@ class _Application(Options):
 
     untouched: ClassVar[frozenset[str]] = frozenset({"url", "external_host"})
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def urls(self) -> Iterable[tuple[str, str]]:
         """Return the application, or the server that Asterisk sends audio to."""
         return [(key, place) for key in ("url", "external_host") if (place := getattr(self, key, ""))]
 

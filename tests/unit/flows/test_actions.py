@@ -9,8 +9,8 @@ import pytest
 
 from bridge.flows.actions.control import ConditionDatetimeOptions, holds_at
 from bridge.flows.actions.sound import plain_text
-from bridge.flows.checking import check_places
-from bridge.flows.program import FlowRefused
+from bridge.flows.checking import check_urls
+from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.flows.web import Answer
 from bridge.outbound.gate import Gate
@@ -477,7 +477,7 @@ def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
 
 
 def test_no_option_says_that_a_flow_is_of_the_configuration() -> None:
-    with pytest.raises(FlowRefused, match="configured"):
+    with pytest.raises(InvalidFlow, match="configured"):
         parse([step("external_media_start", url="ws://localhost/", direction_listen="both", configured=True)])
 
 
@@ -506,14 +506,14 @@ def test_hosts_that_are_denied_refuse_a_flow_before_it_runs() -> None:
         step("external_media_start", external_host="${host}:4000"),
         step("play", stream_urls=["welcome.wav"]),
     ]
-    check_places(parse(passes), Gate())
-    with pytest.raises(FlowRefused) as refused:
-        check_places(parse([*passes, *denied]), Gate())
-    assert [(fault.index, fault.key) for fault in refused.value.faults] == [
+    check_urls(parse(passes), Gate())
+    with pytest.raises(InvalidFlow) as refused:
+        check_urls(parse([*passes, *denied]), Gate())
+    assert [(fault.index, fault.key) for fault in refused.value.errors] == [
         *((4, "option.uri"), (5, "option.event_url"), (6, "option.stream_urls[1]")),
         *((7, "option.url"), (8, "option.external_host")),
     ]
-    assert "host metadata" in refused.value.faults[0].reason
-    check_places(replace(parse(denied[1:]), configured=True), Gate())
-    with pytest.raises(FlowRefused, match="loopback"):
-        check_places(parse({"actions": [{"type": "REDIRECT", "params": {"url": "http://localhost/"}}]}), Gate())
+    assert "host metadata" in refused.value.errors[0].reason
+    check_urls(replace(parse(denied[1:]), configured=True), Gate())
+    with pytest.raises(InvalidFlow, match="loopback"):
+        check_urls(parse({"actions": [{"type": "REDIRECT", "params": {"url": "http://localhost/"}}]}), Gate())

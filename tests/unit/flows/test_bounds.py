@@ -11,7 +11,7 @@ import pytest
 
 from bridge.dialects.base import Dialect
 from bridge.flows import checking, expression, filling, syntax, variables
-from bridge.flows.program import Fault, FlowRefused
+from bridge.flows.program import FlowError, InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables, VariablesFull
 from bridge.flows.web import Answer, WebFailed
@@ -70,18 +70,18 @@ def test_parsing_in_a_thread_does_not_call_the_system_for_each_action(
 )
 def test_what_is_wrong_many_times_is_refused_once(flow: Any, reason: str) -> None:
     """Finding the words for each took a second."""
-    with pytest.raises(FlowRefused, match=reason) as refused:
+    with pytest.raises(InvalidFlow, match=reason) as refused:
         parse(flow)
-    assert len(refused.value.faults) == 1
+    assert len(refused.value.errors) == 1
 
 
 def test_words_are_found_for_a_bounded_number_of_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     described: list[object] = []
-    monkeypatch.setattr(checking, "Fault", lambda *given: described.append(given) or Fault(*given))
-    with pytest.raises(FlowRefused) as refused:
+    monkeypatch.setattr(checking, "FlowError", lambda *given: described.append(given) or FlowError(*given))
+    with pytest.raises(InvalidFlow) as refused:
         parse([{"type": "talk", "option": {f"k{number}": 1 for number in range(900)}}] * 1000)
     assert len(described) <= checking.MAX_FOUND
-    assert len(refused.value.faults) == MAX_FAULTS
+    assert len(refused.value.errors) == MAX_FAULTS
 
 
 def test_a_flow_that_a_server_answers_with_is_checked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.flows import voipbin, voxology
 from bridge.flows.action_registry import DEFINITIONS
-from bridge.flows.program import FlowRefused
+from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import action_schemas, parse, syntax_of
 from tests.unit.flows.fakes import step
 
@@ -191,15 +191,15 @@ REFUSED: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("flow", "reason"), REFUSED, ids=range(len(REFUSED)))
 def test_a_wrong_flow_is_refused_naming_index_and_key(flow: Any, reason: str) -> None:
-    with pytest.raises(FlowRefused) as refused:
+    with pytest.raises(InvalidFlow) as refused:
         (parse if isinstance(flow, list) else voipbin.parse)(flow)
     assert str(refused.value).splitlines()[0].startswith(reason)
 
 
 def test_everything_that_is_wrong_is_told_at_once_in_order() -> None:
-    with pytest.raises(FlowRefused) as refused:
+    with pytest.raises(InvalidFlow) as refused:
         parse([step("sleep", duration="x", x=1), step("talk", text=5), step("nothing")])
-    assert [(fault.index, fault.key) for fault in refused.value.faults] == [
+    assert [(error.index, error.key) for error in refused.value.errors] == [
         (0, "option.duration"),
         (0, "option.x"),
         (1, "option.text"),
@@ -208,23 +208,23 @@ def test_everything_that_is_wrong_is_told_at_once_in_order() -> None:
 
 
 def test_lists_are_bounded() -> None:
-    with pytest.raises(FlowRefused, match="at most 1000 actions; got 1001"):
+    with pytest.raises(InvalidFlow, match="at most 1000 actions; got 1001"):
         parse([step("answer")] * 1001)
     nested: dict[str, Any] = {"type": "HANGUP"}
     for _ in range(30):
         nested = {"type": "IF", "condition": "true", "then": [nested]}
-    with pytest.raises(FlowRefused, match="nested deeper"):
+    with pytest.raises(InvalidFlow, match="nested deeper"):
         parse([nested])
     wide = {"type": "IF", "condition": "true", "then": [{"type": "HANGUP"}] * 900}
-    with pytest.raises(FlowRefused, match="at most 1000"):
+    with pytest.raises(InvalidFlow, match="at most 1000"):
         parse([wide, wide])
 
 
 def test_numbers_may_be_variables_but_not_other_texts() -> None:
     assert parse([step("sleep", duration="${x}")]).actions[0].options.duration == "${x}"
-    with pytest.raises(FlowRefused):
+    with pytest.raises(InvalidFlow):
         parse([step("sleep", duration="$x")])
-    with pytest.raises(FlowRefused):
+    with pytest.raises(InvalidFlow):
         parse([step("sleep", duration=True)])
 
 
