@@ -6,13 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from bridge.config.streams import (
-    Slug,
-    Switch,
-    _check_header_name,
-    _check_header_value,
-)
-from bridge.config.values import FilePath, PatternList, Section, as_tuple, split_url
+from bridge.config.endpoint import Endpoint, HeaderName
+from bridge.config.streams import Slug
+from bridge.config.values import FilePath, PatternList, as_tuple, split_url
 from bridge.config.webhooks import check_optional_secret
 from bridge.patterns import Patterns
 
@@ -33,7 +29,7 @@ Actions = Annotated[
 ]
 
 
-class FlowConfig(Section):
+class FlowConfig(Endpoint):
     """A list of actions, and the calls that run it when they come in."""
 
     id: Slug
@@ -50,14 +46,8 @@ class FlowConfig(Section):
     """How it is asked; ``GET`` sends no body."""
     spelling: Annotated[Literal["voipbin", "voxology"], Field(description='"voipbin" or "voxology"')] = "voipbin"
     """In whose words it is asked; it may answer in either."""
-    auth_key: Annotated[str, AfterValidator(_check_header_name), Field(description="a text")] = "Authorization"
-    """Name of the header that holds the credential."""
-    auth_value: Annotated[SecretStr, AfterValidator(_check_header_value), Field(description="a text")] = SecretStr("")
-    """The credential; empty: none is sent."""
+    auth_key: HeaderName = "Authorization"
     secret: Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a text")] = SecretStr("")
     """Signs the requests of its runs; empty: ``outbound.signing_secret`` does."""
-    verify_tls: Switch = True
-    ca_file: FilePath = ""
-    """PEM file with the authority to trust instead of those of the system."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "hangup"
     """What becomes of a call that came in when its flow is over, or cannot be had: ``continue``: in the dialplan."""

@@ -9,22 +9,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from bridge.config.endpoint import Endpoint, Switch
 from bridge.config.values import FilePath, PatternList, Section, Text, as_tuple, split_url
 from bridge.patterns import Patterns, check_pattern
 
-MAX_HEADER_NAME_CHARACTERS = 63
-MAX_HEADER_VALUE_CHARACTERS = 4096
 UUID_PREFIX = "uuid:"
 
 _SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
-_HANDSHAKE_HEADERS = frozenset(
-    {
-        *("host", "connection", "upgrade", "content-length", "transfer-encoding"),
-        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-accept"),
-    }
-)
 
 
 def check_stream_url(url: str) -> str:
@@ -43,25 +36,6 @@ def _check_slug(text: str) -> str:
     if len(text) > 63 or not re.fullmatch(_SLUG, text):
         raise ValueError(f"{text[:64]!r} must be 1 to 63 small letters and digits, with single dashes between them")
     return text
-
-
-def _check_header_name(name: str) -> str:
-    if len(name) > MAX_HEADER_NAME_CHARACTERS:
-        raise ValueError(f"is longer than {MAX_HEADER_NAME_CHARACTERS} characters")
-    if name and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-        raise ValueError("is no name of an HTTP header: letters, digits and dashes, for example Authorization")
-    if name.lower() in _HANDSHAKE_HEADERS:
-        raise ValueError(f"{name!r} is a header that the WebSocket handshake itself sets")
-    return name
-
-
-def _check_header_value(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if len(text) > MAX_HEADER_VALUE_CHARACTERS:
-        raise ValueError(f"is longer than {MAX_HEADER_VALUE_CHARACTERS} characters")
-    if re.search(r"[^\x20-\x7e]", text) or text != text.strip():
-        raise ValueError("may hold only printable ASCII characters, and no space at either end")
-    return value
 
 
 def _check_group_name(name: str) -> str:
@@ -87,7 +61,6 @@ def _check_match(match: str) -> str:
 
 
 Slug = Annotated[str, AfterValidator(_check_slug), Field(description="small letters, digits and dashes")]
-Switch = Annotated[bool, Field(description="true or false")]
 WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]
 
 
@@ -133,19 +106,11 @@ class StreamsConfig(Section):
     """Where subscriptions made over HTTP are kept; `load` replaces "" with the default place, ":memory:" keeps none."""
 
 
-class TargetConfig(Section):
+class TargetConfig(Endpoint):
     """An application: where it is, how it knows us, what it speaks."""
 
     id: Slug
     url: Annotated[str, AfterValidator(check_stream_url), Field(description="a ws:// or wss:// URL")]
-    auth_key: Annotated[str, AfterValidator(_check_header_name), Field(description="a text")] = "Secret"
-    """Name of the header that holds the credential; empty: none is sent."""
-    auth_value: Annotated[SecretStr, AfterValidator(_check_header_value), Field(description="a text")] = SecretStr("")
-    """The credential; empty: none is sent."""
-    verify_tls: Switch = True
-    ca_file: FilePath = ""
-    """PEM file with the authority to trust instead of those of the system; in a request or a flow relative to
-    ``outbound.ca_dir``."""
     dialect: Text
     options: dict[str, Any] = Field(default_factory=dict, description="a table")
     """Given to the dialect as they are."""

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from bridge.config.streams import Slug, Switch
-from bridge.config.values import FilePath, Section, split_url
+from bridge.config.endpoint import Switch, TlsServer
+from bridge.config.streams import Slug
+from bridge.config.values import split_url
 from bridge.patterns import Patterns
 
 EVENT_TYPES = (
@@ -101,7 +102,7 @@ class EventPatterns(Patterns):
 RetryS = Annotated[float, Field(ge=0.05, le=86_400, description="a number of seconds from 0.05 to 86400")]
 
 
-class WebhookConfig(Section):
+class WebhookConfig(TlsServer):
     """A server that is told what happens, by POST requests signed as Standard Webhooks says."""
 
     id: Slug
@@ -114,9 +115,6 @@ class WebhookConfig(Section):
         Field(min_length=1, description='a list of at least one text, for example ["call_*", "flow_ended"]'),
     ] = EventPatterns(("*",))
     """Patterns of the types that it is told."""
-    verify_tls: Switch = True
-    ca_file: FilePath = ""
-    """PEM file with the authority to trust instead of those of the system."""
     timeout_s: Annotated[float, Field(ge=0.1, le=120, description="a number of seconds from 0.1 to 120")] = 10.0
     """How long one attempt may take, connecting included."""
     retry_first_s: RetryS = 1.0

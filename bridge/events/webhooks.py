@@ -24,7 +24,7 @@ from bridge.events.signing import retry_after_s, signature
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestRefused, Requests
 from bridge.outbound.policy import Denied
-from bridge.tls import Trust, TrustError, client_context
+from bridge.tls import TrustError, client_context
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Webhooks:
         if not self._hooks:
             return
         for hook in self._hooks:
-            await client_context(hook.trust)
+            await client_context(hook.config.trust())
         self._tasks = [asyncio.create_task(hook.run(), name=f"webhook {hook.config.id}") for hook in self._hooks]
         self._unsubscribe = self._events.subscribe(self._queue)
 
@@ -157,11 +157,6 @@ class Webhook:
 
     def __len__(self) -> int:
         return len(self._queue) + (self._current is not None)
-
-    @property
-    def trust(self) -> Trust:
-        """Which servers to accept as its own."""
-        return Trust(self.config.verify_tls, self.config.ca_file)
 
     def add(self, event: Event) -> None:
         """Queue an event if it is one that this webhook is told."""
@@ -267,7 +262,7 @@ class Webhook:
                 body=body,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=self.config.timeout_s),
-                ssl=await client_context(self.trust),
+                ssl=await client_context(self.config.trust()),
             ) as response:
                 asked_s = retry_after_s(response.headers.get("Retry-After", ""), self._clock())
                 trouble = f"the server answered {response.status}"

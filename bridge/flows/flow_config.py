@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bridge.config import Config, ConfigErrors, FlowConfig
@@ -12,7 +12,6 @@ from bridge.errors import ConfigError
 from bridge.files import read_regular
 from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse
-from bridge.tls import Trust
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -32,17 +31,6 @@ class Flow:
     def matches(self, numbers: Sequence[str]) -> bool:
         """Whether a call that came in with one of these numbers (or arguments) runs it."""
         return any(self.config.match.match(number) for number in numbers if number)
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The credential. Holds a secret."""
-        value = self.config.auth_value.get_secret_value()
-        return {self.config.auth_key: value} if self.config.auth_key and value else {}
-
-    @property
-    def trust(self) -> Trust:
-        """Whom to believe to be its server."""
-        return Trust(self.config.verify_tls, self.config.ca_file)
 
 
 def signing_keys(config: Config) -> dict[str, bytes]:

@@ -241,8 +241,8 @@ class FlowManager:
             flow.config.url,
             body=content,
             headers=headers,
-            secrets=flow.headers,
-            trust=flow.trust,
+            secrets=flow.config.headers,
+            trust=flow.config.trust(),
             configured=True,
             flow_id=flow_id,
         )

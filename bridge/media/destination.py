@@ -9,15 +9,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from bridge.outbound.headers import check_header_name, check_header_value
 from bridge.tls import Trust
-
-OWN_HEADERS = frozenset(
-    {
-        *("host", "connection", "upgrade", "content-length", "transfer-encoding"),
-        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-accept"),
-    }
-)
-"""Headers that the handshake itself sets. Extensions too: no link of ours compresses."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +55,11 @@ class Destination:
         except ValueError:
             raise ValueError("the URL's port is not a number from 1 to 65535") from None
         for name, value in self.headers.items():
-            _check_header(name, value)
+            try:
+                check_header_name(name)
+                check_header_value(value)
+            except ValueError as problem:
+                raise ValueError(f"the header {name!r}: {problem}") from None
         object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
 
     def __repr__(self) -> str:
@@ -127,19 +124,3 @@ class Destination:
     def where(self) -> str:
         """Host and port, for logs and errors."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _check_header(name: str, value: str) -> None:
-    """No value is ever part of the error: it is a secret."""
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ValueError(f"{name!r} is not a header name")
-    if name.lower() in OWN_HEADERS:
-        raise ValueError(f"the header {name} is set by the WebSocket handshake itself")
-    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
-        raise ValueError(f"the value of the header {name} holds a line break or another control character")
-    if value != value.strip():
-        raise ValueError(f"the value of the header {name} begins or ends with a space")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"the value of the header {name} is not Unicode text") from None

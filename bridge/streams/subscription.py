@@ -72,12 +72,6 @@ class Target(TargetConfig):
             raise ValueError(f"dialect: {error.args[0]}") from None
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """The credential, as the handshake carries it. Holds a secret."""
-        value = self.auth_value.get_secret_value()
-        return {self.auth_key: value} if self.auth_key and value else {}
-
-    @property
     def place(self) -> str:
         """The URL without what may be a secret: for logs and lists."""
         return server_of(self.url)

@@ -153,7 +153,7 @@ def test_flows_of_the_configuration(tmp_path: Path) -> None:
     assert file.program is not None
     assert file.program.syntax == "voxology"
     assert url.program is None
-    assert url.headers == {"Authorization": "Bearer secret"}
+    assert url.config.headers == {"Authorization": "Bearer secret"}
     assert "Bearer secret" not in repr(url)
 
 

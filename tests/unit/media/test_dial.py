@@ -55,11 +55,11 @@ def test_a_url_that_cannot_be(url: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("X-Key", "s3cr3t\r\nX-Evil: 1", "line break"),
-        ("X-Key", "s3cr3t\n", "line break"),
-        ("X-Key", "s3cr3t\x00", "control character"),
-        ("X-Key", " s3cr3t", "begins or ends with a space"),
-        ("X-Key", "s3cr3t\udc80", "not Unicode text"),
+        ("X-Key", "s3cr3t\r\nX-Evil: 1", "printable ASCII"),
+        ("X-Key", "s3cr3t\n", "printable ASCII"),
+        ("X-Key", "s3cr3t\x00", "printable ASCII"),
+        ("X-Key", " s3cr3t", "no space at either end"),
+        ("X-Key", "s3cr3t\udc80", "printable ASCII"),
         ("X-Key: s", "s3cr3t", "not a header name"),
         ("X-Key\r\n", "s3cr3t", "not a header name"),
         ("", "s3cr3t", "not a header name"),

@@ -1,0 +1,61 @@
+"""The keys that tables about servers of others share: the credential, and which certificate is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from bridge.config.values import FilePath, Section
+from bridge.outbound.headers import check_header_name, check_header_value
+
+if TYPE_CHECKING:
+    from bridge.tls import Trust
+
+
+def _check_key(name: str) -> str:
+    return check_header_name(name) if name else name
+
+
+def _check_value(value: SecretStr) -> SecretStr:
+    check_header_value(value.get_secret_value())
+    return value
+
+
+Switch = Annotated[bool, Field(description="true or false")]
+HeaderName = Annotated[str, AfterValidator(_check_key), Field(description="a text")]
+
+
+class TlsServer(Section):
+    """A server whose certificate is checked."""
+
+    verify_tls: Switch = True
+    ca_file: FilePath = ""
+    """PEM file with the authority to trust instead of those of the system; in a request or a flow relative to
+    ``outbound.ca_dir``."""
+
+    def trust(self, ca_dir: str | None = None) -> Trust:
+        """Return which certificates to accept.
+
+        Args:
+            ca_dir: where ``ca_file`` must lie if it is not of the configuration file (`bridge.tls.Trust`).
+        """
+        from bridge.tls import Trust  # not for those who only read the configuration
+
+        return Trust(self.verify_tls, self.ca_file, ca_dir)
+
+
+class Endpoint(TlsServer):
+    """A server that wants to see a credential."""
+
+    auth_key: HeaderName = "Secret"
+    """Name of the header that holds the credential; empty: none is sent."""
+    auth_value: Annotated[SecretStr, AfterValidator(_check_value), Field(description="a text")] = SecretStr("")
+    """The credential; empty: none is sent."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The credential as requests carry it. Holds a secret."""
+        value = self.auth_value.get_secret_value()
+        return {self.auth_key: value} if self.auth_key and value else {}

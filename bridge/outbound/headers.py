@@ -1,0 +1,43 @@
+"""Headers of requests to servers of others: names and values that no server can misread. Values are secrets."""
+
+from __future__ import annotations
+
+import re
+
+MAX_NAME_CHARACTERS = 63
+MAX_VALUE_CHARACTERS = 4096
+HANDSHAKE_HEADERS = frozenset(
+    {
+        *("host", "connection", "upgrade", "content-length", "transfer-encoding"),
+        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-accept"),
+    }
+)
+"""Headers that a WebSocket handshake itself sets. Extensions too: no link of ours compresses."""
+
+
+def check_header_name(name: str) -> str:
+    """Return a name that a header may have beside those of the handshake.
+
+    Raises:
+        ValueError: in words for the administrator.
+    """
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_NAME_CHARACTERS} characters")
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ValueError("is not a header name: letters, digits and dashes, for example Authorization")
+    if name.lower() in HANDSHAKE_HEADERS:
+        raise ValueError(f"{name!r} is a header that the WebSocket handshake itself sets")
+    return name
+
+
+def check_header_value(value: str) -> str:
+    """Return a value that a header may have.
+
+    Raises:
+        ValueError: in words for the administrator, without the value.
+    """
+    if len(value) > MAX_VALUE_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_VALUE_CHARACTERS} characters")
+    if re.search(r"[^\x20-\x7e]", value) or value != value.strip():
+        raise ValueError("may hold only printable ASCII characters, and no space at either end")
+    return value
