@@ -15,16 +15,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
-import aiohttp
 from yarl import URL
 
 from bridge.config.webhooks import WebhookConfig, signing_key
 from bridge.events.hub import Event, Events
 from bridge.events.signing import retry_after_s, signature
 from bridge.outbound.gate import Gate
-from bridge.outbound.http import RequestRefused, Requests
-from bridge.outbound.policy import Denied
-from bridge.tls import TrustError, client_context
+from bridge.outbound.http import RequestFailed, Requests
+from bridge.tls import client_context
 
 log = logging.getLogger(__name__)
 
@@ -255,27 +253,23 @@ class Webhook:
             "webhook-signature": signature(self._key, event.id, timestamp, body),
         }
         try:
-            async with requests.send(
+            response = await requests.fetch(
                 "POST",
                 self._url,
                 configured=True,
+                trust=self.config.trust(),
+                timeout_s=self.config.timeout_s,
+                max_bytes=0,
                 body=body,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=self.config.timeout_s),
-                ssl=await client_context(self.config.trust()),
-            ) as response:
-                asked_s = retry_after_s(response.headers.get("Retry-After", ""), self._clock())
-                trouble = f"the server answered {response.status}"
-                if 300 <= response.status < 400:
-                    trouble += ", a redirect, which is not followed: configure the address that it leads to"
-                return response.status, min(asked_s, MAX_RETRY_AFTER_S), trouble
-        except TimeoutError:
-            return 0, 0.0, f"no answer within {self.config.timeout_s:g} s"
-        except (Denied, RequestRefused, TrustError) as problem:
+            )
+        except RequestFailed as problem:
             return 0, 0.0, str(problem)
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            # Not their text alone: some of aiohttp's errors have none, others repeat the URL and with it a secret.
-            return 0, 0.0, _in_words(problem)
+        asked_s = retry_after_s(response.headers.get("Retry-After", ""), self._clock())
+        trouble = f"the server answered {response.status}"
+        if 300 <= response.status < 400:
+            trouble += ", a redirect, which is not followed: configure the address that it leads to"
+        return response.status, min(asked_s, MAX_RETRY_AFTER_S), trouble
 
     async def _pause(self, pause_s: float) -> None:
         """Wait, but not when it is time to finish."""
@@ -295,19 +289,3 @@ class Webhook:
             self.config.id,
             dropped,
         )
-
-
-def _in_words(problem: Exception) -> str:
-    match problem:
-        case aiohttp.ClientConnectorCertificateError():
-            return f"its certificate is refused: {problem.certificate_error}"
-        case aiohttp.ClientConnectorDNSError():
-            return "its name cannot be found"
-        case aiohttp.ClientConnectorError():
-            return f"cannot be reached: {problem.os_error.strerror or type(problem.os_error).__name__}"
-        case aiohttp.ServerDisconnectedError():
-            return "the server closed the connection without an answer"
-        case aiohttp.ClientResponseError():
-            return "the server answered with no valid HTTP"
-        case _:
-            return type(problem).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -17,9 +16,8 @@ from bridge.errors import BridgeError
 from bridge.events.signing import signature
 from bridge.json_shape import check_shape
 from bridge.outbound.gate import Gate
-from bridge.outbound.http import REDIRECTS, RequestRefused, Requests
-from bridge.outbound.policy import Denied
-from bridge.tls import Trust, TrustError, client_context
+from bridge.outbound.http import REDIRECTS, RequestFailed, Requests
+from bridge.tls import Trust
 
 MAX_ANSWER_BYTES = 1024 * 1024
 TIMEOUT_S = 10.0
@@ -125,39 +123,31 @@ class Web:
         if size and self._sending_bytes + size > MAX_SENDING_BYTES:
             raise WebFailed(f"{server_of(url)}: not sent, as {self._sending_bytes} bytes wait for answers already")
         self._sending_bytes += size
+
+        def check(response: aiohttp.ClientResponse) -> None:
+            if secrets and response.status in REDIRECTS:
+                raise RequestFailed(
+                    f"answered {response.status}, a redirect, which is not followed with a credential: "
+                    "configure the address that it leads to"
+                )
+
         try:
-            async with asyncio.timeout(self._timeout_s):
-                context = await client_context(trust or Trust())
-                async with self._requests.send(
-                    method,
-                    url,
-                    configured=configured,
-                    body=body,
-                    headers={**(headers or {}), **self._signature(flow_id, body or b""), **(secrets or {})},
-                    max_redirects=0 if secrets else MAX_REDIRECTS,
-                    ssl=context,
-                ) as response:
-                    if secrets and response.status in REDIRECTS:
-                        raise WebFailed(
-                            f"{server_of(url)}: answered {response.status}, a redirect, which is not followed with a "
-                            "credential: configure the address that it leads to"
-                        )
-                    received = bytearray()
-                    async for block in response.content.iter_any():
-                        received += block
-                        if len(received) > self._max_answer_bytes:
-                            raise WebFailed(
-                                f"{server_of(url)}: the answer is larger than {self._max_answer_bytes} bytes"
-                            )
-                    return Answer(response.status, bytes(received))
-        except TimeoutError:
-            raise WebFailed(f"{server_of(url)}: no answer within {self._timeout_s:g} s") from None
-        except TrustError as problem:
-            raise WebFailed(f"{server_of(url)}: ca_file {problem}") from None
-        except (Denied, RequestRefused) as problem:
+            response = await self._requests.fetch(
+                method,
+                url,
+                configured=configured,
+                trust=trust or Trust(),
+                timeout_s=self._timeout_s,
+                max_bytes=self._max_answer_bytes,
+                check=check,
+                body=body,
+                headers={**(headers or {}), **self._signature(flow_id, body or b""), **(secrets or {})},
+                max_redirects=0 if secrets else MAX_REDIRECTS,
+            )
+        except RequestFailed as problem:
             raise WebFailed(f"{server_of(url)}: {problem}") from None
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise WebFailed(f"{server_of(url)}: {type(problem).__name__}: {_words(problem)}") from None
+        else:
+            return Answer(response.status, response.body)
         finally:
             self._sending_bytes -= size
 
@@ -175,9 +165,3 @@ class Web:
     async def close(self) -> None:
         """Close the connections; a request that runs fails."""
         await self._requests.close()
-
-
-def _words(problem: Exception) -> str:
-    if isinstance(problem, aiohttp.InvalidURL):
-        return "is no URL"
-    return str(getattr(problem, "strerror", None) or (problem if isinstance(problem, OSError) else "no connection"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -15,12 +17,31 @@ from yarl import URL
 from bridge import __version__
 from bridge.errors import BridgeError
 from bridge.outbound.gate import Gate
+from bridge.outbound.policy import Denied
+from bridge.tls import Trust, TrustError, client_context
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
-class RequestRefused(BridgeError):
+class RequestFailed(BridgeError):
+    """There is no usable response; the message says why, without the URL."""
+
+
+class RequestRefused(RequestFailed):
     """A URL that the bridge does not request; the message says why."""
+
+
+class ResponseTooLarge(RequestFailed):
+    """A response has more bytes than it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response that was read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
 
 
 class Requests:
@@ -101,6 +122,61 @@ class Requests:
             headers = {name: value for name, value in headers.items() if name in kept}
             place = target
 
+    async def fetch(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        configured: bool,
+        trust: Trust,
+        timeout_s: float,
+        max_bytes: int,
+        check: Callable[[aiohttp.ClientResponse], None] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_redirects: int = 0,
+    ) -> Response:
+        """Send a request as `send` does, and read the whole response.
+
+        Args:
+            timeout_s: for all of it, redirects included.
+            max_bytes: the largest body; 0: no body is read.
+            check: is given the head of the response before its body is read, and may raise.
+
+        Raises:
+            RequestFailed: there is no response, or not in time, or too large a one.
+        """
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self.send(
+                    method,
+                    url,
+                    configured=configured,
+                    body=body,
+                    headers=headers,
+                    max_redirects=max_redirects,
+                    ssl=await client_context(trust),
+                ) as response,
+            ):
+                if check is not None:
+                    check(response)
+                received = bytearray()
+                if max_bytes:
+                    async for block in response.content.iter_any():
+                        received += block
+                        if len(received) > max_bytes:
+                            raise ResponseTooLarge(f"the response is larger than {max_bytes} bytes")
+                return Response(response.status, response.headers, bytes(received))
+        except TimeoutError:
+            raise RequestFailed(f"no answer within {timeout_s:g} s") from None
+        except TrustError as problem:
+            raise RequestFailed(f"ca_file {problem}") from None
+        except Denied as problem:
+            raise RequestFailed(str(problem)) from None
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            raise RequestFailed(_in_words(problem)) from None
+
     async def close(self) -> None:
         """Close the connections; a request that runs fails."""
         sessions, self._sessions = self._sessions, {}
@@ -151,6 +227,25 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         """Do nothing: names are looked up for all."""
+
+
+def _in_words(problem: Exception) -> str:
+    """Not their text alone: some of aiohttp's errors have none, others repeat the URL and with it a secret."""
+    match problem:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate is refused: {problem.certificate_error}"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name cannot be found"
+        case aiohttp.ClientConnectorError():
+            return f"cannot be reached: {problem.os_error.strerror or type(problem.os_error).__name__}"
+        case aiohttp.ServerDisconnectedError():
+            return "the server closed the connection without an answer"
+        case aiohttp.ClientResponseError():
+            return "the server answered with no valid HTTP"
+        case OSError():
+            return f"cannot be reached: {problem.strerror or type(problem).__name__}"
+        case _:
+            return type(problem).__name__
 
 
 def _checked(url: str | URL) -> URL:

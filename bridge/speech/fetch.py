@@ -19,11 +19,10 @@ from bridge.config.values import server_of
 from bridge.errors import BridgeError
 from bridge.files import find_below, read_regular
 from bridge.outbound.gate import Gate
-from bridge.outbound.http import RequestRefused, Requests
-from bridge.outbound.policy import Denied
+from bridge.outbound.http import RequestFailed, Requests, ResponseTooLarge
 from bridge.speech.cache import SoundCache
 from bridge.speech.decoder import Decoder
-from bridge.tls import Trust, client_context
+from bridge.tls import Trust
 
 MAX_REDIRECTS: Final = 3
 MAX_URL_CHARACTERS: Final = 2048
@@ -72,40 +71,30 @@ class SoundFetcher:
         return sound
 
     async def _fetch(self, url: str, shown: str, configured: bool) -> Sound:
-        limit = self._config.fetch_timeout_s
+        def check(response: aiohttp.ClientResponse) -> None:
+            if response.status != 200:
+                raise RequestFailed(f"answered {response.status} {response.reason or ''}".rstrip())
+            encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+            if encoding not in ("", "identity"):
+                raise RequestFailed(f"the response has Content-Encoding {encoding[:40]!r}; expected identity")
+
         try:
-            async with (
-                asyncio.timeout(limit),
-                Requests(self._gate) as requests,  # not kept: between prompts there may be hours
-                requests.send(
+            async with Requests(self._gate) as requests:  # not kept: between prompts there may be hours
+                response = await requests.fetch(
                     "GET",
                     url,
                     configured=configured,
+                    trust=Trust(),
+                    timeout_s=self._config.fetch_timeout_s,
+                    max_bytes=self._config.max_sound_bytes,
+                    check=check,
                     max_redirects=MAX_REDIRECTS,
-                    timeout=aiohttp.ClientTimeout(total=limit),
-                    ssl=await client_context(Trust()),
-                ) as answer,
-            ):
-                if answer.status != 200:
-                    raise SoundUnavailable(f"{shown}: answered {answer.status} {answer.reason or ''}".rstrip())
-                encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-                if encoding not in ("", "identity"):
-                    raise SoundUnavailable(
-                        f"{shown}: the response has Content-Encoding {encoding[:40]!r}; expected identity"
-                    )
-                data = bytearray()
-                async for block in answer.content.iter_any():
-                    data += block
-                    self._check_size(len(data), shown)
-        except TimeoutError:
-            raise SoundUnavailable(f"{shown}: was not fetched within {limit:g} s") from None
-        except (Denied, RequestRefused) as problem:
+                )
+        except ResponseTooLarge:
+            raise SoundUnavailable(_too_large(shown, self._config)) from None
+        except RequestFailed as problem:
             raise SoundUnavailable(f"{shown}: {problem}") from None
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            # Its own words may repeat the whole address, query and all.
-            reason = getattr(problem, "os_error", None) or type(problem).__name__
-            raise SoundUnavailable(f"{shown}: cannot be fetched: {reason}") from None
-        return await self._decoded(bytes(data), shown)
+        return await self._decoded(response.body, shown)
 
     def _find(self, name: str) -> tuple[Path, os.stat_result]:
         """The file of a name, and what it is like now.
@@ -121,7 +110,8 @@ class SoundFetcher:
             status = file.stat()
         except OSError:
             raise SoundUnavailable(f"{shown}: neither an http(s) URL nor a file below speech.sounds_dir") from None
-        self._check_size(status.st_size, shown)
+        if status.st_size > self._config.max_sound_bytes:
+            raise SoundUnavailable(_too_large(shown, self._config))
         return file, status
 
     async def _load(self, file: Path, name: str) -> Sound:
@@ -141,9 +131,9 @@ class SoundFetcher:
             raise SoundUnavailable(f"{shown}: holds no audio")
         return sound
 
-    def _check_size(self, size: int, shown: str) -> None:
-        if size > self._config.max_sound_bytes:
-            raise SoundUnavailable(f"{shown}: is larger than speech.max_sound_bytes, {self._config.max_sound_bytes}")
+
+def _too_large(shown: str, config: SpeechConfig) -> str:
+    return f"{shown}: is larger than speech.max_sound_bytes, {config.max_sound_bytes}"
 
 
 def _shown(url: str) -> str:

@@ -133,7 +133,7 @@ async def test_what_takes_too_long_is_given_up(serve: Serve) -> None:
     base = await serve(handler)
     began = asyncio.get_running_loop().time()
     fetcher = SoundFetcher(SpeechConfig(fetch_timeout_s=0.5), ANYWHERE)
-    assert await refusal(fetcher, f"{base}/x?secret=1") == f"{base}/x: was not fetched within 0.5 s"
+    assert await refusal(fetcher, f"{base}/x?secret=1") == f"{base}/x: no answer within 0.5 s"
     assert asyncio.get_running_loop().time() - began < 3
 
 
@@ -160,7 +160,7 @@ async def test_other_answers_are_no_sounds(serve: Serve, status: int, body: byte
 async def test_an_address_that_nobody_answers_at() -> None:
     fetcher = SoundFetcher(SpeechConfig(), ANYWHERE)
     said = await refusal(fetcher, "http://127.0.0.1:1/x.wav?token=abc")
-    assert said.startswith("http://127.0.0.1:1/x.wav: cannot be fetched: ")
+    assert said.startswith("http://127.0.0.1:1/x.wav: cannot be reached: ")
     assert "abc" not in said
 
 
