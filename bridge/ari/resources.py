@@ -397,13 +397,14 @@ class Recordings(_Resource):
         path = f"/recordings/stored/{segment(name)}/file"
         url = yarl.URL(f"{self._rest.url}{path}", encoded=True)
         try:
-            async with self._rest.session.get(url, timeout=aiohttp.ClientTimeout(sock_read=15)) as answer:
+            timeout = aiohttp.ClientTimeout(sock_read=15)
+            async with self._rest.session.get(url, timeout=timeout, ssl=await self._rest.tls()) as answer:
                 if answer.status != 200 or answer.content_length is None:
                     raise AriError(answer.status, "GET", path, explain_status(answer.status, "no such recording"))
                 size = answer.content_length
                 answer.close()  # the connection ends here: the file would follow
                 return size
-        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+        except (TimeoutError, TrustError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, "GET", path, explain_failure(exc)) from exc
 
     async def delete(self, name: str) -> None:

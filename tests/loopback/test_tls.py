@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from bridge.ari.resources import Recordings
 from bridge.ari.rest import Rest
 from bridge.cluster.store import Store, StoreAway
 from bridge.config import ClusterConfig, WebhookConfig
@@ -76,6 +77,9 @@ async def test_an_authority_made_by_hand_is_accepted_by_every_client(https: tupl
     await asking.close()
     async with Rest(f"https://localhost:{port}", "u", "p", str(file)) as rest:
         assert b"/ari/asterisk/info" in await rest.request("GET", "/asterisk/info")
+        recordings = Recordings(rest)
+        assert await recordings.size("one") > 0
+        assert b"/file" in b"".join([block async for block in recordings.read("one")])
     async with Rest(f"https://localhost:{port}", "u", "p") as rest:
         with pytest.raises(AriError, match="certificate"):
             await rest.request("GET", "/asterisk/info")
