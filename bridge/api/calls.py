@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.api.backend import Backend, CallControlParts
 from bridge.api.errors import ApiError, invalid
-from bridge.api.failures import acting, asterisk_failing, call_not_found, calling, check_connected
+from bridge.api.exception_mapping import acting, asterisk_failing, call_not_found, calling, check_connected
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Calls, Groupcall, ListCalls, PlaceCalls, PlacedCalls
 from bridge.api.originated import ORIGINATED

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.api.backend import Backend
 from bridge.api.errors import unavailable
-from bridge.api.failures import RETRY_AFTER_S, call_not_found
+from bridge.api.exception_mapping import RETRY_AFTER_S, call_not_found
 from bridge.api.models.base import NoQuery
 from bridge.api.models.cluster import ClusterCall, ClusterCalls, ListClusterCalls, Nodes
 from bridge.api.paging import page_of

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from bridge.api.backend import Backend
 from bridge.api.errors import ApiError, invalid
-from bridge.api.failures import asterisk_failing, check_connected
+from bridge.api.exception_mapping import asterisk_failing, check_connected
 from bridge.api.media_streams import conference_not_found
 from bridge.api.models.base import NoQuery
 from bridge.api.models.common import Paging

@@ -11,7 +11,7 @@ from aiohttp import web
 from bridge.api.backend import BACKEND
 from bridge.api.calls import flow_not_found, refused
 from bridge.api.errors import ApiError
-from bridge.api.failures import asterisk_failing, calling
+from bridge.api.exception_mapping import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.flows import DialConnect, Dialled, Flow, Flows
 from bridge.api.routing import Answer, Asked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.api.conferences import find_conference
-from bridge.api.failures import call_not_found, check_connected
+from bridge.api.exception_mapping import call_not_found, check_connected
 from bridge.api.models.base import NoQuery
 from bridge.api.models.tickets import CreateTicket, Ticket
 from bridge.api.reach import check_scope

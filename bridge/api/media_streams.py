@@ -13,7 +13,7 @@ from aiohttp import web
 
 from bridge.access import Principal
 from bridge.api.errors import ApiError, invalid
-from bridge.api.failures import asterisk_failing, call_not_found, check_connected
+from bridge.api.exception_mapping import asterisk_failing, call_not_found, check_connected
 from bridge.api.models.base import NoQuery
 from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
 from bridge.api.reach import check_scope, sees_stream

@@ -10,7 +10,7 @@ from aiohttp import web
 from bridge.access import Names, Principal
 from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.errors import ApiError
-from bridge.api.failures import call_not_found
+from bridge.api.exception_mapping import call_not_found
 from bridge.calls.addresses import Address
 
 LOOKED_UP = ("/v1.0/calls/{id}", "/v1.0/conferences/{id}", "/v1.0/recordings/{id}", "/v1.0/groupcalls/{id}",

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from bridge.api.backend import ACCEPTS
 from bridge.api.errors import ApiError, unavailable
-from bridge.api.failures import asterisk_failing, calling
+from bridge.api.exception_mapping import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.common import Paging
 from bridge.api.models.recordings import Recording, Recordings

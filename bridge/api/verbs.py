@@ -8,7 +8,7 @@ from typing import Any
 from bridge.api.background import BACKGROUND
 from bridge.api.calls import body_of, ended
 from bridge.api.errors import ApiError, invalid
-from bridge.api.failures import acting, calling
+from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Sensitive, Talk, Transfer
 from bridge.api.reach import check_destinations

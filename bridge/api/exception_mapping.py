@@ -1,4 +1,4 @@
-"""What can go wrong with a call, as errors of the API."""
+"""Turns exceptions of the layers below into errors of the API."""
 
 from __future__ import annotations
 
