@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.api.backend import Backend, ConferenceParts
@@ -30,7 +31,6 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.participants import Participants
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
-from bridge.cluster.cluster import Cluster
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
 from bridge.control.legs import Legs
@@ -62,6 +62,9 @@ from bridge.streams.subscriptions import OnEnd, Subscriptions
 from bridge.taps.sweep import sweep
 from bridge.taps.taps import Taps
 
+if TYPE_CHECKING:
+    from bridge.cluster.cluster import Cluster
+
 log = logging.getLogger(__name__)
 
 REVOKED = (1008, "the token is no longer valid")
@@ -88,6 +91,8 @@ class Application:
         self.config = config
         self.in_step = False
         """The PBX is known as it is now."""
+        self.settled = asyncio.Event()
+        """It has been, for the first time."""
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
@@ -344,7 +349,9 @@ class Application:
         return streams
 
     def _in_cluster(self, app: str, worker: int | None) -> Cluster:
-        cluster = Cluster(
+        from bridge.cluster import cluster as shared  # few bridges have one
+
+        cluster = shared.Cluster(
             self.config,
             app=app,
             worker=worker,
@@ -410,6 +417,7 @@ class Application:
                 await self._ask_for_sensitive_calls()
                 await self.stasis.adopt()
                 self.in_step = True
+                self.settled.set()
             except AriError as error:
                 log.warning("not in step with Asterisk yet: %s", error)
                 await asyncio.sleep(1)

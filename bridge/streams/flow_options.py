@@ -67,7 +67,9 @@ class FlowTarget(Target):
 class _Options(BaseModel):
     """What both have: the application and how it is spoken to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
+    )
 
     url: str = ""
     """``ws://`` or ``wss://``: the application, which we dial."""
