@@ -96,8 +96,8 @@ def build(
     application.on_response_prepare.append(_add_headers)
     if backend.subscriptions is not None:
         application[SUBSCRIPTIONS] = backend.subscriptions
-    if backend.twilio is not None and backend.control is not None:
-        application[TWILIO] = (backend.twilio, backend.control)
+    if backend.twilio is not None and backend.channels is not None:
+        application[TWILIO] = (backend.twilio, backend.channels)
     operations = [operation_of(route) for route in routes_of(backend)]
     register(application, operations, strict=strict)
     application[DOCUMENTS] = Documents(operations, with_tokens=tokens is not None)

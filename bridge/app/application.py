@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bridge.access import CONFIGURATION, Principal
-from bridge.api.backend import Backend, ConferenceParts
+from bridge.api.backend import Backend, ConferenceServices
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
 from bridge.api.tokens import Tokens
 from bridge.api.views import call_summary
 from bridge.app.addresses import log_audiosocket, log_http
-from bridge.app.call_control import Calling
+from bridge.app.call_subsystem import CallSubsystem
 from bridge.app.revoking import Revoking
 from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
@@ -149,7 +149,7 @@ class Application:
             sensitive=self.sensitive,
             audit=self.audit,
         )
-        self.calling = Calling(
+        self.calling = CallSubsystem(
             config,
             client=self.client,
             ids=self.ids,
@@ -220,10 +220,10 @@ class Application:
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 subscriptions=self.catalogue,
-                control=Control(self.client),
+                channels=self.client.channels,
                 twilio=config.twilio,
-                calling=self.calling.parts(),
-                conferences=ConferenceParts(conferences, clients.accept_conference, remote.has),
+                calling=self.calling.services(),
+                conferences=ConferenceServices(conferences, clients.accept_conference, remote.has),
                 events=self._event_sockets.handle,
                 owns=sharing.owns if sharing else lambda _: True,
                 leads=sharing.leads if sharing else lambda: True,
@@ -444,18 +444,3 @@ class Application:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
-
-
-class Control:
-    """Actions on calls for the API."""
-
-    def __init__(self, client: AriClient) -> None:
-        self._client = client
-
-    async def hangup(self, channel_id: str) -> None:
-        """End a channel; see `bridge.api.backend.CallControl`."""
-        await self._client.channels.hangup(channel_id)
-
-    async def redirect(self, channel_id: str, context: str, extension: str) -> None:
-        """Send a channel on in the dialplan. Asterisk allows it (409 otherwise) for channels in our application."""
-        await self._client.channels.continue_in_dialplan(channel_id, context=context, extension=extension, priority=1)
