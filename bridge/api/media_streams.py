@@ -22,7 +22,7 @@ from bridge.api.views import call_status
 from bridge.conferences.conferences import NoSuchConference
 from bridge.control.call_control import NotOurs
 from bridge.errors import AriError, Revoked
-from bridge.streams.clients import MediaStreamOptions
+from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
 
 async def list_streams(asked: Asked[NoQuery, None]) -> Answer[Streams]:

@@ -9,16 +9,15 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from bridge.access import CONFIGURATION, Principal
-from bridge.api.backend import Backend, ConferenceServices
+from bridge.api.backend import Backend, ConferenceParts
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
 from bridge.api.tokens import Tokens
 from bridge.api.views import call_summary
 from bridge.app.addresses import log_audiosocket, log_http
-from bridge.app.call_subsystem import CallSubsystem
+from bridge.app.call_control import Calling
 from bridge.app.revoking import Revoking
 from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
@@ -31,6 +30,7 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.participants import Participants
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
+from bridge.cluster.cluster import Cluster
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
 from bridge.control.legs import Legs
@@ -38,7 +38,7 @@ from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import CallInfo
-from bridge.errors import AriError, ConfigError
+from bridge.errors import AriError, ConfigError, Overloaded
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.admission import Admission
@@ -49,21 +49,17 @@ from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Policy
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.claims import Claims
-from bridge.streams.clients import Clients
-from bridge.streams.described import describe, describe_pushed
-from bridge.streams.dialplan import Dialplan
+from bridge.streams.client_streams import ClientStreams
+from bridge.streams.inbound import InboundCalls
 from bridge.streams.limit import StreamLimit
-from bridge.streams.outgoing import Outgoing
-from bridge.streams.pushed import PushedStream
+from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
 from bridge.streams.registry import Streams
 from bridge.streams.store import Store
+from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
 from bridge.streams.subscriptions import OnEnd, Subscriptions
 from bridge.taps.sweep import sweep
 from bridge.taps.taps import Taps
-
-if TYPE_CHECKING:
-    from bridge.cluster.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +87,6 @@ class Application:
         self.config = config
         self.in_step = False
         """The PBX is known as it is now."""
-        self.settled = asyncio.Event()
-        """It has been, for the first time."""
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
@@ -124,32 +118,21 @@ class Application:
         self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
         context = config.calling.context
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised, context=context)
-        self.streams = Streams(
-            client=self.client,
-            tracker=self.tracker,
-            stasis=self.stasis,
-            taps=self.taps,
-            counters=self.counters,
-            room=self._room,
-            new_playout=self._new_playout,
-            events=self.events,
-            sensitive=self.sensitive,
-            audit=self.audit,
-        )
         gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
-        self.outgoing = Outgoing(
+        self.streams = Streams(
             config,
             taps=self.taps,
             counters=self.counters,
             new_playout=self._new_playout,
-            room=self._room,
-            press=self.streams.press,
+            limit=self._room,
+            send_dtmf=self.client.channels.send_dtmf,
             gate=gate,
             events=self.events,
             sensitive=self.sensitive,
             audit=self.audit,
         )
-        self.calling = CallSubsystem(
+        self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis, self.sensitive)
+        self.calling = Calling(
             config,
             client=self.client,
             ids=self.ids,
@@ -160,7 +143,7 @@ class Application:
             counters=self.counters,
             events=self.events,
             audit=self.audit,
-            outgoing=self.outgoing,
+            streams=self.streams,
             naming=naming,
             room=self._room,
             gate=gate,
@@ -176,11 +159,12 @@ class Application:
                 workers=sharing.count if sharing else 1,
             ),
         )
-        self.sensitive.on_change += [self.streams.review, self.outgoing.review]
+        self.sensitive.on_change.append(self.streams.review)
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
-        clients = Clients(
-            *(self.streams, self.stasis, self.counters, config, self._room, conferences),
+        endpoint = MediaStreamEndpoint(
+            *(self.client_streams, self.stasis, self.counters, config, self._room),
+            conferences=conferences,
             accepts=lambda principal: self.http.accepts(principal),
         )
         self.catalogue = Catalogue(
@@ -192,20 +176,20 @@ class Application:
         self.cluster = self._in_cluster(app, sharing.number if sharing else None) if config.cluster.enabled else None
         claims = self.cluster.claims if self.cluster else claims
         self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
-        self.dialplan = Dialplan(
+        self.inbound = InboundCalls(
             routes_of(config),
             client=self.client,
             calls=self.tracker,
             still_held=lambda channel_id: not self._stopping and self.stasis.bridge_of(channel_id) is not None,
             naming=naming,
-            outgoing=self.outgoing,
+            streams=self.streams,
             max_unordered=config.audiosocket.max_unordered,
         )
         self.tracker.subscribe(self.subscriptions.on_change)
         self.catalogue.on_change(lambda: self.subscriptions.reconsider(tuple(self.tracker.calls.values())))
-        self.stasis.on_held = self.dialplan.held
-        self.listener.unexpected = self.dialplan.unexpected
-        self.stasis.on_released = self.dialplan.left
+        self.stasis.on_held = self.inbound.held
+        self.listener.unexpected = self.inbound.unexpected
+        self.stasis.on_released = self.inbound.left
         self.client.on_event("ChannelDtmfReceived", self._on_key)
         self.webhooks = Webhooks(config.webhooks, self.events, self.counters, gate=gate)
         self._event_sockets = EventSockets(sharing.heard if sharing else self.events)
@@ -214,16 +198,16 @@ class Application:
             Backend(
                 calls=self.tracker,
                 streams=self._describe_streams,
-                accept_stream=clients.accept,
+                accept_stream=endpoint.accept,
                 counters=self.counters,
                 ari_connected=lambda: self.in_step,
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 subscriptions=self.catalogue,
-                channels=self.client.channels,
+                control=Control(self.client),
                 twilio=config.twilio,
-                calling=self.calling.services(),
-                conferences=ConferenceServices(conferences, clients.accept_conference, remote.has),
+                calling=self.calling.parts(),
+                conferences=ConferenceParts(conferences, endpoint.accept_conference, remote.has),
                 events=self._event_sockets.handle,
                 owns=sharing.owns if sharing else lambda _: True,
                 leads=sharing.leads if sharing else lambda: True,
@@ -290,7 +274,7 @@ class Application:
         self.client.finish_within(SHUTDOWN_S)
         await self._revoking.stop()
         await self.subscriptions.stop()
-        await asyncio.gather(self.streams.stop(), self.outgoing.stop(), self.calling.stop())
+        await asyncio.gather(self.streams.stop(), self.calling.stop())
         if self.cluster is not None:
             await self.cluster.stop()
         await self._stop_settling()
@@ -340,18 +324,13 @@ class Application:
         Returns:
             How many streams end.
         """
-        streams = (
-            self.streams.end_of_principal(principal_id, code, reason)
-            + self.outgoing.end_of_principal(principal_id, code, reason)
-            + self.calling.streams.end_of_principal(principal_id, reason)
-        )
+        streams = self.streams.end_of_principal(principal_id, code, reason)
+        streams += self.calling.streams.end_of_principal(principal_id, reason)
         self.audit.record("tokens.revoke", Principal(principal_id), reason=reason, streams=streams)
         return streams
 
     def _in_cluster(self, app: str, worker: int | None) -> Cluster:
-        from bridge.cluster import cluster as shared  # few bridges have one
-
-        cluster = shared.Cluster(
+        cluster = Cluster(
             self.config,
             app=app,
             worker=worker,
@@ -376,21 +355,24 @@ class Application:
 
     def _start_subscribed(
         self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd
-    ) -> PushedStream | None:
-        label, principal = f"subscription:{subscription.id}", Principal(subscription.principal)
-        return self.outgoing.start(label, call, tracks, subscription, on_end, principal=principal)
+    ) -> Stream | None:
+        started_by, principal = f"subscription:{subscription.id}", Principal(subscription.principal)
+        try:
+            return self.streams.dial(started_by, call, tracks, subscription, on_end, principal=principal)
+        except Overloaded as error:
+            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error)
+            return None
 
     def _on_key(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived) and not self.sensitive.covers(event.channel.id):
-            self.outgoing.key_pressed(event.channel.id, event.digit)
+            self.streams.key_pressed(event.channel.id, event.digit)
 
     def _on_moved(self, channel_id: str) -> None:
-        self.streams.party_moved(channel_id)
+        self.client_streams.party_moved(channel_id)
         self.calling.streams.moved(channel_id)
 
     def _describe_streams(self) -> list[Mapping[str, object]]:
-        ours = [*map(describe, self.streams), *map(describe_pushed, self.outgoing)]
-        return [*ours, *self.calling.streams.external_hosts]
+        return [*(stream.describe() for stream in self.streams), *self.calling.streams.external_hosts]
 
     def _advertised(self) -> str:
         return self.config.audiosocket.advertised_address(self.listener.port)
@@ -417,7 +399,6 @@ class Application:
                 await self._ask_for_sensitive_calls()
                 await self.stasis.adopt()
                 self.in_step = True
-                self.settled.set()
             except AriError as error:
                 log.warning("not in step with Asterisk yet: %s", error)
                 await asyncio.sleep(1)
@@ -444,3 +425,18 @@ class Application:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
+
+
+class Control:
+    """Actions on calls for the API."""
+
+    def __init__(self, client: AriClient) -> None:
+        self._client = client
+
+    async def hangup(self, channel_id: str) -> None:
+        """End a channel; see `bridge.api.backend.CallControl`."""
+        await self._client.channels.hangup(channel_id)
+
+    async def redirect(self, channel_id: str, context: str, extension: str) -> None:
+        """Send a channel on in the dialplan. Asterisk allows it (409 otherwise) for channels in our application."""
+        await self._client.channels.continue_in_dialplan(channel_id, context=context, extension=extension, priority=1)

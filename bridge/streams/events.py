@@ -13,17 +13,24 @@ class Publisher(Protocol):
         """Tell all who want to know; never raises, never blocks."""
 
 
-class Nobody:
-    """Where events go that nobody wants."""
+class NullPublisher:
+    """Discards events."""
 
     def publish(self, type: str, data: Mapping[str, Any], /) -> None:
-        """Nothing happens."""
+        """Do nothing."""
 
 
 def stream_event(
-    stream_id: str, call_id: str, started_by: str, dialect: str, principal: str, reason: str = ""
+    stream_id: str,
+    call_id: str,
+    started_by: str,
+    dialect: str,
+    principal: str,
+    reason: str = "",
+    *,
+    conference_id: str = "",
 ) -> dict[str, str]:
-    """The data of an event about a stream.
+    """Return the data of an event about a stream.
 
     Args:
         stream_id: as lists of streams show it.
@@ -31,8 +38,9 @@ def stream_event(
         dialect: ``asterisk`` for external media between the PBX and another server.
         principal: id of who caused it (`bridge.access.Principal`).
         reason: why it has ended, in words; empty before.
+        conference_id: for a stream on a conference.
     """
-    return {
+    data = {
         "id": stream_id,
         "call_id": call_id,
         "started_by": started_by,
@@ -40,3 +48,4 @@ def stream_event(
         "dialect": dialect,
         "reason": reason,
     }
+    return data | ({"conference_id": conference_id} if conference_id else {})

@@ -10,7 +10,7 @@ from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, PartyFacts, call_facts, party_facts
 from bridge.control.legs import Leg
 from bridge.dialects.base import CallInfo, TrackInfo
-from bridge.streams.dialplan import Calls
+from bridge.streams.inbound import Calls
 from bridge.streams.layout import call_info
 
 TIMEOUT_S = 1.0

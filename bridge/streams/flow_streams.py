@@ -24,24 +24,18 @@ from bridge.dialects.base import CallInfo
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
-from bridge.streams.dialplan import Calls
-from bridge.streams.events import Nobody, Publisher
+from bridge.streams.events import NullPublisher, Publisher
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.external_hosts import EXTERNAL_MEDIA_LABEL, ExternalHosts
 from bridge.streams.flow_facts import FlowFacts, Numbers
-from bridge.streams.flow_options import (
-    Direction,
-    ExternalApplication,
-    ExternalServer,
-    FlowTarget,
-    StreamStart,
-    StreamStop,
-)
-from bridge.streams.flow_places import flow_tracks
+from bridge.streams.flow_options import Direction, ExternalMedia, StreamOptions, track_spies
+from bridge.streams.inbound import Calls
 from bridge.streams.limit import StreamLimit
-from bridge.streams.outgoing import Outgoing
-from bridge.streams.pushed import PushedStream
+from bridge.streams.places import flow_tracks
+from bridge.streams.registry import Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
+from bridge.streams.stream import Stream
+from bridge.streams.subscription import Target
 from bridge.taps.taps import Taps
 from bridge.tasks import first_of
 
@@ -61,7 +55,7 @@ class _Started:
     """One stream of a flow."""
 
     kind: Literal["external_media", "stream"]
-    stream: PushedStream
+    stream: Stream
     url: str
     name: str
     tracks: dict[str, Direction]
@@ -94,7 +88,7 @@ class FlowStreams:
         calls: the calls that go on now, for numbers.
         numbers: who called whom in a call that we have placed, by its channel's id; None for any other.
         events: where ``stream_*`` events of external media between the PBX and another server go; those of the other
-            streams `Outgoing` publishes.
+            streams `Streams` publishes.
         audit: where their start and end are recorded; likewise.
     """
 
@@ -105,7 +99,7 @@ class FlowStreams:
         ids: OwnIds,
         calls: Calls,
         naming: Naming,
-        outgoing: Outgoing,
+        streams: Streams,
         taps: Taps,
         counters: Counters,
         room: StreamLimit,
@@ -116,7 +110,7 @@ class FlowStreams:
         sensitive: SensitiveCalls | None = None,
         audit: Audit = NO_AUDIT,
     ) -> None:
-        self._outgoing = outgoing
+        self._streams = streams
         self._room = room
         self._facts = FlowFacts(calls, naming, numbers)
         self._hosts = ExternalHosts(
@@ -127,7 +121,7 @@ class FlowStreams:
             room=room,
             gate=gate or Gate(),
             new_playout=new_playout,
-            events=events or Nobody(),
+            events=events or NullPublisher(),
             sensitive=sensitive or NoneSensitive(),
             audit=audit,
         )
@@ -150,10 +144,10 @@ class FlowStreams:
         await self._hosts.silenced()
 
     def review(self) -> None:
-        """Let external media of other servers adopt or leave sensitive mode; `Outgoing` has the other streams."""
+        """Let external media of other servers adopt or leave sensitive mode; `Streams` has the other streams."""
         self._hosts.review()
 
-    def of(self, leg: Leg) -> list[PushedStream]:
+    def of(self, leg: Leg) -> list[Stream]:
         """The streams that we have dialled for a leg."""
         of_leg = self._legs.get(leg.id)
         return [started.stream for started in of_leg.streams] if of_leg else []
@@ -161,15 +155,13 @@ class FlowStreams:
     def end_of_principal(self, principal_id: str, reason: str) -> int:
         """End what a principal opened between the PBX and other servers; return how much.
 
-        The streams that we have dialled end with `Outgoing.end_of_principal`.
+        The streams that we have dialled end with `Streams.end_of_principal`.
         """
         return self._hosts.end_of_principal(principal_id, reason)
 
     # external_media_start, external_media_stop
 
-    async def external_media_start(
-        self, leg: Leg, wanted: ExternalApplication | ExternalServer, principal: Principal
-    ) -> None:
+    async def external_media_start(self, leg: Leg, options: ExternalMedia, principal: Principal) -> None:
         """Open an external media. Returns when audio flows, at the latest after half a second: a server that cannot be
         reached holds nothing up, and is tried again as any stream's.
 
@@ -181,14 +173,19 @@ class FlowStreams:
         media = self._legs.get(leg.id, _OfLeg(leg)).media
         if media >= MAX_EXTERNAL_MEDIA:
             raise Overloaded(f"the call has {media} external media already and may not have more")
-        if isinstance(wanted, ExternalServer):
-            await self._start_host(leg, wanted, principal)
+        if not options.url:
+            await self._start_host(leg, options, principal)
             return
-        target = wanted.target
-        tracks: dict[str, Direction] = {wanted.track: wanted.listen} if wanted.listen else {}
+        name = options.dialect_class.caller_track or options.listen or "both"
+        tracks: dict[str, Direction] = {name: options.listen} if options.listen else {}
         await self._start(
-            *(leg, EXTERNAL_MEDIA_LABEL, (wanted.track,), target, principal),
-            lambda stream: _Started("external_media", stream, target.url, "", tracks, wanted.speak),
+            leg,
+            EXTERNAL_MEDIA_LABEL,
+            (name,),
+            options.target,
+            principal,
+            two_way=True,
+            make=lambda stream: _Started("external_media", stream, options.url, "", tracks, options.speak),
         )
 
     async def external_media_stop(self, leg: Leg) -> None:
@@ -206,7 +203,7 @@ class FlowStreams:
 
     # STREAM
 
-    async def stream_start(self, leg: Leg, wanted: StreamStart, principal: Principal) -> PushedStream:
+    async def stream_start(self, leg: Leg, options: StreamOptions, principal: Principal) -> Stream:
         """Start a stream, or add tracks to the one that goes to the same URL in the same dialect.
 
         Returns when audio flows, at the latest after half a second.
@@ -219,23 +216,30 @@ class FlowStreams:
             LegGone: the party is gone.
             AriError: the party could not be answered.
         """
-        target, tracks = wanted.target, dict(wanted.tracks)
+        spies = track_spies()
+        asked: dict[str, Direction] = {name: spies[name] for name in options.track_names}
         of_leg = self._legs.get(leg.id)
-        running = self._running(of_leg, wanted) if of_leg is not None else None
+        running = self._running(of_leg, options) if of_leg is not None else None
         if of_leg is not None and running is not None:
-            running.tracks |= tracks
-            running.stream.ask(tracks)
-            if wanted.data is not None:
-                running.stream.dialect.update(wanted.data)
+            running.tracks |= asked
+            running.stream.ask(asked)
+            if options.stream_data is not None:
+                running.stream.dialect.update(options.stream_data)
             self._arrange(of_leg, running)
             await running.stream.settled(SETTLE_S)
             return running.stream
+        speak: Direction = "both" if options.speaks else ""
         return await self._start(
-            *(leg, STREAM_LABEL, tracks, target, principal),
-            lambda stream: _Started("stream", stream, target.url, wanted.name, tracks, "both" if target.speaks else ""),
+            leg,
+            STREAM_LABEL,
+            asked,
+            options.target,
+            principal,
+            two_way=options.connect,
+            make=lambda stream: _Started("stream", stream, options.url, options.stream_name, asked, speak),
         )
 
-    async def stream_stop(self, leg: Leg, wanted: StreamStop) -> None:
+    async def stream_stop(self, leg: Leg, options: StreamOptions) -> None:
         """Stop tracks of a stream (all if none is named), and end it when none is left.
 
         Which stream: the one with the URL; without a URL the one with the name; without either all. One that is not
@@ -246,13 +250,13 @@ class FlowStreams:
             return
         over = []
         for started in [one for one in of_leg.streams if one.kind == "stream"]:
-            if wanted.url and started.url != wanted.url:
+            if options.url and started.url != options.url:
                 continue
-            if not wanted.url and wanted.name and started.name != wanted.name:
+            if not options.url and options.stream_name and started.name != options.stream_name:
                 continue
-            if wanted.data is not None:
-                started.stream.dialect.update(wanted.data)
-            named = wanted.tracks
+            if options.stream_data is not None:
+                started.stream.dialect.update(options.stream_data)
+            named = options.track_names
             started.tracks = {name: spy for name, spy in started.tracks.items() if named and name not in named}
             if started.tracks:
                 self._arrange(of_leg, started)
@@ -330,15 +334,17 @@ class FlowStreams:
         leg: Leg,
         label: str,
         tracks: Collection[str],
-        target: FlowTarget,
+        target: Target,
         principal: Principal,
-        make: Callable[[PushedStream], _Started],
-    ) -> PushedStream:
+        *,
+        two_way: bool,
+        make: Callable[[Stream], _Started],
+    ) -> Stream:
         call = await self._call_of(leg)
-        stream = self._outgoing.open(
+        stream = self._streams.dial(
             *(label, call, tracks, target, lambda stream, _: self._ended(leg.id, stream)),
             principal=principal,
-            two_way=target.two_way,
+            two_way=two_way,
         )
         of_leg = self._of(leg)
         started = make(stream)
@@ -347,9 +353,9 @@ class FlowStreams:
         await stream.settled(SETTLE_S)
         return stream
 
-    async def _start_host(self, leg: Leg, server: ExternalServer, principal: Principal) -> None:
+    async def _start_host(self, leg: Leg, options: ExternalMedia, principal: Principal) -> None:
         call = await self._call_of(leg)
-        host = self._hosts.open(call.call_id, leg, server, principal, lambda host: self._host_ended(leg.id, host))
+        host = self._hosts.open(call.call_id, leg, options, principal, lambda host: self._host_ended(leg.id, host))
         self._of(leg).hosts.append(host)
         await host.settled(SETTLE_S)
 
@@ -360,7 +366,7 @@ class FlowStreams:
             *(started.stream.wait() for started in tuple(streams)), *(host.end(reason) for host in tuple(hosts))
         )
 
-    def _ended(self, leg_id: str, stream: PushedStream) -> None:
+    def _ended(self, leg_id: str, stream: Stream) -> None:
         of_leg = self._legs.get(leg_id)
         if of_leg is not None:
             of_leg.streams = [started for started in of_leg.streams if started.stream is not stream]
@@ -396,18 +402,14 @@ class FlowStreams:
             del self._others[leg.id]
             self._arrange_all(leg.id)
 
-    def _running(self, of_leg: _OfLeg, wanted: StreamStart) -> _Started | None:
+    def _running(self, of_leg: _OfLeg, options: StreamOptions) -> _Started | None:
         """The stream to whose tracks more can be added."""
         for started in of_leg.streams:
             stream = started.stream
-            same = (started.kind, started.url, stream.dialect.name) == (
-                "stream",
-                wanted.target.url,
-                wanted.target.dialect,
-            )
+            same = (started.kind, started.url, stream.dialect.name) == ("stream", options.url, options.dialect_name)
             if not same or stream.ended:
                 continue
-            if stream.dialect.track_set != "open" and wanted.tracks.keys() != started.tracks.keys():
+            if stream.dialect.track_set != "open" and set(options.track_names) != set(started.tracks):
                 continue  # other tracks go to a stream of their own
             return started
         return None

@@ -1,17 +1,21 @@
-"""Where a stream's legs go on the PBX, for the directions that were asked for. Pure.
+"""Where the tracks of a stream are on the PBX, for the directions that are wanted. Pure.
 
-    direction_listen   in: what the party says   out: what it hears   both: the mix   none: nothing
-    direction_speak    out: the party hears it   in: the others hear it as if the party spoke   both: everybody
-                       none: nobody
+    listen   in: what the party says   out: what it hears   both: the mix   none: nothing
+    speak    out: the party hears it   in: the others hear it as if the party spoke   both: everybody   none: nobody
 
 One leg serves both ways where that is exact; otherwise a second one is opened.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from bridge.control.legs import Leg
+from bridge.dialects.base import TrackInfo
+from bridge.streams.flow_options import TRANSFER
+from bridge.streams.flow_options import Direction as FlowDirection
 from bridge.taps.taps import Join, Snoop, TapPoint
 
 Direction = Literal["in", "out", "both"]
@@ -21,58 +25,105 @@ ClientDirection = Literal["in", "out", "both", "none"]
 CLIENT_DIRECTIONS: tuple[ClientDirection, ...] = (*DIRECTIONS, "none")
 
 
-@dataclass(frozen=True)
-class LegPlace:
-    """One leg: where it goes, and what the stream uses it for."""
-
-    place: TapPoint
-    hears: bool
-    speaks: bool
-
-
-def places(
-    channel_id: str, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection
-) -> tuple[LegPlace, ...]:
-    """The legs for a stream on one party.
+@dataclass(frozen=True, slots=True)
+class TrackPlace:
+    """One track and where it is heard.
 
     Args:
-        channel_id: the party.
-        bridge_id: the mixing bridge in which our Stasis application holds the party; None for a call anywhere else.
+        info: what the dialect may say about it.
+        place: where its leg goes; None: nowhere now, or the leg is open already (`Stream.adopt`).
+        speaks: the application's audio is played there.
+        hears: what is heard there goes to the application. If not, the dialect does not know of the track.
+        steady: the application receives silence, by the clock, while Asterisk sends nothing.
     """
-    if listen == "none":
-        return _speaking_places(channel_id, bridge_id, speak)
+
+    info: TrackInfo
+    place: TapPoint | None
+    speaks: bool = False
+    hears: bool = True
+    steady: bool = False
+
+    def may_become(self, other: TrackPlace) -> bool:
+        """Whether this track may continue as the other: it is the same party's, and used for the same."""
+        same_party = self.place == other.place or self.info.channel_id == other.info.channel_id != ""
+        return same_party and (self.speaks, self.hears) == (other.speaks, other.hears)
+
+
+def party_tracks(
+    info: TrackInfo, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool = True
+) -> list[TrackPlace]:
+    """Return the tracks for a stream on one party; those that receive nothing have names that no dialect sees.
+
+    Args:
+        info: of the track that receives; its channel is the party.
+        bridge_id: the mixing bridge of our application that holds the party; None: the party is anywhere else.
+        alone: nobody else is in this bridge, so that what is played into it reaches only the party.
+    """
+    uses = _uses(info.channel_id, bridge_id, listen, speak, alone=alone)
+    tracks = []
+    for index, (place, hears, speaks) in enumerate(uses):
+        own = info if hears else replace(info, name=f"({'speaks' if speaks else 'feeds'} {index})")
+        tracks.append(TrackPlace(own, place, speaks=speaks, hears=hears))
+    return tracks
+
+
+def _uses(
+    party: str, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool
+) -> Iterable[tuple[TapPoint, bool, bool]]:
+    """Where legs go, and whether each one receives and speaks."""
+    hears = listen != "none"
     if speak == "none":
-        # Nothing of ours is played, so that the tap can be shared with whoever hears the same.
-        place = Join(bridge_id) if bridge_id and listen == "both" else Snoop(channel_id, spy=listen, whisper="none")
-        return (LegPlace(place, True, False),)
-    if bridge_id is None:
-        # A snoop that whispers both ways throws both queues away when one direction has no traffic for 500 ms
+        # Nothing of ours is played, so that the tap can be shared with everyone who receives the same.
+        if hears:
+            yield Join(bridge_id) if bridge_id and listen == "both" else Snoop(party, listen, "none"), True, False
+    elif bridge_id is None:
+        # A snoop that whispers both ways discards both queues when one direction has no traffic for 500 ms
         # (main/audiohook.c); two that whisper one way each do not.
-        first = LegPlace(Snoop(channel_id, spy=listen, whisper="in" if speak == "in" else "out"), True, True)
-        if speak != "both":
-            return (first,)
-        return (first, LegPlace(Snoop(channel_id, spy="none", whisper="in"), False, True))
-    # In a bridge of ours a member hears everybody else, other streams included: that is the mix.
+        yield Snoop(party, listen, "in" if speak == "in" else "out"), hears, True
+        if speak == "both":
+            yield Snoop(party, "none", "in"), False, True
+    elif speak == "in" or (speak == "out" and not alone):
+        # Something has to feed the bridge, or the party gets no audio into which the whisper could be mixed.
+        yield Snoop(party, listen, speak), hears, True
+        yield Join(bridge_id), False, False
+    # In a bridge of ours a member receives everybody else, other streams included: that is the mix.
     # What the party alone says or hears takes a snoop.
-    if listen == "both" and speak != "in":
-        return (LegPlace(Join(bridge_id), True, True),)
-    if speak == "in":
-        # The bridge has to be fed by somebody, or the party gets no audio at all: a leg sends silence at least.
-        return (
-            LegPlace(Snoop(channel_id, spy=listen, whisper="in"), True, True),
-            LegPlace(Join(bridge_id), False, False),
-        )
-    return (
-        LegPlace(Snoop(channel_id, spy=listen, whisper="none"), True, False),
-        LegPlace(Join(bridge_id), False, True),
-    )
+    elif listen in ("both", "none"):
+        yield Join(bridge_id), hears, True
+    else:
+        yield Snoop(party, listen, "none"), True, False
+        yield Join(bridge_id), False, True
 
 
-def _speaking_places(channel_id: str, bridge_id: str | None, speak: ClientDirection) -> tuple[LegPlace, ...]:
-    """The legs for a stream that hears nothing."""
-    if bridge_id is not None and speak != "in":
-        return (LegPlace(Join(bridge_id), False, True),)
-    ways: tuple[Direction, ...] = ("out", "in") if speak == "both" else ("in",) if speak == "in" else ("out",)
-    legs = tuple(LegPlace(Snoop(channel_id, spy="none", whisper=way), False, True) for way in ways)
-    # As above: the bridge has to be fed by somebody.
-    return legs if bridge_id is None else (*legs, LegPlace(Join(bridge_id), False, False))
+def conference_tracks(name: str, place: TapPoint, *, listens: bool, speaks: bool) -> list[TrackPlace]:
+    """Return the track for a stream on a conference: a member that receives all others and speaks to all."""
+    # In a conference with one member, or none that speaks, Asterisk sends nothing.
+    return [TrackPlace(TrackInfo(name), place, speaks=speaks, hears=listens, steady=listens)]
+
+
+def flow_tracks(
+    leg: Leg,
+    other: Leg | None,
+    wanted: Mapping[str, FlowDirection],
+    speak: FlowDirection,
+    about: Callable[[str, Leg], TrackInfo],
+) -> list[TrackPlace]:
+    """Return the tracks that a stream of a flow has now.
+
+    Args:
+        leg: the flow's own. Others may be in its bridge: what is spoken to it alone is whispered.
+        other: the party that is connected with it.
+        wanted: what is asked for: tracks, and what each hears of its party.
+        speak: who hears the application, seen from ``leg``.
+        about: what the dialect may say about a track.
+    """
+    tracks: list[TrackPlace] = []
+    # A track that receives may be the one that speaks, which saves a leg; not if it is another party's, or one of many.
+    both_ways = speak if len(wanted) == 1 and TRANSFER not in wanted else ""
+    for name, listen in wanted.items():
+        of = other if name == TRANSFER else leg
+        if of is not None and not of.gone.is_set():
+            tracks += party_tracks(about(name, of), of.bridge_id, listen or "none", both_ways or "none", alone=False)
+    if speak and not both_ways:
+        tracks += party_tracks(about("", leg), leg.bridge_id, "none", speak, alone=False)
+    return tracks

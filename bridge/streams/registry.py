@@ -1,77 +1,85 @@
-"""The streams of this process: opening within the limit, ending with their party, listing."""
+"""The streams of this process: opening within the limit, listing, ending."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from bridge.access import Principal
-from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
-from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
-from bridge.calls.tracker import CallTracker
-from bridge.control.stasis import StasisCalls
-from bridge.dialects.base import Dialect
+from bridge.config import Config
+from bridge.dialects.base import CallInfo, Dialect, Setting
 from bridge.errors import AriError
 from bridge.media.counters import Counters
+from bridge.media.dial import Backoff, Destination, clean, dial
 from bridge.media.websocket import Link
-from bridge.streams.events import Nobody, Publisher, stream_event
+from bridge.outbound.gate import Gate
+from bridge.streams.connection import Connection, Dialed
+from bridge.streams.events import NullPublisher, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.limit import StreamLimit
-from bridge.streams.places import ClientDirection, LegPlace, places
+from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.stream import CALL_ENDED, CONFERENCE_ENDED, SHUTTING_DOWN, Stream
-from bridge.taps.taps import Join, TapPoint, Taps
+from bridge.streams.stream import SHUTTING_DOWN, Stream
+from bridge.streams.subscription import Subscription, Target, account_of
+from bridge.streams.track import Recovery
+from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
-CLEAN = (1000, 1001, 1005)
-"""Close codes of streams that ended as they ought to."""
+GIVE_WAY_S = 0.5
+"""What an application may take to receive our last words when we are stopped and others wait to continue."""
+
+OnEnd = Callable[[Stream, str], object]
+
+
+def _ignore(*_: object) -> None:
+    """What nobody listens to."""
 
 
 class Streams:
     """All streams of this process.
 
     Args:
-        room: the limit that all streams share.
         new_playout: makes the queue of one leg.
-        events: told of streams that begin and end.
+        limit: the limit that all streams share.
+        send_dtmf: sends DTMF digits to a channel (its id, the digits).
+        gate: what may be connected to.
+        events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
         sensitive: which calls are in sensitive mode.
         audit: where their start and end are recorded.
     """
 
     def __init__(
         self,
+        config: Config,
         *,
-        client: AriClient,
-        tracker: CallTracker,
-        stasis: StasisCalls,
         taps: Taps,
         counters: Counters,
-        room: StreamLimit,
         new_playout: Callable[[AudioFormat], Playout],
+        limit: StreamLimit,
+        send_dtmf: Callable[[str, str], Awaitable[None]],
+        gate: Gate | None = None,
         events: Publisher | None = None,
         sensitive: SensitiveCalls | None = None,
         audit: Audit = NO_AUDIT,
     ) -> None:
-        self._client = client
-        self._tracker = tracker
-        self._stasis = stasis
+        self._config = config
+        self._gate = gate or Gate()
         self._taps = taps
         self._counters = counters
-        self._room = room
         self._new_playout = new_playout
-        self._events = events or Nobody()
+        self._limit = limit
+        self._send_dtmf = send_dtmf
+        self._events = events or NullPublisher()
         self._sensitive = sensitive or NoneSensitive()
         self._audit = audit
         self._streams: dict[str, Stream] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._numbers = room.numbers()
-        tracker.subscribe(self._on_change)
+        self._numbers = limit.numbers()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -79,221 +87,196 @@ class Streams:
     def __iter__(self) -> Iterator[Stream]:
         return iter(tuple(self._streams.values()))
 
-    def of_call(self, call_id: str) -> list[Stream]:
-        """The streams on one call."""
-        return [stream for stream in self._streams.values() if stream.call_id == call_id]
-
-    def of_party(self, party_id: str) -> list[Stream]:
-        """The streams on one party."""
-        return [stream for stream in self._streams.values() if stream.party_id == party_id]
-
-    def of_conference(self, conference_id: str) -> list[Stream]:
-        """The streams on one conference."""
-        return [stream for stream in self._streams.values() if stream.conference_id == conference_id]
-
     def open(
         self,
-        call: Call,
-        party: Party,
-        dialect: Dialect,
-        link: Link,
+        origin: Origin,
+        call: CallInfo,
+        asked: Iterable[str],
         *,
-        listen: ClientDirection,
-        speak: ClientDirection,
-        principal: Principal,
+        dialect: Dialect,
+        connection: Connection,
+        window_ms: int = 0,
+        on_end: OnEnd = _ignore,
+        is_sensitive: Callable[[Iterable[str]], bool] | None = None,
+        recovery: Recovery | None = None,
+        sends_dtmf: bool = True,
     ) -> Stream:
-        """Start a stream on ``party``; its life goes on in a task of its own.
+        """Start a stream; it has no tracks until `Stream.set_tracks`.
 
         Args:
-            principal: who opens it.
+            asked: names of the tracks that are asked for.
+            on_end: called once it has ended and all is closed, with the reason.
+            is_sensitive: whether the audio and digits of these channels must be kept from it now; None: if they, or
+                its call, are in sensitive mode.
+            recovery: when audio that is lost is opened again.
+            sends_dtmf: the application may send DTMF digits to the channel of its first track.
 
         Raises:
             Overloaded: the limit is reached.
         """
-        self._room.check()
-        party_id = party.id
-        keys = KeyPresses(lambda digits: self.press(party_id, digits), self._counters)
+        self._limit.check()
 
-        async def find_places() -> tuple[LegPlace, ...]:
-            await self._stasis.settled(party_id)
-            return places(party_id, self._stasis.bridge_of(party_id), listen, speak)
+        def covers(channels: Iterable[str]) -> bool:
+            return any(map(self._sensitive.covers, filter(None, (stream.call.call_id, *channels))))
 
+        def ended(stream: Stream, reason: str) -> None:
+            keys.close()
+            if self._streams.pop(stream.stream_id, None) is not None:
+                self._limit.open -= 1
+            self._publish("stream_ended", stream, reason)
+            outcome = OK if stream.connects and clean(stream.close_code) else FAILED
+            ending: dict[str, Value] = {
+                "parties": list(stream.parties),
+                "reason": reason,
+                "code": stream.close_code,
+                "seconds": round(time.time() - stream.opened_at, 3),
+                "connects": stream.connects,
+            }
+            self._audit.record("stream.end", origin.principal, outcome, **_audited(stream) | ending)
+            on_end(stream, reason)
+
+        async def send_dtmf(digits: str) -> None:
+            try:
+                await self._send_dtmf(stream.first_channel, digits)
+            except AriError as error:  # the party is not in our application, or has gone
+                log.warning("%s DTMF digits could not be sent: %s", stream.name, error)
+
+        keys = KeyPresses(send_dtmf, self._counters)
         stream = Stream(
-            f"s{next(self._numbers)}",
-            call.id,
-            party_id,
+            f"{'p' if connection.dialed else 's'}{next(self._numbers)}",
+            origin,
+            call,
+            asked,
             dialect=dialect,
-            link=link,
-            leg_places=places(party_id, self._stasis.bridge_of(party_id), listen, speak),
-            find_places=find_places,
+            connection=connection,
             taps=self._taps,
             counters=self._counters,
             new_playout=self._new_playout,
-            track=dialect.caller_track if dialect.caller_track and listen != "none" else listen,
-            party_is_there=lambda: self._tracker.find(party_id) is not None,
-            # Keys are a way to speak: who only listens presses none.
-            send_dtmf=keys.add if speak != "none" else _press_nothing,
-            principal=principal,
-            is_sensitive=lambda: self._sensitive.covers(party_id),
+            window_ms=window_ms,
+            on_dtmf=keys.add if sends_dtmf else _ignore_digits,
+            on_end=ended,
+            on_connected=lambda stream: self._publish("stream_connected", stream),
+            is_sensitive=is_sensitive or covers,
+            recovery=recovery,
         )
-        self._start(stream).add_done_callback(lambda _: keys.close())
+        self._streams[stream.stream_id] = stream
+        self._limit.open += 1
+        self._publish("stream_started", stream)
+        self._audit.record("stream.start", origin.principal, **_audited(stream))
+        stream.start()
         return stream
 
-    def open_on_conference(
+    def dial(
         self,
-        conference_id: str,
-        place: TapPoint,
-        dialect: Dialect,
-        link: Link,
+        started_by: str,
+        call: CallInfo,
+        asked: Iterable[str],
+        target: Target,
+        on_end: OnEnd,
         *,
-        is_there: Callable[[], bool],
         principal: Principal,
-        participants: Callable[[], Iterable[str]],
-        listens: bool = True,
-        speaks: bool = True,
+        two_way: bool = False,
     ) -> Stream:
-        """Start a stream that hears a conference and speaks to all of it.
+        """Start a stream to an application that we connect to; it has no tracks until `Stream.set_tracks`.
 
         Args:
-            place: where it is reached.
-            is_there: whether the conference has not ended yet.
-            principal: who opens it.
-            participants: the channels in it.
-            listens: whether it gets what the conference says.
-            speaks: whether the conference gets what it says.
+            started_by: what starts it, for logs and lists.
+            asked: names of the tracks that are asked for.
+            target: the application, and what it speaks.
+            on_end: called once it has ended and all is closed, with the reason.
+            principal: who causes it.
+            two_way: let the application speak where its dialect can.
 
         Raises:
             Overloaded: the limit is reached.
         """
-        self._room.check()
-        legs = (LegPlace(place, hears=listens, speaks=speaks),)
-
-        async def find_places() -> tuple[LegPlace, ...]:
-            return legs
-
-        def is_sensitive() -> bool:
-            if isinstance(place, Join) and self._sensitive.covers_bridge(place.bridge_id):
-                return True
-            return any(map(self._sensitive.covers, participants()))
-
-        stream = Stream(
-            f"s{next(self._numbers)}",
-            "",
-            "",
-            dialect=dialect,
-            link=link,
-            leg_places=legs,
-            find_places=find_places,
-            taps=self._taps,
-            counters=self._counters,
-            new_playout=self._new_playout,
-            track="both" if listens else "none",
-            party_is_there=is_there,
-            # Not which keys: they may be a PIN.
-            send_dtmf=lambda digits: log.info(
-                "conference=%s has no phone to press %d keys on", conference_id, len(digits)
-            ),
-            principal=principal,
-            conference_id=conference_id,
-            steady=True,
-            is_sensitive=is_sensitive,
+        settings, account = self._config.streams, account_of(self._config, target.dialect)
+        dialect = target.new_dialect(Setting(target.layout, two_way, account))
+        headers = {**target.headers, **dialect.handshake_headers(target.url, account)}
+        destination = Destination(
+            target.url,
+            headers,
+            verify=target.verify_tls,
+            ca_file=target.ca_file,
+            ca_dir=None if target.configured else self._gate.ca_dir,
+            configured=target.host_configured,
         )
-        self._start(stream)
-        return stream
+        return self.open(
+            Origin(
+                started_by,
+                principal,
+                speaks=two_way and dialect.two_way,
+                application=target.place,
+                subscription_id=target.id if isinstance(target, Subscription) else "",
+            ),
+            call,
+            asked,
+            dialect=dialect,
+            connection=Dialed(lambda: self._dial(destination), Backoff(settings.retry_first_s, settings.retry_last_s)),
+            window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
+            on_end=on_end,
+        )
+
+    def key_pressed(self, channel_id: str, digit: str) -> None:
+        """Report a DTMF digit of a party, as ARI reports it."""
+        for stream in self:
+            stream.key_pressed(channel_id, digit)
+
+    def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
+        """End every stream that a principal caused, with this close code; return how many."""
+        streams = [stream for stream in self if stream.origin.principal.id == principal_id]
+        for stream in streams:
+            stream.end(reason, code=code)
+        return len(streams)
 
     def review(self) -> None:
         """Let every stream adopt or leave sensitive mode, as its call has."""
         for stream in self:
             stream.review()
 
-    def end_conference(self, conference_id: str) -> None:
-        """A conference ends: its streams with it."""
-        for stream in self.of_conference(conference_id):
-            stream.end(*CONFERENCE_ENDED)
-
-    def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
-        """End every stream that a principal opened, with this close code; return how many."""
-        streams = [stream for stream in self if stream.principal.id == principal_id]
-        for stream in streams:
-            stream.end(code, reason)
-        return len(streams)
-
     async def stop(self) -> None:
-        """End every stream and wait until all is closed."""
-        for stream in self:
-            stream.end(*SHUTTING_DOWN)
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=10)
+        """End every stream and wait until all is closed; where there are other bridges, until they may begin."""
+        streams = tuple(self)
+        for stream in streams:
+            gives_way = self._config.cluster.enabled and stream.connection.dialed
+            stream.end(SHUTTING_DOWN, give_way_s=GIVE_WAY_S if gives_way else None)
+        if streams:
+            await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
 
-    def _start(self, stream: Stream) -> asyncio.Task[None]:
-        self._streams[stream.stream_id] = stream
-        self._room.open += 1
-        task = asyncio.create_task(stream.run(), name=f"stream {stream.stream_id}")
-        self._tasks[stream.stream_id] = task
-        task.add_done_callback(lambda _: self._forget(stream))
-        for what in ("stream_started", "stream_connected"):  # at once, unlike streams that we dial
-            self._events.publish(what, _data(stream))
-        self._audit.record("stream.start", stream.principal, **_audited(stream))
-        return task
+    def _publish(self, event: str, stream: Stream, reason: str = "") -> None:
+        origin, dialect = stream.origin, stream.dialect.name
+        ids = (stream.stream_id, stream.call.call_id, origin.started_by, dialect, origin.principal.id)
+        self._events.publish(event, stream_event(*ids, reason, conference_id=origin.conference_id))
 
-    def _forget(self, stream: Stream) -> None:
-        if self._streams.pop(stream.stream_id, None) is not None:
-            self._room.open -= 1
-            self._events.publish("stream_ended", _data(stream))
-            code, seconds = stream.close_code, round(time.time() - stream.opened_at, 3)
-            ending: dict[str, Value] = {"code": code, "reason": stream.ended_because, "seconds": seconds}
-            outcome = OK if code in CLEAN else FAILED
-            self._audit.record("stream.end", stream.principal, outcome, **_audited(stream), **ending)
-        self._tasks.pop(stream.stream_id, None)
-
-    def _on_change(self, change: Change) -> None:
-        if isinstance(change, PartyLeft):
-            for stream in self.of_party(change.party.id):
-                if change.moved_to is None:
-                    stream.end(*CALL_ENDED)
-                else:  # calls have merged: the party lives on, under the other call's id
-                    stream.call_id = change.moved_to
-        elif isinstance(change, PartyChanged):
-            if "in_stasis" in change.fields:
-                for stream in self.of_party(change.party.id):
-                    stream.party_moved()
-        elif isinstance(change, CallEnded) and change.merged_into is None:
-            for stream in self.of_call(change.call.id):
-                stream.end(*CALL_ENDED)
-
-    def party_moved(self, party_id: str) -> None:
-        """A party in our application is in another bridge now, or in none (`Legs.on_moved`): its streams follow it."""
-        for stream in self.of_party(party_id):
-            if stream.bridge_id not in (None, self._stasis.bridge_of(party_id)):
-                stream.party_moved()
-
-    async def press(self, channel_id: str, digits: str) -> None:
-        """Press keys on a channel of our application; elsewhere Asterisk refuses, which is logged."""
-        try:
-            await self._client.channels.send_dtmf(channel_id, digits)
-        except AriError as error:
-            log.warning("channel=%s keys could not be sent: %s", channel_id, error)
+    async def _dial(self, destination: Destination) -> Link:
+        return await dial(
+            destination,
+            self._counters,
+            gate=self._gate,
+            connect_timeout_s=self._config.streams.connect_timeout_s,
+            max_unsent_ms=self._config.media.max_unsent_ms,
+            ping_interval_s=self._config.media.ping_interval_s,
+            max_message_bytes=self._config.http.max_message_bytes,
+            max_text_bytes=self._config.http.max_text_bytes,
+        )
 
 
-def _press_nothing(digits: str) -> None:
-    log.info("a client that only listens wanted to send %d DTMF digits", len(digits))
-
-
-def _data(stream: Stream) -> dict[str, str]:
-    data = stream_event(
-        stream.stream_id, stream.call_id, "client", stream.dialect.name, stream.principal.id, stream.ended_because
-    )
-    return data | ({"conference_id": stream.conference_id} if stream.conference_id else {})
+def _ignore_digits(digits: str) -> None:
+    # Not which ones: they may be a PIN.
+    log.info("%d DTMF digits of an application that may not send any are ignored", len(digits))
 
 
 def _audited(stream: Stream) -> dict[str, Value]:
+    origin = stream.origin
     return {
         "stream": stream.stream_id,
-        "call": stream.call_id,
-        "party": stream.party_id,
-        "conference": stream.conference_id,
-        "started_by": "client",
+        "call": stream.call.call_id,
+        "party": origin.party_id,
+        "conference": origin.conference_id,
+        "started_by": origin.started_by,
+        "subscription": origin.subscription_id,
         "dialect": stream.dialect.name,
-        "listen": [stream.track] if stream.track != "none" else [],
-        "speak": stream.speaks,
+        "application": origin.application,
+        "listen": stream.asked,
+        "speak": origin.speaks,
     }

@@ -1,4 +1,4 @@
-"""A track that goes on by the clock, whatever Asterisk sends."""
+"""A track that continues by the clock, whatever Asterisk sends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bridge.audio.steady import SteadyTrack
 from bridge.media.leg import MediaLeg
 
 
-def keep_steady(leg: MediaLeg) -> None:
-    """Let a leg that is heard go on in silence, by the clock, while Asterisk sends nothing on it.
+def fill_silence(leg: MediaLeg) -> None:
+    """Let a leg that is heard continue in silence, by the clock, while Asterisk sends nothing on it.
 
-    What an application hears of a bridge in which nobody else is, or the only other one sends no audio, stops (seen on
-    22.10); in a conference that is an ordinary moment, and whoever records or recognizes speech counts samples.
+    What an application receives of a bridge in which nobody else is, or the only other one sends no audio, stops (seen
+    on 22.10); in a conference that is an ordinary moment, and whoever records or recognizes speech counts samples.
     """
     hear = leg.on_audio
     track: SteadyTrack | None = None

@@ -1,312 +1,395 @@
-"""One stream's life: its WebSocket, its legs on the PBX, and the pump between them.
+"""A stream: one WebSocket with an application, and the tracks of a call or conference that it carries.
 
-A stream ends when the application closes, when the call ends, or when its audio cannot be had any more. Whichever comes
-first says the Close code; everything that was opened is closed in every case, and the call goes on untouched.
+Tracks come and go as the call's parties do, and so may the connection; the call notices nothing of either. What starts
+a stream decides which tracks it has (`Stream.set_tracks`) and when it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from bridge.access import Principal
-from bridge.audio.format import AudioFormat, slin
+from bridge.ari.dispatch import call_safely
+from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
-from bridge.errors import AriError
 from bridge.logs import Fields
 from bridge.media.counters import Counters
+from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
-from bridge.streams.places import LegPlace
-from bridge.streams.silence_fill import keep_steady
-from bridge.taps.taps import Join, Tap, Taps
+from bridge.streams.connection import Connection
+from bridge.streams.origin import Origin
+from bridge.streams.places import TrackPlace
+from bridge.streams.track import Recovery
+from bridge.streams.tracks import Tracks
+from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-CALL_ENDED = (1000, "call ended")
-CONFERENCE_ENDED = (1000, "conference ended")
-SHUTTING_DOWN = (1001, "the bridge is shutting down")
-RESTORES = 3
-"""A leg that breaks while its party is still there is opened again, so often in a stream's life."""
-SETTLE_S = 0.5
-"""How long to wait for the news that the call has ended when a leg closes: the socket is quicker than the events."""
+SHUTTING_DOWN = "the bridge is shutting down"
+RESET_S = 0.1
+"""What a connection that is reset takes to be gone, with some to spare."""
 
 
-@dataclass(eq=False)
-class _Leg:
-    """One leg of a stream: what it is for, the connection, and what is open for it on the PBX."""
-
-    place: LegPlace
-    media: MediaLeg
-    tap: Tap | None = None
+def _ignore(*_: object) -> None:
+    """What nobody listens to any more."""
 
 
 class Stream:
-    """One WebSocket on one party of a call, or on a conference.
+    """One stream; it does nothing until `start`.
 
     Args:
         stream_id: short id for logs and lists.
-        call_id: the call's linkedid; empty on a conference.
-        party_id: the channel that the directions refer to; empty on a conference.
-        leg_places: where the legs go at first.
-        find_places: where they go now, asked when the party has entered or left our application.
+        origin: what started it.
+        call: what the dialect may say about the call.
+        asked: names of the tracks that are asked for (they need not exist yet).
+        connection: the way to its WebSocket.
         new_playout: makes the queue of one leg.
-        track: the name under which the dialect gets the audio.
-        party_is_there: asks the call model whether the party, or the conference, still exists.
-        send_dtmf: presses keys on the party.
-        principal: who opened it.
-        conference_id: the conference; empty on a party.
-        steady: the track goes on in silence while the PBX sends none: nobody else is there.
-        is_sensitive: whether the application must not receive the call's audio and digits now.
+        window_ms: audio of a dialect that replays, kept while there is no connection, in milliseconds.
+        on_dtmf: sends DTMF digits that the application wants sent.
+        on_end: called once, when all is closed, with the reason.
+        on_connected: called with each connection that was opened.
+        is_sensitive: whether the audio and digits of these channels must be kept from applications now.
+        recovery: when audio that is lost is opened again.
     """
 
     def __init__(
         self,
         stream_id: str,
-        call_id: str,
-        party_id: str,
+        origin: Origin,
+        call: CallInfo,
+        asked: Iterable[str],
         *,
         dialect: Dialect,
-        link: Link,
-        leg_places: tuple[LegPlace, ...],
-        find_places: Callable[[], Awaitable[tuple[LegPlace, ...]]],
+        connection: Connection,
         taps: Taps,
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],
-        track: str,
-        party_is_there: Callable[[], bool],
-        send_dtmf: Callable[[str], None],
-        principal: Principal,
-        conference_id: str = "",
-        steady: bool = False,
-        is_sensitive: Callable[[], bool] = lambda: False,
+        window_ms: int,
+        on_dtmf: Callable[[str], None],
+        on_end: Callable[[Stream, str], None],
+        on_connected: Callable[[Stream], object] = _ignore,
+        is_sensitive: Callable[[Iterable[str]], bool] = lambda _: False,
+        recovery: Recovery | None = None,
     ) -> None:
         self.stream_id = stream_id
-        self.call_id = call_id
-        self.party_id = party_id
-        self.conference_id = conference_id
-        self.principal = principal
+        self.origin = origin
+        self.call = call
         self.dialect = dialect
-        self.link = link
-        self.track = track
+        self.connection = connection
         self.opened_at = time.time()
-        self.live = False
-        """The legs are open and audio flows."""
-        self._find_places = find_places
-        self._taps = taps
+        self.link: Link | None = None
+        self.connects = 0
+        """Connections that were opened so far."""
+        self.trouble: str | None = None
+        """Why there is no connection, in words; None while all is well."""
+        self.close_code = 1001
+        """The WebSocket's close code once the stream has ended."""
+        self._asked = tuple(asked)
         self._counters = counters
-        self._new_playout = new_playout
-        self._party_is_there = party_is_there
-        self._steady = steady
-        self._over = CONFERENCE_ENDED if conference_id else CALL_ENDED
-        self._restores = 0
-        self._displaced = False
-        self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-        self._broken = asyncio.Event()
+        self._on_end = on_end
+        self._on_connected = on_connected
         self._is_sensitive = is_sensitive
-        self._pump = Pump(dialect, counters, on_dtmf=send_dtmf)
-        self.review()
-        self._pump.attach(link)
-        self._legs = self._new_legs(leg_places)
-        link.on_closed = self.end
+        self._news: asyncio.Event | None = None  # while somebody waits for how the stream begins
+        self._flowed = False
+        self._dropped_ms = 0.0
+        self._give_way_s: float | None = None
+        self._link_gone: asyncio.Future[tuple[int, str]] | None = None
+        self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[None] | None = None
+        self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
+        self._tracks = Tracks(
+            self._pump,
+            dialect,
+            taps,
+            counters,
+            label=lambda: self.name,
+            new_playout=new_playout,
+            recovery=recovery or Recovery(),
+            connected=lambda: self.link is not None,
+            on_change=self._changed,
+        )
+
+    # What lists show
 
     @property
     def name(self) -> Fields:
         """How the log calls it."""
-        where = {"conference": self.conference_id} if self.conference_id else {"call": self.call_id}
-        return Fields(stream=self.stream_id, **where, dialect=self.dialect.name)
+        conference_id = self.origin.conference_id
+        where = {"conference": conference_id} if conference_id else {"call": self.call.call_id}
+        return Fields(stream=self.stream_id, **where, dialect=self.dialect.name, of=self.origin.started_by)
 
     @property
-    def bridge_id(self) -> str | None:
-        """The bridge of our application that its legs have joined; None if they reach the party from outside."""
-        joins = (leg.place.place for leg in self._legs)
-        return next((place.bridge_id for place in joins if isinstance(place, Join)), None)
+    def live(self) -> bool:
+        """The WebSocket is open, and the audio of every track flows."""
+        return self.link is not None and self._tracks.live
 
     @property
-    def ended_because(self) -> str:
-        """Why it has ended, in words; empty before, and if the application closed without a word."""
-        return self._ended.result()[1] if self._ended.done() else ""
+    def tracks(self) -> list[TrackInfo]:
+        """The tracks that there are now and that the application receives."""
+        return [place.info for place in self._tracks.places if place.hears]
 
     @property
-    def close_code(self) -> int:
-        """The WebSocket's close code once it has ended; 1001 before: so it ends when the bridge does."""
-        return self._ended.result()[0] if self._ended.done() else SHUTTING_DOWN[0]
+    def places(self) -> list[TrackPlace]:
+        """All tracks that there are now, also those that only speak, and where they are."""
+        return self._tracks.places
 
     @property
-    def speaks(self) -> bool:
-        """Whether the application's audio is played."""
-        return any(leg.place.speaks for leg in self._legs)
+    def parties(self) -> Collection[str]:
+        """Ids of the channels whose audio it had so far."""
+        return self._tracks.parties
 
     @property
-    def queued_ms(self) -> float:
-        """Audio of the application that waits to be played, in milliseconds."""
-        return self._pump.queued_ms
+    def asked(self) -> tuple[str, ...]:
+        """Names of the tracks that were asked for."""
+        return self._asked
 
     @property
-    def dropped_ms(self) -> float:
-        """Audio of the application that exceeded the limit of the queue, in milliseconds."""
-        return self._pump.dropped_ms
+    def ended(self) -> bool:
+        """It has ended, or is about to."""
+        return self._ended.done()
+
+    @property
+    def first_channel(self) -> str:
+        """The channel of the first track, to which DTMF digits are sent; empty in a conference."""
+        return next(iter(self._tracks.channels), "")
 
     @property
     def sensitive(self) -> bool:
         """The application receives silence in the place of the call's audio."""
         return self._pump.silent
 
-    def review(self) -> None:
-        """Adopt or leave sensitive mode, as the call has."""
-        self._pump.silent = self._is_sensitive()
+    @property
+    def missed_ms(self) -> float:
+        """Audio lost while there was no connection, in milliseconds."""
+        return self._pump.missed_ms
 
-    def party_moved(self) -> None:
-        """The party has entered or left our application, or a bridge: where its audio was reached is none any more."""
-        self._displaced = True
-        self._broken.set()
+    @property
+    def dropped_ms(self) -> float:
+        """Audio lost because the application did not read, in milliseconds."""
+        return self._dropped_ms + (self.link.dropped_ms if self.link is not None else 0.0)
 
-    def end(self, code: int, reason: str) -> None:
-        """Let the stream end; the first reason counts."""
+    def describe(self) -> Mapping[str, object]:
+        """Return what lists of streams show (`bridge.api.models.streams.Stream`)."""
+        return {
+            "id": self.stream_id,
+            "call_id": self.call.call_id,
+            "channel_id": self.origin.party_id,
+            "conference_id": self.origin.conference_id,
+            "started_by": self.origin.started_by,
+            "principal": self.origin.principal.id,
+            "dialect": self.dialect.name,
+            "direction_listen": self.origin.direction_listen,
+            "tracks": [{"name": track.name, "channel_id": track.channel_id} for track in self.tracks],
+            "live": self.live,
+            "trouble": self.trouble,
+            "connects": self.connects,
+            "sensitive": self.sensitive,
+            "opened_at": self.opened_at,
+            "queued_ms": round(self._pump.queued_ms),
+            "unsent_ms": round(self.link.unsent_ms) if self.link is not None else 0,
+            "dropped_to_application_ms": round(self.missed_ms + self.dropped_ms),
+            "dropped_from_application_ms": round(self._pump.dropped_ms),
+            "discarded_messages": self.dialect.discarded,
+        }
+
+    # What its owner calls
+
+    def start(self) -> None:
+        """Begin to connect; an accepted connection is used from now on."""
+        log.info("%s begins", self.name)
+        self.review()
+        if self.dialect.replays:
+            self._pump.opened(self.call, self._asked)
+        if self.connection.accepted is not None:
+            self._attach(self.connection.accepted)
+        self._task = asyncio.create_task(self._run(), name=f"stream {self.stream_id}")
+
+    def set_tracks(self, wanted: Iterable[TrackPlace]) -> None:
+        """Start and stop tracks so that exactly these run; what waits to be played is not lost."""
         if not self._ended.done():
-            self._ended.set_result((code, reason))
-            self._broken.set()
+            wanted = tuple(wanted)
+            self.review(track.info.channel_id for track in wanted)
+            self._tracks.set(wanted)
 
-    async def run(self) -> None:
-        """Live until the end, then close everything."""
-        log.info("%s opening on %s", self.name, self.party_id or "the whole of it")
+    def displace(self) -> None:
+        """Close all legs until `set_tracks` says where the tracks are: what waits would be played to nobody."""
+        self._tracks.displace()
+
+    def ask(self, tracks: Iterable[str]) -> None:
+        """Ask for further tracks, by name; a later connection's first message will name them."""
+        self._asked = tuple(dict.fromkeys((*self._asked, *tracks)))
+
+    def adopt(self, info: TrackInfo, leg: MediaLeg) -> None:
+        """Take a leg that Asterisk has opened by itself (`AudioSocket()` in the dialplan), both ways."""
+        leg.on_closed = lambda: self.end("the call ended")
+        self._tracks.adopt(info, leg)
+
+    def new_leg(self) -> MediaLeg:
+        """Make a leg in the dialect's rate."""
+        return self._tracks.new_leg()
+
+    def review(self, channel_ids: Iterable[str] = ()) -> None:
+        """Adopt or leave sensitive mode, as the call has.
+
+        Args:
+            channel_ids: channels whose tracks are about to start.
+        """
+        self._pump.silent = self._is_sensitive((*self._tracks.channels, *channel_ids))
+
+    def key_pressed(self, channel_id: str, digit: str) -> None:
+        """Report a DTMF digit of a party, as ARI reports it."""
+        self._tracks.key_pressed(channel_id, digit)
+
+    def end(
+        self, reason: str, error: str | None = None, *, code: int | None = None, give_way_s: float | None = None
+    ) -> None:
+        """Let the stream end; the first reason counts.
+
+        Args:
+            error: as in `Dialect.closed`.
+            code: the WebSocket's close code; None: 1011 with an error, else 1001 at shutdown, else 1000.
+            give_way_s: another bridge continues with the call: what the application has not received after so many
+                seconds must not reach it any more. The stream is not over before that is certain.
+        """
+        if not self._ended.done():
+            self._give_way_s = give_way_s
+            self.close_code = code or (1011 if error else 1001 if reason == SHUTTING_DOWN else 1000)
+            self._ended.set_result((reason, error))
+            self._changed()
+
+    async def wait(self) -> None:
+        """Wait until all is closed."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def settled(self, timeout_s: float) -> None:
+        """Wait until it is live, it has ended or is in trouble, or so many seconds have passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not (self.ended or self.trouble or self.live):
+                    self._news = self._news or asyncio.Event()
+                    self._news.clear()
+                    await self._news.wait()
+
+    # The WebSocket
+
+    async def _run(self) -> None:
         try:
-            await self._unless_ended(self._open_all())
-            if not self._ended.done():
-                self._counters.streams_opened += 1
-                self.live = True
-                self._pump.opened(CallInfo(self.call_id), [self.track])
-                self._pump.track_started(TrackInfo(self.track, self.party_id))
-                log.info("%s live", self.name)
             while not self._ended.done():
-                await self._broken.wait()
-                self._broken.clear()
-                await self._unless_ended(self._restore())
-        except AriError as error:
-            await self._unless_ended(asyncio.sleep(SETTLE_S))
-            if self._party_is_there():
-                log.warning("%s failed: %s", self.name, error)
-                self.end(1011, f"no audio from the PBX: {error.message}")
-            else:
-                self.end(*self._over)
+                if self._link_gone is None and not await self._connect():
+                    break
+                assert self._link_gone is not None  # made with the link
+                began = time.monotonic()
+                await asyncio.wait((self._link_gone, self._ended), return_when=asyncio.FIRST_COMPLETED)
+                if self._ended.done():
+                    break
+                code, reason = self._link_gone.result()
+                self._link_gone = None
+                wait_s = self.connection.after_close(code, time.monotonic() - began)
+                if wait_s is None:
+                    self.end(reason or "the application closed the stream", code=code)
+                else:
+                    self._report_trouble(f"the connection broke ({code} {reason})")
+                    await asyncio.wait((self._ended,), timeout=wait_s)
         except Exception:
             log.exception("%s failed", self.name)
-            self.end(1011, "internal error")
+            self.end("internal error", "internal")
         finally:
             await self._close()
 
-    def _new_legs(self, leg_places: Iterable[LegPlace], playouts: Iterable[Playout] = ()) -> list[_Leg]:
-        """Legs that are not open yet; those that speak take over ``playouts``, as far as there are some."""
-        inherited = iter(playouts)
-        legs = []
-        for place in leg_places:
-            playout = next(inherited, None) if place.speaks else None
-            leg = _Leg(place, self._new_media(playout or self._new_playout(slin(self.dialect.rate))))
-            if place.hears:
-                self._pump.hear(leg.media, self.track)
-                if self._steady:
-                    keep_steady(leg.media)
-            if place.speaks:
-                self._pump.speak(leg.media)
-            legs.append(leg)
-        return legs
-
-    def _new_media(self, playout: Playout) -> MediaLeg:
-        media = MediaLeg(playout.fmt, playout, self._counters)
-        media.on_closed = self._broken.set
-        return media
-
-    async def _open_all(self) -> None:
-        # One after the other: the second is rare, and a failure of the first then leaves nothing to undo.
-        for leg in self._legs:
-            leg.tap = await self._taps.open(leg.media, leg.place.place)
-
-    async def _restore(self) -> None:
-        """Put right what has broken although the party is still there."""
-        if not self._displaced and not any(leg.media.closed for leg in self._legs):
-            return
-        if self._displaced:
-            await self._close_legs()  # or what is queued would play to nobody meanwhile
-        await asyncio.sleep(SETTLE_S)
-        if not self._party_is_there():
-            self.end(*self._over)
-        elif self._displaced:
-            await self._move()
-        elif self._restores >= RESTORES:
-            self.end(1011, "the audio connection from the PBX broke repeatedly")
-        else:
-            self._restores += 1
-            log.warning("%s lost its audio, opening it again (%d of %d)", self.name, self._restores, RESTORES)
-            for leg in self._legs:
-                if leg.media.closed:
-                    await self._close_tap(leg)
-                    broken, leg.media = leg.media, self._new_media(leg.media.playout)
-                    self._pump.replace(broken, leg.media)
-                    leg.media.on_tick = broken.on_tick
-                    leg.tap = await self._taps.open(leg.media, leg.place.place)
-
-    async def _move(self) -> None:
-        """Reach the party where it is now; what waits to be played is not lost."""
-        self._displaced = False
-        await self._close_legs()
-        playouts = [leg.media.playout for leg in self._legs if leg.place.speaks]
-        for leg in self._legs:
-            self._pump.forget(leg.media)
-        self._legs = self._new_legs(await self._find_places(), playouts)
-        await self._open_all()
-        log.info("%s follows its party %s", self.name, self.party_id)
-
-    async def _unless_ended(self, act: Coroutine[object, object, T]) -> None:
-        """Run ``act``, but give it up when the stream ends."""
-        task = asyncio.ensure_future(act)
-        try:
+    async def _connect(self) -> bool:
+        """Open a connection, however long it takes; return False when the stream has ended meanwhile."""
+        while not self._ended.done():
+            task = asyncio.ensure_future(self.connection.open())
             await asyncio.wait((task, self._ended), return_when=asyncio.FIRST_COMPLETED)
-        finally:
             if not task.done():
                 task.cancel()
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not self._ended.done():
+            try:
+                link = await task
+            except asyncio.CancelledError:
+                if self._ended.done():
+                    return False
                 raise
+            except LinkRefused as error:
+                log.warning("%s refused: %s", self.name, error)
+                self.trouble = str(error)
+                self.end(f"refused: {error}", "connect_failed")
+                return False
+            except LinkFailed as error:
+                self._report_trouble(str(error))
+                await asyncio.wait((self._ended,), timeout=self.connection.after_failure(error))
+                continue
+            self._attach(link)
+            return True
+        return False
 
-    async def _close_legs(self) -> None:
-        for leg in self._legs:
-            leg.media.on_closed = _ignore
-            await self._close_tap(leg)
+    def _attach(self, link: Link) -> None:
+        """Use a connection that is open."""
+        self.connects += 1
+        self.trouble = None
+        log.info("%s connected", self.name)
+        call_safely(self._on_connected, self)
+        closed = self._link_gone = asyncio.get_running_loop().create_future()
 
-    async def _close_tap(self, leg: _Leg) -> None:
-        tap, leg.tap = leg.tap, None
-        if tap is not None:
-            await self._taps.close(tap)
+        def on_closed(code: int, reason: str) -> None:
+            self._dropped_ms += link.dropped_ms
+            self.link = None
+            self._pump.detach()
+            if not closed.done():
+                closed.set_result((code, reason))
+
+        if link.closed:
+            closed.set_result((1006, "closed immediately"))
+            return
+        link.on_closed = on_closed
+        self.link = link
+        self._pump.attach(link)
+        if not self.dialect.replays:
+            self._pump.opened(self.call, self._asked)
+            self._tracks.announce()
+        self._changed()
+
+    def _report_trouble(self, reason: str) -> None:
+        if reason != self.trouble:
+            log.warning("%s has no connection: %s; trying again", self.name, reason)
+        self.trouble = reason
+        self._changed()
+
+    def _changed(self) -> None:
+        """Note that the connection or a track is in another state."""
+        if not self._flowed and self._tracks and self.live:
+            self._flowed = True
+            self._counters.streams_opened += 1
+        if self._news is not None:
+            self._news.set()
 
     async def _close(self) -> None:
-        code, reason = self._ended.result() if self._ended.done() else SHUTTING_DOWN
-        self.live = False
-        try:
-            self._pump.closed(reason)
-        except Exception:
-            log.exception("%s could not say its last words", self.name)
-        self.link.close(code, reason)
-        await self._close_legs()
+        self.end(SHUTTING_DOWN)  # if nothing else has ended it
+        reason, error = self._ended.result()
+        self._pump.closed(reason, error)
+        self._tracks.stop()
+        if self.link is not None:
+            self.link.close(self.close_code, reason, take_back_s=self._give_way_s)
+            if self._give_way_s is not None:
+                assert self._link_gone is not None  # made with the link
+                # An application that has all, but does not answer the Close, is not waited for.
+                await asyncio.wait((self._link_gone,), timeout=self._give_way_s + RESET_S)
+        await self._tracks.closed()
         log.info(
-            "%s closed %d %s; dropped %.0f ms to and %.0f ms from the application, %d messages not understood",
+            "%s ended code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"
+            " discarded_messages=%d: %s",
             self.name,
-            code,
-            reason or "by the application",
-            self.link.dropped_ms,
+            self.close_code,
+            self.missed_ms,
             self.dropped_ms,
+            self._pump.dropped_ms,
             self.dialect.discarded,
+            reason,
         )
-
-
-def _ignore() -> None:
-    """What a leg's owner does about its end once it is not wanted any more."""
+        call_safely(self._on_end, self, reason)

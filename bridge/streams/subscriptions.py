@@ -22,9 +22,9 @@ from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims, Everything
 from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
-from bridge.streams.pushed import PushedStream
+from bridge.streams.places import TrackPlace
+from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, matches
-from bridge.streams.track import TrackPlace
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ GIVE_WAY_SHARE = 0.4
 PARTIES_PER_SOCKET = 2
 """With ``per_channel``: a one-to-one call is one WebSocket; further parties have one each."""
 
-OnEnd = Callable[[PushedStream, str], None]
+OnEnd = Callable[[Stream, str], None]
 
 
 class Catalogue(Protocol):
@@ -56,7 +56,7 @@ class StreamMaker(Protocol):
 
     def __call__(
         self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /
-    ) -> PushedStream | None: ...
+    ) -> Stream | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class _Delivery:
     asking: asyncio.Task[None] | None = None
     again: bool = False
     """The claim has become free while we were asking for it."""
-    sockets: list[PushedStream] = field(default_factory=list)
-    places: dict[str, PushedStream] = field(default_factory=dict)
+    sockets: list[Stream] = field(default_factory=list)
+    places: dict[str, Stream] = field(default_factory=dict)
     """The stream of each running track, by the track's name."""
     over: bool = False
     """The application has closed or refused: nothing more is sent to it about this call."""
@@ -246,7 +246,7 @@ class Subscriptions:
     def _deliver(self, delivery: _Delivery, call: Call, facts: CallFacts) -> None:
         subscription = delivery.subscription
         wanted = {track.info.name: track for track in self._wanted(subscription, call, facts)}
-        per_socket: dict[PushedStream, list[WantedTrack]] = {stream: [] for stream in delivery.sockets}
+        per_socket: dict[Stream, list[WantedTrack]] = {stream: [] for stream in delivery.sockets}
         for name in [name for name in delivery.places if name not in wanted]:
             del delivery.places[name]
         info = call_info(call.id, facts)
@@ -282,7 +282,7 @@ class Subscriptions:
                 tracks = wanted_tracks(subscription.layout, other, self._facts_of(other), self._naming)
                 yield from (track for track in tracks if track.info.channel_id in members)
 
-    def _place_for(self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]) -> PushedStream | None:
+    def _place_for(self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]) -> Stream | None:
         if delivery.sockets:
             first = delivery.sockets[0]
             there = sum(stream is first for stream in delivery.places.values())
@@ -295,7 +295,7 @@ class Subscriptions:
             delivery.sockets.append(stream)
         return stream
 
-    def _ended(self, delivery: _Delivery, stream: PushedStream, reason: str) -> None:
+    def _ended(self, delivery: _Delivery, stream: Stream, reason: str) -> None:
         if stream in delivery.sockets:  # otherwise it was us who ended it
             delivery.sockets.remove(stream)
             delivery.over = True

@@ -1,20 +1,20 @@
-"""One track of a stream that we dial: its leg is opened, opened again when it breaks, and moved with its party."""
+"""One track of a stream: its leg is opened, opened again when it breaks, and moved with its party."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from bridge.dialects.base import TrackInfo
 from bridge.errors import AriError
+from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
-from bridge.taps.taps import Tap, TapPoint, Taps
+from bridge.streams.places import TrackPlace
+from bridge.streams.silence_fill import fill_silence
+from bridge.taps.taps import Tap, Taps
 
 log = logging.getLogger(__name__)
 
@@ -22,30 +22,21 @@ SUCCEED_S = 0.15
 """How long a track waits that takes the place of another party's under the same name. When a call ends its parties
 leave one after the other, and who is still there for some milliseconds is not to be heard under the name of who went
 first."""
-REOPEN_S = (0.5, 1.0, 2.0, 5.0)
-"""Waits before a track's leg is opened again; the last one for all further tries."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrackPlace:
-    """One track and where it is heard.
+class Recovery:
+    """When the leg of a track is opened again whose audio could not be had, or is lost: as long as the stream lives."""
 
-    Args:
-        info: what the dialect may say about it.
-        place: where its leg goes; None for a leg that is open already (`PushedStream.adopt`).
-        speaks: the application's audio is played there.
-        hears: what is heard there goes to the application. If not, the dialect does not know of the track.
-    """
+    waits_s: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0)
+    """Waits before each attempt; the last one for all further attempts."""
 
-    info: TrackInfo
-    place: TapPoint | None
-    speaks: bool = False
-    hears: bool = True
+    def allows(self, track: Track, error: AriError | None) -> bool:  # noqa: ARG002
+        """Return whether the leg is opened again, now that the wait is over.
 
-    def may_become(self, other: TrackPlace) -> bool:
-        """Whether this track may go on as the other: it is the same party's, and used for the same."""
-        same_party = self.place == other.place or self.info.channel_id == other.info.channel_id != ""
-        return same_party and (self.speaks, self.hears) == (other.speaks, other.hears)
+        Args:
+            error: why it could not be opened; None: it was open, and its connection broke.
+        """
+        return True
 
 
 class Track:
@@ -55,7 +46,7 @@ class Track:
         wanted: what it is, and where it ought to be.
         leg: its leg, open already if there is no place.
         label: how the log calls it.
-        on_live: told once, when its audio flows for the first time.
+        on_live: called once, when its audio flows for the first time.
         wait_s: open the leg not before so many seconds.
     """
 
@@ -63,11 +54,12 @@ class Track:
         self,
         wanted: TrackPlace,
         leg: MediaLeg,
-        label: str,
+        label: Fields,
         *,
         pump: Pump,
         taps: Taps,
         counters: Counters,
+        recovery: Recovery,
         on_live: Callable[[Track], object],
         wait_s: float = 0,
     ) -> None:
@@ -77,10 +69,13 @@ class Track:
         """Its audio flows, or has flowed."""
         self.told = False
         """The dialect has been told that it started."""
-        self._label = label
+        self.reopened = 0
+        """How many times its leg was opened again after it had failed or broken."""
+        self.label = label
         self._pump = pump
         self._taps = taps
         self._counters = counters
+        self._recovery = recovery
         self._on_live = on_live
         self._tap: Tap | None = None
         self._stir = asyncio.Event()
@@ -89,6 +84,8 @@ class Track:
             pump.hear(leg, name)
         # Time passes for the dialect even when Asterisk sends nothing: a caller on hold, or silence suppression.
         leg.on_tick = lambda: pump.from_call(name, b"") if self.live else None
+        if wanted.steady:
+            fill_silence(leg)
         if wanted.speaks:
             pump.speak(leg)
         self._task: asyncio.Task[None] | None = None
@@ -96,19 +93,19 @@ class Track:
             self._task = asyncio.create_task(self._keep_open(wait_s), name=label)
 
     def change(self, wanted: TrackPlace) -> None:
-        """Be ``wanted`` from now on. In another place the track goes on, and so does what waits to be played."""
+        """Be ``wanted`` from now on. In another place the track continues, and so does what waits to be played."""
         before, self.wanted = self.wanted, wanted
         if before.place != wanted.place:
             self._stir.set()
 
-    def goes_live(self) -> None:
-        """Its audio flows."""
+    def go_live(self) -> None:
+        """Note that its audio flows."""
         if not self.live:
             self.live = True
             self._on_live(self)
 
     def silence(self) -> None:
-        """Neither hear nor speak from now on; `close` follows."""
+        """Neither receive nor speak from now on; `close` follows."""
         self.leg.on_closed = _ignore
         self.leg.on_audio = _ignore
         self.leg.on_tick = None
@@ -120,7 +117,7 @@ class Track:
             self._task.cancel()
             for result in await asyncio.gather(self._task, return_exceptions=True):
                 if isinstance(result, Exception):
-                    log.error("%s failed", self._label, exc_info=result)
+                    log.error("%s failed", self.label, exc_info=result)
         if self._tap is not None:
             await self._taps.close(self._tap)
         self.leg.close()
@@ -128,19 +125,23 @@ class Track:
     async def _keep_open(self, wait_s: float) -> None:
         """Keep the leg open, and where it belongs, until `close` cancels this."""
         await asyncio.sleep(wait_s)
-        waits = _waits()
+        tries = 0
         while True:
-            place = self.wanted.place
-            assert place is not None
             self._stir.clear()
+            place = self.wanted.place
+            if place is None:
+                await self._stir.wait()
+                continue
             self.leg.on_closed = self._stir.set
+            failure: AriError | None = None
             try:
                 self._tap = await self._taps.open(self.leg, place)
             except AriError as error:
+                failure = error
                 if error.status != 404:  # else the party has just left, and the model will say so
-                    log.warning("%s has no audio: %s", self._label, error)
+                    log.warning("%s has no audio: %s", self.label, error)
             else:
-                self.goes_live()
+                self.go_live()
                 await self._stir.wait()
                 tap, self._tap = self._tap, None
                 await self._taps.close(tap)
@@ -149,19 +150,21 @@ class Track:
             self._pump.replace(self.leg, fresh)
             self.leg = fresh
             if self.wanted.place != place:
-                log.info("%s follows its party", self._label)
-                waits = _waits()
+                log.info("%s follows its party", self.label)
+                tries = 0
                 continue
             if self.live:
-                log.warning("%s lost its audio", self._label)
+                log.warning("%s lost its audio", self.label)
+            waits_s = self._recovery.waits_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(next(waits)):
+                async with asyncio.timeout(waits_s[min(tries, len(waits_s) - 1)]):
                     self._stir.clear()
                     await self._stir.wait()
-
-
-def _waits() -> itertools.chain[float]:
-    return itertools.chain(REOPEN_S, itertools.repeat(REOPEN_S[-1]))
+                    continue
+            tries += 1
+            if not self._recovery.allows(self, failure):
+                return
+            self.reopened += 1
 
 
 def _ignore(*_: object) -> None:

@@ -129,11 +129,6 @@ class Worker:
         """Set when there is no supervisor any more: this worker must stop."""
         return self._member.lost
 
-    @property
-    def settled(self) -> asyncio.Event:
-        """Set when this worker serves calls for the first time."""
-        return self.bridge.settled
-
     def log_addresses(self) -> None:
         """Log the AudioSocket address; the supervisor logs that of HTTP."""
         log_audiosocket(self.bridge.config, self.bridge.audiosocket_port)
@@ -205,8 +200,8 @@ class Worker:
     def _on_change(self, change: Change) -> None:
         if isinstance(change, PartyChanged) and "bridge_id" in change.fields:
             party_id = change.party.id
-            if self.bridge.streams.of_party(party_id) and self.owner(party_id) != self.view.number:
-                self.bridge.streams.party_moved(party_id)
+            if self.bridge.client_streams.of_party(party_id) and self.owner(party_id) != self.view.number:
+                self.bridge.client_streams.party_moved(party_id)
 
     # Conferences of others
 
@@ -231,7 +226,7 @@ class Worker:
         self._siblings.tidy()
         before, self._elsewhere = self._elsewhere, self.view.conferences_elsewhere
         for ended in before - self._elsewhere:
-            self.bridge.streams.end_conference(ended)
+            self.bridge.client_streams.end_conference(ended)
 
     # What others tell
 

@@ -110,7 +110,7 @@ class Target:
         bridge = self.bridge
         if bridge is None:
             return []
-        left = [f"stream {stream.stream_id}" for stream in (*bridge.streams, *bridge.outgoing)]
+        left = [f"stream {stream.stream_id}" for stream in bridge.streams]
         left += [f"connection {connection}" for connection in bridge.listener.connections]
         left += ["tap"] * len(bridge.taps) + ["ticked leg"] * len(bridge.listener.wheel)
         left += ["expected leg"] * bridge.listener.expected

@@ -218,9 +218,11 @@ async def test_an_application_that_goes_while_a_broken_leg_is_removed_leaves_not
         async with target.stream(call, encapsulation="sln", direction_speak="out") as application:
             await application.heard(10)
             (stream,) = target.bridge.streams
+            link = stream.link
+            assert link is not None
 
             async def hangup(channel_id: str, reason: str | None = None) -> None:
-                stream.link.abort(1006, "gone")  # noqa: B023 - called in this very turn
+                link.abort(1006, "gone")  # noqa: B023 - called in this very turn
                 await delete(channel_id, reason)
 
             with monkeypatch.context() as patched:

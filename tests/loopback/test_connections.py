@@ -24,7 +24,7 @@ from bridge.api.server import HttpServer
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.media.takeover import take_over
-from bridge.streams.clients import MediaStreamOptions
+from bridge.streams.media_stream_endpoint import MediaStreamOptions
 from tests.unit.api.samples import TOKEN, UPGRADE, Pbx, make_call
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -25,7 +25,7 @@ from bridge.media.picows_link import PicowsLink
 from bridge.media.pump import Pump
 from bridge.media.shared import SharedLeg
 from bridge.media.takeover import take_over
-from bridge.streams.silence_fill import keep_steady
+from bridge.streams.silence_fill import fill_silence
 from tests.fakes.asterisk import FakeAsterisk
 
 FRAME = 320
@@ -298,7 +298,7 @@ async def test_a_steady_track_is_silent_too() -> None:
     heard: list[bytes] = []
     leg.silent = True
     leg.on_audio = heard.append
-    keep_steady(leg)
+    fill_silence(leg)
     leg.received_frame(b"\1\2" * (FRAME // 2))
     leg.silent = False
     leg.received_frame(b"\1\2" * (FRAME // 2))

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, get_args
 from pydantic import ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from bridge.api.models.base import Query, Shown, maybe, name_dialects
-from bridge.streams.clients import WHOLE, MediaStreamOptions
+from bridge.streams.media_stream_endpoint import WHOLE, MediaStreamOptions
 from bridge.streams.places import ClientDirection
 
 # The dialect knows what goes together; these are texts here, and what the document says of them.
@@ -79,25 +79,26 @@ class Track(Shown):
 
 
 class Stream(Shown):
-    """A stream that is open. One that a client opened has `channel_id`; one that the bridge dialled, `started_by`."""
+    """A stream that is open."""
 
     id: str
     call_id: str
     channel_id: str = maybe()
-    """The party that it is on; empty for one on a conference."""
+    """The party that a client opened it on."""
     conference_id: str = maybe()
-    """The conference that it is on; empty for one on a call."""
-    started_by: str = maybe()
-    """For example `subscription:sales`."""
+    """The conference that a client opened it on."""
+    started_by: str
+    """`client`, or for example `subscription:sales`."""
     principal: str
     """Id of the token that opened it, owns its subscription, or started its flow; `config` for what the
     configuration file starts."""
     dialect: str
     """The wire format."""
     direction_listen: str
+    """What of the party or conference the client asked for."""
     tracks: list[Track] = maybe()
     live: bool
-    """Whether audio flows."""
+    """Whether the WebSocket is open and the audio of every track flows."""
     trouble: str | None = maybe()
     """Why the application cannot be reached."""
     connects: int = maybe()
@@ -111,7 +112,9 @@ class Stream(Shown):
     unsent_ms: float
     """Audio that waits for a slow WebSocket."""
     dropped_to_application_ms: float
+    """Audio that the application did not receive: it read too slowly, or there was no connection."""
     dropped_from_application_ms: float
+    """Audio of the application beyond `media.max_queued_ms`."""
     discarded_messages: int
     """Messages of the application that were not understood."""
 

@@ -22,7 +22,7 @@ from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.media.leg import MediaLeg
 from bridge.media.loop import FrameLoop
 from bridge.patterns import Patterns
-from bridge.streams.pushed import PushedStream
+from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription
 
 NAMES = {"twilio": ("inbound", "outbound"), "voxology": ("caller", "callee")}
@@ -41,18 +41,16 @@ class Together:
         self._bridge = bridge
         self._names = NAMES.get(dialect, ())
         self._tracks = tracks
-        self._streams: dict[int, PushedStream] = {}
+        self._streams: dict[int, Stream] = {}
 
     def unexpected(self, uuid: UUID) -> MediaLeg | None:
         """A leg for a connection; the first of a call begins its stream."""
         call, track = divmod(int.from_bytes(uuid.bytes[-4:]), self._tracks)
         names = self._names or (str(uuid),)
         if track == 0:
-            stream = self._bridge.outgoing.start(
+            self._streams[call] = self._bridge.streams.dial(
                 "bench", CallInfo(str(call)), names, self._target, lambda *_: None, principal=CONFIGURATION
             )
-            assert stream is not None, "the bench's limit is above all that it asks for"
-            self._streams[call] = stream
         stream = self._streams[call]
         leg = stream.new_leg()
         leg.uuid = uuid

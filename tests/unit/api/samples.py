@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from bridge.access import Principal
-from bridge.api.backend import Backend, CallServices, ConferenceServices
+from bridge.api.backend import Backend, CallControlParts, ConferenceParts
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
 from bridge.calls.model import Call, Party
@@ -24,7 +24,7 @@ from bridge.flows.program import Program
 from bridge.media.counters import Counters
 from bridge.patterns import Patterns
 from bridge.speech.engine import SpeechFailed, Utterance
-from bridge.streams.clients import MediaStreamOptions
+from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
 from .sample_parts import NOW, RECORDINGS, FewConferences, FewRecordings, SensitiveCalls, Sounds
 
@@ -116,7 +116,7 @@ class Pbx:
             raise KeyError(call_id)
         self.do(verb, call_id, *more)
 
-    # CallControl
+    # CallActs
 
     async def hangup(self, call_id: str, /) -> None:
         self.act("hangup", call_id)
@@ -210,8 +210,8 @@ class Pbx:
             raise SpeechFailed("there is no such voice")
         return Sound(bytes(320), 8000)
 
-    async def continue_in_dialplan(self, channel_id: str, context: str, extension: str, priority: int) -> None:
-        self.do("continue_in_dialplan", channel_id, context, extension, priority)
+    async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
+        self.do("redirect", channel_id, context, extension)
 
     async def accept(
         self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
@@ -235,9 +235,8 @@ class Pbx:
 
     def plain_backend(self, **more: Any) -> Backend:
         """Return it without call control and conferences."""
-        stand_in: Any = self
         plain = Backend(
-            calls=stand_in,
+            calls=self,
             streams=lambda: self.open_streams,
             accept_stream=self.accept,
             counters=Counters(frames_from_asterisk=5),
@@ -249,32 +248,27 @@ class Pbx:
 
     def backend(self, **more: Any) -> Backend:
         """Return the whole of it."""
-        stand_in: Any = self
-        sounds: Any = Sounds()
-        recordings: Any = FewRecordings(self)
-        sensitive: Any = SensitiveCalls(self)
-        conferences: Any = FewConferences(self)
         whole = self.plain_backend(
-            calling=CallServices(
+            calling=CallControlParts(
                 records=self.records,
-                call_control=stand_in,
-                outbound_calls=stand_in,
-                flow_manager=stand_in,
-                speech=stand_in,
-                sounds=sounds,
-                recordings=recordings,
-                sensitive=sensitive,
+                acts=self,
+                outbound_calls=self,
+                flow_manager=self,
+                speech=self,
+                sounds=Sounds(),
+                recordings=FewRecordings(self),
+                sensitive=SensitiveCalls(self),
                 flows=FLOWS,
                 voxology=VoxologyConfig.model_validate({"flow": "greeting", "api_key": VOXOLOGY_KEY}),
             ),
-            conferences=ConferenceServices(conferences, self.accept_in_conference),
+            conferences=ConferenceParts(FewConferences(self), self.accept_in_conference),
         )
         return replace(whole, **more)
 
 
 STREAM: Mapping[str, object] = {
     "id": "s1", "call_id": "c1", "channel_id": "c1", "principal": "crm", "dialect": "voipbin",
-    "direction_listen": "both", "live": True, "sensitive": False, "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0,
+    "started_by": "client", "direction_listen": "both", "live": True, "sensitive": False, "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0,
     "dropped_to_application_ms": 0, "dropped_from_application_ms": 0, "discarded_messages": 0,
 }  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,17 +12,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from jsonschema_rs import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 
-from bridge.access import Principal
 from bridge.api import table
 from bridge.api.document import CHAPTERS
 from bridge.api.errors import REASONS
 from bridge.api.models import calls, subscriptions
-from bridge.api.models.streams import Stream as StreamModel
 from bridge.api.routing import Route, operation_of
 from bridge.api.server import build
 from bridge.events.hub import Events
 from bridge.streams.catalogue import Catalogue
-from bridge.streams.described import describe, describe_pushed
 from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
 
@@ -41,7 +37,7 @@ def parts(pbx: Pbx) -> dict[str, Any]:
     from bridge.api.events import EventSockets
 
     catalogue = Catalogue([], Store(":memory:"))
-    return {"subscriptions": catalogue, "channels": pbx, "twilio": TWILIO, "events": EventSockets(Events()).handle} | {
+    return {"subscriptions": catalogue, "control": pbx, "twilio": TWILIO, "events": EventSockets(Events()).handle} | {
         "cluster": FewBridges()
     }
 
@@ -179,26 +175,6 @@ def test_what_is_described_as_wrong_is_wrong(values: dict[str, Any]) -> None:
     for model in (Subscription, subscriptions.NewSubscription):
         with pytest.raises(ValidationError):
             TypeAdapter(model).validate_python(good | values)
-
-
-def test_what_is_described_of_a_stream_is_what_is_said_of_it() -> None:
-    link = SimpleNamespace(unsent_ms=0.4, dropped_ms=1.6)
-    common = {"stream_id": "s", "dialect": SimpleNamespace(name="twilio", discarded=0), "live": True, "opened_at": 1.5}
-    common |= {"link": link, "dropped_ms": 0.0, "principal": Principal("crm"), "sensitive": False, "queued_ms": 1.2}
-    opened = SimpleNamespace(**common, call_id="c", party_id="p", conference_id="", track="both")
-    track = SimpleNamespace(name="near", channel_id="p")
-    pushed = SimpleNamespace(
-        **common,
-        call=SimpleNamespace(call_id="c"),
-        label="flow",
-        tracks=[track],
-        trouble=None,
-        connects=1,
-        missed_ms=0.0,
-        dropped_from_application_ms=0.0,
-    )
-    for said in (describe(opened), describe_pushed(pushed)):  # type: ignore[arg-type]
-        StreamModel.model_validate_json(json.dumps(said), strict=True)
 
 
 def test_the_limits_of_a_request_are_those_of_flows() -> None:

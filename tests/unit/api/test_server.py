@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bridge.api.server import HttpServer, build
 from bridge.config import HttpConfig
 from bridge.errors import AriError, Overloaded
-from bridge.streams.clients import MediaStreamOptions
+from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
 from .samples import STREAM, TOKEN, UPGRADE, Pbx, make_call
 

@@ -8,9 +8,9 @@ from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
-from bridge.streams import silence_fill as going_on
-from bridge.streams.clients import MediaStreamOptions
-from bridge.streams.silence_fill import keep_steady
+from bridge.streams import silence_fill
+from bridge.streams.media_stream_endpoint import MediaStreamOptions
+from bridge.streams.silence_fill import fill_silence
 
 
 def test_options() -> None:
@@ -47,12 +47,12 @@ class Clock:
 
 def test_a_track_that_goes_on_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(going_on, "time", clock)
+    monkeypatch.setattr(silence_fill, "time", clock)
     fmt = slin(8000)
     leg = MediaLeg(fmt, Playout(fmt, 1000, 60), Counters())
     heard: list[bytes] = []
     leg.on_audio = heard.append
-    keep_steady(leg)
+    fill_silence(leg)
     speech = b"\x01\x02" * 160
 
     def ticks(seconds: float, pcm: bytes = b"") -> None:

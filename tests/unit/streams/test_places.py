@@ -2,75 +2,175 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 
-from bridge.streams.places import DIRECTIONS, Direction, LegPlace, places
-from bridge.taps.taps import Join, Snoop
+from bridge.dialects.base import TrackInfo
+from bridge.streams.flow_options import Direction as FlowDirection
+from bridge.streams.places import (
+    CLIENT_DIRECTIONS,
+    DIRECTIONS,
+    ClientDirection,
+    Direction,
+    conference_tracks,
+    flow_tracks,
+    party_tracks,
+)
+from bridge.taps.taps import Join, Snoop, TapPoint
 
 PARTY, BRIDGE = "party", "bridge"
-JOINED = LegPlace(Join(BRIDGE), True, True)
-SPEAKS_INTO_BRIDGE = LegPlace(Join(BRIDGE), False, True)
-FEEDS_BRIDGE = LegPlace(Join(BRIDGE), False, False)
+Use = tuple[TapPoint | None, bool, bool]
+"""Where a leg goes, whether it receives, and whether it speaks."""
+JOINED: Use = (Join(BRIDGE), True, True)
+SPEAKS_INTO_BRIDGE: Use = (Join(BRIDGE), False, True)
+FEEDS_BRIDGE: Use = (Join(BRIDGE), False, False)
+NONE: ClientDirection = "none"
 
 
-def snoop(spy: str, whisper: str, hears: bool = True, speaks: bool = True) -> LegPlace:
-    return LegPlace(Snoop(PARTY, spy, whisper), hears, speaks)
+def snoop(spy: str, whisper: str, hears: bool = True, speaks: bool = True) -> Use:
+    return (Snoop(PARTY, spy, whisper), hears, speaks)
 
 
-IN_OUR_APPLICATION: dict[tuple[Direction, Direction], tuple[LegPlace, ...]] = {
-    ("both", "both"): (JOINED,),
-    ("both", "out"): (JOINED,),
-    ("both", "in"): (snoop("both", "in"), FEEDS_BRIDGE),
-    ("in", "both"): (snoop("in", "none", speaks=False), SPEAKS_INTO_BRIDGE),
-    ("in", "out"): (snoop("in", "none", speaks=False), SPEAKS_INTO_BRIDGE),
-    ("in", "in"): (snoop("in", "in"), FEEDS_BRIDGE),
-    ("out", "both"): (snoop("out", "none", speaks=False), SPEAKS_INTO_BRIDGE),
-    ("out", "out"): (snoop("out", "none", speaks=False), SPEAKS_INTO_BRIDGE),
-    ("out", "in"): (snoop("out", "in"), FEEDS_BRIDGE),
+def uses(bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool = True) -> list[Use]:
+    tracks = party_tracks(TrackInfo(listen, PARTY), bridge_id, listen, speak, alone=alone)
+    names = [track.info.name for track in tracks]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("(") != track.hears for name, track in zip(names, tracks, strict=True))
+    assert {track.info.channel_id for track in tracks} <= {PARTY}, "DTMF digits are sent to it"
+    return [(track.place, track.hears, track.speaks) for track in tracks]
+
+
+ALONE_IN_OUR_BRIDGE: dict[tuple[ClientDirection, Direction], list[Use]] = {
+    ("both", "both"): [JOINED],
+    ("both", "out"): [JOINED],
+    ("both", "in"): [snoop("both", "in"), FEEDS_BRIDGE],
+    ("in", "both"): [snoop("in", "none", speaks=False), SPEAKS_INTO_BRIDGE],
+    ("in", "out"): [snoop("in", "none", speaks=False), SPEAKS_INTO_BRIDGE],
+    ("in", "in"): [snoop("in", "in"), FEEDS_BRIDGE],
+    ("out", "both"): [snoop("out", "none", speaks=False), SPEAKS_INTO_BRIDGE],
+    ("out", "out"): [snoop("out", "none", speaks=False), SPEAKS_INTO_BRIDGE],
+    ("out", "in"): [snoop("out", "in"), FEEDS_BRIDGE],
+    ("none", "both"): [SPEAKS_INTO_BRIDGE],
+    ("none", "out"): [SPEAKS_INTO_BRIDGE],
+    ("none", "in"): [snoop("none", "in", hears=False), FEEDS_BRIDGE],
 }
-ANYWHERE: dict[tuple[Direction, Direction], tuple[LegPlace, ...]] = {
-    (listen, speak): (snoop(listen, "in"),)
-    if speak == "in"
-    else (snoop(listen, "out"),)
-    if speak == "out"
-    else (snoop(listen, "out"), snoop("none", "in", hears=False))
-    for listen in DIRECTIONS
-    for speak in DIRECTIONS
+WITH_OTHERS_IN_IT = ALONE_IN_OUR_BRIDGE | {
+    ("both", "out"): [snoop("both", "out"), FEEDS_BRIDGE],
+    ("in", "out"): [snoop("in", "out"), FEEDS_BRIDGE],
+    ("out", "out"): [snoop("out", "out"), FEEDS_BRIDGE],
+    ("none", "out"): [snoop("none", "out", hears=False), FEEDS_BRIDGE],
 }
-ALL = list(itertools.product(DIRECTIONS, DIRECTIONS))
+ALL = list(itertools.product(CLIENT_DIRECTIONS, DIRECTIONS))
+bridges = pytest.mark.parametrize("bridge_id", [BRIDGE, None])
+whether_alone = pytest.mark.parametrize("alone", [True, False])
 
 
 @pytest.mark.parametrize(("listen", "speak"), ALL)
-def test_in_our_application(listen: Direction, speak: Direction) -> None:
-    assert places(PARTY, BRIDGE, listen, speak) == IN_OUR_APPLICATION[listen, speak]
+def test_in_our_application(listen: ClientDirection, speak: Direction) -> None:
+    assert uses(BRIDGE, listen, speak) == ALONE_IN_OUR_BRIDGE[listen, speak]
+    assert uses(BRIDGE, listen, speak, alone=False) == WITH_OTHERS_IN_IT[listen, speak]
 
 
+@whether_alone
 @pytest.mark.parametrize(("listen", "speak"), ALL)
-def test_anywhere_else(listen: Direction, speak: Direction) -> None:
-    assert places(PARTY, None, listen, speak) == ANYWHERE[listen, speak]
+def test_anywhere_else(listen: ClientDirection, speak: Direction, alone: bool) -> None:
+    first = snoop(listen, "in" if speak == "in" else "out", hears=listen != "none")
+    second = [snoop("none", "in", hears=False)] if speak == "both" else []
+    assert uses(None, listen, speak, alone=alone) == [first, *second]
 
 
+@whether_alone
+@bridges
 @pytest.mark.parametrize(("listen", "speak"), ALL)
-@pytest.mark.parametrize("bridge_id", [BRIDGE, None])
-def test_what_holds_for_every_combination(bridge_id: str | None, listen: Direction, speak: Direction) -> None:
-    found = places(PARTY, bridge_id, listen, speak)
-    assert [leg.hears for leg in found].count(True) == 1, "each sound is heard once"
+def test_what_holds_for_every_combination(
+    bridge_id: str | None, listen: ClientDirection, speak: Direction, alone: bool
+) -> None:
+    found = uses(bridge_id, listen, speak, alone=alone)
+    assert [hears for _, hears, _ in found].count(True) == (listen != "none"), "each sound is received once"
     assert 1 <= len(found) <= 2
-    snoops = [leg.place for leg in found if isinstance(leg.place, Snoop)]
-    assert all(place.whisper != "both" for place in snoops), "Asterisk throws both queues away"
-    for leg in found:
-        if isinstance(leg.place, Snoop):
-            assert leg.hears == (leg.place.spy != "none")
-            assert leg.speaks == (leg.place.whisper != "none")
+    for place, hears, speaks in found:
+        if isinstance(place, Snoop):
+            assert place.whisper != "both", "Asterisk discards both queues"
+            assert hears == (place.spy != "none")
+            assert speaks == (place.whisper != "none")
     if bridge_id is not None:
-        assert any(isinstance(leg.place, Join) for leg in found), "a bridge that nobody feeds is silent"
+        assert any(isinstance(place, Join) for place, _, _ in found), "a bridge that nobody feeds is silent"
 
 
+@whether_alone
 @pytest.mark.parametrize("listen", DIRECTIONS)
-@pytest.mark.parametrize("bridge_id", [BRIDGE, None])
-def test_who_says_nothing_has_one_leg_that_can_be_shared(bridge_id: str | None, listen: Direction) -> None:
-    (leg,) = places(PARTY, bridge_id, listen, "none")
+@bridges
+def test_who_says_nothing_has_one_leg_that_can_be_shared(bridge_id: str | None, listen: Direction, alone: bool) -> None:
+    (use,) = uses(bridge_id, listen, NONE, alone=alone)
     joins = bridge_id is not None and listen == "both"
-    assert leg == LegPlace(Join(BRIDGE) if joins else Snoop(PARTY, listen, "none"), hears=True, speaks=False)
+    assert use == (Join(BRIDGE) if joins else Snoop(PARTY, listen, "none"), True, False)
+    assert uses(bridge_id, NONE, NONE, alone=alone) == []
+
+
+def test_a_conference_is_received_by_the_clock() -> None:
+    for listens, speaks in [(True, True), (True, False), (False, True)]:
+        (track,) = conference_tracks("both", Join("c"), listens=listens, speaks=speaks)
+        assert (track.place, track.hears, track.speaks, track.steady) == (Join("c"), listens, speaks, listens)
+        assert track.info.channel_id == "", "a conference has no phone"
+
+
+# Flows
+
+
+def leg(channel_id: str, bridge_id: str | None = "b") -> Any:
+    return SimpleNamespace(id=channel_id, bridge_id=bridge_id, gone=asyncio.Event())
+
+
+def about(name: str, of: Any) -> TrackInfo:
+    return TrackInfo(name, of.id)
+
+
+def test_the_transfer_track_is_there_while_the_other_leg_is() -> None:
+    wanted: dict[str, FlowDirection] = {"caller": "in", "transfer": "in"}
+    (caller,) = flow_tracks(leg("p"), None, wanted, "", about)
+    assert (caller.info.name, caller.place, caller.hears) == ("caller", Snoop("p", "in", "none"), True)
+    other = leg("o")
+    tracks = flow_tracks(leg("p"), other, wanted, "", about)
+    assert [(track.info.name, track.place) for track in tracks] == [
+        ("caller", Snoop("p", "in", "none")),
+        ("transfer", Snoop("o", "in", "none")),
+    ]
+    other.gone.set()
+    assert [track.info.name for track in flow_tracks(leg("p"), other, wanted, "", about)] == ["caller"]
+
+
+def test_one_leg_serves_both_ways_where_that_is_exact() -> None:
+    (mix,) = flow_tracks(leg("p"), None, {"mix": "both"}, "both", about)
+    assert (mix.info.name, mix.place, mix.hears, mix.speaks) == ("mix", Join("b"), True, True)
+    heard, spoken = flow_tracks(leg("p"), None, {"inbound": "in"}, "both", about)
+    assert (heard.info.name, heard.hears, heard.speaks) == ("inbound", True, False)
+    assert (spoken.place, spoken.hears, spoken.speaks) == (Join("b"), False, True)
+    assert spoken.info.channel_id == "p"  # where DTMF digits are sent
+
+
+def test_what_only_speaks_is_one_leg_even_if_the_other_party_is_heard() -> None:
+    (spoken,) = flow_tracks(leg("p"), None, {}, "both", about)
+    assert (spoken.place, spoken.hears, spoken.speaks) == (Join("b"), False, True)
+    heard, spoken = flow_tracks(leg("p"), leg("o"), {"transfer": "in"}, "both", about)
+    assert (heard.place, heard.speaks) == (Snoop("o", "in", "none"), False)
+    assert (spoken.place, spoken.speaks) == (Join("b"), True)
+
+
+def test_speak_out_of_a_flow_reaches_only_its_party() -> None:
+    heard, feeds = flow_tracks(leg("p"), leg("o"), {"caller": "in"}, "out", about)
+    assert (heard.place, heard.hears, heard.speaks) == (Snoop("p", "in", "out"), True, True)
+    assert (feeds.place, feeds.hears, feeds.speaks) == (Join("b"), False, False)
+
+
+@pytest.mark.parametrize(("listen", "speak"), itertools.product(get_args(FlowDirection), repeat=2))
+def test_tracks_that_receive_nothing_have_names_that_cannot_be_asked_for(
+    listen: FlowDirection, speak: FlowDirection
+) -> None:
+    tracks = flow_tracks(leg("p"), None, {"caller": listen} if listen else {}, speak, about)
+    names = [track.info.name for track in tracks]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("(") != track.hears for name, track in zip(names, tracks, strict=True))

@@ -1,4 +1,4 @@
-"""Tracks of a stream that we dial: those that only speak, those that move, and what waits until they are open."""
+"""One stream, accepted and dialed: its tracks, what waits until they are open, and its connection."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from typing import Any, cast
 import pytest
 
 from bridge.access import CONFIGURATION
+from bridge.api.models.streams import Stream as StreamModel
 from bridge.audio.playout import Playout
 from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 from bridge.dialects.twilio import Twilio
 from bridge.dialects.voipbin import Voipbin
 from bridge.dialects.voxology import Voxology
+from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkFailed
 from bridge.media.leg import MediaLeg
 from bridge.media.websocket import Link
-from bridge.streams.pushed import PushedStream
-from bridge.streams.track import TrackPlace
+from bridge.streams.connection import Accepted, Dialed
+from bridge.streams.origin import Origin
+from bridge.streams.places import TrackPlace
+from bridge.streams.stream import Stream
+from bridge.streams.track import Recovery
 from bridge.taps.taps import Join, Snoop, TapPoint, Taps
 
 FRAME = b"\1\0" * 160
@@ -36,9 +41,10 @@ class Wire(Link):
         self.sent: list[Message] = []
         self.answers_close = True
         self.take_back_s: float | None = None
+        self.closed_with: tuple[int, str] | None = None
 
     def close(self, code: int, reason: str, *, take_back_s: float | None = None) -> None:
-        self.take_back_s = take_back_s
+        self.take_back_s, self.closed_with = take_back_s, (code, reason)
         super().close(code, reason, take_back_s=take_back_s)
 
     def _write(self, message: Message) -> None:
@@ -65,11 +71,15 @@ class Pbx:
     def __init__(self) -> None:
         self.open_now: dict[MediaLeg, TapPoint] = {}
         self.opened: list[TapPoint] = []
+        self.failures: list[AriError] = []
+        """What the next attempts fail with."""
         self.let_in = asyncio.Event()
         self.let_in.set()
 
     async def open(self, leg: MediaLeg, place: TapPoint) -> MediaLeg:
         await self.let_in.wait()
+        if self.failures:
+            raise self.failures.pop(0)
         self.open_now[leg] = place
         self.opened.append(place)
         return leg
@@ -83,43 +93,48 @@ class Pbx:
 
 
 class World:
-    """One stream and what is around it."""
+    """One stream and what is around it.
 
-    def __init__(self) -> None:
+    Args:
+        kind: ``accepted`` or ``dialed``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self.pbx = Pbx()
         self.wire = Wire()
         self.reachable = True
         self.backoff = Backoff(5, 5)
         self.asked_s = 0.0
         self.dialed: list[float] = []
-        self.streams: list[PushedStream] = []
+        self.streams: list[Stream] = []
         self.ended: list[str] = []
         self.connected = 0
         self.sensitive: set[str] = set()
+        self.counters = Counters()
 
-    def stream(self, dialect: Dialect, *tracks: str) -> PushedStream:
-        stream = PushedStream(
-            "p1",
-            "test",
+    def stream(self, dialect: Dialect, *tracks: str) -> Stream:
+        stream = Stream(
+            "1",
+            Origin("test", CONFIGURATION, speaks=True),
             CallInfo("call"),
             tracks,
             dialect=dialect,
-            dial=self._dial,
-            backoff=self.backoff,
+            connection=Accepted(self.wire) if self.kind == "accepted" else Dialed(self._dial, self.backoff),
             taps=cast(Taps, self.pbx),
-            counters=Counters(),
+            counters=self.counters,
             new_playout=lambda fmt: Playout(fmt, 10_000, 0),
             window_ms=5000,
             on_end=lambda _, reason: self.ended.append(reason),
             on_dtmf=lambda _: None,
             on_connected=self._count,
-            principal=CONFIGURATION,
-            is_sensitive=self.sensitive.__contains__,
+            is_sensitive=lambda channels: not self.sensitive.isdisjoint(channels),
         )
+        stream.start()
         self.streams.append(stream)
         return stream
 
-    def _count(self, _: PushedStream) -> None:
+    def _count(self, _: Stream) -> None:
         self.connected += 1
 
     async def _dial(self) -> Link:
@@ -133,14 +148,18 @@ class World:
         return [message for message in self.wire.sent if isinstance(message, str)]
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
+@pytest.fixture(params=["accepted", "dialed"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    world = World(request.param)
     yield world
     for stream in world.streams:
         stream.end("the test is over")
         await stream.wait()
     assert not world.pbx.open_now
+
+
+dialed = pytest.mark.parametrize("world", ["dialed"], indirect=True)
+accepted = pytest.mark.parametrize("world", ["accepted"], indirect=True)
 
 
 def track(name: str, place: TapPoint, *, speaks: bool = False, hears: bool = True) -> TrackPlace:
@@ -234,15 +253,70 @@ async def test_a_track_that_moves_goes_on_and_so_does_what_waits_to_be_played(wo
     assert {"live_track" in text for text in world.texts[told:]} == {True}
     assert stream.tracks[0].name == "caller"
 
-    speaking = world.stream(Voipbin("sln"))
-    world.wire = Wire()
-    speaking.set_tracks([track("mix", Join("b"), speaks=True)])
-    await speaking.settled(1)
+
+async def test_what_waits_to_be_played_follows_a_track_that_moves(world: World) -> None:
+    stream = world.stream(Voipbin("sln"))
+    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    await stream.settled(1)
     world.wire.on_message(FRAME + FRAME)
     assert playing(world.pbx.leg_at(Join("b"))) == FRAME
-    speaking.set_tracks([track("mix", Join("d"), speaks=True)])
-    await until(lambda: Join("d") in world.pbx.open_now.values())
+    stream.set_tracks([track("mix", Join("d"), speaks=True)])
+    await until(lambda: list(world.pbx.open_now.values()) == [Join("d")])
     assert playing(world.pbx.leg_at(Join("d"))) == FRAME
+
+
+async def test_what_waits_to_be_played_passes_to_the_track_that_speaks_from_now_on(world: World) -> None:
+    """A party that enters our application is received by a snoop and spoken to in its bridge."""
+    stream = world.stream(Voipbin("sln"))
+    outside, inside = Snoop("party", "in", "out"), Snoop("party", "in", "none")
+    stream.set_tracks([track("in", outside, speaks=True)])
+    await stream.settled(1)
+    before = world.pbx.leg_at(outside)
+    world.wire.on_message(FRAME + FRAME)
+    assert playing(before) == FRAME
+    stream.set_tracks([track("in", inside), track("(speaks 1)", Join("b"), speaks=True, hears=False)])
+    assert playing(before) is None, "nothing is played twice"
+    await until(lambda: set(world.pbx.open_now.values()) == {inside, Join("b")})
+    assert playing(world.pbx.leg_at(Join("b"))) == FRAME
+
+
+async def test_a_stream_that_is_displaced_has_no_leg_until_it_has_another_place(world: World) -> None:
+    stream = world.stream(Voipbin("sln"))
+    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    await stream.settled(1)
+    stream.displace()
+    await until(lambda: not world.pbx.open_now)
+    world.wire.on_message(FRAME)
+    stream.set_tracks([track("mix", Join("c"), speaks=True)])
+    await until(lambda: list(world.pbx.open_now.values()) == [Join("c")])
+    assert playing(world.pbx.leg_at(Join("c"))) == FRAME
+
+
+async def test_a_leg_that_breaks_is_opened_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recovery, "waits_s", (0.001,))
+    stream = world.stream(Voipbin("sln"))
+    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    await stream.settled(1)
+    world.wire.on_message(FRAME)
+    broken = world.pbx.leg_at(Join("b"))
+    world.pbx.failures.append(AriError(500, "POST", "/channels", "not now"))
+    broken.detach()
+    await until(lambda: broken not in world.pbx.open_now and world.pbx.open_now)
+    assert playing(world.pbx.leg_at(Join("b"))) == FRAME
+    assert world.pbx.opened == [Join("b")] * 2
+    assert not stream.ended
+
+
+async def test_a_description_is_what_the_document_says(world: World) -> None:
+    stream = world.stream(Voipbin("sln"), "mix")
+    stream.set_tracks([track("mix", Join("b"))])
+    described = stream.describe()
+    StreamModel.model_validate_json(json.dumps(described), strict=True)
+    assert (described["live"], described["tracks"]) == (False, [{"name": "mix", "channel_id": "party"}])
+    await stream.settled(1)
+    described = stream.describe()
+    assert (described["live"], described["connects"], described["trouble"]) == (True, 1, None)
+    assert world.counters.streams_opened == 1
 
 
 async def test_a_track_that_moves_twice_while_it_is_opened_ends_up_in_the_last_place(world: World) -> None:
@@ -296,14 +370,64 @@ async def test_settled_waits_for_connection_and_tracks_but_for_nothing_that_is_i
     world.pbx.let_in.set()
     await asyncio.wait_for(waiting, 1)
     assert stream.live
-    world.reachable = False
-    unreachable = world.stream(Voipbin("sln"))
-    await asyncio.wait_for(unreachable.settled(5), 1)
-    assert unreachable.trouble == "not there"
     stream.end("enough")
     await asyncio.wait_for(stream.settled(5), 1)
 
 
+@dialed
+async def test_an_application_that_cannot_be_reached_is_trouble(world: World) -> None:
+    world.reachable = False
+    stream = world.stream(Voipbin("sln"))
+    await asyncio.wait_for(stream.settled(5), 1)
+    assert stream.trouble == stream.describe()["trouble"] == "not there"
+
+
+@dialed
+async def test_a_connection_that_breaks_is_opened_again(world: World) -> None:
+    world.backoff = Backoff(0.001, 0.001)
+    stream = world.stream(Twilio(connect=True), "inbound")
+    stream.set_tracks([track("inbound", Join("b"), speaks=True)])
+    await stream.settled(1)
+    first, world.wire = world.wire, Wire()
+    first.on_message('{"event":"media","media":{"payload":"' + "A" * 216 + '"}}')
+    assert stream.describe()["queued_ms"] == 20
+    first.abort(1006, "gone")
+    await stream.settled(1)
+    assert stream.trouble == "the connection broke (1006 gone)"
+    assert stream.describe()["queued_ms"] == 0, "the next connection begins from scratch"
+    await until(lambda: stream.live)
+    assert (stream.connects, stream.trouble, world.connected) == (2, None, 2)
+    assert [json.loads(text)["event"] for text in world.texts] == ["connected", "start"]
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005])
+async def test_a_stream_ends_with_a_connection_that_the_application_closes(world: World, code: int) -> None:
+    stream = world.stream(Voipbin("sln"))
+    await stream.settled(1)
+    world.wire.abort(code, "")
+    await stream.wait()
+    assert (world.ended, stream.close_code) == (["the application closed the stream"], code)
+
+
+@accepted
+async def test_an_accepted_stream_ends_with_its_connection(world: World) -> None:
+    stream = world.stream(Voipbin("sln"))
+    await stream.settled(1)
+    world.wire.abort(1006, "connection lost")
+    await stream.wait()
+    assert (world.ended, stream.close_code) == (["connection lost"], 1006)
+
+
+@accepted
+async def test_what_an_accepted_application_sends_in_the_same_turn_is_not_lost(world: World) -> None:
+    stream = world.stream(Voipbin("sln"))
+    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    world.wire.on_message(FRAME)
+    await stream.settled(1)
+    assert playing(world.pbx.leg_at(Join("b"))) == FRAME
+
+
+@dialed
 async def test_a_server_that_asks_to_wait_is_not_dialed_before(world: World) -> None:
     world.backoff = Backoff(0.001, 0.001)
     world.reachable, world.asked_s = False, 0.2
@@ -312,6 +436,7 @@ async def test_a_server_that_asks_to_wait_is_not_dialed_before(world: World) -> 
     assert min(later - sooner for sooner, later in pairwise(world.dialed)) >= 0.2
 
 
+@dialed
 async def test_who_wants_to_know_is_told(world: World) -> None:
     stream = world.stream(Voxology(), "caller")
     stream.ask(["transfer", "caller"])

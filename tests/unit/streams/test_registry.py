@@ -1,4 +1,4 @@
-"""All streams that the bridge has dialled: what becomes of them when it stops."""
+"""All streams of a process: how they are counted and recorded, and what becomes of them when it stops."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from bridge.audio.playout import Playout
 from bridge.audit import NO_AUDIT, Audit
 from bridge.config import Config
 from bridge.dialects.base import CallInfo, TrackInfo
+from bridge.dialects.voipbin import Voipbin
 from bridge.events.hub import Events
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkRefused
 from bridge.media.websocket import Link
 from bridge.patterns import Patterns
-from bridge.streams import outgoing as module
-from bridge.streams.described import describe_pushed
+from bridge.streams import registry as module
+from bridge.streams.connection import Accepted
 from bridge.streams.events import Publisher
 from bridge.streams.limit import StreamLimit
-from bridge.streams.outgoing import GIVE_WAY_S, Outgoing
+from bridge.streams.origin import Origin
+from bridge.streams.places import TrackPlace
+from bridge.streams.registry import GIVE_WAY_S, Streams
 from bridge.streams.subscription import Subscription
-from bridge.streams.track import TrackPlace
 from bridge.taps.taps import Join, Taps
 from tests.unit.audit.lines import Lines
-from tests.unit.streams.test_pushed_stream import Pbx, Wire
+from tests.unit.streams.test_stream import Pbx, Wire
 
 STORE = "redis://store.example.org"
 
@@ -38,13 +40,13 @@ async def nobody(*_: object) -> None:
     """No key is pressed."""
 
 
-def outgoing(
+def dialing(
     monkeypatch: pytest.MonkeyPatch,
     wires: list[Wire],
     events: Publisher | None = None,
     audit: Audit = NO_AUDIT,
     **sections: Any,
-) -> Outgoing:
+) -> Streams:
     """Streams to applications that take each connection; ``wires`` are what they are connected by."""
     dialled = iter(wires)
 
@@ -52,13 +54,13 @@ def outgoing(
         return next(dialled)
 
     monkeypatch.setattr(module, "dial", dial)
-    return Outgoing(
+    return Streams(
         Config.model_validate(sections),
         taps=cast(Taps, Pbx()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-        room=StreamLimit(10),
-        press=nobody,
+        limit=StreamLimit(10),
+        send_dtmf=nobody,
         events=events,
         audit=audit,
     )
@@ -73,8 +75,8 @@ async def test_a_bridge_that_stops_gives_way_where_there_are_others(
     wire.paused()  # the application does not read
 
     sections: dict[str, Any] = {"cluster": {"store": store}} if store else {}
-    streams = outgoing(monkeypatch, [wire], **sections)
-    stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
+    streams = dialing(monkeypatch, [wire], **sections)
+    stream = streams.dial("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
     await stream.settled(1)
     await streams.stop()
     assert wire.sent[-1] == "close 1001"
@@ -87,11 +89,11 @@ async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.
     wires, events = [Wire() for _ in range(3)], Events()
     told: list[tuple[str, str]] = []
     events.subscribe(lambda event: told.append((event.type, event.data["principal"])))
-    streams = outgoing(monkeypatch, wires, events)
+    streams = dialing(monkeypatch, wires, events)
     for principal in (Principal("crm"), CONFIGURATION, Principal("crm", "192.0.2.7")):
-        stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=principal)
+        stream = streams.dial("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=principal)
         await stream.settled(1)
-    assert [described["principal"] for described in map(describe_pushed, streams)] == ["crm", "config", "crm"]
+    assert [stream.describe()["principal"] for stream in streams] == ["crm", "config", "crm"]
     assert streams.end_of_principal("nobody", 1008, "revoked") == 0
     assert streams.end_of_principal("crm", 1008, "the token was revoked") == 2
     await asyncio.gather(*(each.wait() for each in streams if each.ended))
@@ -110,51 +112,81 @@ async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wire = Wire()
-    streams = outgoing(monkeypatch, [wire])
+    streams = dialing(monkeypatch, [wire])
     target = TARGET.model_copy(update={"dialect": "voipbin", "options": {"encapsulation": "sln"}})
-    stream = streams.open("test", CallInfo("call"), ("mix",), target, lambda *_: None, principal=CONFIGURATION)
+    stream = streams.dial("test", CallInfo("call"), ("mix",), target, lambda *_: None, principal=CONFIGURATION)
     stream.set_tracks([TrackPlace(TrackInfo("mix", "party"), Join("b"), speaks=True)])
     await stream.settled(1)
     wire.on_message(b"\1\0" * 8 * 12_000)  # 12 s, of which `new_playout` accepts 10
-    described = describe_pushed(stream)
+    described = stream.describe()
     assert (described["queued_ms"], described["dropped_from_application_ms"]) == (10_000, 2_000)
     stream.set_tracks(())
-    described = describe_pushed(stream)
+    described = stream.describe()
     assert (described["queued_ms"], described["dropped_from_application_ms"]) == (0, 2_000)
     await streams.stop()
 
 
-async def test_start_and_end_are_in_the_audit_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Those that are not empty, as the audit log keeps them; the duration is checked."""
+    assert values.pop("seconds", 0) >= 0
+    return {name: value for name, value in values.items() if value not in ("", (), [])}
+
+
+async def test_start_and_end_of_a_dialed_stream_are_in_the_audit_log(monkeypatch: pytest.MonkeyPatch) -> None:
     audit, principal = Lines(), Principal("crm", "192.0.2.7")
-    streams = outgoing(monkeypatch, [Wire()], audit=audit)
+    streams = dialing(monkeypatch, [Wire()], audit=audit)
     target = TARGET.model_copy(update={"url": "wss://app.example:8443/x?key=secret"})
     label = f"subscription:{target.id}"
-    stream = streams.open(label, CallInfo("call"), ("p1", "p2"), target, lambda *_: None, principal=principal)
+    stream = streams.dial(label, CallInfo("call"), ("p1", "p2"), target, lambda *_: None, principal=principal)
     await stream.settled(1)
     action, who, outcome, values = audit.the_only()
     assert (action, who, outcome) == ("stream.start", principal, "ok")
-    assert values == {
+    started = {
         "stream": "p1", "call": "call", "started_by": "subscription:s", "subscription": "s", "dialect": "yeastar",
         "application": "wss://app.example:8443/x", "listen": ("p1", "p2"), "speak": False,
     }  # fmt: skip
+    assert given(values) == started
     stream.end("the call ended")
     await stream.wait()
     action, who, outcome, ending = audit.lines[1]
     assert (action, who, outcome) == ("stream.end", principal, "ok")
-    assert ending.pop("seconds") >= 0
-    assert ending == values | {"parties": [], "reason": "the call ended", "connects": 1}
+    assert given(ending) == started | {"reason": "the call ended", "code": 1000, "connects": 1}
     assert len(audit.lines) == 2
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(1000, "ok"), (1008, "failed")])
+async def test_start_and_end_of_an_accepted_stream_are_in_the_audit_log(
+    monkeypatch: pytest.MonkeyPatch, code: int, outcome: str
+) -> None:
+    audit, principal, events = Lines(), Principal("crm", "192.0.2.7"), Events()
+    told: list[tuple[str, str]] = []
+    events.subscribe(lambda event: told.append((event.type, event.data["started_by"])))
+    streams = dialing(monkeypatch, [], audit=audit, events=events)
+    origin = Origin("client", principal, party_id="p", direction_listen="both", speaks=True)
+    stream = streams.open(origin, CallInfo("call"), ("both",), dialect=Voipbin("sln"), connection=Accepted(Wire()))
+    assert told == [("stream_started", "client"), ("stream_connected", "client")]
+    started = {
+        "stream": "s1", "call": "call", "party": "p", "started_by": "client", "dialect": "voipbin",
+        "listen": ("both",), "speak": True,
+    }  # fmt: skip
+    assert given(audit.the_only()[3]) == started
+    stream.end("enough", code=code)
+    await stream.wait()
+    action, who, result, ending = audit.lines[1]
+    assert (action, who, result) == ("stream.end", principal, outcome)
+    assert given(ending) == started | {"reason": "enough", "code": code, "connects": 1}
+    assert told[2:] == [("stream_ended", "client")]
 
 
 async def test_a_stream_that_nobody_took_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     audit = Lines()
-    streams = outgoing(monkeypatch, [], audit=audit)
+    streams = dialing(monkeypatch, [], audit=audit)
 
     async def refuse(*_: object, **__: object) -> Link:
         raise LinkRefused(401, "401")
 
     monkeypatch.setattr(module, "dial", refuse)
-    stream = streams.open("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
+    stream = streams.dial("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
     await stream.wait()
     action, _, outcome, values = audit.lines[-1]
     assert (action, outcome, values["connects"]) == ("stream.end", "failed", 0)

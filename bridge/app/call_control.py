@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 
-from bridge.api.backend import CallServices
+from bridge.api.backend import CallControlParts
 from bridge.app.announcements import Announcer
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
@@ -44,14 +44,14 @@ from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.limit import StreamLimit
-from bridge.streams.outgoing import Outgoing
+from bridge.streams.registry import Streams
 from bridge.taps.taps import Taps
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
 
-class CallSubsystem:
+class Calling:
     """Everything that controls calls, on top of what knows calls and carries their audio.
 
     Raises:
@@ -71,7 +71,7 @@ class CallSubsystem:
         counters: Counters,
         events: Events,
         audit: Audit,
-        outgoing: Outgoing,
+        streams: Streams,
         naming: Naming,
         room: StreamLimit,
         gate: Gate,
@@ -105,7 +105,7 @@ class CallSubsystem:
             ids=ids,
             calls=tracker,
             naming=naming,
-            outgoing=outgoing,
+            streams=streams,
             taps=taps,
             counters=counters,
             room=room,
@@ -117,7 +117,7 @@ class CallSubsystem:
             audit=audit,
         )
         sensitive.on_change.append(self.streams.review)
-        self.call_control = CallControl(
+        self.acts = CallControl(
             client=client,
             tracker=tracker,
             legs=legs,
@@ -131,7 +131,7 @@ class CallSubsystem:
             config.privacy,
             events=events,
             tracker=tracker,
-            call_control=self.call_control,
+            acts=self.acts,
             speech=self.speech,
             sounds=self.sounds,
             conferences=self,
@@ -156,7 +156,7 @@ class CallSubsystem:
         )
         self.outbound_calls = OutboundCalls(self._originator, records)
         self.flow_manager = FlowManager(self._flows, parts, self.outbound_calls, config.voxology)
-        self.call_control.before_transfer = self.flow_manager.before_transfer
+        self.acts.before_transfer = self.flow_manager.before_transfer
         legs.claim = self.flow_manager.claims
         legs.on_claimed = self.flow_manager.claimed
         legs.on_conference = self._bring
@@ -166,11 +166,11 @@ class CallSubsystem:
         """Ids of what is in use on the PBX, beside what taps and held calls have."""
         return {*self.recordings.object_ids, *self.conferences.object_ids, *self.streams.object_ids}
 
-    def services(self) -> CallServices:
+    def parts(self) -> CallControlParts:
         """What the API needs."""
-        return CallServices(
+        return CallControlParts(
             records=self._records,
-            call_control=self.call_control,
+            acts=self.acts,
             outbound_calls=self.outbound_calls,
             flow_manager=self.flow_manager,
             speech=self.speech,
@@ -194,7 +194,7 @@ class CallSubsystem:
         await self.outbound_calls.close()
         await self.flow_manager.close()
         await self.streams.close()
-        await self.call_control.stop()
+        await self.acts.stop()
         await self._originator.stop()
         await self.recordings.close()
         await self.conferences.stop()

@@ -11,14 +11,14 @@ from bridge.audio.playout import Playout
 from bridge.config import Config
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
-from bridge.streams import outgoing as module
-from bridge.streams.dialplan import Dialplan
+from bridge.streams import registry as module
+from bridge.streams.inbound import InboundCalls
 from bridge.streams.limit import StreamLimit
-from bridge.streams.outgoing import Outgoing
+from bridge.streams.registry import Streams
 from bridge.streams.subscription import routes_of
 from bridge.taps.taps import Taps
-from tests.unit.streams.test_outgoing import nobody
-from tests.unit.streams.test_pushed_stream import Pbx, Wire, until
+from tests.unit.streams.test_registry import nobody
+from tests.unit.streams.test_stream import Pbx, Wire, until
 
 
 async def test_the_streams_of_uuid_routes_are_bounded(
@@ -33,28 +33,28 @@ async def test_the_streams_of_uuid_routes_are_bounded(
         "dialplan": [{"id": "agents", "match": "uuid:*", "url": "ws://application.example.org/", "dialect": "twilio"}],
     }
     config = Config.model_validate(sections)
-    streams = Outgoing(
+    streams = Streams(
         config,
         taps=cast(Taps, Pbx()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-        room=StreamLimit(10),
-        press=nobody,
+        limit=StreamLimit(10),
+        send_dtmf=nobody,
     )
     unused: Any = None
-    dialplan = Dialplan(
+    inbound = InboundCalls(
         routes_of(config),
         client=unused,
         calls=unused,
         still_held=unused,
         naming=unused,
-        outgoing=streams,
+        streams=streams,
         max_unordered=config.audiosocket.max_unordered,
     )
-    legs = [dialplan.unexpected(uuid4()) for _ in range(4)]
+    legs = [inbound.unexpected(uuid4()) for _ in range(4)]
     assert [leg is not None for leg in legs] == [True, True, False, False]
     assert caplog.text.count("audiosocket.max_unordered: 2 streams of uuid: routes are open") == 1
     assert legs[0] is not None
     legs[0].detach()  # Asterisk has hung up
-    await until(lambda: dialplan.unexpected(uuid4()) is not None)
+    await until(lambda: inbound.unexpected(uuid4()) is not None)
     await streams.stop()

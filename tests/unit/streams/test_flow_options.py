@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from bridge.dialects.base import Setting
-from bridge.flows.actions.streams import ExternalMediaStartOptions, FlowStreamOptions
-from bridge.flows.options import Options
-from bridge.streams.flow_options import ExternalServer
-from bridge.validation import explain, sentence
-from tests.flow_requests import external_media, stream_start, stream_stop
-
-
-def refused(model: type[Options], given: dict[str, Any]) -> NoReturn:
-    """Raise what is wrong with options, in words."""
-    with pytest.raises(ValidationError) as caught:
-        model.model_validate(given)
-    raise ValueError(sentence(explain(caught.value, model)))
-
+from bridge.streams.flow_options import ExternalMedia, StreamOptions
 
 URL = "ws://app.example/x?secret=tell-nobody"
 
@@ -40,7 +27,7 @@ URL = "ws://app.example/x?secret=tell-nobody"
     ],
 )
 def test_directions(given: dict[str, Any], listen: str, speak: str) -> None:
-    options = external_media(**given)
+    options = ExternalMedia.of(given)
     assert (options.listen, options.speak) == (listen, speak)
 
 
@@ -85,7 +72,7 @@ def test_directions(given: dict[str, Any], listen: str, speak: str) -> None:
 )
 def test_external_media_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=r"^[a-z_.]+: ") as caught:
-        refused(ExternalMediaStartOptions, given)
+        ExternalMedia.of(given)
     assert str(caught.value).startswith(told)
     assert "tell-nobody" not in str(caught.value)
 
@@ -100,9 +87,8 @@ def test_external_media_refused(given: dict[str, Any], told: str) -> None:
     ],
 )
 def test_what_asterisk_is_asked_for(given: dict[str, Any], encapsulation: str, codec: str) -> None:
-    options = external_media(external_host="a:1", **given)
-    assert isinstance(options, ExternalServer)
-    assert (options.encapsulation, options.format) == (encapsulation, codec)
+    options = ExternalMedia.of({"external_host": "a:1", **given})
+    assert (options.asterisk_encapsulation, options.asterisk_format) == (encapsulation, codec)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +107,10 @@ def test_what_asterisk_is_asked_for(given: dict[str, Any], encapsulation: str, c
     ],
 )
 def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) -> None:
-    options = stream_start(url=URL, **given)
-    assert tuple(options.tracks) == tracks
-    assert options.target.speaks is speaks
-    dialect = options.target.new_dialect(Setting(options.target.layout, options.target.two_way))
+    options = StreamOptions.of({"url": URL, **given})
+    assert options.track_names == tracks
+    assert options.speaks is speaks
+    dialect = options.target.new_dialect(Setting(options.target.layout, options.connect))
     assert dialect.name == given.get("dialect", "voxology")
 
 
@@ -137,9 +123,9 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
         ({"dialect": "twilio", "tracks": "caller"}, "tracks: the dialect twilio has inbound_track"),
         ({"dialect": "twilio", "tracks": "both_tracks", "connect": True}, "options: tracks=both_tracks does not go"),
         ({"dialect": "voipbin", "tracks": ["caller", "transfer"]}, "tracks: expected one"),
-        ({"dialect": "twilio", "stream_data": {}}, "stream_data: the dialect twilio has none, expected voxology"),
+        ({"dialect": "twilio", "stream_data": {}}, "stream_data: the dialect twilio has none; expected voxology"),
         ({"stream_data": "text"}, "stream_data: "),
-        ({"parameters": {"a": "b"}}, "parameters: the dialect voxology has none, expected twilio"),
+        ({"parameters": {"a": "b"}}, "parameters: the dialect voxology has none; expected twilio"),
         ({"connect": True}, "connect: the dialect voxology only listens"),
         ({"action": "pause"}, "action: expected one of 'start' or 'stop'"),
         ({"options": {"chunk_ms": 33}}, "options: chunk_ms must be"),
@@ -147,10 +133,10 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
 )
 def test_stream_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=r"^[a-z_.]+: ") as caught:
-        refused(FlowStreamOptions, {"url": URL, **given})
+        StreamOptions.of({"url": URL, **given})
     assert str(caught.value).startswith(told)
 
 
 def test_stop_needs_little() -> None:
-    assert not stream_stop().tracks
-    assert stream_stop(url=URL, tracks=["inbound_track"]).tracks == {"inbound"}
+    assert StreamOptions.of({"action": "stop"}).track_names == ()
+    assert StreamOptions.of({"action": "stop", "url": URL, "tracks": ["inbound_track"]}).track_names == ("inbound",)

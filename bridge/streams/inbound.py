@@ -22,14 +22,14 @@ from bridge.ari.model import Channel
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, call_facts, party_facts
 from bridge.dialects.base import CallInfo, TrackInfo
-from bridge.errors import AriError
+from bridge.errors import AriError, Overloaded
 from bridge.media.admission import Refusals
 from bridge.media.leg import MediaLeg
 from bridge.streams.layout import call_info
-from bridge.streams.outgoing import Outgoing
-from bridge.streams.pushed import PushedStream
+from bridge.streams.places import TrackPlace
+from bridge.streams.registry import Streams
+from bridge.streams.stream import Stream
 from bridge.streams.subscription import Route
-from bridge.streams.track import TrackPlace
 from bridge.taps.taps import Join
 from bridge.tasks import BackgroundTasks
 
@@ -45,7 +45,7 @@ class Calls(Protocol):
         """A call by its id or by the id of one of its channels."""
 
 
-class Dialplan:
+class InboundCalls:
     """Gives calls from the dialplan to the application that their route names."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Dialplan:
         calls: Calls,
         still_held: Callable[[str], bool],
         naming: Naming,
-        outgoing: Outgoing,
+        streams: Streams,
         max_unordered: int,
     ) -> None:
         self._max_unordered = max_unordered
@@ -66,8 +66,8 @@ class Dialplan:
         self._calls = calls
         self._still_held = still_held
         self._naming = naming
-        self._outgoing = outgoing
-        self._streams: dict[str, PushedStream] = {}
+        self._streams = streams
+        self._by_channel: dict[str, Stream] = {}
         self._uuids: set[UUID] = set()
         self._tasks = BackgroundTasks("dialplan")
 
@@ -85,7 +85,7 @@ class Dialplan:
 
     def left(self, channel_id: str) -> None:
         """A call has left our application: it has ended, or goes on in the dialplan."""
-        stream = self._streams.pop(channel_id, None)
+        stream = self._by_channel.pop(channel_id, None)
         if stream is not None:
             stream.end("the call left the application")
 
@@ -98,7 +98,7 @@ class Dialplan:
             if stream is None:
                 await self._then(route, channel.id)  # nobody to talk to: better than silence
                 return
-            before, self._streams[channel.id] = self._streams.get(channel.id), stream
+            before, self._by_channel[channel.id] = self._by_channel.get(channel.id), stream
             if before is not None:
                 before.end("the call came back")
             stream.set_tracks([TrackPlace(info, Join(bridge_id), speaks=stream.dialect.two_way)])
@@ -130,10 +130,10 @@ class Dialplan:
             callflow=facts.callflow,
         )
 
-    def _over(self, route: Route, channel_id: str, stream: PushedStream, reason: str) -> None:
-        if self._streams.get(channel_id) is not stream:
+    def _over(self, route: Route, channel_id: str, stream: Stream, reason: str) -> None:
+        if self._by_channel.get(channel_id) is not stream:
             return  # the call has left, or has come back and has another stream
-        del self._streams[channel_id]
+        del self._by_channel[channel_id]
         log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
         self._tasks.spawn(self._then(route, channel_id))
 
@@ -172,8 +172,10 @@ class Dialplan:
         stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), leg)
         return leg
 
-    def _start(
-        self, route: Route, call: CallInfo, track: str, on_end: Callable[[PushedStream, str], None]
-    ) -> PushedStream | None:
-        label = f"dialplan:{route.id}"
-        return self._outgoing.start(label, call, (track,), route, on_end, principal=CONFIGURATION, two_way=True)
+    def _start(self, route: Route, call: CallInfo, track: str, on_end: Callable[[Stream, str], None]) -> Stream | None:
+        started_by = f"dialplan:{route.id}"
+        try:
+            return self._streams.dial(started_by, call, (track,), route, on_end, principal=CONFIGURATION, two_way=True)
+        except Overloaded as error:
+            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error)
+            return None

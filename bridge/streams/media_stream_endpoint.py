@@ -20,9 +20,10 @@ from bridge.errors import Revoked
 from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
+from bridge.media.websocket import Link
+from bridge.streams.client_streams import ClientStreams
 from bridge.streams.limit import StreamLimit
 from bridge.streams.places import CLIENT_DIRECTIONS, ClientDirection
-from bridge.streams.registry import Streams
 from bridge.streams.subscription import account_of
 from bridge.taps.taps import TapPoint
 
@@ -132,7 +133,7 @@ def _direction(query: Mapping[str, str], key: str) -> ClientDirection:
     raise ValueError(f"{key}: {value[:20]!r} is none of {', '.join(CLIENT_DIRECTIONS)}")
 
 
-class Clients:
+class MediaStreamEndpoint:
     """Turns good requests into streams.
 
     Args:
@@ -142,11 +143,12 @@ class Clients:
 
     def __init__(
         self,
-        streams: Streams,
+        streams: ClientStreams,
         stasis: StasisCalls,
         counters: Counters,
         config: Config,
-        room: StreamLimit,
+        limit: StreamLimit,
+        *,
         conferences: Conferences | None = None,
         accepts: Callable[[Principal], bool] = lambda _: True,
     ) -> None:
@@ -154,7 +156,7 @@ class Clients:
         self._stasis = stasis
         self._counters = counters
         self._config = config
-        self._room = room
+        self._limit = limit
         self._conferences = conferences
         self._accepts = accepts
         if conferences is not None:
@@ -179,10 +181,9 @@ class Clients:
         await self._stasis.settled(party.id)
         if not self._accepts(principal):  # the streams that its token had opened have ended already
             raise Revoked("the token is no longer valid")
-        self._room.check()
-        link = self._new_link()
-        if take_over(request, link.protocol()) and link.established and not link.closed:
-            self._streams.open(
+        return self._upgrade(
+            request,
+            lambda link: self._streams.open(
                 call,
                 party,
                 options.dialect(account_of(self._config, options.name)),
@@ -190,9 +191,8 @@ class Clients:
                 listen=options.direction_listen,
                 speak=options.direction_speak,
                 principal=principal,
-            )
-            return web.Response()
-        return web.Response(status=CLIENT_GONE)
+            ),
+        )
 
     async def accept_conference(
         self, request: web.Request, conference_id: str, options: MediaStreamOptions, principal: Principal
@@ -212,22 +212,28 @@ class Clients:
         if conferences is None:
             raise NoSuchConference("the bridge holds no conferences")
         place = conferences.tap_point(conference_id)
-        self._room.check()
-        link = self._new_link()
-        if take_over(request, link.protocol()) and link.established and not link.closed:
-            self._streams.open_on_conference(
+        return self._upgrade(
+            request,
+            lambda link: self._streams.open_on_conference(
                 conference_id,
                 place,
                 options.dialect(account_of(self._config, options.name)),
                 link,
-                is_there=lambda: _is_at(conferences, conference_id, place),
+                exists=lambda: _is_at(conferences, conference_id, place),
                 listens=options.listens,
                 speaks=options.speaks,
                 principal=principal,
                 participants=lambda: _channels_in(conferences, conference_id),
-            )
-            return web.Response()
-        return web.Response(status=CLIENT_GONE)
+            ),
+        )
+
+    def _upgrade(self, request: web.Request, start: Callable[[Link], object]) -> web.StreamResponse:
+        self._limit.check()
+        link = self._new_link()
+        if not take_over(request, link.protocol()) or not link.established or link.closed:
+            return web.Response(status=CLIENT_GONE)
+        start(link)
+        return web.Response()
 
     def _new_link(self) -> PicowsLink:
         media = self._config.media

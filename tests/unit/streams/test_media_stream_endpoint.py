@@ -12,15 +12,15 @@ from bridge.api.tokens import Tokens, hash_of
 from bridge.config import Config
 from bridge.control.stasis import StasisCalls
 from bridge.media.counters import Counters
-from bridge.streams.clients import Clients
+from bridge.streams.client_streams import ClientStreams
 from bridge.streams.limit import StreamLimit
-from bridge.streams.registry import Streams
+from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
 from tests.unit.api.asking import headers, status_and_reason
 from tests.unit.api.samples import UPGRADE, Pbx
 
 
 class Opened:
-    """Streams that were opened (`Streams`)."""
+    """Streams that were opened (`ClientStreams`)."""
 
     def __init__(self) -> None:
         self.principals: list[Principal] = []
@@ -39,11 +39,11 @@ async def test_a_token_revoked_while_the_call_is_being_held_opens_no_stream() ->
         async def settled(self, _: str) -> None:
             tokens.take(Tokens({}), 0.0)
 
-    clients = Clients(
-        *(cast(Streams, opened), cast(StasisCalls, Holding()), Counters(), Config(), StreamLimit(10)),
+    endpoint = MediaStreamEndpoint(
+        *(cast(ClientStreams, opened), cast(StasisCalls, Holding()), Counters(), Config(), StreamLimit(10)),
         accepts=lambda principal: tokens.accept(principal, 0.0),
     )
-    application = server.build(pbx.backend(accept_stream=clients.accept), tokens, strict=True)
+    application = server.build(pbx.backend(accept_stream=endpoint.accept), tokens, strict=True)
     async with TestClient(TestServer(application)) as client:
         path = "/v1.0/calls/c1/media_stream?encapsulation=sln"
         answer = await status_and_reason(client, "GET", path, headers=headers("crm") | UPGRADE)

@@ -1,0 +1,264 @@
+"""Streams that clients open on a party or a conference: they follow it, and end with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import replace
+
+from bridge.access import Principal
+from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
+from bridge.calls.tracker import CallTracker
+from bridge.control.stasis import StasisCalls
+from bridge.dialects.base import CallInfo, Dialect, TrackInfo
+from bridge.errors import AriError
+from bridge.media.websocket import Link
+from bridge.streams.connection import Accepted
+from bridge.streams.origin import Origin
+from bridge.streams.places import ClientDirection, TrackPlace, conference_tracks, party_tracks
+from bridge.streams.registry import Streams
+from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
+from bridge.streams.stream import Stream
+from bridge.streams.track import Recovery, Track
+from bridge.taps.taps import Join, TapPoint
+
+log = logging.getLogger(__name__)
+
+STARTED_BY = "client"
+CALL_ENDED = "call ended"
+CONFERENCE_ENDED = "conference ended"
+RESTORES = 3
+"""A leg that breaks while its party is still there is opened again, so often in a track's life."""
+SETTLE_S = 0.5
+"""How long to wait for the news that the call has ended when a leg closes: the socket is quicker than the events."""
+
+
+class _ClientStream(Recovery):
+    """One stream: where its tracks are, and what becomes of it when their audio is lost.
+
+    Args:
+        exists: whether the party, or the conference, still exists.
+        ended: the reason for the stream's end if it does not.
+        find: where the tracks are now; raises AriError.
+    """
+
+    waits_s = (SETTLE_S,)
+    stream: Stream
+
+    def __init__(
+        self, exists: Callable[[], bool], ended: str, find: Callable[[], Awaitable[Iterable[TrackPlace]]]
+    ) -> None:
+        self._exists = exists
+        self._ended = ended
+        self._find = find
+        self._displaced = False
+        self._following: asyncio.Task[None] | None = None
+
+    def allows(self, track: Track, error: AriError | None) -> bool:
+        """Return whether a track's leg is opened again; the stream ends if not."""
+        if not self._exists():
+            self.stream.end(self._ended)
+        elif error is not None:
+            self._fail(error)
+        elif track.reopened >= RESTORES:
+            self.stream.end("the audio connection from the PBX broke repeatedly", "audio_lost")
+        else:
+            log.warning("%s is opened again (%d of %d)", track.label, track.reopened + 1, RESTORES)
+            return True
+        return False
+
+    def moved(self) -> None:
+        """Follow the party, which has entered or left our application, or a bridge."""
+        self._displaced = True
+        self.stream.displace()
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow(), name=f"{self.stream.name} follows")
+
+    def close(self) -> None:
+        """Follow no longer: the stream has ended."""
+        if self._following is not None:
+            self._following.cancel()
+
+    async def _follow(self) -> None:
+        while self._displaced and not self.stream.ended:
+            await asyncio.sleep(SETTLE_S)
+            self._displaced = False
+            if not self._exists():
+                self.stream.end(self._ended)
+                return
+            try:
+                self.stream.set_tracks(await self._find())
+            except AriError as error:
+                self._fail(error)
+
+    def _fail(self, error: AriError) -> None:
+        log.warning("%s failed: %s", self.stream.name, error)
+        self.stream.end(f"no audio from the PBX: {error.message}", "audio_lost")
+
+
+class ClientStreams:
+    """The streams that clients have opened in this process.
+
+    Args:
+        sensitive: which calls are in sensitive mode.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        tracker: CallTracker,
+        stasis: StasisCalls,
+        sensitive: SensitiveCalls | None = None,
+    ) -> None:
+        self._streams = streams
+        self._tracker = tracker
+        self._stasis = stasis
+        self._sensitive = sensitive or NoneSensitive()
+        self._clients: dict[Stream, _ClientStream] = {}
+        tracker.subscribe(self._on_change)
+
+    def open(
+        self,
+        call: Call,
+        party: Party,
+        dialect: Dialect,
+        link: Link,
+        *,
+        listen: ClientDirection,
+        speak: ClientDirection,
+        principal: Principal,
+    ) -> Stream:
+        """Start a stream on a party.
+
+        Args:
+            principal: who opens it.
+
+        Raises:
+            Overloaded: the limit is reached.
+        """
+        info = TrackInfo(dialect.caller_track or listen, party.id)
+
+        def tracks() -> list[TrackPlace]:
+            return party_tracks(info, self._stasis.bridge_of(info.channel_id), listen, speak)
+
+        async def find() -> list[TrackPlace]:
+            await self._stasis.settled(info.channel_id)
+            return tracks()
+
+        origin = Origin(STARTED_BY, principal, party_id=party.id, direction_listen=listen, speaks=speak != "none")
+        return self._open(
+            _ClientStream(lambda: self._tracker.find(info.channel_id) is not None, CALL_ENDED, find),
+            *(origin, call.id, dialect, link, tracks()),
+            is_sensitive=lambda channels: any(map(self._sensitive.covers, channels)),
+            # DTMF digits are a way to speak.
+            sends_dtmf=origin.speaks,
+        )
+
+    def open_on_conference(
+        self,
+        conference_id: str,
+        place: TapPoint,
+        dialect: Dialect,
+        link: Link,
+        *,
+        exists: Callable[[], bool],
+        principal: Principal,
+        participants: Callable[[], Iterable[str]],
+        listens: bool = True,
+        speaks: bool = True,
+    ) -> Stream:
+        """Start a stream that receives a conference and speaks to all of it.
+
+        Args:
+            place: where it is reached.
+            exists: whether the conference has not ended yet.
+            principal: who opens it.
+            participants: the channels in it.
+            listens: whether the client receives the conference.
+            speaks: whether the conference receives the client.
+
+        Raises:
+            Overloaded: the limit is reached.
+        """
+        tracks = conference_tracks(dialect.caller_track or "both", place, listens=listens, speaks=speaks)
+
+        async def find() -> list[TrackPlace]:
+            return tracks
+
+        def is_sensitive(_: Iterable[str]) -> bool:
+            if isinstance(place, Join) and self._sensitive.covers_bridge(place.bridge_id):
+                return True
+            return any(map(self._sensitive.covers, participants()))
+
+        listen = "both" if listens else "none"
+        return self._open(
+            _ClientStream(exists, CONFERENCE_ENDED, find),
+            Origin(STARTED_BY, principal, conference_id=conference_id, direction_listen=listen, speaks=speaks),
+            *("", dialect, link, tracks),
+            is_sensitive=is_sensitive,
+            sends_dtmf=False,
+        )
+
+    def of_party(self, party_id: str) -> list[Stream]:
+        """Return the streams on a party."""
+        return [stream for stream in self._clients if stream.origin.party_id == party_id]
+
+    def end_conference(self, conference_id: str) -> None:
+        """End the streams of a conference that has ended."""
+        for stream in self._clients:
+            if stream.origin.conference_id == conference_id:
+                stream.end(CONFERENCE_ENDED)
+
+    def party_moved(self, party_id: str) -> None:
+        """Follow a party of our application that is in another bridge now, or in none (`Legs.on_moved`)."""
+        for stream in self.of_party(party_id):
+            bridges = {track.place.bridge_id for track in stream.places if isinstance(track.place, Join)}
+            if bridges - {self._stasis.bridge_of(party_id)}:
+                self._clients[stream].moved()
+
+    def _open(
+        self,
+        client: _ClientStream,
+        origin: Origin,
+        call_id: str,
+        dialect: Dialect,
+        link: Link,
+        tracks: Collection[TrackPlace],
+        *,
+        is_sensitive: Callable[[Iterable[str]], bool],
+        sends_dtmf: bool,
+    ) -> Stream:
+        stream = client.stream = self._streams.open(
+            origin,
+            CallInfo(call_id),
+            [track.info.name for track in tracks if track.hears],
+            dialect=dialect,
+            connection=Accepted(link),
+            on_end=self._ended,
+            is_sensitive=is_sensitive,
+            recovery=client,
+            sends_dtmf=sends_dtmf,
+        )
+        self._clients[stream] = client
+        stream.set_tracks(tracks)
+        return stream
+
+    def _ended(self, stream: Stream, _: str) -> None:
+        self._clients.pop(stream).close()
+
+    def _on_change(self, change: Change) -> None:
+        if isinstance(change, PartyLeft):
+            for stream in self.of_party(change.party.id):
+                if change.moved_to is None:
+                    stream.end(CALL_ENDED)
+                else:  # calls have merged: the party continues, under the other call's id
+                    stream.call = replace(stream.call, call_id=change.moved_to)
+        elif isinstance(change, PartyChanged):
+            if "in_stasis" in change.fields:
+                for stream in self.of_party(change.party.id):
+                    self._clients[stream].moved()
+        elif isinstance(change, CallEnded) and change.merged_into is None:
+            for stream in self._clients:
+                if stream.call.call_id == change.call.id:
+                    stream.end(CALL_ENDED)

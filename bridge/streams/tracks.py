@@ -1,0 +1,177 @@
+"""The tracks of one stream that run now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from bridge.audio.format import AudioFormat, slin
+from bridge.audio.playout import Playout
+from bridge.dialects.base import Dialect, TrackInfo
+from bridge.logs import Fields
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg
+from bridge.media.pump import Pump
+from bridge.streams.places import TrackPlace
+from bridge.streams.track import SUCCEED_S, Recovery, Track
+from bridge.taps.taps import Taps
+
+MAX_PARTIES = 50
+
+
+class Tracks:
+    """Starts and stops tracks, and lets the dialect announce them.
+
+    Args:
+        label: how the log calls the stream.
+        new_playout: makes the queue of one leg.
+        connected: whether there is a WebSocket.
+        on_change: called when a track has stopped or its audio flows.
+    """
+
+    def __init__(
+        self,
+        pump: Pump,
+        dialect: Dialect,
+        taps: Taps,
+        counters: Counters,
+        *,
+        label: Callable[[], Fields],
+        new_playout: Callable[[AudioFormat], Playout],
+        recovery: Recovery,
+        connected: Callable[[], bool],
+        on_change: Callable[[], object],
+    ) -> None:
+        self.parties: dict[str, None] = {}
+        """Ids of the channels whose audio there was so far, the first `MAX_PARTIES` of them."""
+        self._pump = pump
+        self._dialect = dialect
+        self._taps = taps
+        self._counters = counters
+        self._label = label
+        self._new_playout = new_playout
+        self._recovery = recovery
+        self._connected = connected
+        self._on_change = on_change
+        self._tracks: dict[str, Track] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    @property
+    def places(self) -> list[TrackPlace]:
+        """What the tracks are, and where they are."""
+        return [track.wanted for track in self._tracks.values()]
+
+    @property
+    def channels(self) -> list[str]:
+        """The channel of each track."""
+        return [track.wanted.info.channel_id for track in self._tracks.values()]
+
+    @property
+    def live(self) -> bool:
+        """The audio of each track flows."""
+        return all(track.live for track in self._tracks.values())
+
+    def set(self, wanted: Iterable[TrackPlace]) -> None:
+        """Start and stop tracks so that exactly these run."""
+        by_name = {track.info.name: track for track in wanted}
+        before = {name: running.wanted.info.channel_id for name, running in self._tracks.items()}
+        waiting: list[Playout] = []
+        for name, running in tuple(self._tracks.items()):
+            now_wanted = by_name.get(name)
+            if now_wanted is None or not running.wanted.may_become(now_wanted):
+                self._stop(name)
+                if running.wanted.speaks:
+                    waiting.append(running.leg.playout)
+                    running.leg.playout = self._new_playout(running.leg.fmt)
+        for name, track in by_name.items():
+            existing = self._tracks.get(name)
+            if existing is None:
+                other_party = before.get(name, track.info.channel_id) != track.info.channel_id
+                leg = self.new_leg(waiting.pop(0) if track.speaks and waiting else None)
+                self._start(track, leg, SUCCEED_S if other_party else 0)
+                continue
+            if existing.told and existing.wanted.info != track.info:
+                self._pump.track_changed(track.info)
+            existing.change(track)
+
+    def displace(self) -> None:
+        """Close the legs of all tracks until `set` says where they are."""
+        for track in self._tracks.values():
+            track.change(replace(track.wanted, place=None))
+
+    def adopt(self, info: TrackInfo, leg: MediaLeg) -> None:
+        """Take a leg that Asterisk has opened by itself, both ways."""
+        # Without ARI only the connection reports DTMF digits; with it, every digit would be reported twice.
+        leg.on_dtmf = lambda digit: self._pump.key_pressed(info.name, digit)
+        self._start(TrackPlace(info, None, speaks=self._dialect.two_way), leg).go_live()
+
+    def new_leg(self, playout: Playout | None = None) -> MediaLeg:
+        """Make a leg in the dialect's rate.
+
+        Args:
+            playout: what it plays; None: a new one.
+        """
+        fmt = slin(self._dialect.rate)
+        return MediaLeg(fmt, playout or self._new_playout(fmt), self._counters)
+
+    def announce(self) -> None:
+        """Let the dialect announce all tracks on a new connection."""
+        for track in self._tracks.values():
+            track.told = track.live and track.wanted.hears
+            if track.told:
+                self._pump.track_started(track.wanted.info)
+
+    def key_pressed(self, channel_id: str, digit: str) -> None:
+        """Report a DTMF digit of a party on its track."""
+        for track in self._tracks.values():
+            if track.wanted.info.channel_id == channel_id and track.told:
+                self._pump.key_pressed(track.wanted.info.name, digit)
+                return
+
+    def stop(self) -> None:
+        """Stop all tracks; the dialect has said its last words. `closed` follows."""
+        for name in tuple(self._tracks):
+            self._stop(name, tell=False)
+
+    async def closed(self) -> None:
+        """Wait until all that has stopped is closed."""
+        if self._closing:
+            await asyncio.wait(set(self._closing))
+
+    def _start(self, wanted: TrackPlace, leg: MediaLeg, wait_s: float = 0) -> Track:
+        name = wanted.info.name
+        track = self._tracks[name] = Track(
+            wanted,
+            leg,
+            self._label().and_also(track=name),
+            pump=self._pump,
+            taps=self._taps,
+            counters=self._counters,
+            recovery=self._recovery,
+            on_live=self._went_live,
+            wait_s=wait_s,
+        )
+        return track
+
+    def _went_live(self, track: Track) -> None:
+        info = track.wanted.info
+        if info.channel_id and len(self.parties) < MAX_PARTIES:
+            self.parties[info.channel_id] = None
+        track.told = track.wanted.hears and (self._dialect.replays or self._connected())
+        if track.told:
+            self._pump.track_started(info)
+        self._on_change()
+
+    def _stop(self, name: str, *, tell: bool = True) -> None:
+        track = self._tracks.pop(name)
+        if track.told and tell:
+            self._pump.track_stopped(name)
+        track.silence()
+        self._on_change()
+        task = asyncio.create_task(track.close(), name=f"{self._label()} closes {name}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
