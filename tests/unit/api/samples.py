@@ -267,8 +267,8 @@ class Pbx:
 
 
 STREAM: Mapping[str, object] = {
-    "id": "s1", "call_id": "c1", "channel_id": "c1", "principal": "crm", "dialect": "voipbin",
-    "started_by": "client", "direction_listen": "both", "live": True, "sensitive": False, "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0,
+    "id": "s1", "call_id": "c1", "channel_id": "c1", "principal": "crm", "dialect": "voipbin", "started_by": "client",
+    "direction_listen": "both", "live": True, "sensitive": False, "opened_at": NOW, "queued_ms": 0, "unsent_ms": 0,
     "dropped_to_application_ms": 0, "dropped_from_application_ms": 0, "discarded_messages": 0,
 }  # fmt: skip
 
