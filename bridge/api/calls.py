@@ -17,7 +17,7 @@ from bridge.api.originated import ORIGINATED
 from bridge.api.paging import page_of
 from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
 from bridge.api.routing import Answer, Asked
-from bridge.api.views import call_json, call_time, groupcall_json, moment, streams_of_calls
+from bridge.api.views import call_json, call_time, groupcall_json, streams_of_calls
 from bridge.calls.model import Call as LiveCall
 from bridge.calls.records import CallRecord
 from bridge.control.dial_policy import NotAllowed
@@ -25,6 +25,7 @@ from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import request_variables
+from bridge.times import utc
 
 Known = tuple[LiveCall | None, CallRecord | None]
 """What is known of a call: that it goes on, and what is told of it; not both are None."""
@@ -216,7 +217,7 @@ def _all(backend: Backend, *, ended: bool) -> list[Known]:
 def _place(known: Known) -> tuple[str, str]:
     live, record = known
     if record is not None:
-        return moment(record.tm_create) if record.tm_create is not None else "", record.id
+        return utc(record.tm_create) if record.tm_create is not None else "", record.id
     assert live is not None
     return call_time(live), live.id
 

@@ -19,9 +19,10 @@ from bridge.api.paging import page_of
 from bridge.api.parts import ConferenceSource
 from bridge.api.reach import sees_conference
 from bridge.api.routing import Answer, Asked
-from bridge.api.views import conference_json, moment
+from bridge.api.views import conference_json
 from bridge.conferences.conferences import ConferenceExists, NoSuchConference
 from bridge.control.call_control import NotOurs
+from bridge.times import utc
 
 
 async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
@@ -33,7 +34,7 @@ async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
         if (each.kind == "bridge" or asked.backend.leads())
         and sees_conference(asked.backend, asked.principal, each.id, each.name)
     ]
-    page = page_of(every, lambda each: (moment(each.created_at), each.id), asked.query)
+    page = page_of(every, lambda each: (utc(each.created_at), each.id), asked.query)
     return Answer({"result": [conference_json(each) for each in page.entries], "next_page_token": page.next_page_token})
 
 

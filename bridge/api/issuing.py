@@ -9,7 +9,7 @@ from bridge.api.models.tickets import CreateTicket, Ticket
 from bridge.api.reach import check_scope
 from bridge.api.routing import Answer, Asked
 from bridge.api.tickets import NEEDED, TICKETS, Kind
-from bridge.api.views import moment
+from bridge.times import utc
 
 
 async def for_call(asked: Asked[NoQuery, CreateTicket]) -> Answer[Ticket]:
@@ -36,4 +36,4 @@ def _issued(asked: Asked[NoQuery, object], kind: Kind, identity: str, direction:
     for scope in NEEDED[direction]:
         check_scope(asked.principal, scope, f", which a ticket with the direction {direction} carries")
     ticket, expires = asked.request.app[TICKETS].issue(asked.principal, kind, identity, direction)
-    return Answer({"ticket": ticket, "direction": direction, "tm_expire": moment(expires)})
+    return Answer({"ticket": ticket, "direction": direction, "tm_expire": utc(expires)})

@@ -17,9 +17,10 @@ from bridge.api.models.recordings import Recording, Recordings
 from bridge.api.paging import page_of
 from bridge.api.reach import sees_call
 from bridge.api.routing import Answer, Asked
-from bridge.api.views import moment, recording_json
+from bridge.api.views import recording_json
 from bridge.control.recording import Recording as CallRecording
 from bridge.errors import AriError, BridgeError, Revoked
+from bridge.times import utc
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
         for each in calling(asked.backend).recordings.list()
         if sees_call(asked.backend, asked.principal, each.call_id)
     ]
-    page = page_of(every, lambda each: (moment(each.tm_start), each.id), asked.query)
+    page = page_of(every, lambda each: (utc(each.tm_start), each.id), asked.query)
     return Answer({"result": [recording_json(each) for each in page.entries], "next_page_token": page.next_page_token})
 
 

@@ -14,6 +14,7 @@ from bridge.calls.records import CallRecord, record_json
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall
 from bridge.control.recording import Recording
+from bridge.times import utc
 
 
 def call_status(call: Call) -> str:
@@ -110,10 +111,10 @@ def recording_json(recording: Recording) -> dict[str, Any]:
         "status": recording.status,
         "paused": recording.paused,
         "duration": round(recording.duration_s, 3),
-        "tm_start": moment(recording.tm_start),
+        "tm_start": utc(recording.tm_start),
     }
     if recording.tm_end is not None:
-        body["tm_end"] = moment(recording.tm_end)
+        body["tm_end"] = utc(recording.tm_end)
     if recording.trouble:
         body["trouble"] = recording.trouble
     return body
@@ -126,7 +127,7 @@ def conference_json(conference: Conference) -> dict[str, Any]:
         "name": conference.name,
         "kind": conference.kind,
         "auto_delete": conference.auto_delete,
-        "tm_create": moment(conference.created_at),
+        "tm_create": utc(conference.created_at),
         "participants": [
             {
                 "channel_id": each.channel_id,
@@ -134,7 +135,7 @@ def conference_json(conference: Conference) -> dict[str, Any]:
                 "name": each.name,
                 "number": each.number,
                 "muted": each.muted,
-                "tm_joined": moment(each.joined_at),
+                "tm_joined": utc(each.joined_at),
             }
             for each in conference.participants
         ],
@@ -160,21 +161,12 @@ def utc_time(asterisk_time: str) -> str:
         when = datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z").astimezone(UTC)
     except ValueError:
         return ""
-    return _iso(when)
-
-
-def moment(seconds: float) -> str:
-    """Seconds since 1970 in the same form."""
-    return _iso(datetime.fromtimestamp(seconds, UTC))
+    return utc(when.timestamp())
 
 
 def streams_of_calls(backend: Backend) -> Mapping[str, int]:
     """How many streams each call has; 0 for those without."""
     return Counter(str(stream["call_id"]) for stream in backend.streams())
-
-
-def _iso(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _number(number: str, name: str = "") -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 MAX_LINE_BYTES = 4000
 """Below PIPE_BUF (4096 on Linux): one write of so many bytes is never mixed with another process's."""
@@ -31,11 +30,6 @@ def line_of(values: Mapping[str, Value]) -> bytes:
         if len(line) <= MAX_LINE_BYTES:
             return line
     return _encoded({name: _plain(value) for name, value in _bounded(values, *_LAST_CUT).items()})
-
-
-def utc(seconds: float) -> str:
-    """Return seconds since 1970 as ``2026-01-31T11:00:00.123Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _encoded(values: Mapping[str, Value]) -> bytes:

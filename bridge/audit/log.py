@@ -11,10 +11,11 @@ from typing import Protocol
 from bridge import __version__
 from bridge.access import CONFIGURATION, Principal
 from bridge.audit.actions import Action
-from bridge.audit.line import Value, line_of, utc
+from bridge.audit.line import Value, line_of
 from bridge.audit.rejections import WINDOW_S, Kind, Rejections
 from bridge.audit.writer import FileSink, StdoutSink, Writer
 from bridge.config import AuditConfig
+from bridge.times import utc
 
 OK = "ok"
 FAILED = "failed"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from bridge.ari.model import (
@@ -37,6 +36,7 @@ from bridge.calls.call import (
     PartyLeft,
 )
 from bridge.events.hub import Events
+from bridge.times import utc
 
 Direction = Literal["incoming", "outgoing"]
 Status = Literal["dialing", "ringing", "progressing", "terminating", "canceling", "hangup"]
@@ -448,11 +448,6 @@ def record_json(record: CallRecord) -> dict[str, Any]:
         if moment is not None:
             body[name] = utc(moment)
     return body
-
-
-def utc(seconds: float) -> str:
-    """Seconds since 1970 as ``2026-01-31T11:00:00.123Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _dialled(party: Party) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from bridge import __version__
@@ -12,6 +11,7 @@ from bridge.cluster.directory import Directory
 from bridge.cluster.redis_claims import RedisClaims
 from bridge.cluster.store import Store
 from bridge.config import Config
+from bridge.times import utc
 
 DIRECTORY_TIMEOUT_S = 3.0
 """Reading all calls takes longer than a claim, and nothing waits for it but who asked."""
@@ -51,7 +51,7 @@ class Cluster:
         self._app = app
         self._in_step = in_step
         self._count = count
-        self._started = datetime.now(UTC)
+        self._started = time.time()
         self._cpu = (time.monotonic(), time.process_time())
         self.directory = Directory(
             Store(cluster, DIRECTORY_TIMEOUT_S),
@@ -116,7 +116,7 @@ class Cluster:
         return {
             "app": self._app,
             "version": __version__,
-            "tm_start": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "tm_start": utc(self._started),
             "asterisk": self._in_step(),
             "calls": calls,
             "streams": streams,

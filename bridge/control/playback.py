@@ -13,7 +13,7 @@ from bridge.audio.resample import Resampler
 from bridge.control.legs import Leg, LegGone
 from bridge.errors import AriError
 from bridge.media.counters import Counters
-from bridge.media.leg import MediaLeg
+from bridge.media.leg import MediaLeg, ignore
 from bridge.taps.taps import Join, Tap, TapPoint, Taps
 from bridge.tasks import first_of
 
@@ -164,7 +164,7 @@ class Player:
     async def _close_tap(self) -> None:
         tap, self._tap = self._tap, None
         if tap is not None:
-            tap.leg.on_closed = _ignore
+            tap.leg.on_closed = ignore
             await self._taps.close(tap)
 
     def _clear(self) -> None:
@@ -175,10 +175,6 @@ class Player:
     def _mark_reached(self, name: str) -> None:
         self._played = max(self._played, int(name))
         self._changed.set()
-
-
-def _ignore() -> None:
-    """What a media leg's end means once it is not wanted any more."""
 
 
 class Players:

@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
 from bridge.config.webhooks import EVENT_TYPES
 from bridge.texts import cut_all
+from bridge.times import utc
 
 __all__ = ["EVENT_TYPES", "Event", "Events", "as_json"]
 
@@ -93,5 +93,4 @@ class Events:
 
 def as_json(event: Event) -> dict[str, Any]:
     """The event as receivers see it: ``{"id", "type", "tm_create", "data"}``."""
-    when = datetime.fromtimestamp(event.time, UTC).isoformat(timespec="milliseconds")
-    return {"id": event.id, "type": event.type, "tm_create": when.replace("+00:00", "Z"), "data": dict(event.data)}
+    return {"id": event.id, "type": event.type, "tm_create": utc(event.time), "data": dict(event.data)}

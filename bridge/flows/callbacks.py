@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bridge.calls.records import record_json
+from bridge.times import utc
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
@@ -38,7 +38,7 @@ def voxology_body(run: Run, kind: str) -> dict[str, Any]:
         "app_id": facts.get("app_id", ""),
         "subaccount_id": "0",
         "call_id": run.call_id,
-        "start_time": iso(started),
+        "start_time": utc(started),
         "direction": "outbound" if facts.get("direction") == "outgoing" else "inbound",
         "duration": max(round((time.time() - started) * 1000), 0),
         "status": "live-in-progress",
@@ -48,8 +48,3 @@ def voxology_body(run: Run, kind: str) -> dict[str, Any]:
         "session_data": dict(run.variables.session_data),
         "key_presses": list(run.key_presses),
     }
-
-
-def iso(seconds: float) -> str:
-    """A moment as both vendors write it: UTC, milliseconds, ``Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

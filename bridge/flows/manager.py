@@ -28,6 +28,7 @@ from bridge.flows.program import Action, Program, new_action_id
 from bridge.flows.program import program as program_of
 from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import Variables, request_variables
+from bridge.times import utc
 
 log = logging.getLogger(__name__)
 
@@ -346,7 +347,7 @@ def _of_call(
         "callId": call_id,
         "callerNo": facts["caller_no"],
         "apiNo": facts["api_no"],
-        "startTime": callbacks.iso(now),
+        "startTime": utc(now),
         "keyPresses": "",
         "keyPress": "",
     }

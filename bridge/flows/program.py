@@ -112,10 +112,9 @@ class Enter:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The flow is over. ``keeps_call``: the call is not hung up by that."""
+    """The flow is over."""
 
     reason: str
-    keeps_call: bool = False
 
 
 Step = Jump | Enter | End

@@ -36,8 +36,8 @@ class Wire(Protocol):
     def hang_up(self) -> None: ...
 
 
-def _ignore(*_: object) -> None:
-    """What a callback does that nobody has set."""
+def ignore(*_: object) -> None:
+    """Do nothing: a callback that is not set."""
 
 
 @cache
@@ -91,12 +91,12 @@ class MediaLeg:
         self.uuid: UUID = uuid4()
         self.fmt = fmt
         self.playout = playout
-        self._listener: Callable[[bytes], None] = _ignore
-        self._on_audio: Callable[[bytes], None] = _ignore  # the listener, or silence in the place of what it would get
+        self._listener: Callable[[bytes], None] = ignore
+        self._on_audio: Callable[[bytes], None] = ignore  # the listener, or silence in the place of what it would get
         self._silent = False
-        self.on_dtmf: Callable[[str], None] = _ignore
-        self.on_mark: Callable[[str], None] = _ignore
-        self.on_closed: Callable[[], None] = _ignore
+        self.on_dtmf: Callable[[str], None] = ignore
+        self.on_mark: Callable[[str], None] = ignore
+        self.on_closed: Callable[[], None] = ignore
         self._on_tick: Callable[[], None] | None = None
         self.on_aimed: Callable[[], None] | None = None
         """Told when `on_audio` or `on_tick` becomes another: for who calls them in this leg's place (`SharedLeg`)."""

@@ -23,7 +23,7 @@ from bridge.audio.format import AudioFormat
 from bridge.errors import AsteriskProtocolError
 from bridge.media.admission import Admission, Refusals
 from bridge.media.counters import Counters
-from bridge.media.leg import MediaLeg
+from bridge.media.leg import MediaLeg, ignore
 from bridge.media.playout_clock import PlayoutClock
 from bridge.media.sockets import SparingSocket, bind
 
@@ -49,10 +49,6 @@ kernel takes what it takes (docs/operations.md)."""
 
 
 _ADVICE = "; if it is Asterisk, add it to audiosocket.allowed"
-
-
-def _ignore(_: bytes) -> None:
-    """Send nothing: there is no connection."""
 
 
 # One buffer serves every connection: what is read is consumed before the callback returns.
@@ -234,7 +230,7 @@ class Connection(asyncio.BufferedProtocol):
     )
 
     def __init__(self, listener: Listener) -> None:
-        self.write: Callable[[bytes], None] = _ignore
+        self.write: Callable[[bytes], None] = ignore
         """Send whole messages: header and payload in one write, as Asterisk gives the payload only 5 ms."""
         self._listener = listener
         self._decoder = Decoder()
@@ -316,7 +312,7 @@ class Connection(asyncio.BufferedProtocol):
         self._listener.unnamed.pop(self, None)
         self._cancel_timer()
         leg, self._leg, self._transport = self._leg, None, None
-        self.write = _ignore
+        self.write = ignore
         if leg is not None:
             self._listener.wheel.remove(leg)
             leg.detach()

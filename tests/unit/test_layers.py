@@ -31,7 +31,15 @@ LAYERS = (
     ("bridge.config",),
     ("bridge.files", "bridge.outbound", "bridge.tls"),
     ("bridge.errors",),
-    ("bridge.access", "bridge.json_shape", "bridge.masking", "bridge.patterns", "bridge.texts", "bridge.validation"),
+    (
+        "bridge.access",
+        "bridge.json_shape",
+        "bridge.masking",
+        "bridge.patterns",
+        "bridge.texts",
+        "bridge.times",
+        "bridge.validation",
+    ),
 )
 RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0}
 
@@ -47,6 +55,7 @@ PURE = (
     "bridge.patterns",
     "bridge.masking",
     "bridge.texts",
+    "bridge.times",
     "bridge.validation",
     "bridge.audit.line",
     "bridge.audit.rejections",

@@ -7,7 +7,8 @@ import select
 
 import pytest
 
-from bridge.audit.line import MAX_CHARACTERS, MAX_ITEMS, MAX_LINE_BYTES, line_of, utc
+from bridge.audit.line import MAX_CHARACTERS, MAX_ITEMS, MAX_LINE_BYTES, line_of
+from bridge.times import utc
 
 
 def test_a_line_is_one_json_object_without_empty_values() -> None:

@@ -10,9 +10,10 @@ import pytest
 from bridge.ari.model import Event, decode_event
 from bridge.calls.addresses import Address
 from bridge.calls.model import CallModel
-from bridge.calls.records import KEEP_ENDED_S, MAX_ENDED, CallRecord, Records, reason_of, record_json, utc
+from bridge.calls.records import KEEP_ENDED_S, MAX_ENDED, CallRecord, Records, reason_of, record_json
 from bridge.events.hub import Event as Told
 from bridge.events.hub import Events
+from bridge.times import utc
 from tests.unit.calls.recordings import RECORDINGS, promptly
 
 
