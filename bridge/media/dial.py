@@ -193,7 +193,7 @@ async def dial(
     finally:
         if not connected:
             handshake.abandon()
-    loop.call_later(LISTEN_WAIT_S, link.let_in)
+    loop.call_later(LISTEN_WAIT_S, link.admit)
     return link
 
 
@@ -336,11 +336,11 @@ class _Handshake(asyncio.Protocol):
             return
         transport.pause_reading()
 
-        def let_in() -> None:
+        def admit() -> None:
             feed(self._inner, rest)
             transport.resume_reading()
 
-        self._link.hold(let_in)
+        self._link.hold(admit)
 
     def _told(self) -> None:
         try:

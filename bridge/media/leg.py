@@ -79,10 +79,10 @@ class MediaLeg:
         "connected",
         "fmt",
         "header",
-        "on_aimed",
         "on_closed",
         "on_dtmf",
         "on_mark",
+        "on_sink_changed",
         "playout",
         "uuid",
     )
@@ -98,7 +98,7 @@ class MediaLeg:
         self.on_mark: Callable[[str], None] = ignore
         self.on_closed: Callable[[], None] = ignore
         self._on_tick: Callable[[], None] | None = None
-        self.on_aimed: Callable[[], None] | None = None
+        self.on_sink_changed: Callable[[], None] | None = None
         """Told when `on_audio` or `on_tick` becomes another: for who calls them in this leg's place (`SharedLeg`)."""
         self.connected = asyncio.Event()
         self.closed = False
@@ -143,8 +143,8 @@ class MediaLeg:
         # Another callable, and not a condition for each frame.
         listener = self._listener
         self._on_audio = (lambda pcm: listener(bytes(len(pcm)))) if self._silent else listener
-        if self.on_aimed is not None:
-            self.on_aimed()
+        if self.on_sink_changed is not None:
+            self.on_sink_changed()
 
     @property
     def on_tick(self) -> Callable[[], None] | None:
@@ -154,8 +154,8 @@ class MediaLeg:
     @on_tick.setter
     def on_tick(self, callback: Callable[[], None] | None) -> None:
         self._on_tick = callback
-        if self.on_aimed is not None:
-            self.on_aimed()
+        if self.on_sink_changed is not None:
+            self.on_sink_changed()
 
     def attach(self, wire: Wire) -> None:
         """The connection has named our UUID: from now on the leg is ticked."""

@@ -43,7 +43,7 @@ class SharedLeg(MediaLeg):
     def join(self, leg: MediaLeg) -> None:
         """Let ``leg`` hear what comes from now on; it is told when the connection is gone, as of its own."""
         self.listeners = (*self.listeners, leg)
-        leg.on_aimed = self._aim
+        leg.on_sink_changed = self._aim
         if self.connected.is_set():
             leg.mark_connected()
         self._aim()
@@ -52,7 +52,7 @@ class SharedLeg(MediaLeg):
         """Let ``leg`` hear no more; harmless if it does not listen. The connection stays."""
         if leg in self.listeners:
             self.listeners = tuple(each for each in self.listeners if each is not leg)
-            leg.on_aimed = None
+            leg.on_sink_changed = None
             self._aim()
 
     def relax(self) -> None:

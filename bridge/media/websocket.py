@@ -67,12 +67,12 @@ class Link(ABC):
     """
 
     __slots__ = (
+        "_admit",
         "_counters",
         "_cut_off",
         "_end",
         "_heard",
         "_kept_bytes",
-        "_let_in",
         "_looked",
         "_max_unsent_ms",
         "_on_message",
@@ -106,7 +106,7 @@ class Link(ABC):
         """Frames until ``count_frames`` is to be called."""
         self._counters = counters
         self._on_message: Callable[[Message], None] = _ignore
-        self._let_in: Callable[[], None] | None = None
+        self._admit: Callable[[], None] | None = None
         self._max_unsent_ms = max_unsent_ms
         self._ping_interval_s = ping_interval_s
         self._paused = False
@@ -134,9 +134,9 @@ class Link(ABC):
     @on_message.setter
     def on_message(self, callback: Callable[[Message], None]) -> None:
         self._on_message = callback
-        if self._let_in is not None:
+        if self._admit is not None:
             # In the loop's next turn: until then the caller sets up the rest of what it needs to answer.
-            asyncio.get_running_loop().call_soon(self.let_in)
+            asyncio.get_running_loop().call_soon(self.admit)
 
     @property
     def unsent_ms(self) -> float:
@@ -168,11 +168,11 @@ class Link(ABC):
         if len(self._waiting) > KEPT_MESSAGES + self._max_unsent_ms or self._kept_bytes > MAX_UNSENT_BYTES:
             self.abort(1008, "too many unread messages")
 
-    def close(self, code: int, reason: str, *, take_back_s: float | None = None) -> None:
+    def close(self, code: int, reason: str, *, discard_unacked_after_s: float | None = None) -> None:
         """Close with a Close frame; the first caller's code and reason count.
 
         Args:
-            take_back_s: what the other machine has not acknowledged after so many seconds is thrown away, in the kernel
+            discard_unacked_after_s: what the other machine has not acknowledged after so many seconds is thrown away, in the kernel
                 too, which would otherwise go on delivering it for minutes, once the network is back.
         """
         if self.closing or self.closed:
@@ -182,12 +182,12 @@ class Link(ABC):
         self._drop_waiting()
         self._cancel_timer()
         self._write_close(code, _short(reason))
-        self.let_in()  # the answer to it
+        self.admit()  # the answer to it
         loop = asyncio.get_running_loop()
-        if take_back_s is None:
+        if discard_unacked_after_s is None:
             self._timer = loop.call_later(CLOSE_TIMEOUT_S, self._disconnect)
         else:
-            self._timer = loop.call_later(take_back_s, self._take_back)
+            self._timer = loop.call_later(discard_unacked_after_s, self._discard_unacked)
 
     def abort(self, code: int, reason: str) -> None:
         """Drop the connection without waiting for the application; what it has not received is thrown away."""
@@ -199,15 +199,15 @@ class Link(ABC):
 
     # What the library's side calls
 
-    def hold(self, let_in: Callable[[], None]) -> None:
-        """Nothing is read until somebody listens; ``let_in`` is called then, once, unless the link is gone."""
-        self._let_in = let_in
+    def hold(self, admit: Callable[[], None]) -> None:
+        """Nothing is read until somebody listens; ``admit`` is called then, once, unless the link is gone."""
+        self._admit = admit
 
-    def let_in(self) -> None:
+    def admit(self) -> None:
         """Begin to read now if that is still held back."""
-        let_in, self._let_in = self._let_in, None
-        if let_in is not None and not self.closed:
-            let_in()
+        admit, self._admit = self._admit, None
+        if admit is not None and not self.closed:
+            admit()
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
@@ -366,7 +366,7 @@ class Link(ABC):
         self._write_ping()
         self._schedule_ping()
 
-    def _take_back(self) -> None:
+    def _discard_unacked(self) -> None:
         unread = unacknowledged(self._socket)
         if self._paused or unread:  # paused: the transport holds some too
             log.warning("%d bytes or more that an application has not received are thrown away", unread)

@@ -31,7 +31,7 @@ from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
-GIVE_WAY_S = 0.5
+HANDOVER_GRACE_S = 0.5
 """What an application may take to receive our last words when we are stopped and others wait to continue."""
 
 OnEnd = Callable[[Stream, str], object]
@@ -239,7 +239,7 @@ class Streams:
         streams = tuple(self)
         for stream in streams:
             gives_way = self._config.cluster.enabled and stream.connection.dialed
-            stream.end(SHUTTING_DOWN, give_way_s=GIVE_WAY_S if gives_way else None)
+            stream.end(SHUTTING_DOWN, handover_grace_s=HANDOVER_GRACE_S if gives_way else None)
         if streams:
             await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
 

@@ -98,7 +98,7 @@ class Stream:
         self._news: asyncio.Event | None = None  # while somebody waits for how the stream begins
         self._flowed = False
         self._dropped_ms = 0.0
-        self._give_way_s: float | None = None
+        self._handover_grace_s: float | None = None
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
@@ -247,18 +247,18 @@ class Stream:
         self._tracks.key_pressed(channel_id, digit)
 
     def end(
-        self, reason: str, error: str | None = None, *, code: int | None = None, give_way_s: float | None = None
+        self, reason: str, error: str | None = None, *, code: int | None = None, handover_grace_s: float | None = None
     ) -> None:
         """Let the stream end; the first reason counts.
 
         Args:
             error: as in `Dialect.closed`.
             code: the WebSocket's close code; None: 1011 with an error, else 1001 at shutdown, else 1000.
-            give_way_s: another bridge continues with the call: what the application has not received after so many
+            handover_grace_s: another bridge continues with the call: what the application has not received after so many
                 seconds must not reach it any more. The stream is not over before that is certain.
         """
         if not self._ended.done():
-            self._give_way_s = give_way_s
+            self._handover_grace_s = handover_grace_s
             self.close_code = code or (1011 if error else 1001 if reason == SHUTTING_DOWN else 1000)
             self._ended.set_result((reason, error))
             self._changed()
@@ -375,11 +375,11 @@ class Stream:
         self._pump.closed(reason, error)
         self._tracks.stop()
         if self.link is not None:
-            self.link.close(self.close_code, reason, take_back_s=self._give_way_s)
-            if self._give_way_s is not None:
+            self.link.close(self.close_code, reason, discard_unacked_after_s=self._handover_grace_s)
+            if self._handover_grace_s is not None:
                 assert self._link_gone is not None  # made with the link
                 # An application that has all, but does not answer the Close, is not waited for.
-                await asyncio.wait((self._link_gone,), timeout=self._give_way_s + RESET_S)
+                await asyncio.wait((self._link_gone,), timeout=self._handover_grace_s + RESET_S)
         await self._tracks.closed()
         log.info(
             "%s ended code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"

@@ -28,7 +28,7 @@ from bridge.streams.subscription import Subscription, matches
 
 log = logging.getLogger(__name__)
 
-GIVE_WAY_SHARE = 0.4
+HANDOVER_GRACE_SHARE = 0.4
 """Of the time until another bridge may begin: what the application may take to receive our last words."""
 PARTIES_PER_SOCKET = 2
 """With ``per_channel``: a one-to-one call is one WebSocket; further parties have one each."""
@@ -227,7 +227,9 @@ class Subscriptions:
             if delivery.granted:
                 log.warning("call=%s subscription=%s: the claim is lost", delivery.call_id, delivery.subscription.id)
                 delivery.granted = False
-                self._finish(delivery, "another bridge may stream this call now", give_way_s=GIVE_WAY_SHARE * spare_s)
+                self._finish(
+                    delivery, "another bridge may stream this call now", handover_grace_s=HANDOVER_GRACE_SHARE * spare_s
+                )
                 self._claim(delivery)
 
     def _with_key(self, key: str) -> list[_Delivery]:
@@ -319,11 +321,11 @@ class Subscriptions:
             if delivery.granted:  # otherwise who has it asks, and its old claim becomes free for us to ask after
                 self._claim(delivery)
 
-    def _finish(self, delivery: _Delivery, reason: str, *, give_way_s: float | None = None) -> None:
+    def _finish(self, delivery: _Delivery, reason: str, *, handover_grace_s: float | None = None) -> None:
         sockets, delivery.sockets = delivery.sockets, []
         delivery.places.clear()
         for stream in sockets:
-            stream.end(reason, give_way_s=give_way_s)
+            stream.end(reason, handover_grace_s=handover_grace_s)
 
 
 def rooms_of(call: Call) -> set[str]:

@@ -209,7 +209,7 @@ async def test_a_client_that_does_not_read_loses_the_oldest_audio_but_no_text(se
 
 
 ENDS: dict[str, Callable[[Link], None]] = {
-    "giving way": lambda link: link.close(1000, "somebody else goes on", take_back_s=0.1),
+    "giving way": lambda link: link.close(1000, "somebody else goes on", discard_unacked_after_s=0.1),
     "dropped": lambda link: link.abort(1008, "too slow"),
 }
 
@@ -237,7 +237,7 @@ async def test_a_client_that_has_taken_all_is_closed_in_order_though_it_is_slow_
     link = link_of(server)
     for n in range(100):
         link.send(n.to_bytes(2, "big") * 160, 20)
-    link.close(1000, "somebody else goes on", take_back_s=0.05)
+    link.close(1000, "somebody else goes on", discard_unacked_after_s=0.05)
     await asyncio.sleep(0.3)
     assert not link.closed
     received = await read_messages(reader, until=lambda m: m == (99).to_bytes(2, "big") * 160)

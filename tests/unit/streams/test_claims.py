@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from bridge.calls.call import Call, CallEnded, PartyJoined, PartyLeft
-from bridge.streams.subscriptions import GIVE_WAY_SHARE
+from bridge.streams.subscriptions import HANDOVER_GRACE_SHARE
 from tests.fakes.virtual_time import pass_time
 from tests.unit.streams.test_subscriptions import World, party
 
@@ -106,7 +106,7 @@ async def test_a_lost_claim_ends_the_stream_and_it_comes_back_with_the_claim() -
     await settled()
     assert two.running == (0, 0)
     assert two.first.made[0].ended == "another bridge may stream this call now"
-    assert two.first.made[0].give_way_s == 1.5 * GIVE_WAY_SHARE
+    assert two.first.made[0].handover_grace_s == 1.5 * HANDOVER_GRACE_SHARE
     second.wishes.clear()
     two.table.free("s/c")
     await settled()

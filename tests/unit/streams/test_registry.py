@@ -24,7 +24,7 @@ from bridge.streams.events import Publisher
 from bridge.streams.limit import StreamLimit
 from bridge.streams.origin import Origin
 from bridge.streams.places import TrackPlace
-from bridge.streams.registry import GIVE_WAY_S, Streams
+from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import Subscription
 from bridge.taps.taps import Join, Taps
 from tests.unit.audit.lines import Lines
@@ -66,7 +66,7 @@ def dialing(
     )
 
 
-@pytest.mark.parametrize(("store", "expected"), [("", None), (STORE, GIVE_WAY_S)])
+@pytest.mark.parametrize(("store", "expected"), [("", None), (STORE, HANDOVER_GRACE_S)])
 async def test_a_bridge_that_stops_gives_way_where_there_are_others(
     store: str, expected: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +80,7 @@ async def test_a_bridge_that_stops_gives_way_where_there_are_others(
     await stream.settled(1)
     await streams.stop()
     assert wire.sent[-1] == "close 1001"
-    assert wire.take_back_s == expected
+    assert wire.discard_unacked_after_s == expected
     assert wire.closed is bool(store), "the claims are let go of when this is over"
     wire.abort(1006, "the test is over")
 

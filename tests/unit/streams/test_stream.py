@@ -40,12 +40,12 @@ class Wire(Link):
         super().__init__(Counters(), max_unsent_ms=1000, ping_interval_s=60)
         self.sent: list[Message] = []
         self.answers_close = True
-        self.take_back_s: float | None = None
+        self.discard_unacked_after_s: float | None = None
         self.closed_with: tuple[int, str] | None = None
 
-    def close(self, code: int, reason: str, *, take_back_s: float | None = None) -> None:
-        self.take_back_s, self.closed_with = take_back_s, (code, reason)
-        super().close(code, reason, take_back_s=take_back_s)
+    def close(self, code: int, reason: str, *, discard_unacked_after_s: float | None = None) -> None:
+        self.discard_unacked_after_s, self.closed_with = discard_unacked_after_s, (code, reason)
+        super().close(code, reason, discard_unacked_after_s=discard_unacked_after_s)
 
     def _write(self, message: Message) -> None:
         self.sent.append(message)
@@ -73,11 +73,11 @@ class Pbx:
         self.opened: list[TapPoint] = []
         self.failures: list[AriError] = []
         """What the next attempts fail with."""
-        self.let_in = asyncio.Event()
-        self.let_in.set()
+        self.admit = asyncio.Event()
+        self.admit.set()
 
     async def open(self, leg: MediaLeg, place: TapPoint) -> MediaLeg:
-        await self.let_in.wait()
+        await self.admit.wait()
         if self.failures:
             raise self.failures.pop(0)
         self.open_now[leg] = place
@@ -321,12 +321,12 @@ async def test_a_description_is_what_the_document_says(world: World) -> None:
 
 async def test_a_track_that_moves_twice_while_it_is_opened_ends_up_in_the_last_place(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
-    world.pbx.let_in.clear()
+    world.pbx.admit.clear()
     stream.set_tracks([track("mix", Join("b"))])
     await asyncio.sleep(0.01)
     stream.set_tracks([track("mix", Join("c"))])
     stream.set_tracks([track("mix", Join("d"))])
-    world.pbx.let_in.set()
+    world.pbx.admit.set()
     await until(lambda: list(world.pbx.open_now.values()) == [Join("d")])
     assert Join("c") not in world.pbx.opened
 
@@ -360,14 +360,14 @@ async def test_who_follows_under_a_name_is_not_heard_if_he_leaves_at_once_too(wo
 
 async def test_settled_waits_for_connection_and_tracks_but_for_nothing_that_is_in_trouble(world: World) -> None:
     loop = asyncio.get_running_loop()
-    world.pbx.let_in.clear()
+    world.pbx.admit.clear()
     stream = world.stream(Voipbin("sln"))
     stream.set_tracks([track("mix", Join("b"))])
     began = loop.time()
     await stream.settled(0.2)
     assert 0.15 < loop.time() - began < 1
     waiting = asyncio.create_task(stream.settled(5))
-    world.pbx.let_in.set()
+    world.pbx.admit.set()
     await asyncio.wait_for(waiting, 1)
     assert stream.live
     stream.end("enough")
@@ -457,11 +457,11 @@ async def test_a_stream_that_gives_way_is_not_over_before_nothing_can_come_any_m
     await stream.settled(1)
     world.wire.answers_close = False
     world.wire.paused()  # and does not read
-    stream.end("another goes on", give_way_s=0.2)
+    stream.end("another goes on", handover_grace_s=0.2)
     stream.end("enough")
     began = loop.time()
     await stream.wait()
-    assert world.wire.take_back_s == 0.2
+    assert world.wire.discard_unacked_after_s == 0.2
     assert world.wire.closed
     assert 0.15 < loop.time() - began < 1
     assert world.ended == ["another goes on"]
@@ -473,6 +473,6 @@ async def test_a_stream_that_just_ends_waits_for_no_answer(world: World) -> None
     world.wire.answers_close = False
     stream.end("enough")
     await asyncio.wait_for(stream.wait(), 1)
-    assert world.wire.take_back_s is None
+    assert world.wire.discard_unacked_after_s is None
     assert not world.wire.closed
     world.wire.abort(1006, "the test is over")

@@ -22,13 +22,13 @@ class Stream:
         self.call = call
         self.tracks: list[str] = []
         self.ended: str | None = None
-        self.give_way_s: float | None = None
+        self.handover_grace_s: float | None = None
 
     def set_tracks(self, wanted: Iterable[Any]) -> None:
         self.tracks = [track.info.name for track in wanted]
 
-    def end(self, reason: str, *, give_way_s: float | None = None) -> None:
-        self.ended, self.give_way_s = reason, give_way_s
+    def end(self, reason: str, *, handover_grace_s: float | None = None) -> None:
+        self.ended, self.handover_grace_s = reason, handover_grace_s
 
 
 class World:
