@@ -172,8 +172,8 @@ class Link(ABC):
         """Close with a Close frame; the first caller's code and reason count.
 
         Args:
-            discard_unacked_after_s: what the other machine has not acknowledged after so many seconds is thrown away, in the kernel
-                too, which would otherwise go on delivering it for minutes, once the network is back.
+            discard_unacked_after_s: what the other machine has not acknowledged after so many seconds is discarded, in
+                the kernel too, which would otherwise deliver it for minutes once the network is back.
         """
         if self.closing or self.closed:
             return

@@ -254,8 +254,8 @@ class Stream:
         Args:
             error: as in `Dialect.closed`.
             code: the WebSocket's close code; None: 1011 with an error, else 1001 at shutdown, else 1000.
-            handover_grace_s: another bridge continues with the call: what the application has not received after so many
-                seconds must not reach it any more. The stream is not over before that is certain.
+            handover_grace_s: another bridge continues with the call: what the application has not received after so
+                many seconds must not reach it any more. The stream is not over before that is certain.
         """
         if not self._ended.done():
             self._handover_grace_s = handover_grace_s
