@@ -86,16 +86,13 @@ class Playout:
             came. It makes up for a sender whose blocks come at uneven times; one that sends ahead is not delayed.
 
     Attributes:
-        dropped_blocks: calls of ``play`` that lost something to the bound.
         padded_frames: frames that were filled up with silence.
         marked: whether any mark waits to be told.
-        dropped_marks: marks refused because ``MAX_MARKS`` of them waited.
     """
 
     __slots__ = (
         "_blocks",
         "_converters",
-        "_dropped_bytes",
         "_frame_bytes",
         "_lead_bytes",
         "_lead_ticks",
@@ -107,8 +104,6 @@ class Playout:
         "_sample_bytes",
         "_taken_bytes",
         "_waited",
-        "dropped_blocks",
-        "dropped_marks",
         "fmt",
         "marked",
         "padded_frames",
@@ -130,20 +125,12 @@ class Playout:
         self._lead_bytes = max(fmt.bytes_of(lead_ms), self._frame_bytes)
         self._lead_ticks = max(lead_ms // FRAME_MS, 1)
         self._waited: int | None = 0  # ticks for which audio was left where it was, to wait for more; None: it plays
-        self._dropped_bytes = 0
-        self.dropped_blocks = 0
-        self.dropped_marks = 0
         self.padded_frames = 0
 
     @property
     def queued_ms(self) -> float:
         """How long the waiting audio lasts, in milliseconds."""
         return self.fmt.duration_ms(self._queued_bytes)
-
-    @property
-    def dropped_ms(self) -> float:
-        """How much audio the bound has cost so far, in milliseconds."""
-        return self.fmt.duration_ms(self._dropped_bytes)
 
     def play(self, pcm: bytes, rate: int | None = None) -> int:
         """Queues whole samples, and says how many bytes (as they would be taken) at their end found no room.
@@ -161,7 +148,6 @@ class Playout:
             return self._play_foreign(pcm, rate)
         dropped = self._queued_bytes + size - self._max_bytes
         if dropped > 0:
-            self._count_dropped(dropped)
             size -= dropped
             pcm = pcm[:size]
         if size:
@@ -188,8 +174,6 @@ class Playout:
             converter = self._converters[rate] = _Converter(rate, self.fmt.rate)
         samples, accepted, wanted = converter.accept(len(pcm) // 2, (self._max_bytes - self._queued_bytes) // 2)
         dropped = 2 * (wanted - accepted)
-        if dropped:
-            self._count_dropped(dropped)
         if samples:
             pcm = pcm[: 2 * samples]
             last = self._blocks[-1] if self._blocks else None
@@ -198,14 +182,9 @@ class Playout:
             self._queued_bytes += 2 * accepted
         return dropped
 
-    def _count_dropped(self, size: int) -> None:
-        self._dropped_bytes += size
-        self.dropped_blocks += 1
-
     def mark(self, name: str) -> bool:
         """Puts a mark behind everything queued so far. False: too many wait already, this one is forgotten."""
         if len(self._marks) >= MAX_MARKS:
-            self.dropped_marks += 1
             return False
         if self._marks is _NO_MARKS:
             self._marks = deque()

@@ -7,6 +7,7 @@ too, and a track that is heard needs nothing of this. What it is for: legs that 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from bridge.audio.format import FRAME_MS, AudioFormat
@@ -28,6 +29,16 @@ MAX_FILL_MS: Final = 60_000
 _ASLEEP_S = 0.1  # nobody called for so long: a stall of this process perhaps, whose audio is waiting in the sockets
 
 
+@dataclass(slots=True)
+class Tally:
+    """What tracks have added and left out."""
+
+    filled_bytes: int = 0
+    """Silence that was made up."""
+    dropped_bytes: int = 0
+    """Audio that the clock had no room for."""
+
+
 class SteadyTrack:
     """Cuts one track into chunks of one size and keeps it at the clock: silence for what is missing, no more than fits.
 
@@ -39,11 +50,10 @@ class SteadyTrack:
         chunk_ms: how long every chunk is, in milliseconds.
         now: when the track begins.
         ahead_ms: how far the track may be ahead of the clock, in milliseconds; a frame at least.
+        tally: what the track adds and leaves out is counted here.
 
     Attributes:
         began: when the track began.
-        filled_bytes: silence that was made up.
-        dropped_bytes: audio that the clock had no room for.
     """
 
     __slots__ = (
@@ -61,16 +71,16 @@ class SteadyTrack:
         "_release_at",
         "_seen",
         "_sent",
+        "_tally",
         "_whole",
         "began",
-        "dropped_bytes",
-        "filled_bytes",
     )
 
-    def __init__(self, fmt: AudioFormat, chunk_ms: int, now: float, *, ahead_ms: int = AHEAD_MS) -> None:
+    def __init__(
+        self, fmt: AudioFormat, chunk_ms: int, now: float, *, ahead_ms: int = AHEAD_MS, tally: Tally | None = None
+    ) -> None:
         self.began = now
-        self.filled_bytes = 0
-        self.dropped_bytes = 0
+        self._tally = tally or Tally()
         self._origin = now  # the time of the first sample; moves only over what MAX_FILL_MS leaves out
         self._rate = fmt.rate
         self._frame = fmt.frame_bytes
@@ -103,7 +113,7 @@ class SteadyTrack:
         if behind < -self._ahead:
             # A whole frame at least: a few samples out of every frame would be a buzz, this is one click in minutes.
             excess = max(-behind - self._ahead, self._frame)
-            self.dropped_bytes += min(excess, len(pcm))
+            self._tally.dropped_bytes += min(excess, len(pcm))
             pcm = pcm[excess:]
         self._sent += len(pcm)
         return self._framer.push(pcm)
@@ -118,7 +128,7 @@ class SteadyTrack:
         rest = self._framer.rest()
         if missing < 0:
             excess = min(-missing, len(rest))
-            self.dropped_bytes += excess
+            self._tally.dropped_bytes += excess
             self._sent -= excess
             rest = rest[: len(rest) - excess]
         return chunks, rest
@@ -154,7 +164,7 @@ class SteadyTrack:
         self._filled = False
         chunks = self._fill(missing) if missing > bearable else []
         if missing < -self._ahead:
-            self.dropped_bytes += min(-missing, len(pcm))
+            self._tally.dropped_bytes += min(-missing, len(pcm))
             pcm = pcm[-missing:]
         self._sent += len(pcm)
         return chunks + self._framer.push(pcm)
@@ -164,5 +174,5 @@ class SteadyTrack:
             self._origin += (size - self._max_fill) / 2 / self._rate
             size = self._max_fill
         self._sent += size
-        self.filled_bytes += size
+        self._tally.filled_bytes += size
         return self._framer.push(bytes(size))

@@ -12,10 +12,12 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
+
+from bridge.audio.steady import Tally
 
 Message = bytes | str
 """One WebSocket message: ``bytes`` is a binary one, ``str`` a text one."""
@@ -257,6 +259,11 @@ class Dialect(ABC):
     def discarded(self) -> int:
         """Messages (or parts of one) from the application that could not be understood and were ignored."""
         return self._discarded
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What was added to and left out of the audio of all tracks, for applications that count samples."""
+        return Tally()
 
     def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
         """Return the HTTP headers that the WebSocket handshake carries beside the credential.

@@ -171,7 +171,7 @@ class Twilio(Dialect):
         if self._open and track.name in self._names:
             ended = self.track_stopped(track.name, now)
             began_ms = max(round((now - self._began) * 1000), self._ended_ms.get(track.name, 0))
-            self._tracks[track.name] = _Track(SteadyTrack(slin(self.rate), FRAME_MS, now), began_ms)
+            self._tracks[track.name] = _Track(SteadyTrack(slin(self.rate), FRAME_MS, now, tally=self.tally), began_ms)
             return ended
         return ()
 

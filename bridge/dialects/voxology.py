@@ -141,7 +141,7 @@ class Voxology(Dialect):
         if not self._open:
             return ()
         messages = [*self.track_stopped(track.name, now)]
-        steady = SteadyTrack(slin(RATE), self._chunk_ms, now, ahead_ms=min(AHEAD_MS, self._chunk_ms))
+        steady = SteadyTrack(slin(RATE), self._chunk_ms, now, ahead_ms=min(AHEAD_MS, self._chunk_ms), tally=self.tally)
         started = self._tracks[track.name] = _Track(track, steady)
         messages.append(
             _text(

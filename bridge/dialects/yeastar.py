@@ -53,7 +53,9 @@ class Yeastar(Dialect):
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
         """Says nothing, but the track's time begins."""
         ended = self.track_stopped(track.name, now)
-        self._tracks[track.name] = _Track(track, SteadyTrack(slin(self.rate), round(self.message_ms), now))
+        self._tracks[track.name] = _Track(
+            track, SteadyTrack(slin(self.rate), round(self.message_ms), now, tally=self.tally)
+        )
         return ended
 
     def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:

@@ -62,6 +62,8 @@ class Counters:
     """How much audio those messages held, in milliseconds."""
     dropped_from_application_ms: float = 0.0
     """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""
+    marks_dropped: int = 0
+    """Marks of applications that set more than can wait in a playout."""
     keys_dropped: int = 0
     """Keys that applications wanted pressed faster than a party could hear them."""
     loop_lag: Histogram = field(default_factory=Histogram)

@@ -70,6 +70,11 @@ class Pump:
         self._silent = False
 
     @property
+    def dialect(self) -> Dialect:
+        """The stream's wire format."""
+        return self._dialect
+
+    @property
     def silent(self) -> bool:
         """The application receives silence in the place of the call's audio, and no digits."""
         return self._silent
@@ -84,6 +89,16 @@ class Pump:
     def missed_ms(self) -> float:
         """Audio that was lost because there was no connection, in milliseconds."""
         return self._window.dropped_ms + self._missed_ms
+
+    @property
+    def missed_messages(self) -> int:
+        """Messages that were lost because there was no connection."""
+        return self._window.dropped_messages
+
+    @property
+    def padded_frames(self) -> int:
+        """Frames that silence completed, as the application's audio ended within them."""
+        return max((leg.playout.padded_frames for leg in self._speakers), default=0)
 
     @property
     def queued_ms(self) -> float:
@@ -204,7 +219,8 @@ class Pump:
     def _obey(self, command: Command) -> None:
         if isinstance(command, Mark):
             if self._speakers:  # one leg keeps the marks, however many play
-                self._speakers[0].playout.mark(command.name)
+                if not self._speakers[0].playout.mark(command.name):
+                    self._counters.marks_dropped += 1
             else:
                 self._mark_reached(command.name)
         elif isinstance(command, Clear):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from bridge.ari.dispatch import call_safely
-from bridge.audio.format import AudioFormat
+from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.logs import Fields
@@ -176,6 +176,7 @@ class Stream:
 
     def describe(self) -> Mapping[str, object]:
         """Return what lists of streams show (`bridge.api.models.streams.Stream`)."""
+        fmt, tally = slin(self.dialect.rate), self.dialect.tally
         return {
             "id": self.stream_id,
             "call_id": self.call.call_id,
@@ -196,6 +197,10 @@ class Stream:
             "dropped_to_application_ms": round(self.missed_ms + self.dropped_ms),
             "dropped_from_application_ms": round(self._pump.dropped_ms),
             "discarded_messages": self.dialect.discarded,
+            "missed_messages": self._pump.missed_messages,
+            "padded_frames": self._pump.padded_frames,
+            "filled_ms": round(fmt.duration_ms(tally.filled_bytes)),
+            "skipped_ms": round(fmt.duration_ms(tally.dropped_bytes)),
         }
 
     # What its owner calls

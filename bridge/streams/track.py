@@ -85,7 +85,7 @@ class Track:
         # Time passes for the dialect even when Asterisk sends nothing: a caller on hold, or silence suppression.
         leg.on_tick = lambda: pump.from_call(name, b"") if self.live else None
         if wanted.steady:
-            fill_silence(leg)
+            fill_silence(leg, pump.dialect.tally)
         if wanted.speaks:
             pump.speak(leg)
         self._task: asyncio.Task[None] | None = None

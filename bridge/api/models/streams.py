@@ -117,6 +117,15 @@ class Stream(Shown):
     """Audio of the application beyond `media.max_queued_ms`."""
     discarded_messages: int
     """Messages of the application that were not understood."""
+    missed_messages: int = maybe()
+    """Messages that the application did not receive, as there was no connection."""
+    padded_frames: int = maybe()
+    """Frames that silence completed, as the application's audio ended within them: one for each utterance, more if it
+    sends too slowly."""
+    filled_ms: float = maybe()
+    """Silence in the place of audio that Asterisk did not send."""
+    skipped_ms: float = maybe()
+    """Audio of the call that was left out, as it came faster than real time."""
 
 
 class Streams(Shown):

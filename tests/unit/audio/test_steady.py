@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.audio.format import slin
-from bridge.audio.steady import GRACE_S, LATE_MS, MAX_FILL_MS, SteadyTrack
+from bridge.audio.steady import GRACE_S, LATE_MS, MAX_FILL_MS, SteadyTrack, Tally
 
 MS = 16  # bytes of a millisecond at 8000 Hz
 
@@ -19,7 +19,8 @@ class Heard:
     """A track with 20 ms chunks, and all that came out of it."""
 
     def __init__(self, chunk_ms: int = 20) -> None:
-        self.track = SteadyTrack(slin(8000), chunk_ms, 0.0)
+        self.tally = Tally()
+        self.track = SteadyTrack(slin(8000), chunk_ms, 0.0, tally=self.tally)
         self.pcm = b""
 
     def push(self, pcm: bytes, now: float) -> int:
@@ -45,7 +46,7 @@ def test_what_keeps_time_comes_out_as_it_is() -> None:
         assert heard.push(frame(n), 0.02 * (n + 1)) == 1
     assert heard.finish(1.0) == b""
     assert heard.blocks() == list(range(1, 51))
-    assert heard.track.filled_bytes == heard.track.dropped_bytes == 0
+    assert heard.tally.filled_bytes == heard.tally.dropped_bytes == 0
 
 
 def test_jitter_is_not_touched() -> None:
@@ -63,7 +64,7 @@ def test_a_gap_is_silence_and_what_follows_is_in_its_place() -> None:
             heard.push(frame(n), 0.02 * (n + 1))
     heard.finish(3.0)
     assert heard.blocks() == [*range(1, 51), *[0] * 50, *range(101, 151)]
-    assert heard.track.filled_bytes == 1000 * MS
+    assert heard.tally.filled_bytes == 1000 * MS
 
 
 def test_a_gap_is_filled_while_it_lasts_when_somebody_calls() -> None:
@@ -89,7 +90,7 @@ def test_a_stall_is_made_up_for_and_nothing_is_doubled() -> None:
         heard.push(frame(n), 2.2)
     heard.finish(2.2)
     assert heard.blocks() == list(range(1, 111))
-    assert heard.track.filled_bytes == heard.track.dropped_bytes == 0
+    assert heard.tally.filled_bytes == heard.tally.dropped_bytes == 0
 
 
 def test_a_stall_of_the_whole_process_is_no_gap_of_the_track_that_is_read_second() -> None:
@@ -135,15 +136,15 @@ def test_more_than_the_clock_has_room_for_is_dropped() -> None:
         heard.push(frame(n), 0.01 * (n + 1))
     heard.finish(1.0)
     assert 50 <= len(heard.blocks()) <= 52
-    assert heard.track.dropped_bytes == (100 - len(heard.blocks())) * 20 * MS
+    assert heard.tally.dropped_bytes == (100 - len(heard.blocks())) * 20 * MS
 
 
 def test_a_clock_that_runs_a_little_slower_costs_a_frame_now_and_then_and_not_some_samples_of_each() -> None:
     heard = Heard()
     for n in range(5000):
         heard.push(frame(n), 0.0199 * (n + 1))
-    assert heard.track.dropped_bytes % (20 * MS) == 0
-    assert 20 <= heard.track.dropped_bytes // (20 * MS) <= 26
+    assert heard.tally.dropped_bytes % (20 * MS) == 0
+    assert 20 <= heard.tally.dropped_bytes // (20 * MS) <= 26
     assert all(heard.blocks())
 
 
@@ -194,7 +195,8 @@ def test_half_samples_wait_for_the_other_half(cut: int) -> None:
 )
 def test_samples_are_time_whatever_comes(steps: list[tuple[float, int]], last: float, chunk_ms: int, rate: int) -> None:
     fmt = slin(rate)
-    track = SteadyTrack(fmt, chunk_ms, 100.0)
+    tally = Tally()
+    track = SteadyTrack(fmt, chunk_ms, 100.0, tally=tally)
     now = 100.0
     out = real = 0
     for after_s, samples in steps:
@@ -209,4 +211,4 @@ def test_samples_are_time_whatever_comes(steps: list[tuple[float, int]], last: f
     assert len(rest) < fmt.bytes_of(chunk_ms)
     out += sum(map(len, chunks)) + len(rest)
     assert -20 < fmt.duration_ms(out) - (now - 100) * 1000 <= 42
-    assert out == real + track.filled_bytes - track.dropped_bytes
+    assert out == real + tally.filled_bytes - tally.dropped_bytes

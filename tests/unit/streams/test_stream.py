@@ -13,11 +13,12 @@ import pytest
 
 from bridge.access import CONFIGURATION
 from bridge.api.models.streams import Stream as StreamModel
-from bridge.audio.playout import Playout
+from bridge.audio.playout import MAX_MARKS, Playout
 from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 from bridge.dialects.twilio import Twilio
 from bridge.dialects.voipbin import Voipbin
 from bridge.dialects.voxology import Voxology
+from bridge.dialects.yeastar import Yeastar
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkFailed
@@ -407,6 +408,58 @@ async def test_a_stream_ends_with_a_connection_that_the_application_closes(world
     world.wire.abort(code, "")
     await stream.wait()
     assert (world.ended, stream.close_code) == (["the application closed the stream"], code)
+
+
+async def test_what_is_added_and_left_out_is_described(world: World) -> None:
+    stream = world.stream(Yeastar(), "mix")
+    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    await stream.settled(1)
+    leg = world.pbx.leg_at(Join("b"))
+    for _ in range(50):
+        leg.on_audio(FRAME * 2)
+        await asyncio.sleep(0.02)
+    skipped_ms = stream.describe()["skipped_ms"]
+    assert skipped_ms == pytest.approx(1000, abs=100)
+    for _ in range(100):
+        assert leg.on_tick is not None
+        leg.on_tick()
+        await asyncio.sleep(0.02)
+    described = stream.describe()
+    assert described["skipped_ms"] == skipped_ms
+    assert described["filled_ms"] == pytest.approx(1800, abs=100)
+    stream.set_tracks(())
+    assert stream.describe()["filled_ms"] == pytest.approx(1800, abs=300), "a track that has stopped counts"
+
+
+async def test_marks_that_find_no_place_and_frames_that_are_padded_are_counted(world: World) -> None:
+    stream = world.stream(Voipbin("sln"))
+    stream.set_tracks([track("mix", Join("b"), speaks=True)])
+    await stream.settled(1)
+    world.wire.on_message(FRAME[:100] + FRAME)
+    leg = world.pbx.leg_at(Join("b"))
+    while playing(leg) is not None:
+        pass
+    assert stream.describe()["padded_frames"] == 1
+    world.wire.on_message(FRAME)
+    for n in range(MAX_MARKS + 2):
+        world.wire.on_message(json.dumps({"event": "mark", "name": str(n)}))
+    assert world.counters.marks_dropped == 2
+
+
+@dialed
+async def test_messages_that_are_lost_without_a_connection_are_counted(world: World) -> None:
+    world.reachable = False
+    stream = world.stream(Yeastar(), "mix")
+    stream.set_tracks([track("mix", Join("b"))])
+    await stream.settled(1)
+    await until(lambda: world.pbx.open_now)
+    leg = world.pbx.leg_at(Join("b"))
+    for _ in range(500):  # 10 s, of which 5 are kept
+        leg.on_audio(FRAME)
+        await asyncio.sleep(0.02)
+    described = stream.describe()
+    assert described["dropped_to_application_ms"] == pytest.approx(5000, abs=300)
+    assert described["missed_messages"] == pytest.approx(5000 / stream.dialect.message_ms, abs=10)
 
 
 @accepted
