@@ -7,9 +7,11 @@ the event loop nor a DNS lookup that hangs can delay it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import ssl
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,23 @@ class Trust:
     verify: bool = True
     ca_file: str = ""
     ca_dir: str | None = None
+
+
+@contextlib.contextmanager
+def without_system_authorities() -> Iterator[None]:
+    """Let contexts be created that trust no server: for the import of aiohttp.
+
+    aiohttp creates its default contexts when it is imported, and reads the system's authorities for them, a twentieth
+    of the bridge's start. No client of the bridge uses them: each names its own. Used, they would accept no server.
+    """
+    load = ssl.SSLContext.load_default_certs
+    ssl.SSLContext.load_default_certs = lambda *_, **__: None  # type: ignore[method-assign]
+    ssl.SSLContext.set_default_verify_paths = lambda _: None  # type: ignore[method-assign,assignment]  # hides that of the base
+    try:
+        yield
+    finally:
+        ssl.SSLContext.load_default_certs = load  # type: ignore[method-assign]
+        del ssl.SSLContext.set_default_verify_paths
 
 
 async def client_context(trust: Trust) -> ssl.SSLContext:

@@ -8,35 +8,42 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bridge.access import Names, Principal
-from bridge.api.parts import (
-    AcceptConferenceStream,
-    AcceptStream,
-    CallActs,
-    CallControl,
-    CallSource,
-    ClusterSource,
-    ConferenceSource,
-    FlowSource,
-    OutboundCallSource,
-    RecordingSource,
-    RecordSource,
-    SensitiveMode,
-    SoundSource,
-    SpeechSource,
-    SubscriptionSource,
-)
+from bridge.ari.resources import Channels
 from bridge.audit import NO_AUDIT, Audit
+from bridge.calls.model import Call, Party
+from bridge.calls.records import Records
+from bridge.calls.tracker import CallTracker
+from bridge.cluster.cluster import Cluster
+from bridge.conferences.conferences import Conferences
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
+from bridge.control.call_control import CallControl
+from bridge.control.outbound_calls import OutboundCalls
+from bridge.control.recording import Recordings
+from bridge.control.sensitive import Sensitive
+from bridge.flows.manager import FlowManager
 from bridge.media.counters import Counters
+from bridge.speech.engine import Speech
+from bridge.speech.fetch import SoundFetcher
+from bridge.streams.catalogue import Catalogue
+from bridge.streams.media_stream_endpoint import MediaStreamOptions
+
+AcceptStream = Callable[[web.Request, Call, Party, MediaStreamOptions, Principal], Awaitable[web.StreamResponse]]
+"""Turns a request that was checked into a stream of a call (`MediaStreamEndpoint.accept`).
+
+The response is for aiohttp only, and not sent when the connection was taken over. Raises, before the upgrade,
+Overloaded (answered with 503) or AriError (404 or 503).
+"""
+AcceptConferenceStream = Callable[[web.Request, str, MediaStreamOptions, Principal], Awaitable[web.StreamResponse]]
+"""The same for a stream of a conference, named by its id. Raises also NoSuchConference and NotOurs."""
 
 
 @dataclass(frozen=True, slots=True)
-class CallControlParts:
+class CallServices:
     """What the routes need that originate calls and act on them.
 
     Args:
         records: every call's record.
-        acts: acts on calls.
+        call_control: acts on calls.
         outbound_calls: originates calls that HTTP requests control.
         flow_manager: originates calls that run a flow.
         speech: says texts.
@@ -47,20 +54,20 @@ class CallControlParts:
         voxology: its ``api_key`` opens ``/v1/Dials/Connect``; without one that is not there.
     """
 
-    records: RecordSource
-    acts: CallActs
-    outbound_calls: OutboundCallSource
-    flow_manager: FlowSource
-    speech: SpeechSource
-    sounds: SoundSource
-    recordings: RecordingSource
-    sensitive: SensitiveMode
+    records: Records
+    call_control: CallControl
+    outbound_calls: OutboundCalls
+    flow_manager: FlowManager
+    speech: Speech
+    sounds: SoundFetcher
+    recordings: Recordings
+    sensitive: Sensitive
     flows: Sequence[FlowConfig] = ()
     voxology: VoxologyConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ConferenceParts:
+class ConferenceServices:
     """What the routes of conferences need.
 
     Args:
@@ -69,7 +76,7 @@ class ConferenceParts:
         elsewhere: whether another worker has a conference; streams of ours join it all the same.
     """
 
-    conferences: ConferenceSource
+    conferences: Conferences
     accept_stream: AcceptConferenceStream
     elsewhere: Callable[[str], bool] = lambda _: False
 
@@ -87,8 +94,8 @@ class Backend:
         listening: whether Asterisk can connect to the AudioSocket port.
         ari_trouble: why ARI is not connected, in words for an administrator, if that is known.
         subscriptions: what goes to applications by itself; None: its routes are not there.
-        control: acts on calls.
-        twilio: the account of voice-agent frameworks; without one, or without ``control``, its routes are not there.
+        channels: ends and redirects channels.
+        twilio: the account of voice-agent frameworks; without one, or without ``channels``, its routes are not there.
         calling: originates calls and acts on them; None: those routes are not there.
         conferences: likewise.
         events: answers ``GET /v1.0/events`` with a WebSocket; likewise.
@@ -99,20 +106,20 @@ class Backend:
         audit: where requests that have an effect are recorded.
     """
 
-    calls: CallSource
+    calls: CallTracker
     streams: Callable[[], Iterable[Mapping[str, object]]]
     accept_stream: AcceptStream
     counters: Counters
     ari_connected: Callable[[], bool]
     listening: Callable[[], bool]
     ari_trouble: Callable[[], str | None] = lambda: None
-    subscriptions: SubscriptionSource | None = None
-    control: CallControl | None = None
+    subscriptions: Catalogue | None = None
+    channels: Channels | None = None
     twilio: TwilioConfig | None = None
-    calling: CallControlParts | None = None
-    conferences: ConferenceParts | None = None
+    calling: CallServices | None = None
+    conferences: ConferenceServices | None = None
     events: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
-    cluster: ClusterSource | None = None
+    cluster: Cluster | None = None
     owns: Callable[[str], bool] = lambda _: True
     leads: Callable[[], bool] = lambda: True
     participants: Callable[[str], Names] = lambda _: Names()
@@ -120,9 +127,9 @@ class Backend:
 
 
 BACKEND = web.AppKey("backend", Backend)
-SUBSCRIPTIONS: web.AppKey[SubscriptionSource] = web.AppKey("subscriptions")
-TWILIO: web.AppKey[tuple[TwilioConfig, CallControl]] = web.AppKey("twilio")
-"""The account, and what acts on its calls."""
+SUBSCRIPTIONS: web.AppKey[Catalogue] = web.AppKey("subscriptions")
+TWILIO: web.AppKey[tuple[TwilioConfig, Channels]] = web.AppKey("twilio")
+"""The account, and what acts on its calls' channels."""
 ACCEPTS: web.AppKey[Callable[[Principal], bool]] = web.AppKey("accepts")
 """Whether a principal still has a good token; one that was revoked meanwhile gets no more."""
 PRINCIPAL = web.RequestKey("principal", Principal)

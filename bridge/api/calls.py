@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bridge.api.backend import Backend, CallControlParts
+from bridge.api.backend import Backend, CallServices
 from bridge.api.errors import ApiError, invalid
 from bridge.api.exception_mapping import acting, asterisk_failing, call_not_found, calling, check_connected
 from bridge.api.models.base import NoQuery
@@ -126,7 +126,7 @@ async def ended(backend: Backend, identity: str) -> Answer[Call]:
     parts = calling(backend)
     before = body_of(backend, identity)
     with acting(parts, identity):
-        await parts.acts.hangup(identity)
+        await parts.call_control.hangup(identity)
     try:
         return Answer(body_of(backend, before["id"]))
     except ApiError:  # it is forgotten already
@@ -190,7 +190,7 @@ def flow_not_found(identity: str) -> ApiError:
     return ApiError(404, "FLOW_NOT_FOUND", f"no flow has the id {identity[:80]!r}; GET /v1.0/flows lists them")
 
 
-def _is_up(parts: CallControlParts) -> Callable[[str], bool]:
+def _is_up(parts: CallServices) -> Callable[[str], bool]:
     def is_up(call_id: str) -> bool:
         record = parts.records.get(call_id)
         return record is not None and not record.ended

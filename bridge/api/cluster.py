@@ -12,9 +12,9 @@ from bridge.api.exception_mapping import RETRY_AFTER_S, call_not_found
 from bridge.api.models.base import NoQuery
 from bridge.api.models.cluster import ClusterCall, ClusterCalls, ListClusterCalls, Nodes
 from bridge.api.paging import page_of
-from bridge.api.parts import ClusterSource
 from bridge.api.reach import sees_summary
 from bridge.api.routing import Answer, Asked
+from bridge.cluster.cluster import Cluster
 from bridge.cluster.store import StoreAway
 
 
@@ -43,7 +43,7 @@ async def get_call(asked: Asked[NoQuery, None]) -> Answer[ClusterCall]:
     return Answer(max(found, key=_place))
 
 
-def _cluster(backend: Backend) -> ClusterSource:
+def _cluster(backend: Backend) -> Cluster:
     assert backend.cluster is not None  # or its routes would not be there
     return backend.cluster
 

@@ -16,11 +16,11 @@ from bridge.api.models.base import NoQuery
 from bridge.api.models.common import Paging
 from bridge.api.models.conferences import Conference, Conferences, CreateConference, Participant, Participants
 from bridge.api.paging import page_of
-from bridge.api.parts import ConferenceSource
 from bridge.api.reach import sees_conference
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import conference_json
 from bridge.conferences.conferences import ConferenceExists, NoSuchConference
+from bridge.conferences.conferences import Conferences as KnownConferences
 from bridge.control.call_control import NotOurs
 from bridge.times import utc
 
@@ -103,7 +103,7 @@ async def unmute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
     return Answer(_participant(asked))
 
 
-def _source(backend: Backend) -> ConferenceSource:
+def _source(backend: Backend) -> KnownConferences:
     check_connected(backend)
     assert backend.conferences is not None  # or its routes would not be there
     return backend.conferences.conferences

@@ -5,6 +5,7 @@ Source of the format: the OpenAPI Specification 3.1.0; schemas are JSON Schema 2
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -16,15 +17,12 @@ from pydantic.json_schema import models_json_schema
 
 from bridge.api.docs_page import page_of
 from bridge.api.errors import REASONS, STATUS_WORDS
+from bridge.api.field_docs import DocumentedSchema
 from bridge.api.models.common import Error
 from bridge.api.prebuilt import Prebuilt, page_headers
 from bridge.api.routing import Operation
 from bridge.flows.syntax import action_schemas
 
-DOCUMENT = web.AppKey("document", Prebuilt)
-"""The document as JSON."""
-DOCS = web.AppKey("docs", Prebuilt)
-"""The page made of it."""
 API_VERSION = "1.0"
 """The version of the interface, not of the program, which anonymous clients need not learn."""
 
@@ -65,28 +63,47 @@ are not known are refused, not ignored.
 """
 
 
+class Documents:
+    """The document as JSON, and the page made of it.
+
+    They are built in a thread, when they are first needed: it takes half a second on a slow core.
+
+    Args:
+        operations: the routes of the application.
+        with_tokens: whether tokens are configured.
+    """
+
+    def __init__(self, operations: Iterable[Operation], *, with_tokens: bool) -> None:
+        self._operations = list(operations)
+        self._with_tokens = with_tokens
+        self._built: asyncio.Future[tuple[Prebuilt, Prebuilt]] | None = None
+
+    async def built(self) -> tuple[Prebuilt, Prebuilt]:
+        """Return both."""
+        if self._built is None:
+            self._built = asyncio.ensure_future(asyncio.to_thread(self._build))
+        return await asyncio.shield(self._built)
+
+    def _build(self) -> tuple[Prebuilt, Prebuilt]:
+        described = document_of(self._operations, with_tokens=self._with_tokens)
+        html, policy = page_of(described)
+        return (
+            Prebuilt(json.dumps(described).encode(), "application/json"),
+            Prebuilt(html.encode(), "text/html", "utf-8", page_headers(policy)),
+        )
+
+
+DOCUMENTS = web.AppKey("documents", Documents)
+
+
 async def openapi(request: web.Request) -> web.Response:
     """``GET /openapi.json``."""
-    return request.app[DOCUMENT].answer(request)
+    return (await request.app[DOCUMENTS].built())[0].answer(request)
 
 
 async def docs(request: web.Request) -> web.Response:
     """``GET /docs``."""
-    return request.app[DOCS].answer(request)
-
-
-def add_documents(application: web.Application, operations: Iterable[Operation], *, with_tokens: bool) -> None:
-    """Build what `openapi` and `docs` serve.
-
-    Args:
-        application: gets both documents.
-        operations: the routes of the application.
-        with_tokens: whether tokens are configured.
-    """
-    described = document_of(operations, with_tokens=with_tokens)
-    html, policy = page_of(described)
-    application[DOCUMENT] = Prebuilt(json.dumps(described).encode(), "application/json")
-    application[DOCS] = Prebuilt(html.encode(), "text/html", "utf-8", page_headers(policy))
+    return (await request.app[DOCUMENTS].built())[1].answer(request)
 
 
 def document_of(operations: Iterable[Operation], *, with_tokens: bool) -> dict[str, Any]:
@@ -126,7 +143,9 @@ def _schemas(operations: list[Operation]) -> tuple[dict[str, Any], Mapping[Any, 
         for given in (each.answer, *each.route.others.values()):
             if given is not None:
                 wanted[(given, "serialization")] = None
-    references, definitions = models_json_schema(list(wanted), ref_template=_REFERENCES, by_alias=True)
+    references, definitions = models_json_schema(
+        list(wanted), ref_template=_REFERENCES, by_alias=True, schema_generator=DocumentedSchema
+    )
     schemas = {name: _tidy(schema) for name, schema in definitions.get("$defs", {}).items()}
     if "PlaceCalls" in schemas:
         actions = action_schemas()
@@ -191,7 +210,7 @@ def _operation(
 
 
 def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
-    schema = model.model_json_schema(mode="validation")
+    schema = model.model_json_schema(mode="validation", schema_generator=DocumentedSchema)
     parameters = []
     for name, part in schema.get("properties", {}).items():
         required = name in schema.get("required", ()) or part.pop("x-required", False)

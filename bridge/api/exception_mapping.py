@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bridge.api.backend import Backend, CallControlParts
+from bridge.api.backend import Backend, CallServices
 from bridge.api.errors import ApiError, unavailable
 from bridge.control.call_control import NotOurs
 from bridge.control.legs import LegGone
@@ -27,7 +27,7 @@ def check_connected(backend: Backend) -> None:
         raise unavailable("ASTERISK_UNREACHABLE", LOST_ARI, RETRY_AFTER_S)
 
 
-def calling(backend: Backend) -> CallControlParts:
+def calling(backend: Backend) -> CallServices:
     """What places calls and acts on them, now that Asterisk is there.
 
     Raises:
@@ -46,7 +46,7 @@ def call_not_found(identity: str) -> ApiError:
 
 
 @contextmanager
-def acting(parts: CallControlParts, identity: str) -> Iterator[None]:
+def acting(parts: CallServices, identity: str) -> Iterator[None]:
     """Turn what acts on the call ``identity`` raise into errors of the API."""
     try:
         with asterisk_failing(refused_by_state=True):
@@ -77,7 +77,7 @@ def asterisk_failing(*, refused_by_state: bool = False) -> Iterator[None]:
         raise unavailable("ASTERISK_FAILED", f"Asterisk: {error.message}", RETRY_AFTER_S) from error
 
 
-def _gone(parts: CallControlParts, identity: str) -> ApiError:
+def _gone(parts: CallServices, identity: str) -> ApiError:
     record = parts.records.get(identity)
     if record is not None and record.ended:
         return ApiError(409, "STATE_INVALID", "the call has ended")

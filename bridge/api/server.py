@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from bridge.access import Principal
-from bridge.api import document, protocol
+from bridge.api import protocol
 from bridge.api.address import PROXIES, networks
 from bridge.api.admission import Admission, Answer
 from bridge.api.auditing import INNER, audit_request
@@ -25,6 +25,7 @@ from bridge.api.backend import ACCEPTS, BACKEND, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
+from bridge.api.document import DOCUMENTS, Documents
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.api.originated import ORIGINATED, Originated
 from bridge.api.ports import PortTls, SharedPort
@@ -95,11 +96,11 @@ def build(
     application.on_response_prepare.append(_add_headers)
     if backend.subscriptions is not None:
         application[SUBSCRIPTIONS] = backend.subscriptions
-    if backend.twilio is not None and backend.control is not None:
-        application[TWILIO] = (backend.twilio, backend.control)
+    if backend.twilio is not None and backend.channels is not None:
+        application[TWILIO] = (backend.twilio, backend.channels)
     operations = [operation_of(route) for route in routes_of(backend)]
     register(application, operations, strict=strict)
-    document.add_documents(application, operations, with_tokens=tokens is not None)
+    application[DOCUMENTS] = Documents(operations, with_tokens=tokens is not None)
     return application
 
 

@@ -20,12 +20,11 @@ from bridge.api.errors import ApiError, invalid, unavailable
 from bridge.api.models.base import NoQuery
 from bridge.api.models.subscriptions import NewSubscription, SubscriptionBody, SubscriptionPart, Subscriptions
 from bridge.api.models.subscriptions import Subscription as ShownSubscription
-from bridge.api.parts import SubscriptionSource
 from bridge.api.routing import Answer, Asked, Raw, note
 from bridge.config.values import server_of
 from bridge.config.vendors import RESERVED_IDS
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
-from bridge.streams.catalogue import ReadOnly
+from bridge.streams.catalogue import Catalogue, ReadOnly
 from bridge.streams.store import StoreFailed
 from bridge.streams.subscription import Subscription, values_of
 from bridge.validation import MAX_FAULTS, explain, sentence
@@ -169,7 +168,7 @@ def _refuse_masks(body: Mapping[str, Any]) -> None:
 
 
 async def _change(
-    catalogue: SubscriptionSource, identity: str, make: Callable[[Subscription | None], Subscription]
+    catalogue: Catalogue, identity: str, make: Callable[[Subscription | None], Subscription]
 ) -> Subscription:
     try:
         return await catalogue.change(identity, make)

@@ -260,6 +260,6 @@ def routes_of(backend: Backend) -> list[Route]:
         found += SUBSCRIPTIONS
     if backend.cluster is not None:
         found += CLUSTER
-    if backend.twilio is not None and backend.twilio.enabled and backend.control is not None:
+    if backend.twilio is not None and backend.twilio.enabled and backend.channels is not None:
         found += TWILIO
     return found

@@ -67,13 +67,13 @@ async def update_call(request: web.Request) -> web.Response:
         form = await _form(request)
         dial = _wanted(form)
         note(request, destinations=[f"extension {dial.number}"] if dial is not None else [])
-        config, control = request.app[TWILIO]
+        config, channels = request.app[TWILIO]
         if dial is None:
-            await control.hangup(caller.id)
+            await channels.hangup(caller.id)
         elif not config.dial_context:
             raise TwilioError(400, 12200, "<Dial> is switched off; twilio.dial_context says where it may dial")
         else:
-            await control.redirect(caller.id, config.dial_context, dial.number)
+            await channels.continue_in_dialplan(caller.id, config.dial_context, dial.number, 1)
         return web.json_response(_call_json(request, call) | ({} if dial else {"status": _ENDED}))
     except AriError as error:
         if error.status == 404:

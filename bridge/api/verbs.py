@@ -29,48 +29,48 @@ async def hangup(asked: Asked[NoQuery, None]) -> Answer[Call]:
 
 async def hold(asked: Asked[NoQuery, None]) -> Answer[Call]:
     """Put the party on hold."""
-    return await _act(asked, calling(asked.backend).acts.hold)
+    return await _act(asked, calling(asked.backend).call_control.hold)
 
 
 async def unhold(asked: Asked[NoQuery, None]) -> Answer[Call]:
     """The opposite."""
-    return await _act(asked, calling(asked.backend).acts.unhold)
+    return await _act(asked, calling(asked.backend).call_control.unhold)
 
 
 async def mute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
     """Silence what the party says or hears."""
-    acts = calling(asked.backend).acts
-    return await _act(asked, lambda identity: acts.mute(identity, asked.body.direction))
+    call_control = calling(asked.backend).call_control
+    return await _act(asked, lambda identity: call_control.mute(identity, asked.body.direction))
 
 
 async def unmute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
     """The opposite."""
-    acts = calling(asked.backend).acts
-    return await _act(asked, lambda identity: acts.unmute(identity, asked.body.direction))
+    call_control = calling(asked.backend).call_control
+    return await _act(asked, lambda identity: call_control.unmute(identity, asked.body.direction))
 
 
 async def moh(asked: Asked[NoQuery, None]) -> Answer[Call]:
     """Music for the party."""
-    acts = calling(asked.backend).acts
-    return await _act(asked, lambda identity: acts.moh(identity, True))
+    call_control = calling(asked.backend).call_control
+    return await _act(asked, lambda identity: call_control.moh(identity, True))
 
 
 async def moh_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
     """The opposite."""
-    acts = calling(asked.backend).acts
-    return await _act(asked, lambda identity: acts.moh(identity, False))
+    call_control = calling(asked.backend).call_control
+    return await _act(asked, lambda identity: call_control.moh(identity, False))
 
 
 async def silence(asked: Asked[NoQuery, None]) -> Answer[Call]:
     """Silence for the party."""
-    acts = calling(asked.backend).acts
-    return await _act(asked, lambda identity: acts.silence(identity, True))
+    call_control = calling(asked.backend).call_control
+    return await _act(asked, lambda identity: call_control.silence(identity, True))
 
 
 async def silence_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
     """The opposite."""
-    acts = calling(asked.backend).acts
-    return await _act(asked, lambda identity: acts.silence(identity, False))
+    call_control = calling(asked.backend).call_control
+    return await _act(asked, lambda identity: call_control.silence(identity, False))
 
 
 async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
@@ -97,10 +97,10 @@ async def play(asked: Asked[NoQuery, Play]) -> Answer[Call]:
 
 async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
     """Press keys; answered when the first sounds."""
-    acts, body = calling(asked.backend).acts, asked.body
+    call_control, body = calling(asked.backend).call_control, asked.body
 
     async def work() -> None:
-        await acts.send_digits(asked.path(), body.digits, duration_ms=body.duration, between_ms=body.interval)
+        await call_control.send_digits(asked.path(), body.digits, duration_ms=body.duration, between_ms=body.interval)
 
     return await _act(
         asked, lambda identity: asked.request.app[BACKGROUND].begin(work(), Fields(call=identity, doing="dtmf"))
@@ -116,7 +116,7 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
     check_destinations(asked.principal, [destination])
     try:
         with acting(parts, identity):
-            placed = await parts.acts.transfer(identity, destination, token=asked.principal.id)
+            placed = await parts.call_control.transfer(identity, destination, token=asked.principal.id)
     except NotAllowed as error:
         raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
     except ValueError as error:
@@ -129,7 +129,7 @@ async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]
     """Record the call."""
     parts, body, identity = calling(asked.backend), asked.body, asked.path()
     with acting(parts, identity):
-        recording = await parts.acts.recording_start(
+        recording = await parts.call_control.recording_start(
             identity,
             principal=asked.principal,
             format=body.format,
@@ -148,7 +148,7 @@ async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
     before = body_of(asked.backend, identity)
     with acting(parts, identity):
         try:
-            recording = await parts.acts.recording_stop(identity)
+            recording = await parts.call_control.recording_stop(identity)
         except KeyError:
             record = parts.records.get(identity)
             if record is None or record.ended:
@@ -183,7 +183,7 @@ async def _play(asked: Asked[NoQuery, object], call_id: str, sounds: list[Sound]
 
     async def work() -> None:
         for sound in sounds:
-            await parts.acts.play(identity, sound.pcm, sound.rate, direction=direction)  # type: ignore[arg-type]
+            await parts.call_control.play(identity, sound.pcm, sound.rate, direction=direction)  # type: ignore[arg-type]
 
     return await _act(asked, lambda _: asked.request.app[BACKGROUND].begin(work(), Fields(call=call_id, doing="sound")))
 

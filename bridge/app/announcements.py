@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Conferences(Protocol):
-    """Speaks to everybody in a conference (`bridge.app.call_control.Calling`)."""
+    """Speaks to everybody in a conference (`bridge.app.call_subsystem.CallSubsystem`)."""
 
     async def play_to_conference(self, conference_id: str, sound: Sound, /) -> None:
         """Play a sound; returns when it has been played."""
@@ -37,7 +37,7 @@ class Announcer:
 
     Args:
         config: what is announced, and how.
-        acts: plays sounds to calls, those outside the bridge's application included.
+        call_control: plays sounds to calls, those outside the bridge's application included.
         conferences: plays sounds to everybody in a conference.
     """
 
@@ -47,14 +47,14 @@ class Announcer:
         *,
         events: Events,
         tracker: CallTracker,
-        acts: CallControl,
+        call_control: CallControl,
         speech: Speech,
         sounds: SoundFetcher,
         conferences: Conferences,
     ) -> None:
         self._said = {"stream_started": config.announce_streams, "recording_started": config.announce_recordings}
         self._tracker = tracker
-        self._acts = acts
+        self._call_control = call_control
         self._speech = speech
         self._sounds = sounds
         self._conferences = conferences
@@ -102,7 +102,7 @@ class Announcer:
             if kind == "conference":
                 await self._conferences.play_to_conference(identity, sound)
             else:
-                await self._acts.play(identity, sound.pcm, sound.rate, direction="both")
+                await self._call_control.play(identity, sound.pcm, sound.rate, direction="both")
         except (KeyError, LegGone):
             pass  # the call has just ended
         except (AriError, NotOurs, SpeechFailed, SoundUnavailable) as error:

@@ -9,15 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from bridge.access import CONFIGURATION, Principal
-from bridge.api.backend import Backend, ConferenceParts
+from bridge.api.backend import Backend, ConferenceServices
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
 from bridge.api.tokens import Tokens
 from bridge.api.views import call_summary
 from bridge.app.addresses import log_audiosocket, log_http
-from bridge.app.call_control import Calling
+from bridge.app.call_subsystem import CallSubsystem
 from bridge.app.revoking import Revoking
 from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
@@ -30,7 +31,6 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.participants import Participants
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
-from bridge.cluster.cluster import Cluster
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
 from bridge.control.legs import Legs
@@ -61,6 +61,9 @@ from bridge.streams.subscriptions import OnEnd, Subscriptions
 from bridge.taps.sweep import sweep
 from bridge.taps.taps import Taps
 
+if TYPE_CHECKING:
+    from bridge.cluster.cluster import Cluster
+
 log = logging.getLogger(__name__)
 
 REVOKED = (1008, "the token is no longer valid")
@@ -87,6 +90,8 @@ class Application:
         self.config = config
         self.in_step = False
         """The PBX is known as it is now."""
+        self.settled = asyncio.Event()
+        """It has been, for the first time."""
         self._stopping = False
         self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
@@ -132,7 +137,7 @@ class Application:
             audit=self.audit,
         )
         self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis, self.sensitive)
-        self.calling = Calling(
+        self.calling = CallSubsystem(
             config,
             client=self.client,
             ids=self.ids,
@@ -204,10 +209,10 @@ class Application:
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 subscriptions=self.catalogue,
-                control=Control(self.client),
+                channels=self.client.channels,
                 twilio=config.twilio,
-                calling=self.calling.parts(),
-                conferences=ConferenceParts(conferences, endpoint.accept_conference, remote.has),
+                calling=self.calling.services(),
+                conferences=ConferenceServices(conferences, endpoint.accept_conference, remote.has),
                 events=self._event_sockets.handle,
                 owns=sharing.owns if sharing else lambda _: True,
                 leads=sharing.leads if sharing else lambda: True,
@@ -330,7 +335,9 @@ class Application:
         return streams
 
     def _in_cluster(self, app: str, worker: int | None) -> Cluster:
-        cluster = Cluster(
+        from bridge.cluster import cluster as shared  # few bridges have one
+
+        cluster = shared.Cluster(
             self.config,
             app=app,
             worker=worker,
@@ -399,6 +406,7 @@ class Application:
                 await self._ask_for_sensitive_calls()
                 await self.stasis.adopt()
                 self.in_step = True
+                self.settled.set()
             except AriError as error:
                 log.warning("not in step with Asterisk yet: %s", error)
                 await asyncio.sleep(1)
@@ -425,18 +433,3 @@ class Application:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
-
-
-class Control:
-    """Actions on calls for the API."""
-
-    def __init__(self, client: AriClient) -> None:
-        self._client = client
-
-    async def hangup(self, channel_id: str) -> None:
-        """End a channel; see `bridge.api.backend.CallControl`."""
-        await self._client.channels.hangup(channel_id)
-
-    async def redirect(self, channel_id: str, context: str, extension: str) -> None:
-        """Send a channel on in the dialplan. Asterisk allows it (409 otherwise) for channels in our application."""
-        await self._client.channels.continue_in_dialplan(channel_id, context=context, extension=extension, priority=1)

@@ -10,8 +10,6 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-import numpy as np
-
 from bridge.errors import AsteriskProtocolError
 
 
@@ -124,6 +122,8 @@ def alike(data: bytes, at: int, step: int) -> int:
 
 def payloads(data: bytes, at: int, step: int, count: int) -> bytes:
     """The payloads of ``count`` messages of ``step`` bytes each, from ``at`` on."""
+    import numpy as np  # no Asterisk sends so many small messages
+
     messages = np.frombuffer(data, np.uint8, count * step, at).reshape(count, step)
     return messages[:, HEADER_BYTES:].tobytes()
 

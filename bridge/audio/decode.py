@@ -11,8 +11,6 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from bridge.audio.sound import Sound
 from bridge.audio.wav import RATES, is_wav
 
@@ -61,6 +59,8 @@ def _is_known(data: bytes) -> bool:
 
 
 def _read(file: soundfile.SoundFile) -> Sound:
+    import numpy as np
+
     if file.samplerate not in RATES:
         raise ValueError(f"has a sampling rate of {file.samplerate} Hz; expected {', '.join(map(str, sorted(RATES)))}")
     if file.channels > MAX_CHANNELS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 from bridge.audio.format import FRAME_MS, AudioFormat
-from bridge.audio.resample import Resampler
 
 MAX_MARKS = 4096
 """How many marks may wait in one playout; more are refused and counted."""
@@ -19,6 +18,8 @@ class _Converter:
     __slots__ = ("_rate_in", "_rate_out", "_samples_in", "piece_bytes", "resampler")
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
+        from bridge.audio.resample import Resampler  # numpy is only for audio of another rate
+
         self.resampler = Resampler(rate_in, rate_out)
         self.piece_bytes = rate_in * FRAME_MS // 1000 * 2
         self._rate_in = rate_in

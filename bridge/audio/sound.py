@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, gcd
 
-from bridge.audio.resample import Resampler
-
 
 @dataclass(frozen=True, slots=True)
 class Sound:
@@ -29,6 +27,8 @@ class Sound:
         """The same sound at another rate; that takes well under a millisecond for each second of sound."""
         if rate == self.rate:
             return self
+        from bridge.audio.resample import Resampler  # numpy is only for audio of another rate
+
         resampler = Resampler(self.rate, rate)
         # What comes out late by whole samples can be cut to begin at once: silence before it makes the delay such.
         late = round(resampler.delay_ms * self.rate / 1000)

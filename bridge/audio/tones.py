@@ -5,12 +5,13 @@ Every tone begins and ends softly: a sine that is cut off clicks.
 
 from __future__ import annotations
 
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bridge.audio.sound import Sound
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KEYS: Final = ("123A", "456B", "789C", "*0#D")
 """The keys of a phone as they lie (ITU-T Q.23)."""
@@ -25,7 +26,7 @@ LEVEL: Final = 8000
 _RING_S, _RING_PAUSE_S = 2.0, 4.0  # North America's, which Asterisk has as its default too (ITU-T E.180 annex)
 _PAUSES_S = {"w": 0.5, "W": 1.0}  # as Asterisk's dialplan and ARI have them (SendDTMF)
 
-_Samples = NDArray[np.float64]
+_Samples: TypeAlias = "NDArray[np.float64]"
 
 
 def tone(hz: float, seconds: float, *, rate: int = 8000, level: int = LEVEL) -> Sound:
@@ -49,6 +50,8 @@ def beep(*, rate: int = 8000) -> Sound:
 
 def ringback(seconds: float, *, rate: int = 8000) -> Sound:
     """What a caller hears while the other phone rings: 440 and 480 Hz, two seconds of every six."""
+    import numpy as np
+
     ring = np.concatenate([_sines((440, 480), _RING_S, rate, LEVEL), np.zeros(round(_RING_PAUSE_S * rate))])
     return _sound(np.resize(ring, round(seconds * rate)), rate)
 
@@ -62,6 +65,8 @@ def dtmf(digits: str, *, duration_ms: int = 100, between_ms: int = 100, rate: in
     Raises:
         ValueError: a character is no key.
     """
+    import numpy as np
+
     parts: list[_Samples] = [np.zeros(0)]
     for digit in digits:
         if digit in _PAUSES_S:
@@ -78,6 +83,8 @@ def dtmf(digits: str, *, duration_ms: int = 100, between_ms: int = 100, rate: in
 
 def _sines(frequencies: tuple[float, ...], seconds: float, rate: int, level: int) -> _Samples:
     """Sines of ``level`` each, with soft edges."""
+    import numpy as np
+
     times = np.arange(round(seconds * rate)) / rate
     edges = np.minimum(1, np.minimum(times, times[::-1]) / EDGE_S)
     waves: _Samples = np.sin(2 * np.pi * np.outer(frequencies, times)).sum(axis=0)
@@ -86,4 +93,6 @@ def _sines(frequencies: tuple[float, ...], seconds: float, rate: int, level: int
 
 
 def _sound(samples: _Samples, rate: int) -> Sound:
+    import numpy as np
+
     return Sound(np.clip(np.rint(samples), -32768, 32767).astype("<i2").tobytes(), rate)

@@ -65,6 +65,10 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 0
     if options.command == "doctor":
         return _examine(config, options.config)
+    from bridge.tls import without_system_authorities
+
+    with without_system_authorities():
+        import aiohttp  # noqa: F401
     from bridge.cli import serve
 
     return serve.run(options, config, environ)

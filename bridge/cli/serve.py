@@ -17,6 +17,7 @@ from typing import Protocol
 
 from bridge import logs
 from bridge.app.addresses import log_token
+from bridge.app.preload import preload
 from bridge.app.reloading import Reloading
 from bridge.config import Config, host_and_port, load
 from bridge.config.initial_token import needs_token, token_file, with_token
@@ -26,6 +27,9 @@ from bridge.media.pauses import exempt_from_collection, shorten_switches
 
 log = logging.getLogger("bridge.cli")
 
+PRELOAD_AFTER_S = 1.0
+"""Calls that have waited for the bridge are answered first."""
+
 
 class Service(Protocol):
     """A bridge, one worker of it, or their supervisor."""
@@ -33,6 +37,10 @@ class Service(Protocol):
     @property
     def ended(self) -> asyncio.Event | None:
         """Set when it cannot continue; None: it always can."""
+
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set when it serves calls for the first time."""
 
     @property
     def http_port(self) -> int:
@@ -120,12 +128,14 @@ async def serve(
     waiting = asyncio.create_task(stopping.wait())
     ended = service.ended or asyncio.Event()
     ending = asyncio.create_task(ended.wait())
+    preloading: asyncio.Task[None] | None = None
     try:
         # A signal must also end a start that hangs.
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
             exempt_from_collection()
+            preloading = asyncio.create_task(_preload(service), name="preload")
             service.log_addresses()
             reloading.start()
             if token is not None:
@@ -140,9 +150,19 @@ async def serve(
         starting.cancel()
         waiting.cancel()
         ending.cancel()
+        if preloading is not None:
+            preloading.cancel()
         await asyncio.wait({starting, waiting, ending})
         await service.stop()
         log.info("stopped")
+
+
+async def _preload(service: Service) -> None:
+    """Load what the first calls did not need, beside the loop; then nothing of it is collected either."""
+    await service.settled.wait()
+    await asyncio.sleep(PRELOAD_AFTER_S)
+    await asyncio.to_thread(preload)
+    exempt_from_collection()
 
 
 def explain_bind_error(problem: OSError, config: Config) -> str:

@@ -176,7 +176,9 @@ class Section(BaseModel):
     """One table of the configuration: frozen, strict about types, silent about what it was given."""
 
     # hide_input_in_errors: pydantic's own message would quote a password that has the wrong type.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
+    )
 
 
 def split_url(url: str, schemes: tuple[str, str], example: str, credential: str) -> SplitResult:

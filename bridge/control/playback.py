@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.audio.resample import Resampler
 from bridge.control.legs import Leg, LegGone
 from bridge.errors import AriError
 from bridge.media.counters import Counters
@@ -90,6 +89,8 @@ class Player:
 
     async def _play(self, pcm: bytes, rate: int, stops: int) -> None:
         size = int(rate * BLOCK_S) * 2
+        from bridge.audio.resample import Resampler  # numpy is only for audio of another rate
+
         resampler = Resampler(rate, RATE) if rate != RATE else None
         if resampler is not None:
             pcm += bytes(int(resampler.delay_ms * rate / 1000 + 1) * 2)  # or its last milliseconds stay in the filter

@@ -50,7 +50,9 @@ IS_HTTP_URL = AfterValidator(_check_url)
 class Options(BaseModel):
     """Options of one action."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True, defer_build=True
+    )
 
     untouched: ClassVar[frozenset[str]] = frozenset()
     """Options whose variables the action itself puts in."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.flows import voipbin, voxology
 from bridge.flows.program import InvalidFlow, Program, Syntax
 
 __all__ = ["InvalidFlow", "action_schemas", "parse", "parse_in_thread", "syntax_of"]
@@ -36,6 +35,8 @@ def parse(flow: Any, path: str = "actions") -> Program:
     Raises:
         InvalidFlow: with everything that is wrong.
     """
+    from bridge.flows import voipbin, voxology  # with all actions: few calls run any
+
     return voxology.parse(flow, path) if syntax_of(flow) == "voxology" else voipbin.parse(flow, path)
 
 
@@ -53,4 +54,6 @@ async def parse_in_thread(load: Callable[[], Any]) -> Program:
 
 def action_schemas() -> dict[str, dict[str, Any]]:
     """For OpenAPI: ``{"VoipbinAction": schema, "VoxologyAction": schema}``."""
+    from bridge.flows import voipbin, voxology
+
     return {"VoipbinAction": voipbin.schema(), "VoxologyAction": voxology.schema()}

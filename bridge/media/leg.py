@@ -10,14 +10,16 @@ import logging
 import struct
 from collections.abc import Callable
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID, uuid4
 
 from bridge.audio.audiosocket import RATE_OF_KIND, kind_of_rate
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
-from bridge.audio.resample import Resampler
 from bridge.media.counters import Counters
+
+if TYPE_CHECKING:
+    from bridge.audio.resample import Resampler
 
 log = logging.getLogger(__name__)
 
@@ -210,6 +212,8 @@ class MediaLeg:
             self._on_audio(payload)
             return
         if self._resampler is None or self._resampler[0] != kind:
+            from bridge.audio.resample import Resampler
+
             rate = RATE_OF_KIND[kind]
             log.warning(
                 "leg=%s Asterisk sends %d Hz where %d Hz was agreed: converting", self.uuid, rate, self.fmt.rate

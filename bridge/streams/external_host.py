@@ -31,7 +31,7 @@ from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
-from bridge.streams.flow_options import TRANSPORT_OF, ExternalMedia
+from bridge.streams.flow_options import TRANSPORT_OF, ExternalServer
 from bridge.taps.taps import OPEN_TIMEOUT_S, Join, Tap, Taps
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class ExternalHost:
 
     Args:
         leg: the party.
-        options: with ``external_host``.
+        server: where Asterisk sends the audio.
         principal: who caused it.
         gate: what Asterisk may be told to send audio to.
         on_open: told once, when it is connected with its party.
@@ -64,7 +64,7 @@ class ExternalHost:
         self,
         stream_id: str,
         leg: Leg,
-        options: ExternalMedia,
+        server: ExternalServer,
         *,
         principal: Principal,
         client: AriClient,
@@ -79,7 +79,7 @@ class ExternalHost:
     ) -> None:
         self.stream_id = stream_id
         self.leg = leg
-        self.options = options
+        self.server = server
         self.principal = principal
         self.media_id = ids.new("media")
         self.opened_at = time.time()
@@ -112,7 +112,7 @@ class ExternalHost:
     @property
     def name(self) -> Fields:
         """How the log calls it."""
-        return Fields(stream=self.stream_id, channel=self.leg.id, external_host=self.options.external_host)
+        return Fields(stream=self.stream_id, channel=self.leg.id, external_host=self.server.host)
 
     @property
     def object_ids(self) -> Collection[str]:
@@ -158,7 +158,7 @@ class ExternalHost:
             await self._open()
             await self._stay()
         except AriError as error:
-            hint = HINTS[self.options.asterisk_encapsulation] if error.status == 500 else ""
+            hint = HINTS[self.server.encapsulation] if error.status == 500 else ""
             log.warning("%s failed: %s%s", self.name, error, hint)
             self._reason = self._reason or f"failed: {error.message}"
         except (Denied, OSError) as error:
@@ -183,18 +183,18 @@ class ExternalHost:
         self._stir.set()
 
     async def _open(self) -> None:
-        options = self.options
-        data = options.data
+        server = self.server
+        data = server.data
         external_host = await self._address()
-        if options.asterisk_encapsulation == "audiosocket":
+        if server.encapsulation == "audiosocket":
             data = data or str(uuid4())
         with self._client.expect("StasisStart", self.media_id) as started:
             await self._client.channels.external_media(
                 channel_id=self.media_id,
                 external_host=external_host,
-                encapsulation=options.asterisk_encapsulation,
-                transport=TRANSPORT_OF[options.asterisk_encapsulation],
-                format=options.asterisk_format,
+                encapsulation=server.encapsulation,
+                transport=TRANSPORT_OF[server.encapsulation],
+                format=server.format,
                 data=data,
             )
             await started.wait(OPEN_TIMEOUT_S)
@@ -206,10 +206,10 @@ class ExternalHost:
             Denied: the policy denies all that there are.
             OSError: the host has none.
         """
-        host, _, port = self.options.external_host.rpartition(":")
+        host, _, port = self.server.host.rpartition(":")
         name = host.removeprefix("[").removesuffix("]")
         async with asyncio.timeout(OPEN_TIMEOUT_S):
-            found = await self._gate.addresses(name, configured=self.options.configured)
+            found = await self._gate.addresses(name, configured=self.server.configured)
         return host_and_port(found[0], int(port))
 
     async def _stay(self) -> None:
@@ -248,7 +248,7 @@ class ExternalHost:
     @property
     def _needs_bridge(self) -> bool:
         """It makes a difference in which bridge the party is."""
-        return bool(self.options.speak)
+        return bool(self.server.speak)
 
     async def _is_over(self) -> bool:
         doubtful, self._doubtful = self._doubtful, False
@@ -264,7 +264,7 @@ class ExternalHost:
         return bool(self._reason)
 
     async def _place(self) -> None:
-        listen, speak, bridge_id = self.options.listen, self.options.speak, self.leg.bridge_id
+        listen, speak, bridge_id = self.server.listen, self.server.speak, self.leg.bridge_id
         if bridge_id is not None and listen == speak == "both":
             await self._client.bridges.add_channel(bridge_id, self.media_id)
             self._joined = bridge_id

@@ -17,7 +17,7 @@ from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.streams.events import Publisher, stream_event
 from bridge.streams.external_host import ExternalHost
-from bridge.streams.flow_options import ExternalMedia
+from bridge.streams.flow_options import ExternalServer
 from bridge.streams.limit import StreamLimit
 from bridge.streams.sensitive import SensitiveCalls
 from bridge.taps.taps import Taps
@@ -92,7 +92,7 @@ class ExternalHosts:
                 "started_by": EXTERNAL_MEDIA_LABEL,
                 "principal": host.principal.id,
                 "dialect": DIALECT,
-                "direction_listen": host.options.listen,
+                "direction_listen": host.server.listen,
                 "live": host.live,
                 "sensitive": host.sensitive,
                 "opened_at": host.opened_at,
@@ -121,7 +121,7 @@ class ExternalHosts:
         self,
         call_id: str,
         leg: Leg,
-        options: ExternalMedia,
+        server: ExternalServer,
         principal: Principal,
         on_end: Callable[[ExternalHost], object],
     ) -> ExternalHost:
@@ -148,7 +148,7 @@ class ExternalHosts:
         host = ExternalHost(
             f"x{next(self._numbers)}",
             leg,
-            options,
+            server,
             principal=principal,
             client=self._client,
             ids=self._ids,
@@ -170,9 +170,9 @@ class ExternalHosts:
             "party": leg.id,
             "started_by": EXTERNAL_MEDIA_LABEL,
             "dialect": DIALECT,
-            "application": options.external_host,
-            "listen": [options.listen],
-            "speak": bool(options.speak),
+            "application": server.host,
+            "listen": [server.listen],
+            "speak": bool(server.speak),
         }
         self._audit.record("stream.start", principal, **audited)
         return host

@@ -28,14 +28,20 @@ from bridge.streams.events import NullPublisher, Publisher
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.external_hosts import EXTERNAL_MEDIA_LABEL, ExternalHosts
 from bridge.streams.flow_facts import FlowFacts, Numbers
-from bridge.streams.flow_options import Direction, ExternalMedia, StreamOptions, track_spies
+from bridge.streams.flow_options import (
+    Direction,
+    ExternalApplication,
+    ExternalServer,
+    FlowTarget,
+    StreamStart,
+    StreamStop,
+)
 from bridge.streams.inbound import Calls
 from bridge.streams.limit import StreamLimit
 from bridge.streams.places import flow_tracks
 from bridge.streams.registry import Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
-from bridge.streams.subscription import Target
 from bridge.taps.taps import Taps
 from bridge.tasks import first_of
 
@@ -161,7 +167,9 @@ class FlowStreams:
 
     # external_media_start, external_media_stop
 
-    async def external_media_start(self, leg: Leg, options: ExternalMedia, principal: Principal) -> None:
+    async def external_media_start(
+        self, leg: Leg, wanted: ExternalApplication | ExternalServer, principal: Principal
+    ) -> None:
         """Open an external media. Returns when audio flows, at the latest after half a second: a server that cannot be
         reached holds nothing up, and is tried again as any stream's.
 
@@ -173,19 +181,14 @@ class FlowStreams:
         media = self._legs.get(leg.id, _OfLeg(leg)).media
         if media >= MAX_EXTERNAL_MEDIA:
             raise Overloaded(f"the call has {media} external media already and may not have more")
-        if not options.url:
-            await self._start_host(leg, options, principal)
+        if isinstance(wanted, ExternalServer):
+            await self._start_host(leg, wanted, principal)
             return
-        name = options.dialect_class.caller_track or options.listen or "both"
-        tracks: dict[str, Direction] = {name: options.listen} if options.listen else {}
+        target = wanted.target
+        tracks: dict[str, Direction] = {wanted.track: wanted.listen} if wanted.listen else {}
         await self._start(
-            leg,
-            EXTERNAL_MEDIA_LABEL,
-            (name,),
-            options.target,
-            principal,
-            two_way=True,
-            make=lambda stream: _Started("external_media", stream, options.url, "", tracks, options.speak),
+            *(leg, EXTERNAL_MEDIA_LABEL, (wanted.track,), target, principal),
+            lambda stream: _Started("external_media", stream, target.url, "", tracks, wanted.speak),
         )
 
     async def external_media_stop(self, leg: Leg) -> None:
@@ -203,7 +206,7 @@ class FlowStreams:
 
     # STREAM
 
-    async def stream_start(self, leg: Leg, options: StreamOptions, principal: Principal) -> Stream:
+    async def stream_start(self, leg: Leg, wanted: StreamStart, principal: Principal) -> Stream:
         """Start a stream, or add tracks to the one that goes to the same URL in the same dialect.
 
         Returns when audio flows, at the latest after half a second.
@@ -216,30 +219,23 @@ class FlowStreams:
             LegGone: the party is gone.
             AriError: the party could not be answered.
         """
-        spies = track_spies()
-        asked: dict[str, Direction] = {name: spies[name] for name in options.track_names}
+        target, tracks = wanted.target, dict(wanted.tracks)
         of_leg = self._legs.get(leg.id)
-        running = self._running(of_leg, options) if of_leg is not None else None
+        running = self._running(of_leg, wanted) if of_leg is not None else None
         if of_leg is not None and running is not None:
-            running.tracks |= asked
-            running.stream.ask(asked)
-            if options.stream_data is not None:
-                running.stream.dialect.update(options.stream_data)
+            running.tracks |= tracks
+            running.stream.ask(tracks)
+            if wanted.data is not None:
+                running.stream.dialect.update(wanted.data)
             self._arrange(of_leg, running)
             await running.stream.settled(SETTLE_S)
             return running.stream
-        speak: Direction = "both" if options.speaks else ""
         return await self._start(
-            leg,
-            STREAM_LABEL,
-            asked,
-            options.target,
-            principal,
-            two_way=options.connect,
-            make=lambda stream: _Started("stream", stream, options.url, options.stream_name, asked, speak),
+            *(leg, STREAM_LABEL, tracks, target, principal),
+            lambda stream: _Started("stream", stream, target.url, wanted.name, tracks, "both" if target.speaks else ""),
         )
 
-    async def stream_stop(self, leg: Leg, options: StreamOptions) -> None:
+    async def stream_stop(self, leg: Leg, wanted: StreamStop) -> None:
         """Stop tracks of a stream (all if none is named), and end it when none is left.
 
         Which stream: the one with the URL; without a URL the one with the name; without either all. One that is not
@@ -250,13 +246,13 @@ class FlowStreams:
             return
         over = []
         for started in [one for one in of_leg.streams if one.kind == "stream"]:
-            if options.url and started.url != options.url:
+            if wanted.url and started.url != wanted.url:
                 continue
-            if not options.url and options.stream_name and started.name != options.stream_name:
+            if not wanted.url and wanted.name and started.name != wanted.name:
                 continue
-            if options.stream_data is not None:
-                started.stream.dialect.update(options.stream_data)
-            named = options.track_names
+            if wanted.data is not None:
+                started.stream.dialect.update(wanted.data)
+            named = wanted.tracks
             started.tracks = {name: spy for name, spy in started.tracks.items() if named and name not in named}
             if started.tracks:
                 self._arrange(of_leg, started)
@@ -334,17 +330,15 @@ class FlowStreams:
         leg: Leg,
         label: str,
         tracks: Collection[str],
-        target: Target,
+        target: FlowTarget,
         principal: Principal,
-        *,
-        two_way: bool,
         make: Callable[[Stream], _Started],
     ) -> Stream:
         call = await self._call_of(leg)
         stream = self._streams.dial(
             *(label, call, tracks, target, lambda stream, _: self._ended(leg.id, stream)),
             principal=principal,
-            two_way=two_way,
+            two_way=target.two_way,
         )
         of_leg = self._of(leg)
         started = make(stream)
@@ -353,9 +347,9 @@ class FlowStreams:
         await stream.settled(SETTLE_S)
         return stream
 
-    async def _start_host(self, leg: Leg, options: ExternalMedia, principal: Principal) -> None:
+    async def _start_host(self, leg: Leg, server: ExternalServer, principal: Principal) -> None:
         call = await self._call_of(leg)
-        host = self._hosts.open(call.call_id, leg, options, principal, lambda host: self._host_ended(leg.id, host))
+        host = self._hosts.open(call.call_id, leg, server, principal, lambda host: self._host_ended(leg.id, host))
         self._of(leg).hosts.append(host)
         await host.settled(SETTLE_S)
 
@@ -402,14 +396,18 @@ class FlowStreams:
             del self._others[leg.id]
             self._arrange_all(leg.id)
 
-    def _running(self, of_leg: _OfLeg, options: StreamOptions) -> _Started | None:
+    def _running(self, of_leg: _OfLeg, wanted: StreamStart) -> _Started | None:
         """The stream to whose tracks more can be added."""
         for started in of_leg.streams:
             stream = started.stream
-            same = (started.kind, started.url, stream.dialect.name) == ("stream", options.url, options.dialect_name)
+            same = (started.kind, started.url, stream.dialect.name) == (
+                "stream",
+                wanted.target.url,
+                wanted.target.dialect,
+            )
             if not same or stream.ended:
                 continue
-            if stream.dialect.track_set != "open" and set(options.track_names) != set(started.tracks):
+            if stream.dialect.track_set != "open" and wanted.tracks.keys() != started.tracks.keys():
                 continue  # other tracks go to a stream of their own
             return started
         return None

@@ -129,6 +129,11 @@ class Worker:
         """Set when there is no supervisor any more: this worker must stop."""
         return self._member.lost
 
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set when this worker serves calls for the first time."""
+        return self.bridge.settled
+
     def log_addresses(self) -> None:
         """Log the AudioSocket address; the supervisor logs that of HTTP."""
         log_audiosocket(self.bridge.config, self.bridge.audiosocket_port)

@@ -70,7 +70,7 @@ class Calling:
         self.originator = Originator(
             self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)
         )
-        self.acts = CallControl(
+        self.call_control = CallControl(
             client=self.client,
             tracker=self.tracker,
             legs=self.legs,
@@ -94,7 +94,7 @@ class Calling:
 
     async def stop(self) -> None:
         """As a bridge does."""
-        await self.acts.stop()
+        await self.call_control.stop()
         await self.originator.stop()
         await self.recordings.close()
         await self.legs.stop()

@@ -24,12 +24,12 @@ async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> Non
     call_id = next(iter(calling.tracker.calls))
     record = calling.record(call_id)
     assert (record.source.target, record.destination.target, record.status) == ("1001", "1002", "progressing")
-    for act in (calling.acts.hold, calling.acts.mute, calling.acts.unmute):
+    for act in (calling.call_control.hold, calling.call_control.mute, calling.call_control.unmute):
         with pytest.raises(NotOurs, match="controls"):
             await act(call_id)
-    await calling.acts.play(call_id, *pcm(700, 1.5))
-    await calling.acts.play(call_id, *pcm(1100, 1.5), direction="both")
-    await calling.acts.hangup(call_id)
+    await calling.call_control.play(call_id, *pcm(700, 1.5))
+    await calling.call_control.play(call_id, *pcm(1100, 1.5), direction="both")
+    await calling.call_control.hangup(call_id)
     await asyncio.gather(alice.ended(), bob.ended())
     assert 1.2 < seconds_of(alice.recording(), 700, HALF) < 1.8
     assert seconds_of(bob.recording(), 700, HALF) == 0
@@ -39,7 +39,7 @@ async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> Non
     assert (record.direction, record.status, record.hangup_reason) == ("incoming", "hangup", "normal")
     assert record.hangup_by == "local"
     with pytest.raises(KeyError):
-        await calling.acts.hangup(call_id)
+        await calling.call_control.hangup(call_id)
 
 
 async def test_acts_on_a_call_that_is_held(calling: Calling, phones: Phones) -> None:
@@ -50,10 +50,10 @@ async def test_acts_on_a_call_that_is_held(calling: Calling, phones: Phones) -> 
     await asyncio.sleep(0.5)
     call_id = next(iter(calling.tracker.calls))
     held_in = calling.stasis.bridge_of(call_id)
-    await calling.acts.play(call_id, *pcm(700, 1))
+    await calling.call_control.play(call_id, *pcm(700, 1))
     assert held_in is not None
     assert calling.stasis.bridge_of(call_id) == held_in
-    await calling.acts.send_digits(call_id, "9")
+    await calling.call_control.send_digits(call_id, "9")
     await alice.hangup()
     assert 0.8 < seconds_of(alice.recording(), 700, HALF) < 1.3
     await calling.nothing_left()
@@ -70,9 +70,9 @@ async def test_transfer(calling: Calling, phones: Phones) -> None:
     async def stop_flow(channel_id: str) -> None:
         stopped.append(channel_id)
 
-    calling.acts.before_transfer = stop_flow
+    calling.call_control.before_transfer = stop_flow
     async with by_hand(bob):
-        other_id = await calling.acts.transfer(leg.id, Address("extension", "1002"))
+        other_id = await calling.call_control.transfer(leg.id, Address("extension", "1002"))
         assert stopped == [leg.id]
         await bob.called()
         await asyncio.sleep(2.5)
@@ -86,16 +86,16 @@ async def test_transfer(calling: Calling, phones: Phones) -> None:
     assert seconds_of(heard, 700, HALF) > 1.5
     assert seconds_of(bob.recording(), 1000, HALF) > 1.5
     with pytest.raises(ValueError, match="digits"):
-        await calling.acts.transfer((await calling.call("1001")).id, Address("tel", "x"))
+        await calling.call_control.transfer((await calling.call("1001")).id, Address("tel", "x"))
     for live in calling.records.live():
-        await calling.acts.hangup(live.id)
+        await calling.call_control.hangup(live.id)
 
 
 async def test_who_is_transferred_is_no_longer_connected_with_the_one_before(calling: Calling, phones: Phones) -> None:
     alice, bob, carol = await phones("1001", "1002", "1003")
     leg, partner = await calling.call("1001"), await calling.call("1002")
     await calling.legs.bridge_together(leg, partner)
-    third = calling.legs.get(await calling.acts.transfer(partner.id, Address("extension", "1003")))
+    third = calling.legs.get(await calling.call_control.transfer(partner.id, Address("extension", "1003")))
     assert third is not None
     async with asyncio.timeout(10):
         while partner.bridge_id is None or third.bridge_id != partner.bridge_id:
@@ -104,11 +104,11 @@ async def test_who_is_transferred_is_no_longer_connected_with_the_one_before(cal
     # Once more, to the first: who was rung or connected by the transfer before is let go.
     async with by_hand(alice):
         await leg.hang_up()
-        await calling.acts.transfer(partner.id, Address("extension", "1001"))
+        await calling.call_control.transfer(partner.id, Address("extension", "1001"))
         await alice.called()
         await carol.ended(15)
         assert not partner.gone.is_set()
-        await calling.acts.transfer(partner.id, Address("extension", "1003"))
+        await calling.call_control.transfer(partner.id, Address("extension", "1003"))
         await alice.ended(15)
     await asyncio.sleep(2)
     assert len(calling.records.live()) == 2
@@ -124,12 +124,12 @@ async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(
     await leg.hold_in_bridge()
     gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
     await asyncio.sleep(1)
-    for act in (calling.acts.transfer(leg.id, Address("extension", "1002")), calling.acts.hold(leg.id)):
+    for act in (calling.call_control.transfer(leg.id, Address("extension", "1002")), calling.call_control.hold(leg.id)):
         with pytest.raises(NotOurs, match="dialplan"):
             await act
-    await asyncio.wait_for(calling.acts.play(leg.id, *pcm(700, 1)), 15)
+    await asyncio.wait_for(calling.call_control.play(leg.id, *pcm(700, 1)), 15)
     assert not leg.gone.is_set()
-    await calling.acts.hangup(leg.id)
+    await calling.call_control.hangup(leg.id)
     with pytest.raises(LegGone):
         await gone
     await alice.ended()
@@ -144,7 +144,7 @@ async def test_calls_that_meet_go_on_each_for_itself(calling: Calling, phones: P
         await phone.answered()
         await asyncio.sleep(0.5)
         (call_id,) = set(calling.tracker.calls) - {leg.id for leg in legs}
-        legs.append(calling.acts._leg(call_id, "test"))
+        legs.append(calling.call_control._leg(call_id, "test"))
     await calling.legs.bridge_together(*legs)
     async with asyncio.timeout(15):
         while len(calling.tracker.calls) > 1:

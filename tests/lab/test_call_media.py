@@ -119,23 +119,23 @@ async def test_mute_hold_silence_and_music(calling: Calling, phones: Phones, act
     leg, other = await asyncio.gather(calling.call("1001"), calling.call("1002"))
     await calling.legs.bridge_together(leg, other)
     await asyncio.sleep(1)
-    acts = calling.acts
+    call_control = calling.call_control
     match act.split():
         case ["mute", direction]:
-            await acts.mute(leg.id, direction)  # type: ignore[arg-type]
+            await call_control.mute(leg.id, direction)  # type: ignore[arg-type]
             assert calling.record(leg.id).mute_direction == direction
         case ["hold"]:
-            await acts.hold(leg.id)
+            await call_control.hold(leg.id)
             assert calling.record(leg.id).on_hold
         case ["silence"]:
-            await acts.silence(leg.id, True)
+            await call_control.silence(leg.id, True)
         case ["moh"]:
-            await acts.moh(leg.id, True)
+            await call_control.moh(leg.id, True)
     await asyncio.sleep(1)
-    await acts.unmute(leg.id)
-    await acts.unhold(leg.id)
-    await acts.silence(leg.id, False)
-    await acts.moh(leg.id, False)
+    await call_control.unmute(leg.id)
+    await call_control.unhold(leg.id)
+    await call_control.silence(leg.id, False)
+    await call_control.moh(leg.id, False)
     assert (calling.record(leg.id).mute_direction, calling.record(leg.id).on_hold) == ("", False)
     await asyncio.sleep(1)
     await asyncio.gather(leg.hang_up(), other.hang_up())
@@ -181,11 +181,11 @@ async def test_a_recording_holds_both_sides(calling: Calling, phones: Phones, wh
         await alice.call("1002")
         await alice.answered()
         call_id = next(iter(calling.tracker.calls))
-    recording = await calling.acts.recording_start(call_id, beep=where == "placed", principal=CONFIGURATION)
+    recording = await calling.call_control.recording_start(call_id, beep=where == "placed", principal=CONFIGURATION)
     assert calling.record(call_id).recording_ids == [recording.id]
     assert calling.record(call_id).recording_id == recording.id
     await asyncio.sleep(3)
-    stopped = await calling.acts.recording_stop(call_id)
+    stopped = await calling.call_control.recording_stop(call_id)
     assert stopped is recording
     assert recording.status == "ended"
     assert calling.record(call_id).recording_id == ""
@@ -199,11 +199,11 @@ async def test_a_recording_holds_both_sides(calling: Calling, phones: Phones, wh
     assert judge.level_of(middle, 1000, 8000) > 3000
     assert judge.level_of(middle, 700, 8000) > 3000
     with pytest.raises(KeyError):
-        await calling.acts.recording_stop(call_id)
+        await calling.call_control.recording_stop(call_id)
     await calling.recordings.delete(recording.id)
     with pytest.raises(KeyError):
         calling.recordings.get(recording.id)
-    await calling.acts.hangup(call_id)
+    await calling.call_control.hangup(call_id)
     if where == "placed":
         await other.hang_up()
     await alice.ended()

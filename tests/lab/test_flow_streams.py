@@ -18,11 +18,11 @@ from bridge.control.legs import Leg
 from bridge.control.playback import Players
 from bridge.errors import Overloaded
 from bridge.events.hub import Event
-from bridge.streams.flow_options import ExternalMedia, StreamOptions
 from bridge.streams.flow_streams import MAX_EXTERNAL_MEDIA
 from bridge.testing import judge, peer
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
+from tests.flow_requests import external_media, stream_start, stream_stop
 from tests.lab.conftest import Phones, pushing
 from tests.lab.sink import Received, open_sink, tone_share
 from tests.lab.target import Target
@@ -89,14 +89,14 @@ async def test_external_media_by_url(lab: Lab, phones: Phones, encapsulation: st
         leg = await calling(flow, alice)
         began = time.monotonic()
         await flow.streams.external_media_start(
-            leg, ExternalMedia(url=sink.url, encapsulation=encapsulation), CONFIGURATION
+            leg, external_media(url=sink.url, encapsulation=encapsulation), CONFIGURATION
         )
         assert time.monotonic() - began < 0.5
         (one_way,) = await sink.connected(1, 0.1)  # start has waited for it
         await say(one_way, encapsulation, 2.0)
         await asyncio.sleep(2.5)
         assert not [*one_way.binary, *one_way.messages]  # nothing goes out that nobody asked for
-        both = ExternalMedia(url=sink.url + "2", encapsulation=encapsulation, direction_listen="both")
+        both = external_media(url=sink.url + "2", encapsulation=encapsulation, direction_listen="both")
         await flow.streams.external_media_start(leg, both, CONFIGURATION)
         two_way = (await sink.connected(2, 0.1))[1]
         await say(two_way, encapsulation, 1.0)
@@ -124,9 +124,7 @@ async def test_external_media_hears_and_is_heard_by_whom_it_should(
         leg, other = await calling(flow, alice), await calling(flow, bob, OTHER_HZ)
         await flow.legs.bridge_together(leg, other)
         await asyncio.sleep(0.3)
-        options = ExternalMedia.of(
-            {"url": sink.url, "encapsulation": "sln", "direction_listen": listen, "direction_speak": speak}
-        )
+        options = external_media(url=sink.url, encapsulation="sln", direction_listen=listen, direction_speak=speak)
         await flow.streams.external_media_start(leg, options, CONFIGURATION)
         (application,) = await sink.connected(1)
         await say(application, "sln", 2.0)
@@ -163,14 +161,16 @@ async def test_stream_hears_the_caller_only_and_ends_in_order(lab: Lab, phones: 
     (alice,) = await phones("1001")
     async with open_sink() as sink, open_sink() as speaker, flows(lab) as flow:
         leg = await calling(flow, alice)
-        await flow.streams.external_media_start(leg, ExternalMedia(url=speaker.url, encapsulation="sln"), CONFIGURATION)
+        await flow.streams.external_media_start(
+            leg, external_media(url=speaker.url, encapsulation="sln"), CONFIGURATION
+        )
         (voice,) = await speaker.connected(1)
         request = {"url": sink.url, "stream_name": "one", "stream_data": {"a": 1}, "tracks": ["caller", "transfer"]}
-        await flow.streams.stream_start(leg, StreamOptions.of(request), CONFIGURATION)
+        await flow.streams.stream_start(leg, stream_start(**request), CONFIGURATION)
         (received,) = await sink.connected(1, 0.1)
         await say(voice, "sln", 2.0)  # as SAY would be heard: not in this track
         await asyncio.sleep(2.5)
-        await flow.streams.stream_stop(leg, StreamOptions.of({**request, "action": "stop", "stream_data": {"b": 2}}))
+        await flow.streams.stream_stop(leg, stream_stop(**request | {"stream_data": {"b": 2}}))
         await asyncio.wait_for(received.ended.wait(), 2)
         check_voxology(received, ["caller"])
         init, start, end = received.messages[0], received.messages[1], received.messages[-1]
@@ -182,10 +182,10 @@ async def test_stream_hears_the_caller_only_and_ends_in_order(lab: Lab, phones: 
         assert tone_share(caller, RATE, APPLICATION_HZ) == 0
         assert len(caller) / RATE * 1000 == pytest.approx(end["tracks"][0]["duration"], abs=160)
         # The same URL again is a new stream, with other words in its dialect.
-        yeastar = StreamOptions(url=sink.url, dialect="yeastar")
+        yeastar = stream_start(url=sink.url, dialect="yeastar")
         stream = await flow.streams.stream_start(leg, yeastar, CONFIGURATION)
         await asyncio.sleep(0.5)
-        await flow.streams.stream_stop(leg, StreamOptions(action="stop", url=sink.url))
+        await flow.streams.stream_stop(leg, stream_stop(url=sink.url))
         assert stream.ended
         second = (await sink.connected(2))[1]
         assert {message["channelid"] for message in second.messages} == {leg.name}
@@ -204,13 +204,13 @@ async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
         player = Players(flow.bridge.taps, flow.bridge.counters).of(leg)
         await player.play(bytes(3200), RATE)  # it is there already, as after an earlier SAY
         encapsulation = {"encapsulation": "sln"} if dialect == "voipbin" else {}
-        start = StreamOptions(url=sink.url, tracks=("mix",), dialect=dialect, options=encapsulation)
+        wanted = stream_start(url=sink.url, tracks=["mix"], dialect=dialect, options=encapsulation)
         began = time.monotonic()
-        await flow.streams.stream_start(leg, start, CONFIGURATION)
+        await flow.streams.stream_start(leg, wanted, CONFIGURATION)
         took = time.monotonic() - began
         await player.play(judge.tone(APPLICATION_HZ, 1.0, RATE).astype("<i2").tobytes(), RATE)
         await asyncio.sleep(0.3)
-        await flow.streams.stream_stop(leg, StreamOptions(action="stop", url=sink.url))
+        await flow.streams.stream_stop(leg, stream_stop(url=sink.url))
         (received,) = await sink.connected(1)
         await asyncio.wait_for(received.ended.wait(), 2)
         heard = received.voxology("mix") if dialect == "voxology" else from_messages("sln", received.binary)
@@ -226,10 +226,10 @@ async def test_the_transfer_track_is_the_connected_leg_while_there_is_one(lab: L
     alice, bob = await phones("1001", "1002")
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
-        start = StreamOptions.of({"url": sink.url, "tracks": ["caller"]})
-        await flow.streams.stream_start(leg, start, CONFIGURATION)
+        wanted = stream_start(url=sink.url, tracks=["caller"])
+        await flow.streams.stream_start(leg, wanted, CONFIGURATION)
         (received,) = await sink.connected(1)
-        await flow.streams.stream_start(leg, StreamOptions.of({"url": sink.url, "tracks": ["transfer"]}), CONFIGURATION)
+        await flow.streams.stream_start(leg, stream_start(url=sink.url, tracks=["transfer"]), CONFIGURATION)
         await asyncio.sleep(0.5)
         assert not received.of(name="transfer")
         other = await calling(flow, bob, OTHER_HZ)
@@ -237,8 +237,7 @@ async def test_the_transfer_track_is_the_connected_leg_while_there_is_one(lab: L
         flow.streams.transfer_joined(leg, other)
         await asyncio.sleep(2)
         assert len(sink.connections) == 1
-        stop = {"action": "stop", "url": sink.url}
-        await flow.streams.stream_stop(leg, StreamOptions.of({**stop, "tracks": ["caller"]}))
+        await flow.streams.stream_stop(leg, stream_stop(url=sink.url, tracks=["caller"]))
         caller_at_stop = len(received.of(name="caller"))
         await asyncio.sleep(0.7)
         assert len(received.of(name="caller")) <= caller_at_stop + 2  # what was under way, stop_track among it
@@ -246,7 +245,7 @@ async def test_the_transfer_track_is_the_connected_leg_while_there_is_one(lab: L
         await bob.hangup()
         await asyncio.sleep(0.7)
         assert received.of(type="stop_track", name="transfer")
-        await flow.streams.stream_stop(leg, StreamOptions.of({**stop, "tracks": ["transfer"]}))
+        await flow.streams.stream_stop(leg, stream_stop(url=sink.url, tracks=["transfer"]))
         await asyncio.wait_for(received.ended.wait(), 2)
         check_voxology(received, ["caller", "transfer"])
         assert tone_share(received.voxology("transfer")[RATE // 2 :], RATE, OTHER_HZ) > 0.9
@@ -262,9 +261,9 @@ async def test_streams_end_with_the_call(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url), CONFIGURATION)
+        await flow.streams.stream_start(leg, stream_start(url=sink.url), CONFIGURATION)
         await flow.streams.external_media_start(
-            leg, ExternalMedia(url=sink.url + "2", encapsulation="sln", direction_listen="in"), CONFIGURATION
+            leg, external_media(url=sink.url + "2", encapsulation="sln", direction_listen="in"), CONFIGURATION
         )
         voxology, sln = await sink.connected(2)
         await asyncio.sleep(0.5)
@@ -281,7 +280,7 @@ async def test_a_connected_twilio_application_talks_until_it_closes(lab: Lab, ph
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
         stream = await flow.streams.stream_start(
-            leg, StreamOptions(url=sink.url, dialect="twilio", connect=True, parameters={"who": "agent"}), CONFIGURATION
+            leg, stream_start(url=sink.url, dialect="twilio", connect=True, parameters={"who": "agent"}), CONFIGURATION
         )
         (received,) = await sink.connected(1)
         over = asyncio.create_task(stream.wait())
@@ -312,9 +311,9 @@ async def test_a_stream_follows_its_party_into_another_bridge(lab: Lab, phones: 
     async with open_sink() as sink, flows(lab) as flow:
         leg, other = await calling(flow, alice), await calling(flow, bob, OTHER_HZ)
         await flow.streams.external_media_start(
-            leg, ExternalMedia(url=sink.url, encapsulation="sln", direction_listen="both"), CONFIGURATION
+            leg, external_media(url=sink.url, encapsulation="sln", direction_listen="both"), CONFIGURATION
         )
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url + "2"), CONFIGURATION)
+        await flow.streams.stream_start(leg, stream_start(url=sink.url + "2"), CONFIGURATION)
         mix, caller = await sink.connected(2)
         await asyncio.sleep(0.5)
         bridge_id = await other.hold_in_bridge()
@@ -341,7 +340,7 @@ async def test_a_server_that_is_not_there_holds_nothing_up_and_is_tried_again(la
         leg = await calling(flow, alice)
         await sink.die()
         began = time.monotonic()
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url), CONFIGURATION)
+        await flow.streams.stream_start(leg, stream_start(url=sink.url), CONFIGURATION)
         assert time.monotonic() - began < 1
         await asyncio.sleep(0.5)
         await sink.start()
@@ -358,13 +357,13 @@ async def test_limits(lab: Lab, phones: Phones) -> None:
         leg = await calling(flow, alice)
         for index in range(MAX_EXTERNAL_MEDIA):
             await flow.streams.external_media_start(
-                leg, ExternalMedia(url=f"{sink.url}{index}", encapsulation="sln"), CONFIGURATION
+                leg, external_media(url=f"{sink.url}{index}", encapsulation="sln"), CONFIGURATION
             )
         with pytest.raises(Overloaded, match="5 external media"):
-            await flow.streams.external_media_start(leg, ExternalMedia(url=sink.url), CONFIGURATION)
-        await flow.streams.stream_start(leg, StreamOptions(url=sink.url), CONFIGURATION)
+            await flow.streams.external_media_start(leg, external_media(url=sink.url), CONFIGURATION)
+        await flow.streams.stream_start(leg, stream_start(url=sink.url), CONFIGURATION)
         with pytest.raises(Overloaded, match="max_streams"):
-            await flow.streams.stream_start(leg, StreamOptions(url=sink.url + "b"), CONFIGURATION)
+            await flow.streams.stream_start(leg, stream_start(url=sink.url + "b"), CONFIGURATION)
         await sink.connected(MAX_EXTERNAL_MEDIA + 1)
         await flow.streams.external_media_stop(leg)
         assert len(flow.streams.of(leg)) == 1
@@ -422,7 +421,7 @@ async def test_external_media_by_host_over_rtp(lab: Lab, phones: Phones) -> None
     (alice,) = await phones("1001")
     async with rtp_server(lab) as (server, host), flows(lab) as flow:
         leg = await calling(flow, alice)
-        await flow.streams.external_media_start(leg, ExternalMedia(external_host=host), CONFIGURATION)
+        await flow.streams.external_media_start(leg, external_media(external_host=host), CONFIGURATION)
         await asyncio.sleep(1)
         assert tone_share(server.heard, RATE, PHONE_HZ) > 0.7
         await server.say(2.0)
@@ -448,7 +447,7 @@ async def test_external_media_by_host_one_way(lab: Lab, phones: Phones, listen: 
         await asyncio.sleep(0.3)
         await flow.streams.external_media_start(
             leg,
-            ExternalMedia.of({"external_host": host, "direction_listen": listen, "direction_speak": speak}),
+            external_media(external_host=host, direction_listen=listen, direction_speak=speak),
             CONFIGURATION,
         )
         await asyncio.sleep(1)
@@ -493,7 +492,7 @@ async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones)
     async with flows(lab) as flow:
         leg = await calling(flow, alice)
         await flow.streams.external_media_start(
-            leg, ExternalMedia(external_host=host, encapsulation="audiosocket", direction_listen="both"), CONFIGURATION
+            leg, external_media(external_host=host, encapsulation="audiosocket", direction_listen="both"), CONFIGURATION
         )
         await asyncio.sleep(2.5)
         assert not flow.streams.object_ids
@@ -505,7 +504,7 @@ async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones)
         server.close()
         await server.wait_closed()
         await flow.streams.external_media_start(
-            leg, ExternalMedia(external_host=host, encapsulation="audiosocket"), CONFIGURATION
+            leg, external_media(external_host=host, encapsulation="audiosocket"), CONFIGURATION
         )
         await asyncio.sleep(0.5)
         assert flow.told("stream_ended")[-1].data["reason"].startswith("failed: ")

@@ -60,7 +60,7 @@ async def test_busy(calling: Calling, phones: Phones) -> None:
         await bob.called()
         assert not call.leg.answered
         with pytest.raises(NotOurs, match="answered"):
-            await calling.acts.transfer(call.id, Address("extension", "1001"))
+            await calling.call_control.transfer(call.id, Address("extension", "1001"))
         await bob.command("hangup")  # 486
         with pytest.raises(NotAnswered) as refused:
             await asyncio.wait_for(call.answered(), 15)
@@ -112,7 +112,7 @@ async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Ph
         await asyncio.sleep(0.2)
         (record,) = calling.records.live()
         async with asyncio.timeout(15):
-            await calling.acts.hangup(record.id)
+            await calling.call_control.hangup(record.id)
             call = await placing
             with pytest.raises(NotAnswered, match="cancel"):
                 await call.answered()

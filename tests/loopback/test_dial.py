@@ -53,13 +53,13 @@ async def test_path_query_and_headers_arrive_as_given() -> None:
     async with third_party(look) as port:
         link = await dialled(
             f"ws://127.0.0.1:{port}/media/1?token=x%20y&b=",
-            {"Authorization": SECRET, "X-Odd": "a: b;\tc \"d\", 'e' = %0d", "x-empty": ""},
+            {"Authorization": SECRET, "X-Odd": "a: b; c \"d\", 'e' = %0d", "x-empty": ""},
         )
         await Ear(link).end()
     assert seen[0].path == "/media/1?token=x%20y&b="
     headers = dict(seen[0].headers.raw_items())
     assert headers["Authorization"] == SECRET
-    assert headers["X-Odd"] == "a: b;\tc \"d\", 'e' = %0d"
+    assert headers["X-Odd"] == "a: b; c \"d\", 'e' = %0d"
     assert headers["x-empty"] == ""
     assert headers["Host"] == f"127.0.0.1:{port}"
     assert "Sec-WebSocket-Extensions" not in headers

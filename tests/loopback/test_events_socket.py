@@ -20,18 +20,13 @@ from websockets.exceptions import ConnectionClosed
 from bridge.api.backend import Backend
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
+from bridge.ari.client import AriClient
+from bridge.calls.tracker import CallTracker
 from bridge.config import HttpConfig
 from bridge.events.hub import Events
 from bridge.media.counters import Counters
 
 TOKEN = "0123456789abcdef"
-
-
-class NoCalls:
-    calls: dict[str, Any] = {}  # noqa: RUF012
-
-    def find(self, _: str, /) -> None:
-        return None
 
 
 class Bench:
@@ -60,7 +55,7 @@ async def bench(**options: Any) -> AsyncIterator[Bench]:
         raise AssertionError
 
     backend = Backend(
-        calls=NoCalls(),
+        calls=CallTracker(AriClient("http://127.0.0.1:1", "bridge", "secret", "bridge")),
         streams=lambda: (),
         accept_stream=no_stream,
         counters=Counters(),

@@ -54,7 +54,7 @@ async def url() -> AsyncIterator[str]:
     )
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        subscriptions=Catalogue([configured], Store(":memory:")), control=pbx, twilio=TWILIO, events=sockets.handle,
+        subscriptions=Catalogue([configured], Store(":memory:")), channels=pbx, twilio=TWILIO, events=sockets.handle,
         cluster=FewBridges(),
     )  # fmt: skip
     server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), backend, strict=True)

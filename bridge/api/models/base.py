@@ -26,7 +26,7 @@ class Body(BaseModel):
         strict=True,
         frozen=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
+        defer_build=True,
         hide_input_in_errors=True,
     )
 
@@ -44,7 +44,7 @@ class Body(BaseModel):
 class Query(BaseModel):
     """The parameters in a URL, as texts; what is no text reads itself from one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, hide_input_in_errors=True)
 
     reason: ClassVar[str] = "INVALID_QUERY"
     """For programs: the reason of the error if a parameter is wrong."""
@@ -55,7 +55,7 @@ class Query(BaseModel):
 class Shown(BaseModel):
     """A JSON object in an answer."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class NoQuery(Query):

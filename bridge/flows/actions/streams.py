@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from bridge import dialects
+from bridge.dialects.base import Dialect, Layout
 from bridge.flows.action_registry import action
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.options import OR_VARIABLE, Options, holds_variables
-from bridge.streams.flow_options import ExternalMedia, StreamOptions
-from bridge.validation import KeyedError
+from bridge.streams.flow_options import (
+    TRANSPORT_OF,
+    ExternalApplication,
+    ExternalServer,
+    FlowTarget,
+    StreamStart,
+    StreamStop,
+    track_spies,
+)
+from bridge.streams.subscription import AUTO
+from bridge.validation import KeyedError, explain, sentence
 
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
@@ -20,6 +33,7 @@ Text = Annotated[str, Field(max_length=4096, description="a text")]
 Table = Annotated[dict[str, Any], Field(description="an object")]
 Texts = Annotated[dict[str, str], Field(description="an object of texts")]
 Direction = Annotated[Literal["", "in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE]
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 
 
 class _Application(Options):
@@ -34,39 +48,150 @@ class _Application(Options):
     ca_file: Text = ""
 
     untouched: ClassVar[frozenset[str]] = frozenset({"url", "external_host"})
+    start: ClassVar[str]
+    """The key of `bridge.dialects.default_of`."""
 
     def urls(self) -> Iterable[tuple[str, str]]:
         """Return the application, or the server that Asterisk sends audio to."""
         return [(key, place) for key in ("url", "external_host") if (place := getattr(self, key, ""))]
 
+    @property
+    def _dialect(self) -> type[Dialect]:
+        try:
+            return dialects.find(self.dialect or dialects.default_of(self.start))
+        except LookupError as error:
+            raise KeyedError(f"dialect: {error.args[0]}") from None
+
+    def filled(self, run: Run) -> tuple[Self, bool]:
+        """Put the variables of the URL in; also return whether the configuration says which host it leads to."""
+        variables = run.variables
+        urls = {key: variables.fill_url(place) if key == "url" else variables.fill(place) for key, place in self.urls()}
+        configured = all(run.names_host(place) for _, place in self.urls())
+        return self.model_copy(update=urls), configured
+
+    def _target(
+        self, options: Mapping[str, Any], *, configured: bool, layout: str = AUTO, two_way: bool = True
+    ) -> FlowTarget:
+        """Construct the application, and its dialect once, which checks the options.
+
+        Raises:
+            KeyedError: it cannot be had; names the keys.
+        """
+        values = {
+            **self.model_dump(include={"url", "auth_key", "auth_value", "verify_tls", "ca_file"}),
+            "id": "flow",
+            "dialect": self._dialect.name,
+            "options": {**self._dialect.flow_options, **options},
+            "tracks": layout,
+            "of_configuration": configured,
+            "two_way": two_way,
+        }
+        try:
+            return FlowTarget.model_validate(values)
+        except ValidationError as problem:
+            raise KeyedError(sentence(explain(problem, FlowTarget))) from None
+
 
 class ExternalMediaStartOptions(_Application):
-    """``url``: we dial the application; ``external_host``: Asterisk sends the audio there. See `ExternalMedia`."""
+    """``url``: we dial the application; ``external_host``: Asterisk sends the audio there."""
+
+    start: ClassVar[str] = "external_media_start"
 
     external_host: Text = ""
+    """``host:port``; Asterisk also plays what comes back."""
     type: Annotated[Literal["", "normal", "websocket"], Field(description='"normal" or "websocket"')] = ""
     encapsulation: Text = ""
+    """With ``url``: the dialect's option; with ``external_host``: ``rtp`` (default) or ``audiosocket``."""
     transport: Text = ""
+    """``udp`` for rtp, ``tcp`` for audiosocket; need not be given."""
     transport_data: Text = ""
+    """Refused unless empty: only Asterisk's own WebSockets have it."""
     connection_type: Text = ""
+    """``client``: Asterisk connects."""
     format: Text = ""
+    """With ``external_host``: Asterisk's name of the codec; by default ``ulaw`` under rtp, else ``slin``."""
     direction: Direction = ""
+    """``both``; other values mean something for Asterisk's own WebSockets only."""
     direction_listen: Direction = ""
+    """What the application hears. With ``url`` nothing by default."""
     direction_speak: Direction = ""
+    """Who hears the application; with ``url`` and a dialect that can speak, ``both`` by default."""
     data: Text = ""
+    """With ``external_host`` and audiosocket: the UUID of the connection."""
 
     @model_validator(mode="after")
-    def _fits(self) -> ExternalMediaStartOptions:
-        values = self.model_dump()
-        if not holds_variables(values):
-            _checked(ExternalMedia, values)
+    def _fits(self) -> Self:
+        if not holds_variables(self.model_dump()):
+            self.media()
         return self
+
+    def media(self, *, configured: bool = False) -> ExternalApplication | ExternalServer:
+        """Return what is asked for.
+
+        Args:
+            configured: the configuration says which host it leads to.
+
+        Raises:
+            KeyedError: it cannot be had; names the keys.
+        """
+        if bool(self.url) == bool(self.external_host):
+            raise KeyedError("url: give either url or external_host" + (", not both" if self.url else ""))
+        return self._application(configured) if self.url else self._server(configured)
+
+    def _application(self, configured: bool) -> ExternalApplication:
+        for key in ("transport", "transport_data", "connection_type", "format", "direction", "data"):
+            if getattr(self, key):
+                raise KeyedError(f"{key}: goes with external_host, not with url")
+        name = self._dialect.name
+        options = self.options
+        if self.encapsulation:
+            if "encapsulation" not in self._dialect.options():
+                raise KeyedError(f"encapsulation: the dialect {name} has none")
+            options = {"encapsulation": self.encapsulation, **options}
+            if options["encapsulation"] != self.encapsulation:
+                raise KeyedError("options.encapsulation: encapsulation says something else")
+        target = self._target(options, configured=configured)
+        if not target.speaks and self.direction_speak:
+            raise KeyedError(f"direction_speak: the dialect {name} only listens")
+        if not target.speaks and not self.direction_listen:
+            raise KeyedError(f"direction_listen: the dialect {name} only listens: say to what (in, out or both)")
+        speak: Direction = (self.direction_speak or "both") if target.speaks else ""
+        return ExternalApplication(target, self.direction_listen, speak)
+
+    def _server(self, configured: bool) -> ExternalServer:
+        for key in ("dialect", "options", "auth_value"):
+            if getattr(self, key):
+                raise KeyedError(f"{key}: goes with url, not with external_host")
+        if not _is_host(self.external_host):
+            raise KeyedError("external_host: expected host:port, for example 192.0.2.10:4000 (IPv6 in brackets)")
+        encapsulation = self.encapsulation or "rtp"
+        if encapsulation not in TRANSPORT_OF:
+            raise KeyedError(f"encapsulation: expected {' or '.join(TRANSPORT_OF)} with external_host")
+        transport = TRANSPORT_OF[encapsulation]
+        if self.transport not in ("", transport):
+            raise KeyedError(f"transport: Asterisk carries {encapsulation} over {transport} only")
+        if self.transport_data:
+            raise KeyedError("transport_data: is of Asterisk's own WebSockets, for a WebSocket give url")
+        if self.connection_type not in ("", "client"):
+            raise KeyedError("connection_type: expected client: over udp and tcp it is Asterisk that connects")
+        if not re.fullmatch(r"[a-z0-9_]{0,40}", self.format):
+            raise KeyedError("format: expected Asterisk's name of a codec, for example ulaw or slin16")
+        if self.direction not in ("", "both"):
+            raise KeyedError("direction: expected both, as direction_listen and direction_speak open one way")
+        if self.data and encapsulation == "audiosocket" and not _is_uuid(self.data):
+            raise KeyedError("data: expected a UUID: AudioSocket begins with it")
+        codec = self.format or ("ulaw" if encapsulation == "rtp" else "slin")
+        listen, speak = self.direction_listen, self.direction_speak
+        if not listen and not speak:
+            listen = speak = "both"
+        return ExternalServer(self.external_host, encapsulation, codec, self.data, listen, speak, configured)
 
 
 @action("external_media_start", options=ExternalMediaStartOptions, needs_audio=True)
 async def external_media_start(run: Run, options: ExternalMediaStartOptions) -> None:
     """Open a way for audio to an application or a server; the flow goes on at once."""
-    await run.parts.streams.external_media_start(run.leg, _filled(run, ExternalMedia, options), run.principal)
+    filled, configured = options.filled(run)
+    await run.parts.streams.external_media_start(run.leg, filled.media(configured=configured), run.principal)
 
 
 @action("external_media_stop", options=NoOptions)
@@ -76,60 +201,101 @@ async def external_media_stop(run: Run, _: NoOptions) -> None:
 
 
 class FlowStreamOptions(_Application):
-    """Voxology's parameters, and those of other dialects. See `StreamOptions`."""
+    """Which stream to start or stop, and which audio it carries."""
+
+    start: ClassVar[str] = "stream"
 
     action: Annotated[Literal["start", "stop"], Field(description='"start" or "stop"'), OR_VARIABLE] = "start"
+    """``stop`` repeats the URL (or the name); without either it stops every stream of the call."""
     tracks: Annotated[list[Text] | str, Field(description="a list of tracks")] = Field(default_factory=list)
+    """Names of tracks (`track_spies`), or of layouts of the dialect. To stop: those to stop, all if none is named."""
     stream_data: Table | None = None
-    stream_name: Text = ""
+    """Passed on unchanged; of ``stop``: what the last message has instead."""
+    stream_name: Annotated[str, Field(max_length=200, description="a text of at most 200 characters")] = ""
     connect: Switch = False
+    """The application may speak, and the flow waits until it closes."""
     parameters: Texts = Field(default_factory=dict)
+    """For the application, where the dialect carries them."""
 
     @model_validator(mode="after")
-    def _fits(self) -> FlowStreamOptions:
-        values = self.model_dump()
-        if not holds_variables({**values, "stream_data": None}):
-            _checked(StreamOptions, values)
+    def _fits(self) -> Self:
+        if not holds_variables({**self.model_dump(), "stream_data": None}):
+            self.request()
         return self
+
+    def request(self, *, configured: bool = False) -> StreamStart | StreamStop:
+        """Return what is asked for.
+
+        Args:
+            configured: the configuration says which host it leads to.
+
+        Raises:
+            KeyedError: it cannot be had; names the keys.
+        """
+        stops = self.action == "stop"
+        layouts = _layouts_of(dialects.known().values() if stops else [self._dialect])
+        spies = track_spies()
+        named: dict[str, None] = {}
+        for name in [self.tracks] if isinstance(self.tracks, str) else self.tracks:
+            if name not in layouts and name not in spies:
+                raise KeyedError(f"tracks: {name[:40]!r} is none of {', '.join((*spies, *layouts))}")
+            named |= dict.fromkeys(layouts[name].tracks if name in layouts else (name,))
+        if stops:
+            return StreamStop(self.url, self.stream_name, frozenset(named), self.stream_data)
+        tracks = tuple(named) or self._dialect.flow_tracks
+        target = self._started(tracks, layouts, configured)
+        return StreamStart(target, {name: spies[name] for name in tracks}, self.stream_name, self.stream_data)
+
+    def _started(self, tracks: tuple[str, ...], layouts: Mapping[str, Layout], configured: bool) -> FlowTarget:
+        if not self.url:
+            raise KeyedError("url: is missing, expected a ws:// or wss:// URL")
+        dialect = self._dialect
+        own = {name for layout in layouts.values() for name in layout.tracks}
+        strange = [name for name in tracks if own and name not in own]
+        if strange:
+            raise KeyedError(f"tracks: the dialect {dialect.name} has {', '.join(layouts)}, not {strange[0]!r}")
+        if dialect.track_set == "single" and len(tracks) > 1:
+            raise KeyedError("tracks: expected one: nothing in this dialect says whose audio it is")
+        keys = {"stream_data": self.stream_data, "stream_name": self.stream_name, "parameters": self.parameters}
+        given = {key: value for key, value in keys.items() if value or (key == "stream_data" and value is not None)}
+        for key in given.keys() - dialect.flow_keys - {"stream_name"}:  # which also names the stream for ``stop``
+            which = ", ".join(name for name, each in dialects.known().items() if key in each.flow_keys)
+            raise KeyedError(f"{key}: the dialect {dialect.name} has none, expected {which}")
+        options = {**self.options, **{key: given[key] for key in given.keys() & dialect.flow_keys}}
+        layout = next((name for name, each in layouts.items() if set(each.tracks) == set(tracks)), AUTO)
+        target = self._target(options, configured=configured, layout=layout, two_way=self.connect)
+        if self.connect and not target.speaks:
+            raise KeyedError(f"connect: the dialect {dialect.name} only listens")
+        return target
 
 
 @action("stream", options=FlowStreamOptions, needs_audio=True, internal=True)
 async def stream(run: Run, options: FlowStreamOptions) -> None:
     """Start or stop a stream; the flow goes on at once, or with ``connect`` when the application has closed it."""
-    wanted = _filled(run, StreamOptions, options)
-    if wanted.action == "stop":
-        await run.parts.streams.stream_stop(run.leg, wanted)
+    filled, configured = options.filled(run)
+    request = filled.request(configured=configured)
+    if isinstance(request, StreamStop):
+        await run.parts.streams.stream_stop(run.leg, request)
         return
-    if wanted.connect:
+    if request.target.two_way:
         await run.fall_silent()
-    started = await run.parts.streams.stream_start(run.leg, wanted, run.principal)
-    if wanted.connect:
+    started = await run.parts.streams.stream_start(run.leg, request, run.principal)
+    if request.target.two_way:
         await started.wait()
 
 
-def _filled(run: Run, model: Any, options: _Application) -> Any:
-    """Return the value that the streams take, with the variables of its URL put in.
-
-    Raises:
-        KeyedError: it cannot be had; names the keys.
-    """
-    values = options.model_dump()
-    host = values.get("external_host", "")
-    configured = run.names_host(host or options.url)
-    if host:
-        values["external_host"] = run.variables.fill(host)
-    values["url"] = run.variables.fill_url(options.url)
-    return _checked(model, values | {"configured": configured})
+def _is_host(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(_HOST.fullmatch(host) and re.fullmatch(r"[0-9]{1,5}", port)) and 0 < int(port) < 65536
 
 
-def _checked(model: Any, values: dict[str, Any]) -> Any:
-    """The value that the streams take.
-
-    Raises:
-        KeyedError: it cannot be had; names the keys.
-    """
-    values.pop("type", None)
+def _is_uuid(text: str) -> bool:
     try:
-        return model.of(values)
-    except ValueError as problem:
-        raise KeyedError(str(problem)) from None
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _layouts_of(classes: Iterable[type[Dialect]]) -> Mapping[str, Layout]:
+    return {layout.name: layout for dialect in classes for layout in dialect.layouts}

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from bridge.access import Principal
-from bridge.api.backend import Backend, CallControlParts, ConferenceParts
+from bridge.api.backend import Backend, CallServices, ConferenceServices
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
 from bridge.calls.model import Call, Party
@@ -116,7 +116,7 @@ class Pbx:
             raise KeyError(call_id)
         self.do(verb, call_id, *more)
 
-    # CallActs
+    # CallControl
 
     async def hangup(self, call_id: str, /) -> None:
         self.act("hangup", call_id)
@@ -210,8 +210,8 @@ class Pbx:
             raise SpeechFailed("there is no such voice")
         return Sound(bytes(320), 8000)
 
-    async def redirect(self, channel_id: str, context: str, extension: str, /) -> None:
-        self.do("redirect", channel_id, context, extension)
+    async def continue_in_dialplan(self, channel_id: str, context: str, extension: str, priority: int) -> None:
+        self.do("continue_in_dialplan", channel_id, context, extension, priority)
 
     async def accept(
         self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal, /
@@ -235,8 +235,9 @@ class Pbx:
 
     def plain_backend(self, **more: Any) -> Backend:
         """Return it without call control and conferences."""
+        stand_in: Any = self
         plain = Backend(
-            calls=self,
+            calls=stand_in,
             streams=lambda: self.open_streams,
             accept_stream=self.accept,
             counters=Counters(frames_from_asterisk=5),
@@ -248,20 +249,25 @@ class Pbx:
 
     def backend(self, **more: Any) -> Backend:
         """Return the whole of it."""
+        stand_in: Any = self
+        sounds: Any = Sounds()
+        recordings: Any = FewRecordings(self)
+        sensitive: Any = SensitiveCalls(self)
+        conferences: Any = FewConferences(self)
         whole = self.plain_backend(
-            calling=CallControlParts(
+            calling=CallServices(
                 records=self.records,
-                acts=self,
-                outbound_calls=self,
-                flow_manager=self,
-                speech=self,
-                sounds=Sounds(),
-                recordings=FewRecordings(self),
-                sensitive=SensitiveCalls(self),
+                call_control=stand_in,
+                outbound_calls=stand_in,
+                flow_manager=stand_in,
+                speech=stand_in,
+                sounds=sounds,
+                recordings=recordings,
+                sensitive=sensitive,
                 flows=FLOWS,
                 voxology=VoxologyConfig.model_validate({"flow": "greeting", "api_key": VOXOLOGY_KEY}),
             ),
-            conferences=ConferenceParts(FewConferences(self), self.accept_in_conference),
+            conferences=ConferenceServices(conferences, self.accept_in_conference),
         )
         return replace(whole, **more)
 

@@ -30,7 +30,7 @@ def everything(pbx: Pbx) -> dict[str, Any]:
     """The parts that `Pbx.backend` leaves out."""
     return {
         "subscriptions": Catalogue([], Store(":memory:")),
-        "control": pbx,
+        "channels": pbx,
         "twilio": TWILIO,
         "events": EventSockets(Events()).handle,
         "cluster": FewBridges(),

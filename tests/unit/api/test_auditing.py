@@ -113,7 +113,7 @@ WRONG = {"placeCalls": {}, "dialConnect": {}, "createConference": {"id": "a/b"},
 """Bodies that are refused, where there is no id in the path that could be wrong."""
 
 ROUTES = table.routes_of(
-    Pbx().backend(**dict.fromkeys(("subscriptions", "control", "cluster", "events"), object()), twilio=TWILIO)
+    Pbx().backend(**dict.fromkeys(("subscriptions", "channels", "cluster", "events"), object()), twilio=TWILIO)
 )
 """Every route that there can be."""
 AUDITED = [route for route in ROUTES if route.audit and not route.websocket]
@@ -137,7 +137,7 @@ async def client(pbx: Pbx, lines: Lines, tmp_path: Path) -> AsyncIterator[Client
     catalogue = Catalogue([], Store(str(tmp_path / "state.sqlite3")))
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        audit=lines, subscriptions=catalogue, control=pbx, twilio=TWILIO, cluster=object(), events=sockets.handle
+        audit=lines, subscriptions=catalogue, channels=pbx, twilio=TWILIO, cluster=object(), events=sockets.handle
     )
     async with TestClient(TestServer(build(backend, [TOKEN], strict=True))) as it:
         headers = {"Authorization": f"Bearer {TOKEN}"}

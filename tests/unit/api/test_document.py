@@ -37,7 +37,7 @@ def parts(pbx: Pbx) -> dict[str, Any]:
     from bridge.api.events import EventSockets
 
     catalogue = Catalogue([], Store(":memory:"))
-    return {"subscriptions": catalogue, "control": pbx, "twilio": TWILIO, "events": EventSockets(Events()).handle} | {
+    return {"subscriptions": catalogue, "channels": pbx, "twilio": TWILIO, "events": EventSockets(Events()).handle} | {
         "cluster": FewBridges()
     }
 

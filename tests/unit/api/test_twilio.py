@@ -26,7 +26,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 def application(pbx: Pbx, config: TwilioConfig) -> web.Application:
-    return build(pbx.plain_backend(control=pbx, twilio=config), [TOKEN], strict=True)
+    return build(pbx.plain_backend(channels=pbx, twilio=config), [TOKEN], strict=True)
 
 
 def config(dial_context: str = "from-agents") -> TwilioConfig:
@@ -75,7 +75,7 @@ async def test_a_call_is_looked_at(client: Client, pbx: Pbx) -> None:
 async def test_a_call_is_sent_elsewhere(client: Client, pbx: Pbx) -> None:
     body = await ask(client, 200, {"Twiml": "<Response><Dial>1003</Dial></Response>"})
     assert body["status"] == "in-progress"
-    assert pbx.done == [("redirect", "c1", "from-agents", "1003")]
+    assert pbx.done == [("continue_in_dialplan", "c1", "from-agents", "1003", 1)]
 
 
 async def test_a_document_that_hangs_up(client: Client, pbx: Pbx) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -173,19 +171,3 @@ def test_a_token_that_could_not_be_configured(
     assert captured.out == ""
     assert word in captured.err
     assert "Traceback" not in captured.err
-
-
-SERVER = {"aiohttp", "asyncio", "msgspec", "numpy", "picows", "websockets"}
-
-
-def test_check_imports_neither_the_server_nor_the_audio_path() -> None:
-    code = (
-        "import sys; from bridge.cli.main import main; code = main(sys.argv[1:]);"
-        " print(*sys.modules, file=sys.stderr); sys.exit(code)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code, "check"], check=False, env=ENV, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    assert "[http]" in ran.stdout
-    imported = set(ran.stderr.split())
-    assert "bridge.config" in imported
-    assert not imported & SERVER

@@ -262,7 +262,7 @@ def test_streams_begin_and_end_without_holding_up_the_flow() -> None:
         ]
         await world.done(flow, who="me")
         assert [each[:2] for each in world.streams.did] == [(0, "stream_start"), (2, "stream_stop"), (2, "stop")]
-        assert world.streams.did[0][2].stream_data == {"who": "me"}
+        assert world.streams.did[0][2].data == {"who": "me"}
         assert world.streams.principals == [TOKEN]
 
     run_virtually(act())
@@ -291,7 +291,7 @@ def test_external_media_takes_urls_hosts_and_variables() -> None:
         ]
         await world.done(flow, id="x1")
         assert [each[1] for each in world.streams.did] == ["external_media_start"] * 2 + ["external_media_stop", "stop"]
-        assert world.streams.did[0][2].url == "ws://app.example/x1"
+        assert world.streams.did[0][2].target.url == "ws://app.example/x1"
         assert world.failures()[0][0] == 2
 
     run_virtually(act())
@@ -468,9 +468,9 @@ def test_only_a_flow_of_the_configuration_names_hosts_of_this_machine() -> None:
             await run.run()
             assert world.web.configured == expected[configured], "the last one is of a fetched flow"
             media = [each[2] for each in world.streams.did if each[1] == "external_media_start"]
-            assert [options.configured for options in media] == streams[configured]
-            assert media[0].url == "ws://localhost/x1?c=a%26b%3D..%2Fc"
             assert [options.target.host_configured for options in media[:2]] == streams[configured][:2]
+            assert [options.configured for options in media[2:]] == streams[configured][2:]
+            assert media[0].target.url == "ws://localhost/x1?c=a%26b%3D..%2Fc"
             assert not any(options.target.configured for options in media[:2]), "its ca_file is below outbound.ca_dir"
 
     run_virtually(act())

@@ -17,7 +17,8 @@ from bridge.outbound.gate import Gate
 from bridge.outbound.names import Names
 from bridge.outbound.policy import Policy
 from bridge.streams.external_host import ExternalHost
-from bridge.streams.flow_options import ExternalMedia
+from bridge.streams.flow_options import ExternalServer
+from tests.flow_requests import external_media
 
 NAMES = {"media.example": ["2001:db8::7", "192.0.2.7"], "inner.example": ["127.0.0.1"]}
 
@@ -57,7 +58,7 @@ async def opened(host: str, *, configured: bool = False, gate: Gate | None = Non
     ExternalHost(
         "x1",
         cast(Any, SimpleNamespace(id="c1", bridge_id="b", gone=asyncio.Event())),
-        ExternalMedia.of({"external_host": host, "configured": configured}),
+        cast(ExternalServer, external_media(external_host=host, configured=configured)),
         principal=Principal("test", "127.0.0.1", frozenset()),
         client=cast(Any, pbx),
         ids=OwnIds("app"),

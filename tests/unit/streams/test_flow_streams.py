@@ -16,11 +16,11 @@ from bridge.control.legs import Leg, LegGone
 from bridge.dialects.base import CallInfo, Setting
 from bridge.errors import Overloaded
 from bridge.streams.flow_facts import Numbers
-from bridge.streams.flow_options import ExternalMedia, StreamOptions
 from bridge.streams.flow_streams import BACK_S, MAX_EXTERNAL_MEDIA, FlowStreams
 from bridge.streams.limit import StreamLimit
 from bridge.streams.places import TrackPlace
 from bridge.streams.subscription import Target
+from tests.flow_requests import external_media, stream_start, stream_stop
 
 URL = "ws://app.example/a"
 TOKEN = Principal("crm", "192.0.2.7")
@@ -112,10 +112,10 @@ class World:
         return cast(Leg, SimpleNamespace(id=channel_id, name=party.name, bridge_id="b", gone=asyncio.Event()))
 
     async def start(self, **parameters: Any) -> Any:
-        return await self.streams.stream_start(self.leg, StreamOptions.of({"url": URL, **parameters}), TOKEN)
+        return await self.streams.stream_start(self.leg, stream_start(**{"url": URL, **parameters}), TOKEN)
 
     async def stop(self, **parameters: Any) -> None:
-        await self.streams.stream_stop(self.leg, StreamOptions.of({"action": "stop", **parameters}))
+        await self.streams.stream_stop(self.leg, stream_stop(**parameters))
 
 
 async def test_the_same_url_is_the_same_stream_and_another_dialect_is_not() -> None:
@@ -148,7 +148,7 @@ async def test_stop_by_url_by_name_and_of_all() -> None:
     world = World()
     first = await world.start(stream_name="one")
     second = await world.start(url=URL + "2", stream_name="two", tracks=["caller", "far"])
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
+    await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
     media = world.opened[-1]
     await world.stop(stream_name="three")
     await world.stop(url=URL + "3")
@@ -194,7 +194,7 @@ async def test_all_end_when_the_party_is_gone() -> None:
     before = asyncio.all_tasks()
     await world.start()
     world.streams.transfer_joined(world.leg, world.new_leg("o", "1002"))
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
+    await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
     world.leg.gone.set()
     await asyncio.sleep(0.05)
     assert [stream.reason for stream in world.opened] == ["the call ended"] * 2
@@ -205,7 +205,7 @@ async def test_all_end_when_the_party_is_gone() -> None:
 
 async def test_a_party_in_no_bridge_is_waited_for_and_then_reached_by_itself() -> None:
     world = World()
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
+    await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
     (stream,) = world.opened
     world.leg.bridge_id = None
     world.streams.moved(world.leg.id)
@@ -224,12 +224,12 @@ async def test_a_party_in_no_bridge_is_waited_for_and_then_reached_by_itself() -
 async def test_limits() -> None:
     world = World()
     for _ in range(MAX_EXTERNAL_MEDIA):
-        await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
+        await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
     with pytest.raises(Overloaded, match="external media"):
-        await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
-    await world.streams.external_media_start(world.new_leg("o", "1002"), ExternalMedia(url=URL), TOKEN)
+        await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
+    await world.streams.external_media_start(world.new_leg("o", "1002"), external_media(url=URL), TOKEN)
     await world.streams.external_media_stop(world.leg)
-    await world.streams.external_media_start(world.leg, ExternalMedia(url=URL), TOKEN)
+    await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
     world.room.open = 100
     with pytest.raises(Overloaded, match="max_streams"):
         await world.start()

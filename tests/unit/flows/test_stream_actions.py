@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from pydantic import ValidationError
 
 from bridge.dialects.base import Setting
-from bridge.streams.flow_options import ExternalMedia, StreamOptions
+from bridge.flows.actions.streams import ExternalMediaStartOptions, FlowStreamOptions
+from bridge.flows.options import Options
+from bridge.streams.flow_options import ExternalServer
+from bridge.validation import explain, sentence
+from tests.flow_requests import external_media, stream_start, stream_stop
+
+
+def refused(model: type[Options], given: dict[str, Any]) -> NoReturn:
+    """Raise what is wrong with options, in words."""
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(given)
+    raise ValueError(sentence(explain(caught.value, model)))
+
 
 URL = "ws://app.example/x?secret=tell-nobody"
 
@@ -27,7 +40,7 @@ URL = "ws://app.example/x?secret=tell-nobody"
     ],
 )
 def test_directions(given: dict[str, Any], listen: str, speak: str) -> None:
-    options = ExternalMedia.of(given)
+    options = external_media(**given)
     assert (options.listen, options.speak) == (listen, speak)
 
 
@@ -72,7 +85,7 @@ def test_directions(given: dict[str, Any], listen: str, speak: str) -> None:
 )
 def test_external_media_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=r"^[a-z_.]+: ") as caught:
-        ExternalMedia.of(given)
+        refused(ExternalMediaStartOptions, given)
     assert str(caught.value).startswith(told)
     assert "tell-nobody" not in str(caught.value)
 
@@ -87,8 +100,9 @@ def test_external_media_refused(given: dict[str, Any], told: str) -> None:
     ],
 )
 def test_what_asterisk_is_asked_for(given: dict[str, Any], encapsulation: str, codec: str) -> None:
-    options = ExternalMedia.of({"external_host": "a:1", **given})
-    assert (options.asterisk_encapsulation, options.asterisk_format) == (encapsulation, codec)
+    options = external_media(external_host="a:1", **given)
+    assert isinstance(options, ExternalServer)
+    assert (options.encapsulation, options.format) == (encapsulation, codec)
 
 
 @pytest.mark.parametrize(
@@ -107,10 +121,10 @@ def test_what_asterisk_is_asked_for(given: dict[str, Any], encapsulation: str, c
     ],
 )
 def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) -> None:
-    options = StreamOptions.of({"url": URL, **given})
-    assert options.track_names == tracks
-    assert options.speaks is speaks
-    dialect = options.target.new_dialect(Setting(options.target.layout, options.connect))
+    options = stream_start(url=URL, **given)
+    assert tuple(options.tracks) == tracks
+    assert options.target.speaks is speaks
+    dialect = options.target.new_dialect(Setting(options.target.layout, options.target.two_way))
     assert dialect.name == given.get("dialect", "voxology")
 
 
@@ -123,9 +137,9 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
         ({"dialect": "twilio", "tracks": "caller"}, "tracks: the dialect twilio has inbound_track"),
         ({"dialect": "twilio", "tracks": "both_tracks", "connect": True}, "options: tracks=both_tracks does not go"),
         ({"dialect": "voipbin", "tracks": ["caller", "transfer"]}, "tracks: expected one"),
-        ({"dialect": "twilio", "stream_data": {}}, "stream_data: the dialect twilio has none; expected voxology"),
+        ({"dialect": "twilio", "stream_data": {}}, "stream_data: the dialect twilio has none, expected voxology"),
         ({"stream_data": "text"}, "stream_data: "),
-        ({"parameters": {"a": "b"}}, "parameters: the dialect voxology has none; expected twilio"),
+        ({"parameters": {"a": "b"}}, "parameters: the dialect voxology has none, expected twilio"),
         ({"connect": True}, "connect: the dialect voxology only listens"),
         ({"action": "pause"}, "action: expected one of 'start' or 'stop'"),
         ({"options": {"chunk_ms": 33}}, "options: chunk_ms must be"),
@@ -133,10 +147,10 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
 )
 def test_stream_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=r"^[a-z_.]+: ") as caught:
-        StreamOptions.of({"url": URL, **given})
+        refused(FlowStreamOptions, {"url": URL, **given})
     assert str(caught.value).startswith(told)
 
 
 def test_stop_needs_little() -> None:
-    assert StreamOptions.of({"action": "stop"}).track_names == ()
-    assert StreamOptions.of({"action": "stop", "url": URL, "tracks": ["inbound_track"]}).track_names == ("inbound",)
+    assert not stream_stop().tracks
+    assert stream_stop(url=URL, tracks=["inbound_track"]).tracks == {"inbound"}

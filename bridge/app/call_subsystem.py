@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 
-from bridge.api.backend import CallControlParts
+from bridge.api.backend import CallServices
 from bridge.app.announcements import Announcer
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
@@ -51,7 +51,7 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 
-class Calling:
+class CallSubsystem:
     """Everything that controls calls, on top of what knows calls and carries their audio.
 
     Raises:
@@ -117,7 +117,7 @@ class Calling:
             audit=audit,
         )
         sensitive.on_change.append(self.streams.review)
-        self.acts = CallControl(
+        self.call_control = CallControl(
             client=client,
             tracker=tracker,
             legs=legs,
@@ -131,7 +131,7 @@ class Calling:
             config.privacy,
             events=events,
             tracker=tracker,
-            acts=self.acts,
+            call_control=self.call_control,
             speech=self.speech,
             sounds=self.sounds,
             conferences=self,
@@ -156,7 +156,7 @@ class Calling:
         )
         self.outbound_calls = OutboundCalls(self._originator, records)
         self.flow_manager = FlowManager(self._flows, parts, self.outbound_calls, config.voxology)
-        self.acts.before_transfer = self.flow_manager.before_transfer
+        self.call_control.before_transfer = self.flow_manager.before_transfer
         legs.claim = self.flow_manager.claims
         legs.on_claimed = self.flow_manager.claimed
         legs.on_conference = self._bring
@@ -166,11 +166,11 @@ class Calling:
         """Ids of what is in use on the PBX, beside what taps and held calls have."""
         return {*self.recordings.object_ids, *self.conferences.object_ids, *self.streams.object_ids}
 
-    def parts(self) -> CallControlParts:
+    def services(self) -> CallServices:
         """What the API needs."""
-        return CallControlParts(
+        return CallServices(
             records=self._records,
-            acts=self.acts,
+            call_control=self.call_control,
             outbound_calls=self.outbound_calls,
             flow_manager=self.flow_manager,
             speech=self.speech,
@@ -194,7 +194,7 @@ class Calling:
         await self.outbound_calls.close()
         await self.flow_manager.close()
         await self.streams.close()
-        await self.acts.stop()
+        await self.call_control.stop()
         await self._originator.stop()
         await self.recordings.close()
         await self.conferences.stop()

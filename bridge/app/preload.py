@@ -1,0 +1,28 @@
+"""What a start leaves out because no waiting call needs it: loaded in a thread once calls are served.
+
+Whatever comes first loads what it needs itself, on the event loop; after `preload` nothing has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+
+def preload() -> None:
+    """Import what converts audio and what runs flows, and build the models of requests and actions."""
+    from bridge.api.models import base
+    from bridge.audio import resample  # noqa: F401  # it brings numpy
+    from bridge.flows import voipbin, voxology  # noqa: F401  # they bring all actions
+    from bridge.flows.options import Options
+
+    for root in (base.Body, base.Query, base.Shown, Options):
+        for model in _below(root):
+            model.model_rebuild()
+
+
+def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for derived in model.__subclasses__():
+        yield derived
+        yield from _below(derived)

@@ -1,0 +1,59 @@
+"""What a start imports, and what is loaded once calls are served. Each in an interpreter of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+APPLICATION = """
+import json, sys
+import bridge.cli.serve
+from bridge.app.application import Application
+from bridge.config import load
+Application(load(None, {"ASTERISK_BRIDGE_ARI__USER": "u", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"}))
+"""
+PRELOAD = """
+from bridge.api.table import ALWAYS, CALLING
+from bridge.api.routing import operation_of
+from bridge.app.preload import preload
+models = {model for each in map(operation_of, (*ALWAYS, *CALLING)) for model in (each.query, each.body) if model}
+before = len([model for model in models if model.__pydantic_complete__])
+preload()
+from bridge.flows.options import Options
+models |= set(Options.__subclasses__())
+incomplete = [model.__name__ for model in models if not model.__pydantic_complete__]
+"""
+
+
+def ran(code: str) -> Any:
+    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_start_imports_no_part_that_no_waiting_call_needs() -> None:
+    imported = ran(APPLICATION + "print(json.dumps(sorted(sys.modules)))")
+    assert {"bridge.app.application", "bridge.media.pump", "aiohttp"} <= set(imported)
+    later = {"numpy", "soundfile", "redis", "websockets", "bridge.cluster.cluster", "bridge.flows.actions"}
+    assert not later & set(imported)
+
+
+def test_preloading_builds_every_model_and_imports_what_converts_audio() -> None:
+    show = "print(json.dumps([before, len(models), incomplete, 'numpy' in sys.modules]))"
+    before, count, incomplete, has_numpy = ran(APPLICATION + PRELOAD + show)
+    assert (before, incomplete, has_numpy) == (0, [], True)
+    assert count > 40
+
+
+def test_check_imports_neither_the_server_nor_the_audio_path() -> None:
+    code = "import json, sys; from bridge.cli.main import main; print(main(['check']), json.dumps(sorted(sys.modules)))"
+    environ = {"ASTERISK_BRIDGE_ARI__USER": "u", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"}
+    output = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    ).stdout
+    shown, _, last = output.rstrip().rpartition("\n")
+    status, _, imported = last.partition(" ")
+    assert "[http]" in shown
+    assert status == "0"
+    assert "bridge.config" in json.loads(imported)
+    assert not {"aiohttp", "asyncio", "msgspec", "numpy", "picows", "websockets"} & set(json.loads(imported))
