@@ -9,8 +9,8 @@ from typing import Any
 
 from bridge.api.backend import Backend
 from bridge.calls.addresses import address_json
+from bridge.calls.call_record import CallRecord, record_json
 from bridge.calls.model import Call, Party
-from bridge.calls.records import CallRecord, record_json
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall
 from bridge.control.recording import Recording

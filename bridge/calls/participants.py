@@ -11,8 +11,8 @@ from typing import Protocol
 
 from bridge.access import Names
 from bridge.calls.call import Call, CallEnded, Change, Party
+from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming, call_facts
-from bridge.calls.records import CallRecord
 
 MAX_REMEMBERED = 10_000
 """Calls whose participants are remembered; of more, the oldest are forgotten."""

@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
-from bridge.calls.records import HangupReason, MuteDirection, Records
+from bridge.calls.call_record import HangupReason, MuteDirection
+from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import DigitQueue
 from bridge.errors import AriError, BridgeError

@@ -24,8 +24,9 @@ from collections.abc import Mapping
 
 from bridge.ari.client import AriClient
 from bridge.calls.addresses import NOBODY, Address
+from bridge.calls.call_record import HangupReason
 from bridge.calls.ids import OwnIds
-from bridge.calls.records import HangupReason, Records
+from bridge.calls.records import Records
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import Leg, LegGone, Legs

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from bridge.access import Principal
 from bridge.calls.addresses import Address
-from bridge.calls.records import CallRecord, Records
+from bridge.calls.call_record import CallRecord
+from bridge.calls.records import Records
 from bridge.control.legs import Leg, LegGone
 from bridge.control.originate import NotAnswered, Originator, OutboundCall
 from bridge.errors import BridgeError

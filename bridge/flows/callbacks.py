@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from bridge.calls.records import record_json
+from bridge.calls.call_record import record_json
 from bridge.times import utc
 
 if TYPE_CHECKING:

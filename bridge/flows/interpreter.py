@@ -17,7 +17,7 @@ from uuid import uuid4
 from bridge.access import Principal
 from bridge.audit import OK, Value
 from bridge.audit import Action as Audited
-from bridge.calls.records import CallRecord
+from bridge.calls.call_record import CallRecord
 from bridge.control.legs import Leg, LegGone
 from bridge.control.playback import Player
 from bridge.errors import BridgeError

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel
 from bridge.calls.addresses import NOBODY, Address, address_json
-from bridge.calls.records import CallRecord
+from bridge.calls.call_record import CallRecord
 from bridge.config import VoxologyConfig
 from bridge.control.legs import Leg, LegGone
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls

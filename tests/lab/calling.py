@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Collection
 
 from bridge.ari.client import AriClient
 from bridge.calls.addresses import Address
+from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
-from bridge.calls.records import CallRecord, Records
+from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.config.calling import CallingConfig
 from bridge.config.recording import RecordingConfig

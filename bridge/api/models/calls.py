@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
-from bridge.calls.records import Direction, HangupBy, HangupReason, MuteDirection, Status
+from bridge.calls.call_record import Direction, HangupBy, HangupReason, MuteDirection, Status
 from bridge.control.outbound_calls import AnswerMethod, RingMethod
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from bridge.calls.records import HangupReason
+from bridge.calls.call_record import HangupReason
 from bridge.control.legs import LegGone
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from bridge.flows.action_registry import ActionFailed, action

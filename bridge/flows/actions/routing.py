@@ -24,7 +24,7 @@ from bridge.flows.program import End
 from bridge.tasks import shield_until_done
 
 if TYPE_CHECKING:
-    from bridge.calls.records import HangupReason
+    from bridge.calls.call_record import HangupReason
     from bridge.flows.interpreter import Run
 
 log = logging.getLogger(__name__)

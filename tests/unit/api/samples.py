@@ -13,8 +13,9 @@ from bridge.access import Principal
 from bridge.api.backend import Backend, CallServices, ConferenceServices
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
+from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
-from bridge.calls.records import CallRecord, Records
+from bridge.calls.records import Records
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
 from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest
 from bridge.control.recording import Recording

@@ -7,10 +7,10 @@ import pytest
 from bridge.access import Names
 from bridge.calls.addresses import Address
 from bridge.calls.call import Call, CallEnded, Party
+from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import DEFAULT_NAMING
 from bridge.calls.model import CallModel
 from bridge.calls.participants import MAX_REMEMBERED, Participants
-from bridge.calls.records import CallRecord
 from tests.unit.calls.recordings import RECORDINGS, feed, promptly
 
 

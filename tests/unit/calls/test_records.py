@@ -9,8 +9,9 @@ import pytest
 
 from bridge.ari.model import Event, decode_event
 from bridge.calls.addresses import Address
+from bridge.calls.call_record import CallRecord, reason_of, record_json
 from bridge.calls.model import CallModel
-from bridge.calls.records import KEEP_ENDED_S, MAX_ENDED, CallRecord, Records, reason_of, record_json
+from bridge.calls.records import KEEP_ENDED_S, MAX_ENDED, Records
 from bridge.events.hub import Event as Told
 from bridge.events.hub import Events
 from bridge.times import utc

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.calls.records import CallRecord, record_json
+from bridge.calls.call_record import CallRecord, record_json
 from bridge.conferences.model import Conference, Participant, conference_data, participant_data
 from bridge.config.webhooks import EVENT_TYPES
 from bridge.streams.events import stream_event

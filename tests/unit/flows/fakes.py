@@ -13,7 +13,8 @@ from bridge.access import Principal
 from bridge.ari.model import Caller, Channel, Dialplan
 from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
-from bridge.calls.records import HangupReason, Records
+from bridge.calls.call_record import HangupReason
+from bridge.calls.records import Records
 from bridge.config import VoxologyConfig
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.dtmf import DigitQueue
