@@ -16,11 +16,11 @@ from bridge.errors import AriError
 from bridge.media.websocket import Link
 from bridge.streams.connection import Accepted
 from bridge.streams.origin import Origin
-from bridge.streams.places import ClientDirection, TrackPlace, conference_tracks, party_tracks
 from bridge.streams.registry import Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
 from bridge.streams.track import Recovery, Track
+from bridge.streams.wanted import ClientDirection, WantedTrack, conference_tracks, party_tracks
 from bridge.taps.taps import Join, TapPoint
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class _ClientStream(Recovery):
     stream: Stream
 
     def __init__(
-        self, exists: Callable[[], bool], ended: str, find: Callable[[], Awaitable[Iterable[TrackPlace]]]
+        self, exists: Callable[[], bool], ended: str, find: Callable[[], Awaitable[Iterable[WantedTrack]]]
     ) -> None:
         self._exists = exists
         self._ended = ended
@@ -71,7 +71,7 @@ class _ClientStream(Recovery):
     def moved(self) -> None:
         """Follow the party, which has entered or left our application, or a bridge."""
         self._displaced = True
-        self.stream.displace()
+        self.stream.tracks.displace()
         if self._following is None or self._following.done():
             self._following = asyncio.create_task(self._follow(), name=f"{self.stream.name} follows")
 
@@ -139,10 +139,10 @@ class ClientStreams:
         """
         info = TrackInfo(dialect.caller_track or listen, party.id)
 
-        def tracks() -> list[TrackPlace]:
+        def tracks() -> list[WantedTrack]:
             return party_tracks(info, self._stasis.bridge_of(info.channel_id), listen, speak)
 
-        async def find() -> list[TrackPlace]:
+        async def find() -> list[WantedTrack]:
             await self._stasis.settled(info.channel_id)
             return tracks()
 
@@ -158,7 +158,7 @@ class ClientStreams:
     def open_on_conference(
         self,
         conference_id: str,
-        place: TapPoint,
+        tap_point: TapPoint,
         dialect: Dialect,
         link: Link,
         *,
@@ -171,7 +171,7 @@ class ClientStreams:
         """Start a stream that receives a conference and speaks to all of it.
 
         Args:
-            place: where it is reached.
+            tap_point: where it is reached.
             exists: whether the conference has not ended yet.
             principal: who opens it.
             participants: the channels in it.
@@ -181,13 +181,13 @@ class ClientStreams:
         Raises:
             Overloaded: the limit is reached.
         """
-        tracks = conference_tracks(dialect.caller_track or "both", place, listens=listens, speaks=speaks)
+        tracks = conference_tracks(dialect.caller_track or "both", tap_point, listens=listens, speaks=speaks)
 
-        async def find() -> list[TrackPlace]:
+        async def find() -> list[WantedTrack]:
             return tracks
 
         def is_sensitive(_: Iterable[str]) -> bool:
-            if isinstance(place, Join) and self._sensitive.covers_bridge(place.bridge_id):
+            if isinstance(tap_point, Join) and self._sensitive.covers_bridge(tap_point.bridge_id):
                 return True
             return any(map(self._sensitive.covers, participants()))
 
@@ -213,7 +213,7 @@ class ClientStreams:
     def party_moved(self, party_id: str) -> None:
         """Follow a party of our application that is in another bridge now, or in none (`Legs.on_moved`)."""
         for stream in self.of_party(party_id):
-            bridges = {track.place.bridge_id for track in stream.places if isinstance(track.place, Join)}
+            bridges = {each.tap_point.bridge_id for each in stream.tracks if isinstance(each.tap_point, Join)}
             if bridges - {self._stasis.bridge_of(party_id)}:
                 self._clients[stream].moved()
 
@@ -224,7 +224,7 @@ class ClientStreams:
         call_id: str,
         dialect: Dialect,
         link: Link,
-        tracks: Collection[TrackPlace],
+        tracks: Collection[WantedTrack],
         *,
         is_sensitive: Callable[[Iterable[str]], bool],
         sends_dtmf: bool,

@@ -38,10 +38,10 @@ from bridge.streams.flow_options import (
 )
 from bridge.streams.inbound import Calls
 from bridge.streams.limit import StreamLimit
-from bridge.streams.places import flow_tracks
 from bridge.streams.registry import Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
+from bridge.streams.wanted import flow_tracks
 from bridge.taps.taps import Taps
 from bridge.tasks import first_of
 

@@ -26,10 +26,10 @@ from bridge.errors import AriError, Overloaded
 from bridge.media.admission import Refusals
 from bridge.media.leg import MediaLeg
 from bridge.streams.layout import call_info
-from bridge.streams.places import TrackPlace
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import Route
+from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Join
 from bridge.tasks import BackgroundTasks
 
@@ -101,7 +101,7 @@ class InboundCalls:
             before, self._by_channel[channel.id] = self._by_channel.get(channel.id), stream
             if before is not None:
                 before.end("the call came back")
-            stream.set_tracks([TrackPlace(info, Join(bridge_id), speaks=stream.dialect.two_way)])
+            stream.set_tracks([WantedTrack(info, Join(bridge_id), speaks=stream.dialect.two_way)])
         except Exception:
             log.exception("channel=%s route=%s failed", channel.id, route.id)
             await self._then(route, channel.id)
@@ -167,10 +167,7 @@ class InboundCalls:
         if stream is None:
             return None
         self._uuids.add(uuid)
-        leg = stream.new_leg()
-        leg.uuid = uuid
-        stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), leg)
-        return leg
+        return stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), uuid)
 
     def _start(self, route: Route, call: CallInfo, track: str, on_end: Callable[[Stream, str], None]) -> Stream | None:
         started_by = f"dialplan:{route.id}"

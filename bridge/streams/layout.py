@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from bridge import dialects
 from bridge.calls.call import Call, Party
 from bridge.calls.facts import CallFacts, Naming, PartyFacts, party_facts
 from bridge.dialects.base import CallInfo, TrackInfo
+from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Snoop
-
-
-@dataclass(frozen=True, slots=True)
-class WantedTrack:
-    """A track that a stream ought to have now.
-
-    Args:
-        info: what the dialect may say about it.
-        place: where it is heard.
-    """
-
-    info: TrackInfo
-    place: Snoop
 
 
 def call_info(call_id: str, facts: CallFacts) -> CallInfo:

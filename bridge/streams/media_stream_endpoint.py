@@ -23,8 +23,8 @@ from bridge.media.takeover import take_over
 from bridge.media.websocket import Link
 from bridge.streams.client_streams import ClientStreams
 from bridge.streams.limit import StreamLimit
-from bridge.streams.places import CLIENT_DIRECTIONS, ClientDirection
 from bridge.streams.subscription import account_of
+from bridge.streams.wanted import CLIENT_DIRECTIONS, ClientDirection
 from bridge.taps.taps import TapPoint
 
 CLIENT_GONE = 499
@@ -41,7 +41,7 @@ class MediaStreamOptions:
     Args:
         name: the dialect.
         options: those of the dialect.
-        direction_listen: whom to hear, seen from the party (``bridge.streams.places``).
+        direction_listen: whom to hear, seen from the party (``bridge.streams.wanted``).
         direction_speak: who hears the client.
     """
 
@@ -211,15 +211,15 @@ class MediaStreamEndpoint:
         conferences = self._conferences
         if conferences is None:
             raise NoSuchConference("the bridge holds no conferences")
-        place = conferences.tap_point(conference_id)
+        tap_point = conferences.tap_point(conference_id)
         return self._upgrade(
             request,
             lambda link: self._streams.open_on_conference(
                 conference_id,
-                place,
+                tap_point,
                 options.dialect(account_of(self._config, options.name)),
                 link,
-                exists=lambda: _is_at(conferences, conference_id, place),
+                exists=lambda: _is_at(conferences, conference_id, tap_point),
                 listens=options.listens,
                 speaks=options.speaks,
                 principal=principal,
@@ -252,9 +252,9 @@ def _channels_in(conferences: Conferences, conference_id: str) -> list[str]:
     return [each.channel_id for each in conference.participants] if conference is not None else []
 
 
-def _is_at(conferences: Conferences, conference_id: str, place: TapPoint) -> bool:
+def _is_at(conferences: Conferences, conference_id: str, tap_point: TapPoint) -> bool:
     """Whether it is still the same conference: another one may have taken its id."""
     try:
-        return conferences.tap_point(conference_id) == place
+        return conferences.tap_point(conference_id) == tap_point
     except (NoSuchConference, NotOurs):
         return False

@@ -126,7 +126,7 @@ class Streams:
             self._publish("stream_ended", stream, reason)
             outcome = OK if stream.connects and clean(stream.close_code) else FAILED
             ending: dict[str, Value] = {
-                "parties": list(stream.parties),
+                "parties": list(stream.tracks.parties),
                 "reason": reason,
                 "code": stream.close_code,
                 "seconds": round(time.time() - stream.opened_at, 3),
@@ -137,7 +137,7 @@ class Streams:
 
         async def send_dtmf(digits: str) -> None:
             try:
-                await self._send_dtmf(stream.first_channel, digits)
+                await self._send_dtmf(stream.tracks.first_channel, digits)
             except AriError as error:  # the party is not in our application, or has gone
                 log.warning("%s DTMF digits could not be sent: %s", stream.name, error)
 
@@ -220,7 +220,7 @@ class Streams:
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """Report a DTMF digit of a party, as ARI reports it."""
         for stream in self:
-            stream.key_pressed(channel_id, digit)
+            stream.tracks.key_pressed(channel_id, digit)
 
     def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
         """End every stream that a principal caused, with this close code; return how many."""

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from uuid import UUID
 
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
@@ -24,9 +25,9 @@ from bridge.media.pump import Pump
 from bridge.media.websocket import Link
 from bridge.streams.connection import Connection
 from bridge.streams.origin import Origin
-from bridge.streams.places import TrackPlace
 from bridge.streams.track import Recovery
 from bridge.streams.tracks import Tracks
+from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Stream:
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
         self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
-        self._tracks = Tracks(
+        self.tracks = Tracks(
             self._pump,
             dialect,
             taps,
@@ -127,22 +128,7 @@ class Stream:
     @property
     def live(self) -> bool:
         """The WebSocket is open, and the audio of every track flows."""
-        return self.link is not None and self._tracks.live
-
-    @property
-    def tracks(self) -> list[TrackInfo]:
-        """The tracks that there are now and that the application receives."""
-        return [place.info for place in self._tracks.places if place.hears]
-
-    @property
-    def places(self) -> list[TrackPlace]:
-        """All tracks that there are now, also those that only speak, and where they are."""
-        return self._tracks.places
-
-    @property
-    def parties(self) -> Collection[str]:
-        """Ids of the channels whose audio it had so far."""
-        return self._tracks.parties
+        return self.link is not None and self.tracks.live
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -155,19 +141,9 @@ class Stream:
         return self._ended.done()
 
     @property
-    def first_channel(self) -> str:
-        """The channel of the first track, to which DTMF digits are sent; empty in a conference."""
-        return next(iter(self._tracks.channels), "")
-
-    @property
     def sensitive(self) -> bool:
         """The application receives silence in the place of the call's audio."""
         return self._pump.silent
-
-    @property
-    def missed_ms(self) -> float:
-        """Audio lost while there was no connection, in milliseconds."""
-        return self._pump.missed_ms
 
     @property
     def dropped_ms(self) -> float:
@@ -186,7 +162,7 @@ class Stream:
             "principal": self.origin.principal.id,
             "dialect": self.dialect.name,
             "direction_listen": self.origin.direction_listen,
-            "tracks": [{"name": track.name, "channel_id": track.channel_id} for track in self.tracks],
+            "tracks": [{"name": each.name, "channel_id": each.channel_id} for each in self.tracks.received],
             "live": self.live,
             "trouble": self.trouble,
             "connects": self.connects,
@@ -194,7 +170,7 @@ class Stream:
             "opened_at": self.opened_at,
             "queued_ms": round(self._pump.queued_ms),
             "unsent_ms": round(self.link.unsent_ms) if self.link is not None else 0,
-            "dropped_to_application_ms": round(self.missed_ms + self.dropped_ms),
+            "dropped_to_application_ms": round(self._pump.missed_ms + self.dropped_ms),
             "dropped_from_application_ms": round(self._pump.dropped_ms),
             "discarded_messages": self.dialect.discarded,
             "missed_messages": self._pump.missed_messages,
@@ -215,29 +191,22 @@ class Stream:
             self._attach(self.connection.accepted)
         self._task = asyncio.create_task(self._run(), name=f"stream {self.stream_id}")
 
-    def set_tracks(self, wanted: Iterable[TrackPlace]) -> None:
+    def set_tracks(self, wanted: Iterable[WantedTrack]) -> None:
         """Start and stop tracks so that exactly these run; what waits to be played is not lost."""
         if not self._ended.done():
             wanted = tuple(wanted)
             self.review(track.info.channel_id for track in wanted)
-            self._tracks.set(wanted)
-
-    def displace(self) -> None:
-        """Close all legs until `set_tracks` says where the tracks are: what waits would be played to nobody."""
-        self._tracks.displace()
+            self.tracks.set(wanted)
 
     def ask(self, tracks: Iterable[str]) -> None:
         """Ask for further tracks, by name; a later connection's first message will name them."""
         self._asked = tuple(dict.fromkeys((*self._asked, *tracks)))
 
-    def adopt(self, info: TrackInfo, leg: MediaLeg) -> None:
-        """Take a leg that Asterisk has opened by itself (`AudioSocket()` in the dialplan), both ways."""
+    def adopt(self, info: TrackInfo, uuid: UUID) -> MediaLeg:
+        """Return the leg of a connection that Asterisk opens by itself (`AudioSocket()` in the dialplan), both ways."""
+        leg = self.tracks.adopt(info, uuid)
         leg.on_closed = lambda: self.end("the call ended")
-        self._tracks.adopt(info, leg)
-
-    def new_leg(self) -> MediaLeg:
-        """Make a leg in the dialect's rate."""
-        return self._tracks.new_leg()
+        return leg
 
     def review(self, channel_ids: Iterable[str] = ()) -> None:
         """Adopt or leave sensitive mode, as the call has.
@@ -245,11 +214,7 @@ class Stream:
         Args:
             channel_ids: channels whose tracks are about to start.
         """
-        self._pump.silent = self._is_sensitive((*self._tracks.channels, *channel_ids))
-
-    def key_pressed(self, channel_id: str, digit: str) -> None:
-        """Report a DTMF digit of a party, as ARI reports it."""
-        self._tracks.key_pressed(channel_id, digit)
+        self._pump.silent = self._is_sensitive((*self.tracks.channels, *channel_ids))
 
     def end(
         self, reason: str, error: str | None = None, *, code: int | None = None, handover_grace_s: float | None = None
@@ -357,7 +322,7 @@ class Stream:
         self._pump.attach(link)
         if not self.dialect.replays:
             self._pump.opened(self.call, self._asked)
-            self._tracks.announce()
+            self.tracks.announce()
         self._changed()
 
     def _report_trouble(self, reason: str) -> None:
@@ -368,7 +333,7 @@ class Stream:
 
     def _changed(self) -> None:
         """Note that the connection or a track is in another state."""
-        if not self._flowed and self._tracks and self.live:
+        if not self._flowed and self.tracks and self.live:
             self._flowed = True
             self._counters.streams_opened += 1
         if self._news is not None:
@@ -378,20 +343,20 @@ class Stream:
         self.end(SHUTTING_DOWN)  # if nothing else has ended it
         reason, error = self._ended.result()
         self._pump.closed(reason, error)
-        self._tracks.stop()
+        self.tracks.stop()
         if self.link is not None:
             self.link.close(self.close_code, reason, discard_unacked_after_s=self._handover_grace_s)
             if self._handover_grace_s is not None:
                 assert self._link_gone is not None  # made with the link
                 # An application that has all, but does not answer the Close, is not waited for.
                 await asyncio.wait((self._link_gone,), timeout=self._handover_grace_s + RESET_S)
-        await self._tracks.closed()
+        await self.tracks.closed()
         log.info(
             "%s ended code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"
             " discarded_messages=%d: %s",
             self.name,
             self.close_code,
-            self.missed_ms,
+            self._pump.missed_ms,
             self.dropped_ms,
             self._pump.dropped_ms,
             self.dialect.discarded,

@@ -21,10 +21,10 @@ from bridge.calls.facts import CallFacts, Naming, call_facts
 from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
 from bridge.streams.claims import Claims, Everything
-from bridge.streams.layout import WantedTrack, call_info, wanted_tracks
-from bridge.streams.places import TrackPlace
+from bridge.streams.layout import call_info, wanted_tracks
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, matches
+from bridge.streams.wanted import WantedTrack
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +260,7 @@ class Subscriptions:
             per_socket.setdefault(stream, []).append(track)
         for stream, tracks in per_socket.items():
             if tracks:
-                stream.set_tracks([TrackPlace(track.info, track.place) for track in tracks])
+                stream.set_tracks(tracks)
             else:
                 delivery.sockets.remove(stream)
                 stream.set_tracks(())

@@ -12,8 +12,8 @@ from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
-from bridge.streams.places import TrackPlace
 from bridge.streams.silence_fill import fill_silence
+from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Tap, Taps
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Track:
 
     Args:
         wanted: what it is, and where it ought to be.
-        leg: its leg, open already if there is no place.
+        leg: its leg, open already if there is no tap point.
         label: how the log calls it.
         on_live: called once, when its audio flows for the first time.
         wait_s: open the leg not before so many seconds.
@@ -52,7 +52,7 @@ class Track:
 
     def __init__(
         self,
-        wanted: TrackPlace,
+        wanted: WantedTrack,
         leg: MediaLeg,
         label: Fields,
         *,
@@ -89,13 +89,13 @@ class Track:
         if wanted.speaks:
             pump.speak(leg)
         self._task: asyncio.Task[None] | None = None
-        if wanted.place is not None:
+        if wanted.tap_point is not None:
             self._task = asyncio.create_task(self._keep_open(wait_s), name=label)
 
-    def change(self, wanted: TrackPlace) -> None:
+    def change(self, wanted: WantedTrack) -> None:
         """Be ``wanted`` from now on. In another place the track continues, and so does what waits to be played."""
         before, self.wanted = self.wanted, wanted
-        if before.place != wanted.place:
+        if before.tap_point != wanted.tap_point:
             self._stir.set()
 
     def go_live(self) -> None:
@@ -128,14 +128,14 @@ class Track:
         tries = 0
         while True:
             self._stir.clear()
-            place = self.wanted.place
-            if place is None:
+            tap_point = self.wanted.tap_point
+            if tap_point is None:
                 await self._stir.wait()
                 continue
             self.leg.on_closed = self._stir.set
             failure: AriError | None = None
             try:
-                self._tap = await self._taps.open(self.leg, place)
+                self._tap = await self._taps.open(self.leg, tap_point)
             except AriError as error:
                 failure = error
                 if error.status != 404:  # else the party has just left, and the model will say so
@@ -149,7 +149,7 @@ class Track:
             fresh.on_tick = self.leg.on_tick
             self._pump.replace(self.leg, fresh)
             self.leg = fresh
-            if self.wanted.place != place:
+            if self.wanted.tap_point != tap_point:
                 log.info("%s follows its party", self.label)
                 tries = 0
                 continue

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from uuid import UUID
 
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
@@ -13,8 +14,8 @@ from bridge.logs import Fields
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
-from bridge.streams.places import TrackPlace
 from bridge.streams.track import SUCCEED_S, Recovery, Track
+from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Taps
 
 MAX_PARTIES = 50
@@ -60,22 +61,31 @@ class Tracks:
     def __len__(self) -> int:
         return len(self._tracks)
 
+    def __iter__(self) -> Iterator[WantedTrack]:
+        """Iterate over what the tracks are, and where; also those that only speak."""
+        return (track.wanted for track in self._tracks.values())
+
     @property
-    def places(self) -> list[TrackPlace]:
-        """What the tracks are, and where they are."""
-        return [track.wanted for track in self._tracks.values()]
+    def received(self) -> list[TrackInfo]:
+        """The tracks that the application receives."""
+        return [track.info for track in self if track.hears]
 
     @property
     def channels(self) -> list[str]:
         """The channel of each track."""
-        return [track.wanted.info.channel_id for track in self._tracks.values()]
+        return [track.info.channel_id for track in self]
+
+    @property
+    def first_channel(self) -> str:
+        """The channel of the first track, to which DTMF digits are sent; empty in a conference."""
+        return next(iter(self.channels), "")
 
     @property
     def live(self) -> bool:
         """The audio of each track flows."""
         return all(track.live for track in self._tracks.values())
 
-    def set(self, wanted: Iterable[TrackPlace]) -> None:
+    def set(self, wanted: Iterable[WantedTrack]) -> None:
         """Start and stop tracks so that exactly these run."""
         by_name = {track.info.name: track for track in wanted}
         before = {name: running.wanted.info.channel_id for name, running in self._tracks.items()}
@@ -91,7 +101,7 @@ class Tracks:
             existing = self._tracks.get(name)
             if existing is None:
                 other_party = before.get(name, track.info.channel_id) != track.info.channel_id
-                leg = self.new_leg(waiting.pop(0) if track.speaks and waiting else None)
+                leg = self._new_leg(waiting.pop(0) if track.speaks and waiting else None)
                 self._start(track, leg, SUCCEED_S if other_party else 0)
                 continue
             if existing.told and existing.wanted.info != track.info:
@@ -99,22 +109,20 @@ class Tracks:
             existing.change(track)
 
     def displace(self) -> None:
-        """Close the legs of all tracks until `set` says where they are."""
+        """Close all legs until `set` says where the tracks are: what waits would be played to nobody."""
         for track in self._tracks.values():
-            track.change(replace(track.wanted, place=None))
+            track.change(replace(track.wanted, tap_point=None))
 
-    def adopt(self, info: TrackInfo, leg: MediaLeg) -> None:
-        """Take a leg that Asterisk has opened by itself, both ways."""
+    def adopt(self, info: TrackInfo, uuid: UUID) -> MediaLeg:
+        """Return the leg of a connection that Asterisk opens by itself, both ways."""
+        leg = self._new_leg()
+        leg.uuid = uuid
         # Without ARI only the connection reports DTMF digits; with it, every digit would be reported twice.
         leg.on_dtmf = lambda digit: self._pump.key_pressed(info.name, digit)
-        self._start(TrackPlace(info, None, speaks=self._dialect.two_way), leg).go_live()
+        self._start(WantedTrack(info, None, speaks=self._dialect.two_way), leg).go_live()
+        return leg
 
-    def new_leg(self, playout: Playout | None = None) -> MediaLeg:
-        """Make a leg in the dialect's rate.
-
-        Args:
-            playout: what it plays; None: a new one.
-        """
+    def _new_leg(self, playout: Playout | None = None) -> MediaLeg:
         fmt = slin(self._dialect.rate)
         return MediaLeg(fmt, playout or self._new_playout(fmt), self._counters)
 
@@ -142,7 +150,7 @@ class Tracks:
         if self._closing:
             await asyncio.wait(set(self._closing))
 
-    def _start(self, wanted: TrackPlace, leg: MediaLeg, wait_s: float = 0) -> Track:
+    def _start(self, wanted: WantedTrack, leg: MediaLeg, wait_s: float = 0) -> Track:
         name = wanted.info.name
         track = self._tracks[name] = Track(
             wanted,

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, WithJsonSchema, model_valid
 
 from bridge.api.models.base import Query, Shown, maybe, name_dialects
 from bridge.streams.media_stream_endpoint import WHOLE, MediaStreamOptions
-from bridge.streams.places import ClientDirection
+from bridge.streams.wanted import ClientDirection
 
 # The dialect knows what goes together; these are texts here, and what the document says of them.
 Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]

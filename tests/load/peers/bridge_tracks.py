@@ -52,10 +52,7 @@ class Together:
                 "bench", CallInfo(str(call)), names, self._target, lambda *_: None, principal=CONFIGURATION
             )
         stream = self._streams[call]
-        leg = stream.new_leg()
-        leg.uuid = uuid
-        stream.adopt(TrackInfo(names[track % len(names)], channel_id=str(uuid), channel=str(uuid)), leg)
-        return leg
+        return stream.adopt(TrackInfo(names[track % len(names)], channel_id=str(uuid), channel=str(uuid)), uuid)
 
 
 async def serve(config: Config, dialect: str, tracks: int) -> None:

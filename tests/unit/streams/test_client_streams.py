@@ -18,9 +18,9 @@ from bridge.errors import AriError, Overloaded
 from bridge.media.counters import Counters
 from bridge.streams.client_streams import RESTORES, ClientStreams
 from bridge.streams.limit import StreamLimit
-from bridge.streams.places import ClientDirection
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
+from bridge.streams.wanted import ClientDirection
 from bridge.taps.taps import ConfBridge, Join, Snoop, TapPoint, Taps
 from tests.unit.streams.test_stream import FRAME, Pbx, Wire, playing, until
 
@@ -210,7 +210,7 @@ async def test_a_stream_follows_its_party_into_another_bridge(world: World) -> N
     assert world.open_now == [Join("b")]
     world.clients.party_moved("party")
     world.clients.party_moved("other")
-    assert stream.places[0].place == Join("b"), "it is where the party is"
+    assert [track.tap_point for track in stream.tracks] == [Join("b")], "it is where the party is"
     world.calls.held["party"] = "c"
     world.clients.party_moved("party")
     world.calls.held["party"] = "d"

@@ -18,8 +18,8 @@ from bridge.errors import Overloaded
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import BACK_S, MAX_EXTERNAL_MEDIA, FlowStreams
 from bridge.streams.limit import StreamLimit
-from bridge.streams.places import TrackPlace
 from bridge.streams.subscription import Target
+from bridge.streams.wanted import WantedTrack
 from tests.flow_requests import external_media, stream_start, stream_stop
 
 URL = "ws://app.example/a"
@@ -34,7 +34,7 @@ class Stream:
         self.asked = list(tracks)
         self.target = target
         self.dialect = target.new_dialect(Setting(target.layout, two_way))
-        self.places: list[TrackPlace] = []
+        self.places: list[WantedTrack] = []
         self.arranged = 0
         self.ended = False
         self.reason = ""
@@ -44,7 +44,7 @@ class Stream:
     def tracks(self) -> list[str]:
         return [track.info.name for track in self.places if track.hears]
 
-    def set_tracks(self, wanted: Iterable[TrackPlace]) -> None:
+    def set_tracks(self, wanted: Iterable[WantedTrack]) -> None:
         self.places = list(wanted)
         self.arranged += 1
 
@@ -211,12 +211,12 @@ async def test_a_party_in_no_bridge_is_waited_for_and_then_reached_by_itself() -
     world.streams.moved(world.leg.id)
     world.leg.bridge_id = "c"
     world.streams.moved(world.leg.id)
-    assert [getattr(track.place, "bridge_id", None) for track in stream.places] == ["c"]
+    assert [getattr(track.tap_point, "bridge_id", None) for track in stream.places] == ["c"]
     world.leg.bridge_id = None
     world.streams.moved(world.leg.id)
     assert len(stream.places) == 1
     await asyncio.sleep(BACK_S + 0.1)
-    assert [getattr(track.place, "whisper", None) for track in stream.places] == ["out", "in"]
+    assert [getattr(track.tap_point, "whisper", None) for track in stream.places] == ["out", "in"]
     world.streams.moved("somebody else")
     await world.streams.stop(world.leg)
 

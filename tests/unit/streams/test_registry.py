@@ -23,9 +23,9 @@ from bridge.streams.connection import Accepted
 from bridge.streams.events import Publisher
 from bridge.streams.limit import StreamLimit
 from bridge.streams.origin import Origin
-from bridge.streams.places import TrackPlace
 from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import Subscription
+from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Join, Taps
 from tests.unit.audit.lines import Lines
 from tests.unit.streams.test_stream import Pbx, Wire
@@ -115,7 +115,7 @@ async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead
     streams = dialing(monkeypatch, [wire])
     target = TARGET.model_copy(update={"dialect": "voipbin", "options": {"encapsulation": "sln"}})
     stream = streams.dial("test", CallInfo("call"), ("mix",), target, lambda *_: None, principal=CONFIGURATION)
-    stream.set_tracks([TrackPlace(TrackInfo("mix", "party"), Join("b"), speaks=True)])
+    stream.set_tracks([WantedTrack(TrackInfo("mix", "party"), Join("b"), speaks=True)])
     await stream.settled(1)
     wire.on_message(b"\1\0" * 8 * 12_000)  # 12 s, of which `new_playout` accepts 10
     described = stream.describe()

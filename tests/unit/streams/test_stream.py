@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
@@ -26,9 +27,9 @@ from bridge.media.leg import MediaLeg
 from bridge.media.websocket import Link
 from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.origin import Origin
-from bridge.streams.places import TrackPlace
 from bridge.streams.stream import Stream
 from bridge.streams.track import Recovery
+from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Join, Snoop, TapPoint, Taps
 
 FRAME = b"\1\0" * 160
@@ -163,8 +164,8 @@ dialed = pytest.mark.parametrize("world", ["dialed"], indirect=True)
 accepted = pytest.mark.parametrize("world", ["accepted"], indirect=True)
 
 
-def track(name: str, place: TapPoint, *, speaks: bool = False, hears: bool = True) -> TrackPlace:
-    return TrackPlace(TrackInfo(name, "party"), place, speaks=speaks, hears=hears)
+def track(name: str, place: TapPoint, *, speaks: bool = False, hears: bool = True) -> WantedTrack:
+    return WantedTrack(TrackInfo(name, "party"), place, speaks=speaks, hears=hears)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -186,8 +187,8 @@ async def test_nothing_of_a_track_that_only_speaks_goes_out(world: World) -> Non
     assert leg.on_tick is not None
     leg.on_tick()
     assert world.wire.sent == []
-    assert stream.tracks == []
-    assert stream.first_channel == "party"
+    assert stream.tracks.received == []
+    assert stream.tracks.first_channel == "party"
     world.wire.on_message(FRAME)
     assert playing(leg) == FRAME
 
@@ -201,7 +202,7 @@ async def test_no_dialect_is_told_of_a_track_that_only_speaks(world: World) -> N
     world.pbx.leg_at(Join("b")).on_audio(FRAME)
     assert len(world.texts) == 2  # connected, start
     world.pbx.leg_at(Snoop("party", "in", "none")).on_audio(FRAME)
-    stream.key_pressed("party", "5")
+    stream.tracks.key_pressed("party", "5")
     assert ['"event":"media"' in text for text in world.texts[2:]] == [True, False]
     assert world.texts[-1].count('"digit":"5"') == 1
 
@@ -214,13 +215,13 @@ async def test_a_track_of_a_sensitive_party_begins_in_silence_and_reports_no_dig
     stream.set_tracks([track("inbound", place)])
     assert stream.sensitive
     await stream.settled(1)
-    stream.key_pressed("party", "5")
+    stream.tracks.key_pressed("party", "5")
     world.pbx.leg_at(place).sink(FRAME)
     (media,) = world.texts[2:]
     assert json.loads(media)["media"]["payload"] == base64.b64encode(b"\xff" * 160).decode()
     world.sensitive.clear()
     stream.review()
-    stream.key_pressed("party", "6")
+    stream.tracks.key_pressed("party", "6")
     assert '"digit":"6"' in world.texts[-1]
 
 
@@ -228,8 +229,7 @@ async def test_a_leg_that_asterisk_opened_reports_no_digit_in_silence(world: Wor
     world.sensitive.add("party")
     stream = world.stream(Twilio(connect=True), "inbound")
     await stream.settled(1)
-    leg = stream.new_leg()
-    stream.adopt(TrackInfo("inbound", "party"), leg)
+    leg = stream.adopt(TrackInfo("inbound", "party"), uuid4())
     stream.review()
     sent = len(world.texts)
     leg.on_dtmf("5")
@@ -252,7 +252,7 @@ async def test_a_track_that_moves_goes_on_and_so_does_what_waits_to_be_played(wo
         world.pbx.leg_at(Join("c")).on_audio(FRAME)
         await asyncio.sleep(0.02)
     assert {"live_track" in text for text in world.texts[told:]} == {True}
-    assert stream.tracks[0].name == "caller"
+    assert stream.tracks.received[0].name == "caller"
 
 
 async def test_what_waits_to_be_played_follows_a_track_that_moves(world: World) -> None:
@@ -285,7 +285,7 @@ async def test_a_stream_that_is_displaced_has_no_leg_until_it_has_another_place(
     stream = world.stream(Voipbin("sln"))
     stream.set_tracks([track("mix", Join("b"), speaks=True)])
     await stream.settled(1)
-    stream.displace()
+    stream.tracks.displace()
     await until(lambda: not world.pbx.open_now)
     world.wire.on_message(FRAME)
     stream.set_tracks([track("mix", Join("c"), speaks=True)])
@@ -336,7 +336,7 @@ async def test_another_party_is_another_track(world: World) -> None:
     stream = world.stream(Voxology(), "caller")
     stream.set_tracks([track("caller", Snoop("party", "in", "none"))])
     await stream.settled(1)
-    stream.set_tracks([TrackPlace(TrackInfo("caller", "other"), Snoop("other", "in", "none"))])
+    stream.set_tracks([WantedTrack(TrackInfo("caller", "other"), Snoop("other", "in", "none"))])
     await until(lambda: list(world.pbx.open_now.values()) == [Snoop("other", "in", "none")])
     kinds = [text.split('"type":"')[1].split('"')[0] for text in world.texts]
     assert kinds == ["init_stream", "start_track", "stop_track", "start_track"]
@@ -345,18 +345,18 @@ async def test_another_party_is_another_track(world: World) -> None:
 async def test_who_follows_under_a_name_is_not_heard_if_he_leaves_at_once_too(world: World) -> None:
     """The parties of a call that ends leave one after the other."""
     stream = world.stream(Voipbin("sln"))
-    first, second = (TrackPlace(TrackInfo("far", who), Snoop(who, "in", "none")) for who in ("trunk", "phone"))
+    first, second = (WantedTrack(TrackInfo("far", who), Snoop(who, "in", "none")) for who in ("trunk", "phone"))
     stream.set_tracks([first])
     await until(lambda: world.pbx.open_now)
     stream.set_tracks([second])
     await asyncio.sleep(0.03)
     stream.set_tracks([])
     await asyncio.sleep(0.2)
-    assert world.pbx.opened == [first.place]
+    assert world.pbx.opened == [first.tap_point]
     stream.set_tracks([first])
     await until(lambda: world.pbx.open_now)
     stream.set_tracks([second])  # and who stays is
-    await until(lambda: world.pbx.opened[-1] == second.place)
+    await until(lambda: world.pbx.opened[-1] == second.tap_point)
 
 
 async def test_settled_waits_for_connection_and_tracks_but_for_nothing_that_is_in_trouble(world: World) -> None:

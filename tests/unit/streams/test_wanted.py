@@ -11,7 +11,7 @@ import pytest
 
 from bridge.dialects.base import TrackInfo
 from bridge.streams.flow_options import Direction as FlowDirection
-from bridge.streams.places import (
+from bridge.streams.wanted import (
     CLIENT_DIRECTIONS,
     DIRECTIONS,
     ClientDirection,
@@ -41,7 +41,7 @@ def uses(bridge_id: str | None, listen: ClientDirection, speak: ClientDirection,
     assert len(set(names)) == len(names)
     assert all(name.startswith("(") != track.hears for name, track in zip(names, tracks, strict=True))
     assert {track.info.channel_id for track in tracks} <= {PARTY}, "DTMF digits are sent to it"
-    return [(track.place, track.hears, track.speaks) for track in tracks]
+    return [(track.tap_point, track.hears, track.speaks) for track in tracks]
 
 
 ALONE_IN_OUR_BRIDGE: dict[tuple[ClientDirection, Direction], list[Use]] = {
@@ -114,7 +114,7 @@ def test_who_says_nothing_has_one_leg_that_can_be_shared(bridge_id: str | None, 
 def test_a_conference_is_received_by_the_clock() -> None:
     for listens, speaks in [(True, True), (True, False), (False, True)]:
         (track,) = conference_tracks("both", Join("c"), listens=listens, speaks=speaks)
-        assert (track.place, track.hears, track.speaks, track.steady) == (Join("c"), listens, speaks, listens)
+        assert (track.tap_point, track.hears, track.speaks, track.steady) == (Join("c"), listens, speaks, listens)
         assert track.info.channel_id == "", "a conference has no phone"
 
 
@@ -132,10 +132,10 @@ def about(name: str, of: Any) -> TrackInfo:
 def test_the_transfer_track_is_there_while_the_other_leg_is() -> None:
     wanted: dict[str, FlowDirection] = {"caller": "in", "transfer": "in"}
     (caller,) = flow_tracks(leg("p"), None, wanted, "", about)
-    assert (caller.info.name, caller.place, caller.hears) == ("caller", Snoop("p", "in", "none"), True)
+    assert (caller.info.name, caller.tap_point, caller.hears) == ("caller", Snoop("p", "in", "none"), True)
     other = leg("o")
     tracks = flow_tracks(leg("p"), other, wanted, "", about)
-    assert [(track.info.name, track.place) for track in tracks] == [
+    assert [(track.info.name, track.tap_point) for track in tracks] == [
         ("caller", Snoop("p", "in", "none")),
         ("transfer", Snoop("o", "in", "none")),
     ]
@@ -145,25 +145,25 @@ def test_the_transfer_track_is_there_while_the_other_leg_is() -> None:
 
 def test_one_leg_serves_both_ways_where_that_is_exact() -> None:
     (mix,) = flow_tracks(leg("p"), None, {"mix": "both"}, "both", about)
-    assert (mix.info.name, mix.place, mix.hears, mix.speaks) == ("mix", Join("b"), True, True)
+    assert (mix.info.name, mix.tap_point, mix.hears, mix.speaks) == ("mix", Join("b"), True, True)
     heard, spoken = flow_tracks(leg("p"), None, {"inbound": "in"}, "both", about)
     assert (heard.info.name, heard.hears, heard.speaks) == ("inbound", True, False)
-    assert (spoken.place, spoken.hears, spoken.speaks) == (Join("b"), False, True)
+    assert (spoken.tap_point, spoken.hears, spoken.speaks) == (Join("b"), False, True)
     assert spoken.info.channel_id == "p"  # where DTMF digits are sent
 
 
 def test_what_only_speaks_is_one_leg_even_if_the_other_party_is_heard() -> None:
     (spoken,) = flow_tracks(leg("p"), None, {}, "both", about)
-    assert (spoken.place, spoken.hears, spoken.speaks) == (Join("b"), False, True)
+    assert (spoken.tap_point, spoken.hears, spoken.speaks) == (Join("b"), False, True)
     heard, spoken = flow_tracks(leg("p"), leg("o"), {"transfer": "in"}, "both", about)
-    assert (heard.place, heard.speaks) == (Snoop("o", "in", "none"), False)
-    assert (spoken.place, spoken.speaks) == (Join("b"), True)
+    assert (heard.tap_point, heard.speaks) == (Snoop("o", "in", "none"), False)
+    assert (spoken.tap_point, spoken.speaks) == (Join("b"), True)
 
 
 def test_speak_out_of_a_flow_reaches_only_its_party() -> None:
     heard, feeds = flow_tracks(leg("p"), leg("o"), {"caller": "in"}, "out", about)
-    assert (heard.place, heard.hears, heard.speaks) == (Snoop("p", "in", "out"), True, True)
-    assert (feeds.place, feeds.hears, feeds.speaks) == (Join("b"), False, False)
+    assert (heard.tap_point, heard.hears, heard.speaks) == (Snoop("p", "in", "out"), True, True)
+    assert (feeds.tap_point, feeds.hears, feeds.speaks) == (Join("b"), False, False)
 
 
 @pytest.mark.parametrize(("listen", "speak"), itertools.product(get_args(FlowDirection), repeat=2))

@@ -1,4 +1,4 @@
-"""Where the tracks of a stream are on the PBX, for the directions that are wanted. Pure.
+"""Which tracks a stream ought to have, and where on the PBX each is, for the directions that are wanted. Pure.
 
     listen   in: what the party says   out: what it hears   both: the mix   none: nothing
     speak    out: the party hears it   in: the others hear it as if the party spoke   both: everybody   none: nobody
@@ -26,32 +26,32 @@ CLIENT_DIRECTIONS: tuple[ClientDirection, ...] = (*DIRECTIONS, "none")
 
 
 @dataclass(frozen=True, slots=True)
-class TrackPlace:
-    """One track and where it is heard.
+class WantedTrack:
+    """A track that a stream ought to have now.
 
     Args:
         info: what the dialect may say about it.
-        place: where its leg goes; None: nowhere now, or the leg is open already (`Stream.adopt`).
+        tap_point: where its leg goes; None: nowhere now, or the leg is open already (`Stream.adopt`).
         speaks: the application's audio is played there.
         hears: what is heard there goes to the application. If not, the dialect does not know of the track.
         steady: the application receives silence, by the clock, while Asterisk sends nothing.
     """
 
     info: TrackInfo
-    place: TapPoint | None
+    tap_point: TapPoint | None
     speaks: bool = False
     hears: bool = True
     steady: bool = False
 
-    def may_become(self, other: TrackPlace) -> bool:
+    def may_become(self, other: WantedTrack) -> bool:
         """Whether this track may continue as the other: it is the same party's, and used for the same."""
-        same_party = self.place == other.place or self.info.channel_id == other.info.channel_id != ""
+        same_party = self.tap_point == other.tap_point or self.info.channel_id == other.info.channel_id != ""
         return same_party and (self.speaks, self.hears) == (other.speaks, other.hears)
 
 
 def party_tracks(
     info: TrackInfo, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool = True
-) -> list[TrackPlace]:
+) -> list[WantedTrack]:
     """Return the tracks for a stream on one party; those that receive nothing have names that no dialect sees.
 
     Args:
@@ -61,9 +61,9 @@ def party_tracks(
     """
     uses = _uses(info.channel_id, bridge_id, listen, speak, alone=alone)
     tracks = []
-    for index, (place, hears, speaks) in enumerate(uses):
+    for index, (tap_point, hears, speaks) in enumerate(uses):
         own = info if hears else replace(info, name=f"({'speaks' if speaks else 'feeds'} {index})")
-        tracks.append(TrackPlace(own, place, speaks=speaks, hears=hears))
+        tracks.append(WantedTrack(own, tap_point, speaks=speaks, hears=hears))
     return tracks
 
 
@@ -95,10 +95,10 @@ def _uses(
         yield Join(bridge_id), False, True
 
 
-def conference_tracks(name: str, place: TapPoint, *, listens: bool, speaks: bool) -> list[TrackPlace]:
+def conference_tracks(name: str, tap_point: TapPoint, *, listens: bool, speaks: bool) -> list[WantedTrack]:
     """Return the track for a stream on a conference: a member that receives all others and speaks to all."""
     # In a conference with one member, or none that speaks, Asterisk sends nothing.
-    return [TrackPlace(TrackInfo(name), place, speaks=speaks, hears=listens, steady=listens)]
+    return [WantedTrack(TrackInfo(name), tap_point, speaks=speaks, hears=listens, steady=listens)]
 
 
 def flow_tracks(
@@ -107,7 +107,7 @@ def flow_tracks(
     wanted: Mapping[str, FlowDirection],
     speak: FlowDirection,
     about: Callable[[str, Leg], TrackInfo],
-) -> list[TrackPlace]:
+) -> list[WantedTrack]:
     """Return the tracks that a stream of a flow has now.
 
     Args:
@@ -117,7 +117,7 @@ def flow_tracks(
         speak: who hears the application, seen from ``leg``.
         about: what the dialect may say about a track.
     """
-    tracks: list[TrackPlace] = []
+    tracks: list[WantedTrack] = []
     # A track that receives may be the one that speaks, which saves a leg; not if it is another party's, or one of many.
     both_ways = speak if len(wanted) == 1 and TRANSFER not in wanted else ""
     for name, listen in wanted.items():
