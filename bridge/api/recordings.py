@@ -18,7 +18,7 @@ from bridge.api.paging import page_of
 from bridge.api.reach import sees_call
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import recording_json
-from bridge.control.recording import Recording as CallRecording
+from bridge.control.recorder import Recording as CallRecording
 from bridge.errors import AriError, BridgeError, Revoked
 from bridge.times import utc
 

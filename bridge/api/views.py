@@ -13,7 +13,7 @@ from bridge.calls.call_record import CallRecord, record_json
 from bridge.calls.model import Call, Party
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall
-from bridge.control.recording import Recording
+from bridge.control.recorder import Recording
 from bridge.times import utc
 
 

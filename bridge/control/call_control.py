@@ -15,7 +15,8 @@ from bridge.calls.tracker import CallTracker
 from bridge.control.legs import Direction, Leg, LegGone, Legs
 from bridge.control.originate import NotAnswered, Originator, OutboundCall
 from bridge.control.playback import Player, Players
-from bridge.control.recording import Recording, Recordings
+from bridge.control.recorder import Recording
+from bridge.control.recording import Recordings
 from bridge.errors import AriError, BridgeError
 from bridge.taps.taps import Snoop
 from bridge.tasks import shield_until_done

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
-from dataclasses import dataclass, field
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.ari.client import AriClient
@@ -26,6 +25,7 @@ from bridge.ari.model import (
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
+from bridge.control.recorder import Recorder, Recording
 from bridge.control.recording_archive import Archive, Found
 from bridge.errors import AriError
 from bridge.events.hub import Events
@@ -35,60 +35,11 @@ log = logging.getLogger(__name__)
 
 FORMATS = ("wav", "wav16", "sln", "ulaw", "alaw", "gsm")
 """Asterisk's names; ``wav`` is 16-bit PCM at 8 kHz, ``wav16`` at 16 kHz."""
-START_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 5.0
 LATE_S = 1.0
 """After the snoop has gone the news of the recording's end may take so long."""
 MAX_FAILED = 1000
 """So many that failed are remembered; those that have a file, for as long as that exists."""
-CANNOT_WRITE = (
-    "Asterisk cannot write a recording; is there a folder 'recording' in its spool (/var/spool/asterisk/recording), "
-    "and may it write there?"
-)
-"""Seen on 22.10: Asterisk does not make that folder, and says only "Internal Server Error"."""
-
-
-@dataclass(slots=True)
-class Recording:
-    """One recording; times are seconds since 1970."""
-
-    id: str
-    call_id: str
-    channel_id: str
-    format: str
-    principal: str
-    """Id of who started it (`bridge.access.Principal`)."""
-    status: str
-    """``recording``, ``ended`` or ``failed``."""
-    tm_start: float
-    tm_end: float | None = None
-    duration_s: float = 0.0
-    trouble: str = ""
-    """Why it failed."""
-    paused: bool = False
-    """Nothing is written at the moment: the call is in sensitive mode."""
-    _over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-
-    async def finished(self) -> None:
-        """Wait until it has ended and its file is whole."""
-        await self._over.wait()
-
-
-@dataclass(slots=True)
-class _Run:
-    """A recording that is being made."""
-
-    recording: Recording
-    snoop_id: str
-    terminate_on: str
-    max_silence_s: int
-    max_duration_s: int
-    beep: bool
-    opened: bool = False
-    """Asterisk records it, or is about to. One that is started in sensitive mode is not opened before that ends, as
-    Asterisk cannot begin a recording paused."""
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    """Held while it is opened, paused or resumed."""
 
 
 class Recordings:
@@ -123,7 +74,7 @@ class Recordings:
         self._audit = audit
         self.is_sensitive: Callable[[str], bool] = lambda _: False
         """Whether a channel must not be recorded now: a recording of it pauses."""
-        self._runs: dict[str, _Run] = {}
+        self._recorders: dict[str, Recorder] = {}
         self._known: dict[str, Recording] = {}
         self._tasks = BackgroundTasks("recordings")
         client.on_event("RecordingFinished", self._on_end)
@@ -134,7 +85,7 @@ class Recordings:
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of the channels in use."""
-        return {run.snoop_id for run in self._runs.values()}
+        return {recorder.snoop_id for recorder in self._recorders.values()}
 
     async def start(
         self,
@@ -165,7 +116,9 @@ class Recordings:
         if format not in FORMATS:
             raise ValueError(f"format {format!r} cannot be recorded; expected one of {', '.join(FORMATS)}")
         now = self._clock()
-        self._archive.check_room((run.recording.format, now - run.recording.tm_start) for run in self._runs.values())
+        self._archive.check_room(
+            (recorder.recording.format, now - recorder.recording.tm_start) for recorder in self._recorders.values()
+        )
         longest_s = self._archive.config.max_s
         record = self._records.get(channel_id)
         call_id = record.id if record is not None else channel_id
@@ -178,22 +131,23 @@ class Recordings:
             "recording",
             now,
         )
-        run = self._runs[recording.id] = _Run(
+        recorder = self._recorders[recording.id] = Recorder(
+            self._client,
             recording,
             self._ids.new("snoop"),
-            terminate_on,
-            max_silence_s,
-            min(max_duration_s or longest_s, longest_s),
-            beep,
+            terminate_on=terminate_on,
+            max_silence_s=max_silence_s,
+            max_duration_s=min(max_duration_s or longest_s, longest_s),
+            beep=beep,
         )
         try:
-            async with run.turn:
+            async with recorder.turn:
                 recording.paused = self.is_sensitive(channel_id)
                 if not recording.paused:
-                    await self._open(run)
+                    await self._open(recorder)
         except BaseException as problem:
-            if recording.id in self._runs:
-                self._over(run, "failed", 0.0, str(problem))
+            if recording.id in self._recorders:
+                self._over(recorder, "failed", 0.0, str(problem))
             raise
         self._known[recording.id] = recording  # no await from here on
         failed = [each for each in self._known.values() if each.status == "failed"]
@@ -211,18 +165,18 @@ class Recordings:
     async def stop(self, recording_id: str) -> Recording:
         """End one; returns when its file is whole. One that has ended is fine. KeyError if there is none."""
         recording = self.get(recording_id)
-        run = self._runs.get(recording_id)
-        if run is not None and not run.opened:
-            self._over(run, "ended", 0.0, "")
-        elif run is not None:
+        recorder = self._recorders.get(recording_id)
+        if recorder is not None and not recorder.opened:
+            self._over(recorder, "ended", 0.0, "")
+        elif recorder is not None:
             await self._client.recordings.stop(recording_id)
             try:
                 async with asyncio.timeout(END_TIMEOUT_S):
                     await recording.finished()
             except TimeoutError:
-                run = self._runs.get(recording_id)
-                if run is not None:
-                    self._over(run, "failed", 0.0, "Asterisk did not tell that it has ended")
+                recorder = self._recorders.get(recording_id)
+                if recorder is not None:
+                    self._over(recorder, "failed", 0.0, "Asterisk did not tell that it has ended")
         return recording
 
     async def settled(self) -> None:
@@ -231,35 +185,34 @@ class Recordings:
         Raises:
             AriError: Asterisk did not pause or resume one.
         """
-        runs = [run for run in self._runs.values() if run.turn.locked() or self._differs(run)]
-        results = await asyncio.gather(*map(self._adopt_mode, runs), return_exceptions=True)
+        recorders = [
+            recorder for recorder in self._recorders.values() if recorder.turn.locked() or self._differs(recorder)
+        ]
+        results = await asyncio.gather(*map(self._adopt_mode, recorders), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    def _differs(self, run: _Run) -> bool:
-        return self.is_sensitive(run.recording.channel_id) != run.recording.paused
+    def _differs(self, recorder: Recorder) -> bool:
+        return self.is_sensitive(recorder.recording.channel_id) != recorder.recording.paused
 
-    async def _adopt_mode(self, run: _Run) -> None:
-        async with run.turn:
-            await self._pause_or_resume(run)
+    async def _adopt_mode(self, recorder: Recorder) -> None:
+        async with recorder.turn:
+            await self._pause_or_resume(recorder)
 
-    async def _pause_or_resume(self, run: _Run) -> None:
-        recording = run.recording
-        while recording.id in self._runs and self._differs(run):
+    async def _pause_or_resume(self, recorder: Recorder) -> None:
+        recording = recorder.recording
+        while recording.id in self._recorders and self._differs(recorder):
             pause = not recording.paused
-            if not run.opened:
-                try:
-                    await self._open(run)
-                except BaseException as problem:
-                    if recording.id in self._runs:
-                        self._over(run, "failed", 0.0, str(problem))
-                    raise
-            elif pause:
-                await self._client.recordings.pause(recording.id)
-            else:
-                await self._client.recordings.unpause(recording.id)
-            recording.paused = pause
+            if recorder.opened:
+                await recorder.set_paused(pause)
+                continue
+            try:
+                await self._open(recorder)
+            except BaseException as problem:
+                if recording.id in self._recorders:
+                    self._over(recorder, "failed", 0.0, str(problem))
+                raise
 
     def list(self) -> list[Recording]:
         """Those that run, and those that are in Asterisk's spool, also from previous runs, oldest first."""
@@ -271,13 +224,13 @@ class Recordings:
         Raises:
             AriError: Asterisk does not say which there are, or does not delete one.
         """
-        for found in await self._archive.look(self._runs):
-            if found.name not in self._known and found.name not in self._runs:
+        for found in await self._archive.look(self._recorders):
+            if found.name not in self._known and found.name not in self._recorders:
                 self._known[found.name] = self._adopted(found)
         kept_s = self._archive.config.retention_days * 86_400
         oldest = self._clock() - kept_s
         for recording in self.list() if kept_s else ():
-            if recording.id not in self._runs and recording.tm_start < oldest:
+            if recording.id not in self._recorders and recording.tm_start < oldest:
                 await self.delete(recording.id)
                 log.info("recording deleted recording=%s reason=retention", recording.id)
                 self._audit.record(
@@ -302,7 +255,7 @@ class Recordings:
             start + found.duration_s,
             found.duration_s,
         )
-        recording._over.set()
+        recording.over.set()
         return recording
 
     def get(self, recording_id: str) -> Recording:
@@ -322,59 +275,36 @@ class Recordings:
 
     async def close(self) -> None:
         """End all that run; their files stay."""
-        results = await asyncio.gather(*(self.stop(each) for each in tuple(self._runs)), return_exceptions=True)
+        results = await asyncio.gather(*(self.stop(each) for each in tuple(self._recorders)), return_exceptions=True)
         for result in results:
             if isinstance(result, AriError):
                 log.warning("a recording could not be ended: %s", result)
         await self._tasks.stop(END_TIMEOUT_S)
 
-    async def _open(self, run: _Run) -> None:
-        recording = run.recording
-        run.opened = True
-        with self._client.expect("StasisStart", run.snoop_id) as started:
-            # A beep is played to the snoop, so the party hears it only if that whispers.
-            await self._client.channels.snoop(
-                recording.channel_id, snoop_id=run.snoop_id, spy="both", whisper="out" if run.beep else "none"
-            )
-            await started.wait(START_TIMEOUT_S)
-        with self._client.expect("RecordingStarted", recording.id) as recording_started:
-            try:
-                await self._client.channels.record(
-                    run.snoop_id,
-                    recording.id,
-                    format=recording.format,
-                    max_duration_s=run.max_duration_s,
-                    max_silence_s=run.max_silence_s,
-                    beep=run.beep,
-                )
-            except AriError as error:
-                if error.status != 500:
-                    raise
-                raise AriError(500, error.method, error.path, CANNOT_WRITE) from error
-            if not recording._over.is_set():  # it may have been over at once
-                await recording_started.wait(START_TIMEOUT_S)
-        recording.tm_start = self._clock()
+    async def _open(self, recorder: Recorder) -> None:
+        await recorder.open()
+        recorder.recording.tm_start = self._clock()
 
     def _on_end(self, event: Event) -> None:
         if isinstance(event, RecordingFinished | RecordingFailed):
-            run = self._runs.get(event.recording.name)
-            if run is not None:
+            recorder = self._recorders.get(event.recording.name)
+            if recorder is not None:
                 failed = isinstance(event, RecordingFailed)
-                self._over(run, "failed" if failed else "ended", _seconds(event.recording), event.recording.cause)
+                self._over(recorder, "failed" if failed else "ended", _seconds(event.recording), event.recording.cause)
 
     def _on_digit(self, channel: Channel, event: Event) -> None:
-        for run in tuple(self._runs.values()):
-            if run.recording.channel_id != channel.id or not isinstance(event, ChannelDtmfReceived):
+        for recorder in tuple(self._recorders.values()):
+            if recorder.recording.channel_id != channel.id or not isinstance(event, ChannelDtmfReceived):
                 continue
-            if run.terminate_on and run.terminate_on in ("any", event.digit):
-                self._tasks.spawn(self._stop_safely(run.recording.id))
+            if recorder.ends_with(event.digit):
+                self._tasks.spawn(self._stop_safely(recorder.recording.id))
 
     def _on_destroyed(self, channel: Channel, event: Event) -> None:
-        for run in tuple(self._runs.values()):
-            if run.snoop_id == channel.id and isinstance(event, ChannelDestroyed):
-                self._tasks.spawn(self._expect_end(run))
-            elif run.recording.channel_id == channel.id and not run.opened:
-                self._over(run, "ended", 0.0, "")  # there is no snoop yet
+        for recorder in tuple(self._recorders.values()):
+            if recorder.snoop_id == channel.id and isinstance(event, ChannelDestroyed):
+                self._tasks.spawn(self._expect_end(recorder))
+            elif recorder.recording.channel_id == channel.id and not recorder.opened:
+                self._over(recorder, "ended", 0.0, "")  # there is no snoop yet
 
     async def _stop_safely(self, recording_id: str) -> None:
         try:
@@ -382,38 +312,32 @@ class Recordings:
         except (AriError, KeyError) as error:
             log.warning("recording=%s could not be ended: %s", recording_id, error)
 
-    async def _expect_end(self, run: _Run) -> None:
+    async def _expect_end(self, recorder: Recorder) -> None:
         """The snoop has gone: the end of its recording is told, or never will be."""
         try:
             async with asyncio.timeout(LATE_S):
-                await run.recording.finished()
+                await recorder.recording.finished()
         except TimeoutError:
-            if run.recording.id in self._runs:
-                self._over(run, "ended", self._clock() - run.recording.tm_start, "")
+            if recorder.recording.id in self._recorders:
+                self._over(recorder, "ended", self._clock() - recorder.recording.tm_start, "")
 
-    def _over(self, run: _Run, status: str, duration_s: float, trouble: str) -> None:
-        recording = run.recording
-        del self._runs[recording.id]
+    def _over(self, recorder: Recorder, status: str, duration_s: float, trouble: str) -> None:
+        recording = recorder.recording
+        del self._recorders[recording.id]
         recording.status, recording.trouble, recording.paused = status, trouble, False
         recording.tm_end = self._clock()
-        ran = status == "ended" and run.opened
+        ran = status == "ended" and recorder.opened
         recording.duration_s = duration_s or (recording.tm_end - recording.tm_start if ran else 0.0)
         if ran:
             self._archive.add(recording.id, recording.format, recording.duration_s)
-        recording._over.set()
-        self._tasks.spawn(self._hang_up(run.snoop_id))
+        recording.over.set()
+        self._tasks.spawn(recorder.hang_up())
         record = self._records.get(recording.call_id)
         if record is not None and record.recording_id == recording.id:
             self._records.update(record.id, recording_id="")
         if recording.id in self._known:
             self._publish("recording_finished", recording)
             self._record_end(recording)
-
-    async def _hang_up(self, snoop_id: str) -> None:
-        try:
-            await self._client.channels.hangup(snoop_id)
-        except AriError as error:
-            log.warning("cleanup failed, next sweep retries channel=%s error=%s", snoop_id, error)
 
     def _publish(self, kind: str, recording: Recording) -> None:
         self._events.publish(

@@ -14,7 +14,7 @@ from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
 
 if TYPE_CHECKING:
-    from bridge.control.recording import Recording
+    from bridge.control.recorder import Recording
     from bridge.flows.interpreter import Run
 
 MAX_RECORDING_S = 86_400

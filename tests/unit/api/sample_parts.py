@@ -10,7 +10,7 @@ from bridge.audio.sound import Sound
 from bridge.calls.records import Records
 from bridge.conferences.conferences import Conference, ConferenceExists, NoSuchConference, Participant
 from bridge.control.call_control import NotOurs
-from bridge.control.recording import Recording
+from bridge.control.recorder import Recording
 from bridge.speech.fetch import SoundUnavailable
 
 NOW = 1_769_856_000.5

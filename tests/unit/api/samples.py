@@ -18,7 +18,7 @@ from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
 from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest
-from bridge.control.recording import Recording
+from bridge.control.recorder import Recording
 from bridge.errors import AriError
 from bridge.events.hub import Events
 from bridge.flows.program import Program

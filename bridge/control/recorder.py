@@ -1,0 +1,135 @@
+"""Record one channel: a snoop whose audio Asterisk writes to a file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from bridge.ari.client import AriClient
+from bridge.errors import AriError
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 5.0
+CANNOT_WRITE = (
+    "Asterisk cannot write a recording; is there a folder 'recording' in its spool (/var/spool/asterisk/recording), "
+    "and may it write there?"
+)
+"""Seen on 22.10: Asterisk does not make that folder, and says only "Internal Server Error"."""
+
+
+@dataclass(slots=True)
+class Recording:
+    """One recording; times are seconds since 1970."""
+
+    id: str
+    call_id: str
+    channel_id: str
+    format: str
+    principal: str
+    """Id of who started it (`bridge.access.Principal`)."""
+    status: str
+    """``recording``, ``ended`` or ``failed``."""
+    tm_start: float
+    tm_end: float | None = None
+    duration_s: float = 0.0
+    trouble: str = ""
+    """Why it failed."""
+    paused: bool = False
+    """Nothing is written at the moment: the call is in sensitive mode."""
+    over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """It has ended, and its file is whole."""
+
+    async def finished(self) -> None:
+        """Wait until it has ended and its file is whole."""
+        await self.over.wait()
+
+
+class Recorder:
+    """Makes one recording.
+
+    Args:
+        client: where requests go.
+        recording: is updated when Asterisk records, pauses and resumes.
+        snoop_id: id of the channel to create.
+        terminate_on: a digit that ends it, ``any`` for every digit; empty: none does.
+        max_silence_s: Asterisk ends it after so long a silence; 0: never.
+        max_duration_s: Asterisk ends it after so long.
+        beep: the party hears a beep before.
+    """
+
+    def __init__(
+        self,
+        client: AriClient,
+        recording: Recording,
+        snoop_id: str,
+        *,
+        terminate_on: str,
+        max_silence_s: int,
+        max_duration_s: int,
+        beep: bool,
+    ) -> None:
+        self.recording = recording
+        self.snoop_id = snoop_id
+        self.opened = False
+        """Asterisk records it, or is about to. One that is started in sensitive mode is not opened before that ends,
+        as Asterisk cannot begin a recording paused."""
+        self.turn = asyncio.Lock()
+        """Held while it is opened, paused or resumed."""
+        self._client = client
+        self._terminate_on = terminate_on
+        self._max_silence_s = max_silence_s
+        self._max_duration_s = max_duration_s
+        self._beep = beep
+
+    def ends_with(self, digit: str) -> bool:
+        """Whether a digit of the party ends it."""
+        return self._terminate_on != "" and self._terminate_on in ("any", digit)
+
+    async def open(self) -> None:
+        """Begin; return when Asterisk records.
+
+        Raises:
+            AriError: it does not.
+        """
+        recording = self.recording
+        self.opened = True
+        with self._client.expect("StasisStart", self.snoop_id) as started:
+            # A beep is played to the snoop, so the party hears it only if that whispers.
+            await self._client.channels.snoop(
+                recording.channel_id, snoop_id=self.snoop_id, spy="both", whisper="out" if self._beep else "none"
+            )
+            await started.wait(START_TIMEOUT_S)
+        with self._client.expect("RecordingStarted", recording.id) as recording_started:
+            try:
+                await self._client.channels.record(
+                    self.snoop_id,
+                    recording.id,
+                    format=recording.format,
+                    max_duration_s=self._max_duration_s,
+                    max_silence_s=self._max_silence_s,
+                    beep=self._beep,
+                )
+            except AriError as error:
+                if error.status != 500:
+                    raise
+                raise AriError(500, error.method, error.path, CANNOT_WRITE) from error
+            if not recording.over.is_set():  # it may have been over at once
+                await recording_started.wait(START_TIMEOUT_S)
+        recording.paused = False
+
+    async def set_paused(self, paused: bool) -> None:
+        """Pause or resume it."""
+        if paused:
+            await self._client.recordings.pause(self.recording.id)
+        else:
+            await self._client.recordings.unpause(self.recording.id)
+        self.recording.paused = paused
+
+    async def hang_up(self) -> None:
+        """End the snoop."""
+        try:
+            await self._client.channels.hangup(self.snoop_id)
+        except AriError as error:
+            log.warning("cleanup failed, next sweep retries channel=%s error=%s", self.snoop_id, error)
