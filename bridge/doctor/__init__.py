@@ -45,6 +45,7 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
             may_write = await pbx.check_rights(report, client)
             await pbx.check_clock(report, client)
             modules_run = await pbx.check_modules(report, client)
+            await pbx.check_application(report, client, bridge_runs)
             if may_write and modules_run:
                 await loopback.check(report, config, audiosocket_free)
             else:

@@ -106,7 +106,11 @@ async def check_modules(report: Report, client: AriClient) -> bool:
 
 
 async def check_application(report: Report, client: AriClient, bridge_runs: bool) -> None:
-    """Whether somebody else sits on our Stasis application: the newer connection would take the older one's events."""
+    """Check that no other program uses our Stasis application: the newer connection takes the older one's events.
+
+    Args:
+        bridge_runs: the bridge of this configuration runs, so it is the one that uses it.
+    """
     try:
         await client.applications.get(client.app)
     except AriError as error:
@@ -120,8 +124,9 @@ async def check_application(report: Report, client: AriClient, bridge_runs: bool
     else:
         report.warn(
             "Stasis application",
-            f"{client.app!r} is in use, and the bridge of this configuration is not running",
-            "another program is connected under this name, and two take each other's events: give each its own ari.app",
+            f"{client.app!r} exists, and the bridge of this configuration is not running",
+            "if another program is connected under this name, give each its own ari.app: two take each other's events;"
+            " if one that was killed left it behind, nothing: the next connection takes it over",
         )
 
 

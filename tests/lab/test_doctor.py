@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from bridge import doctor
 from bridge.app.application import Application
+from bridge.ari.client import AriClient
 from bridge.config import Config
 from bridge.doctor.report import Finding, Report
 from bridge.testing.lab_engine import Lab
@@ -64,8 +65,16 @@ async def test_the_bridge_may_be_running(config: Config, lab: Lab) -> None:
         )
         code, findings = await examine(fixed)
         assert bridge.counters.legs_opened == 0
-    findings.pop("Stasis application", None)  # in use, if the bridge has connected by then
     assert (code, findings) == (0, {})
+
+
+async def test_another_program_uses_the_application(config: Config, lab: Lab) -> None:
+    async with AriClient(lab.ari_url, lab.ari_user, lab.ari_password, APP) as rival:
+        code, findings = await examine(config)
+        assert rival.connected
+    assert code == 0
+    assert list(findings) == ["Stasis application"]
+    assert "ari.app" in findings["Stasis application"].advice
 
 
 async def test_asterisk_is_down(config: Config) -> None:
