@@ -53,7 +53,7 @@ async def prometheus(request: web.Request) -> web.Response:
         "calls": sum(map(backend.owns, tuple(backend.calls.calls))),
         "streams": sum(1 for _ in backend.streams()),
     }
-    totals: dict[str, float] = dict(backend.audit.totals)
+    totals: dict[str, float] = {"ari_events_undecodable": backend.ari_undecodable(), **backend.audit.totals}
     if backend.cluster is not None:
         gauges |= backend.cluster.gauges
         totals |= backend.cluster.totals

@@ -208,6 +208,7 @@ class Application:
                 ari_connected=lambda: self.in_step,
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
+                ari_undecodable=lambda: self.client.undecodable,
                 subscriptions=self.catalogue,
                 channels=self.client.channels,
                 twilio=config.twilio,

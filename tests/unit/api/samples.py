@@ -245,6 +245,7 @@ class Pbx:
             ari_connected=lambda: self.connected,
             listening=lambda: self.listening,
             ari_trouble=lambda: None if self.connected else "cannot connect to 10.0.0.7:8088",
+            ari_undecodable=lambda: 3,
         )
         return replace(plain, **more)
 

@@ -214,6 +214,7 @@ async def test_metrics(client: Client) -> None:
     assert "asterisk_bridge_calls 2\n" in text
     assert "asterisk_bridge_streams 2\n" in text
     assert "asterisk_bridge_frames_from_asterisk_total 5\n" in text
+    assert "asterisk_bridge_ari_events_undecodable_total 3\n" in text
 
 
 async def test_streams(client: Client) -> None:
