@@ -18,7 +18,7 @@ import msgspec
 
 from bridge.ari.dispatch import Callback, Dispatcher, Expectation, Unsubscribe, call_safely, subscribe
 from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
-from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, Playbacks, Recordings, System
+from bridge.ari.resources import Applications, Bridges, Channels, Recordings, System
 from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
 from bridge.errors import AriError, ConfigError
 from bridge.tls import TrustError
@@ -95,8 +95,6 @@ class AriClient:
         self.channels = Channels(self._rest, app)
         self.bridges = Bridges(self._rest)
         self.applications = Applications(self._rest)
-        self.endpoints = Endpoints(self._rest)
-        self.playbacks = Playbacks(self._rest)
         self.recordings = Recordings(self._rest)
         self.asterisk = System(self._rest)
         self._subscribe_all = subscribe_all
@@ -166,7 +164,7 @@ class AriClient:
         return self._dispatcher.on_channel_event(event_type, callback)
 
     def expect(self, event_type: str, subject_id: str) -> Expectation:
-        """Watch for one event about a channel, bridge or playback, from before the act that causes it::
+        """Watch for one event about a channel, bridge or recording, from before the act that causes it::
 
         with client.expect("StasisStart", media_id) as started:
             await client.channels.external_media(channel_id=media_id, ...)

@@ -53,11 +53,6 @@ class Expectation:
         if not self._outcome.cancel() and not self._outcome.cancelled():
             self._outcome.exception()  # seen: nobody may have asked, and asyncio would complain
 
-    @property
-    def arrived(self) -> bool:
-        """Whether the event is here already."""
-        return self._outcome.done() and not self._outcome.cancelled() and self._outcome.exception() is None
-
     async def wait(self, timeout_s: float) -> Event:
         """The event, at once if it came already.
 
@@ -118,7 +113,7 @@ class Dispatcher:
         return self.on_event(event_type, with_channel)
 
     def expect(self, event_type: str, subject_id: str) -> Expectation:
-        """Watch for one event about a channel, bridge or playback; enter the result before the act that causes it."""
+        """Watch for one event about a channel, bridge or recording; enter the result before the act that causes it."""
         return Expectation(self, event_type, subject_id)
 
     def dispatch(self, event: Event) -> None:

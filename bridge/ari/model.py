@@ -75,15 +75,6 @@ class Bridge(Value, frozen=True, kw_only=True):
     creationtime: str = ""
 
 
-class Playback(Value, frozen=True, kw_only=True):
-    """One playing of a sound on a channel or a bridge."""
-
-    id: str
-    media_uri: str = ""
-    target_uri: str = ""
-    state: str = ""
-
-
 class LiveRecording(Value, frozen=True, kw_only=True):
     """A recording that is being made, or has just ended."""
 
@@ -117,15 +108,6 @@ class Application(Value, frozen=True, kw_only=True):
     events_disallowed: list[dict[str, str]] = []
 
 
-class Endpoint(Value, frozen=True, kw_only=True):
-    """A phone or trunk that Asterisk knows."""
-
-    technology: str
-    resource: str
-    state: str = ""
-    channel_ids: list[str] = []
-
-
 class Module(Value, frozen=True, kw_only=True):
     """A loaded module of Asterisk."""
 
@@ -143,28 +125,10 @@ class SystemInfo(Value, frozen=True, kw_only=True):
     entity_id: str = ""
 
 
-class StatusInfo(Value, frozen=True, kw_only=True):
-    """Part of ``GET /asterisk/info``."""
-
-    startup_time: str = ""
-    last_reload_time: str = ""
-
-
-class ConfigInfo(Value, frozen=True, kw_only=True):
-    """Part of ``GET /asterisk/info``."""
-
-    name: str = ""
-    default_language: str = ""
-    max_channels: int | None = None
-    max_open_files: int | None = None
-
-
 class AsteriskInfo(Value, frozen=True, kw_only=True):
     """What ``GET /asterisk/info`` tells."""
 
     system: SystemInfo = SystemInfo()
-    status: StatusInfo = StatusInfo()
-    config: ConfigInfo = ConfigInfo()
 
 
 class Ping(Value, frozen=True, kw_only=True):
@@ -275,27 +239,6 @@ class ChannelUnhold(ChannelEvent, frozen=True, kw_only=True):
     """A party took the call back."""
 
 
-class ChannelConnectedLine(ChannelEvent, frozen=True, kw_only=True):
-    """``channel.connected`` changed."""
-
-
-class ChannelCallerId(ChannelEvent, frozen=True, kw_only=True):
-    """``channel.caller`` changed."""
-
-    caller_presentation: int = 0
-    caller_presentation_txt: str = ""
-
-
-class ChannelTalkingStarted(ChannelEvent, frozen=True, kw_only=True):
-    """Talk detection: somebody speaks."""
-
-
-class ChannelTalkingFinished(ChannelEvent, frozen=True, kw_only=True):
-    """Talk detection: silence again."""
-
-    duration: int = 0
-
-
 class ChannelUserevent(Event, frozen=True, kw_only=True):
     """The dialplan's UserEvent(), or ARI's."""
 
@@ -314,10 +257,6 @@ class Dial(Event, frozen=True, kw_only=True):
     forwarded: Channel | None = None
 
 
-class BridgeCreated(BridgeEvent, frozen=True, kw_only=True):
-    """A bridge came to be."""
-
-
 class BridgeDestroyed(BridgeEvent, frozen=True, kw_only=True):
     """A bridge is gone."""
 
@@ -326,52 +265,6 @@ class BridgeMerged(BridgeEvent, frozen=True, kw_only=True):
     """All channels of ``bridge_from`` moved to ``bridge``."""
 
     bridge_from: Bridge
-
-
-class BridgeBlindTransfer(ChannelEvent, frozen=True, kw_only=True):
-    """A party sent the other one elsewhere."""
-
-    exten: str = ""
-    context: str = ""
-    result: str = ""
-    is_external: bool = False
-    replace_channel: Channel | None = None
-    transferee: Channel | None = None
-
-
-class BridgeAttendedTransfer(Event, frozen=True, kw_only=True):
-    """A party joined its two calls and left."""
-
-    transferer_first_leg: Channel
-    transferer_second_leg: Channel
-    result: str = ""
-    is_external: bool = False
-    destination_type: str = ""
-    destination_bridge: str = ""
-    destination_application: str = ""
-    replace_channel: Channel | None = None
-    transferee: Channel | None = None
-    transfer_target: Channel | None = None
-    transferer_first_leg_bridge: Bridge | None = None
-    transferer_second_leg_bridge: Bridge | None = None
-
-
-class PlaybackStarted(Event, frozen=True, kw_only=True):
-    """A sound began to play."""
-
-    playback: Playback
-
-
-class PlaybackContinuing(Event, frozen=True, kw_only=True):
-    """The next sound of a list began to play."""
-
-    playback: Playback
-
-
-class PlaybackFinished(Event, frozen=True, kw_only=True):
-    """A sound ended, was stopped, or failed: see ``playback.state``."""
-
-    playback: Playback
 
 
 class RecordingStarted(Event, frozen=True, kw_only=True):
@@ -436,15 +329,13 @@ def channel_of(event: Event) -> Channel | None:
 
 
 def subject_ids(event: Event) -> tuple[str, ...]:
-    """Ids of the channel, bridge and playback, and name of the recording, that an event is about."""
+    """Return the ids of the channel and the bridge, and the name of the recording, that an event is about."""
     ids: list[str] = []
     channel = channel_of(event)
     if channel is not None:
         ids.append(channel.id)
     if event.bridge is not None:
         ids.append(event.bridge.id)
-    if isinstance(event, PlaybackStarted | PlaybackContinuing | PlaybackFinished):
-        ids.append(event.playback.id)
-    elif isinstance(event, RecordingStarted | RecordingFinished | RecordingFailed):
+    if isinstance(event, RecordingStarted | RecordingFinished | RecordingFailed):
         ids.append(event.recording.name)
     return tuple(ids)

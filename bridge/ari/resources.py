@@ -15,21 +15,18 @@ from bridge.ari.model import (
     AsteriskInfo,
     Bridge,
     Channel,
-    Endpoint,
     LiveRecording,
     Module,
     Ping,
-    Playback,
     StoredRecording,
 )
-from bridge.ari.rest import Rest, explain_failure, explain_status, segment
+from bridge.ari.rest import Parameter, Rest, explain_failure, explain_status, segment
 from bridge.errors import AriError
 from bridge.tls import TrustError
 
 T = TypeVar("T")
 
-LOOKS, LOOK_S = 5, 0.05
-"""How often, and how far apart, it is looked whether a bridge that cannot be removed is there at all."""
+LOOKS, LOOK_S = 5, 0.05  # whether a bridge that cannot be removed still exists
 
 
 def _decode(content: bytes, kind: type[T], method: str, path: str) -> T:
@@ -47,6 +44,21 @@ class _Resource:
 
     async def _get(self, path: str, kind: type[T], params: Mapping[str, str] | None = None) -> T:
         return _decode(await self._rest.request("GET", path, params), kind, "GET", path)
+
+    async def _post_for(
+        self, kind: type[T], path: str, params: Mapping[str, Parameter], variables: Mapping[str, str] | None = None
+    ) -> T:
+        content = await self._rest.request("POST", path, params, {"variables": variables} if variables else None)
+        return _decode(content, kind, "POST", path)
+
+    async def _post_unless_gone(
+        self, path: str, params: Mapping[str, Parameter] | None = None, body: object = None
+    ) -> None:
+        try:
+            await self._rest.request("POST", path, params, body)
+        except AriError as exc:
+            if exc.status != 404:
+                raise
 
     async def _delete(self, path: str, params: Mapping[str, str | None] | None = None) -> None:
         """Delete; that it is gone already is what was wanted."""
@@ -76,45 +88,6 @@ class Channels(_Resource):
         """One channel."""
         return await self._get(_channel(channel_id), Channel)
 
-    async def originate(
-        self,
-        *,
-        endpoint: str,
-        channel_id: str | None = None,
-        app: str | None = None,
-        app_args: str | None = None,
-        context: str | None = None,
-        extension: str | None = None,
-        priority: int | None = None,
-        caller_id: str | None = None,
-        timeout: int | None = None,  # noqa: ASYNC109 - Asterisk's ringing time, not ours
-        formats: str | None = None,
-        originator: str | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> Channel:
-        """Dial an endpoint (``PJSIP/1001``, ``Local/600@internal``) and bring it into an application or the dialplan.
-
-        Args:
-            timeout: seconds to let it ring; Asterisk's default is 30, -1 is for ever.
-            originator: channel on whose behalf: the new one joins its call (same linkedid).
-        """
-        params = {
-            "endpoint": endpoint,
-            "channelId": channel_id,
-            "app": app,
-            "appArgs": app_args,
-            "context": context,
-            "extension": extension,
-            "priority": priority,
-            "callerId": caller_id,
-            "timeout": timeout,
-            "formats": formats,
-            "originator": originator,
-        }
-        return _decode(
-            await self._rest.request("POST", "/channels", params, _variables(variables)), Channel, "POST", "/channels"
-        )
-
     async def create(
         self,
         *,
@@ -131,16 +104,9 @@ class Channels(_Resource):
             originator: channel on whose behalf: the new one joins its call (same linkedid).
             variables: set before it is dialled; functions too, ``CONNECTEDLINE(num,i)`` is whom the callee sees.
         """
-        path = "/channels/create"
-        params = {
-            "endpoint": endpoint,
-            "app": self._app,
-            "appArgs": app_args,
-            "channelId": channel_id,
-            "originator": originator,
-            "formats": formats,
-        }
-        return _decode(await self._rest.request("POST", path, params, _variables(variables)), Channel, "POST", path)
+        params = {"endpoint": endpoint, "app": self._app, "appArgs": app_args, "channelId": channel_id}
+        params |= {"originator": originator, "formats": formats}
+        return await self._post_for(Channel, "/channels/create", params, variables)
 
     async def dial(self, channel_id: str, *, timeout: int | None = None) -> None:  # noqa: ASYNC109 - Asterisk's
         """Call what ``create`` has made; ``timeout``: seconds to let it ring."""
@@ -162,7 +128,6 @@ class Channels(_Resource):
         Args:
             data: the UUID that Asterisk sends first on an AudioSocket connection.
         """
-        path = "/channels/externalMedia"
         params = {
             "app": self._app,
             "channelId": channel_id,
@@ -172,7 +137,7 @@ class Channels(_Resource):
             "format": format,
             "data": data,
         }
-        return _decode(await self._rest.request("POST", path, params, _variables(variables)), Channel, "POST", path)
+        return await self._post_for(Channel, "/channels/externalMedia", params, variables)
 
     async def snoop(self, channel_id: str, *, snoop_id: str, spy: str = "none", whisper: str = "none") -> Channel:
         """Listen to and speak into a channel that may be anywhere in the PBX.
@@ -181,9 +146,8 @@ class Channels(_Resource):
             spy: ``in`` is what its device sends, ``out`` what it is sent, ``both`` or ``none``.
             whisper: ``out`` is heard by its device, ``in`` by the others, ``both`` or ``none``.
         """
-        path = f"{_channel(channel_id)}/snoop"
         params = {"app": self._app, "snoopId": snoop_id, "spy": spy, "whisper": whisper}
-        return _decode(await self._rest.request("POST", path, params), Channel, "POST", path)
+        return await self._post_for(Channel, f"{_channel(channel_id)}/snoop", params)
 
     async def answer(self, channel_id: str) -> None:
         """Answer a channel in our application."""
@@ -194,16 +158,11 @@ class Channels(_Resource):
         await self._delete(_channel(channel_id), {"reason": reason})
 
     async def continue_in_dialplan(
-        self,
-        channel_id: str,
-        context: str | None = None,
-        extension: str | None = None,
-        priority: int | None = None,
-        label: str | None = None,
+        self, channel_id: str, context: str | None = None, extension: str | None = None, priority: int | None = None
     ) -> None:
         """Let a channel leave our application, to the next priority or to where the arguments say."""
-        params = {"context": context, "extension": extension, "priority": priority, "label": label}
-        await self._rest.request("POST", f"{_channel(channel_id)}/continue", params)
+        where = {"context": context, "extension": extension, "priority": priority}
+        await self._rest.request("POST", f"{_channel(channel_id)}/continue", where)
 
     async def move(self, channel_id: str, app: str, args: Iterable[str] = ()) -> None:
         """Let a channel of any Stasis application be in ``app``: it gets a StasisStart with ``args``.
@@ -228,11 +187,6 @@ class Channels(_Resource):
         """Send key presses to a channel in our application."""
         params = {"dtmf": digits, "between": between_ms, "duration": duration_ms}
         await self._rest.request("POST", f"{_channel(channel_id)}/dtmf", params)
-
-    async def play(self, channel_id: str, media: str, playback_id: str) -> Playback:
-        """Play ``sound:...``, ``tone:...``, ``digits:...`` to a channel in our application."""
-        path = f"{_channel(channel_id)}/play/{segment(playback_id)}"
-        return _decode(await self._rest.request("POST", path, {"media": media}), Playback, "POST", path)
 
     async def ring(self, channel_id: str) -> None:
         """Tell the party that it rings."""
@@ -285,17 +239,9 @@ class Channels(_Resource):
         beep: bool = False,
     ) -> LiveRecording:
         """Write what a channel of our application sends to a file in Asterisk's spool; 0 is without limit."""
-        path = f"{_channel(channel_id)}/record"
-        params: dict[str, str | int | bool | None] = {
-            "name": name,
-            "format": format,
-            "maxDurationSeconds": max_duration_s,
-            "maxSilenceSeconds": max_silence_s,
-            "ifExists": "overwrite",
-            "beep": beep,
-            "terminateOn": "none",
-        }
-        return _decode(await self._rest.request("POST", path, params), LiveRecording, "POST", path)
+        params: dict[str, Parameter] = {"name": name, "format": format, "ifExists": "overwrite", "terminateOn": "none"}
+        params |= {"maxDurationSeconds": max_duration_s, "maxSilenceSeconds": max_silence_s, "beep": beep}
+        return await self._post_for(LiveRecording, f"{_channel(channel_id)}/record", params)
 
 
 class Bridges(_Resource):
@@ -311,9 +257,7 @@ class Bridges(_Resource):
 
     async def create(self, *, bridge_id: str, type: str = "mixing", name: str | None = None) -> Bridge:
         """Make a bridge under an id of our choice. ``type``: comma-separated ``mixing,dtmf_events,proxy_media``..."""
-        path = "/bridges"
-        params = {"bridgeId": bridge_id, "type": type, "name": name}
-        return _decode(await self._rest.request("POST", path, params), Bridge, "POST", path)
+        return await self._post_for(Bridge, "/bridges", {"bridgeId": bridge_id, "type": type, "name": name})
 
     async def destroy(self, bridge_id: str) -> None:
         """Remove a bridge; one that is gone already is no error. Its channels stay in the application."""
@@ -343,32 +287,16 @@ class Bridges(_Resource):
         await self._rest.request("POST", f"{_bridge(bridge_id)}/removeChannel", {"channel": channel_id})
 
 
-class Playbacks(_Resource):
-    """Sounds that Asterisk plays."""
-
-    async def stop(self, playback_id: str) -> None:
-        """End one; that it has ended already is fine."""
-        await self._delete(f"/playbacks/{segment(playback_id)}")
-
-
 class Recordings(_Resource):
     """Recordings that are being made, and those in Asterisk's spool."""
 
     async def stop(self, name: str) -> None:
         """End one that is being made, and keep it; one that has ended already is fine."""
-        try:
-            await self._rest.request("POST", f"/recordings/live/{segment(name)}/stop")
-        except AriError as exc:
-            if exc.status != 404:
-                raise
+        await self._post_unless_gone(f"/recordings/live/{segment(name)}/stop")
 
     async def pause(self, name: str) -> None:
         """Pause a live recording; its file continues from there when resumed. Ignore one that has ended."""
-        try:
-            await self._rest.request("POST", f"/recordings/live/{segment(name)}/pause")
-        except AriError as exc:
-            if exc.status != 404:
-                raise
+        await self._post_unless_gone(f"/recordings/live/{segment(name)}/pause")
 
     async def unpause(self, name: str) -> None:
         """Undo ``pause``."""
@@ -380,8 +308,7 @@ class Recordings(_Resource):
 
     async def read(self, name: str, block_bytes: int = 65536) -> AsyncGenerator[bytes, None]:
         """The file of one, in blocks."""
-        path = f"/recordings/stored/{segment(name)}/file"
-        url = yarl.URL(f"{self._rest.url}{path}", encoded=True)
+        path, url = self._file(name)
         try:
             timeout = aiohttp.ClientTimeout(sock_read=15)
             async with self._rest.session.get(url, timeout=timeout, ssl=await self._rest.tls()) as answer:
@@ -394,8 +321,7 @@ class Recordings(_Resource):
 
     async def size(self, name: str) -> int:
         """Return the size of the file of one, in bytes; the file itself is not read."""
-        path = f"/recordings/stored/{segment(name)}/file"
-        url = yarl.URL(f"{self._rest.url}{path}", encoded=True)
+        path, url = self._file(name)
         try:
             timeout = aiohttp.ClientTimeout(sock_read=15)
             async with self._rest.session.get(url, timeout=timeout, ssl=await self._rest.tls()) as answer:
@@ -406,6 +332,10 @@ class Recordings(_Resource):
                 return size
         except (TimeoutError, TrustError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, "GET", path, explain_failure(exc)) from exc
+
+    def _file(self, name: str) -> tuple[str, yarl.URL]:
+        path = f"/recordings/stored/{segment(name)}/file"
+        return path, yarl.URL(f"{self._rest.url}{path}", encoded=True)
 
     async def delete(self, name: str) -> None:
         """Delete one from the spool; one that is gone already is no error."""
@@ -434,18 +364,6 @@ class Applications(_Resource):
         await self._rest.request("PUT", f"/applications/{segment(app)}/eventFilter", body={"disallowed": kinds})
 
 
-class Endpoints(_Resource):
-    """Phones and trunks."""
-
-    async def list(self) -> list[Endpoint]:
-        """All endpoints."""
-        return await self._get("/endpoints", list[Endpoint])
-
-    async def get(self, technology: str, resource: str) -> Endpoint:
-        """One endpoint, for example ``PJSIP`` and ``1001``."""
-        return await self._get(f"/endpoints/{segment(technology)}/{segment(resource)}", Endpoint)
-
-
 class System(_Resource):
     """The PBX itself."""
 
@@ -459,13 +377,8 @@ class System(_Resource):
 
     async def user_event(self, name: str, app: str, variables: Mapping[str, str]) -> None:
         """Send an application a ChannelUserevent; one that does not exist any more is no error."""
-        try:
-            await self._rest.request(
-                "POST", f"/events/user/{segment(name)}", {"application": app}, _variables(variables)
-            )
-        except AriError as exc:
-            if exc.status != 404:
-                raise
+        body = {"variables": variables} if variables else None
+        await self._post_unless_gone(f"/events/user/{segment(name)}", {"application": app}, body)
 
     async def modules(self) -> list[Module]:
         """All loaded modules."""
@@ -482,7 +395,3 @@ def _channel(channel_id: str) -> str:
 
 def _bridge(bridge_id: str) -> str:
     return f"/bridges/{segment(bridge_id)}"
-
-
-def _variables(variables: Mapping[str, str] | None) -> dict[str, dict[str, str]] | None:
-    return {"variables": dict(variables)} if variables else None

@@ -26,6 +26,7 @@ from bridge.calls.model import is_party
 from bridge.errors import AriError
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
+from tests.lab.ari_requests import originate, play
 
 FOLDER = Path(__file__).resolve().parents[1] / "wire" / "ari"
 UNFILTERED = {"local_echo_in_stasis"}
@@ -106,7 +107,7 @@ class Recorder:
 
     async def originate(self, channel_id: str, endpoint: str) -> None:
         with self.client.expect("StasisStart", channel_id) as started:
-            await self.client.channels.originate(endpoint=endpoint, app=self.client.app, channel_id=channel_id)
+            await originate(self.client, endpoint, channel_id)
             await started.wait(5)
 
     async def dial(self, caller: str, number: str) -> None:
@@ -132,12 +133,9 @@ class Recorder:
 
 async def local_echo_in_stasis(rec: Recorder) -> None:
     await rec.originate("echo-1", "Local/600@from-internal")
-    with rec.client.expect("PlaybackFinished", "hello") as played:
-        await rec.client.channels.play("echo-1", "tone:ring;tonezone=us", "hello")
-        await asyncio.sleep(0.2)
-        await rec.client.channels.hangup("echo-1")
-        with contextlib.suppress(AriError):
-            await played.wait(2)
+    await play(rec.client, "echo-1", "tone:ring;tonezone=us")
+    await asyncio.sleep(0.2)
+    await rec.client.channels.hangup("echo-1")
 
 
 async def caller_hangs_up(rec: Recorder) -> None:

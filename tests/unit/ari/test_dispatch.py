@@ -20,7 +20,6 @@ async def test_an_event_that_came_during_the_act_is_not_missed() -> None:
     dispatcher = Dispatcher()
     with dispatcher.expect("StasisStart", "c") as started:
         dispatcher.dispatch(event("StasisStart"))
-        assert started.arrived
         assert (await started.wait(0)).type == "StasisStart"
 
 
@@ -30,7 +29,6 @@ async def test_other_events_and_other_channels_do_not_count() -> None:
         dispatcher.dispatch(event("ChannelStateChange"))
         dispatcher.dispatch(event("StasisStart", "d"))
         dispatcher.dispatch(event("ChannelDestroyed", "d"))
-        assert not started.arrived
         with pytest.raises(AriError, match="not seen within 0 s") as caught:
             await started.wait(0)
     assert caught.value.status == 0
@@ -60,7 +58,7 @@ async def test_a_channel_that_goes_on_in_the_dialplan_can_be_followed() -> None:
     with dispatcher.expect("ChannelDialplan", "c") as moved:
         dispatcher.dispatch(event("StasisEnd"))
         dispatcher.dispatch(event("ChannelDialplan", dialplan_app="AudioSocket"))
-        assert moved.arrived
+        assert (await moved.wait(0)).type == "ChannelDialplan"
 
 
 async def test_a_lost_connection_ends_all_waiting() -> None:
