@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -13,7 +14,6 @@ from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
-from bridge.cluster.cluster import Cluster
 from bridge.conferences.conferences import Conferences
 from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
 from bridge.control.call_control import CallControl
@@ -26,6 +26,9 @@ from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
+
+if TYPE_CHECKING:
+    from bridge.cluster.cluster import Cluster
 
 AcceptStream = Callable[[web.Request, Call, Party, MediaStreamOptions, Principal], Awaitable[web.StreamResponse]]
 """Turns a request that was checked into a stream of a call (`MediaStreamEndpoint.accept`).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge.api.backend import Backend
 from bridge.api.errors import unavailable
@@ -14,8 +14,10 @@ from bridge.api.models.cluster import ClusterCall, ClusterCalls, ListClusterCall
 from bridge.api.paging import page_of
 from bridge.api.reach import sees_summary
 from bridge.api.routing import Answer, Asked
-from bridge.cluster.cluster import Cluster
 from bridge.cluster.store import StoreAway
+
+if TYPE_CHECKING:
+    from bridge.cluster.cluster import Cluster
 
 
 async def list_nodes(asked: Asked[NoQuery, None]) -> Answer[Nodes]:
