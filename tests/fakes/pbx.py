@@ -1,144 +1,504 @@
-"""A PBX that keeps book of the channels and bridges that taps make on it, and dials the bridge's listener for real."""
+"""An Asterisk in memory: channels, bridges, playbacks and recordings, ARI's requests and the events that they cause.
+
+Code under test talks to it by the real `AriClient`, of which tests/fakes/ari_client.py replaces the sockets only:
+paths, parameters, decoding and the dispatching of events are the product's. The contract with a real Asterisk is
+tests/unit/test_fake_pbx.py, against the transcripts of tests/wire/ari_requests.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import Counter
-from typing import Any
-from uuid import UUID
+import itertools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import unquote
 
-from bridge.ari.dispatch import Dispatcher, Expectation
-from bridge.ari.model import Channel, ChannelDestroyed, StasisEnd, StasisStart
+from bridge.ari.rest import Parameter
 from bridge.errors import AriError
-from tests.fakes.asterisk import FakeAsterisk
+
+Json = dict[str, Any]
+NORMAL, NORMAL_TEXT = 16, "Normal Clearing"
+TIME = "2026-11-21T01:47:13.519+0000"
+
+
+class Refused(Exception):
+    """ARI answers with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Receiver(Protocol):
+    """An application's events connection."""
+
+    app: str
+
+    def receive_soon(self, event: bytes, /) -> None:
+        """Receive an event, after what runs now."""
+
+
+@dataclass
+class FakeChannel:
+    """A channel; ``resource`` is what ARI shows of it."""
+
+    resource: Json
+    linkedid: str
+    app: str | None = None
+    """The Stasis application that it is in."""
+    variables: dict[str, str] = field(default_factory=dict)
+    dialstring: str = ""
+    """What it was dialed by."""
+    incoming: bool = False
+    """It runs the dialplan: a phone has opened it."""
+
+    @property
+    def id(self) -> str:
+        return str(self.resource["id"])
+
+    @property
+    def up(self) -> bool:
+        return bool(self.resource["state"] == "Up")
 
 
 class FakePbx:
-    """What `bridge.taps.taps` needs of an AriClient.
+    """The PBX: what phones do are methods, what ARI does arrives by `answer`.
 
     Args:
-        port: that of the listener.
+        app: the Stasis application that extensions of the dialplan lead to.
+        with_variables: whether ari.conf has ``CHANNEL(linkedid)`` among its ``channelvars``.
     """
 
-    def __init__(self, port: int) -> None:
-        self.channels = self.bridges = self
-        """ARI's resources, as far as they are needed."""
-        self.parties = {"alice", "bob"}
-        """Channels that can be snooped on."""
-        self.contexts = {"taps"}
-        """Contexts of the dialplan with the entry for taps."""
-        self.refuses_continue = False
-        self.deaf = False
-        """Its AudioSocket connections do not come to us."""
-        self.there: dict[str, str] = {}
-        """Ids of the channels and bridges there are, with what they are."""
-        self.made: list[str] = []
-        """What was ever made, in order."""
-        self.connections: dict[str, FakeAsterisk] = {}
-        """AudioSocket connections by channel."""
-        self.received: Counter[str] = Counter()
-        """Messages that came on AudioSocket connections, by what the channel is."""
-        self._port = port
-        self._dispatcher = Dispatcher()
-        self._variables: dict[str, dict[str, str]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, app: str = "bridge", *, with_variables: bool = False) -> None:
+        self.app = app
+        self.channels: dict[str, FakeChannel] = {}
+        self.bridges: dict[str, Json] = {}
+        self.playbacks: dict[str, Json] = {}
+        self.recordings: dict[str, Json] = {}
+        """Live ones."""
+        self.stored: dict[str, Json] = {}
+        self.dialplan: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
+            ("from-internal", "750"): (("Stasis", f"{app},750"),),
+            ("from-internal", "600"): (("Answer", ""), ("Echo", "")),
+        }
+        """Applications with their data, by context and extension."""
+        self.requests: list[str] = []
+        """Method and path of every request that changes something."""
+        self.questions: list[str] = []
+        """Path of every other request, and the variable that it asks for."""
+        self.answering = asyncio.Event()
+        """Every request waits for this."""
+        self.answering.set()
+        self.unknown = {"nobody"}
+        """Resources that cannot be dialed."""
+        self.events: list[bytes] = []
+        """All that happened, as Asterisk's own log of events would have it."""
+        self.failures: dict[str, AriError] = {}
+        """What requests fail with whose "METHOD PATH" matches a key, a regular expression."""
+        self.on_external_media: Callable[[FakeChannel, Mapping[str, Parameter]], None] = lambda *_: None
+        """Called for each AudioSocket connection that the PBX opens."""
+        self.clients: list[Receiver] = []
+        self._with_variables = with_variables
+        self._numbers = itertools.count(1)
 
-    @property
-    def kinds(self) -> list[str]:
-        """What there is now, sorted."""
-        return sorted(self.there.values())
+    # What phones, the dialplan and the network do
 
-    def expect(self, event_type: str, subject_id: str) -> Expectation:
-        return self._dispatcher.expect(event_type, subject_id)
+    def call(self, endpoint: str, extension: str, *, channel_id: str = "", context: str = "from-internal") -> str:
+        """Have a phone call an extension; return the id of its channel."""
+        channel = self.come(channel_id or f"lab-{next(self._numbers)}", endpoint, extension, context=context)
+        for name, data in self.dialplan.get((context, extension), ()):
+            self.run(channel.id, name, data)
+        return channel.id
 
-    async def snoop(self, channel_id: str, *, snoop_id: str, spy: str, whisper: str) -> None:
-        await self._answered()
-        if channel_id not in self.parties:
-            raise AriError(404, "POST", f"/channels/{channel_id}/snoop", "Channel not found")
-        self._add(snoop_id, f"snoop {channel_id} {spy} {whisper}")
-        self._tell(StasisStart(type="StasisStart", channel=Channel(id=snoop_id, name=f"Snoop/{snoop_id}")))
+    def come(
+        self, channel_id: str, endpoint: str, extension: str = "s", *, context: str = "from-internal",
+        state: str = "Ring", linkedid: str = "", name: str = "",
+    ) -> FakeChannel:  # fmt: skip
+        """Create a channel of a phone or trunk, outside our application."""
+        name = name or f"PJSIP/{endpoint}-{next(self._numbers):08x}"
+        channel = self._add(channel_id, name, state, context, extension, number=endpoint, linkedid=linkedid)
+        channel.incoming = True
+        return channel
 
-    async def external_media(self, *, channel_id: str, external_host: str, format: str, data: str) -> None:  # noqa: ARG002
-        await self._answered()
-        self._add(channel_id, f"media {format}")
-        self._tell(StasisStart(type="StasisStart", channel=Channel(id=channel_id, name=f"AudioSocket/{channel_id}")))
-        self._dial(channel_id, UUID(data))
+    def run(self, channel_id: str, application: str, data: str = "") -> None:
+        """Have a channel go on to an application of the dialplan."""
+        channel = self.channels[channel_id]
+        channel.resource["dialplan"] |= {"app_name": application, "app_data": data}
+        self.emit("ChannelDialplan", channel, dialplan_app=application, dialplan_app_data=data)
+        if application == "Answer":
+            self.state(channel_id, "Up")
+        elif application == "Stasis":
+            app, *arguments = data.split(",")
+            self._enter_stasis(channel, app, arguments)
 
-    async def set_variable(self, channel_id: str, name: str, value: str) -> None:
-        await self._answered()
-        self._variables.setdefault(channel_id, {})[name] = value
+    def state(self, channel_id: str, state: str) -> None:
+        """Change a channel's state."""
+        channel = self.channels[channel_id]
+        channel.resource["state"] = state
+        self.emit("ChannelStateChange", channel)
 
-    async def continue_in_dialplan(self, channel_id: str, *, context: str, extension: str, priority: int) -> None:
-        await self._answered()
-        if self.refuses_continue:
-            raise AriError(409, "POST", f"/channels/{channel_id}/continue", "refused by the test")
-        channel = Channel(id=channel_id, name=f"Snoop/{channel_id}")
-        self._tell(StasisEnd(type="StasisEnd", channel=channel))
-        if (context in self.contexts, extension, priority) != (True, "audiosocket", 1):
-            self.end(channel_id)
+    def rings(self, channel_id: str) -> None:
+        """Have a called phone ring."""
+        self.state(channel_id, "Ringing")
+        self._dialed(self.channels[channel_id], "RINGING")
+
+    def pick_up(self, channel_id: str) -> None:
+        """Have a called phone answer."""
+        self.state(channel_id, "Up")
+        self._dialed(self.channels[channel_id], "ANSWER")
+
+    def press(self, channel_id: str, digits: str) -> None:
+        """Have a phone send DTMF digits."""
+        for digit in digits:
+            self.emit("ChannelDtmfReceived", self.channels[channel_id], digit=digit, duration_ms=100)
+
+    def hang_up(self, channel_id: str, cause: int = NORMAL, text: str = NORMAL_TEXT) -> None:
+        """Have a phone hang up, or reject a call."""
+        channel = self.channels[channel_id]
+        why: Json = {} if channel.incoming else {"cause": cause}
+        self.emit("ChannelHangupRequest", channel, **why)
+        if channel.incoming and channel.app is None:
+            self._end(channel, 0, "Unknown")
+        else:
+            self._end(channel, cause, text)
+
+    def enter_bridge(self, bridge_id: str, channel_id: str, **bridge: str) -> None:
+        """Have the dialplan put a channel into a bridge of its own: a call's, a ConfBridge room."""
+        if bridge_id not in self.bridges:
+            values = {"technology": "simple_bridge", "bridge_type": "base", "bridge_class": "base"} | bridge
+            self.bridges[bridge_id] = _bridge(bridge_id, **values)
+            self.emit("BridgeCreated", bridge=self.bridges[bridge_id])
+        self._join(self.bridges[bridge_id], self.channels[channel_id])
+
+    def leave_bridge(self, channel_id: str) -> None:
+        """Have a channel leave the bridge that it is in."""
+        self._leave(self.channels[channel_id])
+
+    def finish_playback(self, playback_id: str, state: str = "done") -> None:
+        """Let a sound be over."""
+        playback = self.playbacks.pop(playback_id)
+        self.emit("PlaybackFinished", playback=playback | {"state": state})
+
+    def bridge_of(self, channel_id: str) -> str | None:
+        """Return the id of the bridge that a channel is in."""
+        return next((each["id"] for each in self.bridges.values() if channel_id in each["channels"]), None)
+
+    def emit(self, kind: str, channel: FakeChannel | None = None, *, bridge: Json | None = None, **more: Any) -> None:
+        """Send an event to every connected client, after what runs now."""
+        event: Json = {"type": kind, "timestamp": TIME, **more}
+        if channel is not None:
+            event["channel"] = self.show(channel)
+        if bridge is not None:
+            event["bridge"] = bridge
+        self.events.append(json.dumps(event | {"asterisk_id": "", "application": self.app}).encode())
+        for client in self.clients:
+            data = json.dumps(event | {"asterisk_id": "00:00:00:00:00:01", "application": client.app}).encode()
+            client.receive_soon(data)
+
+    def show(self, channel: FakeChannel) -> Json:
+        """Return what ARI shows of a channel."""
+        if self._with_variables:
+            return channel.resource | {"channelvars": {"CHANNEL(linkedid)": channel.linkedid}}
+        return channel.resource
+
+    # What ARI does
+
+    async def answer(self, method: str, path: str, params: Mapping[str, Parameter], body: Any) -> object:
+        """Answer a request.
+
+        Returns:
+            The JSON of the answer; None for 204.
+
+        Raises:
+            Refused: the answer is an error.
+            AriError: as ``failures`` has it.
+        """
+        variable = params.get("variable", "")
+        (self.questions if method == "GET" else self.requests).append(f"{method} {path} {variable}".rstrip())
+        await asyncio.sleep(0)
+        await self.answering.wait()
+        for pattern, failure in self.failures.items():
+            if re.search(pattern, f"{method} {path}"):
+                raise failure
+        return self.handle(method, path, params, body)
+
+    def handle(self, method: str, path: str, params: Mapping[str, Parameter], body: Any = None) -> object:
+        """Do what a request asks for; return the JSON of its answer, None for 204."""
+        where, *rest = [unquote(each) for each in path.strip("/").split("/")]
+        match method, where, rest:
+            case "GET", "channels", []:
+                return [self.show(each) for each in self.channels.values()]
+            case "POST", "channels", ["create" | "externalMedia" as what]:
+                return self._create(params, body) if what == "create" else self._external_media(params, body)
+            case "GET", "channels", [channel_id]:
+                return self.show(self._find(channel_id))
+            case "DELETE", "channels", [channel_id]:
+                return self._hang_up(self._find(channel_id))
+            case "GET", "channels", [channel_id, "variable"]:
+                channel = self._find(channel_id, "Provided channel was not found")
+                return {"value": self._variable(channel, str(params["variable"]))}
+            case "POST", "channels", [channel_id, "snoop"]:
+                return self._snoop(self._find(channel_id, "Provided channel was not found"), params)
+            case _, "channels", [channel_id, verb, *more]:
+                return self._act(method, self._find(channel_id), verb, more, params)
+            case "GET", "bridges", []:
+                return list(self.bridges.values())
+            case "POST", "bridges", []:
+                return self._create_bridge(params)
+            case _, "bridges", [bridge_id, *more]:
+                return self._act_on_bridge(method, bridge_id, more, params)
+            case "DELETE", "playbacks", [playback_id]:
+                if playback_id not in self.playbacks:
+                    raise Refused(404, "Playback not found")
+                return self.finish_playback(playback_id)
+            case _, "recordings", ["live", name, verb]:
+                return self._act_on_recording(method, name, verb)
+            case _, "recordings", ["stored", name]:
+                return self._act_on_stored(method, name)
+            case _, "applications", [name, *_]:
+                return {"name": name}
+        raise Refused(404, "Invalid method")
+
+    def _find(self, channel_id: str, problem: str = "Channel not found") -> FakeChannel:
+        if channel_id not in self.channels:
+            raise Refused(404, problem)
+        return self.channels[channel_id]
+
+    def _act(self, method: str, channel: FakeChannel, verb: str, more: list[str], params: Any) -> object:
+        if channel.app is None:
+            raise Refused(409, "Channel not in Stasis application")
+        match method, verb:
+            case "POST", "variable":
+                channel.variables[params["variable"]] = params["value"]
+            case "POST", "answer":
+                if not channel.up:
+                    self.state(channel.id, "Up")
+            case "POST", "hold":
+                self.emit("ChannelHold", channel)
+            case "DELETE", "hold":
+                self.emit("ChannelUnhold", channel)
+            case "POST", "continue":
+                self._continue(channel, params)
+            case "POST", "dial":
+                self._dial(channel)
+            case "POST", "play":
+                return self._play(channel, more[0], params["media"])
+            case "POST", "record":
+                return self._record(channel, params)
+            case _, "ring" | "mute" | "moh" | "silence" | "dtmf":
+                pass  # changes what the party hears, which nobody hears here
+            case _:
+                raise Refused(404, "Invalid method")
+        return None
+
+    def _variable(self, channel: FakeChannel, name: str) -> str:
+        if name == "CHANNEL(linkedid)":
+            return channel.linkedid
+        if name not in channel.variables:
+            raise Refused(404, "Provided variable was not found")
+        return channel.variables[name]
+
+    def _create(self, params: Any, body: Any) -> Json:
+        technology, _, resource = params["endpoint"].partition("/")
+        channel_id = params.get("channelId") or f"lab-{next(self._numbers)}"
+        self._unless_taken(channel_id)
+        if resource in self.unknown:
+            raise Refused(500, "Allocation failed")
+        originator = self.channels.get(params.get("originator") or "")
+        channel = self._add(
+            channel_id, f"{technology}/{resource.partition('@')[0]}-{next(self._numbers):08x}", "Down",
+            "default", "s", linkedid=originator.linkedid if originator else "",
+        )  # fmt: skip
+        channel.variables |= (body or {}).get("variables", {})
+        channel.dialstring = resource
+        self.run(channel.id, "Stasis", ",".join([params["app"], *_arguments(params)]))
+        return self.show(channel)
+
+    def _dial(self, channel: FakeChannel) -> None:
+        self._dialed(channel, "")
+
+    def _external_media(self, params: Any, body: Any) -> Json:
+        self._unless_taken(params["channelId"])
+        host = params["external_host"]
+        name = f"AudioSocket/{host}-{params['data']}"
+        channel = self._add(params["channelId"], name, "Down", "default", "s")
+        channel.variables |= (body or {}).get("variables", {})
+        channel.dialstring = f"{host}/{params['data']}"
+        self.run(channel.id, "AppDial2", "(Outgoing Line)")
+        self._dialed(channel, "")
+        self.state(channel.id, "Up")
+        self._dialed(channel, "ANSWER")
+        self._enter_stasis(channel, params["app"], [params["data"]])
+        self.on_external_media(channel, params)
+        return self.show(channel)
+
+    def _snoop(self, party: FakeChannel, params: Any) -> Json:
+        self._unless_taken(params["snoopId"])
+        name = f"Snoop/{party.id}-{next(self._numbers):08x}"
+        channel = self._add(params["snoopId"], name, "Up", "default", "s")
+        shown = self.show(channel)
+        self.run(channel.id, "Stasis", params["app"])
+        return shown
+
+    def _play(self, channel: FakeChannel, playback_id: str, media: str) -> Json:
+        playback = self.playbacks[playback_id] = {
+            "id": playback_id, "media_uri": media, "target_uri": f"channel:{channel.id}", "language": "en",
+            "state": "playing",
+        }  # fmt: skip
+        self.emit("PlaybackStarted", playback=playback)
+        return playback | {"state": "queued"}
+
+    def _record(self, channel: FakeChannel, params: Any) -> Json:
+        name = params["name"]
+        recording = self.recordings[name] = {
+            "name": name, "format": params["format"], "state": "recording", "target_uri": f"channel:{channel.id}",
+        }  # fmt: skip
+        self.emit("RecordingStarted", recording=recording)
+        return recording | {"state": "queued"}
+
+    def _act_on_recording(self, method: str, name: str, verb: str) -> None:
+        if name not in self.recordings:
+            raise Refused(404, "Recording not found")
+        if (method, verb) == ("POST", "stop"):
+            self._finish_recording(name)
+
+    def _finish_recording(self, name: str) -> None:
+        recording = self.recordings.pop(name)
+        self.stored[name] = {"name": name, "format": recording["format"]}
+        self.emit("RecordingFinished", recording=recording | {"state": "done", "duration": 1})
+
+    def _act_on_stored(self, method: str, name: str) -> Json | None:
+        if name not in self.stored:
+            raise Refused(404, "Recording not found")
+        if method == "DELETE":
+            del self.stored[name]
+            return None
+        return self.stored[name]
+
+    def _create_bridge(self, params: Any) -> Json:
+        bridge_id = params["bridgeId"]
+        if bridge_id in self.bridges:
+            raise Refused(409, "Bridge with that ID already exists")
+        bridge = self.bridges[bridge_id] = _bridge(bridge_id, name=params.get("name") or "", creator="Stasis")
+        self.emit("BridgeCreated", bridge=bridge)
+        return bridge
+
+    def _act_on_bridge(self, method: str, bridge_id: str, more: list[str], params: Any) -> object:
+        bridge = self.bridges.get(bridge_id)
+        if bridge is None:
+            raise Refused(404, "Bridge not found")
+        if not more:
+            return bridge if method == "GET" else self._destroy(bridge)
+        if bridge["bridge_class"] != "stasis":
+            raise Refused(409, "Bridge not in Stasis application")
+        channel = self.channels.get(params["channel"])
+        if channel is None:
+            raise Refused(400, "Channel not found")
+        if channel.app is None:
+            raise Refused(422, "Channel not in Stasis application")
+        if more == ["addChannel"]:
+            self._join(bridge, channel)
+        elif channel.id in bridge["channels"]:
+            self._leave(channel)
+        else:
+            raise Refused(422, "Channel not in this bridge")
+        return None
+
+    def _destroy(self, bridge: Json) -> None:
+        if bridge["bridge_class"] != "stasis":
+            raise Refused(409, "Bridge not in Stasis application")
+        for channel_id in list(bridge["channels"]):
+            self._leave(self.channels[channel_id])
+        del self.bridges[bridge["id"]]
+        self.emit("BridgeDestroyed", bridge=bridge)
+
+    def _continue(self, channel: FakeChannel, params: Any) -> None:
+        self._leave(channel)
+        self._leave_stasis(channel)
+        dialplan = channel.resource["dialplan"]
+        place = (params.get("context") or dialplan["context"], params.get("extension") or dialplan["exten"])
+        dialplan |= {"context": place[0], "exten": place[1], "priority": params.get("priority") or 1}
+        if place not in self.dialplan:
+            self._end(channel, NORMAL, NORMAL_TEXT)
+        for name, data in self.dialplan.get(place, ()):
+            self.run(channel.id, name, data)
+
+    def _hang_up(self, channel: FakeChannel) -> None:
+        self.emit("ChannelHangupRequest", channel, cause=32, soft=True)
+        self._end(channel, NORMAL, NORMAL_TEXT)
+
+    # What all of these have in common
+
+    def _add(
+        self, channel_id: str, name: str, state: str, context: str, extension: str, *, number: str = "",
+        linkedid: str = "",
+    ) -> FakeChannel:  # fmt: skip
+        resource = {
+            "id": channel_id, "name": name, "state": state, "protocol_id": "",
+            "caller": {"name": "", "number": number}, "connected": {"name": "", "number": ""}, "accountcode": "",
+            "dialplan": {"context": context, "exten": extension, "priority": 1, "app_name": "", "app_data": ""},
+            "creationtime": TIME, "language": "en",
+        }  # fmt: skip
+        channel = self.channels[channel_id] = FakeChannel(resource, linkedid or channel_id)
+        self.emit("ChannelCreated", channel)
+        return channel
+
+    def _unless_taken(self, channel_id: str) -> None:
+        if channel_id in self.channels:
+            raise Refused(409, "Channel with given unique ID already exists")
+
+    def _enter_stasis(self, channel: FakeChannel, app: str, arguments: list[str]) -> None:
+        if not any(client.app == app for client in self.clients):
+            self._end(channel, 0, "Unknown")
             return
-        variables = self._variables[channel_id]
-        assert variables["MEDIA_LEG_ADDRESS"] == f"127.0.0.1:{self._port}"
-        if not self.deaf:
-            self._dial(channel_id, UUID(variables["MEDIA_LEG_UUID"]))
+        channel.app = app
+        channel.resource["dialplan"] |= {"app_name": "Stasis", "app_data": ",".join([app, *arguments])}
+        self.emit("StasisStart", channel, args=arguments)
 
-    async def hangup(self, channel_id: str) -> None:
-        await self._answered()
-        self.end(channel_id)
+    def _leave_stasis(self, channel: FakeChannel) -> None:
+        if channel.app is not None:
+            self.emit("StasisEnd", channel)
+            channel.app = None
 
-    async def create(self, *, bridge_id: str, type: str, name: str) -> None:  # noqa: ARG002
-        await self._answered()
-        self._add(bridge_id, "bridge")
+    def _dialed(self, channel: FakeChannel, status: str) -> None:
+        self.emit("Dial", dialstatus=status, forward="", dialstring=channel.dialstring, peer=self.show(channel))
 
-    async def add_channel(self, bridge_id: str, channel_id: str) -> None:
-        await self._answered()
-        assert {bridge_id, channel_id} <= set(self.there)
+    def _join(self, bridge: Json, channel: FakeChannel) -> None:
+        self._leave(channel)
+        bridge["channels"].append(channel.id)
+        self.emit("ChannelEnteredBridge", channel, bridge=bridge)
 
-    async def destroy(self, bridge_id: str) -> None:
-        await self._answered()
-        self.there.pop(bridge_id, None)
+    def _leave(self, channel: FakeChannel) -> None:
+        bridge_id = self.bridge_of(channel.id)
+        if bridge_id is not None:
+            bridge = self.bridges[bridge_id]
+            bridge["channels"].remove(channel.id)
+            self.emit("ChannelLeftBridge", channel, bridge=bridge)
 
-    def end(self, channel_id: str) -> None:
-        """A channel ends, and its connection with it."""
-        if self.there.pop(channel_id, None) is None:
-            return
-        connection = self.connections.pop(channel_id, None)
-        if connection is not None:
-            connection.writer.close()
-        channel = Channel(id=channel_id, name=channel_id)
-        self._tell(ChannelDestroyed(type="ChannelDestroyed", channel=channel))
+    def _end(self, channel: FakeChannel, cause: int, text: str) -> None:
+        for playback in [each for each in self.playbacks.values() if each["target_uri"] == f"channel:{channel.id}"]:
+            self.finish_playback(playback["id"], "failed")
+        for live in [each for each in self.recordings.values() if each["target_uri"] == f"channel:{channel.id}"]:
+            self._finish_recording(live["name"])
+        self._leave(channel)
+        self._leave_stasis(channel)
+        if channel.incoming:
+            self.emit("ChannelHangupRequest", channel, cause=NORMAL, soft=True)
+        channel.resource["dialplan"] |= {"app_name": "", "app_data": ""}
+        del self.channels[channel.id]
+        self.emit("ChannelDestroyed", channel, cause=cause, cause_txt=text)
 
-    def say(self, payload: bytes) -> None:
-        """Send a frame on every connection."""
-        for connection in self.connections.values():
-            connection.send(0x10, payload)
 
-    async def close(self) -> None:
-        """Drop what is left."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+def _arguments(params: Mapping[str, Parameter]) -> list[str]:
+    return [each for each in str(params.get("appArgs") or "").split(",") if each]
 
-    def _add(self, object_id: str, kind: str) -> None:
-        self.there[object_id] = kind
-        self.made.append(kind)
 
-    def _tell(self, event: Any) -> None:
-        asyncio.get_running_loop().call_soon(self._dispatcher.dispatch, event)
-
-    def _dial(self, channel_id: str, uuid: UUID) -> None:
-        task = asyncio.create_task(self._connect(channel_id, uuid))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, channel_id: str, uuid: UUID) -> None:
-        connection = self.connections[channel_id] = await FakeAsterisk.dial(self._port, uuid)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                await connection.read()
-                self.received[self.there.get(channel_id, "")] += 1
-        self.end(channel_id)
-
-    async def _answered(self) -> None:
-        await asyncio.sleep(0.001)
+def _bridge(bridge_id: str, **values: str) -> Json:
+    return {
+        "id": bridge_id, "technology": "simple_bridge", "bridge_type": "mixing", "bridge_class": "stasis",
+        "creator": "", "name": "", "channels": [], "creationtime": TIME, "video_mode": "talker", **values,
+    }  # fmt: skip

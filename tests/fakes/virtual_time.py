@@ -126,6 +126,11 @@ def now() -> float:
     return round(asyncio.get_running_loop().time(), 3)
 
 
+def wall_now() -> float:
+    """Return the running loop's time as seconds since 1970."""
+    return _time()
+
+
 async def pass_time(seconds: float) -> None:
     """Let so much virtual time pass, and everything happen that is due meanwhile."""
     assert _virtual_loop() is not None, "real time would pass"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import cast
 
 import pytest
 
-from bridge.ari.client import AriClient
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
@@ -19,7 +17,8 @@ from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
 from bridge.taps import dialplan_entry as entry
 from bridge.taps.taps import Snoop, Tap, Taps
-from tests.fakes.pbx import FakePbx
+from tests.fakes.ari_client import FakeAriClient
+from tests.fakes.dialing_pbx import DialingPbx
 
 ALICE = Snoop("alice", spy="in", whisper="none")
 BOTH_WAYS = Snoop("alice", spy="in", whisper="out")
@@ -30,12 +29,12 @@ FRAME = bytes(range(160)) * 2
 class Scene:
     """Taps with a context of the dialplan, or none."""
 
-    def __init__(self, pbx: FakePbx, listener: Listener, context: str) -> None:
+    def __init__(self, pbx: DialingPbx, listener: Listener, context: str) -> None:
         self.pbx = pbx
         self.listener = listener
-        self.taps = Taps(
-            cast(AriClient, pbx), listener, OwnIds("app"), lambda: f"127.0.0.1:{listener.port}", context=context
-        )
+        client = FakeAriClient(pbx)
+        client.connect()
+        self.taps = Taps(client, listener, OwnIds("app"), lambda: f"127.0.0.1:{listener.port}", context=context)
 
     def leg(self, rate: int = 8000) -> tuple[MediaLeg, list[bytes]]:
         leg, heard = MediaLeg(slin(rate), Playout(slin(rate), 60_000), self.listener.counters), list[bytes]()
@@ -50,6 +49,12 @@ class Scene:
         await until(lambda: not (self.pbx.there or self.listener.connections or len(self.taps)))
         assert not self.listener.expected
         assert not self.taps.object_ids
+
+
+async def begun(scene: Scene) -> None:
+    """Wait until the PBX has made the first object, and not a turn of the event loop longer."""
+    while not scene.pbx.made:
+        await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -67,14 +72,14 @@ async def listener() -> AsyncIterator[Listener]:
 
 
 @pytest.fixture
-async def pbx(listener: Listener) -> AsyncIterator[FakePbx]:
-    pbx = FakePbx(listener.port)
+async def pbx(listener: Listener) -> AsyncIterator[DialingPbx]:
+    pbx = DialingPbx(listener.port)
     yield pbx
     await pbx.close()
 
 
 @pytest.fixture
-async def scene(pbx: FakePbx, listener: Listener) -> AsyncIterator[Scene]:
+async def scene(pbx: DialingPbx, listener: Listener) -> AsyncIterator[Scene]:
     scene = Scene(pbx, listener, "taps")
     yield scene
     await scene.nothing_left()
@@ -83,14 +88,14 @@ async def scene(pbx: FakePbx, listener: Listener) -> AsyncIterator[Scene]:
 async def test_the_entry_serves_8_khz_with_one_channel_and_other_rates_take_external_media(scene: Scene) -> None:
     narrow, _ = await scene.open()
     assert scene.pbx.kinds == ["snoop alice in none"]
-    assert list(scene.taps.object_ids) == list(scene.pbx.there)
+    assert list(scene.taps.object_ids) == scene.pbx.there
     wide, _ = await scene.open(rate=16000)
     assert scene.pbx.kinds == ["bridge", "media slin16", "snoop alice in none", "snoop alice in none"]
     await scene.taps.close(narrow)
     await scene.taps.close(wide)
 
 
-async def test_without_a_context_it_is_external_media(pbx: FakePbx, listener: Listener) -> None:
+async def test_without_a_context_it_is_external_media(pbx: DialingPbx, listener: Listener) -> None:
     scene = Scene(pbx, listener, "")
     tap, _ = await scene.open()
     assert pbx.kinds == BY_MEDIA
@@ -175,7 +180,7 @@ async def test_a_tap_that_breaks_tells_all_and_is_opened_again_once(scene: Scene
     told: list[int] = []
     for number, tap in enumerate(taps):
         tap.leg.on_closed = partial(told.append, number)
-    scene.pbx.end(next(iter(scene.pbx.there)))
+    scene.pbx.hang_up(scene.pbx.there[0])
     await until(lambda: len(told) == 3)
     assert all(tap.leg.closed for tap in taps)
     again: list[Tap] = []
@@ -201,7 +206,7 @@ async def test_who_comes_while_the_last_one_closes_gets_a_new_tap(scene: Scene) 
 async def test_a_listener_that_gives_up_while_it_is_opened_leaves_it_to_the_others(scene: Scene) -> None:
     first = asyncio.create_task(scene.open())
     second = asyncio.create_task(scene.open())
-    await asyncio.sleep(0.001)
+    await begun(scene)
     first.cancel()
     tap, heard = await second
     scene.pbx.say(FRAME)
@@ -213,7 +218,7 @@ async def test_a_listener_that_gives_up_while_it_is_opened_leaves_it_to_the_othe
 
 async def test_all_give_up_while_it_is_opened_and_nothing_stays(scene: Scene) -> None:
     tasks = [asyncio.create_task(scene.open()) for _ in range(2)]
-    await asyncio.sleep(0.001)
+    await begun(scene)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -235,10 +240,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.mark.parametrize("fault", ["no context", "refused"])
 async def test_an_entry_that_is_not_there_is_left_alone_for_a_while_and_told_once(
-    pbx: FakePbx, listener: Listener, caplog: pytest.LogCaptureFixture, fault: str
+    pbx: DialingPbx, listener: Listener, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     now = 1000.0
-    pbx.refuses_continue = fault == "refused"
+    if fault == "refused":
+        pbx.failures["/continue$"] = AriError(409, "POST", "/continue", "refused by the test")
     scene = Scene(pbx, listener, "taps" if fault == "refused" else "elsewhere")
     scene.taps._backend._entry._clock = lambda: now
     for again in (False, False, True):
@@ -253,8 +259,8 @@ async def test_an_entry_that_is_not_there_is_left_alone_for_a_while_and_told_onc
     lines = warnings(caplog)
     assert len(lines) == 5, lines
     assert lines[2] == "exten => audiosocket,1,Answer()"
-    pbx.contexts.add("elsewhere")
-    pbx.refuses_continue = False
+    pbx.add_entry("elsewhere")
+    pbx.failures.clear()
     now += entry.TRY_AGAIN_S
     tap, _ = await scene.open()
     assert pbx.kinds == ["snoop alice in none"], "the lines were added"
@@ -276,12 +282,13 @@ async def test_an_entry_that_does_not_reach_us_is_given_up(
 
 
 async def test_a_party_that_leaves_while_the_entry_is_tried_is_not_its_fault(
-    pbx: FakePbx, listener: Listener, caplog: pytest.LogCaptureFixture
+    pbx: DialingPbx, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = Scene(pbx, listener, "elsewhere")
     opening = asyncio.create_task(scene.open())
-    await until(lambda: pbx.made)
-    pbx.parties.clear()
+    await begun(scene)
+    pbx.hang_up("alice")
+    pbx.hang_up("bob")
     with pytest.raises(AriError):
         await opening
     await scene.nothing_left()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +12,7 @@ from bridge.access import EVERYTHING, Grant, Reach, Scope
 from bridge.api.tokens import Tokens, hash_of
 from bridge.app.revoking import LOOK_AGAIN_S, Revoking
 from bridge.patterns import Patterns
-from tests.fakes.virtual_time import block, pass_time
+from tests.fakes.virtual_time import block, pass_time, wall_now
 
 FEW = Reach(Patterns(["10*"]))
 LISTENER = frozenset[Scope]({"streams:listen"})
@@ -57,7 +56,7 @@ async def test_a_reload_ends_what_a_token_may_no_longer_do(before: Grant, now: G
 
 
 async def test_a_token_that_expires_around_a_reload_ends_once() -> None:
-    known = tokens(Grant("crm", expires=time.time() + 0.05), Grant("other"))
+    known = tokens(Grant("crm", expires=wall_now() + 0.05), Grant("other"))
     async with watching(known) as (revoking, ended):
         await asyncio.sleep(0)  # it watches
         block(0.06)  # it has expired, and the loop could not notice

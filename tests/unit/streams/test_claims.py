@@ -8,7 +8,7 @@ from collections.abc import Callable
 from bridge.calls.call import Call, CallEnded, PartyJoined, PartyLeft
 from bridge.streams.subscriptions import HANDOVER_GRACE_SHARE
 from tests.fakes.virtual_time import pass_time
-from tests.unit.streams.test_subscriptions import World, party
+from tests.unit.streams.subscribed import World, party
 
 
 class Table:

@@ -22,7 +22,9 @@ from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.wanted import ClientDirection
 from bridge.taps.taps import ConfBridge, Join, Snoop, TapPoint, Taps
-from tests.unit.streams.test_stream import FRAME, Pbx, Wire, playing, until
+from tests.fakes.taps import FRAME, FakeTaps, playing
+from tests.fakes.virtual_time import until
+from tests.fakes.wire import Wire
 
 OUTSIDE = Snoop("party", "both", "out")
 BROKE = "the audio connection from the PBX broke repeatedly"
@@ -86,7 +88,7 @@ class World:
     """Clients, and what is around them."""
 
     def __init__(self) -> None:
-        self.pbx = Pbx()
+        self.pbx = FakeTaps()
         self.calls = Calls()
         self.sensitive = SensitiveCalls()
         self.wire = Wire()

@@ -20,6 +20,7 @@ from bridge.streams.flow_streams import BACK_S, MAX_EXTERNAL_MEDIA, FlowStreams
 from bridge.streams.limit import StreamLimit
 from bridge.streams.subscription import Target
 from bridge.streams.wanted import WantedTrack
+from tests.fakes.virtual_time import pass_time
 from tests.flow_requests import external_media, stream_start, stream_stop
 
 URL = "ws://app.example/a"
@@ -181,7 +182,7 @@ async def test_transfer_is_there_while_the_other_leg_is() -> None:
     assert stream.tracks == ["caller"]
     world.streams.transfer_joined(world.leg, other)
     other.gone.set()
-    await asyncio.sleep(0.01)
+    await pass_time(0.01)
     assert stream.tracks == ["caller"]
     late = world.new_leg("q", "1003")
     world.streams.transfer_joined(world.leg, late)
@@ -196,7 +197,7 @@ async def test_all_end_when_the_party_is_gone() -> None:
     world.streams.transfer_joined(world.leg, world.new_leg("o", "1002"))
     await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
     world.leg.gone.set()
-    await asyncio.sleep(0.05)
+    await pass_time(0.05)
     assert [stream.reason for stream in world.opened] == ["the call ended"] * 2
     assert asyncio.all_tasks() == before
     with pytest.raises(LegGone):
@@ -215,7 +216,7 @@ async def test_a_party_in_no_bridge_is_waited_for_and_then_reached_by_itself() -
     world.leg.bridge_id = None
     world.streams.moved(world.leg.id)
     assert len(stream.places) == 1
-    await asyncio.sleep(BACK_S + 0.1)
+    await pass_time(BACK_S + 0.1)
     assert [getattr(track.tap_point, "whisper", None) for track in stream.places] == ["out", "in"]
     world.streams.moved("somebody else")
     await world.streams.stop(world.leg)

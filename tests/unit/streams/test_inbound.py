@@ -17,8 +17,9 @@ from bridge.streams.limit import StreamLimit
 from bridge.streams.registry import Streams
 from bridge.streams.subscription import routes_of
 from bridge.taps.taps import Taps
-from tests.unit.streams.test_registry import nobody
-from tests.unit.streams.test_stream import Pbx, Wire, until
+from tests.fakes.taps import FakeTaps
+from tests.fakes.virtual_time import until
+from tests.fakes.wire import Wire, nobody
 
 
 async def test_the_streams_of_uuid_routes_are_bounded(
@@ -35,7 +36,7 @@ async def test_the_streams_of_uuid_routes_are_bounded(
     config = Config.model_validate(sections)
     streams = Streams(
         config,
-        taps=cast(Taps, Pbx()),
+        taps=cast(Taps, FakeTaps()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
         limit=StreamLimit(10),

@@ -27,17 +27,14 @@ from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import Subscription
 from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Join, Taps
+from tests.fakes.taps import FakeTaps
+from tests.fakes.wire import Wire, nobody
 from tests.unit.audit.lines import Lines
-from tests.unit.streams.test_stream import Pbx, Wire
 
 STORE = "redis://store.example.org"
 
 
 TARGET = Subscription(id="s", url="ws://application.example.org/", dialect="yeastar", extensions=Patterns(("1001",)))
-
-
-async def nobody(*_: object) -> None:
-    """No key is pressed."""
 
 
 def dialing(
@@ -56,7 +53,7 @@ def dialing(
     monkeypatch.setattr(module, "dial", dial)
     return Streams(
         Config.model_validate(sections),
-        taps=cast(Taps, Pbx()),
+        taps=cast(Taps, FakeTaps()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
         limit=StreamLimit(10),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from bridge.access import CONFIGURATION
 from bridge.api.models.streams import Stream as StreamModel
 from bridge.audio.playout import MAX_MARKS, Playout
-from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
+from bridge.dialects.base import CallInfo, Dialect, TrackInfo
 from bridge.dialects.twilio import Twilio
 from bridge.dialects.voipbin import Voipbin
 from bridge.dialects.voxology import Voxology
@@ -23,7 +23,6 @@ from bridge.dialects.yeastar import Yeastar
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkFailed
-from bridge.media.leg import MediaLeg
 from bridge.media.websocket import Link
 from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.origin import Origin
@@ -31,67 +30,9 @@ from bridge.streams.stream import Stream
 from bridge.streams.track import Recovery
 from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Join, Snoop, TapPoint, Taps
-
-FRAME = b"\1\0" * 160
-
-
-class Wire(Link):
-    """A WebSocket whose messages are kept."""
-
-    def __init__(self) -> None:
-        super().__init__(Counters(), max_unsent_ms=1000, ping_interval_s=60)
-        self.sent: list[Message] = []
-        self.answers_close = True
-        self.discard_unacked_after_s: float | None = None
-        self.closed_with: tuple[int, str] | None = None
-
-    def close(self, code: int, reason: str, *, discard_unacked_after_s: float | None = None) -> None:
-        self.discard_unacked_after_s, self.closed_with = discard_unacked_after_s, (code, reason)
-        super().close(code, reason, discard_unacked_after_s=discard_unacked_after_s)
-
-    def _write(self, message: Message) -> None:
-        self.sent.append(message)
-
-    def _write_close(self, code: int, reason: str) -> None:  # noqa: ARG002 - as `Link` has it
-        self.sent.append(f"close {code}")
-        if self.answers_close:
-            asyncio.get_running_loop().call_soon(self.lost)
-
-    def _write_ping(self) -> None:
-        pass
-
-    def _write_pong(self, payload: bytes) -> None:
-        pass
-
-    def _disconnect(self) -> None:
-        self.lost()
-
-
-class Pbx:
-    """Opens legs, as `Taps` does, but for no PBX."""
-
-    def __init__(self) -> None:
-        self.open_now: dict[MediaLeg, TapPoint] = {}
-        self.opened: list[TapPoint] = []
-        self.failures: list[AriError] = []
-        """What the next attempts fail with."""
-        self.admit = asyncio.Event()
-        self.admit.set()
-
-    async def open(self, leg: MediaLeg, place: TapPoint) -> MediaLeg:
-        await self.admit.wait()
-        if self.failures:
-            raise self.failures.pop(0)
-        self.open_now[leg] = place
-        self.opened.append(place)
-        return leg
-
-    async def close(self, tap: MediaLeg) -> None:
-        self.open_now.pop(tap, None)
-
-    def leg_at(self, place: TapPoint) -> MediaLeg:
-        (leg,) = (leg for leg, where in self.open_now.items() if where == place)
-        return leg
+from tests.fakes.taps import FRAME, FakeTaps, playing
+from tests.fakes.virtual_time import pass_time, until
+from tests.fakes.wire import Wire
 
 
 class World:
@@ -103,7 +44,7 @@ class World:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.pbx = Pbx()
+        self.taps = FakeTaps()
         self.wire = Wire()
         self.reachable = True
         self.backoff = Backoff(5, 5)
@@ -123,7 +64,7 @@ class World:
             tracks,
             dialect=dialect,
             connection=Accepted(self.wire) if self.kind == "accepted" else Dialed(self._dial, self.backoff),
-            taps=cast(Taps, self.pbx),
+            taps=cast(Taps, self.taps),
             counters=self.counters,
             new_playout=lambda fmt: Playout(fmt, 10_000, 0),
             window_ms=5000,
@@ -157,7 +98,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     for stream in world.streams:
         stream.end("the test is over")
         await stream.wait()
-    assert not world.pbx.open_now
+    assert not world.taps.open_now
 
 
 dialed = pytest.mark.parametrize("world", ["dialed"], indirect=True)
@@ -168,21 +109,11 @@ def track(name: str, place: TapPoint, *, speaks: bool = False, hears: bool = Tru
     return WantedTrack(TrackInfo(name, "party"), place, speaks=speaks, hears=hears)
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(2):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def playing(leg: MediaLeg) -> bytes | None:
-    return leg.playout.take()
-
-
 async def test_nothing_of_a_track_that_only_speaks_goes_out(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
     stream.set_tracks([track("(speaks 0)", Join("b"), speaks=True, hears=False)])
     await stream.settled(1)
-    leg = world.pbx.leg_at(Join("b"))
+    leg = world.taps.leg_at(Join("b"))
     leg.on_audio(FRAME)
     assert leg.on_tick is not None
     leg.on_tick()
@@ -199,9 +130,9 @@ async def test_no_dialect_is_told_of_a_track_that_only_speaks(world: World) -> N
         [track("inbound", Snoop("party", "in", "none")), track("(speaks 0)", Join("b"), speaks=True, hears=False)]
     )
     await stream.settled(1)
-    world.pbx.leg_at(Join("b")).on_audio(FRAME)
+    world.taps.leg_at(Join("b")).on_audio(FRAME)
     assert len(world.texts) == 2  # connected, start
-    world.pbx.leg_at(Snoop("party", "in", "none")).on_audio(FRAME)
+    world.taps.leg_at(Snoop("party", "in", "none")).on_audio(FRAME)
     stream.tracks.key_pressed("party", "5")
     assert ['"event":"media"' in text for text in world.texts[2:]] == [True, False]
     assert world.texts[-1].count('"digit":"5"') == 1
@@ -216,7 +147,7 @@ async def test_a_track_of_a_sensitive_party_begins_in_silence_and_reports_no_dig
     assert stream.sensitive
     await stream.settled(1)
     stream.tracks.key_pressed("party", "5")
-    world.pbx.leg_at(place).sink(FRAME)
+    world.taps.leg_at(place).sink(FRAME)
     (media,) = world.texts[2:]
     assert json.loads(media)["media"]["payload"] == base64.b64encode(b"\xff" * 160).decode()
     world.sensitive.clear()
@@ -246,11 +177,11 @@ async def test_a_track_that_moves_goes_on_and_so_does_what_waits_to_be_played(wo
     await stream.settled(1)
     told = len(world.texts)
     stream.set_tracks([track("caller", Join("c"))])
-    await until(lambda: list(world.pbx.open_now.values()) == [Join("c")])
+    await until(lambda: list(world.taps.open_now.values()) == [Join("c")])
     assert world.texts[told:] == []
     for _ in range(10):
-        world.pbx.leg_at(Join("c")).on_audio(FRAME)
-        await asyncio.sleep(0.02)
+        world.taps.leg_at(Join("c")).on_audio(FRAME)
+        await pass_time(0.02)
     assert {"live_track" in text for text in world.texts[told:]} == {True}
     assert stream.tracks.received[0].name == "caller"
 
@@ -260,10 +191,10 @@ async def test_what_waits_to_be_played_follows_a_track_that_moves(world: World) 
     stream.set_tracks([track("mix", Join("b"), speaks=True)])
     await stream.settled(1)
     world.wire.on_message(FRAME + FRAME)
-    assert playing(world.pbx.leg_at(Join("b"))) == FRAME
+    assert playing(world.taps.leg_at(Join("b"))) == FRAME
     stream.set_tracks([track("mix", Join("d"), speaks=True)])
-    await until(lambda: list(world.pbx.open_now.values()) == [Join("d")])
-    assert playing(world.pbx.leg_at(Join("d"))) == FRAME
+    await until(lambda: list(world.taps.open_now.values()) == [Join("d")])
+    assert playing(world.taps.leg_at(Join("d"))) == FRAME
 
 
 async def test_what_waits_to_be_played_passes_to_the_track_that_speaks_from_now_on(world: World) -> None:
@@ -272,13 +203,13 @@ async def test_what_waits_to_be_played_passes_to_the_track_that_speaks_from_now_
     outside, inside = Snoop("party", "in", "out"), Snoop("party", "in", "none")
     stream.set_tracks([track("in", outside, speaks=True)])
     await stream.settled(1)
-    before = world.pbx.leg_at(outside)
+    before = world.taps.leg_at(outside)
     world.wire.on_message(FRAME + FRAME)
     assert playing(before) == FRAME
     stream.set_tracks([track("in", inside), track("(speaks 1)", Join("b"), speaks=True, hears=False)])
     assert playing(before) is None, "nothing is played twice"
-    await until(lambda: set(world.pbx.open_now.values()) == {inside, Join("b")})
-    assert playing(world.pbx.leg_at(Join("b"))) == FRAME
+    await until(lambda: set(world.taps.open_now.values()) == {inside, Join("b")})
+    assert playing(world.taps.leg_at(Join("b"))) == FRAME
 
 
 async def test_a_stream_that_is_displaced_has_no_leg_until_it_has_another_place(world: World) -> None:
@@ -286,11 +217,11 @@ async def test_a_stream_that_is_displaced_has_no_leg_until_it_has_another_place(
     stream.set_tracks([track("mix", Join("b"), speaks=True)])
     await stream.settled(1)
     stream.tracks.displace()
-    await until(lambda: not world.pbx.open_now)
+    await until(lambda: not world.taps.open_now)
     world.wire.on_message(FRAME)
     stream.set_tracks([track("mix", Join("c"), speaks=True)])
-    await until(lambda: list(world.pbx.open_now.values()) == [Join("c")])
-    assert playing(world.pbx.leg_at(Join("c"))) == FRAME
+    await until(lambda: list(world.taps.open_now.values()) == [Join("c")])
+    assert playing(world.taps.leg_at(Join("c"))) == FRAME
 
 
 async def test_a_leg_that_breaks_is_opened_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,12 +230,12 @@ async def test_a_leg_that_breaks_is_opened_again(world: World, monkeypatch: pyte
     stream.set_tracks([track("mix", Join("b"), speaks=True)])
     await stream.settled(1)
     world.wire.on_message(FRAME)
-    broken = world.pbx.leg_at(Join("b"))
-    world.pbx.failures.append(AriError(500, "POST", "/channels", "not now"))
+    broken = world.taps.leg_at(Join("b"))
+    world.taps.failures.append(AriError(500, "POST", "/channels", "not now"))
     broken.detach()
-    await until(lambda: broken not in world.pbx.open_now and world.pbx.open_now)
-    assert playing(world.pbx.leg_at(Join("b"))) == FRAME
-    assert world.pbx.opened == [Join("b")] * 2
+    await until(lambda: broken not in world.taps.open_now and world.taps.open_now)
+    assert playing(world.taps.leg_at(Join("b"))) == FRAME
+    assert world.taps.opened == [Join("b")] * 2
     assert not stream.ended
 
 
@@ -322,14 +253,14 @@ async def test_a_description_is_what_the_document_says(world: World) -> None:
 
 async def test_a_track_that_moves_twice_while_it_is_opened_ends_up_in_the_last_place(world: World) -> None:
     stream = world.stream(Voipbin("sln"))
-    world.pbx.admit.clear()
+    world.taps.admit.clear()
     stream.set_tracks([track("mix", Join("b"))])
-    await asyncio.sleep(0.01)
+    await pass_time(0.01)
     stream.set_tracks([track("mix", Join("c"))])
     stream.set_tracks([track("mix", Join("d"))])
-    world.pbx.admit.set()
-    await until(lambda: list(world.pbx.open_now.values()) == [Join("d")])
-    assert Join("c") not in world.pbx.opened
+    world.taps.admit.set()
+    await until(lambda: list(world.taps.open_now.values()) == [Join("d")])
+    assert Join("c") not in world.taps.opened
 
 
 async def test_another_party_is_another_track(world: World) -> None:
@@ -337,7 +268,7 @@ async def test_another_party_is_another_track(world: World) -> None:
     stream.set_tracks([track("caller", Snoop("party", "in", "none"))])
     await stream.settled(1)
     stream.set_tracks([WantedTrack(TrackInfo("caller", "other"), Snoop("other", "in", "none"))])
-    await until(lambda: list(world.pbx.open_now.values()) == [Snoop("other", "in", "none")])
+    await until(lambda: list(world.taps.open_now.values()) == [Snoop("other", "in", "none")])
     kinds = [text.split('"type":"')[1].split('"')[0] for text in world.texts]
     assert kinds == ["init_stream", "start_track", "stop_track", "start_track"]
 
@@ -347,28 +278,28 @@ async def test_who_follows_under_a_name_is_not_heard_if_he_leaves_at_once_too(wo
     stream = world.stream(Voipbin("sln"))
     first, second = (WantedTrack(TrackInfo("far", who), Snoop(who, "in", "none")) for who in ("trunk", "phone"))
     stream.set_tracks([first])
-    await until(lambda: world.pbx.open_now)
+    await until(lambda: world.taps.open_now)
     stream.set_tracks([second])
-    await asyncio.sleep(0.03)
+    await pass_time(0.03)
     stream.set_tracks([])
-    await asyncio.sleep(0.2)
-    assert world.pbx.opened == [first.tap_point]
+    await pass_time(0.2)
+    assert world.taps.opened == [first.tap_point]
     stream.set_tracks([first])
-    await until(lambda: world.pbx.open_now)
+    await until(lambda: world.taps.open_now)
     stream.set_tracks([second])  # and who stays is
-    await until(lambda: world.pbx.opened[-1] == second.tap_point)
+    await until(lambda: world.taps.opened[-1] == second.tap_point)
 
 
 async def test_settled_waits_for_connection_and_tracks_but_for_nothing_that_is_in_trouble(world: World) -> None:
     loop = asyncio.get_running_loop()
-    world.pbx.admit.clear()
+    world.taps.admit.clear()
     stream = world.stream(Voipbin("sln"))
     stream.set_tracks([track("mix", Join("b"))])
     began = loop.time()
     await stream.settled(0.2)
     assert 0.15 < loop.time() - began < 1
     waiting = asyncio.create_task(stream.settled(5))
-    world.pbx.admit.set()
+    world.taps.admit.set()
     await asyncio.wait_for(waiting, 1)
     assert stream.live
     stream.end("enough")
@@ -414,16 +345,16 @@ async def test_what_is_added_and_left_out_is_described(world: World) -> None:
     stream = world.stream(Yeastar(), "mix")
     stream.set_tracks([track("mix", Join("b"), speaks=True)])
     await stream.settled(1)
-    leg = world.pbx.leg_at(Join("b"))
+    leg = world.taps.leg_at(Join("b"))
     for _ in range(50):
         leg.on_audio(FRAME * 2)
-        await asyncio.sleep(0.02)
+        await pass_time(0.02)
     skipped_ms = stream.describe()["skipped_ms"]
     assert skipped_ms == pytest.approx(1000, abs=100)
     for _ in range(100):
         assert leg.on_tick is not None
         leg.on_tick()
-        await asyncio.sleep(0.02)
+        await pass_time(0.02)
     described = stream.describe()
     assert described["skipped_ms"] == skipped_ms
     assert described["filled_ms"] == pytest.approx(1800, abs=100)
@@ -436,7 +367,7 @@ async def test_marks_that_find_no_place_and_frames_that_are_padded_are_counted(w
     stream.set_tracks([track("mix", Join("b"), speaks=True)])
     await stream.settled(1)
     world.wire.on_message(FRAME[:100] + FRAME)
-    leg = world.pbx.leg_at(Join("b"))
+    leg = world.taps.leg_at(Join("b"))
     while playing(leg) is not None:
         pass
     assert stream.describe()["padded_frames"] == 1
@@ -452,11 +383,11 @@ async def test_messages_that_are_lost_without_a_connection_are_counted(world: Wo
     stream = world.stream(Yeastar(), "mix")
     stream.set_tracks([track("mix", Join("b"))])
     await stream.settled(1)
-    await until(lambda: world.pbx.open_now)
-    leg = world.pbx.leg_at(Join("b"))
+    await until(lambda: world.taps.open_now)
+    leg = world.taps.leg_at(Join("b"))
     for _ in range(500):  # 10 s, of which 5 are kept
         leg.on_audio(FRAME)
-        await asyncio.sleep(0.02)
+        await pass_time(0.02)
     described = stream.describe()
     assert described["dropped_to_application_ms"] == pytest.approx(5000, abs=300)
     assert described["missed_messages"] == pytest.approx(5000 / stream.dialect.message_ms, abs=10)
@@ -477,7 +408,7 @@ async def test_what_an_accepted_application_sends_in_the_same_turn_is_not_lost(w
     stream.set_tracks([track("mix", Join("b"), speaks=True)])
     world.wire.on_message(FRAME)
     await stream.settled(1)
-    assert playing(world.pbx.leg_at(Join("b"))) == FRAME
+    assert playing(world.taps.leg_at(Join("b"))) == FRAME
 
 
 @dialed
