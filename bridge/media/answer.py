@@ -1,4 +1,4 @@
-"""A server's HTTP answer to a WebSocket request: as little of RFC 9110 and 9112 as it takes to say what went wrong."""
+"""A server's HTTP response to a WebSocket request, put into words."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ from dataclasses import dataclass
 
 from bridge.events.signing import retry_after_s
 
-MAX_HEAD_BYTES = 16384
-"""Of the answer and of all informational ones (1xx) before it together."""
-MAX_INFORMATIONAL = 8
-"""Informational answers that are read over: servers send one, if any."""
 MAX_BODY_BYTES = 4096
 """More of a refusal is not waited for."""
 EXCERPT_CHARS = 200
-LENGTH_DIGITS = 18
-"""Of a Content-Length; Python refuses to read some thousands."""
 MAX_RETRY_AFTER_S = 300.0
 """The longest wait that a server may ask for: calls are short."""
 SECRET_CHARS = 6
@@ -24,12 +18,12 @@ SECRET_CHARS = 6
 
 
 class NotHttp(Exception):
-    """What the server sent is no HTTP answer."""
+    """What the server sent is not an HTTP response, or more than a server that agrees or refuses has to say."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The head of an answer.
+    """The head of a response.
 
     Args:
         headers: names in lower case; the last of several counts.
@@ -39,20 +33,6 @@ class Answer:
     phrase: str
     headers: dict[str, str]
 
-    @classmethod
-    def parse(cls, head: bytes) -> Answer:
-        """Read everything before the empty line.
-
-        Raises:
-            NotHttp: it does not begin with an HTTP/1 status line.
-        """
-        first, *lines = head.decode("latin-1").split("\r\n")
-        found = re.fullmatch(r"HTTP/1\.[01] ([1-9]\d\d)(?: (.*))?", first)
-        if found is None:
-            raise NotHttp("the server answers something that is not HTTP/1.1")
-        pairs = (line.partition(":") for line in lines)
-        return cls(int(found[1]), found[2] or "", {name.strip().lower(): value.strip() for name, _, value in pairs})
-
     def upgrade(self) -> bytes:
         """The head of a 101 as picows wants it: 2.3 knows neither ``Connection: keep-alive, Upgrade`` nor an empty
         phrase, both of which RFC 9110 allows."""
@@ -61,15 +41,6 @@ class Answer:
             headers["connection"] = "upgrade"
         lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-    def complete(self, body: bytes) -> bool:
-        """Whether ``body`` is all there is, or enough."""
-        if len(body) >= MAX_BODY_BYTES:
-            return True
-        if self._chunked:
-            return body.endswith(b"0\r\n\r\n")
-        length = self.headers.get("content-length", "")
-        return length.isdecimal() and len(length) <= LENGTH_DIGITS and len(body) >= int(length)
 
     def retry_after_s(self, now: float) -> float:
         """How long the server asks to wait before the next attempt, in seconds; 0 if it does not ask.
@@ -90,15 +61,10 @@ class Answer:
         excerpt = _line(self._text(body), hidden)
         return f"{text}: {excerpt}" if excerpt else text
 
-    @property
-    def _chunked(self) -> bool:
-        return self.headers.get("transfer-encoding", "").lower().endswith("chunked")
-
     def _text(self, body: bytes) -> str:
         if "content-encoding" in self.headers:
             return ""
-        body = body[:MAX_BODY_BYTES]
-        text = (_joined(body) if self._chunked else body).decode("utf-8", "replace")
+        text = body[:MAX_BODY_BYTES].decode("utf-8", "replace")
         if "html" in self.headers.get("content-type", "").lower():
             text = re.sub(r"(?is)<(style|script|title)\b.*?(?:</\1>|\Z)|<[^<>]*>", " ", text)
         return text
@@ -110,19 +76,3 @@ def _line(text: str, hidden: Iterable[str]) -> str:
         text = text.replace(secret, "***")
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 3] + "..."
-
-
-def _joined(chunked: bytes) -> bytes:
-    """The content of a chunked body, as far as it is there."""
-    content = b""
-    while chunked:
-        line, _, chunked = chunked.partition(b"\r\n")
-        try:
-            size = int(line.split(b";")[0], 16)
-        except ValueError:
-            break
-        if size <= 0:
-            break
-        content += chunked[:size]
-        chunked = chunked[size + 2 :]
-    return content

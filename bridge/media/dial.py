@@ -19,7 +19,7 @@ import aiofastnet
 from picows import WSError
 
 from bridge.errors import BridgeError
-from bridge.media.answer import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_INFORMATIONAL, Answer, NotHttp
+from bridge.media.answer import Answer, NotHttp
 from bridge.media.counters import Counters
 from bridge.media.destination import Destination
 from bridge.media.picows_link import PicowsLink
@@ -204,15 +204,14 @@ class _Handshake(asyncio.Protocol):
     """
 
     def __init__(self, destination: Destination, link: PicowsLink) -> None:
+        from bridge.media.answer_reader import AnswerReader  # a start leaves it out
+
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._destination = destination
         self._link = link
         self._inner: Any = link.client_protocol(destination.authority, destination.resource, destination.headers)
         self._transport: asyncio.Transport | None = None
-        self._received = bytearray()
-        self._head_bytes = 0  # of the informational answers
-        self._informational = 0
-        self._answer: Answer | None = None
+        self._reader = AnswerReader()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -236,14 +235,14 @@ class _Handshake(asyncio.Protocol):
         Raises:
             LinkRefused, LinkFailed
         """
-        if self._answer is None:
+        answer = self._reader.answer
+        if answer is None:
             return
-        status = self._answer.status
-        words = self._answer.words(bytes(self._received), self._destination.secrets)
+        words = answer.words(self._reader.body, self._destination.secrets)
         reason = f"{self._destination.where} answers {words}"
-        if status < 500 and status not in RETRIED_STATUSES:
-            raise LinkRefused(status, reason)
-        raise LinkFailed(reason, self._answer.retry_after_s(time.time()))
+        if answer.status < 500 and answer.status not in RETRIED_STATUSES:
+            raise LinkRefused(answer.status, reason)
+        raise LinkFailed(reason, answer.retry_after_s(time.time()))
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -268,29 +267,29 @@ class _Handshake(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._done.done():
             return
-        self._received += data
         try:
-            if self._answer is None and not self._read_head():
-                return
+            self._reader.feed(data)
         except NotHttp as error:
             self._fail(LinkFailed(f"{self._destination.where}: {error}"))
             return
-        assert self._answer is not None  # _read_head has found it
-        if self._answer.status == 101:
-            self._upgrade(self._answer)
-        elif self._answer.complete(bytes(self._received[-MAX_BODY_BYTES:])):
+        answer = self._reader.answer
+        if answer is None:
+            return
+        if answer.status == 101:
+            self._upgrade(answer)
+        elif self._reader.complete:
             self._told()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REFUSAL_WAIT_S, self._told)
 
     def eof_received(self) -> None:
-        if self._answer is not None:
+        if self._reader.answer is not None:
             self._told()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
             self._inner.connection_lost(exc)
-        if self._answer is not None:
+        if self._reader.answer is not None:
             self._told()
         else:
             words = _words(exc) if isinstance(exc, OSError) else "the server closed the connection without an answer"
@@ -298,36 +297,8 @@ class _Handshake(asyncio.Protocol):
 
     # Inside
 
-    def _read_head(self) -> bool:
-        """Whether the head of the final answer is there; what follows it is left in ``_received``.
-
-        Raises:
-            NotHttp: it is no HTTP, or more than a server that agrees or refuses has to say.
-        """
-        received, start = self._received, 0
-        while True:
-            if not received.startswith(b"HTTP/"[: len(received) - start], start):
-                raise NotHttp("the server answers something that is not HTTP")
-            end = received.find(b"\r\n\r\n", start, start + MAX_HEAD_BYTES - self._head_bytes + 4)
-            size = (len(received) if end < 0 else end) - start
-            if self._head_bytes + size > MAX_HEAD_BYTES:
-                raise NotHttp(f"the head of the server's answer is longer than {MAX_HEAD_BYTES} bytes")
-            if end < 0:
-                del received[:start]
-                return False
-            answer = Answer.parse(bytes(received[start:end]))
-            start = end + 4
-            if answer.status == 101 or answer.status >= 200:  # others come before the answer proper
-                del received[:start]
-                self._answer = answer
-                return True
-            self._head_bytes += size
-            self._informational += 1
-            if self._informational > MAX_INFORMATIONAL:
-                raise NotHttp(f"the server sends more than {MAX_INFORMATIONAL} answers 1xx and none that is final")
-
     def _upgrade(self, answer: Answer) -> None:
-        transport, rest = self._transport, bytes(self._received)
+        transport, rest = self._transport, self._reader.body
         assert transport is not None  # it has delivered the answer
         transport.set_protocol(self._inner)
         feed(self._inner, answer.upgrade())

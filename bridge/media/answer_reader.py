@@ -1,0 +1,92 @@
+"""Reads a server's HTTP response to a WebSocket request with h11, within bounds.
+
+A module of its own: importing h11 takes 45 ms of CPU, and calls wait for a bridge that starts (``bridge.app.preload``).
+"""
+
+from __future__ import annotations
+
+import h11
+
+from bridge.media.answer import MAX_BODY_BYTES, Answer, NotHttp
+
+MAX_HEAD_BYTES = 16384
+"""Of the response and of all informational ones (1xx) before it together."""
+MAX_INFORMATIONAL = 8
+"""Informational responses that are skipped: servers send one, if any."""
+MAX_BODY_PARTS = 256
+"""Chunks of a refusal's body that are read: h11 takes 15 us for each."""
+
+_UPGRADE = h11.Request(
+    method="GET", target="/", headers=[("Host", ""), ("Connection", "upgrade"), ("Upgrade", "websocket")]
+)
+"""Tells h11 that a response 101 may come; the request itself is written by picows."""
+
+
+class AnswerReader:
+    """Reads one final response from what a server sends."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        """The head of the response, once it has arrived."""
+        self.body = b""
+        """Of a refusal: what has arrived of its body. Of 101: the beginning of the WebSocket's frames."""
+        self.complete = False
+        """Whether the body has ended, or is as long as is read."""
+        self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._parser.send(_UPGRADE)
+        self._parser.send(h11.EndOfMessage())
+        self._head = b""  # the first bytes
+        self._head_bytes = 0
+        self._informational = 0
+        self._parts = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what has arrived.
+
+        Raises:
+            NotHttp: it cannot become a response.
+        """
+        if self.answer is None:
+            head, data = data[: MAX_HEAD_BYTES - self._head_bytes], data[MAX_HEAD_BYTES - self._head_bytes :]
+            self._head_bytes += len(head)
+            self._head = (self._head + head)[:5]
+            if not b"HTTP/".startswith(self._head):
+                raise NotHttp("the server answers something that is not HTTP")
+            self._parse(head)
+            if self.answer is None and data:
+                raise NotHttp(f"the head of the server's answer is longer than {MAX_HEAD_BYTES} bytes")
+        if data and self.answer is not None and self.answer.status == 101:
+            self.body += data
+        elif data and not self.complete:
+            self._parse(data[:MAX_BODY_BYTES])
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.receive_data(data)
+            while not self.complete:
+                event = self._parser.next_event()
+                if isinstance(event, type):  # h11.NEED_DATA, h11.PAUSED
+                    return
+                self._take(event)
+        except h11.RemoteProtocolError:
+            if self.answer is None:
+                raise NotHttp("the server answers something that is not HTTP/1.1") from None
+            self.complete = True
+
+    def _take(self, event: h11.Event) -> None:
+        if isinstance(event, h11.InformationalResponse) and event.status_code != 101:
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise NotHttp(f"the server sends more than {MAX_INFORMATIONAL} answers 1xx and none that is final")
+        elif isinstance(event, h11.Response | h11.InformationalResponse):
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+            self.answer = Answer(event.status_code, event.reason.decode("latin-1"), headers)
+            if event.status_code == 101:
+                self.body = self._parser.trailing_data[0]
+                self.complete = True
+        elif isinstance(event, h11.Data):
+            self.body += event.data
+            self._parts += 1
+            self.complete = len(self.body) >= MAX_BODY_BYTES or self._parts >= MAX_BODY_PARTS
+        else:
+            self.complete = True
