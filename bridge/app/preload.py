@@ -16,6 +16,7 @@ def preload() -> None:
     from bridge.audio import resample  # noqa: F401  # it brings numpy
     from bridge.flows import voipbin, voxology  # noqa: F401  # they bring all actions
     from bridge.flows.options import Options
+    from bridge.media import answer_reader  # noqa: F401  # it brings h11
 
     for root in (base.Body, base.Query, base.Shown, Options):
         for model in _below(root):
