@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
 
 from bridge.audio import tones
 from bridge.audio.sound import Sound
 from bridge.calls.call import CallAnswered, CallEnded, Change
 from bridge.calls.tracker import CallTracker
+from bridge.conferences.conferences import Conferences, NoSuchConference
 from bridge.config.privacy import SOUND, TONE, PrivacyConfig
 from bridge.control.call_control import CallControl, NotOurs
 from bridge.control.legs import LegGone
+from bridge.control.playback import Players
 from bridge.errors import AriError
 from bridge.events.hub import Event, Events
 from bridge.logs import Fields
@@ -20,13 +21,6 @@ from bridge.speech.fetch import SoundFetcher, SoundUnavailable
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
-
-
-class Conferences(Protocol):
-    """Speaks to everybody in a conference (`bridge.app.call_subsystem.CallSubsystem`)."""
-
-    async def play_to_conference(self, conference_id: str, sound: Sound, /) -> None:
-        """Play a sound; returns when it has been played."""
 
 
 class Announcer:
@@ -38,7 +32,7 @@ class Announcer:
     Args:
         config: what is announced, and how.
         call_control: plays sounds to calls, those outside the bridge's application included.
-        conferences: plays sounds to everybody in a conference.
+        players: plays sounds to everybody in a conference.
     """
 
     def __init__(
@@ -51,6 +45,7 @@ class Announcer:
         speech: Speech,
         sounds: SoundFetcher,
         conferences: Conferences,
+        players: Players,
     ) -> None:
         self._said = {"stream_started": config.announce_streams, "recording_started": config.announce_recordings}
         self._tracker = tracker
@@ -58,6 +53,7 @@ class Announcer:
         self._speech = speech
         self._sounds = sounds
         self._conferences = conferences
+        self._players = players
         self._unanswered: dict[str, set[str]] = {}
         """What is to be announced, by call."""
         self._playing: set[tuple[str, str]] = set()
@@ -100,15 +96,22 @@ class Announcer:
         try:
             sound = await self._sound(announcement)
             if kind == "conference":
-                await self._conferences.play_to_conference(identity, sound)
+                await self._play_to_conference(identity, sound)
             else:
                 await self._call_control.play(identity, sound.pcm, sound.rate, direction="both")
-        except (KeyError, LegGone):
+        except (KeyError, LegGone, NoSuchConference):
             pass  # the call has just ended
         except (AriError, NotOurs, SpeechFailed, SoundUnavailable) as error:
             log.warning("announcement failed %s error=%s", Fields(**{kind: identity}), error)
         finally:
             self._playing.discard((identity, announcement))
+
+    async def _play_to_conference(self, conference_id: str, sound: Sound) -> None:
+        player = self._players.at(self._conferences.tap_point(conference_id))
+        try:
+            await player.play(sound.pcm, sound.rate)
+        finally:
+            await player.close()
 
     async def _sound(self, announcement: str) -> Sound:
         if announcement == TONE:

@@ -12,13 +12,12 @@ from bridge.app.announcements import Announcer
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
-from bridge.audio.sound import Sound
 from bridge.audit import Audit
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
-from bridge.conferences.conferences import Conferences, NoSuchConference
+from bridge.conferences.conferences import Conferences
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
 from bridge.control.call_control import CallControl
@@ -32,10 +31,10 @@ from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
-from bridge.flows.echo import Echo
+from bridge.flows.echo import EchoService
 from bridge.flows.flow_config import flows_of, signing_keys
 from bridge.flows.manager import FlowManager
-from bridge.flows.parts import Parts
+from bridge.flows.services import FlowServices
 from bridge.flows.web import Web
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
@@ -126,7 +125,6 @@ class CallSubsystem:
             players=players,
             recordings=self.recordings,
         )
-        self._players = players
         self._announcer = Announcer(
             config.privacy,
             events=events,
@@ -134,9 +132,10 @@ class CallSubsystem:
             call_control=self.call_control,
             speech=self.speech,
             sounds=self.sounds,
-            conferences=self,
+            conferences=self.conferences,
+            players=players,
         )
-        parts = Parts(
+        services = FlowServices(
             legs=legs,
             originator=self._originator,
             players=players,
@@ -148,14 +147,14 @@ class CallSubsystem:
             audit=audit,
             speech=self.speech,
             sounds=self.sounds,
-            echoes=Echo(taps, counters),
+            echo=EchoService(taps, counters),
             web=self._web,
             gate=gate,
             sensitive=sensitive,
             context=config.calling.context,
         )
         self.outbound_calls = OutboundCalls(self._originator, records)
-        self.flow_manager = FlowManager(self._flows, parts, self.outbound_calls, config.voxology)
+        self.flow_manager = FlowManager(self._flows, services, self.outbound_calls, config.voxology)
         self.call_control.before_transfer = self.flow_manager.before_transfer
         legs.claim = self.flow_manager.claims
         legs.on_claimed = self.flow_manager.claimed
@@ -201,23 +200,6 @@ class CallSubsystem:
         await self._legs.stop()
         await self._tasks.stop()
         await self._web.close()
-
-    async def play_to_conference(self, conference_id: str, sound: Sound) -> None:
-        """Play a sound to everybody in a conference; returns when it has been played.
-
-        Raises:
-            KeyError: the conference does not exist.
-            NotOurs: it is a room of the dialplan, and no context is configured that leads into rooms.
-            AriError: no audio connection.
-        """
-        try:
-            player = self._players.at(self.conferences.tap_point(conference_id))
-        except NoSuchConference:
-            raise KeyError(conference_id) from None
-        try:
-            await player.play(sound.pcm, sound.rate)
-        finally:
-            await player.close()
 
     async def _adopt_sensitive_mode(self) -> None:
         """Wait until recordings have paused or resumed, and other servers get nothing that they must not get."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def voipbin_body(run: Run) -> dict[str, Any]:
     """``activeflow_id`` and ``reference_id`` as VoIPBIN sends them; the call's record besides."""
-    record = run.parts.records.get(run.call_id)
+    record = run.services.records.get(run.call_id)
     return {
         "activeflow_id": run.id,
         "reference_type": "call",

@@ -16,7 +16,7 @@ DELAY_MS = 100
 """What is held back: enough to even out how unevenly frames come, and little enough to be felt as an echo."""
 
 
-class Echo:
+class EchoService:
     """Opens the media legs.
 
     Args:

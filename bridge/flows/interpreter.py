@@ -23,8 +23,8 @@ from bridge.control.playback import Player
 from bridge.errors import BridgeError
 from bridge.flows.action_registry import DEFINITIONS, ActionFailed
 from bridge.flows.filling import authority_of
-from bridge.flows.parts import Parts
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
+from bridge.flows.services import FlowServices
 from bridge.flows.variables import Variables
 from bridge.tasks import shield_until_done
 
@@ -82,7 +82,7 @@ class Run:
         leg: the call.
         program: what to do.
         principal: who started it: who asked for the call, or the configuration.
-        parts: what actions work with.
+        services: what actions work with.
         flows: the other flows.
         variables: what is known from the start.
         flow_id: of the ``[[flows]]`` table, if any.
@@ -95,7 +95,7 @@ class Run:
         program: Program,
         *,
         principal: Principal,
-        parts: Parts,
+        services: FlowServices,
         flows: Flows,
         variables: Variables,
         flow_id: str = "",
@@ -105,7 +105,7 @@ class Run:
         self.leg = leg
         self.call_id = leg.id
         self.principal = principal
-        self.parts = parts
+        self.services = services
         self.flows = flows
         self.variables = variables
         self.flow_id = flow_id
@@ -172,7 +172,7 @@ class Run:
             if until_key and len(digits):
                 return False
             if self._player is None:
-                self._player = self.parts.players.of(self.leg)
+                self._player = self.services.players.of(self.leg)
                 await self._let_audio_open()
             player = self._player
             pressed: list[str] = []
@@ -255,7 +255,7 @@ class Run:
             self._move(frame, action, step)
             await asyncio.sleep(0)  # a loop of actions that wait for nothing must not hold up other calls
         # A flow that ends with opening an external media is for the sake of that: the call stays for as long.
-        await self.parts.streams.external_media_over(self.leg)
+        await self.services.streams.external_media_over(self.leg)
         return End("the last action was done")
 
     def _move(self, frame: Frame, action: Action, step: Step | None) -> None:
@@ -294,17 +294,17 @@ class Run:
 
     def _tell(self, action: Action, reason: str = "") -> None:
         if not reason:
-            self.parts.records.update(
+            self.services.records.update(
                 self.call_id, action={"id": action.id, "type": action.type, "index": action.index}
             )
-        self.parts.events.publish(
+        self.services.events.publish(
             "flow_action",
             {**self.described(), "action_id": action.id, "type": action.type, "index": action.index, "reason": reason},
         )
 
     def audit(self, action: Audited, outcome: str = OK, **values: Value) -> None:
         """Record what the flow does in the audit log, in the name of who started it."""
-        self.parts.audit.record(action, self.principal, outcome, call=self.call_id, flow=self.flow_id, **values)
+        self.services.audit.record(action, self.principal, outcome, call=self.call_id, flow=self.flow_id, **values)
 
     def described(self) -> dict[str, Any]:
         """What every event about this flow says."""
@@ -313,8 +313,8 @@ class Run:
     async def _clean_up(self) -> None:
         for task in tuple(self._background):
             task.cancel()
-        closing: list[Coroutine[Any, Any, object]] = [self.fall_silent(), self.parts.streams.stop(self.leg)]
-        closing += [self.parts.recordings.stop(recording) for recording in self.recordings]
+        closing: list[Coroutine[Any, Any, object]] = [self.fall_silent(), self.services.streams.stop(self.leg)]
+        closing += [self.services.recordings.stop(recording) for recording in self.recordings]
         for result in await asyncio.gather(*self._background, *closing, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, BridgeError | KeyError):
                 log.error("call=%s: the flow could not be cleaned up", self.call_id, exc_info=result)

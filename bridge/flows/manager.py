@@ -23,9 +23,9 @@ from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import check_urls
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
-from bridge.flows.parts import Parts
 from bridge.flows.program import Action, Program, new_action_id
 from bridge.flows.program import program as program_of
+from bridge.flows.services import FlowServices
 from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import Variables, request_variables
 from bridge.times import utc
@@ -46,7 +46,7 @@ class FlowManager:
 
     Args:
         flows: those of the configuration.
-        parts: what actions work with.
+        services: what actions work with.
         outbound_calls: originates calls.
         voxology: what ``Dials/Connect`` calls run.
         clock: seconds since 1970.
@@ -55,13 +55,13 @@ class FlowManager:
     def __init__(
         self,
         flows: Sequence[Flow],
-        parts: Parts,
+        services: FlowServices,
         outbound_calls: OutboundCalls,
         voxology: VoxologyConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._flows = {flow.id: flow for flow in flows}
-        self._parts = parts
+        self._services = services
         self._outbound_calls = outbound_calls
         self._voxology = voxology or VoxologyConfig()
         self._clock = clock
@@ -85,7 +85,7 @@ class FlowManager:
     def claimed(self, leg: Leg, _: Sequence[str]) -> None:
         """A call that was claimed is ours now: its flow begins (`Legs.on_claimed`)."""
         flow, channel = self._entering.pop(leg.id)
-        record = self._parts.records.get(leg.id)
+        record = self._services.records.get(leg.id)
         source = Address("", channel.caller.number, channel.caller.name)
         destination = Address("", channel.dialplan.exten)
         if record is not None:
@@ -120,7 +120,7 @@ class FlowManager:
         if request.flow_id and request.flow_id not in self._flows:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
         if program is not None and not request.flow_id:
-            check_urls(program, self._parts.gate)
+            check_urls(program, self._services.gate)
         on_answered = self._starter(request, program, request_variables(variables or {}))
         return await self._outbound_calls.originate(request, on_answered)
 
@@ -153,7 +153,7 @@ class FlowManager:
         destination = Address("tel", number)
         source = Address("tel", caller_id) if caller_id else None
         try:
-            self._parts.originator.check(destination, source)
+            self._services.originator.check(destination, source)
         except ValueError as problem:
             raise type(problem)(f"call.no: {problem}") from None
         try:
@@ -237,7 +237,7 @@ class FlowManager:
         if flow.config.method == "POST":
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
-        answer = await self._parts.web.ask(
+        answer = await self._services.web.ask(
             flow.config.method,
             flow.config.url,
             body=content,
@@ -250,7 +250,7 @@ class FlowManager:
         return await parse_in_thread(answer.json)
 
     def _source(self, call_id: str) -> Address:
-        record = self._parts.records.get(call_id)
+        record = self._services.records.get(call_id)
         return record.source if record is not None else NOBODY
 
     # One flow
@@ -280,7 +280,7 @@ class FlowManager:
             leg,
             program or _entry(flow_id),
             principal=principal,
-            parts=self._parts,
+            services=self._services,
             flows=self,
             variables=Variables(known, session_data),
             flow_id=flow_id,
@@ -288,7 +288,7 @@ class FlowManager:
         )
         for name, value in (("id", run.id), ("flow_id", flow_id), ("reference_type", "call"), ("reference_id", leg.id)):
             run.variables.set(f"voipbin.activeflow.{name}", value)
-        self._parts.records.update(leg.id, flow_id=flow_id, variables=dict(variables))
+        self._services.records.update(leg.id, flow_id=flow_id, variables=dict(variables))
         task = asyncio.ensure_future(self._conduct(run, then, max_call_s))
         self._running[leg.id] = running = _Running(run, task)
         task.add_done_callback(lambda _: self._over(leg.id, running))
@@ -298,7 +298,7 @@ class FlowManager:
             del self._running[leg_id]
 
     async def _conduct(self, run: Run, then: str, max_call_s: float | None) -> None:
-        leg, events = run.leg, self._parts.events
+        leg, events = run.leg, self._services.events
         events.publish("flow_started", run.described())
         reason = "stopped"
         try:
@@ -326,7 +326,7 @@ class FlowManager:
             await asyncio.gather(leg.hang_up(), return_exceptions=True)
         finally:
             log.info("call=%s flow=%s ended: %s", run.call_id, run.flow_id or run.id, reason)
-            self._parts.records.update(run.call_id, action=None)
+            self._services.records.update(run.call_id, action=None)
             events.publish("flow_ended", {**run.described(), "reason": reason})
 
 

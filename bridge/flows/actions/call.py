@@ -55,7 +55,7 @@ async def hangup(run: Run, options: HangupOptions) -> End:
     """End the call; one that is not answered is refused with the reason."""
     reason: HangupReason = options.reason or "normal"
     if is_set(options.reference_id):
-        record = run.parts.records.get(options.reference_id)
+        record = run.services.records.get(options.reference_id)
         reason = (record.hangup_reason if record is not None else "") or reason
     await hang_up(run, reason)
     return End(f"hung up: {reason}")
@@ -94,13 +94,13 @@ class SensitiveOptions(Options):
 @action("sensitive_start", options=SensitiveOptions)
 async def sensitive_start(run: Run, options: SensitiveOptions) -> None:
     """Keep the call's audio and digits from applications and recordings; only actions of the flow get digits."""
-    await _in_call(run, run.parts.sensitive.start(run.leg.id, options.duration))
+    await _in_call(run, run.services.sensitive.start(run.leg.id, options.duration))
 
 
 @action("sensitive_stop", options=NoOptions)
 async def sensitive_stop(run: Run, _: NoOptions) -> None:
     """End sensitive mode; without it nothing happens."""
-    await _in_call(run, run.parts.sensitive.stop(run.leg.id))
+    await _in_call(run, run.services.sensitive.stop(run.leg.id))
 
 
 async def _in_call(run: Run, act: Awaitable[None]) -> None:
@@ -140,5 +140,5 @@ async def amd(run: Run, options: AmdOptions) -> End | None:
 
 def needs_context(run: Run) -> None:
     """Refuse what Asterisk does only in the dialplan, where nobody has told us its context."""
-    if not run.parts.context:
+    if not run.services.context:
         raise ActionFailed("calling.context is not set: the dialplan has no place for this")

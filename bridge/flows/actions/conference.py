@@ -56,7 +56,7 @@ class NamedConferenceOptions(Options):
 @action("named_conference", options=NamedConferenceOptions, needs_audio=True, internal=True)
 async def named_conference(run: Run, options: NamedConferenceOptions) -> None:
     """Take part in a conference; it ends with the last member, or with this one (``end_on_exit``)."""
-    conferences = run.parts.conferences
+    conferences = run.services.conferences
     there = conferences.get(options.name)
     if there is not None and 0 < options.max_participants <= len(there.participants):
         raise ActionFailed(f"the conference {options.name!r} has {len(there.participants)} participants already")
@@ -71,7 +71,7 @@ async def named_conference(run: Run, options: NamedConferenceOptions) -> None:
 async def _join(run: Run, conference_id: str, *, create: bool, muted: bool = False) -> None:
     await run.fall_silent()
     run.variables.set("voipbin.conference.id", conference_id)
-    left = await run.parts.conferences.join(run.leg, conference_id, create=create, muted=muted)
+    left = await run.services.conferences.join(run.leg, conference_id, create=create, muted=muted)
     run.variables.set("conference.left", left)
 
 

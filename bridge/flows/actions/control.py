@@ -157,7 +157,7 @@ class ConditionCallStatusOptions(_Condition):
 @action("condition_call_status", options=ConditionCallStatusOptions)
 async def condition_call_status(run: Run, options: ConditionCallStatusOptions) -> Jump | None:
     """Go on if the call is in this state, else jump."""
-    record = run.parts.records.get(run.call_id)
+    record = run.services.records.get(run.call_id)
     return options.step(record is not None and record.status == options.status)
 
 

@@ -116,7 +116,7 @@ async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
     if len(body) > MAX_BODY_BYTES:
         raise ActionFailed(f"data: is larger than {MAX_BODY_BYTES} bytes with its variables")
     headers = {"Content-Type": options.data_type} if options.data_type else {}
-    sending = run.parts.web.ask(
+    sending = run.services.web.ask(
         options.method or "POST",
         _url(run, options.uri),
         body=body or None,
@@ -192,7 +192,7 @@ async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
     if method != "GET":
         headers["Content-Type"] = "application/json"
         content = json.dumps(body).encode()
-    return await run.parts.web.ask(
+    return await run.services.web.ask(
         method, _url(run, url), body=content, headers=headers, configured=run.names_host(url), flow_id=run.flow_id
     )
 

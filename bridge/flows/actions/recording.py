@@ -50,7 +50,7 @@ async def recording_start(run: Run, options: RecordingStartOptions) -> None:
 
 async def _start(run: Run, options: RecordingStartOptions) -> Recording:
     try:
-        recording = await run.parts.recordings.start(
+        recording = await run.services.recordings.start(
             run.leg.id,
             principal=run.principal,
             format="wav",  # what Asterisk can always write; the variable below says so
@@ -82,7 +82,7 @@ async def recording_stop(run: Run, _: NoOptions) -> None:
     while run.recordings:
         recording_id = run.recordings.pop()
         try:
-            await run.parts.recordings.stop(recording_id)
+            await run.services.recordings.stop(recording_id)
         except KeyError:
             continue  # a key, silence or its duration has ended it, and it is forgotten
         run.audit("recording.stop", recording=recording_id)

@@ -159,11 +159,11 @@ class _Calls:
     async def originate(self, run: Run, options: ConnectOptions, to: Address, index: int, bridge: str | None) -> None:
         """Call one; that it cannot be called is the reason for its not answering."""
         source = options.source.address if options.source is not None else None
-        record = run.parts.records.get(run.leg.id)
+        record = run.services.records.get(run.leg.id)
         try:
             # A flow may always pass on the number of its own caller.
             if source is not None and (record is None or source.target != record.source.target):
-                run.parts.originator.check(to, source)
+                run.services.originator.check(to, source)
                 if not run.flow_id and not run.principal.shows(source.target):  # a configured flow may show any
                     raise NotAllowed(f"source: the token {run.principal.id} may not show this number")
         except ValueError as problem:
@@ -171,7 +171,7 @@ class _Calls:
             self._reasons[index] = "failed"
             return
         originating = asyncio.ensure_future(
-            run.parts.originator.originate(
+            run.services.originator.originate(
                 to,
                 source=source,
                 anonymous=options.anonymous == "yes",
@@ -235,12 +235,12 @@ async def _talk(run: Run, partner: Leg) -> None:
 
     If the caller's phone transfers the call, the flow ends, and the partner talks with whoever has taken its place.
     """
-    streams = run.parts.streams
+    streams = run.services.streams
     partners: Partners | None = None
     try:
         run.variables.set("connect.call_id", partner.id)
         await run.leg.hold_in_bridge()
-        partners = await run.parts.legs.bridge_together(run.leg, partner)
+        partners = await run.services.legs.bridge_together(run.leg, partner)
         streams.transfer_joined(run.leg, partner)
         try:
             await partners.parted()
@@ -254,7 +254,7 @@ async def _talk(run: Run, partner: Leg) -> None:
             partners.follow()
             partner = partners.other
         if partners is not None and partners.leg is not run.leg and not partner.gone.is_set():
-            run.parts.legs.keep_together(partners)
+            run.services.legs.keep_together(partners)
         else:
             await _hang_up(partner)
 

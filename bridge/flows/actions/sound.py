@@ -57,7 +57,7 @@ async def talk(run: Run, options: TalkOptions) -> None:
     text = plain_text(options.text)
     if not text:
         return
-    said = await run.parts.speech.say(Utterance(text, options.language, options.voice_id))
+    said = await run.services.speech.say(Utterance(text, options.language, options.voice_id))
 
     async def speak() -> None:
         for _ in range(options.times):
@@ -94,7 +94,7 @@ async def play(run: Run, options: PlayOptions) -> None:
     for _ in range(options.times):
         for url in options.stream_urls:
             try:
-                found = await run.parts.sounds.get(run.variables.fill_url(url), configured=run.names_host(url))
+                found = await run.services.sounds.get(run.variables.fill_url(url), configured=run.names_host(url))
             except (SoundUnavailable, ValueError) as problem:
                 trouble = str(problem)
                 continue
@@ -124,7 +124,7 @@ class EchoOptions(Options):
 async def echo(run: Run, options: EchoOptions) -> None:
     """The caller hears himself."""
     await run.fall_silent()
-    await run.parts.echoes.echo(run.leg, (options.duration or ECHO_MS) / 1000)
+    await run.services.echo.echo(run.leg, (options.duration or ECHO_MS) / 1000)
 
 
 class SleepOptions(Options):

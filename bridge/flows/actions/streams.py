@@ -191,13 +191,13 @@ class ExternalMediaStartOptions(_Application):
 async def external_media_start(run: Run, options: ExternalMediaStartOptions) -> None:
     """Open a way for audio to an application or a server; the flow goes on at once."""
     filled, configured = options.filled(run)
-    await run.parts.streams.external_media_start(run.leg, filled.media(configured=configured), run.principal)
+    await run.services.streams.external_media_start(run.leg, filled.media(configured=configured), run.principal)
 
 
 @action("external_media_stop", options=NoOptions)
 async def external_media_stop(run: Run, _: NoOptions) -> None:
     """End every external media of the call."""
-    await run.parts.streams.external_media_stop(run.leg)
+    await run.services.streams.external_media_stop(run.leg)
 
 
 class FlowStreamOptions(_Application):
@@ -275,11 +275,11 @@ async def stream(run: Run, options: FlowStreamOptions) -> None:
     filled, configured = options.filled(run)
     request = filled.request(configured=configured)
     if isinstance(request, StreamStop):
-        await run.parts.streams.stream_stop(run.leg, request)
+        await run.services.streams.stream_stop(run.leg, request)
         return
     if request.target.two_way:
         await run.fall_silent()
-    started = await run.parts.streams.stream_start(run.leg, request, run.principal)
+    started = await run.services.streams.stream_start(run.leg, request, run.principal)
     if request.target.two_way:
         await started.wait()
 

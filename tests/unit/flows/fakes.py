@@ -26,8 +26,8 @@ from bridge.events.hub import Event, Events
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.manager import FlowManager
-from bridge.flows.parts import Parts
 from bridge.flows.program import End
+from bridge.flows.services import FlowServices
 from bridge.flows.syntax import parse
 from bridge.flows.variables import Variables
 from bridge.flows.web import Answer, WebFailed
@@ -425,11 +425,11 @@ class World:
         self.streams = FakeStreams()
         self.speech = FakeSpeech()
         self.sounds = FakeSounds()
-        self.echoes = FakeEchoes()
+        self.echo = FakeEchoes()
         self.web = FakeWeb()
         self.sensitive = FakeSensitive()
         stand_ins: Any = self
-        self.parts = Parts(
+        self.services = FlowServices(
             legs=stand_ins.legs,
             originator=stand_ins.originator,
             players=stand_ins.players,
@@ -440,7 +440,7 @@ class World:
             events=self.events,
             speech=stand_ins.speech,
             sounds=stand_ins.sounds,
-            echoes=self.echoes,  # type: ignore[arg-type]
+            echo=self.echo,  # type: ignore[arg-type]
             web=stand_ins.web,
             sensitive=stand_ins.sensitive,
             context=context,
@@ -454,14 +454,16 @@ class World:
     def run(self, flow: Any, leg: FakeLeg | None = None, session_data: Any = None, **variables: str) -> Run:
         some: Any = leg or self.leg()
         known = Variables(variables, session_data)
-        return Run(some, parse(flow), principal=TOKEN, parts=self.parts, flows=self.flow_manager(), variables=known)
+        return Run(
+            some, parse(flow), principal=TOKEN, services=self.services, flows=self.flow_manager(), variables=known
+        )
 
     async def done(self, flow: Any, leg: FakeLeg | None = None, **variables: str) -> tuple[Run, End]:
         run = self.run(flow, leg, **variables)
         return run, await run.run()
 
     def flow_manager(self, flows: Sequence[Flow] = (), voxology: VoxologyConfig | None = None) -> FlowManager:
-        return FlowManager(flows, self.parts, self.outbound_calls, voxology)
+        return FlowManager(flows, self.services, self.outbound_calls, voxology)
 
     async def close(self, manager: FlowManager) -> None:
         """As a process that stops."""

@@ -145,7 +145,7 @@ def test_own_actions_show_only_numbers_that_the_token_may_show() -> None:
                 leg,  # type: ignore[arg-type]
                 parse(flow),
                 principal=few,
-                parts=world.parts,
+                services=world.services,
                 flows=world.flow_manager(),
                 variables=Variables({}),
                 flow_id=flow_id,

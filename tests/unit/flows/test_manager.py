@@ -338,7 +338,7 @@ def test_what_a_flow_opens_for_a_call_that_comes_in_belongs_to_the_configuration
 def test_what_a_flow_originates_and_records_is_in_the_audit_log() -> None:
     async def act() -> None:
         world = World()
-        audit = world.parts.audit = Lines()
+        audit = world.services.audit = Lines()
         manager = world.flow_manager()
         connect = step("connect", destinations=[{"type": "extension", "target": each} for each in ("1002", "bad")])
         program = parse([step("recording_start"), step("recording_stop"), connect])

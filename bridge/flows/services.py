@@ -1,19 +1,19 @@
-"""What actions work with: the other parts of the bridge, in one value."""
+"""What actions use of the rest of asterisk-bridge, in one value."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.records import Records
 from bridge.conferences.conferences import Conferences
-from bridge.control.legs import Leg, Legs
+from bridge.control.legs import Legs
 from bridge.control.originate import Originator
 from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
+from bridge.flows.echo import EchoService
 from bridge.flows.web import Web
 from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
@@ -21,16 +21,9 @@ from bridge.speech.fetch import SoundFetcher
 from bridge.streams.flow_streams import FlowStreams
 
 
-class Echoes(Protocol):
-    """Lets callers hear themselves (`bridge.flows.echo.Echo`)."""
-
-    async def echo(self, leg: Leg, seconds: float) -> None:
-        """What the party of ``leg`` says comes back to it for so long."""
-
-
 @dataclass(slots=True)
-class Parts:
-    """See each part."""
+class FlowServices:
+    """What actions use of the rest of asterisk-bridge."""
 
     legs: Legs
     originator: Originator
@@ -42,7 +35,7 @@ class Parts:
     events: Events
     speech: Speech
     sounds: SoundFetcher
-    echoes: Echoes
+    echo: EchoService
     web: Web
     sensitive: Sensitive
     audit: Audit = NO_AUDIT
