@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.ari.client import AriClient
-from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, Playbacks, Recordings, System
+from bridge.ari.resources import Applications, Bridges, Channels, Recordings, System
 from bridge.ari.rest import Parameter, Rest, explain_status
 from bridge.errors import AriError
 from tests.fakes.pbx import FakePbx, Refused
@@ -25,8 +25,6 @@ class FakeAriClient(AriClient):
         self.channels = Channels(rest, app)
         self.bridges = Bridges(rest)
         self.applications = Applications(rest)
-        self.endpoints = Endpoints(rest)
-        self.playbacks = Playbacks(rest)
         self.recordings = Recordings(rest)
         self.asterisk = System(rest)
 
