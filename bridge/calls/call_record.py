@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.times import utc
 
-Direction = Literal["incoming", "outgoing"]
+CallDirection = Literal["incoming", "outgoing"]
 Status = Literal["dialing", "ringing", "progressing", "terminating", "canceling", "hangup"]
 HangupReason = Literal["", "normal", "failed", "busy", "cancel", "timeout", "noanswer", "dialout", "amd"]
 HangupBy = Literal["", "local", "remote"]
@@ -29,7 +29,7 @@ class CallRecord:
     """One call, in its present state; times are seconds since 1970."""
 
     id: str
-    direction: Direction = "incoming"
+    direction: CallDirection = "incoming"
     source: Address = NOBODY
     destination: Address = NOBODY
     status: Status = "dialing"

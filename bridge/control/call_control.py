@@ -257,7 +257,7 @@ class CallControl:
             other = await self._ring_through(leg, outbound)
             partners = await self._legs.bridge_together(leg, other)
             try:
-                await partners.parted()
+                await partners.peer_left()
             finally:
                 ending += [partners.leg, partners.other]
         except LegGone:

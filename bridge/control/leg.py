@@ -362,15 +362,15 @@ class Partners:
         self.other = other
         self.bridge_id = bridge_id
 
-    async def parted(self) -> Leg:
+    async def peer_left(self) -> Leg:
         """Wait until one of them is gone or has left the bridge; returns which."""
         while True:
             gone = await self._first_to_leave()
             if gone.replaced_by is None:
                 return gone
-            self.follow()
+            self.follow_transfers()
 
-    def follow(self) -> None:
+    def follow_transfers(self) -> None:
         """Take those for whom their places were taken."""
         while self.leg.replaced_by is not None:
             self.leg = self.leg.replaced_by

@@ -119,10 +119,10 @@ class Legs:
 
     def keep_together(self, partners: Partners) -> None:
         """Let two go on talking that nobody else looks after, until one of them leaves; then hang up both."""
-        self._tasks.spawn(self._until_parted(partners))
+        self._tasks.spawn(self._until_peer_left(partners))
 
-    async def _until_parted(self, partners: Partners) -> None:
-        await partners.parted()
+    async def _until_peer_left(self, partners: Partners) -> None:
+        await partners.peer_left()
         for leg in (partners.leg, partners.other):
             await self._end_safely(leg)
 

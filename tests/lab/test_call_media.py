@@ -153,7 +153,7 @@ async def test_two_phones_hear_each_other_until_one_leaves(calling: Calling, pho
     calling.legs.on_moved = moved.append
     partners = await calling.legs.bridge_together(leg, other)
     assert moved == [leg.id, other.id]
-    waiting = asyncio.ensure_future(partners.parted())
+    waiting = asyncio.ensure_future(partners.peer_left())
     await asyncio.sleep(3)
     await alice.dtmf("5")
     assert await leg.digits.get(2) == "5"

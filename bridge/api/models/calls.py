@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from bridge.api.models.base import Body, Shown, Switch, Time, maybe
 from bridge.api.models.common import Address, Destination, Page, Paging, ShownAddress
-from bridge.calls.call_record import Direction, HangupBy, HangupReason, MuteDirection, Status
+from bridge.calls.call_record import CallDirection, HangupBy, HangupReason, MuteDirection, Status
 from bridge.control.outbound_calls import AnswerMethod, RingMethod
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 
@@ -111,7 +111,7 @@ class Call(Shown):
     """VoIPBIN's word: `flow`."""
     status: Status
     """How far it is."""
-    direction: Direction = maybe()
+    direction: CallDirection = maybe()
     source: ShownAddress = maybe()
     """Who calls."""
     destination: ShownAddress = maybe()

@@ -243,7 +243,7 @@ async def _talk(run: Run, partner: Leg) -> None:
         partners = await run.services.legs.bridge_together(run.leg, partner)
         streams.transfer_joined(run.leg, partner)
         try:
-            await partners.parted()
+            await partners.peer_left()
         finally:
             streams.transfer_left(run.leg)
     except LegGone:
@@ -251,7 +251,7 @@ async def _talk(run: Run, partner: Leg) -> None:
             raise
     finally:
         if partners is not None:
-            partners.follow()
+            partners.follow_transfers()
             partner = partners.other
         if partners is not None and partners.leg is not run.leg and not partner.gone.is_set():
             run.services.legs.keep_together(partners)

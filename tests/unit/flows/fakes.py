@@ -234,10 +234,10 @@ class FakePartners:
     def __init__(self, leg: FakeLeg, other: FakeLeg) -> None:
         self.leg, self.other = self._legs = (leg, other)
 
-    def follow(self) -> None:
+    def follow_transfers(self) -> None:
         """Nobody transfers here."""
 
-    async def parted(self) -> FakeLeg:
+    async def peer_left(self) -> FakeLeg:
         waits = [asyncio.ensure_future(each.gone.wait()) for each in self._legs]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
