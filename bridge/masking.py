@@ -8,16 +8,14 @@ headers. What is sent back as it was shown stays as it is (`unmasked`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 MASK = "********"
 """What is shown in place of a secret; sent back, it means: leave the secret as it is."""
 
 _OPTIONS = frozenset({"options"})
-"""Tables of a dialect's options: numbers and switches are shown, texts only of `_PLAIN`."""
-_PLAIN = frozenset({"encapsulation", "codec", "encoding", "tracks", "service"})
-"""Options that say how audio is carried."""
+"""Tables of a dialect's options: numbers and switches are shown, strings only of options that hold no secret."""
 _HANDED_ON = frozenset(
     {"parameters", "customparameters", "streamdata", "sessiondata", "data", "headers", "variables", "authvalue"}
 )
@@ -42,20 +40,23 @@ def mask_url(url: str) -> str:
     return f"{place}?{'&'.join(parts)}" + (f"#{MASK}" if hash_ else "")
 
 
-def mask(value: Any, key: str = "") -> Any:
+def mask(value: Any, key: str = "", *, shown: Collection[str] = ()) -> Any:
     """Return a copy of JSON as it may be shown.
 
     Args:
         key: the name under which it stands.
+        shown: options of dialects that hold no secret.
     """
     if key in _OPTIONS and isinstance(value, Mapping):
-        return {name: _option(name, each) for name, each in value.items()}
+        return {
+            name: each if name in shown and isinstance(each, str) else _option(each) for name, each in value.items()
+        }
     if key.lower().replace("_", "") in _HANDED_ON:
         return _hidden(value)
     if isinstance(value, Mapping):
-        return {name: mask(each, str(name)) for name, each in value.items()}
+        return {name: mask(each, str(name), shown=shown) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [mask(each) for each in value]
+        return [mask(each, shown=shown) for each in value]
     return mask_url(value) if isinstance(value, str) else value
 
 
@@ -107,10 +108,8 @@ def is_deeper(value: Any, levels: int) -> bool:
     return any(isinstance(each, Mapping | list | tuple) for each in here)
 
 
-def _option(name: str, value: Any) -> Any:
-    if isinstance(value, Mapping | list | tuple):
-        return _hidden(value)
-    return MASK if isinstance(value, str) and value and name not in _PLAIN else value
+def _option(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float) or value is None else _hidden(value)
 
 
 def _hidden(value: Any) -> Any:

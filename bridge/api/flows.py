@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge import dialects
 from bridge.api.backend import BACKEND
 from bridge.api.calls import flow_not_found, refused
 from bridge.api.errors import ApiError
@@ -83,7 +84,7 @@ def flow_json(flow: FlowConfig) -> dict[str, Any]:
     elif flow.file:
         body["file"] = flow.file
     else:
-        body["actions"] = mask(flow.actions)
+        body["actions"] = mask(flow.actions, shown=dialects.shown_options())
     return body
 
 

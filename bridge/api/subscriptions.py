@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import ValidationError
 
+from bridge import dialects
 from bridge.access import Principal
 from bridge.api.backend import PRINCIPAL, SUBSCRIPTIONS
 from bridge.api.errors import ApiError, invalid, unavailable
@@ -112,7 +113,10 @@ def subscription_json(subscription: Subscription) -> dict[str, Any]:
     """A subscription as it is shown: its credential masked."""
     values = values_of(subscription)
     values["auth_value"] = MASK if values["auth_value"] else ""
-    return values | {"url": mask_url(values["url"]), "options": mask(values["options"], "options")}
+    return values | {
+        "url": mask_url(values["url"]),
+        "options": mask(values["options"], "options", shown=dialects.shown_options()),
+    }
 
 
 def same_server(one: str, other: str) -> bool:

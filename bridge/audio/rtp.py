@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 PT_ULAW: Final = 0
 PT_ALAW: Final = 8
 PT_SLIN: Final = 96
-"""Dynamic; by the agreement of VoIPBIN's clients s16le at 8000 Hz. (RFC 3551's own L16 is big-endian at 44100 Hz.)"""
+"""Dynamic; by agreement of the clients s16le at 8000 Hz. (RFC 3551's own L16 is big-endian at 44100 Hz.)"""
 
 HEADER_BYTES: Final = 12
 MAX_PACKET_BYTES: Final = 65507

@@ -2,7 +2,7 @@
 
     {"type": "tel", "target": "+49301234567", "target_name": "Alice"}
 
-The spelling is VoIPBIN's (``voipbin`` OpenAPI, ``CommonAddress``); an empty type is a number of unknown kind.
+The keys are those of the API; an empty type is a number of unknown kind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The record of one call, as VoIPBIN's API shows it, and why a call ended. Pure.
+"""The record of one call, as the API shows it, and why a call ended. Pure.
 
 dialing -> ringing -> progressing -> hangup        canceling: given up before the answer, terminating: after it
 """
@@ -85,7 +85,7 @@ def reason_of(dialstatus: str, cause: int, *, we_cancelled: bool, timed_out: boo
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:
-    """A record as the API tells it, in VoIPBIN's spelling; times that have not come yet are left out."""
+    """Return a record as the API shows it; times that have not come yet are left out."""
     body: dict[str, Any] = {
         "id": record.id,
         "type": "flow",

@@ -1,5 +1,5 @@
 """What kind of call it is, said of a call's present state: who is an extension and who a trunk, the numbers, the
-direction, the DID, and the scenario that each party is in (Yeastar calls it callflow).
+direction, the DID, and the scenario that each party is in (callflow).
 
 Pure: values in, values out, nothing remembered; what must be remembered (where a party came in, who had it called)
 the call model keeps in ``Party`` and ``Call``. One party's facts depend on the other parties of its call (an agent is

@@ -6,6 +6,7 @@ import json
 
 from pydantic import SecretStr
 
+from bridge import dialects
 from bridge.config import SECTIONS, TABLES, Config
 from bridge.masking import MASK, mask, mask_command, mask_url
 
@@ -43,5 +44,5 @@ def _shown(key: str, value: object) -> object:
     if key == "command" and isinstance(value, tuple):
         return mask_command(value)
     if key in ("actions", "options"):
-        return mask(value, key)
+        return mask(value, key, shown=dialects.shown_options())
     return mask_url(value) if isinstance(value, str) else value

@@ -58,7 +58,7 @@ class OriginateRequest:
 
 @dataclass(slots=True)
 class Groupcall:
-    """Calls of one request of which only one is wanted (VoIPBIN's word)."""
+    """Calls of one request of which only one is wanted."""
 
     id: str
     call_ids: list[str]

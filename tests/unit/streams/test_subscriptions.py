@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from bridge.calls.call import CallEnded, PartyChanged, PartyJoined, PartyLeft
+import pytest
+
+from bridge.calls.call import Call, CallEnded, PartyChanged, PartyJoined, PartyLeft
+from bridge.calls.facts import CallFacts, Naming, call_facts
 from bridge.patterns import Patterns
 from tests.unit.streams.subscribed import World, party
+
+LAYOUTS = ("parties", "both", "mix")
 
 
 def test_a_changed_subscription_begins_anew_at_once_and_a_renamed_one_goes_on() -> None:
@@ -86,3 +92,37 @@ def test_what_matches_is_found_once_for_what_it_depends_on(monkeypatch: Any) -> 
     assert world.made
     world.subscriptions.on_change(CallEnded(call))
     assert not world.subscriptions._matching
+
+
+def test_facts_are_computed_once_for_each_change_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a conference room, where each member is a call, of the changed one only."""
+    computed: list[str] = []
+
+    def counted(call: Call, naming: Naming) -> CallFacts:
+        computed.append(call.id)
+        return call_facts(call, naming)
+
+    for name, module in tuple(sys.modules.items()):
+        if name.startswith("bridge.streams.") and hasattr(module, "call_facts"):
+            monkeypatch.setattr(module, "call_facts", counted)
+    world = World(dialect="yeastar", extensions=("1001",))
+    every = [
+        world.subscription.model_copy(update={"id": f"s{n}", "tracks": tracks}) for n, tracks in enumerate(LAYOUTS)
+    ]
+    monkeypatch.setattr(world.subscriptions._catalogue, "enabled", lambda: every)
+    members = [party(f"100{n}", n) for n in range(1, 6)]
+    for member in members:
+        member.bridge_id, member.bridge_creator = "room", "ConfBridge"
+    calls = [world.call(f"c{member.endpoint}", member) for member in members]
+    for call in calls:
+        world.subscriptions.consider(call)
+    assert set(computed) == {call.id for call in calls}
+    assert len(world.made) >= len(LAYOUTS)
+    computed.clear()
+    for _ in range(10):
+        world.subscriptions.on_change(PartyChanged(calls[0], members[0], frozenset({"bridge_id"})))
+    assert computed == [calls[0].id] * 10
+    world.subscriptions.reconsider(calls)
+    assert len(computed) == 10, "the calls have not changed"
+    world.subscriptions.on_change(CallEnded(calls[0]))
+    assert calls[0].id not in world.subscriptions._facts
