@@ -12,6 +12,7 @@ from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
 from bridge.ari.model import Channel, Event
 from bridge.calls.model import Call, CallModel, Change, Party, is_party
 from bridge.errors import AriError
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger("bridge.calls")
 
@@ -42,7 +43,7 @@ class CallTracker:
         self._questions = asyncio.Semaphore(MAX_QUESTIONS)
         self._asking: dict[str, bool] = {}
         """Channels whose linkedid is being asked for; True: ask once more, it may have changed meanwhile."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("calls", expected=(AriError,))  # the client reports that there is no connection
         self._resyncing: asyncio.Task[None] | None = None
         self._held: list[Event] | None = None
         """Events that came while the whole state was being fetched; they are applied after it."""
@@ -103,10 +104,7 @@ class CallTracker:
         """Stop following; closing twice is fine."""
         while self._unsubscribe:
             self._unsubscribe.pop()()
-        tasks = [task for task in (self._resyncing, *self._tasks) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def _on_connected(self) -> None:
         self._begin_resync()
@@ -133,8 +131,7 @@ class CallTracker:
         task = self._resyncing
         if task is None or task.done() or task.cancelling():
             self._held = []
-            task = self._resyncing = asyncio.create_task(self._resync(), name="calls-resync")
-            task.add_done_callback(_note_exception)
+            task = self._resyncing = self._tasks.spawn(self._resync())
         return task
 
     async def _resync(self) -> None:
@@ -189,9 +186,7 @@ class CallTracker:
                 self._asking[channel_id] = True
                 continue
             self._asking[channel_id] = False
-            task = asyncio.create_task(self._ask(channel_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(self._ask(channel_id))
 
     async def _ask(self, channel_id: str) -> None:
         """One question at a time for each channel, so that an old answer cannot overtake a new one."""
@@ -205,9 +200,3 @@ class CallTracker:
                     return
         finally:
             self._asking.pop(channel_id, None)
-
-
-def _note_exception(task: asyncio.Task[None]) -> None:
-    """Nobody need wait for a resync; that there is no connection the client says, anything else is a fault of ours."""
-    if not task.cancelled() and (exc := task.exception()) is not None and not isinstance(exc, AriError):
-        log.error("could not learn the state of the PBX", exc_info=exc)

@@ -31,6 +31,7 @@ from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import Leg, LegGone, Legs
 from bridge.errors import AriError, BridgeError, Overloaded
+from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Originator:
         self._records = records
         self._config = config
         self._policy = policy
-        self._timers: set[asyncio.Task[None]] = set()
+        self._timers = BackgroundTasks("longest duration")
         self._stopping = False
 
     def check(self, destination: Address, source: Address | None = None) -> None:
@@ -191,15 +192,13 @@ class Originator:
             await self._give_up(leg)
             raise
         else:
-            self._limit(leg)
+            self._timers.spawn(self._hang_up_in_time(leg))
         return call
 
     async def stop(self) -> None:
         """Originate no further call; `Legs.stop` hangs up those that are up."""
         self._stopping = True
-        for timer in self._timers:
-            timer.cancel()
-        await asyncio.gather(*self._timers, return_exceptions=True)
+        await self._timers.stop()
 
     async def _give_up(self, leg: Leg) -> None:
         """A call that was not even dialled: no event may ever tell of its end."""
@@ -211,11 +210,6 @@ class Originator:
         finally:
             if not leg.ended.is_set():
                 self._legs.presume_ended(leg)
-
-    def _limit(self, leg: Leg) -> None:
-        timer = asyncio.create_task(self._hang_up_in_time(leg), name=f"limit of {leg.id}")
-        self._timers.add(timer)
-        timer.add_done_callback(self._timers.discard)
 
     async def _hang_up_in_time(self, leg: Leg) -> None:
         try:

@@ -22,7 +22,7 @@ from bridge.config import Config
 from bridge.errors import ConfigError
 from bridge.events.hub import Event, Events, as_json
 from bridge.streams.store import NOT_KEPT
-from bridge.tasks import Changed
+from bridge.tasks import BackgroundTasks, Changed
 from bridge.workers.fleet import app_of
 from bridge.workers.keys import read_ticket_key
 from bridge.workers.member import Member
@@ -114,7 +114,7 @@ class Worker:
         self.bridge.stasis.held_elsewhere = self._held_elsewhere
         self.bridge.tracker.subscribe(self._on_change)
         self.bridge.catalogue.on_change(self._on_subscriptions)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("worker")
         self._fleet_changed = Changed()
         self._elsewhere: set[str] = set()
         """Conferences of other workers."""
@@ -164,9 +164,7 @@ class Worker:
     async def stop(self) -> None:
         """Stop the bridge; the others are told by the end of the connection that this worker is no more."""
         await self.bridge.stop()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         await self._siblings.close()
         await self._member.stop()
 
@@ -261,9 +259,7 @@ class Worker:
             self._member.tell_subscriptions()
 
     def _reload(self) -> None:
-        task = asyncio.ensure_future(self._take_subscriptions())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._take_subscriptions())
 
     async def _take_subscriptions(self) -> None:
         try:
