@@ -1,4 +1,4 @@
-"""An Asterisk in memory: channels, bridges, playbacks and recordings, ARI's requests and the events that they cause.
+"""An Asterisk in memory: channels, bridges and recordings, ARI's requests and the events that they cause.
 
 Code under test talks to it by the real `AriClient`, of which tests/fakes/ari_client.py replaces the sockets only:
 paths, parameters, decoding and the dispatching of events are the product's. The contract with a real Asterisk is
@@ -53,6 +53,8 @@ class FakeChannel:
     variables: dict[str, str] = field(default_factory=dict)
     dialstring: str = ""
     """What it was dialed by."""
+    step: int = 0
+    """How many applications of its extension it has run."""
     incoming: bool = False
     """It runs the dialplan: a phone has opened it."""
 
@@ -77,7 +79,6 @@ class FakePbx:
         self.app = app
         self.channels: dict[str, FakeChannel] = {}
         self.bridges: dict[str, Json] = {}
-        self.playbacks: dict[str, Json] = {}
         self.recordings: dict[str, Json] = {}
         """Live ones."""
         self.stored: dict[str, Json] = {}
@@ -110,8 +111,7 @@ class FakePbx:
     def call(self, endpoint: str, extension: str, *, channel_id: str = "", context: str = "from-internal") -> str:
         """Have a phone call an extension; return the id of its channel."""
         channel = self.come(channel_id or f"lab-{next(self._numbers)}", endpoint, extension, context=context)
-        for name, data in self.dialplan.get((context, extension), ()):
-            self.run(channel.id, name, data)
+        self._follow_dialplan(channel, (context, extension))
         return channel.id
 
     def come(
@@ -178,11 +178,6 @@ class FakePbx:
         """Have a channel leave the bridge that it is in."""
         self._leave(self.channels[channel_id])
 
-    def finish_playback(self, playback_id: str, state: str = "done") -> None:
-        """Let a sound be over."""
-        playback = self.playbacks.pop(playback_id)
-        self.emit("PlaybackFinished", playback=playback | {"state": state})
-
     def bridge_of(self, channel_id: str) -> str | None:
         """Return the id of the bridge that a channel is in."""
         return next((each["id"] for each in self.bridges.values() if channel_id in each["channels"]), None)
@@ -243,18 +238,14 @@ class FakePbx:
                 return {"value": self._variable(channel, str(params["variable"]))}
             case "POST", "channels", [channel_id, "snoop"]:
                 return self._snoop(self._find(channel_id, "Provided channel was not found"), params)
-            case _, "channels", [channel_id, verb, *more]:
-                return self._act(method, self._find(channel_id), verb, more, params)
+            case _, "channels", [channel_id, verb]:
+                return self._act(method, self._find(channel_id), verb, params)
             case "GET", "bridges", []:
                 return list(self.bridges.values())
             case "POST", "bridges", []:
                 return self._create_bridge(params)
             case _, "bridges", [bridge_id, *more]:
                 return self._act_on_bridge(method, bridge_id, more, params)
-            case "DELETE", "playbacks", [playback_id]:
-                if playback_id not in self.playbacks:
-                    raise Refused(404, "Playback not found")
-                return self.finish_playback(playback_id)
             case _, "recordings", ["live", name, verb]:
                 return self._act_on_recording(method, name, verb)
             case _, "recordings", ["stored", name]:
@@ -268,7 +259,7 @@ class FakePbx:
             raise Refused(404, problem)
         return self.channels[channel_id]
 
-    def _act(self, method: str, channel: FakeChannel, verb: str, more: list[str], params: Any) -> object:
+    def _act(self, method: str, channel: FakeChannel, verb: str, params: Any) -> object:
         if channel.app is None:
             raise Refused(409, "Channel not in Stasis application")
         match method, verb:
@@ -285,8 +276,6 @@ class FakePbx:
                 self._continue(channel, params)
             case "POST", "dial":
                 self._dial(channel)
-            case "POST", "play":
-                return self._play(channel, more[0], params["media"])
             case "POST", "record":
                 return self._record(channel, params)
             case _, "ring" | "mute" | "moh" | "silence" | "dtmf":
@@ -343,14 +332,6 @@ class FakePbx:
         shown = self.show(channel)
         self.run(channel.id, "Stasis", params["app"])
         return shown
-
-    def _play(self, channel: FakeChannel, playback_id: str, media: str) -> Json:
-        playback = self.playbacks[playback_id] = {
-            "id": playback_id, "media_uri": media, "target_uri": f"channel:{channel.id}", "language": "en",
-            "state": "playing",
-        }  # fmt: skip
-        self.emit("PlaybackStarted", playback=playback)
-        return playback | {"state": "queued"}
 
     def _record(self, channel: FakeChannel, params: Any) -> Json:
         name = params["name"]
@@ -421,11 +402,19 @@ class FakePbx:
         self._leave_stasis(channel)
         dialplan = channel.resource["dialplan"]
         place = (params.get("context") or dialplan["context"], params.get("extension") or dialplan["exten"])
-        dialplan |= {"context": place[0], "exten": place[1], "priority": params.get("priority") or 1}
-        if place not in self.dialplan:
+        if params.get("extension"):
+            channel.step = 0
+        dialplan |= {"context": place[0], "exten": place[1], "priority": channel.step + 1}
+        if len(self.dialplan.get(place, ())) <= channel.step:
             self._end(channel, NORMAL, NORMAL_TEXT)
-        for name, data in self.dialplan.get(place, ()):
+        self._follow_dialplan(channel, place)
+
+    def _follow_dialplan(self, channel: FakeChannel, place: tuple[str, str]) -> None:
+        for name, data in self.dialplan.get(place, ())[channel.step :]:
+            channel.step += 1
             self.run(channel.id, name, data)
+            if channel.app is not None:
+                break
 
     def _hang_up(self, channel: FakeChannel) -> None:
         self.emit("ChannelHangupRequest", channel, cause=32, soft=True)
@@ -480,8 +469,6 @@ class FakePbx:
             self.emit("ChannelLeftBridge", channel, bridge=bridge)
 
     def _end(self, channel: FakeChannel, cause: int, text: str) -> None:
-        for playback in [each for each in self.playbacks.values() if each["target_uri"] == f"channel:{channel.id}"]:
-            self.finish_playback(playback["id"], "failed")
         for live in [each for each in self.recordings.values() if each["target_uri"] == f"channel:{channel.id}"]:
             self._finish_recording(live["name"])
         self._leave(channel)
