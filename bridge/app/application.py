@@ -20,6 +20,7 @@ from bridge.api.views import call_summary
 from bridge.app.addresses import log_audiosocket, log_http
 from bridge.app.call_subsystem import CallSubsystem
 from bridge.app.revoking import Revoking
+from bridge.app.settling import Settling
 from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
@@ -38,7 +39,7 @@ from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import CallInfo
-from bridge.errors import AriError, ConfigError, Overloaded
+from bridge.errors import ConfigError, Overloaded
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.admission import Admission
@@ -58,7 +59,6 @@ from bridge.streams.store import Store
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
 from bridge.streams.subscriptions import OnEnd, Subscriptions
-from bridge.taps.sweep import sweep
 from bridge.taps.taps import Taps
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REVOKED = (1008, "the token is no longer valid")
-SWEEP_INTERVAL_S = 60.0
 SHUTDOWN_S = 4.0
 """What is still to be removed from the PBX when we stop gets so long. With what the HTTP server takes, an Asterisk that
 hangs then costs less than the 10 s after which Docker kills us; what is left behind is swept by the next life."""
@@ -88,12 +87,6 @@ class Application:
 
     def __init__(self, config: Config, claims: Claims | None = None, sharing: WorkerShare | None = None) -> None:
         self.config = config
-        self.in_step = False
-        """The PBX is known as it is now."""
-        self.settled = asyncio.Event()
-        """It has been, for the first time."""
-        self._stopping = False
-        self._settling: asyncio.Task[None] | None = None
         self.counters = Counters()
         self._lag = LoopLag(self.counters.loop_lag)
         node, worker = config.cluster.node_name(config.ari), sharing.number if sharing else 0
@@ -172,12 +165,8 @@ class Application:
             conferences=conferences,
             accepts=lambda principal: self.http.accepts(principal),
         )
-        self.catalogue = Catalogue(
-            subscriptions_of(config),
-            Store(config.streams.state_file),
-            config.pbx.groups,
-            gate=gate,
-        )
+        store = Store(config.streams.state_file)
+        self.catalogue = Catalogue(subscriptions_of(config), store, config.pbx.groups, gate=gate)
         self.cluster = self._in_cluster(app, sharing.number if sharing else None) if config.cluster.enabled else None
         claims = self.cluster.claims if self.cluster else claims
         self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
@@ -185,7 +174,7 @@ class Application:
             routes_of(config),
             client=self.client,
             calls=self.tracker,
-            still_held=lambda channel_id: not self._stopping and self.stasis.bridge_of(channel_id) is not None,
+            still_held=lambda channel_id: not self._room.closing and self.stasis.bridge_of(channel_id) is not None,
             naming=naming,
             streams=self.streams,
             max_unordered=config.audiosocket.max_unordered,
@@ -225,8 +214,25 @@ class Application:
             shared=sharing.port if sharing else None,
         )
         self._revoking = Revoking(self.http.tokens, self._revoked)
-        self.client.on_connected(self._on_connected)
-        self.client.on_disconnected(self._on_disconnected)
+        self._settling = Settling(
+            self.client,
+            tracker=self.tracker,
+            stasis=self.stasis,
+            sensitive=self.sensitive,
+            recordings=self.calling.recordings,
+            ids=self.ids,
+            in_use=self._object_ids,
+        )
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the state of the PBX is known, and calls are served."""
+        return self._settling.in_step
+
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set when calls are served for the first time."""
+        return self._settling.settled
 
     @property
     def load(self) -> int:
@@ -276,14 +282,15 @@ class Application:
 
     async def stop(self) -> None:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
-        self._stopping = self._room.closing = True
+        self._room.closing = True
+        self._settling.prevent()
         self.client.finish_within(SHUTDOWN_S)
         await self._revoking.stop()
         await self.subscriptions.stop()
         await asyncio.gather(self.streams.stop(), self.calling.stop())
         if self.cluster is not None:
             await self.cluster.stop()
-        await self._stop_settling()
+        await self._settling.stop()
         await self.sensitive.close()
         await self.stasis.stop()
         await asyncio.gather(self.webhooks.stop(), self._event_sockets.close())
@@ -387,50 +394,3 @@ class Application:
 
     def _object_ids(self) -> Collection[str]:
         return {*self.taps.object_ids, *self.stasis.object_ids, *self.calling.object_ids}
-
-    def _on_connected(self) -> None:
-        if self._stopping:
-            return
-        self._settling = asyncio.create_task(self._settle(), name="settle with Asterisk")
-
-    def _on_disconnected(self) -> None:
-        self.in_step = False
-        if self._settling is not None:
-            self._settling.cancel()
-
-    async def _settle(self) -> None:
-        """Get in step with the PBX: its calls, what an earlier life left behind, and who waits in our application."""
-        while not self.in_step:
-            try:
-                await self.tracker.resync()
-                await sweep(self.client, self.ids, self._object_ids)
-                await self._ask_for_sensitive_calls()
-                await self.stasis.adopt()
-                self.in_step = True
-                self.settled.set()
-            except AriError as error:
-                log.warning("not in step with Asterisk yet: %s", error)
-                await asyncio.sleep(1)
-        log.info("in step with Asterisk: %d calls", len(self.tracker.calls))
-        while True:  # until the connection is lost: what one failed request left behind must not stay for ever
-            try:
-                await self.calling.recordings.refresh()
-            except AriError as error:
-                log.warning("recordings in the spool: %s", error)
-            await asyncio.sleep(SWEEP_INTERVAL_S)
-            try:
-                await sweep(self.client, self.ids, self._object_ids)
-            except AriError as error:
-                log.warning("sweep: %s", error)
-
-    async def _ask_for_sensitive_calls(self) -> None:
-        """Ask other bridges; that one of them cannot be asked must not keep this one from serving calls."""
-        try:
-            await self.sensitive.ask_others()
-        except AriError as error:
-            log.warning("other bridges cannot be asked which calls are in sensitive mode: %s", error)
-
-    async def _stop_settling(self) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
-            await asyncio.gather(self._settling, return_exceptions=True)

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-import bridge.app.application
 import bridge.ari.rest
+from bridge.app import settling
 from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
@@ -171,7 +171,7 @@ async def test_a_stream_follows_its_party_back_into_our_application(target: Targ
 
 
 async def test_an_orphan_made_while_the_bridge_runs_is_swept(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge.app.application, "SWEEP_INTERVAL_S", 0.3)
+    monkeypatch.setattr(settling, "SWEEP_INTERVAL_S", 0.3)
     async with bridge_for(lab, "sweep") as target:
         await target.ari("POST", "/bridges", bridgeId="not-ours", type="mixing")
         orphan = "ab-sweep-00000000-mix-1"
