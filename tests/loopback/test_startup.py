@@ -56,4 +56,4 @@ def test_check_imports_neither_the_server_nor_the_audio_path() -> None:
     assert "[http]" in shown
     assert status == "0"
     assert "bridge.config" in json.loads(imported)
-    assert not {"aiohttp", "asyncio", "msgspec", "numpy", "picows", "websockets"} & set(json.loads(imported))
+    assert not {"aiohttp", "asyncio", "bridge.api", "numpy", "picows", "websockets"} & set(json.loads(imported))
