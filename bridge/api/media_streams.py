@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -17,7 +16,7 @@ from bridge.api.exception_mapping import asterisk_failing, call_not_found, check
 from bridge.api.models.base import NoQuery
 from bridge.api.models.streams import ConferenceStreamQuery, StreamQuery, Streams
 from bridge.api.reach import check_scope, sees_stream
-from bridge.api.routing import RECORDED, Answer, Asked, read_query
+from bridge.api.routing import RECORDED, Answer, Asked
 from bridge.api.views import call_status
 from bridge.conferences.conferences import NoSuchConference
 from bridge.control.call_control import NotOurs
@@ -81,15 +80,6 @@ async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> 
             raise ApiError(409, "STATE_INVALID", str(error)) from error
     asked.request[RECORDED] = response.status < 400
     return response
-
-
-def stream_options(query: Mapping[str, str]) -> MediaStreamOptions:
-    """The options in a ``media_stream`` URL.
-
-    Raises:
-        ApiError: 400, one of them is missing, unknown, wrong, or given twice.
-    """
-    return read_query(StreamQuery, query).options
 
 
 def _check_directions(principal: Principal, options: MediaStreamOptions) -> None:

@@ -124,10 +124,11 @@ class Member:
             self._send("conferences", **change)
         self._told = self._conferences
 
-    def tell_load(self) -> None:
-        """How much there is to do here, at once."""
+    def tell_load(self) -> bool:
+        """Send how much there is to do here, and return whether this worker is ready."""
         load, ready = self._load()
         self._send("load", load=load, ready=ready)
+        return ready
 
     def _send(self, kind: str, **values: Any) -> None:
         if self._wire is not None:
@@ -135,8 +136,7 @@ class Member:
 
     async def _tell_load(self) -> None:
         while True:
-            load, ready = self._load()
-            self._send("load", load=load, ready=ready)
+            ready = self.tell_load()
             await asyncio.sleep(LOAD_INTERVAL_S if ready else NOT_READY_INTERVAL_S)
 
     # Hearing

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.api.errors import ApiError
-from bridge.api.media_streams import stream_options
+from bridge.api.models.streams import StreamQuery
+from bridge.api.routing import read_query
 from bridge.api.views import call_json, call_status, dialled_number, utc_time
 
 from .samples import make_call
@@ -82,7 +83,9 @@ def test_what_is_no_time_is_left_empty(text: str) -> None:
 
 
 def test_stream_options_never_see_the_token() -> None:
-    options = stream_options({"encapsulation": "sln", "token": "secret", "accesskey": "secret", "rate": "16000"})
+    options = read_query(
+        StreamQuery, {"encapsulation": "sln", "token": "secret", "accesskey": "secret", "rate": "16000"}
+    ).options
     assert options.options == {"encapsulation": "sln", "rate": 16000}
     assert "secret" not in repr(options)
 
@@ -100,7 +103,7 @@ def test_stream_options_never_see_the_token() -> None:
 )
 def test_wrong_stream_options(query: dict[str, str], words: list[str]) -> None:
     with pytest.raises(ApiError) as caught:
-        stream_options(query)
+        read_query(StreamQuery, query)
     assert caught.value.status == 400
     for word in words:
         assert word in caught.value.message
