@@ -6,7 +6,6 @@ import json
 
 from pydantic import SecretStr
 
-from bridge import dialects
 from bridge.config import SECTIONS, TABLES, Config
 from bridge.masking import MASK, mask, mask_command, mask_url
 
@@ -43,6 +42,8 @@ def to_toml(value: object) -> str:
 def _shown(key: str, value: object) -> object:
     if key == "command" and isinstance(value, tuple):
         return mask_command(value)
-    if key in ("actions", "options"):
+    if key in ("actions", "options") and value:
+        from bridge import dialects  # not for configurations without a table that has options
+
         return mask(value, key, shown=dialects.shown_options())
     return mask_url(value) if isinstance(value, str) else value
