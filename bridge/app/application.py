@@ -338,7 +338,6 @@ class Application:
             How many streams end.
         """
         streams = self.streams.end_of_principal(principal_id, code, reason)
-        streams += self.calling.streams.end_of_principal(principal_id, reason)
         self.audit.record("tokens.revoke", Principal(principal_id), reason=reason, streams=streams)
         return streams
 
@@ -387,7 +386,7 @@ class Application:
         self.calling.streams.moved(channel_id)
 
     def _describe_streams(self) -> list[Mapping[str, object]]:
-        return [*(stream.describe() for stream in self.streams), *self.calling.streams.external_hosts]
+        return [stream.describe() for stream in self.streams]
 
     def _advertised(self) -> str:
         return self.config.audiosocket.advertised_address(self.listener.port)

@@ -111,11 +111,8 @@ class CallSubsystem:
             gate=gate,
             new_playout=new_playout,
             numbers=self._numbers,
-            events=events,
             sensitive=sensitive,
-            audit=audit,
         )
-        sensitive.on_change.append(self.streams.review)
         self.call_control = CallControl(
             client=client,
             tracker=tracker,

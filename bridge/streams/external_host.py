@@ -13,10 +13,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
-from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event
@@ -25,6 +24,7 @@ from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
 from bridge.config.values import host_and_port
 from bridge.control.legs import Leg
+from bridge.dialects.base import CallInfo
 from bridge.errors import AriError
 from bridge.logs import Fields
 from bridge.media.counters import Counters
@@ -32,11 +32,17 @@ from bridge.media.leg import MediaLeg
 from bridge.outbound.gate import Gate
 from bridge.outbound.policy import Denied
 from bridge.streams.flow_options import TRANSPORT_OF, ExternalServer
+from bridge.streams.origin import Origin
 from bridge.taps.taps import OPEN_TIMEOUT_S, Join, Tap, Taps
 
 log = logging.getLogger(__name__)
 
 FEED_RATE = 8000
+SILENCED_S = 5.0
+"""How long a request for sensitive mode waits at most until each is disconnected from its party."""
+NOT_COUNTED = (
+    *("queued_ms", "unsent_ms", "dropped_to_application_ms", "dropped_from_application_ms", "discarded_messages"),
+)
 HINTS = {
     "rtp": " (Asterisk needs the modules chan_rtp.so and res_rtp_multicast.so for it)",
     "audiosocket": " (Asterisk could not connect, or lacks the module chan_audiosocket.so)",
@@ -50,9 +56,10 @@ class ExternalHost:
     """One external media channel, from its creation to its end.
 
     Args:
+        origin: what started it.
+        call: what is known of the call.
         leg: the party.
         server: where Asterisk sends the audio.
-        principal: who caused it.
         gate: what Asterisk may be told to send audio to.
         on_open: told once, when it is connected with its party.
         on_end: told once, when all is deleted, why it ended.
@@ -63,10 +70,11 @@ class ExternalHost:
     def __init__(
         self,
         stream_id: str,
+        origin: Origin,
+        call: CallInfo,
         leg: Leg,
         server: ExternalServer,
         *,
-        principal: Principal,
         client: AriClient,
         ids: OwnIds,
         taps: Taps,
@@ -78,9 +86,10 @@ class ExternalHost:
         is_sensitive: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stream_id = stream_id
+        self.origin = origin
+        self.call = call
         self.leg = leg
         self.server = server
-        self.principal = principal
         self.media_id = ids.new("media")
         self.opened_at = time.time()
         self.live = False
@@ -119,11 +128,37 @@ class ExternalHost:
         """Ids of all channels and bridges that were made for it."""
         return [i for i in (self.media_id, self._snoop_id, self._mix_id) if i]
 
-    def moved(self) -> None:
-        """The party is in another bridge, or in none, or its call begins or ends sensitive mode."""
+    @property
+    def dialect_name(self) -> str:
+        """What lists and events show as the dialect: Asterisk sends to the server, not we."""
+        return "asterisk"
+
+    @property
+    def asked(self) -> Sequence[str]:
+        """What is listened to."""
+        return (self.server.listen,)
+
+    def describe(self) -> Mapping[str, object]:
+        """Return what lists of streams show; no audio is counted, as none passes through us."""
+        return {
+            "id": self.stream_id,
+            "call_id": self.call.call_id,
+            "channel_id": self.leg.id,
+            "started_by": self.origin.started_by,
+            "principal": self.origin.principal.id,
+            "dialect": self.dialect_name,
+            "direction_listen": self.server.listen,
+            "live": self.live,
+            "sensitive": self.sensitive,
+            "opened_at": self.opened_at,
+            **dict.fromkeys(NOT_COUNTED, 0),
+        }
+
+    def review(self) -> None:
+        """Follow the party, which is in another bridge, or in none, and adopt or leave sensitive mode."""
         self._stir.set()
 
-    async def silenced(self, timeout_s: float) -> None:
+    async def silenced(self, timeout_s: float = SILENCED_S) -> None:
         """Wait until it is disconnected from its party, if its call is in sensitive mode; at most so many seconds."""
         if self._is_sensitive() and not self._task.done():
             self._silenced.clear()
@@ -138,13 +173,12 @@ class ExternalHost:
             async with asyncio.timeout(timeout_s):
                 await self._settled.wait()
 
-    async def end(self, reason: str) -> None:
-        """End it, and wait until all is deleted; the first reason counts."""
-        self.end_soon(reason)
+    async def wait(self) -> None:
+        """Wait until all is deleted."""
         await asyncio.wait([self._task])
 
-    def end_soon(self, reason: str) -> None:
-        """End it without waiting; the first reason counts."""
+    def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:  # noqa: ARG002
+        """Let it end; the first reason counts. There is no WebSocket that the others would concern."""
         if not self._reason:
             self._reason = reason
             self._task.cancel()  # a request that is under way is carried to its end first

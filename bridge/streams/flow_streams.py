@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
-from bridge.audit import NO_AUDIT, Audit
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.control.legs import Leg, LegGone
@@ -24,9 +24,7 @@ from bridge.dialects.base import CallInfo
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
-from bridge.streams.events import NullPublisher, Publisher
 from bridge.streams.external_host import ExternalHost
-from bridge.streams.external_hosts import EXTERNAL_MEDIA_LABEL, ExternalHosts
 from bridge.streams.flow_facts import FlowFacts, Numbers
 from bridge.streams.flow_options import (
     Direction,
@@ -38,7 +36,8 @@ from bridge.streams.flow_options import (
 )
 from bridge.streams.inbound import Calls
 from bridge.streams.limit import StreamLimit
-from bridge.streams.registry import Streams
+from bridge.streams.origin import Origin
+from bridge.streams.registry import AnyStream, Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
 from bridge.streams.wanted import flow_tracks
@@ -54,6 +53,7 @@ SETTLE_S = 0.5
 BACK_S = 0.3
 """A party that has left its bridge is about to enter another, as a rule: so long is waited to see."""
 STREAM_LABEL = "flow:STREAM"
+EXTERNAL_MEDIA_LABEL = "flow:external_media_start"
 
 
 @dataclass(eq=False)
@@ -93,9 +93,6 @@ class FlowStreams:
     Args:
         calls: the calls that go on now, for numbers.
         numbers: who called whom in a call that we have placed, by its channel's id; None for any other.
-        events: where ``stream_*`` events of external media between the PBX and another server go; those of the other
-            streams `Streams` publishes.
-        audit: where their start and end are recorded; likewise.
     """
 
     def __init__(
@@ -112,24 +109,21 @@ class FlowStreams:
         gate: Gate | None = None,
         new_playout: Callable[[AudioFormat], Playout],
         numbers: Callable[[str], Numbers | None] = lambda _: None,
-        events: Publisher | None = None,
         sensitive: SensitiveCalls | None = None,
-        audit: Audit = NO_AUDIT,
     ) -> None:
         self._streams = streams
         self._room = room
         self._facts = FlowFacts(calls, naming, numbers)
-        self._hosts = ExternalHosts(
+        self._sensitive = sensitive or NoneSensitive()
+        self._new_host = partial(
+            ExternalHost,
             client=client,
             ids=ids,
             taps=taps,
             counters=counters,
-            room=room,
             gate=gate or Gate(),
             new_playout=new_playout,
-            events=events or NullPublisher(),
-            sensitive=sensitive or NoneSensitive(),
-            audit=audit,
+            on_open=streams.connected,
         )
         self._legs: dict[str, _OfLeg] = {}
         self._others: dict[str, tuple[Leg, asyncio.Task[None]]] = {}
@@ -138,32 +132,20 @@ class FlowStreams:
     @property
     def object_ids(self) -> Collection[str]:
         """Ids of all channels and bridges that belong to external media which other servers get; for the sweep."""
-        return self._hosts.object_ids
-
-    @property
-    def external_hosts(self) -> list[Mapping[str, object]]:
-        """What lists of streams say about external media between the PBX and another server."""
-        return self._hosts.described
+        return {object_id for host in self._hosts for object_id in host.object_ids}
 
     async def silenced(self) -> None:
         """Wait until external media of other servers is disconnected from parties in sensitive mode."""
-        await self._hosts.silenced()
+        await asyncio.gather(*(host.silenced() for host in self._hosts))
 
-    def review(self) -> None:
-        """Let external media of other servers adopt or leave sensitive mode; `Streams` has the other streams."""
-        self._hosts.review()
+    @property
+    def _hosts(self) -> list[ExternalHost]:
+        return [host for of_leg in self._legs.values() for host in of_leg.hosts]
 
     def of(self, leg: Leg) -> list[Stream]:
-        """The streams that we have dialled for a leg."""
+        """Return the streams that we have dialed for a leg."""
         of_leg = self._legs.get(leg.id)
         return [started.stream for started in of_leg.streams] if of_leg else []
-
-    def end_of_principal(self, principal_id: str, reason: str) -> int:
-        """End what a principal opened between the PBX and other servers; return how much.
-
-        The streams that we have dialled end with `Streams.end_of_principal`.
-        """
-        return self._hosts.end_of_principal(principal_id, reason)
 
     # external_media_start, external_media_stop
 
@@ -195,8 +177,8 @@ class FlowStreams:
         """End all external media of a leg, and wait until they have ended."""
         of_leg = self._legs.get(leg.id)
         if of_leg is not None:
-            media = [started for started in of_leg.streams if started.kind == "external_media"]
-            await self._end(media, of_leg.hosts, "the flow stopped it")
+            media = [started.stream for started in of_leg.streams if started.kind == "external_media"]
+            await self._end([*media, *of_leg.hosts], "the flow stopped it")
 
     async def external_media_over(self, leg: Leg) -> None:
         """Wait until no external media of a leg is left: its other end has ended it, or the call has ended."""
@@ -258,7 +240,7 @@ class FlowStreams:
                 self._arrange(of_leg, started)
             else:
                 over.append(started)
-        await self._end(over, [], "the flow stopped it")
+        await self._end([started.stream for started in over], "the flow stopped it")
 
     # What becomes of the legs
 
@@ -294,7 +276,7 @@ class FlowStreams:
         self.transfer_left(leg)
         of_leg = self._legs.get(leg.id)
         if of_leg is not None:
-            await self._end(of_leg.streams, of_leg.hosts, reason)
+            await self._end([*self.of(leg), *of_leg.hosts], reason)
 
     async def close(self) -> None:
         """End all: the bridge process goes."""
@@ -349,28 +331,33 @@ class FlowStreams:
 
     async def _start_host(self, leg: Leg, server: ExternalServer, principal: Principal) -> None:
         call = await self._call_of(leg)
-        host = self._hosts.open(call.call_id, leg, server, principal, lambda host: self._host_ended(leg.id, host))
+        origin = Origin(
+            EXTERNAL_MEDIA_LABEL, principal, party_id=leg.id, speaks=bool(server.speak), application=server.host
+        )
+
+        def ended(host: ExternalHost, reason: str) -> None:
+            self._streams.remove(host, reason, good=host.live)
+            self._ended(leg.id, host)
+
+        host = self._new_host(
+            *(self._streams.new_id("x"), origin, call, leg, server),
+            on_end=ended,
+            is_sensitive=lambda: self._sensitive.covers(leg.id),
+        )
+        self._streams.add(host)
         self._of(leg).hosts.append(host)
         await host.settled(SETTLE_S)
 
-    async def _end(self, streams: Collection[_Started], hosts: Collection[ExternalHost], reason: str) -> None:
-        for started in streams:
-            started.stream.end(reason)
-        await asyncio.gather(
-            *(started.stream.wait() for started in tuple(streams)), *(host.end(reason) for host in tuple(hosts))
-        )
+    async def _end(self, streams: Collection[AnyStream], reason: str) -> None:
+        for stream in streams:
+            stream.end(reason)
+        await asyncio.gather(*(stream.wait() for stream in streams))
 
-    def _ended(self, leg_id: str, stream: Stream) -> None:
+    def _ended(self, leg_id: str, stream: AnyStream) -> None:
         of_leg = self._legs.get(leg_id)
         if of_leg is not None:
             of_leg.streams = [started for started in of_leg.streams if started.stream is not stream]
-            of_leg.ended.set()
-            self._tidy(leg_id)
-
-    def _host_ended(self, leg_id: str, host: ExternalHost) -> None:
-        of_leg = self._legs.get(leg_id)
-        if of_leg is not None and host in of_leg.hosts:
-            of_leg.hosts.remove(host)
+            of_leg.hosts = [host for host in of_leg.hosts if host is not stream]
             of_leg.ended.set()
             self._tidy(leg_id)
 
@@ -421,7 +408,7 @@ class FlowStreams:
         for started in of_leg.streams:
             self._arrange(of_leg, started)
         for host in of_leg.hosts:
-            host.moved()
+            host.review()
 
     def _arrange(self, of_leg: _OfLeg, started: _Started) -> None:
         """Have a stream's tracks where its parties are now."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from bridge.access import Principal
 from bridge.audio.format import AudioFormat
@@ -35,6 +36,35 @@ HANDOVER_GRACE_S = 0.5
 """What an application may take to receive our last words when we are stopped and others wait to continue."""
 
 OnEnd = Callable[[Stream, str], object]
+
+
+class AnyStream(Protocol):
+    """Audio of a call that we exchange with an application (`Stream`), or Asterisk with a server (`ExternalHost`)."""
+
+    stream_id: str
+    origin: Origin
+    call: CallInfo
+    opened_at: float
+
+    @property
+    def dialect_name(self) -> str:
+        """The wire format."""
+
+    @property
+    def asked(self) -> Sequence[str]:
+        """What is listened to."""
+
+    def describe(self) -> Mapping[str, object]:
+        """Return what lists of streams show (`bridge.api.models.streams.Stream`)."""
+
+    def review(self) -> None:
+        """Adopt or leave sensitive mode, as the call has."""
+
+    def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:
+        """Let the stream end; the first reason counts (`Stream.end`)."""
+
+    async def wait(self) -> None:
+        """Wait until all is closed."""
 
 
 def _ignore(*_: object) -> None:
@@ -78,13 +108,13 @@ class Streams:
         self._events = events or NullPublisher()
         self._sensitive = sensitive or NoneSensitive()
         self._audit = audit
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, AnyStream] = {}
         self._numbers = limit.numbers()
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    def __iter__(self) -> Iterator[Stream]:
+    def __iter__(self) -> Iterator[AnyStream]:
         return iter(tuple(self._streams.values()))
 
     def open(
@@ -114,25 +144,21 @@ class Streams:
         Raises:
             Overloaded: the limit is reached.
         """
-        self._limit.check()
+        stream_id = self.new_id("p" if connection.dialed else "s")
 
         def covers(channels: Iterable[str]) -> bool:
             return any(map(self._sensitive.covers, filter(None, (stream.call.call_id, *channels))))
 
         def ended(stream: Stream, reason: str) -> None:
             keys.close()
-            if self._streams.pop(stream.stream_id, None) is not None:
-                self._limit.open -= 1
-            self._publish("stream_ended", stream, reason)
-            outcome = OK if stream.connects and clean(stream.close_code) else FAILED
-            ending: dict[str, Value] = {
-                "parties": list(stream.tracks.parties),
-                "reason": reason,
-                "code": stream.close_code,
-                "seconds": round(time.time() - stream.opened_at, 3),
-                "connects": stream.connects,
-            }
-            self._audit.record("stream.end", origin.principal, outcome, **_audited(stream) | ending)
+            self.remove(
+                stream,
+                reason,
+                good=bool(stream.connects) and clean(stream.close_code),
+                parties=list(stream.tracks.parties),
+                code=stream.close_code,
+                connects=stream.connects,
+            )
             on_end(stream, reason)
 
         async def send_dtmf(digits: str) -> None:
@@ -143,7 +169,7 @@ class Streams:
 
         keys = KeyPresses(send_dtmf, self._counters)
         stream = Stream(
-            f"{'p' if connection.dialed else 's'}{next(self._numbers)}",
+            stream_id,
             origin,
             call,
             asked,
@@ -155,16 +181,50 @@ class Streams:
             window_ms=window_ms,
             on_dtmf=keys.add if sends_dtmf else _ignore_digits,
             on_end=ended,
-            on_connected=lambda stream: self._publish("stream_connected", stream),
+            on_connected=self.connected,
             is_sensitive=is_sensitive or covers,
             recovery=recovery,
         )
+        self.add(stream)
+        stream.start()
+        return stream
+
+    def new_id(self, kind: str) -> str:
+        """Return the id of a stream that is about to begin.
+
+        Args:
+            kind: the letter that it begins with.
+
+        Raises:
+            Overloaded: the limit is reached.
+        """
+        self._limit.check()
+        return f"{kind}{next(self._numbers)}"
+
+    def add(self, stream: AnyStream) -> None:
+        """Count, publish and record a stream that begins."""
         self._streams[stream.stream_id] = stream
         self._limit.open += 1
         self._publish("stream_started", stream)
-        self._audit.record("stream.start", origin.principal, **_audited(stream))
-        stream.start()
-        return stream
+        self._audit.record("stream.start", stream.origin.principal, **_audited(stream))
+
+    def connected(self, stream: AnyStream) -> None:
+        """Publish that the other side has taken the connection."""
+        self._publish("stream_connected", stream)
+
+    def remove(self, stream: AnyStream, reason: str, *, good: bool, **ending: Value) -> None:
+        """Publish and record that a stream has ended.
+
+        Args:
+            good: it ended as it ought to.
+            ending: what else is recorded.
+        """
+        del self._streams[stream.stream_id]
+        self._limit.open -= 1
+        self._publish("stream_ended", stream, reason)
+        seconds = round(time.time() - stream.opened_at, 3)
+        values = _audited(stream) | {"reason": reason, "seconds": seconds} | ending
+        self._audit.record("stream.end", stream.origin.principal, OK if good else FAILED, **values)
 
     def dial(
         self,
@@ -220,7 +280,8 @@ class Streams:
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """Report a DTMF digit of a party, as ARI reports it."""
         for stream in self:
-            stream.tracks.key_pressed(channel_id, digit)
+            if isinstance(stream, Stream):
+                stream.tracks.key_pressed(channel_id, digit)
 
     def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
         """End every stream that a principal caused, with this close code; return how many."""
@@ -236,16 +297,15 @@ class Streams:
 
     async def stop(self) -> None:
         """End every stream and wait until all is closed; where there are other bridges, until they may begin."""
-        streams = tuple(self)
+        streams, grace_s = tuple(self), HANDOVER_GRACE_S if self._config.cluster.enabled else None
         for stream in streams:
-            gives_way = self._config.cluster.enabled and stream.connection.dialed
-            stream.end(SHUTTING_DOWN, handover_grace_s=HANDOVER_GRACE_S if gives_way else None)
+            stream.end(SHUTTING_DOWN, handover_grace_s=grace_s)
         if streams:
             await asyncio.wait([asyncio.ensure_future(stream.wait()) for stream in streams], timeout=10)
 
-    def _publish(self, event: str, stream: Stream, reason: str = "") -> None:
-        origin, dialect = stream.origin, stream.dialect.name
-        ids = (stream.stream_id, stream.call.call_id, origin.started_by, dialect, origin.principal.id)
+    def _publish(self, event: str, stream: AnyStream, reason: str = "") -> None:
+        origin, principal = stream.origin, stream.origin.principal.id
+        ids = (stream.stream_id, stream.call.call_id, origin.started_by, stream.dialect_name, principal)
         self._events.publish(event, stream_event(*ids, reason, conference_id=origin.conference_id))
 
     async def _dial(self, destination: Destination) -> Link:
@@ -266,7 +326,7 @@ def _ignore_digits(digits: str) -> None:
     log.info("%d DTMF digits of an application that may not send any are ignored", len(digits))
 
 
-def _audited(stream: Stream) -> dict[str, Value]:
+def _audited(stream: AnyStream) -> dict[str, Value]:
     origin = stream.origin
     return {
         "stream": stream.stream_id,
@@ -275,7 +335,7 @@ def _audited(stream: Stream) -> dict[str, Value]:
         "conference": origin.conference_id,
         "started_by": origin.started_by,
         "subscription": origin.subscription_id,
-        "dialect": stream.dialect.name,
+        "dialect": stream.dialect_name,
         "application": origin.application,
         "listen": stream.asked,
         "speak": origin.speaks,

@@ -131,6 +131,11 @@ class Stream:
         return self.link is not None and self.tracks.live
 
     @property
+    def dialect_name(self) -> str:
+        """The wire format."""
+        return self.dialect.name
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """Names of the tracks that were asked for."""
         return self._asked
@@ -228,7 +233,7 @@ class Stream:
                 many seconds must not reach it any more. The stream is not over before that is certain.
         """
         if not self._ended.done():
-            self._handover_grace_s = handover_grace_s
+            self._handover_grace_s = handover_grace_s if self.connection.dialed else None
             self.close_code = code or (1011 if error else 1001 if reason == SHUTTING_DOWN else 1000)
             self._ended.set_result((reason, error))
             self._changed()

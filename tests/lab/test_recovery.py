@@ -14,6 +14,7 @@ import pytest
 import bridge.ari.rest
 from bridge.app import settling
 from bridge.app.application import Application
+from bridge.streams.stream import Stream
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
@@ -218,6 +219,7 @@ async def test_an_application_that_goes_while_a_broken_leg_is_removed_leaves_not
         async with target.stream(call, encapsulation="sln", direction_speak="out") as application:
             await application.heard(10)
             (stream,) = target.bridge.streams
+            assert isinstance(stream, Stream)
             link = stream.link
             assert link is not None
 

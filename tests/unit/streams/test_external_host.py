@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,14 +12,26 @@ from typing import Any, cast
 import pytest
 
 from bridge.access import Principal
+from bridge.api.models.streams import Stream as StreamModel
+from bridge.audio.playout import Playout
+from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
-from bridge.errors import AriError
+from bridge.config import Config
+from bridge.dialects.base import CallInfo
+from bridge.errors import AriError, Overloaded
+from bridge.events.hub import Events
+from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.outbound.names import Names
 from bridge.outbound.policy import Policy
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_options import ExternalServer
+from bridge.streams.flow_streams import FlowStreams
+from bridge.streams.limit import StreamLimit
+from bridge.streams.origin import Origin
+from bridge.streams.registry import Streams
 from tests.flow_requests import external_media
+from tests.unit.audit.lines import Lines
 
 NAMES = {"media.example": ["2001:db8::7", "192.0.2.7"], "inner.example": ["127.0.0.1"]}
 
@@ -34,6 +47,8 @@ class Pbx:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.channels = self.bridges = self
 
     def on_channel_event(self, *_: Any) -> Any:
@@ -46,6 +61,7 @@ class Pbx:
 
     async def external_media(self, *, external_host: str, **_: Any) -> None:
         self.asked.append(external_host)
+        await self.answers.wait()
         raise AriError(500, "POST", "/channels/externalMedia", "not here")
 
     async def hangup(self, _: str) -> None:
@@ -57,9 +73,10 @@ async def opened(host: str, *, configured: bool = False, gate: Gate | None = Non
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     ExternalHost(
         "x1",
+        Origin("flow:external_media_start", Principal("test", "127.0.0.1", frozenset())),
+        CallInfo("call"),
         cast(Any, SimpleNamespace(id="c1", bridge_id="b", gone=asyncio.Event())),
         cast(ExternalServer, external_media(external_host=host, configured=configured)),
-        principal=Principal("test", "127.0.0.1", frozenset()),
         client=cast(Any, pbx),
         ids=OwnIds("app"),
         taps=cast(Any, None),
@@ -101,6 +118,56 @@ async def test_asterisk_is_not_asked_for_others(host: str, reason: str) -> None:
     asked, ended = await opened(host)
     assert asked == []
     assert reason in ended
+
+
+async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
+    pbx, limit, audit, events = Pbx(), StreamLimit(1), Lines(), Events()
+    pbx.answers.clear()
+    told: list[tuple[str, str]] = []
+    events.subscribe(lambda event: told.append((event.type, event.data["reason"])))
+    streams = Streams(
+        Config(),
+        taps=cast(Any, None),
+        counters=Counters(),
+        new_playout=lambda fmt: Playout(fmt, 1000),
+        limit=limit,
+        send_dtmf=cast(Any, None),
+        events=events,
+        audit=audit,
+    )
+    flows = FlowStreams(
+        client=cast(Any, pbx),
+        ids=OwnIds("app"),
+        calls=cast(Any, SimpleNamespace(find=lambda _: None)),
+        naming=Naming(),
+        streams=streams,
+        taps=cast(Any, None),
+        counters=Counters(),
+        room=limit,
+        gate=Gate(names=Names(look_up)),
+        new_playout=lambda fmt: Playout(fmt, 1000),
+    )
+    leg = cast(Any, SimpleNamespace(id="c1", name="PJSIP/1-1", bridge_id="b", gone=asyncio.Event()))
+    crm = Principal("crm", "192.0.2.7")
+    await flows.external_media_start(leg, external_media(external_host="192.0.2.9:4000"), crm)
+    (host,) = streams
+    described = host.describe()
+    StreamModel.model_validate_json(json.dumps(described), strict=True)
+    assert (described["started_by"], described["dialect"], described["channel_id"]) == (
+        "flow:external_media_start", "asterisk", "c1",
+    )  # fmt: skip
+    with pytest.raises(Overloaded):
+        await flows.external_media_start(leg, external_media(external_host="192.0.2.9:4000"), crm)
+    assert flows.object_ids
+    assert streams.end_of_principal("crm", 1008, "the token is no longer valid") == 1
+    await host.wait()
+    assert told == [("stream_started", ""), ("stream_ended", "the token is no longer valid")]
+    assert [(action, outcome) for action, _, outcome, _ in audit.lines] == [
+        ("stream.start", "ok"),
+        ("stream.end", "failed"),
+    ]
+    assert audit.lines[1][3]["application"] == "192.0.2.9:4000"
+    assert (len(streams), limit.open, list(flows.object_ids)) == (0, 0, [])
 
 
 async def test_allow_deny_and_the_configuration() -> None:

@@ -89,6 +89,9 @@ class World:
     def find(self, any_id: str, /) -> tuple[Call, Party] | None:
         return self.calls.get(any_id)
 
+    def connected(self, _: object) -> None:
+        """No external media is connected here."""
+
     def dial(
         self,
         _: str,

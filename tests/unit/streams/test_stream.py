@@ -435,6 +435,7 @@ async def test_who_wants_to_know_is_told(world: World) -> None:
     assert world.texts[-1] == "close 1000"
 
 
+@dialed
 async def test_a_stream_that_gives_way_is_not_over_before_nothing_can_come_any_more(world: World) -> None:
     loop = asyncio.get_running_loop()
     stream = world.stream(Voipbin("sln"))
