@@ -10,6 +10,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
+from bridge.audio.format import slin
 from bridge.errors import AsteriskProtocolError
 
 
@@ -57,6 +58,7 @@ MAX_PAYLOAD_BYTES: Final = 0xFFFF
 HANGUP_MESSAGE: Final = b"\x00\x00\x00"
 
 _HEADER = Struct("!BH")
+_HANGUP, _ERROR = int(Kind.HANGUP), int(Kind.ERROR)  # an enum's member is slow
 _KIND_OF_RATE = {rate: Kind(kind) for kind, rate in RATE_OF_KIND.items()}
 # The lengths that a kind may have, as (least, most): one look-up tells a good header from a bad one.
 _LENGTHS: Final[dict[int, tuple[int, int]]] = {
@@ -126,6 +128,30 @@ def payloads(data: bytes, at: int, step: int, count: int) -> bytes:
 
     messages = np.frombuffer(data, np.uint8, count * step, at).reshape(count, step)
     return messages[:, HEADER_BYTES:].tobytes()
+
+
+def looks_framed(data: bytes, most: int) -> bool:
+    """Whether bytes, `HEADER_BYTES` or more, are a chain of messages, the last of which may be incomplete.
+
+    Args:
+        most: runs of messages alike that are looked at.
+    """
+    at, size = 0, len(data)
+    for _ in range(most):
+        if at + HEADER_BYTES > size:
+            break
+        kind, length = data[at], data[at + 1] << 8 | data[at + 2]
+        if kind == _ERROR or fault_of_header(kind, length):
+            return False
+        end = at + HEADER_BYTES + length
+        if kind == _HANGUP:
+            return end == size  # three zeros are a hang-up, a row of them is bare silence
+        if end > size:
+            # Nothing has shown yet that this is a header and not two samples; that it promises a whole number of
+            # 10 ms is evidence, a sample looks like that one time in several thousand.
+            return at > 0 or (kind in RATE_OF_KIND and length % slin(RATE_OF_KIND[kind]).bytes_of(10) == 0)
+        at = end if end == size else at + alike(data, at, end - at) * (end - at)
+    return True
 
 
 class Decoder:

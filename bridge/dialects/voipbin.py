@@ -36,7 +36,7 @@ MAX_MARK_NAME: Final = 256
 _MESSAGE_MS: Final = float(FRAME_MS)
 _RTP_RATE = 8000
 _KEYS = frozenset(bytes((key,)) for key in b"0123456789ABCDabcd*#")
-_HANGUP, _DTMF, _ERROR = int(Kind.HANGUP), int(Kind.DTMF), int(Kind.ERROR)  # an enum's member is slow
+_HANGUP, _DTMF = int(Kind.HANGUP), int(Kind.DTMF)  # an enum's member is slow
 _PT_OF = {Encoding.ULAW: rtp.PT_ULAW, Encoding.ALAW: rtp.PT_ALAW, Encoding.SLIN: rtp.PT_SLIN}
 _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
     Encoding.ULAW: g711.ulaw_encode,
@@ -276,7 +276,7 @@ class _AudioSocket:
                 self._pending = data
                 return ()
             self._pending = b""
-            if not _looks_framed(data):
+            if not audiosocket.looks_framed(data, MAX_HEADERS):
                 if self._lost:
                     self._useless += 1
                     return ()
@@ -352,29 +352,6 @@ class _AudioSocket:
             self._whole = WholeSamples()
         pcm = self._whole.push(run[0] if len(run) == 1 else b"".join(run))
         return [Play(pcm, RATE_OF_KIND[kind])] if pcm else []
-
-
-def _looks_framed(data: bytes) -> bool:
-    """Whether ``data`` (3 bytes or more) is a chain of AudioSocket messages, the last of which may be incomplete.
-
-    A chain that is longer than we take says so when it is taken apart.
-    """
-    at, size = 0, len(data)
-    for _ in range(MAX_HEADERS):
-        if at + audiosocket.HEADER_BYTES > size:
-            break
-        kind, length = data[at], data[at + 1] << 8 | data[at + 2]
-        if kind == _ERROR or audiosocket.fault_of_header(kind, length):
-            return False
-        end = at + audiosocket.HEADER_BYTES + length
-        if kind == _HANGUP:
-            return end == size  # three zeros are a hang-up, a row of them is bare silence
-        if end > size:
-            # Nothing has shown yet that this is a header and not two samples; that it promises a whole number of
-            # 10 ms is evidence, a sample looks like that one time in several thousand.
-            return at > 0 or (kind in RATE_OF_KIND and length % slin(RATE_OF_KIND[kind]).bytes_of(10) == 0)
-        at = end if end == size else at + audiosocket.alike(data, at, end - at) * (end - at)
-    return True
 
 
 class _MarkBody(msgspec.Struct, frozen=True):
