@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from bridge.config.flows import FlowConfig
 from bridge.config.model import Config
 from bridge.config.outbound import OutboundConfig
 from bridge.config.sections import AriConfig, HttpConfig
-from bridge.config.streams import StreamsConfig, SubscriptionConfig, TargetConfig
+from bridge.config.streams import RouteConfig, StreamsConfig, SubscriptionConfig, TargetConfig
 from bridge.config.tokens import RESERVED_TOKEN_IDS
 from bridge.config.values import is_loopback, is_wildcard
 from bridge.config.vendors import RESERVED_IDS, vendor_contradictions
@@ -20,6 +22,8 @@ from bridge.errors import ConfigError
 from bridge.files import read_regular
 
 MAX_PORT = 65535
+
+Table = TypeVar("Table", bound=SubscriptionConfig | RouteConfig | WebhookConfig | FlowConfig)
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:
@@ -32,56 +36,44 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _streams_contradictions(config.streams)
     yield from vendor_contradictions(config, [flow.id for flow in config.flows])
     yield from _cluster_contradictions(config)
-    for name, tables in (("subscriptions", config.subscriptions), ("dialplan", config.dialplan)):
-        seen: dict[str, int] = {}
-        for index, table in enumerate(tables):
-            key = f"{name}.{index}"
-            if table.id in seen:
-                yield ConfigError(f"{key}.id", f"{table.id!r} is also the id of {name}.{seen[table.id]}")
-            seen.setdefault(table.id, index)
-            faults = (*target_contradictions(table), *_ca_file_contradictions(table.ca_file))
-            yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in faults)
-    for index, subscription in enumerate(config.subscriptions):
-        if subscription.id in RESERVED_IDS:
-            yield ConfigError(
-                f"subscriptions.{index}.id", f"{subscription.id!r} is kept for the vendor's settings calls"
-            )
-        for wrong, reason in subscription_contradictions(subscription, config.pbx.groups):
-            yield ConfigError(f"subscriptions.{index}.{wrong}", reason)
-    yield from _webhook_contradictions(config.webhooks)
-    yield from _flow_contradictions(config)
+    yield from _table_contradictions("subscriptions", config.subscriptions, partial(_subscription, config))
+    yield from _table_contradictions("dialplan", config.dialplan, target_contradictions)
+    yield from _table_contradictions("webhooks", config.webhooks, _webhook)
+    yield from _table_contradictions("flows", config.flows, _flow)
 
 
-def _webhook_contradictions(webhooks: tuple[WebhookConfig, ...]) -> Iterator[ConfigError]:
+def _table_contradictions(
+    name: str, tables: Iterable[Table], faults_of: Callable[[Table], Iterable[tuple[str, str]]]
+) -> Iterator[ConfigError]:
+    """Yield the ids that two tables of a list share, the authorities that cannot be used, and what is wrong in each."""
     seen: dict[str, int] = {}
-    for index, webhook in enumerate(webhooks):
-        key = f"webhooks.{index}"
-        if webhook.id in seen:
-            yield ConfigError(f"{key}.id", f"{webhook.id!r} is also the id of webhooks.{seen[webhook.id]}")
-        seen.setdefault(webhook.id, index)
-        if webhook.retry_last_s < webhook.retry_first_s:
-            yield ConfigError(f"{key}.retry_last_s", f"is shorter than {key}.retry_first_s")
-        yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in _ca_file_contradictions(webhook.ca_file))
+    for index, table in enumerate(tables):
+        key = f"{name}.{index}"
+        if table.id in seen:
+            yield ConfigError(f"{key}.id", f"{table.id!r} is also the id of {name}.{seen[table.id]}")
+        seen.setdefault(table.id, index)
+        for wrong, reason in (*faults_of(table), *_ca_file_contradictions(table.ca_file)):
+            yield ConfigError(f"{key}.{wrong}", reason)
 
 
-def _flow_contradictions(config: Config) -> Iterator[ConfigError]:
-    seen: dict[str, int] = {}
-    for index, flow in enumerate(config.flows):
-        key = f"flows.{index}"
-        if flow.id in seen:
-            yield ConfigError(f"{key}.id", f"{flow.id!r} is also the id of flows.{seen[flow.id]}")
-        seen.setdefault(flow.id, index)
-        yield from (ConfigError(f"{key}.{wrong}", reason) for wrong, reason in _source_contradictions(flow))
+def _subscription(config: Config, subscription: SubscriptionConfig) -> Iterator[tuple[str, str]]:
+    if subscription.id in RESERVED_IDS:
+        yield "id", f"{subscription.id!r} is kept for the vendor's settings calls"
+    yield from target_contradictions(subscription)
+    yield from subscription_contradictions(subscription, config.pbx.groups)
 
 
-def _source_contradictions(flow: FlowConfig) -> Iterator[tuple[str, str]]:
-    """A flow has one source, and what goes with a URL only goes with it."""
+def _webhook(webhook: WebhookConfig) -> Iterator[tuple[str, str]]:
+    if webhook.retry_last_s < webhook.retry_first_s:
+        yield "retry_last_s", "is shorter than retry_first_s"
+
+
+def _flow(flow: FlowConfig) -> Iterator[tuple[str, str]]:
     given = [name for name in ("actions", "file", "url") if getattr(flow, name)]
     if not given:
         yield "actions", "is empty, and so are file and url: one of them says what the flow does"
     elif len(given) > 1:
         yield given[1], f"is set, and so is {given[0]}; a flow has one of actions, file and url"
-    yield from _ca_file_contradictions(flow.ca_file)
 
 
 def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
