@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 
 from bridge.api.backend import CallServices
 from bridge.app.announcements import Announcer
@@ -40,6 +41,7 @@ from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
 from bridge.speech.fetch import SoundFetcher
+from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.limit import StreamLimit
@@ -100,16 +102,19 @@ class CallSubsystem:
             client, tracker, ids, events, context=config.calling.context, remote=remote_conferences
         )
         self.streams = FlowStreams(
-            client=client,
-            ids=ids,
             calls=tracker,
             naming=naming,
             streams=streams,
-            taps=taps,
-            counters=counters,
+            new_host=partial(
+                ExternalHost,
+                client=client,
+                ids=ids,
+                taps=taps,
+                counters=counters,
+                gate=gate,
+                new_playout=new_playout,
+            ),
             room=room,
-            gate=gate,
-            new_playout=new_playout,
             numbers=self._numbers,
             sensitive=sensitive,
         )

@@ -297,7 +297,13 @@ class Dialect(ABC):
 
     @abstractmethod
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
-        """Carry audio of one track: s16le mono at ``rate``, usually but not always 20 ms."""
+        """Carry audio of one track.
+
+        Args:
+            track: its name; its first audio may come before ``track_started``.
+            pcm: s16le mono at ``rate``, usually but not always 20 ms; empty when only time has passed.
+            now: seconds on a monotonic clock.
+        """
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
         """Report a DTMF digit that a party sent."""

@@ -10,20 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 from bridge.access import Principal
-from bridge.ari.client import AriClient
-from bridge.audio.format import AudioFormat
-from bridge.audio.playout import Playout
 from bridge.calls.facts import Naming
-from bridge.calls.ids import OwnIds
 from bridge.control.legs import Leg, LegGone
 from bridge.dialects.base import CallInfo
 from bridge.errors import Overloaded
-from bridge.media.counters import Counters
-from bridge.outbound.gate import Gate
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_facts import FlowFacts, Numbers
 from bridge.streams.flow_options import (
@@ -41,7 +34,6 @@ from bridge.streams.registry import AnyStream, Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import Stream
 from bridge.streams.wanted import flow_tracks
-from bridge.taps.taps import Taps
 from bridge.tasks import first_of
 
 log = logging.getLogger(__name__)
@@ -92,39 +84,26 @@ class FlowStreams:
 
     Args:
         calls: the calls that go on now, for numbers.
+        new_host: makes external media between the PBX and another server.
         numbers: who called whom in a call that we have placed, by its channel's id; None for any other.
     """
 
     def __init__(
         self,
         *,
-        client: AriClient,
-        ids: OwnIds,
         calls: Calls,
         naming: Naming,
         streams: Streams,
-        taps: Taps,
-        counters: Counters,
+        new_host: Callable[..., ExternalHost],
         room: StreamLimit,
-        gate: Gate | None = None,
-        new_playout: Callable[[AudioFormat], Playout],
         numbers: Callable[[str], Numbers | None] = lambda _: None,
         sensitive: SensitiveCalls | None = None,
     ) -> None:
         self._streams = streams
+        self._new_host = new_host
         self._room = room
         self._facts = FlowFacts(calls, naming, numbers)
         self._sensitive = sensitive or NoneSensitive()
-        self._new_host = partial(
-            ExternalHost,
-            client=client,
-            ids=ids,
-            taps=taps,
-            counters=counters,
-            gate=gate or Gate(),
-            new_playout=new_playout,
-            on_open=streams.connected,
-        )
         self._legs: dict[str, _OfLeg] = {}
         self._others: dict[str, tuple[Leg, asyncio.Task[None]]] = {}
         """Who was connected with a leg, by the leg's id."""
@@ -341,6 +320,7 @@ class FlowStreams:
 
         host = self._new_host(
             *(self._streams.new_id("x"), origin, call, leg, server),
+            on_open=self._streams.connected,
             on_end=ended,
             is_sensitive=lambda: self._sensitive.covers(leg.id),
         )

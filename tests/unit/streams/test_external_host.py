@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -136,16 +137,19 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
         audit=audit,
     )
     flows = FlowStreams(
-        client=cast(Any, pbx),
-        ids=OwnIds("app"),
         calls=cast(Any, SimpleNamespace(find=lambda _: None)),
         naming=Naming(),
         streams=streams,
-        taps=cast(Any, None),
-        counters=Counters(),
+        new_host=partial(
+            ExternalHost,
+            client=cast(Any, pbx),
+            ids=OwnIds("app"),
+            taps=cast(Any, None),
+            counters=Counters(),
+            gate=Gate(names=Names(look_up)),
+            new_playout=lambda fmt: Playout(fmt, 1000),
+        ),
         room=limit,
-        gate=Gate(names=Names(look_up)),
-        new_playout=lambda fmt: Playout(fmt, 1000),
     )
     leg = cast(Any, SimpleNamespace(id="c1", name="PJSIP/1-1", bridge_id="b", gone=asyncio.Event()))
     crm = Principal("crm", "192.0.2.7")

@@ -73,15 +73,11 @@ class World:
         self.calls: dict[str, tuple[Call, Party]] = {}
         self.room = StreamLimit(100)
         self.streams = FlowStreams(
-            client=cast(Any, None),
-            ids=cast(Any, None),
             calls=self,
             naming=Naming(),
             streams=cast(Any, self),
-            taps=cast(Any, None),
-            counters=cast(Any, None),
+            new_host=cast(Any, None),
             room=self.room,
-            new_playout=cast(Any, None),
             numbers=numbers,
         )
         self.leg = self.new_leg("p", "1001")
