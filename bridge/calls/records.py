@@ -251,18 +251,22 @@ class Records:
                 self._look_at(call)
                 if record is not None and record.status in ("dialing", "ringing"):
                     self._set(record, "progressing")
-            case PartyLeft(call, party, cause, _, moved_to):
-                self._call_of.pop(party.id, None)
-                if moved_to is not None and record is not None:
-                    self._began_in.setdefault(party.id, record.id)
-                course = self._courses.get(call.id)
-                if course is not None and party.id in ("", course.first):
-                    course.cause = cause
-            case CallEnded(call, merged_into):
-                if record is not None:
-                    self._courses[call.id].merged = merged_into is not None and call.id in self._began_in.values()
-                    if not self._courses[call.id].merged:
-                        self._end_as_followed(record)
+            case PartyLeft():
+                self._leave(change, record)
+            case CallEnded(call, merged_into) if record is not None:
+                course = self._courses[call.id]
+                course.merged = merged_into is not None and call.id in self._began_in.values()
+                if not course.merged:
+                    self._end_as_followed(record)
+
+    def _leave(self, change: PartyLeft, record: CallRecord | None) -> None:
+        party = change.party
+        self._call_of.pop(party.id, None)
+        if change.moved_to is not None and record is not None:
+            self._began_in.setdefault(party.id, record.id)
+        course = self._courses.get(change.call.id)
+        if course is not None and party.id in ("", course.first):
+            course.cause = change.cause
 
     def _look_at(self, call: Call) -> None:
         record = self._live.get(call.id)

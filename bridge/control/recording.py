@@ -62,6 +62,7 @@ class Recordings:
         records: Records,
         events: Events,
         archive: Archive,
+        *,
         clock: Callable[[], float] = time.time,
         audit: Audit = NO_AUDIT,
     ) -> None:

@@ -40,7 +40,7 @@ class House:
         self.stasis = StasisCalls(self.client, self.ids, self.legs)
         config = RecordingConfig()
         archive = Archive(self.client, self.ids, config, app="bridge", worker=0, workers=1, clock=wall_now)
-        self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive, wall_now)
+        self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive, clock=wall_now)
         self.client.connect()
 
     async def caller(self, phone: str = "1001") -> Leg:
