@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,7 +62,6 @@ class FakeRest(Rest):
     async def _send(self, method: str, path: str, params: Mapping[str, Parameter] | None, body: Any) -> bytes:
         given = {name: value for name, value in (params or {}).items() if value is not None}
         try:
-            answer = await self._pbx.answer(method, path, given, body)
+            return await self._pbx.answer(method, path, given, body)
         except Refused as refused:
             raise AriError(refused.status, method, path, explain_status(refused.status, refused.message)) from None
-        return b"" if answer is None else json.dumps(answer).encode()

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from bridge.ari.rest import Parameter
-from bridge.errors import AriError
 
 Json = dict[str, Any]
 NORMAL, NORMAL_TEXT = 16, "Normal Clearing"
@@ -94,11 +93,18 @@ class FakePbx:
         self.answering = asyncio.Event()
         """Every request waits for this."""
         self.answering.set()
+        self.gates: dict[str, asyncio.Event] = {}
+        """What requests wait for whose "METHOD PATH" matches a key, a regular expression."""
+        self.late: dict[str, asyncio.Event] = {}
+        """The same for answers: the request has been carried out, and its answer is on the way."""
+        self.most_at_once = 0
+        """How many requests were ever under way at the same time."""
+        self._waiting = 0
         self.unknown = {"nobody"}
         """Resources that cannot be dialed."""
         self.events: list[bytes] = []
         """All that happened, as Asterisk's own log of events would have it."""
-        self.failures: dict[str, AriError] = {}
+        self.failures: dict[str, Exception] = {}
         """What requests fail with whose "METHOD PATH" matches a key, a regular expression."""
         self.on_external_media: Callable[[FakeChannel, Mapping[str, Parameter]], None] = lambda *_: None
         """Called for each AudioSocket connection that the PBX opens."""
@@ -129,7 +135,7 @@ class FakePbx:
         channel = self.channels[channel_id]
         channel.resource["dialplan"] |= {"app_name": application, "app_data": data}
         self.emit("ChannelDialplan", channel, dialplan_app=application, dialplan_app_data=data)
-        if application == "Answer":
+        if application == "Answer" and not channel.up:
             self.state(channel_id, "Up")
         elif application == "Stasis":
             app, *arguments = data.split(",")
@@ -144,12 +150,12 @@ class FakePbx:
     def rings(self, channel_id: str) -> None:
         """Have a called phone ring."""
         self.state(channel_id, "Ringing")
-        self._dialed(self.channels[channel_id], "RINGING")
+        self._dialed(self.channels[channel_id], "RINGING", "")
 
     def pick_up(self, channel_id: str) -> None:
         """Have a called phone answer."""
         self.state(channel_id, "Up")
-        self._dialed(self.channels[channel_id], "ANSWER")
+        self._dialed(self.channels[channel_id], "ANSWER", "")
 
     def press(self, channel_id: str, digits: str) -> None:
         """Have a phone send DTMF digits."""
@@ -202,11 +208,11 @@ class FakePbx:
 
     # What ARI does
 
-    async def answer(self, method: str, path: str, params: Mapping[str, Parameter], body: Any) -> object:
+    async def answer(self, method: str, path: str, params: Mapping[str, Parameter], body: Any) -> bytes:
         """Answer a request.
 
         Returns:
-            The JSON of the answer; None for 204.
+            The body of the answer; empty for 204.
 
         Raises:
             Refused: the answer is an error.
@@ -214,12 +220,25 @@ class FakePbx:
         """
         variable = params.get("variable", "")
         (self.questions if method == "GET" else self.requests).append(f"{method} {path} {variable}".rstrip())
-        await asyncio.sleep(0)
-        await self.answering.wait()
+        self._waiting += 1
+        self.most_at_once = max(self.most_at_once, self._waiting)
+        try:
+            await asyncio.sleep(0)
+            await self.answering.wait()
+            for pattern, gate in self.gates.items():
+                if re.search(pattern, f"{method} {path}"):
+                    await gate.wait()
+        finally:
+            self._waiting -= 1
         for pattern, failure in self.failures.items():
             if re.search(pattern, f"{method} {path}"):
                 raise failure
-        return self.handle(method, path, params, body)
+        answer = self.handle(method, path, params, body)
+        content = b"" if answer is None else json.dumps(answer).encode()
+        for pattern, gate in self.late.items():
+            if re.search(pattern, f"{method} {path}"):
+                await gate.wait()
+        return content
 
     def handle(self, method: str, path: str, params: Mapping[str, Parameter], body: Any = None) -> object:
         """Do what a request asks for; return the JSON of its answer, None for 204."""
@@ -268,17 +287,13 @@ class FakePbx:
             case "POST", "answer":
                 if not channel.up:
                     self.state(channel.id, "Up")
-            case "POST", "hold":
-                self.emit("ChannelHold", channel)
-            case "DELETE", "hold":
-                self.emit("ChannelUnhold", channel)
             case "POST", "continue":
                 self._continue(channel, params)
             case "POST", "dial":
                 self._dial(channel)
             case "POST", "record":
                 return self._record(channel, params)
-            case _, "ring" | "mute" | "moh" | "silence" | "dtmf":
+            case _, "ring" | "hold" | "mute" | "moh" | "silence" | "dtmf":
                 pass  # changes what the party hears, which nobody hears here
             case _:
                 raise Refused(404, "Invalid method")
@@ -308,7 +323,7 @@ class FakePbx:
         return self.show(channel)
 
     def _dial(self, channel: FakeChannel) -> None:
-        self._dialed(channel, "")
+        self._dialed(channel, "", channel.dialstring)
 
     def _external_media(self, params: Any, body: Any) -> Json:
         self._unless_taken(params["channelId"])
@@ -318,9 +333,9 @@ class FakePbx:
         channel.variables |= (body or {}).get("variables", {})
         channel.dialstring = f"{host}/{params['data']}"
         self.run(channel.id, "AppDial2", "(Outgoing Line)")
-        self._dialed(channel, "")
+        self._dialed(channel, "", channel.dialstring)
         self.state(channel.id, "Up")
-        self._dialed(channel, "ANSWER")
+        self._dialed(channel, "ANSWER", channel.dialstring)
         self._enter_stasis(channel, params["app"], [params["data"]])
         self.on_external_media(channel, params)
         return self.show(channel)
@@ -401,6 +416,8 @@ class FakePbx:
         self._leave(channel)
         self._leave_stasis(channel)
         dialplan = channel.resource["dialplan"]
+        name, data = dialplan["app_name"], dialplan["app_data"]
+        self.emit("ChannelDialplan", channel, dialplan_app=name, dialplan_app_data=data)  # sic
         place = (params.get("context") or dialplan["context"], params.get("extension") or dialplan["exten"])
         if params.get("extension"):
             channel.step = 0
@@ -453,8 +470,8 @@ class FakePbx:
             self.emit("StasisEnd", channel)
             channel.app = None
 
-    def _dialed(self, channel: FakeChannel, status: str) -> None:
-        self.emit("Dial", dialstatus=status, forward="", dialstring=channel.dialstring, peer=self.show(channel))
+    def _dialed(self, channel: FakeChannel, status: str, dialstring: str) -> None:
+        self.emit("Dial", dialstatus=status, forward="", dialstring=dialstring, peer=self.show(channel))
 
     def _join(self, bridge: Json, channel: FakeChannel) -> None:
         self._leave(channel)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -262,6 +263,7 @@ async def main(names: list[str]) -> None:
                     await SCENARIOS[name](it)
                 text = "".join(json.dumps(line) + "\n" for line in it.lines)
                 text = text.replace(it.party, "party") if it.party else text
+                text = re.sub(r'"asterisk_id": "[^"]*"', '"asterisk_id": "00:00:00:00:00:01"', text)
                 text = text.replace(f"{lab.audiosocket_bind}:{lab.audiosocket_port}", "127.0.0.1:9092")
                 FOLDER.mkdir(exist_ok=True)
                 (FOLDER / f"{name}.jsonl").write_text(text)

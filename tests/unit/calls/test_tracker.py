@@ -3,107 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import cast
+from collections.abc import AsyncIterator
 
-import msgspec
 import pytest
 
-from bridge.ari.client import AriClient
-from bridge.ari.dispatch import Dispatcher, subscribe
-from bridge.ari.model import Bridge, Channel, decode_event
 from bridge.calls.model import CallAnswered, CallEnded, CallStarted, Change, PartyChanged, PartyJoined
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
+from tests.fakes.ari_client import FakeAriClient
+from tests.fakes.pbx import FakePbx
+from tests.fakes.virtual_time import settle
 
 
-class Bridgeless:
-    """The bridges of a PBX that has none."""
-
-    async def list(self) -> list[Bridge]:
-        return []
-
-
-class ScriptedPbx:
-    """What the tracker uses of an ARI client, without a network: tests say when each answer comes."""
-
-    app = "bridge"
-    trouble: str | None = None
+class TrackedPbx(FakePbx):
+    """A PBX whose answers come when a test lets them."""
 
     def __init__(self) -> None:
-        self.connected = False
-        self.present: dict[str, Channel] = {}
-        self.linkedids: dict[str, str] = {}
-        self.asked: list[str] = []
-        self.asking = self.asking_most = 0
-        self.failures: list[AriError] = []
-        self.answer_lists = asyncio.Event()
+        super().__init__()
+        self.client = FakeAriClient(self)
+        self.connect, self.disconnect = self.client.connect, self.client.disconnect
+        self.answer_lists = self.gates["/channels$"] = asyncio.Event()
         self.answer_lists.set()
-        self.answer_questions = asyncio.Event()
+        self.answer_questions = self.gates["/variable$"] = asyncio.Event()
         self.answer_questions.set()
-        self.listings = 0
-        self._dispatcher = Dispatcher()
-        self._up: list[Callable[[], object]] = []
-        self._down: list[Callable[[], object]] = []
-        self.on_event = self._dispatcher.on_event
-        self.channels = self
-        self.bridges = Bridgeless()
 
-    def on_connected(self, callback: Callable[[], object]) -> Callable[[], None]:
-        return subscribe(self._up, callback)
+    @property
+    def asked(self) -> list[str]:
+        """Channels whose linkedid was asked for."""
+        return [each.split("/")[2] for each in self.questions if each.endswith("CHANNEL(linkedid)")]
 
-    def on_disconnected(self, callback: Callable[[], object]) -> Callable[[], None]:
-        return subscribe(self._down, callback)
+    def add(self, channel_id: str, state: str = "Ring", linkedid: str = "") -> None:
+        self.come(channel_id, channel_id, state=state, linkedid=linkedid)
 
-    def connect(self) -> None:
-        self.connected = True
-        for callback in self._up:
-            callback()
-
-    def disconnect(self) -> None:
-        self.connected = False
-        for callback in self._down:
-            callback()
-
-    async def list(self) -> list[Channel]:
-        self.listings += 1
-        await self.answer_lists.wait()
-        if self.failures:
-            raise self.failures.pop()
-        return list(self.present.values())
-
-    async def get_variable(self, channel_id: str, name: str) -> str:
-        assert name == "CHANNEL(linkedid)"
-        self.asked.append(channel_id)
-        self.asking += 1
-        self.asking_most = max(self.asking_most, self.asking)
-        try:
-            await self.answer_questions.wait()
-            await asyncio.sleep(0)
-        finally:
-            self.asking -= 1
-        if channel_id not in self.linkedids:
-            raise AriError(404, "GET", "/channels", "Channel not found")
-        return self.linkedids[channel_id]
-
-    def add(self, channel_id: str, state: str = "Ring", linkedid: str = "", tell: bool = True) -> None:
-        self.present[channel_id] = Channel(id=channel_id, name=f"PJSIP/{channel_id}-01", state=state)
-        self.linkedids[channel_id] = linkedid or channel_id
-        if tell:
-            self.tell("ChannelCreated", channel_id)
-
-    def remove(self, channel_id: str, tell: bool = True) -> None:
-        if tell:
-            self.tell("ChannelDestroyed", channel_id)
-        del self.present[channel_id]
-
-    def up(self, channel_id: str) -> None:
-        self.present[channel_id] = msgspec.structs.replace(self.present[channel_id], state="Up")
-        self.tell("ChannelStateChange", channel_id)
-
-    def tell(self, kind: str, channel_id: str) -> None:
-        raw = msgspec.json.encode({"type": kind, "channel": self.present[channel_id]})
-        self._dispatcher.dispatch(decode_event(raw))
+    def add_unheard(self, channel_id: str) -> None:
+        """Add a channel of which no event tells."""
+        self.clients.clear()
+        self.add(channel_id)
+        self.clients.append(self.client)
 
 
 class Story(list[str]):
@@ -115,13 +51,13 @@ class Story(list[str]):
 
 
 @pytest.fixture
-async def pbx() -> ScriptedPbx:
-    return ScriptedPbx()
+async def pbx() -> TrackedPbx:
+    return TrackedPbx()
 
 
 @pytest.fixture
-async def tracker(pbx: ScriptedPbx) -> AsyncIterator[CallTracker]:
-    tracker = CallTracker(cast(AriClient, pbx), clock=lambda: 42.0)
+async def tracker(pbx: TrackedPbx) -> AsyncIterator[CallTracker]:
+    tracker = CallTracker(pbx.client, clock=lambda: 42.0)
     yield tracker
     await tracker.close()
 
@@ -133,21 +69,17 @@ def story(tracker: CallTracker) -> Story:
     return story
 
 
-async def settle() -> None:
-    """Let everything run that can run without time passing."""
-    for _ in range(40):
-        await asyncio.sleep(0)
-
-
-async def test_a_call_from_beginning_to_end(pbx: ScriptedPbx, tracker: CallTracker, story: Story) -> None:
+async def test_a_call_from_beginning_to_end(pbx: TrackedPbx, tracker: CallTracker, story: Story) -> None:
     pbx.connect()
     await settle()
     assert tracker.synced
     pbx.add("a")
     await settle()
-    pbx.up("a")
+    pbx.state("a", "Up")
+    await settle()
     assert tracker.calls["a"].answered_at == 42.0
-    pbx.remove("a")
+    pbx.hang_up("a")
+    await settle()
     assert story == [
         "CallStarted a",
         "PartyJoined a",
@@ -159,9 +91,9 @@ async def test_a_call_from_beginning_to_end(pbx: ScriptedPbx, tracker: CallTrack
     assert pbx.asked == ["a"]
 
 
-async def test_calls_that_were_there_before_us(pbx: ScriptedPbx, tracker: CallTracker, story: Story) -> None:
-    pbx.add("a", "Up", tell=False)
-    pbx.add("b", "Up", linkedid="a", tell=False)
+async def test_calls_that_were_there_before_us(pbx: TrackedPbx, tracker: CallTracker, story: Story) -> None:
+    pbx.add("a", "Up")
+    pbx.add("b", "Up", linkedid="a")
     pbx.connect()
     await tracker.wait_synced(1)
     assert list(tracker.calls) == ["a"]
@@ -172,16 +104,16 @@ async def test_calls_that_were_there_before_us(pbx: ScriptedPbx, tracker: CallTr
 
 
 async def test_nothing_that_happens_during_the_fetch_is_lost_or_told_twice(
-    pbx: ScriptedPbx, tracker: CallTracker, story: Story
+    pbx: TrackedPbx, tracker: CallTracker, story: Story
 ) -> None:
-    pbx.add("before", "Ring", tell=False)
+    pbx.add("before", "Ring")
     pbx.answer_lists.clear()
     pbx.connect()
     await settle()
     pbx.add("during")
-    pbx.up("before")
+    pbx.state("before", "Up")
     pbx.add("short")
-    pbx.remove("short")
+    pbx.hang_up("short")
     assert story == []
     pbx.answer_lists.set()
     await tracker.wait_synced(1)
@@ -197,20 +129,19 @@ async def test_nothing_that_happens_during_the_fetch_is_lost_or_told_twice(
     )
 
 
-async def test_an_event_between_the_list_and_its_linkedids(
-    pbx: ScriptedPbx, tracker: CallTracker, story: Story
-) -> None:
-    pbx.add("a", "Up", tell=False)
-    pbx.answer_questions.clear()
+async def test_an_event_between_the_list_and_its_linkedids(pbx: TrackedPbx, tracker: CallTracker, story: Story) -> None:
+    pbx.add("a", "Up")
+    answer = pbx.late["/variable$"] = asyncio.Event()
     pbx.connect()
     await settle()
-    pbx.remove("a")
-    pbx.answer_questions.set()
+    pbx.hang_up("a")
+    await settle()
+    answer.set()
     await tracker.wait_synced(1)
     assert story == ["CallStarted a", "PartyJoined a", "CallAnswered a", "PartyLeft a", "CallEnded a"]
 
 
-async def test_what_vanished_while_we_were_away_has_ended(pbx: ScriptedPbx, tracker: CallTracker, story: Story) -> None:
+async def test_what_vanished_while_we_were_away_has_ended(pbx: TrackedPbx, tracker: CallTracker, story: Story) -> None:
     pbx.connect()
     await settle()
     pbx.add("stays")
@@ -219,8 +150,8 @@ async def test_what_vanished_while_we_were_away_has_ended(pbx: ScriptedPbx, trac
     pbx.disconnect()
     assert not tracker.synced
     assert set(tracker.calls) == {"stays", "vanishes"}  # the last that is known
-    pbx.remove("vanishes", tell=False)
-    pbx.add("new", tell=False)
+    pbx.hang_up("vanishes")
+    pbx.add("new")
     story.clear()
     pbx.connect()
     await tracker.wait_synced(1)
@@ -228,15 +159,15 @@ async def test_what_vanished_while_we_were_away_has_ended(pbx: ScriptedPbx, trac
 
 
 async def test_a_fetch_is_not_finished_by_a_connection_that_is_gone(
-    pbx: ScriptedPbx, tracker: CallTracker, story: Story
+    pbx: TrackedPbx, tracker: CallTracker, story: Story
 ) -> None:
-    pbx.add("a", tell=False)
+    pbx.add("a")
     pbx.answer_lists.clear()
     pbx.connect()
     await settle()
     pbx.disconnect()
-    pbx.remove("a", tell=False)
-    pbx.add("b", tell=False)
+    pbx.hang_up("a")
+    pbx.add("b")
     pbx.connect()
     pbx.answer_lists.set()
     await tracker.wait_synced(1)
@@ -244,57 +175,56 @@ async def test_a_fetch_is_not_finished_by_a_connection_that_is_gone(
     assert story == ["CallStarted b", "PartyJoined b"]
 
 
-async def test_a_fetch_that_fails_is_tried_again(
-    pbx: ScriptedPbx, tracker: CallTracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bridge.calls.tracker.RETRY_S", 0)
-    pbx.add("a", tell=False)
-    pbx.failures.append(AriError(500, "GET", "/channels", "Internal Server Error"))
+async def test_a_fetch_that_fails_is_tried_again(pbx: TrackedPbx, tracker: CallTracker) -> None:
+    pbx.add("a")
+    pbx.failures["/channels$"] = AriError(500, "GET", "/channels", "Internal Server Error")
     pbx.connect()
+    await settle()
+    pbx.failures.clear()
     await tracker.wait_synced(1)
     assert list(tracker.calls) == ["a"]
 
 
-async def test_asking_for_a_resync_without_a_connection_says_so(pbx: ScriptedPbx, tracker: CallTracker) -> None:
-    pbx.failures += [AriError(0, "GET", "/channels", "cannot connect")]
+async def test_asking_for_a_resync_without_a_connection_says_so(pbx: TrackedPbx, tracker: CallTracker) -> None:
+    pbx.failures["/channels$"] = AriError(0, "GET", "/channels", "cannot connect")
     with pytest.raises(AriError, match="cannot connect"):
         await tracker.resync()
-    pbx.trouble = "wrong ARI user or password"
+    pbx.client.trouble = "wrong ARI user or password"
     with pytest.raises(AriError, match="wrong ARI user"):
         await tracker.wait_synced(0)
 
 
-async def test_a_resync_on_demand(pbx: ScriptedPbx, tracker: CallTracker, story: Story) -> None:
+async def test_a_resync_on_demand(pbx: TrackedPbx, tracker: CallTracker, story: Story) -> None:
     pbx.connect()
     await settle()
-    pbx.add("a", tell=False)  # its event was lost
+    pbx.add_unheard("a")
     await asyncio.gather(tracker.resync(), tracker.resync())
     assert story == ["CallStarted a", "PartyJoined a"]
-    assert pbx.listings == 2  # at the connect, and once for both demands
+    assert pbx.questions.count("GET /channels") == 2  # at the connect, and once for both demands
 
 
-async def test_a_thousand_channels_are_asked_for_a_few_at_a_time(pbx: ScriptedPbx, tracker: CallTracker) -> None:
+async def test_a_thousand_channels_are_asked_for_a_few_at_a_time(pbx: TrackedPbx, tracker: CallTracker) -> None:
     for number in range(1000):
-        pbx.add(f"c{number}", tell=False)
+        pbx.add(f"c{number}")
     pbx.connect()
     await tracker.wait_synced(5)
     assert len(tracker.calls) == 1000
-    assert 1 < pbx.asking_most <= 16
+    assert 1 < pbx.most_at_once <= 16
 
 
-async def test_an_old_answer_does_not_overtake_a_new_one(pbx: ScriptedPbx, tracker: CallTracker, story: Story) -> None:
+async def test_an_old_answer_does_not_overtake_a_new_one(pbx: TrackedPbx, tracker: CallTracker, story: Story) -> None:
     pbx.connect()
     await settle()
     pbx.add("a")
     pbx.add("b")
     await settle()
-    pbx.linkedids["b"] = "a"
+    pbx.channels["b"].linkedid = "a"
     tracker.model._unplaced["b"] = None
     pbx.answer_questions.clear()
-    pbx.tell("ChannelStateChange", "a")
+    pbx.state("a", "Ring")
     await settle()
     tracker.model._unplaced["b"] = None
-    pbx.tell("ChannelStateChange", "a")
+    pbx.state("a", "Ring")
     await settle()
     assert pbx.asked == ["a", "b", "b"]  # the second question waits for the first answer
     pbx.answer_questions.set()
@@ -304,19 +234,19 @@ async def test_an_old_answer_does_not_overtake_a_new_one(pbx: ScriptedPbx, track
     assert "CallEnded b" in story
 
 
-async def test_a_channel_that_is_gone_is_asked_for_once(pbx: ScriptedPbx, story: Story) -> None:
+async def test_a_channel_that_is_gone_is_asked_for_once(pbx: TrackedPbx, story: Story) -> None:
     pbx.connect()
     await settle()
     pbx.add("a")
-    del pbx.linkedids["a"]
+    pbx.failures["/variable$"] = AriError(404, "GET", "/variable", "Channel not found")
     await settle()
-    pbx.remove("a")
+    pbx.hang_up("a")
     assert pbx.asked == ["a"]
     assert story == []
 
 
 async def test_a_listener_that_raises_stops_nobody(
-    pbx: ScriptedPbx, tracker: CallTracker, caplog: pytest.LogCaptureFixture
+    pbx: TrackedPbx, tracker: CallTracker, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: Change) -> None:
         raise RuntimeError("broken")
@@ -330,17 +260,18 @@ async def test_a_listener_that_raises_stops_nobody(
     assert [type(change) for change in told] == [CallStarted, PartyJoined, CallAnswered]
     assert "broken" in caplog.text
     unsubscribe()
-    pbx.remove("a")
+    pbx.hang_up("a")
     assert not any(isinstance(change, PartyChanged | CallEnded) for change in told)
 
 
 async def test_a_fault_of_ours_in_a_fetch_is_told_and_the_next_one_works(
-    pbx: ScriptedPbx, tracker: CallTracker, caplog: pytest.LogCaptureFixture
+    pbx: TrackedPbx, tracker: CallTracker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pbx.failures.append(cast(AriError, RuntimeError("a fault of ours")))
+    pbx.failures["/channels$"] = RuntimeError("a fault of ours")
     pbx.connect()
     await settle()
     assert "a fault of ours" in caplog.text
+    pbx.failures.clear()
     pbx.add("a")
     await settle()
     assert list(tracker.calls) == ["a"]  # events are not held for a fetch that is over
@@ -349,7 +280,7 @@ async def test_a_fault_of_ours_in_a_fetch_is_told_and_the_next_one_works(
 
 
 async def test_closing_leaves_no_task_and_hears_nothing_more(
-    pbx: ScriptedPbx, story: Story, tracker: CallTracker
+    pbx: TrackedPbx, story: Story, tracker: CallTracker
 ) -> None:
     before = asyncio.all_tasks()
     pbx.answer_lists.clear()
