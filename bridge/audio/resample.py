@@ -132,11 +132,6 @@ class Resampler:
         return out
 
 
-def resampler(rate_in: int, rate_out: int) -> Resampler | None:
-    """A converter between two rates, or None where there is nothing to convert."""
-    return None if rate_in == rate_out else Resampler(rate_in, rate_out)
-
-
 def _to_pcm(samples: Samples) -> bytes:
     np.rint(samples, out=samples)
     np.maximum(samples, -32768, out=samples)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bridge.audio.resample import resampler
+from bridge.audio.sound import Sound
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab, LabError
 from bridge.testing.phone import RATE, Phone, PhoneError, Samples
@@ -96,7 +96,5 @@ def any_wav(path: Path) -> Samples:
     if width != 2:
         raise LabError(f"{path} has {8 * width}-bit samples; make it 16-bit, for example: sox {path} -b 16 out.wav")
     mono = np.frombuffer(data, "<i2").reshape(-1, channels).mean(axis=1).astype("<i2")
-    if converter := resampler(rate, RATE):
-        mono = np.frombuffer(converter.convert(mono.tobytes()) + converter.flush(), "<i2")
-    samples: Samples = mono.astype(np.int16)
+    samples: Samples = np.frombuffer(Sound(mono.tobytes(), rate).at(RATE).pcm, "<i2").astype(np.int16)
     return samples

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.audio.format import SLIN_RATES
-from bridge.audio.resample import Resampler, resampler
+from bridge.audio.resample import Resampler
 
 PAIRS = [(a, b) for a in (8000, 16000, 24000, 44100, 48000) for b in (8000, 16000, 24000, 44100, 48000) if a != b]
 
@@ -144,13 +144,6 @@ def test_loud_is_clipped_and_not_wrapped() -> None:
     assert heard.max() == 32767
     assert heard.min() == -32768
     assert np.mean(heard[200:] > 30_000) == pytest.approx(0.5, abs=0.1)
-
-
-def test_equal_rates_need_none() -> None:
-    assert resampler(8000, 8000) is None
-    converter = resampler(8000, 16000)
-    assert converter is not None
-    assert (converter.rate_in, converter.rate_out) == (8000, 16000)
 
 
 def test_nothing_in_nothing_out() -> None:
