@@ -42,9 +42,9 @@ PerMinute = Annotated[int, Field(ge=1, le=1_000_000, description="a number from 
 class CallingConfig(Section):
     """How calls are placed."""
 
-    tel_endpoint: Annotated[str, _endpoint("number"), Field(description="a text")] = ""
+    tel_endpoint: Annotated[str, _endpoint("number"), Field(description="a string")] = ""
     """For numbers outside, for example ``PJSIP/{number}@trunk-a``; empty: they are refused."""
-    sip_endpoint: Annotated[str, _endpoint("uri"), Field(description="a text")] = ""
+    sip_endpoint: Annotated[str, _endpoint("uri"), Field(description="a string")] = ""
     """For SIP addresses, for example ``PJSIP/sip-out/{uri}``; empty: they are refused.
 
     The endpoint must have no ``outbound_auth``: Asterisk answers the challenge of whatever host the URI names.
@@ -55,9 +55,9 @@ class CallingConfig(Section):
     """Prefixes of numbers that may be called; empty: all that `denied_numbers` does not deny."""
     denied_numbers: Prefixes = ()
     """Prefixes of numbers that may not be called; the longest prefix of both lists decides."""
-    extension_endpoint: Annotated[str, _endpoint("extension"), Field(description="a text")] = "PJSIP/{extension}"
+    extension_endpoint: Annotated[str, _endpoint("extension"), Field(description="a string")] = "PJSIP/{extension}"
     """For phones of this PBX."""
-    conference_endpoint: Annotated[str, _endpoint("conference"), Field(description="a text")] = (
+    conference_endpoint: Annotated[str, _endpoint("conference"), Field(description="a string")] = (
         "Local/conference-{conference}@{context}/n"
     )
     """For conferences; ``{context}`` is `context`, and without that they are refused."""

@@ -55,17 +55,17 @@ class ClusterConfig(Section):
         SecretStr("")
     )
     """The Redis server that all bridges share; empty: this bridge is alone."""
-    password: Annotated[SecretStr, Field(description="a text")] = SecretStr("")
+    password: Annotated[SecretStr, Field(description="a string")] = SecretStr("")
     """The store's password, where the URL does not hold it."""
     ca_file: FilePath = ""
     """PEM file with the authority to trust instead of those of the system, for ``rediss://``."""
-    node: Annotated[str, AfterValidator(_check_name), Field(description="a text")] = ""
+    node: Annotated[str, AfterValidator(_check_name), Field(description="a string")] = ""
     """Name of this bridge, another one for each; empty: the machine's name and ``ari.app``."""
-    pbx: Annotated[str, AfterValidator(_check_name), Field(description="a text")] = ""
+    pbx: Annotated[str, AfterValidator(_check_name), Field(description="a string")] = ""
     """Name of the Asterisk that this bridge serves, the same in all that do; empty: host and port of ``ari.url``."""
     claim_ttl_s: Annotated[float, Field(ge=1, le=60, description="a number of seconds from 1 to 60")] = 6.0
     """After so long without a word from a bridge others may take over what it streamed."""
-    prefix: Annotated[str, AfterValidator(_check_prefix), Field(description="a text")] = "asterisk-bridge"
+    prefix: Annotated[str, AfterValidator(_check_prefix), Field(description="a string")] = "asterisk-bridge"
     """Begins the name of every key in the store, so that several installations can share one."""
 
     @property

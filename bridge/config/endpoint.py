@@ -24,7 +24,7 @@ def _check_value(value: SecretStr) -> SecretStr:
 
 
 Switch = Annotated[bool, Field(description="true or false")]
-HeaderName = Annotated[str, AfterValidator(_check_key), Field(description="a text")]
+HeaderName = Annotated[str, AfterValidator(_check_key), Field(description="a string")]
 
 
 class TlsServer(Section):
@@ -51,7 +51,7 @@ class Endpoint(TlsServer):
 
     auth_key: HeaderName = "Secret"
     """Name of the header that holds the credential; empty: none is sent."""
-    auth_value: Annotated[SecretStr, AfterValidator(_check_value), Field(description="a text")] = SecretStr("")
+    auth_value: Annotated[SecretStr, AfterValidator(_check_value), Field(description="a string")] = SecretStr("")
     """The credential; empty: none is sent."""
 
     @property

@@ -47,7 +47,7 @@ class FlowConfig(Endpoint):
     spelling: Annotated[Literal["voipbin", "voxology"], Field(description='"voipbin" or "voxology"')] = "voipbin"
     """In whose words it is asked; it may answer in either."""
     auth_key: HeaderName = "Authorization"
-    secret: Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a text")] = SecretStr("")
+    secret: Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a string")] = SecretStr("")
     """Signs the requests of its runs; empty: ``outbound.signing_secret`` does."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "hangup"
     """What becomes of a call that came in when its flow is over, or cannot be had: ``continue``: in the dialplan."""

@@ -16,7 +16,7 @@ Rules = Annotated[
     Field(description='a list of networks and host names, for example ["10.0.0.0/8", "*.example.org"]'),
 ]
 
-Secret = Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a text")]
+Secret = Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a string")]
 
 
 class OutboundConfig(Section):

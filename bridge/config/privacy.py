@@ -20,7 +20,9 @@ def _check(announcement: str) -> str:
 
 
 Announcement = Annotated[
-    str, AfterValidator(_check), Field(max_length=1000, description='"tone", "sound:FILE", a text to speak, or nothing')
+    str,
+    AfterValidator(_check),
+    Field(max_length=1000, description='"tone", "sound:FILE", a text to speak, or nothing'),
 ]
 
 

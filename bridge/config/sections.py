@@ -29,9 +29,9 @@ class HttpConfig(Section):
     host: ListenHost = "127.0.0.1"
     port: Port = 8080
     tokens: Annotated[
-        tuple[Annotated[SecretStr, AfterValidator(check_token), Field(description="a text")], ...],
+        tuple[Annotated[SecretStr, AfterValidator(check_token), Field(description="a string")], ...],
         BeforeValidator(as_tuple),
-        Field(description='a list of texts, for example ["..."]'),
+        Field(description='a list of strings, for example ["..."]'),
     ] = ()
     """Tokens with all scopes. Without any, and without `[[tokens]]`, the first start creates one."""
     authentication: Annotated[bool, Field(description="true or false")] = True
@@ -83,11 +83,11 @@ class AriConfig(Section):
     url: Annotated[str, AfterValidator(check_ari_url), Field(description="an http:// or https:// URL")] = (
         "http://127.0.0.1:8088"
     )
-    user: Annotated[str, AfterValidator(check_ari_user), Field(description="a text")] = ""
-    password: Annotated[SecretStr, Field(description="a text")] = SecretStr("")
+    user: Annotated[str, AfterValidator(check_ari_user), Field(description="a string")] = ""
+    password: Annotated[SecretStr, Field(description="a string")] = SecretStr("")
     ca_file: FilePath = ""
     """PEM file with the authority to trust instead of those of the system, for ``https://``."""
-    app: Annotated[str, AfterValidator(check_app), Field(description="a text")] = "bridge"
+    app: Annotated[str, AfterValidator(check_app), Field(description="a string")] = "bridge"
     """Name of our Stasis application; also part of the id of every channel and bridge that we make."""
 
 
@@ -114,7 +114,7 @@ class MediaConfig(Section):
 class AuditConfig(Section):
     """Who did what, and who listened, as JSON lines (docs/audit.md)."""
 
-    output: Annotated[str, AfterValidator(check_audit_output), Field(description="a text")] = "stdout"
+    output: Annotated[str, AfterValidator(check_audit_output), Field(description="a string")] = "stdout"
     """`"stdout"`, `"off"`, or the path of a file, which begins with a slash."""
 
 

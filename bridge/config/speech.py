@@ -37,7 +37,7 @@ class SpeechConfig(Section):
         tuple[Text, ...],
         AfterValidator(_check_command),
         BeforeValidator(as_tuple),
-        Field(description='a list of texts, for example ["espeak-ng", "--stdin", "--stdout"]'),
+        Field(description='a list of strings, for example ["espeak-ng", "--stdin", "--stdout"]'),
     ] = ESPEAK
     """A program and its arguments: text on its standard input, a sound file on its standard output. No shell.
 
@@ -47,7 +47,7 @@ class SpeechConfig(Section):
     """For what is to be said in no language in particular."""
     default_voice: Text = ""
     """The same for the voice; empty: the program gets the language in its place."""
-    voices: Annotated[dict[str, Text], Field(description='a table of texts, for example {"de" = "de_DE-thorsten"}')] = (
+    voices: Annotated[dict[str, Text], Field(description='a table of strings, as in {"de" = "de_DE-thorsten"}')] = (
         Field(default_factory=dict)
     )
     """The program's names for voices and languages that flows name."""

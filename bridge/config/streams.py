@@ -125,7 +125,7 @@ class TargetConfig(Endpoint):
 class SubscriptionConfig(TargetConfig):
     """Which calls an application gets: those that any of its extensions, trunks or DIDs takes part in."""
 
-    name: Annotated[str, Field(max_length=200, description="a text of at most 200 characters")] = ""
+    name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
     enabled: Switch = True
     extensions: PatternList = Patterns()
     """Patterns of extensions; ``@sales`` means the group ``sales`` of ``pbx.groups``."""

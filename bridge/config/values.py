@@ -161,7 +161,7 @@ Port = Annotated[int, Field(ge=0, le=65535, description="a port number from 0 to
 ListenHost = Annotated[str, AfterValidator(check_listen_host), Field(description="an IP address or host name")]
 Host = Annotated[str, AfterValidator(check_host), Field(description="an IP address or host name, or nothing")]
 FilePath = Annotated[str, Field(description="the path of a file, or nothing")]
-Text = Annotated[str, Field(description="a text")]
+Text = Annotated[str, Field(description="a string")]
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(check_network), Field(description="a network")], ...],
     BeforeValidator(as_tuple),
@@ -169,7 +169,7 @@ Networks = Annotated[
 ]
 
 
-PatternList = Annotated[Patterns, Field(description='a list of texts, for example ["1001", "20*"]')]
+PatternList = Annotated[Patterns, Field(description='a list of strings, for example ["1001", "20*"]')]
 
 
 class Section(BaseModel):

@@ -52,9 +52,9 @@ def _check_api_key(key: SecretStr) -> SecretStr:
 class TwilioConfig(Section):
     """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
 
-    account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a text")] = ""
-    auth_token: Annotated[SecretStr, AfterValidator(_check_auth_token), Field(description="a text")] = SecretStr("")
-    dial_context: Annotated[str, AfterValidator(_check_dial_context), Field(description="a text")] = ""
+    account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a string")] = ""
+    auth_token: Annotated[SecretStr, AfterValidator(_check_auth_token), Field(description="a string")] = SecretStr("")
+    dial_context: Annotated[str, AfterValidator(_check_dial_context), Field(description="a string")] = ""
     """The dialplan context in which ``<Dial>`` looks for its number; empty: ``<Dial>`` is refused."""
 
     @property
@@ -68,9 +68,9 @@ class VoxologyConfig(Section):
 
     flow: Annotated[str, AfterValidator(_check_flow_id), Field(description="the id of a flow")] = ""
     """The flow that such calls run; empty: no calls can be placed so."""
-    api_key: Annotated[SecretStr, AfterValidator(_check_api_key), Field(description="a text")] = SecretStr("")
+    api_key: Annotated[SecretStr, AfterValidator(_check_api_key), Field(description="a string")] = SecretStr("")
     """What the header ``x-api-key`` must hold; empty: the route is not there."""
-    app_id: Annotated[str, Field(max_length=100, description="a text of at most 100 characters")] = ""
+    app_id: Annotated[str, Field(max_length=100, description="a string of at most 100 characters")] = ""
     """Told to the flow's server as ``app_id``."""
 
 

@@ -107,12 +107,12 @@ class WebhookConfig(TlsServer):
 
     id: Slug
     url: Annotated[str, AfterValidator(_check_url), Field(description="an http:// or https:// URL")]
-    secret: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a text")]
+    secret: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")]
     """``whsec_`` and base64, or any text of at least 16 characters."""
     enabled: Switch = True
     events: Annotated[
         EventPatterns,
-        Field(min_length=1, description='a list of at least one text, for example ["call_*", "flow_ended"]'),
+        Field(min_length=1, description='a list of at least one string, for example ["call_*", "flow_ended"]'),
     ] = EventPatterns(("*",))
     """Patterns of the types that it is told."""
     timeout_s: Annotated[float, Field(ge=0.1, le=120, description="a number of seconds from 0.1 to 120")] = 10.0

@@ -80,7 +80,9 @@ class SayParams(Options):
     text: Annotated[
         str,
         Field(
-            min_length=1, max_length=MAX_TEXT_CHARACTERS, description=f"a text of 1 to {MAX_TEXT_CHARACTERS} characters"
+            min_length=1,
+            max_length=MAX_TEXT_CHARACTERS,
+            description=f"a string of 1 to {MAX_TEXT_CHARACTERS} characters",
         ),
     ]
     loop: Times = 1

@@ -162,7 +162,7 @@ MISTAKES = [
     ("[audit]\noutput = 'audit.jsonl'", "audit.output", ["'audit.jsonl'", "stdout", "off", "/var/log"]),
     ("[audit]\noutput = ''", "audit.output", ["stdout"]),
     ("[http", "asterisk-bridge.toml", ["not valid TOML", "line"]),
-    ("[pbx]\ntrunks = 'provider'", "pbx.trunks", ["list of texts"]),
+    ("[pbx]\ntrunks = 'provider'", "pbx.trunks", ["list of strings"]),
     ("[pbx]\nextensions = [1001]", "pbx.extensions[0]", ["expected a string"]),
     ("[pbx]\nextensions = ['']", "pbx.extensions[0]", ["1 to 200"]),
     ("[pbx.groups]\nsales = '1001'", "pbx.groups.sales", ["expected a list"]),
@@ -203,7 +203,7 @@ TABLE_MISTAKES = [
     ("subscriptions", {"extensions": "['@nobody']"}, "extensions", ["no group", "sales"]),
     ("subscriptions", {"extension": "['1']"}, "extension", ["unknown key", "did you mean extensions"]),
     ("subscriptions", {"enabled": "1"}, "enabled", ["true or false"]),
-    ("subscriptions", {"auth_value": "1234567"}, "auth_value", ["expected a text"]),
+    ("subscriptions", {"auth_value": "1234567"}, "auth_value", ["expected a string"]),
     ("subscriptions", {"auth_key": "'Host'"}, "auth_key", ["handshake"]),
     ("subscriptions", {"ca_file": "'/no/such'"}, "ca_file", ["does not exist"]),
     ("subscriptions", {"sample_rate": "'8000'"}, "sample_rate", ["sampling rate"]),
@@ -311,7 +311,7 @@ ARI_MISTAKES = [
     ("user", "''", ["empty", "ari.conf"]),
     ("user", "'a:b'", [":"]),
     ("password", "''", ["empty", "ari.conf"]),
-    ("password", "1234", ["expected a text"]),
+    ("password", "1234", ["expected a string"]),
 ]
 
 

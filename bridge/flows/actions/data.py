@@ -29,7 +29,7 @@ class VariableSetOptions(Options):
     """Name and value."""
 
     key: Annotated[str, Field(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
-    value: Annotated[str, Field(description="a text")] = ""
+    value: Annotated[str, Field(description="a string")] = ""
 
 
 @action("variable_set", options=VariableSetOptions)
@@ -99,7 +99,7 @@ class WebhookSendOptions(Options):
     ] = "application/json"
     data: Annotated[
         str,
-        Field(max_length=MAX_DATA_CHARACTERS, description=f"a text of at most {MAX_DATA_CHARACTERS} characters"),
+        Field(max_length=MAX_DATA_CHARACTERS, description=f"a string of at most {MAX_DATA_CHARACTERS} characters"),
     ] = ""
 
     untouched: ClassVar[frozenset[str]] = frozenset({"uri", "data"})

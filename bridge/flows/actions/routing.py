@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 MAX_DESTINATIONS = 20
 MAX_RING_S = 600
 RINGBACK_S = 4.0
-Text = Annotated[str, Field(max_length=1000, description="a text")]
+Text = Annotated[str, Field(max_length=1000, description="a string")]
 
 
 class AddressOptions(Options):

@@ -37,15 +37,17 @@ class TalkOptions(Options):
     text: Annotated[
         str,
         Field(
-            min_length=1, max_length=MAX_TEXT_CHARACTERS, description=f"a text of 1 to {MAX_TEXT_CHARACTERS} characters"
+            min_length=1,
+            max_length=MAX_TEXT_CHARACTERS,
+            description=f"a string of 1 to {MAX_TEXT_CHARACTERS} characters",
         ),
     ]
     language: Annotated[str, Field(max_length=35, description="a language, for example en-US")] = ""
     voice_id: Annotated[str, Field(max_length=100, description="a voice")] = ""
-    provider: Annotated[str, Field(max_length=35, description="a text; there is one engine, so it changes nothing")] = (
+    provider: Annotated[str, Field(max_length=35, description="a string; one engine speaks, so it changes nothing")] = (
         ""
     )
-    gender: Annotated[str, Field(max_length=35, description="a text; the voice decides, so it changes nothing")] = ""
+    gender: Annotated[str, Field(max_length=35, description="a string; the voice decides, so it changes nothing")] = ""
     digits_handle: Annotated[Literal["", "next"], Field(description='"next" or nothing')] = ""
     async_: Annotated[Switch, Field(alias="async")] = False
     times: Times = 1

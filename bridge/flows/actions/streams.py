@@ -29,9 +29,9 @@ from bridge.validation import KeyedError, explain, sentence
 if TYPE_CHECKING:
     from bridge.flows.interpreter import Run
 
-Text = Annotated[str, Field(max_length=4096, description="a text")]
+Text = Annotated[str, Field(max_length=4096, description="a string")]
 Table = Annotated[dict[str, Any], Field(description="an object")]
-Texts = Annotated[dict[str, str], Field(description="an object of texts")]
+Texts = Annotated[dict[str, str], Field(description="an object of strings")]
 Direction = Annotated[Literal["", "in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE]
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 
@@ -43,7 +43,7 @@ class _Application(Options):
     dialect: Text = ""
     options: Table = Field(default_factory=dict)
     auth_key: Text = "Secret"
-    auth_value: Annotated[str, Field(max_length=4096, description="a text", repr=False)] = ""
+    auth_value: Annotated[str, Field(max_length=4096, description="a string", repr=False)] = ""
     verify_tls: Switch = True
     ca_file: Text = ""
 
@@ -211,7 +211,7 @@ class FlowStreamOptions(_Application):
     """Names of tracks (`track_spies`), or of layouts of the dialect. To stop: those to stop, all if none is named."""
     stream_data: Table | None = None
     """Passed on unchanged; of ``stop``: what the last message has instead."""
-    stream_name: Annotated[str, Field(max_length=200, description="a text of at most 200 characters")] = ""
+    stream_name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
     connect: Switch = False
     """The application may speak, and the flow waits until it closes."""
     parameters: Texts = Field(default_factory=dict)

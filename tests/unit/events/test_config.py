@@ -28,7 +28,7 @@ def write(folder: Path, *tables: dict[str, str]) -> Path:
     [
         ({"secret": "'short-pw-in-it'"}, "secret", "openssl"),
         ({"secret": "'whsec_pw-in-it-pw-in-it'"}, "secret", "base64"),
-        ({"secret": "1234567890123456"}, "secret", "expected a text"),
+        ({"secret": "1234567890123456"}, "secret", "expected a string"),
         ({"events": "['calls_*']"}, "events[0]", "call_created"),
         ({"events": "['dtmf_*']"}, "events[0]", "must be named in full"),
         ({"events": "[]"}, "events", "at least one"),

@@ -326,7 +326,7 @@ def test_what_a_server_answers_wrongly_fails_the_action() -> None:
         assert [reason for _, reason in world.failures()] == [
             "failed: the server answered 500",
             "failed: the server's answer is no JSON",
-            "failed: actions[0].option.text: is missing; expected a text of 1 to 10000 characters",
+            "failed: actions[0].option.text: is missing; expected a string of 1 to 10000 characters",
             "failed: actions: expected a list of actions",
         ]
 

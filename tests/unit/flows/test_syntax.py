@@ -172,7 +172,7 @@ REFUSED: list[tuple[Any, str]] = [
     ([step("external_media_start", url="http://x/")], "actions[0].option.url: must start with ws:// or wss://"),
     ([step("external_media_start", url="ws://x/", dialect="morse")], "actions[0].option.dialect: "),
     ([step("recording_start", on_end_flow_id="f")], "actions[0].option: on_end_flow_id is not offered"),
-    ([{"type": "SAY"}], "actions[0].params.text: is missing; expected a text of 1 to 10000 characters"),
+    ([{"type": "SAY"}], "actions[0].params.text: is missing; expected a string of 1 to 10000 characters"),
     ([{"type": "SAY", "params": {"text": "x"}, "option": {}}],
      "actions[0].option: is no key here; known are type, name"),
     ([{"type": "QUEUE"}], "actions[0].type: 'QUEUE' is not offered here: use VoIPBIN's queue_join"),

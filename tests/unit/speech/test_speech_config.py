@@ -38,11 +38,11 @@ def test_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("line", "key", "words"),
     [
-        ('command = "espeak-ng --stdout"', "speech.command", "a list of texts"),
+        ('command = "espeak-ng --stdout"', "speech.command", "a list of strings"),
         ('command = ["say", "{text}"]', "speech.command", "standard input"),
         ('command = [" "]', "speech.command", "no program"),
         ('command = ["say", "\\u0000"]', "speech.command", "NUL"),
-        ('voices = ["x"]', "speech.voices", "a table of texts"),
+        ('voices = ["x"]', "speech.voices", "a table of strings"),
         ('sounds_dir = "sounds"', "speech.sounds_dir", "absolute"),
         ("timeout_s = 0", "speech.timeout_s", "0.1 to 300"),
         ("cache_bytes = -1", "speech.cache_bytes", "bytes"),
