@@ -14,11 +14,16 @@ from tests.fakes.pbx import FakePbx, Refused
 
 
 class FakeAriClient(AriClient):
-    """The product's ARI client, with a `FakePbx` in place of HTTP and the events connection."""
+    """The product's ARI client, with a `FakePbx` in place of HTTP and the events connection.
 
-    def __init__(self, pbx: FakePbx, app: str = "") -> None:
+    Args:
+        at_once: events are received as they happen, not after what runs then.
+    """
+
+    def __init__(self, pbx: FakePbx, app: str = "", *, at_once: bool = False) -> None:
         app = app or pbx.app
         super().__init__("http://pbx.invalid:8088", "user", "password", app)
+        self._at_once = at_once
         pbx.clients.append(self)
         self._rest = rest = FakeRest(pbx)
         self.channels = Channels(rest, app)
@@ -44,7 +49,9 @@ class FakeAriClient(AriClient):
 
     def receive_soon(self, event: bytes) -> None:
         """Receive an event after what runs now, if the events connection is open."""
-        if self.connected:
+        if self._at_once:
+            self._receive(event)
+        elif self.connected:
             asyncio.get_running_loop().call_soon(self._receive, event)
 
     def _receive(self, event: bytes) -> None:

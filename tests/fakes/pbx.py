@@ -52,6 +52,8 @@ class FakeChannel:
     variables: dict[str, str] = field(default_factory=dict)
     dialstring: str = ""
     """What it was dialed by."""
+    muted: set[str] = field(default_factory=set)
+    """Directions in which no audio flows."""
     step: int = 0
     """How many applications of its extension it has run."""
     incoming: bool = False
@@ -293,7 +295,11 @@ class FakePbx:
                 self._dial(channel)
             case "POST", "record":
                 return self._record(channel, params)
-            case _, "ring" | "hold" | "mute" | "moh" | "silence" | "dtmf":
+            case "POST", "mute":
+                channel.muted.add(params["direction"])
+            case "DELETE", "mute":
+                channel.muted.discard(params["direction"])
+            case _, "ring" | "hold" | "moh" | "silence" | "dtmf":
                 pass  # changes what the party hears, which nobody hears here
             case _:
                 raise Refused(404, "Invalid method")
