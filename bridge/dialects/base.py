@@ -12,7 +12,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -210,6 +210,7 @@ class Dialect(ABC):
     """What was made while the connection was away may be sent late on the next one, without ``opened`` again. If not,
     it is dropped, and the next connection begins with ``opened`` and ``track_started`` of every running track."""
     _discarded: int = 0
+    _tally: Tally | None = None
 
     # Creation
 
@@ -260,10 +261,12 @@ class Dialect(ABC):
         """Messages (or parts of one) from the application that could not be understood and were ignored."""
         return self._discarded
 
-    @cached_property
+    @property
     def tally(self) -> Tally:
         """What was added to and left out of the audio of all tracks, for applications that count samples."""
-        return Tally()
+        if self._tally is None:  # no cached_property: its use of __dict__ makes every attribute of a dialect slower
+            self._tally = Tally()
+        return self._tally
 
     def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
         """Return the HTTP headers that the WebSocket handshake carries beside the credential.
