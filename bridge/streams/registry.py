@@ -67,10 +67,6 @@ class AnyStream(Protocol):
         """Wait until all is closed."""
 
 
-def _ignore(*_: object) -> None:
-    """What nobody listens to."""
-
-
 class Streams:
     """All streams of this process.
 
@@ -126,7 +122,7 @@ class Streams:
         dialect: Dialect,
         connection: Connection,
         window_ms: int = 0,
-        on_end: OnEnd = _ignore,
+        on_end: OnEnd = lambda *_: None,
         is_sensitive: Callable[[Iterable[str]], bool] | None = None,
         recovery: Recovery | None = None,
         sends_dtmf: bool = True,
