@@ -1,6 +1,7 @@
 """The playout: exact, in order, bounded, and silent no more often than it must be."""
 
 import tracemalloc
+from collections.abc import Callable
 from struct import pack
 
 import numpy as np
@@ -270,6 +271,16 @@ def test_marks_after_a_clear_count_from_there() -> None:
     assert playout.reached() == ["new"]
 
 
+def memory_of(act: Callable[[], object]) -> tuple[int, int]:
+    """Do something; return how many bytes more are in use after it, and at most were meanwhile."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+
 def test_marks_are_bounded() -> None:
     playout = Playout(FMT, 10_000)
     playout.play(numbered(0, 160))
@@ -283,18 +294,23 @@ def test_marks_are_bounded() -> None:
 def test_a_large_file_is_kept_as_it_came() -> None:
     data = numbered(0, 60_000) * 44  # 5 MiB
     playout = Playout(FMT, 600_000)
-    playout.play(data)
-    playout.play(b"\1\0")
-    assert playout._blocks[0] is data
-    assert len(playout._blocks) == 2  # not joined to something large either
+
+    def play() -> None:
+        playout.play(data)
+        playout.play(b"\1\0")  # not joined to something large either
+
+    assert memory_of(play)[1] < 64 << 10
     assert b"".join(drain(playout)).startswith(data + b"\1\0")
 
 
 def test_tiny_blocks_do_not_pile_up_as_objects() -> None:
     playout = Playout(FMT, 10_000)
-    for each in range(8000):
-        playout.play(numbered(each, 1))
-    assert len(playout._blocks) <= 8000 * 2 / FRAME + 1
+
+    def play() -> None:
+        for each in range(8000):
+            playout.play(numbered(each, 1))
+
+    assert memory_of(play)[0] < 3 * 8000 * 2
     assert b"".join(drain(playout)) == numbered(0, 8000)
 
 
@@ -318,13 +334,16 @@ def test_another_rate_is_converted_in_order_whatever_the_blocks(rate: int, sizes
 
 def test_rates_in_turn_keep_their_converters_until_a_clear() -> None:
     playout = Playout(FMT, 60_000)
-    for _ in range(50):
-        for rate in (16000, 48000):
-            playout.play(bytes(rate // 50 * 2), rate)
-    before = {rate: converter.resampler for rate, converter in playout._converters.items()}
-    assert sorted(before) == [16000, 48000]
-    assert len(drain(playout)) == 100
-    assert {rate: converter.resampler for rate, converter in playout._converters.items()} == before
+    converters = {rate: Resampler(rate, 8000) for rate in (16000, 48000)}
+    expected = b""
+    for number in range(50):
+        for rate, converter in converters.items():
+            block = numbered(number * rate // 50, rate // 50)
+            playout.play(block, rate)
+            expected += converter.convert(block)  # no click between two blocks of a rate
+    heard = drain(playout)
+    assert len(heard) == 100
+    assert near(b"".join(heard), expected)
     playout.play(b"\xff\x7f" * 320, 16000)
     playout.take()
     playout.clear()
@@ -357,9 +376,14 @@ def test_a_large_block_at_another_rate_is_not_converted_at_once() -> None:
 
 def test_tiny_blocks_at_another_rate_do_not_pile_up_as_objects() -> None:
     playout = Playout(FMT, 10_000)
-    for each in range(16000):
-        playout.play(numbered(each, 1), 16000)
-    assert len(playout._blocks) <= 51
+
+    def play() -> None:
+        for each in range(16000):
+            playout.play(numbered(each, 1), 16000)
+
+    play()  # and the converter's own memory is there
+    playout.clear()
+    assert memory_of(play)[0] < 5 * 16000 * 2
     assert len(b"".join(drain(playout))) == 16000
 
 
