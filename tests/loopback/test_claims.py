@@ -39,9 +39,9 @@ def config(port: int, **keys: Any) -> ClusterConfig:
 class Node:
     """The claims of one bridge, and what it was told."""
 
-    def __init__(self, port: int, prefix: str, name: str, **more: Any) -> None:
+    def __init__(self, port: int, prefix: str, name: str, pbx: str = "pbx", **more: Any) -> None:
         store = Store(config(port), TTL_S / 6)
-        self.claims = RedisClaims(store, prefix=prefix, node=name, pbx="pbx", ttl_s=TTL_S, **more)
+        self.claims = RedisClaims(store, prefix=prefix, node=name, pbx=pbx, ttl_s=TTL_S, **more)
         self.free: list[str] = []
         self.lost: list[tuple[float, str]] = []
         self.spare_s: list[float] = []
@@ -59,15 +59,6 @@ class Node:
     def forget(self, key: str) -> None:
         del self.keys[key]
         self.claims.release(key)
-
-    async def die(self) -> None:
-        """Without a word, as a process that is killed."""
-        assert self.claims._task is not None
-        self.claims._closing = True
-        self.claims._task.cancel()
-        await asyncio.gather(self.claims._task, return_exceptions=True)
-        self.claims._lease.close()
-        await self.claims._store.close()
 
     def _on_free(self, key: str) -> None:
         self.free.append(key)
@@ -149,10 +140,7 @@ async def test_of_many_that_both_ask_for_at_once_each_has_one_owner(cluster: Clu
 
 async def test_another_asterisk_has_calls_of_its_own(cluster: Cluster) -> None:
     one = await cluster.node("one")
-    other = Node(cluster.server.port, cluster.prefix, "other")
-    other.claims._place = other.claims._place.replace("pbx", "another")
-    cluster.nodes.append(other)
-    await other.claims.start()
+    other = await cluster.node("other", pbx="another")
     assert await one.want("s/c")
     assert await other.want("s/c")
 
@@ -165,12 +153,12 @@ async def test_who_is_to_have_a_claim_gets_it_before_the_others(cluster: Cluster
     assert other.keys == {"s/1": False, "s/2": True}
 
 
-async def test_what_a_bridge_had_that_dies_is_taken_over(cluster: Cluster) -> None:
-    one, other = await cluster.node("one"), await cluster.node("other")
+async def test_what_a_bridge_had_that_dies_is_taken_over(cluster: Cluster, proxy: Proxy) -> None:
+    one, other = await cluster.node("one", proxy.port), await cluster.node("other")
     keys = [f"s/{number}" for number in range(300)]
     assert all([await one.want(key) for key in keys])
     assert not any([await other.want(key) for key in keys])
-    await one.die()
+    await proxy.stop()  # its connections end without a word, as those of a process that is killed
     took = await until(lambda: all(other.keys.values()))
     assert TTL_S * 2 / 3 - 0.1 < took < TTL_S + 2
 
