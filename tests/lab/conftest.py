@@ -11,12 +11,16 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.app.application import Application
+from bridge.app.preload import preload
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, OutboundConfig, SpeechConfig
 from bridge.media.loop import FrameLoop
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.target import Target
+
+preload()
+"""As `bridge.cli.serve` does beside the loop: the first flow and the first resampler would block it for 0.3 s here."""
 
 
 def _frame_loop() -> FrameLoop:
