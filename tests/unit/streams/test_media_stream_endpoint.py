@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.access import Grant, Principal
@@ -14,7 +16,7 @@ from bridge.control.stasis import StasisCalls
 from bridge.media.counters import Counters
 from bridge.streams.client_streams import ClientStreams
 from bridge.streams.limit import StreamLimit
-from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
+from bridge.streams.media_stream_endpoint import MediaStreamEndpoint, MediaStreamOptions
 from tests.unit.api.asking import headers, status_and_reason
 from tests.unit.api.samples import UPGRADE, Pbx
 
@@ -49,3 +51,34 @@ async def test_a_token_revoked_while_the_call_is_being_held_opens_no_stream() ->
         answer = await status_and_reason(client, "GET", path, headers=headers("crm") | UPGRADE)
     assert answer == (401, "INVALID_CREDENTIALS")
     assert not opened.principals
+
+
+@pytest.mark.parametrize(
+    ("query", "dialect", "two_way"),
+    [
+        ({"encapsulation": "sln"}, "voipbin", True),
+        ({"dialect": "twilio"}, "twilio", True),
+        ({"dialect": "twilio", "direction_speak": "none", "encoding": "l16", "rate": "16000"}, "twilio", False),
+        ({"dialect": "yeastar", "direction_speak": "none"}, "yeastar", False),
+    ],
+)
+def test_a_client_may_name_any_dialect_and_its_options(query: dict[str, str], dialect: str, two_way: bool) -> None:
+    made = MediaStreamOptions.from_query(query).dialect()
+    assert (made.name, made.two_way, made.rate) == (dialect, two_way, int(query.get("rate", 8000)))
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"dialect": "morse"}, "dialect: no dialect is called 'morse'"),
+        ({"dialect": "yeastar"}, "direction_speak: the dialect yeastar only listens"),
+        ({"dialect": "twilio", "encapsulation": "sln"}, "'encapsulation' is no option of a media stream; there are"),
+        ({"dialect": "twilio", "call_sid": "CA1"}, "'call_sid' is no option"),
+        ({"dialect": "twilio", "tracks": "both_tracks"}, "'tracks' is no option"),
+        ({"dialect": "twilio", "rate": "16000"}, "encoding=mulaw is 8000 Hz only"),
+        ({"encapsulation": "sln", "rate": "+8000"}, "rate must be one of"),
+    ],
+)
+def test_what_a_dialect_does_not_take_is_refused(query: dict[str, str], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        MediaStreamOptions.from_query(query)
