@@ -22,7 +22,7 @@ from bridge.testing.processes import Background
 # In a wheel the configuration lies within the package, in a checkout beside it.
 _INSTALLED = Path(__file__).resolve().parent / "asterisk"
 CONFIGURATION = _INSTALLED if _INSTALLED.exists() else Path(__file__).resolve().parents[2] / "asterisk"
-BOOT_TIMEOUT_S = 30.0
+BOOT_TIMEOUT_S = 60.0
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7)); Asterisk appends a name
 
 

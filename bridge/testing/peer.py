@@ -65,7 +65,7 @@ class Peer:
         """The reason with which the socket was closed."""
         return self._connection.close_reason or ""
 
-    async def heard(self, count: int, timeout_s: float = 5.0) -> list[Message]:
+    async def heard(self, count: int, timeout_s: float = 30.0) -> list[Message]:
         """Waits until that many messages have arrived and returns all.
 
         Raises:
@@ -77,7 +77,7 @@ class Peer:
                 await self._arrived.wait()
         return self.messages
 
-    async def closed(self, timeout_s: float = 5.0) -> int:
+    async def closed(self, timeout_s: float = 30.0) -> int:
         """Waits until the other side has closed and returns the close code."""
         async with asyncio.timeout(timeout_s):
             await self._connection.wait_closed()

@@ -21,8 +21,10 @@ from bridge.tasks import BackgroundTasks
 RATE = 8000  # Hz; of what phones play and record
 Samples = NDArray[np.int16]
 
-_START_TIMEOUT_S = 15.0
-_ANSWER_TIMEOUT_S = 5.0  # of a command on the control socket
+_START_TIMEOUT_S = 60.0
+_PORT_BUSY = "Address already in use"
+_PORT_TRIES = 50  # ten a second: the audio ports of the call before may not be free yet
+_ANSWER_TIMEOUT_S = 20.0  # of a command on the control socket
 # baresip ends the call when its file ends, so what is to be played is followed by this much silence.
 _SILENCE_AFTER_S = 600
 
@@ -158,9 +160,16 @@ class Phone:
         if play is not None:
             self.play_next(play)
         target = number if "@" in number else f"sip:{number}@{self._place.domain}"
-        await self._command("dial", target)
+        for left in reversed(range(_PORT_TRIES)):
+            try:
+                await self._command("dial", target)
+                return
+            except PhoneRefusal as refusal:
+                if _PORT_BUSY not in str(refusal) or not left:
+                    raise
+            await asyncio.sleep(0.1)
 
-    async def called(self, timeout_s: float = 15.0) -> PhoneEvent:
+    async def called(self, timeout_s: float = 30.0) -> PhoneEvent:
         """Waits until somebody calls the phone; the event's ``peer`` is the caller.
 
         Raises:
@@ -168,7 +177,7 @@ class Phone:
         """
         return await self._wait(("CALL_INCOMING",), timeout_s)
 
-    async def answered(self, timeout_s: float = 10.0) -> PhoneEvent:
+    async def answered(self, timeout_s: float = 30.0) -> PhoneEvent:
         """Waits until the call is answered by either side.
 
         Raises:
@@ -179,7 +188,7 @@ class Phone:
             raise PhoneError(f"phone {self.name}: the call ended before it was answered: {event.param}")
         return event
 
-    async def ended(self, timeout_s: float = 10.0) -> PhoneEvent:
+    async def ended(self, timeout_s: float = 30.0) -> PhoneEvent:
         """Waits until the call has ended; the event's ``param`` is the reason."""
         return await self._wait(("CALL_CLOSED",), timeout_s)
 
@@ -224,7 +233,7 @@ class Phone:
         """Gives the phone any command of baresip's menu and returns what it printed."""
         return await self._command(name, parameters)
 
-    async def heard(self, timeout_s: float = 10.0) -> Samples:
+    async def heard(self, timeout_s: float = 30.0) -> Samples:
         """Waits for the end of the call, and returns what the phone heard in it: as `recording`.
 
         That the PBX says that a call is over comes before the phone knows it, and has written the file.

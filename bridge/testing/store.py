@@ -11,7 +11,7 @@ from bridge.testing.lab_engine import LabError, free_port
 from bridge.testing.network import Machine
 from bridge.testing.processes import Background
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 USUAL_PORT = 6379
 
 

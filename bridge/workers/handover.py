@@ -24,7 +24,9 @@ from bridge.workers.fleet import Fleet, app_of
 log = logging.getLogger(__name__)
 
 WAIT_FOR_WORKER_S = 10.0
-"""So long a call waits for a worker that can take it; then it goes on in the dialplan."""
+"""How long a call waits for a worker that can take it; then it continues in the dialplan."""
+FIRST_WORKER_S = 60.0
+"""How long calls of a previous run wait for the first worker: on a busy machine a start takes longer than the above."""
 MOVED_S = 5.0
 """So long Asterisk may take to hand a channel over."""
 
@@ -55,6 +57,8 @@ class HandOver:
         self._control = control
         self._waiting: dict[str, _Waiting] = {}
         self._ready = asyncio.Event()
+        self._serving = asyncio.Event()
+        """A worker has been ready since we started."""
         self._tasks = BackgroundTasks("handover")
         self.stopping = False
         client.on_channel_event("StasisStart", self._on_start)
@@ -66,6 +70,7 @@ class HandOver:
     def worker_ready(self) -> None:
         """A worker can take calls now."""
         self._ready.set()
+        self._serving.set()
 
     def worker_gone(self, number: int) -> None:
         """A worker is no more: what it held goes to others."""
@@ -98,6 +103,7 @@ class HandOver:
 
     async def _hand_over(self, channel_id: str, waiting: _Waiting) -> None:
         try:
+            await first_of(self._serving.wait(), timeout_s=FIRST_WORKER_S)
             async with asyncio.timeout(WAIT_FOR_WORKER_S):
                 while not await self._move(channel_id, waiting):
                     pass

@@ -27,7 +27,7 @@ from tests.lab.workers import toml
 ROOT = Path(__file__).resolve().parents[2]
 NUMBER = "750"
 """What a phone of the lab dials to be connected with the echo application."""
-START_S = 30.0
+START_S = 120.0
 END_S = 10.0
 """How long the bridge may take to end: after that Docker would kill it."""
 OPEN_S = 3.0
@@ -57,7 +57,7 @@ class Helper:
     async def line(self) -> Any:
         """Return what it prints next."""
         assert self._process.stdout
-        return json.loads(await asyncio.wait_for(self._process.stdout.readline(), 10))
+        return json.loads(await asyncio.wait_for(self._process.stdout.readline(), START_S))
 
     async def ask(self) -> Any:
         """Return everything that it has recorded since the last time."""

@@ -34,6 +34,7 @@ from bridge.taps.taps import Taps
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone, Samples
+from tests.lab.waiting import PATIENCE_S
 
 CALLING = CallingConfig(
     tel_endpoint="PJSIP/{number}@trunk-a",
@@ -110,7 +111,7 @@ class Calling:
 
     async def call(self, extension: str) -> Leg:
         """Originate a call to a phone that answers by itself."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             return await (await self.ring(extension)).answered()
 
     def record(self, call_id: str) -> CallRecord:
@@ -124,7 +125,7 @@ class Calling:
         told = [event.data["status"] for event in self.seen if event.data.get("id") == call_id]
         return [status for before, status in zip(["", *told], told, strict=False) if status != before]
 
-    async def nothing_left(self, timeout_s: float = 5.0) -> None:
+    async def nothing_left(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until nothing of ours is left on the PBX and in the process."""
         deadline = time.monotonic() + timeout_s
         while True:

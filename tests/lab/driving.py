@@ -22,6 +22,7 @@ from bridge.testing import judge, peer
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone, Samples
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S
 
 RATE = 8000
 MISSED_S = 0.2
@@ -82,7 +83,9 @@ class Client:
         found = [event["data"] | {"at": event["at"]} for event in self.events if event["type"] == kind]
         return [data for data in found if call_id in ("", data.get("call_id", data.get("id")))]
 
-    async def until(self, kind: str, call_id: str = "", *, count: int = 1, timeout_s: float = 15.0, **data: Any) -> Any:
+    async def until(
+        self, kind: str, call_id: str = "", *, count: int = 1, timeout_s: float = PATIENCE_S, **data: Any
+    ) -> Any:
         """Waits for an event, or for the count-th one; its data."""
 
         def found() -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from bridge.testing.network import Machine
 from tests.lab.conftest import configuration
 from tests.lab.sink import Received, Sink
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S
 from tests.lab.workers import toml
 
 
@@ -27,7 +28,7 @@ class Node(Target):
         self.process = process
         self.log = log
 
-    async def up(self, timeout_s: float = 30.0) -> None:
+    async def up(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until it serves, and has the store."""
         async with asyncio.timeout(timeout_s):
             while "applications: " not in self.log.read_text():
@@ -50,7 +51,7 @@ class Node(Target):
         """End it in order, or with a kill."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
-        await asyncio.wait_for(self.process.wait(), 20)
+        await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
 async def start_node(

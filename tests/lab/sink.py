@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from bridge.testing.peer import Samples, samples_of, ulaw_samples
+from tests.lab.waiting import PATIENCE_S
 
 
 class Received:
@@ -99,7 +100,7 @@ class Sink:
         """The address to dial."""
         return f"ws://{self.host}:{self.port}/media"
 
-    async def connected(self, count: int, timeout_s: float = 15.0) -> list[Received]:
+    async def connected(self, count: int, timeout_s: float = PATIENCE_S) -> list[Received]:
         """The first ``count`` connections, once there are so many."""
         async with asyncio.timeout(timeout_s):
             while len(self.connections) < count:

@@ -16,6 +16,7 @@ import bridge as bridge_package
 from bridge.app.application import Application
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer, open_peer
+from tests.lab.waiting import PATIENCE_S
 
 
 class Target:
@@ -46,7 +47,9 @@ class Target:
         async with aiohttp.ClientSession(headers=headers) as session, session.get(self.url + path) as answer:
             return await answer.text()
 
-    async def call_from(self, caller: str, *, status: str = "progressing", timeout_s: float = 15.0) -> dict[str, Any]:
+    async def call_from(
+        self, caller: str, *, status: str = "progressing", timeout_s: float = PATIENCE_S
+    ) -> dict[str, Any]:
         """The call of a caller (its endpoint), once it has the wanted status."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -99,7 +102,7 @@ class Target:
         """As `nothing_left`, but calls in our application may go on: each is held in a bridge of its own."""
         await self._until_gone(lambda object_id: "-hold-" not in object_id)
 
-    async def _until_gone(self, counts: Callable[[str], bool], timeout_s: float = 5.0) -> None:
+    async def _until_gone(self, counts: Callable[[str], bool], timeout_s: float = PATIENCE_S) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while left := [*filter(counts, await self.ours_on_the_pbx()), *self._in_process()]:

@@ -19,6 +19,7 @@ from bridge.testing.peer import Peer, open_peer
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target
 from tests.lab.test_observed_call import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, PROMPT_HZ, RATE, heard
+from tests.lab.waiting import PATIENCE_S, sends
 
 ALL, EAR, MOUTH, SALES = "all-of-it-0123", "ear-only-01234", "mouth-only-012", "sales-team-012"
 TABLES: dict[str, dict[str, Any]] = {
@@ -76,7 +77,7 @@ async def test_who_listens_hears_and_who_speaks_is_heard(lab: Lab, phones: Phone
             await ear.heard(50)
             await mouth.send(judge.tone(PROMPT_HZ, 2, RATE).astype("<i2").tobytes())
             await ear.send(judge.tone(600, 2, RATE).astype("<i2").tobytes())
-            await asyncio.sleep(2.5)
+            await sends(alice, 2.5)
             assert min(heard(ear, CALLER_HZ), heard(ear, CALLEE_HZ)) > LOUD
             assert not mouth.binary
             status, streams = await target.get("/v1.0/streams")
@@ -111,7 +112,7 @@ async def test_a_token_for_one_extension_sees_its_calls_only(lab: Lab, phones: P
             await carol.hangup()
             await alice.hangup()
             seen: list[tuple[str, str]] = []
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while ("call_hangup", own) not in seen:
                     event = await events.receive_json()
                     seen.append((event["type"], event["data"]["id"]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from bridge.testing import judge
@@ -11,6 +9,7 @@ from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import HALF, RATE, action, client_of, in_order, said, seconds_of, sleep
 from tests.lab.sink import open_sink
+from tests.lab.waiting import sends
 
 TONE_HZ = 1000.0
 NOTICE = "This call is recorded."
@@ -57,6 +56,6 @@ async def test_a_dialed_stream_is_announced_when_the_call_is_answered(lab: Lab, 
             await alice.call("1002", play=judge.tone(400, 60, RATE))
             await alice.answered()
             await sink.connected(1)
-            await asyncio.sleep(2.5)
+            await sends(alice, 2.5)
             await alice.hangup()
     assert 0.1 <= seconds_of(alice.recording(), TONE_HZ, HALF) <= 0.6

@@ -17,6 +17,7 @@ from bridge.calls.model import CallEnded, CallStarted, Change
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 from bridge.testing.lab_engine import EXTENSIONS, Lab
+from tests.lab.waiting import PATIENCE_S
 
 from .ari_requests import originate
 
@@ -55,14 +56,14 @@ async def no_channel_of_ours(client: AriClient) -> bool:
     return not any(channel.id.startswith(APP) for channel in await client.channels.list())
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Waits until something is true that events make true."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)
 
 
-async def until_async(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+async def until_async(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(timeout_s):
         while not await condition():  # type: ignore[misc]
             await asyncio.sleep(0.02)
@@ -175,7 +176,7 @@ async def test_ids_may_hold_anything(client: AriClient) -> None:
     with client.expect("ChannelEnteredBridge", odd) as entered:
         await client.bridges.add_channel(bridge, odd)
         await entered.wait(5)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while (await client.bridges.get(bridge)).channels != [odd]:  # what it tells may be older than the event
             await asyncio.sleep(0.02)
     await client.bridges.remove_channel(bridge, odd)

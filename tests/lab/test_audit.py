@@ -17,6 +17,7 @@ from bridge.testing.peer import open_peer
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import Client, action, client_of, sleep
 from tests.lab.sink import open_sink
+from tests.lab.waiting import PATIENCE_S, sends
 from tests.lab.workers import serving
 
 CRM, SUPERVISOR = new_token(), new_token()
@@ -44,7 +45,7 @@ class Story:
 
     async def until(self, *, count: int = 1, **values: object) -> list[dict[str, Any]]:
         """As `of`, once there are so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(found := self.of(**values)) < count:
                 await asyncio.sleep(0.02)
         return found
@@ -78,7 +79,7 @@ async def test_a_call_that_is_listened_to_recorded_and_ended(lab: Lab, phones: P
                 assert (await target.get("/v1.0/streams"))[1]["result"][0]["principal"] == "supervisor"
                 await client.done("POST", f"/v1.0/calls/{call_id}/recording_start")
                 await client.done("POST", f"/v1.0/calls/{call_id}/dtmf", {"digits": DIGITS})
-                await asyncio.sleep(1)
+                await sends(alice, 1)
                 await client.done("POST", f"/v1.0/calls/{call_id}/recording_stop")
                 ((recording_id,),) = [(await client.record(call_id))["recording_ids"]]
                 shown = await client.done("GET", f"/v1.0/recordings/{recording_id}")

@@ -13,6 +13,7 @@ from bridge.testing import judge
 from tests.lab.calling import Calling, pcm
 from tests.lab.conftest import Phones
 from tests.lab.driving import HALF, RATE, by_hand, seconds_of
+from tests.lab.waiting import PATIENCE_S, sends
 
 
 async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> None:
@@ -20,7 +21,7 @@ async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> Non
     bob.play_next(judge.silence(1, RATE))
     await alice.call("1002", play=judge.silence(1, RATE))
     await alice.answered()
-    await asyncio.sleep(0.3)
+    await sends(alice, 0.3)
     call_id = next(iter(calling.tracker.calls))
     record = calling.record(call_id)
     assert (record.source.target, record.destination.target, record.status) == ("1001", "1002", "progressing")
@@ -47,7 +48,7 @@ async def test_acts_on_a_call_that_is_held(calling: Calling, phones: Phones) -> 
     (alice,) = await phones("1001")
     await alice.call("750", play=judge.silence(1, RATE))
     await alice.answered()
-    await asyncio.sleep(0.5)
+    await sends(alice, 0.5)
     call_id = next(iter(calling.tracker.calls))
     held_in = calling.stasis.bridge_of(call_id)
     await calling.call_control.play(call_id, *pcm(700, 1))
@@ -75,9 +76,9 @@ async def test_transfer(calling: Calling, phones: Phones) -> None:
         other_id = await calling.call_control.transfer(leg.id, Address("extension", "1002"))
         assert stopped == [leg.id]
         await bob.called()
-        await asyncio.sleep(2.5)
+        await sends(alice, 2.5)
         await bob.command("accept")
-    await asyncio.sleep(2.5)
+    await sends(alice, 2.5)
     assert calling.record(other_id).status == "progressing"
     await bob.hangup()
     await alice.ended()
@@ -97,7 +98,7 @@ async def test_who_is_transferred_is_no_longer_connected_with_the_one_before(cal
     await calling.legs.bridge_together(leg, partner)
     third = calling.legs.get(await calling.call_control.transfer(partner.id, Address("extension", "1003")))
     assert third is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while partner.bridge_id is None or third.bridge_id != partner.bridge_id:
             await asyncio.sleep(0.05)
     assert leg.bridge_id not in (None, third.bridge_id)
@@ -123,11 +124,11 @@ async def test_who_is_in_the_dialplan_can_be_hung_up_and_spoken_to_and_no_more(
     leg = await calling.call("1001")
     await leg.hold_in_bridge()
     gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     for act in (calling.call_control.transfer(leg.id, Address("extension", "1002")), calling.call_control.hold(leg.id)):
         with pytest.raises(NotOurs, match="dialplan"):
             await act
-    await asyncio.wait_for(calling.call_control.play(leg.id, *pcm(700, 1)), 15)
+    await asyncio.wait_for(calling.call_control.play(leg.id, *pcm(700, 1)), PATIENCE_S)
     assert not leg.gone.is_set()
     await calling.call_control.hangup(leg.id)
     with pytest.raises(LegGone):
@@ -142,23 +143,23 @@ async def test_calls_that_meet_go_on_each_for_itself(calling: Calling, phones: P
     for phone in (alice, bob):
         await phone.call("750", play=judge.silence(1, RATE))
         await phone.answered()
-        await asyncio.sleep(0.5)
+        await sends(phone, 0.5)
         (call_id,) = set(calling.tracker.calls) - {leg.id for leg in legs}
         legs.append(calling.call_control._leg(call_id, "test"))
     await calling.legs.bridge_together(*legs)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while len(calling.tracker.calls) > 1:
             await asyncio.sleep(0.05)
     assert [record.id for record in calling.records.live()] == [leg.id for leg in legs]
     assert calling.record(legs[1].id).status == "progressing"
     await bob.hangup()
-    await asyncio.wait_for(legs[1].ended.wait(), 15)
+    await asyncio.wait_for(legs[1].ended.wait(), PATIENCE_S)
     ended = calling.record(legs[1].id)
     assert (ended.status, ended.hangup_reason, ended.hangup_by) == ("hangup", "normal", "remote")
     assert calling.told(ended.id).count("hangup") == 1
     assert [record.id for record in calling.records.live()] == [legs[0].id]
     await alice.hangup()
-    await asyncio.wait_for(legs[0].ended.wait(), 15)
+    await asyncio.wait_for(legs[0].ended.wait(), PATIENCE_S)
     assert calling.records.live() == []
 
 
@@ -167,22 +168,22 @@ async def test_a_visit_to_the_dialplan_comes_back(calling: Calling, phones: Phon
     leg = await calling.call("1001")
     await leg.hold_in_bridge()
     gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     assert not gone.done()
     assert leg.bridge_id is None
     assert not leg.gone.is_set()
     await calling.lab.cli("confbridge kick 9 all")
-    await asyncio.wait_for(gone, 15)
+    await asyncio.wait_for(gone, PATIENCE_S)
     await leg.hold_in_bridge()
     player = calling.players.of(leg)
     await player.play(*pcm(700, 1))
     await player.close()
-    await asyncio.wait_for(leg.visit_dialplan("amd"), 15)
+    await asyncio.wait_for(leg.visit_dialplan("amd"), PATIENCE_S)
     assert await leg.get_variable("AMDSTATUS") in ("HUMAN", "MACHINE", "NOTSURE", "HANGUP")
     assert await leg.get_variable("NO_SUCH_VARIABLE") == ""
     gone = asyncio.ensure_future(leg.visit_dialplan("room-9"))
-    await asyncio.sleep(0.5)
+    await sends(alice, 0.5)
     await alice.hangup()
     with pytest.raises(LegGone):
-        await asyncio.wait_for(gone, 15)
+        await asyncio.wait_for(gone, PATIENCE_S)
     assert 0.8 < seconds_of(alice.recording(), 700, HALF) < 1.3

@@ -37,6 +37,7 @@ from tests.lab.driving import (
 )
 from tests.lab.sink import open_sink
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S
 from tests.loopback.test_webhooks import SECRET, Receiver, hook
 
 WELCOME = "Thank you for calling our office."
@@ -337,7 +338,7 @@ async def test_a_flow_waits_for_a_connected_application(lab: Lab, phones: Phones
         payload = base64.b64encode(peer.ulaw_bytes(judge.tone(APPLICATION_HZ, 2, RATE))).decode()
         await received.send(event="media", media={"payload": payload})
         await received.send(event="mark", mark={"name": "said"})
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while not received.of(event="mark"):
                 await asyncio.sleep(0.02)
         assert client.actions(call_id) == ["STREAM"]  # it waits

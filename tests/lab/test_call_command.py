@@ -19,6 +19,7 @@ from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration
 from tests.lab.driving import begin_of, by_hand, caller_of, said
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 TEXT = "Thank you for calling our office."
@@ -31,7 +32,7 @@ async def target(lab: Lab) -> AsyncIterator[Target]:
     config = configuration(lab).model_copy(update={"http": HttpConfig(port=0, tokens=(SecretStr(TOKEN),))})
     async with Application(config) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", TOKEN, bridge)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while (await target.get("/health"))[0] != 200:
                 await asyncio.sleep(0.02)
         yield target
@@ -93,7 +94,7 @@ async def test_ctrl_c_hangs_up(target: Target, phones: Phones) -> None:
     async with command(target, "1001", "--token", TOKEN, "--talk", " ".join([TEXT] * 20)) as process:
         await alice.answered(10)
         assert process.stdout is not None
-        while b"action 1" not in await asyncio.wait_for(process.stdout.readline(), 15):
+        while b"action 1" not in await asyncio.wait_for(process.stdout.readline(), PATIENCE_S):
             pass
         process.send_signal(signal.SIGINT)
         code, lines, complaints = await result(process, 5)

@@ -16,8 +16,10 @@ from bridge.testing import judge
 from tests.lab.calling import Calling, end_of, pcm
 from tests.lab.conftest import Phones
 from tests.lab.driving import HALF, RATE, seconds_of
+from tests.lab.waiting import PATIENCE_S, sends
 
 
+@pytest.mark.quick
 async def test_a_voice_is_heard_whole_and_play_returns_in_time(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     leg = await calling.call("1001")
@@ -40,11 +42,11 @@ async def test_a_voice_that_is_stopped_or_cancelled(calling: Calling, phones: Ph
     leg = await calling.call("1001")
     player = calling.players.of(leg)
     playing = [asyncio.ensure_future(player.play(*pcm(hz, 30))) for hz in (700, 900)]
-    await asyncio.sleep(1.2)
+    await sends(alice, 1.2)
     player.stop()
-    await asyncio.wait_for(asyncio.gather(*playing), 0.5)
+    await asyncio.wait_for(asyncio.gather(*playing), 10)  # not after 30 s of audio
     cancelled = asyncio.ensure_future(player.play(*pcm(1100, 30)))
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
     await player.play(*pcm(1300, 0.5))
@@ -63,18 +65,18 @@ async def test_a_voice_whose_party_hangs_up_moves_or_whose_audio_breaks(calling:
     leg, other = await asyncio.gather(calling.call("1001"), calling.call("1002"))
     player = calling.players.of(leg)
     playing = asyncio.ensure_future(player.play(*pcm(700, 6)))
-    await asyncio.sleep(1.5)
+    await sends(alice, 1.5)
     await leg.move_to(await other.hold_in_bridge())
-    await asyncio.sleep(1.5)
+    await sends(alice, 1.5)
     assert player._tap is not None
     assert player._tap.media_id is not None
     await calling.client.channels.hangup(player._tap.media_id)
     await playing
     endless = asyncio.ensure_future(player.play(*pcm(900, 30)))
-    await asyncio.sleep(0.5)
+    await sends(alice, 0.5)
     await alice.hangup()
     with pytest.raises(LegGone):
-        await asyncio.wait_for(endless, 2)
+        await asyncio.wait_for(endless, 10)
     await player.close()
     assert seconds_of(alice.recording(), 700, HALF) > 5.0
     heard = await end_of(other, bob)
@@ -87,7 +89,7 @@ async def test_keys_come_once_and_in_order(calling: Calling, phones: Phones) -> 
     await leg.hold_in_bridge()
     watched: list[str] = []
     leg.digits.watch(watched.append)
-    await asyncio.sleep(0.3)
+    await sends(alice, 0.3)
     await alice.dtmf("1234567890*#")
     got = []
     while (key := await leg.digits.get(2.0)) is not None:
@@ -118,7 +120,7 @@ async def test_mute_hold_silence_and_music(calling: Calling, phones: Phones, act
     bob.play_next(judge.tone(700, 20, RATE))
     leg, other = await asyncio.gather(calling.call("1001"), calling.call("1002"))
     await calling.legs.bridge_together(leg, other)
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     call_control = calling.call_control
     match act.split():
         case ["mute", direction]:
@@ -131,13 +133,13 @@ async def test_mute_hold_silence_and_music(calling: Calling, phones: Phones, act
             await call_control.silence(leg.id, True)
         case ["moh"]:
             await call_control.moh(leg.id, True)
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     await call_control.unmute(leg.id)
     await call_control.unhold(leg.id)
     await call_control.silence(leg.id, False)
     await call_control.moh(leg.id, False)
     assert (calling.record(leg.id).mute_direction, calling.record(leg.id).on_hold) == ("", False)
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     await asyncio.gather(leg.hang_up(), other.hang_up())
     await asyncio.gather(alice.ended(), bob.ended())
     heard = [seconds_of(alice.recording(), 700, HALF), seconds_of(bob.recording(), 1000, HALF)]
@@ -154,13 +156,13 @@ async def test_two_phones_hear_each_other_until_one_leaves(calling: Calling, pho
     partners = await calling.legs.bridge_together(leg, other)
     assert moved == [leg.id, other.id]
     waiting = asyncio.ensure_future(partners.peer_left())
-    await asyncio.sleep(3)
+    await sends(alice, 3)
     await alice.dtmf("5")
     assert await leg.digits.get(2) == "5"
     assert len(other.digits) == 0
     assert not waiting.done()
     await bob.hangup()
-    assert await asyncio.wait_for(waiting, 2) is other
+    assert await asyncio.wait_for(waiting, PATIENCE_S) is other
     assert leg.bridge_id is not None
     assert not leg.gone.is_set()
     heard = await end_of(leg, alice)
@@ -184,7 +186,7 @@ async def test_a_recording_holds_both_sides(calling: Calling, phones: Phones, wh
     recording = await calling.call_control.recording_start(call_id, beep=where == "placed", principal=CONFIGURATION)
     assert calling.record(call_id).recording_ids == [recording.id]
     assert calling.record(call_id).recording_id == recording.id
-    await asyncio.sleep(3)
+    await sends(alice, 3)
     stopped = await calling.call_control.recording_stop(call_id)
     assert stopped is recording
     assert recording.status == "ended"
@@ -215,21 +217,21 @@ async def test_what_ends_a_recording(calling: Calling, phones: Phones) -> None:
     leg = await calling.call("1001")
     await leg.hold_in_bridge()
     by_key = await calling.recordings.start(leg.id, terminate_on="#", principal=CONFIGURATION)
-    await asyncio.sleep(0.3)
+    await sends(alice, 0.3)
     await alice.dtmf("1")
-    await asyncio.sleep(0.5)
+    await sends(alice, 0.5)
     assert by_key.status == "recording"
     await alice.dtmf("#")
-    await asyncio.wait_for(by_key.finished(), 2)
+    await asyncio.wait_for(by_key.finished(), PATIENCE_S)
     assert [await leg.digits.get(1), await leg.digits.get(1)] == ["1", "#"]  # whoever waits for keys has them all
     by_length = await calling.recordings.start(leg.id, max_duration_s=1, principal=CONFIGURATION)
-    await asyncio.wait_for(by_length.finished(), 3)
+    await asyncio.wait_for(by_length.finished(), PATIENCE_S)
     by_silence = await calling.recordings.start(leg.id, max_silence_s=1, principal=CONFIGURATION)
-    await asyncio.wait_for(by_silence.finished(), 4)
+    await asyncio.wait_for(by_silence.finished(), PATIENCE_S)
     by_end = await calling.recordings.start(leg.id, principal=CONFIGURATION)
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     await alice.hangup()
-    await asyncio.wait_for(by_end.finished(), 3)
+    await asyncio.wait_for(by_end.finished(), PATIENCE_S)
     assert {each.status for each in (by_key, by_length, by_silence, by_end)} == {"ended"}
     data = b"".join([block async for block in calling.recordings.read(by_end.id)])
     assert len(data) > 8000

@@ -24,12 +24,12 @@ from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.nodes import Heard, Node, start_node
 from tests.lab.sink import Sink, open_sink
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 TAKEN_OVER_S = 10.0
 SETTLES_S = 7.5
 """A store that has just started gives no claims before."""
-PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ async def test_a_bridge_that_is_cut_off_stops_before_the_other_begins(
     async with asyncio.timeout(PATIENCE_S):
         while not await first.metric("cluster_store_reachable"):
             await asyncio.sleep(0.1)
-    await asyncio.sleep(3)
+    await sends(alice, 3)
     assert len(heard.connections(call)) == 2, "who has it keeps it"
     assert await second.calls_streamed() == [call]
     await talk(carol, "601")
@@ -218,7 +218,7 @@ async def test_two_asterisks_are_in_one_directory(
             for call_id in ids:
                 await heard.heard(call_id, 1, PATIENCE_S)
             assert len(sink.connections) == 2
-            await asyncio.sleep(2.5)
+            await sends(alice, 2.5)
             for target in targets:
                 status, nodes = await target.get("/v1.0/cluster/nodes")
                 assert status == 200

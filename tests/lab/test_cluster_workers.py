@@ -13,7 +13,8 @@ from bridge.testing.store import RedisServer
 from tests.lab.conftest import Phones
 from tests.lab.nodes import Heard
 from tests.lab.sink import open_sink
-from tests.lab.test_cluster import PATIENCE_S, SETTLES_S, talk
+from tests.lab.test_cluster import SETTLES_S, talk
+from tests.lab.waiting import PATIENCE_S, sends
 from tests.lab.workers import serving
 
 
@@ -41,7 +42,7 @@ async def test_workers_are_nodes(lab: Lab, store: RedisServer, phones: Phones, t
             heard = Heard(sink)
             for call_id in ids:
                 await heard.heard(call_id, 1, PATIENCE_S)
-            await asyncio.sleep(2.5)
+            await sends(alice, 2.5)
             assert [len(heard.connections(call_id)) for call_id in ids] == [1, 1]
             nodes = (await bridge.get("/v1.0/cluster/nodes"))[1]["result"]
             assert [sum(node[key] for node in nodes) for key in ("claims", "waiting")] == [2, 2]

@@ -20,6 +20,7 @@ from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING
 from tests.lab.conftest import Phones, in_step, pushing
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 LEVEL = 4000
@@ -72,14 +73,14 @@ class Conferring:
         assert status in (200, 404)
         return body["result"] if status == 200 else []
 
-    async def until_in(self, conference_id: str, count: int, timeout_s: float = 15.0) -> list[str]:
+    async def until_in(self, conference_id: str, count: int, timeout_s: float = PATIENCE_S) -> list[str]:
         """Waits until so many take part; returns their channels."""
         async with asyncio.timeout(timeout_s):
             while len(there := await self.participants(conference_id)) != count:
                 await asyncio.sleep(0.05)
         return [each["channel_id"] for each in there]
 
-    async def until_over(self, conference_id: str, timeout_s: float = 15.0) -> None:
+    async def until_over(self, conference_id: str, timeout_s: float = PATIENCE_S) -> None:
         async with asyncio.timeout(timeout_s):
             while (await self.ask("GET", f"/conferences/{conference_id}"))[0] != 404:
                 await asyncio.sleep(0.05)
@@ -285,7 +286,7 @@ async def test_a_flow_goes_into_a_room_of_the_dialplan_and_is_kicked(conferring:
     bob.play_next(judge.tone(700, 30, RATE, LEVEL))
     channel_id = await conferring.call("1002", [joins(ROOM), pauses(60_000)])
     assert channel_id in await conferring.until_in(ROOM, 2)
-    await asyncio.sleep(3.5)
+    await sends(alice, 3.5)
     await conferring.done("DELETE", f"/conferences/{ROOM}/participants/{channel_id}")
     await bob.ended()
     await alice.hangup()
@@ -293,6 +294,7 @@ async def test_a_flow_goes_into_a_room_of_the_dialplan_and_is_kicked(conferring:
     assert judge.block_levels(alice.recording(), RATE, 700, 0.1).max() > LEVEL / 2
 
 
+@pytest.mark.quick
 async def test_a_call_that_is_connected_with_a_conference(conferring: Conferring, phones: Phones) -> None:
     (alice,) = await phones("1001")
     alice.play_next(judge.tone(480, 30, RATE, LEVEL))

@@ -14,6 +14,7 @@ from tests.lab.conftest import Phones, configuration, in_step, pushing
 from tests.lab.sink import open_sink, tone_share
 from tests.lab.target import Target
 from tests.lab.test_stasis_call import text_of
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 
@@ -32,7 +33,7 @@ async def test_a_twilio_application_hears_and_speaks_in_an_inbound_call(lab: Lab
             await alice.call("750", play=modem.modulate(said, RATE, lead_s=1.5))
             await alice.answered()
             (received,) = await sink.connected(1)
-            await asyncio.sleep(0.5)
+            await sends(alice, 0.5)
             assert [message["event"] for message in received.messages[:2]] == ["connected", "start"]
             start = received.messages[1]["start"]
             assert start["tracks"] == ["inbound"]
@@ -41,15 +42,15 @@ async def test_a_twilio_application_hears_and_speaks_in_an_inbound_call(lab: Lab
             # The whole answer at once, and a mark behind it.
             await received.send(event="media", media={"payload": ulaw(modem.modulate(answered, RATE, lead_s=0.5))})
             await received.send(event="mark", mark={"name": "said"})
-            await asyncio.sleep(6.5)
+            await sends(alice, 6.5)
             assert [message["mark"]["name"] for message in received.of(event="mark")] == ["said"]
             # A key, a long tone, and the clear that cuts it short.
             await alice.dtmf("7")
             await received.send(event="media", media={"payload": ulaw(judge.tone(700, 10, RATE))})
             await received.send(event="mark", mark={"name": "cut"})
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             await received.send(event="clear")
-            await asyncio.sleep(0.5)
+            await sends(alice, 0.5)
             assert [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["7"]
             assert [message["mark"]["name"] for message in received.of(event="mark")] == ["said", "cut"]
             await received.socket.close()
@@ -62,6 +63,7 @@ async def test_a_twilio_application_hears_and_speaks_in_an_inbound_call(lab: Lab
     assert [int(message["media"]["chunk"]) for message in media] == list(range(1, len(media) + 1))
 
 
+@pytest.mark.quick
 async def test_the_dialplan_goes_on_when_the_application_closes(lab: Lab, phones: Phones) -> None:
     """What stands behind Stasis() is heard: a tone that nothing else in the lab plays there."""
     for priority, application in ((1, f"Stasis({lab.ari_app})"), (2, "Milliwatt()")):
@@ -73,10 +75,10 @@ async def test_the_dialplan_goes_on_when_the_application_closes(lab: Lab, phones
             await alice.call("760", play=judge.tone(500, 30, RATE))
             await alice.answered()
             (received,) = await sink.connected(1)
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             await received.socket.close()
-            await asyncio.wait_for(received.ended.wait(), 15)
-            await asyncio.sleep(2)
+            await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
+            await sends(alice, 2)
             assert alice.in_call
             await alice.hangup()
     await lab.cli("dialplan remove extension 760@from-internal")
@@ -93,14 +95,14 @@ async def test_audiosocket_from_the_dialplan_without_ari(lab: Lab, phones: Phone
             await alice.call(number, play=judge.tone(500, 30, RATE))
             await alice.answered()
             (received,) = await sink.connected(1)
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             await received.send(event="media", media={"payload": ulaw(judge.tone(700, 1.0, RATE))})
             await alice.dtmf("5")
-            await asyncio.sleep(2)
+            await sends(alice, 2)
             assert tone_share(received.twilio()[RATE // 2 :], rate, 500) > 0.8
             assert [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["5"]
             await alice.hangup()
-            await asyncio.wait_for(received.ended.wait(), 15)
+            await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
             assert received.messages[-1]["event"] == "stop"
             await target.nothing_left()
     assert 0.9 < (judge.block_levels(alice.recording(), RATE, 700) > 3000).sum() * judge.BLOCK_S < 1.1
@@ -124,9 +126,9 @@ async def test_an_application_that_hangs_up_while_it_speaks(lab: Lab, phones: Ph
             await alice.answered()
             (received,) = await sink.connected(1)
             await received.send(event="media", media={"payload": ulaw(judge.tone(700, 10, RATE))})
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             await alice.hangup()
-            await asyncio.wait_for(received.ended.wait(), 15)
+            await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
             assert received.messages[-1]["event"] == "stop"
 
 
@@ -139,13 +141,13 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones)
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await alice.answered()
             (first,) = await sink.connected(1)
-            await asyncio.sleep(0.5)
-        await asyncio.wait_for(first.ended.wait(), 15)
+            await sends(alice, 0.5)
+        await asyncio.wait_for(first.ended.wait(), PATIENCE_S)
         assert first.close_code == 1001
         assert alice.in_call
         async with pushing(lab, dialplan=[route]):
             _, second = await sink.connected(2)
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             assert tone_share(second.twilio(), RATE, 500) > 0.5
             await alice.hangup()
 
@@ -179,9 +181,9 @@ async def test_a_call_that_comes_back_gets_a_new_stream(lab: Lab, phones: Phones
                 await target.ari(
                     "POST", f"/channels/{channel}/continue", context="from-internal", extension="750", priority="1"
                 )
-                await asyncio.wait_for(received.ended.wait(), 15)
+                await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
                 assert alice.in_call
             last = (await sink.connected(4))[-1]
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             assert tone_share(last.twilio(), RATE, 500) > 0.5
             await alice.hangup()

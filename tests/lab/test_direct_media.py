@@ -15,6 +15,7 @@ from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
 from tests.lab.conftest import pushing
 from tests.lab.sink import open_sink, tone_share
 from tests.lab.test_subscriptions import by_endpoint
+from tests.lab.waiting import PATIENCE_S
 
 RATE = 8000
 
@@ -66,7 +67,7 @@ async def test_a_tap_brings_direct_media_back(direct_lab: EmbeddedLab) -> None:
             await asyncio.sleep(3)
             assert await packets_through_asterisk(direct_lab) > 80
             await target.bridge.catalogue.set_enabled("ext", False)
-            await asyncio.wait_for(received.ended.wait(), 15)
+            await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
             await asyncio.sleep(1)
             assert await packets_through_asterisk(direct_lab) == 0
             await alice.hangup()

@@ -18,6 +18,7 @@ from bridge.config import Config
 from bridge.doctor.report import Finding, Report
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import configuration
+from tests.lab.waiting import PATIENCE_S
 
 APP = "ailing"
 
@@ -43,7 +44,7 @@ async def ari(lab: Lab) -> AsyncIterator[aiohttp.ClientSession]:
 async def config(lab: Lab) -> AsyncIterator[Config]:
     """A configuration that is in order; afterwards nothing of the doctor's may be on the PBX."""
     yield configuration(lab, app=APP)
-    async with ari(lab) as session, asyncio.timeout(15):
+    async with ari(lab) as session, asyncio.timeout(PATIENCE_S):
         for what in ("channels", "bridges", "applications"):
             while True:  # Asterisk forgets an application a moment after its connection is gone
                 async with session.get(what) as response:

@@ -13,6 +13,7 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 TONES = {"1001": 500, "1002": 700, "1003": 900}
@@ -77,7 +78,7 @@ async def test_a_websocket_that_goes_leaves_the_call_and_the_others(target: Targ
             await goes.close()
         else:
             goes.abort()
-        await asyncio.sleep(0.3)
+        await sends(alice, 0.3)
         await hears_on(stays, TONES["1001"])
     await target.streams_gone()
     assert alice.in_call
@@ -104,7 +105,7 @@ async def test_a_websocket_that_stops_reading_costs_only_its_own_audio(target: T
         (behind,) = [stream for stream in described if stream["dropped_to_application_ms"]]
         assert behind["unsent_ms"] <= 1000
         stalled.go_on_reading()
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         await hears_on_at_48k(stalled, TONES["1001"])
     await alice.hangup()
 
@@ -177,7 +178,9 @@ async def test_orphans_of_an_earlier_life_are_swept_and_nothing_else(lab: Lab, t
         assert "ab-sweep-00000000-snoop-1" in await target.ours_on_the_pbx()
         async with Application(configuration(lab, app="sweep")) as bridge:
             await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
-            async with asyncio.timeout(15):  # Asterisk hangs a channel up some time after it has said that it does
+            async with asyncio.timeout(
+                PATIENCE_S
+            ):  # Asterisk hangs a channel up some time after it has said that it does
                 while await target.ours_on_the_pbx() != ["ab-sweeper-00000000-mix-1"]:
                     await asyncio.sleep(0.05)
     bridges = {bridge["id"] for bridge in await target.ari("GET", "/bridges")}

@@ -6,15 +6,18 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import connect
 
 from bridge.app.application import Application
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S, sends
 from tests.loopback.test_webhooks import Receiver, hook
 
 
+@pytest.mark.quick
 async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: Phones) -> None:
     heard: list[dict[str, Any]] = []
     async with Receiver().serving() as receiver:
@@ -36,11 +39,11 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
             call = await target.call_from("1001")
             # Asterisk looks for keys in an ordinary call only while somebody listens to it.
             async with target.stream(call["id"], encapsulation="sln"):
-                await asyncio.sleep(0.3)
+                await sends(alice, 0.3)
                 await alice.dtmf("12")
-                await asyncio.sleep(0.5)
+                await sends(alice, 0.5)
             await alice.hangup()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_S):
                 while not any(event["type"] == "call_hangup" for event in heard):
                     await asyncio.sleep(0.05)
             await receiver.got(len(heard))

@@ -27,6 +27,7 @@ from tests.lab.conftest import Phones, pushing
 from tests.lab.sink import Received, open_sink, tone_share
 from tests.lab.target import Target
 from tests.lab.test_stasis_call import from_messages, to_messages
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 PHONE_HZ, OTHER_HZ, APPLICATION_HZ = 500, 900, 700
@@ -46,7 +47,7 @@ class Flow:
     async def leg_of(self, phone: str) -> Leg:
         """The leg of a phone that has called 750."""
         call = await self.target.call_from(phone)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while (leg := self.legs.take(call["parties"][0]["id"])) is None:
                 await asyncio.sleep(0.02)
         return leg
@@ -94,18 +95,18 @@ async def test_external_media_by_url(lab: Lab, phones: Phones, encapsulation: st
         assert time.monotonic() - began < 0.5
         (one_way,) = await sink.connected(1, 0.1)  # start has waited for it
         await say(one_way, encapsulation, 2.0)
-        await asyncio.sleep(2.5)
+        await sends(alice, 2.5)
         assert not [*one_way.binary, *one_way.messages]  # nothing goes out that nobody asked for
         both = external_media(url=sink.url + "2", encapsulation=encapsulation, direction_listen="both")
         await flow.streams.external_media_start(leg, both, CONFIGURATION)
         two_way = (await sink.connected(2, 0.1))[1]
         await say(two_way, encapsulation, 1.0)
-        await asyncio.sleep(1.5)
+        await sends(alice, 1.5)
         heard = from_messages(encapsulation, list(two_way.binary))
         assert tone_share(heard, RATE, PHONE_HZ) > 0.9
         assert tone_share(heard, RATE, APPLICATION_HZ) == 0  # not what it says itself
         await flow.streams.external_media_stop(leg)
-        await asyncio.wait_for(asyncio.gather(one_way.ended.wait(), two_way.ended.wait()), 2)
+        await asyncio.wait_for(asyncio.gather(one_way.ended.wait(), two_way.ended.wait()), PATIENCE_S)
         assert (one_way.close_code, two_way.close_code) == (1000, 1000)
         assert alice.in_call
         await flow.target.streams_gone()
@@ -123,12 +124,12 @@ async def test_external_media_hears_and_is_heard_by_whom_it_should(
     async with open_sink() as sink, flows(lab) as flow:
         leg, other = await calling(flow, alice), await calling(flow, bob, OTHER_HZ)
         await flow.legs.bridge_together(leg, other)
-        await asyncio.sleep(0.3)
+        await sends(alice, 0.3)
         options = external_media(url=sink.url, encapsulation="sln", direction_listen=listen, direction_speak=speak)
         await flow.streams.external_media_start(leg, options, CONFIGURATION)
         (application,) = await sink.connected(1)
         await say(application, "sln", 2.0)
-        await asyncio.sleep(3)
+        await sends(alice, 3)
         heard = from_messages("sln", list(application.binary))
         assert tone_share(heard[RATE:], RATE, PHONE_HZ) == (1 if listen == "in" else 0)
         assert tone_share(heard[RATE:], RATE, OTHER_HZ) > 0.9 or listen == "in"
@@ -169,9 +170,9 @@ async def test_stream_hears_the_caller_only_and_ends_in_order(lab: Lab, phones: 
         await flow.streams.stream_start(leg, stream_start(**request), CONFIGURATION)
         (received,) = await sink.connected(1, 0.1)
         await say(voice, "sln", 2.0)  # as SAY would be heard: not in this track
-        await asyncio.sleep(2.5)
+        await sends(alice, 2.5)
         await flow.streams.stream_stop(leg, stream_stop(**request | {"stream_data": {"b": 2}}))
-        await asyncio.wait_for(received.ended.wait(), 2)
+        await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
         check_voxology(received, ["caller"])
         init, start, end = received.messages[0], received.messages[1], received.messages[-1]
         assert init["tracks"] == [{"name": "caller"}, {"name": "transfer"}]
@@ -184,7 +185,7 @@ async def test_stream_hears_the_caller_only_and_ends_in_order(lab: Lab, phones: 
         # The same URL again is a new stream, with other words in its dialect.
         yeastar = stream_start(url=sink.url, dialect="yeastar")
         stream = await flow.streams.stream_start(leg, yeastar, CONFIGURATION)
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         await flow.streams.stream_stop(leg, stream_stop(url=sink.url))
         assert stream.ended
         second = (await sink.connected(2))[1]
@@ -209,10 +210,10 @@ async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
         await flow.streams.stream_start(leg, wanted, CONFIGURATION)
         took = time.monotonic() - began
         await player.play(judge.tone(APPLICATION_HZ, 1.0, RATE).astype("<i2").tobytes(), RATE)
-        await asyncio.sleep(0.3)
+        await sends(alice, 0.3)
         await flow.streams.stream_stop(leg, stream_stop(url=sink.url))
         (received,) = await sink.connected(1)
-        await asyncio.wait_for(received.ended.wait(), 2)
+        await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
         heard = received.voxology("mix") if dialect == "voxology" else from_messages("sln", received.binary)
         print(f"start took {took * 1000:.0f} ms; heard {seconds_of(heard, APPLICATION_HZ):.2f} s")
         assert took < 0.5
@@ -230,23 +231,23 @@ async def test_the_transfer_track_is_the_connected_leg_while_there_is_one(lab: L
         await flow.streams.stream_start(leg, wanted, CONFIGURATION)
         (received,) = await sink.connected(1)
         await flow.streams.stream_start(leg, stream_start(url=sink.url, tracks=["transfer"]), CONFIGURATION)
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         assert not received.of(name="transfer")
         other = await calling(flow, bob, OTHER_HZ)
         await flow.legs.bridge_together(leg, other)
         flow.streams.transfer_joined(leg, other)
-        await asyncio.sleep(2)
+        await sends(alice, 2)
         assert len(sink.connections) == 1
         await flow.streams.stream_stop(leg, stream_stop(url=sink.url, tracks=["caller"]))
         caller_at_stop = len(received.of(name="caller"))
-        await asyncio.sleep(0.7)
+        await sends(alice, 0.7)
         assert len(received.of(name="caller")) <= caller_at_stop + 2  # what was under way, stop_track among it
         assert received.close_code is None
         await bob.hangup()
-        await asyncio.sleep(0.7)
+        await sends(alice, 0.7)
         assert received.of(type="stop_track", name="transfer")
         await flow.streams.stream_stop(leg, stream_stop(url=sink.url, tracks=["transfer"]))
-        await asyncio.wait_for(received.ended.wait(), 2)
+        await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
         check_voxology(received, ["caller", "transfer"])
         assert tone_share(received.voxology("transfer")[RATE // 2 :], RATE, OTHER_HZ) > 0.9
         assert tone_share(received.voxology("caller")[RATE // 2 :], RATE, PHONE_HZ) > 0.9
@@ -266,9 +267,9 @@ async def test_streams_end_with_the_call(lab: Lab, phones: Phones) -> None:
             leg, external_media(url=sink.url + "2", encapsulation="sln", direction_listen="in"), CONFIGURATION
         )
         voxology, sln = await sink.connected(2)
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         await alice.hangup()
-        await asyncio.wait_for(asyncio.gather(voxology.ended.wait(), sln.ended.wait()), 3)
+        await asyncio.wait_for(asyncio.gather(voxology.ended.wait(), sln.ended.wait()), PATIENCE_S)
         check_voxology(voxology, ["caller"])
         assert sln.close_code == 1000
         await flow.target.nothing_left()
@@ -288,7 +289,7 @@ async def test_a_connected_twilio_application_talks_until_it_closes(lab: Lab, ph
         await received.send(event="media", media={"payload": payload})
         await received.send(event="mark", mark={"name": "said"})
         await alice.dtmf("7")
-        await asyncio.sleep(2)
+        await sends(alice, 2)
         assert not over.done()
         assert [message["event"] for message in received.messages[:2]] == ["connected", "start"]
         start = received.messages[1]["start"]
@@ -299,7 +300,7 @@ async def test_a_connected_twilio_application_talks_until_it_closes(lab: Lab, ph
         assert [message["mark"]["name"] for message in received.of(event="mark")] == ["said"]
         assert [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["7"]
         await received.socket.close()
-        await asyncio.wait_for(over, 3)
+        await asyncio.wait_for(over, PATIENCE_S)
         assert alice.in_call
         await flow.target.streams_gone()
         await alice.hangup()
@@ -315,13 +316,13 @@ async def test_a_stream_follows_its_party_into_another_bridge(lab: Lab, phones: 
         )
         await flow.streams.stream_start(leg, stream_start(url=sink.url + "2"), CONFIGURATION)
         mix, caller = await sink.connected(2)
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         bridge_id = await other.hold_in_bridge()
         await leg.move_to(bridge_id)
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         before = len(mix.binary)
         await say(mix, "sln", 1.0)
-        await asyncio.sleep(1.5)
+        await sends(alice, 1.5)
         heard = from_messages("sln", list(mix.binary[before:]))
         assert tone_share(heard, RATE, PHONE_HZ) > 0.9
         assert tone_share(heard, RATE, OTHER_HZ) > 0.9
@@ -342,10 +343,10 @@ async def test_a_server_that_is_not_there_holds_nothing_up_and_is_tried_again(la
         began = time.monotonic()
         await flow.streams.stream_start(leg, stream_start(url=sink.url), CONFIGURATION)
         assert time.monotonic() - began < 1
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         await sink.start()
         (received,) = await sink.connected(1)
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         await flow.streams.stop(leg)
         check_voxology(received, ["caller"])
         await alice.hangup()
@@ -422,14 +423,14 @@ async def test_external_media_by_host_over_rtp(lab: Lab, phones: Phones) -> None
     async with rtp_server(lab) as (server, host), flows(lab) as flow:
         leg = await calling(flow, alice)
         await flow.streams.external_media_start(leg, external_media(external_host=host), CONFIGURATION)
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         assert tone_share(server.heard, RATE, PHONE_HZ) > 0.7
         await server.say(2.0)
         assert flow.streams.object_ids
         assert set(flow.streams.object_ids) <= set(await flow.target.ours_on_the_pbx())
         await flow.streams.external_media_stop(leg)
         got = len(server.packets)
-        await asyncio.sleep(0.3)
+        await sends(alice, 0.3)
         assert len(server.packets) == got
         assert not flow.streams.object_ids
         await flow.target.streams_gone()
@@ -444,13 +445,13 @@ async def test_external_media_by_host_one_way(lab: Lab, phones: Phones, listen: 
     async with rtp_server(lab) as (server, host), flows(lab) as flow:
         leg, other = await calling(flow, alice), await calling(flow, bob, OTHER_HZ)
         await flow.legs.bridge_together(leg, other)
-        await asyncio.sleep(0.3)
+        await sends(alice, 0.3)
         await flow.streams.external_media_start(
             leg,
             external_media(external_host=host, direction_listen=listen, direction_speak=speak),
             CONFIGURATION,
         )
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         if speak:
             server.source = server.source or await rtp_address(flow)
             await server.say(2.0)
@@ -494,7 +495,7 @@ async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones)
         await flow.streams.external_media_start(
             leg, external_media(external_host=host, encapsulation="audiosocket", direction_listen="both"), CONFIGURATION
         )
-        await asyncio.sleep(2.5)
+        await sends(alice, 2.5)
         assert not flow.streams.object_ids
         (ended,) = flow.told("stream_ended")
         assert ended.data["reason"] == "the server ended it"
@@ -506,7 +507,7 @@ async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones)
         await flow.streams.external_media_start(
             leg, external_media(external_host=host, encapsulation="audiosocket"), CONFIGURATION
         )
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         assert flow.told("stream_ended")[-1].data["reason"].startswith("failed: ")
         await flow.target.streams_gone()
         await alice.hangup()

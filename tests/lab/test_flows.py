@@ -26,6 +26,7 @@ from bridge.testing.phone import Phone, Samples
 from tests.lab.calling import CALLING
 from tests.lab.conftest import Phones, pushing
 from tests.lab.sink import open_sink
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 WELCOME = "Thank you for calling. All of our agents are busy at the moment."
@@ -50,7 +51,7 @@ class Lot:
     def told(self, kind: str) -> list[Any]:
         return [event.data for event in self.events if event.type == kind]
 
-    async def until(self, kind: str, count: int = 1, timeout_s: float = 20.0) -> list[Any]:
+    async def until(self, kind: str, count: int = 1, timeout_s: float = PATIENCE_S) -> list[Any]:
         async with asyncio.timeout(timeout_s):
             while len(self.told(kind)) < count:
                 await asyncio.sleep(0.02)
@@ -164,7 +165,7 @@ async def test_a_placed_call_in_voxology_s_words_with_streams_in_order(lab: Lab,
         gap = at(second, heard) - at(first, heard) - len(first) / RATE
         assert 0.9 < gap < 1.8, gap
         (received,) = await sink.connected(1)
-        await asyncio.wait_for(received.ended.wait(), 15)
+        await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
         kinds = [message["type"] for message in received.messages if message["type"] != "live_track"]
         assert kinds == ["init_stream", "start_track", "stop_track", "end_stream"]
         assert received.messages[0]["stream_data"] == {"order": [1, 2]}
@@ -176,6 +177,7 @@ async def test_a_placed_call_in_voxology_s_words_with_streams_in_order(lab: Lab,
         assert lot.failures() == []
 
 
+@pytest.mark.quick
 async def test_keys_are_collected_once_each_in_order(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with server(lambda _: {}) as (url, sent):
@@ -185,7 +187,7 @@ async def test_keys_are_collected_once_each_in_order(lab: Lab, phones: Phones) -
         async with flows(lab, *flow) as lot:
             await call(alice)
             await lot.until("flow_action")
-            await asyncio.sleep(1.5)
+            await sends(alice, 1.5)
             await alice.dtmf("1590#")  # the first one stops the sentence
             await lot.until("flow_action", 4)
             await alice.dtmf("7733*0011#", gap_s=0.25)
@@ -214,7 +216,7 @@ async def test_a_caller_who_hangs_up_mid_action_ends_the_flow_at_once(lab: Lab, 
         async with flows(lab, *MIDDLE[what]) as lot:
             await call(alice) if what != "connect" else await alice.call("750")
             await lot.until("flow_action", len(MIDDLE[what]))
-            await asyncio.sleep(1.5)
+            await sends(alice, 1.5)
             before = time.monotonic()
             await alice.hangup()
             (ended,) = await lot.until("flow_ended")
@@ -234,7 +236,7 @@ async def test_connect_until_the_partner_leaves_and_then_the_flow_goes_on(lab: L
         await alice.call("750", play=judge.tone(PHONE_HZ, 60, RATE))
         await bob.answered()
         await alice.answered()
-        await asyncio.sleep(3)
+        await sends(alice, 3)
         await bob.hangup()
         await alice.ended(20)
         assert judge.level_of(bob.recording()[RATE:], PHONE_HZ, RATE) > 4000
@@ -252,13 +254,13 @@ async def test_a_phone_of_a_connected_call_transfers_it(lab: Lab, phones: Phones
     async with flows(lab, connect, talk(GOODBYE)) as lot:
         await call(alice)
         await bob.answered()
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         leaves, stays = (alice, bob) if who == "caller" else (bob, alice)
         carol.play_next(judge.tone(700, 20, RATE))
         await leaves.command("transfer", f"sip:1003@{leaves._place.domain}")
         await leaves.ended()
         await carol.answered()
-        await asyncio.sleep(3)
+        await sends(alice, 3)
         assert len(lot.told("flow_ended")) == (1 if who == "caller" else 0)
         await carol.hangup()
         await stays.ended(20)
@@ -316,7 +318,7 @@ async def test_an_inbound_flow_is_fetched_and_follows_redirects(lab: Lab, phones
         async with flows(lab, flows=[table]) as lot:
             await call(alice)
             await lot.until("flow_action")
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             await alice.dtmf("42")
             await alice.ended(20)
             assert [each["type"] for each in asked] == ["init_call", "redirect"]
@@ -333,7 +335,7 @@ async def test_a_queue_keeps_the_caller_and_gives_him_back(lab: Lab, phones: Pho
     async with flows(lab, {"type": "queue_join", "option": {"queue_id": "support"}}, talk(GOODBYE)) as lot:
         await call(alice)
         await bob.answered(15)
-        await asyncio.sleep(2)
+        await sends(alice, 2)
         await bob.hangup()
         await alice.ended(30)
         heard = alice.recording()

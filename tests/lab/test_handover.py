@@ -15,6 +15,7 @@ from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet, Worker, app_of
 from bridge.workers.handover import HandOver
 from tests.lab.conftest import Phones
+from tests.lab.waiting import PATIENCE_S
 
 
 class Desk:
@@ -57,7 +58,7 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
         await asyncio.sleep(0.5)
         assert started.empty()
         desk.there(2)
-        channel_id, args = await asyncio.wait_for(started.get(), 15)
+        channel_id, args = await asyncio.wait_for(started.get(), PATIENCE_S)
         assert args == ["750"]
         assert desk.fleet.homes[channel_id] == (2, ("750",))
         # What it held goes on when it is gone: here to one that is there by then.
@@ -68,7 +69,7 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
             desk.fleet.workers.clear()
             desk.there(3)
             desk.hand_over.worker_gone(2)
-            assert await asyncio.wait_for(started.get(), 15) == (channel_id, ["750"])
+            assert await asyncio.wait_for(started.get(), PATIENCE_S) == (channel_id, ["750"])
             await desk.client.channels.hangup(channel_id)
             await alice.ended()
 
@@ -76,10 +77,32 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
 async def test_without_any_worker_a_call_goes_on_in_the_dialplan(
     desk: Desk, phones: Phones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "WAIT_FOR_WORKER_S", 0.5)
+    monkeypatch.setattr(handover, "WAIT_FOR_WORKER_S", 0.2)
+    monkeypatch.setattr(handover, "FIRST_WORKER_S", 0.2)
     (alice,) = await phones("1001")
     await alice.call("750")
     left = asyncio.Event()
     desk.client.on_channel_event("StasisEnd", lambda *_: left.set())
-    await asyncio.wait_for(left.wait(), 15)
+    await asyncio.wait_for(left.wait(), PATIENCE_S)
     await alice.ended()
+
+
+async def test_a_call_waits_for_the_first_worker_of_a_slow_start(
+    lab: Lab, desk: Desk, phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "WAIT_FOR_WORKER_S", 0.2)
+    (alice,) = await phones("1001")
+    entered, left = asyncio.Event(), asyncio.Event()
+    desk.client.on_channel_event("StasisStart", lambda *_: entered.set())
+    desk.client.on_channel_event("StasisEnd", lambda *_: left.set())
+    await alice.call("750")
+    await asyncio.wait_for(entered.wait(), PATIENCE_S)
+    with pytest.raises(TimeoutError):  # several times as long as it waits for a worker later on
+        await asyncio.wait_for(left.wait(), 1)
+    async with AriClient(lab.ari_url, lab.ari_user, lab.ari_password, app_of(lab.ari_app, 1)) as worker:
+        started: asyncio.Queue[str] = asyncio.Queue()
+        worker.on_channel_event("StasisStart", lambda channel, _: started.put_nowait(channel.id))
+        desk.there(1)
+        channel_id = await asyncio.wait_for(started.get(), PATIENCE_S)
+        await worker.channels.hangup(channel_id)
+        await alice.ended()

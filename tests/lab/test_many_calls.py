@@ -13,6 +13,7 @@ import pytest
 from bridge.testing import judge, peer
 from bridge.testing.lab_engine import Lab
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S
 
 CALLS = 20
 SECONDS = 15
@@ -38,7 +39,7 @@ async def test_twenty_calls_with_silent_applications_all_keep_their_sound(target
             for name, far_end in far_ends.items()
         )
     )
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         for name in far_ends:
             while True:
                 status, call = await target.get(f"/v1.0/calls/{name}")

@@ -11,6 +11,7 @@ from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones
 from tests.lab.target import Target
 from tests.lab.test_stasis_call import text_of
+from tests.lab.waiting import sends
 
 RATE = 8000
 CALLER_HZ = 1000
@@ -93,7 +94,7 @@ async def test_data_injected_into_an_ordinary_call_reaches_both_phones_exactly(t
     async with target.stream(call["id"], encapsulation="sln") as application:
         await application.heard(25)
         await application.send(modem.modulate(text, RATE, lead_s=0.5).astype("<i2").tobytes())
-        await asyncio.sleep(11.5)
+        await sends(alice, 11.5)
     await alice.hangup()
     await bob.ended()
     assert [modem.demodulate(phone.recording(), RATE) for phone in (alice, bob)] == [text, text]

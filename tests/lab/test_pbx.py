@@ -14,6 +14,7 @@ from bridge.testing import judge, modem
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import RATE, Phone, Samples
 from tests.lab.conftest import Phones
+from tests.lab.waiting import sends
 from tools.lab.docker_engine import DockerLab
 
 MILLIWATT_HZ = 1004
@@ -43,7 +44,7 @@ async def test_two_extensions_hear_each_other_and_not_themselves(phones: Phones)
     await alice.call("1002", voice(alice))
     await alice.answered()
     await bob.answered()
-    await asyncio.sleep(2)
+    await sends(alice, 2)
     await alice.hangup()
     await bob.ended()
     assert_hears(alice, "1002")
@@ -81,7 +82,7 @@ async def test_the_milliwatt_is_steady(phones: Phones) -> None:
     (alice,) = await phones("1001")
     await alice.call("601")
     await alice.answered()
-    await asyncio.sleep(2)
+    await sends(alice, 2)
     await alice.hangup()
     tone = alice.recording()
     assert len(tone) > 1.8 * RATE
@@ -94,10 +95,10 @@ async def test_ivr_speaks_and_a_key_leads_on(phones: Phones) -> None:
     bob.play_next(voice(bob))
     await alice.call("710", voice(alice))
     await alice.answered()
-    await asyncio.sleep(1.5)
+    await sends(alice, 1.5)
     await alice.dtmf("2")
     await bob.answered()
-    await asyncio.sleep(2)
+    await sends(alice, 2)
     await alice.hangup()
     await bob.ended()
     assert judge.rms(alice.recording()[: 3 * RATE // 2]) > 500  # the prompt
@@ -113,7 +114,7 @@ async def test_a_caller_from_the_trunk_reaches_extension_and_queue(phones: Phone
     await trunk.answered()
     event = await agent_phone.answered()
     assert "5550100" in event.peer
-    await asyncio.sleep(2)
+    await sends(trunk, 2)
     await trunk.hangup()
     await agent_phone.ended()
     assert_hears(trunk, agent)
@@ -126,7 +127,7 @@ async def test_an_extension_calls_out_by_the_trunk(phones: Phones) -> None:
     await alice.call("95559999", voice(alice))
     await alice.answered()
     await trunk.answered()
-    await asyncio.sleep(2)
+    await sends(alice, 2)
     await alice.hangup()
     await trunk.ended()
     assert_hears(alice, "trunk")
@@ -139,7 +140,7 @@ async def test_three_in_a_conference_hear_the_others(phones: Phones) -> None:
         await member.call("720", voice(member))
     for member in members:
         await member.answered()
-    await asyncio.sleep(2.5)
+    await sends(member, 2.5)
     for member in members:
         await member.hangup()
     names = {member.name for member in members}
@@ -151,7 +152,7 @@ async def test_hold_silences_and_resume_brings_back(phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
     await alice.call("1002", voice(alice))
     await alice.answered()
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     await alice.hold()
     await asyncio.sleep(1.5)
     await alice.resume()
@@ -181,7 +182,7 @@ async def test_asterisk_restarts_and_the_phones_find_it(lab: Lab, phones: Phones
     (alice,) = await phones("1001")
     await alice.call("600", voice(alice))
     await alice.answered()
-    await asyncio.sleep(1)
+    await sends(alice, 1)
     await alice.hangup()
 
 

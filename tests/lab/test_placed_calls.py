@@ -18,15 +18,17 @@ from bridge.testing.phone import PhoneError
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.conftest import Phones
 from tests.lab.driving import by_hand
+from tests.lab.waiting import PATIENCE_S, sends
 
 
+@pytest.mark.quick
 async def test_answered_and_hung_up_by_us(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     call = await calling.ring("1001", source=Address("tel", "+4930123", "Somebody"))
     leg = await call.answered()
     assert leg.answered
     assert leg.id == call.id
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while not any("+4930123" in event.peer for event in alice.events):  # the phone's news may be late
             await asyncio.sleep(0.02)
     found = calling.tracker.find(call.id)
@@ -46,9 +48,9 @@ async def test_answered_and_hung_up_by_us(calling: Calling, phones: Phones) -> N
 async def test_answered_and_hung_up_by_the_phone(calling: Calling, phones: Phones) -> None:
     (alice,) = await phones("1001")
     leg = await calling.call("1001")
-    await asyncio.sleep(0.3)
+    await sends(alice, 0.3)
     await alice.hangup()
-    await asyncio.wait_for(leg.ended.wait(), 15)
+    await asyncio.wait_for(leg.ended.wait(), PATIENCE_S)
     record = calling.record(leg.id)
     assert (record.hangup_reason, record.hangup_by, leg.cause) == ("normal", "remote", 16)
 
@@ -63,7 +65,7 @@ async def test_busy(calling: Calling, phones: Phones) -> None:
             await calling.call_control.transfer(call.id, Address("extension", "1001"))
         await bob.command("hangup")  # 486
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(call.answered(), 15)
+            await asyncio.wait_for(call.answered(), PATIENCE_S)
     assert (refused.value.reason, refused.value.cause) == ("busy", 17)
     record = calling.record(call.id)
     assert (record.status, record.hangup_reason, record.hangup_by) == ("hangup", "busy", "remote")
@@ -75,7 +77,7 @@ async def test_nobody_answers_in_time(calling: Calling, phones: Phones) -> None:
     async with by_hand(bob):
         call = await calling.ring("1002", timeout_s=2)
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(call.answered(), 6)
+            await asyncio.wait_for(call.answered(), PATIENCE_S)
         await bob.ended()
     assert (refused.value.reason, refused.value.cause) == ("noanswer", 19)
     assert calling.record(call.id).hangup_by == "local"
@@ -111,7 +113,7 @@ async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Ph
         placing = asyncio.ensure_future(calling.ring("1002"))
         await asyncio.sleep(0.2)
         (record,) = calling.records.live()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             await calling.call_control.hangup(record.id)
             call = await placing
             with pytest.raises(NotAnswered, match="cancel"):
@@ -125,14 +127,14 @@ async def test_not_registered_not_there_and_a_trunk_that_is_silent(calling: Call
     for extension in ("1004", "1999"):
         call = await calling.ring(extension)
         with pytest.raises(NotAnswered) as refused:
-            await asyncio.wait_for(call.answered(), 15)
+            await asyncio.wait_for(call.answered(), PATIENCE_S)
         assert refused.value.reason == "failed"
         assert calling.told(call.id) == ["dialing", "hangup"]
     # Nobody listens where the trunk's far end would be.
     await calling.lab.phone("trunk").stop()
     call = await calling.originator.originate(Address("tel", "555 9999"), timeout_s=2)
     with pytest.raises(NotAnswered) as refused:
-        await asyncio.wait_for(call.answered(), 6)
+        await asyncio.wait_for(call.answered(), PATIENCE_S)
     assert refused.value.reason == "dialout"
 
 
@@ -144,9 +146,9 @@ async def test_out_by_the_trunk(calling: Calling, phones: Phones) -> None:
         if to.type == "sip":
             # The lab's own address: that this comes back to it and is refused shows where it went.
             with pytest.raises(NotAnswered):
-                await asyncio.wait_for(call.answered(), 10)
+                await asyncio.wait_for(call.answered(), PATIENCE_S)
             continue
-        leg = await asyncio.wait_for(call.answered(), 10)
+        leg = await asyncio.wait_for(call.answered(), PATIENCE_S)
         assert any("anonymous" in event.peer for event in far.events)
         assert calling.record(leg.id).destination == to
         await leg.hang_up()
@@ -177,7 +179,7 @@ async def test_the_longest_call(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with calling_on(lab, CALLING.model_copy(update={"max_call_s": 1.5})) as calling:
         leg = await calling.call("1001")
-        await asyncio.wait_for(leg.ended.wait(), 15)
+        await asyncio.wait_for(leg.ended.wait(), PATIENCE_S)
         record = calling.record(leg.id)
         assert (record.hangup_reason, record.hangup_by) == ("timeout", "local")
         await alice.ended()
@@ -199,7 +201,7 @@ async def test_what_comes_before_the_answer_is_heard(calling: Calling, phones: P
         assert found is not None
         assert found[0].id == leg.id
         await bob.command("accept")
-        assert (await asyncio.wait_for(call.answered(), 15)).bridge_id == bridge_id
+        assert (await asyncio.wait_for(call.answered(), PATIENCE_S)).bridge_id == bridge_id
     await leg.hang_up()
     await call.cancel()
 
@@ -250,7 +252,7 @@ async def test_asterisk_dies_and_comes_back(lab: Lab, phones: Phones) -> None:
             back = asyncio.Event()
             calling.client.on_connected(back.set)
             await lab.restart_asterisk()
-            await asyncio.wait_for(back.wait(), 15)
+            await asyncio.wait_for(back.wait(), PATIENCE_S)
             await calling.tracker.resync()
             await calling.stasis.adopt()
             with pytest.raises(NotAnswered):

@@ -12,6 +12,7 @@ from bridge.testing import judge, modem, peer
 from tests.lab.conftest import Phones
 from tests.lab.target import Target
 from tests.lab.test_stasis_call import text_of
+from tests.lab.waiting import sends
 
 RATE = 8000
 FILE_BYTES = 5 << 20
@@ -37,7 +38,7 @@ async def test_a_5_mib_file_in_one_message_plays_in_full_at_the_right_speed(targ
         async with asyncio.timeout(seconds + 5):
             while not (marks := [m for m in application.messages if isinstance(m.data, str)]):
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
     await alice.hangup()
     assert abs(marks[0].at - began - seconds) < 0.5
     decoded = modem.decode(alice.recording(), RATE)
@@ -45,6 +46,7 @@ async def test_a_5_mib_file_in_one_message_plays_in_full_at_the_right_speed(targ
     assert abs((decoded.ends_s - decoded.begins_s) - len(text) * modem.BITS_PER_CHARACTER / modem.BAUD) < 0.05
 
 
+@pytest.mark.quick
 @pytest.mark.core
 async def test_marks_come_in_order_and_clear_stops_at_once(target: Target, phones: Phones) -> None:
     (alice,) = await phones("1001")
@@ -60,10 +62,10 @@ async def test_marks_come_in_order_and_clear_stops_at_once(target: Target, phone
         for name in ("one", "two", "three", "never played", "nor this"):
             await application.send(second)
             await application.send(json.dumps({"event": "mark", "mark": {"name": name}}))
-        await asyncio.sleep(2.6)
+        await sends(alice, 2.6)
         await application.send('{"event": "clear"}')
         cleared = time.monotonic()
-        await asyncio.sleep(0.7)
+        await sends(alice, 0.7)
         marks = [(json.loads(m.data)["mark"]["name"], m.at) for m in application.messages if isinstance(m.data, str)]
         tone_ends = max(
             (m.at for m in witness.messages if isinstance(m.data, bytes) and loud(m.data)), default=float("inf")

@@ -8,13 +8,14 @@ from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, seconds_of
+from tests.lab.waiting import PATIENCE_S
 
 ALICE_HZ = 480.0
 
 
 async def listed(client: Client, count: int) -> list[dict[str, object]]:
     """The recordings, once there are so many."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             found: list[dict[str, object]] = (await client.done("GET", "/v1.0/recordings"))["result"]
             if len(found) == count:
@@ -63,7 +64,7 @@ async def test_length_room_and_age_are_limited(lab: Lab, phones: Phones) -> None
         await client.done("POST", f"/v1.0/calls/{call_id}/hangup")
         await client.until("call_hangup", call_id)
         assert len(await listed(client, 1)) == 1  # none is deleted to make room
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # older than what is kept
     async with pushing(lab, recording={"retention_days": 0.00001}) as target, client_of(target) as client:
         await listed(client, 0)
         stored = await target.ari("GET", "/recordings/stored")

@@ -22,6 +22,7 @@ from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target, open_sockets, our_tasks
 from tests.lab.test_ends import hears_on, into_the_bridge
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 LOUD = 3000
@@ -90,9 +91,9 @@ async def test_a_broken_leg_is_restored_and_goes_on_playing_where_it_was(target:
     async with target.stream(call, encapsulation="sln") as application:
         await application.heard(25)
         await application.send(pcm(700, 4))
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         break_legs(target)
-        await asyncio.sleep(4.5)
+        await sends(alice, 4.5)
         await hears_on(application, 500)
     await alice.hangup()
     # What was on its way when it broke may be lost, and the break cuts one tenth of a second in two.
@@ -122,7 +123,7 @@ async def leave_for(target: Target, call: str, context: str, extension: str) -> 
 
 
 async def until_in_stasis(target: Target, call: str, wanted: bool) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while (await target.get(f"/v1.0/calls/{call}"))[1]["parties"][0]["in_stasis"] is not wanted:
             await asyncio.sleep(0.05)
 
@@ -130,7 +131,7 @@ async def until_in_stasis(target: Target, call: str, wanted: bool) -> None:
 async def hears_anew(application: peer.Peer, hz: float) -> None:
     """The tone is heard in what comes from now on, at the latest in some seconds: legs are moving."""
     begin = len(application.binary)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while len(application.binary) < begin + 50 or level(application, hz) < LOUD:
             await asyncio.sleep(0.1)
 
@@ -141,11 +142,11 @@ async def test_a_stream_follows_its_party_out_of_our_application(target: Target,
     async with target.stream(call, encapsulation="sln") as application:
         await hears_on(application, 500)
         await application.send(pcm(700, 4))
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         await leave_for(target, call, "from-internal", "601")
         await hears_anew(application, MILLIWATT_HZ)
         assert level(application, 500) > LOUD
-        await asyncio.sleep(4)
+        await sends(alice, 4)
         await alice.hangup()
         assert (await application.closed(), application.close_reason) == (1000, "call ended")
     # What waits goes on being played; what was said in the half second before the move is noticed goes nowhere.
@@ -162,10 +163,10 @@ async def test_a_stream_follows_its_party_back_into_our_application(target: Targ
         await hears_anew(application, 500)
         await alice.dtmf("5")  # the menu leads to the Stasis extension
         await until_in_stasis(target, call, True)
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         await hears_anew(application, 500)
         await application.send(pcm(700, 2))
-        await asyncio.sleep(3)
+        await sends(alice, 3)
         assert application.close_code is None
     await alice.hangup()
     assert heard_s(alice, 700) == pytest.approx(2.0, abs=0.25)
@@ -178,7 +179,7 @@ async def test_an_orphan_made_while_the_bridge_runs_is_swept(lab: Lab, monkeypat
         orphan = "ab-sweep-00000000-mix-1"
         for _ in range(2):  # each time, not only the first
             await target.ari("POST", "/bridges", bridgeId=orphan, type="mixing")
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_S):
                 while orphan in await target.ours_on_the_pbx():
                     await asyncio.sleep(0.05)
         assert "not-ours" in [entry["id"] for entry in await target.ari("GET", "/bridges")]
@@ -193,13 +194,13 @@ async def test_a_streams_call_id_follows_a_merge(target: Target, phones: Phones)
         await target.ari("POST", "/bridges", bridgeId="meeting", type="mixing")
         await target.ari("POST", "/bridges/meeting/addChannel", channel=older)
         await target.ari("POST", "/bridges/meeting/addChannel", channel=younger)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while [s["call_id"] for s in (await target.get("/v1.0/streams"))[1]["result"]] != [older]:
                 await asyncio.sleep(0.05)
         (call,) = (await target.get("/v1.0/calls"))[1]["result"]
         assert (call["id"], call["streams"]) == (older, 1)
         await alice.hangup()
-        await asyncio.sleep(0.5)
+        await sends(bob, 0.5)
         assert application.close_code is None, "its own party is still there"
         await bob.hangup()
         assert (await application.closed(), application.close_reason) == (1000, "call ended")
@@ -279,7 +280,7 @@ async def test_a_call_that_enters_while_asterisk_hangs_is_held_and_heard_afterwa
 
             forget = target.bridge.client.on_channel_event("StasisStart", stop)
             await alice.call("750", play=judge.tone(500, 60, RATE))
-            await asyncio.wait_for(stopped.wait(), 10)
+            await asyncio.wait_for(stopped.wait(), PATIENCE_S)
             await asyncio.sleep(4)
             forget()
         await alice.answered(15)
@@ -312,10 +313,10 @@ async def test_a_call_that_enters_while_calls_are_being_adopted_is_held(target: 
     target.bridge.stasis.adopt = slow_adopt  # type: ignore[method-assign]
     async with without_events(target):
         pass
-    await asyncio.wait_for(listing.wait(), 10)
+    await asyncio.wait_for(listing.wait(), PATIENCE_S)
     await alice.call("750", play=judge.tone(500, 60, RATE))
     await alice.answered(5)
-    await asyncio.sleep(1.6)  # the old list, without the call, has been looked at
+    await sends(alice, 1.6)  # the old list, without the call, has been looked at
     await in_step(target)
     await speaks_and_hears(target, alice, (await target.call_from("1001"))["id"])
 
@@ -328,7 +329,7 @@ async def test_a_party_that_left_the_application_while_events_were_away(target: 
         await application.heard(10)
     async with without_events(target):
         await target.ari("POST", f"/channels/{call}/continue", context="from-internal", extension="601", priority="1")
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
     await asyncio.sleep(0.1)
     await in_step(target)
     await target.nothing_left()  # not its bridge either: it is held by nobody
@@ -347,10 +348,10 @@ async def test_keys_of_many_messages_arrive_in_order(target: Target, phones: Pho
         await application.heard(10)
         for key in keys:
             await application.send(json.dumps({"event": "dtmf", "dtmf": {"digits": key}}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(keys_of(alice)) < len(keys):
                 await asyncio.sleep(0.1)
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
     await alice.hangup()
     assert keys_of(alice) == keys
 
@@ -397,6 +398,6 @@ async def test_a_bridge_that_has_stopped_leaves_no_task_and_no_socket(lab: Lab, 
             await target.bridge.stop()
             assert await application.closed() == 1001
     await alice.hangup()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while sorted(our_tasks()) != tasks or open_sockets() - sockets:
             await asyncio.sleep(0.05)

@@ -33,6 +33,7 @@ from tests.lab.driving import (
     without,
 )
 from tests.lab.sink import open_sink
+from tests.lab.waiting import PATIENCE_S, sends
 
 FOLDER = Path(__file__).parents[1] / "wire" / "flows"
 SOURCE = "+15551234567"
@@ -139,7 +140,7 @@ async def test_voipbin_connects_a_second_phone(lab: Lab, phones: Phones) -> None
         (call_id,) = await client.place(body)
         await bob.answered(15)
         assert "anonymous" in caller_of(bob)
-        await asyncio.sleep(2)
+        await sends(bob, 2)
         await bob.hangup()
         await client.until("call_hangup", call_id)
         assert client.failures() == []
@@ -320,7 +321,7 @@ async def test_voxology_streams_between_start_and_stop(lab: Lab, phones: Phones)
         assert (asked["call_id"], asked["direction"]) == (call_id, "outbound")
         assert (asked["caller_no"], asked["api_no"]) == ("1001", SOURCE)
         (received,) = sink.connections
-        await asyncio.wait_for(received.ended.wait(), 15)
+        await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
         words = [data["type"] for data in client.told("flow_action", call_id)]
         assert words == [*(each["type"] for each in flow["actions"])]
         started = await client.until("flow_action", call_id, type="SAY")

@@ -17,6 +17,7 @@ from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, s
 from tests.lab.sink import Received, Sink, open_sink
 from tests.lab.target import Target
 from tests.lab.test_flow_streams import rtp_server
+from tests.lab.waiting import PATIENCE_S, sends
 from tests.lab.workers import serving
 
 ALICE_HZ, BOB_HZ, APPLICATION_HZ = 480.0, 700.0, 920.0
@@ -31,7 +32,7 @@ async def sink() -> AsyncIterator[Sink]:
         yield it
 
 
-async def until(is_so: Callable[[], bool], timeout_s: float = 15.0) -> None:
+async def until(is_so: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(timeout_s):
         while not is_so():
             await asyncio.sleep(0.02)
@@ -146,7 +147,7 @@ async def test_it_ends_by_its_timeout_and_with_the_call(target: Target, phones: 
             assert await paused(client) == [True]
             await client.until("sensitive_ended", call_id, reason="timeout")
             await hears(application, ALICE_HZ)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while any(await paused(client)):
                     await asyncio.sleep(0.05)
         await client.done("POST", f"/v1.0/calls/{call_id}/sensitive")
@@ -206,7 +207,7 @@ async def test_external_media_of_another_server_is_disconnected(lab: Lab, phones
         await until(lambda: seconds_of(server.heard, ALICE_HZ) > 0.5)
         await client.done("POST", f"/v1.0/calls/{call_id}/sensitive")
         before = len(server.heard)
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         assert seconds_of(server.heard[before + RATE // 10 :], ALICE_HZ, 100) == 0
         (stream,) = (await client.done("GET", "/v1.0/streams"))["result"]
         assert stream["sensitive"]

@@ -24,6 +24,7 @@ from tests.lab.sink import Received, Sink, open_sink, tone_share
 from tests.lab.target import Target
 from tests.lab.test_observed_call import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, RATE, heard, talk
 from tests.lab.test_stasis_call import text_of
+from tests.lab.waiting import PATIENCE_S, sends
 
 TONES = {"1001": CALLER_HZ, "1002": CALLEE_HZ, "1003": 700}
 ALONE = {"Snoop": 1}
@@ -176,7 +177,7 @@ async def exchange(target: Target, phones: Phones, down: str, up: str) -> tuple[
         await asyncio.gather(*(application.heard(10) for application in (speaks, one, two)))
         assert await made(target) == times(2, ALONE)
         await speaks.send(modem.modulate(down, RATE, lead_s=0.5).astype("<i2").tobytes())
-        await asyncio.sleep(10)
+        await sends(alice, 10)
         received = [samples(application.binary) for application in (speaks, one, two)]
     await alice.hangup()
     await bob.ended()
@@ -205,7 +206,7 @@ async def test_a_client_shares_with_subscriptions_and_each_rate_has_its_own(lab:
                 assert heard(client, CALLEE_HZ) < FAINT
             await alice.hangup()
             for connection in (*sink.connections, *wide.connections):
-                await asyncio.wait_for(connection.ended.wait(), 15)
+                await asyncio.wait_for(connection.ended.wait(), PATIENCE_S)
         for received in sink.connections:
             check_parties(received, {"1001": CALLER_HZ, "1002": CALLEE_HZ})
         check_parties(wide.connections[0], {"1001": CALLER_HZ, "1002": CALLEE_HZ}, 16000)
@@ -226,7 +227,7 @@ async def test_without_the_entry_it_is_external_media_and_the_log_says_once_what
                     assert await made(target) == times(2, WITH_MEDIA)
                     await alice.hangup()
                     for connection in sink.connections:
-                        await asyncio.wait_for(connection.ended.wait(), 15)
+                        await asyncio.wait_for(connection.ended.wait(), PATIENCE_S)
     for received in sink.connections:
         check_parties(received, {"1001": CALLER_HZ, "1002": CALLEE_HZ})
     lines = [record.getMessage() for record in caplog.records if record.name == "bridge.taps.dialplan_entry"]
@@ -257,16 +258,16 @@ async def test_a_transferred_call_is_heard_on_and_what_served_who_left_goes(lab:
         await alice.call("1002", play=judge.tone(CALLER_HZ, 60, RATE))
         await alice.answered()
         await sink.connected(2)
-        await asyncio.sleep(2)
+        await sends(alice, 2)
         await bob.command("transfer", f"sip:1003@{lab.phone('1002')._place.domain}")
         await bob.ended()
         await carol.answered()
-        await asyncio.sleep(2)
+        await sends(alice, 2)
         assert await made(target) == times(2, ALONE)
         await alice.hangup()
         await until(lambda: none_made(target), 1.0)
         for connection in sink.connections:
-            await asyncio.wait_for(connection.ended.wait(), 15)
+            await asyncio.wait_for(connection.ended.wait(), PATIENCE_S)
     endpoints = {"1001": CALLER_HZ, "1002": CALLEE_HZ, "1003": TONES["1003"]}
     by_call = Received.together(sink.connections)
     heard_of = {m["channelid"].removeprefix("PJSIP/").rpartition("-")[0] for m in by_call.messages}

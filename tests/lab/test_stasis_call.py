@@ -14,6 +14,7 @@ import pytest
 from bridge.testing import judge, modem, peer
 from tests.lab.conftest import Phones
 from tests.lab.target import Target
+from tests.lab.waiting import sends
 
 RATE = 8000
 LEAD_S = 2.0
@@ -83,7 +84,7 @@ async def test_data_over_audio_both_ways_at_once_in_every_encapsulation(
             said = to_messages(encapsulation, modem.modulate(from_application, RATE, lead_s=LEAD_S))
             await application.play(said[:AHEAD], every_s=0)
             await application.play(said[AHEAD:])
-            await asyncio.sleep(1.5)
+            await sends(phone, 1.5)
             heard = from_messages(encapsulation, application.binary)
         await phone.hangup()
         assert modem.demodulate(heard, RATE) == from_phone
@@ -92,6 +93,7 @@ async def test_data_over_audio_both_ways_at_once_in_every_encapsulation(
     await asyncio.gather(*(converse(encapsulation, seed) for seed, encapsulation in enumerate(names)))
 
 
+@pytest.mark.quick
 @pytest.mark.core
 async def test_the_first_audio_comes_at_once_and_the_round_trip_is_short(target: Target, phones: Phones) -> None:
     (alice,) = await phones("1001")
@@ -145,10 +147,10 @@ async def test_wider_audio_and_other_codecs(target: Target, phones: Phones) -> N
         assert judge.level_of(peer.ulaw_samples(b"".join(ulaw.binary[-50:])), 1000, RATE) > 7000
         # Speaking wide is heard too, by the phone and by the other streams, but not by the speaker itself.
         await wide.send(judge.tone(700, 2.0, 16000).astype("<i2").tobytes())
-        await asyncio.sleep(1.5)
+        await sends(alice, 1.5)
         assert judge.level_of(peer.ulaw_samples(b"".join(ulaw.binary[-25:])), 700, RATE) > 6000
         assert judge.level_of(peer.samples_of(b"".join(wide.binary[-25:])), 700, 16000) < 100
-        await asyncio.sleep(1)
+        await sends(alice, 1)
     await alice.hangup()
     assert judge.block_levels(alice.recording(), RATE, 700).max() > 6000
 
@@ -171,16 +173,16 @@ async def test_what_applications_in_the_wild_send(target: Target, phones: Phones
     ):
         for message in peer.frames(peer.ulaw_bytes(tone(500)), 160):
             await headerless.send(message)
-        await asyncio.sleep(1.5)
+        await sends(alice, 1.5)
         for message in peer.frames(tone(700).astype("<i2").tobytes(), 320):
             await bare.send(message)
-        await asyncio.sleep(1.5)
+        await sends(alice, 1.5)
         for message in peer.frames(tone(900).astype("<i2").tobytes(), 333):
             await odd.send(message)
-        await asyncio.sleep(1.5)
+        await sends(alice, 1.5)
         await zeros.send(bytes(172))
         await zeros.send("text that means nothing")
-        await asyncio.sleep(0.2)
+        await sends(alice, 0.2)
         for stream in (headerless, bare, odd, zeros):
             assert stream.close_code is None
     await alice.hangup()
@@ -190,6 +192,7 @@ async def test_what_applications_in_the_wild_send(target: Target, phones: Phones
         assert 9 <= np.count_nonzero(levels > 5000) <= 11, hz
 
 
+@pytest.mark.quick
 async def test_keys_pressed_by_the_application_reach_the_phone(target: Target, phones: Phones) -> None:
     (alice,) = await phones("1001")
     await alice.call("750", play=judge.silence(1, RATE))
@@ -198,7 +201,7 @@ async def test_keys_pressed_by_the_application_reach_the_phone(target: Target, p
     async with target.stream(call, encapsulation="sln") as application:
         await application.heard(10)
         await application.send('{"event": "dtmf", "dtmf": {"digits": "12#"}}')
-        await asyncio.sleep(2)
+        await sends(alice, 2)
     await alice.hangup()
     keys = [event.param for event in alice.events if "DTMF" in event.type and event.param not in ("", "\x00")]
     assert "".join(keys) == "12#" or judge.dtmf(alice.recording(), RATE) == "12#"

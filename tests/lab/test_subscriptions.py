@@ -15,6 +15,7 @@ from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, pushing
 from tests.lab.sink import Received, Sink, open_sink, tone_share
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 TONES = {"1001": 500, "1002": 700, "1003": 900, "trunk": 1100}
@@ -61,7 +62,7 @@ async def talk(phone: Phone, number: str, *others: Phone) -> None:
         other.play_next(judge.tone(TONES[other.name], 60, RATE))
     await phone.call(number, play=judge.tone(TONES[phone.name], 60, RATE))
     await phone.answered()
-    await asyncio.sleep(TALK_S)
+    await sends(phone, TALK_S)
 
 
 async def hang_up(scene: Scene, phone: Phone) -> None:
@@ -69,7 +70,7 @@ async def hang_up(scene: Scene, phone: Phone) -> None:
     await phone.hangup()
     for sink in (scene.extension, scene.trunk, scene.did):
         for connection in sink.connections:
-            await asyncio.wait_for(connection.ended.wait(), 15)
+            await asyncio.wait_for(connection.ended.wait(), PATIENCE_S)
             assert connection.close_code == 1000
 
 
@@ -93,6 +94,7 @@ def check_yeastar(received: Received, endpoints: dict[str, int]) -> None:
     assert list(received.messages[0]) == ["callid", "callflow", "audio", "number", "status", "channelid"]
 
 
+@pytest.mark.quick
 async def test_an_internal_call_of_the_subscribed_extension(scene: Scene, phones: Phones) -> None:
     alice, bob = await phones("1001", "1002")
     await talk(alice, "1002", bob)
@@ -178,7 +180,7 @@ async def test_an_ivr_call_that_goes_on_to_an_extension(scene: Scene, phones: Ph
     assert set(by_endpoint(received)) == {"1001"}
     bob.play_next(judge.tone(TONES["1002"], 60, RATE))
     await alice.dtmf("2")
-    await asyncio.sleep(TALK_S)
+    await sends(alice, TALK_S)
     assert scene.counts == (1, 0, 0)
     await hang_up(scene, alice)
     channels = by_endpoint(received)
@@ -193,7 +195,7 @@ async def test_a_transfer_ends_one_track_and_begins_another(scene: Scene, phones
     await talk(alice, "1002", bob)
     await bob.command("transfer", "sip:1003@127.0.0.1")
     await carol.answered()
-    await asyncio.sleep(TALK_S)
+    await sends(alice, TALK_S)
     await hang_up(scene, alice)
     # While all three are there for a moment the third has a socket of its own.
     assert len(scene.extension.connections) in (1, 2)
@@ -215,11 +217,11 @@ async def test_a_conference_of_three_has_a_socket_for_two_and_one_for_each_furth
     for phone in (bob, carol):
         await phone.call("720", play=judge.tone(TONES[phone.name], 60, RATE))
         await phone.answered()
-    await asyncio.sleep(TALK_S)
+    await sends(alice, TALK_S)
     assert scene.counts == (2, 0, 0)
     second = scene.extension.connections[1]
     await carol.hangup()  # who leaves ends his own track and socket only
-    await asyncio.wait_for(second.ended.wait(), 15)
+    await asyncio.wait_for(second.ended.wait(), PATIENCE_S)
     assert not first.ended.is_set()
     await hang_up(scene, alice)
     await bob.hangup()
@@ -233,7 +235,7 @@ async def test_a_held_call_goes_on_in_silence(scene: Scene, phones: Phones) -> N
     alice, bob = await phones("1001", "1002")
     await talk(alice, "1002", bob)
     await bob.hold()
-    await asyncio.sleep(TALK_S)
+    await sends(alice, TALK_S)
     await hang_up(scene, alice)
     (received,) = scene.extension.connections
     channels = by_endpoint(received)
@@ -258,7 +260,7 @@ async def test_one_subscription_that_matches_both_ends_streams_once(lab: Lab, ph
             await talk(alice, "1002", bob)
             assert len(sink.connections) == 1
             await alice.hangup()
-            await asyncio.wait_for(sink.connections[0].ended.wait(), 15)
+            await asyncio.wait_for(sink.connections[0].ended.wait(), PATIENCE_S)
         (received,) = sink.connections
         channel = by_endpoint(received)["1001"]
         audio = received.of(channelid=channel, status="process")
@@ -292,12 +294,12 @@ async def test_a_server_that_dies_and_comes_back_gets_what_it_missed(lab: Lab, p
         async with pushing(lab, subscriptions=[subscription]):
             await talk(alice, "1002", bob)
             await sink.die()
-            await asyncio.sleep(2)
+            await sends(alice, 2)
             await sink.start()
             first, second = await sink.connected(2)
-            await asyncio.sleep(TALK_S)
+            await sends(alice, TALK_S)
             await alice.hangup()
-            await asyncio.wait_for(second.ended.wait(), 15)
+            await asyncio.wait_for(second.ended.wait(), PATIENCE_S)
         channel = by_endpoint(second)["1001"]
         together = len(first.of(channelid=channel)) + len(second.of(channelid=channel)) - 1
         heard_s = together * 0.08
@@ -316,13 +318,13 @@ async def test_a_server_that_stalls_costs_only_its_own_audio(lab: Lab, phones: P
         async with pushing(lab, subscriptions=subscriptions, media={"max_unsent_ms": 500}) as target:
             await talk(alice, "1002", bob)
             stalled.reading.clear()
-            await asyncio.sleep(30)
+            await sends(alice, 30)
             assert target.bridge is not None
             assert all(int(str(stream.describe()["unsent_ms"])) <= 500 for stream in target.bridge.streams)
             stalled.reading.set()
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             await alice.hangup()
-            await asyncio.wait_for(reads.connections[0].ended.wait(), 15)
+            await asyncio.wait_for(reads.connections[0].ended.wait(), PATIENCE_S)
         channel = by_endpoint(reads.connections[0])["1001"]
         assert tone_share(reads.connections[0].yeastar(channel), RATE, 500) > 0.95
 
@@ -343,8 +345,8 @@ async def test_switched_on_and_off_while_a_call_goes_on(lab: Lab, phones: Phones
             assert target.bridge is not None
             await target.bridge.catalogue.set_enabled("switch", True)
             (received,) = await sink.connected(1)
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             await target.bridge.catalogue.set_enabled("switch", False)
-            await asyncio.wait_for(received.ended.wait(), 15)
+            await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
             assert received.messages[-1]["event"] == "stop"
             await alice.hangup()

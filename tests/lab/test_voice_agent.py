@@ -21,6 +21,7 @@ from tests.agents import environment
 from tests.lab.conftest import Phones, pushing
 from tests.lab.target import Target
 from tests.lab.test_stasis_call import text_of
+from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests"}
@@ -93,10 +94,10 @@ async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones
         assert [modem.demodulate(passage, RATE) for passage in rest] == answers
         # It would talk for 20 s, and is interrupted.
         await alice.dtmf("1")
-        await asyncio.sleep(3)
+        await sends(alice, 3)
         interrupted_at = time.monotonic()
         await alice.dtmf("#")
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         # It ends the call itself, having said good-bye.
         await alice.dtmf("*")
         await alice.ended(10)
@@ -128,7 +129,7 @@ async def test_an_agent_lets_go_when_the_caller_hangs_up(lab: Lab, phones: Phone
         await heard_passages(alice, 1, 10)
         await alice.hangup()
         await target.nothing_left()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while "finished running" not in log.read_text():
                 await asyncio.sleep(0.1)
         assert " ERROR " not in log.read_text()

@@ -17,6 +17,7 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones
 from tests.lab.sink import open_sink
+from tests.lab.waiting import PATIENCE_S, sends
 from tests.lab.workers import Several, serving
 
 RATE = 8000
@@ -71,10 +72,10 @@ async def test_a_subscription_starts_once(lab: Lab, tmp_path: Path, phones: Phon
             for number in range(1, 4):
                 await alice.call("1002", play=judge.tone(500, 60, RATE))
                 await alice.answered()
-                await asyncio.sleep(1)
+                await sends(alice, 1)
                 assert len(sink.connections) == number
                 await alice.hangup()
-                await asyncio.wait_for(sink.connections[-1].ended.wait(), 15)
+                await asyncio.wait_for(sink.connections[-1].ended.wait(), PATIENCE_S)
             # One that is made at any worker is known to all, and starts once as well.
             made = {"id": "made", "url": later.url, "dialect": "twilio", "extensions": ["1001"]}
             assert (await several.request("POST", "/v1.0/subscriptions", made))[0] == 201
@@ -84,14 +85,14 @@ async def test_a_subscription_starts_once(lab: Lab, tmp_path: Path, phones: Phon
             await alice.answered()
             await later.connected(1)
             await sink.connected(4)
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             assert (len(sink.connections), len(later.connections)) == (4, 1)
             # Whoever streams it dies: the other one takes over.
             streams = await streams_of(several)
             (streaming,) = {number for stream, number in streams.items() if stream["started_by"] == "subscription:made"}
             several.kill(streaming)
             await later.connected(2)
-            await asyncio.sleep(1)
+            await sends(alice, 1)
             assert len(later.connections) == 2
             assert len(sink.connections) in (4, 5)  # it may have been the same worker
             (again,) = [stream for stream in await streams_of(several) if stream["started_by"] == "subscription:made"]
@@ -143,7 +144,7 @@ async def test_one_dies_and_the_other_goes_on(several: Several, phones: Phones) 
     for phone in used:
         async with several.stream(calls[phone], encapsulation="sln", rate=RATE) as application:
             assert await hears(application, TONES[phone.name])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(await several.ours_on_the_pbx()) != len(used):
             await asyncio.sleep(0.1)
     assert several.process.returncode is None
@@ -253,7 +254,7 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
             await phone.ended()  # it takes one call at a time
         else:
             placed[number] = call_id
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             answers = await several.from_each("/v1.0/conferences", BOTH)
             if all(len(a["result"]) == 1 and len(a["result"][0]["participants"]) == 2 for a in answers.values()):
@@ -297,7 +298,7 @@ async def test_a_call_comes_back_from_the_dialplan_to_its_worker(several: Severa
         await agent.answered()
         await asyncio.sleep(0.5)
         await agent.hangup()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (await several.get(f"/v1.0/calls/{call_id}"))[1].get("action", {}).get("type") != "sleep":
                 await asyncio.sleep(0.05)
         assert (await several.request("POST", f"/v1.0/calls/{call_id}/hangup"))[0] == 200
@@ -316,7 +317,7 @@ async def test_the_dialplan_sends_calls_into_a_conference(several: Several) -> N
         assert status == 200, answer
         workers.add(int(re.findall(r"_w(\d+)-", answer["calls"][0]["id"])[0]))
         placed += 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             lists = [answer["result"] for answer in (await several.from_each("/v1.0/conferences", BOTH)).values()]
             if all(len(each) == 1 and len(each[0]["participants"]) == placed for each in lists):
@@ -324,7 +325,7 @@ async def test_the_dialplan_sends_calls_into_a_conference(several: Several) -> N
             await asyncio.sleep(0.1)
     for call in (await several.get("/v1.0/calls"))[1]["result"]:
         await several.request("POST", f"/v1.0/calls/{call['id']}/hangup")
-    async with asyncio.timeout(10):  # it was made by the first of them, and goes with the last
+    async with asyncio.timeout(PATIENCE_S):  # it was made by the first of them, and goes with the last
         while (await several.get("/v1.0/conferences"))[1]["result"]:
             await asyncio.sleep(0.1)
 
@@ -353,11 +354,11 @@ async def test_it_ends_in_order_and_without_its_supervisor_too(lab: Lab, tmp_pat
     # The calls are still there, and are picked up again by the next life: also by one that ends badly.
     async with contextlib.AsyncExitStack() as stack:
         several = await stack.enter_async_context(serving(lab, tmp_path, ends_well=False))
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         assert several.worker_of((await several.call_from("1001"))["id"]) is not None
         pids = [several.pid(1), several.pid(2)]
         several.process.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while any(map(runs, pids)):
                 await asyncio.sleep(0.05)
         await several.nothing_left()

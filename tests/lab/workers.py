@@ -18,6 +18,7 @@ import aiohttp
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import configuration, in_step
 from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S
 
 
 class Several(Target):
@@ -32,7 +33,7 @@ class Several(Target):
         """What the log says: the groups of every match."""
         return re.findall(pattern, self.log.read_text(), re.MULTILINE)
 
-    async def says(self, pattern: str, count: int = 1, timeout_s: float = 60.0) -> list[str]:
+    async def says(self, pattern: str, count: int = 1, timeout_s: float = PATIENCE_S) -> list[str]:
         """As `said`, once there are so many."""
         async with asyncio.timeout(timeout_s):
             while len(found := self.said(pattern)) < count:
@@ -45,10 +46,10 @@ class Several(Target):
 
     def worker_of(self, channel_id: str) -> int | None:
         """The worker that a call was given to last."""
-        found = self.said(rf"call={re.escape(channel_id)} is with worker (\d+)")
+        found = self.said(rf"handed over channel={re.escape(channel_id)} worker=(\d+)")
         return int(found[-1]) if found else None
 
-    async def from_each(self, path: str, workers: set[int], timeout_s: float = 60.0) -> dict[int, Any]:
+    async def from_each(self, path: str, workers: set[int], timeout_s: float = PATIENCE_S) -> dict[int, Any]:
         """What each worker answers to a GET: asked over new connections until each of them has been asked."""
         answers: dict[int, Any] = {}
         async with asyncio.timeout(timeout_s):
@@ -68,7 +69,7 @@ class Several(Target):
         ):
             return answer.status, await answer.json() if answer.content_type == "application/json" else None
 
-    async def all_in_step(self, timeout_s: float = 60.0) -> None:
+    async def all_in_step(self, timeout_s: float = PATIENCE_S) -> None:
         """Waits until every worker knows the PBX."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -86,7 +87,7 @@ class Several(Target):
         began = asyncio.get_running_loop().time()
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(self.process.wait(), 30)
+        await asyncio.wait_for(self.process.wait(), PATIENCE_S)
         return asyncio.get_running_loop().time() - began
 
 

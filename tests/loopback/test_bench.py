@@ -18,7 +18,7 @@ from tests.load.bench.variants import Variant, bad, variants
 CALLS = 12
 LATE_SHARE = 20
 """On a busy machine a frame in so many may be late without anybody's fault."""
-AT_ONCE = 5
+AT_ONCE = 3
 FAULTS = {
     ("corrupt", "capture"): "capture corrupt",
     ("corrupt", "playout"): "playout corrupt",

@@ -45,6 +45,7 @@ def test_pydantic_matches_by_its_linear_engine() -> None:
     assert not [path for path in ROOT.rglob("*.py") if "regex_engine" in path.read_text(encoding="utf-8")]
 
 
+@pytest.mark.slow
 def test_patterns_of_users_are_matched_in_one_place() -> None:
     importing = {
         path.relative_to(ROOT).as_posix()

@@ -16,7 +16,7 @@ from pathlib import Path
 from bridge.errors import BridgeError
 from bridge.testing import lab as lab_module
 from bridge.testing.lab_engine import PHONES, LabError, LabSettings
-from tools.lab import echo_call, phone_command, up
+from tools.lab import echo_call, phone_command, suite, up
 from tools.lab import state as states
 from tools.lab.docker_engine import DockerLab
 from tools.lab.state import ENGINES, State
@@ -69,7 +69,9 @@ def make_parser() -> argparse.ArgumentParser:
     end.add_argument("--keep", action="store_true", help="keep logs and recordings in .lab")
     commands.add_parser("status", help="say what runs")
     commands.add_parser("env", help="print addresses, ports and the token as shell variables")
-    commands.add_parser("test", parents=[engine], help="run the tests; further arguments go to pytest")
+    test = commands.add_parser("test", parents=[engine], help="run the tests; further arguments go to pytest")
+    test.add_argument("--quick", action="store_true", help="run what answers within two minutes")
+    test.add_argument("--logs", type=Path, metavar="FOLDER", help="where the logs of all parts go")
     commands.add_parser(
         "bench",
         add_help=False,
@@ -188,13 +190,15 @@ async def run_setup(_: argparse.Namespace) -> int:
 
 
 def run_tests(options: argparse.Namespace) -> int:
-    """``./lab test``: all tests, the lab's included; with containers, those that make sense there."""
+    """``./lab test``: all tests, or what is passed on to pytest; with containers, those that make sense there."""
     os.chdir(states.home())
     # Embedded unless asked otherwise: it is the engine in which every test can look into the bridge.
     arguments = ["--lab-engine", options.engine or ENGINES[0], *options.passed_on]
     if options.engine == "docker":
         arguments += ["-m", "core", "tests/lab"]
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+    elif options.quick or not options.passed_on:
+        return suite.run(suite.QUICK if options.quick else suite.WHOLE, options.passed_on, options.logs)
+    return os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
 
 
 def run_bench(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from tests.load.bench.build import Programs
 from tests.load.bench.variants import BridgeFailed, Ports, Variant, free_ports, running
 
 FIFO_PRIORITY = 10
-GRACE_S = 40.0
+GRACE_S = 120.0
 """What a run may take beyond warm-up and window: connecting the calls, above all."""
 
 

@@ -18,7 +18,7 @@ from bridge.testing.lab_engine import free_port_block
 from tests.load.bench.build import Programs
 
 ROOT = Path(__file__).parents[3]
-START_S = 20.0
+START_S = 120.0
 WORKERS = 2
 TRACKS = 2
 EVERY_DIALECT = ("sln", "rtp", "audiosocket", "twilio", "voxology", "yeastar")

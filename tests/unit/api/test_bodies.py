@@ -143,6 +143,7 @@ async def test_a_full_sized_flow_is_taken() -> None:
 KEYS = st.text(st.sampled_from('{["\\a,'))
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.integers(-9, 9) | st.text(st.sampled_from('[]{},:"\\/ a\u00e9\U0001f600')),

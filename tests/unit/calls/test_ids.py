@@ -31,11 +31,11 @@ def test_each_life_has_its_own() -> None:
 @pytest.mark.parametrize(
     ("object_id", "ours"),
     [
-        (OwnIds("app").new("mix"), True),  # an earlier life's
+        pytest.param(OwnIds("app").new("mix"), True, id="of a previous run"),
         ("ab-app-00000000-snoop-1", True),
-        (OwnIds("app2").new("mix"), False),
-        (OwnIds("ap").new("mix"), False),
-        (OwnIds("other_app").new("mix"), False),
+        pytest.param(OwnIds("app2").new("mix"), False, id="of app2"),
+        pytest.param(OwnIds("ap").new("mix"), False, id="of ap"),
+        pytest.param(OwnIds("other_app").new("mix"), False, id="of other_app"),
         ("ab-app", False),
         ("xab-app-00000000-mix-1", False),
         ("AB-app-00000000-mix-1", False),

@@ -162,6 +162,7 @@ def test_voxology(acts: list[Act], chunk_ms: int) -> None:
             assert abs(each["duration"] - lived) <= 1
 
 
+@pytest.mark.slow
 @given(acts=ACTS, connect=st.booleans(), per_track=st.booleans())
 def test_twilio(acts: list[Act], connect: bool, per_track: bool) -> None:
     tracks = "inbound_track" if connect else "both_tracks"

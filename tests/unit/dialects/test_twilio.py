@@ -167,6 +167,7 @@ def test_what_an_application_sends_is_bounded() -> None:
     assert stream.discarded == 4
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.binary(max_size=50), st.text(max_size=50)), max_size=10))
 def test_nothing_that_comes_is_fatal(messages: list[bytes | str]) -> None:
     stream = Twilio(connect=True)

@@ -75,6 +75,7 @@ def test_what_is_wrong_many_times_is_refused_once(flow: Any, reason: str) -> Non
     assert len(refused.value.errors) == 1
 
 
+@pytest.mark.slow
 def test_words_are_found_for_a_bounded_number_of_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     described: list[object] = []
     monkeypatch.setattr(checking, "FlowError", lambda *given: described.append(given) or FlowError(*given))

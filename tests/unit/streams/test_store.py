@@ -87,6 +87,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert "not a database" in refusal(path)
 
 
+@pytest.mark.slow
 async def test_a_damaged_file(path: Path) -> None:
     store = Store(str(path))
     for number in range(200):
