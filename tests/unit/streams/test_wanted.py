@@ -166,7 +166,7 @@ def test_speak_out_of_a_flow_reaches_only_its_party() -> None:
     assert (feeds.tap_point, feeds.hears, feeds.speaks) == (Join("b"), False, False)
 
 
-@pytest.mark.parametrize(("listen", "speak"), itertools.product(get_args(FlowDirection), repeat=2))
+@pytest.mark.parametrize(("listen", "speak"), list(itertools.product(get_args(FlowDirection), repeat=2)))
 def test_tracks_that_receive_nothing_have_names_that_cannot_be_asked_for(
     listen: FlowDirection, speak: FlowDirection
 ) -> None:
