@@ -93,7 +93,12 @@ class FakeLeg:
             for _ in range(5):  # the event is there before the request's answer
                 await asyncio.sleep(0)
 
-    async def continue_in_dialplan(self) -> None:
+    async def continue_in_dialplan(
+        self,
+        context: str | None = None,  # noqa: ARG002
+        extension: str | None = None,  # noqa: ARG002
+        priority: int | None = None,  # noqa: ARG002
+    ) -> None:
         self.note("continue")
         self.gone.set()
 
@@ -327,9 +332,9 @@ class FakeStreams:
         self.started: list[FakeStream] = []
         self.principals: list[Principal] = []
 
-    async def external_media_start(self, leg: FakeLeg, options: Any, principal: Principal) -> None:  # noqa: ARG002
+    async def external_media_start(self, leg: FakeLeg, wanted: Any, principal: Principal) -> None:  # noqa: ARG002
         self.principals.append(principal)
-        self.did.append((now(), "external_media_start", options))
+        self.did.append((now(), "external_media_start", wanted))
 
     async def external_media_stop(self, leg: FakeLeg) -> None:  # noqa: ARG002
         self.did.append((now(), "external_media_stop"))
@@ -337,14 +342,14 @@ class FakeStreams:
     async def external_media_over(self, leg: FakeLeg) -> None:
         pass
 
-    async def stream_start(self, leg: FakeLeg, options: Any, principal: Principal) -> FakeStream:  # noqa: ARG002
+    async def stream_start(self, leg: FakeLeg, wanted: Any, principal: Principal) -> FakeStream:  # noqa: ARG002
         self.principals.append(principal)
-        self.did.append((now(), "stream_start", options))
+        self.did.append((now(), "stream_start", wanted))
         self.started.append(FakeStream())
         return self.started[-1]
 
-    async def stream_stop(self, leg: FakeLeg, options: Any) -> None:  # noqa: ARG002
-        self.did.append((now(), "stream_stop", options))
+    async def stream_stop(self, leg: FakeLeg, wanted: Any) -> None:  # noqa: ARG002
+        self.did.append((now(), "stream_stop", wanted))
 
     def transfer_joined(self, leg: FakeLeg, other: FakeLeg) -> None:  # noqa: ARG002
         self.did.append((now(), "transfer_joined", other.id))
@@ -360,13 +365,13 @@ class FakeSensitive:
     def __init__(self) -> None:
         self.did: list[tuple[Any, ...]] = []
 
-    async def start(self, call_id: str, timeout_s: float = 0) -> None:
-        if call_id == "unknown":
-            raise KeyError(call_id)
-        self.did.append(("start", call_id, timeout_s))
+    async def start(self, identity: str, timeout_s: float = 0) -> None:
+        if identity == "unknown":
+            raise KeyError(identity)
+        self.did.append(("start", identity, timeout_s))
 
-    async def stop(self, call_id: str) -> None:
-        self.did.append(("stop", call_id))
+    async def stop(self, identity: str) -> None:
+        self.did.append(("stop", identity))
 
 
 class FakeEchoes:
