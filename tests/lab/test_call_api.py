@@ -38,7 +38,7 @@ from tests.lab.driving import (
 from tests.lab.sink import open_sink
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S
-from tests.loopback.test_webhooks import SECRET, Receiver, hook
+from tests.loopback.webhook_receiver import SECRET, Receiver, hook
 
 WELCOME = "Thank you for calling our office."
 GOODBYE = "The weather in Berlin is rainy today."

@@ -14,7 +14,7 @@ from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends
-from tests.loopback.test_webhooks import Receiver, hook
+from tests.loopback.webhook_receiver import Receiver, hook
 
 
 @pytest.mark.quick
