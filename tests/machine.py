@@ -14,6 +14,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ INTERVAL_S = 0.02
 WINDOW_S = 0.5
 SHORT = 0.1
 """Part of a window from which on it counts: 50 ms in half a second tear two frames of audio."""
+
+_MOST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -51,27 +54,24 @@ def in_words(shortages: list[Shortage]) -> str:
 
 
 class Machine:
-    """The machine as the witness sees it; to be closed.
+    """The machine as the witness sees it; to be closed."""
 
-    Args:
-        folder: where the witness writes.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "shortages"
+    def __init__(self) -> None:
+        self._written = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         line = [sys.executable, "-P", "-S", str(Path(__file__)), str(os.getpid())]
-        with self._file.open("wb") as out:
-            self._witness = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=out)
+        self._witness = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=self._written)
 
     def shortages(self, since: float) -> list[Shortage]:
         """Return the shortages after a time (``time.monotonic()``), oldest first."""
-        lines = [line.split() for line in self._file.read_text().splitlines()]
+        written = os.pread(self._written.fileno(), _MOST_BYTES, 0).decode()
+        lines = [line.split() for line in written.splitlines()]
         found = [Shortage(float(at), float(seconds), who) for at, seconds, who in lines]
         return [shortage for shortage in found if shortage.at >= since]
 
     def close(self) -> None:
         """End the witness."""
         self._witness.communicate()
+        self._written.close()
 
 
 def waited(pid: int) -> float:

@@ -7,7 +7,6 @@ times at most, and the evidence is printed at the end, whatever comes of it.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _machine(config: pytest.Config) -> Machine:
     if _MACHINE not in config.stash:
-        config.stash[_MACHINE] = Machine(Path(tempfile.mkdtemp(prefix="lab-machine-")))
+        config.stash[_MACHINE] = Machine()
     return config.stash[_MACHINE]
 
 
