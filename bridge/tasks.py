@@ -64,7 +64,8 @@ class BackgroundTasks:
         while tasks := tuple(self._tasks):
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Not gather: from Python 3.12 on it does not yield where all have ended, so `_ended` would never be called.
+            await asyncio.wait(tasks)
 
     def _start(self, work: Coroutine[Any, Any, T], about: Fields | None) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

@@ -149,3 +149,13 @@ async def test_first_of_tells_which_was_first_and_cancels_only_its_own() -> None
     assert await first_of(future, event.wait()) == 0  # both are done: the first of the list
     with pytest.raises(BridgeError):
         await first_of(asyncio.Event().wait(), fail(BridgeError("no")))
+
+
+async def test_stop_returns_where_a_task_has_ended_in_this_turn_of_the_loop() -> None:
+    tasks = BackgroundTasks("ended")
+    task = tasks.spawn(asyncio.sleep(0, "done"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (task.done(), len(tasks)) == (True, 1)
+    await tasks.stop()
+    assert len(tasks) == 0
