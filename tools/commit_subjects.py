@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SINCE = "6e6da84f667c4119f0a1a0fe7fdaabc717a63b2a"
+SINCE = "850acdc0667fa184decdfc79a8be78683db5db11"
 """The last commit that was made without this check."""
 MAX_CHARACTERS = 72
 _AREA = re.compile(r"[A-Za-z0-9_./-]+: ")
