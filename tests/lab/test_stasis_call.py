@@ -20,6 +20,8 @@ RATE = 8000
 LEAD_S = 2.0
 """Carrier before the first character: the stream has to be open by then."""
 
+SECONDS = 30.0
+"""How long data is sent, each way."""
 AHEAD = 10
 """Messages sent ahead of real time, as applications do that know that their own clock is not the phone's."""
 
@@ -60,23 +62,14 @@ def from_messages(encapsulation: str, messages: list[bytes]) -> peer.Samples:
 
 
 @pytest.mark.core
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        pytest.param(30, id="picows"),
-        pytest.param(8, id="websockets", marks=pytest.mark.media(websocket="websockets")),
-    ],
-)
-async def test_data_over_audio_both_ways_at_once_in_every_encapsulation(
-    target: Target, phones: Phones, seconds: float
-) -> None:
+async def test_data_over_audio_both_ways_at_once_in_every_encapsulation(target: Target, phones: Phones) -> None:
     """Three calls at a time, data in both directions of each, not one wrong character."""
     names = {"rtp": "1001", "sln": "1002", "audiosocket": "1003"}
     started = dict(zip(names, await phones(*names.values()), strict=True))
 
     async def converse(encapsulation: str, seed: int) -> None:
         phone = started[encapsulation]
-        from_phone, from_application = text_of(seconds, seed), text_of(seconds, seed + 100)
+        from_phone, from_application = text_of(SECONDS, seed), text_of(SECONDS, seed + 100)
         await phone.call("750", play=modem.modulate(from_phone, RATE, lead_s=LEAD_S))
         await phone.answered()
         call = await target.call_from(phone.name)
