@@ -216,7 +216,7 @@ async def test_a_caller_who_hangs_up_mid_action_ends_the_flow_at_once(lab: Lab, 
         async with flows(lab, *MIDDLE[what]) as lot:
             await call(alice) if what != "connect" else await alice.call("750")
             await lot.until("flow_action", len(MIDDLE[what]))
-            await sends(alice, 1.5)
+            await (bob.called() if what == "connect" else sends(alice, 1.5))
             before = time.monotonic()
             await alice.hangup()
             (ended,) = await lot.until("flow_ended")
