@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SINCE = "850acdc0667fa184decdfc79a8be78683db5db11"
+SINCE = "22152efcc773092d8bed72666d9880f0f9814010"
 """The last commit that was made without this check."""
 MAX_CHARACTERS = 72
 _AREA = re.compile(r"[A-Za-z0-9_./-]+: ")
