@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SINCE = "22152efcc773092d8bed72666d9880f0f9814010"
+SINCE = "ab94fbc58403a4c21805563321d7ed05fd70285c"
 """The last commit that was made without this check."""
 MAX_CHARACTERS = 72
 _AREA = re.compile(r"[A-Za-z0-9_./-]+: ")

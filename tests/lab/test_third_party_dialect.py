@@ -20,6 +20,7 @@ from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import action, client_of, sleep
 from tests.lab.sink import Received, open_sink, tone_share
+from tests.lab.waiting import sends
 
 RATE = 8000
 PHONE_HZ = 500
@@ -128,9 +129,9 @@ async def test_in_a_route_a_subscription_and_a_clients_own_stream(lab: Lab, phon
                 assert (own[0]["greeting"], own[0]["call"], own[0]["tracks"]) == ("ho", call_id, ["said"])
                 assert tone_share(samples(own)[RATE:], RATE, PHONE_HZ) > 0.8
                 await client.send(tone())
-                await asyncio.sleep(1.5)
+                await sends(alice, 1.5)
             await of_route.socket.send(tone())
-            await asyncio.sleep(1.5)
+            await sends(alice, 1.5)
             (shown,) = [each for each in (await target.get("/v1.0/subscriptions"))[1]["result"] if each["id"] == "s"]
             assert shown["dialect"] == "plain"
             await alice.hangup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 LABS = 4
 """Calls mostly wait, so several labs share two processors, each with an Asterisk, ports and phones of its own."""
 SIDE_BY_SIDE = ("-n", str(LABS), "--dist", "loadfile")
+PYTEST = ("-m", "pytest")
+MEASURED = ("-m", "coverage", "run", *PYTEST)
 SUMMARY = re.compile(r"^=+ (.*\bin [\d.]+s.*?) =+$", re.MULTILINE)
 
 
@@ -31,7 +34,7 @@ class Part:
     name: str
     arguments: tuple[str, ...]
     nice: int = 0
-    program: tuple[str, ...] = ("-m", "pytest")
+    program: tuple[str, ...] = PYTEST
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Outcome:
 WHOLE = (
     (
         Part("lab", ("tests/lab", *SIDE_BY_SIDE)),
-        Part("rest", ("tests/unit", "tests/loopback"), nice=10),
+        # MEASURE=yes: with branch coverage, which `tools/coverage report` then shows
+        Part("rest", ("tests/unit", "tests/loopback"), 10, MEASURED if os.environ.get("MEASURE") == "yes" else PYTEST),
     ),
     (Part("attack", ("tests/attack",)),),  # measures how late audio is: alone
 )
