@@ -1,4 +1,4 @@
-"""What the API needs of the rest of the bridge, handed to it by ``app.py``."""
+"""What the API needs of the rest of asterisk-bridge, handed to it by `bridge.app.application.Application`."""
 
 from __future__ import annotations
 

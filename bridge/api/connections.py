@@ -327,7 +327,7 @@ class BoundedListener(SparingSocket):
         Raises:
             BlockingIOError: nothing is left, or enough for now.
             ConnectionAbortedError: there were too many, and the new one has been closed again. Servers go on then
-                (``_accept_connection`` in asyncio's selector_events.py and in aiofastnet's api_utils.py).
+                (``_accept_connection`` in `asyncio.selector_events` and `aiofastnet.api_utils`).
         """
         connection, address = super().accept()
         if self._handshakes is not None:

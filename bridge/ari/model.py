@@ -218,7 +218,7 @@ class ChannelDtmfReceived(ChannelEvent, frozen=True, kw_only=True):
 
 
 class ChannelEnteredBridge(ChannelEvent, frozen=True, kw_only=True):
-    """A channel joined a bridge; ``bridge.channels`` holds all members."""
+    """A channel joined a bridge; `Bridge.channels` holds all members."""
 
     bridge: Bridge
 

@@ -1,1 +1,1 @@
-"""Which calls the PBX has, and how a media leg is opened on one."""
+"""The model of the calls of the PBX, built from the events of ARI."""

@@ -4,7 +4,7 @@ supervisor.py  starts the workers, restarts one that dies; runs control.py and h
 control.py     the supervisor's end of the connections to the workers: claims, who is there, what is passed on
 handover.py    calls that enter the shared Stasis application go to the least loaded worker
 fleet.py       what the supervisor knows of the workers: pure
-worker.py      one worker: `bridge.app.application.Bridge`, wired to the others
+worker.py      one worker: `bridge.app.application.Application`, wired to the others
 member.py      the worker's end of its connection
 view.py        what a worker knows of the others, and whose a call is: pure
 siblings.py    HTTP requests that concern other workers too; merging.py joins what they answer: pure

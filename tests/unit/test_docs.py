@@ -1,10 +1,15 @@
-"""The documentation shows what is there: its clients are the examples, and its links lead somewhere."""
+"""The documentation shows what is there: its clients are the examples, its links and the code that it names exist."""
 
+import ast
+import contextlib
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from bridge import __version__
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -62,6 +67,10 @@ def test_the_dialplan_that_is_shown_is_the_one_that_is_tested(page: str) -> None
         ]
 
 
+def test_the_package_and_the_project_have_the_same_version() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+
+
 def test_every_page_names_the_same_versions_of_python() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     oldest = project["requires-python"].removeprefix(">=")
@@ -76,3 +85,94 @@ def test_every_page_names_the_same_versions_of_python() -> None:
         for words in named:
             assert words.startswith(f"{oldest} or later"), (page, words)
     assert f"tested on {tested[0]} to {tested[-1]}" in (ROOT / "README.md").read_text()
+
+
+def identifiers(file: Path) -> set[str]:
+    """Return the names that a module defines, uses or imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                found.add(name)
+            case ast.alias(name=name):
+                found |= set(name.split("."))
+    return found
+
+
+def docstrings(file: Path) -> str:
+    """Return all docstrings of a module, those of attributes too."""
+    nodes = ast.walk(ast.parse(file.read_text()))
+    texts = (each.value.value for each in nodes if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+CODE = {
+    file: identifiers(file)
+    for folder in ("bridge", "tests", "tools", "examples")
+    for file in ROOT.glob(f"{folder}/**/*.py")
+}
+PATHS = ["/" + str(file.relative_to(ROOT)) for file in CODE]
+NAMES = set().union(*CODE.values())
+CLASS = re.compile(r"(?:[A-Z][a-z0-9]+){2,}(?:\.\w+)?|[A-Z][a-z]\w*\.\w+")
+"""`TwoWords`, `TwoWords.member` or `Word.member`; one capitalized word is too often no class."""
+FOREIGN = {"ApplicationMoveFailed", "EndFrame", "MixMonitor", "WaitExten"}
+"""Names of Asterisk and of frameworks that no code needs."""
+WRITTEN = {
+    str(file.relative_to(ROOT)): text
+    for file, text in [
+        *((page, page.read_text()) for page in [*PAGES, *ROOT.glob("tests/**/*.md"), *ROOT.glob(".github/**/*.md")]),
+        *((file, docstrings(file)) for file in CODE if file.is_relative_to(ROOT / "bridge")),
+    ]
+}
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name leads to a module, or to something in one; attributes may be annotations only."""
+    with contextlib.suppress(AttributeError, ImportError):
+        pkgutil.resolve_name(name)
+        return True
+    return False
+
+
+def named_in_vain(text: str) -> list[str]:
+    """Return the names of code in a text that lead nowhere."""
+
+    def files(path: str) -> list[Path]:
+        return [file for file, known in zip(CODE, PATHS, strict=True) if known.endswith("/" + path)]
+
+    missing = [path for path in re.findall(r"(?<![\w./-])[\w/]+\.py\b", text) if not files(path)]
+    missing += [path for path in re.findall(r"\bbridge/[\w/]+/", text) if not (ROOT / path).is_dir()]
+    for span in re.findall(r"`([^`\n]+)`", text):
+        if re.fullmatch(r"bridge(\.\w+)+", span):
+            found = span.endswith(".toml") or is_there(span)
+        else:
+            found = not CLASS.fullmatch(span) or set(span.split(".")) <= NAMES | FOREIGN
+        if not found:
+            missing.append(span)
+    pairs = [(name, path) for name, path in re.findall(r"`([\w.]+)`\**,? \(`([\w/]+\.py)`", text)]
+    pairs += [(name, path) for path, name in re.findall(r"`([\w/]+\.py) (\w+)`", text)]
+    for name, path in pairs:
+        if not any(set(name.split(".")) <= CODE[file] for file in files(path)):
+            missing.append(f"{name} in {path}")
+    return missing
+
+
+@pytest.mark.parametrize("place", WRITTEN)
+def test_code_that_is_named_exists(place: str) -> None:
+    assert not named_in_vain(WRITTEN[place])
+
+
+def test_names_that_lead_nowhere_are_found() -> None:
+    wrong = ["bridge/calls/leg.py", "bridge/nowhere/", "`bridge.tls.Nobody`", "`LegPlacer`", "`Pump.pump_up`"]
+    wrong += ["`call_facts` (`calls/ids.py`)", "`streams/wanted.py nothing`"]
+    assert [name for name in wrong if not named_in_vain(f"See {name}.")] == []
+    assert (
+        named_in_vain("See `bridge/calls/ids.py`, `bridge.tls`, `Pump.attach` (`media/pump.py`), `bridge.toml`.") == []
+    )
+
+
+def test_the_architecture_names_every_package() -> None:
+    named = re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(file.parent.name for file in ROOT.glob("bridge/*/__init__.py"))
