@@ -260,7 +260,7 @@ async def test_a_phone_of_a_connected_call_transfers_it(lab: Lab, phones: Phones
         await leaves.command("transfer", f"sip:1003@{leaves._place.domain}")
         await leaves.ended()
         await carol.answered()
-        await sends(alice, 3)
+        await sends(stays, 3)
         assert len(lot.told("flow_ended")) == (1 if who == "caller" else 0)
         await carol.hangup()
         await stays.ended(20)
