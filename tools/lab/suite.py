@@ -16,7 +16,8 @@ LABS = 4
 """Calls mostly wait, so several labs share two processors, each with an Asterisk, ports and phones of its own."""
 SIDE_BY_SIDE = ("-n", str(LABS), "--dist", "loadfile")
 PYTEST = ("-m", "pytest")
-MEASURED = ("-m", "coverage", "run", *PYTEST)
+COVERING = ("-m", "coverage", "run", *PYTEST) if os.environ.get("MEASURE") == "yes" else PYTEST
+"""MEASURE=yes: with branch coverage, which `tools/coverage report` shows."""
 SUMMARY = re.compile(r"^=+ (.*\bin [\d.]+s.*?) =+$", re.MULTILINE)
 
 
@@ -55,8 +56,8 @@ class Outcome:
 WHOLE = (
     (
         Part("lab", ("tests/lab", *SIDE_BY_SIDE)),
-        # MEASURE=yes: with branch coverage, which `tools/coverage report` then shows
-        Part("rest", ("tests/unit", "tests/loopback"), 10, MEASURED if os.environ.get("MEASURE") == "yes" else PYTEST),
+        Part("unit", ("tests/unit",), 10, COVERING),
+        Part("loopback", ("tests/loopback",), 10, COVERING),
     ),
     (Part("attack", ("tests/attack",)),),  # measures how late audio is: alone
 )
