@@ -19,7 +19,6 @@ from bridge.control.legs import Leg, LegGone
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
-from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import check_urls
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
@@ -285,7 +284,7 @@ class FlowManager:
         known = {**variables, **_of_call(leg.id, direction, source, destination, now, facts)}
         run = Run(
             leg,
-            program or _entry(flow_id),
+            program or entry_of(flow_id),
             principal=principal,
             services=self._services,
             flows=self,
@@ -337,9 +336,11 @@ class FlowManager:
             events.publish("flow_ended", {**run.described(), "reason": reason})
 
 
-def _entry(flow_id: str) -> Program:
-    """A program that begins with asking for the configured flow."""
-    options = DEFINITIONS["enter_flow"].options.model_validate({"flow_id": flow_id})
+def entry_of(flow_id: str) -> Program:
+    """Return a program that begins with entering the configured flow."""
+    from bridge.flows.actions.data import FetchFlowOptions  # with all actions: few calls run any
+
+    options = FetchFlowOptions.model_validate({"flow_id": flow_id})
     return program_of([Action(new_action_id(), "", 0, "enter_flow", options)], "voipbin")
 
 

@@ -45,6 +45,17 @@ def test_preloading_builds_every_model_and_imports_what_converts_audio() -> None
     assert count > 40
 
 
+def test_a_configured_flow_begins_where_nothing_has_imported_the_actions() -> None:
+    begin = """
+import json
+from bridge.flows.action_registry import DEFINITIONS
+from bridge.flows.manager import entry_of
+program = entry_of("shop")
+print(json.dumps([[each.does, each.options.flow_id, each.does in DEFINITIONS] for each in program.actions]))
+"""
+    assert ran(begin) == [["enter_flow", "shop", True]]
+
+
 def test_check_imports_neither_the_server_nor_the_audio_path() -> None:
     code = "import json, sys; from bridge.cli.main import main; print(main(['check']), json.dumps(sorted(sys.modules)))"
     environ = {"ASTERISK_BRIDGE_ARI__USER": "u", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"}
