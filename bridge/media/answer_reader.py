@@ -52,7 +52,8 @@ class AnswerReader:
             self._head = (self._head + head)[:5]
             if not b"HTTP/".startswith(self._head):
                 raise NotHttp("the server answers something that is not HTTP")
-            self._parse(head)
+            if head:  # nothing would be the end of the connection to h11
+                self._parse(head)
             if self.answer is None and data:
                 raise NotHttp(f"the head of the server's answer is longer than {MAX_HEAD_BYTES} bytes")
         if data and self.answer is not None and self.answer.status == 101:
