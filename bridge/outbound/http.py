@@ -156,6 +156,7 @@ class Requests:
                     body=body,
                     headers=headers,
                     max_redirects=max_redirects,
+                    timeout=aiohttp.ClientTimeout(),  # aiohttp's own default gives up connecting after 30 s
                     ssl=await client_context(trust),
                 ) as response,
             ):

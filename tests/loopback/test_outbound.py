@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -22,6 +24,7 @@ from bridge.media.counters import Counters
 from bridge.media.dial import Destination, LinkRefused, dial
 from bridge.media.loop import FrameLoop
 from bridge.outbound.gate import Gate
+from bridge.outbound.http import RequestFailed, Requests
 from bridge.outbound.names import Names
 from bridge.outbound.policy import Policy
 from bridge.speech import SoundFetcher, SoundUnavailable
@@ -68,6 +71,14 @@ async def inner() -> AsyncIterator[Server]:
     runner = await _serve(server)
     yield server
     await runner.cleanup()
+
+
+@pytest.fixture
+def unanswering() -> Iterator[int]:
+    """A port at which every attempt to connect waits."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening, socket.socket() as waiting:
+        waiting.connect(listening.getsockname())  # nothing accepts it: there is room for no other
+        yield listening.getsockname()[1]
 
 
 @pytest.fixture
@@ -186,6 +197,22 @@ async def test_a_kept_connection_to_a_configured_server_is_not_lent_to_a_flow(pu
     with pytest.raises(WebFailed, match="loopback"):
         await asking.ask("GET", url)
     await asking.close()
+
+
+async def test_only_the_time_of_a_request_bounds_connecting(unanswering: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.05, sock_connect=0.05))
+    began = time.monotonic()
+    async with Requests(Gate(Policy(["127.0.0.1"]))) as requests:
+        with pytest.raises(RequestFailed, match="no answer within 0.5 s"):
+            await requests.fetch(
+                "GET",
+                f"http://127.0.0.1:{unanswering}/",
+                configured=True,
+                trust=Trust(),
+                timeout_s=0.5,
+                max_bytes=0,
+            )
+    assert time.monotonic() - began > 0.4
 
 
 async def test_streams_are_dialed_at_the_address_that_was_checked() -> None:
