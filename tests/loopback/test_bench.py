@@ -16,8 +16,6 @@ from tests.load.bench.run import Case, Settings, faults, run
 from tests.load.bench.variants import Variant, bad, variants
 
 CALLS = 12
-LATE_SHARE = 20
-"""On a busy machine a frame in so many may be late without anybody's fault."""
 AT_ONCE = 3
 FAULTS = {
     ("corrupt", "capture"): "capture corrupt",
@@ -88,7 +86,6 @@ def test_the_bridge_has_none(reports: dict[tuple[str, str], dict[str, Any]], dia
     assert not broken(report)
     for each in ("capture", "playout") if way == "both" else (way,):
         assert report[each]["received"] >= 25 * CALLS
-        assert report[each]["late"] <= report[each]["received"] / LATE_SHARE
 
 
 @pytest.mark.parametrize("dialect", TRACKS)
