@@ -338,9 +338,9 @@ class FlowManager:
 
 def entry_of(flow_id: str) -> Program:
     """Return a program that begins with entering the configured flow."""
-    from bridge.flows.actions.data import FetchFlowOptions  # with all actions: few calls run any
+    from bridge.flows import actions  # all of them, which few calls run; a thread may be importing them
 
-    options = FetchFlowOptions.model_validate({"flow_id": flow_id})
+    options = actions.data.FetchFlowOptions.model_validate({"flow_id": flow_id})
     return program_of([Action(new_action_id(), "", 0, "enter_flow", options)], "voipbin")
 
 
