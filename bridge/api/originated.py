@@ -55,7 +55,7 @@ class Originated:
             )
         self._starting[principal.id] += wanted
         try:
-            yield lists.append
+            yield lambda ids: self._calls[principal.id].append(ids)  # another request may have replaced the list
         finally:
             self._starting[principal.id] -= wanted
 
