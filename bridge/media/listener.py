@@ -42,7 +42,8 @@ MAX_ARRIVING = 1024
 """Connections that have not named a UUID yet, in all; the accept queue is no longer either."""
 READ_BYTES = 65536
 SMALL_BYTES, MAX_SMALL_MESSAGES = 32, 1000
-"""Audio messages with less payload (2 ms at 8 kHz) that one leg may send: each costs as much as a whole frame."""
+"""Messages with less payload (2 ms of audio at 8 kHz, or a DTMF digit) that one leg may send in a second: each costs as
+much as a whole frame."""
 SEND_BUFFER_MS = 500
 """How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
 kernel takes what it takes (docs/operations.md)."""
@@ -223,6 +224,7 @@ class Connection(asyncio.BufferedProtocol):
         "_payload",
         "_peer",
         "_small_messages",
+        "_small_since",
         "_timer",
         "_transport",
         "source",
@@ -241,7 +243,7 @@ class Connection(asyncio.BufferedProtocol):
         self.source = "?"
         """The address that it comes from."""
         self._hung_up = False
-        self._small_messages = 0
+        self._small_messages, self._small_since = 0, 0.0
         self._frame_bytes = 0  # of one whole frame of 20 ms, which is how Asterisk writes; 0: nothing may be one
         self._frame_header = b""
         self._payload = _read_buffer  # of such a frame, where it is read to
@@ -283,6 +285,7 @@ class Connection(asyncio.BufferedProtocol):
                         self._count_small_message()
                     leg.received(kind, payload)
                 elif kind == Kind.DTMF:
+                    self._count_small_message()
                     leg.on_dtmf(payload.decode("ascii", "replace"))
                 elif kind == Kind.UUID:
                     raise AsteriskProtocolError("a second UUID on one connection")
@@ -369,9 +372,14 @@ class Connection(asyncio.BufferedProtocol):
         return leg
 
     def _count_small_message(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._small_since > 1:
+            self._small_since, self._small_messages = now, 0
         self._small_messages += 1
         if self._small_messages > MAX_SMALL_MESSAGES:
-            raise AsteriskProtocolError(f"more than {MAX_SMALL_MESSAGES} audio messages of under {SMALL_BYTES} bytes")
+            raise AsteriskProtocolError(
+                f"more than {MAX_SMALL_MESSAGES} messages of under {SMALL_BYTES} bytes within a second"
+            )
 
     def _too_late(self) -> None:
         self._timer = None

@@ -147,13 +147,14 @@ async def test_nonsense_ends_the_connection_and_nothing_else(listener: Listener,
     await good.hang_up()
 
 
-async def test_a_flood_of_small_messages_ends_the_leg_and_nothing_else(listener: Listener) -> None:
+@pytest.mark.parametrize("small", [encode(Kind.SLIN, b"ab"), encode(Kind.DTMF, b"5")], ids=["audio", "dtmf"])
+async def test_a_flood_of_small_messages_ends_the_leg_and_nothing_else(listener: Listener, small: bytes) -> None:
     good, bad = new_leg(listener), new_leg(listener)
     patient = await FakeAsterisk.dial(listener.port, good.uuid)
-    patient.writer.write(encode(Kind.SLIN, b"ab") * 1000)  # a last slice is short, and there may be many of those
+    patient.writer.write(small * 1000)  # a last slice is short, and there may be many of those
     assert len(await patient.read_for(0.2)) > 5
     hasty = await FakeAsterisk.dial(listener.port, bad.uuid)
-    hasty.writer.write(encode(Kind.SLIN, b"ab") * 2000)
+    hasty.writer.write(small * 2000)
     assert await hasty.ended()
     assert listener.counters.protocol_errors == 1
     assert len(await patient.read_for(0.2)) > 5
