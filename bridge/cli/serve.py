@@ -163,6 +163,7 @@ async def _preload(service: Service) -> None:
     await asyncio.sleep(PRELOAD_AFTER_S)
     await asyncio.to_thread(preload)
     exempt_from_collection()
+    log.info("loaded what the start had left out")
 
 
 def explain_bind_error(problem: OSError, config: Config) -> str:

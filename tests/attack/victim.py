@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NUMBER = "750"
 """What a phone of the lab dials to be connected with the echo application."""
 START_S = 120.0
+LOADED = "loaded what the start had left out"
+"""What a process of the bridge logs."""
 END_S = 10.0
 """How long the bridge may take to end: after that Docker would kill it."""
 OPEN_S = 3.0
@@ -109,7 +111,7 @@ class Victim:
         file.chmod(0o600)
         self._bridge = self._run(file)
         async with asyncio.timeout(START_S):
-            while (await self._probe()).status != 200 or len(self._now()) < self._expected:
+            while not await self._started():
                 assert self._bridge.poll() is None, f"the bridge did not start:\n{self._log.read_text()[-3000:]}"
                 await asyncio.sleep(0.1)
         self._pids = self._now()
@@ -281,6 +283,11 @@ class Victim:
                 probes.append(await probe)
                 return
             await asyncio.sleep(PROBE_EVERY_S)
+
+    async def _started(self) -> bool:
+        """Whether all processes serve, and have loaded what a start leaves for later: it is 20 MB."""
+        serve = (await self._probe()).status == 200 and len(self._now()) >= self._expected
+        return serve and self._log.read_text(errors="replace").count(LOADED) >= self.workers
 
     async def _probe(self) -> Probe:
         began = time.monotonic()
