@@ -181,7 +181,9 @@ class ExternalHost:
         """Let it end; the first reason counts. There is no WebSocket that the others would concern."""
         if not self._reason:
             self._reason = reason
-            self._task.cancel()  # a request that is under way is carried to its end first
+            # A request that is under way is carried to its end first. Not now: a task that is canceled before its first
+            # step does not even report its end.
+            asyncio.get_running_loop().call_soon(self._task.cancel)
 
     async def _run(self) -> None:
         unsubscribe = (
@@ -189,6 +191,7 @@ class ExternalHost:
             self._client.on_connected(self._on_connected),
         )
         try:
+            await asyncio.sleep(0)  # it may have ended already
             await self._open()
             await self._stay()
         except AriError as error:

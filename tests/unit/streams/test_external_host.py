@@ -69,10 +69,12 @@ class Pbx:
         """There is nothing to hang up."""
 
 
-async def opened(host: str, *, configured: bool = False, gate: Gate | None = None) -> tuple[list[str], str]:
+async def opened(
+    host: str, *, configured: bool = False, gate: Gate | None = None, end: str = ""
+) -> tuple[list[str], str]:
     pbx = Pbx()
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    ExternalHost(
+    external = ExternalHost(
         "x1",
         Origin("flow:external_media_start", Principal("test", "127.0.0.1", frozenset())),
         CallInfo("call"),
@@ -87,6 +89,8 @@ async def opened(host: str, *, configured: bool = False, gate: Gate | None = Non
         on_open=lambda _: None,
         on_end=lambda _, reason: ended.set_result(reason),
     )
+    if end:
+        external.end(end)
     return pbx.asked, await asyncio.wait_for(ended, 5)
 
 
@@ -119,6 +123,10 @@ async def test_asterisk_is_not_asked_for_others(host: str, reason: str) -> None:
     asked, ended = await opened(host)
     assert asked == []
     assert reason in ended
+
+
+async def test_one_that_ends_in_the_turn_in_which_it_was_created_says_so() -> None:
+    assert await opened("192.0.2.9:4000", end="the token is no longer valid") == ([], "the token is no longer valid")
 
 
 async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
