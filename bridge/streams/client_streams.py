@@ -91,6 +91,8 @@ class _ClientStream(Recovery):
                 self.stream.set_tracks(await self._find())
             except AriError as error:
                 self._fail(error)
+            except Exception:
+                self.stream.fail()
 
     def _fail(self, error: AriError) -> None:
         log.warning("%s failed: %s", self.stream.name, error)

@@ -114,6 +114,7 @@ class Stream:
             recovery=recovery or Recovery(),
             connected=lambda: self.link is not None,
             on_change=self._changed,
+            on_failed=self.fail,
         )
 
     # What lists show
@@ -189,11 +190,14 @@ class Stream:
     def start(self) -> None:
         """Begin to connect; an accepted connection is used from now on."""
         log.info("%s begins", self.name)
-        self.review()
-        if self.dialect.replays:
-            self._pump.opened(self.call, self._asked)
-        if self.connection.accepted is not None:
-            self._attach(self.connection.accepted)
+        try:
+            self.review()
+            if self.dialect.replays:
+                self._pump.opened(self.call, self._asked)
+            if self.connection.accepted is not None:
+                self._attach(self.connection.accepted)
+        except Exception:
+            self.fail()
         self._task = asyncio.create_task(self._run(), name=f"stream {self.stream_id}")
 
     def set_tracks(self, wanted: Iterable[WantedTrack]) -> None:
@@ -238,6 +242,11 @@ class Stream:
             self._ended.set_result((reason, error))
             self._changed()
 
+    def fail(self) -> None:
+        """Log the exception that is being handled, a fault of ours, and let the stream end because of it."""
+        log.exception("%s failed", self.name)
+        self.end("internal error", "internal")
+
     async def wait(self) -> None:
         """Wait until all is closed."""
         if self._task is not None:
@@ -273,8 +282,7 @@ class Stream:
                     self._report_trouble(f"the connection broke ({code} {reason})")
                     await asyncio.wait((self._ended,), timeout=wait_s)
         except Exception:
-            log.exception("%s failed", self.name)
-            self.end("internal error", "internal")
+            self.fail()
         finally:
             await self._close()
 

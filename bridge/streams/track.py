@@ -47,6 +47,7 @@ class Track:
         leg: its leg, open already if there is no tap point.
         label: how the log calls it.
         on_live: called once, when its audio flows for the first time.
+        on_failed: called while an exception is handled that ends the track: a fault of ours.
         wait_s: open the leg not before so many seconds.
     """
 
@@ -61,6 +62,7 @@ class Track:
         counters: Counters,
         recovery: Recovery,
         on_live: Callable[[Track], object],
+        on_failed: Callable[[], object],
         wait_s: float = 0,
     ) -> None:
         self.wanted = wanted
@@ -77,8 +79,10 @@ class Track:
         self._counters = counters
         self._recovery = recovery
         self._on_live = on_live
+        self._on_failed = on_failed
         self._tap: Tap | None = None
         self._stir = asyncio.Event()
+        self._moved = False
         name = wanted.info.name
         if wanted.hears:
             pump.hear(leg, name)
@@ -90,12 +94,13 @@ class Track:
             pump.speak(leg)
         self._task: asyncio.Task[None] | None = None
         if wanted.tap_point is not None:
-            self._task = asyncio.create_task(self._keep_open(wait_s), name=label)
+            self._task = asyncio.create_task(self._run(wait_s), name=label)
 
     def change(self, wanted: WantedTrack) -> None:
         """Be ``wanted`` from now on. In another place the track continues, and so does what waits to be played."""
         before, self.wanted = self.wanted, wanted
         if before.tap_point != wanted.tap_point:
+            self._moved = True  # also if it is back there before its leg is closed
             self._stir.set()
 
     def go_live(self) -> None:
@@ -115,12 +120,16 @@ class Track:
         """Close the leg and all that was made for it."""
         if self._task is not None:
             self._task.cancel()
-            for result in await asyncio.gather(self._task, return_exceptions=True):
-                if isinstance(result, Exception):
-                    log.error("%s failed", self.label, exc_info=result)
+            await asyncio.wait((self._task,))
         if self._tap is not None:
             await self._taps.close(self._tap)
         self.leg.close()
+
+    async def _run(self, wait_s: float) -> None:
+        try:
+            await self._keep_open(wait_s)
+        except Exception:
+            self._on_failed()
 
     async def _keep_open(self, wait_s: float) -> None:
         """Keep the leg open, and where it belongs, until `close` cancels this."""
@@ -128,6 +137,7 @@ class Track:
         tries = 0
         while True:
             self._stir.clear()
+            self._moved = False
             tap_point = self.wanted.tap_point
             if tap_point is None:
                 await self._stir.wait()
@@ -149,7 +159,7 @@ class Track:
             fresh.on_tick = self.leg.on_tick
             self._pump.replace(self.leg, fresh)
             self.leg = fresh
-            if self.wanted.tap_point != tap_point:
+            if self._moved:
                 log.info("%s follows its party", self.label)
                 tries = 0
                 continue

@@ -29,6 +29,7 @@ class Tracks:
         new_playout: makes the queue of one leg.
         connected: whether there is a WebSocket.
         on_change: called when a track has stopped or its audio flows.
+        on_failed: called while an exception of a track is handled: a fault of ours.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Tracks:
         recovery: Recovery,
         connected: Callable[[], bool],
         on_change: Callable[[], object],
+        on_failed: Callable[[], object],
     ) -> None:
         self.parties: dict[str, None] = {}
         """Ids of the channels whose audio there was so far, the first `MAX_PARTIES` of them."""
@@ -55,6 +57,7 @@ class Tracks:
         self._recovery = recovery
         self._connected = connected
         self._on_change = on_change
+        self._on_failed = on_failed
         self._tracks: dict[str, Track] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -90,9 +93,12 @@ class Tracks:
         by_name = {track.info.name: track for track in wanted}
         before = {name: running.wanted.info.channel_id for name, running in self._tracks.items()}
         waiting: list[Playout] = []
+        # Where other tracks speak than before, the first one plays what waits: all that only speak begin again.
+        regrouped = _speakers(self) != _speakers(by_name.values())
         for name, running in tuple(self._tracks.items()):
             now_wanted = by_name.get(name)
-            if now_wanted is None or not running.wanted.may_become(now_wanted):
+            again = regrouped and running.wanted.speaks and not running.wanted.hears
+            if now_wanted is None or again or not running.wanted.may_become(now_wanted):
                 self._stop(name)
                 if running.wanted.speaks:
                     waiting.append(running.leg.playout)
@@ -161,6 +167,7 @@ class Tracks:
             counters=self._counters,
             recovery=self._recovery,
             on_live=self._went_live,
+            on_failed=self._on_failed,
             wait_s=wait_s,
         )
         return track
@@ -183,3 +190,7 @@ class Tracks:
         task = asyncio.create_task(track.close(), name=f"{self._label()} closes {name}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _speakers(tracks: Iterable[WantedTrack]) -> list[str]:
+    return [track.info.name for track in tracks if track.speaks]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.errors import AriError
 from bridge.media.leg import MediaLeg
 from bridge.taps.taps import TapPoint
 
@@ -17,8 +16,10 @@ class FakeTaps:
     def __init__(self) -> None:
         self.open_now: dict[MediaLeg, TapPoint] = {}
         self.opened: list[TapPoint] = []
-        self.failures: list[AriError] = []
+        self.failures: list[Exception] = []
         """What the next attempts fail with."""
+        self.close_s = 0.0
+        """How long Asterisk takes to delete what was made for a leg."""
         self.admit = asyncio.Event()
         self.admit.set()
 
@@ -32,6 +33,7 @@ class FakeTaps:
 
     async def close(self, tap: MediaLeg) -> None:
         self.open_now.pop(tap, None)
+        await asyncio.sleep(self.close_s)
 
     def leg_at(self, place: TapPoint) -> MediaLeg:
         (leg,) = (leg for leg, where in self.open_now.items() if where == place)

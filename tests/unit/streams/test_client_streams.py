@@ -39,7 +39,7 @@ class Calls:
             name: Party(name, index, name=f"PJSIP/{name}-1") for index, name in enumerate(("party", "other"))
         }
         self.held: dict[str, str] = {}
-        self.failure: AriError | None = None
+        self.failure: Exception | None = None
         self._listeners: list[Callable[[Change], object]] = []
         for party in self.parties.values():
             self.call.add(party)
@@ -235,6 +235,43 @@ async def test_a_party_that_cannot_be_held_ends_the_stream(world: World) -> None
     world.calls.failure = AriError(0, "POST", "/bridges/b", "the call could not be answered yet")
     world.calls.enter("party", "b")
     assert await world.ended(stream) == (1011, "no audio from the PBX: the call could not be answered yet")
+
+
+async def test_a_fault_while_audio_is_opened_ends_the_stream(world: World) -> None:
+    world.pbx.failures.append(ZeroDivisionError("a fault"))
+    stream = world.open()
+    assert await world.ended(stream) == (1011, "internal error")
+
+
+async def test_a_fault_while_a_party_is_followed_ends_the_stream(world: World) -> None:
+    stream = world.open()
+    await stream.settled(1)
+    world.calls.failure = ZeroDivisionError("a fault")
+    world.calls.enter("party", "b")
+    assert await world.ended(stream) == (1011, "internal error")
+
+
+async def test_a_slow_move_is_no_lost_audio(world: World) -> None:
+    """A snoop that only listens is at the same tap point inside and outside our application."""
+    stream = world.open("in", "none")
+    await stream.settled(1)
+    world.pbx.close_s = 0.7
+    for moves in range(RESTORES + 1):
+        world.calls.enter("party", "b")
+        await until(lambda: len(world.pbx.opened) == moves + 2 or stream.ended)  # noqa: B023 - called before the next
+    assert not stream.ended
+
+
+async def test_the_party_hears_what_waits_when_it_leaves_our_application(world: World) -> None:
+    """Inside one leg speaks to everybody; outside one speaks to the party and another one to the others."""
+    world.calls.held["party"] = "b"
+    stream = world.open("in", "both")
+    await stream.settled(1)
+    world.wire.on_message(FRAME)
+    del world.calls.held["party"]
+    world.calls.tell(PartyChanged(world.calls.call, world.calls.parties["party"], frozenset({"in_stasis"})))
+    await until(lambda: set(world.open_now) == {Snoop("party", "in", "out"), Snoop("party", "none", "in")})
+    assert playing(world.pbx.leg_at(Snoop("party", "in", "out"))) == FRAME
 
 
 async def test_a_stream_keeps_on_when_calls_merge_and_when_the_other_party_leaves(world: World) -> None:

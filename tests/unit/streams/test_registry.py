@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -11,15 +12,15 @@ from bridge.access import CONFIGURATION, Principal
 from bridge.audio.playout import Playout
 from bridge.audit import NO_AUDIT, Audit
 from bridge.config import Config
-from bridge.dialects.base import CallInfo, TrackInfo
+from bridge.dialects.base import CallInfo, Message, TrackInfo
 from bridge.dialects.voipbin import Voipbin
 from bridge.events.hub import Events
 from bridge.media.counters import Counters
-from bridge.media.dial import LinkRefused
+from bridge.media.dial import Backoff, LinkRefused
 from bridge.media.websocket import Link
 from bridge.patterns import Patterns
 from bridge.streams import registry as module
-from bridge.streams.connection import Accepted
+from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.events import Publisher
 from bridge.streams.limit import StreamLimit
 from bridge.streams.origin import Origin
@@ -187,3 +188,29 @@ async def test_a_stream_that_nobody_took_has_failed(monkeypatch: pytest.MonkeyPa
     await stream.wait()
     action, _, outcome, values = audit.lines[-1]
     assert (action, outcome, values["connects"]) == ("stream.end", "failed", 0)
+
+
+@pytest.mark.parametrize("replays", [False, True])
+@pytest.mark.parametrize("kind", ["accepted", "dialed"])
+async def test_a_dialect_that_cannot_begin_leaves_no_stream_behind(
+    monkeypatch: pytest.MonkeyPatch, kind: str, replays: bool
+) -> None:
+    class Faulty(Voipbin):
+        def opened(self, *_: object) -> Sequence[Message]:
+            raise ZeroDivisionError("a fault")
+
+    wire, events, told = Wire(), Events(), list[str]()
+    events.subscribe(lambda event: told.append(event.type))
+    streams = dialing(monkeypatch, [wire], events)
+    dialect = Faulty("sln")
+    dialect.replays = replays
+
+    async def dial() -> Link:
+        return wire
+
+    connection = Accepted(wire) if kind == "accepted" else Dialed(dial, Backoff(1, 1))
+    stream = streams.open(Origin("test", CONFIGURATION), CallInfo("call"), (), dialect=dialect, connection=connection)
+    await stream.wait()
+    assert (len(streams), told[0], told[-1]) == (0, "stream_started", "stream_ended")
+    assert stream.close_code == 1011
+    assert streams.new_id("s")
