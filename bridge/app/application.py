@@ -82,6 +82,7 @@ class Application:
         sharing: the part that it has in the work of several processes; None: it is alone.
     """
 
+    carries_calls = True
     ended = None
     """Only a signal ends it."""
 
@@ -228,11 +229,6 @@ class Application:
     def in_step(self) -> bool:
         """Whether the state of the PBX is known, and calls are served."""
         return self._settling.in_step
-
-    @property
-    def settled(self) -> asyncio.Event:
-        """Set when calls are served for the first time."""
-        return self._settling.settled
 
     @property
     def load(self) -> int:

@@ -1,4 +1,4 @@
-"""What a start leaves out because no waiting call needs it: loaded in a thread once calls are served.
+"""What opening the ports does not need: loaded in a thread as soon as they are open.
 
 Whatever comes first loads what it needs itself, on the event loop; after `preload` nothing has to.
 """

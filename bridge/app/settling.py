@@ -47,8 +47,6 @@ class Settling:
     ) -> None:
         self.in_step = False
         """The state of the PBX is known, and calls are served."""
-        self.settled = asyncio.Event()
-        """Set when `in_step` becomes true for the first time."""
         self._client = client
         self._tracker = tracker
         self._stasis = stasis
@@ -89,7 +87,6 @@ class Settling:
                 await self._ask_for_sensitive_calls()
                 await self._stasis.adopt()
                 self.in_step = True
-                self.settled.set()
             except AriError as error:
                 log.warning("not in step with Asterisk yet: %s", error)
                 await asyncio.sleep(RETRY_S)

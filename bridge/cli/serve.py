@@ -27,9 +27,6 @@ from bridge.media.pauses import exempt_from_collection, shorten_switches
 
 log = logging.getLogger("bridge.cli")
 
-PRELOAD_AFTER_S = 1.0
-"""Calls that have waited for the bridge are answered first."""
-
 
 class Service(Protocol):
     """A bridge, one worker of it, or their supervisor."""
@@ -39,8 +36,8 @@ class Service(Protocol):
         """Set when it cannot continue; None: it always can."""
 
     @property
-    def settled(self) -> asyncio.Event:
-        """Set when it serves calls for the first time."""
+    def carries_calls(self) -> bool:
+        """Whether calls pass through this process."""
 
     @property
     def http_port(self) -> int:
@@ -135,7 +132,8 @@ async def serve(
         if starting.done():
             await starting
             exempt_from_collection()
-            preloading = asyncio.create_task(_preload(service), name="preload")
+            if service.carries_calls:
+                preloading = asyncio.create_task(_preload(), name="preload")
             service.log_addresses()
             reloading.start()
             if token is not None:
@@ -157,11 +155,16 @@ async def serve(
         log.info("stopped")
 
 
-async def _preload(service: Service) -> None:
-    """Load what the first calls did not need, beside the loop; then nothing of it is collected either."""
-    await service.settled.wait()
-    await asyncio.sleep(PRELOAD_AFTER_S)
-    await asyncio.to_thread(preload)
+async def _preload() -> None:
+    """Load what the ports did not need to open, beside the loop; then nothing of it is collected either.
+
+    Immediately, while Asterisk is connected to: later the calls would notice, as numpy takes the interpreter for 20 ms
+    and more.
+    """
+    try:
+        await asyncio.to_thread(preload)
+    except Exception:
+        log.exception("preloading failed; what is missing is loaded when it is needed")
     exempt_from_collection()
     log.info("loaded what the start had left out")
 

@@ -45,6 +45,8 @@ class Supervisor:
         environ: the environment that they get.
     """
 
+    carries_calls = False
+
     def __init__(self, config: Config, path: Path | None, environ: Mapping[str, str]) -> None:
         self._config = config
         self._path = path
@@ -76,8 +78,6 @@ class Supervisor:
         self._been_up: set[int] = set()
         """Workers that have worked: their ports and the configuration are good."""
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self.settled = asyncio.Event()
-        """Never set: it serves no calls."""
         self.ended = asyncio.Event()
         """A worker cannot even begin: a port is taken, the configuration has changed and is wrong."""
 

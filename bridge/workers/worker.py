@@ -81,6 +81,8 @@ class Worker:
         http_port: the port that all share.
     """
 
+    carries_calls = True
+
     def __init__(self, config: Config, number: int, control: Path, http_port: int) -> None:
         count = config.workers.count
         self.view = View(config.ari.app, number, count)
@@ -128,11 +130,6 @@ class Worker:
     def ended(self) -> asyncio.Event:
         """Set when there is no supervisor any more: this worker must stop."""
         return self._member.lost
-
-    @property
-    def settled(self) -> asyncio.Event:
-        """Set when this worker serves calls for the first time."""
-        return self.bridge.settled
 
     def log_addresses(self) -> None:
         """Log the AudioSocket address; the supervisor logs that of HTTP."""
