@@ -19,6 +19,7 @@ PYTEST = ("-m", "pytest")
 COVERING = ("-m", "coverage", "run", *PYTEST) if os.environ.get("MEASURE") == "yes" else PYTEST
 """MEASURE=yes: with branch coverage, which `tools/coverage report` shows."""
 SUMMARY = re.compile(r"^=+ (.*\bin [\d.]+s.*?) =+$", re.MULTILINE)
+BENCH = "tests/loopback/test_bench.py"
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ WHOLE = (
     (
         Part("lab", ("tests/lab", *SIDE_BY_SIDE)),
         Part("unit", ("tests/unit",), 10, COVERING),
-        Part("loopback", ("tests/loopback",), 10, COVERING),
+        Part("loopback", ("tests/loopback", f"--ignore={BENCH}"), 10, COVERING),
     ),
-    (Part("attack", ("tests/attack",)),),  # measures how late audio is: alone
+    # These measure how late audio is: alone.
+    (Part("attack", ("tests/attack",)),),
+    (Part("bench", (BENCH,)),),
 )
 """Groups of parts; the parts of a group run at the same time, the groups one after another."""
 
