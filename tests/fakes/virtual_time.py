@@ -73,6 +73,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Let the clock jump while the loop runs nothing, as if a callback had blocked it."""
         self._jumping.now += seconds
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 (the parameter of asyncio)
+        """Wait for the threads without a limit: one of virtual time would pass before they can end."""
+        await super().shutdown_default_executor()
+
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         def done(_: object) -> None:
             self._jumping.in_threads -= 1
