@@ -7,6 +7,10 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
+from bridge.media.pauses import SWITCH_S
+
 APPLICATION = """
 import json, sys
 import bridge.cli.serve
@@ -27,6 +31,29 @@ incomplete = [model.__name__ for model in models if not model.__pydantic_complet
 """
 
 
+SERVING = """
+import asyncio, gc, json, os, sys
+gc.disable()  # as bridge.__main__ does
+from bridge.app import application
+class Shown(application.Application):
+    def __init__(self, config):
+        super().__init__(config)
+        self.ended = asyncio.Event()
+    def log_addresses(self):
+        print(json.dumps([gc.isenabled(), gc.get_freeze_count(), sys.getswitchinterval()]))
+        self.ended.set()
+application.Application = Shown
+os.environ |= {
+    "ASTERISK_BRIDGE_ARI__URL": "http://127.0.0.1:9", "ASTERISK_BRIDGE_ARI__USER": "u",
+    "ASTERISK_BRIDGE_ARI__PASSWORD": "p", "ASTERISK_BRIDGE_HTTP__PORT": "0",
+    "ASTERISK_BRIDGE_HTTP__AUTHENTICATION": "false", "ASTERISK_BRIDGE_AUDIOSOCKET__BIND_PORT": "0",
+    "ASTERISK_BRIDGE_STREAMS__STATE_FILE": ":memory:", "ASTERISK_BRIDGE_AUDIT__OUTPUT": "off",
+}
+from bridge.cli.main import main
+main(["serve"])
+"""
+
+
 def ran(code: str) -> Any:
     return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
@@ -36,6 +63,13 @@ def test_a_start_imports_no_part_that_no_waiting_call_needs() -> None:
     assert {"bridge.app.application", "bridge.media.pump", "aiohttp"} <= set(imported)
     later = {"numpy", "soundfile", "redis", "websockets", "bridge.cluster.cluster", "bridge.flows.actions"}
     assert not later & set(imported)
+
+
+def test_what_serves_collects_garbage_but_not_what_the_start_created_and_threads_yield() -> None:
+    enabled, frozen, switch_s = ran(SERVING)
+    assert enabled, "garbage would be kept indefinitely"
+    assert frozen > 10_000
+    assert switch_s == pytest.approx(SWITCH_S)
 
 
 def test_preloading_builds_every_model_and_imports_what_converts_audio() -> None:

@@ -221,6 +221,18 @@ async def test_a_stream_follows_its_party_into_another_bridge(world: World) -> N
     assert Join("c") not in world.pbx.opened
 
 
+async def test_a_leg_that_breaks_after_a_move_is_lost_audio(world: World) -> None:
+    stream = world.open()
+    await stream.settled(1)
+    world.calls.enter("party", "b")
+    await until(lambda: world.open_now == [Join("b")])
+    for restores in range(RESTORES):
+        world.pbx.leg_at(Join("b")).detach()
+        await until(lambda: len(world.pbx.opened) == restores + 3)  # noqa: B023 - called before the next round
+    world.pbx.leg_at(Join("b")).detach()
+    assert await world.ended(stream) == (1011, BROKE)
+
+
 async def test_a_party_that_moves_and_leaves_ends_the_stream(world: World) -> None:
     stream = world.open()
     await stream.settled(1)
