@@ -110,10 +110,10 @@ async def serve(
 
     def stop(number: int) -> None:
         if stopping.is_set():
-            log.warning("second signal: stopping at once")
+            log.warning("second signal: stopping immediately")
             service.abandon()
             os._exit(128 + number)
-        log.info("stopping on %s; once more to stop at once", signal.Signals(number).name)
+        log.info("stopping on %s; a second signal stops immediately", signal.Signals(number).name)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -165,8 +165,9 @@ async def _preload() -> None:
         await asyncio.to_thread(preload)
     except Exception:
         log.exception("preloading failed; what is missing is loaded when it is needed")
+    else:
+        log.info("preloading done")
     exempt_from_collection()
-    log.info("loaded what the start had left out")
 
 
 def explain_bind_error(problem: OSError, config: Config) -> str:

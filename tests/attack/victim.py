@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NUMBER = "750"
 """What a phone of the lab dials to be connected with the echo application."""
 START_S = 120.0
-LOADED = "loaded what the start had left out"
-"""What a process of the bridge logs."""
+LOADED = "preloading done"
+"""What each process of the bridge that carries calls logs, once."""
 END_S = 10.0
 """How long the bridge may take to end: after that Docker would kill it."""
 OPEN_S = 3.0
