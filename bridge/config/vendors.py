@@ -23,37 +23,32 @@ def _check_account_sid(sid: str) -> str:
     return sid
 
 
-def _check_auth_token(token: SecretStr) -> SecretStr:
-    text = token.get_secret_value()
+def _check_secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
     if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
-        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 16")
-    return token
+        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 24")
+    return secret
 
 
 def _check_dial_context(context: str) -> str:
     if context and not re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", context):
-        raise ValueError(f"{context[:80]!r} is no name of a dialplan context")
+        raise ValueError(f"{context[:80]!r} is not the name of a dialplan context")
     return context
 
 
 def _check_flow_id(flow: str) -> str:
     if flow and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", flow):
-        raise ValueError(f"{flow[:64]!r} is no id of a flow: small letters and digits, with single dashes between them")
+        raise ValueError(
+            f"{flow[:64]!r} is not a flow id: lowercase letters and digits, with single dashes between them"
+        )
     return flow
-
-
-def _check_api_key(key: SecretStr) -> SecretStr:
-    text = key.get_secret_value()
-    if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
-        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 24")
-    return key
 
 
 class TwilioConfig(Section):
     """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
 
     account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a string")] = ""
-    auth_token: Annotated[SecretStr, AfterValidator(_check_auth_token), Field(description="a string")] = SecretStr("")
+    auth_token: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
     dial_context: Annotated[str, AfterValidator(_check_dial_context), Field(description="a string")] = ""
     """The dialplan context in which ``<Dial>`` looks for its number; empty: ``<Dial>`` is refused."""
 
@@ -68,7 +63,7 @@ class VoxologyConfig(Section):
 
     flow: Annotated[str, AfterValidator(_check_flow_id), Field(description="the id of a flow")] = ""
     """The flow that such calls run; empty: no calls can be placed so."""
-    api_key: Annotated[SecretStr, AfterValidator(_check_api_key), Field(description="a string")] = SecretStr("")
+    api_key: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
     """What the header ``x-api-key`` must hold; empty: the route is not there."""
     app_id: Annotated[str, Field(max_length=100, description="a string of at most 100 characters")] = ""
     """Told to the flow's server as ``app_id``."""
