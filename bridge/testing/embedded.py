@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from bridge.testing import packages
-from bridge.testing.lab_engine import PHONES, TRUNK, TRUNK_NUMBER, LabError, LabSettings, free_port, free_port_block
+from bridge.testing.lab_engine import (
+    PHONES,
+    TRUNK,
+    TRUNK_NUMBER,
+    LabError,
+    LabSettings,
+    ari_problem,
+    free_port,
+    free_port_block,
+)
 from bridge.testing.network import Machine
 from bridge.testing.phone import Phone, PhonePlace
 from bridge.testing.processes import Background
@@ -204,7 +210,7 @@ class EmbeddedLab:
         )
         deadline = time.monotonic() + BOOT_TIMEOUT_S
         while True:
-            problem = await asyncio.to_thread(self._ari_problem)
+            problem = await asyncio.to_thread(ari_problem, self.ari_url, self.ari_user, self.ari_password)
             if problem is None:
                 return
             if self._asterisk.pid is None or time.monotonic() > deadline:
@@ -214,17 +220,6 @@ class EmbeddedLab:
                     f"{self._asterisk.last_lines()}"
                 )
             await asyncio.sleep(0.05)
-
-    def _ari_problem(self) -> str | None:
-        login = base64.b64encode(f"{self.ari_user}:{self.ari_password}".encode()).decode()
-        request = urllib.request.Request(
-            f"{self.ari_url}/ari/asterisk/ping", headers={"Authorization": f"Basic {login}"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=2):
-                return None
-        except (urllib.error.URLError, OSError) as error:
-            return str(error)
 
 
 class _Place:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import socket
+import urllib.error
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +22,17 @@ PHONES = (*EXTENSIONS, TRUNK)
 
 class LabError(BridgeError):
     """The lab could not do what was asked; the message says what to look at."""
+
+
+def ari_problem(url: str, user: str, password: str) -> str | None:
+    """Return why ARI cannot be used at a URL, by a request that may take 2 s; None: it can."""
+    login = base64.b64encode(f"{user}:{password}".encode()).decode()
+    request = urllib.request.Request(f"{url}/ari/asterisk/ping", headers={"Authorization": f"Basic {login}"})
+    try:
+        with urllib.request.urlopen(request, timeout=2):
+            return None
+    except (urllib.error.URLError, OSError) as error:
+        return str(error)
 
 
 @dataclass(frozen=True)

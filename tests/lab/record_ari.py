@@ -226,14 +226,16 @@ async def blind_transfer(rec: Recorder) -> None:
     await rec.lab.phone("1003").hangup()
 
 
-async def dialplan_audiosocket(rec: Recorder) -> None:
-    async def silent_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while not reader.at_eof():
-                writer.write(b"\x12\x02\x80" + bytes(640))
-                await reader.read(65536)
-        writer.close()
+async def silent_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send silence at 16 kHz to an AudioSocket connection, as fast as it sends, until it ends."""
+    with contextlib.suppress(OSError):
+        while not reader.at_eof():
+            writer.write(b"\x12\x02\x80" + bytes(640))
+            await reader.read(65536)
+    writer.close()
 
+
+async def dialplan_audiosocket(rec: Recorder) -> None:
     server = await asyncio.start_server(silent_server, rec.lab.audiosocket_bind, rec.lab.audiosocket_port)
     async with server:
         await rec.dial("1001", "752")

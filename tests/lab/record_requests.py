@@ -29,6 +29,7 @@ import aiohttp
 from bridge.ari.client import NOISE
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
+from tests.lab.record_ari import silent_server
 
 FOLDER = Path(__file__).resolve().parents[1] / "wire" / "ari_requests"
 QUIET_S = 0.6
@@ -219,14 +220,6 @@ async def refused(rec: Recorder) -> None:
 SCENARIOS: dict[str, Callable[[Recorder], Awaitable[None]]] = {
     each.__name__: each for each in (call_in_stasis, party_hangs_up, dialed_out, continued, tapped, refused)
 }
-
-
-async def silent_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while not reader.at_eof():
-            writer.write(b"\x12\x02\x80" + bytes(640))
-            await reader.read(65536)
-    writer.close()
 
 
 @contextlib.asynccontextmanager

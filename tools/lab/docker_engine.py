@@ -6,7 +6,6 @@ The same `Lab` handle as the embedded one. Why the command line and not the SDK:
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import hashlib
 import json
@@ -15,15 +14,13 @@ import secrets
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.config.speech import ESPEAK
 from bridge.testing.embedded import settings_with_free_ports
-from bridge.testing.lab_engine import PHONES, TRUNK, LabError, LabSettings
+from bridge.testing.lab_engine import PHONES, TRUNK, LabError, LabSettings, ari_problem
 from bridge.testing.packages import Progress
 from bridge.testing.phone import Phone, PhonePlace
 from tools.lab import docker_command as docker
@@ -307,22 +304,13 @@ class DockerLab:
 
     async def _wait_for_ari(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while (problem := await asyncio.to_thread(self._ari_problem)) is not None:
+        while (
+            problem := await asyncio.to_thread(ari_problem, self.ari_url, self.ari_user, self.ari_password)
+        ) is not None:
             if time.monotonic() > deadline:
                 lines = await asyncio.to_thread(self.last_lines, "asterisk")
                 raise LabError(f"ARI does not answer at {self.ari_url} ({problem}); Asterisk's log ends:\n{lines}")
             await asyncio.sleep(0.1)
-
-    def _ari_problem(self) -> str | None:
-        login = base64.b64encode(f"{self.ari_user}:{self.ari_password}".encode()).decode()
-        request = urllib.request.Request(
-            f"{self.ari_url}/ari/asterisk/ping", headers={"Authorization": f"Basic {login}"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=2):
-                return None
-        except (urllib.error.URLError, OSError) as error:
-            return str(error)
 
 
 class _Place:
