@@ -1,4 +1,4 @@
-"""``asterisk-bridge call``: has a running bridge place a call, and tells how it goes until it is over.
+"""``asterisk-bridge call``: has a running bridge originate a call, and reports its progress until it ends.
 
 It is a client of the bridge's HTTP API like any other: ``POST /v1.0/calls``, and ``/v1.0/events`` for the progress.
 """

@@ -128,10 +128,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--http-port", type=int, default=0, help=argparse.SUPPRESS)
     call = commands.add_parser(
         "call",
-        help="have a running bridge place a call, and tell how it goes",
-        description="Have a running bridge place a call, and tell how it goes until it is over. Ctrl-C hangs up."
+        help="have a running bridge originate a call, and report its progress",
+        description="Have a running bridge originate a call, and report its progress until it ends. Ctrl-C hangs up."
         " Exit code: 0 if somebody answered, 1 if not, 2 for wrong arguments.",
-        epilog="Without --talk, --play, --actions or --flow whoever answers hears a greeting.",
+        epilog="Without --talk, --play, --actions or --flow the called party hears a greeting.",
     )
     call.add_argument("destination", nargs="+", help="1001, +493012345, tel:..., sip:user@host, conference:name")
     call.add_argument("--from", dest="source", metavar="NUMBER", help="the number that the phone shows")

@@ -157,7 +157,7 @@ class Originator:
             raise Overloaded("the bridge is shutting down")
         if self._legs.originated >= self._config.max_calls:
             raise Overloaded(
-                f"{self._legs.originated} calls that were placed go on; no more are allowed (calling.max_calls)"
+                f"{self._legs.originated} originated calls are active; no more are allowed (calling.max_calls)"
             )
         self._policy.count(token)
         caller = source if source is not None and source.target else Address(target=self._config.caller_id)

@@ -1,4 +1,4 @@
-"""Originate the calls of one request, all at once or one after the other, and hand over those that are answered."""
+"""Originate the calls of one request, together or one after the other, and hand over those that are answered."""
 
 from __future__ import annotations
 

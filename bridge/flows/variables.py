@@ -48,7 +48,7 @@ def request_variables(variables: Mapping[str, str]) -> dict[str, str]:
     total = 0
     for name, value in variables.items():
         if not isinstance(value, str):
-            raise ValueError(f"variables: {name[:40]!r}: expected a text")
+            raise ValueError(f"variables: {name[:40]!r}: expected a string")
         if not name or len(name) > MAX_NAME_CHARACTERS:
             raise ValueError(f"variables: {name[:40]!r}: a name has 1 to {MAX_NAME_CHARACTERS} characters")
         if len(value.encode()) > MAX_VALUE_BYTES:

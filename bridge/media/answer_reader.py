@@ -19,7 +19,7 @@ MAX_BODY_PARTS = 256
 _UPGRADE = h11.Request(
     method="GET", target="/", headers=[("Host", ""), ("Connection", "upgrade"), ("Upgrade", "websocket")]
 )
-"""Tells h11 that a response 101 may come; the request itself is written by picows."""
+"""Makes h11 expect a response 101; the request itself is written by picows."""
 
 
 class AnswerReader:

@@ -243,7 +243,7 @@ class Stream:
             self._changed()
 
     def fail(self) -> None:
-        """Log the exception that is being handled, a fault of ours, and let the stream end because of it."""
+        """Log the exception that is being handled, an internal error, and let the stream end because of it."""
         log.exception("%s failed", self.name)
         self.end("internal error", "internal")
 

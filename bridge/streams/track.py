@@ -47,7 +47,7 @@ class Track:
         leg: its leg, open already if there is no tap point.
         label: how the log calls it.
         on_live: called once, when its audio flows for the first time.
-        on_failed: called while an exception is handled that ends the track: a fault of ours.
+        on_failed: called while an exception is handled that ends the track: an internal error.
         wait_s: open the leg not before so many seconds.
     """
 
@@ -69,8 +69,8 @@ class Track:
         self.leg = leg
         self.live = False
         """Its audio flows, or has flowed."""
-        self.told = False
-        """The dialect has been told that it started."""
+        self.announced = False
+        """The dialect has announced that it started."""
         self.reopened = 0
         """How many times its leg was opened again after it had failed or broken."""
         self.label = label

@@ -29,7 +29,7 @@ class Tracks:
         new_playout: makes the queue of one leg.
         connected: whether there is a WebSocket.
         on_change: called when a track has stopped or its audio flows.
-        on_failed: called while an exception of a track is handled: a fault of ours.
+        on_failed: called while an exception of a track is handled: an internal error.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Tracks:
                 leg = self._new_leg(waiting.pop(0) if track.speaks and waiting else None)
                 self._start(track, leg, SUCCEED_S if other_party else 0)
                 continue
-            if existing.told and existing.wanted.info != track.info:
+            if existing.announced and existing.wanted.info != track.info:
                 self._pump.track_changed(track.info)
             existing.change(track)
 
@@ -135,21 +135,21 @@ class Tracks:
     def announce(self) -> None:
         """Let the dialect announce all tracks on a new connection."""
         for track in self._tracks.values():
-            track.told = track.live and track.wanted.hears
-            if track.told:
+            track.announced = track.live and track.wanted.hears
+            if track.announced:
                 self._pump.track_started(track.wanted.info)
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
         """Report a DTMF digit of a party on its track."""
         for track in self._tracks.values():
-            if track.wanted.info.channel_id == channel_id and track.told:
+            if track.wanted.info.channel_id == channel_id and track.announced:
                 self._pump.key_pressed(track.wanted.info.name, digit)
                 return
 
     def stop(self) -> None:
         """Stop all tracks; the dialect has said its last words. `closed` follows."""
         for name in tuple(self._tracks):
-            self._stop(name, tell=False)
+            self._stop(name, announce=False)
 
     async def closed(self) -> None:
         """Wait until all that has stopped is closed."""
@@ -176,14 +176,14 @@ class Tracks:
         info = track.wanted.info
         if info.channel_id and len(self.parties) < MAX_PARTIES:
             self.parties[info.channel_id] = None
-        track.told = track.wanted.hears and (self._dialect.replays or self._connected())
-        if track.told:
+        track.announced = track.wanted.hears and (self._dialect.replays or self._connected())
+        if track.announced:
             self._pump.track_started(info)
         self._on_change()
 
-    def _stop(self, name: str, *, tell: bool = True) -> None:
+    def _stop(self, name: str, *, announce: bool = True) -> None:
         track = self._tracks.pop(name)
-        if track.told and tell:
+        if track.announced and announce:
             self._pump.track_stopped(name)
         track.silence()
         self._on_change()

@@ -163,7 +163,7 @@ class Siblings:
                 good = answer.status == 200 or path == "/health"
                 return await answer.text() if good else None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            log.warning("worker=%d does not say what it has: %s", sibling.number, error or type(error).__name__)
+            log.warning("worker=%d does not report its state: %s", sibling.number, error or type(error).__name__)
             return None
 
     # Passed on

@@ -117,7 +117,7 @@ async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
 
 
 async def _let_ring(run: Run, *, silent: bool) -> asyncio.Task[None]:
-    """Let the caller know that it rings: by signaling if he is not answered, else by a tone."""
+    """Let the caller know that it rings: by signaling if the call is not answered, else by a tone."""
 
     async def tone() -> None:
         sound = tones.ringback(RINGBACK_S)
@@ -276,7 +276,7 @@ class DialOptions(Options):
 
 @action("dial", options=DialOptions, internal=True)
 async def dial(run: Run, options: DialOptions) -> None:
-    """Originate another call that runs the flow of ``voxology.flow``; this flow goes on at once."""
+    """Originate another call that runs the flow of ``voxology.flow``; this flow continues immediately."""
     data = run.variables.session_data if options.session_data is None else options.session_data
     try:
         record = await run.flows.dial_connect(
