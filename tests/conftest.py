@@ -12,8 +12,11 @@ import pytest_asyncio
 from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
 from bridge.testing.lab_engine import Lab, free_port
 from bridge.testing.plugin import lab_folder, progress, running
+from tests.evidence import pytest_runtest_protocol, pytest_terminal_summary, pytest_unconfigure
 from tools.lab.docker_engine import ComposedBridge, DockerLab
 from tools.lab.state import ENGINES
+
+__all__ = ["pytest_runtest_protocol", "pytest_terminal_summary", "pytest_unconfigure"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -262,6 +262,8 @@ class RedisClaims:
             return
         for part in batches(sorted(self._waiting)):
             (answers,) = await self._store.ask([("EVAL", LOOK, len(part), *map(self._name, part), self._lease.name)])
+            if not self._settled:
+                return  # The connection is new, and so is the store behind it: it knows of no claims yet.
             for key, free in zip(part, answers, strict=True):
                 if free and key in self._waiting and key not in self._requests:
                     call_safely(self.on_free, key)

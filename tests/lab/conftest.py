@@ -17,11 +17,8 @@ from bridge.media.loop import FrameLoop
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING, Calling, calling_on
-from tests.lab.evidence import pytest_runtest_protocol, pytest_terminal_summary, pytest_unconfigure
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S
-
-__all__ = ["pytest_runtest_protocol", "pytest_terminal_summary", "pytest_unconfigure"]
 
 preload()
 """As `bridge.cli.serve` does beside the loop: the first flow and the first resampler would block it for 0.3 s here."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.cluster.redis_claims import RedisClaims
-from bridge.cluster.store import Store, StoreAway
+from bridge.cluster.scripts import LOOK
+from bridge.cluster.store import Command, Store, StoreAway
 from bridge.config import ClusterConfig
 from bridge.testing.store import RedisServer
 from tests.fakes.proxy import Proxy, open_proxy
@@ -302,6 +303,36 @@ async def test_a_store_that_starts_anew_gives_nothing_away_that_somebody_holds(t
         assert (one.lost, other.free, late.free) == ([], [], [])
         assert not await other.want("s/c")
         assert not await late.want("s/c")
+        for node in cluster.nodes:
+            await node.claims.close()
+
+
+async def test_a_store_that_restarts_while_it_is_asked_reports_no_claim_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with own_server(tmp_path) as server:
+        cluster = Cluster(server)
+        one, other = await cluster.node("one"), await cluster.node("other")
+        await one.want("s/c")
+        await until(lambda: one.keys["s/c"])
+        assert not await other.want("s/c")
+        restarted = asyncio.Event()
+        ask = other.claims._store.ask
+
+        async def ask_a_new_server(commands: Sequence[Command]) -> list[Any]:
+            if restarted.is_set() or commands[0][1] != LOOK:
+                return await ask(commands)
+            await server.stop(at_once=True)
+            await server.start()
+            answers = await ask(commands)
+            assert answers == [[1]], "the new server knows of no claim"
+            restarted.set()
+            return answers
+
+        monkeypatch.setattr(other.claims._store, "ask", ask_a_new_server)
+        await restarted.wait()
+        await until(lambda: one.claims._settled and other.claims._settled)
+        assert (one.lost, other.free) == ([], [])
         for node in cluster.nodes:
             await node.claims.close()
 

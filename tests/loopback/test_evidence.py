@@ -1,4 +1,4 @@
-"""A test of the lab is repeated only if the machine was measured to be short of processors while it failed."""
+"""A test of real programs is repeated only if the machine was measured to be short of processors while it failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.lab import evidence
+from tests import evidence
 from tests.machine import Machine, Shortage, in_words
 
 pytest_plugins = ["pytester"]
@@ -26,11 +26,11 @@ TESTS = """
 
 
 def judged(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, shortages: list[Shortage]) -> pytest.RunResult:
-    """Run a test that fails the first time, as one of the lab's, on a machine that was short of processors, or not."""
-    monkeypatch.setattr(evidence, "LAB", pytester.path)
+    """Run a test of real programs that fails the first time, on a machine that was short of processors, or not."""
+    monkeypatch.setattr(evidence, "REAL_TIME", (pytester.path,))
     monkeypatch.setattr(Machine, "shortages", lambda *_: shortages)
     pytester.makepyfile(TESTS)
-    return pytester.runpytest_inprocess("-p", "tests.lab.evidence", "-p", "no:asyncio")
+    return pytester.runpytest_inprocess("-p", "tests.evidence", "-p", "no:asyncio")
 
 
 def test_a_failure_on_a_machine_with_time_counts(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,9 +49,9 @@ def test_a_failure_on_a_starved_machine_is_judged_again(
 
 def test_what_fails_again_and_again_has_failed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makepyfile(test_never="def test_never():\n    assert False")
-    monkeypatch.setattr(evidence, "LAB", pytester.path)
+    monkeypatch.setattr(evidence, "REAL_TIME", (pytester.path,))
     monkeypatch.setattr(Machine, "shortages", lambda *_: [LATE])
-    result = pytester.runpytest_inprocess("-p", "tests.lab.evidence", "-p", "no:asyncio")
+    result = pytester.runpytest_inprocess("-p", "tests.evidence", "-p", "no:asyncio")
     result.assert_outcomes(failed=1)
     assert len([line for line in result.outlines if line.startswith("FAILED") and "processors" in line]) == 3
 

@@ -1,8 +1,8 @@
-"""A judgment about audio is repeated if it went wrong while the machine withheld its processors, and only then.
+"""A test of real programs is repeated if it failed while the machine withheld its processors, and only then.
 
-Two programs that wait for each other's processor tear audio as a fault of the bridge does. What tells them apart is
-measured (`tests.machine`): a test that fails while no shortage was measured has failed. Otherwise it runs again, a few
-times at most, and the evidence is printed at the end, whatever comes of it.
+Two programs that wait for each other's processor tear audio and miss deadlines as a fault of the bridge does. What
+tells them apart is measured (`tests.machine`): a test that fails while no shortage was measured has failed. Otherwise
+it runs again, a few times at most, and the evidence is printed at the end, whatever comes of it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from _pytest.runner import runtestprotocol  # as pytest's plug-ins that repeat t
 from tests.machine import Machine, in_words
 
 REPEATS = 2
-LAB = Path(__file__).parent
+HERE = Path(__file__).parent
+REAL_TIME = (HERE / "lab", HERE / "loopback")
+"""Folders of tests that measure by the clock: against a real Asterisk or over real sockets."""
 EVIDENCE = "the machine, not the bridge"
 _MACHINE = pytest.StashKey[Machine]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test of the lab, again if its judgment says more about the machine."""
-    if not item.path.is_relative_to(LAB):
+    """Run a test, again if its failure says more about the machine."""
+    if not any(map(item.path.is_relative_to, REAL_TIME)):
         return None
     machine = _machine(item.config)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
