@@ -16,6 +16,7 @@ import msgspec
 import yarl
 
 from bridge.errors import AriError, ConfigError
+from bridge.outbound.headers import USER_AGENT
 from bridge.tasks import shield_until_done
 from bridge.tls import Trust, TrustError, client_context
 
@@ -111,7 +112,11 @@ class Rest:
         self.url = api_url(url)
         self._trust = Trust(ca_file=ca_file)
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {token}", "Accept-Encoding": "identity"}
+        self._headers = {
+            "Authorization": f"Basic {token}",
+            "Accept-Encoding": "identity",
+            "User-Agent": USER_AGENT,
+        }
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._deadline: float | None = None  # by the event loop's clock

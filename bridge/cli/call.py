@@ -23,6 +23,7 @@ from bridge.ari.rest import explain_failure
 from bridge.config import Config, host_and_port, load
 from bridge.config.initial_token import existing_token
 from bridge.config.values import is_loopback, is_wildcard
+from bridge.outbound.headers import USER_AGENT
 
 GREETING = "Hello. This is a test call from your Asterisk bridge."
 CONNECT_TIMEOUT_S = 5.0
@@ -164,7 +165,7 @@ class Dialer:
         Raises:
             CallFailed: the bridge could not be reached, or did not do it.
         """
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)

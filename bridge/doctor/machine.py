@@ -15,6 +15,7 @@ from bridge.audio.format import FRAME_MS
 from bridge.config import Config, host_and_port, is_loopback, is_wildcard
 from bridge.doctor.report import Report
 from bridge.media.playout_clock import CATCH_UP_FRAMES
+from bridge.outbound.headers import USER_AGENT
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
 
 TIMER_TICKS = 100
@@ -204,7 +205,7 @@ async def _is_bridge(config: Config) -> bool:
         async with (
             aiohttp.ClientSession(
                 auto_decompress=False,
-                headers={"Accept-Encoding": "identity"},
+                headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
                 timeout=aiohttp.ClientTimeout(total=3),
             ) as session,
             session.get(url, ssl=False) as response,

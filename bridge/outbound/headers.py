@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from bridge import __version__
+
+USER_AGENT = f"asterisk-bridge/{__version__}"
+"""The header ``User-Agent`` of every request: some firewalls refuse requests without one."""
 MAX_NAME_CHARACTERS = 63
 MAX_VALUE_CHARACTERS = 4096
 HANDSHAKE_HEADERS = frozenset(
@@ -41,3 +46,10 @@ def check_header_value(value: str) -> str:
     if re.search(r"[^\x20-\x7e]", value) or value != value.strip():
         raise ValueError("may hold only printable ASCII characters, and no space at either end")
     return value
+
+
+def with_user_agent(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with `USER_AGENT`, unless they have another one."""
+    if any(name.lower() == "user-agent" for name in headers):
+        return dict(headers)
+    return {"User-Agent": USER_AGENT, **headers}

@@ -14,9 +14,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from bridge import __version__
 from bridge.errors import BridgeError
 from bridge.outbound.gate import Gate
+from bridge.outbound.headers import USER_AGENT
 from bridge.outbound.policy import Denied
 from bridge.tls import Trust, TrustError, client_context
 
@@ -192,7 +192,7 @@ class Requests:
                     resolver=_Resolver(self._gate, configured), use_dns_cache=False, **self._options
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": f"asterisk-bridge/{__version__}", "Accept-Encoding": "identity"},
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
                 auto_decompress=False,  # a small response could become a large one
             )
         return session

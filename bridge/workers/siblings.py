@@ -25,6 +25,7 @@ from bridge.api.metrics import CONTENT_TYPE
 from bridge.api.models.common import Paging
 from bridge.api.routing import RECORDED
 from bridge.errors import AriError
+from bridge.outbound.headers import USER_AGENT
 from bridge.tasks import BackgroundTasks
 from bridge.workers import merging
 from bridge.workers.view import Sibling, View
@@ -247,7 +248,9 @@ class Siblings:
         if session is None:
             connector = aiohttp.UnixConnector(sibling.socket, limit=0)
             session = self._sessions[sibling.socket] = aiohttp.ClientSession(
-                auto_decompress=False, headers={"Accept-Encoding": "identity"}, connector=connector
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
+                connector=connector,
             )
         return session
 

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from bridge.ari.rest import Rest
 from bridge.errors import AriError
+from bridge.outbound.headers import USER_AGENT
 
 
 @pytest.fixture
@@ -87,3 +88,17 @@ async def test_what_changes_something_is_carried_to_its_end_however_often_its_ca
         asking.cancel()
         await asyncio.sleep(0.01)
         assert asking.done()
+
+
+async def test_asterisk_sees_who_asks() -> None:
+    seen: list[str] = []
+
+    async def look(request: web.Request) -> web.Response:
+        seen.append(request.headers["User-Agent"])
+        return web.json_response([])
+
+    application = web.Application()
+    application.router.add_get("/ari/channels", look)
+    async with TestServer(application) as server, Rest(str(server.make_url("")), "user", "password") as rest:
+        await rest.request("GET", "/channels")
+    assert seen == [USER_AGENT]
