@@ -26,6 +26,7 @@ from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import feed
 from bridge.media.websocket import MAX_TEXT_BYTES, Link
 from bridge.outbound.gate import Gate
+from bridge.outbound.headers import with_user_agent
 from bridge.outbound.policy import Denied
 from bridge.tls import TrustError, client_context
 
@@ -39,6 +40,9 @@ LISTEN_WAIT_S = 1.0
 """A link that nobody listens to is read after so long all the same: pings are answered, and its end is noticed."""
 RETRIED_STATUSES = frozenset({408, 425, 429})
 """Of the statuses below 500, those that say "not now" and not "not so"."""
+
+GOING_AWAY = 1001
+"""The Close code of a server that goes down (RFC 6455 section 7.4.1), and ours: the stream continues elsewhere."""
 
 MAX_WARNED = 1000
 _warned: set[str] = set()
@@ -120,11 +124,12 @@ class Backoff:
 
 
 def clean(code: int) -> bool:
-    """Whether the server has ended the stream on purpose with this Close code, so that it must not be dialled again.
+    """Return whether a server that closes with this code has ended the stream on purpose: it is not dialed again.
 
-    1000: done; 1001: going away; 1005: a Close frame without a code, which is what ``ws.close()`` sends in JavaScript.
+    1000: done; 1005: a Close frame without a code, which is what ``ws.close()`` sends in JavaScript. `GOING_AWAY` is
+    what servers send when they restart.
     """
-    return code in (1000, 1001, 1005)
+    return code in (1000, 1005)
 
 
 async def dial(
@@ -209,7 +214,9 @@ class _Handshake(asyncio.Protocol):
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._destination = destination
         self._link = link
-        self._inner: Any = link.client_protocol(destination.authority, destination.resource, destination.headers)
+        self._inner: Any = link.client_protocol(
+            destination.authority, destination.resource, with_user_agent(destination.headers)
+        )
         self._transport: asyncio.Transport | None = None
         self._reader = AnswerReader()
         self._timer: asyncio.TimerHandle | None = None

@@ -16,7 +16,7 @@ from bridge.config import Config
 from bridge.dialects.base import CallInfo, Dialect, Setting
 from bridge.errors import AriError
 from bridge.media.counters import Counters
-from bridge.media.dial import Backoff, Destination, clean, dial
+from bridge.media.dial import GOING_AWAY, Backoff, Destination, clean, dial
 from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.streams.connection import Connection, Dialed
@@ -150,7 +150,7 @@ class Streams:
             self.remove(
                 stream,
                 reason,
-                good=bool(stream.connects) and clean(stream.close_code),
+                good=bool(stream.connects) and (clean(stream.close_code) or stream.close_code == GOING_AWAY),
                 parties=list(stream.tracks.parties),
                 code=stream.close_code,
                 connects=stream.connects,

@@ -10,6 +10,7 @@ import websockets
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request
 
+import bridge
 from bridge.media import dial as dial_module
 from bridge.media.dial import LISTEN_WAIT_S, clean
 
@@ -63,6 +64,19 @@ async def test_path_query_and_headers_arrive_as_given() -> None:
     assert headers["x-empty"] == ""
     assert headers["Host"] == f"127.0.0.1:{port}"
     assert "Sec-WebSocket-Extensions" not in headers
+    assert headers["User-Agent"] == f"asterisk-bridge/{bridge.__version__}"
+
+
+async def test_a_user_agent_of_the_configuration_takes_the_place_of_ours() -> None:
+    seen: list[list[str]] = []
+
+    async def look(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        seen.append(connection.request.headers.get_all("User-Agent"))
+
+    async with third_party(look) as port:
+        await Ear(await dialled(f"ws://127.0.0.1:{port}/", {"user-agent": "let me in"})).end()
+    assert seen == [["let me in"]]
 
 
 async def test_fragments_are_joined_and_large_messages_go_whole_both_ways() -> None:
@@ -153,7 +167,7 @@ async def test_the_servers_close_is_told_and_answered(code: int) -> None:
         ear = Ear(await dialled(f"ws://127.0.0.1:{port}/"))
         told = await ear.end()
     assert told == (code, "bye")
-    assert clean(told[0]) == (code < 1002)
+    assert clean(told[0]) == (code == 1000)
     assert len(answers) == 1
 
 

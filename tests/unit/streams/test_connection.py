@@ -24,7 +24,11 @@ def test_waits_grow_until_a_connection_has_been_stable(dialed: Dialed) -> None:
     assert dialed.after_close(1006, STABLE_S / 2) == 10
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1005])
+def test_an_application_that_goes_away_is_dialed_again(dialed: Dialed) -> None:
+    assert [dialed.after_close(1001, 0), dialed.after_close(1001, 0)] == [1, 10]
+
+
+@pytest.mark.parametrize("code", [1000, 1005])
 def test_a_connection_that_the_application_closed_is_not_opened_again(dialed: Dialed, code: int) -> None:
     assert dialed.after_close(code, 0) is None
 

@@ -332,7 +332,19 @@ async def test_a_connection_that_breaks_is_opened_again(world: World) -> None:
     assert [json.loads(text)["event"] for text in world.texts] == ["connected", "start"]
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1005])
+@dialed
+@pytest.mark.parametrize("code", [1001, 1006, 1011, 1012])
+async def test_an_application_that_restarts_or_fails_is_dialed_again(world: World, code: int) -> None:
+    world.backoff = Backoff(0.001, 0.001)
+    stream = world.stream(Twilio(connect=True), "inbound")
+    await stream.settled(1)
+    first, world.wire = world.wire, Wire()
+    first.abort(code, "bye")
+    await until(lambda: stream.connects == 2)
+    assert not stream.ended
+
+
+@pytest.mark.parametrize("code", [1000, 1005])
 async def test_a_stream_ends_with_a_connection_that_the_application_closes(world: World, code: int) -> None:
     stream = world.stream(Voipbin("sln"))
     await stream.settled(1)
