@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 
 def preload() -> None:
-    """Import what converts audio and what runs flows, and build the models of requests and actions."""
+    """Import what converts audio, carries WebSockets and runs flows, and build the models of requests and actions."""
     from bridge.api.models import base
     from bridge.audio import resample  # noqa: F401  # it brings numpy
     from bridge.flows import voipbin, voxology  # noqa: F401  # they bring all actions
     from bridge.flows.options import Options
-    from bridge.media import answer_reader  # noqa: F401  # it brings h11
+    from bridge.media import answer_reader, picows_link  # noqa: F401  # they bring h11 and picows
 
     for root in (base.Body, base.Query, base.Shown, Options):
         for model in _below(root):

@@ -19,7 +19,7 @@ MAX_BODY_BYTES = 1024 * 1024
 
 _JSON_TOKENS = re.compile(r'"|\\.|\$\{([^{}$]{1,200})\}|[^"\\$]+|.', re.DOTALL)
 _JSON_SCALAR = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?|true|false|null")
-_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _AUTHORITY_ENDS = re.compile(r"[/?#\\]")
 
 ValueOf = Callable[[str], str]

@@ -13,22 +13,23 @@ import random
 import socket
 import ssl
 import time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiofastnet
-from picows import WSError
 
 from bridge.errors import BridgeError
 from bridge.media.answer import Answer, NotHttp
 from bridge.media.counters import Counters
 from bridge.media.destination import Destination
-from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import feed
 from bridge.media.websocket import MAX_TEXT_BYTES, Link
 from bridge.outbound.gate import Gate
 from bridge.outbound.headers import with_user_agent
 from bridge.outbound.policy import Denied
 from bridge.tls import TrustError, client_context
+
+if TYPE_CHECKING:
+    from bridge.media.picows_link import PicowsLink
 
 __all__ = ["Backoff", "Destination", "LinkFailed", "LinkRefused", "clean", "dial"]
 
@@ -154,6 +155,10 @@ async def dial(
         LinkRefused: the server refused with a status that will be the same next time, or the gate denies the host.
         LinkFailed: anything else.
     """
+    from picows import WSError  # loaded by `bridge.app.preload`, as the link
+
+    from bridge.media.picows_link import PicowsLink
+
     if destination.exposes_headers and destination.where not in _warned and len(_warned) < MAX_WARNED:
         _warned.add(destination.where)
         log.warning("the headers for ws://%s, credentials too, go over the network unencrypted", destination.where)
@@ -209,7 +214,7 @@ class _Handshake(asyncio.Protocol):
     """
 
     def __init__(self, destination: Destination, link: PicowsLink) -> None:
-        from bridge.media.answer_reader import AnswerReader  # a start leaves it out
+        from bridge.media.answer_reader import AnswerReader  # loaded by `bridge.app.preload`
 
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._destination = destination

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -18,7 +19,6 @@ from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import Account, Dialect, Setting
 from bridge.errors import Revoked
 from bridge.media.counters import Counters
-from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
 from bridge.media.websocket import Link
 from bridge.streams.client_streams import ClientStreams
@@ -26,6 +26,9 @@ from bridge.streams.limit import StreamLimit
 from bridge.streams.subscription import account_of
 from bridge.streams.wanted import CLIENT_DIRECTIONS, ClientDirection
 from bridge.taps.taps import TapPoint
+
+if TYPE_CHECKING:
+    from bridge.media.picows_link import PicowsLink
 
 CLIENT_GONE = 499
 """The status of a request whose client has closed the connection (nginx's number); nobody receives it."""
@@ -236,6 +239,8 @@ class MediaStreamEndpoint:
         return web.Response()
 
     def _new_link(self) -> PicowsLink:
+        from bridge.media.picows_link import PicowsLink  # loaded by `bridge.app.preload`
+
         media = self._config.media
         return PicowsLink(
             self._counters,

@@ -61,7 +61,7 @@ def ran(code: str) -> Any:
 def test_a_start_imports_no_part_that_no_waiting_call_needs() -> None:
     imported = ran(APPLICATION + "print(json.dumps(sorted(sys.modules)))")
     assert {"bridge.app.application", "bridge.media.pump", "aiohttp"} <= set(imported)
-    later = {"numpy", "soundfile", "redis", "websockets", "bridge.cluster.cluster", "bridge.flows.actions"}
+    later = {"numpy", "picows", "soundfile", "redis", "websockets", "bridge.cluster.cluster", "bridge.flows.actions"}
     assert not later & set(imported)
 
 
