@@ -53,7 +53,7 @@ class CallServices:
         sounds: fetches sounds.
         recordings: what was recorded.
         sensitive: sensitive mode of calls.
-        flows: the configured flows.
+        flows: returns the configured flows.
         voxology: its ``api_key`` opens ``/v1/Dials/Connect``; without one that is not there.
     """
 
@@ -65,7 +65,7 @@ class CallServices:
     sounds: SoundFetcher
     recordings: Recordings
     sensitive: Sensitive
-    flows: Sequence[FlowConfig] = ()
+    flows: Callable[[], Sequence[FlowConfig]] = tuple
     voxology: VoxologyConfig | None = None
 
 

@@ -91,4 +91,4 @@ def flow_json(flow: FlowConfig) -> dict[str, Any]:
 def _flows(asked: Asked[NoQuery, None]) -> Sequence[FlowConfig]:
     parts = asked.backend.calling
     assert parts is not None  # or its routes would not be there
-    return parts.flows
+    return parts.flows()

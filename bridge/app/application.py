@@ -15,10 +15,10 @@ from bridge.access import CONFIGURATION, Principal
 from bridge.api.backend import Backend, ConferenceServices
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
-from bridge.api.tokens import Tokens
 from bridge.api.views import call_summary
 from bridge.app.addresses import log_audiosocket, log_http
 from bridge.app.call_subsystem import CallSubsystem
+from bridge.app.configured import Configured, waiting_for_restart
 from bridge.app.revoking import Revoking
 from bridge.app.settling import Settling
 from bridge.app.worker_share import WorkerShare
@@ -298,15 +298,24 @@ class Application:
         await self.audit.stop()
 
     async def reload(self, config: Config) -> None:
-        """Take over what can change while the bridge runs: tokens, TLS files, the audit log's file."""
+        """Apply what can change while calls are up (`Configured`), read the TLS files again, reopen the audit log.
+
+        Raises:
+            ConfigError: something in the configuration is wrong; nothing has changed.
+        """
+        found = await Configured.of(config)
+        await self.catalogue.configure(found.subscriptions, config.pbx.groups)
+        self.inbound.configure(found.routes)
+        self.calling.configure(found.flows, found.signing_keys)
+        await self.webhooks.configure(config.webhooks)
         self.audit.reopen()
-        if config.http.authentication:
-            self._revoking.take(Tokens.of(config.http, config.tokens))
+        if config.http.authentication and self.config.http.authentication:
+            self._revoking.take(found.tokens)
             self.audit.record("tokens.reload", CONFIGURATION)
-        if config.http.authentication != self.config.http.authentication:
-            log.warning("http.authentication has changed: restart the bridge to apply it")
         with contextlib.suppress(ConfigError):  # it is logged, and the previous certificate stays
             await self.http.reload_tls()
+        if waiting := waiting_for_restart(self.config, config):
+            log.warning("changed, but applied by a restart only: %s", ", ".join(waiting))
 
     def _revoked(self, principal_id: str) -> None:
         self._event_sockets.end_of_principal(principal_id)

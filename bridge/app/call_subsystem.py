@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from bridge.api.backend import CallServices
@@ -33,7 +33,7 @@ from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
 from bridge.flows.echo import EchoService
-from bridge.flows.flow_config import flows_of, signing_keys
+from bridge.flows.flow_config import Flow, flows_of, signing_keys
 from bridge.flows.manager import FlowManager
 from bridge.flows.services import FlowServices
 from bridge.flows.web import Web
@@ -86,7 +86,6 @@ class CallSubsystem:
         self._sensitive = sensitive
         self._tasks = BackgroundTasks("call control")
         self._config = config
-        self._flows = flows_of(config)
         self.speech = Speech(config.speech)
         self.sounds = SoundFetcher(config.speech, gate)
         self._web = Web(gate, keys=signing_keys(config))
@@ -156,7 +155,7 @@ class CallSubsystem:
             context=config.calling.context,
         )
         self.outbound_calls = OutboundCalls(self._originator, records)
-        self.flow_manager = FlowManager(self._flows, services, self.outbound_calls, config.voxology)
+        self.flow_manager = FlowManager(flows_of(config), services, self.outbound_calls, config.voxology)
         self.call_control.before_transfer = self.flow_manager.before_transfer
         legs.claim = self.flow_manager.claims
         legs.on_claimed = self.flow_manager.claimed
@@ -178,9 +177,14 @@ class CallSubsystem:
             sounds=self.sounds,
             recordings=self.recordings,
             sensitive=self._sensitive,
-            flows=[flow.config for flow in self._flows],
+            flows=lambda: self.flow_manager.configured,
             voxology=self._config.voxology,
         )
+
+    def configure(self, flows: Sequence[Flow], keys: Mapping[str, bytes]) -> None:
+        """Replace the configured flows and the keys that sign their requests; what runs continues as it began."""
+        self.flow_manager.configure(flows)
+        self._web.keys = keys
 
     async def start(self) -> None:
         """Say what will not work."""

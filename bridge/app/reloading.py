@@ -17,7 +17,7 @@ class Reloadable(Protocol):
     """A bridge, one worker of it, or their supervisor."""
 
     async def reload(self, config: Config) -> None:
-        """Take over what can change while it runs."""
+        """Apply what can change while it runs; ConfigError: something is wrong, and nothing has changed."""
 
 
 class Reloading:
@@ -61,8 +61,10 @@ class Reloading:
     async def _reload(self, read: Callable[[], Config]) -> None:
         try:
             config = await asyncio.to_thread(read)
+            await self._service.reload(config)
         except ConfigError as problem:
             for error in each_error(problem):
                 log.error("reload failed, everything stays as it was: %s", error)
-            return
-        await self._service.reload(config)
+        else:
+            logging.getLogger().setLevel(config.log.level.upper())
+            log.info("configuration reloaded")

@@ -47,7 +47,11 @@ class Service(Protocol):
         """Log the ports that it listens on."""
 
     async def reload(self, config: Config) -> None:
-        """Apply what can change while it runs: tokens, and the files of the port's TLS."""
+        """Apply what can change while it runs.
+
+        Raises:
+            ConfigError: something in the configuration is wrong; nothing has changed.
+        """
 
     async def start(self) -> None:
         """Open the ports.

@@ -12,7 +12,8 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from yarl import URL
@@ -22,6 +23,7 @@ from bridge.events.hub import Event, Events
 from bridge.events.signing import retry_after_s, signature
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
+from bridge.tasks import BackgroundTasks
 from bridge.tls import client_context
 
 log = logging.getLogger(__name__)
@@ -81,17 +83,17 @@ class Webhooks:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._events = events
-        gate = gate or Gate()
-        self._hooks = [
-            Webhook(config, counts, gate, clock=clock, jitter=jitter) for config in configs if config.enabled
-        ]
-        self._tasks: list[asyncio.Task[None]] = []
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._new = partial(Webhook, counts=counts, gate=gate or Gate(), clock=clock, jitter=jitter)
+        self._configs = tuple(configs)
+        self._hooks: dict[str, Webhook] = {}
+        """By id."""
+        self._tasks = BackgroundTasks("webhooks")
+        self._unsubscribe = _nothing
 
     @property
     def queued(self) -> int:
         """Events that wait for their delivery now."""
-        return sum(len(hook) for hook in self._hooks)
+        return sum(map(len, self._hooks.values()))
 
     async def start(self) -> None:
         """Begin to deliver what happens from now on.
@@ -99,30 +101,55 @@ class Webhooks:
         Raises:
             TrustError: a ``ca_file`` cannot be used.
         """
-        if not self._hooks:
-            return
-        for hook in self._hooks:
-            await client_context(hook.config.trust())
-        self._tasks = [asyncio.create_task(hook.run(), name=f"webhook {hook.config.id}") for hook in self._hooks]
-        self._unsubscribe = self._events.subscribe(self._queue)
+        await self.configure(self._configs)
+
+    async def configure(self, configs: Iterable[WebhookConfig]) -> None:
+        """Replace the webhooks; those that have not changed continue with what is queued.
+
+        One that is gone, or has changed, delivers what is queued as at a stop, in the background.
+
+        Raises:
+            TrustError: a ``ca_file`` cannot be used; nothing has changed.
+        """
+        wanted = {config.id: config for config in configs if config.enabled}
+        await trusted(wanted.values())
+        for hook in [hook for hook in self._hooks.values() if wanted.get(hook.config.id) != hook.config]:
+            del self._hooks[hook.config.id]
+            self._tasks.spawn(self._finish((hook,), STOP_S))
+        for config in wanted.values():
+            if config.id not in self._hooks:
+                hook = self._hooks[config.id] = self._new(config)
+                hook.begin()
+        self._unsubscribe()
+        self._unsubscribe = self._events.subscribe(self._queue) if self._hooks else _nothing
 
     async def stop(self, timeout_s: float = STOP_S) -> None:
         """Deliver what is queued, without repeating what fails, for at most ``timeout_s``; then nothing more."""
         self._unsubscribe()
-        for hook in self._hooks:
-            hook.finish()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        for hook in self._hooks:
-            hook.report_lost()
+        await self._finish(tuple(self._hooks.values()), timeout_s)
+        await self._tasks.stop(grace_s=timeout_s)
+
+    async def _finish(self, hooks: Collection[Webhook], timeout_s: float) -> None:
+        await asyncio.gather(*(hook.end(timeout_s) for hook in hooks))
 
     def _queue(self, event: Event) -> None:
-        for hook in self._hooks:
+        for hook in self._hooks.values():
             hook.add(event)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+async def trusted(configs: Iterable[WebhookConfig]) -> None:
+    """Check the files of the webhooks' TLS.
+
+    Raises:
+        TrustError: a ``ca_file`` cannot be used.
+    """
+    for config in configs:
+        if config.enabled:
+            await client_context(config.trust())
 
 
 class Webhook:
@@ -149,6 +176,7 @@ class Webhook:
         self._current: Queued | None = None
         self._changed = asyncio.Event()  # there is something to deliver, or it is time to finish
         self._finishing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
         self._gone = False
         self._failing = False
         self._full = False
@@ -171,20 +199,25 @@ class Webhook:
                 log.warning("webhook=%s queue is full: the oldest events are dropped", self.config.id)
         self._changed.set()
 
-    def finish(self) -> None:
-        """Let `run` end as soon as the queue is empty or an attempt has failed."""
+    def begin(self) -> None:
+        """Begin to deliver."""
+        self._task = asyncio.create_task(self._run(), name=f"webhook {self.config.id}")
+
+    async def end(self, timeout_s: float) -> None:
+        """Deliver what is queued, without repeating what fails, for at most ``timeout_s``; count and log the rest."""
         self._finishing.set()
         self._changed.set()
-
-    def report_lost(self) -> None:
-        """Count and log what was never delivered."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=timeout_s)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         if lost := len(self):
             self._counts.events_dropped += lost
             self._clear()
             log.warning("stopped before all events were delivered webhook=%s dropped=%d", self.config.id, lost)
 
-    async def run(self) -> None:
-        """Deliver until `finish`, or until the server has said that it wants no more."""
+    async def _run(self) -> None:
+        """Deliver until `end`, or until the server responds that it wants no more."""
         async with Requests(self._gate, limit=1, keepalive_timeout=KEEPALIVE_S) as requests:
             while not self._gone:
                 if not self._queue:
@@ -197,7 +230,7 @@ class Webhook:
                 self._current = self._take()
                 done = await self._deliver(requests, self._current)
                 if not done:
-                    return  # finishing; what is left is counted by `report_lost`
+                    return  # finishing; `end` counts what is left
                 self._current = None
 
     def _take(self) -> Queued:
@@ -224,7 +257,7 @@ class Webhook:
                 return True
             self._counts.event_attempts_failed += 1
             if status == _GONE:
-                self._end()
+                self._disable()
                 return True
             refusals += 400 <= status < 500 and status not in _NOT_NOW
             # The jitter takes away up to half. The first wait is also what a server's Retry-After prolongs.
@@ -279,7 +312,7 @@ class Webhook:
         except TimeoutError:
             pass
 
-    def _end(self) -> None:
+    def _disable(self) -> None:
         self._gone = True
         dropped = len(self)
         self._counts.events_dropped += dropped

@@ -14,7 +14,7 @@ from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel
 from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.calls.call_record import CallRecord
-from bridge.config import VoxologyConfig
+from bridge.config import FlowConfig, VoxologyConfig
 from bridge.control.legs import Leg, LegGone
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
@@ -59,7 +59,7 @@ class FlowManager:
         voxology: VoxologyConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._flows = {flow.id: flow for flow in flows}
+        self.configure(flows)
         self._services = services
         self._outbound_calls = outbound_calls
         self._voxology = voxology or VoxologyConfig()
@@ -67,6 +67,15 @@ class FlowManager:
         self._running: dict[str, _Running] = {}
         self._entering: dict[str, tuple[Flow, Channel]] = {}
         self._closing = False
+
+    def configure(self, flows: Sequence[Flow]) -> None:
+        """Replace the configured flows, for what begins or is entered from now on."""
+        self._flows = {flow.id: flow for flow in flows}
+
+    @property
+    def configured(self) -> list[FlowConfig]:
+        """The configured flows, in their order."""
+        return [flow.config for flow in self._flows.values()]
 
     # Calls that come in
 

@@ -77,7 +77,7 @@ class Web:
     Args:
         gate: what may be connected to.
         timeout_s: for a request as a whole, redirects included.
-        keys: keys of signatures by the id of the flow; "": of flows that have none of their own.
+        keys: see `keys`.
         clock: seconds since 1970.
     """
 
@@ -93,7 +93,8 @@ class Web:
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
         self._requests = Requests(gate or Gate())
-        self._keys = keys or {}
+        self.keys = keys or {}
+        """Keys of signatures by the id of the flow; "": of flows that have none of their own."""
         self._clock = clock
         self._sending_bytes = 0
 
@@ -152,7 +153,7 @@ class Web:
             self._sending_bytes -= size
 
     def _signature(self, flow_id: str, body: bytes) -> dict[str, str]:
-        key = self._keys.get(flow_id) or self._keys.get("")
+        key = self.keys.get(flow_id) or self.keys.get("")
         if not key:
             return {}
         identity, timestamp = f"req_{uuid4().hex}", int(self._clock())

@@ -61,12 +61,9 @@ class Catalogue:
         *,
         gate: Gate | None = None,
     ) -> None:
-        self._configured = {each.id: each for each in configured}
         self._store = store
-        self._groups = groups
         self._gate = gate or Gate()
-        self._patterns_configured = sum(each.pattern_count for each in self._configured.values())
-        self._options_configured = sum(each.options_size for each in self._configured.values())
+        self._configure({each.id: each for each in configured}, groups)
         self._all: dict[str, Subscription] = {}
         self._resolved: dict[str, Subscription] = {}
         """The same with groups replaced by their members and patterns compiled."""
@@ -74,8 +71,13 @@ class Catalogue:
         self._listeners: list[Callable[[], None]] = []
         self._changing = asyncio.Lock()
         self.reloading = False
-        """The change that listeners are called for is another worker's."""
+        """The change that listeners are called for is one that other workers know."""
         self.take({identity: self._prepared(each) for identity, each in self._configured.items()})
+
+    def _configure(self, configured: Mapping[str, Subscription], groups: Mapping[str, tuple[str, ...]]) -> None:
+        self._configured, self._groups = configured, groups
+        self._patterns_configured = sum(each.pattern_count for each in configured.values())
+        self._options_configured = sum(each.options_size for each in configured.values())
 
     def load(self) -> None:
         """Take over what is kept; at the start, once. Blocks briefly.
@@ -112,12 +114,30 @@ class Catalogue:
             ConfigError: the store cannot be used.
         """
         async with self._changing:
-            made = await self.read()
-            self.reloading = True
+            await self._read_again()
+
+    async def configure(self, configured: Iterable[Subscription], groups: Mapping[str, tuple[str, ...]]) -> None:
+        """Replace those of the configuration, and the groups; streams of what is as before continue.
+
+        Raises:
+            ConfigError: the store cannot be used; nothing has changed.
+        """
+        async with self._changing:
+            before = self._configured, self._groups
+            self._configure({each.id: each for each in configured}, groups)
             try:
-                self.take(made)
-            finally:
-                self.reloading = False
+                await self._read_again()
+            except BaseException:
+                self._configure(*before)
+                raise
+
+    async def _read_again(self) -> None:
+        made = await self.read()
+        self.reloading = True
+        try:
+            self.take(made)
+        finally:
+            self.reloading = False
 
     def take(self, made: Made) -> None:
         """Replace the subscriptions by those that `read` returned."""

@@ -71,6 +71,10 @@ class InboundCalls:
         self._uuids: set[UUID] = set()
         self._tasks = BackgroundTasks("dialplan")
 
+    def configure(self, routes: Sequence[Route]) -> None:
+        """Replace the routes, for calls that come in from now on."""
+        self._routes = tuple(routes)
+
     # A call in our Stasis application
 
     def held(self, channel: Channel, bridge_id: str) -> None:

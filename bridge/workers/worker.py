@@ -142,7 +142,7 @@ class Worker:
 
     async def reload(self, config: Config) -> None:
         """As `Application.reload`."""
-        await self.bridge.reload(config)
+        await self.bridge.reload(own_config(config, self.view.number, self._control))
 
     def abandon(self) -> None:
         """Nothing is left behind that the next life does not sweep."""

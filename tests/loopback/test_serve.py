@@ -337,3 +337,101 @@ async def test_the_call_command_finds_the_token_of_the_first_start(tmp_path: Pat
         port = port_in(await read_until(process, "no token is configured"))
         assert "no connection to Asterisk" in await called(port)
         assert "does not know this one" in await called(port, "--token-file", str(wrong))
+
+
+RELOADED = """
+[http]
+tokens = ["a-token-nobody-guesses"]
+port = {port}
+[log]
+level = "{level}"
+[pbx.groups]
+sales = ["{member}"]
+[[subscriptions]]
+id = "{name}"
+url = "wss://app.example/x"
+dialect = "yeastar"
+extensions = ["@sales"]
+[[dialplan]]
+id = "{name}"
+match = "*"
+url = "wss://app.example/y"
+dialect = "twilio"
+[[flows]]
+id = "{name}"
+file = "{flow}"
+[[webhooks]]
+id = "{name}"
+url = "https://hooks.example/"
+secret = "sixteen-characters-long"
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sighup_applies_what_can_change_and_names_the_rest(tmp_path: Path, workers: str) -> None:
+    file, flow, wrong_flow = tmp_path / "bridge.toml", tmp_path / "flow.json", tmp_path / "wrong.json"
+    flow.write_text('[{"type": "answer"}]')
+    wrong_flow.write_text('[{"type": "dance"}]')
+    values = {"level": "info", "name": "old", "flow": flow, "member": "1001", "port": 0}
+    file.write_text(RELOADED.format(**values))
+    environ = {name: value for name, value in ENV.items() if not name.endswith("HTTP__PORT")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", "serve", "--config", str(file)),
+        env=environ | {"ASTERISK_BRIDGE_WORKERS__COUNT": workers},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        port = port_in(await read_until(process, "1 token(s) accepted"))
+
+        async def ids(what: str) -> set[str]:
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            async with (
+                aiohttp.ClientSession(headers=headers) as session,
+                session.get(f"http://127.0.0.1:{port}/v1.0/{what}") as response,
+            ):
+                return {each["id"] for each in (await response.json())["result"]}
+
+        async def reloaded(words: str, **changes: object) -> str:
+            file.write_text(RELOADED.format(**(values | changes)))
+            process.send_signal(signal.SIGHUP)
+            said = await read_until(process, words)
+            while said.count(words) < int(workers):
+                said += await read_until(process, words)
+            return said
+
+        # An action that does not exist is found in the file of the flow only.
+        said = await reloaded("reload failed, everything stays as it was", name="new", flow=wrong_flow)
+        assert "dance" in said
+        for what in ("subscriptions", "flows"):
+            assert await ids(what) == {"old"}
+
+        said = await reloaded("applied by a restart only", name="new", port=1, level="debug", member="1002")
+        assert "http.port" in said
+        assert "log.level" not in said
+        for _ in range(4):  # whichever worker responds
+            for what in ("subscriptions", "flows"):
+                assert await ids(what) == {"new"}
+        await read_until(process, " DEBUG ")
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def has_loaded(process: asyncio.subprocess.Process, library: str) -> bool:
+    """Whether a process has a library in its memory."""
+    return library in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+async def test_sighup_while_it_starts_is_harmless() -> None:
+    async with serving(ASTERISK_BRIDGE_HTTP__TOKENS=TOKEN) as process:
+        starting = asyncio.create_task(read_until(process, "1 token(s) accepted"))
+        async with asyncio.timeout(20):
+            while not has_loaded(process, "pydantic_core"):  # importing: long before the service handles signals
+                await asyncio.sleep(0.005)
+        while not starting.done():
+            process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.02)
+        assert await status(port_in(await starting), TOKEN) == 200

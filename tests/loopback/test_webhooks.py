@@ -368,3 +368,23 @@ async def test_nothing_is_left_after_a_stop() -> None:
         await bench.webhooks.stop()
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_configuring_again_keeps_what_has_not_changed_and_finishes_what_is_gone() -> None:
+    goes_on = asyncio.Event()
+
+    async def slow(_: int) -> web.Response:
+        await goes_on.wait()
+        return web.Response(status=204)
+
+    async with Receiver(slow).serving() as stays, Receiver(slow).serving() as goes, Receiver().serving() as comes:
+        named = zip((stays, goes, comes), ("stays", "goes", "comes"), strict=True)
+        kept, gone, new = (hook(each.port, id=name) for each, name in named)
+        async with Bench(kept, gone) as bench:
+            bench.publish(1, 2)
+            await asyncio.gather(stays.got(1), goes.got(1))
+            await bench.webhooks.configure((kept, new))
+            bench.publish(3)
+            goes_on.set()
+            await bench.until(lambda: bench.counters.events_delivered == 6)
+            assert [each.numbers for each in (stays, goes, comes)] == [[1, 2, 3], [1, 2], [3]]

@@ -266,7 +266,7 @@ class Pbx:
                 sounds=sounds,
                 recordings=recordings,
                 sensitive=sensitive,
-                flows=FLOWS,
+                flows=lambda: FLOWS,
                 voxology=VoxologyConfig.model_validate({"flow": "greeting", "api_key": VOXOLOGY_KEY}),
             ),
             conferences=ConferenceServices(conferences, self.accept_in_conference),
