@@ -10,13 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.network import Machine
+from bridge.testing.phone import Phone
 from tests.lab.conftest import configuration
 from tests.lab.sink import Received, Sink
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S
 from tests.lab.workers import toml
+
+RATE = 8000
+SETTLES_S = 7.5
+"""A store that has just started gives no claims before."""
 
 
 class Node(Target):
@@ -112,3 +118,11 @@ class Heard:
             while len(self.times(last, call_id)) < before + 25:
                 await asyncio.sleep(0.02)
         return last
+
+
+async def talk(caller: Phone, callee: str, *others: Phone) -> None:
+    """Have a phone call an extension, each party with a tone."""
+    for other in others:
+        other.play_next(judge.tone(700, 120, RATE))
+    await caller.call(callee, play=judge.tone(500, 120, RATE))
+    await caller.answered(PATIENCE_S)

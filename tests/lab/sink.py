@@ -59,6 +59,12 @@ class Received:
         """The messages whose fields have these values."""
         return [message for message in self.messages if all(message.get(key) == value for key, value in fields.items())]
 
+    @property
+    def yeastar_channels(self) -> dict[str, str]:
+        """The names of the channels by endpoint, by Yeastar's format."""
+        channels = {message["channelid"] for message in self.messages}
+        return {channel.removeprefix("PJSIP/").rpartition("-")[0]: channel for channel in channels}
+
     def yeastar(self, channel: str) -> Samples:
         """What one channel said, by Yeastar's format."""
         found = (message for message in self.of(channelid=channel, status="process"))

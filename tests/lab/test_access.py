@@ -17,8 +17,8 @@ from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Peer, open_peer
 from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.parties import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, PROMPT_HZ, RATE, heard
 from tests.lab.target import Target
-from tests.lab.test_observed_call import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, PROMPT_HZ, RATE, heard
 from tests.lab.waiting import PATIENCE_S, sends
 
 ALL, EAR, MOUTH, SALES = "all-of-it-0123", "ear-only-01234", "mouth-only-012", "sales-team-012"

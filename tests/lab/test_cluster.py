@@ -14,22 +14,18 @@ from typing import Any
 import pytest
 
 from bridge.app.application import Application
-from bridge.testing import judge
 from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from bridge.testing.store import RedisServer
 from tests.fakes.proxy import Proxy, open_proxy
 from tests.lab.conftest import Phones, configuration, in_step
-from tests.lab.nodes import Heard, Node, start_node
+from tests.lab.nodes import SETTLES_S, Heard, Node, start_node, talk
 from tests.lab.sink import Sink, open_sink
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends
 
-RATE = 8000
 TAKEN_OVER_S = 10.0
-SETTLES_S = 7.5
-"""A store that has just started gives no claims before."""
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +64,6 @@ async def pair(lab: Lab, store: RedisServer, proxy: Proxy, sink: Sink, tmp_path:
         for node in nodes:
             await node.end()
             assert "Traceback" not in node.log.read_text(), node.log.read_text()[-4000:]
-
-
-async def talk(caller: Phone, callee: str, *others: Phone) -> None:
-    """A call in which everybody says something."""
-    for other in others:
-        other.play_next(judge.tone(700, 120, RATE))
-    await caller.call(callee, play=judge.tone(500, 120, RATE))
-    await caller.answered(PATIENCE_S)
 
 
 async def two_calls(nodes: list[Node], phones: Phones) -> tuple[list[Phone], list[str]]:

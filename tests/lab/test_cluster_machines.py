@@ -21,14 +21,12 @@ from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.network import Machine, Network, open_network
 from bridge.testing.phone import Phone
 from bridge.testing.store import RedisServer
-from tests.lab.nodes import Heard, Node, start_node
+from tests.lab.nodes import SETTLES_S, Heard, Node, start_node
 from tests.lab.sink import Received, Sink, open_sink, tone_share
 from tests.lab.waiting import PATIENCE_S
 
 RATE = 8000
 TAKEN_OVER_S = 10.0
-SETTLES_S = 7.5
-"""A store that has just started gives no claims before."""
 TONES = {"pbx-1": 500, "pbx-2": 700}
 """What the caller of each PBX says."""
 

@@ -11,9 +11,8 @@ import pytest
 from bridge.testing.lab_engine import Lab
 from bridge.testing.store import RedisServer
 from tests.lab.conftest import Phones
-from tests.lab.nodes import Heard
+from tests.lab.nodes import SETTLES_S, Heard, talk
 from tests.lab.sink import open_sink
-from tests.lab.test_cluster import SETTLES_S, talk
 from tests.lab.waiting import PATIENCE_S, sends
 from tests.lab.workers import serving
 

@@ -11,9 +11,9 @@ from bridge.app.application import Application
 from bridge.testing import judge, modem, peer
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.encapsulations import text_of
 from tests.lab.sink import open_sink, tone_share
 from tests.lab.target import Target
-from tests.lab.test_stasis_call import text_of
 from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000

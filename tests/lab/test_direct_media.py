@@ -14,7 +14,6 @@ from bridge.testing import judge
 from bridge.testing.embedded import EmbeddedLab, settings_with_free_ports
 from tests.lab.conftest import pushing
 from tests.lab.sink import open_sink, tone_share
-from tests.lab.test_subscriptions import by_endpoint
 from tests.lab.waiting import PATIENCE_S
 
 RATE = 8000
@@ -71,6 +70,6 @@ async def test_a_tap_brings_direct_media_back(direct_lab: EmbeddedLab) -> None:
             await asyncio.sleep(1)
             assert await packets_through_asterisk(direct_lab) == 0
             await alice.hangup()
-        channels = by_endpoint(received)
+        channels = received.yeastar_channels
         for endpoint, hz in (("1001", 500), ("1002", 700)):
             assert tone_share(received.yeastar(channels[endpoint])[RATE // 2 :], RATE, hz) > 0.8, endpoint

@@ -10,30 +10,10 @@ from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
-from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.parties import RATE, TONES, hears_on, into_the_bridge
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends
-
-RATE = 8000
-TONES = {"1001": 500, "1002": 700, "1003": 900}
-
-
-async def into_the_bridge(target: Target, phone: Phone, seconds: float = 60) -> str:
-    """The phone calls the Stasis extension with its tone; the call's id."""
-    await phone.call("750", play=judge.tone(TONES[phone.name], seconds, RATE))
-    await phone.answered()
-    call_id: str = (await target.call_from(phone.name))["id"]
-    return call_id
-
-
-async def hears_on(application: peer.Peer, hz: float) -> None:
-    """What comes from now on is the tone; two lost frames in a second are Asterisk's mixer on a busy machine."""
-    begin = len(application.messages)
-    await application.heard(begin + 60)
-    samples = peer.samples_of(b"".join(application.binary[-50:]))
-    assert judge.level_of(samples, hz, RATE) > 6000
-    assert sum(hole.seconds for hole in judge.dropouts(samples, RATE, hz)) <= 0.04
 
 
 @pytest.mark.core

@@ -6,34 +6,12 @@ import asyncio
 
 import pytest
 
-from bridge.testing import judge, modem, peer
-from bridge.testing.phone import Phone
+from bridge.testing import judge, modem
 from tests.lab.conftest import Phones
+from tests.lab.encapsulations import text_of
+from tests.lab.parties import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, PROMPT_HZ, RATE, heard, talk
 from tests.lab.target import Target
-from tests.lab.test_stasis_call import text_of
 from tests.lab.waiting import sends
-
-RATE = 8000
-CALLER_HZ = 1000
-CALLEE_HZ = 440
-PROMPT_HZ = 700
-LOUD, FAINT = 6000, 200
-"""Tones are sent at 8000; what must not be there stays below 2 % of that."""
-
-
-def heard(application: peer.Peer, hz: float, seconds: float = 1.0) -> float:
-    """Level of a tone in what an application heard last."""
-    return judge.level_of(peer.samples_of(b"".join(application.binary[-int(seconds * 50) :])), hz, RATE)
-
-
-async def talk(target: Target, phones: Phones, seconds: float = 30) -> tuple[Phone, Phone, dict[str, str]]:
-    """1001 and 1002 in a call, each with its tone; the call's id, and the channel ids by extension."""
-    alice, bob = await phones("1001", "1002")
-    bob.play_next(judge.tone(CALLEE_HZ, seconds, RATE))
-    await alice.call("1002", play=judge.tone(CALLER_HZ, seconds, RATE))
-    await alice.answered()
-    call = await target.call_from("1001")
-    return alice, bob, {"call": call["id"]} | {party["endpoint"]: party["id"] for party in call["parties"]}
 
 
 @pytest.mark.core

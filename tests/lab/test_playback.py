@@ -10,8 +10,8 @@ import pytest
 
 from bridge.testing import judge, modem, peer
 from tests.lab.conftest import Phones
+from tests.lab.encapsulations import text_of
 from tests.lab.target import Target
-from tests.lab.test_stasis_call import text_of
 from tests.lab.waiting import sends
 
 RATE = 8000

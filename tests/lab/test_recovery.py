@@ -20,8 +20,8 @@ from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.parties import hears_on, into_the_bridge
 from tests.lab.target import Target, open_sockets, our_tasks
-from tests.lab.test_ends import hears_on, into_the_bridge
 from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000

@@ -14,9 +14,9 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, seconds_of
+from tests.lab.rtp import rtp_server
 from tests.lab.sink import Received, Sink, open_sink
 from tests.lab.target import Target
-from tests.lab.test_flow_streams import rtp_server
 from tests.lab.waiting import PATIENCE_S, sends
 from tests.lab.workers import serving
 

@@ -20,10 +20,10 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples, samples_of
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.encapsulations import text_of
+from tests.lab.parties import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, RATE, heard, talk
 from tests.lab.sink import Received, Sink, open_sink, tone_share
 from tests.lab.target import Target
-from tests.lab.test_observed_call import CALLEE_HZ, CALLER_HZ, FAINT, LOUD, RATE, heard, talk
-from tests.lab.test_stasis_call import text_of
 from tests.lab.waiting import PATIENCE_S, sends
 
 TONES = {"1001": CALLER_HZ, "1002": CALLEE_HZ, "1003": 700}

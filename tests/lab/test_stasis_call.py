@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import string
 import time
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from bridge.testing import judge, modem, peer
 from tests.lab.conftest import Phones
+from tests.lab.encapsulations import from_messages, text_of, to_messages
 from tests.lab.target import Target
 from tests.lab.waiting import sends
 
@@ -24,41 +22,6 @@ SECONDS = 30.0
 """How long data is sent, each way."""
 AHEAD = 10
 """Messages sent ahead of real time, as applications do that know that their own clock is not the phone's."""
-
-
-def text_of(seconds: float, seed: int) -> str:
-    """So many seconds of characters at 300 baud, no two texts alike."""
-    letters = string.ascii_letters + string.digits + " .,"
-    return "".join(random.Random(seed).choices(letters, k=int(seconds * modem.BAUD / modem.BITS_PER_CHARACTER)))
-
-
-def to_messages(encapsulation: str, samples: peer.Samples) -> list[bytes]:
-    """Audio as an application would send it: one message per 20 ms."""
-    pcm = samples.astype("<i2").tobytes()
-    if encapsulation == "rtp":
-        return peer.rtp_packets(peer.ulaw_bytes(samples), 0, 160)
-    return peer.audiosocket_messages(pcm) if encapsulation == "audiosocket" else peer.frames(pcm)
-
-
-def from_messages(encapsulation: str, messages: list[bytes]) -> peer.Samples:
-    """Audio as an application would understand it; every message must be as documented."""
-    if encapsulation == "rtp":
-        assert {len(message) for message in messages} == {172}
-        types, payload = peer.rtp_payloads(messages)
-        assert set(types) == {0}
-        sequence = [int.from_bytes(message[2:4], "big") for message in messages]
-        assert np.all(np.diff(np.array(sequence)) % 65536 == 1)
-        stamps = [int.from_bytes(message[4:8], "big") for message in messages]
-        assert {(after - before) % 2**32 for before, after in pairwise(stamps)} == {160}
-        assert messages[0][1] & 0x80
-        return peer.ulaw_samples(payload)
-    if encapsulation == "audiosocket":
-        assert {len(message) for message in messages} == {323}
-        kinds, payload = peer.audiosocket_audio(messages)
-        assert set(kinds) == {0x10}
-        return peer.samples_of(payload)
-    assert {len(message) for message in messages} == {320}
-    return peer.samples_of(b"".join(messages))
 
 
 @pytest.mark.core

@@ -74,15 +74,9 @@ async def hang_up(scene: Scene, phone: Phone) -> None:
             assert connection.close_code == 1000
 
 
-def by_endpoint(received: Received) -> dict[str, str]:
-    """Channel names by endpoint, of a Yeastar stream."""
-    channels = {message["channelid"] for message in received.messages}
-    return {channel.removeprefix("PJSIP/").rpartition("-")[0]: channel for channel in channels}
-
-
 def check_yeastar(received: Received, endpoints: dict[str, int]) -> None:
     """Each party's own tone under its own channel, and one end per channel."""
-    channels = by_endpoint(received)
+    channels = received.yeastar_channels
     assert set(channels) == set(endpoints)
     for endpoint, hz in endpoints.items():
         samples = received.yeastar(channels[endpoint])
@@ -177,13 +171,13 @@ async def test_an_ivr_call_that_goes_on_to_an_extension(scene: Scene, phones: Ph
     assert scene.counts == (1, 0, 0)
     (received,) = scene.extension.connections
     assert {message["callflow"] for message in received.messages} == {"ivr"}
-    assert set(by_endpoint(received)) == {"1001"}
+    assert set(received.yeastar_channels) == {"1001"}
     bob.play_next(judge.tone(TONES["1002"], 60, RATE))
     await alice.dtmf("2")
     await sends(alice, TALK_S)
     assert scene.counts == (1, 0, 0)
     await hang_up(scene, alice)
-    channels = by_endpoint(received)
+    channels = received.yeastar_channels
     assert set(channels) == {"1001", "1002"}
     assert received.of(channelid=channels["1001"])[-1]["callflow"] == ""
     assert tone_share(received.yeastar(channels["1002"]), RATE, 700) > 0.7
@@ -201,7 +195,7 @@ async def test_a_transfer_ends_one_track_and_begins_another(scene: Scene, phones
     assert len(scene.extension.connections) in (1, 2)
     received = Received.together(scene.extension.connections)
     check_yeastar(received, {"1001": 500, "1002": 700, "1003": 900})
-    channels = by_endpoint(received)
+    channels = received.yeastar_channels
     numbers = {endpoint: received.messages.index(received.of(channelid=channels[endpoint])[0]) for endpoint in channels}
     ended = received.messages.index(received.of(channelid=channels["1002"], status="end")[0])
     assert numbers["1003"] > numbers["1002"]
@@ -238,7 +232,7 @@ async def test_a_held_call_goes_on_in_silence(scene: Scene, phones: Phones) -> N
     await sends(alice, TALK_S)
     await hang_up(scene, alice)
     (received,) = scene.extension.connections
-    channels = by_endpoint(received)
+    channels = received.yeastar_channels
     for endpoint in ("1001", "1002"):
         seconds = len(received.of(channelid=channels[endpoint], status="process")) * 0.08
         assert abs(seconds - 2 * TALK_S) < 0.7, endpoint
@@ -262,7 +256,7 @@ async def test_one_subscription_that_matches_both_ends_streams_once(lab: Lab, ph
             await alice.hangup()
             await asyncio.wait_for(sink.connections[0].ended.wait(), PATIENCE_S)
         (received,) = sink.connections
-        channel = by_endpoint(received)["1001"]
+        channel = received.yeastar_channels["1001"]
         audio = received.of(channelid=channel, status="process")
         assert tone_share(received.yeastar(channel), 16000, 500) > 0.7
         seconds = len(audio) * 0.04
@@ -300,7 +294,7 @@ async def test_a_server_that_dies_and_comes_back_gets_what_it_missed(lab: Lab, p
             await sends(alice, TALK_S)
             await alice.hangup()
             await asyncio.wait_for(second.ended.wait(), PATIENCE_S)
-        channel = by_endpoint(second)["1001"]
+        channel = second.yeastar_channels["1001"]
         together = len(first.of(channelid=channel)) + len(second.of(channelid=channel)) - 1
         heard_s = together * 0.08
         # Everything but what was on the wire when it died: what came while nobody listened was sent first.
@@ -325,7 +319,7 @@ async def test_a_server_that_stalls_costs_only_its_own_audio(lab: Lab, phones: P
             await sends(alice, 1)
             await alice.hangup()
             await asyncio.wait_for(reads.connections[0].ended.wait(), PATIENCE_S)
-        channel = by_endpoint(reads.connections[0])["1001"]
+        channel = reads.connections[0].yeastar_channels["1001"]
         assert tone_share(reads.connections[0].yeastar(channel), RATE, 500) > 0.95
 
 

@@ -19,8 +19,8 @@ from bridge.testing.peer import Samples
 from bridge.testing.phone import Phone, PhoneError
 from tests.agents import environment
 from tests.lab.conftest import Phones, pushing
+from tests.lab.encapsulations import text_of
 from tests.lab.target import Target
-from tests.lab.test_stasis_call import text_of
 from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000

@@ -43,7 +43,7 @@ def waits_in(tree: ast.AST) -> Iterator[int]:
 def test_what_tests_share_is_in_helper_modules() -> None:
     found = [
         f"{path}: {name}"
-        for path, tree in sources("unit", "loopback", "fakes")
+        for path, tree in sources("unit", "loopback", "lab", "fakes")
         for name in modules_read_by(tree)
         if name.rpartition(".")[2].startswith("test_") and name != "aiohttp.test_utils"
     ]
