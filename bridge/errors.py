@@ -64,7 +64,16 @@ class ClientProtocolError(BridgeError):
 
 
 class Overloaded(BridgeError):
-    """A limit is reached: nothing was started, nothing that runs was harmed."""
+    """A limit is reached: nothing was started, nothing that runs was harmed.
+
+    Args:
+        reason: which limit.
+        retry_after_s: when trying again may work, in seconds.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: int = 2) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class Revoked(BridgeError):

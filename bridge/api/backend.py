@@ -97,6 +97,7 @@ class Backend:
         listening: whether Asterisk can connect to the AudioSocket port.
         ari_trouble: why ARI is not connected, in words for an administrator, if that is known.
         ari_undecodable: how many of ARI's events could not be decoded.
+        accepting: whether new calls and streams may start.
         subscriptions: what goes to applications by itself; None: its routes are not there.
         channels: ends and redirects channels.
         twilio: the account of voice-agent frameworks; without one, or without ``channels``, its routes are not there.
@@ -118,6 +119,7 @@ class Backend:
     listening: Callable[[], bool]
     ari_trouble: Callable[[], str | None] = lambda: None
     ari_undecodable: Callable[[], int] = lambda: 0
+    accepting: Callable[[], bool] = lambda: True
     subscriptions: Catalogue | None = None
     channels: Channels | None = None
     twilio: TwilioConfig | None = None

@@ -69,7 +69,7 @@ def asterisk_failing(*, refused_by_state: bool = False) -> Iterator[None]:
     try:
         yield
     except Overloaded as error:
-        raise unavailable("OVERLOADED", str(error), RETRY_AFTER_S) from error
+        raise unavailable("OVERLOADED", str(error), error.retry_after_s) from error
     except AriError as error:
         if refused_by_state and error.status in _STATES:
             gone = "the call has just ended" if error.status == 404 else f"Asterisk: {error.message}"

@@ -27,6 +27,7 @@ async def health(request: web.Request) -> web.Response:
         **({"version": __version__} if detailed else {}),
         "ari": "connected" if backend.ari_connected() else "disconnected",
         "audiosocket": "listening" if backend.listening() else "closed",
+        "accepting": backend.accepting(),
         "faults": faults,
     }
     return web.json_response(body, status=503 if faults else 200)
@@ -50,6 +51,7 @@ async def prometheus(request: web.Request) -> web.Response:
         "up": 0 if health_faults(backend, detailed=False) else 1,
         "ari_connected": int(backend.ari_connected()),
         "audiosocket_listening": int(backend.listening()),
+        "accepting": int(backend.accepting()),
         "calls": sum(map(backend.owns, tuple(backend.calls.calls))),
         "streams": sum(1 for _ in backend.streams()),
     }

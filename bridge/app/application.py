@@ -43,6 +43,7 @@ from bridge.errors import ConfigError, Overloaded
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
 from bridge.media.admission import Admission
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.lag import LoopLag
 from bridge.media.listener import Listener
@@ -52,7 +53,6 @@ from bridge.streams.catalogue import Catalogue
 from bridge.streams.claims import Claims
 from bridge.streams.client_streams import ClientStreams
 from bridge.streams.inbound import InboundCalls
-from bridge.streams.limit import StreamLimit
 from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
 from bridge.streams.registry import Streams
 from bridge.streams.store import Store
@@ -89,12 +89,20 @@ class Application:
     def __init__(self, config: Config, claims: Claims | None = None, sharing: WorkerShare | None = None) -> None:
         self.config = config
         self.counters = Counters()
-        self._lag = LoopLag(self.counters.loop_lag)
         node, worker = config.cluster.node_name(config.ari), sharing.number if sharing else 0
         self.audit = AuditLog(config.audit, node=node, worker=worker)
         remote = sharing.conferences if sharing else RemoteConferences()
         app, shared_app = (sharing.app, config.ari.app) if sharing else (config.ari.app, "")
-        self._room = StreamLimit(config.media.max_streams, (sharing.number, sharing.count) if sharing else (1, 1))
+        self.admission = CallAdmission(
+            config.media.max_streams,
+            (sharing.number, sharing.count) if sharing else (1, 1),
+            late_ms=config.media.refuse_late_ms,
+            late_from=config.media.refuse_from,
+            counters=self.counters,
+        )
+        self.admission.load = lambda: self.load
+        self.admission.on_free = self._reconsider
+        self._lag = LoopLag(self.counters.loop_lag, self.admission.measured)
         self.ids = OwnIds(app)
         self.listener = Listener(
             self.counters,
@@ -123,7 +131,7 @@ class Application:
             taps=self.taps,
             counters=self.counters,
             new_playout=self._new_playout,
-            limit=self._room,
+            admission=self.admission,
             send_dtmf=self.client.channels.send_dtmf,
             gate=gate,
             events=self.events,
@@ -144,7 +152,7 @@ class Application:
             audit=self.audit,
             streams=self.streams,
             naming=naming,
-            room=self._room,
+            admission=self.admission,
             gate=gate,
             new_playout=self._new_playout,
             remote_conferences=remote,
@@ -162,7 +170,7 @@ class Application:
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
         endpoint = MediaStreamEndpoint(
-            *(self.client_streams, self.stasis, self.counters, config, self._room),
+            *(self.client_streams, self.stasis, self.counters, config, self.admission),
             conferences=conferences,
             accepts=lambda principal: self.http.accepts(principal),
         )
@@ -175,13 +183,13 @@ class Application:
             routes_of(config),
             client=self.client,
             calls=self.tracker,
-            still_held=lambda channel_id: not self._room.closing and self.stasis.bridge_of(channel_id) is not None,
+            still_held=lambda channel_id: not self.admission.closing and self.stasis.bridge_of(channel_id) is not None,
             naming=naming,
             streams=self.streams,
             max_unordered=config.audiosocket.max_unordered,
         )
         self.tracker.subscribe(self.subscriptions.on_change)
-        self.catalogue.on_change(lambda: self.subscriptions.reconsider(tuple(self.tracker.calls.values())))
+        self.catalogue.on_change(self._reconsider)
         self.stasis.on_held = self.inbound.held
         self.listener.unexpected = self.inbound.unexpected
         self.stasis.on_released = self.inbound.left
@@ -199,6 +207,7 @@ class Application:
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 ari_undecodable=lambda: self.client.undecodable,
+                accepting=self.admission.may_start,
                 subscriptions=self.catalogue,
                 channels=self.client.channels,
                 twilio=config.twilio,
@@ -233,7 +242,7 @@ class Application:
     @property
     def load(self) -> int:
         """Streams that are open, calls that are held, and calls that are placed or run a flow."""
-        return self._room.open + len(self.stasis) + len(self.legs)
+        return self.admission.open + len(self.stasis) + len(self.legs)
 
     @property
     def http_port(self) -> int:
@@ -278,7 +287,7 @@ class Application:
 
     async def stop(self) -> None:
         """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
-        self._room.closing = True
+        self.admission.closing = True
         self._settling.prevent()
         self.client.finish_within(SHUTDOWN_S)
         await self._revoking.stop()
@@ -353,10 +362,10 @@ class Application:
             self.config,
             app=app,
             worker=worker,
-            ready=lambda: self.in_step and self._room.free,
+            ready=lambda: self.in_step and self.admission.may_start(),
             in_step=lambda: self.in_step,
             calls=self._summaries,
-            count=lambda: (len(self.tracker.calls), self._room.open),
+            count=lambda: (len(self.tracker.calls), self.admission.open),
         )
         self.tracker.subscribe(cluster.directory.on_change)
         self.events.subscribe(cluster.directory.on_event)
@@ -368,6 +377,9 @@ class Application:
         streams = Counter(str(stream["call_id"]) for stream in self._describe_streams())
         there = calls if ids is None else [identity for identity in ids if identity in calls]
         return {each: call_summary(calls[each], streams[each], self.records.get(each)) for each in tuple(there)}
+
+    def _reconsider(self) -> None:
+        self.subscriptions.reconsider(tuple(self.tracker.calls.values()))
 
     def _new_playout(self, fmt: AudioFormat) -> Playout:
         return Playout(fmt, self.config.media.max_queued_ms, self.config.media.playout_lead_ms)

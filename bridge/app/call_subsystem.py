@@ -37,6 +37,7 @@ from bridge.flows.flow_config import Flow, flows_of, signing_keys
 from bridge.flows.manager import FlowManager
 from bridge.flows.services import FlowServices
 from bridge.flows.web import Web
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
@@ -44,7 +45,6 @@ from bridge.speech.fetch import SoundFetcher
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import FlowStreams
-from bridge.streams.limit import StreamLimit
 from bridge.streams.registry import Streams
 from bridge.taps.taps import Taps
 from bridge.tasks import BackgroundTasks
@@ -74,7 +74,7 @@ class CallSubsystem:
         audit: Audit,
         streams: Streams,
         naming: Naming,
-        room: StreamLimit,
+        admission: CallAdmission,
         gate: Gate,
         new_playout: Callable[[AudioFormat], Playout],
         sensitive: Sensitive,
@@ -91,7 +91,8 @@ class CallSubsystem:
         self._web = Web(gate, keys=signing_keys(config))
         players = Players(taps, counters)
         self._originator = Originator(
-            client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)
+            *(client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)),
+            admission=admission,
         )
         self.recordings = Recordings(client, ids, records, events, archive, audit=audit)
         self.recordings.is_sensitive = sensitive.covers
@@ -113,7 +114,7 @@ class CallSubsystem:
                 gate=gate,
                 new_playout=new_playout,
             ),
-            room=room,
+            admission=admission,
             numbers=self._numbers,
             sensitive=sensitive,
         )

@@ -31,6 +31,7 @@ from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import Leg, LegGone, Legs
 from bridge.errors import AriError, BridgeError, Overloaded
+from bridge.media.call_admission import CallAdmission
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Originator:
         records: gets the records.
         config: limits of a call.
         policy: which calls are allowed.
+        admission: whether one more call may start.
     """
 
     def __init__(
@@ -103,6 +105,8 @@ class Originator:
         records: Records,
         config: CallingConfig,
         policy: DialPolicy,
+        *,
+        admission: CallAdmission,
     ) -> None:
         self._client = client
         self._ids = ids
@@ -110,6 +114,7 @@ class Originator:
         self._records = records
         self._config = config
         self._policy = policy
+        self._admission = admission
         self._timers = BackgroundTasks("longest duration")
         self._stopping = False
 
@@ -155,6 +160,8 @@ class Originator:
         endpoint = self._policy.endpoint_of(destination)
         if self._stopping:
             raise Overloaded("the bridge is shutting down")
+        # One on behalf of a call that is up belongs to that call.
+        self._admission.check(streams=0, admitted=originator is not None)
         if self._legs.originated >= self._config.max_calls:
             raise Overloaded(
                 f"{self._legs.originated} originated calls are active; no more are allowed (calling.max_calls)"

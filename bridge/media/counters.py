@@ -54,6 +54,10 @@ class Counters:
     tokens_rejected: int = 0
     """Requests that were refused because they had no good token or other credential."""
     streams_opened: int = 0
+    starts_refused: int = 0
+    """Calls and streams that were refused: the process was overloaded, a limit was reached, or it was stopping."""
+    overloads: int = 0
+    """Times that new calls and streams were refused from then on because audio was late."""
     messages_from_application: int = 0
     messages_to_application: int = 0
     messages_dropped: int = 0

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType
 
 from bridge.media.counters import Histogram
@@ -30,10 +31,12 @@ class LoopLag:
 
     Args:
         histogram: where each measurement goes, in seconds.
+        on_measured: called with each measurement and the loop's time, in seconds.
     """
 
-    def __init__(self, histogram: Histogram) -> None:
+    def __init__(self, histogram: Histogram, on_measured: Callable[[float, float], object] = lambda *_: None) -> None:
         self._histogram = histogram
+        self._on_measured = on_measured
         self._due = 0.0
         """When the timer should run next, by `time.monotonic`, which is the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
@@ -64,8 +67,11 @@ class LoopLag:
         self._timer = loop.call_at(self._due, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._histogram.add(max(loop.time() - self._due, 0.0))
+        now = loop.time()
+        late_s = max(now - self._due, 0.0)
+        self._histogram.add(late_s)
         self._arm(loop)
+        self._on_measured(late_s, now)
 
     def _watch(self, loop_thread: int) -> None:
         quiet_until = 0.0

@@ -17,6 +17,7 @@ from bridge.calls.facts import Naming
 from bridge.control.legs import Leg, LegGone
 from bridge.dialects.base import CallInfo
 from bridge.errors import Overloaded
+from bridge.media.call_admission import CallAdmission
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_facts import FlowFacts, Numbers
 from bridge.streams.flow_options import (
@@ -28,7 +29,6 @@ from bridge.streams.flow_options import (
     StreamStop,
 )
 from bridge.streams.inbound import Calls
-from bridge.streams.limit import StreamLimit
 from bridge.streams.origin import Origin
 from bridge.streams.registry import AnyStream, Streams
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
@@ -95,13 +95,13 @@ class FlowStreams:
         naming: Naming,
         streams: Streams,
         new_host: Callable[..., ExternalHost],
-        room: StreamLimit,
+        admission: CallAdmission,
         numbers: Callable[[str], Numbers | None] = lambda _: None,
         sensitive: SensitiveCalls | None = None,
     ) -> None:
         self._streams = streams
         self._new_host = new_host
-        self._room = room
+        self._admission = admission
         self._facts = FlowFacts(calls, naming, numbers)
         self._sensitive = sensitive or NoneSensitive()
         self._legs: dict[str, _OfLeg] = {}
@@ -268,7 +268,7 @@ class FlowStreams:
 
     async def _call_of(self, leg: Leg) -> CallInfo:
         """What is known of the call of a leg, which is answered and in a bridge from now on."""
-        self._room.check()
+        self._admission.check(admitted=True)
         if leg.gone.is_set():
             raise LegGone(f"the channel {leg.id} has ended")
         if leg.bridge_id is None:
@@ -300,6 +300,7 @@ class FlowStreams:
             *(label, call, tracks, target, lambda stream, _: self._ended(leg.id, stream)),
             principal=principal,
             two_way=target.two_way,
+            admitted=True,
         )
         of_leg = self._of(leg)
         started = make(stream)
@@ -319,7 +320,7 @@ class FlowStreams:
             self._ended(leg.id, host)
 
         host = self._new_host(
-            *(self._streams.new_id("x"), origin, call, leg, server),
+            *(self._streams.new_id("x", admitted=True), origin, call, leg, server),
             on_open=self._streams.connected,
             on_end=ended,
             is_sensitive=lambda: self._sensitive.covers(leg.id),

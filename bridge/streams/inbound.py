@@ -98,7 +98,10 @@ class InboundCalls:
             whole, info = await self._facts(route, channel)
             if not self._still_held(channel.id):
                 return
-            stream = self._start(route, whole, info.name, lambda ended, why: self._over(route, channel.id, ended, why))
+            stream = self._start(
+                *(route, whole, info.name, lambda ended, why: self._over(route, channel.id, ended, why)),
+                admitted=True,  # or it would not have been answered
+            )
             if stream is None:
                 await self._then(route, channel.id)  # nobody to talk to: better than silence
                 return
@@ -173,10 +176,23 @@ class InboundCalls:
         self._uuids.add(uuid)
         return stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), uuid)
 
-    def _start(self, route: Route, call: CallInfo, track: str, on_end: Callable[[Stream, str], None]) -> Stream | None:
+    def _start(
+        self,
+        route: Route,
+        call: CallInfo,
+        track: str,
+        on_end: Callable[[Stream, str], None],
+        *,
+        admitted: bool = False,
+    ) -> Stream | None:
         started_by = f"dialplan:{route.id}"
         try:
-            return self._streams.dial(started_by, call, (track,), route, on_end, principal=CONFIGURATION, two_way=True)
+            return self._streams.dial(
+                *(started_by, call, (track,), route, on_end),
+                principal=CONFIGURATION,
+                two_way=True,
+                admitted=admitted,
+            )
         except Overloaded as error:
             log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error)
             return None

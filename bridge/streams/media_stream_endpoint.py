@@ -18,11 +18,11 @@ from bridge.config import Config
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import Account, Dialect, Setting
 from bridge.errors import Revoked
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.takeover import take_over
 from bridge.media.websocket import Link
 from bridge.streams.client_streams import ClientStreams
-from bridge.streams.limit import StreamLimit
 from bridge.streams.subscription import account_of
 from bridge.streams.wanted import CLIENT_DIRECTIONS, ClientDirection
 from bridge.taps.taps import TapPoint
@@ -150,7 +150,7 @@ class MediaStreamEndpoint:
         stasis: StasisCalls,
         counters: Counters,
         config: Config,
-        limit: StreamLimit,
+        admission: CallAdmission,
         *,
         conferences: Conferences | None = None,
         accepts: Callable[[Principal], bool] = lambda _: True,
@@ -159,7 +159,7 @@ class MediaStreamEndpoint:
         self._stasis = stasis
         self._counters = counters
         self._config = config
-        self._limit = limit
+        self._admission = admission
         self._conferences = conferences
         self._accepts = accepts
         if conferences is not None:
@@ -231,7 +231,7 @@ class MediaStreamEndpoint:
         )
 
     def _upgrade(self, request: web.Request, start: Callable[[Link], object]) -> web.StreamResponse:
-        self._limit.check()
+        self._admission.check()
         link = self._new_link()
         if not take_over(request, link.protocol()) or not link.established or link.closed:
             return web.Response(status=CLIENT_GONE)

@@ -15,6 +15,7 @@ from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
 from bridge.config import Config
 from bridge.dialects.base import CallInfo, Dialect, Setting
 from bridge.errors import AriError
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.dial import GOING_AWAY, Backoff, Destination, clean, dial
 from bridge.media.websocket import Link
@@ -22,7 +23,6 @@ from bridge.outbound.gate import Gate
 from bridge.streams.connection import Connection, Dialed
 from bridge.streams.events import NullPublisher, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
-from bridge.streams.limit import StreamLimit
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import SHUTTING_DOWN, Stream
@@ -87,7 +87,7 @@ class Streams:
         taps: Taps,
         counters: Counters,
         new_playout: Callable[[AudioFormat], Playout],
-        limit: StreamLimit,
+        admission: CallAdmission,
         send_dtmf: Callable[[str, str], Awaitable[None]],
         gate: Gate | None = None,
         events: Publisher | None = None,
@@ -99,13 +99,13 @@ class Streams:
         self._taps = taps
         self._counters = counters
         self._new_playout = new_playout
-        self._limit = limit
+        self._admission = admission
         self._send_dtmf = send_dtmf
         self._events = events or NullPublisher()
         self._sensitive = sensitive or NoneSensitive()
         self._audit = audit
         self._streams: dict[str, AnyStream] = {}
-        self._numbers = limit.numbers()
+        self._numbers = admission.numbers()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -126,6 +126,7 @@ class Streams:
         is_sensitive: Callable[[Iterable[str]], bool] | None = None,
         recovery: Recovery | None = None,
         sends_dtmf: bool = True,
+        admitted: bool = False,
     ) -> Stream:
         """Start a stream; it has no tracks until `Stream.set_tracks`.
 
@@ -136,11 +137,12 @@ class Streams:
                 its call, are in sensitive mode.
             recovery: when audio that is lost is opened again.
             sends_dtmf: the application may send DTMF digits to the channel of its first track.
+            admitted: it belongs to a call that has been admitted (`CallAdmission.check`).
 
         Raises:
             Overloaded: the limit is reached.
         """
-        stream_id = self.new_id("p" if connection.dialed else "s")
+        stream_id = self.new_id("p" if connection.dialed else "s", admitted=admitted)
 
         def covers(channels: Iterable[str]) -> bool:
             return any(map(self._sensitive.covers, filter(None, (stream.call.call_id, *channels))))
@@ -185,22 +187,23 @@ class Streams:
         stream.start()
         return stream
 
-    def new_id(self, kind: str) -> str:
+    def new_id(self, kind: str, *, admitted: bool = False) -> str:
         """Return the id of a stream that is about to begin.
 
         Args:
             kind: the letter that it begins with.
+            admitted: the stream belongs to a call that has been admitted.
 
         Raises:
             Overloaded: the limit is reached.
         """
-        self._limit.check()
+        self._admission.check(admitted=admitted)
         return f"{kind}{next(self._numbers)}"
 
     def add(self, stream: AnyStream) -> None:
         """Count, publish and record a stream that begins."""
         self._streams[stream.stream_id] = stream
-        self._limit.open += 1
+        self._admission.open += 1
         self._publish("stream_started", stream)
         self._audit.record("stream.start", stream.origin.principal, **_audited(stream))
 
@@ -216,7 +219,7 @@ class Streams:
             ending: what else is recorded.
         """
         del self._streams[stream.stream_id]
-        self._limit.open -= 1
+        self._admission.open -= 1
         self._publish("stream_ended", stream, reason)
         seconds = round(time.time() - stream.opened_at, 3)
         values = _audited(stream) | {"reason": reason, "seconds": seconds} | ending
@@ -232,6 +235,7 @@ class Streams:
         *,
         principal: Principal,
         two_way: bool = False,
+        admitted: bool = False,
     ) -> Stream:
         """Start a stream to an application that we connect to; it has no tracks until `Stream.set_tracks`.
 
@@ -242,6 +246,7 @@ class Streams:
             on_end: called once it has ended and all is closed, with the reason.
             principal: who causes it.
             two_way: let the application speak where its dialect can.
+            admitted: it belongs to a call that has been admitted.
 
         Raises:
             Overloaded: the limit is reached.
@@ -271,6 +276,7 @@ class Streams:
             connection=Dialed(lambda: self._dial(destination), Backoff(settings.retry_first_s, settings.retry_last_s)),
             window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=on_end,
+            admitted=admitted,
         )
 
     def key_pressed(self, channel_id: str, digit: str) -> None:

@@ -59,6 +59,7 @@ def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: boo
         **({"version": versions[0]} if versions else {}),
         "ari": "connected" if any(body["ari"] == "connected" for body in bodies.values()) else "disconnected",
         "audiosocket": "listening" if any(body["audiosocket"] == "listening" for body in bodies.values()) else "closed",
+        "accepting": any(body["accepting"] for body in bodies.values()),
         "faults": faults,
     }
 

@@ -26,6 +26,7 @@ from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.stasis import StasisCalls
 from bridge.events.hub import Event, Events
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.listener import Listener
 from bridge.patterns import Patterns
@@ -70,7 +71,8 @@ class Calling:
         archive = Archive(self.client, self.ids, RecordingConfig(), app=self.client.app)
         self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive)
         self.originator = Originator(
-            self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)
+            *(self.client, self.ids, self.legs, self.records, config, DialPolicy(config, Naming(), time.monotonic)),
+            admission=CallAdmission(1000),
         )
         self.call_control = CallControl(
             client=self.client,

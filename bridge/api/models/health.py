@@ -15,5 +15,7 @@ class Health(Shown):
     """The bridge's version; only for a client with a token."""
     ari: Literal["connected", "disconnected"]
     audiosocket: Literal["listening", "closed"]
+    accepting: bool
+    """Whether new calls and streams may start: not while the machine is overloaded, a limit is reached or it stops."""
     faults: list[str]
     """What is missing, one sentence each; more is said to who has a token."""

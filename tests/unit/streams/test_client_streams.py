@@ -15,9 +15,9 @@ from bridge.config import Config
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.voipbin import Voipbin
 from bridge.errors import AriError, Overloaded
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.streams.client_streams import RESTORES, ClientStreams
-from bridge.streams.limit import StreamLimit
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.wanted import ClientDirection
@@ -99,7 +99,7 @@ class World:
             taps=cast(Taps, self.pbx),
             counters=Counters(),
             new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-            limit=StreamLimit(1),
+            admission=CallAdmission(1),
             send_dtmf=self._send_dtmf,
         )
         self.clients = ClientStreams(

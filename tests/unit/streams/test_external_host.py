@@ -21,6 +21,7 @@ from bridge.config import Config
 from bridge.dialects.base import CallInfo
 from bridge.errors import AriError, Overloaded
 from bridge.events.hub import Events
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.outbound.gate import Gate
 from bridge.outbound.names import Names
@@ -28,7 +29,6 @@ from bridge.outbound.policy import Policy
 from bridge.streams.external_host import ExternalHost
 from bridge.streams.flow_options import ExternalServer
 from bridge.streams.flow_streams import FlowStreams
-from bridge.streams.limit import StreamLimit
 from bridge.streams.origin import Origin
 from bridge.streams.registry import Streams
 from tests.flow_requests import external_media
@@ -130,7 +130,7 @@ async def test_one_that_ends_in_the_turn_in_which_it_was_created_says_so() -> No
 
 
 async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
-    pbx, limit, audit, events = Pbx(), StreamLimit(1), Lines(), Events()
+    pbx, admission, audit, events = Pbx(), CallAdmission(1), Lines(), Events()
     pbx.answers.clear()
     told: list[tuple[str, str]] = []
     events.subscribe(lambda event: told.append((event.type, event.data["reason"])))
@@ -139,7 +139,7 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
         taps=cast(Any, None),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 1000),
-        limit=limit,
+        admission=admission,
         send_dtmf=cast(Any, None),
         events=events,
         audit=audit,
@@ -157,7 +157,7 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
             gate=Gate(names=Names(look_up)),
             new_playout=lambda fmt: Playout(fmt, 1000),
         ),
-        room=limit,
+        admission=admission,
     )
     leg = cast(Any, SimpleNamespace(id="c1", name="PJSIP/1-1", bridge_id="b", gone=asyncio.Event()))
     crm = Principal("crm", "192.0.2.7")
@@ -179,7 +179,7 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
         ("stream.end", "failed"),
     ]
     assert audit.lines[1][3]["application"] == "192.0.2.9:4000"
-    assert (len(streams), limit.open, list(flows.object_ids)) == (0, 0, [])
+    assert (len(streams), admission.open, list(flows.object_ids)) == (0, 0, [])
 
 
 async def test_allow_deny_and_the_configuration() -> None:

@@ -15,9 +15,9 @@ from bridge.calls.facts import Naming
 from bridge.control.legs import Leg, LegGone
 from bridge.dialects.base import CallInfo, Setting
 from bridge.errors import Overloaded
+from bridge.media.call_admission import CallAdmission
 from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import BACK_S, MAX_EXTERNAL_MEDIA, FlowStreams
-from bridge.streams.limit import StreamLimit
 from bridge.streams.subscription import Target
 from bridge.streams.wanted import WantedTrack
 from tests.fakes.virtual_time import pass_time
@@ -71,13 +71,13 @@ class World:
     def __init__(self, numbers: Callable[[str], Numbers | None] = lambda _: None) -> None:
         self.opened: list[Stream] = []
         self.calls: dict[str, tuple[Call, Party]] = {}
-        self.room = StreamLimit(100)
+        self.admission = CallAdmission(100)
         self.streams = FlowStreams(
             calls=self,
             naming=Naming(),
             streams=cast(Any, self),
             new_host=cast(Any, None),
-            room=self.room,
+            admission=self.admission,
             numbers=numbers,
         )
         self.leg = self.new_leg("p", "1001")
@@ -98,8 +98,10 @@ class World:
         *,
         principal: Principal,
         two_way: bool = False,
+        admitted: bool = False,
     ) -> Stream:
         assert principal is TOKEN
+        assert admitted, "the call is up"
         self.opened.append(Stream(call, tracks, target, two_way, on_end))
         return self.opened[-1]
 
@@ -230,7 +232,7 @@ async def test_limits() -> None:
     await world.streams.external_media_start(world.new_leg("o", "1002"), external_media(url=URL), TOKEN)
     await world.streams.external_media_stop(world.leg)
     await world.streams.external_media_start(world.leg, external_media(url=URL), TOKEN)
-    world.room.open = 100
+    world.admission.open = 100
     with pytest.raises(Overloaded, match="max_streams"):
         await world.start()
     await world.streams.close()

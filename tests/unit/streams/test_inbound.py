@@ -9,11 +9,11 @@ import pytest
 
 from bridge.audio.playout import Playout
 from bridge.config import Config
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
 from bridge.streams import registry as module
 from bridge.streams.inbound import InboundCalls
-from bridge.streams.limit import StreamLimit
 from bridge.streams.registry import Streams
 from bridge.streams.subscription import routes_of
 from bridge.taps.taps import Taps
@@ -39,7 +39,7 @@ async def test_the_streams_of_uuid_routes_are_bounded(
         taps=cast(Taps, FakeTaps()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-        limit=StreamLimit(10),
+        admission=CallAdmission(10),
         send_dtmf=nobody,
     )
     unused: Any = None

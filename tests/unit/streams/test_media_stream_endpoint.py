@@ -13,9 +13,9 @@ from bridge.api import server
 from bridge.api.tokens import Tokens, hash_of
 from bridge.config import Config
 from bridge.control.stasis import StasisCalls
+from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.streams.client_streams import ClientStreams
-from bridge.streams.limit import StreamLimit
 from bridge.streams.media_stream_endpoint import MediaStreamEndpoint, MediaStreamOptions
 from tests.unit.api.asking import headers, status_and_reason
 from tests.unit.api.samples import UPGRADE, Pbx
@@ -42,7 +42,7 @@ async def test_a_token_revoked_while_the_call_is_being_held_opens_no_stream() ->
             tokens.take(Tokens({}), 0.0)
 
     endpoint = MediaStreamEndpoint(
-        *(cast(ClientStreams, opened), cast(StasisCalls, Holding()), Counters(), Config(), StreamLimit(10)),
+        *(cast(ClientStreams, opened), cast(StasisCalls, Holding()), Counters(), Config(), CallAdmission(10)),
         accepts=lambda principal: tokens.accept(principal, 0.0),
     )
     application = server.build(pbx.backend(accept_stream=endpoint.accept), tokens, strict=True)

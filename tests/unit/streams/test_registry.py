@@ -14,7 +14,9 @@ from bridge.audit import NO_AUDIT, Audit
 from bridge.config import Config
 from bridge.dialects.base import CallInfo, Message, TrackInfo
 from bridge.dialects.voipbin import Voipbin
+from bridge.errors import Overloaded
 from bridge.events.hub import Events
+from bridge.media.call_admission import LATE_OF_MEASURED, CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.dial import Backoff, LinkRefused
 from bridge.media.websocket import Link
@@ -22,7 +24,6 @@ from bridge.patterns import Patterns
 from bridge.streams import registry as module
 from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.events import Publisher
-from bridge.streams.limit import StreamLimit
 from bridge.streams.origin import Origin
 from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import Subscription
@@ -43,6 +44,7 @@ def dialing(
     wires: list[Wire],
     events: Publisher | None = None,
     audit: Audit = NO_AUDIT,
+    admission: CallAdmission | None = None,
     **sections: Any,
 ) -> Streams:
     """Streams to applications that take each connection; ``wires`` are what they are connected by."""
@@ -57,7 +59,7 @@ def dialing(
         taps=cast(Taps, FakeTaps()),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-        limit=StreamLimit(10),
+        admission=admission or CallAdmission(10),
         send_dtmf=nobody,
         events=events,
         audit=audit,
@@ -214,3 +216,20 @@ async def test_a_dialect_that_cannot_begin_leaves_no_stream_behind(
     assert (len(streams), told[0], told[-1]) == (0, "stream_started", "stream_ended")
     assert stream.close_code == 1011
     assert streams.new_id("s")
+
+
+async def test_an_overloaded_process_starts_streams_of_admitted_calls_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    admission = CallAdmission(10, late_ms=40)
+    admission.load = lambda: 20
+    streams = dialing(monkeypatch, [Wire()], admission=admission)
+    for turn in range(LATE_OF_MEASURED):
+        admission.measured(0.1, 0.1 * turn)
+
+    def start(*, admitted: bool) -> None:
+        streams.dial("t", CallInfo("c"), (), TARGET, lambda *_: None, principal=CONFIGURATION, admitted=admitted)
+
+    with pytest.raises(Overloaded, match="audio would be late"):
+        start(admitted=False)
+    start(admitted=True)
+    assert len(streams) == 1
+    await streams.stop()

@@ -49,7 +49,11 @@ def test_streams_are_counted_wherever_they_are() -> None:
 
 def said(well: bool, *faults: str) -> dict[str, Any]:
     words = ("ok", "connected", "listening") if well else ("unavailable", "disconnected", "closed")
-    return dict(zip(("status", "ari", "audiosocket"), words, strict=True)) | {"version": "1", "faults": list(faults)}
+    return dict(zip(("status", "ari", "audiosocket"), words, strict=True)) | {
+        "version": "1",
+        "accepting": well,
+        "faults": list(faults),
+    }
 
 
 def test_the_bridge_is_well_while_one_worker_is() -> None:
@@ -58,6 +62,8 @@ def test_the_bridge_is_well_while_one_worker_is() -> None:
     assert health["status"] == "ok"
     assert health["faults"] == ["worker 3 is not there", "worker 2: ARI is not connected: it is away"]
     assert "it is away" not in str(merging.health(bodies, 3, detailed=False))
+    assert health["accepting"] is True
+    assert merging.health({1: said(False)}, 1, detailed=True)["accepting"] is False
     assert health["version"] == "1"
     assert "version" not in merging.health(bodies, 3, detailed=False)
     assert merging.health({1: said(False)}, 1, detailed=True)["status"] == "unavailable"

@@ -1,0 +1,181 @@
+"""Call admission: whether one more call or stream may start without harm to those that are up.
+
+Whatever starts one asks `CallAdmission`: streams that clients open or that we dial, calls that we originate, calls of
+the dialplan before they are answered. What belongs to a call that was admitted (its stream, a transfer) is not refused
+because of lateness: calls that are up keep what they have.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from bridge.errors import Overloaded
+from bridge.media.counters import Counters
+
+log = logging.getLogger(__name__)
+
+MEASURED = 20
+"""Latest measurements that count: 2 s, as `bridge.media.lag` measures ten times a second."""
+LATE_OF_MEASURED = 5
+"""How many of them must be late: a stall of any length is one measurement."""
+CALM_S = 3.0
+"""How long lateness must have been below half the limit before anything starts again."""
+SHED = 0.9
+"""The ceiling after an overload, as a part of the load at which it began."""
+DOUBLED_S = 120.0
+"""How long audio must be in time until the ceiling is twice that. It grows with the square of the time: after 40 s the
+load that was too much is tried again, and what no longer limits the process (another program's work) is soon behind."""
+FREED_EVERY_S = 1.0
+"""Least time between two calls of `CallAdmission.on_free`."""
+RETRY_AFTER_S = 5
+
+
+class Overload:
+    """Detects overload by the lateness of timers, and finds how much can be carried. Pure: the clock is an argument.
+
+    The load at which lateness begins gives a ceiling just below it. While audio is in time the ceiling grows, slowly at
+    first, so that clients that try again together do not overload the process again.
+
+    Args:
+        limit_s: lateness from which audio is at risk; 0: never overloaded.
+        from_load: load below which nothing is refused: then other programs are the cause, and refusing helps nobody.
+    """
+
+    def __init__(self, limit_s: float, from_load: int) -> None:
+        self.active = False
+        """Whether audio is late now, or was a moment ago."""
+        self.ceiling = math.inf
+        """The load up to which more may start while it is not active."""
+        self.late_s = 0.0
+        """How late a quarter of the latest timers were, at least."""
+        self._limit_s = limit_s
+        self._from_load = from_load
+        self._measured: deque[float] = deque(maxlen=MEASURED)
+        self._base = math.inf
+        """The ceiling as the last overload has left it."""
+        self._calm_since = 0.0
+
+    def measured(self, late_s: float, load: int, now: float) -> None:
+        """Take in one measurement.
+
+        Args:
+            late_s: how late a timer was, in seconds.
+            load: calls and streams of the process.
+            now: seconds on a monotonic clock.
+        """
+        self._measured.append(late_s)
+        if not self._limit_s or len(self._measured) < LATE_OF_MEASURED:
+            return
+        self.late_s = sorted(self._measured)[-LATE_OF_MEASURED]
+        if self.late_s > self._limit_s / 2:
+            self._calm_since = now
+        calm_s = now - self._calm_since
+        if self.late_s > self._limit_s and load >= self._from_load and not self.active:
+            self.active = True
+            self._base = max(load * SHED, self._from_load)
+        elif self.active and (load < self._from_load or calm_s >= CALM_S):
+            self.active = False
+        self.ceiling = self._base * (1 + (calm_s / DOUBLED_S) ** 2)
+
+    def refuses(self, load: int) -> bool:
+        """Return whether nothing may be added to ``load``."""
+        return load >= self._from_load and (self.active or load + 1 > self.ceiling)
+
+
+class CallAdmission:
+    """Decides for the whole process what may start.
+
+    Args:
+        max_streams: how many streams may be open at once.
+        numbering: first number of a stream and the step to the next one, so that workers number differently.
+        late_ms: lateness of timers from which nothing may start; 0: whatever the lateness is.
+        late_from: calls and streams below which lateness refuses nothing.
+        counters: counts overloads, and what is refused.
+    """
+
+    def __init__(
+        self,
+        max_streams: int,
+        numbering: tuple[int, int] = (1, 1),
+        *,
+        late_ms: float = 0,
+        late_from: int = 1,
+        counters: Counters | None = None,
+    ) -> None:
+        self.open = 0
+        """Streams that are open."""
+        self.closing = False
+        """The process stops: nothing new is started."""
+        self.load: Callable[[], int] = lambda: self.open
+        """Counts the calls and streams that are up."""
+        self.on_free: Callable[[], object] = lambda: None
+        """Called when more may start after something was refused."""
+        self.overload = Overload(late_ms / 1000, late_from)
+        self._max_streams = max_streams
+        self._numbering = numbering
+        self._counters = counters or Counters()
+        self._waiting = False
+        """Something was refused since `on_free` was called."""
+        self._freed_at = -math.inf
+
+    def numbers(self) -> Iterator[int]:
+        """Return numbers for one kind of stream."""
+        return itertools.count(*self._numbering)
+
+    def may_start(self, streams: int = 1) -> bool:
+        """Return whether a call or stream may start now.
+
+        Args:
+            streams: how many streams it begins with: 0 for a call that has none.
+        """
+        return self._refusal(streams, admitted=False) is None
+
+    def check(self, streams: int = 1, *, admitted: bool = False) -> None:
+        """Check that a call or stream may start now; count and note a refusal.
+
+        Args:
+            streams: how many streams it begins with: 0 for a call that has none.
+            admitted: it belongs to a call that has been admitted, and is not refused because of lateness.
+
+        Raises:
+            Overloaded: it may not.
+        """
+        refusal = self._refusal(streams, admitted=admitted)
+        if refusal is not None:
+            self._waiting = True
+            self._counters.starts_refused += 1
+            raise refusal
+
+    def measured(self, late_s: float, now: float) -> None:
+        """Take in how late a timer of the event loop was at ``now``, both in seconds."""
+        was_active, load = self.overload.active, self.load()
+        self.overload.measured(late_s, load, now)
+        if self.overload.active and not was_active:
+            self._counters.overloads += 1
+            log.warning(
+                "audio is %.0f ms late, refusing new calls and streams until it is in time; calls and streams up: %d",
+                self.overload.late_s * 1000,
+                load,
+            )
+        elif was_active and not self.overload.active:
+            log.info("audio is in time again, accepting calls and streams up to %.0f", self.overload.ceiling)
+        if self._waiting and now - self._freed_at >= FREED_EVERY_S and self.may_start():
+            self._waiting, self._freed_at = False, now
+            self.on_free()
+
+    def _refusal(self, streams: int, *, admitted: bool) -> Overloaded | None:
+        if self.closing:
+            return Overloaded("the bridge is shutting down")
+        if streams and self.open + streams > self._max_streams:
+            return Overloaded(f"{self.open} streams are open and media.max_streams allows no more")
+        load = self.load()
+        if admitted or not self.overload.refuses(load):
+            return None
+        return Overloaded(
+            f"audio would be late: the machine carries no more than the {load} calls and streams that are up",
+            retry_after_s=RETRY_AFTER_S,
+        )
