@@ -3,10 +3,14 @@
 Fields are the arguments of a message whose template has ``name=%s`` for them, and those of `Fields`; they are never
 searched for in the finished text. What a caller, a peer or a server chose can neither begin a line nor pass for a
 field: in the text format values of fields are quoted where necessary, and ``call=`` within other text is escaped.
+
+Lines that one cause repeats are written once a minute, with their number: the log call names the `cause`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import functools
 import itertools
 import json
@@ -26,6 +30,11 @@ MAX_TRACEBACK_CHARACTERS = 16_000
 TRACEBACK_PREFIX = "    | "
 """What each line of a traceback begins with, and no record."""
 
+REPEAT_S = 60.0
+"""One line for each cause in this time."""
+MAX_CAUSES = 1000
+"""Causes that are counted at the same time; records of further ones are written."""
+
 IDS = frozenset(
     {
         *("call", "channel", "mixing_bridge", "conference", "stream", "leg", "recording", "flow", "event", "group"),
@@ -36,8 +45,19 @@ IDS = frozenset(
 ``peer`` the address of a connection. A test holds that log calls have no others."""
 
 _FORGED = re.compile(rf"\b({'|'.join(sorted(IDS))})=")
+_KEYS = frozenset({"time", "level", "logger", "message", "traceback"})
+"""Keys of an entry that no field may take."""
 _PLAIN = re.compile(r'[^\s"=]+')
 _PLACEHOLDER = re.compile(r"(?:\b([a-z_]+)=)?%(%|[-#0 +]{0,5}\d{0,9}(?:\.\d{0,9})?[hlL]?[diouxXeEfFgGcrsa])")
+
+
+def cause(key: object = "") -> dict[str, str]:
+    """Return the ``extra`` of a log call that one cause may repeat: `Repeats` counts records instead of writing all.
+
+    Args:
+        key: what tells the cause from others with the same template.
+    """
+    return {"cause": str(key)}
 
 
 class Fields(str):
@@ -76,12 +96,15 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(TextFormatter):
-    """One JSON object a line: time, level, logger, message, the message's fields, and the traceback if there is one."""
+    """One JSON object a line: time, level, logger, message, the fields, and the traceback if there is one.
+
+    The message has no field that is a key of the object.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as JSON."""
         entry = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
-        entry["message"] = _message(record)
+        entry["message"] = _event(record)
         if hasattr(record, "worker"):
             entry["worker"] = str(record.worker)
         if traceback := self._traceback(record):
@@ -91,12 +114,57 @@ class JsonFormatter(TextFormatter):
         return _printable(json.dumps(entry, ensure_ascii=False), in_json=True)
 
 
+class Repeats(logging.Filter):
+    """Passes the first record of each `cause`, and one with their number after `REPEAT_S` if there were more.
+
+    Args:
+        output: where that one is written.
+    """
+
+    def __init__(self, output: logging.Handler) -> None:
+        super().__init__()
+        self._output = output
+        self._repeated: dict[tuple[str, str], tuple[int, logging.LogRecord]] = {}
+        """How many records of each cause were not written since the last that was, and the newest."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is written now."""
+        key = (str(record.msg), getattr(record, "cause", ""))
+        repeated = self._repeated.get(key)
+        if not hasattr(record, "cause") or (repeated is None and len(self._repeated) >= MAX_CAUSES):
+            return True
+        if repeated is not None:
+            self._repeated[key] = (repeated[0] + 1, record)
+            return False
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a thread's, of which there are few
+            return True
+        self._repeated[key] = (0, record)
+        loop.call_later(REPEAT_S, self._sum_up, loop, key)
+        return True
+
+    def _sum_up(self, loop: asyncio.AbstractEventLoop, key: tuple[str, str]) -> None:
+        """Write the newest record that was not written, with the number of all."""
+        count, record = self._repeated.pop(key)
+        if not count:
+            return
+        self._repeated[key] = (0, record)
+        loop.call_later(REPEAT_S, self._sum_up, loop, key)
+        line = copy.copy(record)
+        del line.__dict__["cause"]
+        line.msg = f"{record.msg} repeated=%d seconds=%g"
+        line.args = (*(record.args if isinstance(record.args, tuple) else ()), count, REPEAT_S)
+        self._output.handle(line)
+
+
 def set_up(config: LogConfig, stream: TextIO | None = None, worker: int = 0) -> None:
     """Send every record of at least ``config.level`` to ``stream`` (standard error); ``worker``: whose they are."""
     output = logging.StreamHandler(stream or sys.stderr)
     output.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
     if worker:
         output.addFilter(lambda record: _of_worker(record, worker))
+    output.addFilter(Repeats(output))
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(config.level.upper())
@@ -126,6 +194,26 @@ def _message(record: logging.LogRecord, *, guarded: bool = False) -> str:
     elif record.args:
         text %= record.args
     return cut(text, MAX_MESSAGE_CHARACTERS)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Return the message without its fields; all of it if it has nothing else."""
+    if not isinstance(record.args, tuple) or not record.args:
+        return _message(record)
+    values: list[Any] = []
+    waiting = iter(record.args)
+
+    def kept(found: re.Match[str]) -> str:
+        if found[2] == "%":
+            return found[0]
+        value = next(waiting)
+        if isinstance(value, Fields) or (found[1] and found[1] not in _KEYS):
+            return ""
+        values.append(_bounded(value))
+        return found[0]
+
+    template = re.sub(" +(?=[ :,])", "", _PLACEHOLDER.sub(kept, str(record.msg))).strip(" :,")
+    return cut(template % tuple(values), MAX_MESSAGE_CHARACTERS) if template else _message(record)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, str]:

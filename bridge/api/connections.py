@@ -24,6 +24,7 @@ from bridge.api.backend import PRINCIPAL
 from bridge.api.errors import unavailable
 from bridge.api.handshakes import Handshakes, HandshakeSocket
 from bridge.api.turns import Turns
+from bridge.logs import cause
 from bridge.media.sockets import SparingSocket
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,6 @@ USER_TIMEOUT_MS = 10_000
 """How long sent data may stay unacknowledged, or unsent because the client's window is closed (TCP_USER_TIMEOUT)."""
 SWEEP_S = 1.0
 TIDY_S = 0.1
-COMPLAINT_INTERVAL_S = 60.0
 RETRY_AFTER_S = 5
 
 
@@ -101,7 +101,6 @@ class Connections:
         self._of_address: Counter[str] = Counter()
         self._reserved = 0
         self._tidied_at = float("-inf")
-        self._complained_at: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._turns = Turns()
 
@@ -126,10 +125,10 @@ class Connections:
         owner = "" if host is None or local or any(host in network for network in self._proxies) else _owner(host)
         reserved = False
         if owner and self._is_full(now, lambda: self._of_address[owner] >= self.share):
-            self._complain(now, "share", f"{owner} has {self.share} HTTP connections without a token, its share")
+            _complain("share", f"{owner} has {self.share} HTTP connections without a token, its share")
             return False
         if self._is_full(now, lambda: len(self._open) - self._reserved >= self.maximum):
-            self._complain(now, "maximum", f"{self.maximum} HTTP connections are open")
+            _complain("maximum", f"{self.maximum} HTTP connections are open")
             if not local:
                 return False
             if self._is_full(now, lambda: self._reserved >= RESERVED):
@@ -254,10 +253,9 @@ class Connections:
         connection = transport.get_extra_info("socket") if transport is not None else None
         return self._open.get(connection.fileno()) if connection is not None else None
 
-    def _complain(self, now: float, limit: str, fact: str) -> None:
-        if now - self._complained_at.get(limit, float("-inf")) >= COMPLAINT_INTERVAL_S:
-            self._complained_at[limit] = now
-            log.warning("%s (http.max_connections): closing further ones", fact)
+
+def _complain(limit: str, fact: str) -> None:
+    log.warning("%s (http.max_connections): closing further ones", fact, extra=cause(limit))
 
 
 def _host(address: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

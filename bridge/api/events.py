@@ -23,6 +23,7 @@ from bridge.api.reach import sees_event
 from bridge.api.routing import RECORDED
 from bridge.config.webhooks import EventPatterns, check_event_pattern
 from bridge.events.hub import Event, Events
+from bridge.logs import cause
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,7 @@ class _Client:
             "a client of events reads too slowly: closed peer=%s dropped=%d",
             self._request.remote,
             len(self._waiting) + 1,
+            extra=cause(self._request.remote),
         )
         self._waiting.clear()
         self.end(WSCloseCode.TRY_AGAIN_LATER)
@@ -228,7 +230,11 @@ class _Client:
             count += 1
             transport = self._request.transport
             if count > MAX_SAID or transport is None:
-                log.warning("a client of events sends too much: closed peer=%s", self._request.remote)
+                log.warning(
+                    "a client of events sends too much: closed peer=%s",
+                    self._request.remote,
+                    extra=cause(self._request.remote),
+                )
                 if transport is not None:
                     transport.abort()
                 return

@@ -38,6 +38,7 @@ from bridge.api.tokens import Tokens
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig, TokenConfig
 from bridge.errors import ConfigError
+from bridge.logs import cause
 from bridge.media.sockets import bind
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
@@ -283,7 +284,14 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
     level = logging.INFO if response.status >= 400 and request.path != "/health" else logging.DEBUG
     elapsed_ms = (time.monotonic() - started) * 1000
     path = request.rel_url.raw_path[:200]
-    log.log(level, "request=%s %s %s %d in %.0f ms", request_id, request.method, path, response.status, elapsed_ms)
+    # What anyone can cause, as it needs no token, is counted by its sender.
+    repeats = cause(f"{response.status} {request.remote}") if response.status in (401, 429) else None
+    log.log(
+        level,
+        "request=%s %s %s %d in %.0f ms",
+        *(request_id, request.method, path, response.status, elapsed_ms),
+        extra=repeats,
+    )
     return response
 
 

@@ -42,6 +42,7 @@ from bridge.dialects.base import CallInfo
 from bridge.errors import ConfigError, Overloaded
 from bridge.events.hub import Events
 from bridge.events.webhooks import Webhooks
+from bridge.logs import cause
 from bridge.media.admission import Admission
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -391,7 +392,7 @@ class Application:
         try:
             return self.streams.dial(started_by, call, tracks, subscription, on_end, principal=principal)
         except Overloaded as error:
-            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error)
+            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error, extra=cause(started_by))
             return None
 
     def _on_key(self, event: Event) -> None:

@@ -21,6 +21,7 @@ from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
 from bridge.ari.resources import Applications, Bridges, Channels, Recordings, System
 from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
 from bridge.errors import AriError, ConfigError
+from bridge.logs import cause
 from bridge.tls import TrustError
 
 log = logging.getLogger("bridge.ari")
@@ -298,7 +299,7 @@ class AriClient:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             self.undecodable += 1
-            log.warning("skipped an event that could not be understood: %s", exc)
+            log.warning("skipped an event that could not be understood: %s", exc, extra=cause())
             return
         if isinstance(event, ApplicationReplaced) and event.application in ("", self.app):
             self.replaced = True

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
+from bridge.logs import cause
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,11 @@ class MixingBridges:
         try:
             await self._client.bridges.destroy(bridge_id)
         except AriError as error:
-            log.warning("cleanup failed, next sweep retries mixing_bridge=%s error=%s", bridge_id, error)
+            log.warning(
+                "cleanup failed, next sweep retries mixing_bridge=%s error=%s",
+                bridge_id,
+                error,
+                extra=cause(error.message),
+            )
         finally:
             self._members.pop(bridge_id, None)

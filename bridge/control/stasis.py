@@ -21,6 +21,7 @@ from bridge.ari.model import Channel, Event, StasisStart
 from bridge.calls.ids import OwnIds
 from bridge.control.legs import Legs
 from bridge.errors import AriError
+from bridge.logs import cause
 from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
@@ -190,7 +191,12 @@ class StasisCalls:
             except AriError as error:
                 if held.gone.is_set():
                     return
-                log.warning("holding failed, trying again channel=%s error=%s", channel_id, error)
+                log.warning(
+                    "holding failed, trying again channel=%s error=%s",
+                    channel_id,
+                    error,
+                    extra=cause(error.message),
+                )
                 await self._destroy(held.bridge_id)  # so that the next try can make it
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
@@ -219,4 +225,9 @@ class StasisCalls:
         try:
             await self._client.bridges.destroy(bridge_id)
         except AriError as error:
-            log.warning("cleanup failed, next sweep retries mixing_bridge=%s error=%s", bridge_id, error)
+            log.warning(
+                "cleanup failed, next sweep retries mixing_bridge=%s error=%s",
+                bridge_id,
+                error,
+                extra=cause(error.message),
+            )

@@ -81,8 +81,8 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
         try:
             result = await _call(client, listener, OwnIds(application), address)
         except AriError as error:
-            if listener.refusals.last:
-                report.fail(NAME, f"the AudioSocket port refused {listener.refusals.last}", ALLOWED_ADVICE)
+            if listener.last_refusal:
+                report.fail(NAME, f"the AudioSocket port refused {listener.last_refusal}", ALLOWED_ADVICE)
             else:
                 _report_failure(report, error, address, port_is_free)
         else:

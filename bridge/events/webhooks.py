@@ -21,6 +21,7 @@ from yarl import URL
 from bridge.config.webhooks import WebhookConfig, signing_key
 from bridge.events.hub import Event, Events
 from bridge.events.signing import retry_after_s, signature
+from bridge.logs import cause
 from bridge.outbound.gate import Gate
 from bridge.outbound.http import RequestFailed, Requests
 from bridge.tasks import BackgroundTasks
@@ -265,7 +266,11 @@ class Webhook:
             late = self._clock() + pause_s > event.time + self.config.give_up_s
             if refusals >= REFUSALS or late:
                 self._counts.events_dropped += 1
-                log.warning("webhook=%s event=%s type=%s given up: %s", self.config.id, event.id, event.type, trouble)
+                log.warning(
+                    "webhook=%s event=%s type=%s given up: %s",
+                    *(self.config.id, event.id, event.type, trouble),
+                    extra=cause(f"{self.config.id} {trouble}"),
+                )
                 return True
             if self._finishing.is_set():
                 return False

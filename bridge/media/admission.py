@@ -18,8 +18,6 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 log = logging.getLogger(__name__)
 
-REPORT_S = 60.0
-"""One line in the log for each kind of refusal in this time."""
 RESOLVE_S = 30.0
 """How often the name of ARI's host is resolved again, when a connection from elsewhere was refused."""
 RESOLVE_TIMEOUT_S = 5.0
@@ -113,36 +111,6 @@ class Admission:
             log.warning("the host of ari.url could not be resolved: host=%s error=%s", self._host, error)
         finally:
             self._resolving = None
-
-
-class Refusals:
-    """Reports refusals in the log: the first of a kind at once, then one line a minute with their number."""
-
-    def __init__(self) -> None:
-        self.last = ""
-        """What was refused last, and why; empty: nothing."""
-        self._more: dict[str, int] = {}
-
-    def report(self, kind: str, source: str) -> None:
-        """Report that a connection was refused.
-
-        Args:
-            kind: why, in words; what is counted together.
-            source: where the connection came from.
-        """
-        self.last = f"{source}: {kind}"
-        if kind in self._more:
-            self._more[kind] += 1
-            return
-        self._more[kind] = 0
-        log.warning("connection refused: %s peer=%s", kind, source)
-        asyncio.get_running_loop().call_later(REPORT_S, self._sum_up, kind)
-
-    def _sum_up(self, kind: str) -> None:
-        if more := self._more.pop(kind):
-            self._more[kind] = 0
-            log.warning("connections refused: %s count=%d seconds=%g", kind, more, REPORT_S)
-            asyncio.get_running_loop().call_later(REPORT_S, self._sum_up, kind)
 
 
 def _address(text: str) -> Address:

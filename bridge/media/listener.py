@@ -20,8 +20,9 @@ import aiofastnet
 
 from bridge.audio.audiosocket import HANGUP_MESSAGE, HEADER_BYTES, Decoder, Kind
 from bridge.audio.format import AudioFormat
-from bridge.errors import AsteriskProtocolError
-from bridge.media.admission import Admission, Refusals
+from bridge.errors import AsteriskProtocolError, BridgeError
+from bridge.logs import cause
+from bridge.media.admission import Admission
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, ignore
 from bridge.media.playout_clock import PlayoutClock
@@ -52,6 +53,13 @@ kernel takes what it takes (docs/operations.md)."""
 _ADVICE = "; if it is Asterisk, add it to audiosocket.allowed"
 
 
+class Unexpected(BridgeError):
+    """No leg is for a UUID; the text says why."""
+
+    def __init__(self, reason: str = "no leg is expected with its UUID, and no uuid: route matches it") -> None:
+        super().__init__(reason)
+
+
 # One buffer serves every connection: what is read is consumed before the callback returns.
 _read_bytes = bytearray(READ_BYTES)
 _read_buffer = memoryview(_read_bytes)
@@ -77,14 +85,15 @@ class Listener:
     ) -> None:
         self.counters = counters
         self.admission = admission or Admission()
-        self.refusals = Refusals()
+        self.last_refusal = ""
+        """Which connection was refused last, and why; empty: none."""
         self.unnamed: dict[Connection, float] = {}
         """Connections that have named no UUID, oldest first, and when they came by the loop's clock."""
         self.handshake_timeout_s = handshake_timeout_s
         self.wheel = PlayoutClock(counters)
         self.connections: set[Connection] = set()
-        self.unexpected: Callable[[UUID], MediaLeg | None] = lambda _: None
-        """Asked about a UUID that nobody expects: a leg for it, or None to refuse it."""
+        self.unexpected: Callable[[UUID], MediaLeg] = _refuse_all
+        """Returns the leg for a UUID that no leg expects, or raises `Unexpected`."""
         self._expected: dict[UUID, MediaLeg] = {}
         self._withdrawn: deque[UUID] = deque(maxlen=1000)
         """UUIDs of ours that came to nothing: who comes late with one is not from the dialplan."""
@@ -163,10 +172,11 @@ class Listener:
         elif not self.admission.expects(source):
             self._refuse(f"neither its UUID nor its source is expected: {self.admission}{_ADVICE}", source)
         else:
-            leg = self.unexpected(uuid)
-            if leg is None:
-                self._refuse("no leg is expected with its UUID, and no route is for it", source)
-        return leg
+            try:
+                return self.unexpected(uuid)
+            except Unexpected as error:
+                self._refuse(str(error), source)
+        return None
 
     def admit(self, connection: Connection, source: str) -> bool:
         """Let a new connection stand until it has named its UUID; False: it is refused."""
@@ -204,9 +214,17 @@ class Listener:
         self._refuse("too many connections that have named no UUID", oldest.source)
         oldest.abort()
 
-    def _refuse(self, kind: str, source: str) -> None:
+    def malformed(self, source: str) -> None:
+        """Note that a connection does not speak AudioSocket: anyone may open one."""
+        self._report("it does not begin with a UUID", source)
+
+    def _refuse(self, reason: str, source: str) -> None:
         self.counters.legs_refused += 1
-        self.refusals.report(kind, source)
+        self._report(reason, source)
+
+    def _report(self, reason: str, source: str) -> None:
+        self.last_refusal = f"{source}: {reason}"
+        log.warning("connection refused: %s peer=%s", reason, source, extra=cause(reason))
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -297,7 +315,7 @@ class Connection(asyncio.BufferedProtocol):
         except AsteriskProtocolError as error:
             self._listener.counters.protocol_errors += 1
             if leg is None:  # anybody may have sent it
-                self._listener.refusals.report("it does not begin with a UUID", self.source)
+                self._listener.malformed(self.source)
             else:
                 log.warning("peer=%s leg=%s ended: %s", self._peer, leg.uuid, error)
             self.hang_up()
@@ -390,3 +408,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _refuse_all(_: UUID) -> MediaLeg:
+    raise Unexpected

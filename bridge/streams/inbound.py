@@ -23,8 +23,9 @@ from bridge.calls.call import Call, Party
 from bridge.calls.facts import Naming, call_facts, party_facts
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError, Overloaded
-from bridge.media.admission import Refusals
+from bridge.logs import cause
 from bridge.media.leg import MediaLeg
+from bridge.media.listener import Unexpected
 from bridge.streams.layout import call_info
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
@@ -60,7 +61,6 @@ class InboundCalls:
         max_unordered: int,
     ) -> None:
         self._max_unordered = max_unordered
-        self._refusals = Refusals()
         self._routes = tuple(routes)
         self._client = client
         self._calls = calls
@@ -158,21 +158,25 @@ class InboundCalls:
 
     # An AudioSocket connection that we did not order
 
-    def unexpected(self, uuid: UUID) -> MediaLeg | None:
-        """A leg for a connection that names a UUID of the dialplan's; None: no route is for it."""
+    def unexpected(self, uuid: UUID) -> MediaLeg:
+        """Return a leg for a connection that names a UUID of the dialplan's.
+
+        Raises:
+            Unexpected: no route is for it, or its stream cannot be opened.
+        """
         route = next((route for route in self._routes if route.matches_uuid(str(uuid))), None)
-        if route is None or uuid in self._uuids:
-            return None  # one connection per UUID: whoever knows one must not fill the bridge with streams
+        if route is None:
+            raise Unexpected
+        if uuid in self._uuids:  # one connection per UUID: knowing one must not suffice to open many streams
+            raise Unexpected("its UUID is in use by another call; each call needs its own: AudioSocket(${UUID()},...)")
         if len(self._uuids) >= self._max_unordered:
-            kind = f"audiosocket.max_unordered: {self._max_unordered} streams of uuid: routes are open"
-            self._refusals.report(kind, f"dialplan:{route.id}")
-            return None
+            raise Unexpected(f"audiosocket.max_unordered: {self._max_unordered} streams of uuid: routes are open")
         name = route.dialect_class.caller_track or str(uuid)
         # Without ARI nothing is known of the call but its UUID.
         call = CallInfo(str(uuid), direction="inbound")
         stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid))
         if stream is None:
-            return None
+            raise Unexpected(f"no stream could be opened for route={route.id}")
         self._uuids.add(uuid)
         return stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), uuid)
 
@@ -194,5 +198,5 @@ class InboundCalls:
                 admitted=admitted,
             )
         except Overloaded as error:
-            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error)
+            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error, extra=cause(started_by))
             return None

@@ -15,6 +15,7 @@ from bridge.audit import FAILED, NO_AUDIT, OK, Audit, Value
 from bridge.config import Config
 from bridge.dialects.base import CallInfo, Dialect, Setting
 from bridge.errors import AriError
+from bridge.logs import cause
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.dial import GOING_AWAY, Backoff, Destination, clean, dial
@@ -163,7 +164,7 @@ class Streams:
             try:
                 await self._send_dtmf(stream.tracks.first_channel, digits)
             except AriError as error:  # the party is not in our application, or has gone
-                log.warning("%s DTMF digits could not be sent: %s", stream.name, error)
+                log.warning("%s DTMF digits could not be sent: %s", stream.name, error, extra=cause(stream_id))
 
         keys = KeyPresses(send_dtmf, self._counters)
         stream = Stream(
@@ -325,7 +326,7 @@ class Streams:
 
 def _ignore_digits(digits: str) -> None:
     # Not which ones: they may be a PIN.
-    log.info("%d DTMF digits of an application that may not send any are ignored", len(digits))
+    log.info("%d DTMF digits of an application that may not send any are ignored", len(digits), extra=cause())
 
 
 def _audited(stream: AnyStream) -> dict[str, Value]:

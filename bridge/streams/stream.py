@@ -17,7 +17,7 @@ from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
-from bridge.logs import Fields
+from bridge.logs import Fields, cause
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.media.leg import MediaLeg
@@ -300,7 +300,7 @@ class Stream:
                     return False
                 raise
             except LinkRefused as error:
-                log.warning("%s refused: %s", self.name, error)
+                log.warning("%s refused: %s", self.name, error, extra=self._cause(error))
                 self.trouble = str(error)
                 self.end(f"refused: {error}", "connect_failed")
                 return False
@@ -340,9 +340,13 @@ class Stream:
 
     def _report_trouble(self, reason: str) -> None:
         if reason != self.trouble:
-            log.warning("%s has no connection: %s; trying again", self.name, reason)
+            log.warning("%s has no connection: %s; trying again", self.name, reason, extra=self._cause(reason))
         self.trouble = reason
         self._changed()
+
+    def _cause(self, reason: object) -> dict[str, str]:
+        """Return what the log counts together: an application may have many streams."""
+        return cause(f"{self.origin.started_by} {reason}")
 
     def _changed(self) -> None:
         """Note that the connection or a track is in another state."""

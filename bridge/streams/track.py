@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from bridge.errors import AriError
-from bridge.logs import Fields
+from bridge.logs import Fields, cause
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
@@ -149,7 +149,7 @@ class Track:
             except AriError as error:
                 failure = error
                 if error.status != 404:  # else the party has just left, and the model will say so
-                    log.warning("%s has no audio: %s", self.label, error)
+                    log.warning("%s has no audio: %s", self.label, error, extra=cause(error.message))
             else:
                 self.go_live()
                 await self._stir.wait()

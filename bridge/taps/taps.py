@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
+from bridge.logs import cause
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
 from bridge.media.shared import SharedLeg
@@ -142,11 +143,11 @@ class Taps:
         try:
             for result in await asyncio.gather(*map(self._client.channels.hangup, channels), return_exceptions=True):
                 if isinstance(result, AriError):
-                    log.warning("%s left to the next sweep: %s", tap.name, result)
+                    log.warning("%s left to the next sweep: %s", tap.name, result, extra=cause(result.message))
             if tap.bridge_id:
                 await self._client.bridges.destroy(tap.bridge_id)
         except AriError as error:
-            log.warning("%s left to the next sweep: %s", tap.name, error)
+            log.warning("%s left to the next sweep: %s", tap.name, error, extra=cause(error.message))
         finally:
             self._open.discard(tap)
 

@@ -25,6 +25,7 @@ from bridge.api.metrics import CONTENT_TYPE
 from bridge.api.models.common import Paging
 from bridge.api.routing import RECORDED
 from bridge.errors import AriError
+from bridge.logs import cause
 from bridge.outbound.headers import USER_AGENT
 from bridge.tasks import BackgroundTasks
 from bridge.workers import merging
@@ -238,7 +239,12 @@ class Siblings:
                 whole.body = await answer.read()
                 return whole
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            log.warning("worker=%d does not answer: %s", sibling.number, error or type(error).__name__)
+            log.warning(
+                "worker=%d does not answer: %s",
+                sibling.number,
+                error or type(error).__name__,
+                extra=cause(sibling.number),
+            )
             raise unavailable(
                 "OVERLOADED", "the part of the bridge that has this does not answer; try again", RETRY_AFTER_S
             ) from error

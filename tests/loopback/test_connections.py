@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import resource
 import socket
 import ssl
@@ -25,6 +24,7 @@ from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.media.takeover import take_over
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
+from tests.fakes.log_output import log_output
 from tests.unit.api.samples import TOKEN, UPGRADE, Pbx, make_call
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -139,17 +139,19 @@ async def test_a_connection_that_asks_nothing_further_is_closed(monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("from_elsewhere")
-async def test_further_connections_are_closed_and_there_is_room_again_when_one_has_ended(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.WARNING)
+async def test_further_connections_are_closed_and_there_is_room_again_when_one_has_ended() -> None:
+    with log_output() as output:
+        await _exceed_the_maximum()
+    assert output.getvalue().count("http.max_connections") == 1
+
+
+async def _exceed_the_maximum() -> None:
     async with serving(max_connections=3) as it:
         clients = [await connect(it) for _ in range(3)]
         assert all([await client.answers() for client in clients])
         for _ in range(5):
             assert not await (await connect(it)).answers()
         assert all([await client.answers() for client in clients])
-        assert caplog.text.count("http.max_connections") == 1
         clients[0].writer.close()
         async with asyncio.timeout(5):
             while not await (await connect(it)).answers():

@@ -14,6 +14,8 @@ import pytest
 
 from bridge import logs
 from bridge.config import LogConfig
+from tests.fakes.log_output import log_output
+from tests.fakes.virtual_time import pass_time
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_json_has_the_fields_of_the_message() -> None:
         "s1",
         "c1",
     )
-    assert entry["message"] == "stream=s1 call=c1 closed: a\nb"
+    assert entry["message"] == "closed: a\nb", "the fields are not repeated"
     assert len(output.getvalue().splitlines()) == 1
 
 
@@ -197,7 +199,7 @@ def test_every_id_of_the_bridge_is_a_field() -> None:
     entry = json.loads(output.getvalue().splitlines()[1])
     assert (entry["level"], entry["message"], entry["worker"]) == (
         "warning",
-        "time=x level=y message=z   1.5 worker=7",
+        "time=x level=y message=z   1.5",
         "7",
     )
 
@@ -216,7 +218,7 @@ def test_what_cannot_be_printed_is_escaped_also_in_a_traceback(form: str) -> Non
     if form == "json":
         entry = json.loads(lines[0])
         assert (len(lines), entry["call"]) == (1, UNPRINTABLE)
-        assert UNPRINTABLE in entry["message"]
+        assert entry["message"].startswith(UNPRINTABLE)
         assert UNPRINTABLE in entry["traceback"]
     else:
         assert r"\x1b[2J\x07\x85\u2028\u202e\r\n\x00\x7f\ud800\U000e0001" in lines[0]
@@ -254,3 +256,61 @@ def test_the_worker_is_a_field_in_text_too() -> None:
         "worker=3 %s worker\\x3d9",
         "worker=3 100 % of it",
     ]
+
+
+# Lines that one cause repeats
+
+
+async def test_what_one_cause_repeats_is_written_once_and_then_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "REPEAT_S", 10)
+    log = logging.getLogger("bridge.streams")
+    with log_output() as output:
+        for number in range(5):
+            log.warning("stream=%s has no connection: %s", f"s{number}", "refused", extra=logs.cause("refused"))
+        log.warning("stream=%s has no connection: %s", "s9", "no route", extra=logs.cause("no route"))
+        log.warning("stream=%s ended", "s0")
+        assert lines(output) == [
+            "stream=s0 has no connection: refused",
+            "stream=s9 has no connection: no route",
+            "stream=s0 ended",
+        ]
+        await pass_time(11)
+        assert lines(output)[3:] == ["stream=s4 has no connection: refused repeated=4 seconds=10"]
+        await pass_time(11)
+        log.warning("stream=%s has no connection: %s", "s1", "refused", extra=logs.cause("refused"))
+        assert lines(output)[4:] == ["stream=s1 has no connection: refused"]
+
+
+async def test_causes_that_are_counted_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_CAUSES", 2)
+    log = logging.getLogger("bridge.streams")
+    with log_output() as output:
+        for number in (1, 2, 3, 3, 1):
+            log.warning("refused: %s", str(number), extra=logs.cause(number))
+    assert lines(output) == [f"refused: {number}" for number in (1, 2, 3, 3)]
+
+
+def test_what_a_thread_repeats_is_written() -> None:
+    with log_output() as output:
+        for _ in range(2):
+            logging.getLogger("bridge.streams").warning("not there", extra=logs.cause())
+    assert lines(output) == ["not there"] * 2
+
+
+@pytest.mark.usefixtures("root")
+def test_the_message_of_an_entry_has_no_field_that_is_a_key() -> None:
+    output, log = written("json")
+    log.info("%s has no audio: %s", logs.Fields(stream="s1", call="c1"), "100 %")
+    log.info("100%% of call=%s", "c1")
+    log.info("call=%s stream=%s", "c1", "s1")
+    log.info("ended code=%d missed_ms=%.0f: %s", 1000, 1.0, "call ended")
+    assert [json.loads(line)["message"] for line in output.getvalue().splitlines()] == [
+        "has no audio: 100 %",
+        "100% of",
+        "call=c1 stream=s1",
+        "ended: call ended",
+    ]
+
+
+def lines(output: io.StringIO) -> list[str]:
+    return [line.split("bridge.streams ")[1] for line in output.getvalue().splitlines()]

@@ -43,7 +43,7 @@ class Together:
         self._tracks = tracks
         self._streams: dict[int, Stream] = {}
 
-    def unexpected(self, uuid: UUID) -> MediaLeg | None:
+    def unexpected(self, uuid: UUID) -> MediaLeg:
         """A leg for a connection; the first of a call begins its stream."""
         call, track = divmod(int.from_bytes(uuid.bytes[-4:]), self._tracks)
         names = self._names or (str(uuid),)

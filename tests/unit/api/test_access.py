@@ -20,6 +20,7 @@ from bridge.events.hub import Events
 from bridge.patterns import Patterns
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
+from tests.fakes.log_output import log_output
 
 from .asking import clients, grant, headers, status_and_reason
 from .sample_cluster import FewBridges
@@ -251,6 +252,17 @@ async def test_too_many_bad_tokens_are_answered_with_429(monkeypatch: pytest.Mon
         good = headers("a-good-token-it-is")
         assert (await status_and_reason(client, "GET", "/v1.0/calls", headers=good))[0] == 200
         assert await status_and_reason(client, "GET", "/v1.0/calls") == (401, "AUTHENTICATION_REQUIRED")
+
+
+async def test_the_log_counts_what_a_client_without_a_token_repeats() -> None:
+    async with TestClient(TestServer(server.build(Pbx().backend(), ["a-good-token-it-is"], strict=True))) as client:
+        with log_output() as output:
+            for _ in range(20):
+                await status_and_reason(client, "GET", "/v1.0/calls", headers=headers("wrong"))
+            for _ in range(2):  # what needs a token is written each time
+                await status_and_reason(client, "GET", "/v1.0/calls/none", headers=headers("a-good-token-it-is"))
+    written = output.getvalue()
+    assert (written.count(" 401 in "), written.count(" 404 in ")) == (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -11,6 +12,7 @@ from bridge.audio.playout import Playout
 from bridge.config import Config
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
+from bridge.media.listener import Unexpected
 from bridge.media.websocket import Link
 from bridge.streams import registry as module
 from bridge.streams.inbound import InboundCalls
@@ -22,9 +24,14 @@ from tests.fakes.virtual_time import until
 from tests.fakes.wire import Wire, nobody
 
 
-async def test_the_streams_of_uuid_routes_are_bounded(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def refusal(inbound: InboundCalls, uuid: UUID) -> str:
+    """Return why a connection with this UUID gets no leg."""
+    with pytest.raises(Unexpected) as raised:
+        inbound.unexpected(uuid)
+    return str(raised.value)
+
+
+async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     async def dial(*_: object, **__: object) -> Link:
         return Wire()
 
@@ -42,20 +49,20 @@ async def test_the_streams_of_uuid_routes_are_bounded(
         admission=CallAdmission(10),
         send_dtmf=nobody,
     )
-    unused: Any = None
-    inbound = InboundCalls(
-        routes_of(config),
-        client=unused,
-        calls=unused,
-        still_held=unused,
-        naming=unused,
-        streams=streams,
-        max_unordered=config.audiosocket.max_unordered,
-    )
-    legs = [inbound.unexpected(uuid4()) for _ in range(4)]
-    assert [leg is not None for leg in legs] == [True, True, False, False]
-    assert caplog.text.count("audiosocket.max_unordered: 2 streams of uuid: routes are open") == 1
-    assert legs[0] is not None
+    parts: dict[str, Any] = dict.fromkeys(("client", "calls", "still_held", "naming"))
+    parts |= {"streams": streams, "max_unordered": config.audiosocket.max_unordered}
+    inbound = InboundCalls(routes_of(config), **parts)
+    mine, other = uuid4(), uuid4()
+    legs = [inbound.unexpected(uuid) for uuid in (mine, other)]
+    assert refusal(inbound, mine).startswith("its UUID is in use by another call")
+    assert refusal(inbound, uuid4()) == "audiosocket.max_unordered: 2 streams of uuid: routes are open"
+    assert "no uuid: route matches it" in refusal(InboundCalls([], **parts), mine)
     legs[0].detach()  # Asterisk has hung up
-    await until(lambda: inbound.unexpected(uuid4()) is not None)
+
+    def takes_another() -> bool:
+        with contextlib.suppress(Unexpected):
+            return inbound.unexpected(uuid4()) is not None
+        return False
+
+    await until(takes_another)
     await streams.stop()
