@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bridge.audio import g711, wav
 from bridge.audio.format import AudioFormat, Encoding
 
@@ -41,22 +43,22 @@ class RawAudio:
 
     Args:
         fmt: what a block holds that does not say.
+        refuse: called with each block that is left out: files of a kind that cannot be played, or broken ones.
 
     Attributes:
         plain: the next block is samples, whole ones, if it does not begin with a header and has an even length.
-        refused: blocks that were left out: files of a kind that cannot be played, or broken ones.
     """
 
-    __slots__ = ("_default", "_format", "_header", "_left", "_whole", "plain", "refused")
+    __slots__ = ("_default", "_format", "_header", "_left", "_refuse", "_whole", "plain")
 
-    def __init__(self, fmt: AudioFormat) -> None:
+    def __init__(self, fmt: AudioFormat, refuse: Callable[[bytes], object] = lambda _: None) -> None:
         self._default = fmt
         self._format: AudioFormat | None = fmt  # None: inside a file that cannot be played
         self._left: int | None = None  # bytes of a file's audio still to come; None: no file, or one without an end
         self._header = b""  # of a file whose audio has not begun yet
         self._whole = WholeSamples()
         self.plain = fmt.encoding is Encoding.SLIN
-        self.refused = 0
+        self._refuse = refuse
 
     def receive(self, data: bytes) -> list[Pcm]:
         """The samples in one block; none or one piece."""
@@ -78,7 +80,7 @@ class RawAudio:
             try:
                 header = wav.parse_header(data)
             except ValueError:
-                self.refused += 1
+                self._refuse(data)
                 return []
             if header is None:
                 self._header = data
@@ -96,7 +98,7 @@ class RawAudio:
                 self._left = None
                 self._format = self._default
         if fmt is None:
-            self.refused += 1
+            self._refuse(data)
             return []
         pcm = self._decode(fmt, data)
         return [(pcm, fmt.rate)] if pcm else []

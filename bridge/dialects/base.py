@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, Self
@@ -209,6 +209,8 @@ class Dialect(ABC):
     replays: bool = False
     """What was made while the connection was away may be sent late on the next one, without ``opened`` again. If not,
     it is dropped, and the next connection begins with ``opened`` and ``track_started`` of every running track."""
+    on_discarded: Callable[[Message, str], object] | None = None
+    """Called with each message that was counted in ``discarded``, or the part of it, and what was expected instead."""
     _discarded: int = 0
     _tally: Tally | None = None
 
@@ -260,6 +262,21 @@ class Dialect(ABC):
     def discarded(self) -> int:
         """Messages (or parts of one) from the application that could not be understood and were ignored."""
         return self._discarded
+
+    @property
+    def expected(self) -> str:
+        """What the application may send, in words for its author."""
+        return f"messages of the dialect {self.name}" if self.two_way else "nothing: the stream is one-way"
+
+    def discard(self, message: Message, expected: str = "") -> None:
+        """Count a message of the application, or a part of one, that cannot be understood, and report it.
+
+        Args:
+            expected: what stands in its place, in words for the application's author; empty: `expected`.
+        """
+        self._discarded += 1
+        if self.on_discarded is not None:
+            self.on_discarded(message, expected or self.expected)
 
     @property
     def tally(self) -> Tally:
@@ -331,12 +348,12 @@ class Dialect(ABC):
         return ()
 
     def receive(self, message: Message) -> Sequence[Command]:
-        """Decode a message of the application; by default it is ignored and counted.
+        """Decode a message of the application; by default it is discarded.
 
         Raises:
-            ClientProtocolError: the message makes it impossible to go on. Anything less is counted in ``discarded``.
+            ClientProtocolError: the message makes it impossible to continue. Anything less is passed to `discard`.
         """
-        self._discarded += 1
+        self.discard(message)
         return ()
 
 

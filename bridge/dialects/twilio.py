@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
-from bridge.audio import g711
+from bridge.audio import g711, wav
 from bridge.audio.format import FRAME_MS, SLIN_RATES, slin
 from bridge.audio.raw import WholeSamples
 from bridge.audio.steady import SteadyTrack
@@ -126,6 +126,7 @@ class Twilio(Dialect):
         self._chunk_per_track = chunk_per_track
         self._rng = rng or random.SystemRandom()
         self._whole = WholeSamples()
+        self._begins = True  # the next audio is the first of an utterance
         self._open = False
         self._began = 0.0
         self._stream_sid = ""
@@ -146,9 +147,18 @@ class Twilio(Dialect):
         """Return the signature by which applications know that it is the account's bridge."""
         return {"X-Twilio-Signature": signature(account.secret, url)} if account.usable else {}
 
+    @property
+    def expected(self) -> str:
+        """What the application may send, in words for its author."""
+        if not self.two_way:
+            return super().expected
+        audio = f"base64 of {self._encoding} at {self.rate} Hz in media.payload"
+        return f'text messages: "media" with {audio}, "mark" or "clear"'
+
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
         """``connected`` and ``start``; applications read exactly these two before anything else."""
         self._open = True
+        self._begins = True
         self._began = now
         self._stream_sid = f"MZ{self._rng.getrandbits(128):032x}"
         self._call_sid = self._given_call_sid or call_sid(call.call_id)
@@ -218,7 +228,7 @@ class Twilio(Dialect):
         """``media``, ``mark`` and ``clear``, whatever ``streamSid`` they name. Anything else is ignored and counted."""
         command = self._command(message) if self.two_way else None
         if command is None:
-            self._discarded += 1
+            self.discard(message)
             return ()
         if type(command) is Play and not command.pcm:
             return ()
@@ -237,11 +247,19 @@ class Twilio(Dialect):
                 payload = _payload(received.media)
                 if payload is None:
                     return None
+                if self._begins:
+                    self._begins = False
+                    if wav.is_wav(payload):
+                        self.discard(
+                            payload, f"bare {self._encoding} at {self.rate} Hz: a WAV header is heard as noise"
+                        )
                 return Play(g711.ulaw_decode(payload) if self._mulaw else self._whole.push(payload), self.rate)
             case "mark":
+                self._begins = True
                 name = _mark_name(received.mark)
                 return Mark(name) if len(name) <= MAX_MARK_NAME else None
             case "clear":
+                self._begins = True
                 self._whole = WholeSamples()
                 return Clear()
         return None

@@ -48,10 +48,6 @@ _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
 class Encapsulation(Protocol):
     """How audio is wrapped into binary messages, in both directions."""
 
-    @property
-    def useless(self) -> int:
-        """Messages, or parts of one, that were left out."""
-
     def wrap(self, frame: bytes, now: float) -> bytes:
         """One message out of one frame of exactly 20 ms, s16le."""
 
@@ -94,16 +90,20 @@ class Voipbin(Dialect):
         self._framer = Framer(slin(fmt.rate).frame_bytes)
         self._encapsulation: Encapsulation
         if encapsulation == "rtp":
-            self._encapsulation = _Rtp(fmt, rng or random.SystemRandom())
+            self._encapsulation = _Rtp(fmt, self.discard, rng or random.SystemRandom())
         elif encapsulation == "sln":
-            self._encapsulation = _Sln(fmt)
+            self._encapsulation = _Sln(fmt, self.discard)
         else:
-            self._encapsulation = _AudioSocket(fmt)
+            self._encapsulation = _AudioSocket(fmt, self.discard)
+        self._expected = (
+            f"binary messages with {fmt.encoding} at {fmt.rate} Hz (encapsulation={encapsulation}), or text: "
+            '{"event": "clear"}, {"event": "mark", "name": "..."}, {"event": "dtmf", "dtmf": {"digits": "..."}}'
+        )
 
     @property
-    def discarded(self) -> int:
-        """Messages (or parts of one) from the application that could not be understood and were ignored."""
-        return self._discarded + self._encapsulation.useless
+    def expected(self) -> str:
+        """What the application may send, in words for its author."""
+        return self._expected
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
         """One message for every 20 ms, whatever the size of the blocks."""
@@ -123,7 +123,7 @@ class Voipbin(Dialect):
             return self._encapsulation.unwrap(message) if message else ()
         command = _control(message)
         if command is None:
-            self._discarded += 1
+            self.discard(message)
             return ()
         return (command,)
 
@@ -159,17 +159,13 @@ class _Sln:
 
     __slots__ = ("_encode", "_rate", "_raw")
 
-    def __init__(self, fmt: AudioFormat) -> None:
+    def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None]) -> None:
         self._encode = _ENCODE[fmt.encoding]
         self._rate = fmt.rate
-        self._raw = RawAudio(fmt)
+        self._raw = RawAudio(fmt, discard)
 
     def wrap(self, frame: bytes, now: float) -> bytes:
         return self._encode(frame) if self._encode else frame
-
-    @property
-    def useless(self) -> int:
-        return self._raw.refused
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if self._raw.plain and not len(message) & 1 and not message.startswith(wav.MAGIC):
@@ -180,7 +176,7 @@ class _Sln:
 class _Rtp:
     """RTP packets; or, from an application that leaves the headers out, bare audio in the stream's codec."""
 
-    def __init__(self, fmt: AudioFormat, rng: random.Random) -> None:
+    def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None], rng: random.Random) -> None:
         self._encode = _ENCODE[fmt.encoding]
         self._samples = fmt.frame_samples
         self._frame_s = fmt.frame_samples / fmt.rate
@@ -188,8 +184,8 @@ class _Rtp:
         self._now = float("-inf")  # of the last frame
         self._due = float("-inf")  # when the frame after it should come
         self._has_headers: bool | None = None  # None: no message has shown it yet
-        self._useless = 0
-        self._bare = RawAudio(fmt)
+        self._discard = discard
+        self._bare = RawAudio(fmt, discard)
         self._linear = WholeSamples()
 
     def wrap(self, frame: bytes, now: float) -> bytes:
@@ -199,13 +195,9 @@ class _Rtp:
         self._now = now
         return self._packetizer.packet(self._encode(frame) if self._encode else frame, self._samples, marker)
 
-    @property
-    def useless(self) -> int:
-        return self._useless + self._bare.refused
-
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if message[0] == 0 and message.count(0) == len(message):
-            self._useless += 1  # the tutorial's browser sample; as mu-law it would be a full-scale thump
+            self._discard(message)  # the tutorial's browser sample; as mu-law it would be a full-scale thump
             return ()
         if self._has_headers is False:
             return _play_raw(self._bare, message)
@@ -221,7 +213,7 @@ class _Rtp:
                 self._has_headers = True
         pcm = self._decode(packet) if packet else None
         if pcm is None:
-            self._useless += 1
+            self._discard(message)
             return ()
         return [Play(pcm, _RTP_RATE)] if pcm else []
 
@@ -250,10 +242,10 @@ def _looks_bare(message: bytes, packet: rtp.RtpPacket) -> bool:
 class _AudioSocket:
     """AudioSocket messages; or, from an application that leaves the headers out, bare slin."""
 
-    def __init__(self, fmt: AudioFormat) -> None:
+    def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None]) -> None:
         self._kind = audiosocket.kind_of_rate(fmt.rate)
-        self._useless = 0
-        self._bare = RawAudio(fmt)
+        self._discard = discard
+        self._bare = RawAudio(fmt, discard)
         self._has_headers: bool | None = None  # None: no message has shown it yet
         self._lost = False  # a bad header came; the next message that looks good from its beginning on is trusted again
         self._pending = b""
@@ -262,10 +254,6 @@ class _AudioSocket:
 
     def wrap(self, frame: bytes, now: float) -> bytes:
         return audiosocket.encode(self._kind, frame)
-
-    @property
-    def useless(self) -> int:
-        return self._useless + self._bare.refused
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if self._has_headers is False:
@@ -278,7 +266,7 @@ class _AudioSocket:
             self._pending = b""
             if not audiosocket.looks_framed(data, MAX_HEADERS):
                 if self._lost:
-                    self._useless += 1
+                    self._discard(data)
                     return ()
                 self._has_headers = False
                 return _play_raw(self._bare, data)
@@ -300,7 +288,7 @@ class _AudioSocket:
                 raise ClientProtocolError(f"more than {MAX_HEADERS} changes of size in one message")
             if audiosocket.fault_of_header(kind, length):
                 self._lost = True
-                self._useless += 1
+                self._discard(data[at:])
                 at = size
                 break
             end = at + audiosocket.HEADER_BYTES + length
@@ -331,7 +319,7 @@ class _AudioSocket:
             elif kind == _DTMF and payload in _KEYS:
                 run.append(payload)
             elif kind != Kind.UUID:  # which says what we know, and is what a copied AudioSocket client begins with
-                self._useless += 1
+                self._discard(data[start:end])
         commands += self._commands(run_kind, run)
         self._pending = data[at:]
         return commands

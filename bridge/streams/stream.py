@@ -16,7 +16,7 @@ from uuid import UUID
 from bridge.ari.dispatch import call_safely
 from bridge.audio.format import AudioFormat, slin
 from bridge.audio.playout import Playout
-from bridge.dialects.base import CallInfo, Dialect, TrackInfo
+from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 from bridge.logs import Fields, cause
 from bridge.media.counters import Counters
 from bridge.media.dial import LinkFailed, LinkRefused
@@ -24,6 +24,7 @@ from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
 from bridge.streams.connection import Connection
+from bridge.streams.misunderstood import describe
 from bridge.streams.origin import Origin
 from bridge.streams.track import Recovery
 from bridge.streams.tracks import Tracks
@@ -33,6 +34,8 @@ from bridge.taps.taps import Taps
 log = logging.getLogger(__name__)
 
 SHUTTING_DOWN = "the bridge is shutting down"
+DISCARD_REPORT_S = 1.0
+"""The least time between two reports of messages that a stream has discarded."""
 RESET_S = 0.1
 """What a connection that is reset takes to be gone, with some to spare."""
 
@@ -103,6 +106,8 @@ class Stream:
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
+        self._discard_reported_at = float("-inf")
+        dialect.on_discarded = self._report_discarded
         self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
         self.tracks = Tracks(
             self._pump,
@@ -343,6 +348,16 @@ class Stream:
             log.warning("%s has no connection: %s; trying again", self.name, reason, extra=self._cause(reason))
         self.trouble = reason
         self._changed()
+
+    def _report_discarded(self, message: Message, expected: str) -> None:
+        now = time.monotonic()
+        if now - self._discard_reported_at >= DISCARD_REPORT_S:  # one message may have thousands of bad parts
+            self._discard_reported_at = now
+            log.warning(
+                "%s discards what the application sends: %s; expected %s",
+                *(self.name, describe(message), expected),
+                extra=cause(self.stream_id),
+            )
 
     def _cause(self, reason: object) -> dict[str, str]:
         """Return what the log counts together: an application may have many streams."""

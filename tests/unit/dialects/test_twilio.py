@@ -154,6 +154,21 @@ def test_fonoster_ignores_what_it_does_not_know() -> None:
     assert stream.discarded == 4
 
 
+def test_a_wav_file_where_bare_audio_belongs_is_reported_once_for_each_utterance() -> None:
+    stream = Twilio(connect=True)
+    reported: list[tuple[bytes | str, str]] = []
+    stream.on_discarded = lambda message, expected: reported.append((message, expected))
+    header = b"RIFF\x24\x08\0\0WAVEfmt " + bytes(144)
+    for _ in range(2):
+        for payload in (header, bytes(160), header):  # later ones may be audio
+            media = {"event": "media", "media": {"payload": base64.b64encode(payload).decode()}}
+            (played,) = stream.receive(json.dumps(media))
+            assert isinstance(played, Play)
+        stream.receive('{"event":"mark","mark":{"name":"said"}}')
+    assert stream.discarded == 2
+    assert reported == [(header, "bare mulaw at 8000 Hz: a WAV header is heard as noise")] * 2
+
+
 def test_what_an_application_sends_is_bounded() -> None:
     stream = Twilio(connect=True)
     for text, understood in (

@@ -1,0 +1,132 @@
+"""An application that is not understood: one line in the log, and a count, however the stream began."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import pytest
+
+from bridge.access import CONFIGURATION
+from bridge.audio.playout import Playout
+from bridge.dialects.base import CallInfo, Dialect
+from bridge.dialects.twilio import Twilio
+from bridge.dialects.voipbin import Voipbin
+from bridge.dialects.voxology import Voxology
+from bridge.media.counters import Counters
+from bridge.media.dial import Backoff
+from bridge.media.websocket import Link
+from bridge.streams.connection import Accepted, Dialed
+from bridge.streams.misunderstood import SHOWN_KEYS, describe
+from bridge.streams.origin import Origin
+from bridge.streams.stream import DISCARD_REPORT_S, Stream
+from bridge.taps.taps import Taps
+from tests.fakes.log_output import log_output
+from tests.fakes.taps import FakeTaps
+from tests.fakes.virtual_time import pass_time
+from tests.fakes.wire import Wire
+
+Open = Callable[[Dialect], tuple[Stream, Wire]]
+
+
+@pytest.fixture(params=["accepted", "dialed"])
+async def opened(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    """Starts a stream of a dialect, accepted or dialed."""
+    streams: list[Stream] = []
+
+    def start(dialect: Dialect) -> tuple[Stream, Wire]:
+        wire = Wire()
+
+        async def dial() -> Link:
+            return wire
+
+        stream = Stream(
+            "1",
+            Origin("test", CONFIGURATION, speaks=True),
+            CallInfo("call"),
+            ("mix",),
+            dialect=dialect,
+            connection=Accepted(wire) if request.param == "accepted" else Dialed(dial, Backoff(5, 5)),
+            taps=cast(Taps, FakeTaps()),
+            counters=Counters(),
+            new_playout=lambda fmt: Playout(fmt, 10_000, 0),
+            window_ms=0,
+            on_end=lambda *_: None,
+            on_dtmf=lambda _: None,
+        )
+        stream.start()
+        streams.append(stream)
+        return stream, wire
+
+    yield start
+    for stream in streams:
+        stream.end("the test is over")
+        await stream.wait()
+
+
+def agent() -> Dialect:
+    return Twilio(connect=True)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "message", "received", "expected"),
+    [
+        (agent, b'{"event":"media","media":{"payload":"AA=="}}', "binary message with JSON", "text messages"),
+        (agent, b"\xff" * 160, "160 bytes that begin with ffffffffffffffff", "text messages"),
+        (agent, '{"event":"media","media":{"playload":"AA=="}}', "keys event, media.playload", "media.payload"),
+        (Twilio, '{"event":"clear"}', 'text message with JSON, event "clear"', "nothing: the stream is one-way"),
+        (lambda: Voipbin("sln"), '{"event":"Clear"}', 'event "Clear", keys event', '{"event": "clear"}'),
+        (lambda: Voipbin("sln"), "hello", "text of 5 characters that is not a JSON object", "slin at 8000 Hz"),
+        (lambda: Voipbin("rtp"), bytes(172), "172 bytes that begin with 0000000000000000", "encapsulation=rtp"),
+        (Voxology, '{"type":"ping"}', 'type "ping"', "nothing"),
+    ],
+)
+async def test_an_application_that_is_not_understood_leaves_a_line_and_a_count(
+    opened: Open, dialect: Callable[[], Dialect], message: str | bytes, received: str, expected: str
+) -> None:
+    with log_output() as output:
+        stream, wire = opened(dialect())
+        await stream.settled(1)
+        for _ in range(3):
+            wire.on_message(message)
+        await pass_time(DISCARD_REPORT_S * 1.1)
+        wire.on_message(message)
+        assert stream.describe()["discarded_messages"] == 4
+        stream.end("enough")
+        await stream.wait()
+    lines = output.getvalue().splitlines()
+    (line,) = [line for line in lines if "discards" in line]
+    assert line.split()[1] == "WARNING"
+    assert "stream=1" in line
+    assert received in line.partition("; expected ")[0]
+    assert expected in line.partition("; expected ")[2]
+    assert " discarded_messages=4:" in lines[-1]
+
+
+async def test_no_value_that_an_application_sent_is_logged(opened: Open) -> None:
+    with log_output() as output:
+        stream, wire = opened(Voipbin("sln"))
+        await stream.settled(1)
+        wire.on_message('{"event":"dtmf","dtmf":{"digits":"12345x"},"text":"my secret"}')
+    assert "keys event, dtmf.digits, text" in output.getvalue()
+    assert "12345" not in output.getvalue()
+    assert "secret" not in output.getvalue()
+
+
+async def test_a_message_of_many_bad_parts_is_reported_once(opened: Open) -> None:
+    with log_output() as output:
+        stream, wire = opened(Voipbin("audiosocket"))
+        await stream.settled(1)
+        wire.on_message(b"\x10\x00\x02ab" + b"\x03\x00\x01e" * 50)
+        assert stream.dialect.discarded == 50
+    assert output.getvalue().count("discards") == 1
+
+
+def test_a_description_is_bounded() -> None:
+    assert describe("[" * 100_000) == "text of 100000 characters that is not a JSON object"
+    assert describe("{" + '"k":1,' * 2000 + '"k":1}').startswith("text of 1200")
+    wide = describe("{" + ",".join(f'"{n}{"x" * 90}":1' for n in range(30)) + ', "event": "' + "y" * 500 + '"}')
+    assert len(wide) < SHOWN_KEYS * 50 + 100
+    assert describe(b"RIFF....WAVE" + bytes(32)) == "a WAV header in 44 bytes"
+    assert describe(b"") == "0 bytes that begin with "
+    assert describe("{}") == "text message with JSON, keys none"
