@@ -19,6 +19,7 @@ class Proxy:
         self._to_port = to_port
         self._open = asyncio.Event()
         self._open.set()
+        self._admits = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -30,6 +31,16 @@ class Proxy:
     def mend(self) -> None:
         """All that was sent meanwhile arrives, late."""
         self._open.set()
+
+    def drop(self) -> None:
+        """Close the connections, and each new one immediately, as a server that has ended does, until `admit`."""
+        self._admits = False
+        for writer in self._writers:
+            writer.close()
+
+    def admit(self) -> None:
+        """End what `drop` began."""
+        self._admits = True
 
     async def start(self) -> None:
         """Listen."""
@@ -47,6 +58,9 @@ class Proxy:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._admits:
+            writer.close()
+            return
         self._tasks.add(asyncio.current_task())  # type: ignore[arg-type]
         self._writers.add(writer)
         with contextlib.suppress(OSError, asyncio.CancelledError):

@@ -120,6 +120,11 @@ class Heard:
         return last
 
 
+async def settle() -> None:
+    """Wait until a store that has just started gives claims: its age decides, so that only time helps."""
+    await asyncio.sleep(SETTLES_S)
+
+
 async def talk(caller: Phone, callee: str, *others: Phone) -> None:
     """Have a phone call an extension, each party with a tone."""
     for other in others:

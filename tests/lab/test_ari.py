@@ -17,7 +17,7 @@ from bridge.calls.model import CallEnded, CallStarted, Change
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 from bridge.testing.lab_engine import EXTENSIONS, Lab
-from tests.lab.waiting import PATIENCE_S
+from tests.lab.waiting import PATIENCE_S, stays
 
 from .ari_requests import originate
 
@@ -334,9 +334,7 @@ async def test_who_takes_our_application_is_not_fought(
         assert client.replaced
         assert not client.connected
         assert any(record.levelno == logging.ERROR for record in caplog.records)
-        await asyncio.sleep(1)  # several looks whether it is free
-        assert other.connected
-        assert not other.replaced
+        await stays(lambda: other.connected and not other.replaced, 1)  # several looks whether it is free
     await until(lambda: client.connected)
     assert not client.replaced
 

@@ -13,7 +13,7 @@ from bridge.testing import judge
 from tests.lab.calling import Calling, pcm
 from tests.lab.conftest import Phones
 from tests.lab.driving import HALF, RATE, by_hand, seconds_of
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, stays, until
 
 
 async def test_acts_on_an_ordinary_call(calling: Calling, phones: Phones) -> None:
@@ -111,8 +111,8 @@ async def test_who_is_transferred_is_no_longer_connected_with_the_one_before(cal
         assert not partner.gone.is_set()
         await calling.call_control.transfer(partner.id, Address("extension", "1003"))
         await alice.ended(15)
-    await asyncio.sleep(2)
-    assert len(calling.records.live()) == 2
+    await until(lambda: len(calling.records.live()) == 2)
+    await stays(lambda: len(calling.records.live()) == 2 and not partner.gone.is_set(), 2)
     await bob.hangup()
     await carol.ended(15)
 

@@ -37,7 +37,7 @@ from tests.lab.driving import (
 )
 from tests.lab.sink import open_sink
 from tests.lab.target import Target
-from tests.lab.waiting import PATIENCE_S
+from tests.lab.waiting import PATIENCE_S, sends
 from tests.loopback.webhook_receiver import SECRET, Receiver, hook
 
 WELCOME = "Thank you for calling our office."
@@ -213,7 +213,7 @@ async def test_who_hangs_up_in_the_middle(lab: Lab, phones: Phones, flows: dict[
             await client.until("conference_joined", call_ids[1])
             await client.until("recording_started", call_ids[2])
             await client.until("call_ringing", master_call_id=call_ids[0])
-        await asyncio.sleep(0.5)
+        await sends(started[0], 0.5)  # in the middle, not at the beginning
         for phone, call_id in zip(started, call_ids, strict=True):
             began = asyncio.get_running_loop().time()
             await phone.hangup()
@@ -249,7 +249,7 @@ async def test_verbs_on_an_ordinary_call(client: Client, phones: Phones) -> None
     recording_id = shown["recording_id"]
     await client.done("POST", f"{path}/talk", {"text": WELCOME, "language": "en-US"})
     (sentence,) = await said(client.target.lab, WELCOME)
-    await asyncio.sleep(len(sentence) / RATE + 0.7)
+    await sends(alice, len(sentence) / RATE + 0.7)
     shown = await client.done("POST", f"{path}/recording_stop")
     assert (shown["recording_id"], shown["recording_ids"]) == ("", [recording_id])
     recording, _ = samples_of_wav(await client.done("GET", f"/v1.0/recordings/{recording_id}/file"))

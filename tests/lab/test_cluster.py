@@ -20,10 +20,10 @@ from bridge.testing.phone import Phone
 from bridge.testing.store import RedisServer
 from tests.fakes.proxy import Proxy, open_proxy
 from tests.lab.conftest import Phones, configuration, in_step
-from tests.lab.nodes import SETTLES_S, Heard, Node, start_node, talk
+from tests.lab.nodes import Heard, Node, settle, start_node, talk
 from tests.lab.sink import Sink, open_sink
 from tests.lab.target import Target
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, stays
 
 TAKEN_OVER_S = 10.0
 
@@ -32,7 +32,7 @@ TAKEN_OVER_S = 10.0
 async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp("store"))
     await server.start()
-    await asyncio.sleep(SETTLES_S)
+    await settle()
     yield server
     await server.stop()
 
@@ -98,8 +98,7 @@ async def test_each_call_has_one_socket_and_a_killed_bridge_is_replaced(
     for call_id in ids:
         await heard.heard(call_id, 1, PATIENCE_S)
     await shared_out(pair, ids)
-    await asyncio.sleep(2)
-    assert [len(heard.connections(call_id)) for call_id in ids] == [1, 1]
+    await stays(lambda: [len(heard.connections(call_id)) for call_id in ids] == [1, 1], 2)
     busy, other = sorted(pair, key=lambda node: node.log.read_text().count("connected"), reverse=True)
     had = await busy.calls_streamed()
     assert had

@@ -21,9 +21,9 @@ from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.network import Machine, Network, open_network
 from bridge.testing.phone import Phone
 from bridge.testing.store import RedisServer
-from tests.lab.nodes import SETTLES_S, Heard, Node, start_node
+from tests.lab.nodes import Heard, Node, settle, start_node
 from tests.lab.sink import Received, Sink, open_sink, tone_share
-from tests.lab.waiting import PATIENCE_S
+from tests.lab.waiting import PATIENCE_S, stays
 
 RATE = 8000
 TAKEN_OVER_S = 10.0
@@ -95,7 +95,7 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
         try:
             await asyncio.gather(store.start(), *(lab.start() for lab in labs.values()))
             await asyncio.gather(*(lab.phone("1001").start() for lab in labs.values()))
-            await asyncio.sleep(SETTLES_S)
+            await settle()
             yield Place(network, labs, store, machines["store"], edges)
         finally:
             await asyncio.gather(store.stop(), *(lab.stop() for lab in labs.values()))
@@ -192,8 +192,8 @@ async def test_a_machine_that_loses_its_power_is_replaced_for_both_pbxs(world: W
     await world.network.plug(world.edges["edge-1"])
     await world.start("edge-1")
     await world.up("edge-1")
-    await asyncio.sleep(3)
-    assert {len(Heard(world.sink).connections(call_id)) for call_id in calls.values()} == {2}, "who has it keeps it"
+    heard = Heard(world.sink)
+    await stays(lambda: {len(heard.connections(each)) for each in calls.values()} == {2}, 3)  # who has it keeps it
     await all_is_gone(world, "edge-1", "edge-2")
 
 
@@ -227,7 +227,7 @@ async def test_a_machine_whose_cable_is_pulled_has_no_say_when_it_is_back(world:
     finally:
         await world.network.plug(world.edges["edge-1"])
     await world.up("edge-1")
-    await asyncio.sleep(3)
+    await stays(lambda: len(talking(world)) == 2, 3)
     for call_id in calls.values():
         first, second = heard.connections(call_id)
         assert heard.times(first, call_id)[-1] < heard.times(second, call_id)[0], "it went on when it was back"

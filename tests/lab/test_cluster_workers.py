@@ -11,7 +11,7 @@ import pytest
 from bridge.testing.lab_engine import Lab
 from bridge.testing.store import RedisServer
 from tests.lab.conftest import Phones
-from tests.lab.nodes import SETTLES_S, Heard, talk
+from tests.lab.nodes import Heard, settle, talk
 from tests.lab.sink import open_sink
 from tests.lab.waiting import PATIENCE_S, sends
 from tests.lab.workers import serving
@@ -21,7 +21,7 @@ from tests.lab.workers import serving
 async def store(tmp_path: Path) -> AsyncIterator[RedisServer]:
     server = RedisServer(tmp_path / "store")
     await server.start()
-    await asyncio.sleep(SETTLES_S)
+    await settle()
     yield server
     await server.stop()
 

@@ -20,7 +20,7 @@ from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING
 from tests.lab.conftest import Phones, in_step, pushing
 from tests.lab.target import Target
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, stays, until
 
 RATE = 8000
 LEVEL = 4000
@@ -85,12 +85,17 @@ class Conferring:
             while (await self.ask("GET", f"/conferences/{conference_id}"))[0] != 404:
                 await asyncio.sleep(0.05)
 
-    async def told(self, kind: str) -> list[dict[str, Any]]:
-        """The data of what was published."""
-        assert self._events is not None
-        await asyncio.sleep(0.1)
-        events = [json.loads(message.data) for message in self._events.messages]
-        return [event["data"] for event in events if event["type"] == f"conference_{kind}"]
+    async def told(self, kind: str, count: int) -> list[dict[str, Any]]:
+        """Return the data of all events of a kind, once there are so many."""
+        events = self._events
+        assert events is not None
+
+        def published() -> list[dict[str, Any]]:
+            found = [json.loads(message.data) for message in events.messages]
+            return [event["data"] for event in found if event["type"] == f"conference_{kind}"]
+
+        await until(lambda: len(published()) >= count)
+        return published()
 
     @property
     def _token(self) -> dict[str, str]:
@@ -167,10 +172,10 @@ async def test_three_phones_and_two_clients_in_a_room_of_the_dialplan(conferring
         await phone.call(ROOM, play=judge.tone(PHONES[name], 60, RATE, LEVEL))
     await everybody_hears_everybody_else(conferring, started, ROOM)
     await conferring.until_over(ROOM)
-    assert [data["conference_id"] for data in await conferring.told("created")] == [ROOM]
-    assert {data["number"] for data in await conferring.told("joined")} == set(PHONES)
-    assert {data["number"] for data in await conferring.told("left")} == set(PHONES)
-    assert [data["kind"] for data in await conferring.told("deleted")] == ["confbridge"]
+    assert [data["conference_id"] for data in await conferring.told("created", 1)] == [ROOM]
+    assert {data["number"] for data in await conferring.told("joined", len(PHONES))} == set(PHONES)
+    assert {data["number"] for data in await conferring.told("left", len(PHONES))} == set(PHONES)
+    assert [data["kind"] for data in await conferring.told("deleted", 1)] == ["confbridge"]
 
 
 @pytest.mark.core
@@ -190,17 +195,16 @@ async def test_three_phones_and_two_clients_in_a_conference_of_the_bridge(
     await conferring.done("DELETE", "/conferences/daily")
     assert (await conferring.ask("GET", "/conferences/daily"))[0] == 404
     for kind in ("created", "deleted"):
-        assert [data["name"] for data in await conferring.told(kind)] == ["Daily"]
+        assert [data["name"] for data in await conferring.told(kind, 1)] == ["Daily"]
     for kind in ("joined", "left"):
-        assert len(await conferring.told(kind)) == len(PHONES)
+        assert len(await conferring.told(kind, len(PHONES))) == len(PHONES)
 
 
 async def test_a_client_alone_hears_silence_without_end_and_the_end(conferring: Conferring) -> None:
     await conferring.done("POST", "/conferences", {"id": "empty"})
     async with conferring.stream("/conferences/empty") as client:
-        await client.heard(1)
-        await asyncio.sleep(3)
-        assert 135 <= len(client.binary) <= 165
+        received = await client.heard(150)
+        assert 2.7 < received[149].at - received[0].at < 3.3
         assert not samples(client).any()
         await conferring.done("DELETE", "/conferences/empty")
         assert (await client.closed(), client.close_reason) == (1000, "conference ended")
@@ -233,9 +237,8 @@ async def test_kicked_and_muted_in_a_conference_of_the_bridge(conferring: Confer
     mute, kick = f"/conferences/club/participants/{channels[0]}/mute", f"/conferences/club/participants/{channels[0]}"
 
     async def hears() -> set[float]:
-        """Whom a client hears now, by tone."""
-        await asyncio.sleep(0.5)
-        before = len(client.binary)
+        """Return the tones in half a second of what a client receives, half a second from now."""
+        before = len(client.binary) + 25
         await client.heard(before + 25)
         now = peer.samples_of(b"".join(client.binary[before:]))
         return {hz for hz in PHONES.values() if judge.level_of(now, hz, RATE) > LEVEL / 20}
@@ -259,7 +262,7 @@ async def test_kicked_and_muted_in_a_conference_of_the_bridge(conferring: Confer
         assert await client.closed() == 1000
     for phone in (alice, bob):
         await phone.ended()
-    assert len(await conferring.told("joined")) == len(await conferring.told("left")) == 3
+    assert len(await conferring.told("joined", 3)) == len(await conferring.told("left", 3)) == 3
 
 
 async def test_kicked_from_a_room_of_the_dialplan_and_not_muted_there(conferring: Conferring, phones: Phones) -> None:
@@ -337,7 +340,7 @@ async def test_a_stream_on_a_party_follows_it_into_a_conference_and_out(conferri
     async with conferring.stream(f"/calls/{call_id}", encapsulation="sln") as client:
 
         async def hears() -> set[float]:
-            await asyncio.sleep(1.5)
+            await client.heard(len(client.binary) + 75)
             now = peer.samples_of(b"".join(client.binary[-25:]))
             return {hz for hz in PHONES.values() if judge.level_of(now, hz, RATE) > LEVEL / 20}
 
@@ -393,8 +396,7 @@ async def test_there_again_after_a_restart_of_asterisk(conferring: Conferring) -
         await client.heard(25)
         await target.lab.restart_asterisk()
         await in_step(target)
-        await asyncio.sleep(1)
-        assert client.close_code in (None, 1011)  # it goes on if Asterisk is back quickly enough
+        await stays(lambda: client.close_code in (None, 1011), 1)  # it continues if Asterisk is back soon enough
     assert len([each for each in await target.ours_on_the_pbx() if "-conf-" in each]) == 1
     async with conferring.stream("/conferences/lasting") as first, conferring.stream("/conferences/lasting") as second:
         await asyncio.gather(first.heard(25), second.heard(25))

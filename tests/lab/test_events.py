@@ -13,7 +13,7 @@ from bridge.app.application import Application
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.target import Target
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, stays
 from tests.loopback.webhook_receiver import Receiver, hook
 
 
@@ -47,9 +47,8 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
                 while not any(event["type"] == "call_hangup" for event in heard):
                     await asyncio.sleep(0.05)
             await receiver.got(len(heard))
-            await asyncio.sleep(0.2)
+            await stays(lambda: receiver.events == heard, 0.2)  # nothing comes twice
         await asyncio.gather(listener, return_exceptions=True)
-    assert receiver.events == heard
     kinds = [event["type"] for event in heard]
     assert kinds[0] == "call_created"
     assert kinds[-1] == "call_hangup"

@@ -15,7 +15,7 @@ from bridge.workers.control import Control
 from bridge.workers.fleet import Fleet, Worker, app_of
 from bridge.workers.handover import HandOver
 from tests.lab.conftest import Phones
-from tests.lab.waiting import PATIENCE_S
+from tests.lab.waiting import PATIENCE_S, stays
 
 
 class Desk:
@@ -55,8 +55,7 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
     desk.there(1)  # it is not connected
     async with second:
         await alice.call("750")
-        await asyncio.sleep(0.5)
-        assert started.empty()
+        await stays(started.empty, 0.5)
         desk.there(2)
         channel_id, args = await asyncio.wait_for(started.get(), PATIENCE_S)
         assert args == ["750"]

@@ -51,7 +51,7 @@ async def test_twenty_calls_with_silent_applications_all_keep_their_sound(target
             *(stack.enter_async_context(target.stream(name, encapsulation="sln")) for name in far_ends)
         )
         for _ in range(SECONDS):
-            await asyncio.sleep(1)
+            await asyncio.sleep(1)  # of load
             async with asyncio.timeout(1):  # a frozen PBX does not answer
                 assert len(await target.ari("GET", "/channels")) >= 2 * CALLS
         for (name, far_end), application in zip(far_ends.items(), applications, strict=True):

@@ -50,7 +50,7 @@ async def test_a_prompt_is_heard_by_whom_it_is_for(
     async with target.stream(ids["call"], encapsulation="sln", direction_speak=speak) as application:
         await application.heard(25)
         await application.send(judge.tone(PROMPT_HZ, 3, RATE).astype("<i2").tobytes())
-        await asyncio.sleep(3.5)
+        await sends(alice, 3.5)
         assert heard(application, PROMPT_HZ, 3) < FAINT  # nobody hears himself
     await alice.hangup()
     await bob.ended()
@@ -112,6 +112,6 @@ async def test_a_call_by_trunk_and_one_in_the_ivr_are_heard_too(target: Target, 
         await application.heard(100)
         assert heard(application, CALLER_HZ) > LOUD
         await application.send(judge.tone(PROMPT_HZ, 2, RATE).astype("<i2").tobytes())
-        await asyncio.sleep(2.5)
+        await sends(far_end, 2.5)
     await far_end.hangup()
     assert judge.block_levels(far_end.recording(), RATE, PROMPT_HZ, block_s=0.1).max() > LOUD / 2

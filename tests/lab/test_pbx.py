@@ -57,7 +57,7 @@ async def test_text_goes_both_ways_for_thirty_seconds_without_one_wrong_characte
     bob.play_next(modem.modulate(texts[1], RATE, lead_s=0.5))
     await alice.call("1002", modem.modulate(texts[0], RATE, lead_s=0.5))
     await alice.answered()
-    await asyncio.sleep(modem.seconds(texts[0], 0.5) + 0.3)
+    await sends(alice, modem.seconds(texts[0], 0.5) + 0.3)
     await alice.hangup()
     await bob.ended()
     assert modem.demodulate(bob.recording(), RATE) == texts[0]
@@ -69,7 +69,7 @@ async def test_echo_comes_back_exactly_and_soon(phones: Phones) -> None:
     text = "".join(random.Random(3).choices(string.printable, k=60))
     await alice.call("600", modem.modulate(text, RATE, lead_s=0.5))
     await alice.answered()
-    await asyncio.sleep(modem.seconds(text, 0.5) + 0.3)
+    await sends(alice, modem.seconds(text, 0.5) + 0.3)
     await alice.hangup()
     assert modem.demodulate(alice.recording(), RATE) == text
     sent, back = alice.sent(), alice.recording()
@@ -154,9 +154,9 @@ async def test_hold_silences_and_resume_brings_back(phones: Phones) -> None:
     await alice.answered()
     await sends(alice, 1)
     await alice.hold()
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # of silence: a phone that holds sends nothing that could be waited for
     await alice.resume()
-    await asyncio.sleep(1.5)
+    await sends(alice, 1.5)
     await alice.hangup()
     await bob.ended()
     levels = judge.block_levels(bob.recording(), RATE, OWN_HZ["1001"], 0.1)

@@ -18,7 +18,7 @@ from bridge.testing.phone import PhoneError
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.conftest import Phones
 from tests.lab.driving import by_hand
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, until
 
 
 @pytest.mark.quick
@@ -103,18 +103,19 @@ async def test_given_up_while_it_rings(calling: Calling, phones: Phones) -> None
 async def test_given_up_before_its_channel_is_there(calling: Calling, phones: Phones) -> None:
     (bob,) = await phones("1002")
     create = calling.client.channels.create
+    hung_up = asyncio.Event()
 
     async def slowly(**how: Any) -> Any:
-        await asyncio.sleep(0.5)
+        await hung_up.wait()
         return await create(**how)
 
     calling.client.channels.create = slowly  # type: ignore[method-assign]
     async with by_hand(bob):
         placing = asyncio.ensure_future(calling.ring("1002"))
-        await asyncio.sleep(0.2)
-        (record,) = calling.records.live()
+        (record,) = await until(calling.records.live)
         async with asyncio.timeout(PATIENCE_S):
             await calling.call_control.hangup(record.id)
+            hung_up.set()
             call = await placing
             with pytest.raises(NotAnswered, match="cancel"):
                 await call.answered()
@@ -192,8 +193,7 @@ async def test_what_comes_before_the_answer_is_heard(calling: Calling, phones: P
     async with by_hand(bob, mode="early"):
         call = await calling.ring("1002", early_media_bridge=bridge_id, originator=leg.id)
         await bob.called()
-        await asyncio.sleep(0.5)
-        assert call.leg.bridge_id == bridge_id
+        await until(lambda: call.leg.bridge_id == bridge_id)
         assert not call.leg.answered
         assert calling.stasis.bridge_of(call.id) == bridge_id
         assert calling.record(call.id).master_call_id == leg.id

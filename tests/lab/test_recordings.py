@@ -64,7 +64,7 @@ async def test_length_room_and_age_are_limited(lab: Lab, phones: Phones) -> None
         await client.done("POST", f"/v1.0/calls/{call_id}/hangup")
         await client.until("call_hangup", call_id)
         assert len(await listed(client, 1)) == 1  # none is deleted to make room
-    await asyncio.sleep(1)  # older than what is kept
+    await asyncio.sleep(1)  # until the file is older than what is kept
     async with pushing(lab, recording={"retention_days": 0.00001}) as target, client_of(target) as client:
         await listed(client, 0)
         stored = await target.ari("GET", "/recordings/stored")

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,10 +20,11 @@ from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
-from tests.lab.conftest import Phones, configuration, in_step
+from tests.fakes.proxy import Proxy, open_proxy
+from tests.lab.conftest import Phones, configuration, in_step, pushing
 from tests.lab.parties import hears_on, into_the_bridge
 from tests.lab.target import Target, open_sockets, our_tasks
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, until
 
 RATE = 8000
 LOUD = 3000
@@ -67,15 +69,25 @@ def hanging(lab: Lab) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def without_events(target: Target) -> AsyncIterator[None]:
-    """The events connection is lost and does not come back before the end."""
+async def bridge_behind_proxy(lab: Lab) -> AsyncIterator[tuple[Target, Proxy]]:
+    """Run a bridge whose connections to ARI go through a proxy; nothing may be left at the end."""
+    address = urlsplit(lab.ari_url)
+    assert address.port is not None
+    async with open_proxy(address.port) as proxy:
+        ari = {"url": f"http://127.0.0.1:{proxy.port}", "user": lab.ari_user, "password": lab.ari_password}
+        async with pushing(lab, ari=ari | {"app": lab.ari_app}) as target:
+            yield target, proxy
+
+
+@contextlib.asynccontextmanager
+async def without_ari(target: Target, proxy: Proxy) -> AsyncIterator[None]:
+    """Lose the connections to ARI; they do not come back before the end."""
     assert target.bridge is not None
     client = target.bridge.client
-    assert client._task is not None
-    client._task.cancel()
-    await asyncio.gather(client._task, return_exceptions=True)
+    proxy.drop()
+    await until(lambda: not client.connected)
     yield
-    client._task = asyncio.create_task(client._stay_connected(), name="ari-events")
+    proxy.admit()
 
 
 def break_legs(target: Target) -> None:
@@ -245,7 +257,7 @@ async def test_a_caller_who_hangs_up_while_his_stream_opens(target: Target, phon
         await alice.answered()
         call = (await target.call_from("1001"))["id"]
         async with target.stream(call, encapsulation="sln") as application:
-            await asyncio.sleep(delay_ms / 1000)
+            await asyncio.sleep(delay_ms / 1000)  # the test is of each of these moments
             await target.ari("DELETE", f"/channels/{call}")
             ends.append((await application.closed(8), application.close_reason))
         await alice.ended()
@@ -258,7 +270,7 @@ async def speaks_and_hears(target: Target, phone: Phone, call: str) -> None:
     async with target.stream(call, encapsulation="sln") as application:
         await hears_on(application, 500)
         await application.send(pcm(700, 2))
-        await asyncio.sleep(2.5)
+        await sends(phone, 2.5)
     await phone.hangup()
     assert heard_s(phone, 700) == pytest.approx(2.0, abs=0.21)
 
@@ -281,7 +293,7 @@ async def test_a_call_that_enters_while_asterisk_hangs_is_held_and_heard_afterwa
             forget = target.bridge.client.on_channel_event("StasisStart", stop)
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await asyncio.wait_for(stopped.wait(), PATIENCE_S)
-            await asyncio.sleep(4)
+            await asyncio.sleep(4)  # longer than two requests may take
             forget()
         await alice.answered(15)
         await in_step(target)
@@ -290,54 +302,55 @@ async def test_a_call_that_enters_while_asterisk_hangs_is_held_and_heard_afterwa
         await target.nothing_left()
 
 
-async def test_a_call_that_enters_while_calls_are_being_adopted_is_held(target: Target, phones: Phones) -> None:
-    assert target.bridge is not None
+async def test_a_call_that_enters_while_calls_are_being_adopted_is_held(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
-    channels, adopt = target.bridge.client.channels, target.bridge.stasis.adopt
-    listing = asyncio.Event()
-    real_list = channels.list
+    async with bridge_behind_proxy(lab) as (target, proxy):
+        assert target.bridge is not None
+        channels, adopt = target.bridge.client.channels, target.bridge.stasis.adopt
+        listing, entered = asyncio.Event(), asyncio.Event()
+        real_list = channels.list
 
-    async def slow_list() -> object:
-        answer = await real_list()
-        listing.set()
-        await asyncio.sleep(1.5)
-        return answer
+        async def slow_list() -> object:
+            answer = await real_list()
+            listing.set()
+            await entered.wait()
+            return answer
 
-    async def slow_adopt() -> None:
-        channels.list = slow_list  # type: ignore[method-assign,assignment]
-        try:
-            await adopt()
-        finally:
-            channels.list = real_list  # type: ignore[method-assign]
+        async def slow_adopt() -> None:
+            channels.list = slow_list  # type: ignore[method-assign,assignment]
+            try:
+                await adopt()
+            finally:
+                channels.list = real_list  # type: ignore[method-assign]
 
-    target.bridge.stasis.adopt = slow_adopt  # type: ignore[method-assign]
-    async with without_events(target):
-        pass
-    await asyncio.wait_for(listing.wait(), PATIENCE_S)
-    await alice.call("750", play=judge.tone(500, 60, RATE))
-    await alice.answered(5)
-    await sends(alice, 1.6)  # the old list, without the call, has been looked at
-    await in_step(target)
-    await speaks_and_hears(target, alice, (await target.call_from("1001"))["id"])
+        target.bridge.stasis.adopt = slow_adopt  # type: ignore[method-assign]
+        async with without_ari(target, proxy):
+            pass
+        await asyncio.wait_for(listing.wait(), PATIENCE_S)
+        await alice.call("750", play=judge.tone(500, 60, RATE))
+        await alice.answered()
+        entered.set()  # now the list without the call is read
+        await in_step(target)
+        await speaks_and_hears(target, alice, (await target.call_from("1001"))["id"])
 
 
-async def test_a_party_that_left_the_application_while_events_were_away(target: Target, phones: Phones) -> None:
-    assert target.bridge is not None
+async def test_a_party_that_left_the_application_while_events_were_away(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
-    call = await into_the_bridge(target, alice)
-    async with target.stream(call, encapsulation="sln") as application:
-        await application.heard(10)
-    async with without_events(target):
-        await target.ari("POST", f"/channels/{call}/continue", context="from-internal", extension="601", priority="1")
-        await sends(alice, 0.5)
-    await asyncio.sleep(0.1)
-    await in_step(target)
-    await target.nothing_left()  # not its bridge either: it is held by nobody
-    async with target.stream(call, encapsulation="sln") as application:
-        await application.heard(60)
-        assert level(application, 500) > LOUD
-        assert level(application, MILLIWATT_HZ) > LOUD
-    await alice.hangup()
+    async with bridge_behind_proxy(lab) as (target, proxy):
+        call = await into_the_bridge(target, alice)
+        async with target.stream(call, encapsulation="sln") as application:
+            await application.heard(10)
+        async with without_ari(target, proxy):
+            leave = {"context": "from-internal", "extension": "601", "priority": "1"}
+            await target.ari("POST", f"/channels/{call}/continue", **leave)
+            await sends(alice, 0.5)
+        await in_step(target)
+        await target.nothing_left()  # not its bridge either: it is held by nobody
+        async with target.stream(call, encapsulation="sln") as application:
+            await application.heard(60)
+            assert level(application, 500) > LOUD
+            assert level(application, MILLIWATT_HZ) > LOUD
+        await alice.hangup()
 
 
 async def test_keys_of_many_messages_arrive_in_order(target: Target, phones: Phones) -> None:

@@ -181,7 +181,7 @@ async def test_voipbin_takes_keys_and_asks_servers(lab: Lab, phones: Phones) -> 
         body = seed("voipbin-keys-and-server", destination="1001", hook=hook, fetch=fetch)
         (call_id,) = await client.place(body)
         await client.until("flow_action", call_id, type="talk")
-        await asyncio.sleep(0.5)
+        await sends(alice, 0.5)
         await alice.dtmf("4#")  # before it has finished speaking
         await client.until("flow_ended", call_id)
         assert client.failures() == []
@@ -206,7 +206,7 @@ async def test_voipbin_external_media_from_a_url(lab: Lab, phones: Phones) -> No
         (received,) = await sink.connected(1)
         for message in peer.audiosocket_messages(speech):
             await received.socket.send(message)
-        await asyncio.sleep(3.5)
+        await sends(alice, 3.5)
         await received.socket.close()
         await client.until("call_hangup", call_id)
         assert client.failures() == []
@@ -279,7 +279,7 @@ async def test_voipbin_joins_a_conference(lab: Lab, phones: Phones) -> None:
             body = seed("voipbin-conference-join", destination=number, conference=made["id"])
             await client.place(body)
         await client.until("conference_joined", count=2)
-        await asyncio.sleep(2)
+        await sends(alice, 2)
         await client.done("DELETE", f"/v1.0/conferences/{made['id']}")
         await client.until("call_hangup", count=2)
         assert client.failures() == []

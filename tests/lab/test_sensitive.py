@@ -232,7 +232,7 @@ async def test_every_worker_keeps_to_it(lab: Lab, tmp_path: Path, phones: Phones
             applications = (one, two, three, four)
             await asyncio.gather(*(hears(each, ALICE_HZ) for each in applications))
             assert (await several.request("POST", f"/v1.0/calls/{call_id}/sensitive"))[0] == 200
-            await asyncio.sleep(0.2)
+            await asyncio.gather(*(each.heard(len(each.messages) + 10) for each in applications))  # what is under way
             await asyncio.gather(*(silent_for(each, FRAMES) for each in applications))
             await alice.dtmf("7")
             await asyncio.gather(*(silent_for(each, FRAMES) for each in applications))

@@ -223,7 +223,7 @@ async def test_without_the_entry_it_is_external_media_and_the_log_says_once_what
                 for turn in (1, 2):
                     alice, _ = await call(phones)
                     await sink.connected(2 * turn)
-                    await asyncio.sleep(2)
+                    await sends(alice, 2)
                     assert await made(target) == times(2, WITH_MEDIA)
                     await alice.hangup()
                     for connection in sink.connections:
@@ -244,7 +244,7 @@ async def test_a_hang_up_leaves_nothing(lab: Lab, phones: Phones) -> None:
     async with open_sink() as sink, two_subscriptions(lab, sink) as target:
         alice, _ = await call(phones)
         await sink.connected(2)
-        await asyncio.sleep(1)
+        await sends(alice, 1)
         assert await made(target) == times(2, ALONE)
         await alice.hangup()
         await until(lambda: none_made(target), 1.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ from bridge.testing import judge, peer
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones
 from tests.lab.target import Target
+from tests.lab.waiting import sends
 
 RATE = 8000
 SENTENCES = (
@@ -125,7 +124,7 @@ async def test_a_phone_hears_what_was_said(target: Target, phones: Phones, speec
     async with target.stream(call["id"], encapsulation="sln", rate=16000) as application:
         await application.heard(10)
         await application.send(said.at(16000).pcm)
-        await asyncio.sleep(said.seconds + 1)
+        await sends(alice, said.seconds + 1)
     await alice.hangup()
     heard = alice.recording()
     found = judge.find(samples(said), heard, RATE)

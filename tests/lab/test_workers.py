@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +18,7 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones
 from tests.lab.sink import open_sink
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, until
 from tests.lab.workers import Several, serving
 
 RATE = 8000
@@ -132,7 +133,7 @@ async def test_one_dies_and_the_other_goes_on(several: Several, phones: Phones) 
         heard, began = len(application.binary), asyncio.get_running_loop().time()
         old = several.pid(dying)
         several.kill(dying)
-        await asyncio.sleep(2)
+        await sends(phone, 2)
         frames, took_s = len(application.binary) - heard, asyncio.get_running_loop().time() - began
         assert abs(frames - took_s * 50) < 10
         levels = judge.block_levels(peer.samples_of(b"".join(application.binary[heard:])), RATE, hz, block_s=0.1)
@@ -155,14 +156,18 @@ async def test_any_worker_answers_for_all(several: Several, phones: Phones) -> N
     workers = await into_the_bridge(several, *used)
     alice, bob, _ = workers
     async with several.stream(alice, encapsulation="sln"), several.stream(bob, encapsulation="sln"):
-        await asyncio.sleep(0.3)
-        for number, answer in (await several.from_each("/v1.0/calls", BOTH)).items():
-            assert [call["id"] for call in answer["result"]] == list(workers)[::-1], number
-            assert [call["streams"] for call in answer["result"]] == [0, 1, 1], (
-                number,
-                answer,
-                await several.get("/v1.0/streams"),
-            )
+
+        async def shown() -> set[tuple[tuple[str, int], ...]]:
+            """Return the calls and their numbers of streams, as each worker lists them."""
+            answers = (await several.from_each("/v1.0/calls", BOTH)).values()
+            return {tuple((call["id"], call["streams"]) for call in answer["result"]) for answer in answers}
+
+        expected = tuple(zip(list(workers)[::-1], (0, 1, 1), strict=True))
+
+        async def as_expected() -> bool:
+            return await shown() == {expected}
+
+        await until(as_expected)
         for answer in (await several.from_each("/v1.0/calls?page_size=2", BOTH)).values():
             assert len(answer["result"]) == 2
             status, rest = await several.get("/v1.0/calls", page_size="2", page_token=answer["next_page_token"])
@@ -185,7 +190,7 @@ async def test_any_worker_answers_for_all(several: Several, phones: Phones) -> N
             assert (await several.request("DELETE", f"/v1.0/calls/{call_id}/hold"))[0] == 200
     for call_id in (alice, bob):
         assert (await several.request("POST", f"/v1.0/calls/{call_id}/recording_start"))[0] == 200
-    await asyncio.sleep(1)
+    await sends(used[0], 1)
     for call_id in (alice, bob):
         assert (await several.request("POST", f"/v1.0/calls/{call_id}/recording_stop"))[0] == 200
     for answer in (await several.from_each("/v1.0/recordings", BOTH)).values():
@@ -221,9 +226,16 @@ async def test_events_are_told_once_to_clients_of_every_worker(several: Several,
         await alice.answered()
         observed = (await several.call_from("1001"))["id"]
         await alice.hangup()
-        await asyncio.sleep(1)
+
+        def of(client: peer.Peer) -> list[Any]:
+            return [json.loads(str(message.data)) for message in client.messages]
+
+        def all_ended() -> bool:
+            return all([each["type"] for each in of(client)].count("call_hangup") >= 2 for client in clients)
+
+        await until(all_ended)
         for client in clients:
-            told = [json.loads(str(message.data)) for message in client.messages]
+            told = of(client)
             for call_id in (held, observed):
                 kinds = [event["type"] for event in told if event["data"]["id"] == call_id]
                 for kind in ("call_created", "call_progressing", "call_hangup"):
@@ -260,7 +272,6 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
             if all(len(a["result"]) == 1 and len(a["result"][0]["participants"]) == 2 for a in answers.values()):
                 break
             await asyncio.sleep(0.1)
-    await asyncio.sleep(2)
     for number, answer in answers.items():
         (conference,) = answer["result"]
         assert conference["id"] == "daily", number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from bridge.testing.phone import RATE, Phone, PhoneError
 
@@ -15,6 +15,14 @@ POLL_S = 0.02
 WAV_HEADER_BYTES = 44
 
 T = TypeVar("T")
+
+
+@overload
+async def until(condition: Callable[[], Awaitable[T]], timeout_s: float = ...) -> T: ...
+
+
+@overload
+async def until(condition: Callable[[], T], timeout_s: float = ...) -> T: ...
 
 
 async def until(condition: Callable[[], T | Awaitable[T]], timeout_s: float = PATIENCE_S) -> T:
@@ -38,6 +46,24 @@ async def until(condition: Callable[[], T | Awaitable[T]], timeout_s: float = PA
             return held
         assert loop.time() < deadline, f"not within {timeout_s:g} s; last was {held!r}"
         await asyncio.sleep(POLL_S)
+
+
+async def stays(condition: Callable[[], object], seconds: float) -> None:
+    """Check that a condition holds all the time: what must not happen reports nothing that a test could wait for.
+
+    Args:
+        condition: a function.
+        seconds: how long it has to hold. A busy machine only makes the check weaker.
+
+    Raises:
+        AssertionError: it did not hold.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while loop.time() < deadline:
+        assert condition()
+        await asyncio.sleep(POLL_S)
+    assert condition()
 
 
 def sent_s(phone: Phone) -> float:
