@@ -18,7 +18,7 @@ import msgspec
 
 from bridge.ari.dispatch import Callback, Dispatcher, Expectation, Unsubscribe, call_safely, subscribe
 from bridge.ari.model import ApplicationReplaced, Channel, Event, decode_event
-from bridge.ari.resources import Applications, Bridges, Channels, Recordings, System
+from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, Recordings, System
 from bridge.ari.rest import CONNECT_TIMEOUT_S, Rest, explain_failure, explain_status
 from bridge.errors import AriError, ConfigError
 from bridge.logs import cause
@@ -97,6 +97,7 @@ class AriClient:
         self.bridges = Bridges(self._rest)
         self.applications = Applications(self._rest)
         self.recordings = Recordings(self._rest)
+        self.endpoints = Endpoints(self._rest)
         self.asterisk = System(self._rest)
         self._subscribe_all = subscribe_all
         self._unwanted = tuple(unwanted)

@@ -108,6 +108,15 @@ class Application(Value, frozen=True, kw_only=True):
     events_disallowed: list[dict[str, str]] = []
 
 
+class Endpoint(Value, frozen=True, kw_only=True):
+    """An endpoint of a channel technology."""
+
+    technology: str
+    resource: str
+    state: str = ""
+    """``online``, ``offline`` or ``unknown``."""
+
+
 class Module(Value, frozen=True, kw_only=True):
     """A loaded module of Asterisk."""
 
@@ -183,6 +192,8 @@ class ChannelDestroyed(ChannelEvent, frozen=True, kw_only=True):
 
     cause: int = 0
     cause_txt: str = ""
+    tech_cause: int = 0
+    """SIP's status code, on PJSIP channels."""
 
 
 class ChannelStateChange(ChannelEvent, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from bridge.ari.model import (
     AsteriskInfo,
     Bridge,
     Channel,
+    Endpoint,
     LiveRecording,
     Module,
     Ping,
@@ -362,6 +363,14 @@ class Applications(_Resource):
         """Keep these types of events from an application."""
         kinds = [{"type": name} for name in disallowed]
         await self._rest.request("PUT", f"/applications/{segment(app)}/eventFilter", body={"disallowed": kinds})
+
+
+class Endpoints(_Resource):
+    """Endpoints: what can be dialed."""
+
+    async def get(self, technology: str, resource: str) -> Endpoint:
+        """One endpoint, for example ``PJSIP`` and ``1001``; 404 if none has the name."""
+        return await self._get(f"/endpoints/{segment(technology)}/{segment(resource)}", Endpoint)
 
 
 class System(_Resource):

@@ -14,13 +14,13 @@ from bridge.times import utc
 
 CallDirection = Literal["incoming", "outgoing"]
 Status = Literal["dialing", "ringing", "progressing", "terminating", "canceling", "hangup"]
-HangupReason = Literal["", "normal", "failed", "busy", "cancel", "timeout", "noanswer", "dialout", "amd"]
+HangupReason = Literal["", "normal", "failed", "busy", "cancel", "timeout", "noanswer", "dialout", "amd", "forwarded"]
 HangupBy = Literal["", "local", "remote"]
 MuteDirection = Literal["", "in", "out", "both"]
 
 BUSY, NO_USER_RESPONSE, NO_ANSWER, REJECTED = 17, 18, 19, 21
 """Causes (Q.850). Seen on 22.10: a phone's 486 gives 17, its 603 gives 21, a 480 and Asterisk's own timeout 19."""
-_UNTOLD = (0, 16, 26)
+UNTOLD = (0, 16, 26)
 """Unknown, normal clearing, answered elsewhere: these say nothing about a call that was not answered."""
 
 
@@ -35,6 +35,12 @@ class CallRecord:
     status: Status = "dialing"
     hangup_by: HangupBy = ""
     hangup_reason: HangupReason = ""
+    hangup_detail: str = ""
+    """Why, in words, where the reason alone does not say it: ``not registered``."""
+    sip_code: int = 0
+    """The final SIP response with which the called phone or trunk rejected it; 0: none did."""
+    forwarded_to: str = ""
+    """Where the called phone has sent it: a number, or a SIP URI."""
     tm_create: float | None = None
     tm_ringing: float | None = None
     tm_progressing: float | None = None
@@ -63,15 +69,20 @@ class CallRecord:
         return self.status == "hangup"
 
 
-def reason_of(dialstatus: str, cause: int, *, we_cancelled: bool, timed_out: bool = False) -> HangupReason:
-    """Why a call that was never answered ended.
+def reason_of(
+    dialstatus: str, cause: int, *, we_cancelled: bool, timed_out: bool = False, forwarded: bool = False
+) -> HangupReason:
+    """Return why a call that was never answered ended.
 
     Args:
         dialstatus: the furthest that ARI's ``Dial`` events told: ``RINGING``, ``PROGRESS``, or how it ended.
         cause: Q.850, of the channel's end.
         we_cancelled: we hung it up.
         timed_out: Asterisk hung it up: nobody answered in time.
+        forwarded: the phone forwarded it, and it was not dialed there.
     """
+    if forwarded and not we_cancelled:
+        return "forwarded"
     if we_cancelled or dialstatus == "CANCEL":
         return "cancel"
     if cause == BUSY or dialstatus == "BUSY":
@@ -79,7 +90,7 @@ def reason_of(dialstatus: str, cause: int, *, we_cancelled: bool, timed_out: boo
     rang = dialstatus in ("RINGING", "PROGRESS", "NOANSWER")
     if timed_out and not rang:
         return "dialout"  # the far end has not said a word
-    if cause in (NO_USER_RESPONSE, NO_ANSWER, REJECTED) or (rang and cause in _UNTOLD):
+    if cause in (NO_USER_RESPONSE, NO_ANSWER, REJECTED) or (rang and cause in UNTOLD):
         return "noanswer"
     return "failed"
 
@@ -97,6 +108,7 @@ def record_json(record: CallRecord) -> dict[str, Any]:
         "on_hold": record.on_hold,
         "hangup_by": record.hangup_by,
         "hangup_reason": record.hangup_reason,
+        "hangup_detail": record.hangup_detail,
         "groupcall_id": record.groupcall_id,
         "flow_id": record.flow_id,
         "master_call_id": record.master_call_id,
@@ -105,6 +117,10 @@ def record_json(record: CallRecord) -> dict[str, Any]:
         "sensitive": record.sensitive,
         "variables": dict(record.variables),
     }
+    if record.sip_code:
+        body["sip_code"] = record.sip_code
+    if record.forwarded_to:
+        body["forwarded_to"] = record.forwarded_to
     if record.action is not None:
         body["action"] = dict(record.action)
     for name in ("tm_create", "tm_ringing", "tm_progressing", "tm_hangup", "tm_update"):

@@ -33,9 +33,11 @@ from bridge.calls.call import (
     PartyJoined,
     PartyLeft,
 )
-from bridge.calls.call_record import CallRecord, HangupBy, HangupReason, Status, reason_of, record_json
+from bridge.calls.call_record import UNTOLD, CallRecord, HangupBy, HangupReason, Status, reason_of, record_json
 from bridge.events.hub import Events
 
+FIRST_FINAL = 300
+"""SIP status codes from here on reject a request."""
 MAX_ENDED = 1000
 KEEP_ENDED_S = 3600.0
 """Ended calls are told of for so long, and so many of them."""
@@ -50,6 +52,10 @@ class _Course:
     cause: int = 0
     party_hung_up: bool = False
     pbx_hung_up: bool = False
+    forwarded: bool = False
+    """Its phone has forwarded it."""
+    redialed: bool = False
+    """When its channel has ended, it is dialed again, where the phone has forwarded it to."""
     first: str = ""
     """The channel of the party that began it."""
     merged: bool = False
@@ -125,18 +131,35 @@ class Records:
         self._begin(record, call_id)
         return record
 
-    def failed(self, call_id: str) -> None:
-        """Asterisk would not even try to place a call."""
+    def failed(self, call_id: str, detail: str = "") -> None:
+        """Note that Asterisk would not even try to originate a call; ``detail`` says why."""
         record = self._live.get(call_id)
         if record is not None:
-            self._end(record, "local", "cancel" if record.status == "canceling" else "failed")
+            canceled = record.status == "canceling"
+            record.hangup_detail = "" if canceled else detail
+            self._end(record, "local", "cancel" if canceled else "failed")
 
-    def ending(self, call_id: str, reason: HangupReason = "") -> None:
-        """We are about to hang a call up; ``reason`` is the one that its record shall tell."""
+    def forwarded(self, call_id: str, to: str, *, redialed: bool) -> None:
+        """Note that the phone that an originated call rings has forwarded it.
+
+        Args:
+            call_id: the call.
+            to: a number, or a SIP URI.
+            redialed: the call is dialed again, there, as soon as its channel has ended: the record continues.
+        """
+        record = self._live.get(call_id)
+        if record is None:
+            return
+        course = self._courses[call_id]
+        course.forwarded, course.redialed = True, redialed
+        self.update(call_id, forwarded_to=to)
+
+    def ending(self, call_id: str, reason: HangupReason = "", detail: str = "") -> None:
+        """Note that we are about to hang a call up; the record will show ``reason`` and ``detail``."""
         record = self._live.get(call_id) or self._live.get(self._call_of.get(call_id, ""))
         if record is None or record.status in ("terminating", "canceling"):
             return
-        record.hangup_reason = reason
+        record.hangup_reason, record.hangup_detail = reason, detail
         record.hangup_by = "local"
         self._set(record, "terminating" if record.tm_progressing is not None else "canceling")
 
@@ -190,10 +213,28 @@ class Records:
                 record = self._live.get(event.channel.id)
                 if record is not None and record.originated:
                     course = self._courses[record.id]
+                    if course.redialed and record.status != "canceling":
+                        self._courses[record.id] = _Course(first=course.first)
+                        self._set(record, "dialing")
+                        return
                     course.cause = event.cause
+                    self._note_rejection(record, event)
                     by: HangupBy = "local" if course.pbx_hung_up and not course.party_hung_up else "remote"
                     self._end(record, record.hangup_by or by, self._reason(record))
                 self._left_for_good(event.channel.id, event.cause)
+
+    def _note_rejection(self, record: CallRecord, event: ChannelDestroyed) -> None:
+        """Note with which SIP response, or for which cause, a call that was not answered has ended."""
+        course = self._courses[record.id]
+        if record.tm_progressing is not None or record.status == "canceling" or course.pbx_hung_up:
+            return
+        if event.tech_cause >= FIRST_FINAL:
+            record.sip_code = event.tech_cause
+            record.hangup_detail = f"SIP response {event.tech_cause}"
+        elif event.cause in UNTOLD:
+            record.hangup_detail = "the dialplan ended the call"
+        else:
+            record.hangup_detail = event.cause_txt
 
     def _left_for_good(self, channel_id: str, cause: int) -> None:
         """A channel is no more; the call that it came from may have gone on in another and be over now."""
@@ -332,6 +373,7 @@ class Records:
             course.cause,
             we_cancelled=record.status == "canceling",
             timed_out=course.pbx_hung_up,
+            forwarded=course.forwarded,
         )
 
     def _publish(self, kind: str, record: CallRecord) -> None:

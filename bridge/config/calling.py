@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from bridge.config.endpoint import Switch
 from bridge.config.values import PatternList, Section, Text, as_tuple
 from bridge.patterns import Patterns
 
@@ -67,6 +68,8 @@ class CallingConfig(Section):
     """Numbers that a request may name as the caller's, as patterns; empty: any."""
     ring_timeout_s: Annotated[float, Field(ge=1, le=600, description="a number of seconds from 1 to 600")] = 30
     """How long a called phone may ring."""
+    follow_forwards: Switch = True
+    """Whether a call is dialed where its phone forwards it to (302); else it ends, and its record shows where."""
     max_calls: Annotated[int, Field(ge=0, le=100_000, description="a number from 0 to 100000")] = 500
     """Calls placed by the bridge that may go on at once; 0: none can be placed."""
     max_calls_per_minute: PerMinute = 600

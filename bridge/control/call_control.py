@@ -247,7 +247,7 @@ class CallControl:
             del self._transfers[leg.id]
 
     async def _transfer(self, leg: Leg, outbound: OutboundCall, before: asyncio.Task[None] | None) -> None:
-        ending = [leg, outbound.leg]
+        ending = [leg]
         try:
             if before is not None:
                 before.cancel()
@@ -271,7 +271,9 @@ class CallControl:
         finally:
             ours = self._transfers.get(leg.id) is asyncio.current_task()  # else the leg is on its way elsewhere
             await shield_until_done(
-                asyncio.gather(*(_hang_up(each, "normal") for each in set(ending) if ours or each is not leg))
+                asyncio.gather(
+                    *(_hang_up(each, "normal") for each in {*ending, outbound.leg} if ours or each is not leg)
+                )
             )
 
     async def _ring_through(self, leg: Leg, outbound: OutboundCall) -> Leg:

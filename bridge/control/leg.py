@@ -80,6 +80,10 @@ class Leg:
         self.moving = False
         self.replaced_by: Leg | None = None
         """Who has taken its place in its bridge: its phone has transferred the call, and is about to go."""
+        self.redials = False
+        """Its phone has forwarded the call: as soon as its channel has ended, another is dialed in its place."""
+        self.redialed: Leg | None = None
+        """The leg of that other channel, which has the same id."""
         self.away: asyncio.Future[None] | None = None
         """It is in the dialplan and will come back."""
         self.answered_at = 0.0
@@ -142,13 +146,13 @@ class Leg:
         """End it; returns when it has ended. One that has ended already is fine.
 
         Args:
-            reason: ARI's: ``normal``, ``busy``, ``congestion``, ``no_answer``...
+            reason: ARI's: ``normal``, ``busy``, ``congestion``, ``no_answer``, ``answered_elsewhere``...
             told: what its call's record tells instead of what follows from its course: ``amd``, ``timeout``.
         """
         if self.ended.is_set():
             return
         self.given_up = True
-        self._services.records.ending(self.id, told)
+        self._services.records.ending(self.id, told, "answered elsewhere" if reason == "answered_elsewhere" else "")
         await self._client.channels.hangup(self.id, reason)
         try:
             async with asyncio.timeout(HANGUP_TIMEOUT_S):

@@ -260,6 +260,8 @@ class Legs:
         leg.channel_gone(cause, ended=ended)
         if leg.bridge_id is not None:
             leg.in_bridge(None)
+        if ended and leg.redials and not leg.given_up:
+            leg.redialed = self.expect(leg.id)
         if present:
             call_safely(self.on_left, leg.id)
             if leg.replaced_by is not None and self.is_alone(leg.replaced_by):

@@ -6,7 +6,8 @@ phone that hangs up after it answered, 16 against 0). What Asterisk says of such
 
     rings, then answered         Dial "", RINGING, ANSWER; state Up (no second StasisStart)
     486 Busy here                ChannelHangupRequest and ChannelDestroyed with cause 17, no Dial event
-    603, 480                     the same with 21, 19
+    603, 480                     the same with 21, 19; ChannelDestroyed has the SIP response as its tech_cause
+    302 Moved Temporarily        Dial CANCEL with ``forward`` (three times), then as above with 23
     nobody answers in time       ChannelHangupRequest (soft, 32), ChannelDestroyed 19
     the far end is silent        the same, and no RINGING before it
     hung up by us                ChannelHangupRequest (soft, 32), ChannelDestroyed 16
@@ -20,15 +21,18 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
+from bridge.ari.model import Channel, Dial, Event
 from bridge.calls.addresses import NOBODY, Address
 from bridge.calls.call_record import HangupReason
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
+from bridge.control.forwarding import MAX_FORWARDS, destinations_of, exists, explain
 from bridge.control.legs import Leg, LegGone, Legs
 from bridge.errors import AriError, BridgeError, Overloaded
 from bridge.media.call_admission import CallAdmission
@@ -47,10 +51,11 @@ class NotAnswered(BridgeError):
     Args:
         reason: as in the call's record.
         cause: Q.850; 0 if unknown.
+        detail: as in the call's record.
     """
 
-    def __init__(self, reason: HangupReason, cause: int = 0) -> None:
-        super().__init__(f"not answered: {reason}")
+    def __init__(self, reason: HangupReason, cause: int = 0, detail: str = "") -> None:
+        super().__init__(f"not answered: {reason}" + (f" ({detail})" if detail else ""))
         self.reason = reason
         self.cause = cause
 
@@ -61,8 +66,15 @@ class OutboundCall:
     def __init__(self, leg: Leg, records: Records) -> None:
         self.id = leg.id
         """The id of its channel, and of the call."""
-        self.leg = leg
+        self._leg = leg
         self._records = records
+
+    @property
+    def leg(self) -> Leg:
+        """Its leg; another one after its phone has forwarded it."""
+        while self._leg.redialed is not None:
+            self._leg = self._leg.redialed
+        return self._leg
 
     async def answered(self) -> Leg:
         """Wait until it is answered. Cancelling this does not cancel the call.
@@ -70,18 +82,47 @@ class OutboundCall:
         Raises:
             NotAnswered: it is over.
         """
-        try:
-            await self.leg.until_answered()
-        except LegGone:
-            await self.leg.ended.wait()  # the record is complete then
-        if self.leg.ended.is_set():
-            record = self._records.get(self.id)
-            raise NotAnswered((record.hangup_reason if record else "") or "failed", self.leg.cause)
-        return self.leg
+        while True:
+            leg = self.leg
+            try:
+                await leg.until_answered()
+            except LegGone:
+                await leg.ended.wait()  # the record is complete then
+            if not leg.ended.is_set():
+                return leg
+            if leg.redialed is None:
+                break
+        record = self._records.get(self.id)
+        if record is None:
+            raise NotAnswered("failed", leg.cause)
+        raise NotAnswered(record.hangup_reason or "failed", leg.cause, record.hangup_detail)
 
-    async def cancel(self) -> None:
-        """Give it up; returns when its channel is gone. One that is answered is hung up, one that is over is fine."""
-        await self.leg.hang_up()
+    async def cancel(self, *, answered_elsewhere: bool = False) -> None:
+        """Give it up; return when its channel is gone. One that is answered is hung up, one that is over is fine.
+
+        Args:
+            answered_elsewhere: another phone has answered: this one shows no missed call.
+        """
+        await self.leg.hang_up("answered_elsewhere" if answered_elsewhere else "normal")
+
+
+@dataclass(slots=True)
+class _Dialing:
+    """How a call is dialed, the first time and wherever its phone forwards it to."""
+
+    destination: Address
+    source: Address
+    anonymous: bool
+    rings_until: float
+    """On the event loop's clock."""
+    originator: str | None
+    early_media_bridge: str | None
+    variables: Mapping[str, str]
+    token: str
+    forwards: Sequence[Address] = ()
+    """What the latest forward may mean."""
+    seen: list[str] = field(default_factory=list)
+    """The numbers that it was forwarded to."""
 
 
 class Originator:
@@ -115,8 +156,10 @@ class Originator:
         self._config = config
         self._policy = policy
         self._admission = admission
-        self._timers = BackgroundTasks("longest duration")
+        self._tasks = BackgroundTasks("originated calls")
+        self._dialing: dict[str, _Dialing] = {}
         self._stopping = False
+        client.on_channel_event("Dial", self._on_dial)
 
     def check(self, destination: Address, source: Address | None = None) -> None:
         """Check whether a destination can be dialed, and whether ``source`` may be its caller ID.
@@ -179,37 +222,107 @@ class Originator:
         )
         leg = self._legs.expect(call_id)
         call = OutboundCall(leg, self._records)
-        wanted = {**_caller_id(caller, destination, anonymous=anonymous), **(variables or {})}
         ring_s = self._config.ring_timeout_s if timeout_s is None else timeout_s
+        rings_until = asyncio.get_running_loop().time() + ring_s
+        dialing = self._dialing[call_id] = _Dialing(
+            destination, caller, anonymous, rings_until, originator, early_media_bridge, variables or {}, token
+        )
         try:
-            with self._client.expect("StasisStart", call_id) as started:
-                await self._client.channels.create(
-                    endpoint=endpoint, channel_id=call_id, originator=originator, variables=wanted
-                )
-                await started.wait(START_TIMEOUT_S)
-            if leg.given_up:  # before its channel was there to be hung up
-                raise LegGone(f"{call_id} was given up")
-            if early_media_bridge is not None:
-                await leg.move_to(early_media_bridge)
-            await self._client.channels.dial(call_id, timeout=max(1, math.ceil(ring_s)))
-        except (AriError, LegGone) as error:
-            log.info("call=%s to %s could not be originated: %s", call_id, endpoint, error)
-            await self._give_up(leg)
+            await self._dial(leg, dialing, destination, endpoint)
         except BaseException:
-            await self._give_up(leg)
+            del self._dialing[call_id]
             raise
-        else:
-            self._timers.spawn(self._hang_up_in_time(leg))
+        self._tasks.spawn(self._see_through(call, dialing))
         return call
 
     async def stop(self) -> None:
         """Originate no further call; `Legs.stop` hangs up those that are up."""
         self._stopping = True
-        await self._timers.stop()
+        await self._tasks.stop()
 
-    async def _give_up(self, leg: Leg) -> None:
-        """A call that was not even dialled: no event may ever tell of its end."""
-        self._records.failed(leg.id)
+    async def _dial(self, leg: Leg, dialing: _Dialing, to: Address, endpoint: str) -> None:
+        """Create a leg's channel and dial it; that it cannot be dialed ends the call."""
+        variables = {**_caller_id(dialing.source, to, anonymous=dialing.anonymous), **dialing.variables}
+        if to is not dialing.destination:
+            variables["REDIRECTING(from-num,i)"] = _clean(dialing.destination.target)
+            variables["REDIRECTING(reason,i)"] = "cfu"
+            variables["REDIRECTING(count,i)"] = "1"  # without it Asterisk sends no Diversion header
+        try:
+            with self._client.expect("StasisStart", leg.id) as started:
+                await self._client.channels.create(
+                    endpoint=endpoint, channel_id=leg.id, originator=dialing.originator, variables=variables
+                )
+                await started.wait(START_TIMEOUT_S)
+            if leg.given_up:  # before its channel was there to be hung up
+                raise LegGone(f"{leg.id} was given up")
+            if dialing.early_media_bridge is not None:
+                await leg.move_to(dialing.early_media_bridge)
+            ring_s = dialing.rings_until - asyncio.get_running_loop().time()
+            await self._client.channels.dial(leg.id, timeout=max(1, math.ceil(ring_s)))
+        except (AriError, LegGone) as error:
+            why = "" if isinstance(error, LegGone) else await explain(self._client, to, endpoint, error)
+            log.info("call=%s to %s could not be originated: %s", leg.id, endpoint, why or error)
+            await self._give_up(leg, why)
+        except BaseException:
+            await self._give_up(leg)
+            raise
+
+    def _on_dial(self, channel: Channel, event: Event) -> None:
+        """Decide what becomes of a call that its phone forwards; Asterisk ends its channel after this event."""
+        leg, dialing = self._legs.get(channel.id), self._dialing.get(channel.id)
+        if not isinstance(event, Dial) or not event.forward or leg is None or dialing is None:
+            return
+        if leg.redials or leg.answered or leg.given_up:
+            return
+        forwards = destinations_of(event.forward, self._policy)
+        to = forwards[0].target if forwards else event.forward[:80]
+        leg.redials = self._may_redial(dialing, forwards)
+        log.info("phone forwards call=%s to=%s followed=%s", leg.id, to, leg.redials)
+        self._records.forwarded(leg.id, to, redialed=leg.redials)
+        if leg.redials:
+            dialing.forwards = forwards
+            dialing.seen += [each.target for each in forwards]
+
+    def _may_redial(self, dialing: _Dialing, forwards: Sequence[Address]) -> bool:
+        before = {dialing.destination.target, *dialing.seen}
+        if not self._config.follow_forwards or self._stopping or not forwards:
+            return False
+        if before & {each.target for each in forwards} or len(before) > MAX_FORWARDS:
+            return False
+        try:
+            self._policy.count(dialing.token)
+        except Overloaded:
+            return False
+        return True
+
+    async def _redial(self, leg: Leg, dialing: _Dialing) -> None:
+        """Dial where the phone has forwarded the call to: of what that may mean, the first that exists."""
+        to = dialing.forwards[0]
+        for each in dialing.forwards:
+            if await exists(self._client, self._policy.endpoint_of(each)):
+                to = each
+                break
+        await self._dial(leg, dialing, to, self._policy.endpoint_of(to))
+
+    async def _see_through(self, call: OutboundCall, dialing: _Dialing) -> None:
+        """Dial a call again wherever its phones forward it to, and hang it up when it has lasted too long."""
+        leg = call.leg
+        try:
+            async with asyncio.timeout(self._config.max_call_s):
+                while True:
+                    await leg.ended.wait()
+                    if leg.redialed is None:
+                        return
+                    leg = leg.redialed
+                    await self._redial(leg, dialing)
+        except TimeoutError:
+            await self._hang_up_too_long(call.leg)
+        finally:
+            del self._dialing[call.id]
+
+    async def _give_up(self, leg: Leg, why: str = "") -> None:
+        """End a call that was not even dialed: no event may ever report its end."""
+        self._records.failed(leg.id, why)
         try:
             await self._client.channels.hangup(leg.id)
         except AriError as error:
@@ -218,14 +331,10 @@ class Originator:
             if not leg.ended.is_set():
                 self._legs.presume_ended(leg)
 
-    async def _hang_up_in_time(self, leg: Leg) -> None:
-        try:
-            async with asyncio.timeout(self._config.max_call_s):
-                await leg.ended.wait()
-        except TimeoutError:
-            log.warning(
-                "call reached its longest duration, hanging up channel=%s seconds=%g", leg.id, self._config.max_call_s
-            )
+    async def _hang_up_too_long(self, leg: Leg) -> None:
+        log.warning(
+            "call reached its longest duration, hanging up channel=%s seconds=%g", leg.id, self._config.max_call_s
+        )
         while not leg.ended.is_set():
             try:
                 await leg.hang_up(told="timeout")

@@ -225,7 +225,10 @@ class OutboundCalls:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-            results = await asyncio.gather(*(each.cancel() for each in waiting.values()), return_exceptions=True)
+            results = await asyncio.gather(
+                *(each.cancel(answered_elsewhere=group.answer_call_id != "") for each in waiting.values()),
+                return_exceptions=True,
+            )
             for result in results:
                 if isinstance(result, Exception):
                     log.warning("hangup failed group=%s error=%s", group.id, result)

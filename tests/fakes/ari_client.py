@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.ari.client import AriClient
-from bridge.ari.resources import Applications, Bridges, Channels, Recordings, System
+from bridge.ari.resources import Applications, Bridges, Channels, Endpoints, Recordings, System
 from bridge.ari.rest import Parameter, Rest, explain_status
 from bridge.errors import AriError
 from tests.fakes.pbx import FakePbx, Refused
@@ -30,6 +30,7 @@ class FakeAriClient(AriClient):
         self.bridges = Bridges(rest)
         self.applications = Applications(rest)
         self.recordings = Recordings(rest)
+        self.endpoints = Endpoints(rest)
         self.asterisk = System(rest)
 
     async def start(self, wait: bool = False) -> None:  # noqa: ARG002 - it is there already

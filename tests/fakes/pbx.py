@@ -104,8 +104,14 @@ class FakePbx:
         self._waiting = 0
         self.unknown = {"nobody"}
         """Resources that cannot be dialed."""
+        self.offline: set[str] = set()
+        """Endpoints at which nothing is registered."""
         self.events: list[bytes] = []
         """All that happened, as Asterisk's own log of events would have it."""
+        self.timeouts: list[int] = []
+        """For how many seconds each dialed phone may ring."""
+        self.hangup_reasons: dict[str, str] = {}
+        """With which reason channels were hung up, by channel."""
         self.failures: dict[str, Exception] = {}
         """What requests fail with whose "METHOD PATH" matches a key, a regular expression."""
         self.on_external_media: Callable[[FakeChannel, Mapping[str, Parameter]], None] = lambda *_: None
@@ -173,6 +179,17 @@ class FakePbx:
             self._end(channel, 0, "Unknown")
         else:
             self._end(channel, cause, text)
+
+    def reject(self, channel_id: str, sip_code: int, cause: int, text: str) -> None:
+        """Have a called phone reject a call with a SIP response."""
+        channel = self.channels[channel_id]
+        self.emit("ChannelHangupRequest", channel, cause=cause)
+        self._end(channel, cause, text, tech_cause=sip_code)
+
+    def forward(self, channel_id: str, to: str) -> None:
+        """Have a called phone answer 302 Moved Temporarily."""
+        self._dialed(self.channels[channel_id], "CANCEL", "", forward=to)
+        self.reject(channel_id, 302, 23, "Call redirected to new destination")
 
     def enter_bridge(self, bridge_id: str, channel_id: str, **bridge: str) -> None:
         """Have the dialplan put a channel into a bridge of its own: a call's, a ConfBridge room."""
@@ -253,6 +270,7 @@ class FakePbx:
             case "GET", "channels", [channel_id]:
                 return self.show(self._find(channel_id))
             case "DELETE", "channels", [channel_id]:
+                self.hangup_reasons[channel_id] = str(params.get("reason") or "normal")
                 return self._hang_up(self._find(channel_id))
             case "GET", "channels", [channel_id, "variable"]:
                 channel = self._find(channel_id, "Provided channel was not found")
@@ -261,6 +279,11 @@ class FakePbx:
                 return self._snoop(self._find(channel_id, "Provided channel was not found"), params)
             case _, "channels", [channel_id, verb]:
                 return self._act(method, self._find(channel_id), verb, params)
+            case "GET", "endpoints", [technology, name]:
+                if name in self.unknown:
+                    raise Refused(404, "Endpoint not found")
+                state = "offline" if name in self.offline else "online"
+                return {"technology": technology, "resource": name, "state": state, "channel_ids": []}
             case "GET", "bridges", []:
                 return list(self.bridges.values())
             case "POST", "bridges", []:
@@ -292,6 +315,7 @@ class FakePbx:
             case "POST", "continue":
                 self._continue(channel, params)
             case "POST", "dial":
+                self.timeouts.append(int(params.get("timeout") or 0))
                 self._dial(channel)
             case "POST", "record":
                 return self._record(channel, params)
@@ -316,7 +340,7 @@ class FakePbx:
         technology, _, resource = params["endpoint"].partition("/")
         channel_id = params.get("channelId") or f"lab-{next(self._numbers)}"
         self._unless_taken(channel_id)
-        if resource in self.unknown:
+        if {resource, resource.rpartition("@")[2]} & (self.unknown | self.offline):
             raise Refused(500, "Allocation failed")
         originator = self.channels.get(params.get("originator") or "")
         channel = self._add(
@@ -476,8 +500,8 @@ class FakePbx:
             self.emit("StasisEnd", channel)
             channel.app = None
 
-    def _dialed(self, channel: FakeChannel, status: str, dialstring: str) -> None:
-        self.emit("Dial", dialstatus=status, forward="", dialstring=dialstring, peer=self.show(channel))
+    def _dialed(self, channel: FakeChannel, status: str, dialstring: str, *, forward: str = "") -> None:
+        self.emit("Dial", dialstatus=status, forward=forward, dialstring=dialstring, peer=self.show(channel))
 
     def _join(self, bridge: Json, channel: FakeChannel) -> None:
         self._leave(channel)
@@ -491,7 +515,7 @@ class FakePbx:
             bridge["channels"].remove(channel.id)
             self.emit("ChannelLeftBridge", channel, bridge=bridge)
 
-    def _end(self, channel: FakeChannel, cause: int, text: str) -> None:
+    def _end(self, channel: FakeChannel, cause: int, text: str, **more: Any) -> None:
         for live in [each for each in self.recordings.values() if each["target_uri"] == f"channel:{channel.id}"]:
             self._finish_recording(live["name"])
         self._leave(channel)
@@ -500,7 +524,7 @@ class FakePbx:
             self.emit("ChannelHangupRequest", channel, cause=NORMAL, soft=True)
         channel.resource["dialplan"] |= {"app_name": "", "app_data": ""}
         del self.channels[channel.id]
-        self.emit("ChannelDestroyed", channel, cause=cause, cause_txt=text)
+        self.emit("ChannelDestroyed", channel, cause=cause, cause_txt=text, **more)
 
 
 def _arguments(params: Mapping[str, Parameter]) -> list[str]:

@@ -137,6 +137,12 @@ class Call(Shown):
     """Who ended it: `local` is the bridge or a phone of this PBX, `remote` the other end."""
     hangup_reason: HangupReason = maybe()
     """Why it ended."""
+    hangup_detail: str = maybe()
+    """Why, in words, where the reason alone does not say it: `not registered: 1004`, `answered elsewhere`."""
+    sip_code: int = maybe()
+    """The SIP response with which the called phone or trunk has rejected it."""
+    forwarded_to: str = maybe()
+    """Where the called phone has forwarded it to: a number, or a SIP URI."""
     tm_create: str
     """When it began; empty if Asterisk did not say."""
     tm_ringing: Time = maybe()

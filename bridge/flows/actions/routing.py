@@ -225,7 +225,9 @@ class _Calls:
         for task in self._waiting:
             task.cancel()
         await asyncio.gather(*self._waiting, return_exceptions=True)
-        for result in await asyncio.gather(*(each.cancel() for each in self._waiting.values()), return_exceptions=True):
+        elsewhere = self.winner is not None
+        cancels = (each.cancel(answered_elsewhere=elsewhere) for each in self._waiting.values())
+        for result in await asyncio.gather(*cancels, return_exceptions=True):
             if isinstance(result, Exception):
                 log.warning("a call could not be given up: %s", result)
 

@@ -196,8 +196,9 @@ class FakeOutboundCall:
         self.leg.answered = True
         return self.leg
 
-    async def cancel(self) -> None:
+    async def cancel(self, *, answered_elsewhere: bool = False) -> None:
         self.cancelled_at = now()
+        self.answered_elsewhere = answered_elsewhere
         self.leg.gone.set()
 
 

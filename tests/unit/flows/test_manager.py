@@ -252,9 +252,9 @@ def test_a_flow_that_is_stopped_twice_leaves_nothing() -> None:
         for ringing in world.originator.rung[1:]:
             cancel = ringing.cancel
 
-            async def slowly(cancel: Any = cancel) -> None:
+            async def slowly(cancel: Any = cancel, **how: bool) -> None:
                 await pass_time(1)
-                await cancel()
+                await cancel(**how)
 
             ringing.cancel = slowly  # type: ignore[method-assign]
         stopping = asyncio.ensure_future(manager.before_transfer("placed-1"))
