@@ -19,12 +19,22 @@ LATE_MS: Final = 200
 GRACE_S: Final = 0.06
 """How long audio that comes after a gap is held, in seconds, to see whether it was a gap or a stall.
 
-After a stall everything comes at once, and takes the place that it was made for. After a gap silence takes that place.
+After a stall everything comes at once, and takes the place that it was made for: as long as it comes faster than the
+clock, or nobody has read it, the wait begins again. After a gap silence takes that place.
 """
+HOLD_S: Final = 1.0
+"""The longest wait."""
 AHEAD_MS: Final = 40
 """Audio may be this much ahead of the clock before some is thrown away."""
 MAX_FILL_MS: Final = 60_000
 """The longest silence that is made up at once. Of a longer one the rest is left out: an hour is 100 MB of JSON."""
+
+DEAF_S: Final = 0.5
+"""How long a track must not have been called itself before the audio of another one lets its time pass, in seconds.
+
+A leg that is open calls every 20 ms, whether audio came or not, after the audio that waited in its socket has been
+read. The audio of another track is no proof of that: after a stall it may be read long before this track's.
+"""
 
 _ASLEEP_S = 0.1  # nobody called for so long: a stall of this process perhaps, whose audio is waiting in the sockets
 
@@ -43,7 +53,7 @@ class SteadyTrack:
     """Cuts one track into chunks of one size and keeps it at the clock: silence for what is missing, no more than fits.
 
     The clock is ``now``, in seconds on a monotonic clock, and is looked at in every call. A track whose audio has
-    stopped goes on only when somebody calls: ``push`` with nothing is that.
+    stopped continues only when somebody calls: its own leg ``push`` with nothing, or another track ``wait``.
 
     Args:
         fmt: the slin format, in and out.
@@ -59,11 +69,13 @@ class SteadyTrack:
     __slots__ = (
         "_ahead",
         "_awake",
+        "_behind",
         "_filled",
         "_frame",
         "_framer",
         "_held",
         "_held_bytes",
+        "_held_since",
         "_late",
         "_max_fill",
         "_origin",
@@ -72,6 +84,8 @@ class SteadyTrack:
         "_seen",
         "_sent",
         "_tally",
+        "_waited",
+        "_waiting",
         "_whole",
         "began",
     )
@@ -93,13 +107,18 @@ class SteadyTrack:
         self._filled = False  # the last of them are made up: the audio is away
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._held_since = 0.0
         self._release_at = 0.0
+        self._behind = 0  # bytes that were missing when the last audio was held
         self._seen = now  # the last call
         self._awake = now  # since when calls come regularly
+        self._waited = now  # the last call for another track
+        self._waiting = now  # since when those come regularly
 
     def push(self, pcm: bytes, now: float) -> list[bytes]:
         """The chunks that ``pcm`` completes, or that time completes when it is empty."""
-        if now - self._seen > _ASLEEP_S:
+        slept = now - self._seen
+        if slept > _ASLEEP_S:
             self._awake = now
         self._seen = now
         if len(pcm) & 1 or self._whole.half:
@@ -109,7 +128,7 @@ class SteadyTrack:
         clock = self._clock(now)
         behind = clock - self._sent - len(pcm)
         if self._held or self._filled or behind > self._late:
-            return self._hold(pcm, now, clock)
+            return self._hold(pcm, now, clock, slept)
         if behind < -self._ahead:
             # A whole frame at least: a few samples out of every frame would be a buzz, this is one click in minutes.
             excess = max(-behind - self._ahead, self._frame)
@@ -117,6 +136,15 @@ class SteadyTrack:
             pcm = pcm[excess:]
         self._sent += len(pcm)
         return self._framer.push(pcm)
+
+    def wait(self, now: float) -> list[bytes]:
+        """Return the chunks that time completes, now that another track has been called: none while this one is."""
+        if now - self._waited > _ASLEEP_S:
+            self._waiting = now
+        self._waited = now
+        if now - self._seen < DEAF_S or now - self._waiting < DEAF_S:
+            return []
+        return self._pass_time(now)
 
     def finish(self, now: float) -> tuple[list[bytes], bytes]:
         """The last chunks, and what is left and fills none. Less than a frame of the time up to ``now`` is left out."""
@@ -146,12 +174,16 @@ class SteadyTrack:
         self._filled = True
         return self._fill(missing - missing % self._frame)
 
-    def _hold(self, pcm: bytes, now: float, clock: int) -> list[bytes]:
-        if not self._held:
-            self._release_at = now + GRACE_S
+    def _hold(self, pcm: bytes, now: float, clock: int, slept: float) -> list[bytes]:
+        first = not self._held
+        if first:
+            self._held_since = now
         self._held.append(pcm)
         self._held_bytes += len(pcm)
-        caught_up = not self._filled and clock - self._sent - self._held_bytes <= self._late
+        before, self._behind = self._behind, clock - self._sent - self._held_bytes
+        if first or slept > GRACE_S or self._behind <= before - self._frame // 2:
+            self._release_at = min(now + GRACE_S, self._held_since + HOLD_S)
+        caught_up = not self._filled and self._behind <= self._late
         return self._release(clock) if caught_up or now >= self._release_at else []
 
     def _release(self, clock: int) -> list[bytes]:

@@ -189,7 +189,7 @@ class Twilio(Dialect):
         """A message for every 20 ms of this track and, where silence has to stand in, of the other."""
         messages: list[Message] = []
         for name, each in self._tracks.items():
-            for frame in each.steady.push(pcm if name == track else b"", now):
+            for frame in each.steady.push(pcm, now) if name == track else each.steady.wait(now):
                 messages.append(self._media(name, each, frame))
         return messages
 

@@ -169,7 +169,7 @@ class Voxology(Dialect):
         """``live_track`` for every chunk of this track or, where silence has to stand in, of another."""
         messages: list[Message] = []
         for name, each in self._tracks.items():
-            for chunk in each.steady.push(pcm if name == track else b"", now):
+            for chunk in each.steady.push(pcm, now) if name == track else each.steady.wait(now):
                 messages.append(self._live(each, chunk))
         return messages
 

@@ -68,7 +68,7 @@ class Yeastar(Dialect):
         """A message for every fragment that is full, of this track or, where silence has to stand in, of another."""
         messages: list[Message] = []
         for name, each in self._tracks.items():
-            for fragment in each.steady.push(pcm if name == track else b"", now):
+            for fragment in each.steady.push(pcm, now) if name == track else each.steady.wait(now):
                 messages.append(self._message(each.info, fragment))
         return messages
 

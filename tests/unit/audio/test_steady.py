@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.audio.format import slin
-from bridge.audio.steady import GRACE_S, LATE_MS, MAX_FILL_MS, SteadyTrack, Tally
+from bridge.audio.steady import DEAF_S, GRACE_S, HOLD_S, LATE_MS, MAX_FILL_MS, SteadyTrack, Tally
 
 MS = 16  # bytes of a millisecond at 8000 Hz
 
@@ -102,6 +102,56 @@ def test_a_stall_of_the_whole_process_is_no_gap_of_the_track_that_is_read_second
         heard.push(frame(n), 1.02)
     heard.finish(1.02)
     assert heard.blocks() == list(range(1, 52))
+
+
+def test_audio_of_another_track_does_not_end_the_patience_with_this_one() -> None:
+    """After a stall the other track's audio may be read, slowly, long before this one's."""
+    heard = Heard()
+    heard.push(frame(0), 0.02)
+    assert not [chunk for n in range(40) for chunk in heard.track.wait(1.02 + 0.01 * n)]
+    for n in range(1, 71):
+        heard.push(frame(n), 1.42)
+    heard.finish(1.42)
+    assert heard.blocks() == list(range(1, 72))
+    assert heard.tally == Tally()
+
+
+def test_a_track_without_a_leg_continues_in_silence_with_the_other_one() -> None:
+    heard = Heard()
+    heard.push(frame(0), 0.02)
+    for n in range(1, 100):
+        chunks = heard.track.wait(0.02 * (n + 1))
+        assert not (chunks and 0.02 * n < DEAF_S)
+        heard.pcm += b"".join(chunks)
+    assert len(heard.pcm) == (2000 - LATE_MS) * MS
+
+
+@pytest.mark.parametrize("pause_s", [0.03, 0.09, 0.3])
+def test_a_backlog_that_is_read_with_pauses_is_not_taken_for_a_gap(pause_s: float) -> None:
+    """A process that gets the processor in slices reads what waits for it frame by frame, with pauses in between."""
+    heard = Heard()
+    heard.push(frame(0), 0.02)
+    now, n = 0.62, 1
+    while 0.02 * (n + 1) <= now:
+        heard.push(frame(n), now)
+        n += 1
+        if n in (3, 6):
+            now += pause_s
+    for later in range(n, n + 20):
+        heard.push(frame(later), 0.02 * (later + 1))
+    heard.finish(0.02 * (n + 20))
+    assert heard.blocks() == list(range(1, n + 21))
+    assert heard.tally == Tally()
+
+
+def test_audio_after_a_gap_that_comes_in_lumps_is_held_no_longer_than_a_second() -> None:
+    heard = Heard()
+    for n in range(50):
+        heard.push(b"", 0.02 * (n + 1))
+    assert set(heard.blocks()) == {0}
+    for n in range(50, 50 + round(HOLD_S / 0.02) + 6):  # five at a time
+        heard.push(frame(n), 0.1 * (n // 5 + 1))
+    assert set(heard.blocks()[50:]) > {51}
 
 
 def test_of_audio_that_comes_after_its_silence_the_newest_is_kept() -> None:
