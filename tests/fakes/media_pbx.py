@@ -1,0 +1,116 @@
+"""A fake PBX whose AudioSocket connections are in memory: real taps and media legs work on it, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+from bridge.audio.audiosocket import HEADER_BYTES
+from bridge.media.leg import MediaLeg
+from bridge.media.listener import Listener
+from tests.fakes.pbx import FakeChannel, FakePbx, Json
+
+FRAME_S = 0.02
+
+
+class MemoryWire:
+    """One AudioSocket connection: takes a frame every 20 ms, as a phone's clock does.
+
+    Args:
+        leg: ours.
+        on_hang_up: called when our side hangs up.
+    """
+
+    def __init__(self, leg: MediaLeg, on_hang_up: Callable[[], None]) -> None:
+        self.leg = leg
+        self.heard = b""
+        """Audio that came from us, without the silence that fills pauses."""
+        self._on_hang_up = on_hang_up
+        leg.attach(self)
+        self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._tick)
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """What our side writes with."""
+        return self._written
+
+    def hang_up(self) -> None:
+        """End the connection from our side."""
+        self._on_hang_up()
+
+    def end(self) -> None:
+        """End the connection from Asterisk's side, or because the network breaks."""
+        if not self.leg.closed:
+            self._timer.cancel()
+            self.leg.detach()
+
+    def _written(self, message: bytes) -> None:
+        audio = message[HEADER_BYTES:]
+        if any(audio):
+            self.heard += audio
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._tick)
+        self.leg.tick(1)
+
+
+class MediaPbx(FakePbx):
+    """Connects external media, and what runs AudioSocket() in the dialplan, with the legs that expect it.
+
+    Args:
+        listener: expects the legs; it need not listen.
+    """
+
+    def __init__(self, listener: Listener, app: str = "bridge") -> None:
+        super().__init__(app)
+        self.wires: dict[str, MemoryWire] = {}
+        """Connections by channel, those that have ended too."""
+        self.deaf = False
+        """Its connections do not come to us."""
+        self._listener = listener
+        self.on_external_media = lambda channel, params: self._connect(channel.id, str(params["data"]))
+
+    @property
+    def heard(self) -> bytes:
+        """What came on all connections, in the order in which they were opened."""
+        return b"".join(wire.heard for wire in self.wires.values())
+
+    def wire_in(self, bridge_id: str) -> MemoryWire:
+        """Return the one connection whose channel is in a bridge."""
+        (wire,) = (wire for channel_id, wire in self.wires.items() if self.bridge_of(channel_id) == bridge_id)
+        return wire
+
+    def break_media(self, *channel_ids: str) -> None:
+        """Have connections break: those of some channels, or all."""
+        for channel_id in channel_ids or tuple(self.wires):
+            self._lose(channel_id)
+
+    def run(self, channel_id: str, application: str, data: str = "") -> None:
+        super().run(channel_id, application, data)
+        if application == "AudioSocket":
+            self._connect(channel_id, self.channels[channel_id].variables["MEDIA_LEG_UUID"])
+
+    def emit(
+        self, kind: str, channel: FakeChannel | None = None, *, bridge: Json | None = None, **more: object
+    ) -> None:
+        super().emit(kind, channel, bridge=bridge, **more)
+        if kind == "ChannelDestroyed" and channel is not None and channel.id in self.wires:
+            self.wires[channel.id].end()
+
+    def _connect(self, channel_id: str, uuid: str) -> None:
+        leg = None if self.deaf else self._listener.claim(UUID(uuid), "127.0.0.1")
+        if leg is not None:
+            self.wires[channel_id] = MemoryWire(leg, lambda: self._lose(channel_id))
+
+    def _lose(self, channel_id: str) -> None:
+        self.wires[channel_id].end()
+        if channel_id in self.channels:  # Asterisk ends the channel of a connection that has ended
+            self._end_soon(channel_id)
+
+    def _end_soon(self, channel_id: str) -> None:
+        def end() -> None:
+            if channel_id in self.channels:
+                self.hang_up(channel_id)
+
+        asyncio.get_running_loop().call_soon(end)
