@@ -57,6 +57,7 @@ class Variant:
         workers: how many processes it is, each with the next AudioSocket port.
         tracks: how many connections from Asterisk are one call.
         ways: which ways of audio it is measured with.
+        loaded: what the log of each process holds when the start is over; calls are what is measured.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Variant:
     workers: int = 1
     tracks: int = 1
     ways: Sequence[str] = ("both", "capture", "playout")
+    loaded: str = ""
 
 
 def variants(programs: Programs, python: str = sys.executable) -> dict[str, Variant]:
@@ -140,7 +142,7 @@ def _ours(name: str, label: str, python: str, lead_ms: int | None = None, worker
         more = f"\n[workers]\ncount = {workers}\n" if workers > 1 else ""
         return [python, "-m", "bridge", "serve", "--config", str(_written(ports, dialect, folder, lead_ms, more))]
 
-    return Variant(name, label, EVERY_DIALECT, command, workers)
+    return Variant(name, label, EVERY_DIALECT, command, workers, loaded="preloading done")
 
 
 def _written(ports: Ports, dialect: str, folder: Path, lead_ms: int | None = None, more: str = "") -> Path:
@@ -226,6 +228,10 @@ def running(
                 raise BridgeFailed(f"{variant.label} does not listen: {log.read_text()[-1000:]}")
             time.sleep(0.01)
         start_ms = 1000 * (time.monotonic() - began)
+        while variant.loaded and log.read_text().count(variant.loaded) < variant.workers:
+            if process.poll() is not None or time.monotonic() - began > START_S:
+                raise BridgeFailed(f"{variant.label} does not load everything: {log.read_text()[-1000:]}")
+            time.sleep(0.01)
         workers = [int(pid) for pid in re.findall(r"worker=\d+ is pid (\d+)", log.read_text())]
         yield workers or [process.pid], start_ms
         if process.poll() is not None:
