@@ -19,6 +19,7 @@ from bridge.api.views import call_summary
 from bridge.app.addresses import log_audiosocket, log_http
 from bridge.app.call_subsystem import CallSubsystem
 from bridge.app.configured import Configured, waiting_for_restart
+from bridge.app.inbound_admission import InboundAdmission
 from bridge.app.revoking import Revoking
 from bridge.app.settling import Settling
 from bridge.app.worker_share import WorkerShare
@@ -192,6 +193,7 @@ class Application:
         self.tracker.subscribe(self.subscriptions.on_change)
         self.catalogue.on_change(self._reconsider)
         self.stasis.on_held = self.inbound.held
+        self.stasis.refusal = InboundAdmission(self.admission, self.inbound, self.calling.flow_manager).refusal
         self.listener.unexpected = self.inbound.unexpected
         self.stasis.on_released = self.inbound.left
         self.client.on_event("ChannelDtmfReceived", self._on_key)

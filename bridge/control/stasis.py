@@ -14,6 +14,7 @@ import itertools
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -26,6 +27,8 @@ from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
+Refusal = tuple[Literal["hangup", "continue"], str]
+"""What becomes of a call that is not served, and why."""
 HOLD_TIMEOUT_S = 3.0
 """How long a stream waits for a call that is just being held."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0)
@@ -62,6 +65,8 @@ class StasisCalls:
         """Calls that were handed to our application, and are in it."""
         self.held_elsewhere: Callable[[str], str | None] = lambda _: None
         """The bridge of a call that another worker holds."""
+        self.refusal: Callable[[Channel, Sequence[str]], Refusal | None] = lambda *_: None
+        """What becomes of a call that cannot be served, and why; None: it is served."""
         self._held: dict[str, _Held] = {}
         self._tasks = BackgroundTasks("held calls")
         self._stopping = False
@@ -153,10 +158,30 @@ class StasisCalls:
         if channel.id in self._held:
             return
         started = event if isinstance(event, StasisStart) else None
+        if started is not None and self._is_new(channel, started):
+            refusal = self.refusal(channel, started.args)
+            if refusal is not None:
+                self._tasks.spawn(self._refuse(channel, *refusal))
+                return
         if self._is_leg(channel, started.args if started else (), started.replace_channel if started else None):
             return
         if self._is_ours_to_hold(channel):
             self._hold(channel)
+
+    def _is_new(self, channel: Channel, started: StasisStart) -> bool:
+        known = self._legs is not None and self._legs.get(channel.id) is not None
+        return not known and started.replace_channel is None and not self._ids.ours(channel.id)
+
+    async def _refuse(self, channel: Channel, then: Literal["hangup", "continue"], why: str) -> None:
+        """Reject a call that nobody has answered, as Asterisk does without circuits, or let the dialplan have it."""
+        log.warning("refused channel=%s then=%s: %s", channel.id, then, why)
+        try:
+            if then == "hangup":
+                await self._client.channels.hangup(channel.id, "congestion")
+            else:
+                await self._client.channels.continue_in_dialplan(channel.id)
+        except AriError as error:
+            log.warning("refusing failed channel=%s error=%s", channel.id, error)
 
     def _hand_over(self, channel_id: str) -> tuple[Channel, str] | None:
         """`Legs` takes a call that is held; None: none of that id is."""

@@ -79,13 +79,15 @@ class FlowManager:
 
     # Calls that come in
 
+    def flow_of(self, channel: Channel, args: Sequence[str]) -> Flow | None:
+        """Return the flow that is for a call that enters our application; None: no flow is."""
+        numbers = [*args[:1], channel.dialplan.exten]
+        return next((each for each in self._flows.values() if each.matches(numbers)), None)
+
     def claims(self, channel: Channel, args: Sequence[str]) -> bool:
         """Whether a call that enters our application runs a flow (`Legs.claim`)."""
-        if self._closing:
-            return False
-        numbers = [*args[:1], channel.dialplan.exten]
-        flow = next((each for each in self._flows.values() if each.matches(numbers)), None)
-        if flow is None:
+        flow = self.flow_of(channel, args)
+        if self._closing or flow is None:
             return False
         self._entering[channel.id] = flow, channel
         return True

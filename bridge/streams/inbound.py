@@ -68,6 +68,8 @@ class InboundCalls:
         self._naming = naming
         self._streams = streams
         self._by_channel: dict[str, Stream] = {}
+        self._expected: set[str] = set()
+        """Channels of calls that were admitted and have no stream yet."""
         self._uuids: set[UUID] = set()
         self._tasks = BackgroundTasks("dialplan")
 
@@ -77,18 +79,37 @@ class InboundCalls:
 
     # A call in our Stasis application
 
+    @property
+    def starting(self) -> int:
+        """Number of calls that will have a stream and have none yet."""
+        return len(self._expected)
+
+    def expect(self, channel_id: str) -> None:
+        """Reserve a stream for a call that is about to be answered."""
+        self._expected.add(channel_id)
+
+    def route_of(self, channel: Channel, arguments: Sequence[str]) -> Route | None:
+        """Return the route that is for a call in our application; None: no route is.
+
+        Args:
+            channel: the call.
+            arguments: those of Stasis().
+        """
+        numbers = [*arguments[:1], channel.dialplan.exten if channel.dialplan is not None else ""]
+        return next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
+
     def held(self, channel: Channel, bridge_id: str) -> None:
         """A call is held in our application: if a route is for it, its application gets it."""
         dialplan = channel.dialplan
-        arguments = dialplan.app_data.split(",")[1:] if dialplan is not None else []
-        numbers = [*arguments[:1], dialplan.exten if dialplan is not None else ""]
-        route = next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
+        route = self.route_of(channel, dialplan.app_data.split(",")[1:] if dialplan is not None else [])
         if route is None:
+            self._expected.discard(channel.id)
             return
         self._tasks.spawn(self._take_up(route, channel, bridge_id))
 
     def left(self, channel_id: str) -> None:
         """A call has left our application: it has ended, or goes on in the dialplan."""
+        self._expected.discard(channel_id)
         stream = self._by_channel.pop(channel_id, None)
         if stream is not None:
             stream.end("the call left the application")
@@ -112,6 +133,8 @@ class InboundCalls:
         except Exception:
             log.exception("channel=%s route=%s failed", channel.id, route.id)
             await self._then(route, channel.id)
+        finally:
+            self._expected.discard(channel.id)
 
     async def _facts(self, route: Route, channel: Channel) -> tuple[CallInfo, TrackInfo]:
         """What is known of a call: the model may be a moment behind, and the caller must not wait for it for long."""

@@ -152,16 +152,22 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones)
             await alice.hangup()
 
 
-async def test_a_caller_for_whom_there_is_no_room_is_not_left_in_silence(lab: Lab, phones: Phones) -> None:
+@pytest.mark.parametrize(("then", "response"), [("hangup", "503"), ("continue", "603")])
+async def test_a_caller_for_whom_there_is_no_room_is_rejected_unanswered(
+    lab: Lab, phones: Phones, then: str, response: str
+) -> None:
+    """By Asterisk without a free circuit, or by the dialplan, which has nothing more to do here."""
     alice, bob = await phones("1001", "1002")
     async with open_sink() as sink:
-        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": then}
         async with pushing(lab, dialplan=[route], media={"max_streams": 1}):
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await alice.answered()
             await sink.connected(1)
             await bob.call("750", play=judge.tone(700, 60, RATE))
-            await bob.ended(5)
+            ended = await bob.ended()
+            assert response in ended.param
+            assert not [event for event in bob.events if event.type == "CALL_ESTABLISHED"]
             assert alice.in_call
             await alice.hangup()
 
