@@ -58,6 +58,8 @@ class MemoryWire:
 class MediaPbx(FakePbx):
     """Connects external media, and what runs AudioSocket() in the dialplan, with the legs that expect it.
 
+    ConfBridge() of the dialplan is a bridge of its own.
+
     Args:
         listener: expects the legs; it need not listen.
     """
@@ -90,6 +92,8 @@ class MediaPbx(FakePbx):
         super().run(channel_id, application, data)
         if application == "AudioSocket":
             self._connect(channel_id, self.channels[channel_id].variables["MEDIA_LEG_UUID"])
+        elif application == "ConfBridge":
+            self.enter_bridge(f"room-{data}", channel_id)
 
     def emit(
         self, kind: str, channel: FakeChannel | None = None, *, bridge: Json | None = None, **more: object
