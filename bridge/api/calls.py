@@ -23,7 +23,6 @@ from bridge.calls.model import Call as LiveCall
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.outbound_calls import OriginateRequest
 from bridge.flows.program import InvalidFlow, Program
-from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import request_variables
 from bridge.times import utc
 
@@ -64,7 +63,7 @@ async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCal
     if body.actions and not body.flow:
         # A flow can call, record, stream and send requests: more than calls:originate says.
         check_scope(asked.principal, "flows", ", which `actions` needs; a configured flow (`flow_id`) does not")
-    program = None if body.flow else await program_of(body)
+    program = None if body.flow else await program_of(parts, body)
     request = OriginateRequest(
         destinations=[each.value() for each in body.destinations],
         principal=asked.principal,
@@ -160,7 +159,7 @@ def find(backend: Backend, identity: str) -> Known:
     return live, record
 
 
-async def program_of(body: PlaceCalls) -> Program | None:
+async def program_of(parts: CallServices, body: PlaceCalls) -> Program | None:
     """Return the flow in a request, checked in a thread.
 
     Raises:
@@ -169,7 +168,7 @@ async def program_of(body: PlaceCalls) -> Program | None:
     if body.actions is None:
         return None
     try:
-        return await parse_in_thread(lambda: body.actions)
+        return await parts.flow_manager.parse_request(lambda: body.actions)
     except InvalidFlow as error:
         raise refused(error) from None
 

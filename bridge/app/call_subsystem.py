@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from bridge.api.backend import CallServices
@@ -33,6 +34,7 @@ from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
 from bridge.flows.echo import EchoService
+from bridge.flows.facilities import Facilities
 from bridge.flows.flow_config import Flow, flows_of, signing_keys
 from bridge.flows.manager import FlowManager
 from bridge.flows.services import FlowServices
@@ -153,7 +155,7 @@ class CallSubsystem:
             web=self._web,
             gate=gate,
             sensitive=sensitive,
-            context=config.calling.context,
+            facilities=replace(Facilities.of(config), speech_trouble=lambda: self.speech.trouble),
         )
         self.outbound_calls = OutboundCalls(self._originator, records)
         self.flow_manager = FlowManager(flows_of(config), services, self.outbound_calls, config.voxology)

@@ -64,13 +64,7 @@ class DialPolicy:
             NotAllowed: it could be, and the configuration does not allow it.
         """
         kind = destination.type
-        if kind not in _KEYS:
-            raise ValueError("type is empty; expected tel, sip, extension or conference")
-        template: str = getattr(self._config, f"{kind}_endpoint")
-        if not template:
-            raise ValueError(f"{kind} destinations cannot be dialed here: calling.{kind}_endpoint is not configured")
-        if "{context}" in template and not self._config.context:
-            raise ValueError(f"{kind} destinations cannot be dialed here: calling.context is not configured")
+        template = self.template_of(kind)
         target = destination.target
         if len(target) > 500:
             raise ValueError(f"target has {len(target)} characters; expected at most 500")
@@ -89,6 +83,21 @@ class DialPolicy:
         if kind == "extension":
             self._check_extension(target, template)
         return template.replace("{context}", self._config.context).replace("{" + _KEYS[kind] + "}", target)
+
+    def template_of(self, kind: str) -> str:
+        """Return how destinations of a type are dialed: ``PJSIP/{extension}``.
+
+        Raises:
+            ValueError: they cannot be dialed.
+        """
+        if kind not in _KEYS:
+            raise ValueError("type is empty; expected tel, sip, extension or conference")
+        template: str = getattr(self._config, f"{kind}_endpoint")
+        if not template:
+            raise ValueError(f"{kind} destinations cannot be dialed here: calling.{kind}_endpoint is not configured")
+        if "{context}" in template and not self._config.context:
+            raise ValueError(f"{kind} destinations cannot be dialed here: calling.context is not configured")
+        return template
 
     def check_source(self, source: Address | None) -> None:
         """Check the caller ID that a request names; none, or the configured one, is always allowed.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from bridge.flows.facilities import Facilities
 from bridge.flows.options import Options
 from bridge.flows.program import Step
 
@@ -13,6 +14,8 @@ RunT = TypeVar("RunT")
 OptionsT = TypeVar("OptionsT", bound=Options)
 Function = Callable[[Any, Any], Awaitable[Step | None]]
 """Called with the `Run` and the options."""
+Missing = Iterable[tuple[str, str]]
+"""What an action needs and does not get: the option's key ("": none), and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Definition:
     function: Function
     needs_audio: bool
     """The call is answered, and held in a bridge, before the function runs."""
+    needs: Callable[[Any, Facilities], Missing]
+    """Called with the options as they were written."""
     internal: bool
     """Written by no author: what actions of another syntax are made of."""
 
@@ -32,7 +37,11 @@ DEFINITIONS: dict[str, Definition] = {}
 
 
 def action(
-    *names: str, options: type[OptionsT], needs_audio: bool = False, internal: bool = False
+    *names: str,
+    options: type[OptionsT],
+    needs_audio: bool = False,
+    needs: Callable[[OptionsT, Facilities], Missing] = lambda *_: (),
+    internal: bool = False,
 ) -> Callable[[Callable[[RunT, OptionsT], Awaitable[Step | None]]], Callable[[RunT, OptionsT], Awaitable[Step | None]]]:
     """Register a function as an action; it returns what happens next, None for the action that follows.
 
@@ -40,6 +49,7 @@ def action(
         names: VoIPBIN's name, and others for the same.
         options: the model that checks the options.
         needs_audio: answer the call first.
+        needs: what the configuration lacks for it: a flow with it is rejected then.
         internal: not to be written in a flow.
     """
 
@@ -48,10 +58,16 @@ def action(
     ) -> Callable[[RunT, OptionsT], Awaitable[Step | None]]:
         for name in names:
             assert name not in DEFINITIONS, name
-            DEFINITIONS[name] = Definition(name, options, function, needs_audio, internal)
+            DEFINITIONS[name] = Definition(name, options, function, needs_audio, needs, internal)
         return function
 
     return register
+
+
+def dialplan_entry(_: Options, facilities: Facilities) -> Missing:
+    """Need an entry of the dialplan (docs/dialplan.md)."""
+    if not facilities.context:
+        yield "", "needs calling.context: the context of the dialplan that has the entries of asterisk-bridge"
 
 
 class ActionFailed(Exception):

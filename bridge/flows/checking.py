@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from bridge.flows.action_registry import DEFINITIONS
+from bridge.flows.facilities import Facilities
 from bridge.flows.filling import host_of
 from bridge.flows.options import NIL_UUID, Options
 from bridge.flows.program import Action, FlowError, InvalidFlow, Program
@@ -103,23 +105,36 @@ class Checking:
             )
 
 
-def check_urls(program: Program, gate: Gate) -> None:
-    """Check the hosts that a flow names, as far as that can be done before it runs: no name is looked up.
+def check_possible(program: Program, facilities: Facilities, gate: Gate | None = None) -> None:
+    """Check what can be known before a flow runs: what its actions need, and the hosts that it names.
+
+    Args:
+        program: the flow.
+        facilities: what is configured.
+        gate: the policy for outbound connections; no name is looked up. None: hosts are not checked.
 
     Raises:
-        InvalidFlow: the policy for outbound connections denies one.
+        InvalidFlow: with everything that it can never do.
     """
-    found = []
+    found: dict[FlowError, None] = {}
     for action in program.actions:
-        for key, url in action.options.urls():
-            try:
-                if host := host_of(url):
-                    gate.check(host, configured=program.configured)
-            except Denied as problem:
-                below = f"option.{key}" if program.syntax == "voipbin" else ""  # Voxology's actions have other keys
-                found.append(FlowError(action.index, below, str(problem)))
+        missing = list(DEFINITIONS[action.does].needs(action.options, facilities))
+        if gate is not None:
+            missing += _denied(action, gate, configured=program.configured)
+        for key, reason in missing:
+            below = f"option.{key}" if key and program.syntax == "voipbin" else ""  # Voxology's actions have other keys
+            found[FlowError(action.index, below, reason)] = None
     if found:
-        raise InvalidFlow(found[:MAX_FAULTS])
+        raise InvalidFlow(list(found)[:MAX_FAULTS])
+
+
+def _denied(action: Action, gate: Gate, *, configured: bool) -> Iterator[tuple[str, str]]:
+    for key, url in action.options.urls():
+        try:
+            if host := host_of(url):
+                gate.check(host, configured=configured)
+        except Denied as problem:
+            yield key, str(problem)
 
 
 def unknown_type(kind: str, known: Collection[str], hints: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from bridge.config import Config, ConfigErrors, FlowConfig
 from bridge.config.webhooks import signing_key
 from bridge.errors import ConfigError
 from bridge.files import read_regular
+from bridge.flows.facilities import Facilities
 from bridge.flows.program import InvalidFlow, Program
 from bridge.flows.syntax import parse
 
@@ -45,11 +46,17 @@ def flows_of(config: Config) -> tuple[Flow, ...]:
     Raises:
         ConfigError: actions that cannot be run, a file that cannot be read.
     """
+    from bridge.flows.checking import check_possible  # with all actions, as parsing
+
+    facilities = Facilities.of(config)
     errors: list[ConfigError] = []
     made: list[Flow] = []
     for index, each in enumerate(config.flows):
         try:
-            made.append(Flow(each, _program(each)))
+            program = _program(each)
+            if program is not None:
+                check_possible(program, facilities)
+            made.append(Flow(each, program))
         except InvalidFlow as refused:
             errors += [ConfigError(f"flows.{index}", str(each)) for each in refused.errors]
         except _NoFile as problem:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bridge.access import CONFIGURATION, Principal
@@ -19,7 +19,7 @@ from bridge.control.legs import Leg, LegGone
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
 from bridge.errors import BridgeError
 from bridge.flows import callbacks
-from bridge.flows.checking import check_urls
+from bridge.flows.checking import check_possible
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.program import Action, Program, new_action_id
@@ -59,8 +59,9 @@ class FlowManager:
         voxology: VoxologyConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.configure(flows)
         self._services = services
+        self._facilities = services.facilities
+        self.configure(flows)
         self._outbound_calls = outbound_calls
         self._voxology = voxology or VoxologyConfig()
         self._clock = clock
@@ -71,6 +72,7 @@ class FlowManager:
     def configure(self, flows: Sequence[Flow]) -> None:
         """Replace the configured flows, for what begins or is entered from now on."""
         self._flows = {flow.id: flow for flow in flows}
+        self._facilities = replace(self._facilities, flows=self._flows.keys())
 
     @property
     def configured(self) -> list[FlowConfig]:
@@ -136,8 +138,6 @@ class FlowManager:
         """
         if request.flow_id and request.flow_id not in self._flows:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
-        if program is not None and not request.flow_id:
-            check_urls(program, self._services.gate)
         on_answered = self._starter(request, program, request_variables(variables or {}))
         return await self._outbound_calls.originate(request, on_answered)
 
@@ -236,8 +236,14 @@ class FlowManager:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def parse(self, load: Callable[[], Any]) -> Program:
-        """Load and check a program in a thread; InvalidFlow."""
-        return await parse_in_thread(load)
+        """Load and check a program that a server has answered with, in a thread; InvalidFlow."""
+        return await parse_in_thread(load, lambda program: check_possible(program, self._facilities))
+
+    async def parse_request(self, load: Callable[[], Any]) -> Program:
+        """Load and check the program of a request in a thread, the hosts that it names included; InvalidFlow."""
+        return await parse_in_thread(
+            load, lambda program: check_possible(program, self._facilities, self._services.gate)
+        )
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
         """Return the program of a configured flow; LookupError, WebFailed, InvalidFlow."""
@@ -264,7 +270,7 @@ class FlowManager:
             configured=True,
             flow_id=flow_id,
         )
-        return await parse_in_thread(answer.json)
+        return await self.parse(answer.json)
 
     def _source(self, call_id: str) -> Address:
         record = self._services.records.get(call_id)

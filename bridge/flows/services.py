@@ -14,6 +14,7 @@ from bridge.control.recording import Recordings
 from bridge.control.sensitive import Sensitive
 from bridge.events.hub import Events
 from bridge.flows.echo import EchoService
+from bridge.flows.facilities import Facilities
 from bridge.flows.web import Web
 from bridge.outbound.gate import Gate
 from bridge.speech.engine import Speech
@@ -38,7 +39,6 @@ class FlowServices:
     echo: EchoService
     web: Web
     sensitive: Sensitive
+    facilities: Facilities
     audit: Audit = NO_AUDIT
     gate: Gate = field(default_factory=Gate)
-    context: str = ""
-    """``calling.context``; empty: no queues, no detection of machines."""

@@ -40,16 +40,23 @@ def parse(flow: Any, path: str = "actions") -> Program:
     return voxology.parse(flow, path) if syntax_of(flow) == "voxology" else voipbin.parse(flow, path)
 
 
-async def parse_in_thread(load: Callable[[], Any]) -> Program:
+async def parse_in_thread(load: Callable[[], Any], check: Callable[[Program], object]) -> Program:
     """Load and check a flow in a thread: a large one takes a second, in which calls would get no audio.
 
     Args:
         load: returns the flow as JSON; what it raises is raised here.
+        check: called with the program; raises `InvalidFlow` if it can never be run here.
 
     Raises:
         InvalidFlow: with everything that is wrong.
     """
-    return await asyncio.to_thread(lambda: parse(load()))
+
+    def checked() -> Program:
+        program = parse(load())
+        check(program)
+        return program
+
+    return await asyncio.to_thread(checked)
 
 
 def action_schemas() -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from bridge.calls.call_record import HangupReason
 from bridge.control.legs import LegGone
 from bridge.control.sensitive import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
-from bridge.flows.action_registry import ActionFailed, action
+from bridge.flows.action_registry import action, dialplan_entry
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.checking import is_set
 from bridge.flows.options import OR_VARIABLE, Options
@@ -119,13 +119,12 @@ class AmdOptions(Options):
     async_: Annotated[Switch, Field(alias="async")] = False
 
 
-@action("amd", options=AmdOptions)
+@action("amd", options=AmdOptions, needs=dialplan_entry)
 async def amd(run: Run, options: AmdOptions) -> End | None:
     """Find out whether a person or a machine has answered, by Asterisk's ``AMD()``; takes some seconds.
 
     ``amd.status`` is then ``HUMAN``, ``MACHINE``, ``NOTSURE`` or ``HANGUP``, ``amd.cause`` Asterisk's reason.
     """
-    needs_context(run)
     await run.leg.answer()
     await run.fall_silent()
     await run.leg.visit_dialplan("amd")
@@ -136,9 +135,3 @@ async def amd(run: Run, options: AmdOptions) -> End | None:
         await hang_up(run, "amd")
         return End("hung up: amd")
     return None
-
-
-def needs_context(run: Run) -> None:
-    """Refuse what Asterisk does only in the dialplan, where nobody has told us its context."""
-    if not run.services.context:
-        raise ActionFailed("calling.context is not set: the dialplan has no place for this")

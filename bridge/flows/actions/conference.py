@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from bridge.conferences.conferences import NoSuchConference
-from bridge.flows.action_registry import ActionFailed, action
-from bridge.flows.actions.call import needs_context
+from bridge.flows.action_registry import ActionFailed, action, dialplan_entry
 from bridge.flows.actions.sound import Switch
 from bridge.flows.options import OR_VARIABLE, Options
 
@@ -81,13 +80,12 @@ class QueueJoinOptions(Options):
     queue_id: Annotated[str, Field(min_length=1, max_length=80, description="the name of a queue of the PBX")]
 
 
-@action("queue_join", options=QueueJoinOptions)
+@action("queue_join", options=QueueJoinOptions, needs=dialplan_entry)
 async def queue_join(run: Run, options: QueueJoinOptions) -> None:
     """Wait in a queue of the PBX, and talk with the agent; returns when the queue has let the caller go.
 
     ``queue.status`` is then Asterisk's ``QUEUESTATUS``: ``TIMEOUT``, ``FULL``, ``JOINEMPTY``..., empty after a talk.
     """
-    needs_context(run)
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", options.queue_id):
         raise ActionFailed(f"queue_id: {options.queue_id[:40]!r} is no name of a queue")
     await run.leg.answer()

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bridge.flows import callbacks, expression
-from bridge.flows.action_registry import ActionFailed, action
+from bridge.flows.action_registry import ActionFailed, Missing, action
 from bridge.flows.actions.sound import Switch
+from bridge.flows.facilities import Facilities
 from bridge.flows.filling import MAX_BODY_BYTES
 from bridge.flows.options import HTTP_URL, IS_HTTP_URL, OR_VARIABLE, Options
 from bridge.flows.program import Enter, Program
-from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, text_of
+from bridge.flows.variables import MAX_VALUE_BYTES, OWN_PREFIX, holds_variable, text_of
 from bridge.flows.web import Answer
 
 if TYPE_CHECKING:
@@ -67,7 +68,12 @@ class FetchFlowOptions(Options):
     flow_id: Annotated[str, Field(min_length=1, max_length=100, description="the id of a flow of the configuration")]
 
 
-@action("fetch_flow", options=FetchFlowOptions)
+def _flow(options: FetchFlowOptions, facilities: Facilities) -> Missing:
+    if not holds_variable(options.flow_id) and options.flow_id not in facilities.flows:
+        yield "flow_id", f"no flow has the id {options.flow_id[:64]!r}"
+
+
+@action("fetch_flow", options=FetchFlowOptions, needs=_flow)
 async def fetch_flow(run: Run, options: FetchFlowOptions) -> Enter:
     """Run a flow of the configuration, then go on after this action."""
     return Enter(await _configured(run, options.flow_id), returns=True)

@@ -16,11 +16,13 @@ from bridge.control.dial_policy import NotAllowed
 from bridge.control.legs import Leg, LegGone, Partners
 from bridge.control.originate import NotAnswered, OutboundCall
 from bridge.errors import AriError, BridgeError, Overloaded
-from bridge.flows.action_registry import ActionFailed, action
+from bridge.flows.action_registry import ActionFailed, Missing, action
 from bridge.flows.actions.call import hang_up
 from bridge.flows.actions.sound import Switch
+from bridge.flows.facilities import Facilities
 from bridge.flows.options import OR_VARIABLE, Options
 from bridge.flows.program import End
+from bridge.flows.variables import holds_variable
 from bridge.tasks import shield_until_done
 
 if TYPE_CHECKING:
@@ -69,7 +71,21 @@ class ConnectOptions(Options):
     timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
 
 
-@action("connect", options=ConnectOptions)
+def _destinations(options: ConnectOptions, facilities: Facilities) -> Missing:
+    for index, destination in enumerate(options.destinations):
+        kind, target = destination.type, destination.address.target
+        try:
+            if holds_variable(kind):
+                continue
+            if holds_variable(target):
+                facilities.policy.template_of(kind)
+            else:
+                facilities.policy.endpoint_of(destination.address)
+        except ValueError as problem:
+            yield f"destinations[{index}]", str(problem)
+
+
+@action("connect", options=ConnectOptions, needs=_destinations)
 async def connect(run: Run, options: ConnectOptions) -> End | None:
     """Call others, all at once, and connect the caller with the first who answers, until one of the two leaves.
 
@@ -276,7 +292,19 @@ class DialOptions(Options):
     timeout: Annotated[int, Field(ge=0, le=MAX_RING_S, description=f"seconds from 0 to {MAX_RING_S}"), OR_VARIABLE] = 0
 
 
-@action("dial", options=DialOptions, internal=True)
+def _flow_and_number(options: DialOptions, facilities: Facilities) -> Missing:
+    if not facilities.voxology_flow:
+        yield "", "needs voxology.flow: the flow that the called party runs"
+    try:
+        if holds_variable(options.no):
+            facilities.policy.template_of("tel")
+        else:
+            facilities.policy.endpoint_of(Address("tel", options.no))
+    except ValueError as problem:
+        yield "no", str(problem)
+
+
+@action("dial", options=DialOptions, needs=_flow_and_number, internal=True)
 async def dial(run: Run, options: DialOptions) -> None:
     """Originate another call that runs the flow of ``voxology.flow``; this flow continues immediately."""
     data = run.variables.session_data if options.session_data is None else options.session_data

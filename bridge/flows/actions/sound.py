@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bridge.audio import tones
-from bridge.flows.action_registry import ActionFailed, action
+from bridge.flows.action_registry import ActionFailed, Missing, action
+from bridge.flows.facilities import Facilities
 from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options
 from bridge.speech.engine import Utterance
 from bridge.speech.fetch import SoundUnavailable
@@ -53,7 +54,13 @@ class TalkOptions(Options):
     times: Times = 1
 
 
-@action("talk", options=TalkOptions, needs_audio=True)
+def _speech(_: TalkOptions, facilities: Facilities) -> Missing:
+    trouble = facilities.speech_trouble()
+    if trouble is not None:
+        yield "", trouble
+
+
+@action("talk", options=TalkOptions, needs_audio=True, needs=_speech)
 async def talk(run: Run, options: TalkOptions) -> None:
     """Say a text; returns when it has been heard, or at a key (``digits_handle``: ``next``)."""
     text = plain_text(options.text)

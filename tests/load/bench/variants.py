@@ -176,6 +176,7 @@ password = "bench"
 
 [media]
 max_streams = 5000
+refuse_late_ms = 0
 {lead}
 
 [streams]

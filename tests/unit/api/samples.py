@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,12 +16,15 @@ from bridge.calls.addresses import Address
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
-from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
+from bridge.config import Config, FlowConfig, TwilioConfig, VoxologyConfig
 from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest
 from bridge.control.recorder import Recording
 from bridge.errors import AriError
 from bridge.events.hub import Events
+from bridge.flows.checking import check_possible
+from bridge.flows.facilities import Facilities
 from bridge.flows.program import Program
+from bridge.flows.syntax import parse_in_thread
 from bridge.media.counters import Counters
 from bridge.patterns import Patterns
 from bridge.speech.engine import SpeechFailed, Utterance
@@ -174,6 +177,9 @@ class Pbx:
         return RECORDINGS["r1"]
 
     # OutboundCalls and FlowManager
+
+    async def parse_request(self, load: Callable[[], Any], /) -> Program:
+        return await parse_in_thread(load, lambda program: check_possible(program, Facilities.of(Config())))
 
     async def originate(
         self, request: OriginateRequest, program: Program | None = None, variables: Any = None, /

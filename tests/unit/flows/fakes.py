@@ -15,7 +15,7 @@ from bridge.audio.sound import Sound
 from bridge.calls.addresses import Address
 from bridge.calls.call_record import HangupReason
 from bridge.calls.records import Records
-from bridge.config import VoxologyConfig
+from bridge.config import Config, VoxologyConfig
 from bridge.control.dial_policy import NotAllowed
 from bridge.control.dtmf import DigitQueue
 from bridge.control.legs import LegGone
@@ -23,6 +23,7 @@ from bridge.control.originate import NotAnswered
 from bridge.control.outbound_calls import OutboundCalls
 from bridge.errors import Overloaded
 from bridge.events.hub import Event, Events
+from bridge.flows.facilities import Facilities
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
 from bridge.flows.manager import FlowManager
@@ -414,10 +415,26 @@ class FakeWeb:
         return answer if isinstance(answer, Answer) else await answer()
 
 
+EVERYTHING = Facilities.of(
+    Config.model_validate(
+        {
+            "calling": {
+                "context": "media-tap",
+                "tel_endpoint": "PJSIP/{number}@trunk",
+                "sip_endpoint": "PJSIP/sip-out/{uri}",
+                "sip_hosts": ["*"],
+            },
+            "voxology": {"flow": "dialed"},
+        }
+    )
+)
+"""All that actions may need is configured, but flows."""
+
+
 class World:
     """Everything, with handles on the stand-ins."""
 
-    def __init__(self, *, context: str = "media-tap") -> None:
+    def __init__(self) -> None:
         self.happened: list[Event] = []
         self.events = Events(lambda: now())
         self.events.subscribe(self.happened.append)
@@ -449,7 +466,7 @@ class World:
             echo=self.echo,  # type: ignore[arg-type]
             web=stand_ins.web,
             sensitive=stand_ins.sensitive,
-            context=context,
+            facilities=EVERYTHING,
         )
 
     def leg(self, channel_id: str = "call-1", *, answered: bool = True) -> FakeLeg:

@@ -9,13 +9,13 @@ import pytest
 
 from bridge.flows.actions.control import ConditionDatetimeOptions, holds_at
 from bridge.flows.actions.sound import plain_text
-from bridge.flows.checking import check_urls
+from bridge.flows.checking import check_possible
 from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import parse
 from bridge.flows.web import Answer
 from bridge.outbound.gate import Gate
 from tests.fakes.virtual_time import now, pass_time, run_virtually
-from tests.unit.flows.fakes import SAID_S, TOKEN, World, step
+from tests.unit.flows.fakes import EVERYTHING, SAID_S, TOKEN, World, step
 
 from datetime import UTC, datetime  # isort: skip
 
@@ -426,12 +426,8 @@ def test_a_machine_that_answers_is_hung_up_if_asked() -> None:
     run_virtually(act())
 
 
-def test_the_dialplan_s_help_is_needed_for_queues() -> None:
+def test_a_queue_is_joined_through_the_dialplan() -> None:
     async def act() -> None:
-        world = World(context="")
-        leg = world.leg()
-        await world.done([step("queue_join", queue_id="sales")], leg)
-        assert "calling.context" in world.failures()[0][1]
         world = World()
         leg = world.leg()
         leg.variables = {"QUEUESTATUS": "TIMEOUT"}
@@ -506,14 +502,16 @@ def test_hosts_that_are_denied_refuse_a_flow_before_it_runs() -> None:
         step("external_media_start", external_host="${host}:4000"),
         step("play", stream_urls=["welcome.wav"]),
     ]
-    check_urls(parse(passes), Gate())
+    check_possible(parse(passes), EVERYTHING, Gate())
     with pytest.raises(InvalidFlow) as refused:
-        check_urls(parse([*passes, *denied]), Gate())
+        check_possible(parse([*passes, *denied]), EVERYTHING, Gate())
     assert [(fault.index, fault.key) for fault in refused.value.errors] == [
         *((4, "option.uri"), (5, "option.event_url"), (6, "option.stream_urls[1]")),
         *((7, "option.url"), (8, "option.external_host")),
     ]
     assert "host metadata" in refused.value.errors[0].reason
-    check_urls(replace(parse(denied[1:]), configured=True), Gate())
+    check_possible(replace(parse(denied[1:]), configured=True), EVERYTHING, Gate())
     with pytest.raises(InvalidFlow, match="loopback"):
-        check_urls(parse({"actions": [{"type": "REDIRECT", "params": {"url": "http://localhost/"}}]}), Gate())
+        check_possible(
+            parse({"actions": [{"type": "REDIRECT", "params": {"url": "http://localhost/"}}]}), EVERYTHING, Gate()
+        )

@@ -82,7 +82,7 @@ def test_a_flow_that_cannot_run_is_refused_before_anything_rings() -> None:
         with pytest.raises(ValueError, match="variables: 'a'"):
             await originate(manager, "1001", variables={"a": "x" * 40_000})
         with pytest.raises(ValueError, match=r"event_url: .*loopback"):
-            await originate(manager, "1001", program=parse([step("fetch", event_url="http://localhost/")]))
+            await manager.parse_request(lambda: [step("fetch", event_url="http://localhost/")])
         with pytest.raises(LookupError, match="'nowhere'"):
             await originate(manager, "1001", flow_id="nowhere")
         assert world.originator.rung == []
