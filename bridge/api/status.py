@@ -52,6 +52,7 @@ async def prometheus(request: web.Request) -> web.Response:
         "ari_connected": int(backend.ari_connected()),
         "audiosocket_listening": int(backend.listening()),
         "accepting": int(backend.accepting()),
+        "loop_busy_ratio": backend.busy(),
         "calls": sum(map(backend.owns, tuple(backend.calls.calls))),
         "streams": sum(1 for _ in backend.streams()),
     }

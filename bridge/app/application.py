@@ -211,6 +211,7 @@ class Application:
                 ari_trouble=lambda: self.client.trouble,
                 ari_undecodable=lambda: self.client.undecodable,
                 accepting=self.admission.may_start,
+                busy=lambda: self.admission.overload.busy,
                 subscriptions=self.catalogue,
                 channels=self.client.channels,
                 twilio=config.twilio,

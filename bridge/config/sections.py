@@ -106,9 +106,9 @@ class MediaConfig(Section):
     """Audio of one stream that may wait for a slow WebSocket before the oldest is dropped."""
     max_streams: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
     refuse_late_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 40
-    """Lateness of audio from which new calls and streams are refused until it is in time again; 0: never."""
+    """Lateness of audio from which the process is overloaded and refuses new calls and streams; 0: it never is."""
     refuse_from: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 10
-    """Calls and streams of the process below which lateness refuses nothing."""
+    """Calls and streams of the process below which an overload refuses nothing."""
     ping_interval_s: Annotated[float, Field(ge=1, le=3600, description="a number of seconds from 1 to 3600")] = 20
     """Time between WebSocket pings."""
     coalesce_ms: Annotated[float, Field(ge=0, le=5, description="a number of milliseconds from 0 to 5")] = 1.0

@@ -12,6 +12,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from statistics import median
 
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
@@ -22,8 +23,14 @@ MEASURED = 20
 """Latest measurements that count: 2 s, as `bridge.media.lag` measures ten times a second."""
 LATE_OF_MEASURED = 5
 """How many of them must be late: a stall of any length is one measurement."""
+BUSY_OF_MEASURED = 10
+"""Latest measurements whose median is how busy the event loop is: of 1 s, in which a stall is one of them."""
+MAX_BUSY = 0.75
+"""How busy the event loop may be: close to 1, what comes at uneven times waits longer and longer."""
+LESS_BUSY = 0.9
+"""Part of `MAX_BUSY` to which it must fall before anything starts again."""
 CALM_S = 3.0
-"""How long lateness must have been below half the limit before anything starts again."""
+"""For how long it must be below that, and lateness below half its limit."""
 SHED = 0.9
 """The ceiling after an overload, as a part of the load at which it began."""
 DOUBLED_S = 120.0
@@ -35,10 +42,11 @@ RETRY_AFTER_S = 5
 
 
 class Overload:
-    """Detects overload by the lateness of timers, and finds how much can be carried. Pure: the clock is an argument.
+    """Detects overload, and finds how much can be carried. Pure: the clock is an argument.
 
-    The load at which lateness begins gives a ceiling just below it. While audio is in time the ceiling grows, slowly at
-    first, so that clients that try again together do not overload the process again.
+    Overloaded is a process whose event loop is busy nearly all the time, or runs timers late because other programs
+    take the processors. The load at which that begins gives a ceiling just below it. Afterwards the ceiling grows,
+    slowly at first, so that clients that try again together do not overload the process again.
 
     Args:
         limit_s: lateness from which audio is at risk; 0: never overloaded.
@@ -47,34 +55,42 @@ class Overload:
 
     def __init__(self, limit_s: float, from_load: int) -> None:
         self.active = False
-        """Whether audio is late now, or was a moment ago."""
+        """Whether it is overloaded now, or was a moment ago."""
         self.ceiling = math.inf
         """The load up to which more may start while it is not active."""
         self.late_s = 0.0
         """How late a quarter of the latest timers were, at least."""
+        self.busy = 0.0
+        """The part of the last second in which the event loop was busy, 0 to 1."""
         self._limit_s = limit_s
         self._from_load = from_load
-        self._measured: deque[float] = deque(maxlen=MEASURED)
+        self._lateness: deque[float] = deque(maxlen=MEASURED)
+        self._busy: deque[float] = deque(maxlen=BUSY_OF_MEASURED)
         self._base = math.inf
         """The ceiling as the last overload has left it."""
         self._calm_since = 0.0
 
-    def measured(self, late_s: float, load: int, now: float) -> None:
+    def measured(self, late_s: float, busy: float, load: int, now: float) -> None:
         """Take in one measurement.
 
         Args:
             late_s: how late a timer was, in seconds.
+            busy: the part of the time since the one before in which the event loop was busy, 0 to 1.
             load: calls and streams of the process.
             now: seconds on a monotonic clock.
         """
-        self._measured.append(late_s)
-        if not self._limit_s or len(self._measured) < LATE_OF_MEASURED:
+        self._lateness.append(late_s)
+        self._busy.append(busy)
+        self.busy = median(self._busy)
+        if len(self._lateness) >= LATE_OF_MEASURED:
+            self.late_s = sorted(self._lateness)[-LATE_OF_MEASURED]
+        if not self._limit_s or len(self._busy) < LATE_OF_MEASURED:
             return
-        self.late_s = sorted(self._measured)[-LATE_OF_MEASURED]
-        if self.late_s > self._limit_s / 2:
+        if self.late_s > self._limit_s / 2 or self.busy > MAX_BUSY * LESS_BUSY:
             self._calm_since = now
         calm_s = now - self._calm_since
-        if self.late_s > self._limit_s and load >= self._from_load and not self.active:
+        strained = self.late_s > self._limit_s or self.busy > MAX_BUSY
+        if strained and load >= self._from_load and not self.active:
             self.active = True
             self._base = max(load * SHED, self._from_load)
         elif self.active and (load < self._from_load or calm_s >= CALM_S):
@@ -150,19 +166,21 @@ class CallAdmission:
             self._counters.starts_refused += 1
             raise refusal
 
-    def measured(self, late_s: float, now: float) -> None:
-        """Take in how late a timer of the event loop was at ``now``, both in seconds."""
+    def measured(self, late_s: float, busy: float, now: float) -> None:
+        """Take in one measurement, as `Overload.measured`."""
         was_active, load = self.overload.active, self.load()
-        self.overload.measured(late_s, load, now)
+        self.overload.measured(late_s, busy, load, now)
         if self.overload.active and not was_active:
             self._counters.overloads += 1
             log.warning(
-                "audio is %.0f ms late, refusing new calls and streams until it is in time; calls and streams up: %d",
+                "overloaded, refusing new calls and streams: timers are %.0f ms late, the event loop is %.0f %% busy,"
+                " calls and streams up: %d",
                 self.overload.late_s * 1000,
+                self.overload.busy * 100,
                 load,
             )
         elif was_active and not self.overload.active:
-            log.info("audio is in time again, accepting calls and streams up to %.0f", self.overload.ceiling)
+            log.info("no longer overloaded, accepting calls and streams up to %.0f", self.overload.ceiling)
         if self._waiting and now - self._freed_at >= FREED_EVERY_S and self.may_start():
             self._waiting, self._freed_at = False, now
             self.on_free()
@@ -176,6 +194,6 @@ class CallAdmission:
         if admitted or not self.overload.refuses(load):
             return None
         return Overloaded(
-            f"audio would be late: the machine carries no more than the {load} calls and streams that are up",
+            f"overloaded: no more than the {load} calls and streams that are up can be carried without late audio",
             retry_after_s=RETRY_AFTER_S,
         )

@@ -57,7 +57,7 @@ class Counters:
     starts_refused: int = 0
     """Calls and streams that were refused: the process was overloaded, a limit was reached, or it was stopping."""
     overloads: int = 0
-    """Times that new calls and streams were refused from then on because audio was late."""
+    """Times that the process became overloaded."""
     messages_from_application: int = 0
     messages_to_application: int = 0
     messages_dropped: int = 0

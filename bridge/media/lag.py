@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from bridge.media.counters import Histogram
+from bridge.media.loop import FrameLoop
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,17 @@ class LoopLag:
 
     Args:
         histogram: where each measurement goes, in seconds.
-        on_measured: called with each measurement and the loop's time, in seconds.
+        on_measured: called with each measurement, the part of the time since the one before in which the loop was
+            busy (0 to 1; 0 where it cannot be measured), and the loop's time in seconds.
     """
 
-    def __init__(self, histogram: Histogram, on_measured: Callable[[float, float], object] = lambda *_: None) -> None:
+    def __init__(
+        self, histogram: Histogram, on_measured: Callable[[float, float, float], object] = lambda *_: None
+    ) -> None:
         self._histogram = histogram
         self._on_measured = on_measured
+        self._before = (0.0, 0.0)
+        """The loop's time and its idle time at the measurement before."""
         self._due = 0.0
         """When the timer should run next, by `time.monotonic`, which is the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
@@ -47,6 +53,7 @@ class LoopLag:
         """Begin to measure the running loop, from its thread."""
         loop = asyncio.get_running_loop()
         self._ending.clear()
+        self._before = (loop.time(), _idle_s(loop))
         self._arm(loop)
         self._thread = threading.Thread(
             target=self._watch, args=(threading.get_ident(),), name="loop watchdog", daemon=True
@@ -71,7 +78,9 @@ class LoopLag:
         late_s = max(now - self._due, 0.0)
         self._histogram.add(late_s)
         self._arm(loop)
-        self._on_measured(late_s, now)
+        (before, idle_before), self._before = self._before, (now, _idle_s(loop))
+        idle = (self._before[1] - idle_before) / (now - before) if now > before else 1.0
+        self._on_measured(late_s, 1.0 - idle, now)
 
     def _watch(self, loop_thread: int) -> None:
         quiet_until = 0.0
@@ -90,6 +99,10 @@ class LoopLag:
             if frame is not None and self._due <= now - BLOCKED_S:
                 quiet_until = now + QUIET_S
                 _warn(late_s, frame)
+
+
+def _idle_s(loop: asyncio.AbstractEventLoop) -> float:
+    return loop.idle_s if isinstance(loop, FrameLoop) else loop.time()
 
 
 def _warn(late_s: float, frame: FrameType) -> None:

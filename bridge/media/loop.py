@@ -118,6 +118,8 @@ class FrameSelector(selectors.BaseSelector):
         self._map = _KeysByFile(self._keys)
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self.idle_s = 0.0
+        """For how long there has been nothing to do, since the start."""
         self.on_error: Callable[[BaseException], None] = lambda _: None
         """Told of an exception out of a callback."""
 
@@ -170,7 +172,8 @@ class FrameSelector(selectors.BaseSelector):
     def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
         if timeout is not None and timeout <= 0:
             return self._poll(0.0)
-        pause_s = self._coalescing.pause(time.monotonic())
+        before = time.monotonic()
+        pause_s = self._coalescing.pause(before)
         if timeout is not None and timeout <= pause_s:
             time.sleep(timeout)
             events = self._poll(0.0)
@@ -178,7 +181,9 @@ class FrameSelector(selectors.BaseSelector):
             if pause_s:
                 time.sleep(pause_s)
             events = self._poll(-1.0 if timeout is None else math.ceil(timeout * 1e3) * 1e-3)
-        self._coalescing.woke(time.monotonic())
+        now = time.monotonic()
+        self.idle_s += now - before
+        self._coalescing.woke(now)
         return events
 
     def _run(self, callback: Callback) -> None:
@@ -263,6 +268,11 @@ class FrameLoop(asyncio.SelectorEventLoop):
         self._frames = FrameSelector(Coalescing(coalesce_ms / 1000))
         super().__init__(self._frames)
         self._frames.on_error = self._report
+
+    @property
+    def idle_s(self) -> float:
+        """For how long there has been nothing to do, in seconds since the start."""
+        return self._frames.idle_s
 
     def add_reader(self, fd: Fd, callback: Callable[[Unpack[Args]], Any], *args: *Args) -> None:
         if args or not isinstance(fd, int):

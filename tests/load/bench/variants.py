@@ -168,6 +168,7 @@ tokens = ["a-token-that-nobody-uses"]
 
 [audiosocket]
 bind_port = {ports.audiosocket}
+max_unordered = 5000
 
 [ari]
 url = "http://127.0.0.1:{ports.nobody}"

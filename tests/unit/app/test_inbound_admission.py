@@ -41,7 +41,7 @@ class Entrance:
     def overload(self) -> None:
         self.admission.load = lambda: 20
         for turn in range(LATE_OF_MEASURED):
-            self.admission.measured(0.1, 0.1 * turn)
+            self.admission.measured(0.1, 0.1, 0.1 * turn)
 
     async def call(self, number: str) -> str:
         """Return the id of a call's channel; empty if it was rejected, unanswered."""

@@ -172,10 +172,10 @@ async def test_nothing_is_originated_once_it_stops(house: CallingHouse) -> None:
 async def test_an_overloaded_process_originates_nothing_new_but_serves_its_calls(house: CallingHouse) -> None:
     house.admission.load = lambda: 2000
     for turn in range(LATE_OF_MEASURED):
-        house.admission.measured(0.1, 0.1 * turn)
+        house.admission.measured(0.1, 0.1, 0.1 * turn)
     caller = await house.caller()
     before = len(house.pbx.channels)
-    with pytest.raises(Overloaded, match="audio would be late"):
+    with pytest.raises(Overloaded, match="overloaded"):
         await house.originator.originate(PHONE)
     assert len(house.pbx.channels) == before, "no phone rings"
     await house.originator.originate(PHONE, originator=caller.id)

@@ -26,11 +26,11 @@ class Process:
         self.admission.load = lambda: self.up
         self.admission.on_free = self._free
 
-    def measure(self, *lateness_s: float) -> None:
+    def measure(self, *lateness_s: float, busy: float = 0.1) -> None:
         """Measure these."""
         for late_s in lateness_s:
             self.now += EVERY_S + late_s
-            self.admission.measured(late_s, self.now)
+            self.admission.measured(late_s, busy, self.now)
 
     def run(self, seconds: float, *, arrivals_per_s: int = 0, ended_per_s: int = 0) -> None:
         """Let calls arrive and end while the load decides how late timers are."""
@@ -157,5 +157,5 @@ def test_who_was_refused_is_considered_again_when_there_is_room() -> None:
 def test_zero_switches_it_off() -> None:
     admission = CallAdmission(1000, late_ms=0)
     for turn in range(100):
-        admission.measured(5.0, float(turn))
+        admission.measured(5.0, 1.0, float(turn))
     assert admission.may_start()
