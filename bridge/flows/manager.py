@@ -27,6 +27,7 @@ from bridge.flows.program import program as program_of
 from bridge.flows.services import FlowServices
 from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import Variables, request_variables
+from bridge.outbound.gate import Gate
 from bridge.times import utc
 
 log = logging.getLogger(__name__)
@@ -59,9 +60,8 @@ class FlowManager:
         voxology: VoxologyConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._services = services
-        self._facilities = services.facilities
         self.configure(flows)
+        self._services = services
         self._outbound_calls = outbound_calls
         self._voxology = voxology or VoxologyConfig()
         self._clock = clock
@@ -72,7 +72,6 @@ class FlowManager:
     def configure(self, flows: Sequence[Flow]) -> None:
         """Replace the configured flows, for what begins or is entered from now on."""
         self._flows = {flow.id: flow for flow in flows}
-        self._facilities = replace(self._facilities, flows=self._flows.keys())
 
     @property
     def configured(self) -> list[FlowConfig]:
@@ -237,13 +236,14 @@ class FlowManager:
 
     async def parse(self, load: Callable[[], Any]) -> Program:
         """Load and check a program that a server has answered with, in a thread; InvalidFlow."""
-        return await parse_in_thread(load, lambda program: check_possible(program, self._facilities))
+        return await parse_in_thread(load, self._check)
 
     async def parse_request(self, load: Callable[[], Any]) -> Program:
         """Load and check the program of a request in a thread, the hosts that it names included; InvalidFlow."""
-        return await parse_in_thread(
-            load, lambda program: check_possible(program, self._facilities, self._services.gate)
-        )
+        return await parse_in_thread(load, lambda program: self._check(program, self._services.gate))
+
+    def _check(self, program: Program, gate: Gate | None = None) -> None:
+        check_possible(program, replace(self._services.facilities, flows=self._flows.keys()), gate)
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
         """Return the program of a configured flow; LookupError, WebFailed, InvalidFlow."""
