@@ -32,6 +32,7 @@ from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.sensitive import Sensitive
+from bridge.control.voice_rate import VoiceRates
 from bridge.events.hub import Events
 from bridge.flows.echo import EchoService
 from bridge.flows.facilities import Facilities
@@ -91,7 +92,8 @@ class CallSubsystem:
         self.speech = Speech(config.speech)
         self.sounds = SoundFetcher(config.speech, gate)
         self._web = Web(gate, keys=signing_keys(config))
-        players = Players(taps, counters)
+        rates = VoiceRates(client)
+        players = Players(taps, counters, rates)
         self._originator = Originator(
             *(client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)),
             admission=admission,
@@ -151,7 +153,7 @@ class CallSubsystem:
             audit=audit,
             speech=self.speech,
             sounds=self.sounds,
-            echo=EchoService(taps, counters),
+            echo=EchoService(taps, counters, rates),
             web=self._web,
             gate=gate,
             sensitive=sensitive,

@@ -10,23 +10,21 @@ from collections.abc import Awaitable, Callable
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.control.legs import Leg, LegGone
+from bridge.control.voice_rate import NARROW, VoiceRates
 from bridge.errors import AriError
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg, ignore
-from bridge.taps.taps import Join, Tap, TapPoint, Taps
+from bridge.taps.taps import Join, Snoop, Tap, TapPoint, Taps
 from bridge.tasks import first_of
 
 log = logging.getLogger(__name__)
 
-RATE = 16000
 BLOCK_S = 2.0
 """So much is handed to the queue at once; two such blocks wait in it at most, however long what is played is."""
 MAX_QUEUED_MS = 30_000
 SETTLE_S = 0.3
 """How long to wait for the news that a call has ended when the media leg breaks: the socket is quicker than events.
 Likewise when the party leaves its bridge, which may be the beginning of its end."""
-
-_FORMAT = slin(RATE)
 
 
 class Player:
@@ -36,17 +34,24 @@ class Player:
 
     Args:
         point: returns the tap point; called when the media leg is opened, also after the party has moved.
+        rate: returns the sampling rate of the media leg in Hz; called once.
         leg: whose end ends playback; None: the point is not that of a leg.
     """
 
     def __init__(
-        self, taps: Taps, counters: Counters, point: Callable[[], Awaitable[TapPoint]], leg: Leg | None = None
+        self,
+        taps: Taps,
+        counters: Counters,
+        point: Callable[[], Awaitable[TapPoint]],
+        rate: Callable[[], Awaitable[int]],
+        leg: Leg | None = None,
     ) -> None:
         self._taps = taps
         self._counters = counters
         self._point = point
+        self._rate = rate
         self._leg = leg
-        self._playout = Playout(_FORMAT, MAX_QUEUED_MS)
+        self._playout: Playout | None = None
         self._tap: Tap | None = None
         self._opened_at: TapPoint | None = None
         self._turn = asyncio.Lock()
@@ -88,10 +93,13 @@ class Player:
             await self._close_tap()
 
     async def _play(self, pcm: bytes, rate: int, stops: int) -> None:
+        if self._playout is None:
+            self._playout = Playout(slin(await self._rate()), MAX_QUEUED_MS)
+        playout = self._playout
         size = int(rate * BLOCK_S) * 2
         from bridge.audio.resample import Resampler  # numpy is only for audio of another rate
 
-        resampler = Resampler(rate, RATE) if rate != RATE else None
+        resampler = Resampler(rate, playout.fmt.rate) if rate != playout.fmt.rate else None
         if resampler is not None:
             pcm += bytes(int(resampler.delay_ms * rate / 1000 + 1) * 2)  # or its last milliseconds stay in the filter
         restored = False
@@ -106,9 +114,9 @@ class Player:
                 if resampler is not None:
                     # A block at a time, and not in one go: it would hold up every call.
                     block = resampler.convert(block)
-                self._playout.play(block)
+                playout.play(block)
                 last = next(self._blocks)
-                self._playout.mark(str(last))
+                playout.mark(str(last))
                 continue
             if self._played >= last:
                 return
@@ -117,7 +125,7 @@ class Player:
                 if restored and self._tap is not None and self._tap.leg.closed:
                     raise AriError(0, "POST", "/channels/externalMedia", "the audio connection broke repeatedly")
                 restored = restored or (self._tap is not None and self._tap.leg.closed)
-                await self._open()
+                await self._open(playout)
                 continue
             await self._wait()
 
@@ -139,7 +147,7 @@ class Player:
             waits.append(self._leg.left(self._leg.bridge_id))
         await first_of(*waits)
 
-    async def _open(self) -> None:
+    async def _open(self, playout: Playout) -> None:
         async with self._opening:
             if self._tap is not None:
                 # A party that hangs up leaves its bridge first: wait for the rest of the news before another one is
@@ -152,7 +160,7 @@ class Player:
             if self._closed:
                 return
             point = await self._point()
-            media = MediaLeg(_FORMAT, self._playout, self._counters)
+            media = MediaLeg(playout.fmt, playout, self._counters)
             media.on_mark = self._mark_reached
             media.on_closed = self._changed.set
             try:
@@ -169,8 +177,9 @@ class Player:
             await self._taps.close(tap)
 
     def _clear(self) -> None:
-        for name in self._playout.clear():
-            self._mark_reached(name)
+        if self._playout is not None:
+            for name in self._playout.clear():
+                self._mark_reached(name)
         self._changed.set()
 
     def _mark_reached(self, name: str) -> None:
@@ -184,11 +193,13 @@ class Players:
     Args:
         taps: opens their media legs.
         counters: the process's counters.
+        rates: the rates at which parties are spoken to.
     """
 
-    def __init__(self, taps: Taps, counters: Counters) -> None:
+    def __init__(self, taps: Taps, counters: Counters, rates: VoiceRates) -> None:
         self._taps = taps
         self._counters = counters
+        self._rates = rates
 
     def of(self, leg: Leg) -> Player:
         """Return one that plays to a leg, wherever it is bridged; the leg's bridge partners hear it as well.
@@ -199,12 +210,18 @@ class Players:
         async def point() -> TapPoint:
             return Join(await leg.hold_in_bridge())
 
-        return Player(self._taps, self._counters, point, leg)
+        return Player(self._taps, self._counters, point, lambda: self._rates.of(leg.id), leg)
 
     def at(self, point: TapPoint) -> Player:
-        """Return one that plays at a tap point: a bridge, or a party of any call (a `Snoop` that whispers)."""
+        """Return one that plays at a tap point: a party of any call (a `Snoop` that whispers), or a bridge.
+
+        A bridge may hold parties with narrow codecs, so it is spoken to at their rate.
+        """
 
         async def fixed() -> TapPoint:
             return point
 
-        return Player(self._taps, self._counters, fixed)
+        async def rate() -> int:
+            return await self._rates.of(point.channel_id) if isinstance(point, Snoop) else NARROW
+
+        return Player(self._taps, self._counters, fixed, rate)

@@ -17,12 +17,14 @@ from bridge.audio.audiosocket import RATE_OF_KIND, Kind
 from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
 from bridge.audio.raw import RawAudio, WholeSamples
-from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop
+from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Message, Play, Setting, Stop
 from bridge.errors import ClientProtocolError
 
 ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
 GAP_S: Final = 0.06
 """Audio that comes this much later than it should, in seconds, follows a gap: its RTP packet carries the marker."""
+FIRST_MESSAGE_S: Final = 0.5
+"""How long audio is held back for the first message of an application, in seconds, to answer it in its own form."""
 MAX_DIGITS: Final = 100
 MAX_INNER_MESSAGES: Final = 60_000
 """AudioSocket messages in one WebSocket message: 20 minutes in frames of 20 ms. Taking them apart stops every call."""
@@ -48,8 +50,12 @@ _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
 class Encapsulation(Protocol):
     """How audio is wrapped into binary messages, in both directions."""
 
-    def wrap(self, frame: bytes, now: float) -> bytes:
-        """One message out of one frame of exactly 20 ms, s16le."""
+    def wrap(self, frame: bytes, now: float) -> list[bytes]:
+        """Return the messages that one frame of exactly 20 ms, s16le, leads to: its own, unless that is held back."""
+
+    def rest(self) -> list[bytes]:
+        """Return the messages that are held back."""
+        return []
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         """What a message asks for."""
@@ -62,6 +68,8 @@ class Voipbin(Dialect):
         encapsulation: ``rtp``, ``sln`` or ``audiosocket``.
         codec: ``ulaw``, ``alaw`` or ``slin``; by default ``ulaw`` under rtp and ``slin`` under the others.
         rate: sampling rate in Hz, by default 8000; others only for slin under sln and audiosocket.
+        headers: whether messages to the application have AudioSocket's headers, under audiosocket; None: as the first
+            message of the application, with headers if none comes within ``FIRST_MESSAGE_S``.
         rng: source of the SSRC and of the first RTP sequence number, for tests that must know them.
 
     Raises:
@@ -79,10 +87,15 @@ class Voipbin(Dialect):
         encapsulation: str = "",
         codec: str | None = None,
         rate: int | None = None,
+        headers: bool | None = True,
         *,
         rng: random.Random | None = None,
     ) -> None:
         fmt = _format(encapsulation, codec, rate)
+        if headers is not None and not isinstance(headers, bool):
+            raise ValueError(f"headers must be true or false, not {headers!r}")
+        if not headers and encapsulation != "audiosocket":
+            raise ValueError(f"encapsulation={encapsulation} has no choice of headers; leave headers out")
         self.rate = fmt.rate
         self.two_way = True
         self.replays = True
@@ -94,11 +107,18 @@ class Voipbin(Dialect):
         elif encapsulation == "sln":
             self._encapsulation = _Sln(fmt, self.discard)
         else:
-            self._encapsulation = _AudioSocket(fmt, self.discard)
+            self._encapsulation = _AudioSocket(fmt, self.discard, headers)
         self._expected = (
             f"binary messages with {fmt.encoding} at {fmt.rate} Hz (encapsulation={encapsulation}), or text: "
             '{"event": "clear"}, {"event": "mark", "name": "..."}, {"event": "dtmf", "dtmf": {"digits": "..."}}'
         )
+
+    @classmethod
+    def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
+        """Answer an application that may speak in its own form, unless ``headers`` is set."""
+        if options.get("encapsulation") == "audiosocket" and setting.two_way:
+            return {"headers": None, **options}
+        return options
 
     @property
     def expected(self) -> str:
@@ -109,9 +129,13 @@ class Voipbin(Dialect):
         """One message for every 20 ms, whatever the size of the blocks."""
         framer = self._framer
         if len(pcm) == framer.frame_bytes and not framer.waiting:  # as Asterisk nearly always sends it
-            return [self._encapsulation.wrap(pcm, now)]
+            return self._encapsulation.wrap(pcm, now)
         wrap = self._encapsulation.wrap
-        return [wrap(frame, now) for frame in framer.push(pcm)]
+        return [message for frame in framer.push(pcm) for message in wrap(frame, now)]
+
+    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
+        """Send what is held back."""
+        return self._encapsulation.rest()
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
         """Answers an application that has set a mark; no other ever sees text."""
@@ -154,7 +178,7 @@ def _play_raw(raw: RawAudio, message: bytes) -> Sequence[Command]:
     return [Play(pcm, rate) for pcm, rate in raw.receive(message)]
 
 
-class _Sln:
+class _Sln(Encapsulation):
     """Samples and nothing else."""
 
     __slots__ = ("_encode", "_rate", "_raw")
@@ -164,8 +188,8 @@ class _Sln:
         self._rate = fmt.rate
         self._raw = RawAudio(fmt, discard)
 
-    def wrap(self, frame: bytes, now: float) -> bytes:
-        return self._encode(frame) if self._encode else frame
+    def wrap(self, frame: bytes, now: float) -> list[bytes]:
+        return [self._encode(frame) if self._encode else frame]
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if self._raw.plain and not len(message) & 1 and not message.startswith(wav.MAGIC):
@@ -173,7 +197,7 @@ class _Sln:
         return _play_raw(self._raw, message)
 
 
-class _Rtp:
+class _Rtp(Encapsulation):
     """RTP packets; or, from an application that leaves the headers out, bare audio in the stream's codec."""
 
     def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None], rng: random.Random) -> None:
@@ -188,12 +212,12 @@ class _Rtp:
         self._bare = RawAudio(fmt, discard)
         self._linear = WholeSamples()
 
-    def wrap(self, frame: bytes, now: float) -> bytes:
+    def wrap(self, frame: bytes, now: float) -> list[bytes]:
         marker = now > self._due + GAP_S
         # Frames that were cut from one block share their time, and only together last as long as the block.
         self._due = (self._due if now == self._now else now) + self._frame_s
         self._now = now
-        return self._packetizer.packet(self._encode(frame) if self._encode else frame, self._samples, marker)
+        return [self._packetizer.packet(self._encode(frame) if self._encode else frame, self._samples, marker)]
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if message[0] == 0 and message.count(0) == len(message):
@@ -239,10 +263,14 @@ def _looks_bare(message: bytes, packet: rtp.RtpPacket) -> bool:
     return size > rtp.MAX_PACKET_BYTES or (size % 80 == 0 and len(packet.payload) % 80 != 0)
 
 
-class _AudioSocket:
-    """AudioSocket messages; or, from an application that leaves the headers out, bare slin."""
+class _AudioSocket(Encapsulation):
+    """AudioSocket messages; or, from and to an application that leaves the headers out, bare slin."""
 
-    def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None]) -> None:
+    def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None], headers: bool | None) -> None:
+        self._follows = headers is None  # what the application does decides what is sent
+        self._headers = headers  # of what is sent; None: not decided yet, frames are held back
+        self._held: list[bytes] = []
+        self._held_until = 0.0
         self._kind = audiosocket.kind_of_rate(fmt.rate)
         self._discard = discard
         self._bare = RawAudio(fmt, discard)
@@ -252,8 +280,23 @@ class _AudioSocket:
         self._whole = WholeSamples()
         self._whole_kind: int = self._kind
 
-    def wrap(self, frame: bytes, now: float) -> bytes:
-        return audiosocket.encode(self._kind, frame)
+    def wrap(self, frame: bytes, now: float) -> list[bytes]:
+        if self._headers is None:
+            return self._hold(frame, now)
+        return [audiosocket.encode(self._kind, frame) if self._headers else frame]
+
+    def _hold(self, frame: bytes, now: float) -> list[bytes]:
+        """Hold a frame back until the application has shown whether it uses headers, or time is up."""
+        if not self._held:
+            self._held_until = now + FIRST_MESSAGE_S
+        self._held.append(frame)
+        return self.rest() if self._has_headers is not None or now >= self._held_until else []
+
+    def rest(self) -> list[bytes]:
+        held, self._held = self._held, []
+        if self._headers is None:
+            self._headers = self._has_headers is not False
+        return [message for frame in held for message in self.wrap(frame, 0.0)]
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if self._has_headers is False:
@@ -269,6 +312,8 @@ class _AudioSocket:
                     self._discard(data)
                     return ()
                 self._has_headers = False
+                if self._follows and self._headers:  # it speaks for the first time only now
+                    self._headers = False
                 return _play_raw(self._bare, data)
             self._has_headers = True
             self._lost = False

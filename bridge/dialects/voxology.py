@@ -6,6 +6,7 @@ what was chosen is in ``docs/decisions/voxology.md``.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
@@ -21,6 +22,8 @@ from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 RATE: Final = 8000
 CHUNK_MS: Final = range(20, 1001, FRAME_MS)
 """How long a chunk of audio may be, in milliseconds."""
+STREAM_IDS: Final = range(100_000_000, 1_000_000_000)
+"""What ``stream_id`` may be: numbers of nine digits, as the vendor shows."""
 ERROR_CODES: Final[Mapping[str, int]] = {
     "connect_failed": 1001,
     "write_timeout": 1002,
@@ -32,18 +35,20 @@ ERROR_CODES: Final[Mapping[str, int]] = {
 
 
 class StreamIds:
-    """Makes ids of streams: integers of 53 bits, which JavaScript can hold, never the same again, even after a restart.
+    """Creates ids of streams: nine digits as the vendor's, which 32 bits hold, unique within the process.
 
-    They are microseconds since 1970, one more where two streams begin in the same one.
+    The first one is random, as are the ranges of other processes: of ten processes with 10,000 streams each, two share
+    an id in one of 1,000 cases. ``call_id`` tells them apart.
     """
 
     def __init__(self) -> None:
-        self._last = 0
+        self._next = random.choice(STREAM_IDS)
 
-    def next(self, wall: float) -> int:
-        """An id for a stream that begins at ``wall``, in seconds since 1970."""
-        self._last = max(self._last + 1, int(wall * 1_000_000))
-        return self._last
+    def next(self) -> int:
+        """Return an id that no earlier stream of this process has."""
+        found = self._next
+        self._next = found + 1 if found + 1 in STREAM_IDS else STREAM_IDS.start
+        return found
 
 
 _STREAM_IDS = StreamIds()
@@ -101,6 +106,8 @@ class Voxology(Dialect):
         self._sequence = 0
         self._tracks: dict[str, _Track] = {}
         self._ended: list[_TrackTimes] = []
+        self._order: dict[str, None] = {}
+        """Names of tracks, in the order in which ``end_stream`` lists them: as asked for, then as they began."""
 
     def update(self, data: Mapping[str, Any]) -> None:
         """Replace ``stream_data``: ``end_stream`` has the new one."""
@@ -112,17 +119,19 @@ class Voxology(Dialect):
         self._open = True
         self._origin_s = wall - now
         if self._next_stream_id is None:
-            self._stream_id = _STREAM_IDS.next(wall)
+            self._stream_id = _STREAM_IDS.next()
         else:
             self._stream_id = self._next_stream_id
             self._next_stream_id += 1
         self._sequence = 0
         self._tracks = {}
         self._ended = []
+        self._order = dict.fromkeys(tracks)
         return (
             _text(
                 _InitStream(
                     self._stream_id,
+                    "init_stream",
                     self._next(),
                     call.call_id,
                     self._app_id,
@@ -143,17 +152,19 @@ class Voxology(Dialect):
         messages = [*self.track_stopped(track.name, now)]
         steady = SteadyTrack(slin(RATE), self._chunk_ms, now, ahead_ms=min(AHEAD_MS, self._chunk_ms), tally=self.tally)
         started = self._tracks[track.name] = _Track(track, steady)
+        self._order.setdefault(track.name)
         messages.append(
             _text(
                 _StartTrack(
                     self._stream_id,
+                    "start_track",
                     self._next(),
                     self._call.call_id,
-                    track.name,
                     track.near_number or None,
                     track.far_number or None,
                     started.next(),
                     _MediaFormat(),
+                    track.name,
                 )
             )
         )
@@ -189,15 +200,16 @@ class Voxology(Dialect):
             _text(
                 _StopTrack(
                     self._stream_id,
+                    "stop_track",
                     self._next(),
                     self._call.call_id,
-                    track,
                     stopped.info.near_number or None,
                     stopped.info.far_number or None,
                     stopped.next(),
+                    times.duration,
                     times.start_time,
                     times.end_time,
-                    times.duration,
+                    track,
                 )
             )
         )
@@ -210,21 +222,23 @@ class Voxology(Dialect):
         messages = [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
         if error is not None and error not in ERROR_CODES:
             error = "internal"
+        order = list(self._order)
+        ended = sorted(self._ended, key=lambda times: order.index(times.name))
         messages.append(
             _text(
                 _EndStream(
                     self._stream_id,
+                    "end_stream",
                     self._next(),
                     self._call.call_id,
                     self._app_id,
                     self._subaccount_id,
-                    _direction(self._call),
-                    self._stream_name,
-                    None if self.stream_data is None else dict(self.stream_data),
-                    tuple(self._ended),
                     self._service,
+                    self._stream_name,
+                    tuple(ended),
                     ERROR_CODES[error] if error else None,
                     error,
+                    None if self.stream_data is None else dict(self.stream_data),
                 )
             )
         )
@@ -233,9 +247,9 @@ class Voxology(Dialect):
 
     def _live(self, track: _Track, chunk: bytes) -> str:
         media = g711.ulaw_encode(chunk)
-        return _text(
-            _LiveTrack(self._stream_id, self._next(), self._call.call_id, track.info.name, track.next(), media)
-        )
+        stream_number = self._next()
+        call_id, name = self._call.call_id, track.info.name
+        return _text(_LiveTrack(self._stream_id, "live_track", stream_number, track.next(), media, call_id, name))
 
     def _next(self) -> int:
         self._sequence += 1
@@ -282,7 +296,7 @@ class _Track(msgspec.Struct):
         return self.sequence
 
 
-# The messages. What all of them have comes first: type, stream_id, stream_sequence_number, call_id.
+# The messages, their keys in the vendor's order.
 
 
 class _TrackName(msgspec.Struct, frozen=True):
@@ -302,13 +316,11 @@ class _MediaFormat(msgspec.Struct, frozen=True):
     sample_rate: int = RATE
 
 
-class _Common(msgspec.Struct, frozen=True, tag_field="type"):
+class _InitStream(msgspec.Struct, frozen=True):
     stream_id: int
+    type: str
     stream_sequence_number: int
     call_id: str
-
-
-class _InitStream(_Common, frozen=True, tag="init_stream"):
     app_id: str
     subaccount_id: int
     direction: str
@@ -318,40 +330,55 @@ class _InitStream(_Common, frozen=True, tag="init_stream"):
     service: str
 
 
-class _StartTrack(_Common, frozen=True, tag="start_track"):
-    name: str
+class _StartTrack(msgspec.Struct, frozen=True):
+    stream_id: int
+    type: str
+    stream_sequence_number: int
+    call_id: str
     api_no: str | None
     caller_no: str | None
     track_sequence_number: int
     media_format: _MediaFormat
-
-
-class _LiveTrack(_Common, frozen=True, tag="live_track"):
     name: str
+
+
+class _LiveTrack(msgspec.Struct, frozen=True):
+    stream_id: int
+    type: str
+    stream_sequence_number: int
     track_sequence_number: int
     media: bytes  # base64 on the wire
-
-
-class _StopTrack(_Common, frozen=True, tag="stop_track"):
+    call_id: str
     name: str
+
+
+class _StopTrack(msgspec.Struct, frozen=True):
+    stream_id: int
+    type: str
+    stream_sequence_number: int
+    call_id: str
     api_no: str | None
     caller_no: str | None
     track_sequence_number: int
+    duration: int
     start_time: str
     end_time: str
-    duration: int
+    name: str
 
 
-class _EndStream(_Common, frozen=True, tag="end_stream"):
+class _EndStream(msgspec.Struct, frozen=True):
+    stream_id: int
+    type: str
+    stream_sequence_number: int
+    call_id: str
     app_id: str
     subaccount_id: int
-    direction: str
-    stream_name: str
-    stream_data: dict[str, Any] | None
-    tracks: tuple[_TrackTimes, ...]
     service: str
+    stream_name: str
+    tracks: tuple[_TrackTimes, ...]
     error_code: int | None
     error: str | None
+    stream_data: dict[str, Any] | None
 
 
 _ENCODER = msgspec.json.Encoder()

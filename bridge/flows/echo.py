@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.audio.format import AudioFormat, Encoding
+from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.control.legs import Leg, LegGone
+from bridge.control.voice_rate import VoiceRates
 from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.taps.taps import Join, Taps
 
-RATE = 16_000
 DELAY_MS = 100
 """What is held back: enough to even out how unevenly frames come, and little enough to be felt as an echo."""
 
@@ -22,11 +22,13 @@ class EchoService:
     Args:
         taps: opens and closes media legs.
         counters: the process's counters.
+        rates: the rates at which parties are spoken to.
     """
 
-    def __init__(self, taps: Taps, counters: Counters) -> None:
+    def __init__(self, taps: Taps, counters: Counters, rates: VoiceRates) -> None:
         self._taps = taps
         self._counters = counters
+        self._rates = rates
 
     async def echo(self, leg: Leg, seconds: float) -> None:
         """What the party says comes back to it for so long; ends early with the call, or with the audio.
@@ -35,9 +37,14 @@ class EchoService:
             LegGone, AriError
         """
         bridge_id = await leg.hold_in_bridge()
-        fmt = AudioFormat(Encoding.SLIN, RATE)
+        fmt = slin(await self._rates.of(leg.id))
         media = MediaLeg(fmt, Playout(fmt, max_queued_ms=2000, lead_ms=DELAY_MS), self._counters)
-        media.on_audio = lambda pcm: _play(media.playout, pcm)
+        playout = media.playout
+
+        def play(pcm: bytes) -> None:
+            playout.play(pcm)
+
+        media.on_audio = play
         closed = asyncio.Event()
         media.on_closed = closed.set
         tap = await self._taps.open(media, Join(bridge_id))
@@ -50,7 +57,3 @@ class EchoService:
             pass
         finally:
             await self._taps.close(tap)
-
-
-def _play(playout: Playout, pcm: bytes) -> None:
-    playout.play(pcm, RATE)

@@ -162,12 +162,7 @@ def _prompts(parsing: _Parsing, index: int, where: str, given: Any) -> None:
         _known_keys(parsing, index, f"{here}.", each, (*ASIDE, "params"))
         checked = parsing.checking.options(index, f"{here}.params", form.params, each.get("params"))
         for does, options in form.make(checked, "") if checked is not None else ():
-            if does == "sleep":
-                until_key = DEFINITIONS["sleep_until_key"].options.model_validate(options.model_dump())
-                parsing.add(form.name, index, "sleep_until_key", until_key)
-                continue
-            ending = {"digits_handle": "next"} if does in ("talk", "play") else {}
-            parsing.add(form.name, index, does, options.model_copy(update=ending))
+            parsing.add(form.name, index, does, options.model_copy(update={"digits_handle": "next"}))
 
 
 def _if(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], depth: int) -> None:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from bridge.flows.actions.call import HangupOptions, Reason
 from bridge.flows.actions.conference import NamedConferenceOptions
 from bridge.flows.actions.data import RedirectOptions, SessionDataOptions
-from bridge.flows.actions.keys import MAX_DIGITS, CollectOptions
+from bridge.flows.actions.keys import MAX_DIGITS, CollectOptions, PauseOptions, PauseParams
 from bridge.flows.actions.recording import RecordingStartOptions, RecordMessageOptions, Seconds
 from bridge.flows.actions.routing import ConnectOptions, DialOptions
 from bridge.flows.actions.sound import (
@@ -22,7 +22,6 @@ from bridge.flows.actions.sound import (
     Duration,
     NoOptions,
     PlayOptions,
-    SleepOptions,
     Switch,
     TalkOptions,
     Times,
@@ -106,14 +105,8 @@ def _play(params: PlayParams, _: str) -> Made:
     yield "play", PlayOptions.model_validate({"stream_urls": [params.url], "times": params.loop})
 
 
-class PauseParams(Options):
-    """How long (inferred: milliseconds, as everywhere else)."""
-
-    duration: Duration = 1000
-
-
 def _pause(params: PauseParams, _: str) -> Made:
-    yield "sleep", SleepOptions.model_validate({"duration": params.duration})
+    yield "pause", PauseOptions.model_validate(params.model_dump(warnings=False))
 
 
 class CollectParams(Options):
@@ -201,7 +194,11 @@ ACTIONS: dict[str, Form] = {
     for form in (
         Form("SAY", SayParams, _say),
         Form("PLAY", PlayParams, _play),
-        Form("PAUSE", PauseParams, _pause),
+        Form(
+            "PAUSE",
+            PauseParams,
+            lambda params, _: [("pause", PauseOptions.model_validate(params.model_dump(warnings=False)))],
+        ),
         Form("COLLECT", CollectParams, _collect, prompts=True),
         Form("CONFERENCE", ConferenceParams, _conference),
         Form("RECORD", RecordParams, _record),

@@ -88,6 +88,8 @@ class FakePbx:
             ("from-internal", "600"): (("Answer", ""), ("Echo", "")),
         }
         """Applications with their data, by context and extension."""
+        self.codec = "ulaw"
+        """Of all phones, by Asterisk's name."""
         self.requests: list[str] = []
         """Method and path of every request that changes something."""
         self.questions: list[str] = []
@@ -332,6 +334,8 @@ class FakePbx:
     def _variable(self, channel: FakeChannel, name: str) -> str:
         if name == "CHANNEL(linkedid)":
             return channel.linkedid
+        if name == "CHANNEL(audionativeformat)":
+            return f"({self.codec})"
         if name not in channel.variables:
             raise Refused(404, "Provided variable was not found")
         return channel.variables[name]

@@ -25,6 +25,7 @@ from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.stasis import StasisCalls
+from bridge.control.voice_rate import VoiceRates
 from bridge.events.hub import Event, Events
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -67,7 +68,7 @@ class Calling:
         self.taps = Taps(
             self.client, self.listener, self.ids, lambda: host_and_port(lab.audiosocket_host, self.listener.port)
         )
-        self.players = Players(self.taps, counters)
+        self.players = Players(self.taps, counters, VoiceRates(self.client))
         archive = Archive(self.client, self.ids, RecordingConfig(), app=self.client.app)
         self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive)
         self.originator = Originator(

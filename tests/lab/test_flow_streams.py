@@ -10,6 +10,7 @@ import pytest
 
 from bridge.access import CONFIGURATION
 from bridge.control.playback import Players
+from bridge.control.voice_rate import VoiceRates
 from bridge.testing import judge, peer
 from bridge.testing.lab_engine import Lab
 from tests.flow_requests import external_media, stream_start, stream_stop
@@ -74,7 +75,7 @@ async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
     (alice,) = await phones("1001")
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
-        player = Players(flow.bridge.taps, flow.bridge.counters).of(leg)
+        player = Players(flow.bridge.taps, flow.bridge.counters, VoiceRates(flow.bridge.client)).of(leg)
         await player.play(bytes(3200), RATE)  # it is there already, as after an earlier SAY
         encapsulation = {"encapsulation": "sln"} if dialect == "voipbin" else {}
         wanted = stream_start(url=sink.url, tracks=["mix"], dialect=dialect, options=encapsulation)

@@ -15,6 +15,7 @@ Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]
 Encapsulation = Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})]
 Codec = Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})]
 Rate = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 8000, "maximum": 192_000})]
+Headers = Annotated[str, WithJsonSchema({"type": "boolean"})]
 _DIRECTION = WithJsonSchema({"type": "string", "enum": list(get_args(ClientDirection))})
 _WHOLE = WithJsonSchema({"type": "string", "enum": list(WHOLE)})
 
@@ -34,6 +35,8 @@ class _AnyStreamQuery(Query):
     """How it is encoded; left out: the encapsulation's default."""
     rate: Rate = ""
     """Sampling rate in Hz; left out: 8000."""
+    headers: Headers = ""
+    """Whether you receive AudioSocket headers (`audiosocket` only); left out: as in your first message."""
 
     _options: MediaStreamOptions = PrivateAttr()
 

@@ -1,12 +1,12 @@
-"""Actions about keys: digits_receive, digits_send, and what Voxology's COLLECT is made of."""
+"""Actions about keys: digits_receive, digits_send, and what Voxology's COLLECT and PAUSE are made of."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from bridge.flows.action_registry import ActionFailed, action
 from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options
@@ -112,22 +112,48 @@ async def digits_send(run: Run, options: DigitsSendOptions) -> None:
     await run.leg.send_digits(digits, duration_ms=options.duration, between_ms=options.interval)
 
 
-class SleepUntilKeyOptions(Options):
-    """For how long at most, in milliseconds."""
+class PauseParams(Options):
+    """For how long: ``seconds``, or ``duration`` in milliseconds; one second if neither is given."""
 
-    duration: Annotated[int, Field(ge=0, le=MAX_DURATION_MS), OR_VARIABLE]
+    seconds: Annotated[
+        float | None,
+        Field(ge=0, le=MAX_DURATION_MS / 1000, description=f"seconds from 0 to {MAX_DURATION_MS // 1000}"),
+        OR_VARIABLE,
+    ] = None
+    duration: Annotated[
+        int | None,
+        Field(ge=0, le=MAX_DURATION_MS, description=f"milliseconds from 0 to {MAX_DURATION_MS}"),
+        OR_VARIABLE,
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> PauseParams:
+        if self.seconds is not None and self.duration is not None:
+            raise ValueError("seconds and duration are both given; expected one of them")
+        return self
 
 
-@action("sleep_until_key", options=SleepUntilKeyOptions, needs_audio=True, internal=True)
-async def sleep_until_key(run: Run, options: SleepUntilKeyOptions) -> None:
-    """A pause among prompts: a key, which stays to be collected, ends it."""
+class PauseOptions(PauseParams):
+    """And whether a digit ends it."""
+
+    digits_handle: Literal["", "next"] = ""
+
+
+@action("pause", options=PauseOptions, needs_audio=True, internal=True)
+async def pause(run: Run, options: PauseOptions) -> None:
+    """Do nothing for a while; ``digits_handle`` ``next``: until a digit comes, which stays to be collected."""
+    seconds = 1.0 if options.seconds is None else options.seconds
+    if options.duration is not None:
+        seconds = options.duration / 1000
     pressed = asyncio.Event()
-    unwatch = run.leg.digits.watch(lambda _: pressed.set())
+    digits = run.leg.digits
+    unwatch = digits.watch(lambda _: pressed.set()) if options.digits_handle else None
     try:
-        if not len(run.leg.digits):
-            async with asyncio.timeout(options.duration / 1000):
+        if unwatch is None or not len(digits):
+            async with asyncio.timeout(seconds):
                 await pressed.wait()
     except TimeoutError:
         pass
     finally:
-        unwatch()
+        if unwatch is not None:
+            unwatch()

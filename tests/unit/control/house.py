@@ -22,6 +22,7 @@ from bridge.control.playback import Players
 from bridge.control.recording import Recordings
 from bridge.control.recording_archive import Archive
 from bridge.control.stasis import StasisCalls
+from bridge.control.voice_rate import VoiceRates
 from bridge.events.hub import Event, Events
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
@@ -60,7 +61,7 @@ class House:
         archive = Archive(self.client, self.ids, config, app="bridge", worker=0, workers=1, clock=wall_now)
         self.recordings = Recordings(self.client, self.ids, self.records, self.events, archive, clock=wall_now)
         self.taps = Taps(self.client, self.listener, self.ids, lambda: "127.0.0.1:9092", context=CONTEXT)
-        self.players = Players(self.taps, counters)
+        self.players = Players(self.taps, counters, VoiceRates(self.client))
         self.client.connect()
 
     async def caller(self, phone: str = "1001") -> Leg:

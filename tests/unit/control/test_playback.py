@@ -7,12 +7,14 @@ import asyncio
 import pytest
 
 from bridge.control.leg import LegGone
-from bridge.control.playback import RATE, SETTLE_S
+from bridge.control.playback import SETTLE_S
+from bridge.control.voice_rate import NARROW, WIDE, VoiceRates, voice_rate
 from bridge.errors import AriError
 from bridge.taps.taps import Join, Snoop
 from tests.fakes.virtual_time import now, pass_time, settle
 from tests.unit.control.house import House
 
+RATE = NARROW
 SECOND = b"\1\0" * RATE
 
 
@@ -126,3 +128,47 @@ async def test_what_asterisk_refuses_is_told(house: House) -> None:
     house.pbx.failures.clear()
     await player.play(SECOND, RATE)
     await player.close()
+
+
+@pytest.mark.parametrize(
+    ("codecs", "rate"),
+    [
+        ("(ulaw)", NARROW),
+        ("(alaw|g722)", NARROW),
+        ("(g729)", NARROW),
+        ("(slin)", NARROW),
+        ("(speex)", NARROW),
+        ("(silk8)", NARROW),
+        ("()", NARROW),
+        ("(g722)", WIDE),
+        ("(opus|ulaw)", WIDE),
+        ("(slin16)", WIDE),
+        ("(slin48)", WIDE),
+        ("(speex32)", WIDE),
+    ],
+)
+def test_the_voice_is_as_wide_as_the_party_s_codec(codecs: str, rate: int) -> None:
+    assert voice_rate(codecs) == rate
+
+
+@pytest.mark.parametrize(("codec", "rate"), [("ulaw", NARROW), ("g722", WIDE)])
+async def test_a_party_is_spoken_to_at_the_rate_of_its_codec_and_a_bridge_at_8_khz(
+    house: House, codec: str, rate: int
+) -> None:
+    house.pbx.codec = codec
+    leg = await house.caller()
+    house.pbx.come("party", "1002", state="Up")
+    points = (leg, Snoop("party", "none", "out"), Join("b"))
+    for point, expected in zip(points, (rate, rate, NARROW), strict=True):
+        player = house.players.of(leg) if point is leg else house.players.at(point)
+        for _ in range(2):
+            await player.play(b"\1\0" * expected, expected)
+        assert house.pbx.heard == b"\1\0" * expected * 2, point
+        await player.close()
+        house.pbx.wires.clear()
+    asked = [each for each in house.pbx.questions if each.endswith("CHANNEL(audionativeformat)")]
+    assert asked == [f"GET /channels/{each}/variable CHANNEL(audionativeformat)" for each in (leg.id, "party")]
+
+
+async def test_a_party_whose_codec_is_unknown_has_a_narrow_one(house: House) -> None:
+    assert await VoiceRates(house.client).of("gone") == NARROW

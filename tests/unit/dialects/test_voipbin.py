@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.audio import audiosocket, g711, rtp
 from bridge.audio.format import SLIN_RATES
-from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Stop
+from bridge.dialects.base import Clear, Command, Dtmf, Mark, Message, Play, Setting, Stop
 from bridge.dialects.voipbin import (
     MAX_DIGITS,
     MAX_HEADERS,
@@ -52,6 +52,8 @@ def played(commands: Sequence[Command]) -> bytes:
         (("sln", "alaw", 16000), "codec=alaw is 8000 Hz only, not 16000"),
         (("sln", None, 11025), "rate must be one of 8000, 12000"),
         (("sln", None, 0), "rate must be one of 8000, 12000"),
+        (("sln", None, None, False), "encapsulation=sln has no choice of headers; leave headers out"),
+        (("audiosocket", None, None, 1), "headers must be true or false, not 1"),
     ],
 )
 def test_options_that_do_not_go_together_say_what_does(options: tuple[Any, ...], sentence: str) -> None:
@@ -69,6 +71,16 @@ def test_every_rate(encapsulation: str, rate: int) -> None:
     assert message.endswith(frame)
     assert stream.rate == rate
     assert stream.receive(message) == [Play(frame, rate)]
+
+
+@pytest.mark.parametrize(
+    ("two_way", "options", "held"), [(True, {}, True), (False, {}, False), (True, {"headers": True}, False)]
+)
+def test_audio_is_held_back_only_for_an_application_that_may_speak(
+    two_way: bool, options: dict[str, Any], held: bool
+) -> None:
+    stream = Voipbin.create({"encapsulation": "audiosocket", **options}, Setting(two_way=two_way))
+    assert len(stream.audio("call", bytes(320), 0.0)) == (0 if held else 1)
 
 
 def test_streams_differ_in_what_is_random() -> None:

@@ -110,6 +110,29 @@ def test_collect_s_prompts_end_at_the_first_key() -> None:
     run_virtually(act())
 
 
+@pytest.mark.parametrize(
+    ("params", "lasts_s"),
+    [
+        ({"seconds": 10}, 10),
+        ({"seconds": 0.5}, 0.5),
+        ({"seconds": "${sessionData.wait}"}, 7),
+        ({"duration": 1500}, 1.5),
+        ({"duration": "${sessionData.wait}"}, 0.007),
+        ({}, 1),
+    ],
+)
+def test_a_pause_lasts_as_long_as_it_says(params: dict[str, Any], lasts_s: float) -> None:
+    async def act() -> None:
+        world = World()
+        flow = [{"type": "SESSIONDATA", "session_data": {"wait": 7}}, {"type": "PAUSE", "params": params}]
+        began = asyncio.get_running_loop().time()
+        await world.done(flow)
+        assert world.failures() == []
+        assert asyncio.get_running_loop().time() - began == pytest.approx(lasts_s)
+
+    run_virtually(act())
+
+
 def test_keys_are_sent_as_asked() -> None:
     async def act() -> None:
         world = World()

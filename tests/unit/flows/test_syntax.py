@@ -1,6 +1,7 @@
 """both syntaxes: what is taken, what is refused and in which words, and what is shown of it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from bridge.flows.program import InvalidFlow
 from bridge.flows.syntax import action_schemas, parse, syntax_of
 from tests.unit.flows.fakes import step
 
+SEEDS = Path(__file__).parents[2] / "wire" / "seeds"
 VOIPBIN_BODIES: list[list[dict[str, Any]]] = [
     [{"type": "answer"}, {"type": "beep"}, {"type": "hangup"}],
     [step("talk", text="Hello. Welcome.", language="en-US")],
@@ -124,6 +126,11 @@ VOXOLOGY_BODIES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+def test_the_seed_s_flow_is_taken_byte_for_byte() -> None:
+    flow = parse(json.loads((SEEDS / "voxology-flow.json").read_text()))
+    assert [each.type for each in flow.actions] == ["STREAM", "SAY", "PAUSE", "STREAM", "SAY", "HANGUP"]
+
+
 @pytest.mark.parametrize("body", VOXOLOGY_BODIES, ids=range(4))
 def test_voxology_s_bodies_are_taken_as_they_are(body: dict[str, Any]) -> None:
     assert parse(body).syntax == "voxology"
@@ -135,8 +142,8 @@ def test_both_syntaxes_run_the_same_functions() -> None:
     talked = parse([step("talk", text="hi")]).actions[0]
     assert said.does == talked.does == "talk"
     assert said.options == talked.options
-    for word, does in (("PLAY", "play"), ("PAUSE", "sleep"), ("TRANSFER", "connect"), ("HANGUP", "hangup")):
-        params = {"PLAY": {"url": "http://x/y"}, "PAUSE": {"duration": 5}, "TRANSFER": {"no": "1"}}.get(word, {})
+    for word, does in (("PLAY", "play"), ("TRANSFER", "connect"), ("HANGUP", "hangup")):
+        params = {"PLAY": {"url": "http://x/y"}, "TRANSFER": {"no": "1"}}.get(word, {})
         assert parse([{"type": word, "params": params}]).actions[0].does == does
         assert not DEFINITIONS[does].internal
 
@@ -182,6 +189,13 @@ REFUSED: list[tuple[Any, str]] = [
     ([{"type": "IF", "condition": "true", "then": [{"type": "SAY"}]}], "actions[0].then[0].params.text: is missing"),
     ([{"type": "COLLECT", "actions": [{"type": "HANGUP"}]}],
      "actions[0].actions[0].type: expected one of SAY, PLAY, PAUSE"),
+    ([{"type": "PAUSE", "params": {"seconds": "ten"}}],
+     'actions[0].params.seconds: expected seconds from 0 to 86400, got "ten"'),
+    ([{"type": "PAUSE", "params": {"seconds": 86_401}}], "actions[0].params.seconds: expected seconds from 0 to 86400"),
+    ([{"type": "PAUSE", "params": {"seconds": 1, "duration": 1000}}],
+     "actions[0].params: seconds and duration are both given; expected one of them"),
+    ([{"type": "PAUSE", "params": {"digits_handle": "next"}}],
+     "actions[0].params.digits_handle: unknown key; known are seconds, duration"),
     ([{"type": "STREAM", "params": {"url": "ws://x/", "tracks": ["left"]}}],
      "actions[0].params.tracks: 'left' is none of"),
     ([{"type": "CONFERENCE", "params": {"name": "x"}, "events": {}}], "actions[0].events: is no key here"),

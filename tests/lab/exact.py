@@ -1,0 +1,57 @@
+"""Sample-exact comparison: which passages of a recording are what was sent, where something is inserted or missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge.testing.peer import Samples, ulaw_bytes, ulaw_samples
+
+KEY_SAMPLES = 80
+"""So many samples in a row identify their place in a noise."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A passage of a recording that holds what was sent, sample for sample.
+
+    Args:
+        at: its first sample in the recording.
+        samples: how many there are.
+        offset: its place in what was sent, minus ``at``.
+    """
+
+    at: int
+    samples: int
+    offset: int
+
+
+def noise(seconds: float, rate: int, *, level: int = 3000, seed: int = 1) -> Samples:
+    """Return white noise, in which every passage is unique and every sample survives G.711 mu-law as it is."""
+    values = np.random.default_rng(seed).uniform(-level, level, round(seconds * rate))
+    values = ulaw_samples(ulaw_bytes(values.astype(np.int16)))
+    return np.where(values == 0, values.dtype.type(8), values)  # 0 has two codes, and phones decode one of them as 2
+
+
+def runs(sent: Samples, heard: Samples) -> list[Run]:
+    """Return the passages of a recording that are what was sent, in order.
+
+    Args:
+        sent: s16 samples, from `noise`.
+        heard: s16 samples, at the same rate.
+    """
+    haystack = sent.astype("<i2").tobytes()
+    found: list[Run] = []
+    at = 0
+    while at + KEY_SAMPLES <= len(heard):
+        place = haystack.find(heard[at : at + KEY_SAMPLES].astype("<i2").tobytes())
+        if place < 0 or place % 2 or not heard[at : at + KEY_SAMPLES].any():
+            at += 1
+            continue
+        length = min(len(heard) - at, len(sent) - place // 2)
+        differs = np.flatnonzero(heard[at : at + length] != sent[place // 2 : place // 2 + length])
+        size = int(differs[0]) if len(differs) else length
+        found.append(Run(at, size, place // 2 - at))
+        at += size
+    return found
