@@ -29,9 +29,10 @@ class Run:
 
 def noise(seconds: float, rate: int, *, level: int = 3000, seed: int = 1) -> Samples:
     """Return white noise, in which every passage is unique and every sample survives G.711 mu-law as it is."""
-    values = np.random.default_rng(seed).uniform(-level, level, round(seconds * rate))
-    values = ulaw_samples(ulaw_bytes(values.astype(np.int16)))
-    return np.where(values == 0, values.dtype.type(8), values)  # 0 has two codes, and phones decode one of them as 2
+    drawn = np.random.default_rng(seed).uniform(-level, level, round(seconds * rate)).astype(np.int16)
+    values = ulaw_samples(ulaw_bytes(drawn)).copy()
+    values[values == 0] = 8  # 0 has two codes, and phones decode one of them as 2
+    return values
 
 
 def runs(sent: Samples, heard: Samples) -> list[Run]:

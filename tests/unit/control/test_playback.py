@@ -158,12 +158,12 @@ async def test_a_party_is_spoken_to_at_the_rate_of_its_codec_and_a_bridge_at_8_k
     house.pbx.codec = codec
     leg = await house.caller()
     house.pbx.come("party", "1002", state="Up")
-    points = (leg, Snoop("party", "none", "out"), Join("b"))
-    for point, expected in zip(points, (rate, rate, NARROW), strict=True):
-        player = house.players.of(leg) if point is leg else house.players.at(point)
+    players = house.players
+    made = (players.of(leg), players.at(Snoop("party", "none", "out")), players.at(Join("b")))
+    for player, expected in zip(made, (rate, rate, NARROW), strict=True):
         for _ in range(2):
             await player.play(b"\1\0" * expected, expected)
-        assert house.pbx.heard == b"\1\0" * expected * 2, point
+        assert house.pbx.heard == b"\1\0" * expected * 2
         await player.close()
         house.pbx.wires.clear()
     asked = [each for each in house.pbx.questions if each.endswith("CHANNEL(audionativeformat)")]
