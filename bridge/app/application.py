@@ -61,6 +61,7 @@ from bridge.streams.store import Store
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, routes_of, subscriptions_of
 from bridge.streams.subscriptions import OnEnd, Subscriptions
+from bridge.taps.renewal import Renewal
 from bridge.taps.taps import Taps
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class Application:
         self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
         context = config.calling.context
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised, context=context)
+        self._renewal = Renewal(self.taps, self.tracker, self.counters)
         gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
         self.streams = Streams(
             config,
@@ -279,6 +281,7 @@ class Application:
             self.catalogue.load()
             await self.webhooks.start()
             await self.calling.start()
+            self._renewal.start()
             await self.listener.start(self.config.audiosocket.bind_host, self.config.audiosocket.bind_port)
             await self.http.start()
             self._revoking.start()
@@ -295,6 +298,7 @@ class Application:
         self._settling.prevent()
         self.client.finish_within(SHUTDOWN_S)
         await self._revoking.stop()
+        await self._renewal.stop()
         await self.subscriptions.stop()
         await asyncio.gather(self.streams.stop(), self.calling.stop())
         if self.cluster is not None:

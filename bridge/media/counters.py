@@ -68,6 +68,10 @@ class Counters:
     """Audio from applications beyond ``media.max_queued_ms``, in milliseconds."""
     marks_dropped: int = 0
     """Marks of applications that set more than can wait in a playout."""
+    taps_renewed: int = 0
+    """Taps that were closed and opened again because the partner of their party had changed."""
+    silences_repaired: int = 0
+    """Parties whose taps were silent although their partner was heard, and were therefore opened again."""
     keys_dropped: int = 0
     """Keys that applications wanted pressed faster than a party could hear them."""
     loop_lag: Histogram = field(default_factory=Histogram)

@@ -38,6 +38,11 @@ class Wire(Protocol):
     def hang_up(self) -> None: ...
 
 
+def is_silence(pcm: bytes) -> bool:
+    """Whether all samples are 0."""
+    return pcm.count(0) == len(pcm)
+
+
 def ignore(*_: object) -> None:
     """Do nothing: a callback that is not set."""
 
@@ -141,6 +146,10 @@ class MediaLeg:
         """Where audio from Asterisk goes now: `on_audio`, with silence in between if the leg is `silent`."""
         return self._on_audio
 
+    @sink.setter
+    def sink(self, sink: Callable[[bytes], None]) -> None:
+        self._on_audio = sink
+
     def _aim_audio(self) -> None:
         # Another callable, and not a condition for each frame.
         listener = self._listener
@@ -222,6 +231,10 @@ class MediaLeg:
         whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk sends none
         self._on_audio(self._resampler[1].convert(whole))
 
+    def watch(self) -> Watch:
+        """Watch what comes from Asterisk until it is no digital silence any more; costs nothing after that."""
+        return Watch(self)
+
     def relax(self) -> None:
         """Asterisk can do without a frame every 20 ms on this connection; who may speak sends them all the same."""
 
@@ -235,3 +248,40 @@ class MediaLeg:
         self._wire = self._write = None
         self.closed = True
         self.on_closed()
+
+
+class Watch:
+    """Finds out whether a leg receives anything but digital silence.
+
+    Attributes:
+        heard: something else has come.
+        frames: silent frames that have come.
+    """
+
+    __slots__ = ("_leg", "_through", "frames", "heard")
+
+    def __init__(self, leg: MediaLeg) -> None:
+        self.heard = False
+        self.frames = 0
+        self._leg = leg
+        self._through = leg.sink
+        leg.sink = self
+
+    @property
+    def active(self) -> bool:
+        """Frames come here; not after `end`, or when the leg has another listener."""
+        return self._leg.sink is self
+
+    def __call__(self, pcm: bytes) -> None:
+        """Receive a frame in the place of who is meant, and pass it on."""
+        if is_silence(pcm):
+            self.frames += 1
+        else:
+            self.heard = True
+            self.end()
+        self._through(pcm)
+
+    def end(self) -> None:
+        """Watch no longer."""
+        if self.active:
+            self._leg.sink = self._through

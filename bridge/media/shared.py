@@ -16,7 +16,7 @@ from bridge.media.leg import MediaLeg, Wire
 
 log = logging.getLogger(__name__)
 
-_NOTHING_MS = 200
+NOTHING_MS = 200
 """The smallest queue there is: nobody speaks here, and what Asterisk is sent is silence."""
 
 
@@ -35,7 +35,7 @@ class SharedLeg(MediaLeg):
     __slots__ = ("_kept_back", "_relaxed", "listeners")
 
     def __init__(self, fmt: AudioFormat, counters: Counters) -> None:
-        super().__init__(fmt, Playout(fmt, _NOTHING_MS), counters)
+        super().__init__(fmt, Playout(fmt, NOTHING_MS), counters)
         self.listeners: tuple[MediaLeg, ...] = ()
         self._relaxed = False
         self._kept_back = 0

@@ -144,6 +144,7 @@ class Track:
                 continue
             self.leg.on_closed = self._stir.set
             failure: AriError | None = None
+            renewed = False
             try:
                 self._tap = await self._taps.open(self.leg, tap_point)
             except AriError as error:
@@ -154,12 +155,12 @@ class Track:
                 self.go_live()
                 await self._stir.wait()
                 tap, self._tap = self._tap, None
-                await self._taps.close(tap)
+                renewed = await self._taps.close(tap)
             fresh = MediaLeg(self.leg.fmt, self.leg.playout, self._counters)
             fresh.on_tick = self.leg.on_tick
             self._pump.replace(self.leg, fresh)
             self.leg = fresh
-            if self._moved:
+            if self._moved or renewed:
                 log.info("%s follows its party", self.label)
                 tries = 0
                 continue

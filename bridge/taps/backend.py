@@ -45,6 +45,11 @@ class Snoop:
     spy: str
     whisper: str
 
+    @property
+    def follows(self) -> bool:
+        """Asterisk translates what the party receives for it: audio of other parties, one after the other."""
+        return self.spy in ("out", "both") or self.whisper == "out"
+
 
 @dataclass(frozen=True)
 class Join:
@@ -86,6 +91,8 @@ class Tap:
     """The requests that open it."""
     shared: Tap | None = None
     """The tap that it listens to, together with others; nothing on the PBX is its own then."""
+    renewed: bool = False
+    """It was closed so that another one can be opened in its place (`Taps.renew`)."""
 
     @property
     def object_ids(self) -> tuple[str, ...]:

@@ -3,11 +3,18 @@
 What is made on the PBX for a leg is in `bridge.taps.backend`. Closing deletes by id, so it does not matter how far
 opening got. A snoop that only listens is shared by all who want the same of the same party at the same rate
 (`bridge.media.shared`).
+
+All snoops of a channel share one list of audiohooks in Asterisk, and the list has one translator for each direction,
+which lives as long as any of them is there. Debian's Asterisk drops what a translator gets with a lower RTP sequence
+number than before as late ("native PLC" of its Opus patch): after the party's partner has changed, half of the time
+everything, and snoops of this direction are silent for up to eleven minutes (seen on 22.10.1). So when the partner
+changes, all taps of the channel are closed and only then opened again: `Taps.renew`, `bridge.taps.renewal`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 
@@ -24,6 +31,9 @@ from bridge.taps.dialplan_entry import Entry
 __all__ = ["OPEN_TIMEOUT_S", "ConfBridge", "Join", "Snoop", "Tap", "TapPoint", "Taps"]
 
 log = logging.getLogger(__name__)
+
+RENEW_S = 1.0
+"""How long opening waits for what is being closed. Asterisk removes a snoop when the next frame passes the channel."""
 
 
 class Taps:
@@ -47,8 +57,12 @@ class Taps:
         self._listener = listener
         self._backend = TapBackend(client, ids, advertised, Entry(client, context))
         self._open: set[Tap] = set()
-        self._shared: dict[tuple[Snoop, int], Tap] = {}
+        self._shared: dict[tuple[TapPoint, int], Tap] = {}
         """What may be joined, by point and rate."""
+        self._stale: set[str] = set()
+        """Channels whose partner has changed since their taps were opened, none of which follows it."""
+        self._renewals: dict[str, asyncio.Future[None]] = {}
+        """By channel."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -58,12 +72,19 @@ class Taps:
         """Ids of all channels and bridges that belong to open taps."""
         return {object_id for tap in self._open for object_id in tap.object_ids}
 
+    @property
+    def connections(self) -> Collection[Tap]:
+        """The taps that have a connection of their own, opening ones included."""
+        return [tap for tap in self._open if tap.shared is None]
+
     async def open(self, leg: MediaLeg, point: TapPoint) -> Tap:
         """Connect ``leg`` with ``point``: have Asterisk dial us for it, or share what is open there already.
 
         Raises:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
         """
+        if isinstance(point, Snoop):
+            await self._fresh(point)
         if isinstance(point, Snoop) and point.whisper == "none":
             tap = self._join(leg, point)
             opening = tap.shared.opening if tap.shared is not None else None
@@ -78,19 +99,68 @@ class Taps:
             raise
         return tap
 
-    async def close(self, tap: Tap) -> None:
+    async def close(self, tap: Tap) -> bool:
         """Close the leg and delete everything that was made for it; twice is fine, and so is a dead Asterisk.
 
         What is shared stays until nobody listens to it any more.
+
+        Returns:
+            Whether it had been closed already so that another one can be opened in its place.
         """
-        if tap not in self._open:
-            return
         own: Tap | None = tap
-        if tap.shared is not None:
+        if tap in self._open and tap.shared is not None:
             own = self._leave(tap, tap.shared)
-        if own is not None:
+        if own is not None and own in self._open:
             # Whoever waits may be cancelled; what is on the PBX must go all the same.
             await asyncio.shield(asyncio.ensure_future(self._close(own)))
+        return (tap.shared or tap).renewed
+
+    async def follow(self, channel_id: str) -> None:
+        """Note that a channel has another partner: renew its taps, now or before the first that follows the partner."""
+        points = [tap.point for tap in self._snoops(channel_id)]
+        if any(point.follows for point in points if isinstance(point, Snoop)):
+            await self.renew(channel_id)
+        elif points:
+            self._stale.add(channel_id)
+
+    async def renew(self, channel_id: str) -> None:
+        """Close all connections of a channel's snoops; those who use them open others, which wait until all are gone.
+
+        Returns when they are gone, or Asterisk still has them after `RENEW_S`: no frame passes the channel.
+        """
+        running = self._renewals.get(channel_id)
+        if running is None:
+            running = self._renewals[channel_id] = asyncio.ensure_future(self._renew(channel_id))
+            running.add_done_callback(lambda _: self._renewals.pop(channel_id, None))
+        await asyncio.shield(running)
+
+    async def _fresh(self, point: Snoop) -> None:
+        """Wait until a tap that is opened now does not get a list of audiohooks that is being renewed or must be."""
+        channel_id = point.channel_id
+        if channel_id in self._renewals or (point.follows and channel_id in self._stale):
+            await self.renew(channel_id)
+
+    async def _renew(self, channel_id: str) -> None:
+        self._stale.discard(channel_id)
+        taps = self._snoops(channel_id)
+        for tap in taps:
+            tap.renewed = True
+            self._listener.counters.taps_renewed += 1
+            self._part((tap.point, tap.leg.fmt.rate), tap)
+        await asyncio.gather(*map(self._remove, taps))
+
+    async def _remove(self, tap: Tap) -> None:
+        if tap.opening is not None:
+            await asyncio.wait((tap.opening,))  # its snoop has an id then
+        with self._client.expect("ChannelDestroyed", tap.snoop_id or "") as destroyed:
+            await self._close(tap)
+            if tap.snoop_id:
+                with contextlib.suppress(AriError):
+                    await destroyed.wait(RENEW_S)
+
+    def _snoops(self, channel_id: str) -> list[Tap]:
+        """Return the taps of a party that have a connection of their own."""
+        return [tap for tap in self.connections if isinstance(tap.point, Snoop) and tap.point.channel_id == channel_id]
 
     def _begin(self, leg: MediaLeg, point: TapPoint) -> Tap:
         """Start to open a tap with a connection of its own."""
@@ -128,7 +198,7 @@ class Taps:
         self._part((shared.point, shared.leg.fmt.rate), shared)
         return shared
 
-    def _part(self, key: tuple[Snoop, int], shared: Tap) -> None:
+    def _part(self, key: tuple[TapPoint, int], shared: Tap) -> None:
         """Let nobody join it any more."""
         if self._shared.get(key) is shared:
             del self._shared[key]
@@ -150,6 +220,8 @@ class Taps:
             log.warning("%s left to the next sweep: %s", tap.name, error, extra=cause(error.message))
         finally:
             self._open.discard(tap)
+            if isinstance(tap.point, Snoop) and not self._snoops(tap.point.channel_id):
+                self._stale.discard(tap.point.channel_id)
 
 
 def _failed(done: asyncio.Future[None]) -> bool:

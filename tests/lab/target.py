@@ -123,7 +123,10 @@ class Target:
 
 
 LASTING_TASKS = frozenset(
-    {"ari-events", "ari-application", "settle with Asterisk", "cluster claims", "cluster directory", "token expiry"}
+    {
+        *("ari-events", "ari-application", "settle with Asterisk", "cluster claims", "cluster directory"),
+        *("token expiry", "listen to taps"),
+    }
 )
 """What a bridge without calls does all the time."""
 PRODUCT = Path(bridge_package.__file__).parent

@@ -1,0 +1,206 @@
+"""Has the taps of a party renewed when it needs that: its partner has changed, or it is silent where it must not be.
+
+Why that is needed is told in `bridge.taps.taps`. A change of the partner is in the model of calls. Whatever else leads
+to the same (a phone that begins its RTP again, a change that nobody reported) is found by listening: while a tap is
+silent, the audio of the one other party in the bridge is looked at, and if there is some, the silence is a fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bridge.audio.format import slin
+from bridge.audio.playout import Playout
+from bridge.calls.call import Change, Party, PartyChanged, PartyLeft
+from bridge.calls.tracker import CallTracker
+from bridge.errors import AriError
+from bridge.media.counters import Counters
+from bridge.media.leg import MediaLeg, Watch, is_silence
+from bridge.media.shared import NOTHING_MS
+from bridge.taps.backend import Snoop, Tap
+from bridge.taps.taps import Taps
+from bridge.tasks import BackgroundTasks
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""How often all taps are looked at: for one frame, if it is not silent."""
+SILENT_FRAMES = 75
+"""1.5 s without a sound are suspicious."""
+COMPARE_S = 1.0
+"""How long the partner is listened to."""
+RATE = 8000  # Hz; of the tap that compares: the cheapest there is
+WAITS_S = (5.0, 15.0, 60.0, 300.0)
+"""Waits after each comparison while a tap stays silent; the last one after all further ones."""
+
+
+@dataclass(slots=True)
+class Silence:
+    """One direction of a party that is silent.
+
+    Args:
+        compared: how many times the partner was listened to.
+        due: when it may be listened to again.
+        renewed: how many times the taps were renewed because of it.
+    """
+
+    compared: int = 0
+    due: float = 0.0
+    renewed: int = 0
+
+
+class Renewal:
+    """Follows the partners of all parties, and listens to the taps, from `start` on.
+
+    Args:
+        clock: seconds on a monotonic clock.
+    """
+
+    def __init__(
+        self, taps: Taps, tracker: CallTracker, counters: Counters, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._taps = taps
+        self._model = tracker.model
+        self._counters = counters
+        self._clock = clock
+        self._partners: dict[str, Party] = {}
+        """By channel: the last one that was alone in a bridge with it."""
+        self._bridges: dict[str, str] = {}
+        """By channel: the bridge that it was seen in last."""
+        self._watches: dict[Tap, Watch] = {}
+        self._silences: dict[tuple[str, str], Silence] = {}
+        """By channel and direction."""
+        self._tasks = BackgroundTasks("renewal of taps", expected=(AriError,))
+        tracker.subscribe(self._on_change)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._tasks.spawn(self._look()).set_name("listen to taps")
+
+    async def stop(self) -> None:
+        """End what is in progress."""
+        await self._tasks.stop()
+
+    def partner(self, channel_id: str) -> Party | None:
+        """Return the one other party in the bridge of a party; None if there is none, or more than one.
+
+        Of several Asterisk mixes the audio itself, and what it makes itself has no sequence numbers.
+        """
+        found = self._model.member(channel_id)
+        bridge = self._model.bridges.get(found[1].bridge_id or "") if found is not None else None
+        members = bridge.channels if bridge is not None else ()
+        others = [other[1] for other in map(self._model.member, members) if other is not None]
+        others = [other for other in others if other.id != channel_id]
+        return others[0] if len(others) == 1 else None
+
+    # What the model reports
+
+    def _on_change(self, change: Change) -> None:
+        if isinstance(change, PartyLeft) and change.moved_to is None:
+            self._partners.pop(change.party.id, None)
+            self._bridges.pop(change.party.id, None)
+        elif isinstance(change, PartyChanged) and "bridge_id" in change.fields:
+            party = change.party
+            concerned = {self._bridges.pop(party.id, ""), party.bridge_id or ""}
+            if party.bridge_id:
+                self._bridges[party.id] = party.bridge_id
+            for bridge in filter(None, map(self._model.bridges.get, concerned)):
+                for channel_id in bridge.channels:
+                    self._meet(channel_id)
+
+    def _meet(self, channel_id: str) -> None:
+        partner = self.partner(channel_id)
+        if partner is None:
+            return
+        before = self._partners.get(channel_id)
+        self._partners[channel_id] = partner
+        # A Local channel gives its place to the party behind it, whose audio it has passed on.
+        if before is not None and before is not partner and not before.is_local:
+            self._tasks.spawn(self._taps.follow(channel_id))
+
+    # What is heard
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for point in self._suspects():
+                await self._compare(point)
+
+    def _suspects(self) -> list[Snoop]:
+        """Return where it is silent and time for a comparison, and listen on."""
+        suspects: dict[tuple[str, str], Snoop] = {}
+        silences, self._silences = self._silences, {}
+        watches, self._watches = self._watches, {}
+        for tap in self._taps.connections:
+            point = tap.point
+            if not isinstance(point, Snoop) or point.spy == "none":
+                continue
+            key, watch = (point.channel_id, point.spy), watches.get(tap)
+            silence = self._silences.get(key) or silences.get(key)
+            if watch is not None and watch.heard:
+                if silence is not None and silence.renewed:
+                    self._repaired(point)
+                silence = silences[key] = Silence()
+            if silence is not None:
+                self._silences[key] = silence
+            if watch is None or not watch.active:
+                if tap.leg.connected.is_set():
+                    self._watches[tap] = tap.leg.watch()
+                continue
+            self._watches[tap] = watch
+            silence = self._silences.setdefault(key, Silence())
+            if watch.frames >= SILENT_FRAMES and self._clock() >= silence.due:
+                suspects[key] = point
+        return list(suspects.values())
+
+    async def _compare(self, point: Snoop) -> None:
+        """Listen to the partner of a silent party, and renew the party's taps if there is something to hear."""
+        silence = self._silences[point.channel_id, point.spy]
+        silence.due = self._clock() + WAITS_S[min(silence.compared, len(WAITS_S) - 1)]
+        silence.compared += 1
+        partner = self.partner(point.channel_id)
+        if partner is None or not await self._sounds(Snoop(partner.id, "out" if point.spy == "in" else "in", "none")):
+            return
+        watches = [watch for tap, watch in self._watches.items() if tap.point == point]
+        if any(watch.heard for watch in watches) or self.partner(point.channel_id) is not partner:
+            return
+        if silence.renewed == 1:
+            log.info(
+                "channel=%s is still silent (%s) although its partner channel=%s is heard: muted, or an audiohook of"
+                " the dialplan (MixMonitor) holds what Asterisk uses for it",
+                point.channel_id,
+                point.spy,
+                partner.id,
+            )
+        silence.renewed += 1
+        await self._taps.renew(point.channel_id)
+
+    async def _sounds(self, point: Snoop) -> bool:
+        """Whether there is anything but silence."""
+        fmt, sound = slin(RATE), asyncio.Event()
+        leg = MediaLeg(fmt, Playout(fmt, NOTHING_MS), self._counters)
+        leg.on_audio = lambda pcm: None if is_silence(pcm) else sound.set()
+        try:
+            tap = await self._taps.open(leg, point)
+        except AriError:
+            return False  # it has just left, or Asterisk is away
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMPARE_S):
+                    await sound.wait()
+        finally:
+            await self._taps.close(tap)
+        return sound.is_set()
+
+    def _repaired(self, point: Snoop) -> None:
+        self._counters.silences_repaired += 1
+        log.warning(
+            "channel=%s was silent (%s) although its partner was heard; its taps were opened again and receive audio",
+            point.channel_id,
+            point.spy,
+        )
