@@ -103,7 +103,7 @@ class Application:
             late_from=config.media.refuse_from,
             counters=self.counters,
         )
-        self.admission.load = lambda: self.load
+        self.admission.load = lambda: max(self.admission.open, len(self.stasis) + len(self.legs))
         self.admission.on_free = self._reconsider
         self._lag = LoopLag(self.counters.loop_lag, self.admission.measured)
         self.ids = OwnIds(app)

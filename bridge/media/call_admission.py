@@ -36,6 +36,8 @@ SHED = 0.9
 DOUBLED_S = 120.0
 """How long audio must be in time until the ceiling is twice that. It grows with the square of the time: after 40 s the
 load that was too much is tried again, and what no longer limits the process (another program's work) is soon behind."""
+AT_ONCE = 3
+"""How much of ``from_load`` may start within a second whatever is up; beyond, the load may at most double."""
 FREED_EVERY_S = 1.0
 """Least time between two calls of `CallAdmission.on_free`."""
 RETRY_AFTER_S = 5
@@ -47,6 +49,8 @@ class Overload:
     Overloaded is a process whose event loop is busy nearly all the time, or runs timers late because other programs
     take the processors. The load at which that begins gives a ceiling just below it. Afterwards the ceiling grows,
     slowly at first, so that clients that try again together do not overload the process again.
+
+    What started within the last second is not in the measurements yet. So a crowd is let in step by step.
 
     Args:
         limit_s: lateness from which audio is at risk; 0: never overloaded.
@@ -64,6 +68,9 @@ class Overload:
         """The part of the last second in which the event loop was busy, 0 to 1."""
         self._limit_s = limit_s
         self._from_load = from_load
+        self._step = AT_ONCE * from_load
+        """The load up to which more may start before the next measurement."""
+        self._loads: deque[int] = deque(maxlen=BUSY_OF_MEASURED)
         self._lateness: deque[float] = deque(maxlen=MEASURED)
         self._busy: deque[float] = deque(maxlen=BUSY_OF_MEASURED)
         self._base = math.inf
@@ -81,7 +88,12 @@ class Overload:
         """
         self._lateness.append(late_s)
         self._busy.append(busy)
-        self.busy = median(self._busy)
+        self._loads.append(load)
+        self.busy, settled = median(self._busy), min(self._loads)
+        if settled >= self._from_load and self.busy > MAX_BUSY / 2:
+            self._step = math.floor(settled * MAX_BUSY / self.busy)
+        else:
+            self._step = settled + max(settled, AT_ONCE * self._from_load)
         if len(self._lateness) >= LATE_OF_MEASURED:
             self.late_s = sorted(self._lateness)[-LATE_OF_MEASURED]
         if not self._limit_s or len(self._busy) < LATE_OF_MEASURED:
@@ -97,9 +109,15 @@ class Overload:
             self.active = False
         self.ceiling = self._base * (1 + (calm_s / DOUBLED_S) ** 2)
 
-    def refuses(self, load: int) -> bool:
-        """Return whether nothing may be added to ``load``."""
-        return load >= self._from_load and (self.active or load + 1 > self.ceiling)
+    def refusal(self, load: int) -> str:
+        """Return why nothing may be added to ``load``; "": something may."""
+        if not self._limit_s or load < self._from_load:
+            return ""
+        if self.active or load + 1 > self.ceiling:
+            return f"overloaded: no more than the {load} calls and streams that are up can be carried in time"
+        if load + 1 > self._step:
+            return f"too many calls and streams start at once: {load} are up, and not all of them for a second"
+        return ""
 
 
 class CallAdmission:
@@ -127,7 +145,7 @@ class CallAdmission:
         self.closing = False
         """The process stops: nothing new is started."""
         self.load: Callable[[], int] = lambda: self.open
-        """Counts the calls and streams that are up."""
+        """Counts the calls or streams that are up, whichever are more."""
         self.on_free: Callable[[], object] = lambda: None
         """Called when more may start after something was refused."""
         self.overload = Overload(late_ms / 1000, late_from)
@@ -190,10 +208,5 @@ class CallAdmission:
             return Overloaded("the bridge is shutting down")
         if streams and self.open + streams > self._max_streams:
             return Overloaded(f"{self.open} streams are open and media.max_streams allows no more")
-        load = self.load()
-        if admitted or not self.overload.refuses(load):
-            return None
-        return Overloaded(
-            f"overloaded: no more than the {load} calls and streams that are up can be carried without late audio",
-            retry_after_s=RETRY_AFTER_S,
-        )
+        refusal = "" if admitted else self.overload.refusal(self.load())
+        return Overloaded(refusal, retry_after_s=RETRY_AFTER_S) if refusal else None

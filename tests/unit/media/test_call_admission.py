@@ -82,6 +82,52 @@ def test_few_calls_are_never_refused_however_late_the_machine_is() -> None:
     assert process.admission.may_start()
 
 
+def test_a_busy_loop_refuses_before_audio_is_late() -> None:
+    process = Process()
+    process.measure(*repeat(GOOD_S, 5), busy=0.7)
+    assert process.admission.may_start()
+    process.measure(*repeat(GOOD_S, 6), busy=0.8)
+    with pytest.raises(Overloaded, match="overloaded"):
+        process.admission.check()
+    process.measure(*repeat(GOOD_S, 100), busy=0.7)  # not yet 10 % less
+    assert not process.admission.may_start()
+    process.up = 15
+    process.measure(*repeat(GOOD_S, 36), busy=0.6)
+    assert process.admission.may_start()
+
+
+def test_a_stall_that_fills_seconds_is_one_busy_measurement() -> None:
+    process = Process()
+    process.measure(*repeat(GOOD_S, 10), busy=0.1)
+    process.measure(3.0, busy=1.0)
+    process.measure(*repeat(GOOD_S, 4), busy=1.0)
+    assert process.admission.may_start()
+
+
+@pytest.mark.parametrize(
+    ("up", "busy", "accepted"),
+    [
+        (0, 0.0, 30),  # three times what is never refused
+        (4, 0.9, 30),  # so few calls are not the cause
+        (20, 0.1, 30),
+        (100, 0.3, 100),  # as many again
+        (100, 0.5, 50),  # in proportion to what is left of the limit
+        (100, 0.75, 0),
+    ],
+)
+def test_a_crowd_is_let_in_step_by_step(up: int, busy: float, accepted: int) -> None:
+    process = Process(up=up)
+    process.measure(*repeat(GOOD_S, 20), busy=busy)
+    while process.admission.may_start():
+        process.up += 1
+    assert process.up - up == accepted
+    if accepted and busy < 0.5:
+        with pytest.raises(Overloaded, match="at once"):
+            process.admission.check()
+        process.measure(*repeat(GOOD_S, 10), busy=busy / 2)
+        assert process.admission.may_start(), "a second later they are known"
+
+
 def test_what_belongs_to_an_admitted_call_is_not_refused_because_of_lateness() -> None:
     process = Process()
     process.measure(*repeat(LATE_S, LATE_OF_MEASURED))
