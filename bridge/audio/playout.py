@@ -26,14 +26,11 @@ class _Converter:
         self._rate_out = rate_out
         self._samples_in = 0  # accepted so far, converted or not
 
-    def accept(self, samples: int, room: int) -> tuple[int, int, int]:
-        """How many of ``samples`` fit when ``room`` samples may come out; how many those are; and how many all were."""
+    def accept(self, samples: int) -> int:
+        """Take so many samples in; return how many come out for them."""
         before = self._samples_out(self._samples_in)
-        wanted = self._samples_out(self._samples_in + samples) - before
-        if wanted > room:
-            samples = max((before + room) * self._rate_in // self._rate_out - self._samples_in, 0)
         self._samples_in += samples
-        return samples, self._samples_out(self._samples_in) - before, wanted
+        return self._samples_out(self._samples_in) - before
 
     def _samples_out(self, samples_in: int) -> int:
         return -(-samples_in * self._rate_out // self._rate_in)  # what Resampler promises, rounded up
@@ -81,8 +78,8 @@ class Playout:
 
     Args:
         fmt: format of the audio that is taken, and of what comes in unless it says another rate.
-        max_queued_ms: how much audio may wait, in milliseconds. What is beyond is dropped, the newest first, so that
-            what was accepted stays contiguous.
+        max_queued_ms: how much audio may wait before further audio is refused, in milliseconds. What comes is kept
+            whole or refused whole, so more may wait, by less than one message.
         lead_ms: after a dry spell, wait until so much audio is there, or so much time has passed since the first of it
             came. It makes up for a sender whose blocks come at uneven times; one that sends ahead is not delayed.
 
@@ -133,11 +130,12 @@ class Playout:
         """How long the waiting audio lasts, in milliseconds."""
         return self.fmt.duration_ms(self._queued_bytes)
 
-    def play(self, pcm: bytes, rate: int | None = None) -> int:
-        """Queues whole samples, and says how many bytes (as they would be taken) at their end found no room.
+    def play(self, pcm: bytes, rate: int | None = None, follows: bool = False) -> int:
+        """Queue whole samples; return how many bytes were refused, as they would be taken: none or all of them.
 
         Args:
             rate: of ``pcm`` in Hz, one of ``SLIN_RATES``; by default that of ``fmt``. Another one is for slin only.
+            follows: it belongs to what was queued last, so it is queued whatever waits.
 
         Raises:
             ValueError: ``pcm`` ends in half a sample; everything after it would be noise.
@@ -146,18 +144,16 @@ class Playout:
         if size % self._sample_bytes:
             raise ValueError(f"{size} bytes are not a whole number of {self.fmt.encoding} samples")
         if rate is not None and rate != self._rate:
-            return self._play_foreign(pcm, rate)
-        dropped = self._queued_bytes + size - self._max_bytes
-        if dropped > 0:
-            size -= dropped
-            pcm = pcm[:size]
+            return self._play_foreign(pcm, rate, follows)
+        if self._queued_bytes >= self._max_bytes and not follows:
+            return size
         if size:
             if size < self._frame_bytes:
                 self._append_small(pcm)
             else:
                 self._blocks.append(pcm)
             self._queued_bytes += size
-        return dropped if dropped > 0 else 0
+        return 0
 
     def _append_small(self, pcm: bytes) -> None:
         """Joined, so that the bound on duration also bounds the number of objects: two bytes of audio in a block of
@@ -169,19 +165,19 @@ class Playout:
         else:
             blocks.append(pcm)
 
-    def _play_foreign(self, pcm: bytes, rate: int) -> int:
+    def _play_foreign(self, pcm: bytes, rate: int, follows: bool) -> int:
+        samples = len(pcm) // 2
+        if self._queued_bytes >= self._max_bytes and not follows:
+            return 2 * (-(-samples * self._rate // rate))
         converter = self._converters.get(rate)
         if converter is None:
             converter = self._converters[rate] = _Converter(rate, self.fmt.rate)
-        samples, accepted, wanted = converter.accept(len(pcm) // 2, (self._max_bytes - self._queued_bytes) // 2)
-        dropped = 2 * (wanted - accepted)
         if samples:
-            pcm = pcm[: 2 * samples]
             last = self._blocks[-1] if self._blocks else None
             if not (isinstance(last, _Foreign) and last.converter is converter and last.join(pcm)):
                 self._blocks.append(_Foreign(pcm, converter))
-            self._queued_bytes += 2 * accepted
-        return dropped
+            self._queued_bytes += 2 * converter.accept(samples)
+        return 0
 
     def mark(self, name: str) -> bool:
         """Puts a mark behind everything queued so far. False: too many wait already, this one is forgotten."""

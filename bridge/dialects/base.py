@@ -337,6 +337,15 @@ class Dialect(ABC):
         """Report that everything before the application's mark has been played, or was cleared."""
         return ()
 
+    def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
+        """Report that audio of the application is not played, as too much waits.
+
+        Args:
+            duration_ms: how long the audio is.
+            now: seconds on a monotonic clock.
+        """
+        return ()
+
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
         """End the stream, and all running tracks with it; return the last messages.
 

@@ -100,6 +100,7 @@ class Voipbin(Dialect):
         self.two_way = True
         self.replays = True
         self.message_ms = _MESSAGE_MS
+        self._sets_marks = False
         self._framer = Framer(slin(fmt.rate).frame_bytes)
         self._encapsulation: Encapsulation
         if encapsulation == "rtp":
@@ -141,6 +142,12 @@ class Voipbin(Dialect):
         """Answers an application that has set a mark; no other ever sees text."""
         return (msgspec.json.encode(_Control(event="mark", mark=_MarkBody(name))).decode(),)
 
+    def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
+        """Report it to an application that has set a mark, so it reads text; others may take text for audio."""
+        if not self._sets_marks:
+            return ()
+        return (msgspec.json.encode(_Control(event="refused", refused=_RefusedBody(round(duration_ms)))).decode(),)
+
     def receive(self, message: Message) -> Sequence[Command]:
         """Audio in a binary message, control in a text one. Nothing in them ends the stream but an orderly hang-up."""
         if isinstance(message, bytes):
@@ -149,6 +156,7 @@ class Voipbin(Dialect):
         if command is None:
             self.discard(message)
             return ()
+        self._sets_marks = self._sets_marks or isinstance(command, Mark)
         return (command,)
 
 
@@ -391,6 +399,10 @@ class _MarkBody(msgspec.Struct, frozen=True):
     name: str
 
 
+class _RefusedBody(msgspec.Struct, frozen=True):
+    duration_ms: int
+
+
 class _DtmfBody(msgspec.Struct, frozen=True):
     digits: str
 
@@ -402,6 +414,7 @@ class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
     mark: _MarkBody | None = None
     name: str | None = None
     dtmf: _DtmfBody | None = None
+    refused: _RefusedBody | None = None
 
 
 _CONTROL_DECODER = msgspec.json.Decoder(_Control)

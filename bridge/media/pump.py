@@ -17,7 +17,7 @@ from bridge.audio.format import slin
 from bridge.dialects.base import CallInfo, Clear, Command, Dialect, Dtmf, Mark, Message, Play, Stop, TrackInfo
 from bridge.errors import ClientProtocolError
 from bridge.media.counters import Counters
-from bridge.media.leg import MediaLeg
+from bridge.media.leg import MediaLeg, ignore
 from bridge.media.websocket import Link
 from bridge.media.window import RecentWindow
 
@@ -31,6 +31,8 @@ class Pump:
         dialect: the stream's wire format.
         window_ms: audio of a dialect that replays, kept while there is no connection, in milliseconds.
         on_dtmf: what to do with keys that the application wants pressed.
+        on_refused: called with the length of each piece of the application's audio that the queue refuses, in
+            milliseconds.
         clock: seconds on a monotonic clock.
     """
 
@@ -43,6 +45,7 @@ class Pump:
         "_link",
         "_missed_ms",
         "_on_dtmf",
+        "_on_refused",
         "_silent",
         "_speakers",
         "_window",
@@ -54,12 +57,14 @@ class Pump:
         counters: Counters,
         *,
         on_dtmf: Callable[[str], None],
+        on_refused: Callable[[float], None] = ignore,
         window_ms: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dialect = dialect
         self._counters = counters
         self._on_dtmf = on_dtmf
+        self._on_refused = on_refused
         self._clock = clock
         self._link: Link | None = None
         self._window = RecentWindow(window_ms)
@@ -206,9 +211,10 @@ class Pump:
     def from_application(self, message: Message) -> None:
         """A message from the application. A bad one costs a counter, at worst its own stream."""
         try:
+            kept = False  # of a message, all audio is kept or none
             for command in self._dialect.receive(message):
                 if type(command) is Play:
-                    self._play(command)
+                    kept = self._play(command, kept)
                 else:
                     self._obey(command)
         except ClientProtocolError as error:
@@ -232,14 +238,21 @@ class Pump:
         elif isinstance(command, Stop):
             self._close(1000, command.reason)
 
-    def _play(self, command: Play) -> None:
-        dropped = 0
+    def _play(self, command: Play, follows: bool) -> bool:
+        refused = 0
         for leg in self._speakers:
-            dropped = leg.playout.play(command.pcm, command.rate)
-        if dropped:
-            dropped_ms = self._speakers[0].fmt.duration_ms(dropped)
-            self._dropped_ms += dropped_ms
-            self._counters.dropped_from_application_ms += dropped_ms
+            refused = leg.playout.play(command.pcm, command.rate, follows)
+            if refused:
+                break
+            follows = True  # what one leg plays all play
+        if not refused:
+            return True
+        refused_ms = self._speakers[0].fmt.duration_ms(refused)
+        self._dropped_ms += refused_ms
+        self._counters.dropped_from_application_ms += refused_ms
+        self._on_refused(refused_ms)
+        self._say(self._dialect.audio_refused(refused_ms, self._clock()))
+        return False
 
     def _mark_reached(self, name: str) -> None:
         try:

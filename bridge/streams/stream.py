@@ -106,9 +106,9 @@ class Stream:
         self._link_gone: asyncio.Future[tuple[int, str]] | None = None
         self._ended: asyncio.Future[tuple[str, str | None]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
-        self._discard_reported_at = float("-inf")
+        self._discard_reported_at = self._refusal_reported_at = float("-inf")
         dialect.on_discarded = self._report_discarded
-        self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, window_ms=window_ms)
+        self._pump = Pump(dialect, counters, on_dtmf=on_dtmf, on_refused=self._report_refused, window_ms=window_ms)
         self.tracks = Tracks(
             self._pump,
             dialect,
@@ -356,6 +356,16 @@ class Stream:
             log.warning(
                 "%s discards what the application sends: %s; expected %s",
                 *(self.name, describe(message), expected),
+                extra=cause(self.stream_id),
+            )
+
+    def _report_refused(self, duration_ms: float) -> None:
+        now = time.monotonic()
+        if now - self._refusal_reported_at >= DISCARD_REPORT_S:
+            self._refusal_reported_at = now
+            log.warning(
+                "%s refuses audio of the application, too much waits to be played: refused_ms=%.0f queued_ms=%.0f",
+                *(self.name, duration_ms, self._pump.queued_ms),
                 extra=cause(self.stream_id),
             )
 

@@ -82,9 +82,9 @@ def test_against_the_simplest_queue_there_is(actions: list[tuple[str, int]], max
         if action == "play":
             block = numbered(count, amount)
             count += amount
-            room = max_ms * 16 - len(queue)
-            assert playout.play(block) == max(0, len(block) - room)
-            queue += block[:room]
+            kept = len(queue) < max_ms * 16
+            assert playout.play(block) == (0 if kept else len(block))
+            queue += block if kept else b""
         elif action == "mark":
             name = f"m{count}"
             assert playout.mark(name)
@@ -207,13 +207,15 @@ def test_with_a_lead_an_uneven_sender_is_never_cut_after_the_start(delays_ms: li
     assert None not in heard[first : first + len(delays_ms)]
 
 
-def test_the_newest_is_dropped_so_that_speech_stays_whole() -> None:
+def test_a_block_is_kept_whole_or_refused_whole() -> None:
     playout = Playout(FMT, 40)
     assert playout.play(numbered(0, 200)) == 0
-    assert playout.play(numbered(200, 200)) == 160
-    assert playout.play(numbered(400, 100)) == 200
-    assert playout.queued_ms == 40.0
-    assert b"".join(drain(playout)) == numbered(0, 320)
+    assert playout.play(numbered(200, 500)) == 0  # it begins where there is room
+    assert playout.play(numbered(700, 100)) == 200
+    assert playout.play(numbered(700, 100), 16000) == 100
+    assert playout.queued_ms == 87.5
+    assert playout.play(numbered(700, 100), follows=True) == 0  # of the same message
+    assert b"".join(drain(playout))[:1600] == numbered(0, 800)
     assert playout.play(numbered(0, 10)) == 0
 
 
@@ -352,15 +354,15 @@ def test_rates_in_turn_keep_their_converters_until_a_clear() -> None:
 
 
 @pytest.mark.parametrize("rate", [rate for rate in SLIN_RATES if rate != 8000])
-def test_the_bound_is_exact_at_every_rate(rate: int) -> None:
+def test_a_block_at_another_rate_is_kept_whole_or_refused_whole(rate: int) -> None:
     playout = Playout(FMT, 1000)
-    playout.play(numbered(0, 77), rate)
-    before = playout.queued_ms
-    dropped = playout.play(numbered(0, rate * 2), rate)
-    assert playout.queued_ms <= 1000
-    assert playout.queued_ms > 1000 - 0.25  # two samples, where a sample in is more than one out
-    assert before + 2000 == pytest.approx(playout.queued_ms + dropped / 16, abs=0.2)
-    assert len(b"".join(drain(playout))) == 16000
+    assert playout.play(numbered(0, 77), rate) == 0
+    assert playout.play(numbered(0, rate * 2), rate) == 0
+    queued = playout.queued_ms
+    assert queued == pytest.approx(2000 + 77 / rate * 1000, abs=0.2)
+    assert playout.play(numbered(0, rate), rate) == 16000
+    assert playout.queued_ms == queued
+    assert len(b"".join(drain(playout))) == -(-round(queued * 16) // 320) * 320
 
 
 def test_a_large_block_at_another_rate_is_not_converted_at_once() -> None:
