@@ -89,9 +89,9 @@ def _find(request: web.Request) -> tuple[Call, Party]:
     if not backend.ari_connected():
         raise TwilioError(503, 20503, "the bridge has no connection to Asterisk at the moment")
     wanted = request.match_info["call"]
-    for call in backend.calls.calls.values():
-        if call.primary is not None and call_sid(call.id) == wanted:
-            return call, call.primary
+    for call_id in backend.calls.ids:
+        if call_sid(call_id) == wanted and (found := backend.calls.find(call_id)) is not None:
+            return found
     raise _gone(request)
 
 

@@ -198,6 +198,7 @@ class Application:
         self.stasis.refusal = InboundAdmission(self.admission, self.inbound, self.calling.flow_manager).refusal
         self.listener.unexpected = self.inbound.unexpected
         self.stasis.on_released = self.inbound.left
+        self.calling.call_control.before_transfer.append(self.inbound.before_transfer)
         self.client.on_event("ChannelDtmfReceived", self._on_key)
         self.webhooks = Webhooks(config.webhooks, self.events, self.counters, gate=gate)
         self._event_sockets = EventSockets(sharing.heard if sharing else self.events)

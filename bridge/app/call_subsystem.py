@@ -161,7 +161,7 @@ class CallSubsystem:
         )
         self.outbound_calls = OutboundCalls(self._originator, records)
         self.flow_manager = FlowManager(flows_of(config), services, self.outbound_calls, config.voxology)
-        self.call_control.before_transfer = self.flow_manager.before_transfer
+        self.call_control.before_transfer.append(self.flow_manager.before_transfer)
         legs.claim = self.flow_manager.claims
         legs.on_claimed = self.flow_manager.claimed
         legs.on_conference = self._bring

@@ -165,6 +165,10 @@ class AriClient:
         """Call ``callback(channel, event)`` for events about a channel (of Dial: the dialled leg)."""
         return self._dispatcher.on_channel_event(event_type, callback)
 
+    def on_replaced(self, callback: Callable[[Channel, Channel], object]) -> Unsubscribe:
+        """Call ``callback(old, new)`` when a channel takes the place of one in our application."""
+        return self._dispatcher.on_replaced(callback)
+
     def expect(self, event_type: str, subject_id: str) -> Expectation:
         """Watch for one event about a channel, bridge or recording, from before the act that causes it::
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec
 
-from bridge.ari.model import Channel, ChannelDestroyed, Event, StasisEnd, channel_of, subject_ids
+from bridge.ari.model import Channel, ChannelDestroyed, Event, StasisEnd, StasisStart, channel_of, subject_ids
 from bridge.errors import AriError
 
 log = logging.getLogger("bridge.ari")
@@ -111,6 +111,21 @@ class Dispatcher:
                 callback(channel, event)
 
         return self.on_event(event_type, with_channel)
+
+    def on_replaced(self, callback: Callable[[Channel, Channel], object]) -> Unsubscribe:
+        """Call ``callback(old, new)`` when a channel takes the place of one in our application.
+
+        A phone transfers its call (``new`` is then often a Local channel with the other party behind it), or a phone
+        picks up the call of one that rings. Asterisk puts ``new`` where ``old`` was, also into its bridge; the end of
+        ``old`` is reported afterwards. Both are as Asterisk saw them then: ``old.dialplan`` is where ``old`` left the
+        dialplan.
+        """
+
+        def with_both(event: Event) -> None:
+            if isinstance(event, StasisStart) and event.replace_channel is not None:
+                callback(event.replace_channel, event.channel)
+
+        return self.on_event("StasisStart", with_both)
 
     def expect(self, event_type: str, subject_id: str) -> Expectation:
         """Watch for one event about a channel, bridge or recording; enter the result before the act that causes it."""

@@ -32,6 +32,11 @@ class Dialplan(Value, frozen=True, kw_only=True):
     app_name: str = ""
     app_data: str = ""
 
+    @property
+    def behind(self) -> tuple[str, str, int]:
+        """Where the dialplan continues behind the present application: context, extension, priority."""
+        return self.context, self.exten, self.priority + 1
+
 
 _NOBODY = Caller()
 _NOWHERE = Dialplan()
@@ -176,7 +181,7 @@ class StasisStart(ChannelEvent, frozen=True, kw_only=True):
 
     args: list[str] = []
     replace_channel: Channel | None = None
-    """The channel whose place it took, in a transfer."""
+    """The channel whose place it took, in a transfer or a pickup."""
 
 
 class StasisEnd(ChannelEvent, frozen=True, kw_only=True):

@@ -265,4 +265,16 @@ class PartyChanged:
     """Names of the attributes that changed."""
 
 
-Change = CallStarted | CallAnswered | CallEnded | PartyJoined | PartyLeft | PartyChanged
+@dataclass(frozen=True, slots=True)
+class PartyReplaced:
+    """A channel has taken a party's place in our application: by a transfer, or by a pickup."""
+
+    call: Call
+    """The call of the party that is replaced."""
+    party: Party
+    by: Party
+    into: str
+    """The call of the channel in its place, which ``call`` merges into if it is another."""
+
+
+Change = CallStarted | CallAnswered | CallEnded | PartyJoined | PartyLeft | PartyChanged | PartyReplaced

@@ -8,11 +8,15 @@ channel belongs to no call, and ``take_unplaced`` tells whom to ask about. It is
 meet in a bridge of Dial(), Queue() or ARI take the oldest linkedid among them (seen on 22.10; ConfBridge leaves them
 alone), so calls merge in transfers and in ARI's bridges, and then the parties that may be concerned are asked again,
 also with the variable: it shows the new linkedid only when something else changes in the channel (seen on 22.10).
+
+A channel that takes the place of one in our application (`CallModel.find` then returns it for the old one's id) makes
+one call of two: the call of the old channel continues as that of the new one. After a pickup the new channel is rather
+a party of the old channel's call, as it is after the pickup of a phone that Dial() rings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from bridge.ari.model import (
@@ -33,6 +37,7 @@ from bridge.ari.model import (
 )
 from bridge.calls.call import (
     OURS,
+    OUTGOING_APPS,
     Call,
     CallAnswered,
     CallEnded,
@@ -42,6 +47,7 @@ from bridge.calls.call import (
     PartyChanged,
     PartyJoined,
     PartyLeft,
+    PartyReplaced,
     endpoint_of,
     is_party,
 )
@@ -57,6 +63,7 @@ __all__ = [
     "PartyChanged",
     "PartyJoined",
     "PartyLeft",
+    "PartyReplaced",
     "endpoint_of",
     "is_party",
 ]
@@ -68,7 +75,10 @@ State = dict[str, str | bool | None]
 _NOTHING: State = {}
 
 _MAX_REMEMBERED = 10_000
-"""Ended channels (a straggling event must not bring them back) and merged calls that are remembered."""
+"""Ended channels (a straggling event must not bring them back), merged calls and replaced channels, of each."""
+
+_INHERITED = ("dialled", "dialled_by", "dialstring", "first_context", "first_exten")
+"""What is known of a phone that rings, and is true of the one that picks up its call."""
 
 
 class CallModel:
@@ -90,12 +100,27 @@ class CallModel:
         self._unplaced: dict[str, None] = {}
         self._gone: dict[str, None] = {}
         self._merged: dict[str, str] = {}
+        self._replaced: dict[str, str] = {}
+        """Ids of the channels that have taken the place of others, by those of the others."""
+        self._picked_up: dict[str, str] = {}
+        """Calls to which those belong whose linkedid is that of the call by which they were picked up."""
         self._locals: dict[str, str] = {}
         """Ids of Local channels by name, to find the other half."""
         self._seen = 0
 
+    def ids(self) -> Iterator[str]:
+        """Return every id by which `find` finds a call, also those of calls that have merged into others."""
+        yield from self.calls
+        yield from (merged for merged in self._merged if merged not in self.calls and self.find(merged) is not None)
+
     def find(self, any_id: str) -> tuple[Call, Party] | None:
-        """A call and its primary party by linkedid (also that of a call merged into it), or a party by channel id."""
+        """A call and its primary party by linkedid (also that of a call merged into it), or a party by channel id.
+
+        For the id of a channel whose place another one has taken, and so for that of the call which it began, the
+        other one is returned.
+        """
+        while any_id in self._replaced:
+            any_id = self._replaced[any_id]
         call = self._call_of.get(any_id)
         if call is not None and any_id not in self.calls:
             return call, self._parties[any_id]
@@ -108,6 +133,10 @@ class CallModel:
         """A party by its channel's id, and its call if that is known yet; None: somebody that is no party, or gone."""
         party = self._parties.get(channel_id)
         return None if party is None else (self._call_of.get(channel_id), party)
+
+    def other_half(self, party: Party) -> Party | None:
+        """Return the other half of a Local channel; None if the party is not one, or its other half is gone."""
+        return self._parties.get(self._locals.get(party.other_half, ""))
 
     def take_unplaced(self) -> list[str]:
         """Ids of channels whose linkedid must be asked for; each is told once."""
@@ -133,7 +162,7 @@ class CallModel:
     def apply(self, event: Event, now: float) -> list[Change]:
         """One event, in the order of arrival. ``now``: seconds on any clock, kept in ``Call.answered_at``."""
         if isinstance(event, ChannelDestroyed):
-            return self._remove(event.channel.id, event.cause, event.cause_txt)
+            return self._remove(event.channel.id, now, event.cause, event.cause_txt)
         if isinstance(event, Dial):
             changes = [] if event.caller is None else self._see(event.caller, now)
             changes += self._see(event.peer, now, {"dialled": True})
@@ -168,7 +197,7 @@ class CallModel:
         bridge_of = {member: bridge.id for bridge in self.bridges.values() for member in bridge.channels}
         changes: list[Change] = []
         for channel_id in [known for known in self._parties if known not in listed]:
-            changes += self._remove(channel_id, 0, "ended while no events came")
+            changes += self._remove(channel_id, now, 0, "ended while no events came")
         for channel in sorted(listed.values(), key=_creation):
             self._gone.pop(channel.id, None)
             in_stasis = channel.dialplan.app_name == "Stasis" and channel.dialplan.app_data.split(",")[0] in self._apps
@@ -197,7 +226,10 @@ class CallModel:
                     return []  # it is in the next bridge already
                 return self._see(channel, now, self._in_bridge(None))
             case StasisStart():
-                return self._see(channel, now, {"in_stasis": True})
+                changes = self._see(channel, now, {"in_stasis": True})
+                if event.replace_channel is not None:
+                    changes += self._replace(event.replace_channel.id, channel.id, now)
+                return changes
             case StasisEnd():
                 return self._see(channel, now, {"in_stasis": False}) if channel.id in self._parties else []
             case ChannelHold():
@@ -236,7 +268,26 @@ class CallModel:
             changes += self._place(party, answer or channel.linkedid, now)
         return changes
 
+    def _replace(self, old_id: str, new_id: str, now: float) -> list[Change]:
+        """Note that a channel has taken another's place."""
+        old, new = self._parties.get(old_id), self._parties.get(new_id)
+        call = self._call_of.get(old_id)
+        if old is None or new is None or call is None:
+            return []
+        _remember(self._replaced, old_id, new_id)
+        changes: list[Change] = []
+        if old.state != "Up":  # a pickup: the new channel is the answer
+            new.take({name: getattr(old, name) for name in _INHERITED})
+            _remember(self._picked_up, new.told_linkedid or new_id, call.id)
+            changes += self._place(new, call.id, now)
+            if call.first is old:
+                call.first = new
+        elif new_id not in self._call_of:  # until Asterisk has said to which call it belongs
+            changes += self._place(new, call.id, now)
+        return [*changes, PartyReplaced(call, old, new, self._call_of[new_id].id)]
+
     def _place(self, party: Party, linkedid: str, now: float) -> list[Change]:
+        linkedid = self._picked_up.get(linkedid, linkedid)
         old = self._call_of.get(party.id)
         if old is not None and (old.id == linkedid or OURS.match(linkedid)):
             return []  # meeting an older channel of ours in a bridge makes no other call of it
@@ -261,12 +312,19 @@ class CallModel:
 
     def _answer(self, call: Call, now: float) -> list[Change]:
         primary = call.primary
-        if call.answered or primary is None or primary.state != "Up":
+        if call.answered or primary is None or not self._talks(call, primary):
             return []
         call.answered, call.answered_at = True, now
         return [CallAnswered(call)]
 
-    def _remove(self, channel_id: str, cause: int, cause_txt: str) -> list[Change]:
+    def _talks(self, call: Call, party: Party) -> bool:
+        """Return whether a party is up, and not just on its way into the call that it picks up."""
+        idle = party.born_seen and party.bridge_id is None and party.app_name in ("", *OUTGOING_APPS)
+        if party.state != "Up" or idle:
+            return False
+        return self._call_of.get(party.dialled_by, call) is call
+
+    def _remove(self, channel_id: str, now: float, cause: int, cause_txt: str) -> list[Change]:
         self._unplaced.pop(channel_id, None)
         _remember(self._gone, channel_id, None)
         party = self._parties.pop(channel_id, None)
@@ -277,10 +335,13 @@ class CallModel:
             return []
         call.remove(party)
         changes: list[Change] = [PartyLeft(call, party, cause, cause_txt)]
-        if not call.parties:
-            del self.calls[call.id]
-            changes.append(CallEnded(call))
-        return changes
+        if call.parties:
+            return changes + self._answer(call, now)
+        del self.calls[call.id]
+        heir = self._call_of.get(self._replaced.get(channel_id, ""))
+        if heir is not None:
+            _remember(self._merged, call.id, heir.id)
+        return [*changes, CallEnded(call, merged_into=heir.id if heir is not None else None)]
 
     def _rebridge(self, old_id: str, members: Iterable[str], new_id: str | None) -> list[Change]:
         """The members of one bridge are in another now, or in none."""

@@ -3,7 +3,8 @@
 A call that we originate has a record from the request on, under the id of its channel, and is followed by ARI's
 events; so has one that we originate for another call (``master_call_id``), although its channel is a party of it.
 Every other call of the PBX is followed by what the call tracker says. Where calls meet in a bridge Asterisk makes one
-of them (of their linkedid); each keeps its record, which ends with the party that began it.
+of them (of their linkedid); each keeps its record, which ends with the party that began it. A channel that takes the
+place of another in our application is that party from then on, for the record as well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bridge.ari.model import (
     ChannelStateChange,
     Dial,
     Event,
+    StasisStart,
 )
 from bridge.calls.addresses import Address
 from bridge.calls.call import (
@@ -87,14 +89,17 @@ class Records:
         self._call_of: dict[str, str] = {}
         """Ids of calls by their channels'."""
         self._began_in: dict[str, str] = {}
-        """Channels that are parties of another call by now, and the call that they came from."""
+        """Channels that are parties of another call by now, or have taken another's place, and the call that they came
+        from."""
+        self._originated: dict[str, CallRecord] = {}
+        """Live calls that we originated, by the ids of their channels."""
 
     # To read
 
     def get(self, call_id: str) -> CallRecord | None:
         """One call that goes on, or has ended lately; by its id or, while it goes on, by one of its channels'."""
         self._forget_old()
-        return self._live.get(call_id) or self._ended.get(call_id) or self._live.get(self._call_of.get(call_id, ""))
+        return self._live.get(self._id_of(call_id)) or self._ended.get(call_id)
 
     def live(self) -> list[CallRecord]:
         """Calls that go on, oldest first."""
@@ -129,6 +134,7 @@ class Records:
             originated=True,
         )
         self._begin(record, call_id)
+        self._originated[call_id] = record
         return record
 
     def failed(self, call_id: str, detail: str = "") -> None:
@@ -156,7 +162,7 @@ class Records:
 
     def ending(self, call_id: str, reason: HangupReason = "", detail: str = "") -> None:
         """Note that we are about to hang a call up; the record will show ``reason`` and ``detail``."""
-        record = self._live.get(call_id) or self._live.get(self._call_of.get(call_id, ""))
+        record = self._live.get(self._id_of(call_id))
         if record is None or record.status in ("terminating", "canceling"):
             return
         record.hangup_reason, record.hangup_detail = reason, detail
@@ -182,7 +188,7 @@ class Records:
 
     def channels_there(self, channel_ids: set[str]) -> None:
         """The channels of the PBX as they are now, after a time in which events may have been lost."""
-        for record in [record for record in self._live.values() if record.originated and record.id not in channel_ids]:
+        for record in [each for channel_id, each in self._originated.items() if channel_id not in channel_ids]:
             self._end(record, record.hangup_by or "remote", self._reason(record))
         for channel_id in [channel_id for channel_id in self._began_in if channel_id not in channel_ids]:
             self._left_for_good(channel_id, 0)
@@ -195,23 +201,25 @@ class Records:
             case ChannelDtmfReceived():
                 if self.is_sensitive(event.channel.id):
                     return
-                call_id = self._id_of(event.channel)
+                call_id = self._id_of(event.channel.id)
                 self._events.publish(
                     "dtmf_received", {"call_id": call_id, "channel_id": event.channel.id, "digit": event.digit}
                 )
             case ChannelHangupRequest():
                 self._on_hangup_request(event)
+            case StasisStart() if event.replace_channel is not None:
+                self._replace(event.replace_channel.id, event.channel)
             case Dial():
-                record = self._live.get(event.peer.id)
-                if record is not None and record.originated:
+                record = self._originated.get(event.peer.id)
+                if record is not None:
                     self._progress(record, event.dialstatus)
             case ChannelStateChange() if event.channel.state == "Up":
-                record = self._live.get(event.channel.id)
-                if record is not None and record.originated:
+                record = self._originated.get(event.channel.id)
+                if record is not None:
                     self._progress(record, "ANSWER")
             case ChannelDestroyed():
-                record = self._live.get(event.channel.id)
-                if record is not None and record.originated:
+                record = self._originated.get(event.channel.id)
+                if record is not None:
                     course = self._courses[record.id]
                     if course.redialed and record.status != "canceling":
                         self._courses[record.id] = _Course(first=course.first)
@@ -236,6 +244,21 @@ class Records:
         else:
             record.hangup_detail = event.cause_txt
 
+    def _replace(self, old_id: str, new: Channel) -> None:
+        """A channel has taken another's place, and with it that of the party in the call's record."""
+        record = self._live.get(self._id_of(old_id))
+        if record is None:
+            return
+        self._began_in.pop(old_id, None)
+        self._began_in[new.id] = record.id
+        course = self._courses[record.id]
+        if course.first == old_id:
+            course.first = new.id
+        if self._originated.pop(old_id, None) is not None:
+            self._originated[new.id] = record
+            if new.state == "Up":  # a phone has picked up the call of the one that we rang
+                self._progress(record, "ANSWER")
+
     def _left_for_good(self, channel_id: str, cause: int) -> None:
         """A channel is no more; the call that it came from may have gone on in another and be over now."""
         record = self._live.get(self._began_in.pop(channel_id, ""))
@@ -251,7 +274,7 @@ class Records:
         self._end(record, record.hangup_by or by, self._reason(record))
 
     def _on_hangup_request(self, event: ChannelHangupRequest) -> None:
-        call_id = self._began_in.get(event.channel.id) or self._id_of(event.channel)
+        call_id = self._id_of(event.channel.id)
         course = self._courses.get(call_id)
         if course is None or event.channel.id != (course.first or call_id):
             return
@@ -305,6 +328,8 @@ class Records:
         self._call_of.pop(party.id, None)
         if change.moved_to is not None and record is not None:
             self._began_in.setdefault(party.id, record.id)
+            if party.state == "Up" and record.status in ("dialing", "ringing"):
+                self._set(record, "progressing")  # it picks up a call, which it is in from now on
         course = self._courses.get(change.call.id)
         if course is not None and party.id in ("", course.first):
             course.cause = change.cause
@@ -325,8 +350,12 @@ class Records:
         if record.status == "dialing" and any(party.state == "Ringing" for party in call.parties.values()):
             self._set(record, "ringing")
 
-    def _id_of(self, channel: Channel) -> str:
-        return channel.id if channel.id in self._live else self._call_of.get(channel.id, channel.id)
+    def _id_of(self, any_id: str) -> str:
+        """The id of the call that has a record, by that or by a channel's."""
+        came_from = self._began_in.get(any_id)
+        if came_from is not None or any_id in self._live:
+            return came_from or any_id
+        return self._call_of.get(any_id, any_id)
 
     # Changes
 
@@ -356,6 +385,7 @@ class Records:
         del self._courses[record.id]
         self._call_of = {channel: call for channel, call in self._call_of.items() if call != record.id}
         self._began_in = {channel: call for channel, call in self._began_in.items() if call != record.id}
+        self._originated = {channel: each for channel, each in self._originated.items() if each is not record}
         self._ended[record.id] = record
         self._publish("call_hangup", record)
         self._forget_old()

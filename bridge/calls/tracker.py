@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
@@ -60,6 +60,11 @@ class CallTracker:
     def calls(self) -> Mapping[str, Call]:
         """All calls by linkedid."""
         return self._model.calls
+
+    @property
+    def ids(self) -> Iterator[str]:
+        """Every id by which a call is found, also those of calls that have merged into others."""
+        return self._model.ids()
 
     @property
     def model(self) -> CallModel:

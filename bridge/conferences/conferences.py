@@ -35,7 +35,7 @@ from bridge.conferences.model import (
 from bridge.conferences.remote import RemoteConferences
 from bridge.conferences.roster import Roster, State
 from bridge.control.call_control import NotOurs
-from bridge.control.legs import Leg
+from bridge.control.legs import Leg, LegGone
 from bridge.errors import BridgeError
 from bridge.events.hub import Events
 from bridge.taps.taps import ConfBridge, Join, TapPoint
@@ -205,6 +205,8 @@ class Conferences:
         try:
             if await self.join(leg, conference_id, create=True) == "left" and leg.bridge_id is not None:
                 return
+        except LegGone:
+            return  # it has hung up, in the conference or on the way there
         except (BridgeError, ValueError) as error:
             log.warning("conference=%s channel=%s did not get there: %s", conference_id, leg.id, error)
         with contextlib.suppress(BridgeError):

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from bridge.ari.client import AriClient
+from bridge.ari.model import Channel
 from bridge.calls.ids import OwnIds
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.model import Left
@@ -50,6 +51,7 @@ class LocalConferences:
         self._tasks = BackgroundTasks("conferences")
         self._stopping = False
         roster.on_emptied = self._tidy
+        client.on_replaced(self._on_replaced)
         client.on_connected(lambda: self._tasks.spawn(self._make_again()))
 
     @property
@@ -111,6 +113,14 @@ class LocalConferences:
             raise
         finally:
             await self._leave(joined, state)
+
+    def _on_replaced(self, old: Channel, new: Channel) -> None:
+        for state in self._roster.own.values():
+            joined = state.joined.pop(old.id, None)
+            if joined is not None:
+                state.joined[new.id] = joined
+            if old.id in state.muted:  # the leg mutes its new channel
+                state.muted.add(new.id)
 
     async def _leave(self, joined: Joined, state: State) -> None:
         leg = joined.leg

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
 from bridge.ari.model import Bridge
+from bridge.calls.facts import person_behind
 from bridge.calls.model import CallModel
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.model import (
@@ -58,6 +59,8 @@ class State:
     """The request that makes its bridge; None for a room."""
     members: dict[str, Participant] = field(default_factory=dict)
     """As they were when they came, by channel id."""
+    unnamed: dict[str, None] = field(default_factory=dict)
+    """Members that have joined but are not reported yet: who is behind their Local channels will be known soon."""
     muted: set[str] = field(default_factory=set)
     joined: dict[str, Joined] = field(default_factory=dict)
     """By channel id."""
@@ -140,6 +143,7 @@ class Roster:
         gone = [self._now(state, member) for member in state.members.values() if member.channel_id not in present]
         come = [channel_id for channel_id in present if channel_id not in state.members]
         for member in gone:
+            self._report_joined(state, member)
             del state.members[member.channel_id]
             joined = state.joined.get(member.channel_id)
             if joined is not None:
@@ -148,11 +152,31 @@ class Roster:
         for channel_id in come:
             member = self._now(state, Participant(channel_id, joined_at=self._clock()))
             state.members[channel_id] = member
-            self._events.publish("conference_joined", participant_data(state.id, member))
+            state.unnamed[channel_id] = None
+        for channel_id in [each for each in state.unnamed if not self._is_arriving(each)]:
+            self._report_joined(state, self._now(state, state.members[channel_id]))
         if gone or come:
             self._changed.notify()
         if gone and not state.members and state.kind == "bridge":
             self.on_emptied(state)
+
+    def _report_joined(self, state: State, member: Participant) -> None:
+        if member.channel_id in state.unnamed:
+            del state.unnamed[member.channel_id]
+            self._events.publish("conference_joined", participant_data(state.id, member))
+
+    def _is_arriving(self, channel_id: str) -> bool:
+        """Return whether a Local channel is a member, and it is not known yet whose audio comes through it.
+
+        After an attended transfer one half enters our bridge, and then the other half, which runs no application, that
+        of the other party.
+        """
+        found = self._tracker.model.member(channel_id)
+        if found is None:
+            return False
+        call, party = found
+        half = self._tracker.model.other_half(party)
+        return half is not None and not half.app_name and (call is None or person_behind(call, party).is_local)
 
     def _now(self, state: State, known: Participant) -> Participant:
         """What is known of a participant now; of one that is gone, what was known when it came."""
@@ -160,11 +184,12 @@ class Roster:
         if found is None:
             return known
         call, party = found
+        person = person_behind(call, party) if call is not None else party
         return Participant(
             known.channel_id,
             call_id=call.id if call else "",
-            name=party.caller_name,
-            number=party.caller_number,
+            name=person.caller_name,
+            number=person.caller_number,
             muted=known.channel_id in state.muted,
             joined_at=known.joined_at,
         )

@@ -33,10 +33,6 @@ class NotOurs(BridgeError):
     """The call is not in our application, and this cannot be done from outside."""
 
 
-async def _nothing(_: str) -> None:
-    """No flow is to be stopped."""
-
-
 class CallControl:
     """Actions on calls, by call or channel id.
 
@@ -55,8 +51,8 @@ class CallControl:
         players: Players,
         recordings: Recordings,
     ) -> None:
-        self.before_transfer: Callable[[str], Awaitable[None]] = _nothing
-        """Awaited with the channel's id before a call is transferred: its flow stops and lets go of the leg."""
+        self.before_transfer: list[Callable[[str], Awaitable[None]]] = []
+        """Each awaited with the channel's id before a call is transferred: its flow ends, or its route's stream."""
         self._client = client
         self._tracker = tracker
         self._legs = legs
@@ -65,7 +61,7 @@ class CallControl:
         self._players = players
         self._recordings = recordings
         self._tasks: set[asyncio.Task[None]] = set()
-        self._transfers: dict[str, asyncio.Task[None]] = {}
+        self._transfers: dict[Leg, asyncio.Task[None]] = {}
         """The last transfer of each leg."""
 
     async def hangup(self, call_id: str) -> None:
@@ -134,9 +130,9 @@ class CallControl:
     async def transfer(self, call_id: str, destination: Address, *, token: str = "") -> str:
         """Send a call to another destination: it is rung, and connected with the call when it answers.
 
-        The call's flow is stopped, and with whom it was connected it is no more: with the one of an earlier transfer,
-        the other side of a ``connect``, a conference. It ends when either side hangs up, or when the destination does
-        not answer.
+        The call's flow ends, or the stream of the route that took the call; and with whom it was connected it is no
+        more: with the one of an earlier transfer, the other side of a ``connect``, a conference. It ends when either
+        side hangs up, or when the destination does not answer.
 
         Args:
             destination: whom to call.
@@ -157,13 +153,14 @@ class CallControl:
             destination, source=record.source if record is not None else None, originator=leg.id, token=token
         )
         try:
-            await self.before_transfer(leg.id)
+            for end in self.before_transfer:
+                await end(leg.id)
         except BaseException:
             await outbound.cancel()
             raise
-        before = self._transfers.get(leg.id)
+        before = self._transfers.get(leg)
         task = asyncio.create_task(self._transfer(leg, outbound, before), name=f"transfer of {leg.id}")
-        self._transfers[leg.id] = task
+        self._transfers[leg] = task
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._transferred(leg, task))
         return outbound.id
@@ -243,8 +240,8 @@ class CallControl:
 
     def _transferred(self, leg: Leg, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._transfers.get(leg.id) is task:
-            del self._transfers[leg.id]
+        if self._transfers.get(leg) is task:
+            del self._transfers[leg]
 
     async def _transfer(self, leg: Leg, outbound: OutboundCall, before: asyncio.Task[None] | None) -> None:
         ending = [leg]
@@ -269,7 +266,7 @@ class CallControl:
         except AriError as error:
             log.warning("transfer failed channel=%s error=%s", leg.id, error)
         finally:
-            ours = self._transfers.get(leg.id) is asyncio.current_task()  # else the leg is on its way elsewhere
+            ours = self._transfers.get(leg) is asyncio.current_task()  # else the leg is on its way elsewhere
             await shield_until_done(
                 asyncio.gather(
                     *(_hang_up(each, "normal") for each in {*ending, outbound.leg} if ours or each is not leg)

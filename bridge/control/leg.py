@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
+from bridge.ari.model import Channel, Dialplan
 from bridge.calls.call_record import HangupReason, MuteDirection
 from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
@@ -56,7 +57,8 @@ class LegServices:
 class Leg:
     """One channel that we control. Awaiting methods raise `LegGone` when it ends, AriError if Asterisk fails.
 
-    `Legs` makes them.
+    A channel that takes its channel's place (a transfer, a pickup) is its channel from then on: ``id`` and ``name``
+    change. `Legs` makes them.
     """
 
     def __init__(self, channel_id: str, name: str, services: LegServices, *, answered: bool) -> None:
@@ -78,8 +80,6 @@ class Leg:
         self.given_up = False
         """Somebody has begun to hang it up; it may not even be there yet."""
         self.moving = False
-        self.replaced_by: Leg | None = None
-        """Who has taken its place in its bridge: its phone has transferred the call, and is about to go."""
         self.redials = False
         """Its phone has forwarded the call: as soon as its channel has ended, another is dialed in its place."""
         self.redialed: Leg | None = None
@@ -88,6 +88,8 @@ class Leg:
         """It is in the dialplan and will come back."""
         self.answered_at = 0.0
         """When it was answered while we looked, on the event loop's clock."""
+        self.left_at: Dialplan | None = None
+        """Where its first channel left the dialplan; None while that is its channel."""
         self._answered = asyncio.Event()
         if answered:
             self._answered.set()
@@ -211,7 +213,9 @@ class Leg:
     async def continue_in_dialplan(
         self, context: str | None = None, extension: str | None = None, priority: int | None = None
     ) -> None:
-        """Let it go on in the dialplan; returns when it has left, and the leg is gone then."""
+        """Let it continue in the dialplan, behind Stasis() without arguments; return when it has left and is gone."""
+        if context is None and extension is None and priority is None and self.left_at is not None:
+            context, extension, priority = self.left_at.behind
         await self._do(lambda: self._client.channels.continue_in_dialplan(self.id, context, extension, priority))
         try:
             async with asyncio.timeout(HANGUP_TIMEOUT_S):
@@ -313,6 +317,22 @@ class Leg:
             self.answered_at = asyncio.get_running_loop().time()
         self._answered.set()
 
+    def replaced(self, old: Channel, new: Channel) -> None:
+        """Have another channel, which has taken the place of its own."""
+        self.id, self.name = new.id, new.name
+        self.left_at = self.left_at or old.dialplan
+        if new.state == "Up":
+            self.was_answered()
+        call_safely(self._services.on_moved, self.id)
+
+    async def restore(self) -> None:
+        """Mute and hold its channel again: another one has taken the place of that which was."""
+        record = self._services.records.get(self.id)
+        if record is not None and record.mute_direction:
+            await self._do(lambda: self._client.channels.mute(self.id, record.mute_direction))
+        if record is not None and record.on_hold:
+            await self._do(lambda: self._client.channels.hold(self.id))
+
     def reattach(self) -> None:
         """Control it again: the dialplan has brought it back."""
         away, self.away = self.away, None
@@ -359,7 +379,7 @@ def _direction(parts: set[str]) -> MuteDirection:
 
 
 class Partners:
-    """Two legs in one bridge; one that is replaced by a transfer of its phone's is followed by the one in its place."""
+    """Two legs in one bridge."""
 
     def __init__(self, leg: Leg, other: Leg, bridge_id: str) -> None:
         self.leg = leg
@@ -368,19 +388,5 @@ class Partners:
 
     async def peer_left(self) -> Leg:
         """Wait until one of them is gone or has left the bridge; returns which."""
-        while True:
-            gone = await self._first_to_leave()
-            if gone.replaced_by is None:
-                return gone
-            self.follow_transfers()
-
-    def follow_transfers(self) -> None:
-        """Take those for whom their places were taken."""
-        while self.leg.replaced_by is not None:
-            self.leg = self.leg.replaced_by
-        while self.other.replaced_by is not None:
-            self.other = self.other.replaced_by
-
-    async def _first_to_leave(self) -> Leg:
         first = await first_of(self.leg.left(self.bridge_id), self.other.left(self.bridge_id))
         return self.leg if first == 0 else self.other

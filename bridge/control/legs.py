@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
@@ -17,13 +18,28 @@ from bridge.control.leg import Direction, Leg, LegGone, LegServices, Partners
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks
 
-__all__ = ["DigitQueue", "Direction", "Leg", "LegGone", "Legs", "Partners"]
+__all__ = ["DigitQueue", "Direction", "HeldCall", "Leg", "LegGone", "Legs", "Partners"]
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 3.0
 CONFERENCE = "conference"
 """First argument of Stasis() with which the dialplan sends a call into a conference; the second one is its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A call that `StasisCalls` held.
+
+    Args:
+        channel: its channel; ``dialplan`` is where the call left the dialplan.
+        bridge_id: the mixing bridge that it is in.
+        replaced: another channel of the call has left the dialplan there.
+    """
+
+    channel: Channel
+    bridge_id: str
+    replaced: bool
 
 
 class Legs:
@@ -49,8 +65,8 @@ class Legs:
         """Told of each channel that is in another bridge now, or in none: streams follow it."""
         self.on_left: Callable[[str], object] = lambda _: None
         """Told of each leg that is gone."""
-        self.take_held: Callable[[str], tuple[Channel, str] | None] = lambda _: None
-        """Takes a held call from `StasisCalls`: its channel and its bridge."""
+        self.take_held: Callable[[str], HeldCall | None] = lambda _: None
+        """Takes a held call from `StasisCalls`."""
         self._client = client
         self._legs: dict[str, Leg] = {}
         self._originated: dict[str, Leg] = {}
@@ -63,6 +79,7 @@ class Legs:
         )
         self._tasks = BackgroundTasks("legs")
         self._stopping = False
+        client.on_replaced(self._on_replaced)
         client.on_channel_event("ChannelStateChange", self._on_state)
         client.on_channel_event("Dial", self._on_state)
         client.on_channel_event("ChannelDtmfReceived", self._on_digit)
@@ -90,12 +107,12 @@ class Legs:
     def take(self, channel_id: str) -> Leg | None:
         """Control a call that is held in our application; None if there is none of that id."""
         leg = self._legs.get(channel_id)
-        if leg is None and (found := self.take_held(channel_id)) is not None:
-            channel, bridge_id = found
-            leg = self._new(channel_id, channel.name, answered=True)
+        if leg is None and (held := self.take_held(channel_id)) is not None:
+            leg = self._new(channel_id, held.channel.name, answered=True)
             leg.entered.set()
-            leg.bridge_id = bridge_id
-            self._bridges.adopt(bridge_id, channel_id)
+            leg.bridge_id = held.bridge_id
+            leg.left_at = held.channel.dialplan if held.replaced else None
+            self._bridges.adopt(held.bridge_id, channel_id)
         return leg
 
     def is_alone(self, leg: Leg) -> bool:
@@ -117,31 +134,8 @@ class Legs:
         await other.move_to(bridge_id)
         return Partners(leg, other, bridge_id)
 
-    def keep_together(self, partners: Partners) -> None:
-        """Let two go on talking that nobody else looks after, until one of them leaves; then hang up both."""
-        self._tasks.spawn(self._until_peer_left(partners))
-
-    async def _until_peer_left(self, partners: Partners) -> None:
-        await partners.peer_left()
-        for leg in (partners.leg, partners.other):
-            await self._end_safely(leg)
-
-    async def _end_safely(self, leg: Leg) -> None:
-        try:
-            await leg.hang_up()
-        except AriError as error:
-            log.warning("hangup failed channel=%s error=%s", leg.id, error)
-
-    def entered(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
-        """A channel is in our application; True: it is a leg.
-
-        Args:
-            replaced: the channel whose place in its bridge it has taken: a phone transfers its call.
-        """
-        old = self._legs.get(replaced.id) if replaced is not None else None
-        if old is not None and channel.id not in self._legs:
-            self._replace(old, self._adopt(channel))
-            return True
+    def entered(self, channel: Channel, args: Sequence[str]) -> bool:
+        """A channel is in our application; True: it is a leg."""
         leg = self._legs.get(channel.id)
         if leg is not None:
             leg.name = channel.name
@@ -212,13 +206,28 @@ class Legs:
         leg.entered.set()
         return leg
 
-    def _replace(self, old: Leg, new: Leg) -> None:
-        log.info("channel replaced by its phone's transfer channel=%s by=%s", old.id, new.id)
-        old.replaced_by, new.bridge_id = new, old.bridge_id
-        if new.bridge_id is not None:
-            self._bridges.add(new.bridge_id, new.id)
-
     # What Asterisk tells
+
+    def _on_replaced(self, old: Channel, new: Channel) -> None:
+        for legs in (self._legs, self._originated):
+            if old.id in legs:
+                legs[new.id] = legs.pop(old.id)
+        leg = self._legs.get(new.id)
+        if leg is None:
+            return
+        log.info("channel has taken the place of another channel=%s replaced=%s", new.id, old.id)
+        if leg.bridge_id is not None:
+            self._bridges.replace(leg.bridge_id, old.id, new.id)
+        leg.replaced(old, new)
+        self._tasks.spawn(self._restore(leg))
+
+    async def _restore(self, leg: Leg) -> None:
+        try:
+            await leg.restore()
+        except LegGone:
+            pass
+        except AriError as error:
+            log.warning("mute or hold failed after a transfer channel=%s error=%s", leg.id, error)
 
     def _on_state(self, channel: Channel, _: Event) -> None:
         leg = self._legs.get(channel.id)
@@ -264,5 +273,3 @@ class Legs:
             leg.redialed = self.expect(leg.id)
         if present:
             call_safely(self.on_left, leg.id)
-            if leg.replaced_by is not None and self.is_alone(leg.replaced_by):
-                self._tasks.spawn(self._end_safely(leg.replaced_by))  # nobody is there whom it could talk to

@@ -246,5 +246,5 @@ class OutboundCalls:
                 group.call_ids.append(call.id)
             leg = await self._follow(call, destination, on_answered)
             if leg is not None:
-                group.answer_call_id = leg.id
+                group.answer_call_id = call.id
                 return

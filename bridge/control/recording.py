@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 FORMATS = ("wav", "wav16", "sln", "ulaw", "alaw", "gsm")
 """Asterisk's names; ``wav`` is 16-bit PCM at 8 kHz, ``wav16`` at 16 kHz."""
 END_TIMEOUT_S = 5.0
+REPLACED = "another party has taken the place of the recorded one: its phone has transferred the call"
 LATE_S = 1.0
 """After the snoop has gone the news of the recording's end may take so long."""
 MAX_FAILED = 1000
@@ -78,6 +79,7 @@ class Recordings:
         self._recorders: dict[str, Recorder] = {}
         self._known: dict[str, Recording] = {}
         self._tasks = BackgroundTasks("recordings")
+        client.on_replaced(self._on_replaced)
         client.on_event("RecordingFinished", self._on_end)
         client.on_event("RecordingFailed", self._on_end)
         client.on_channel_event("ChannelDtmfReceived", self._on_digit)
@@ -293,6 +295,11 @@ class Recordings:
                 failed = isinstance(event, RecordingFailed)
                 self._over(recorder, "failed" if failed else "ended", _seconds(event.recording), event.recording.cause)
 
+    def _on_replaced(self, old: Channel, _: Channel) -> None:
+        for recorder in self._recorders.values():
+            if recorder.recording.channel_id == old.id:
+                recorder.recording.trouble = REPLACED
+
     def _on_digit(self, channel: Channel, event: Event) -> None:
         for recorder in tuple(self._recorders.values()):
             if recorder.recording.channel_id != channel.id or not isinstance(event, ChannelDtmfReceived):
@@ -325,7 +332,8 @@ class Recordings:
     def _over(self, recorder: Recorder, status: str, duration_s: float, trouble: str) -> None:
         recording = recorder.recording
         del self._recorders[recording.id]
-        recording.status, recording.trouble, recording.paused = status, trouble, False
+        recording.status, recording.paused = status, False
+        recording.trouble = trouble or recording.trouble
         recording.tm_end = self._clock()
         ran = status == "ended" and recorder.opened
         recording.duration_s = duration_s or (recording.tm_end - recording.tm_start if ran else 0.0)

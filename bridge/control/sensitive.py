@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import ChannelUserevent, Event
-from bridge.calls.call import CallEnded, Change, PartyChanged, PartyLeft
+from bridge.calls.call import CallEnded, Change, PartyChanged, PartyLeft, PartyReplaced
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.events.hub import Events
@@ -214,6 +214,8 @@ class Sensitive:
         if entry is not None:
             if isinstance(change, PartyLeft) and change.moved_to is not None:
                 entry.call_ids.add(change.moved_to)
+            elif isinstance(change, PartyReplaced):
+                entry.call_ids.add(change.into)
             elif isinstance(change, CallEnded):
                 if change.merged_into is not None:
                     entry.call_ids.add(change.merged_into)

@@ -3,6 +3,7 @@
 Not those that are legs (`bridge.control.legs`): a flow decides what becomes of them.
 
 The bridge is deleted when the caller leaves. Channels that the dialplan sent to another application are none of ours.
+A channel that takes the place of a held one (its phone transfers the call) is held instead, in the same bridge.
 A hold that fails is tried again while the caller is there: one who is not held hears nothing and is heard by nobody.
 """
 
@@ -16,11 +17,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event, StasisStart
 from bridge.calls.ids import OwnIds
-from bridge.control.legs import Legs
+from bridge.control.legs import HeldCall, Legs
 from bridge.errors import AriError
 from bridge.logs import cause
 from bridge.tasks import BackgroundTasks
@@ -40,7 +43,10 @@ class _Held:
     """One call in our application."""
 
     channel: Channel
+    """Its ``dialplan`` is where the call left the dialplan, whichever channel it has now."""
     bridge_id: str
+    replaced: bool = False
+    """It has another channel than the one that left the dialplan."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """The call is in its bridge."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,6 +83,7 @@ class StasisCalls:
         if legs is not None:
             legs.take_held = self._hand_over
             legs.on_left = self._leg_left
+        client.on_replaced(self._on_replaced)
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_gone)
         client.on_channel_event("ChannelDestroyed", self._on_gone)
@@ -147,8 +154,18 @@ class StasisCalls:
         app = dialplan.app_data.split(",", 1)[0]
         return dialplan.app_name == "Stasis" and (app == self._ids.app or channel.id in self._handed)
 
-    def _is_leg(self, channel: Channel, args: Sequence[str], replaced: Channel | None = None) -> bool:
-        return self._legs is not None and self._legs.entered(channel, args, replaced)
+    def _is_leg(self, channel: Channel, args: Sequence[str]) -> bool:
+        return self._legs is not None and self._legs.entered(channel, args)
+
+    def _on_replaced(self, old: Channel, new: Channel) -> None:
+        if old.id in self._handed:
+            self._handed.add(new.id)
+        held = self._held.pop(old.id, None)
+        if held is not None:
+            log.info("channel has taken the place of another channel=%s replaced=%s", new.id, old.id)
+            held.channel = msgspec.structs.replace(new, dialplan=held.channel.dialplan)
+            held.replaced = True
+            self._held[new.id] = held
 
     def _on_start(self, channel: Channel, event: Event) -> None:
         if event.application != self._ids.app:
@@ -163,7 +180,7 @@ class StasisCalls:
             if refusal is not None:
                 self._tasks.spawn(self._refuse(channel, *refusal))
                 return
-        if self._is_leg(channel, started.args if started else (), started.replace_channel if started else None):
+        if self._is_leg(channel, started.args if started else ()):
             return
         if self._is_ours_to_hold(channel):
             self._hold(channel)
@@ -183,13 +200,13 @@ class StasisCalls:
         except AriError as error:
             log.warning("refusing failed channel=%s error=%s", channel.id, error)
 
-    def _hand_over(self, channel_id: str) -> tuple[Channel, str] | None:
-        """`Legs` takes a call that is held; None: none of that id is."""
+    def _hand_over(self, channel_id: str) -> HeldCall | None:
+        """Let `Legs` take a call that is held; None: none of that id is."""
         held = self._held.get(channel_id)
         if held is None or not held.ready.is_set():
             return None
         del self._held[channel_id]
-        return held.channel, held.bridge_id
+        return HeldCall(held.channel, held.bridge_id, held.replaced)
 
     def _leg_left(self, channel_id: str) -> None:
         call_safely(self.on_released, channel_id)
@@ -202,23 +219,22 @@ class StasisCalls:
         if self._stopping or channel.id in self._held:
             return  # adopted, and its StasisStart comes only now
         held = self._held[channel.id] = _Held(channel, self._ids.new("hold"))
-        held.task = self._tasks.spawn(self._keep_trying(channel, held))
+        held.task = self._tasks.spawn(self._keep_trying(held))
 
-    async def _keep_trying(self, channel: Channel, held: _Held) -> None:
-        channel_id = channel.id
+    async def _keep_trying(self, held: _Held) -> None:
         for wait_s in itertools.chain(RETRY_S, itertools.repeat(RETRY_S[-1])):
             if held.gone.is_set():
                 return
             try:
-                await self._client.channels.answer(channel_id)
+                await self._client.channels.answer(held.channel.id)
                 await self._client.bridges.create(bridge_id=held.bridge_id, type="mixing", name=held.bridge_id)
-                await self._client.bridges.add_channel(held.bridge_id, channel_id)
+                await self._client.bridges.add_channel(held.bridge_id, held.channel.id)
             except AriError as error:
                 if held.gone.is_set():
                     return
                 log.warning(
                     "holding failed, trying again channel=%s error=%s",
-                    channel_id,
+                    held.channel.id,
                     error,
                     extra=cause(error.message),
                 )
@@ -228,8 +244,8 @@ class StasisCalls:
                         await held.gone.wait()
                 continue
             held.ready.set()
-            log.info("answered and held channel=%s mixing_bridge=%s", channel_id, held.bridge_id)
-            call_safely(self.on_held, channel, held.bridge_id)
+            log.info("answered and held channel=%s mixing_bridge=%s", held.channel.id, held.bridge_id)
+            call_safely(self.on_held, held.channel, held.bridge_id)
             return
 
     def _release(self, channel_id: str) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from bridge.access import CONFIGURATION, Principal
@@ -31,14 +31,6 @@ from bridge.outbound.gate import Gate
 from bridge.times import utc
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Running:
-    """A flow that runs on a call."""
-
-    run: Run
-    task: asyncio.Task[None]
 
 
 class FlowManager:
@@ -65,7 +57,8 @@ class FlowManager:
         self._outbound_calls = outbound_calls
         self._voxology = voxology or VoxologyConfig()
         self._clock = clock
-        self._running: dict[str, _Running] = {}
+        self._running: dict[Leg, asyncio.Task[None]] = {}
+        """Flows that run, by the call's leg."""
         self._entering: dict[str, tuple[Flow, Channel]] = {}
         self._closing = False
 
@@ -221,15 +214,15 @@ class FlowManager:
 
         `CallControl.before_transfer`.
         """
-        running = self._running.get(channel_id)
-        if running is not None:
-            running.task.cancel()
-            await asyncio.gather(running.task, return_exceptions=True)
+        tasks = [task for leg, task in self._running.items() if leg.id == channel_id]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """End every flow: the bridge process goes."""
         self._closing = True
-        tasks = [running.task for running in self._running.values()]
+        tasks = [*self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -313,12 +306,12 @@ class FlowManager:
             run.variables.set(f"voipbin.activeflow.{name}", value)
         self._services.records.update(leg.id, flow_id=flow_id, variables=dict(variables))
         task = asyncio.ensure_future(self._conduct(run, then, max_call_s))
-        self._running[leg.id] = running = _Running(run, task)
-        task.add_done_callback(lambda _: self._over(leg.id, running))
+        self._running[leg] = task
+        task.add_done_callback(lambda _: self._over(leg, task))
 
-    def _over(self, leg_id: str, running: _Running) -> None:
-        if self._running.get(leg_id) is running:
-            del self._running[leg_id]
+    def _over(self, leg: Leg, task: asyncio.Task[None]) -> None:
+        if self._running.get(leg) is task:
+            del self._running[leg]
 
     async def _conduct(self, run: Run, then: str, max_call_s: float | None) -> None:
         leg, events = run.leg, self._services.events

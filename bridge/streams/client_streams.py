@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 
 from bridge.access import Principal
-from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft
+from bridge.calls.model import Call, CallEnded, Change, Party, PartyChanged, PartyLeft, PartyReplaced
 from bridge.calls.tracker import CallTracker
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import CallInfo, Dialect, TrackInfo
@@ -41,14 +41,20 @@ class _ClientStream(Recovery):
         exists: whether the party, or the conference, still exists.
         ended: the reason for the stream's end if it does not.
         find: where the tracks are now; raises AriError.
+        tracks: the tracks of a party, by its id.
     """
 
     waits_s = (SETTLE_S,)
     stream: Stream
 
     def __init__(
-        self, exists: Callable[[], bool], ended: str, find: Callable[[], Awaitable[Iterable[WantedTrack]]]
+        self,
+        exists: Callable[[], bool],
+        ended: str,
+        find: Callable[[], Awaitable[Iterable[WantedTrack]]],
+        tracks: Callable[[str], Iterable[WantedTrack]] = lambda _: (),
     ) -> None:
+        self._tracks = tracks
         self._exists = exists
         self._ended = ended
         self._find = find
@@ -74,6 +80,13 @@ class _ClientStream(Recovery):
         self.stream.tracks.displace()
         if self._following is None or self._following.done():
             self._following = asyncio.create_task(self._follow(), name=f"{self.stream.name} follows")
+
+    def replaced(self, party_id: str, call_id: str) -> None:
+        """Continue with the channel that has taken the party's place."""
+        stream = self.stream
+        stream.origin = replace(stream.origin, party_id=party_id)
+        stream.call = replace(stream.call, call_id=call_id)
+        stream.set_tracks(self._tracks(party_id))
 
     def close(self) -> None:
         """Follow no longer: the stream has ended."""
@@ -139,19 +152,19 @@ class ClientStreams:
         Raises:
             Overloaded: the limit is reached.
         """
-        info = TrackInfo(dialect.caller_track or listen, party.id)
 
-        def tracks() -> list[WantedTrack]:
-            return party_tracks(info, self._stasis.bridge_of(info.channel_id), listen, speak)
+        def tracks(party_id: str) -> list[WantedTrack]:
+            info = TrackInfo(dialect.caller_track or listen, party_id)
+            return party_tracks(info, self._stasis.bridge_of(party_id), listen, speak)
 
         async def find() -> list[WantedTrack]:
-            await self._stasis.settled(info.channel_id)
-            return tracks()
+            await self._stasis.settled(client.stream.origin.party_id)
+            return tracks(client.stream.origin.party_id)
 
+        client = _ClientStream(lambda: self._tracker.find(party.id) is not None, CALL_ENDED, find, tracks)
         origin = Origin(STARTED_BY, principal, party_id=party.id, direction_listen=listen, speaks=speak != "none")
         return self._open(
-            _ClientStream(lambda: self._tracker.find(info.channel_id) is not None, CALL_ENDED, find),
-            *(origin, call.id, dialect, link, tracks()),
+            *(client, origin, call.id, dialect, link, tracks(party.id)),
             is_sensitive=lambda channels: any(map(self._sensitive.covers, channels)),
             # DTMF digits are a way to speak.
             sends_dtmf=origin.speaks,
@@ -251,16 +264,22 @@ class ClientStreams:
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, PartyLeft):
-            for stream in self.of_party(change.party.id):
-                if change.moved_to is None:
-                    stream.end(CALL_ENDED)
-                else:  # calls have merged: the party continues, under the other call's id
-                    stream.call = replace(stream.call, call_id=change.moved_to)
+            _end_or_rename(self.of_party(change.party.id), change.moved_to)
         elif isinstance(change, PartyChanged):
             if "in_stasis" in change.fields:
                 for stream in self.of_party(change.party.id):
                     self._clients[stream].moved()
-        elif isinstance(change, CallEnded) and change.merged_into is None:
-            for stream in self._clients:
-                if stream.call.call_id == change.call.id:
-                    stream.end(CALL_ENDED)
+        elif isinstance(change, PartyReplaced):
+            for stream in self.of_party(change.party.id):
+                self._clients[stream].replaced(change.by.id, change.into)
+        elif isinstance(change, CallEnded):
+            _end_or_rename([each for each in self._clients if each.call.call_id == change.call.id], change.merged_into)
+
+
+def _end_or_rename(streams: Iterable[Stream], other_call: str | None) -> None:
+    """End the streams of a party or call that has ended; if it continues in another call, note that call's id."""
+    for stream in streams:
+        if other_call is None:
+            stream.end(CALL_ENDED)
+        else:
+            stream.call = replace(stream.call, call_id=other_call)

@@ -110,7 +110,7 @@ class ExternalHost:
         self._mix_id: str | None = None
         self._feed: Tap | None = None
         self._joined: str | None = None
-        self._placed: tuple[str | None] | None = None
+        self._placed: tuple[str, str | None] | None = None
         self._lost = False
         self._doubtful = False
         self._reason = ""
@@ -261,7 +261,7 @@ class ExternalHost:
                 continue
             self.sensitive = False
             self._silenced.clear()
-            way = (self.leg.bridge_id if self._needs_bridge else None,)
+            way = ("" if self._joins else self.leg.id, self.leg.bridge_id if self._needs_bridge else None)
             if way != self._placed:
                 try:
                     await self._displace()
@@ -283,6 +283,11 @@ class ExternalHost:
             await self._stir.wait()
 
     @property
+    def _joins(self) -> bool:
+        """It is a member of the bridge that the party is in."""
+        return self.leg.bridge_id is not None and self.server.listen == self.server.speak == "both"
+
+    @property
     def _needs_bridge(self) -> bool:
         """It makes a difference in which bridge the party is."""
         return bool(self.server.speak)
@@ -302,7 +307,7 @@ class ExternalHost:
 
     async def _place(self) -> None:
         listen, speak, bridge_id = self.server.listen, self.server.speak, self.leg.bridge_id
-        if bridge_id is not None and listen == speak == "both":
+        if bridge_id is not None and self._joins:
             await self._client.bridges.add_channel(bridge_id, self.media_id)
             self._joined = bridge_id
             return

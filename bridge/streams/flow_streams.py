@@ -104,9 +104,9 @@ class FlowStreams:
         self._admission = admission
         self._facts = FlowFacts(calls, naming, numbers)
         self._sensitive = sensitive or NoneSensitive()
-        self._legs: dict[str, _OfLeg] = {}
-        self._others: dict[str, tuple[Leg, asyncio.Task[None]]] = {}
-        """Who was connected with a leg, by the leg's id."""
+        self._legs: dict[Leg, _OfLeg] = {}
+        self._others: dict[Leg, tuple[Leg, asyncio.Task[None]]] = {}
+        """Who is connected with a leg, by the leg."""
 
     @property
     def object_ids(self) -> Collection[str]:
@@ -123,7 +123,7 @@ class FlowStreams:
 
     def of(self, leg: Leg) -> list[Stream]:
         """Return the streams that we have dialed for a leg."""
-        of_leg = self._legs.get(leg.id)
+        of_leg = self._legs.get(leg)
         return [started.stream for started in of_leg.streams] if of_leg else []
 
     # external_media_start, external_media_stop
@@ -139,7 +139,7 @@ class FlowStreams:
             LegGone: the party is gone.
             AriError: the party could not be answered.
         """
-        media = self._legs.get(leg.id, _OfLeg(leg)).media
+        media = self._legs.get(leg, _OfLeg(leg)).media
         if media >= MAX_EXTERNAL_MEDIA:
             raise Overloaded(f"the call has {media} external media already and may not have more")
         if isinstance(wanted, ExternalServer):
@@ -154,14 +154,14 @@ class FlowStreams:
 
     async def external_media_stop(self, leg: Leg) -> None:
         """End all external media of a leg, and wait until they have ended."""
-        of_leg = self._legs.get(leg.id)
+        of_leg = self._legs.get(leg)
         if of_leg is not None:
             media = [started.stream for started in of_leg.streams if started.kind == "external_media"]
             await self._end([*media, *of_leg.hosts], "the flow stopped it")
 
     async def external_media_over(self, leg: Leg) -> None:
         """Wait until no external media of a leg is left: its other end has ended it, or the call has ended."""
-        while (of_leg := self._legs.get(leg.id)) is not None and of_leg.media:
+        while (of_leg := self._legs.get(leg)) is not None and of_leg.media:
             of_leg.ended.clear()
             await of_leg.ended.wait()
 
@@ -181,7 +181,7 @@ class FlowStreams:
             AriError: the party could not be answered.
         """
         target, tracks = wanted.target, dict(wanted.tracks)
-        of_leg = self._legs.get(leg.id)
+        of_leg = self._legs.get(leg)
         running = self._running(of_leg, wanted) if of_leg is not None else None
         if of_leg is not None and running is not None:
             running.tracks |= tracks
@@ -202,7 +202,7 @@ class FlowStreams:
         Which stream: the one with the URL; without a URL the one with the name; without either all. One that is not
         there is no error. Returns when the tracks have stopped, and what ended is closed.
         """
-        of_leg = self._legs.get(leg.id)
+        of_leg = self._legs.get(leg)
         if of_leg is None:
             return
         over = []
@@ -227,33 +227,33 @@ class FlowStreams:
         """``other`` was called for ``leg`` and has answered: tracks named ``transfer`` begin, until it is gone."""
         self.transfer_left(leg)
         watch = asyncio.create_task(self._until_left(leg, other), name=f"streams of {leg.id} watch {other.id}")
-        self._others[leg.id] = (other, watch)
-        self._arrange_all(leg.id)
+        self._others[leg] = (other, watch)
+        self._arrange_all(leg)
 
     def transfer_left(self, leg: Leg) -> None:
         """Whoever was connected with ``leg`` has left: tracks named ``transfer`` stop."""
-        before = self._others.pop(leg.id, None)
+        before = self._others.pop(leg, None)
         if before is not None:
             before[1].cancel()
-            self._arrange_all(leg.id)
+            self._arrange_all(leg)
 
     def moved(self, channel_id: str) -> None:
-        """A leg is in another bridge now, or in none: what reached it there follows (`Legs.on_moved`)."""
-        of_leg = self._legs.get(channel_id)
+        """A leg is in another bridge now or in none, or has another channel: streams follow (`Legs.on_moved`)."""
+        of_leg = next((each for leg, each in self._legs.items() if leg.id == channel_id), None)
         if of_leg is None:
             return
         if of_leg.later is not None:
             of_leg.later.cancel()
             of_leg.later = None
         if of_leg.leg.bridge_id is None:
-            of_leg.later = asyncio.get_running_loop().call_later(BACK_S, self._arrange_all, channel_id)
+            of_leg.later = asyncio.get_running_loop().call_later(BACK_S, self._arrange_all, of_leg.leg)
         else:
-            self._arrange_all(channel_id)
+            self._arrange_all(of_leg.leg)
 
     async def stop(self, leg: Leg, reason: str = "the flow ended") -> None:
         """End everything that was started for a leg, and wait until it has ended."""
         self.transfer_left(leg)
-        of_leg = self._legs.get(leg.id)
+        of_leg = self._legs.get(leg)
         if of_leg is not None:
             await self._end([*self.of(leg), *of_leg.hosts], reason)
 
@@ -280,9 +280,9 @@ class FlowStreams:
 
     def _of(self, leg: Leg) -> _OfLeg:
         """What belongs to a leg; it must be given something at once."""
-        of_leg = self._legs.get(leg.id)
+        of_leg = self._legs.get(leg)
         if of_leg is None:
-            of_leg = self._legs[leg.id] = _OfLeg(leg)
+            of_leg = self._legs[leg] = _OfLeg(leg)
             of_leg.watch = asyncio.create_task(self._until_gone(leg), name=f"streams of {leg.id} watch it")
         return of_leg
 
@@ -297,7 +297,7 @@ class FlowStreams:
     ) -> Stream:
         call = await self._call_of(leg)
         stream = self._streams.dial(
-            *(label, call, tracks, target, lambda stream, _: self._ended(leg.id, stream)),
+            *(label, call, tracks, target, lambda stream, _: self._ended(leg, stream)),
             principal=principal,
             two_way=target.two_way,
             admitted=True,
@@ -317,7 +317,7 @@ class FlowStreams:
 
         def ended(host: ExternalHost, reason: str) -> None:
             self._streams.remove(host, reason, good=host.live)
-            self._ended(leg.id, host)
+            self._ended(leg, host)
 
         host = self._new_host(
             *(self._streams.new_id("x", admitted=True), origin, call, leg, server),
@@ -334,20 +334,20 @@ class FlowStreams:
             stream.end(reason)
         await asyncio.gather(*(stream.wait() for stream in streams))
 
-    def _ended(self, leg_id: str, stream: AnyStream) -> None:
-        of_leg = self._legs.get(leg_id)
+    def _ended(self, leg: Leg, stream: AnyStream) -> None:
+        of_leg = self._legs.get(leg)
         if of_leg is not None:
             of_leg.streams = [started for started in of_leg.streams if started.stream is not stream]
             of_leg.hosts = [host for host in of_leg.hosts if host is not stream]
             of_leg.ended.set()
-            self._tidy(leg_id)
+            self._tidy(leg)
 
-    def _tidy(self, leg_id: str) -> None:
+    def _tidy(self, leg: Leg) -> None:
         """Forget a leg that has nothing any more."""
-        of_leg = self._legs.get(leg_id)
+        of_leg = self._legs.get(leg)
         if of_leg is None or of_leg.streams or of_leg.hosts:
             return
-        del self._legs[leg_id]
+        del self._legs[leg]
         if of_leg.watch is not None and of_leg.watch is not asyncio.current_task():
             of_leg.watch.cancel()
         if of_leg.later is not None:
@@ -359,10 +359,10 @@ class FlowStreams:
 
     async def _until_left(self, leg: Leg, other: Leg) -> None:
         await first_of(leg.gone.wait(), other.gone.wait())
-        present = self._others.get(leg.id)
+        present = self._others.get(leg)
         if present is not None and present[0] is other:
-            del self._others[leg.id]
-            self._arrange_all(leg.id)
+            del self._others[leg]
+            self._arrange_all(leg)
 
     def _running(self, of_leg: _OfLeg, wanted: StreamStart) -> _Started | None:
         """The stream to whose tracks more can be added."""
@@ -382,8 +382,8 @@ class FlowStreams:
 
     # Places
 
-    def _arrange_all(self, leg_id: str) -> None:
-        of_leg = self._legs.get(leg_id)
+    def _arrange_all(self, leg: Leg) -> None:
+        of_leg = self._legs.get(leg)
         if of_leg is None or of_leg.leg.gone.is_set():
             return
         for started in of_leg.streams:
@@ -393,7 +393,7 @@ class FlowStreams:
 
     def _arrange(self, of_leg: _OfLeg, started: _Started) -> None:
         """Have a stream's tracks where its parties are now."""
-        other = self._others.get(of_leg.leg.id)
+        other = self._others.get(of_leg.leg)
         started.stream.set_tracks(
             flow_tracks(of_leg.leg, other[0] if other else None, started.tracks, started.speak, self._facts.track)
         )

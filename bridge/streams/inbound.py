@@ -13,14 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
 from bridge.access import CONFIGURATION
 from bridge.ari.client import AriClient
-from bridge.ari.model import Channel
+from bridge.ari.model import Channel, Dialplan
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming, call_facts, party_facts
+from bridge.calls.facts import Naming, call_facts, party_facts, person_behind
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError, Overloaded
 from bridge.logs import cause
@@ -46,6 +47,19 @@ class Calls(Protocol):
         """A call by its id or by the id of one of its channels."""
 
 
+@dataclass(eq=False)
+class _Taken:
+    """A call that a route has taken."""
+
+    route: Route
+    channel_id: str
+    bridge_id: str
+    left_at: Dialplan | None = None
+    """Where its first channel left the dialplan; None while that is its channel."""
+    stream: Stream | None = None
+    info: TrackInfo | None = None
+
+
 class InboundCalls:
     """Gives calls from the dialplan to the application that their route names."""
 
@@ -67,11 +81,13 @@ class InboundCalls:
         self._still_held = still_held
         self._naming = naming
         self._streams = streams
-        self._by_channel: dict[str, Stream] = {}
         self._expected: set[str] = set()
         """Channels of calls that were admitted and have no stream yet."""
+        self._taken: dict[str, _Taken] = {}
+        """Calls in our application that routes have taken, by the ids of their channels."""
         self._uuids: set[UUID] = set()
         self._tasks = BackgroundTasks("dialplan")
+        client.on_replaced(self._replaced)
 
     def configure(self, routes: Sequence[Route]) -> None:
         """Replace the routes, for calls that come in from now on."""
@@ -95,46 +111,93 @@ class InboundCalls:
             channel: the call.
             arguments: those of Stasis().
         """
-        numbers = [*arguments[:1], channel.dialplan.exten if channel.dialplan is not None else ""]
+        numbers = [*arguments[:1], channel.dialplan.exten]
         return next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
 
     def held(self, channel: Channel, bridge_id: str) -> None:
         """A call is held in our application: if a route is for it, its application gets it."""
-        dialplan = channel.dialplan
-        route = self.route_of(channel, dialplan.app_data.split(",")[1:] if dialplan is not None else [])
+        route = self.route_of(channel, channel.dialplan.app_data.split(",")[1:])
         if route is None:
             self._expected.discard(channel.id)
             return
-        self._tasks.spawn(self._take_up(route, channel, bridge_id))
+        before = self._taken.get(channel.id)
+        taken = self._taken[channel.id] = _Taken(route, channel.id, bridge_id)
+        if before is not None and before.stream is not None:
+            before.stream.end("the call came back")
+        self._tasks.spawn(self._take_up(taken, channel))
 
     def left(self, channel_id: str) -> None:
-        """A call has left our application: it has ended, or goes on in the dialplan."""
+        """A call has left our application: it has ended, or continues in the dialplan."""
         self._expected.discard(channel_id)
-        stream = self._by_channel.pop(channel_id, None)
-        if stream is not None:
-            stream.end("the call left the application")
+        taken = self._taken.pop(channel_id, None)
+        if taken is not None and taken.stream is not None:
+            taken.stream.end("the call left the application")
 
-    async def _take_up(self, route: Route, channel: Channel, bridge_id: str) -> None:
+    async def before_transfer(self, channel_id: str) -> None:
+        """End the stream of a call that is transferred, and leave the call to who transfers it.
+
+        `CallControl.before_transfer`.
+        """
+        taken = self._taken.pop(channel_id, None)
+        if taken is not None and taken.stream is not None:
+            taken.stream.end("the call was transferred")
+            await taken.stream.wait()
+
+    def _replaced(self, old: Channel, new: Channel) -> None:
+        """Continue a call's stream with the channel that has taken its place: another party speaks and listens now."""
+        if old.id in self._expected:
+            self._expected.remove(old.id)
+            self._expected.add(new.id)
+        taken = self._taken.pop(old.id, None)
+        if taken is None:
+            return
+        self._taken[new.id] = taken
+        taken.channel_id, taken.left_at = new.id, taken.left_at or old.dialplan
+        if taken.info is not None:
+            self._set_track(taken, replace(taken.info, channel_id=new.id, channel=new.name))
+            self._tasks.spawn(self._name_party(taken))
+
+    async def _name_party(self, taken: _Taken) -> None:
+        """Wait until it is known who is behind the channel that has taken a call's place, for dialects that tell it."""
+        channel_id = taken.channel_id
+        deadline = asyncio.get_running_loop().time() + FACTS_TIMEOUT_S
+        while asyncio.get_running_loop().time() < deadline:
+            found = self._calls.find(channel_id)
+            person = person_behind(*found) if found is not None else None
+            if found is not None and person is not None and not person.is_local:
+                number = party_facts(found[0], person, self._naming).number
+                if self._taken.get(channel_id) is taken and taken.info is not None:
+                    self._set_track(taken, replace(taken.info, number=number, far_number=number))
+                return
+            await asyncio.sleep(0.02)
+
+    def _set_track(self, taken: _Taken, info: TrackInfo) -> None:
+        taken.info = info
+        if taken.stream is not None:
+            speaks = taken.stream.dialect.two_way
+            taken.stream.set_tracks([WantedTrack(info, Join(taken.bridge_id), speaks=speaks)])
+
+    async def _take_up(self, taken: _Taken, channel: Channel) -> None:
+        route = taken.route
         try:
             whole, info = await self._facts(route, channel)
-            if not self._still_held(channel.id):
+            if self._taken.get(taken.channel_id) is not taken or not self._still_held(taken.channel_id):
                 return
-            stream = self._start(
-                *(route, whole, info.name, lambda ended, why: self._over(route, channel.id, ended, why)),
+            taken.stream = self._start(
+                *(route, whole, info.name, lambda _, why: self._over(taken, why)),
                 admitted=True,  # or it would not have been answered
             )
-            if stream is None:
-                await self._then(route, channel.id)  # nobody to talk to: better than silence
+            if taken.stream is None:
+                await self._then(taken)  # nobody to talk to: better than silence
                 return
-            before, self._by_channel[channel.id] = self._by_channel.get(channel.id), stream
-            if before is not None:
-                before.end("the call came back")
-            stream.set_tracks([WantedTrack(info, Join(bridge_id), speaks=stream.dialect.two_way)])
+            self._set_track(taken, replace(info, channel_id=taken.channel_id))
+            if taken.left_at is not None:  # meanwhile another channel has taken its place
+                self._tasks.spawn(self._name_party(taken))
         except Exception:
-            log.exception("channel=%s route=%s failed", channel.id, route.id)
-            await self._then(route, channel.id)
+            log.exception("channel=%s route=%s failed", taken.channel_id, route.id)
+            await self._then(taken)
         finally:
-            self._expected.discard(channel.id)
+            self._expected.discard(taken.channel_id)
 
     async def _facts(self, route: Route, channel: Channel) -> tuple[CallInfo, TrackInfo]:
         """What is known of a call: the model may be a moment behind, and the caller must not wait for it for long."""
@@ -143,8 +206,7 @@ class InboundCalls:
             await asyncio.sleep(0.02)
         name = route.dialect_class.caller_track or channel.name
         if found is None:
-            exten = channel.dialplan.exten if channel.dialplan is not None else ""
-            caller = channel.caller.number if channel.caller is not None else ""
+            exten, caller = channel.dialplan.exten, channel.caller.number
             whole = CallInfo(channel.id, direction="inbound", caller=caller, callee=exten)
             return whole, TrackInfo(name, channel.id, channel.name, caller, near_number=exten, far_number=caller)
         call, party = found
@@ -160,22 +222,25 @@ class InboundCalls:
             callflow=facts.callflow,
         )
 
-    def _over(self, route: Route, channel_id: str, stream: Stream, reason: str) -> None:
-        if self._by_channel.get(channel_id) is not stream:
+    def _over(self, taken: _Taken, reason: str) -> None:
+        if self._taken.get(taken.channel_id) is not taken:
             return  # the call has left, or has come back and has another stream
-        del self._by_channel[channel_id]
-        log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
-        self._tasks.spawn(self._then(route, channel_id))
+        del self._taken[taken.channel_id]
+        route = taken.route
+        log.info("channel=%s route=%s ended (%s): %s", taken.channel_id, route.id, reason, route.then)
+        self._tasks.spawn(self._then(taken))
 
-    async def _then(self, route: Route, channel_id: str) -> None:
+    async def _then(self, taken: _Taken) -> None:
         """What the route says becomes of the call; nothing if it has left, or while the bridge shuts down."""
+        channel_id = taken.channel_id
         if not self._still_held(channel_id):
             return
         try:
-            if route.then == "hangup":
+            if taken.route.then == "hangup":
                 await self._client.channels.hangup(channel_id)
             else:
-                await self._client.channels.continue_in_dialplan(channel_id)
+                where = taken.left_at.behind if taken.left_at is not None else ()
+                await self._client.channels.continue_in_dialplan(channel_id, *where)
         except AriError as error:
             log.warning("channel=%s could not be sent on: %s", channel_id, error)
 

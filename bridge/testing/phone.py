@@ -229,6 +229,10 @@ class Phone:
         with contextlib.suppress(PhoneRefusal):
             await self._command("resume")
 
+    async def transfer(self, number: str) -> None:
+        """Sends the other side of the call to a number (a blind transfer, by REFER); does not wait for the outcome."""
+        await self._command("transfer", f"sip:{number}@{self._place.domain}")
+
     async def command(self, name: str, parameters: str = "") -> str:
         """Gives the phone any command of baresip's menu and returns what it printed."""
         return await self._command(name, parameters)

@@ -157,6 +157,37 @@ class FakePbx:
         channel.resource["state"] = state
         self.emit("ChannelStateChange", channel)
 
+    def replace(self, old_id: str, new_id: str) -> None:
+        """Have a channel take the place of one in an application: by a transfer, or by a pickup."""
+        old, new = self.channels[old_id], self.channels[new_id]
+        bridge_id = self.bridge_of(old_id)
+        assert old.app is not None
+        self._enter_stasis(new, old.app, [], replaced=old)
+        if bridge_id is not None:
+            self._leave(old)
+            self._join(self.bridges[bridge_id], new)
+        self._end(old, NORMAL, NORMAL_TEXT)
+
+    def transfer(self, channel_id: str, other_id: str) -> str:
+        """Have a phone transfer another party to one in an application; return the channel that replaces its own.
+
+        Args:
+            channel_id: the phone's channel in the application.
+            other_id: the channel of the other party, outside of it.
+        """
+        linkedid, number = self.channels[other_id].linkedid, next(self._numbers)
+        halves = [
+            self.come(
+                f"lab-{next(self._numbers)}", "", "_attended", context="transfer", state=state, linkedid=linkedid,
+                name=f"Local/_attended@transfer-{number:08x};{half}",
+            )
+            for half, state in ((1, "Down"), (2, "Up"))
+        ]  # fmt: skip
+        self.replace(channel_id, halves[1].id)
+        for member in (other_id, halves[0].id):
+            self.enter_bridge(f"basic-{number}", member, bridge_class="basic")
+        return halves[1].id
+
     def rings(self, channel_id: str) -> None:
         """Have a called phone ring."""
         self.state(channel_id, "Ringing")
@@ -454,7 +485,7 @@ class FakePbx:
         self.emit("ChannelDialplan", channel, dialplan_app=name, dialplan_app_data=data)  # sic
         place = (params.get("context") or dialplan["context"], params.get("extension") or dialplan["exten"])
         if params.get("extension"):
-            channel.step = 0
+            channel.step = int(params.get("priority") or 1) - 1
         dialplan |= {"context": place[0], "exten": place[1], "priority": channel.step + 1}
         if len(self.dialplan.get(place, ())) <= channel.step:
             self._end(channel, NORMAL, NORMAL_TEXT)
@@ -491,13 +522,16 @@ class FakePbx:
         if channel_id in self.channels:
             raise Refused(409, "Channel with given unique ID already exists")
 
-    def _enter_stasis(self, channel: FakeChannel, app: str, arguments: list[str]) -> None:
+    def _enter_stasis(
+        self, channel: FakeChannel, app: str, arguments: list[str], replaced: FakeChannel | None = None
+    ) -> None:
         if not any(client.app == app for client in self.clients):
             self._end(channel, 0, "Unknown")
             return
         channel.app = app
         channel.resource["dialplan"] |= {"app_name": "Stasis", "app_data": ",".join([app, *arguments])}
-        self.emit("StasisStart", channel, args=arguments)
+        more = {} if replaced is None else {"replace_channel": self.show(replaced)}
+        self.emit("StasisStart", channel, args=arguments, **more)
 
     def _leave_stasis(self, channel: FakeChannel) -> None:
         if channel.app is not None:

@@ -65,6 +65,11 @@ class Received:
         channels = {message["channelid"] for message in self.messages}
         return {channel.removeprefix("PJSIP/").rpartition("-")[0]: channel for channel in channels}
 
+    @property
+    def samples(self) -> Samples:
+        """What the binary messages hold, as signed linear audio."""
+        return samples_of(b"".join(self.binary))
+
     def yeastar(self, channel: str) -> Samples:
         """What one channel said, by Yeastar's format."""
         found = (message for message in self.of(channelid=channel, status="process"))

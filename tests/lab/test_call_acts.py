@@ -71,7 +71,7 @@ async def test_transfer(calling: Calling, phones: Phones) -> None:
     async def stop_flow(channel_id: str) -> None:
         stopped.append(channel_id)
 
-    calling.call_control.before_transfer = stop_flow
+    calling.call_control.before_transfer.append(stop_flow)
     async with by_hand(bob):
         other_id = await calling.call_control.transfer(leg.id, Address("extension", "1002"))
         assert stopped == [leg.id]

@@ -13,7 +13,7 @@ from bridge.audio import tones
 from bridge.audit import FAILED
 from bridge.calls.addresses import ADDRESS_TYPES, Address
 from bridge.control.dial_policy import NotAllowed
-from bridge.control.legs import Leg, LegGone, Partners
+from bridge.control.legs import Leg, LegGone
 from bridge.control.originate import NotAnswered, OutboundCall
 from bridge.errors import AriError, BridgeError, Overloaded
 from bridge.flows.action_registry import ActionFailed, Missing, action
@@ -249,12 +249,8 @@ class _Calls:
 
 
 async def _talk(run: Run, partner: Leg) -> None:
-    """Connect caller and partner until one of them leaves.
-
-    If the caller's phone transfers the call, the flow ends, and the partner talks with whoever has taken its place.
-    """
+    """Connect caller and partner until one of them leaves."""
     streams = run.services.streams
-    partners: Partners | None = None
     try:
         run.variables.set("connect.call_id", partner.id)
         await run.leg.hold_in_bridge()
@@ -268,13 +264,7 @@ async def _talk(run: Run, partner: Leg) -> None:
         if run.leg.gone.is_set():
             raise
     finally:
-        if partners is not None:
-            partners.follow_transfers()
-            partner = partners.other
-        if partners is not None and partners.leg is not run.leg and not partner.gone.is_set():
-            run.services.legs.keep_together(partners)
-        else:
-            await _hang_up(partner)
+        await _hang_up(partner)
 
 
 async def _hang_up(leg: Leg) -> None:

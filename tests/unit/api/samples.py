@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,6 +87,10 @@ class Pbx:
         self.records = Records(Events(), lambda: NOW)
         self.groups: dict[str, Groupcall] = {}
         self._numbers = itertools.count(1)
+
+    @property
+    def ids(self) -> Iterator[str]:
+        return iter(self.calls)
 
     def find(self, identity: str, /) -> tuple[Call, Party] | None:
         for call in self.calls.values():

@@ -31,7 +31,7 @@ class Entrance:
         flow = {"id": "menu", "match": ["751"], "actions": [{"type": "answer"}]}
         config = Config.model_validate({"dialplan": [route], "flows": [flow]})
         self.admission = CallAdmission(max_streams, late_ms=40)
-        parts: Any = dict.fromkeys(("client", "calls", "naming", "streams"))
+        parts: Any = {"client": self.house.client, "calls": None, "naming": None, "streams": None}
         self.inbound = InboundCalls(routes_of(config), **parts, still_held=lambda _: False, max_unordered=1)
         manager = FlowManager(flows_of(config), cast(Any, None), cast(Any, None))
         refusing = InboundAdmission(self.admission, self.inbound, manager)

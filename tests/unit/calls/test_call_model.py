@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from bridge.ari.model import Bridge, Caller, Channel, Dialplan, Event, decode_event
+from bridge.calls.facts import call_facts, person_behind
 from bridge.calls.model import (
     CallAnswered,
     CallEnded,
@@ -22,6 +23,7 @@ from bridge.calls.model import (
     endpoint_of,
     is_party,
 )
+from tests.unit.calls.pbx import Pbx
 from tests.unit.calls.recordings import RECORDINGS, Step, feed, promptly, recorded
 
 
@@ -333,7 +335,7 @@ def channel(
         state=state,
         creationtime=created,
         caller=Caller(number=channel_id),
-        dialplan=dialplan or Dialplan(),
+        dialplan=dialplan or Dialplan(app_name="Echo"),
         channelvars={"CHANNEL(linkedid)": linkedid} if linkedid else {},
     )
 
@@ -542,3 +544,48 @@ def test_memory_of_ended_channels_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         one = channel(f"c{number}", linkedid=f"c{number}")
         list(feed(model, [created(one), destroyed(one)]))
     assert len(model._gone) == 10
+
+
+def test_a_phone_that_picks_up_anothers_call_is_of_its_own_call_until_then_and_that_is_not_answered() -> None:
+    pbx = Pbx()
+    pbx.comes("a", "PJSIP/1001-1", "from-internal", "1002", "1001")
+    pbx.at("a", "from-internal,1002,1", "Dial", "PJSIP/1002")
+    pbx.new("b", "PJSIP/1002-2", number="1002")
+    pbx.dial("a", "b", "1002")
+    pbx.comes("c", "PJSIP/1003-3", "from-internal", "*8", "1003")
+    pbx.channels["c"]["channelvars"]["CHANNEL(linkedid)"] = "c"
+    pbx.event("ChannelStateChange", channel=pbx.channels["c"])
+    answered: list[str] = []
+
+    def note() -> None:
+        answered.extend(change.call.id for change in pbx.changes if isinstance(change, CallAnswered))
+
+    pbx.up("c")
+    note()
+    pbx.at("c", "from-internal,1002,1", "AppDial", "(Outgoing Line)")
+    note()
+    pbx.dial("a", "c", "")
+    note()
+    pbx.up("a")
+    note()
+    assert answered == ["a"]
+    pbx.joins("bridge", "c", "a")
+    note()
+    pbx.channels["c"]["channelvars"]["CHANNEL(linkedid)"] = "a"
+    pbx.event("ChannelConnectedLine", channel=pbx.channels["c"])
+    pbx.gone("b")
+    assert answered == ["a"]
+    facts = call_facts(pbx.call)
+    assert (facts.caller, facts.callee, facts.direction) == ("1001", "1003", "internal")
+
+
+def test_whom_a_local_channel_stands_for() -> None:
+    pbx = Pbx()
+    pbx.comes("a", "PJSIP/1001-1", "from-internal", "1002", "1001")
+    for half in (";1", ";2"):
+        pbx.new(f"l{half}", f"Local/_attended@transfer-1{half}")
+    parties = pbx.call.parties
+    assert person_behind(pbx.call, parties["l;2"]).id == "l;2"  # nobody yet
+    pbx.joins("conference", "l;2", creator="Stasis", kind="stasis")
+    pbx.joins("basic", "a", "l;1")
+    assert [person_behind(pbx.call, parties[each]).id for each in ("l;2", "a")] == ["a", "a"]

@@ -75,7 +75,7 @@ async def test_a_call_from_beginning_to_end(pbx: TrackedPbx, tracker: CallTracke
     assert tracker.synced
     pbx.add("a")
     await settle()
-    pbx.state("a", "Up")
+    pbx.run("a", "Answer")
     await settle()
     assert tracker.calls["a"].answered_at == 42.0
     pbx.hang_up("a")
@@ -83,6 +83,7 @@ async def test_a_call_from_beginning_to_end(pbx: TrackedPbx, tracker: CallTracke
     assert story == [
         "CallStarted a",
         "PartyJoined a",
+        "PartyChanged a",
         "PartyChanged a",
         "CallAnswered a",
         "PartyLeft a",

@@ -428,3 +428,50 @@ async def test_nothing_is_made_once_it_stops(pbx: Pbx, conferences: Conferences)
     assert (pbx.bridges, pbx.hung_up) == ({}, [])
     with pytest.raises(AriError, match="shutting down"):
         await conferences.create(id="y")
+
+
+async def test_who_is_transferred_into_a_conference_takes_part_under_their_own_number(
+    pbx: Pbx, conferences: Conferences, story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, bob = pbx.phone("1001"), pbx.phone("1002")
+    brought = [asyncio.create_task(conferences.bring(phone, "room")) for phone in (alice, bob)]
+    await settle()
+    pbx.come("other", "1003", "1001", state="Up")
+    new = pbx.transfer(alice.id, "other")
+    await settle()
+    assert alice.id == new
+    assert members(conferences, "room") == ["1002", "1003"]
+    assert not any(each.done() for each in brought)
+    await conferences.mute("room", new)
+    assert pbx.is_muted(alice)
+    pbx.hang_up(new)
+    pbx.hang_up(bob.id)
+    await settle()
+    assert all(each.done() for each in brought)
+    assert story == [
+        "created room", "joined room 1001", "joined room 1002", "left room 1001", "joined room 1003",
+        "left room 1003", "left room 1002", "deleted room",
+    ]  # fmt: skip
+    assert caplog.text == ""
+
+
+async def test_who_is_transferred_is_reported_when_it_is_known_who_it_is(
+    pbx: Pbx, conferences: Conferences, story: Story
+) -> None:
+    alice = pbx.phone("1001")
+    bringing = asyncio.create_task(conferences.bring(alice, "room"))
+    await settle()
+    pbx.come("other", "1003", "1001", state="Up")
+    pbx.dialplan["from-internal", "750"] = ()
+    half = {each: f"Local/_attended@transfer-1;{each}" for each in (1, 2)}
+    for number, name in half.items():
+        pbx.come(f"l{number}", "", "_attended", state="Up", linkedid="other", name=name)
+    pbx.replace(alice.id, "l2")
+    await settle()
+    assert story == ["created room", "joined room 1001", "left room 1001"]
+    for member in ("other", "l1"):
+        pbx.enter_bridge("basic", member)
+    await settle()
+    assert story[3:] == ["joined room 1003"]
+    pbx.hang_up("l2")
+    await bringing

@@ -186,7 +186,7 @@ async def test_the_flow_of_a_call_stops_when_the_destination_can_be_called_and_n
     async def stop(channel_id: str) -> None:
         stopped.append(channel_id)
 
-    house.control.before_transfer = stop
+    house.control.before_transfer.append(stop)
     leg = await house.call("1001")
     with pytest.raises(ValueError, match="type is empty"):
         await house.control.transfer(leg.id, Address())
@@ -199,7 +199,7 @@ async def test_a_flow_that_cannot_be_stopped_keeps_its_call_and_nothing_rings(ho
     async def fail(_: str) -> None:
         raise RuntimeError("the flow does not stop")
 
-    house.control.before_transfer = fail
+    house.control.before_transfer.append(fail)
     leg = await house.call("1001")
     with pytest.raises(RuntimeError):
         await house.control.transfer(leg.id, OTHER)

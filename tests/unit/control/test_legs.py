@@ -93,17 +93,6 @@ async def test_two_legs_in_one_bridge_and_one_of_them_leaves() -> None:
     assert house.pbx.bridge_of(caller.id) == caller.bridge_id
 
 
-async def test_two_that_are_kept_together_are_both_hung_up() -> None:
-    house = House()
-    caller, callee = await house.caller("1001"), await house.caller("1002")
-    house.legs.keep_together(await house.legs.bridge_together(caller, callee))
-    await settle()
-    house.pbx.hang_up(caller.id)
-    await settle()
-    assert callee.ended.is_set()
-    assert (house.pbx.channels, house.pbx.bridges) == ({}, {})
-
-
 async def test_a_leg_comes_back_from_the_dialplan() -> None:
     house = House()
     leg = await house.caller()

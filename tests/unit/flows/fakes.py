@@ -241,9 +241,6 @@ class FakePartners:
     def __init__(self, leg: FakeLeg, other: FakeLeg) -> None:
         self.leg, self.other = self._legs = (leg, other)
 
-    def follow_transfers(self) -> None:
-        """Nobody transfers here."""
-
     async def peer_left(self) -> FakeLeg:
         waits = [asyncio.ensure_future(each.gone.wait()) for each in self._legs]
         try:

@@ -31,6 +31,7 @@ from bridge.streams.flow_options import ExternalServer
 from bridge.streams.flow_streams import FlowStreams
 from bridge.streams.origin import Origin
 from bridge.streams.registry import Streams
+from tests.fakes.leg import StandInLeg
 from tests.flow_requests import external_media
 from tests.unit.audit.lines import Lines
 
@@ -78,7 +79,7 @@ async def opened(
         "x1",
         Origin("flow:external_media_start", Principal("test", "127.0.0.1", frozenset())),
         CallInfo("call"),
-        cast(Any, SimpleNamespace(id="c1", bridge_id="b", gone=asyncio.Event())),
+        cast(Any, StandInLeg("c1")),
         cast(ExternalServer, external_media(external_host=host, configured=configured)),
         client=cast(Any, pbx),
         ids=OwnIds("app"),
@@ -159,7 +160,7 @@ async def test_it_is_counted_published_and_recorded_like_any_stream() -> None:
         ),
         admission=admission,
     )
-    leg = cast(Any, SimpleNamespace(id="c1", name="PJSIP/1-1", bridge_id="b", gone=asyncio.Event()))
+    leg = cast(Any, StandInLeg("c1"))
     crm = Principal("crm", "192.0.2.7")
     await flows.external_media_start(leg, external_media(external_host="192.0.2.9:4000"), crm)
     (host,) = streams

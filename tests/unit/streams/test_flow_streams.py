@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,6 +19,7 @@ from bridge.streams.flow_facts import Numbers
 from bridge.streams.flow_streams import BACK_S, MAX_EXTERNAL_MEDIA, FlowStreams
 from bridge.streams.subscription import Target
 from bridge.streams.wanted import WantedTrack
+from tests.fakes.leg import StandInLeg
 from tests.fakes.virtual_time import pass_time
 from tests.flow_requests import external_media, stream_start, stream_stop
 
@@ -111,7 +111,7 @@ class World:
         call = Call(f"call-{channel_id}", "", answered=True)
         call.add(party)
         self.calls[channel_id] = (call, party)
-        return cast(Leg, SimpleNamespace(id=channel_id, name=party.name, bridge_id="b", gone=asyncio.Event()))
+        return cast(Leg, StandInLeg(channel_id, party.name))
 
     async def start(self, **parameters: Any) -> Any:
         return await self.streams.stream_start(self.leg, stream_start(**{"url": URL, **parameters}), TOKEN)

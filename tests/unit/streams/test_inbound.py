@@ -19,6 +19,8 @@ from bridge.streams.inbound import InboundCalls
 from bridge.streams.registry import Streams
 from bridge.streams.subscription import routes_of
 from bridge.taps.taps import Taps
+from tests.fakes.ari_client import FakeAriClient
+from tests.fakes.pbx import FakePbx
 from tests.fakes.taps import FakeTaps
 from tests.fakes.virtual_time import until
 from tests.fakes.wire import Wire, nobody
@@ -49,8 +51,8 @@ async def test_each_refusal_of_a_connection_says_why(monkeypatch: pytest.MonkeyP
         admission=CallAdmission(10),
         send_dtmf=nobody,
     )
-    parts: dict[str, Any] = dict.fromkeys(("client", "calls", "still_held", "naming"))
-    parts |= {"streams": streams, "max_unordered": config.audiosocket.max_unordered}
+    parts: dict[str, Any] = dict.fromkeys(("calls", "still_held", "naming"))
+    parts |= {"client": FakeAriClient(FakePbx()), "streams": streams, "max_unordered": config.audiosocket.max_unordered}
     inbound = InboundCalls(routes_of(config), **parts)
     mine, other = uuid4(), uuid4()
     legs = [inbound.unexpected(uuid) for uuid in (mine, other)]

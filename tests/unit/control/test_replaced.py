@@ -1,0 +1,225 @@
+"""A channel that takes the place of another inherits everything: leg, hold, route, stream, record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from bridge.access import CONFIGURATION
+from bridge.audio.playout import Playout
+from bridge.calls.addresses import Address
+from bridge.calls.facts import Naming
+from bridge.calls.tracker import CallTracker
+from bridge.config import Config
+from bridge.config.calling import CallingConfig
+from bridge.control.dial_policy import DialPolicy
+from bridge.control.originate import NotAnswered, Originator
+from bridge.control.recording import REPLACED
+from bridge.media.call_admission import CallAdmission
+from bridge.media.counters import Counters
+from bridge.media.websocket import Link
+from bridge.streams import registry
+from bridge.streams.client_streams import ClientStreams
+from bridge.streams.inbound import InboundCalls
+from bridge.streams.registry import Streams
+from bridge.streams.stream import Stream
+from bridge.streams.subscription import routes_of
+from bridge.taps.taps import Join, Snoop, Taps
+from tests.fakes.taps import FakeTaps
+from tests.fakes.virtual_time import now, pass_time, settle
+from tests.fakes.wire import Wire, nobody
+from tests.unit.control.house import House
+
+
+class Replacing(House):
+    """A house with the calls of its PBX, and a route for the calls to 750."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, claims: bool = False, then: str = "hangup") -> None:
+        super().__init__(claims=claims)
+
+        async def dial(*_: object, **__: object) -> Link:
+            return Wire()
+
+        monkeypatch.setattr(registry, "dial", dial)
+        self.pbx.dialplan["from-internal", "750"] += (("Echo", ""),)
+        self.tracker = CallTracker(self.client)
+        self.tracker.subscribe(self.records.on_change)
+        self.client.on_event("*", self.records.on_event)
+        route: dict[str, Any] = {"id": "agent", "match": "750", "url": "ws://app.example.org/", "dialect": "twilio"}
+        config = Config.model_validate({"dialplan": [route | {"then": then}]})
+        self.fake_taps = FakeTaps()
+        self.streams = Streams(
+            config,
+            taps=cast(Taps, self.fake_taps),
+            counters=Counters(),
+            new_playout=lambda fmt: Playout(fmt, 10_000, 0),
+            admission=CallAdmission(10),
+            send_dtmf=nobody,
+        )
+        self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis)
+        self.inbound = InboundCalls(
+            routes_of(config),
+            client=self.client,
+            calls=self.tracker,
+            still_held=lambda channel_id: self.stasis.bridge_of(channel_id) is not None,
+            naming=Naming(),
+            streams=self.streams,
+            max_unordered=1,
+        )
+        self.stasis.on_held = self.inbound.held
+        self.stasis.on_released = self.inbound.left
+
+    async def agent_call(self) -> tuple[str, Stream]:
+        """Have a phone call the agent; return its channel and the agent's stream."""
+        channel_id = self.pbx.call("1002", "750")
+        await settle()
+        (stream,) = self.streams
+        return channel_id, cast(Stream, stream)
+
+    def other_party(self) -> str:
+        """Return the channel of a party outside of our application."""
+        channel_id = self.pbx.come("other", "1001", "1002", state="Up").id
+        self.pbx.run(channel_id, "Dial", "PJSIP/1002")
+        return channel_id
+
+
+@pytest.fixture
+async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replacing]:
+    house = Replacing(monkeypatch)
+    yield house
+    await house.streams.stop()
+    await house.tracker.close()
+
+
+async def test_an_agents_stream_continues_with_the_party_that_its_phone_transfers(house: Replacing) -> None:
+    phone, stream = await house.agent_call()
+    bridge_id = house.stasis.bridge_of(phone)
+    new = house.pbx.transfer(phone, house.other_party())
+    await pass_time(0.1)
+    assert not stream.ended
+    assert house.fake_taps.opened == [Join(str(bridge_id))]  # the same audio, without a gap
+    assert [(track.info.channel_id, track.info.number) for track in stream.tracks] == [(new, "1001")]
+    assert house.stasis.bridge_of(new) == bridge_id == house.pbx.bridge_of(new)
+    found = house.tracker.find(phone)
+    assert found is not None
+    assert (found[0].id, found[1].id) == ("other", new)
+    record = house.records.get(phone)
+    assert record is not None
+    assert (record.id, record.status) == (phone, "progressing")
+    stream.end("the application closed the stream")
+    await settle()
+    assert new not in house.pbx.channels  # then = "hangup"
+    assert record.status == "hangup"
+    assert (house.records.live()[0].id, len(house.stasis)) == ("other", 0)
+
+
+async def test_the_dialplan_continues_where_the_first_channel_left_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Replacing(monkeypatch, then="continue")
+    phone, stream = await house.agent_call()
+    new = house.pbx.transfer(phone, house.other_party())
+    await settle()
+    stream.end("the application closed the stream")
+    await settle()
+    plan = house.pbx.channels[new].resource["dialplan"]
+    assert (plan["context"], plan["exten"], plan["priority"]) == ("from-internal", "750", 2)
+    await house.streams.stop()
+    await house.tracker.close()
+
+
+async def test_a_clients_stream_follows_too(house: Replacing) -> None:
+    phone, _ = await house.agent_call()
+    found = house.tracker.find(phone)
+    assert found is not None
+    dialect = routes_of(Config.model_validate({"dialplan": [
+        {"id": "c", "match": "1", "url": "ws://app.example.org/", "dialect": "twilio"}]}))[0]  # fmt: skip
+    stream = house.client_streams.open(
+        *found, dialect.new_dialect(), Wire(), listen="in", speak="none", principal=CONFIGURATION
+    )
+    await settle()
+    new = house.pbx.transfer(phone, house.other_party())
+    await settle()
+    assert not stream.ended
+    assert (stream.origin.party_id, stream.call.call_id) == (new, "other")
+    assert Snoop(new, "in", "none") in [track.tap_point for track in stream.tracks]
+
+
+async def test_a_transfer_by_request_ends_the_agents_stream_and_not_the_call(house: Replacing) -> None:
+    phone, stream = await house.agent_call()
+    assert house.legs.take(phone) is not None
+    await house.inbound.before_transfer(phone)
+    await settle()
+    assert stream.ended
+    assert phone in house.pbx.channels
+    await house.inbound.before_transfer(phone)  # twice is fine
+
+
+async def test_a_channel_that_replaces_a_leg_is_that_leg(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Replacing(monkeypatch, claims=True)
+    leg = await house.caller("1002")
+    bridge_id = await leg.hold_in_bridge()
+    first = leg.id
+    await leg.mute("in")
+    partner = await house.caller("1003")
+    partners = await house.legs.bridge_together(leg, partner)
+    leaving = asyncio.create_task(partners.peer_left())
+    new = house.pbx.transfer(first, house.other_party())
+    await settle()
+    assert (leg.id, house.legs.get(new), house.legs.get(first)) == (new, leg, None)
+    assert (leg.gone.is_set(), leg.bridge_id, leaving.done()) == (False, bridge_id, False)
+    assert house.pbx.channels[new].muted == {"in"}
+    house.pbx.press(new, "5")
+    await settle()
+    assert await leg.digits.get() == "5"
+    await leg.continue_in_dialplan()
+    assert house.pbx.channels[new].resource["dialplan"]["exten"] == "750"
+    assert await leaving is leg
+    assert house.legs.object_ids == {bridge_id}
+    await house.tracker.close()
+
+
+async def test_a_pickup_answers_the_call_that_rings(house: Replacing) -> None:
+    config = CallingConfig(extension_endpoint="PJSIP/{extension}")
+    originator = Originator(
+        house.client,
+        house.ids,
+        house.legs,
+        house.records,
+        config,
+        DialPolicy(config, Naming(), now),
+        admission=CallAdmission(10),
+    )
+    outbound = await originator.originate(Address("extension", "1002"))
+    house.pbx.rings(outbound.id)
+    picker = house.pbx.come("picker", "1003", "*8", state="Up").id
+    await settle()
+    assert not house.tracker.calls[picker].answered  # it is about to be in another call
+    house.pbx.replace(outbound.id, picker)
+    await settle()
+    leg = await outbound.answered()
+    assert (leg.id, leg.answered, leg.gone.is_set()) == (picker, True, False)
+    found = house.tracker.find(outbound.id)
+    assert found is not None
+    assert (found[0].id, found[0].answered, list(found[0].parties)) == (outbound.id, True, [picker])
+    assert list(house.tracker.calls) == [outbound.id]
+    record = house.records.get(picker)
+    assert record is not None
+    assert (record.id, record.status, record.hangup_reason) == (outbound.id, "progressing", "")
+    await outbound.cancel()
+    await settle()
+    assert (record.status, record.hangup_reason, house.pbx.channels) == ("hangup", "normal", {})
+    with pytest.raises(NotAnswered):
+        await outbound.answered()
+    await originator.stop()
+
+
+async def test_a_recording_ends_and_says_why(house: Replacing) -> None:
+    phone, _ = await house.agent_call()
+    recording = await house.recordings.start(phone, principal=CONFIGURATION)
+    house.pbx.transfer(phone, house.other_party())
+    (snoop_id,) = house.recordings.object_ids
+    house.pbx.hang_up(snoop_id)  # it ends with its party
+    await recording.finished()
+    assert (recording.status, recording.trouble) == ("ended", REPLACED)
