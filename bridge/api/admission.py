@@ -89,6 +89,7 @@ class Admission:
     async def _of_ticket(self, request: web.Request, kind: TicketKind) -> Principal:
         address = client_address(request)
         try:
+            self._gate.check_shown(request.query, request.headers)
             found = await request.app[TICKETS].redeem(request.query["ticket"], kind, request.match_info.get("id", ""))
         except ApiError as error:
             raise self._counted(error, address) from None

@@ -1,9 +1,10 @@
 """Authentication: which principal a request comes from, or why it is refused.
 
 Tokens come where VoIPBIN's clients put them: cookie ``token``, query ``token``, ``Authorization: Bearer``, cookie
-``accesskey``, query ``accesskey``. Any of them that is right will do, so that a stale cookie spoils nothing. Cookies
-count only in requests of the bridge's own pages and of programs that are not browsers: a browser adds them to the
-requests of any page, WebSockets included.
+``accesskey``, query ``accesskey``. All that a request shows in header and query must be good, and the first one counts: a
+client with a wrong one does not do what it means to. A cookie counts only if there are none, so a stale one spoils
+nothing, and only in requests of the bridge's own pages and of programs that are not browsers: a browser adds cookies to
+the requests of any page, WebSockets included.
 
 Without authentication the bridge listens on loopback, but a browser on this machine runs pages of strangers, and these
 can reach loopback too: directly (then ``Origin`` names the stranger) or through a host name of theirs that resolves to
@@ -68,26 +69,57 @@ class Gate:
                 "a token is needed: ?token=..., the header Authorization: Bearer ..., or a cookie named token",
                 {"WWW-Authenticate": "Bearer"},
             )
-        by_token, by_cookie = self.tokens.find(shown), self.tokens.find(kept)
-        found = self._valid(by_token) or self._valid(by_cookie)
-        if found is None:
-            stale = by_token is not None or by_cookie is not None
-            raise ApiError(
-                401,
-                "INVALID_CREDENTIALS",
-                "the token has expired" if stale else "the token is not one of those configured",
-                {"WWW-Authenticate": 'Bearer error="invalid_token"'},
-            )
-        if self._valid(by_token) is None:
+        found = self._all_good(shown) if shown else self._first_good(kept)
+        if not shown:
             check_origin(headers, "the cookie counts only in requests of the bridge's own pages; send the token itself")
         return found
+
+    def check_shown(self, query: Mapping[str, str], headers: Mapping[str, str]) -> None:
+        """Check the tokens of a request that needs none, as it has a ticket.
+
+        Raises:
+            ApiError: 401, one of them is not good.
+        """
+        if self.tokens is not None and (shown := offered_tokens({}, query, headers.get("Authorization", ""))):
+            self._all_good(shown)
 
     def accepts(self, principal: Principal) -> bool:
         """Return whether a principal that was found earlier still has a good token."""
         return self.tokens is None or self.tokens.accept(principal, self._clock())
 
+    def _all_good(self, shown: list[str]) -> Principal:
+        """Return who holds the first of these tokens; 401 if any of them is not good."""
+        assert self.tokens is not None
+        holders = [self.tokens.find([token]) for token in shown]
+        for place, holder in enumerate(holders, 1):
+            if self._valid(holder) is None:
+                which = "the token" if len(shown) == 1 else f"token {place} of the {len(shown)} in header and query"
+                raise _invalid(which, holder)
+        found = holders[0]
+        assert found is not None
+        return found
+
+    def _first_good(self, kept: list[str]) -> Principal:
+        """Return who holds the first good one of the tokens in cookies; 401 if there is none."""
+        assert self.tokens is not None
+        holders = [self.tokens.find([token]) for token in kept]
+        found = next((each for each in holders if self._valid(each) is not None), None)
+        if found is None:
+            raise _invalid("the token", next((each for each in holders if each is not None), None))
+        return found
+
     def _valid(self, principal: Principal | None) -> Principal | None:
         return None if principal is None or expired(principal.grant, self._clock()) else principal
+
+
+def _invalid(which: str, holder: Principal | None) -> ApiError:
+    """Return the answer to a token that is unknown, or that of ``holder`` and expired."""
+    return ApiError(
+        401,
+        "INVALID_CREDENTIALS",
+        f"{which} has expired" if holder is not None else f"{which} is not one of those configured",
+        {"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
 
 
 def token_cookies(header: str) -> dict[str, str]:

@@ -96,12 +96,38 @@ ELSEWHERE = {"Host": "bridge.example", "Origin": "https://elsewhere.example"}
 
 
 @pytest.mark.parametrize(
-    ("query", "authorization"), [({}, ""), ({"token": "wrong"}, ""), ({}, "Bearer wrong"), ({"accesskey": "wrong"}, "")]
+    ("query", "authorization"), [({"token": "wrong"}, ""), ({}, "Bearer wrong"), ({"accesskey": "wrong"}, "")]
 )
+@pytest.mark.parametrize(
+    ("cookies", "good", "bearer"),
+    [
+        ({"token": TOKEN}, {}, ""),
+        ({}, {"token": TOKEN}, f"Bearer {TOKEN}"),
+        ({}, {"accesskey": TOKEN}, f"Bearer {TOKEN}"),
+        ({}, {}, f"Bearer {TOKEN}"),
+    ],
+)
+def test_a_wrong_token_beside_a_good_one_is_rejected(
+    cookies: dict[str, str], good: dict[str, str], bearer: str, query: dict[str, str], authorization: str
+) -> None:
+    shown = {"token": TOKEN, **good, **query} if good else query
+    error = refusal(gate(TOKEN), cookies, shown, {"Authorization": authorization or bearer})
+    assert (error.status, error.reason) == (401, "INVALID_CREDENTIALS")
+    assert "is not one of those configured" in error.message
+    assert "wrong" not in error.message
+
+
+def test_the_message_says_which_of_several_tokens_is_wrong() -> None:
+    headers = {"Authorization": "Bearer wrong"}
+    error = refusal(gate(TOKEN), {}, {"token": TOKEN}, headers)
+    assert error.message == "token 2 of the 2 in header and query is not one of those configured"
+    gate(TOKEN).check({}, {"token": TOKEN}, {"Authorization": "Basic d3Jvbmc6d3Jvbmc="})  # a proxy's own: no token
+
+
 @pytest.mark.parametrize("cookie", ["token", "accesskey"])
-def test_a_cookie_counts_for_the_bridges_own_pages_only(query: dict[str, str], authorization: str, cookie: str) -> None:
-    it, cookies = gate(TOKEN), {cookie: TOKEN}
-    headers = {"Authorization": authorization, "Host": "bridge.example"}
+def test_a_cookie_counts_for_the_bridges_own_pages_only(cookie: str) -> None:
+    it, cookies, query = gate(TOKEN), {cookie: TOKEN}, dict[str, str]()
+    headers = {"Host": "bridge.example"}
     it.check(cookies, query, headers | {"Origin": "https://bridge.example"})
     it.check(cookies, query, headers | {"Sec-Fetch-Site": "same-origin"})
     it.check(cookies, query, headers | {"Sec-Fetch-Site": "none"})  # typed into the address bar

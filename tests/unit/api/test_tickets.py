@@ -207,6 +207,17 @@ async def test_a_ticket_is_for_its_direction(direction: str, query: str, expecte
         assert answer == expected
 
 
+async def test_a_wrong_token_beside_a_ticket_is_rejected_and_the_ticket_stays_good() -> None:
+    pbx = Pbx()
+    pbx.add("c1")
+    async with clients(pbx, grant("all")) as client:
+        ticket = (await new_ticket(client, "all", "/v1.0/calls/c1/tickets", {"direction": "both"}))["ticket"]
+        path = f"{STREAM}&ticket={ticket}"
+        wrong = {"headers": UPGRADE | {"Authorization": "Bearer wrong"}}
+        assert await status_and_reason(client, "GET", path, **wrong) == (401, "INVALID_CREDENTIALS")
+        assert await status_and_reason(client, "GET", path, headers=UPGRADE) == (101, "")
+
+
 async def test_who_may_request_which_ticket() -> None:
     pbx = Pbx()
     pbx.add("c1")
