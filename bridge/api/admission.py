@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
-from bridge.api import flows, twilio, yeastar
+from bridge.api import flows, twilio
 from bridge.api.address import client_address
 from bridge.api.auth import LOCAL, Gate, check_origin, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
@@ -20,6 +20,7 @@ from bridge.api.routing import OPERATIONS, Operation
 from bridge.api.table import ALWAYS
 from bridge.api.tickets import KINDS, TICKETS
 from bridge.api.tickets import Kind as TicketKind
+from bridge.api.vendor_errors import vendor_of
 from bridge.audit import Kind
 from bridge.media.counters import Counters
 
@@ -57,21 +58,20 @@ class Admission:
         """Have ``handler`` respond, or refuse.
 
         Raises:
-            ApiError: 401, 403 or 429; for a vendor's route its own kind of response is returned instead.
+            ApiError: 401, 403 or 429.
         """
         operation = request.app[OPERATIONS].get(request.match_info.handler)
-        # Without an operation the path does not exist, or the method is not one of it.
-        access = operation.route.access if operation else "public" if request.path in _PUBLIC_PATHS else "token"
-        try:
-            kind = KINDS.get(operation.route.path) if operation is not None and "ticket" in request.query else None
-            if kind is not None:
-                request[PRINCIPAL] = await self._of_ticket(request, kind)
-            else:
-                request[PRINCIPAL] = self._identify(request, access)
-            _check_rights(request[PRINCIPAL], operation)
-        except ApiError as error:
-            # That a path does not exist is shown only to those who may know.
-            return _in_vendors_words(access, error)
+        if operation is not None:
+            access: str = operation.route.access
+        else:
+            # The path does not exist, which is shown only to those who may know, or the method is not one of it.
+            access = "public" if request.path in _PUBLIC_PATHS else vendor_of(request) or "token"
+        kind = KINDS.get(operation.route.path) if operation is not None and "ticket" in request.query else None
+        if kind is not None:
+            request[PRINCIPAL] = await self._of_ticket(request, kind)
+        else:
+            request[PRINCIPAL] = self._identify(request, access)
+        _check_rights(request[PRINCIPAL], operation)
         return await handler(request)
 
     def _authenticated(self, request: web.Request, access: str) -> Principal:
@@ -147,18 +147,6 @@ def _check_rights(principal: Principal, operation: Operation | None) -> None:
     if operation.route.scope == "streams:listen" and principal.may("streams:speak"):
         return  # which of the two a stream needs depends on its directions: the route itself looks
     check_scope(principal, operation.route.scope)
-
-
-def _in_vendors_words(access: str, error: ApiError) -> web.StreamResponse:
-    if access == "yeastar":
-        response = yeastar.failure(yeastar.BAD_TOKEN, f"access_token: {error.message}", error.status)
-    elif access == "twilio":
-        response = twilio.failure(twilio.TwilioError(error.status, twilio.CODES[error.status], error.message))
-    else:
-        raise error
-    if "Retry-After" in error.headers:
-        response.headers["Retry-After"] = error.headers["Retry-After"]
-    return response
 
 
 def _anonymous(request: web.Request) -> dict[str, str]:

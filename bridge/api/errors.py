@@ -105,10 +105,15 @@ def unavailable(reason: str, message: str, retry_after_s: int) -> ApiError:
     return ApiError(503, reason, message, {"Retry-After": str(retry_after_s)})
 
 
-def of_http_status(status: int) -> ApiError:
-    """The error behind a bare HTTP status, as the HTTP library answers a wrong path or method."""
+def of_http_status(status: int, similar_path: str = "") -> ApiError:
+    """Return the error behind a bare HTTP status, as the HTTP library answers a wrong path or method.
+
+    Args:
+        similar_path: the path that was probably meant; empty: unknown.
+    """
     if status == 404:
-        return ApiError(404, "RESOURCE_NOT_FOUND", "there is nothing at this path")
+        hint = f"; did you mean {similar_path[:160]} ?" if similar_path else ""
+        return ApiError(404, "RESOURCE_NOT_FOUND", f"there is nothing at this path{hint}")
     if status == 405:
         return ApiError(405, "METHOD_NOT_ALLOWED", "this path does not know that method")
     if status == 413:

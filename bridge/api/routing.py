@@ -25,7 +25,6 @@ from bridge.api.backend import BACKEND, PRINCIPAL, Backend
 from bridge.api.bodies import USUAL, Limits, json_object
 from bridge.api.errors import REASONS, ApiError, invalid
 from bridge.api.models.base import NoQuery, Query
-from bridge.api.models.common import Error
 from bridge.api.reach import check_reach
 from bridge.audit import Action, Value
 from bridge.validation import explain, sentence
@@ -109,6 +108,7 @@ class Route:
         text: more words, Markdown.
         query, body, form, answer: the models of a handler that takes the bare request.
         others: further JSON answers by status that are no errors in the common shape.
+        aliases: further paths, which the document does not have.
         audit: the action that the audit log records; empty: the route has no effect that is recorded.
     """
 
@@ -132,6 +132,7 @@ class Route:
     form: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     others: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
     audit: Action | Literal[""] = ""
 
 
@@ -208,10 +209,11 @@ def register(application: web.Application, operations: Iterable[Operation], *, s
     """
     for each in operations:
         endpoint = _endpoint(each, strict=strict)
-        if each.route.method == "GET":
-            application.router.add_get(each.route.path, endpoint, allow_head=not each.route.websocket)
-        else:
-            application.router.add_route(each.route.method, each.route.path, endpoint)
+        for path in (each.route.path, *each.route.aliases):
+            if each.route.method == "GET":
+                application.router.add_get(path, endpoint, allow_head=not each.route.websocket)
+            else:
+                application.router.add_route(each.route.method, path, endpoint)
         application[OPERATIONS][endpoint] = each
 
 
@@ -271,7 +273,7 @@ def _endpoint(operation: Operation, *, strict: bool) -> Callable[[web.Request], 
             result = await handler(await _asked(operation, request) if operation.typed else request)
         except ApiError as error:
             documented = operation.problems.get(error.status, ())
-            if strict and error.reason not in documented and operation.route.others.get(error.status) is not Error:
+            if strict and error.reason not in documented and error.status not in operation.route.others:
                 raise AssertionError(f"{operation.route.operation}: {error.reason} is not documented") from error
             raise
         if isinstance(result, Answer):

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from uuid import uuid4
 import aiofastnet
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from yarl import URL
 
 from bridge.access import Principal
 from bridge.api import protocol
@@ -35,6 +37,7 @@ from bridge.api.routing import OPERATIONS, operation_of, register
 from bridge.api.table import routes_of
 from bridge.api.tickets import KEY_BYTES, TICKETS, Tickets
 from bridge.api.tokens import Tokens
+from bridge.api.vendor_errors import vendor_response
 from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig, TokenConfig
 from bridge.errors import ConfigError
@@ -268,17 +271,16 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
     try:
         response = await handler(request)
     except ApiError as error:
-        response = _response(error, request_id)
+        response = _response(request, error)
     except web.HTTPException as error:
-        plain = of_http_status(error.status)
+        plain = of_http_status(error.status, await _similar_path(request) if error.status == 404 else "")
         if "Allow" in error.headers:
             plain.headers["Allow"] = error.headers["Allow"]
-        response = _response(plain, request_id)
+        response = _response(request, plain)
     except Exception:
         log.exception("request=%s failed: a fault of the bridge", request_id)
         response = _response(
-            ApiError(500, "INTERNAL_ERROR", "a fault of the bridge; its log says more under this request_id"),
-            request_id,
+            request, ApiError(500, "INTERNAL_ERROR", "a fault of the bridge; its log says more under this request_id")
         )
     # A probe asks every few seconds, and the state that it is told is in the log already.
     level = logging.INFO if response.status >= 400 and request.path != "/health" else logging.DEBUG
@@ -315,5 +317,18 @@ async def _check_token(request: web.Request, handler: Answer) -> web.StreamRespo
     return await request.app[_ADMISSION].admit(request, handler)
 
 
-def _response(error: ApiError, request_id: str) -> web.Response:
-    return web.json_response(error_body(error, request_id), status=error.status, headers=error.headers)
+async def _similar_path(request: web.Request) -> str:
+    """Return the path that was probably meant: without slashes that are too many. Empty: there is none."""
+    path = re.sub("/{2,}", "/", request.path).rstrip("/") or "/"
+    if path == request.path:
+        return ""
+    meant = request.clone(rel_url=URL.build(path=path))
+    return path if (await request.app.router.resolve(meant)).http_exception is None else ""
+
+
+def _response(request: web.Request, error: ApiError) -> web.Response:
+    response = vendor_response(request, error)
+    if response is None:
+        body = error_body(error, request[_REQUEST_ID])
+        response = web.json_response(body, status=error.status, headers=error.headers)
+    return response

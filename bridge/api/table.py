@@ -19,7 +19,6 @@ from bridge.api import (
 )
 from bridge.api.backend import Backend
 from bridge.api.bodies import Limits
-from bridge.api.models.common import Error
 from bridge.api.models.events import EventQuery
 from bridge.api.models.health import Health
 from bridge.api.models.twilio import TwilioCall, TwilioError, TwilioUpdate
@@ -203,7 +202,7 @@ SUBSCRIPTIONS = (
           others=_YEASTAR_ERRORS),
     Route("POST", f"{yeastar.PREFIX}websocketaudiostream/update", "setYeastarSettings", "Change Yeastar's settings",
           yeastar.update_settings, "Yeastar", "subscriptions", access="yeastar", query=YeastarToken, body=YeastarUpdate,
-          answer=YeastarResult, others={**_YEASTAR_ERRORS, 408: Error, 413: Error, 415: Error},
+          answer=YeastarResult, others={**_YEASTAR_ERRORS, **dict.fromkeys((400, 408, 413, 415), YeastarResult)},
           audit="subscription.modify"),
 )  # fmt: skip
 
@@ -218,16 +217,20 @@ CLUSTER = (
           ("CALL_NOT_FOUND", "STORE_UNREACHABLE")),
 )  # fmt: skip
 
-_TWILIO_ERRORS = {401: TwilioError, 403: TwilioError, 404: TwilioError, 429: TwilioError, 503: TwilioError}
+_TWILIO_ERRORS = dict.fromkeys((401, 403, 404, 429, 503), TwilioError)
+_TWILIO_ALIASES = ("/" + twilio.PATH,)
+"""Where a client's base address ends with a slash."""
 
 TWILIO = (
     Route("GET", twilio.PATH, "getTwilioCall", "Look at a call", twilio.get_call, "Twilio", "calls:read",
           access="twilio",
-          answer=TwilioCall, others=_TWILIO_ERRORS),
+          answer=TwilioCall, others=_TWILIO_ERRORS, aliases=_TWILIO_ALIASES,
+          text="Also a call that has ended, as long as it is remembered."),
     Route("POST", twilio.PATH, "setTwilioCall", "End a call or send it elsewhere", twilio.update_call, "Twilio",
           "calls:control",
           access="twilio", form=TwilioUpdate, answer=TwilioCall,
-          others={400: TwilioError, 408: Error, 413: Error, 415: Error, **_TWILIO_ERRORS}, audit="call.update"),
+          others=_TWILIO_ERRORS | dict.fromkeys((400, 408, 413, 415), TwilioError), aliases=_TWILIO_ALIASES,
+          audit="call.update"),
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.twiml import Dial, TwimlRefused, parse
 from bridge.api.views import call_status, dialled_number
+from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
@@ -31,10 +32,12 @@ MAX_FORM_BYTES = 65_536
 """Percent-encoded TwiML, of which `bridge.api.twiml` takes less."""
 PATH = PREFIX + "Accounts/{account}/Calls/{call}.json"
 
-CODES = {401: 20003, 403: 20403, 429: 20429}
-"""Twilio's numbers of the errors that admission raises, by HTTP status."""
-_ENDED = "completed"
-_END_WORDS = (_ENDED, "canceled")
+_CODES = {401: 20003, 403: 20403, 404: 20404, 405: 20004, 429: 20429, 503: 20503}
+"""Twilio's numbers of errors, by HTTP status; of others 20001 (a wrong request) or 20500 (a bug)."""
+_COMPLETED = "completed"
+_END_WORDS = (_COMPLETED, "canceled")
+_UNANSWERED = {"busy": "busy", "noanswer": "no-answer", "timeout": "no-answer", "cancel": "canceled"}
+"""Twilio's status of a call that was not answered, by our reason; of others ``failed``."""
 
 
 class TwilioError(Exception):
@@ -51,9 +54,19 @@ class TwilioError(Exception):
         self.code = code
 
 
+def of_api_error(request: web.Request, error: ApiError) -> TwilioError:
+    """Return an error of the bridge's API as one of Twilio's."""
+    if error.status == 404:
+        return _gone(request)
+    return TwilioError(error.status, _CODES.get(error.status, 20001 if error.status < 500 else 20500), error.message)
+
+
 async def get_call(request: web.Request) -> web.Response:
-    """``GET``: how the call is."""
+    """``GET``: how the call is, or was."""
     try:
+        record = _ended(request)
+        if record is not None:
+            return web.json_response(_record_json(request, record))
         return web.json_response(_call_json(request, _find(request)[0]))
     except TwilioError as error:
         return failure(error)
@@ -74,7 +87,7 @@ async def update_call(request: web.Request) -> web.Response:
             raise TwilioError(400, 12200, "<Dial> is switched off; twilio.dial_context says where it may dial")
         else:
             await channels.continue_in_dialplan(caller.id, config.dial_context, dial.number, 1)
-        return web.json_response(_call_json(request, call) | ({} if dial else {"status": _ENDED}))
+        return web.json_response(_call_json(request, call) | ({} if dial else {"status": _COMPLETED}))
     except AriError as error:
         if error.status == 404:
             return failure(_gone(request))
@@ -95,6 +108,15 @@ def _find(request: web.Request) -> tuple[Call, Party]:
     raise _gone(request)
 
 
+def _ended(request: web.Request) -> CallRecord | None:
+    """Return the record of the call that the path names, if it has ended and is remembered."""
+    calling = request.app[BACKEND].calling
+    if calling is None:
+        return None
+    wanted = request.match_info["call"]
+    return next((record for record in calling.records.ended() if call_sid(record.id) == wanted), None)
+
+
 def check_account(request: web.Request) -> None:
     """See whether a request has the account's id and token.
 
@@ -112,7 +134,7 @@ def check_account(request: web.Request) -> None:
     # Both are compared whatever the first says: the time must tell nothing.
     good = hmac.compare_digest(user, config.account_sid.encode())
     good &= hmac.compare_digest(password, config.auth_token.get_secret_value().encode())
-    good &= request.match_info["account"] == config.account_sid
+    good &= request.match_info.get("account", config.account_sid) == config.account_sid
     if not good:
         raise ApiError(401, "INVALID_CREDENTIALS", "Authenticate: the account or its token is wrong")
 
@@ -153,16 +175,40 @@ def _wanted(form: dict[str, str]) -> Dial | None:
 def _call_json(request: web.Request, call: Call) -> dict[str, Any]:
     """The call as Twilio's clients know it; null where the bridge cannot know."""
     caller = call.primary
-    source = caller.caller_number if caller else ""
-    destination = dialled_number(call)
     created = _rfc2822(call.created)
+    shown = _shown(request, caller.caller_number if caller else "", dialled_number(call))
+    return shown | {
+        "date_created": created,
+        "date_updated": created,
+        "start_time": created,
+        "status": {"progressing": "in-progress", "ringing": "ringing"}.get(call_status(call), "queued"),
+    }
+
+
+def _record_json(request: web.Request, record: CallRecord) -> dict[str, Any]:
+    """Return a call that has ended; its duration is from the answer to the end, in seconds."""
+    answered, ended = record.tm_progressing, record.tm_hangup or 0.0
+    status = _COMPLETED if answered else _UNANSWERED.get(record.hangup_reason, "failed")
+    outgoing = record.direction == "outgoing"
+    return _shown(request, record.source.target, record.destination.target) | {
+        "date_created": _date(record.tm_create),
+        "date_updated": _date(record.tm_hangup),
+        "start_time": _date(answered or record.tm_create),
+        "end_time": _date(record.tm_hangup),
+        "duration": str(round(ended - answered)) if answered else "0",
+        "direction": "outbound-api" if outgoing else "inbound",
+        "status": status,
+    }
+
+
+def _shown(request: web.Request, source: str, destination: str) -> dict[str, Any]:
     return {
         "sid": request.match_info["call"],
         "account_sid": request.match_info["account"],
         "api_version": "2010-04-01",
-        "date_created": created,
-        "date_updated": created,
-        "start_time": created,
+        "date_created": None,
+        "date_updated": None,
+        "start_time": None,
         "end_time": None,
         "duration": None,
         "direction": "inbound",
@@ -170,7 +216,7 @@ def _call_json(request: web.Request, call: Call) -> dict[str, Any]:
         "from_formatted": source,
         "to": destination,
         "to_formatted": destination,
-        "status": {"progressing": "in-progress", "ringing": "ringing"}.get(call_status(call), "queued"),
+        "status": "queued",
         "parent_call_sid": None,
         "price": None,
         "price_unit": None,
@@ -183,6 +229,11 @@ def _rfc2822(asterisk_time: str) -> str | None:
         return format_datetime(datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z"))
     except ValueError:
         return None
+
+
+def _date(moment: float | None) -> str | None:
+    """Return a time in seconds since 1970 as Twilio writes it."""
+    return format_datetime(datetime.fromtimestamp(moment, UTC)) if moment is not None else None
 
 
 def _gone(request: web.Request) -> TwilioError:

@@ -38,7 +38,10 @@ MAX_ENTRIES = 1000
 LIMITS = Limits(values=MAX_ENTRIES * 4)
 """Each entry has a type and an id; scripts send ``id`` back too."""
 
+NO_INTERFACE = 10001
 BAD_TOKEN = 10004
+BAD_SYNTAX = 40001
+SERVER_ERROR = -2
 BAD_PARAMETER = 40002
 NOT_SAVED = 50001
 
@@ -88,6 +91,15 @@ async def update_settings(request: web.Request) -> web.Response:
 def failure(code: int, message: str, status: int = 200) -> web.Response:
     """An error in Yeastar's shape, with our words beside it. Errors have the HTTP status 200 there."""
     return web.json_response({"errcode": code, "errmsg": "FAILURE", "message": message}, status=status)
+
+
+def of_api_error(error: ApiError) -> web.Response:
+    """Return an error of the bridge's API in Yeastar's shape, with its own HTTP status."""
+    if error.status in (401, 403, 429):
+        return failure(BAD_TOKEN, f"access_token: {error.message}", error.status)
+    codes = {404: NO_INTERFACE, 405: NO_INTERFACE}
+    code = codes.get(error.status, BAD_SYNTAX if error.status < 500 else SERVER_ERROR)
+    return failure(code, error.message, error.status)
 
 
 def settings_of(subscription: Subscription) -> dict[str, Any]:

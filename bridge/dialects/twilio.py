@@ -13,6 +13,7 @@ import hmac
 import random
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
@@ -57,6 +58,7 @@ def account_sid(installation: str) -> str:
     return "AC" + _hex(installation)
 
 
+@lru_cache(maxsize=4096)
 def call_sid(call_id: str) -> str:
     """The id by which applications know the call whose linkedid is ``call_id``."""
     return "CA" + _hex(call_id)

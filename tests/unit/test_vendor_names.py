@@ -28,6 +28,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("bridge/api/document.py", "twilio voxology yeastar", "how the vendors' routes authenticate, for OpenAPI"),
     ("bridge/api/backend.py", "twilio voxology", "what the vendors' routes need"),
     ("bridge/api/server.py", "twilio", "what the vendor's routes need"),
+    ("bridge/api/vendor_errors.py", "twilio yeastar", "gives errors below the vendors' paths their shape"),
     ("bridge/api/errors.py", "yeastar", "a reason that clients know by its name"),
     ("bridge/api/subscriptions.py", "yeastar", "raises the error with this reason"),
     ("bridge/app/application.py", "twilio", "hands the section of the vendor's routes to the API"),

@@ -60,6 +60,7 @@ async def test_every_route_is_in_the_document_and_the_other_way_round(document: 
     registered = {
         (route.method, route.resource.canonical) for route in application().router.routes() if route.method != "HEAD"
     }
+    registered = {(method, path) for method, path in registered if not path.startswith("//")}  # aliases
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert registered == described
     assert len(registered) >= 55

@@ -270,3 +270,24 @@ async def test_the_log_holds_no_token_and_no_line_of_a_clients_making(
 
 async def test_stopping_a_server_that_never_started_is_harmless(pbx: Pbx) -> None:
     await HttpServer(HttpConfig(), pbx.plain_backend()).stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1.0/calls/c1/media_stream/", "/v1.0/calls/c1/media_stream"),
+        ("//v1.0//calls", "/v1.0/calls"),
+        ("/v1.0/cals/", ""),
+        ("/v1.0/cals", ""),
+    ],
+)
+async def test_a_path_with_a_slash_too_many_is_answered_with_a_hint(path: str, meant: str) -> None:
+    async with TestClient(TestServer(build(Pbx().backend(), [TOKEN], strict=True))) as client:
+        base = str(client.make_url("/")).rstrip("/")
+        async with client.session.get(f"{base}{path}?token={TOKEN}") as response:
+            assert response.status == 404
+            message = (await response.json())["error"]["message"]
+        assert message == "there is nothing at this path" + (f"; did you mean {meant} ?" if meant else "")
+        async with client.session.get(base + path) as response:
+            assert response.status == 401
+            assert "did you mean" not in await response.text()

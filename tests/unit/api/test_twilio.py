@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from bridge.config import TwilioConfig
 from bridge.dialects.twilio import call_sid
 from bridge.errors import AriError
 
+from .sample_parts import NOW
 from .samples import TOKEN, Pbx, make_call
 
 ACCOUNT = "AC" + "0123456789abcdef" * 2
@@ -49,7 +51,8 @@ async def ask(
 ) -> dict[str, Any]:
     arguments: dict[str, Any] = {"headers": AUTH} | more
     method = "GET" if form is None else "POST"
-    async with client.request(method, path, data=form, **arguments) as response:
+    base = str(client.make_url("/")).rstrip("/")
+    async with client.session.request(method, base + path, data=form, **arguments) as response:
         body = dict(await response.json())
         assert response.status == status, body
         assert "X-Request-Id" in response.headers
@@ -149,9 +152,64 @@ async def test_strangers(client: Client, pbx: Pbx, more: dict[str, Any]) -> None
 
 
 async def test_the_account_opens_nothing_else(client: Client) -> None:
-    for path in ("/v1.0/calls", "/2010-04-01/Accounts", "/2010-04-01/x"):
-        async with client.get(path, headers=AUTH) as response:
-            assert response.status == 401, path
+    async with client.get("/v1.0/calls", headers=AUTH) as response:
+        assert response.status == 401
+
+
+OTHERS = ("/2010-04-01/Accounts.json", "/2010-04-01/x", f"//2010-04-01/Accounts/{ACCOUNT}/Calls.json")
+
+
+@pytest.mark.parametrize("path", OTHERS)
+async def test_every_error_below_the_path_has_the_vendors_shape(client: Client, path: str) -> None:
+    for form in (None, {"To": "1001"}):
+        assert (await ask(client, 404, form, path))["code"] == 20404
+        assert (await ask(client, 401, form, path, headers={}))["code"] == 20003
+        assert (await ask(client, 401, form, path, headers={"Authorization": f"Bearer {TOKEN}"}))["code"] == 20003
+
+
+async def test_errors_that_the_server_raises_have_it_too(client: Client) -> None:
+    async with client.delete(CALL, headers=AUTH) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD,POST")
+        assert (await response.json())["code"] == 20004
+    large = b"Twiml=" + b"x" * 70_000
+    headers = AUTH | {"Content-Type": "application/x-www-form-urlencoded"}
+    async with client.post(CALL, data=large, headers=headers) as response:
+        assert (response.status, (await response.json())["code"]) == (413, 20001)
+    async with client.post(CALL, data=b"x", headers=headers | {"Content-Encoding": "gzip"}) as response:
+        assert (response.status, (await response.json())["code"]) == (415, 20001)
+
+
+async def test_a_base_address_that_ends_with_a_slash(client: Client, pbx: Pbx) -> None:
+    assert (await ask(client, 200, None, "/" + CALL))["status"] == "in-progress"
+    assert (await ask(client, 200, {"Status": "completed"}, "/" + CALL))["status"] == "completed"
+    assert pbx.done == [("hangup", "c1")]
+    assert (await ask(client, 401, None, "/" + CALL, headers={}))["code"] == 20003
+
+
+async def test_a_call_that_has_ended_is_remembered_with_its_duration() -> None:
+    pbx = Pbx()
+    twilio = config()
+    application = build(pbx.backend(channels=pbx, twilio=twilio), [TOKEN], strict=True)
+    pbx.add("c7", tm_progressing=NOW - 61)
+    pbx.add("c8", "ringing")
+    for call in ("c7", "c8"):
+        pbx.end(call)
+    async with TestClient(TestServer(application)) as client:
+        path = CALL.replace(call_sid("c1"), call_sid("c7"))
+        body = await ask(client, 200, None, path)
+        assert (body["sid"], body["status"], body["duration"]) == (call_sid("c7"), "completed", "61")
+        assert (body["from"], body["to"], body["direction"]) == ("1001", "+4930123456", "outbound-api")
+        assert parsedate_to_datetime(body["end_time"]).timestamp() == int(NOW)
+        assert (await ask(client, 404, {"Status": "completed"}, path))["code"] == 20404
+        for reason, status in (
+            ("failed", "failed"),
+            ("busy", "busy"),
+            ("noanswer", "no-answer"),
+            ("dialout", "failed"),
+        ):
+            pbx.records.update("c8", hangup_reason=reason)
+            body = await ask(client, 200, None, CALL.replace(call_sid("c1"), call_sid("c8")))
+            assert (body["status"], body["duration"]) == (status, "0")
 
 
 async def test_without_an_account_there_is_no_such_path(pbx: Pbx) -> None:

@@ -1,0 +1,39 @@
+"""Errors under a vendor's paths, in the vendor's shape, whatever raised them: its clients read no other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aiohttp import web
+
+from bridge.api import twilio, yeastar
+from bridge.api.backend import SUBSCRIPTIONS, TWILIO
+from bridge.api.errors import ApiError
+
+Vendor = Literal["twilio", "yeastar"]
+
+
+def vendor_of(request: web.Request) -> Vendor | None:
+    """Return whose path a request names, if the bridge serves that vendor's clients; None: its own."""
+    path = "/" + request.path.lstrip("/")
+    served = request.app.get(TWILIO)
+    if served is not None and served[0].enabled and path.startswith(twilio.PREFIX):
+        return "twilio"
+    if SUBSCRIPTIONS in request.app and path.startswith(yeastar.PREFIX):
+        return "yeastar"
+    return None
+
+
+def vendor_response(request: web.Request, error: ApiError) -> web.Response | None:
+    """Return an error in the shape of the vendor whose path the request names; None: it names none."""
+    match vendor_of(request):
+        case "twilio":
+            response = twilio.failure(twilio.of_api_error(request, error))
+        case "yeastar":
+            response = yeastar.of_api_error(error)
+        case None:
+            return None
+    for name in ("Allow", "Retry-After"):
+        if name in error.headers:
+            response.headers[name] = error.headers[name]
+    return response
