@@ -70,7 +70,6 @@ class _ClientStream(Recovery):
         elif track.reopened >= RESTORES:
             self.stream.end("the audio connection from the PBX broke repeatedly", "audio_lost")
         else:
-            log.warning("%s is opened again (%d of %d)", track.label, track.reopened + 1, RESTORES)
             return True
         return False
 

@@ -188,14 +188,14 @@ class InboundCalls:
                 admitted=True,  # or it would not have been answered
             )
             if taken.stream is None:
-                await self._then(taken)  # nobody to talk to: better than silence
+                await self._then(taken, "no stream")  # nobody to talk to: better than silence
                 return
             self._set_track(taken, replace(info, channel_id=taken.channel_id))
             if taken.left_at is not None:  # meanwhile another channel has taken its place
                 self._tasks.spawn(self._name_party(taken))
         except Exception:
             log.exception("channel=%s route=%s failed", taken.channel_id, route.id)
-            await self._then(taken)
+            await self._then(taken, "internal error")
         finally:
             self._expected.discard(taken.channel_id)
 
@@ -226,17 +226,16 @@ class InboundCalls:
         if self._taken.get(taken.channel_id) is not taken:
             return  # the call has left, or has come back and has another stream
         del self._taken[taken.channel_id]
-        route = taken.route
-        log.info("channel=%s route=%s ended (%s): %s", taken.channel_id, route.id, reason, route.then)
-        self._tasks.spawn(self._then(taken))
+        self._tasks.spawn(self._then(taken, reason))
 
-    async def _then(self, taken: _Taken) -> None:
-        """What the route says becomes of the call; nothing if it has left, or while the bridge shuts down."""
-        channel_id = taken.channel_id
+    async def _then(self, taken: _Taken, reason: str) -> None:
+        """Do what the route says with a call; nothing if it has left, or while the bridge shuts down."""
+        channel_id, route = taken.channel_id, taken.route
         if not self._still_held(channel_id):
             return
+        log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
         try:
-            if taken.route.then == "hangup":
+            if route.then == "hangup":
                 await self._client.channels.hangup(channel_id)
             else:
                 where = taken.left_at.behind if taken.left_at is not None else ()

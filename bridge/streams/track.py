@@ -71,6 +71,8 @@ class Track:
         """Its audio flows, or has flowed."""
         self.announced = False
         """The dialect has announced that it started."""
+        self.early_digits = ""
+        """DTMF digits of its party that wait until it is announced."""
         self.reopened = 0
         """How many times its leg was opened again after it had failed or broken."""
         self.label = label
@@ -164,8 +166,6 @@ class Track:
                 log.info("%s follows its party", self.label)
                 tries = 0
                 continue
-            if self.live:
-                log.warning("%s lost its audio", self.label)
             waits_s = self._recovery.waits_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(waits_s[min(tries, len(waits_s) - 1)]):
@@ -176,6 +176,8 @@ class Track:
             if not self._recovery.allows(self, failure):
                 return
             self.reopened += 1
+            if failure is None:
+                log.warning("%s lost its audio, which is opened again (%d)", self.label, self.reopened, extra=cause())
 
 
 def _ignore(*_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from uuid import UUID
@@ -18,7 +19,11 @@ from bridge.streams.track import SUCCEED_S, Recovery, Track
 from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Taps
 
+log = logging.getLogger(__name__)
+
 MAX_PARTIES = 50
+MAX_EARLY_DIGITS = 32
+"""DTMF digits that are kept for each track while the application cannot receive them."""
 
 
 class Tracks:
@@ -124,8 +129,9 @@ class Tracks:
         leg = self._new_leg()
         leg.uuid = uuid
         # Without ARI only the connection reports DTMF digits; with it, every digit would be reported twice.
-        leg.on_dtmf = lambda digit: self._pump.key_pressed(info.name, digit)
-        self._start(WantedTrack(info, None, speaks=self._dialect.two_way), leg).go_live()
+        track = self._start(WantedTrack(info, None, speaks=self._dialect.two_way), leg)
+        leg.on_dtmf = lambda digit: self._report_digit(track, digit)
+        track.go_live()
         return leg
 
     def _new_leg(self, playout: Playout | None = None) -> MediaLeg:
@@ -137,14 +143,26 @@ class Tracks:
         for track in self._tracks.values():
             track.announced = track.live and track.wanted.hears
             if track.announced:
-                self._pump.track_started(track.wanted.info)
+                self._announce(track)
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
-        """Report a DTMF digit of a party on its track."""
+        """Report a DTMF digit of a party on its track, or keep it until the track is announced."""
         for track in self._tracks.values():
-            if track.wanted.info.channel_id == channel_id and track.announced:
-                self._pump.key_pressed(track.wanted.info.name, digit)
+            if track.wanted.info.channel_id == channel_id and track.wanted.hears:
+                self._report_digit(track, digit)
                 return
+
+    def _report_digit(self, track: Track, digit: str) -> None:
+        if track.announced and (self._connected() or self._dialect.replays):
+            self._pump.key_pressed(track.wanted.info.name, digit)
+        elif not self._pump.silent and len(track.early_digits) < MAX_EARLY_DIGITS:
+            track.early_digits += digit
+
+    def _announce(self, track: Track) -> None:
+        self._pump.track_started(track.wanted.info)
+        digits, track.early_digits = track.early_digits, ""
+        for digit in digits:
+            self._pump.key_pressed(track.wanted.info.name, digit)
 
     def stop(self) -> None:
         """Stop all tracks; the dialect has said its last words. `closed` follows."""
@@ -178,13 +196,15 @@ class Tracks:
             self.parties[info.channel_id] = None
         track.announced = track.wanted.hears and (self._dialect.replays or self._connected())
         if track.announced:
-            self._pump.track_started(info)
+            self._announce(track)
         self._on_change()
 
     def _stop(self, name: str, *, announce: bool = True) -> None:
         track = self._tracks.pop(name)
         if track.announced and announce:
             self._pump.track_stopped(name)
+        if track.early_digits:
+            log.info("%s ends: %d DTMF digits were not sent, no connection", track.label, len(track.early_digits))
         track.silence()
         self._on_change()
         task = asyncio.create_task(track.close(), name=f"{self._label()} closes {name}")

@@ -74,6 +74,10 @@ class ConfBridge:
     context: str
 
 
+NOT_DELIVERED = 500
+"""Asterisk's status for external media whose AudioSocket connection fails."""
+ADVICE = "; run asterisk-bridge doctor"
+
 TapPoint = Snoop | Join | ConfBridge
 
 
@@ -197,14 +201,17 @@ class TapBackend:
 
     async def _media(self, tap: Tap, media_id: str) -> None:
         """Create the external media channel and wait until its audio is connected and it may be bridged."""
-        leg = tap.leg
+        leg, address = tap.leg, self._advertised()
         with self._client.expect("StasisStart", media_id) as started:
-            await self._client.channels.external_media(
-                channel_id=media_id,
-                external_host=self._advertised(),
-                format=leg.fmt.asterisk_name,
-                data=str(leg.uuid),
-            )
+            try:
+                await self._client.channels.external_media(
+                    channel_id=media_id, external_host=address, format=leg.fmt.asterisk_name, data=str(leg.uuid)
+                )
+            except AriError as error:
+                if error.status == NOT_DELIVERED:
+                    why = f"Asterisk cannot connect to {address}{ADVICE} ({error.message})"
+                    raise AriError(error.status, error.method, error.path, why) from None
+                raise
             await started.wait(OPEN_TIMEOUT_S)
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -214,8 +221,7 @@ class TapBackend:
                 0,
                 "POST",
                 "/channels/externalMedia",
-                f"Asterisk accepted, but its AudioSocket connection never came to us; does {self._advertised()} "
-                "(audiosocket.advertised_host and _port) lead from Asterisk to this bridge?",
+                f"Asterisk did not connect to {address}{ADVICE}",
             ) from None
 
 

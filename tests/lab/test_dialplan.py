@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 
 import pytest
 
@@ -132,7 +133,10 @@ async def test_an_application_that_hangs_up_while_it_speaks(lab: Lab, phones: Ph
             assert received.messages[-1]["event"] == "stop"
 
 
-async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones) -> None:
+async def test_a_restart_of_the_bridge_hangs_nobody_up(
+    lab: Lab, phones: Phones, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     (alice,) = await phones("1001")
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
@@ -145,6 +149,8 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(lab: Lab, phones: Phones)
         await asyncio.wait_for(first.ended.wait(), PATIENCE_S)
         assert first.close_code == 1001
         assert alice.in_call
+        assert "the bridge is shutting down" in caplog.text
+        assert ": hangup" not in caplog.text, "the log says what happens"
         async with pushing(lab, dialplan=[route]):
             _, second = await sink.connected(2)
             await sends(alice, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -10,7 +11,7 @@ from bridge.app.application import Application
 from bridge.testing import judge, peer
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.conftest import Phones, configuration, in_step, pushing
 from tests.lab.parties import RATE, TONES, hears_on, into_the_bridge
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends
@@ -189,3 +190,22 @@ async def test_a_call_that_waited_while_the_bridge_was_away_is_taken_up_again(la
             await hears_on(application, TONES["1001"])
         await alice.hangup()
         await target.nothing_left()
+
+
+async def test_a_stream_whose_audio_cannot_be_delivered_says_where_asterisk_was_to_connect(
+    lab: Lab, phones: Phones
+) -> None:
+    (alice,) = await phones("1001")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        port = silent.getsockname()[1]
+        audiosocket = {"bind_host": lab.audiosocket_bind, "advertised_host": "127.0.0.1", "advertised_port": port}
+        async with pushing(lab, audiosocket={**audiosocket, "bind_port": lab.audiosocket_port}) as target:
+            call = await into_the_bridge(target, alice)
+            async with target.stream(call, encapsulation="sln") as application:
+                assert await application.closed() == 1011
+                words = (
+                    f"no audio from the PBX: Asterisk cannot connect to 127.0.0.1:{port}; run asterisk-bridge doctor"
+                )
+                assert application.close_reason.startswith(words)
+            await alice.hangup()

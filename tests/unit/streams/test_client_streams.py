@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -169,7 +170,9 @@ async def test_a_leg_that_breaks_is_opened_again_three_times(world: World) -> No
     assert await world.ended(stream) == (1011, BROKE)
 
 
-async def test_a_leg_that_breaks_because_the_party_leaves_ends_the_stream(world: World) -> None:
+async def test_a_leg_that_breaks_because_the_party_leaves_ends_the_stream(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """The socket is quicker than the events."""
     stream = world.open()
     await stream.settled(1)
@@ -177,6 +180,7 @@ async def test_a_leg_that_breaks_because_the_party_leaves_ends_the_stream(world:
     del world.calls.parties["party"]
     assert await world.ended(stream) == (1000, "call ended")
     assert world.pbx.opened == [OUTSIDE]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize("gone", [True, False])

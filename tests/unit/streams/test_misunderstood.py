@@ -3,65 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import cast
 
 import pytest
 
-from bridge.access import CONFIGURATION
-from bridge.audio.playout import Playout
-from bridge.dialects.base import CallInfo, Dialect
+from bridge.dialects.base import Dialect
 from bridge.dialects.twilio import Twilio
 from bridge.dialects.voipbin import Voipbin
 from bridge.dialects.voxology import Voxology
-from bridge.media.counters import Counters
-from bridge.media.dial import Backoff
-from bridge.media.websocket import Link
-from bridge.streams.connection import Accepted, Dialed
 from bridge.streams.misunderstood import SHOWN_KEYS, describe
-from bridge.streams.origin import Origin
-from bridge.streams.stream import DISCARD_REPORT_S, Stream
-from bridge.taps.taps import Taps
+from bridge.streams.stream import DISCARD_REPORT_S
 from tests.fakes.log_output import log_output
-from tests.fakes.taps import FakeTaps
 from tests.fakes.virtual_time import pass_time
-from tests.fakes.wire import Wire
+from tests.unit.streams.one_stream import OneStream
 
-Open = Callable[[Dialect], tuple[Stream, Wire]]
+Open = Callable[[Dialect], OneStream]
 
 
 @pytest.fixture(params=["accepted", "dialed"])
 async def opened(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     """Starts a stream of a dialect, accepted or dialed."""
-    streams: list[Stream] = []
+    streams: list[OneStream] = []
 
-    def start(dialect: Dialect) -> tuple[Stream, Wire]:
-        wire = Wire()
-
-        async def dial() -> Link:
-            return wire
-
-        stream = Stream(
-            "1",
-            Origin("test", CONFIGURATION, speaks=True),
-            CallInfo("call"),
-            ("mix",),
-            dialect=dialect,
-            connection=Accepted(wire) if request.param == "accepted" else Dialed(dial, Backoff(5, 5)),
-            taps=cast(Taps, FakeTaps()),
-            counters=Counters(),
-            new_playout=lambda fmt: Playout(fmt, 10_000, 0),
-            window_ms=0,
-            on_end=lambda *_: None,
-            on_dtmf=lambda _: None,
-        )
-        stream.start()
-        streams.append(stream)
-        return stream, wire
+    def start(dialect: Dialect) -> OneStream:
+        streams.append(OneStream(dialect, dialed=request.param == "dialed"))
+        return streams[-1]
 
     yield start
-    for stream in streams:
-        stream.end("the test is over")
-        await stream.wait()
+    for one in streams:
+        await one.end()
 
 
 def agent() -> Dialect:
@@ -85,7 +54,8 @@ async def test_an_application_that_is_not_understood_leaves_a_line_and_a_count(
     opened: Open, dialect: Callable[[], Dialect], message: str | bytes, received: str, expected: str
 ) -> None:
     with log_output() as output:
-        stream, wire = opened(dialect())
+        one = opened(dialect())
+        stream, wire = one.stream, one.wire
         await stream.settled(1)
         for _ in range(3):
             wire.on_message(message)
@@ -105,7 +75,8 @@ async def test_an_application_that_is_not_understood_leaves_a_line_and_a_count(
 
 async def test_no_value_that_an_application_sent_is_logged(opened: Open) -> None:
     with log_output() as output:
-        stream, wire = opened(Voipbin("sln"))
+        one = opened(Voipbin("sln"))
+        stream, wire = one.stream, one.wire
         await stream.settled(1)
         wire.on_message('{"event":"dtmf","dtmf":{"digits":"12345x"},"text":"my secret"}')
     assert "keys event, dtmf.digits, text" in output.getvalue()
@@ -115,7 +86,8 @@ async def test_no_value_that_an_application_sent_is_logged(opened: Open) -> None
 
 async def test_a_message_of_many_bad_parts_is_reported_once(opened: Open) -> None:
     with log_output() as output:
-        stream, wire = opened(Voipbin("audiosocket"))
+        one = opened(Voipbin("audiosocket"))
+        stream, wire = one.stream, one.wire
         await stream.settled(1)
         wire.on_message(b"\x10\x00\x02ab" + b"\x03\x00\x01e" * 50)
         assert stream.dialect.discarded == 50

@@ -161,9 +161,22 @@ async def test_a_party_that_has_ended_is_asterisks_error(scene: Scene) -> None:
 async def test_audio_that_never_comes_is_an_error_that_names_the_address(scene: Scene) -> None:
     scene.pbx.deaf = True
     began = now()
-    with pytest.raises(AriError, match=r"does 127\.0\.0\.1:9092 .* lead from Asterisk to this bridge"):
+    with pytest.raises(AriError, match=r"did not connect to 127\.0\.0\.1:9092; run asterisk-bridge doctor"):
         await scene.open(Join("ours"))
     assert now() - began == pytest.approx(OPEN_TIMEOUT_S, abs=0.1)
+    scene.nothing_left()
+
+
+async def test_audio_that_asterisk_cannot_deliver_is_an_error_that_names_the_address(scene: Scene) -> None:
+    words = "An internal error prevented this request from being handled"
+    scene.pbx.failures[EXTERNAL_MEDIA] = AriError(500, "POST", "/channels/externalMedia", words)
+    with pytest.raises(AriError) as raised:
+        await scene.open(Join("ours"))
+    assert raised.value.message == (f"Asterisk cannot connect to 127.0.0.1:9092; run asterisk-bridge doctor ({words})")
+    scene.pbx.failures[EXTERNAL_MEDIA] = AriError(409, "POST", "/channels/externalMedia", "taken")
+    with pytest.raises(AriError) as raised:
+        await scene.open(Join("ours"))
+    assert raised.value.message == "taken"
     scene.nothing_left()
 
 

@@ -1,0 +1,136 @@
+"""Ordinary calls of each kind leave no warning in the log: a warning means that something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bridge.testing import judge
+from bridge.testing.lab_engine import Lab
+from bridge.testing.phone import Phone
+from tests.lab.conftest import Phones, pushing
+from tests.lab.driving import client_of
+from tests.lab.sink import Sink, open_sink
+from tests.lab.target import Target
+from tests.lab.waiting import PATIENCE_S, sends
+
+RATE = 8000
+MACHINE = ("bridge.media.lag",)
+"""Loggers that report a busy machine, on which tests run too."""
+
+
+class Scene:
+    """A bridge with every kind of stream that starts by itself."""
+
+    def __init__(self, target: Target, listener: Sink, agent: Sink) -> None:
+        self.target = target
+        self.listener = listener
+        self.agent = agent
+
+    async def over(self) -> None:
+        """Wait until nothing of the bridge is left, and every application has been told."""
+        await self.target.nothing_left()
+        for sink in (self.listener, self.agent):
+            for connection in sink.connections:
+                await asyncio.wait_for(connection.ended.wait(), PATIENCE_S)
+
+
+@pytest.fixture
+async def scene(lab: Lab) -> AsyncIterator[Scene]:
+    async with contextlib.AsyncExitStack() as stack:
+        listener, agent = [await stack.enter_async_context(open_sink()) for _ in range(2)]
+        subscriptions = [
+            {"id": "yeastar", "url": listener.url, "dialect": "yeastar", "extensions": ["100*"]},
+            {"id": "voxology", "url": listener.url, "dialect": "voxology", "extensions": ["1001"]},
+            {"id": "twilio", "url": listener.url, "dialect": "twilio", "extensions": ["1002"], "tracks": "both_tracks"},
+        ]
+        routes = [
+            {"id": "agent", "match": "750", "url": agent.url, "dialect": "twilio", "then": "hangup"},
+            {"id": "socket", "match": "uuid:*", "url": agent.url, "dialect": "twilio"},
+        ]
+        target = await stack.enter_async_context(pushing(lab, subscriptions=subscriptions, dialplan=routes))
+        yield Scene(target, listener, agent)
+
+
+async def observed(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
+    """A call between two phones, with subscriptions and a client."""
+    await alice.call("1002", play=judge.tone(500, 30, RATE))
+    await asyncio.gather(alice.answered(), bob.answered())
+    call = await scene.target.call_from("1001")
+    async with scene.target.stream(call["id"], encapsulation="sln", direction_listen="in") as application:
+        await application.heard(30)
+        await scene.listener.connected(3)
+        await sends(alice, 0.5)
+        await (alice if ends == "phone" else bob).hangup()
+        assert await application.closed() == 1000
+
+
+async def routed(scene: Scene, alice: Phone, _: Phone, ends: str) -> None:
+    """A call in the application, which an agent has; a client listens too."""
+    await alice.call("750", play=judge.tone(500, 30, RATE))
+    await alice.answered()
+    (agent,) = await scene.agent.connected(1)
+    call = await scene.target.call_from("1001")
+    async with scene.target.stream(call["id"], encapsulation="rtp") as application:
+        await application.heard(30)
+        await alice.dtmf("5")
+        if ends == "phone":
+            await alice.hangup()
+        else:
+            await agent.socket.close()
+            await alice.ended(PATIENCE_S)
+        assert await application.closed() == 1000
+
+
+async def without_ari(scene: Scene, alice: Phone, _: Phone, ends: str) -> None:
+    """``AudioSocket()`` of the dialplan."""
+    await alice.call("751", play=judge.tone(500, 30, RATE))
+    await alice.answered()
+    (agent,) = await scene.agent.connected(1)
+    await sends(alice, 1)
+    if ends == "phone":
+        await alice.hangup()
+    else:
+        await agent.socket.close()
+        await alice.ended(PATIENCE_S)
+
+
+async def originated(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
+    """A call of ours whose flow speaks, records, streams and connects it with another phone."""
+    actions = [
+        {"type": "talk", "option": {"text": "Hello."}},
+        {"type": "recording_start", "option": {}},
+        {"type": "connect", "option": {"destinations": [{"type": "extension", "target": "1002"}]}},
+    ]
+    async with client_of(scene.target) as client:
+        await client.call("1001", *actions)
+        await asyncio.gather(alice.answered(), bob.answered())
+    await sends(alice, 1)
+    await (alice if ends == "phone" else bob).hangup()
+    await asyncio.gather(alice.ended(PATIENCE_S), bob.ended(PATIENCE_S))
+
+
+async def conference(_: Scene, alice: Phone, bob: Phone, ends: str) -> None:
+    """A ConfBridge room with two phones."""
+    for phone in (alice, bob):
+        await phone.call("720", play=judge.tone(500, 30, RATE))
+        await phone.answered()
+    await sends(bob, 1)
+    for phone in (alice, bob) if ends == "phone" else (bob, alice):
+        await phone.hangup()
+
+
+@pytest.mark.parametrize("ends", ["phone", "other"])
+@pytest.mark.parametrize("kind", [observed, routed, without_ari, originated, conference])
+async def test_an_ordinary_call_leaves_no_warning(scene, phones: Phones, caplog, kind, ends: str) -> None:  # type: ignore[no-untyped-def]
+    caplog.set_level(logging.INFO)
+    alice, bob = await phones("1001", "1002")
+    await kind(scene, alice, bob, ends)
+    await scene.over()
+    ours = [record for record in caplog.records if record.name.startswith("bridge") and record.name not in MACHINE]
+    assert any(" ended " in record.getMessage() for record in ours)
+    assert [record.getMessage() for record in ours if record.levelno >= logging.WARNING] == []
