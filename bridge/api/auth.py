@@ -1,8 +1,8 @@
 """Authentication: which principal a request comes from, or why it is refused.
 
 Tokens come where VoIPBIN's clients put them: cookie ``token``, query ``token``, ``Authorization: Bearer``, cookie
-``accesskey``, query ``accesskey``. All that a request shows in header and query must be good, and the first one counts: a
-client with a wrong one does not do what it means to. A cookie counts only if there are none, so a stale one spoils
+``accesskey``, query ``accesskey``. All that a request shows in header and query must be good, and the first one counts:
+a client with a wrong one does not do what it means to. A cookie counts only if there are none, so a stale one spoils
 nothing, and only in requests of the bridge's own pages and of programs that are not browsers: a browser adds cookies to
 the requests of any page, WebSockets included.
 
