@@ -1,0 +1,243 @@
+"""The clients that VoIPBIN's page prints, as printed, on real calls: what they save, what the phone receives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from bridge.app.application import Application
+from bridge.config import HttpConfig
+from bridge.testing import judge
+from bridge.testing.lab_engine import Lab
+from bridge.testing.peer import Samples, samples_of, ulaw_bytes, ulaw_samples
+from bridge.testing.phone import Phone
+from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.exact import noise, runs
+from tests.lab.seed_programs import SEEDS, node, python, seed
+from tests.lab.sink import open_sink
+from tests.lab.target import Target
+from tests.lab.waiting import sends, until
+
+RATE = 8000
+TOKEN = "a-token-for-seeds-0123456789"
+PRINTED_HOST = "wss://api.voipbin.net"
+PRINTED_ID = "652af662-eb45-11ee-b1a5-6fde165f9226"
+PRINTED_TOKEN = "<YOUR_AUTH_TOKEN>"
+APPLICATION_HZ = 900.0
+
+
+@pytest.fixture
+async def seeded(lab: Lab) -> AsyncIterator[Target]:
+    """A bridge that wants a token, as the page's does."""
+    config = configuration(lab, calling={"tel_endpoint": "PJSIP/{number}", "context": "media-tap"})
+    http = HttpConfig(port=0, tokens=(SecretStr(TOKEN),))
+    async with Application(config.model_copy(update={"http": http})) as bridge:
+        target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", TOKEN, bridge)
+        await in_step(target)
+        yield target
+        await target.nothing_left()
+
+
+def replaced(target: Target, call_id: str) -> dict[str, str]:
+    """What is printed, and what stands in its place."""
+    host = f"ws{target.url.removeprefix('http')}"
+    return {PRINTED_HOST: host, PRINTED_ID: call_id, PRINTED_TOKEN: TOKEN}
+
+
+async def called(target: Target, alice: Phone, play: Samples) -> str:
+    """Have a phone call the application of the bridge; return the call's id."""
+    await alice.call("750", play=play)
+    await alice.answered()
+    return str((await target.call_from("1001"))["id"])
+
+
+def pcm(samples: Samples) -> bytes:
+    return samples.astype("<i2").tobytes()
+
+
+def assert_said(alice: Phone, saved: Samples, seconds: float) -> None:
+    """What was saved is what the phone sent, sample for sample, in one piece but for its beginning."""
+    found = runs(alice.sent(), saved)
+    assert max(run.samples for run in found) / RATE > seconds, found
+    assert sum(run.samples for run in found) > 0.98 * len(saved), found
+
+
+@pytest.mark.parametrize("name", [path.name for path in (SEEDS / "indented").iterdir()])
+def test_the_indented_programs_have_the_printed_lines(name: str) -> None:
+    indented = (SEEDS / "indented" / name).read_text().splitlines()
+    assert sorted(line.strip() for line in indented) == sorted((SEEDS / name).read_text().splitlines())
+
+
+async def test_the_node_client_saves_what_the_phone_says_as_bare_audio(
+    seeded: Target, phones: Phones, tmp_path: Path
+) -> None:
+    """``received_audio.pcm`` is 16-bit audio from its first byte, and ``audio.pcm`` is played whole."""
+    (alice,) = await phones("1001")
+    speech = noise(3, RATE)
+    (tmp_path / "audio.pcm").write_bytes(pcm(speech))
+    call_id = await called(seeded, alice, noise(60, RATE, seed=2))
+    async with node(tmp_path, seed("voipbin-audiosocket-client.js", replaced(seeded, call_id))) as client:
+        await client.prints("AudioSocket connected")
+        await sends(alice, 5)
+        await alice.hangup()
+        assert await client.ended() == 0
+    assert set(client.output.splitlines()) == {"AudioSocket connected", "Received 320 bytes", "AudioSocket closed"}
+    assert_said(alice, samples_of((tmp_path / "received_audio.pcm").read_bytes()), 4)
+    assert max(run.samples for run in runs(speech, alice.recording())) == len(speech)
+
+
+async def test_the_browser_client_receives_rtp_and_its_zeros_are_not_heard(
+    seeded: Target, phones: Phones, tmp_path: Path
+) -> None:
+    (alice,) = await phones("1001")
+    call_id = await called(seeded, alice, noise(60, RATE))
+    script = seed("voipbin-browser-client.js", replaced(seeded, call_id))
+    async with node(tmp_path, script, browser=True) as client:
+        await client.prints("Media stream connected")
+        await sends(alice, 2)
+        await alice.hangup()
+        assert await client.ended() == 0
+    assert set(client.output.splitlines()) == {"Media stream connected", "Received 172 bytes", "Media stream closed"}
+    assert np.abs(alice.recording()).max() < 50
+
+
+async def test_the_python_client_saves_the_payload_of_rtp(seeded: Target, phones: Phones, tmp_path: Path) -> None:
+    (alice,) = await phones("1001")
+    frame = noise(0.02, RATE, seed=3)
+    (tmp_path / "audio_to_inject.raw").write_bytes(ulaw_bytes(frame))
+    call_id = await called(seeded, alice, noise(60, RATE))
+    async with python(tmp_path, seed("indented/voipbin-rtp-client.txt", replaced(seeded, call_id))) as client:
+        await client.prints("Media stream connected")
+        await sends(alice, 4)
+        await alice.hangup()
+        assert await client.ended() == 0
+    lines = {"Media stream connected", "Received 172 bytes of audio", f"Error: {LAST_WORDS}", "Connection closed: 1000"}
+    assert set(client.output.splitlines()) == lines
+    assert_said(alice, ulaw_samples((tmp_path / "received_audio.raw").read_bytes()), 3)
+    assert [run.samples for run in runs(frame, alice.recording())] == [len(frame)]
+
+
+CONNECTION = """const WebSocket = require('ws');
+const fs = require('fs');
+const ws = new WebSocket('wss://api.voipbin.net/v1.0/calls/652af662-eb45-11ee-b1a5-6fde165f9226/media_stream?encapsulation=audiosocket&token=<YOUR_AUTH_TOKEN>');
+"""
+"""What the page's excerpts for Node.js leave out; its AudioSocket client has the same."""
+
+
+def excerpt(target: Target, call_id: str, script: str, before: str = "") -> str:
+    connection = CONNECTION
+    for printed, ours in replaced(target, call_id).items():
+        connection = connection.replace(printed, ours)
+    return connection + before + script
+
+
+async def test_the_audio_injection_is_played_whole(seeded: Target, phones: Phones, tmp_path: Path) -> None:
+    """A prompt in one bare message."""
+    (alice,) = await phones("1001")
+    prompt = noise(4, RATE)
+    (tmp_path / "welcome.pcm").write_bytes(pcm(prompt))
+    call_id = await called(seeded, alice, judge.silence(60, RATE))
+    async with node(tmp_path, excerpt(seeded, call_id, seed("voipbin-audio-injection.js"))):
+        await until(lambda: alice.in_call)
+        await sends(alice, 6)
+        await alice.hangup()
+    assert max(run.samples for run in runs(prompt, alice.recording())) == len(prompt)
+
+
+async def test_the_hold_music_plays_one_whole_copy_after_the_other(
+    seeded: Target, phones: Phones, tmp_path: Path
+) -> None:
+    """A file of 4 s every second: it is always played from its beginning to its end."""
+    (alice,) = await phones("1001")
+    music = noise(4, RATE)
+    (tmp_path / "hold_music.pcm").write_bytes(pcm(music))
+    call_id = await called(seeded, alice, judge.silence(60, RATE))
+    async with node(tmp_path, excerpt(seeded, call_id, seed("voipbin-hold-music.js"))):
+        await sends(alice, 15)
+        await alice.hangup()
+    copies = [run.samples for run in runs(music, alice.recording())]
+    assert len(copies) >= 3
+    assert set(copies[:-1]) == {len(music)}, copies
+
+
+async def test_the_voice_assistant_answers_what_it_receives(seeded: Target, phones: Phones, tmp_path: Path) -> None:
+    (alice,) = await phones("1001")
+    call_id = await called(seeded, alice, noise(60, RATE))
+    functions = "const extractAudio = d => d, aiProcess = async a => a, textToSpeech = a => a;\n"
+    script = seed("voipbin-voice-assistant.js", {"function(data)": "async function(data)"})
+    async with node(tmp_path, excerpt(seeded, call_id, script, functions)):
+        await sends(alice, 4)
+        await alice.hangup()
+    assert max(run.samples for run in runs(alice.sent(), alice.recording())) > 2 * RATE  # its own voice
+
+
+LAST_WORDS = "Connection closed normally (code 1000): call ended"
+"""What websocket-client calls an error."""
+PYTHON_CONNECTION = """import websocket
+conference_id = 'lobby'
+texts = []
+extract_audio = lambda message: message[12:]
+speech_to_text = lambda audio: str(len(audio))
+save_transcription = texts.append
+analyze_emotion = measure_quality = len
+detect_keyword = lambda audio, words: not texts and not texts.append(words)
+alert_supervisor = lambda: print('alert')
+"""
+"""What the page's excerpts for Python leave to the reader."""
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [("speech-recognition", "Recognized: 160"), ("conference-recording", ""), ("audio-analysis", "alert")],
+)
+async def test_the_excerpts_for_python_run(
+    seeded: Target, phones: Phones, tmp_path: Path, name: str, printed: str
+) -> None:
+    (alice,) = await phones("1001")
+    call_id = await called(seeded, alice, noise(60, RATE))
+    url = seeded.stream_url(call_id, encapsulation="rtp")
+    run = f"app = websocket.WebSocketApp({url!r}, on_message=on_message, on_error=lambda _, error: print(error))\n"
+    script = PYTHON_CONNECTION + seed(f"indented/voipbin-{name}.txt") + run + "app.run_forever()\n"
+    async with python(tmp_path, script) as client:
+        await sends(alice, 3)
+        await alice.hangup()
+        assert await client.ended() == 0
+    assert set(client.output.splitlines()) - {printed} == {LAST_WORDS}
+    assert printed in client.output
+    if name == "conference-recording":
+        assert_said(alice, ulaw_samples((tmp_path / "conference_lobby.raw").read_bytes()), 1.5)
+
+
+async def test_the_request_for_external_media_plays_what_the_server_sends(seeded: Target, phones: Phones) -> None:
+    """The page's curl command, with the numbers of the lab."""
+    (alice,) = await phones("1001")
+    speech = noise(3, RATE)
+    async with open_sink() as sink:
+        command = seed(
+            "voipbin-external-media.sh",
+            {
+                "https://api.voipbin.net": seeded.url,
+                PRINTED_TOKEN: TOKEN,
+                "+15559876543": "1001",
+                "wss://your-media-server.com/audio-stream": sink.url,
+            },
+        )
+        process = await asyncio.create_subprocess_exec(
+            "sh", "-c", command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        answer, errors = await process.communicate()
+        assert process.returncode == 0, errors
+        assert b'"calls"' in answer, answer
+        (received,) = await sink.connected(1)
+        await received.socket.send(pcm(speech))  # bare: "PCM format for AudioSocket"
+        await alice.answered()
+        await sends(alice, 4)
+        await received.socket.close()
+        heard = await alice.heard()
+    assert received.binary == []  # one way
+    assert max(run.samples for run in runs(speech, heard)) == len(speech)
