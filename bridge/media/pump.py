@@ -68,7 +68,7 @@ class Pump:
         self._clock = clock
         self._link: Link | None = None
         self._window = RecentWindow(window_ms)
-        self._missed_ms = 0.0
+        self._missed_ms: dict[str, float] = {}
         self._dropped_ms = 0.0
         self._speakers: list[MediaLeg] = []
         self._heard: list[MediaLeg] = []
@@ -92,8 +92,9 @@ class Pump:
 
     @property
     def missed_ms(self) -> float:
-        """Audio that was lost because there was no connection, in milliseconds."""
-        return self._window.dropped_ms + self._missed_ms
+        """Audio that was lost because there was no connection, in milliseconds: of the track that lost most."""
+        dropped, missed = self._window.dropped_ms, self._missed_ms
+        return max((dropped.get(track, 0.0) + missed.get(track, 0.0) for track in {**dropped, **missed}), default=0.0)
 
     @property
     def missed_messages(self) -> int:
@@ -187,7 +188,8 @@ class Pump:
         """Audio of one track, s16le at the dialect's rate."""
         link = self._link
         if link is None and not self._dialect.replays:
-            self._missed_ms += slin(self._dialect.rate).duration_ms(len(pcm))
+            missed_ms = slin(self._dialect.rate).duration_ms(len(pcm))
+            self._missed_ms[track] = self._missed_ms.get(track, 0.0) + missed_ms
             return
         try:
             messages = self._dialect.audio(track, pcm, self._clock())
@@ -198,7 +200,7 @@ class Pump:
             if link is not None:
                 link.send(message, self._dialect.message_ms)
             else:
-                self._window.keep(message, self._dialect.message_ms)
+                self._window.keep(message, self._dialect.message_ms, track)
 
     def key_pressed(self, track: str, digit: str) -> None:
         """A party pressed a key."""

@@ -17,7 +17,7 @@ def test_what_fits_comes_back_in_order_and_once() -> None:
     assert (window.held_ms, len(window)) == (100, 5)
     assert window.take_all() == kept
     assert window.take_all() == []
-    assert (window.held_ms, len(window), window.dropped_ms, window.dropped_messages) == (0, 0, 0, 0)
+    assert (window.held_ms, len(window), window.dropped_ms, window.dropped_messages) == (0, 0, {}, 0)
 
 
 def test_beyond_the_bound_the_oldest_audio_goes_and_the_rest_keeps_its_place() -> None:
@@ -30,7 +30,7 @@ def test_beyond_the_bound_the_oldest_audio_goes_and_the_rest_keeps_its_place() -
         *(("start", 0.0), ("after 0", 0.0), ("after 1", 0.0), (b"2", 20), ("after 2", 0.0)),
         *((b"3", 20), ("after 3", 0.0), (b"4", 20), ("after 4", 0.0)),
     ]
-    assert (window.dropped_ms, window.dropped_messages) == (40, 2)
+    assert (window.dropped_ms, window.dropped_messages) == ({"": 40}, 2)
 
 
 def test_drops_are_counted_over_the_windows_whole_life() -> None:
@@ -39,7 +39,7 @@ def test_drops_are_counted_over_the_windows_whole_life() -> None:
         for n in range(3):
             window.keep(b"%d" % n, 20)
         assert window.take_all() == [(b"2", 20)]
-    assert window.dropped_ms == 80
+    assert window.dropped_ms == {"": 80}
 
 
 def test_one_message_longer_than_the_window_is_dropped_whole() -> None:
@@ -47,7 +47,7 @@ def test_one_message_longer_than_the_window_is_dropped_whole() -> None:
     window.keep(b"short", 20)
     window.keep(b"long", 160)
     assert window.take_all() == []
-    assert window.dropped_ms == 180
+    assert window.dropped_ms == {"": 180}
     window.keep(b"next", 100)
     assert window.take_all() == [(b"next", 100)]
 
@@ -57,7 +57,7 @@ def test_a_window_of_zero_keeps_words_but_no_audio() -> None:
     window.keep(b"a", 20)
     window.keep("stop")
     assert window.take_all() == [("stop", 0.0)]
-    assert window.dropped_ms == 20
+    assert window.dropped_ms == {"": 20}
 
 
 def test_messages_without_audio_are_bounded_too() -> None:
@@ -69,7 +69,7 @@ def test_messages_without_audio_are_bounded_too() -> None:
     assert taken[:2] == [(b"audio", 20), ("3", 0.0)]
     assert taken[-1] == (str(KEPT_MESSAGES + 2), 0.0)
     assert len(taken) == KEPT_MESSAGES + 1
-    assert (window.dropped_ms, window.dropped_messages) == (0, 3)
+    assert (window.dropped_ms, window.dropped_messages) == ({}, 3)
 
 
 def test_equal_messages_are_told_apart() -> None:
@@ -97,8 +97,15 @@ def test_nothing_is_lost_uncounted(max_ms: float, lengths: list[float]) -> None:
     numbers = [int(message) for message, _ in taken]
     assert numbers == sorted(numbers)
     assert [n for n, audio_ms in enumerate(lengths) if not audio_ms] == [n for n in numbers if not lengths[n]]
-    assert sum(audio_ms for _, audio_ms in taken) + window.dropped_ms == pytest.approx(sum(lengths))
+    assert sum(audio_ms for _, audio_ms in taken) + sum(window.dropped_ms.values()) == pytest.approx(sum(lengths))
     # Only the oldest go: the audio that is left is the end of all the audio.
     audio = [n for n, audio_ms in enumerate(lengths) if audio_ms]
     left = [n for n in numbers if lengths[n]]
     assert left == audio[len(audio) - len(left) :]
+
+
+def test_what_is_dropped_is_counted_for_each_track() -> None:
+    window = RecentWindow(40)
+    for track in ("near", "far", "near", "far", "near"):
+        window.keep(track.encode(), 20, track)
+    assert window.dropped_ms == {"near": 40, "far": 20}
