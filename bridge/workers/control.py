@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bridge.ari.dispatch import call_safely
@@ -23,10 +23,9 @@ class Control:
 
     Args:
         fleet: where it is noted who is there.
-        restarts: how often each worker was started again.
     """
 
-    def __init__(self, fleet: Fleet, restarts: Mapping[int, int]) -> None:
+    def __init__(self, fleet: Fleet) -> None:
         self.on_joined: Callable[[], object] = lambda: None
         """A worker takes requests now."""
         self.on_ready: Callable[[], object] = lambda: None
@@ -36,7 +35,7 @@ class Control:
         self.heard_at: dict[int, float] = {}
         """When each worker said something last, by the loop's clock."""
         self._fleet = fleet
-        self._restarts = restarts
+        self._restarts = dict.fromkeys(range(1, fleet.count + 1), 0)
         self._claims = ClaimTable()
         self._gathering: dict[str, dict[int, int]] = {}
         """Requests for a claim that nobody has yet: the number of the request, by worker."""
@@ -60,6 +59,11 @@ class Control:
         for wire in tuple(self._wires.values()):
             wire.close()
         await asyncio.sleep(0)
+
+    def count_restart(self, number: int) -> None:
+        """Count that a worker is started again, and report it: the worker may never come back."""
+        self._restarts[number] += 1
+        self._tell_fleet()
 
     def settle(self, channel_id: str, number: int) -> None:
         """Tell everybody that a call is with a worker from now on."""

@@ -51,10 +51,8 @@ class Supervisor:
         self._config = config
         self._path = path
         self._environ = environ
-        count = config.workers.count
-        self._restarts = dict.fromkeys(range(1, count + 1), 0)
-        self.fleet = Fleet(config.ari.app, count)
-        self.control = Control(self.fleet, self._restarts)
+        self.fleet = Fleet(config.ari.app, config.workers.count)
+        self.control = Control(self.fleet)
         self._client = AriClient(
             config.ari.url,
             config.ari.user,
@@ -116,7 +114,7 @@ class Supervisor:
         self._folder = tempfile.TemporaryDirectory(prefix="asterisk-bridge-")  # mode 0700
         write_ticket_key(self._control_path)
         await self.control.start(self._control_path)
-        for number in self._restarts:
+        for number in range(1, self.fleet.count + 1):
             self._tasks.append(asyncio.create_task(self._keep(number), name=f"worker {number}"))
         self._tasks.append(asyncio.create_task(self._watch(), name="watch workers"))
         await self._client.start()
@@ -178,7 +176,7 @@ class Supervisor:
                 return
             log.error("worker=%d pid=%d ended with %s after %.0f s", number, process.pid, _how(code), lived_s)
             wait_s = BACKOFF_FIRST_S if lived_s > STABLE_S else min(wait_s * 2, BACKOFF_LAST_S)
-            self._restarts[number] += 1
+            self.control.count_restart(number)
             await asyncio.sleep(0.0 if lived_s > STABLE_S else wait_s)
 
     def _joined(self) -> None:

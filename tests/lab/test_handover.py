@@ -24,7 +24,7 @@ class Desk:
     def __init__(self, lab: Lab) -> None:
         self.fleet = Fleet(lab.ari_app, 3)
         self.client = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, lab.ari_app, subscribe_all=False)
-        self.hand_over = HandOver(self.client, self.fleet, Control(self.fleet, {}))
+        self.hand_over = HandOver(self.client, self.fleet, Control(self.fleet))
 
     def there(self, number: int) -> None:
         """A worker says that it is ready, true or not."""

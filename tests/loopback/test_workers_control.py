@@ -41,7 +41,7 @@ class Office:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "control"
         self.fleet = Fleet("bridge", 2)
-        self.control = Control(self.fleet, {1: 0, 2: 0})
+        self.control = Control(self.fleet)
         self.gone: list[int] = []
         self.control.on_gone = self.gone.append
         self.parties = {number: Party(number) for number in (1, 2)}
@@ -82,6 +82,14 @@ async def test_all_know_who_is_there_and_who_leads(office: Office) -> None:
     await first.stop()
     await until(lambda: set(second.view.workers) == {2})
     assert office.gone == [1]
+
+
+async def test_a_worker_that_is_started_again_counts_before_it_is_back(office: Office) -> None:
+    first = await office.enter(1)
+    assert first.view.restarts == {1: 0, 2: 0}
+    office.control.count_restart(2)
+    await until(lambda: first.view.restarts == {1: 0, 2: 1})
+    assert set(first.view.workers) == {1}
 
 
 async def test_of_two_that_ask_the_one_with_less_to_do_gets_it(office: Office) -> None:
@@ -231,7 +239,7 @@ async def test_thirteen_workers_have_a_thousand_conferences_each(tmp_path: Path)
     """With the longest ids that there may be, most of it emoji."""
     count, each = 13, 1000
     fleet = Fleet("bridge", count)
-    control = Control(fleet, {})
+    control = Control(fleet)
     await control.start(tmp_path / "control")
     members = {number: Member(View("bridge", number, count), lambda: (0, True)) for number in range(1, count + 1)}
     try:
