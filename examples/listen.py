@@ -5,6 +5,7 @@ import json
 import math
 import os
 import struct
+import sys
 import time
 import urllib.request
 import wave
@@ -24,6 +25,12 @@ def newest_call() -> str | None:
         return next((call["id"] for call in json.load(answer)["result"] if call["status"] == "progressing"), None)
 
 
+def wait_for_call() -> str:
+    while not (call := newest_call()):
+        time.sleep(0.5)
+    return call
+
+
 async def listen(call: str) -> None:
     url = f"ws{BRIDGE.removeprefix('http')}/v1.0/calls/{call}/media_stream?encapsulation=sln"
     async with websockets.connect(url, additional_headers=HEADERS) as socket:
@@ -36,6 +43,7 @@ async def listen(call: str) -> None:
         print(f"heard {file.tell() / 8000:.1f} s; closed with {socket.close_code} {socket.close_reason}")
 
 
-while not (call := newest_call()):
-    time.sleep(0.5)
-asyncio.run(listen(call))
+try:
+    asyncio.run(listen(wait_for_call()))
+except (OSError, websockets.InvalidStatus) as problem:
+    sys.exit(f"{BRIDGE}: {problem}; is the bridge there (BRIDGE_URL), and is the token its own (BRIDGE_TOKEN)?")
