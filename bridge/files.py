@@ -62,3 +62,19 @@ def find_below(folder: str | Path, name: str) -> Path:
     if not regular or not path.is_relative_to(base):
         raise missing
     return path
+
+
+def writing_trouble(path: Path) -> str | None:
+    """Return why this user cannot write or create a file, as far as permissions tell; None: they can.
+
+    Nothing is created.
+    """
+    if path.exists():
+        wanted, mode = path, os.R_OK | os.W_OK
+    else:
+        wanted, mode = next(each for each in path.absolute().parents if each.exists()), os.W_OK | os.X_OK
+        if not wanted.is_dir():
+            return f"{str(path)!r} cannot be written: {str(wanted)!r} is not a directory"
+    if not os.access(wanted, mode, effective_ids=True):
+        return f"{str(path)!r} cannot be written: no permission for {str(wanted)!r}"
+    return None

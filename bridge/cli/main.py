@@ -59,10 +59,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return token.create(options)
     config = _load(options.config, environ)
     if options.command == "check":
-        from bridge.cli.toml import masked_toml
+        from bridge.cli import check
 
-        print(masked_toml(config), end="")
-        return 0
+        return check.run(config)
     if options.command == "doctor":
         return _examine(config, options.config)
     from bridge.tls import without_system_authorities

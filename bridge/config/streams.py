@@ -16,6 +16,8 @@ from bridge.config.values import FilePath, PatternList, Section, Text, as_tuple,
 from bridge.patterns import Patterns, check_pattern
 
 UUID_PREFIX = "uuid:"
+NOT_KEPT = ("", ":memory:")
+"""Values of `StreamsConfig.state_file` with which nothing is kept."""
 
 _SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
 

@@ -27,9 +27,10 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
     """
     report = report or Report()
     machine.check_configuration(report, config, path)
-    bridge_runs = await machine.check_http_port(report, config)
-    audiosocket_free = await machine.check_audiosocket_port(report, config, bridge_runs)
+    ari_of_bridge = await machine.check_http_port(report, config)
+    audiosocket_free = await machine.check_audiosocket_port(report, config, bool(ari_of_bridge))
     machine.check_open_files(report, config)
+    machine.check_state_file(report, config)
     await machine.check_speech(report, config)
     machine.check_outbound(report, config)
     await machine.check_timer(report)
@@ -45,7 +46,7 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
             may_write = await pbx.check_rights(report, client)
             await pbx.check_clock(report, client)
             modules_run = await pbx.check_modules(report, client)
-            await pbx.check_application(report, client, bridge_runs)
+            await pbx.check_application(report, client, ari_of_bridge)
             if may_write and modules_run:
                 await loopback.check(report, config, audiosocket_free)
             else:

@@ -19,6 +19,7 @@ from bridge.audio.format import FRAME_MS, slin
 from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
 from bridge.config import Config, host_and_port
+from bridge.doctor.dialplan import check as check_dialplan
 from bridge.doctor.report import Report
 from bridge.errors import AriError
 from bridge.media.admission import Admission
@@ -79,7 +80,9 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
             host = config.audiosocket.advertised_host or config.audiosocket.bind_host
             address = host_and_port(host, listener.port)
         try:
-            result = await _call(client, listener, OwnIds(application), address)
+            async with _two_legs(client, listener, OwnIds(application), address) as legs:
+                await check_dialplan(report, config, client, next(iter(legs)))
+                result = await _call(*legs.values())
         except AriError as error:
             if listener.last_refusal:
                 report.fail(NAME, f"the AudioSocket port refused {listener.last_refusal}", ALLOWED_ADVICE)
@@ -162,33 +165,32 @@ def has_tone(pcm: bytes, hertz: int, rate: int) -> bool:
     return bool(2 * power / (len(samples) * energy) > 0.5)
 
 
-async def _call(client: AriClient, listener: Listener, ids: OwnIds, address: str) -> Result:
-    async with _two_legs(client, listener, ids, address) as (one, other):
-        ears = {leg: Ear(leg) for leg in (one, other)}
-        await asyncio.sleep(0.3)
-        for ear in ears.values():
-            ear.gap_ms = 0.0  # what happens while a bridge fills says nothing
-        delays = []
-        for number in range(TONES):
-            speaker, hearer = (one, other) if number % 2 == 0 else (other, one)
-            heard = ears[hearer].listen()
-            sent = time.monotonic()
-            speaker.playout.play(tone(TONE_HZ, TONE_MS, FORMAT.rate))
-            try:
-                delays.append((await asyncio.wait_for(heard, TONE_TIMEOUT_S) - sent) * 1000)
-            except TimeoutError:
-                continue
-            await asyncio.sleep((TONE_MS + PAUSE_MS) / 1000)
-        delays.sort()
-        median = delays[len(delays) // 2] if delays else 0.0
-        return Result(len(delays), TONES, median, max(ear.gap_ms for ear in ears.values()))
+async def _call(one: MediaLeg, other: MediaLeg) -> Result:
+    ears = {leg: Ear(leg) for leg in (one, other)}
+    await asyncio.sleep(0.3)
+    for ear in ears.values():
+        ear.gap_ms = 0.0  # what happens while a bridge fills says nothing
+    delays = []
+    for number in range(TONES):
+        speaker, hearer = (one, other) if number % 2 == 0 else (other, one)
+        heard = ears[hearer].listen()
+        sent = time.monotonic()
+        speaker.playout.play(tone(TONE_HZ, TONE_MS, FORMAT.rate))
+        try:
+            delays.append((await asyncio.wait_for(heard, TONE_TIMEOUT_S) - sent) * 1000)
+        except TimeoutError:
+            continue
+        await asyncio.sleep((TONE_MS + PAUSE_MS) / 1000)
+    delays.sort()
+    median = delays[len(delays) // 2] if delays else 0.0
+    return Result(len(delays), TONES, median, max(ear.gap_ms for ear in ears.values()))
 
 
 @asynccontextmanager
 async def _two_legs(
     client: AriClient, listener: Listener, ids: OwnIds, address: str
-) -> AsyncIterator[tuple[MediaLeg, MediaLeg]]:
-    """Two legs in one bridge on the PBX; everything is gone afterwards, however far it got."""
+) -> AsyncIterator[dict[str, MediaLeg]]:
+    """Two legs in one bridge on the PBX, by their channels; everything is gone afterwards, however far it got."""
     bridge_id = ids.new("mix")
     legs = {ids.new("media"): MediaLeg(FORMAT, Playout(FORMAT, 10_000), listener.counters) for _ in range(2)}
     try:
@@ -205,8 +207,7 @@ async def _two_legs(
             except TimeoutError:
                 raise AriError(0, "POST", "/channels/externalMedia", "connected to somebody else") from None
             await client.bridges.add_channel(bridge_id, channel_id)
-        one, other = legs.values()
-        yield one, other
+        yield legs
     finally:
         for channel_id, leg in legs.items():
             listener.forget(leg)

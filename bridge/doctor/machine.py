@@ -13,10 +13,12 @@ import aiohttp
 
 from bridge.audio.format import FRAME_MS
 from bridge.config import Config, host_and_port, is_loopback, is_wildcard
+from bridge.config.streams import NOT_KEPT
 from bridge.doctor.report import Report
 from bridge.media.playout_clock import CATCH_UP_FRAMES
 from bridge.outbound.headers import USER_AGENT
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
+from bridge.streams.store import Store
 
 TIMER_TICKS = 100
 LATE_MS = 10.0
@@ -87,19 +89,24 @@ def _trunk_of(template: str) -> str:
     return endpoint if at and "{" in user else rest.partition("/")[0].partition("@")[0]
 
 
-async def check_http_port(report: Report, config: Config) -> bool:
-    """Whether the port is free or held by a running bridge; True for the latter."""
+async def check_http_port(report: Report, config: Config) -> str:
+    """Whether the port is free or held by a running bridge.
+
+    Returns:
+        Of a running bridge, whether it has ARI: ``connected`` or ``disconnected``; "": no bridge holds the port.
+    """
     host, port = config.http.host, config.http.port
     where = host_and_port(host, port)
     problem = await bind_problem(host, port)
     if problem is None:
         report.ok("HTTP port", f"{where} is free" if port else "any free port")
-        return False
-    if await _is_bridge(config):
+        return ""
+    ari = await _ari_of_bridge(config)
+    if ari:
         report.ok("HTTP port", f"{where} is held by a running bridge")
-        return True
+        return ari
     report.fail("HTTP port", f"{where}: {problem}", "stop the program that holds it, or change http.host or http.port")
-    return False
+    return ""
 
 
 async def check_audiosocket_port(report: Report, config: Config, bridge_runs: bool) -> bool:
@@ -134,6 +141,23 @@ def check_open_files(report: Report, config: Config) -> None:
         )
     else:
         report.ok("open files", text)
+
+
+def check_state_file(report: Report, config: Config) -> None:
+    """Whether what is created over HTTP can be kept."""
+    path = config.streams.state_file
+    trouble = Store(path).trouble
+    if trouble is not None:
+        report.warn(
+            "state file",
+            trouble,
+            "without it, requests that create subscriptions are answered with 503: run the doctor as the user that the"
+            " bridge runs as, or set streams.state_file; a systemd unit needs StateDirectory=",
+        )
+    elif path in NOT_KEPT:
+        report.ok("state file", "none: subscriptions over HTTP do not survive a restart")
+    else:
+        report.ok("state file", f"{path} can be written")
 
 
 async def check_speech(report: Report, config: Config) -> None:
@@ -195,8 +219,8 @@ async def bind_problem(host: str, port: int) -> str | None:
     return None
 
 
-async def _is_bridge(config: Config) -> bool:
-    """Whether what answers on our HTTP port is a bridge: by its health, which needs no token."""
+async def _ari_of_bridge(config: Config) -> str:
+    """Ask what answers on our HTTP port for its health, which needs no token; "": it is not a bridge."""
     host = "127.0.0.1" if is_wildcard(config.http.host) else config.http.host
     scheme = "https" if config.http.tls_certificate else "http"
     url = f"{scheme}://{host_and_port(host, config.http.port)}/health"
@@ -212,5 +236,5 @@ async def _is_bridge(config: Config) -> bool:
         ):
             body = await response.json()
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
-        return False
-    return isinstance(body, dict) and "audiosocket" in body
+        return ""
+    return str(body.get("ari", "")) if isinstance(body, dict) and "audiosocket" in body else ""

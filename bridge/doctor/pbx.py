@@ -105,11 +105,12 @@ async def check_modules(report: Report, client: AriClient) -> bool:
     return not needed
 
 
-async def check_application(report: Report, client: AriClient, bridge_runs: bool) -> None:
+async def check_application(report: Report, client: AriClient, ari_of_bridge: str) -> None:
     """Check that no other program uses our Stasis application: the newer connection takes the older one's events.
 
     Args:
-        bridge_runs: the bridge of this configuration runs, so it is the one that uses it.
+        ari_of_bridge: of the running bridge of this configuration, whether it has ARI (``connected``): then it is the
+            one that uses the application. "": none is running.
     """
     try:
         await client.applications.get(client.app)
@@ -119,8 +120,14 @@ async def check_application(report: Report, client: AriClient, bridge_runs: bool
         else:
             report.fail("Stasis application", error.message, explain_status(error.status, error.message))
         return
-    if bridge_runs:
+    if ari_of_bridge == "connected":
         report.ok("Stasis application", f"{client.app!r} is in use, by the bridge that is running")
+    elif ari_of_bridge:
+        report.warn(
+            "Stasis application",
+            f"{client.app!r} is in use, and the running bridge has no connection to ARI",
+            "another program may have taken it: its log says so; give each program its own ari.app",
+        )
     else:
         report.warn(
             "Stasis application",

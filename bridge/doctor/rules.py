@@ -36,6 +36,7 @@ OPTIONAL_MODULES = {
     "app_audiosocket": "AudioSocket() in the dialplan",
     "bridge_simple": "mixing two channels at little cost",
     "codec_resample": "sampling rates other than the call's",
+    "func_dialplan": "asking which entries of the dialplan exist",
     "codec_ulaw": "calls in G.711 u-law",
     "codec_alaw": "calls in G.711 A-law",
 }

@@ -86,6 +86,8 @@ class Catalogue:
             ConfigError: the store cannot be used.
         """
         self.take(self._read())
+        if self._store.trouble is not None:
+            log.warning("no subscription can be created over HTTP: streams.state_file: %s", self._store.trouble)
         for subscription in self.list():
             if subscription.id not in self._configured:
                 self._warn_of_policy(subscription)

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bridge.config.streams import NOT_KEPT
 from bridge.errors import BridgeError, ConfigError
+from bridge.files import writing_trouble
 
 log = logging.getLogger(__name__)
 
-NOT_KEPT = ("", ":memory:")
-"""Paths that mean: nothing is kept."""
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 
@@ -75,6 +75,11 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self._path = None if path in NOT_KEPT else Path(path)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be kept, as far as permissions tell; None: something can, or nothing needs to be."""
+        return None if self._path is None else writing_trouble(self._path)
 
     def read(self) -> Kept:
         """All that is kept. Blocks; for the start.

@@ -19,9 +19,9 @@ from bridge.app.worker_share import WorkerShare
 from bridge.calls.call import Change, PartyChanged
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
+from bridge.config.streams import NOT_KEPT
 from bridge.errors import ConfigError
 from bridge.events.hub import Event, Events, as_json
-from bridge.streams.store import NOT_KEPT
 from bridge.tasks import BackgroundTasks, Changed
 from bridge.workers.fleet import app_of
 from bridge.workers.keys import read_ticket_key

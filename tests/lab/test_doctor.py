@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from bridge import doctor
 from bridge.app.application import Application
 from bridge.ari.client import AriClient
-from bridge.config import Config
+from bridge.config import Config, FlowConfig
+from bridge.doctor.dialplan import ENTRIES
 from bridge.doctor.report import Finding, Report
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import configuration
@@ -79,6 +80,32 @@ async def test_another_program_uses_the_application(config: Config, lab: Lab) ->
     assert code == 0
     assert list(findings) == ["Stasis application"]
     assert "ari.app" in findings["Stasis application"].advice
+
+
+async def test_another_program_has_taken_the_application_of_the_running_bridge(config: Config, lab: Lab) -> None:
+    async with Application(config) as bridge:
+        fixed = config.model_copy(update={"http": config.http.model_copy(update={"port": bridge.http_port})})
+        async with asyncio.timeout(PATIENCE_S):
+            while not bridge.in_step:
+                await asyncio.sleep(0.05)
+        async with AriClient(lab.ari_url, lab.ari_user, lab.ari_password, APP):
+            async with asyncio.timeout(PATIENCE_S):
+                while bridge.client.connected:
+                    await asyncio.sleep(0.02)
+            _, findings = await examine(fixed)
+    assert "ari.app" in findings["Stasis application"].advice
+
+
+async def test_entries_of_the_dialplan_are_missing(config: Config) -> None:
+    empty = config.model_copy(update={"calling": config.calling.model_copy(update={"context": "no-such-context"})})
+    code, findings = await examine(empty)
+    assert code == 0
+    assert list(findings) == ["dialplan"]
+    assert all(entry in findings["dialplan"].text for entry in ENTRIES)
+    flow = FlowConfig.model_validate({"id": "f", "match": ["7"], "actions": [{"type": "amd"}]})
+    code, findings = await examine(empty.model_copy(update={"flows": (flow,)}))
+    assert code == 1
+    assert "configured flows use amd, back" in findings["dialplan"].text
 
 
 async def test_asterisk_is_down(config: Config) -> None:

@@ -171,3 +171,21 @@ def test_a_token_that_could_not_be_configured(
     assert captured.out == ""
     assert word in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_check_warns_of_what_this_machine_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    not_a_folder = tmp_path / "file"
+    not_a_folder.touch()
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        f'[streams]\nstate_file = "{not_a_folder}/state.sqlite3"\n[speech]\ncommand = ["no-such-program"]\n'
+        '[[flows]]\nid = "f"\nmatch = ["7"]\nactions = [{type = "talk", option = {text = "hello"}}]\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 0
+    captured = capsys.readouterr()
+    tomllib.loads(captured.out)
+    state, speech = captured.err.splitlines()
+    assert state.startswith("asterisk-bridge: warning: streams.state_file: ")
+    assert "is not a directory" in state
+    assert speech.startswith("asterisk-bridge: warning: flows.0: nothing can be spoken: ")
+    assert "no-such-program" in speech

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -125,3 +127,32 @@ async def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         await Store(str(tmp_path / "file" / "state.sqlite3")).put("a", {})
     with pytest.raises(ConfigError):
         Store(str(tmp_path)).read()
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """A user whom permissions bind: root may write everywhere."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_place_that_cannot_be_written_is_found_before_something_is_kept() -> None:
+    assert Store(":memory:").trouble is None
+    usable = Path(tempfile.mkdtemp())
+    assert Store(str(usable / "state" / "x.sqlite3")).trouble is None
+    usable.chmod(0o500)
+    locked = Store(str(usable / "state" / "x.sqlite3")).trouble
+    assert locked is not None
+    assert f"no permission for {str(usable)!r}" in locked
+    usable.chmod(0o700)
+    file = usable / "x.sqlite3"
+    file.touch(mode=0o400)
+    assert f"no permission for {str(file)!r}" in (Store(str(file)).trouble or "")
+    assert "is not a directory" in (Store(str(file / "state" / "x.sqlite3")).trouble or "")
+    assert [each.name for each in usable.iterdir()] == ["x.sqlite3"], "nothing is created"
+    file.unlink()
+    usable.rmdir()

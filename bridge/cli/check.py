@@ -1,0 +1,44 @@
+"""``asterisk-bridge check``: prints the configuration that is in effect, and what this machine lacks for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bridge.cli.toml import masked_toml
+from bridge.config import Config
+from bridge.config.streams import NOT_KEPT
+from bridge.files import writing_trouble
+
+
+def run(config: Config) -> int:
+    """Print a configuration without errors to standard output, and warnings to standard error.
+
+    Args:
+        config: what is in effect.
+
+    Returns:
+        The exit code, 0: what a machine lacks may exist where the bridge will run.
+    """
+    print(masked_toml(config), end="", flush=True)
+    for warning in warnings(config):
+        print(f"asterisk-bridge: warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """Yield what cannot work on this machine, by this user."""
+    state_file = config.streams.state_file
+    trouble = None if state_file in NOT_KEPT else writing_trouble(Path(state_file))
+    if trouble is not None:
+        yield f"streams.state_file: {trouble}; subscriptions cannot be created over HTTP"
+    if not config.flows:
+        return
+    from bridge.flows.flow_config import flows_of  # with all actions
+    from bridge.speech.engine import Speech
+
+    trouble = Speech(config.speech).trouble
+    for index, flow in enumerate(flows_of(config) if trouble is not None else ()):
+        if flow.program is not None and any(action.does == "talk" for action in flow.program.actions):
+            yield f"flows.{index}: nothing can be spoken: {trouble}"
