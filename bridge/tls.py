@@ -20,6 +20,7 @@ from bridge.errors import BridgeError
 from bridge.files import find_below, read_regular
 
 MAX_CA_FILE_BYTES = 1024 * 1024
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _threads = ThreadPoolExecutor(2, thread_name_prefix="tls")
 
 
@@ -87,6 +88,32 @@ def build_context(trust: Trust) -> ssl.SSLContext:
             where = "[outbound] ca_dir" if trust.ca_dir else "[outbound] ca_dir, which is not set"
             raise TrustError(f"{trust.ca_file[:200]!r} is not a PEM file with a certificate below {where}") from None
         raise TrustError(f"{trust.ca_file!r} cannot be used: {_reason(problem)}") from None
+
+
+def pinned_context(certificate: str) -> ssl.SSLContext:
+    """Return the context for connections to a server whose own certificate is at hand: no other is accepted.
+
+    Its names do not matter then: the server may be reached by an address that the certificate does not name.
+
+    Args:
+        certificate: PEM file with the server's certificate, and those of its authorities behind it. Blocks.
+
+    Raises:
+        TrustError: the file cannot be used.
+    """
+    try:
+        chain = read_regular(certificate, MAX_CA_FILE_BYTES).decode("ascii", "ignore")
+        begin, end = chain.find(_BEGIN), chain.find(_END)
+        if begin < 0 or end < begin:
+            raise ssl.SSLError("no certificate")
+        # The first one alone: whatever its authority has issued to others is not this server.
+        context = ssl.create_default_context(cadata=chain[begin : end + len(_END)])
+    except (OSError, ValueError) as problem:
+        raise TrustError(f"{certificate!r} cannot be used: {_reason(problem)}") from None
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = False
+    return context
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from bridge.config import Config, host_and_port, load
 from bridge.config.initial_token import existing_token
 from bridge.config.values import is_loopback, is_wildcard
 from bridge.outbound.headers import USER_AGENT
+from bridge.tls import Trust, TrustError, build_context, client_context, pinned_context
 
 GREETING = "Hello. This is a test call from your Asterisk bridge."
 CONNECT_TIMEOUT_S = 5.0
@@ -56,6 +58,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         token = token or ("" if options.config else environ.get("BRIDGE_TOKEN", "")) or configured[0]
         if (options.talk or options.play) and (options.actions or options.flow):
             raise ValueError("--talk and --play are a flow of their own; give them, or --actions, or --flow")
+        tls = _tls(options, config, url or base_url(config))
         body: dict[str, object] = {"destinations": [address(text) for text in options.destination]}
         if options.source:
             body["source"] = address(options.source)
@@ -63,13 +66,13 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             body["flow_id"] = options.flow
         else:
             body["actions"] = actions_of(options.talk, options.play, options.actions)
-    except ValueError as problem:
+    except (ValueError, TrustError) as problem:
         print(f"asterisk-bridge: {problem}", file=sys.stderr)
         return 2
     if len(options.destination) > 1 and options.first:
         body["answer_method"] = "hangup_others"
     try:
-        return asyncio.run(Dialer(url or base_url(config), token).run(body))
+        return asyncio.run(Dialer(url or base_url(config), token, tls=tls).run(body))
     except CallFailed as problem:
         print(f"asterisk-bridge: {problem}", file=sys.stderr)
         return 1
@@ -129,6 +132,20 @@ def base_url(config: Config) -> str:
     return f"{'https' if config.http.tls_certificate else 'http'}://{host_and_port(host, config.http.port)}"
 
 
+def _tls(options: argparse.Namespace, config: Config, url: str) -> ssl.SSLContext | None:
+    """Return what decides which servers are trusted; None: the system's authorities.
+
+    Raises:
+        TrustError: a file cannot be used.
+    """
+    if not url.startswith("https:"):
+        return None
+    if options.ca_file:
+        return build_context(Trust(ca_file=str(options.ca_file)))
+    own = options.config and not options.url
+    return pinned_context(config.http.tls_certificate) if own else None
+
+
 def is_local(url: str) -> bool:
     """Return whether a URL leads to this machine by its loopback address or name."""
     try:
@@ -144,9 +161,11 @@ class Dialer:
         url: the bridge's HTTP address.
         token: what the bridge knows us by; empty for none.
         out: where the progress goes.
+        tls: for ``https``; None: the system's authorities are trusted.
     """
 
-    def __init__(self, url: str, token: str, out: TextIO | None = None) -> None:
+    def __init__(self, url: str, token: str, out: TextIO | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._url = url.rstrip("/")
         self._token = token
         self._out = out or sys.stdout
@@ -170,8 +189,16 @@ class Dialer:
             headers["Authorization"] = f"Bearer {self._token}"
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            async with aiohttp.ClientSession(auto_decompress=False, headers=headers, timeout=timeout) as session:
+            connector = aiohttp.TCPConnector(ssl=self._tls or await client_context(Trust()))
+            async with aiohttp.ClientSession(
+                connector=connector, auto_decompress=False, headers=headers, timeout=timeout
+            ) as session:
                 return await self._run(session, body)
+        except aiohttp.ClientConnectorCertificateError as problem:
+            raise CallFailed(
+                f"{self._url}: {explain_failure(problem)}; --ca-file names the authority to trust, and --url must have"
+                " a name of the certificate; --config alone trusts the certificate in it"
+            ) from None
         except aiohttp.WSServerHandshakeError as problem:
             if problem.status == 401:
                 given = ", and does not know this one" if self._token else ""

@@ -144,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     call.add_argument("--url", help="the bridge's HTTP address; without it: --config, or $BRIDGE_URL")
     call.add_argument(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="PEM file with the authority of its certificate; without it: the certificate that --config names, or the"
+        " system's authorities",
+    )
+    call.add_argument(
         "--token-file", type=Path, metavar="FILE", help="file with its token; without it: --config, or $BRIDGE_TOKEN"
     )
     call.add_argument("--token", help="its token; other users of this machine can see it in the list of processes")

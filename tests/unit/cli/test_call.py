@@ -99,7 +99,7 @@ def test_the_token_of_the_first_start_is_not_sent_elsewhere(
     seen: list[str] = []
 
     class Silent:
-        def __init__(self, _: str, token: str) -> None:
+        def __init__(self, _: str, token: str, *, tls: None) -> None:  # noqa: ARG002
             seen.append(token)
 
         async def run(self, _: object) -> int:
