@@ -9,7 +9,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from uuid import uuid4
 
 import aiofastnet
@@ -27,6 +27,7 @@ from bridge.api.backend import ACCEPTS, BACKEND, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
+from bridge.api.cors import CrossOrigin
 from bridge.api.document import DOCUMENTS, Documents
 from bridge.api.errors import ApiError, error_body, of_http_status
 from bridge.api.originated import ORIGINATED, Originated
@@ -64,6 +65,7 @@ def build(
     around: Iterable[Middleware] = (),
     middlewares: Iterable[Middleware] = (),
     proxies: Iterable[str] = (),
+    origins: Collection[str] = (),
     tickets: Tickets | None = None,
     inner: bool = False,
 ) -> web.Application:
@@ -76,15 +78,21 @@ def build(
         around: see each request before anything else has.
         middlewares: see each request after its token was checked.
         proxies: networks of proxies that name the client.
+        origins: of web pages of other servers that may use the API.
         tickets: of all workers together; None: it issues its own.
         inner: whether it is other workers that connect, and say whose each request is.
     """
     if tokens is not None and not isinstance(tokens, Tokens):
         tokens = Tokens.plain(tokens)
+    cross_origin = CrossOrigin(origins)
     application = web.Application(
         client_max_size=LARGEST_BYTES,
-        middlewares=[_answer_errors, *around, audit_request, _reject_encoded, _check_token, *middlewares],
+        middlewares=[
+            *(_answer_errors, *around, cross_origin.answer_preflight),
+            *(audit_request, _reject_encoded, _check_token, *middlewares),
+        ],
     )
+    application.on_response_prepare.append(cross_origin.add_headers)
     application[INNER] = inner
     application[BACKEND] = backend
     gate = Gate(tokens)
@@ -135,6 +143,7 @@ class HttpServer:
             tickets=tickets,
             strict=strict,
             around=[self._connections.watch],
+            origins=config.allowed_origins,
             middlewares=[self._connections.vouch, *([shared.middleware] if shared else ())],
             proxies=config.trusted_proxies,
         )

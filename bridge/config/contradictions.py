@@ -161,6 +161,12 @@ def _http_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
             f"is false, but http.host {http.host!r} can be reached from other machines: anybody there could listen to"
             ' calls. Remove it or set http.host = "127.0.0.1"',
         )
+    if not http.authentication and http.allowed_origins:
+        yield ConfigError(
+            "http.allowed_origins",
+            "needs tokens, and http.authentication is false: whatever such a page loads could control the PBX; remove"
+            " http.authentication",
+        )
     yield from tls_contradictions(http)
 
 

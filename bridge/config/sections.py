@@ -18,6 +18,7 @@ from bridge.config.values import (
     check_ari_url,
     check_ari_user,
     check_audit_output,
+    check_origin,
     check_token,
     host_and_port,
 )
@@ -36,6 +37,12 @@ class HttpConfig(Section):
     """Tokens with all scopes. Without any, and without `[[tokens]]`, the first start creates one."""
     authentication: Annotated[bool, Field(description="true or false")] = True
     """Whether a token is needed. Without, `host` must be loopback, and every program of this machine may do all."""
+    allowed_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(check_origin), Field(description="a string")], ...],
+        BeforeValidator(as_tuple),
+        Field(description='a list of origins, for example ["https://dashboard.example.org"]'),
+    ] = ()
+    """Web pages of other servers that may use the API from browsers, with a token."""
     trusted_proxies: Networks = ()
     """Proxies whose `X-Forwarded-For` or `Forwarded` names the client."""
     tls_certificate: FilePath = ""

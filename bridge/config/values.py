@@ -114,6 +114,23 @@ def check_ari_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/ari")
 
 
+def check_origin(text: str) -> str:
+    """Check the origin of a web page; return it as browsers write it."""
+    expected = "expected scheme, host and port only, for example https://dashboard.example.org"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{text[:80]!r} is not an origin; {expected}") from None
+    host = parts.hostname or ""
+    plain = parts.scheme in ("http", "https") and re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:.]+", host) and port != 0
+    if not plain or parts.path not in ("", "/") or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"{text[:80]!r} is not an origin; {expected}")
+    default = {"http": 80, "https": 443}[parts.scheme]
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{bracketed}" + (f":{port}" if port not in (None, default) else "")
+
+
 def check_ari_user(user: str) -> str:
     if ":" in user:
         raise ValueError('holds a ":", which HTTP Basic authentication cannot carry')
