@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from bridge import dialects
 from bridge.access import Principal
@@ -27,8 +26,8 @@ from bridge.config.vendors import RESERVED_IDS
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
 from bridge.streams.catalogue import Catalogue, ReadOnly
 from bridge.streams.store import StoreFailed
-from bridge.streams.subscription import Subscription, values_of
-from bridge.validation import MAX_FAULTS, explain, sentence
+from bridge.streams.subscription import InvalidTarget, Subscription, validated, values_of
+from bridge.validation import MAX_FAULTS
 
 RETRY_AFTER_S = 10
 
@@ -188,11 +187,11 @@ def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
     """The subscription that a body of a request describes; all mistakes at once."""
     known = {key: value for key, value in body.items() if key in Subscription.model_fields}
     unknown = {key: body[key] for key in itertools.islice((key for key in body if key not in known), MAX_FAULTS)}
+    values = {**known, **unknown, "source": "api", "principal": principal.id}
     try:
-        return Subscription.model_validate({**known, **unknown, "source": "api", "principal": principal.id})
-    except ValidationError as problem:
-        words = sentence(explain(problem, Subscription, described=True))
-        raise invalid("INVALID_SUBSCRIPTION", words) from None
+        return validated(Subscription, values, described=True)
+    except InvalidTarget as problem:
+        raise invalid("INVALID_SUBSCRIPTION", str(problem)) from None
 
 
 def _find(request: web.Request) -> Subscription:

@@ -12,7 +12,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,19 +74,27 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read and check the configuration with the tables that only the layers above can check."""
-    from bridge.config import load
+    """Read and check the configuration with the tables that only the layers above can check; report all of them."""
+    from bridge.config import ConfigErrors, each_error, load
 
     config = load(path, environ)
+    checks: list[Callable[[Config], object]] = []
     if config.subscriptions or config.dialplan:
         from bridge.streams.subscription import routes_of, subscriptions_of
 
-        subscriptions_of(config)
-        routes_of(config)
+        checks += [subscriptions_of, routes_of]
     if config.flows:
         from bridge.flows.flow_config import flows_of
 
-        flows_of(config)
+        checks.append(flows_of)
+    errors: list[ConfigError] = []
+    for check in checks:
+        try:
+            check(config)
+        except ConfigError as problem:
+            errors += each_error(problem)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
     return config
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError, model_validator
 
@@ -24,7 +24,7 @@ from bridge.dialects.base import Account, Dialect, Setting
 from bridge.errors import ConfigError
 from bridge.masking import is_deeper
 from bridge.patterns import MAX_PATTERNS, Patterns
-from bridge.validation import explain
+from bridge.validation import explain, sentence
 
 GROUP_PREFIX = "@"
 AUTO = "auto"
@@ -34,6 +34,11 @@ NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 MAX_OPTIONS_CHARACTERS = 16 * 1024
 """Of one subscription, as JSON."""
 MAX_OPTIONS_DEPTH = 20
+
+AnyTarget = TypeVar("AnyTarget", bound=TargetConfig)
+_OF_DIALECT = frozenset({"dialect", "options", "tracks", "sample_rate"})
+_STAND_INS = {"id": "x", "url": "wss://example.org/", "match": "1"}
+"""Good values of keys that have no default, to check the others when these are wrong."""
 
 
 class Target(TargetConfig):
@@ -238,13 +243,47 @@ def values_of(target: TargetConfig) -> dict[str, Any]:
     return values
 
 
+class InvalidTarget(ValueError):
+    """A table that is not a subscription or a route; ``faults`` are all keys that are wrong, with the reasons."""
+
+    def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
+        self.faults = tuple(dict.fromkeys(faults))
+        super().__init__(sentence(iter(self.faults)))
+
+
+def validated(kind: type[AnyTarget], values: Mapping[str, Any], *, described: bool = False) -> AnyTarget:
+    """Make a subscription or a route of a table.
+
+    Args:
+        kind: which of them.
+        values: plain types, as in JSON.
+        described: as in `bridge.validation.explain`.
+
+    Raises:
+        InvalidTarget: with everything that is wrong. Whether dialect and options fit is checked also if other keys are
+            wrong: what a model checks as a whole would wait until they are right.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as problem:
+        faults = list(explain(problem, kind, described=described))
+        wrong = {str(detail["loc"][0]) for detail in problem.errors(include_url=False) if detail["loc"]}
+    if wrong and not wrong & _OF_DIALECT:
+        others = {key: value for key, value in values.items() if key in kind.model_fields and key not in wrong}
+        try:
+            kind.model_validate({key: _STAND_INS[key] for key in wrong & _STAND_INS.keys()} | others)
+        except ValidationError as problem:
+            faults += explain(problem, kind, described=described)
+    raise InvalidTarget(faults)
+
+
 def _each(section: str, kind: type[Any], tables: Iterable[TargetConfig]) -> Iterable[Any]:
     errors, made = [], []
     for index, table in enumerate(tables):
         try:
-            made.append(kind.model_validate(values_of(table)))
-        except ValidationError as problem:
-            for key, reason in explain(problem, kind):
+            made.append(validated(kind, values_of(table)))
+        except InvalidTarget as problem:
+            for key, reason in problem.faults:
                 errors.append(ConfigError(f"{section}.{index}.{key}".removesuffix("."), reason))
     if errors:
         raise errors[0] if len(errors) == 1 else ConfigErrors(errors)

@@ -55,6 +55,20 @@ def test_each_mistake_is_one_line_and_the_exit_code_is_2(
     assert "did you mean log.level?" in captured.err
 
 
+def test_mistakes_of_all_tables_are_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(
+        '[[subscriptions]]\nid = "a"\nextensions = ["1"]\nurl = "ws://x.example"\ndialect = "klingon"\n'
+        '[[dialplan]]\nid = "b"\nmatch = "7"\nurl = "ws://x.example"\ndialect = "voxology"\nsample_rate = 16000\n'
+        '[[flows]]\nid = "c"\nmatch = ["7"]\nactions = [{type = "amd"}]\n'
+    )
+    assert main(["check", "--config", str(path)], ENV) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == [
+        *("subscriptions.0.dialect", "dialplan.0.sample_rate", "flows.0"),
+    ]
+
+
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", str(tmp_path / "no.toml")], ENV) == 2
     assert "cannot be read: No such file" in capsys.readouterr().err
