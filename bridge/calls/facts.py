@@ -151,27 +151,6 @@ def real_parties(call: Call) -> list[Party]:
     return [party for party in call.parties.values() if not party.is_local] or list(call.parties.values())
 
 
-def person_behind(call: Call, party: Party) -> Party:
-    """Return the party whose audio comes through another: behind a Local channel, who is bridged with its other half.
-
-    Returns:
-        The party itself if it is no half of a Local channel, or nobody is bridged with the other half (yet).
-    """
-    seen = {party.id}
-    person = party
-    while person.is_local:
-        half = next((each for each in call.parties.values() if each.name == person.other_half), None)
-        if half is None or half.bridge_id is None:
-            return person
-        seen.add(half.id)
-        mates = [each for each in call.parties.values() if each.bridge_id == half.bridge_id and each.id not in seen]
-        if not mates:
-            return person
-        person = next((mate for mate in mates if not mate.is_local), mates[0])
-        seen.add(person.id)
-    return person
-
-
 def party_facts(call: Call, party: Party, naming: Naming = DEFAULT_NAMING) -> PartyFacts:
     """What can be said of one party of a call now."""
     role = _role(party, naming)

@@ -138,6 +138,28 @@ class CallModel:
         """Return the other half of a Local channel; None if the party is not one, or its other half is gone."""
         return self._parties.get(self._locals.get(party.other_half, ""))
 
+    def person_behind(self, party: Party) -> Party:
+        """Return the party whose audio comes through another: of a Local channel, who is bridged with its other half.
+
+        The two may belong to different calls.
+
+        Returns:
+            The party itself if it is not half of a Local channel, or nobody is bridged with the other half (yet).
+        """
+        seen = {party.id}
+        while party.is_local:
+            half = self.other_half(party)
+            bridge = self.bridges.get(half.bridge_id or "") if half is not None else None
+            if half is None or bridge is None:
+                break
+            seen.add(half.id)
+            mates = [self._parties[each] for each in bridge.channels if each in self._parties and each not in seen]
+            if not mates:
+                break
+            party = next((mate for mate in mates if not mate.is_local), mates[0])
+            seen.add(party.id)
+        return party
+
     def take_unplaced(self) -> list[str]:
         """Ids of channels whose linkedid must be asked for; each is told once."""
         unplaced, self._unplaced = list(self._unplaced), {}

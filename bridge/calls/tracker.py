@@ -80,6 +80,11 @@ class CallTracker:
         """A call and its primary party by linkedid, or a party and its call by channel id."""
         return self._model.find(any_id)
 
+    def person_behind(self, channel_id: str) -> tuple[Call, Party] | None:
+        """Return the party whose audio comes through a channel, and its call; None if that is not known."""
+        member = self._model.member(channel_id)
+        return self._model.find(self._model.person_behind(member[1]).id) if member is not None else None
+
     def subscribe(self, callback: Callable[[Change], object]) -> Unsubscribe:
         """Call ``callback(change)`` for every change."""
         return subscribe(self._callbacks, callback)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
 from bridge.ari.model import Bridge
-from bridge.calls.facts import person_behind
 from bridge.calls.model import CallModel
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.model import (
@@ -174,9 +173,9 @@ class Roster:
         found = self._tracker.model.member(channel_id)
         if found is None:
             return False
-        call, party = found
-        half = self._tracker.model.other_half(party)
-        return half is not None and not half.app_name and (call is None or person_behind(call, party).is_local)
+        model, (_, party) = self._tracker.model, found
+        half = model.other_half(party)
+        return half is not None and not half.app_name and model.person_behind(party).is_local
 
     def _now(self, state: State, known: Participant) -> Participant:
         """What is known of a participant now; of one that is gone, what was known when it came."""
@@ -184,7 +183,7 @@ class Roster:
         if found is None:
             return known
         call, party = found
-        person = person_behind(call, party) if call is not None else party
+        person = self._tracker.model.person_behind(party)
         return Participant(
             known.channel_id,
             call_id=call.id if call else "",

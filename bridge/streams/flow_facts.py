@@ -56,7 +56,7 @@ class FlowFacts:
             near, far = (numbers.caller, numbers.callee) if numbers is not None else ("", "")
             return TrackInfo(name, leg.id, leg.name, far, near, far)
         call, party = found
-        facts = party_facts(call, party, self._naming)
+        facts = party_facts(*(self._calls.person_behind(leg.id) or found), self._naming)
         if numbers is not None:
             near, far = numbers.caller, numbers.callee
         else:

@@ -21,7 +21,7 @@ from bridge.access import CONFIGURATION
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Dialplan
 from bridge.calls.call import Call, Party
-from bridge.calls.facts import Naming, call_facts, party_facts, person_behind
+from bridge.calls.facts import Naming, call_facts, party_facts
 from bridge.dialects.base import CallInfo, TrackInfo
 from bridge.errors import AriError, Overloaded
 from bridge.logs import cause
@@ -45,6 +45,9 @@ class Calls(Protocol):
 
     def find(self, any_id: str, /) -> tuple[Call, Party] | None:
         """A call by its id or by the id of one of its channels."""
+
+    def person_behind(self, channel_id: str, /) -> tuple[Call, Party] | None:
+        """The party whose audio comes through a channel, and its call."""
 
 
 @dataclass(eq=False)
@@ -162,10 +165,9 @@ class InboundCalls:
         channel_id = taken.channel_id
         deadline = asyncio.get_running_loop().time() + FACTS_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
-            found = self._calls.find(channel_id)
-            person = person_behind(*found) if found is not None else None
-            if found is not None and person is not None and not person.is_local:
-                number = party_facts(found[0], person, self._naming).number
+            found = self._calls.person_behind(channel_id)
+            if found is not None and not found[1].is_local:
+                number = party_facts(*found, self._naming).number
                 if self._taken.get(channel_id) is taken and taken.info is not None:
                     self._set_track(taken, replace(taken.info, number=number, far_number=number))
                 return

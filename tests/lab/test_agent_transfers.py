@@ -27,9 +27,11 @@ async def end_by_request(target: Target, received: Received) -> None:
         assert answer.status == 200, await answer.text()
 
 
-@pytest.mark.parametrize("end", ["agent", "request", "party"])
-async def test_an_attended_transfer_to_an_agent(lab: Lab, phones: Phones, end: str) -> None:
-    """By REFER with Replaces, as a desk phone's Transfer key sends it."""
+@pytest.mark.parametrize(
+    ("end", "agent_first"), [("agent", False), ("agent", True), ("request", False), ("party", False)]
+)
+async def test_an_attended_transfer_to_an_agent(lab: Lab, phones: Phones, end: str, agent_first: bool) -> None:
+    """By REFER with Replaces, as a desk phone's Transfer key sends it: in its call with Alice, or with the agent."""
     (alice,) = await phones("1001")
     alice.play_next(tone("1001"))
     async with agent(lab) as (target, sink), desk(lab) as phone:
@@ -39,7 +41,7 @@ async def test_an_attended_transfer_to_an_agent(lab: Lab, phones: Phones, end: s
         await speak(received)
         await hears(received.twilio, "desk")
         call_id = (await target.get("/v1.0/streams"))[1]["result"][0]["call_id"]
-        await phone.transfer(first, second)
+        await phone.transfer(*((second, first) if agent_first else (first, second)))
         await hears(received.twilio, "1001")
         await hears(lambda: so_far(alice), "agent")
         await asyncio.wait_for(asyncio.gather(first.over.wait(), second.over.wait()), PATIENCE_S)

@@ -23,6 +23,7 @@ async def test_a_stream_of_an_observed_call_follows_its_party(lab: Lab, phones: 
     carol.play_next(tone("1003"))
     async with open_sink() as sink, desk(lab) as phone:
         subscription = {"id": "alice", "url": sink.url, "dialect": "yeastar", "extensions": ["1001"]}
+        subscription["multiparty"] = "single"
         async with pushing(lab, subscriptions=[subscription]) as target:
             if how == "attended":
                 first = await phone.call("1001", HZ["desk"])
@@ -44,7 +45,6 @@ async def test_a_stream_of_an_observed_call_follows_its_party(lab: Lab, phones: 
             await hears(lambda: so_far(alice), "1003")
             await hears(lambda: so_far(carol), "1001")
             (received,) = await sink.connected(1)
-            spoken = received.yeastar_channels
             await until(lambda: {"1001", "1003"} <= set(received.yeastar_channels))
             for name in ("1001", "1003"):
                 await hears(lambda name=name: received.yeastar(received.yeastar_channels[name]), name)  # type: ignore[misc]
@@ -53,7 +53,6 @@ async def test_a_stream_of_an_observed_call_follows_its_party(lab: Lab, phones: 
             await carol.ended()
             await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
     assert (received.close_code, len(sink.connections)) == (1000, 1)
-    assert spoken
 
 
 async def test_an_attended_transfer_into_a_conference(

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bridge.ari.model import Bridge, Caller, Channel, Dialplan, Event, decode_event
-from bridge.calls.facts import call_facts, person_behind
+from bridge.calls.facts import call_facts
 from bridge.calls.model import (
     CallAnswered,
     CallEnded,
@@ -584,8 +584,12 @@ def test_whom_a_local_channel_stands_for() -> None:
     pbx.comes("a", "PJSIP/1001-1", "from-internal", "1002", "1001")
     for half in (";1", ";2"):
         pbx.new(f"l{half}", f"Local/_attended@transfer-1{half}")
-    parties = pbx.call.parties
-    assert person_behind(pbx.call, parties["l;2"]).id == "l;2"  # nobody yet
+    parties, behind = pbx.call.parties, pbx.model.person_behind
+    assert behind(parties["l;2"]).id == "l;2"  # nobody yet
     pbx.joins("conference", "l;2", creator="Stasis", kind="stasis")
     pbx.joins("basic", "a", "l;1")
-    assert [person_behind(pbx.call, parties[each]).id for each in ("l;2", "a")] == ["a", "a"]
+    pbx.channels["l;2"]["channelvars"]["CHANNEL(linkedid)"] = "older"  # that of the conference's other members
+    pbx.event("ChannelConnectedLine", channel=pbx.channels["l;2"])
+    member = pbx.model.member("l;2")
+    assert member is not None
+    assert [behind(each).id for each in (member[1], parties["a"])] == ["a", "a"]

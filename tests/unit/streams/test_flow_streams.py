@@ -82,6 +82,9 @@ class World:
         )
         self.leg = self.new_leg("p", "1001")
 
+    def person_behind(self, channel_id: str, /) -> tuple[Call, Party] | None:
+        return self.find(channel_id)
+
     def find(self, any_id: str, /) -> tuple[Call, Party] | None:
         return self.calls.get(any_id)
 
