@@ -152,3 +152,5 @@ class RouteConfig(TargetConfig):
     """Pattern of the number; or ``uuid:`` and a pattern of the UUID of an AudioSocket connection."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "continue"
     """What becomes of the call when the stream ends."""
+    give_up_s: Annotated[float, Field(ge=0, le=3600, description="a number of seconds from 0 to 3600")] = 30.0
+    """How long a caller waits for an application without a connection, before `then`; 0: as long as the call lasts."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from bridge.errors import BridgeError
 from bridge.media.dial import Backoff, LinkFailed, clean
 from bridge.media.websocket import Link
 
 STABLE_S = 10.0
 """A connection that lived so long starts the waits from the beginning."""
+
+
+class GivenUp(BridgeError):
+    """There was no connection for too long, or none that was stable."""
 
 
 class Connection(Protocol):
@@ -32,7 +38,11 @@ class Connection(Protocol):
         """
 
     def after_failure(self, failure: LinkFailed) -> float:
-        """Return how long to wait before the next attempt, in seconds."""
+        """Return how long to wait before the next attempt, in seconds.
+
+        Raises:
+            GivenUp: there is no further attempt.
+        """
 
     def after_close(self, code: int, lived_s: float) -> float | None:
         """Return how long to wait before the next attempt, in seconds; None: the stream has ended.
@@ -40,6 +50,9 @@ class Connection(Protocol):
         Args:
             code: the WebSocket's close code.
             lived_s: how long it was open, in seconds.
+
+        Raises:
+            GivenUp: there is no further attempt, although the stream has not ended.
         """
 
 
@@ -70,22 +83,27 @@ class Dialed:
     Args:
         dial: opens a WebSocket; raises LinkRefused or LinkFailed.
         backoff: the waits between attempts.
+        give_up_s: how long to try without a stable connection, in seconds; 0: as long as the stream lives.
     """
 
     dialed = True
     accepted = None
 
-    def __init__(self, dial: Callable[[], Awaitable[Link]], backoff: Backoff) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[Link]], backoff: Backoff, give_up_s: float = 0) -> None:
         self._dial = dial
         self._backoff = backoff
+        self._give_up_s = give_up_s
+        self._tried_since: float | None = None  # by the loop's clock; None: the connection is stable
 
     async def open(self) -> Link:
         """Dial the application."""
+        if self._tried_since is None:
+            self._tried_since = asyncio.get_running_loop().time()
         return await self._dial()
 
     def after_failure(self, failure: LinkFailed) -> float:
         """Return what the server asks for, and the backoff on top: many streams get the same answer."""
-        return failure.retry_after_s + self._backoff.next_delay()
+        return self._within_limit(failure.retry_after_s + self._backoff.next_delay())
 
     def after_close(self, code: int, lived_s: float) -> float | None:
         """Return the backoff's wait, from the beginning after a connection that was stable."""
@@ -93,4 +111,12 @@ class Dialed:
             return None
         if lived_s > STABLE_S:
             self._backoff.reset()
-        return self._backoff.next_delay()
+            self._tried_since = None
+        return self._within_limit(self._backoff.next_delay())
+
+    def _within_limit(self, wait_s: float) -> float:
+        if self._give_up_s and self._tried_since is not None:
+            tried_s = asyncio.get_running_loop().time() - self._tried_since
+            if tried_s + wait_s > self._give_up_s:
+                raise GivenUp(f"no connection for {tried_s:.0f} s")
+        return wait_s

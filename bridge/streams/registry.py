@@ -27,7 +27,7 @@ from bridge.streams.keys import KeyPresses
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import SHUTTING_DOWN, Stream
-from bridge.streams.subscription import Subscription, Target, account_of
+from bridge.streams.subscription import Route, Subscription, Target, account_of
 from bridge.streams.track import Recovery
 from bridge.taps.taps import Taps
 
@@ -274,7 +274,11 @@ class Streams:
             call,
             asked,
             dialect=dialect,
-            connection=Dialed(lambda: self._dial(destination), Backoff(settings.retry_first_s, settings.retry_last_s)),
+            connection=Dialed(
+                lambda: self._dial(destination),
+                Backoff(settings.retry_first_s, settings.retry_last_s),
+                target.give_up_s if isinstance(target, Route) else 0,
+            ),
             window_ms=settings.window_ms if target.window_ms is None else target.window_ms,
             on_end=on_end,
             admitted=admitted,

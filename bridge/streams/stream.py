@@ -23,7 +23,7 @@ from bridge.media.dial import LinkFailed, LinkRefused
 from bridge.media.leg import MediaLeg
 from bridge.media.pump import Pump
 from bridge.media.websocket import Link
-from bridge.streams.connection import Connection
+from bridge.streams.connection import Connection, GivenUp
 from bridge.streams.misunderstood import describe
 from bridge.streams.origin import Origin
 from bridge.streams.track import Recovery
@@ -280,7 +280,11 @@ class Stream:
                     break
                 code, reason = self._link_gone.result()
                 self._link_gone = None
-                wait_s = self.connection.after_close(code, time.monotonic() - began)
+                try:
+                    wait_s = self.connection.after_close(code, time.monotonic() - began)
+                except GivenUp as error:
+                    self._give_up(error, f"the connection broke ({code} {reason})")
+                    break
                 if wait_s is None:
                     self.end(reason or "the application closed the stream", code=code)
                 else:
@@ -310,8 +314,13 @@ class Stream:
                 self.end(f"refused: {error}", "connect_failed")
                 return False
             except LinkFailed as error:
+                try:
+                    wait_s = self.connection.after_failure(error)
+                except GivenUp as gave_up:
+                    self._give_up(gave_up, str(error))
+                    return False
                 self._report_trouble(str(error))
-                await asyncio.wait((self._ended,), timeout=self.connection.after_failure(error))
+                await asyncio.wait((self._ended,), timeout=wait_s)
                 continue
             self._attach(link)
             return True
@@ -342,6 +351,11 @@ class Stream:
             self._pump.opened(self.call, self._asked)
             self.tracks.announce()
         self._changed()
+
+    def _give_up(self, error: GivenUp, trouble: str) -> None:
+        log.warning("%s has %s: %s; given up", self.name, error, trouble, extra=self._cause(trouble))
+        self.trouble = trouble
+        self.end(f"{error}: {trouble}", "connect_failed")
 
     def _report_trouble(self, reason: str) -> None:
         if reason != self.trouble:

@@ -64,6 +64,20 @@ async def test_an_application_whose_connection_ends_gets_the_rest_of_the_call(
     assert 0.8 < (judge.block_levels(alice.recording(), RATE, 900) > 3000).sum() * judge.BLOCK_S < 1.2
 
 
+async def test_a_caller_whose_application_does_not_come_back_is_sent_on(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    async with open_sink() as agent:
+        route = {"id": "agent", "match": "750", "url": agent.url, "dialect": "twilio", "then": "hangup", "give_up_s": 3}
+        async with pushing(lab, dialplan=[route]):
+            await alice.call("750", play=judge.tone(500, 60, RATE))
+            await alice.answered()
+            await agent.connected(1)
+            await sends(alice, 1)
+            await agent.stop()  # 1001, and nobody listens from now on
+            assert alice.in_call
+            await alice.ended(PATIENCE_S)
+
+
 async def says(received: Received, hz: float, *, seconds: float) -> None:
     """Let an application speak a tone."""
     payload = base64.b64encode(peer.ulaw_bytes(judge.tone(hz, seconds, RATE))).decode()

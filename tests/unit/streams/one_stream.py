@@ -24,14 +24,18 @@ class OneStream:
     Args:
         dialed: the bridge connects to the application, not the application to the bridge.
         reachable: whether an application that is dialed answers.
+        give_up_s: as for `Dialed`.
     """
 
-    def __init__(self, dialect: Dialect, *tracks: str, dialed: bool = True, reachable: bool = True) -> None:
+    def __init__(
+        self, dialect: Dialect, *tracks: str, dialed: bool = True, reachable: bool = True, give_up_s: float = 0
+    ) -> None:
         self.wire = Wire()
         self.taps = FakeTaps()
         self.reachable = reachable
         self.sensitive = False
-        connection: Connection = Dialed(self._dial, Backoff(0.01, 0.01)) if dialed else Accepted(self.wire)
+        self.ended: list[str] = []
+        connection: Connection = Dialed(self._dial, Backoff(0.01, 0.01), give_up_s) if dialed else Accepted(self.wire)
         self.stream = Stream(
             "1",
             Origin("test", CONFIGURATION, speaks=True),
@@ -43,7 +47,7 @@ class OneStream:
             counters=Counters(),
             new_playout=lambda fmt: Playout(fmt, 10_000, 0),
             window_ms=0,
-            on_end=lambda *_: None,
+            on_end=lambda _, reason: self.ended.append(reason),
             on_dtmf=lambda _: None,
             is_sensitive=lambda _: self.sensitive,
         )

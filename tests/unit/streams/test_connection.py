@@ -6,7 +6,9 @@ import pytest
 
 from bridge.media.dial import Backoff, LinkFailed
 from bridge.media.websocket import Link
-from bridge.streams.connection import STABLE_S, Dialed
+from bridge.streams.connection import STABLE_S, Dialed, GivenUp
+from tests.fakes.virtual_time import pass_time
+from tests.fakes.wire import Wire
 
 
 async def _unreachable() -> Link:
@@ -35,3 +37,48 @@ def test_a_connection_that_the_application_closed_is_not_opened_again(dialed: Di
 
 def test_what_a_server_asks_for_comes_on_top_of_the_backoff(dialed: Dialed) -> None:
     assert [dialed.after_failure(LinkFailed("busy", 5)), dialed.after_failure(LinkFailed("busy"))] == [6, 10]
+
+
+async def test_a_caller_does_not_wait_for_ever() -> None:
+    """With waits of 1, 10 and 100 s and a limit of 30 s, the third attempt is the last."""
+    limited = Dialed(_unreachable, Backoff(1, 100, factor=10, jitter=0), give_up_s=30)
+    waits = []
+    with pytest.raises(GivenUp, match="no connection for 11 s"):
+        while True:
+            with pytest.raises(LinkFailed):
+                await limited.open()
+            waits.append(limited.after_failure(LinkFailed("nobody listens")))
+            await pass_time(waits[-1])
+    assert waits == [1, 10]
+
+
+async def test_connections_that_do_not_last_are_none() -> None:
+    limited = Dialed(_opened, Backoff(1, 1, jitter=0), give_up_s=30)
+    attempts = 0
+    with pytest.raises(GivenUp):
+        while True:
+            await limited.open()
+            attempts += 1
+            await pass_time(2)
+            await pass_time(limited.after_close(1001, 2) or 0)
+    assert attempts in (10, 11)
+
+
+async def test_a_stable_connection_begins_the_time_from_scratch() -> None:
+    limited = Dialed(_opened, Backoff(1, 1, jitter=0), give_up_s=30)
+    for _ in range(5):
+        await limited.open()
+        await pass_time(60)
+        assert limited.after_close(1001, 60) == 1
+
+
+async def test_what_a_server_asks_for_beyond_the_limit_is_not_waited_for() -> None:
+    limited = Dialed(_unreachable, Backoff(1, 1, jitter=0), give_up_s=30)
+    with pytest.raises(LinkFailed):
+        await limited.open()
+    with pytest.raises(GivenUp):
+        limited.after_failure(LinkFailed("busy", retry_after_s=60))
+
+
+async def _opened() -> Link:
+    return Wire()
