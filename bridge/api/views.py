@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from bridge.api.backend import Backend
 from bridge.calls.addresses import address_json
-from bridge.calls.call_record import CallRecord, record_json
-from bridge.calls.model import Call, Party
+from bridge.calls.call_record import CallRecord
+from bridge.calls.model import Call
+from bridge.calls.shown import party_json, shown, utc_time
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall
 from bridge.control.recorder import Recording
@@ -35,15 +35,14 @@ def call_json(call: Call | None, streams: int, record: CallRecord | None = None)
         record: what is told of it; None: only ``call`` is known.
     """
     if record is not None:
-        body = {"tm_create": "", **record_json(record)}
-    else:
-        assert call is not None
-        body = {"id": call.id, "status": call_status(call), "tm_create": call_time(call)}
-        caller = call.primary
-        if caller is not None:
-            body["source"] = _number(caller.caller_number, caller.caller_name)
-            body["destination"] = _number(dialled_number(call))
-    body["parties"] = [party_json(party) for party in call.parties.values()] if call is not None else []
+        return {"tm_create": "", **shown(record, call, streams)}
+    assert call is not None
+    body: dict[str, Any] = {"id": call.id, "status": call_status(call), "tm_create": call_time(call)}
+    caller = call.primary
+    if caller is not None:
+        body["source"] = _number(caller.caller_number, caller.caller_name)
+        body["destination"] = _number(dialled_number(call))
+    body["parties"] = [party_json(party) for party in call.parties.values()]
     body["streams"] = streams
     return body
 
@@ -64,24 +63,6 @@ def call_summary(call: Call, streams: int, record: CallRecord | None) -> dict[st
         "tm_create": call_time(call),
         "parties": [{"id": each.id, "endpoint": each.endpoint, "state": each.state} for each in call.parties.values()],
         "streams": streams,
-    }
-
-
-def party_json(party: Party) -> dict[str, Any]:
-    """A party of a call: the facts of its channel."""
-    return {
-        "id": party.id,
-        "name": party.name,
-        "endpoint": party.endpoint,
-        "state": party.state,
-        "caller_number": party.caller_number,
-        "caller_name": party.caller_name,
-        "connected_number": party.connected_number,
-        "context": party.context,
-        "exten": party.exten,
-        "app_name": party.app_name,
-        "in_stasis": party.in_stasis,
-        "tm_create": utc_time(party.created),
     }
 
 
@@ -153,15 +134,6 @@ def dialled_number(call: Call) -> str:
 def call_time(call: Call) -> str:
     """When the call began, in UTC."""
     return utc_time(call.created)
-
-
-def utc_time(asterisk_time: str) -> str:
-    """Asterisk's ``2026-01-31T12:00:00.123+0100`` as ``2026-01-31T11:00:00.123Z``; "" if it is no time."""
-    try:
-        when = datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z").astimezone(UTC)
-    except ValueError:
-        return ""
-    return utc(when.timestamp())
 
 
 def streams_of_calls(backend: Backend) -> Mapping[str, int]:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.access import CONFIGURATION, Principal
 from bridge.api.backend import Backend, ConferenceServices
@@ -28,10 +28,13 @@ from bridge.ari.model import ChannelDtmfReceived, Event
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.audit import AuditLog
+from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
 from bridge.calls.participants import Participants
+from bridge.calls.party_events import PartyEvents
 from bridge.calls.records import Records
+from bridge.calls.shown import shown
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
@@ -121,6 +124,7 @@ class Application:
         self.tracker.subscribe(self.participants.on_change)  # before what publishes events of calls
         self.records = Records(self.events, time.time)
         self.tracker.subscribe(self.records.on_change)
+        self.tracker.subscribe(PartyEvents(self.events, self.records).on_change)
         self.client.on_event("*", self.records.on_event)
         self.sensitive = Sensitive(self.client, self.tracker, self.records, self.events)
         self.records.is_sensitive = self.sensitive.covers
@@ -171,6 +175,7 @@ class Application:
             ),
         )
         self.sensitive.on_change.append(self.streams.review)
+        self.records.show = self._show
         self.legs.on_moved = self._on_moved
         conferences = self.calling.conferences
         endpoint = MediaStreamEndpoint(
@@ -410,6 +415,9 @@ class Application:
     def _on_moved(self, channel_id: str) -> None:
         self.client_streams.party_moved(channel_id)
         self.calling.streams.moved(channel_id)
+
+    def _show(self, record: CallRecord) -> dict[str, Any]:
+        return shown(record, self.tracker.calls.get(record.id), self.streams.count_of(record.id))
 
     def _describe_streams(self) -> list[Mapping[str, object]]:
         return [stream.describe() for stream in self.streams]

@@ -35,7 +35,8 @@ from bridge.calls.call import (
     PartyJoined,
     PartyLeft,
 )
-from bridge.calls.call_record import UNTOLD, CallRecord, HangupBy, HangupReason, Status, reason_of, record_json
+from bridge.calls.call_record import UNTOLD, CallRecord, HangupBy, HangupReason, Status, reason_of
+from bridge.calls.shown import shown
 from bridge.events.hub import Events
 
 FIRST_FINAL = 300
@@ -81,6 +82,8 @@ class Records:
         self._clock = clock
         self.is_sensitive: Callable[[str], bool] = lambda _: False
         """Whether a channel's digits must not be reported now."""
+        self.show: Callable[[CallRecord], dict[str, Any]] = lambda record: shown(record, None, 0)
+        """What events show of a call: what the API does."""
         self._live: dict[str, CallRecord] = {}
         self._variables_sent: dict[str, Mapping[str, str]] = {}
         """Of each live call, as its last event had them."""
@@ -407,7 +410,7 @@ class Records:
         )
 
     def _publish(self, kind: str, record: CallRecord) -> None:
-        data = record_json(record)
+        data = self.show(record)
         if kind == "call_updated" and self._variables_sent.get(record.id) is record.variables:
             del data["variables"]  # up to 64 KiB, and this event comes with every action of a flow
         self._variables_sent[record.id] = record.variables

@@ -16,6 +16,7 @@ from bridge.patterns import Patterns
 
 EVENT_TYPES = (
     *("call_created", "call_ringing", "call_progressing", "call_updated", "call_hangup"),
+    *("call_joined", "call_left"),
     *("flow_started", "flow_action", "flow_ended"),
     *("stream_started", "stream_connected", "stream_ended"),
     *("conference_created", "conference_joined", "conference_left", "conference_deleted"),

@@ -290,6 +290,8 @@ class Run:
         except Exception as problem:
             log.exception("call=%s action %d (%s) failed", self.call_id, action.index, action.type)
             self._tell(action, f"failed: {type(problem).__name__}")
+        finally:
+            self.services.records.update(self.call_id, variables=self.variables.shown)
         return None
 
     def _tell(self, action: Action, reason: str = "") -> None:

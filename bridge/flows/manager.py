@@ -298,12 +298,13 @@ class FlowManager:
             principal=principal,
             services=self._services,
             flows=self,
-            variables=Variables(known, session_data),
+            variables=Variables(known, session_data, shown=variables),
             flow_id=flow_id,
             facts=facts,
         )
         for name, value in (("id", run.id), ("flow_id", flow_id), ("reference_type", "call"), ("reference_id", leg.id)):
-            run.variables.set(f"voipbin.activeflow.{name}", value)
+            run.variables.set(f"voipbin.activeflow.{name}", value, shown=False)
+        run.variables.is_sensitive = lambda: self._services.sensitive.covers(leg.id)
         self._services.records.update(leg.id, flow_id=flow_id, variables=dict(variables))
         task = asyncio.ensure_future(self._conduct(run, then, max_call_s))
         self._running[leg] = task
@@ -342,8 +343,9 @@ class FlowManager:
             await asyncio.gather(leg.hang_up(), return_exceptions=True)
         finally:
             log.info("call=%s flow=%s ended: %s", run.call_id, run.flow_id or run.id, reason)
-            self._services.records.update(run.call_id, action=None)
-            events.publish("flow_ended", {**run.described(), "reason": reason})
+            variables = run.variables.shown
+            self._services.records.update(run.call_id, action=None, variables=variables)
+            events.publish("flow_ended", {**run.described(), "reason": reason, "variables": variables})
 
 
 def entry_of(flow_id: str) -> Program:

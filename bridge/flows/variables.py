@@ -7,7 +7,7 @@ Names are those of VoIPBIN (``voipbin.call.source.target``) and, for flows in Vo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from bridge.flows import filling
@@ -65,9 +65,18 @@ class Variables:
     Args:
         values: what is there from the start.
         session_data: Voxology's object, which its callbacks carry: any JSON.
+        shown: names of those that the call's record shows; so it does with what the flow sets.
     """
 
-    def __init__(self, values: Mapping[str, str] | None = None, session_data: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, str] | None = None,
+        session_data: Mapping[str, Any] | None = None,
+        shown: Iterable[str] = (),
+    ) -> None:
+        self.is_sensitive: Callable[[], bool] = lambda: False
+        """Whether what is set now must not be shown."""
+        self._shown = dict.fromkeys(shown)
         self._values = dict(values or {})
         self._session_data: dict[str, Any] = dict(session_data or {})
         self._session_bytes = sum(_size(name, value) for name, value in self._session_data.items())
@@ -79,6 +88,11 @@ class Variables:
     def values(self) -> Mapping[str, str]:
         """All of them."""
         return self._values
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Those that the call's record shows."""
+        return {name: self._values[name] for name in self._shown}
 
     @property
     def session_data(self) -> Mapping[str, Any]:
@@ -104,8 +118,11 @@ class Variables:
             text = self._texts[id(value)] = text_of(value)
         return text
 
-    def set(self, name: str, value: str) -> None:
-        """Remember a text.
+    def set(self, name: str, value: str, *, shown: bool = True) -> None:
+        """Remember a string.
+
+        Args:
+            shown: the call's record may show it.
 
         Raises:
             VariablesFull: too many names, or too much text.
@@ -128,6 +145,10 @@ class Variables:
             raise VariablesFull(f"the variables would be larger than {MAX_TOTAL_BYTES} bytes together")
         self._values[name] = value
         self._bytes += grows
+        if shown and not self.is_sensitive():
+            self._shown[name] = None
+        else:
+            self._shown.pop(name, None)
 
     def set_session_data(self, data: Mapping[str, Any]) -> None:
         """Replace Voxology's object.

@@ -114,6 +114,10 @@ class Streams:
     def __iter__(self) -> Iterator[AnyStream]:
         return iter(tuple(self._streams.values()))
 
+    def count_of(self, call_id: str) -> int:
+        """Return how many streams are open on a call."""
+        return sum(stream.call.call_id == call_id for stream in self._streams.values())
+
     def open(
         self,
         origin: Origin,

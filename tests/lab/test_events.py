@@ -11,7 +11,8 @@ from websockets.asyncio.client import connect
 
 from bridge.app.application import Application
 from bridge.testing.lab_engine import Lab
-from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.driving import action, client_of
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S, sends, stays
 from tests.loopback.webhook_receiver import Receiver, hook
@@ -56,3 +57,43 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
     assert [event["data"]["digit"] for event in heard if event["type"] == "dtmf_received"] == ["1", "2"]
     assert {event["data"].get("call_id", event["data"].get("id")) for event in heard} == {call["id"]}
     assert heard[-1]["data"]["hangup_reason"] == "normal"
+
+
+async def test_a_recorder_that_follows_events_records_the_agent_of_a_queue(lab: Lab, phones: Phones) -> None:
+    """The agent is called for a caller who is in the call already: only who joins says so."""
+    alice, bob = await phones("1001", "1002")
+    async with pushing(lab) as target, client_of(target) as client:
+        await alice.call("700")
+        joined = await client.until("call_joined", count=2)
+        call_id = joined["id"]
+        shown = await client.record(call_id)
+        assert set(joined) - {"party", "at"} == set(shown), "the data of events has the shape of the call"
+        parties = {data["party"]["endpoint"]: data["party"] for data in client.told("call_joined", call_id)}
+        assert [*parties] == ["1001", "1002"]
+        assert {party["endpoint"] for party in joined["parties"] if not party["name"].startswith("Local/")} == {
+            "1001", "1002"
+        }  # fmt: skip
+        async with target.stream(parties["1002"]["id"], encapsulation="sln"):
+            started = await client.until("stream_started")
+            assert started["call_id"] == call_id
+            await bob.hangup()
+            await client.until("call_left", call_id, count=2)  # the dialplan hangs up the caller after the agent
+            left = {data["party"]["endpoint"]: data["cause"] for data in client.told("call_left", call_id)}
+            assert left == {"1001": 16, "1002": 16}
+        ended = await client.until("call_hangup", call_id)
+        assert ended["parties"] == []
+
+
+async def test_the_outcome_of_a_flow_is_told(lab: Lab, phones: Phones) -> None:
+    (alice,) = await phones("1001")
+    async with pushing(lab) as target, client_of(target) as client:
+        menu = action("digits_receive", length=1, duration=30_000)
+        call_id = await client.call("1001", menu, action("variable_set", key="answer", value="confirmed"))
+        await client.until("flow_action", call_id, type="digits_receive")
+        await sends(alice, 0.5)
+        await alice.dtmf("1")
+        ended = await client.until("flow_ended", call_id)
+        assert ended["variables"] == {"answer": "confirmed"}
+        hung_up = await client.until("call_hangup", call_id)
+        assert hung_up["variables"] == {"answer": "confirmed"}
+        assert (await client.record(call_id))["variables"] == {"answer": "confirmed"}

@@ -125,6 +125,7 @@ class Call(Shown):
     action: CurrentAction = maybe()
     """What its flow does now."""
     variables: dict[str, str] = maybe()
+    """What its request has brought and its flow has set, without digits and what is set in sensitive mode."""
     mute_direction: MuteDirection = maybe()
     """`in`: what it says is not heard; `out`: it hears nothing; `both`."""
     on_hold: bool = maybe()

@@ -72,7 +72,7 @@ async def branch(run: Run, options: BranchOptions) -> Jump | None:
     """Jump to the action for a variable's value, and empty the variable; no target: the next action."""
     name = options.variable or DIGITS
     value = run.variables.get(name)
-    run.variables.set(name, "")
+    run.variables.set(name, "", shown=False)
     target = options.target_ids.get(value, options.default_target_id)
     return Jump(target) if is_set(target) else None
 

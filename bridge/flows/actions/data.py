@@ -135,7 +135,7 @@ async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
         return
     answer = await sending
     run.variables.set("voipbin.webhook.status_code", str(answer.status))
-    run.variables.set("voipbin.webhook.body", _bounded(answer.text))
+    run.variables.set("voipbin.webhook.body", _bounded(answer.text), shown=False)
 
 
 # What Voxology's actions are made of

@@ -86,11 +86,11 @@ async def collect(run: Run, options: CollectOptions) -> None:
 
 
 def remember(run: Run, digits: str, name: str) -> None:
-    """Keep what was collected under the names of both syntaxes."""
+    """Keep what was collected under the names of both syntaxes. It may be a PIN: the call's record does not show it."""
     for variable in (DIGITS, *KEY_PRESSES):
-        run.variables.set(variable, digits)
+        run.variables.set(variable, digits, shown=False)
     if name:
-        run.variables.set(name, digits)
+        run.variables.set(name, digits, shown=False)
     run.key_presses.append({"name": name, "digits": digits})
     del run.key_presses[:-MAX_DIGITS]
 

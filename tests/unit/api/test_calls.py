@@ -7,7 +7,8 @@ import pytest
 from bridge.api.errors import ApiError
 from bridge.api.models.streams import StreamQuery
 from bridge.api.routing import read_query
-from bridge.api.views import call_json, call_status, dialled_number, utc_time
+from bridge.api.views import call_json, call_status, dialled_number
+from bridge.calls.shown import utc_time
 
 from .samples import make_call
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from bridge.calls.call_record import CallRecord, record_json
+from bridge.calls.addresses import Address, address_json
+from bridge.calls.call import Party
+from bridge.calls.call_record import CallRecord
+from bridge.calls.shown import party_json, shown
 from bridge.conferences.model import Conference, Participant, conference_data, participant_data
 from bridge.config.webhooks import EVENT_TYPES
 from bridge.streams.events import stream_event
@@ -30,7 +33,7 @@ def examples() -> dict[str, dict[str, Any]]:
 
 def test_examples_have_the_keys_of_every_event() -> None:
     found = examples()
-    assert len(found) == len(EVENT_TYPES) - 4  # four of the call's five are shortened
+    assert len(found) == len(EVENT_TYPES) - 6  # six of the call's seven are shortened
     for event in found.values():
         assert set(event) == {"id", "type", "tm_create", "data"}
 
@@ -55,7 +58,11 @@ def test_every_published_type_is_known_and_every_known_type_is_published() -> No
 
 def test_calls() -> None:
     record = CallRecord("1", tm_create=1.0, tm_update=1.0)
-    assert set(examples()["call_created"]["data"]) == set(record_json(record))
+    example = examples()["call_created"]["data"]
+    assert set(example) == set(shown(record, None, 0))
+    assert set(example["parties"][0]) == set(party_json(Party("1", 1)))
+    empty = address_json(Address())
+    assert example["source"] == {**empty, "target": "1001", "target_name": "Alice"}
 
 
 def test_conferences() -> None:

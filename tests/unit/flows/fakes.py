@@ -363,6 +363,11 @@ class FakeStreams:
 class FakeSensitive:
     def __init__(self) -> None:
         self.did: list[tuple[Any, ...]] = []
+        self.covered: set[str] = set()
+        """Channels of calls in sensitive mode."""
+
+    def covers(self, channel_id: str) -> bool:
+        return channel_id in self.covered
 
     async def start(self, identity: str, timeout_s: float = 0) -> None:
         if identity == "unknown":
