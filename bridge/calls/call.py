@@ -120,6 +120,10 @@ class Party:
             return ""
         return self.name[:-1] + ("1" if self.name.endswith(";2") else "2")
 
+    def has_audiosocket(self, uuid: str) -> bool:
+        """Whether it runs ``AudioSocket()``, or dials an AudioSocket channel, with a UUID (in lowercase)."""
+        return self.app_name in ("AudioSocket", "Dial") and uuid in self.app_data.lower()
+
     def see(self, channel: Channel) -> frozenset[str]:
         """Take over a channel's present state; returns the names of attributes that had another value."""
         plan = channel.dialplan

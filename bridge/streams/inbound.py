@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import methodcaller
 from typing import Protocol
 from uuid import UUID
 
@@ -38,6 +39,8 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 FACTS_TIMEOUT_S = 3.0
+AUDIOSOCKET_FACTS_TIMEOUT_S = 0.3
+"""How long an AudioSocket connection waits for ARI's events of its call: they come at the same time, if at all."""
 
 
 class Calls(Protocol):
@@ -48,6 +51,14 @@ class Calls(Protocol):
 
     def person_behind(self, channel_id: str, /) -> tuple[Call, Party] | None:
         """The party whose audio comes through a channel, and its call."""
+
+
+class AllCalls(Calls, Protocol):
+    """The same, and a list of them."""
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """All calls by id."""
 
 
 @dataclass(eq=False)
@@ -71,7 +82,7 @@ class InboundCalls:
         routes: Sequence[Route],
         *,
         client: AriClient,
-        calls: Calls,
+        calls: AllCalls,
         still_held: Callable[[str], bool],
         naming: Naming,
         streams: Streams,
@@ -261,13 +272,31 @@ class InboundCalls:
         if len(self._uuids) >= self._max_unordered:
             raise Unexpected(f"audiosocket.max_unordered: {self._max_unordered} streams of uuid: routes are open")
         name = route.dialect_class.caller_track or str(uuid)
-        # Without ARI nothing is known of the call but its UUID.
         call = CallInfo(str(uuid), direction="inbound")
-        stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid))
+
+        async def learn() -> None:
+            if stream is not None:
+                await self._learn(stream, str(uuid))
+
+        stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid), before=learn)
         if stream is None:
             raise Unexpected(f"no stream could be opened for route={route.id}")
         self._uuids.add(uuid)
         return stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), uuid)
+
+    async def _learn(self, stream: Stream, uuid: str) -> None:
+        """Learn from ARI who calls whom over a connection; without ARI nothing is known but its UUID."""
+        has_uuid = methodcaller("has_audiosocket", uuid)
+        deadline = asyncio.get_running_loop().time() + AUDIOSOCKET_FACTS_TIMEOUT_S
+        while not stream.call.caller:
+            calls = self._calls.calls.values()
+            found = next((call for call in calls if any(map(has_uuid, call.parties.values()))), None)
+            if found is not None:
+                stream.call = call_info(uuid, call_facts(found, self._naming))
+                return
+            if not self._client.connected or asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(0.02)
 
     def _start(
         self,
@@ -277,6 +306,7 @@ class InboundCalls:
         on_end: Callable[[Stream, str], None],
         *,
         admitted: bool = False,
+        before: Callable[[], Awaitable[object]] | None = None,
     ) -> Stream | None:
         started_by = f"dialplan:{route.id}"
         try:
@@ -285,6 +315,7 @@ class InboundCalls:
                 principal=CONFIGURATION,
                 two_way=True,
                 admitted=admitted,
+                before=before,
             )
         except Overloaded as error:
             log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error, extra=cause(started_by))

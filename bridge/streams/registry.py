@@ -241,6 +241,7 @@ class Streams:
         principal: Principal,
         two_way: bool = False,
         admitted: bool = False,
+        before: Callable[[], Awaitable[object]] | None = None,
     ) -> Stream:
         """Start a stream to an application that we connect to; it has no tracks until `Stream.set_tracks`.
 
@@ -252,6 +253,7 @@ class Streams:
             principal: who causes it.
             two_way: let the application speak where its dialect can.
             admitted: it belongs to a call that has been admitted.
+            before: awaited before each attempt to connect.
 
         Raises:
             Overloaded: the limit is reached.
@@ -267,6 +269,12 @@ class Streams:
             ca_dir=None if target.configured else self._gate.ca_dir,
             configured=target.host_configured,
         )
+
+        async def dial() -> Link:
+            if before is not None:
+                await before()
+            return await self._dial(destination)
+
         return self.open(
             Origin(
                 started_by,
@@ -279,7 +287,7 @@ class Streams:
             asked,
             dialect=dialect,
             connection=Dialed(
-                lambda: self._dial(destination),
+                dial,
                 Backoff(settings.retry_first_s, settings.retry_last_s),
                 target.give_up_s if isinstance(target, Route) else 0,
             ),

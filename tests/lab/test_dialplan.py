@@ -87,7 +87,7 @@ async def test_the_dialplan_goes_on_when_the_application_closes(lab: Lab, phones
 
 
 @pytest.mark.parametrize(("number", "rate"), [("751", 8000), ("752", 8000)])
-async def test_audiosocket_from_the_dialplan_without_ari(lab: Lab, phones: Phones, number: str, rate: int) -> None:
+async def test_audiosocket_from_the_dialplan(lab: Lab, phones: Phones, number: str, rate: int) -> None:
     """Both forms: the application, and a dialled channel with slin16 that the stream takes at its own rate."""
     (alice,) = await phones("1001")
     async with open_sink() as sink:
@@ -102,6 +102,8 @@ async def test_audiosocket_from_the_dialplan_without_ari(lab: Lab, phones: Phone
             await sends(alice, 2)
             assert tone_share(received.twilio()[RATE // 2 :], rate, 500) > 0.8
             assert [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["5"]
+            start = received.of(event="start")[0]["start"]["customParameters"]
+            assert (start["from_number"], start["to_number"], start["direction"]) == ("1001", number, "internal")
             await alice.hangup()
             await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
             assert received.messages[-1]["event"] == "stop"
