@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import methodcaller
 from typing import Protocol
 from uuid import UUID
 
@@ -286,11 +285,9 @@ class InboundCalls:
 
     async def _learn(self, stream: Stream, uuid: str) -> None:
         """Learn from ARI who calls whom over a connection; without ARI nothing is known but its UUID."""
-        has_uuid = methodcaller("has_audiosocket", uuid)
         deadline = asyncio.get_running_loop().time() + AUDIOSOCKET_FACTS_TIMEOUT_S
         while not stream.call.caller:
-            calls = self._calls.calls.values()
-            found = next((call for call in calls if any(map(has_uuid, call.parties.values()))), None)
+            found = next((call for call in self._calls.calls.values() if _has_audiosocket(call, uuid)), None)
             if found is not None:
                 stream.call = call_info(uuid, call_facts(found, self._naming))
                 return
@@ -320,3 +317,7 @@ class InboundCalls:
         except Overloaded as error:
             log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error, extra=cause(started_by))
             return None
+
+
+def _has_audiosocket(call: Call, uuid: str) -> bool:
+    return any(party.has_audiosocket(uuid) for party in call.parties.values())

@@ -202,6 +202,38 @@ async def test_a_transfer_ends_one_track_and_begins_another(scene: Scene, phones
     assert ended < len(received.messages) - 10
 
 
+async def test_a_stream_outlasts_the_subscribed_extension_that_transfers(scene: Scene, phones: Phones) -> None:
+    alice, bob, carol = await phones("1001", "1002", "1003")
+    carol.play_next(judge.tone(TONES["1003"], 60, RATE))
+    await talk(alice, "1002", bob)
+    await alice.command("transfer", "sip:1003@127.0.0.1")
+    await carol.answered()
+    await alice.ended()
+    await sends(bob, TALK_S)
+    assert not scene.extension.connections[0].ended.is_set()
+    await hang_up(scene, bob)
+    received = Received.together(scene.extension.connections)
+    check_yeastar(received, {"1001": 500, "1002": 700, "1003": 900})
+    last = received.yeastar(received.yeastar_channels["1002"])[-RATE:]
+    assert tone_share(last, RATE, TONES["1002"]) > 0.7
+
+
+async def test_a_conference_stream_ends_when_the_subscribed_member_leaves(scene: Scene, phones: Phones) -> None:
+    alice, bob = await phones("1001", "1002")
+    await talk(alice, "720")
+    (received,) = scene.extension.connections
+    await bob.call("720", play=judge.tone(TONES["1002"], 60, RATE))
+    await bob.answered()
+    await sends(alice, TALK_S)
+    await alice.hangup()
+    await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
+    assert bob.in_call
+    await sends(bob, 1)
+    assert scene.counts == (1, 0, 0)
+    await bob.hangup()
+    check_yeastar(received, {"1001": 500, "1002": 700})
+
+
 async def test_a_conference_of_three_has_a_socket_for_two_and_one_for_each_further(
     scene: Scene, phones: Phones
 ) -> None:

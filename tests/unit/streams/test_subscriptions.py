@@ -59,6 +59,44 @@ def test_a_trunk_that_only_rings_does_not_take_over_near_and_far() -> None:
     assert len(world.running) == 1
 
 
+@pytest.mark.parametrize("dialect", ["yeastar", "voxology", "twilio"])
+def test_a_stream_outlasts_the_subscribed_extension_and_ends_with_the_call(dialect: str) -> None:
+    """Transferred, parked and retrieved, or left to others: it is the same call."""
+    world = World(dialect=dialect, extensions=("1002",))
+    alice, bob, carol = party("1001"), party("1002", 2), party("1003", 3)
+    call = world.call("c", alice, bob)
+    world.subscriptions.consider(call)
+    (stream,) = world.running
+    del call.parties[bob.id]
+    world.subscriptions.on_change(PartyLeft(call, bob))
+    assert world.running == [stream], "the caller is alone, as in a parking lot"
+    call.add(carol)
+    world.subscriptions.on_change(PartyJoined(call, carol))
+    world.subscriptions.reconsider([call])
+    assert world.made == [stream]
+    assert stream.tracks == ([alice.name, carol.name] if dialect == "yeastar" else stream.tracks)
+    world.subscriptions.on_change(CallEnded(call))
+    assert stream.ended == "the call ended"
+
+
+def test_the_streams_of_a_conference_member_end_when_that_member_leaves() -> None:
+    """Each member of a room has a call of their own."""
+    world = World(dialect="yeastar", extensions=("1001",))
+    members = [party("1001"), party("1002", 2)]
+    for each in members:
+        each.bridge_id, each.bridge_creator = "room", "ConfBridge"
+    alices, bobs = (world.call(each.endpoint, each) for each in members)
+    for call in (bobs, alices):
+        world.subscriptions.consider(call)
+    (stream,) = world.running
+    assert sorted(stream.tracks) == [each.name for each in members]
+    del alices.parties[members[0].id]
+    world.subscriptions.on_change(CallEnded(alices))
+    assert stream.ended == "the call ended"
+    world.subscriptions.consider(bobs)
+    assert world.running == []
+
+
 def test_a_third_party_has_a_socket_of_its_own_and_its_end_ends_only_that() -> None:
     world = World(dialect="yeastar", extensions=("1001",))
     third = party("1003", 3)
