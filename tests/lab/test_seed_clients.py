@@ -17,6 +17,7 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples, samples_of, ulaw_bytes, ulaw_samples
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step
+from tests.lab.driving import action, client_of, seconds_of
 from tests.lab.exact import noise, runs
 from tests.lab.seed_programs import SEEDS, node, python, seed
 from tests.lab.sink import open_sink
@@ -28,7 +29,13 @@ TOKEN = "a-token-for-seeds-0123456789"
 PRINTED_HOST = "wss://api.voipbin.net"
 PRINTED_ID = "652af662-eb45-11ee-b1a5-6fde165f9226"
 PRINTED_TOKEN = "<YOUR_AUTH_TOKEN>"
-APPLICATION_HZ = 900.0
+PRINTED_CONFERENCE = "1ed12456-eb4b-11ee-bba8-1bfb2838807a"
+CONFERENCE_URL = (
+    "wss://api.voipbin.net/v1.0/conferences/1ed12456-eb4b-11ee-bba8-1bfb2838807a/media_stream?encapsulation=rtp"
+    "&token=<YOUR_AUTH_TOKEN>"
+)
+"""As printed, but for the scheme."""
+PHONES_HZ = (500.0, 900.0)
 
 
 @pytest.fixture
@@ -191,26 +198,65 @@ alert_supervisor = lambda: print('alert')
 """What the page's excerpts for Python leave to the reader."""
 
 
-@pytest.mark.parametrize(
-    ("name", "printed"),
-    [("speech-recognition", "Recognized: 160"), ("conference-recording", ""), ("audio-analysis", "alert")],
-)
+def python_excerpt(name: str, url: str) -> str:
+    """Return an excerpt with what it takes to run on a stream."""
+    run = f"app = websocket.WebSocketApp({url!r}, on_message=on_message, on_error=lambda _, error: print(error))\n"
+    return PYTHON_CONNECTION + seed(f"indented/voipbin-{name}.txt") + run + "app.run_forever()\n"
+
+
+@pytest.mark.parametrize(("name", "printed"), [("speech-recognition", "Recognized: 160"), ("audio-analysis", "alert")])
 async def test_the_excerpts_for_python_run(
     seeded: Target, phones: Phones, tmp_path: Path, name: str, printed: str
 ) -> None:
     (alice,) = await phones("1001")
     call_id = await called(seeded, alice, noise(60, RATE))
-    url = seeded.stream_url(call_id, encapsulation="rtp")
-    run = f"app = websocket.WebSocketApp({url!r}, on_message=on_message, on_error=lambda _, error: print(error))\n"
-    script = PYTHON_CONNECTION + seed(f"indented/voipbin-{name}.txt") + run + "app.run_forever()\n"
+    script = python_excerpt(name, seeded.stream_url(call_id, encapsulation="rtp"))
     async with python(tmp_path, script) as client:
         await sends(alice, 3)
         await alice.hangup()
         assert await client.ended() == 0
     assert set(client.output.splitlines()) - {printed} == {LAST_WORDS}
     assert printed in client.output
-    if name == "conference-recording":
-        assert_said(alice, ulaw_samples((tmp_path / "conference_lobby.raw").read_bytes()), 1.5)
+
+
+async def test_the_conference_recording_saves_what_everybody_says(
+    seeded: Target, phones: Phones, tmp_path: Path
+) -> None:
+    started = await phones("1001", "1002")
+    for phone, hz in zip(started, PHONES_HZ, strict=True):
+        phone.play_next(judge.tone(hz, 60, RATE))
+    async with client_of(seeded) as client:
+        conference = (await client.done("POST", "/v1.0/conferences", {"name": "lobby"}))["id"]
+        for phone in started:
+            await client.call(phone.name, action("conference_join", conference_id=conference))
+        await client.until("conference_joined", count=2)
+        url = CONFERENCE_URL
+        for printed, ours in {**replaced(seeded, ""), PRINTED_CONFERENCE: conference}.items():
+            url = url.replace(printed, ours)
+        async with python(tmp_path, python_excerpt("conference-recording", url)) as recorder:
+            await until(lambda: (tmp_path / "conference_lobby.raw").exists())
+            await sends(started[0], 3)
+            await client.done("DELETE", f"/v1.0/conferences/{conference}")
+            assert await recorder.ended() == 0
+    saved = ulaw_samples((tmp_path / "conference_lobby.raw").read_bytes())
+    assert all(seconds_of(saved, hz) > 2 for hz in PHONES_HZ)
+
+
+async def test_the_connection_is_upgraded_as_the_page_shows(seeded: Target, phones: Phones) -> None:
+    """The page's request line and the lines of the answer."""
+    (alice,) = await phones("1001")
+    call_id = await called(seeded, alice, judge.silence(60, RATE))
+    host = seeded.url.removeprefix("http://")
+    path = f"/v1.0/calls/{call_id}/media_stream?encapsulation=rtp&token={TOKEN}"
+    reader, writer = await asyncio.open_connection(*host.split(":"))
+    head = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    writer.write("\r\n".join((f"GET {path} HTTP/1.1", f"Host: {host}", *head, key, "", "")).encode())
+    answer = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+    writer.close()
+    assert answer[0] == "HTTP/1.1 101 Switching Protocols"
+    assert {"upgrade: websocket", "connection: upgrade"} <= {line.lower() for line in answer}
+    await alice.hangup()
 
 
 async def test_the_request_for_external_media_plays_what_the_server_sends(seeded: Target, phones: Phones) -> None:
