@@ -132,6 +132,7 @@ async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]
         recording = await parts.call_control.recording_start(
             identity,
             principal=asked.principal,
+            direction=body.direction,
             format=body.format,
             max_silence_s=body.end_of_silence,
             max_duration_s=body.duration,

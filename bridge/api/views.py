@@ -87,6 +87,7 @@ def recording_json(recording: Recording) -> dict[str, Any]:
         "id": recording.id,
         "call_id": recording.call_id,
         "channel_id": recording.channel_id,
+        "direction": recording.direction,
         "principal": recording.principal,
         "format": recording.format,
         "status": recording.status,

@@ -170,16 +170,24 @@ class CallControl:
         call_id: str,
         *,
         principal: Principal,
+        direction: Direction = "both",
         format: str = "wav",
         max_silence_s: int = 0,
         max_duration_s: int = 0,
         terminate_on: str = "",
         beep: bool = False,
     ) -> Recording:
-        """Record what the party says and hears; returns when it records. ValueError: no such format."""
+        """Record what the party says and hears, or one of them; return when it records.
+
+        Args are those of `Recordings.start`.
+
+        Raises:
+            ValueError: unknown format.
+        """
         return await self._recordings.start(
             self._channel_of(call_id),
             principal=principal,
+            direction=direction,
             format=format,
             max_silence_s=max_silence_s,
             max_duration_s=max_duration_s,

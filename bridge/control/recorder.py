@@ -38,6 +38,8 @@ class Recording:
     """Why it failed."""
     paused: bool = False
     """Nothing is written at the moment: the call is in sensitive mode."""
+    direction: str = "both"
+    """What of the channel: ``in`` is what the party says, ``out`` what it hears, ``both``; empty if not known."""
     over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     """It has ended, and its file is whole."""
 
@@ -98,7 +100,10 @@ class Recorder:
         with self._client.expect("StasisStart", self.snoop_id) as started:
             # A beep is played to the snoop, so the party hears it only if that whispers.
             await self._client.channels.snoop(
-                recording.channel_id, snoop_id=self.snoop_id, spy="both", whisper="out" if self._beep else "none"
+                recording.channel_id,
+                snoop_id=self.snoop_id,
+                spy=recording.direction,
+                whisper="out" if self._beep else "none",
             )
             await started.wait(START_TIMEOUT_S)
         with self._client.expect("RecordingStarted", recording.id) as recording_started:

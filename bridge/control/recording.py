@@ -25,6 +25,7 @@ from bridge.ari.model import (
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit
 from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
+from bridge.control.leg import Direction
 from bridge.control.recorder import Recorder, Recording
 from bridge.control.recording_archive import Archive, Found
 from bridge.errors import AriError
@@ -95,16 +96,18 @@ class Recordings:
         channel_id: str,
         *,
         principal: Principal,
+        direction: Direction = "both",
         format: str = "wav",
         max_silence_s: int = 0,
         max_duration_s: int = 0,
         terminate_on: str = "",
         beep: bool = False,
     ) -> Recording:
-        """Record what a channel says and hears; returns when it records.
+        """Record a channel; return when it records.
 
         Args:
             principal: who asks.
+            direction: ``in``: what the party says; ``out``: what it hears; ``both``, mixed.
             format: one of `FORMATS`.
             max_silence_s: ends it when nobody has said anything for so long; 0: never.
             max_duration_s: ends it after so long; 0: after ``recording.max_s``, as every longer one does.
@@ -133,6 +136,7 @@ class Recordings:
             principal.id,
             "recording",
             now,
+            direction=direction,
         )
         recorder = self._recorders[recording.id] = Recorder(
             self._client,
@@ -250,13 +254,14 @@ class Recordings:
         recording = Recording(
             found.name,
             found.call_id,
-            "",  # not known any more
+            "",  # not known any more, nor the direction
             found.format,
             found.principal,
             "ended",
             start,
             start + found.duration_s,
             found.duration_s,
+            direction="",
         )
         recording.over.set()
         return recording
@@ -355,6 +360,7 @@ class Recordings:
                 "id": recording.id,
                 "call_id": recording.call_id,
                 "channel_id": recording.channel_id,
+                "direction": recording.direction,
                 "principal": recording.principal,
                 "format": recording.format,
                 "status": recording.status,

@@ -8,9 +8,10 @@ from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import RATE, Client, action, client_of, samples_of_wav, seconds_of
-from tests.lab.waiting import PATIENCE_S
+from tests.lab.waiting import PATIENCE_S, sends
 
 ALICE_HZ = 480.0
+BOB_HZ = 700.0
 
 
 async def listed(client: Client, count: int) -> list[dict[str, object]]:
@@ -50,6 +51,35 @@ async def test_those_of_a_previous_run_are_found_served_and_deleted(lab: Lab, ph
         assert await listed(client, 0) == []
     async with pushing(lab) as target, client_of(target) as client:
         assert await listed(client, 0) == []
+
+
+async def test_each_party_of_a_call_in_a_file_of_its_own(lab: Lab, phones: Phones) -> None:
+    alice, bob = await phones("1001", "1002")
+    bob.play_next(judge.tone(BOB_HZ, 60, RATE))
+    async with pushing(lab) as target, client_of(target) as client:
+        await alice.call("1002", play=judge.tone(ALICE_HZ, 60, RATE))
+        await alice.answered()
+        parties = {party["endpoint"]: party["id"] for party in (await target.call_from("1001"))["parties"]}
+        asked = [("1001", "in"), ("1002", "in"), ("1002", "out"), ("1001", "both")]
+        for extension, direction in asked:
+            path = f"/v1.0/calls/{parties[extension]}/recording_start"
+            await client.done("POST", path, {"direction": direction} if direction != "both" else {})
+        await sends(alice, 2)
+        await alice.hangup()
+        await client.until("recording_finished", count=len(asked))
+        files = {}
+        for recording in await listed(client, len(asked)):
+            content = await client.done("GET", f"/v1.0/recordings/{recording['id']}/file")
+            files[recording["channel_id"], recording["direction"]] = samples_of_wav(content)[0]
+    for extension, direction in asked:
+        recorded = files[parties[extension], direction]
+        heard = [hz for hz in (ALICE_HZ, BOB_HZ) if seconds_of(recorded, hz) > 1]
+        silent = [hz for hz in (ALICE_HZ, BOB_HZ) if seconds_of(recorded, hz, level=200) == 0]
+        wanted = {"both": [ALICE_HZ, BOB_HZ]}.get(direction) or [
+            ALICE_HZ if (extension, direction) != asked[1] else BOB_HZ
+        ]
+        assert heard == wanted, (extension, direction)
+        assert silent == [hz for hz in (ALICE_HZ, BOB_HZ) if hz not in wanted], (extension, direction)
 
 
 async def test_length_room_and_age_are_limited(lab: Lab, phones: Phones) -> None:

@@ -241,8 +241,11 @@ class Transfer(Body):
 
 
 class RecordingStart(Body):
-    """How to record."""
+    """How to record: by default the whole call as the party in the path has it, what it says and what it hears."""
 
+    direction: Literal["in", "out", "both"] = "both"
+    """`in`: what the party says; `out`: what it hears; `both`, mixed. For a file of each party, record `in` of each
+    party's id."""
     format: Literal["wav", "wav16"] = "wav"
     """16-bit PCM at 8 kHz, or at 16."""
     end_of_silence: Annotated[int, Field(ge=0, le=3600)] = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from bridge.api.models.base import Shown, Time, maybe
 from bridge.api.models.common import Page
 
@@ -12,7 +14,9 @@ class Recording(Shown):
     id: str
     call_id: str
     channel_id: str
-    """The channel of which it has both directions; empty for one of a previous run."""
+    """The channel that it is of; empty for one of a previous run."""
+    direction: Literal["", "in", "out", "both"]
+    """`in`: what that party says; `out`: what it hears; empty for one of a previous run."""
     principal: str
     """Id of the token that started it; `config` for a configured flow."""
     format: str

@@ -24,8 +24,11 @@ Seconds = Annotated[
 
 
 class RecordingStartOptions(Options):
-    """How to record, and when to end."""
+    """What to record, how, and when to end."""
 
+    direction: Annotated[Literal["", "in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE] = (
+        "both"
+    )
     format: Annotated[Literal["", "wav", "mp3", "ogg"], Field(description='"wav", "mp3" or "ogg"'), OR_VARIABLE] = "wav"
     end_of_silence: Seconds = 0
     end_of_key: Annotated[
@@ -44,7 +47,7 @@ class RecordingStartOptions(Options):
 
 @action("recording_start", options=RecordingStartOptions, needs_audio=True)
 async def recording_start(run: Run, options: RecordingStartOptions) -> None:
-    """Begin to record what the caller says and hears; returns when it records."""
+    """Begin to record what the caller says (``in``), hears (``out``) or both; return when it records."""
     await _start(run, options)
 
 
@@ -53,6 +56,7 @@ async def _start(run: Run, options: RecordingStartOptions) -> Recording:
         recording = await run.services.recordings.start(
             run.leg.id,
             principal=run.principal,
+            direction=options.direction or "both",
             format="wav",  # what Asterisk can always write; the variable below says so
             max_silence_s=options.end_of_silence,
             max_duration_s=options.duration,

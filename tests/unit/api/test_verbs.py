@@ -129,12 +129,20 @@ async def test_a_call_is_transferred(ask: Asker, pbx: Pbx) -> None:
 
 async def test_a_call_is_recorded(ask: Asker, pbx: Pbx) -> None:
     # As VoIPBIN's clients send it: every key.
-    body = {"format": "wav", "end_of_silence": 3, "end_of_key": "#", "duration": 60, "on_end_flow_id": ""}
+    body = {
+        "direction": "in",
+        "format": "wav",
+        "end_of_silence": 3,
+        "end_of_key": "#",
+        "duration": 60,
+        "on_end_flow_id": "",
+    }
     call = await ask("POST", f"{CALL}/recording_start", 200, body)
     assert (call["recording_id"], call["recording_ids"]) == ("r1", ["r1"])
     ((_, _, how),) = pbx.done
     assert how.pop("principal").address == "127.0.0.1"
-    assert how == {"format": "wav", "max_silence_s": 3, "max_duration_s": 60, "terminate_on": "#", "beep": False}
+    assert (how.pop("direction"), how.pop("beep")) == ("in", False)
+    assert how == {"format": "wav", "max_silence_s": 3, "max_duration_s": 60, "terminate_on": "#"}
     assert (await ask("POST", f"{CALL}/recording_stop", 200))["recording_id"] == ""
     error = await ask("POST", f"{CALL}/recording_stop", 409)
     assert error["message"] == "the call is not being recorded"
@@ -153,6 +161,7 @@ async def test_a_call_is_recorded(ask: Asker, pbx: Pbx) -> None:
         ("dtmf", {"digits": "1", "duration": 5000}, "duration"),
         ("transfer", {"destination": "1003"}, "destination"),
         ("recording_start", {"format": "mp3"}, "format"),
+        ("recording_start", {"direction": "left"}, "direction"),
         ("recording_start", {"on_end_flow_id": "greeting"}, "on_end_flow_id"),
         ("recording_start", {"duration": True}, "duration"),
     ],

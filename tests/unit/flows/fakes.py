@@ -366,8 +366,8 @@ class FakeSensitive:
         self.covered: set[str] = set()
         """Channels of calls in sensitive mode."""
 
-    def covers(self, channel_id: str) -> bool:
-        return channel_id in self.covered
+    def covers(self, identity: str) -> bool:
+        return identity in self.covered
 
     async def start(self, identity: str, timeout_s: float = 0) -> None:
         if identity == "unknown":

@@ -246,13 +246,20 @@ def test_recordings_begin_and_end_and_their_id_is_known() -> None:
     async def act() -> None:
         world = World()
         flow = [
-            step("recording_start", end_of_silence=3, end_of_key="any", duration=60, beep_start=True),
+            step("recording_start", direction="in", end_of_silence=3, end_of_key="any", duration=60, beep_start=True),
             step("variable_set", key="id", value="${voipbin.recording.id}"),
             step("recording_stop"),
             step("recording_stop"),
         ]
         run, _ = await world.done(flow)
-        how = {"format": "wav", "max_silence_s": 3, "max_duration_s": 60, "terminate_on": "any", "beep": True}
+        how = {
+            "format": "wav",
+            "max_silence_s": 3,
+            "max_duration_s": 60,
+            "terminate_on": "any",
+            "beep": True,
+            "direction": "in",
+        }
         assert world.recordings.did == [("start", "call-1", how), ("stop", "recording-1")]
         assert run.variables.get("id") == "recording-1"
         assert world.failures() == []
