@@ -112,7 +112,7 @@ def of_http_status(status: int, similar_path: str = "") -> ApiError:
         similar_path: the path that was probably meant; empty: unknown.
     """
     if status == 404:
-        hint = f"; did you mean {similar_path[:160]} ?" if similar_path else ""
+        hint = f"; did you mean {similar_path[:160]!r}?" if similar_path else ""
         return ApiError(404, "RESOURCE_NOT_FOUND", f"there is nothing at this path{hint}")
     if status == 405:
         return ApiError(405, "METHOD_NOT_ALLOWED", "this path does not know that method")

@@ -120,6 +120,32 @@ async def test_a_uuid_without_a_route_is_refused_and_the_dialplan_goes_on(lab: L
         assert target.bridge.counters.legs_refused == 1
 
 
+async def test_a_second_call_with_a_uuid_that_is_in_use_is_refused_and_the_log_says_so(
+    lab: Lab, phones: Phones, caplog: pytest.LogCaptureFixture
+) -> None:
+    uuid = "0badc0de-1111-4222-8333-444455556666"
+    address = f"{lab.audiosocket_host}:{lab.audiosocket_port}"
+    for priority, step in ((1, "Answer()"), (2, f"AudioSocket({uuid},{address})"), (3, "Milliwatt()")):
+        await lab.cli(f"dialplan add extension 763,{priority},{step} into from-internal")
+    alice, bob = await phones("1001", "1002")
+    async with open_sink() as sink:
+        route = {"id": "socket", "match": "uuid:*", "url": sink.url, "dialect": "twilio"}
+        async with pushing(lab, dialplan=[route]):
+            await alice.call("763", play=judge.tone(500, 30, RATE))
+            await alice.answered()
+            await sink.connected(1)
+            await bob.call("763")
+            await bob.answered()
+            await sends(bob, 2)
+            refusals = [record.getMessage() for record in caplog.records if "connection refused" in record.getMessage()]
+            assert ["its UUID is in use by another call" in refusal for refusal in refusals] == [True]
+            assert len(sink.connections) == 1
+            await alice.hangup()
+            await bob.hangup()
+    await lab.cli("dialplan remove extension 763@from-internal")
+    assert judge.level_of(bob.recording()[-RATE:], 1004, RATE) > 3000, "the dialplan continues"
+
+
 async def test_an_application_that_hangs_up_while_it_speaks(lab: Lab, phones: Phones) -> None:
     (alice,) = await phones("1001")
     async with open_sink() as sink:
