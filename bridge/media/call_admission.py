@@ -41,6 +41,7 @@ AT_ONCE = 3
 FREED_EVERY_S = 1.0
 """Least time between two calls of `CallAdmission.on_free`."""
 RETRY_AFTER_S = 5
+"""When a client should try again that was refused in an overload."""
 
 
 class Overload:
@@ -109,15 +110,21 @@ class Overload:
             self.active = False
         self.ceiling = self._base * (1 + (calm_s / DOUBLED_S) ** 2)
 
-    def refusal(self, load: int) -> str:
-        """Return why nothing may be added to ``load``; "": something may."""
+    def refusal(self, load: int) -> Overloaded | None:
+        """Return why nothing may be added to ``load``; None: something may."""
         if not self._limit_s or load < self._from_load:
-            return ""
+            return None
         if self.active or load + 1 > self.ceiling:
-            return f"overloaded: no more than the {load} calls and streams that are up can be carried in time"
+            return Overloaded(
+                f"overloaded: no more than the {load} calls and streams that are up can be carried in time",
+                retry_after_s=RETRY_AFTER_S,
+            )
         if load + 1 > self._step:
-            return f"too many calls and streams start at once: {load} are up, and not all of them for a second"
-        return ""
+            return Overloaded(
+                f"too many calls and streams start at once: {load} are up, not all of them for a second",
+                retry_after_s=1,
+            )
+        return None
 
 
 class CallAdmission:
@@ -208,5 +215,4 @@ class CallAdmission:
             return Overloaded("the bridge is shutting down")
         if streams and self.open + streams > self._max_streams:
             return Overloaded(f"{self.open} streams are open and media.max_streams allows no more")
-        refusal = "" if admitted else self.overload.refusal(self.load())
-        return Overloaded(refusal, retry_after_s=RETRY_AFTER_S) if refusal else None
+        return None if admitted else self.overload.refusal(self.load())

@@ -1,0 +1,56 @@
+"""An overloaded bridge refuses what is new and serves what is up; what waited begins when it recovers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+from bridge.media.call_admission import LATE_OF_MEASURED
+from bridge.testing import judge
+from bridge.testing.lab_engine import Lab
+from tests.lab.conftest import Phones, pushing
+from tests.lab.sink import open_sink, tone_share
+from tests.lab.waiting import PATIENCE_S
+
+RATE = 8000
+HZ = 500
+LATE_S = 0.2
+
+
+async def test_a_refused_subscription_gets_its_stream_when_the_overload_ends(lab: Lab, phones: Phones) -> None:
+    carol, alice, bob = await phones("1003", "1001", "1002")
+    async with open_sink() as sink:
+        subscription = {"id": "ext", "url": sink.url, "dialect": "yeastar", "extensions": ["1001"]}
+        async with pushing(lab, subscriptions=[subscription], media={"refuse_from": 1}) as target:
+            assert target.bridge is not None
+            admission = target.bridge.admission
+            await carol.call("750", play=judge.tone(900, 60, RATE))
+            await carol.answered()
+            call = (await target.call_from("1003"))["id"]
+            async with target.stream(call, encapsulation="sln") as application:
+                await application.heard(5)
+                for _ in range(LATE_OF_MEASURED):
+                    admission.measured(LATE_S, 0.1, asyncio.get_running_loop().time())
+                bob.play_next(judge.tone(700, 60, RATE))
+                await alice.call("1002", play=judge.tone(HZ, 60, RATE))
+                await alice.answered()
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.post(
+                        f"{target.url}/v1.0/calls", json={"destinations": [{"type": "extension", "target": "1004"}]}
+                    ) as response,
+                ):
+                    assert response.status == 503
+                    assert response.headers["Retry-After"] == "5"
+                    assert (await response.json())["error"]["reason"] == "OVERLOADED"
+                status, health = await target.get("/health")
+                assert (status, health["accepting"], sink.connections) == (200, False, [])
+                await application.heard(50)  # what is up goes on
+                async with asyncio.timeout(PATIENCE_S):
+                    while not (sink.connections and len(sink.connections[0].messages) > 100):
+                        await asyncio.sleep(0.05)
+            channel = sink.connections[0].yeastar_channels["1001"]
+            assert tone_share(sink.connections[0].yeastar(channel), RATE, HZ) > 0.7
+            await alice.hangup()
+            await carol.hangup()
