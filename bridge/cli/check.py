@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bridge.cli.toml import masked_toml
 from bridge.config import Config
+from bridge.config.privacy import SOUND, TONE
 from bridge.config.streams import NOT_KEPT
 from bridge.files import writing_trouble
 
@@ -33,12 +34,21 @@ def warnings(config: Config) -> Iterator[str]:
     trouble = None if state_file in NOT_KEPT else writing_trouble(Path(state_file))
     if trouble is not None:
         yield f"streams.state_file: {trouble}; subscriptions cannot be created over HTTP"
-    if not config.flows:
+    spoken = {key: text for key, text in config.privacy.model_dump().items() if _is_spoken(text)}
+    if not config.flows and not spoken:
         return
     from bridge.flows.flow_config import flows_of  # with all actions
     from bridge.speech.engine import Speech
 
     trouble = Speech(config.speech).trouble
-    for index, flow in enumerate(flows_of(config) if trouble is not None else ()):
+    if trouble is None:
+        return
+    for key in spoken:
+        yield f"privacy.{key}: nothing can be spoken: {trouble}"
+    for index, flow in enumerate(flows_of(config)):
         if flow.program is not None and any(action.does == "talk" for action in flow.program.actions):
             yield f"flows.{index}: nothing can be spoken: {trouble}"
+
+
+def _is_spoken(announcement: str) -> bool:
+    return announcement not in ("", TONE) and not announcement.startswith(SOUND)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from bridge.config.flows import FlowConfig
 from bridge.config.model import Config
 from bridge.config.outbound import OutboundConfig
+from bridge.config.privacy import SOUND, TONE
 from bridge.config.sections import AriConfig, HttpConfig
 from bridge.config.streams import RouteConfig, StreamsConfig, SubscriptionConfig, TargetConfig
 from bridge.config.tokens import RESERVED_TOKEN_IDS
@@ -36,10 +37,21 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _streams_contradictions(config.streams)
     yield from vendor_contradictions(config, [flow.id for flow in config.flows])
     yield from _cluster_contradictions(config)
+    yield from _privacy_contradictions(config)
     yield from _table_contradictions("subscriptions", config.subscriptions, partial(_subscription, config))
     yield from _table_contradictions("dialplan", config.dialplan, target_contradictions)
     yield from _table_contradictions("webhooks", config.webhooks, _webhook)
     yield from _table_contradictions("flows", config.flows, _flow)
+
+
+def _privacy_contradictions(config: Config) -> Iterator[ConfigError]:
+    """Yield announcements that could never be heard: parties would be streamed or recorded without one."""
+    for key, announcement in config.privacy.model_dump().items():
+        if announcement.startswith(SOUND):
+            if not config.speech.sounds_dir:
+                yield ConfigError(f"privacy.{key}", "names a file below speech.sounds_dir, which is not set")
+        elif announcement not in ("", TONE) and not config.speech.command:
+            yield ConfigError(f"privacy.{key}", "is a text to speak, and speech.command is empty")
 
 
 def _table_contradictions(

@@ -20,6 +20,7 @@ class Facilities:
         policy: which destinations can be dialed.
         flows: ids of the configured flows.
         voxology_flow: ``voxology.flow``.
+        sounds_dir: ``speech.sounds_dir``.
         speech_trouble: why no text can be spoken; None: it can.
     """
 
@@ -27,6 +28,7 @@ class Facilities:
     policy: DialPolicy
     flows: Collection[str]
     voxology_flow: str
+    sounds_dir: str
     speech_trouble: Callable[[], str | None]
 
     @classmethod
@@ -37,5 +39,6 @@ class Facilities:
             DialPolicy(config.calling, Naming(**config.pbx.model_dump(exclude={"groups"})), time.monotonic),
             frozenset(flow.id for flow in config.flows),
             config.voxology.flow,
+            config.speech.sounds_dir,
             lambda: None if config.speech.command else "speech.command is empty: no program is configured that speaks",
         )

@@ -34,6 +34,13 @@ async def examine(config: Config) -> tuple[int, dict[str, Finding]]:
     return code, findings
 
 
+async def knows_the_pbx(bridge: Application) -> None:
+    """Wait until a bridge has ARI, and has seen what is on the PBX."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not bridge.in_step:
+            await asyncio.sleep(0.05)
+
+
 @asynccontextmanager
 async def ari(lab: Lab) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": aiohttp.encode_basic_auth(lab.ari_user, lab.ari_password)}
@@ -62,6 +69,7 @@ async def test_all_is_well(config: Config) -> None:
 async def test_the_bridge_may_be_running(config: Config, lab: Lab) -> None:
     config = configuration(lab, app=APP)
     async with Application(config) as bridge:
+        await knows_the_pbx(bridge)
         fixed = config.model_copy(
             update={
                 "http": config.http.model_copy(update={"port": bridge.http_port}),
@@ -85,9 +93,7 @@ async def test_another_program_uses_the_application(config: Config, lab: Lab) ->
 async def test_another_program_has_taken_the_application_of_the_running_bridge(config: Config, lab: Lab) -> None:
     async with Application(config) as bridge:
         fixed = config.model_copy(update={"http": config.http.model_copy(update={"port": bridge.http_port})})
-        async with asyncio.timeout(PATIENCE_S):
-            while not bridge.in_step:
-                await asyncio.sleep(0.05)
+        await knows_the_pbx(bridge)
         async with AriClient(lab.ari_url, lab.ari_user, lab.ari_password, APP):
             async with asyncio.timeout(PATIENCE_S):
                 while bridge.client.connected:

@@ -161,6 +161,12 @@ MISTAKES = [
     ("[log]\nformat = 'xml'", "log.format", ["json", "xml"]),
     ("[audit]\noutput = 'audit.jsonl'", "audit.output", ["'audit.jsonl'", "stdout", "off", "/var/log"]),
     ("[audit]\noutput = ''", "audit.output", ["stdout"]),
+    ("[privacy]\nannounce_streams = 'sound:a.wav'", "privacy.announce_streams", ["speech.sounds_dir", "not set"]),
+    (
+        "[privacy]\nannounce_recordings = 'recorded'\n[speech]\ncommand = []",
+        "privacy.announce_recordings",
+        ["a text", "speech.command is empty"],
+    ),
     ("[http", "asterisk-bridge.toml", ["not valid TOML", "line"]),
     ("[pbx]\ntrunks = 'provider'", "pbx.trunks", ["list of strings"]),
     ("[pbx]\nextensions = [1001]", "pbx.extensions[0]", ["expected a string"]),

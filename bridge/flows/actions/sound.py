@@ -12,7 +12,8 @@ from pydantic import Field
 from bridge.audio import tones
 from bridge.flows.action_registry import ActionFailed, Missing, action
 from bridge.flows.facilities import Facilities
-from bridge.flows.options import MAX_DURATION_MS, OR_VARIABLE, Options
+from bridge.flows.options import HTTP_URL, MAX_DURATION_MS, OR_VARIABLE, Options
+from bridge.flows.variables import holds_variable
 from bridge.speech.engine import Utterance
 from bridge.speech.fetch import SoundUnavailable
 
@@ -96,7 +97,13 @@ class PlayOptions(Options):
         return [(f"stream_urls[{n}]", url) for n, url in enumerate(self.stream_urls) if "://" in url]
 
 
-@action("play", options=PlayOptions, needs_audio=True)
+def _files(options: PlayOptions, facilities: Facilities) -> Missing:
+    for index, url in enumerate(options.stream_urls):
+        if not facilities.sounds_dir and not holds_variable(url) and not HTTP_URL.fullmatch(url):
+            yield f"stream_urls[{index}]", "is not an http(s) URL, and speech.sounds_dir is empty"
+
+
+@action("play", options=PlayOptions, needs_audio=True, needs=_files)
 async def play(run: Run, options: PlayOptions) -> None:
     """Play sounds one after the other; one that cannot be had is left out, and told when the others have played."""
     trouble = ""

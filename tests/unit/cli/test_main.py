@@ -193,12 +193,14 @@ def test_check_warns_of_what_this_machine_lacks(tmp_path: Path, capsys: pytest.C
     path = tmp_path / "bridge.toml"
     path.write_text(
         f'[streams]\nstate_file = "{not_a_folder}/state.sqlite3"\n[speech]\ncommand = ["no-such-program"]\n'
+        '[privacy]\nannounce_streams = "You are being recorded."\nannounce_recordings = "tone"\n'
         '[[flows]]\nid = "f"\nmatch = ["7"]\nactions = [{type = "talk", option = {text = "hello"}}]\n'
     )
     assert main(["check", "--config", str(path)], ENV) == 0
     captured = capsys.readouterr()
     tomllib.loads(captured.out)
-    state, speech = captured.err.splitlines()
+    state, announcement, speech = captured.err.splitlines()
+    assert "privacy.announce_streams: nothing can be spoken" in announcement
     assert state.startswith("asterisk-bridge: warning: streams.state_file: ")
     assert "is not a directory" in state
     assert speech.startswith("asterisk-bridge: warning: flows.0: nothing can be spoken: ")

@@ -427,6 +427,7 @@ EVERYTHING = Facilities.of(
                 "sip_hosts": ["*"],
             },
             "voxology": {"flow": "dialed"},
+            "speech": {"sounds_dir": "/var/lib/sounds"},
         }
     )
 )

@@ -27,6 +27,10 @@ IMPOSSIBLE = [
     (step("amd"), "actions[0]: needs calling.context"),
     (step("queue_join", queue_id="sales"), "actions[0]: needs calling.context"),
     (step("talk", text="hello"), "actions[0]: speech.command is empty"),
+    (
+        step("play", stream_urls=["https://example.org/a.wav", "a.wav"]),
+        "actions[0].option.stream_urls[1]: is not an http(s) URL, and speech.sounds_dir is empty",
+    ),
     (step("fetch_flow", flow_id="menu"), "actions[0].option.flow_id: no flow has the id 'menu'"),
     (
         step("connect", destinations=[{"type": "extension", "target": "1001"}, CONNECT]),
