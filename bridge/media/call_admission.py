@@ -33,9 +33,11 @@ CALM_S = 3.0
 """For how long it must be below that, and lateness below half its limit."""
 SHED = 0.9
 """The ceiling after an overload, as a part of the load at which it began."""
-DOUBLED_S = 120.0
-"""How long audio must be in time until the ceiling is twice that. It grows with the square of the time: after 40 s the
-load that was too much is tried again, and what no longer limits the process (another program's work) is soon behind."""
+DOUBLED_S = 30.0
+"""How long the process must not be strained until the ceiling is twice that. It grows with the square of the time:
+after 10 s the load that was too much is tried again, as another program may have been the cause."""
+MAX_DOUBLED_S = 240.0
+"""An overload that comes back before the ceiling has doubled makes it grow half as fast, down to this."""
 AT_ONCE = 3
 """How much of ``from_load`` may start within a second whatever is up; beyond, the load may at most double."""
 FREED_EVERY_S = 1.0
@@ -76,6 +78,7 @@ class Overload:
         self._busy: deque[float] = deque(maxlen=BUSY_OF_MEASURED)
         self._base = math.inf
         """The ceiling as the last overload has left it."""
+        self._doubled_s = DOUBLED_S
         self._calm_since = 0.0
 
     def measured(self, late_s: float, busy: float, load: int, now: float) -> None:
@@ -105,10 +108,12 @@ class Overload:
         strained = self.late_s > self._limit_s or self.busy > MAX_BUSY
         if strained and load >= self._from_load and not self.active:
             self.active = True
+            again = self.ceiling < 2 * self._base
+            self._doubled_s = min(2 * self._doubled_s, MAX_DOUBLED_S) if again else DOUBLED_S
             self._base = max(load * SHED, self._from_load)
         elif self.active and (load < self._from_load or calm_s >= CALM_S):
             self.active = False
-        self.ceiling = self._base * (1 + (calm_s / DOUBLED_S) ** 2)
+        self.ceiling = self._base * (1 + (calm_s / self._doubled_s) ** 2)
 
     def refusal(self, load: int) -> Overloaded | None:
         """Return why nothing may be added to ``load``; None: something may."""

@@ -18,18 +18,22 @@ HZ = 500
 LATE_S = 0.2
 
 
-async def test_a_refused_subscription_gets_its_stream_when_the_overload_ends(lab: Lab, phones: Phones) -> None:
+async def test_a_refused_subscription_gets_its_stream_when_there_is_room(lab: Lab, phones: Phones) -> None:
     carol, alice, bob = await phones("1003", "1001", "1002")
     async with open_sink() as sink:
         subscription = {"id": "ext", "url": sink.url, "dialect": "yeastar", "extensions": ["1001"]}
-        async with pushing(lab, subscriptions=[subscription], media={"refuse_from": 1}) as target:
+        async with pushing(lab, subscriptions=[subscription], media={"refuse_from": 2}) as target:
             assert target.bridge is not None
             admission = target.bridge.admission
             await carol.call("750", play=judge.tone(900, 60, RATE))
             await carol.answered()
             call = (await target.call_from("1003"))["id"]
-            async with target.stream(call, encapsulation="sln") as application:
+            async with (
+                target.stream(call, encapsulation="sln") as application,
+                target.stream(call, encapsulation="sln") as another,
+            ):
                 await application.heard(5)
+                await another.heard(5)
                 for _ in range(LATE_OF_MEASURED):
                     admission.measured(LATE_S, 0.1, asyncio.get_running_loop().time())
                 bob.play_next(judge.tone(700, 60, RATE))
@@ -47,6 +51,7 @@ async def test_a_refused_subscription_gets_its_stream_when_the_overload_ends(lab
                 status, health = await target.get("/health")
                 assert (status, health["accepting"], sink.connections) == (200, False, [])
                 await application.heard(50)  # what is up goes on
+                await another.close()  # and makes room
                 async with asyncio.timeout(PATIENCE_S):
                     while not (sink.connections and len(sink.connections[0].messages) > 100):
                         await asyncio.sleep(0.05)

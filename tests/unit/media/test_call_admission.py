@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import pytest
 
@@ -205,3 +205,25 @@ def test_zero_switches_it_off() -> None:
     for turn in range(100):
         admission.measured(5.0, 1.0, float(turn))
     assert admission.may_start()
+
+
+def seconds_until_accepted(process: Process) -> float:
+    since = process.now
+    while not process.admission.may_start():
+        process.measure(GOOD_S)
+        assert process.now - since < 600
+    return process.now - since
+
+
+def test_a_hiccup_of_the_machine_costs_seconds_and_each_that_follows_soon_twice_as_many() -> None:
+    process = Process()
+    waited = []
+    for _ in range(5):
+        process.measure(*repeat(LATE_S, 20))
+        waited.append(seconds_until_accepted(process))
+    assert waited[0] < 15
+    assert all(1.5 < later / before < 2.5 for before, later in pairwise(waited[:4]))
+    assert waited[4] < 110
+    process.measure(*repeat(GOOD_S, 3000))  # it did not come back
+    process.measure(*repeat(LATE_S, 20))
+    assert seconds_until_accepted(process) < 15
