@@ -7,7 +7,8 @@ with another server in the URL: the holder of a token must not learn a credentia
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from bridge.api.routing import Answer, Asked, Raw, note
 from bridge.config.values import server_of
 from bridge.config.vendors import RESERVED_IDS
 from bridge.masking import MASK, holds_mask, mask, mask_url, unmasked
-from bridge.streams.catalogue import Catalogue, ReadOnly
+from bridge.streams.catalogue import ReadOnly
 from bridge.streams.store import StoreFailed
 from bridge.streams.subscription import InvalidTarget, Subscription, validated, values_of
 from bridge.validation import MAX_FAULTS
@@ -57,7 +58,8 @@ async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> An
             raise ApiError(409, "SUBSCRIPTION_EXISTS", f"there is a subscription {subscription.id!r} already")
         return subscription
 
-    await _change(asked.request.app[SUBSCRIPTIONS], subscription.id, make)
+    with _catalogue_errors(subscription.id):
+        await asked.request.app[SUBSCRIPTIONS].change(subscription.id, make)
     location = {"Location": f"/v1.0/subscriptions/{subscription.id}"}
     return Answer(subscription_json(subscription), headers=location)
 
@@ -82,14 +84,8 @@ async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> A
     if not isinstance(body["enabled"], bool):
         raise invalid("INVALID_SUBSCRIPTION", "enabled: expected true or false")
     asked.note(enabled=body["enabled"])
-    try:
+    with _catalogue_errors(present.id):
         switched = await request.app[SUBSCRIPTIONS].set_enabled(present.id, body["enabled"])
-    except KeyError:
-        raise _not_found(present.id) from None
-    except ValueError as error:
-        raise invalid("INVALID_SUBSCRIPTION", str(error)) from error
-    except StoreFailed as error:
-        raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
     return Answer(subscription_json(switched))
 
 
@@ -97,14 +93,8 @@ async def delete_subscription(asked: Asked[NoQuery, None]) -> web.Response:
     """Its streams end."""
     request = asked.request
     identity = request.match_info["id"]
-    try:
+    with _catalogue_errors(identity):
         await request.app[SUBSCRIPTIONS].delete(identity)
-    except KeyError:
-        raise _not_found(identity) from None
-    except ReadOnly as error:
-        raise ApiError(409, "SUBSCRIPTION_CONFIGURED", str(error)) from error
-    except StoreFailed as error:
-        raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
     return web.Response(status=204)
 
 
@@ -147,7 +137,9 @@ async def _replace(
             raise invalid("INVALID_SUBSCRIPTION", "auth_value: give it again: the URL leads to another server now")
         return subscription.model_copy(update={"auth_value": present.auth_value})
 
-    return Answer(subscription_json(await _change(request.app[SUBSCRIPTIONS], identity, make)))
+    with _catalogue_errors(identity):
+        changed = await request.app[SUBSCRIPTIONS].change(identity, make)
+    return Answer(subscription_json(changed))
 
 
 def _restored(body: Mapping[str, Any], present: Subscription) -> dict[str, Any]:
@@ -170,17 +162,27 @@ def _refuse_masks(body: Mapping[str, Any]) -> None:
             raise invalid("INVALID_SUBSCRIPTION", f"{key}: holds the mask that stands for a secret, not a secret")
 
 
-async def _change(
-    catalogue: Catalogue, identity: str, make: Callable[[Subscription | None], Subscription]
-) -> Subscription:
+@contextmanager
+def _catalogue_errors(identity: str) -> Iterator[None]:
+    """Turn what the catalogue raises about a subscription into errors of the API."""
     try:
-        return await catalogue.change(identity, make)
+        yield
+    except KeyError:
+        raise _not_found(identity) from None
     except ReadOnly as error:
         raise ApiError(409, "SUBSCRIPTION_CONFIGURED", str(error)) from error
     except ValueError as error:
         raise invalid("INVALID_SUBSCRIPTION", str(error)) from error
     except StoreFailed as error:
         raise unavailable("STATE_NOT_KEPT", str(error), RETRY_AFTER_S) from error
+
+
+def _not_found(identity: str) -> ApiError:
+    return ApiError(
+        404,
+        "SUBSCRIPTION_NOT_FOUND",
+        f"no subscription has the id {identity[:80]!r}; GET /v1.0/subscriptions lists them",
+    )
 
 
 def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
@@ -196,15 +198,5 @@ def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
 
 def _find(request: web.Request) -> Subscription:
     identity = request.match_info["id"]
-    try:
+    with _catalogue_errors(identity):
         return request.app[SUBSCRIPTIONS].get(identity)
-    except KeyError:
-        raise _not_found(identity) from None
-
-
-def _not_found(identity: str) -> ApiError:
-    return ApiError(
-        404,
-        "SUBSCRIPTION_NOT_FOUND",
-        f"no subscription has the id {identity[:80]!r}; GET /v1.0/subscriptions lists them",
-    )
