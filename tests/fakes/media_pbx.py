@@ -7,8 +7,12 @@ from collections.abc import Callable
 from uuid import UUID
 
 from bridge.audio.audiosocket import HEADER_BYTES
+from bridge.calls.ids import OwnIds
+from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import Listener
+from bridge.taps.taps import Taps
+from tests.fakes.ari_client import FakeAriClient
 from tests.fakes.pbx import FakeChannel, FakePbx, Json
 
 FRAME_S = 0.02
@@ -118,3 +122,14 @@ class MediaPbx(FakePbx):
                 self.hang_up(channel_id)
 
         asyncio.get_running_loop().call_soon(end)
+
+
+def taps_with(*bridge_ids: str) -> Taps:
+    """Return taps on a PBX of their own that has these bridges."""
+    listener = Listener(Counters())
+    pbx = MediaPbx(listener)
+    client = FakeAriClient(pbx)
+    client.connect()
+    for bridge_id in bridge_ids:
+        pbx.handle("POST", "/bridges", {"bridgeId": bridge_id})
+    return Taps(client, listener, OwnIds(pbx.app), lambda: "127.0.0.1:9092")

@@ -1,4 +1,4 @@
-"""Taps that open media legs on no PBX."""
+"""Taps that open media legs on no PBX, whose frames a test takes and sends one by one."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -25,10 +25,9 @@ from bridge.streams.inbound import AUDIOSOCKET_FACTS_TIMEOUT_S, InboundCalls
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import routes_of
-from bridge.taps.taps import Taps
 from tests.fakes.ari_client import FakeAriClient
+from tests.fakes.media_pbx import taps_with
 from tests.fakes.pbx import FakePbx
-from tests.fakes.taps import FakeTaps
 from tests.fakes.virtual_time import now, pass_time, until
 from tests.fakes.wire import Wire, nobody
 from tests.unit.calls.recordings import feed, promptly
@@ -43,7 +42,7 @@ def new_streams(config: Config) -> Streams:
     """Return streams on a PBX without audio."""
     return Streams(
         config,
-        taps=cast(Taps, FakeTaps()),
+        taps=taps_with("b"),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
         admission=CallAdmission(10),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -28,8 +28,8 @@ from bridge.streams.origin import Origin
 from bridge.streams.registry import HANDOVER_GRACE_S, Streams
 from bridge.streams.subscription import Subscription
 from bridge.streams.wanted import WantedTrack
-from bridge.taps.taps import Join, Taps
-from tests.fakes.taps import FakeTaps
+from bridge.taps.taps import Join
+from tests.fakes.media_pbx import taps_with
 from tests.fakes.wire import Wire, nobody
 from tests.unit.audit.lines import Lines
 
@@ -56,7 +56,7 @@ def dialing(
     monkeypatch.setattr(module, "dial", dial)
     return Streams(
         Config.model_validate(sections),
-        taps=cast(Taps, FakeTaps()),
+        taps=taps_with("b"),
         counters=Counters(),
         new_playout=lambda fmt: Playout(fmt, 10_000, 0),
         admission=admission or CallAdmission(10),
