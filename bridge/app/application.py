@@ -146,6 +146,7 @@ class Application:
             sensitive=self.sensitive,
             audit=self.audit,
         )
+        self.tracker.on_restart = self.streams.asterisk_restarted
         self.client_streams = ClientStreams(self.streams, self.tracker, self.stasis, self.sensitive)
         self.calling = CallSubsystem(
             config,

@@ -139,10 +139,24 @@ class SystemInfo(Value, frozen=True, kw_only=True):
     entity_id: str = ""
 
 
+class RtpStatistics(Value, frozen=True, kw_only=True):
+    """What ``GET /channels/{id}/rtp_statistics`` returns: packets that Asterisk has sent and received."""
+
+    txcount: int = 0
+    rxcount: int = 0
+
+
+class StatusInfo(Value, frozen=True, kw_only=True):
+    """Part of ``GET /asterisk/info``."""
+
+    startup_time: str = ""
+
+
 class AsteriskInfo(Value, frozen=True, kw_only=True):
     """What ``GET /asterisk/info`` tells."""
 
     system: SystemInfo = SystemInfo()
+    status: StatusInfo = StatusInfo()
 
 
 class Ping(Value, frozen=True, kw_only=True):

@@ -40,6 +40,10 @@ class CallTracker:
         self._clock = clock
         self._model = CallModel(client.app, shared_app)
         self._callbacks: list[Callable[[Change], object]] = []
+        self.on_restart: Callable[[], object] = _ignore
+        """Called when Asterisk turns out to have been started again, before the calls of its previous run end."""
+        self._started_at = ""
+        """When the Asterisk of the last connection was started, as it wrote it."""
         self._questions = asyncio.Semaphore(MAX_QUESTIONS)
         self._asking: dict[str, bool] = {}
         """Channels whose linkedid is being asked for; True: ask once more, it may have changed meanwhile."""
@@ -152,6 +156,7 @@ class CallTracker:
                 try:
                     channels, bridges = await asyncio.gather(self._client.channels.list(), self._client.bridges.list())
                     linkedids = await self._linkedids_of(channels)
+                    started_at = await self._asterisk_started_at()
                     break
                 except AriError as exc:
                     if not self._client.connected:
@@ -162,12 +167,25 @@ class CallTracker:
             if self._held is held:
                 self._held = None
         # No await from here on: what comes now waits in the socket until the state is right.
+        before, self._started_at = self._started_at, started_at or self._started_at
+        if before and started_at and before != started_at:
+            log.warning("Asterisk was started again at %s, its calls have ended: %d", started_at, len(self.calls))
+            call_safely(self.on_restart)
         self._tell(self._model.reconcile(channels, linkedids, bridges, self._clock()))
         for event in held:
             self._tell(self._model.apply(event, self._clock()))
         self._ask_unplaced()
         self._synced.set()
         log.info("knows the state of the PBX: calls=%d channels=%d", len(self.calls), len(channels))
+
+    async def _asterisk_started_at(self) -> str:
+        try:
+            return (await self._client.asterisk.info()).status.startup_time
+        except AriError as exc:
+            if not self._client.connected:
+                raise
+            log.warning("cannot tell when Asterisk was started: %s", exc)
+            return ""
 
     async def _linkedids_of(self, channels: list[Channel]) -> dict[str, str]:
         # Those in the channels' variables may be from before calls met, so all are asked for.
@@ -210,3 +228,7 @@ class CallTracker:
                     return
         finally:
             self._asking.pop(channel_id, None)
+
+
+def _ignore() -> None:
+    """Do nothing: a callback that is not set."""

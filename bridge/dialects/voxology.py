@@ -30,6 +30,7 @@ ERROR_CODES: Final[Mapping[str, int]] = {
     "audio_lost": 1003,
     "call_failed": 1004,
     "internal": 1005,
+    "asterisk_restarted": 1006,
 }
 """What ``error_code`` is, by ``error``. The vendor shows null only: the list is ours."""
 

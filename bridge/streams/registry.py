@@ -26,7 +26,7 @@ from bridge.streams.events import NullPublisher, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.stream import SHUTTING_DOWN, Stream
+from bridge.streams.stream import ASTERISK_RESTARTED, SHUTTING_DOWN, Stream
 from bridge.streams.subscription import Route, Subscription, Target, account_of
 from bridge.streams.track import Recovery
 from bridge.taps.taps import Taps
@@ -308,6 +308,16 @@ class Streams:
         for stream in streams:
             stream.end(reason, code=code)
         return len(streams)
+
+    def asterisk_restarted(self) -> None:
+        """End the streams of all calls, which Asterisk has lost; conferences are opened again, and continue."""
+        for stream in self:
+            if stream.origin.conference_id:
+                continue
+            if isinstance(stream, Stream):
+                stream.end(ASTERISK_RESTARTED, "asterisk_restarted")
+            else:
+                stream.end(ASTERISK_RESTARTED)
 
     def review(self) -> None:
         """Let every stream adopt or leave sensitive mode, as its call has."""

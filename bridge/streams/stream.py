@@ -34,6 +34,7 @@ from bridge.taps.taps import Taps
 log = logging.getLogger(__name__)
 
 SHUTTING_DOWN = "the bridge is shutting down"
+ASTERISK_RESTARTED = "Asterisk was restarted"
 DISCARD_REPORT_S = 1.0
 """The least time between two reports of messages that a stream has discarded."""
 RESET_S = 0.1

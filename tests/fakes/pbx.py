@@ -106,6 +106,10 @@ class FakePbx:
         self._waiting = 0
         self.unknown = {"nobody"}
         """Resources that cannot be dialed."""
+        self.started_at = "2026-01-31T12:00:00.000+0000"
+        """When Asterisk was started."""
+        self.packets: dict[str, int] = {}
+        """How many RTP packets a channel has sent, for those that have RTP."""
         self.offline: set[str] = set()
         """Endpoints at which nothing is registered."""
         self.events: list[bytes] = []
@@ -310,8 +314,14 @@ class FakePbx:
                 return {"value": self._variable(channel, str(params["variable"]))}
             case "POST", "channels", [channel_id, "snoop"]:
                 return self._snoop(self._find(channel_id, "Provided channel was not found"), params)
+            case "GET", "channels", [channel_id, "rtp_statistics"]:
+                if channel_id not in self.packets:
+                    raise Refused(404, "RTP info not found for this channel")
+                return {"txcount": 0, "rxcount": self.packets[channel_id]}
             case _, "channels", [channel_id, verb]:
                 return self._act(method, self._find(channel_id), verb, params)
+            case "GET", "asterisk", ["info"]:
+                return {"status": {"startup_time": self.started_at}}
             case "GET", "endpoints", [technology, name]:
                 if name in self.unknown:
                     raise Refused(404, "Endpoint not found")

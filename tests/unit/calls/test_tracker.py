@@ -159,6 +159,39 @@ async def test_what_vanished_while_we_were_away_has_ended(pbx: TrackedPbx, track
     assert story == ["PartyLeft vanishes", "CallEnded vanishes", "CallStarted new", "PartyJoined new"]
 
 
+async def test_a_restart_of_asterisk_is_reported_before_its_calls_end(
+    pbx: TrackedPbx, tracker: CallTracker, story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker.on_restart = lambda: story.append("restart")
+    pbx.connect()
+    pbx.add("c1")
+    await settle()
+    for started_at, expected in ((pbx.started_at, []), ("2026-01-31T13:00:00.000+0000", ["restart"])):
+        pbx.disconnect()
+        pbx.started_at = started_at
+        if expected:
+            pbx.channels.clear()
+        story.clear()
+        pbx.connect()
+        await settle()
+        assert story[:1] == expected
+    assert story[1:] == ["PartyLeft c1", "CallEnded c1"]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "Asterisk was started again at 2026-01-31T13:00:00.000+0000, its calls have ended: 1"
+    ]
+
+
+async def test_an_asterisk_that_does_not_say_when_it_was_started_is_served(
+    pbx: TrackedPbx, tracker: CallTracker, story: Story
+) -> None:
+    tracker.on_restart = lambda: story.append("restart")
+    pbx.failures["/asterisk/info"] = AriError(403, "GET", "/asterisk/info", "Forbidden")
+    pbx.connect()
+    await settle()
+    assert tracker.synced
+    assert not story
+
+
 async def test_a_fetch_is_not_finished_by_a_connection_that_is_gone(
     pbx: TrackedPbx, tracker: CallTracker, story: Story
 ) -> None:

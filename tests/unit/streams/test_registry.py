@@ -108,6 +108,21 @@ async def test_the_streams_of_a_principal_end_and_no_others(monkeypatch: pytest.
     await streams.stop()
 
 
+async def test_streams_of_an_asterisk_that_was_restarted_end_with_that_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire, reasons = Wire(), list[str]()
+    streams = dialing(monkeypatch, [wire])
+    stream = streams.dial(
+        "s", CallInfo("call"), (), TARGET, lambda _, why: reasons.append(why), principal=CONFIGURATION
+    )
+    await stream.settled(1)
+    streams.asterisk_restarted()
+    stream.end("the call ended")
+    await stream.wait()
+    assert (wire.sent[-1], reasons) == ("close 1011", ["Asterisk was restarted"])
+
+
 async def test_a_description_counts_the_audio_of_an_application_that_sends_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
