@@ -311,6 +311,7 @@ class Application:
         if self.cluster is not None:
             await self.cluster.stop()
         await self._settling.stop()
+        await self.taps.stop()
         await self.sensitive.close()
         await self.stasis.stop()
         await asyncio.gather(self.webhooks.stop(), self._event_sockets.close())

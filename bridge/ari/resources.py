@@ -19,6 +19,7 @@ from bridge.ari.model import (
     LiveRecording,
     Module,
     Ping,
+    RtpStatistics,
     StoredRecording,
 )
 from bridge.ari.rest import Parameter, Rest, explain_failure, explain_status, segment
@@ -61,13 +62,15 @@ class _Resource:
             if exc.status != 404:
                 raise
 
-    async def _delete(self, path: str, params: Mapping[str, str | None] | None = None) -> None:
-        """Delete; that it is gone already is what was wanted."""
+    async def _delete(self, path: str, params: Mapping[str, str | None] | None = None) -> bool:
+        """Delete; that it is gone already is what was wanted, and False."""
         try:
             await self._rest.request("DELETE", path, params)
         except AriError as exc:
             if exc.status != 404:
                 raise
+            return False
+        return True
 
 
 class Channels(_Resource):
@@ -154,9 +157,13 @@ class Channels(_Resource):
         """Answer a channel in our application."""
         await self._rest.request("POST", f"{_channel(channel_id)}/answer")
 
-    async def hangup(self, channel_id: str, reason: str | None = None) -> None:
-        """Hang up; a channel that is gone already is no error. ``reason``: ``normal``, ``busy``, ``congestion``..."""
-        await self._delete(_channel(channel_id), {"reason": reason})
+    async def hangup(self, channel_id: str, reason: str | None = None) -> bool:
+        """Hang up, and return whether the channel was there; ``reason``: ``normal``, ``busy``, ``congestion``..."""
+        return await self._delete(_channel(channel_id), {"reason": reason})
+
+    async def rtp_statistics(self, channel_id: str) -> RtpStatistics:
+        """Return what Asterisk counts of a channel's RTP; status 404: it has none."""
+        return await self._get(f"{_channel(channel_id)}/rtp_statistics", RtpStatistics)
 
     async def continue_in_dialplan(
         self, channel_id: str, context: str | None = None, extension: str | None = None, priority: int | None = None

@@ -37,6 +37,8 @@ class Wire(Protocol):
 
     def hang_up(self) -> None: ...
 
+    def hand_over(self, leg: MediaLeg) -> None: ...
+
 
 def is_silence(pcm: bytes) -> bool:
     """Whether all samples are 0."""
@@ -242,6 +244,12 @@ class MediaLeg:
         """Hang up our side; harmless when there is no connection or it is gone already."""
         if self._wire is not None:
             self._wire.hang_up()
+
+    def hand_over(self, leg: MediaLeg) -> None:
+        """Give the connection to another leg of the same format; this one has none then, without being closed."""
+        wire, self._wire, self._write = self._wire, None, None
+        if wire is not None:
+            wire.hand_over(leg)
 
     def detach(self) -> None:
         """The connection is gone (called once, by the connection)."""

@@ -359,6 +359,14 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
 
+    def hand_over(self, leg: MediaLeg) -> None:
+        """Be another leg's connection from now on."""
+        if self._leg is not None:
+            self._listener.wheel.remove(self._leg)
+        self._leg = leg
+        self._listener.wheel.add(leg)
+        leg.attach(self)
+
     def abort(self) -> None:
         """Drop the connection now."""
         if self._transport is not None:

@@ -95,6 +95,10 @@ class Tap:
     """The requests that open it."""
     shared: Tap | None = None
     """The tap that it listens to, together with others; nothing on the PBX is its own then."""
+    idle: bool = False
+    """Nobody uses it; it is kept for the next who wants the same (`Taps.close`)."""
+    closing: bool = False
+    """Its objects are being deleted."""
     renewed: bool = False
     """It was closed so that another one can be opened in its place (`Taps.renew`)."""
 

@@ -138,7 +138,7 @@ class Renewal:
         watches, self._watches = self._watches, {}
         for tap in self._taps.connections:
             point = tap.point
-            if not isinstance(point, Snoop) or point.spy == "none":
+            if not isinstance(point, Snoop) or point.spy == "none" or tap.idle:
                 continue
             key, watch = (point.channel_id, point.spy), watches.get(tap)
             silence = self._silences.get(key) or silences.get(key)

@@ -31,17 +31,19 @@ async def sweep(client: AriClient, ids: OwnIds, in_use: Callable[[], Collection[
     used = in_use()
     channels = [i for i in channel_ids if ids.ours(i) and i not in used]
     bridges = [i for i in bridge_ids if ids.ours(i) and i not in used]
-    for channel_id in channels:
-        await _try(client.channels.hangup(channel_id))
+    # What Asterisk is ending already is listed until it has ended (`bridge.taps.removal`), and is not deleted by us.
+    hung_up = [await _try(client.channels.hangup(channel_id)) for channel_id in channels]
     for bridge_id in bridges:
         await _try(client.bridges.destroy(bridge_id))
-    if channels or bridges:
-        log.info("swept %d channels and %d bridges that nothing uses any more", len(channels), len(bridges))
-    return len(channels), len(bridges)
+    counts = len(hung_up) - hung_up.count(False), len(bridges)
+    if any(counts):
+        log.info("swept %d channels and %d bridges that nothing uses any more", *counts)
+    return counts
 
 
-async def _try(deletion: Awaitable[None]) -> None:
+async def _try(deletion: Awaitable[object]) -> object:
     try:
-        await deletion
+        return await deletion
     except AriError as error:
         log.warning("sweep: %s", error)
+        return None

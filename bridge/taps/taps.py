@@ -15,25 +15,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from bridge.ari.client import AriClient
+from bridge.audio.playout import Playout
 from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
-from bridge.logs import cause
-from bridge.media.leg import MediaLeg
+from bridge.media.leg import MediaLeg, ignore
 from bridge.media.listener import Listener
-from bridge.media.shared import SharedLeg
+from bridge.media.shared import NOTHING_MS, SharedLeg
 from bridge.taps.backend import OPEN_TIMEOUT_S, ConfBridge, Join, Snoop, Tap, TapBackend, TapPoint
 from bridge.taps.dialplan_entry import Entry
+from bridge.taps.removal import Removal
+from bridge.tasks import BackgroundTasks
 
 __all__ = ["OPEN_TIMEOUT_S", "ConfBridge", "Join", "Snoop", "Tap", "TapPoint", "Taps"]
 
-log = logging.getLogger(__name__)
-
 RENEW_S = 1.0
 """How long opening waits for what is being closed. Asterisk removes a snoop when the next frame passes the channel."""
+
+RETIRE_S = 1.0
+"""How often it is tried to remove a tap that nobody uses."""
 
 
 class Taps:
@@ -55,6 +58,8 @@ class Taps:
     ) -> None:
         self._client = client
         self._listener = listener
+        self._tasks = BackgroundTasks("taps", expected=(AriError,))
+        self._removal = Removal(client, self._tasks)
         self._backend = TapBackend(client, ids, advertised, Entry(client, context))
         self._open: set[Tap] = set()
         self._shared: dict[tuple[TapPoint, int], Tap] = {}
@@ -102,7 +107,8 @@ class Taps:
     async def close(self, tap: Tap) -> bool:
         """Close the leg and delete everything that was made for it; twice is fine, and so is a dead Asterisk.
 
-        What is shared stays until nobody listens to it any more.
+        What is shared stays until nobody listens to it any more; and a snoop that Asterisk could not remove now, as no
+        frame passes the channel, stays for the next who wants the same (`bridge.taps.removal`).
 
         Returns:
             Whether it had been closed already so that another one can be opened in its place.
@@ -110,10 +116,16 @@ class Taps:
         own: Tap | None = tap
         if tap in self._open and tap.shared is not None:
             own = self._leave(tap, tap.shared)
-        if own is not None and own in self._open:
+        if own is not None and own in self._open and not (own.idle or own.closing):
+            own.idle = True
             # Whoever waits may be cancelled; what is on the PBX must go all the same.
-            await asyncio.shield(asyncio.ensure_future(self._close(own)))
+            await asyncio.shield(asyncio.ensure_future(self._dismiss(own)))
         return (tap.shared or tap).renewed
+
+    async def stop(self) -> None:
+        """Close what is kept; every user has closed its taps."""
+        await self._tasks.stop()
+        await asyncio.gather(*(self._close(tap) for tap in tuple(self._open) if tap.idle and not tap.closing))
 
     async def follow(self, channel_id: str) -> None:
         """Note that a channel has another partner: renew its taps, now or before the first that follows the partner."""
@@ -151,7 +163,7 @@ class Taps:
 
     async def _remove(self, tap: Tap) -> None:
         if tap.opening is not None:
-            await asyncio.wait((tap.opening,))  # its snoop has an id then
+            await asyncio.gather(tap.opening, return_exceptions=True)  # its snoop has an id then
         with self._client.expect("ChannelDestroyed", tap.snoop_id or "") as destroyed:
             await self._close(tap)
             if tap.snoop_id:
@@ -163,7 +175,15 @@ class Taps:
         return [tap for tap in self.connections if isinstance(tap.point, Snoop) and tap.point.channel_id == channel_id]
 
     def _begin(self, leg: MediaLeg, point: TapPoint) -> Tap:
-        """Start to open a tap with a connection of its own."""
+        """Start to open a tap with a connection of its own, or take one that is kept."""
+        kept = next((tap for tap in self._open if tap.idle and (tap.point, tap.leg.fmt) == (point, leg.fmt)), None)
+        if kept is not None and not (kept.closing or kept.leg.closed):
+            self._open.discard(kept)
+            kept.leg.on_closed = ignore
+            kept.leg.hand_over(leg)
+            tap = replace(kept, leg=leg, idle=False)
+            self._open.add(tap)
+            return tap
         tap = Tap(leg, point)
         self._open.add(tap)
         self._listener.expect(leg)
@@ -182,21 +202,48 @@ class Taps:
             assert shared.opening is not None
             shared.opening.add_done_callback(lambda done: self._part(key, shared) if _failed(done) else None)
         assert isinstance(shared.leg, SharedLeg)
+        shared.idle = False
         shared.leg.join(leg)
         tap = Tap(leg, point, shared=shared)
         self._open.add(tap)
         return tap
 
     def _leave(self, tap: Tap, shared: Tap) -> Tap | None:
-        """Listen no more; returns what is to be closed, if that was the last listener."""
+        """Listen no more; returns what nobody uses any more, if that was the last listener."""
         self._open.discard(tap)
         assert isinstance(shared.leg, SharedLeg)
         shared.leg.leave(tap.leg)
-        if shared.leg.listeners:
-            return None
-        assert isinstance(shared.point, Snoop)
-        self._part((shared.point, shared.leg.fmt.rate), shared)
-        return shared
+        return None if shared.leg.listeners else shared
+
+    async def _dismiss(self, tap: Tap) -> None:
+        """Close a tap that nobody uses, or keep it until Asterisk can remove it, for the next who wants the same."""
+        if tap.opening is not None:
+            # A request given up half-way would make its object just after we have deleted it.
+            await asyncio.gather(tap.opening, return_exceptions=True)
+        removable = tap.renewed or await self._removal.possible(tap)
+        if not tap.idle or tap not in self._open:
+            return  # somebody has joined, or it has been renewed
+        if removable:
+            await self._close(tap)
+            return
+        if not isinstance(tap.leg, SharedLeg):
+            # The leg is its user's, who may close it.
+            spare = MediaLeg(tap.leg.fmt, Playout(tap.leg.fmt, NOTHING_MS), self._listener.counters)
+            tap.leg.hand_over(spare)
+            self._open.discard(tap)
+            tap = replace(tap, leg=spare)
+            self._open.add(tap)
+        self._tasks.spawn(self._retire(tap))
+
+    async def _retire(self, tap: Tap) -> None:
+        removable = False
+        while not removable:
+            await asyncio.sleep(RETIRE_S)
+            if not tap.idle or tap not in self._open:
+                return
+            removable = await self._removal.possible(tap)
+        if tap.idle and tap in self._open:
+            await self._close(tap)
 
     def _part(self, key: tuple[TapPoint, int], shared: Tap) -> None:
         """Let nobody join it any more."""
@@ -204,20 +251,13 @@ class Taps:
             del self._shared[key]
 
     async def _close(self, tap: Tap) -> None:
+        tap.closing = True
+        self._part((tap.point, tap.leg.fmt.rate), tap)
         if tap.opening is not None:
-            # A request given up half-way would make its object just after we have deleted it.
             await asyncio.gather(tap.opening, return_exceptions=True)
         self._listener.forget(tap.leg)
-        tap.leg.close()
-        channels = [channel_id for channel_id in (tap.media_id, tap.snoop_id) if channel_id]
         try:
-            for result in await asyncio.gather(*map(self._client.channels.hangup, channels), return_exceptions=True):
-                if isinstance(result, AriError):
-                    log.warning("%s left to the next sweep: %s", tap.name, result, extra=cause(result.message))
-            if tap.bridge_id:
-                await self._client.bridges.destroy(tap.bridge_id)
-        except AriError as error:
-            log.warning("%s left to the next sweep: %s", tap.name, error, extra=cause(error.message))
+            await self._removal.remove(tap)
         finally:
             self._open.discard(tap)
             if isinstance(tap.point, Snoop) and not self._snoops(tap.point.channel_id):

@@ -43,6 +43,11 @@ class MemoryWire:
         """End the connection from our side."""
         self._on_hang_up()
 
+    def hand_over(self, leg: MediaLeg) -> None:
+        """Be the connection of another leg."""
+        self.leg = leg
+        leg.attach(self)
+
     def end(self) -> None:
         """End the connection from Asterisk's side, or because the network breaks."""
         if not self.leg.closed:

@@ -13,9 +13,14 @@ from bridge.testing.peer import RTP_HEADER, ulaw_bytes
 
 
 class Phones(asyncio.DatagramProtocol):
-    """The far end of the lab's trunk: takes every call (RFC 3261) and sends it a tone of 1000 Hz, every 20 ms."""
+    """The far end of the lab's trunk: takes every call (RFC 3261) and sends it a tone of 1000 Hz, every 20 ms.
 
-    def __init__(self) -> None:
+    Args:
+        speaking: if not, it sends no packet.
+    """
+
+    def __init__(self, *, speaking: bool = True) -> None:
+        self._speaking = speaking
         self._rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # what they hear goes unread
         self._rtp.bind(("127.0.0.1", 0))
         self._rtp.setblocking(False)
@@ -61,7 +66,7 @@ class Phones(asyncio.DatagramProtocol):
         began = loop.time()
         for number in count():
             packet = RTP_HEADER.pack(0x80, 0, number & 0xFFFF, number * 160 & 0xFFFFFFFF, 0x5EED) + self._tone
-            for port in self._ports.values():
+            for port in self._ports.values() if self._speaking else ():
                 with contextlib.suppress(OSError):
                     self._rtp.sendto(packet, ("127.0.0.1", port))
             await asyncio.sleep(max(0.0, began + (number + 1) * 0.02 - loop.time()))

@@ -20,6 +20,9 @@ class Wire:
     def hang_up(self) -> None:
         self.written.append(b"")
 
+    def hand_over(self, leg: MediaLeg) -> None:
+        leg.attach(self)
+
 
 def attached() -> tuple[MediaLeg, Wire, Counters]:
     counters = Counters()
@@ -63,3 +66,43 @@ async def test_marks_are_told_with_the_tick_that_passes_them() -> None:
     leg.tick(1)
     assert told == ["end"]
     assert not leg.playout.marked
+
+
+async def test_a_watch_passes_everything_on_until_it_has_heard_something() -> None:
+    leg, _, _ = attached()
+    heard: list[bytes] = []
+    leg.on_audio = heard.append
+    watch = leg.watch()
+    for _ in range(3):
+        leg.received_frame(bytes(320))
+    assert (watch.heard, watch.frames, watch.active) == (False, 3, True)
+    leg.received_frame(FRAME)
+    leg.received_frame(bytes(320))
+    assert (watch.heard, watch.frames, watch.active) == (True, 3, False)
+    assert heard == [bytes(320)] * 3 + [FRAME, bytes(320)]
+    assert leg.sink == heard.append
+
+
+async def test_a_watch_of_a_leg_that_gets_another_listener_is_over() -> None:
+    leg, _, _ = attached()
+    watch = leg.watch()
+    heard: list[bytes] = []
+    leg.on_audio = heard.append
+    watch.end()
+    leg.received_frame(FRAME)
+    assert (watch.active, watch.heard, heard) == (False, False, [FRAME])
+
+
+async def test_a_leg_that_has_given_its_connection_away_cannot_close_it() -> None:
+    leg, wire, _ = attached()
+    closed: list[str] = []
+    leg.on_closed = lambda: closed.append("closed")
+    other = MediaLeg(slin(8000), Playout(slin(8000), 1000), Counters())
+    leg.hand_over(other)
+    wire.written.clear()
+    leg.tick(1)
+    leg.close()
+    assert (wire.written, closed) == ([], [])
+    assert other.connected.is_set()
+    other.close()
+    assert wire.written == [b""]
