@@ -17,7 +17,6 @@ a party of the old channel's call, as it is after the pickup of a phone that Dia
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
 
 from bridge.ari.model import (
     Bridge,
@@ -35,6 +34,7 @@ from bridge.ari.model import (
     StasisEnd,
     StasisStart,
 )
+from bridge.calls.aliases import Aliases, remember
 from bridge.calls.call import (
     OURS,
     OUTGOING_APPS,
@@ -68,14 +68,10 @@ __all__ = [
     "is_party",
 ]
 
-V = TypeVar("V")
 State = dict[str, str | bool | None]
 """Attributes of a party."""
 
 _NOTHING: State = {}
-
-_MAX_REMEMBERED = 10_000
-"""Ended channels (a straggling event must not bring them back), merged calls and replaced channels, of each."""
 
 _INHERITED = ("dialled", "dialled_by", "dialstring", "first_context", "first_exten")
 """What is known of a phone that rings, and is true of the one that picks up its call."""
@@ -99,11 +95,8 @@ class CallModel:
         self._call_of: dict[str, Call] = {}
         self._unplaced: dict[str, None] = {}
         self._gone: dict[str, None] = {}
-        self._merged: dict[str, str] = {}
-        self._replaced: dict[str, str] = {}
-        """Ids of the channels that have taken the place of others, by those of the others."""
-        self._picked_up: dict[str, str] = {}
-        """Calls to which those belong whose linkedid is that of the call by which they were picked up."""
+        """Channels that have ended: a straggling event must not bring them back."""
+        self._aliases = Aliases()
         self._locals: dict[str, str] = {}
         """Ids of Local channels by name, to find the other half."""
         self._seen = 0
@@ -111,7 +104,8 @@ class CallModel:
     def ids(self) -> Iterator[str]:
         """Return every id by which `find` finds a call, also those of calls that have merged into others."""
         yield from self.calls
-        yield from (merged for merged in self._merged if merged not in self.calls and self.find(merged) is not None)
+        merged = (each for each in self._aliases.merged() if each not in self.calls)
+        yield from (each for each in merged if self.find(each) is not None)
 
     def find(self, any_id: str) -> tuple[Call, Party] | None:
         """A call and its primary party by linkedid (also that of a call merged into it), or a party by channel id.
@@ -119,14 +113,11 @@ class CallModel:
         For the id of a channel whose place another one has taken, and so for that of the call which it began, the
         other one is returned.
         """
-        while any_id in self._replaced:
-            any_id = self._replaced[any_id]
+        any_id = self._aliases.channel(any_id)
         call = self._call_of.get(any_id)
         if call is not None and any_id not in self.calls:
             return call, self._parties[any_id]
-        while any_id not in self.calls and any_id in self._merged:
-            any_id = self._merged[any_id]
-        call = self.calls.get(any_id)
+        call = self.calls.get(self._aliases.call(any_id, self.calls))
         return None if call is None or call.primary is None else (call, call.primary)
 
     def member(self, channel_id: str) -> tuple[Call | None, Party] | None:
@@ -296,11 +287,11 @@ class CallModel:
         call = self._call_of.get(old_id)
         if old is None or new is None or call is None:
             return []
-        _remember(self._replaced, old_id, new_id)
+        self._aliases.replace(old_id, new_id)
         changes: list[Change] = []
         if old.state != "Up":  # a pickup: the new channel is the answer
             new.take({name: getattr(old, name) for name in _INHERITED})
-            _remember(self._picked_up, new.told_linkedid or new_id, call.id)
+            self._aliases.pick_up(new.told_linkedid or new_id, call.id)
             changes += self._place(new, call.id, now)
             if call.first is old:
                 call.first = new
@@ -309,7 +300,7 @@ class CallModel:
         return [*changes, PartyReplaced(call, old, new, self._call_of[new_id].id)]
 
     def _place(self, party: Party, linkedid: str, now: float) -> list[Change]:
-        linkedid = self._picked_up.get(linkedid, linkedid)
+        linkedid = self._aliases.linkedid(linkedid)
         old = self._call_of.get(party.id)
         if old is not None and (old.id == linkedid or OURS.match(linkedid)):
             return []  # meeting an older channel of ours in a bridge makes no other call of it
@@ -320,7 +311,7 @@ class CallModel:
         call = self.calls.get(linkedid)
         if call is None:
             call = self.calls[linkedid] = Call(linkedid, party.created)
-            self._merged.pop(linkedid, None)
+            self._aliases.begin(linkedid)
             changes.append(CallStarted(call))
         call.add(party)
         self._call_of[party.id] = call
@@ -328,7 +319,7 @@ class CallModel:
         changes += self._answer(call, now)
         if old is not None and not old.parties:
             del self.calls[old.id]
-            _remember(self._merged, old.id, linkedid)
+            self._aliases.merge(old.id, linkedid)
             changes.append(CallEnded(old, merged_into=linkedid))
         return changes
 
@@ -348,7 +339,7 @@ class CallModel:
 
     def _remove(self, channel_id: str, now: float, cause: int, cause_txt: str) -> list[Change]:
         self._unplaced.pop(channel_id, None)
-        _remember(self._gone, channel_id, None)
+        remember(self._gone, channel_id, None)
         party = self._parties.pop(channel_id, None)
         if party is not None and self._locals.get(party.name) == channel_id:
             del self._locals[party.name]
@@ -360,9 +351,9 @@ class CallModel:
         if call.parties:
             return changes + self._answer(call, now)
         del self.calls[call.id]
-        heir = self._call_of.get(self._replaced.get(channel_id, ""))
+        heir = self._call_of.get(self._aliases.channel(channel_id))
         if heir is not None:
-            _remember(self._merged, call.id, heir.id)
+            self._aliases.merge(call.id, heir.id)
         return [*changes, CallEnded(call, merged_into=heir.id if heir is not None else None)]
 
     def _rebridge(self, old_id: str, members: Iterable[str], new_id: str | None) -> list[Change]:
@@ -420,13 +411,6 @@ class CallModel:
         if others or technical:
             candidates = [newcomer, *others[:1]] if newcomer in self._parties else others[:1]
             self._unplaced |= dict.fromkeys(candidates)
-
-
-def _remember(memory: dict[str, V], key: str, value: V) -> None:
-    """Keep a bounded number of the newest."""
-    memory[key] = value
-    if len(memory) > _MAX_REMEMBERED:
-        del memory[next(iter(memory))]
 
 
 def _creation(channel: Channel) -> tuple[str, int, str]:

@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from bridge.ari.client import NOISE, AriClient
-from bridge.ari.model import Event, channel_of
+from bridge.ari.model import Channel, Event, StasisStart, channel_of
 from bridge.calls.model import is_party
 from bridge.errors import AriError
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
 from tests.lab.ari_requests import originate, play
+from tests.lab.desk_phone import desk_phone
 
 FOLDER = Path(__file__).resolve().parents[1] / "wire" / "ari"
 UNFILTERED = {"local_echo_in_stasis"}
@@ -118,8 +119,7 @@ class Recorder:
 
     async def refer(self, phone: str, number: str) -> None:
         """The phone sends whom it talks to elsewhere (a blind transfer)."""
-        place = self.lab.phone(phone)._place
-        await self.lab.phone(phone).command("transfer", f"sip:{number}@{place.domain}")
+        await self.lab.phone(phone).transfer(number)
 
     async def consult(self, phone: str, number: str, answers: str = "") -> None:
         """The phone asks somebody else while the other one waits (what an attended transfer begins with)."""
@@ -183,6 +183,44 @@ async def stasis_caller_hangs_up(rec: Recorder) -> None:
     await asyncio.sleep(0.5)
     await rec.lab.phone("1001").hangup()
     await rec.client.channels.hangup("speaker")
+
+
+async def pickup(rec: Recorder) -> None:
+    """Another phone answers the one that rings."""
+    caller, rings, answers = (rec.lab.phone(name) for name in ("1001", "1002", "1003"))
+    await rings.command("answermode", "manual")
+    await caller.call("1002", play=TALK)
+    await rings.called()
+    await answers.call("*8", play=TALK)
+    await caller.answered()
+    await rings.command("answermode", "auto")
+    await asyncio.sleep(0.7)
+    await answers.hangup()
+
+
+async def attended_transfer_to_application(rec: Recorder) -> None:
+    """By REFER with Replaces: a Local channel takes the place of the desk phone's."""
+    assert isinstance(rec.lab, EmbeddedLab)
+
+    def hold(channel: Channel, event: Event) -> None:
+        if isinstance(event, StasisStart) and event.replace_channel is None:
+            rec.questions.add(asyncio.create_task(answer(channel.id)))
+
+    async def answer(channel_id: str) -> None:
+        await rec.client.bridges.create(bridge_id="room", name="room")
+        await rec.client.channels.answer(channel_id)
+        await rec.client.bridges.add_channel("room", channel_id)
+
+    stop = rec.client.on_channel_event("StasisStart", hold)
+    async with desk_phone(rec.lab) as desk:
+        first = await desk.call("1001", 700)
+        second = await desk.call("750", 700)
+        await asyncio.sleep(0.7)
+        await desk.transfer(first, second)
+        await second.over.wait()
+        await asyncio.sleep(0.7)
+        await rec.lab.phone("1001").hangup()
+    stop()
 
 
 async def ivr_then_extension(rec: Recorder) -> None:
@@ -345,6 +383,8 @@ SCENARIOS = {
         callee_hangs_up,
         not_registered,
         stasis_caller_hangs_up,
+        pickup,
+        attended_transfer_to_application,
         ivr_then_extension,
         queue_agent_hangs_up,
         conference_of_three,

@@ -10,7 +10,7 @@ import pytest
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import action, client_of
-from tests.lab.moving import HZ, consult, desk, hears, so_far, tone, voices
+from tests.lab.moving import HZ, consult, desk, hears, so_far, tone
 from tests.lab.sink import open_sink
 from tests.lab.waiting import PATIENCE_S, until
 
@@ -80,19 +80,23 @@ async def test_an_attended_transfer_into_a_conference(
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
-async def test_an_attended_transfer_into_a_flow(lab: Lab, phones: Phones) -> None:
-    """The flow continues with the other party: its streams, digits and actions."""
+@pytest.mark.parametrize("early", [False, True])
+async def test_an_attended_transfer_into_a_flow(lab: Lab, phones: Phones, early: bool) -> None:
+    """The flow continues with the other party: its streams, digits and actions; early: before it is in a bridge."""
     (alice,) = await phones("1001")
     alice.play_next(tone("1001"))
     async with open_sink() as sink, desk(lab) as phone:
         media = action("external_media_start", url=sink.url, encapsulation="sln", direction_listen="in")
         digits = action("digits_receive", length=1, duration=60000)
-        flow = {"id": "menu", "match": ["750"], "actions": [media, digits, action("hangup")]}
+        before = [action("answer"), action("sleep", duration=5000)] if early else []
+        flow = {"id": "menu", "match": ["750"], "actions": [*before, media, digits, action("hangup")]}
         async with pushing(lab, flows=[flow]) as target, client_of(target) as client:
             first, second = await phone.call("1001", HZ["desk"]), await phone.call("750", HZ["desk"])
-            (received,) = await sink.connected(1)
-            await hears(lambda: received.samples, "desk")
+            if not early:
+                await sink.connected(1)
+                await hears(lambda: sink.connections[0].samples, "desk")
             await phone.transfer(first, second)
+            (received,) = await sink.connected(1)
             await hears(lambda: received.samples, "1001")
             assert client.told("flow_ended") == []
             await alice.dtmf("5")
@@ -122,4 +126,3 @@ async def test_an_originated_calls_phone_transfers_it(lab: Lab, phones: Phones) 
             await carol.hangup()
             await client.until("call_hangup", call_id)
             assert (await client.record(call_id))["hangup_reason"] == "normal"
-    assert voices(received.samples[:8000]) <= {"1002"}
