@@ -285,7 +285,7 @@ class CallModel:
         """Note that a channel has taken another's place."""
         old, new = self._parties.get(old_id), self._parties.get(new_id)
         call = self._call_of.get(old_id)
-        if old is None or new is None or call is None:
+        if old is None or new is None or call is None or self._aliases.channel(old_id) != old_id:
             return []
         self._aliases.replace(old_id, new_id)
         changes: list[Change] = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bridge.access import Names
-from bridge.calls.call import Call, CallEnded, Change, Party
+from bridge.calls.call import Call, CallEnded, Change, Party, PartyReplaced
 from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming, call_facts
 
@@ -49,6 +49,8 @@ class Participants:
         """Take note of a change of a call."""
         call = change.call
         self.learn(call.id, self._now(call))
+        if isinstance(change, PartyReplaced):
+            self.learn(call.id, self._now(self._calls.calls[change.into]))
         if isinstance(change, CallEnded) and change.merged_into is not None:
             self.learn(change.merged_into, self._seen[call.id])
 

@@ -23,6 +23,14 @@ FACTS = {
         "outbound 1001>1002 | 1002 trunk-a=5550100",
         "outbound 1001>5550100 | trunk-a=5550100",
     ],
+    "attended_transfer_to_application": [
+        "internal 1004>1001 | 1004",
+        "internal 1004>1001 | 1004 (1001)",
+        "internal 1004>1001 | 1004 1001",
+        "internal 1004>750 | 1004",
+        "internal 1004>1001 | 1001",
+        "internal 1004>_attended | _attended@transfer=_attended",
+    ],
     "blind_transfer": [
         "internal 1001>1002 | 1001",
         "internal 1001>1002 | 1001 (1002)",
@@ -123,6 +131,15 @@ FACTS = {
         "internal 1003>801 | 1003",
         "internal 1001>1002 | 1002 1003",
         "internal 1001>1002 | 1002",
+    ],
+    "pickup": [
+        "internal 1001>1002 | 1001",
+        "internal 1001>1002 | 1001 (1002)",
+        "internal 1003>*8 | 1003",
+        "internal 1003> | 1003",
+        "internal 1001>1002 | 1001",
+        "internal 1001>1003 | 1001 1003",
+        "internal 1001>1003 | 1001",
     ],
     "queue_agent_hangs_up": [
         "internal 1001>700 | 1001",
