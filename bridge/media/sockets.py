@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
+import resource
 import socket
 
 import aiofastnet
+
+from bridge.logs import cause
+
+log = logging.getLogger(__name__)
 
 
 async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
@@ -67,6 +73,8 @@ class SparingSocket(socket.socket):
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            log.error("connections closed: %s, at most %d (ulimit -n)", error.strerror, limit, extra=cause())
         self._give_up_spare()
         try:
             super().accept()[0].close()

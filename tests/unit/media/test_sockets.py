@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.media.sockets import ACCEPTED_AT_ONCE, SparingSocket, bind
+from tests.fakes.log_output import log_output
 
 
 @pytest.fixture
@@ -36,6 +37,30 @@ def use_up() -> list[int]:
             if error.errno != errno.EMFILE:
                 raise
             return taken
+
+
+@pytest.mark.usefixtures("few_files")
+async def test_the_log_says_why_connections_are_closed_once() -> None:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    listening = SparingSocket(bound)
+    listening.listen()
+    listening.setblocking(False)
+    clients = [socket.create_connection(listening.getsockname(), 1) for _ in range(3)]
+    with log_output() as output:
+        taken = use_up()
+        for _ in clients:
+            with pytest.raises(ConnectionAbortedError):
+                listening.accept()
+        for number in taken:
+            os.close(number)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    (line,) = output.getvalue().splitlines()
+    assert line.endswith(
+        f"ERROR bridge.media.sockets connections closed: Too many open files, at most {limit} (ulimit -n)"
+    )
+    for each in (*clients, listening):
+        each.close()
 
 
 @pytest.mark.usefixtures("few_files")
