@@ -36,7 +36,7 @@ async def list_calls(asked: Asked[ListCalls, None]) -> Answer[Calls]:
     check_connected(backend)
     known = [each for each in _all(backend, ended=asked.query.ended) if sees_call(backend, asked.principal, _id(each))]
     page = page_of(known, _place, asked.query)
-    streams = streams_of_calls(backend)
+    streams = streams_of_calls(backend.streams(), backend.calls.find)
     return Answer(
         {
             "result": [call_json(live, streams.get(_id((live, record)), 0), record) for live, record in page.entries],
@@ -139,7 +139,7 @@ def body_of(backend: Backend, identity: str) -> dict[str, Any]:
         ApiError: 404, there is none.
     """
     live, record = find(backend, identity)
-    return call_json(live, streams_of_calls(backend).get(_id((live, record)), 0), record)
+    return call_json(live, streams_of_calls(backend.streams(), backend.calls.find).get(_id((live, record)), 0), record)
 
 
 def find(backend: Backend, identity: str) -> Known:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bridge.api.backend import Backend
 from bridge.calls.addresses import address_json
 from bridge.calls.call_record import CallRecord
-from bridge.calls.model import Call
+from bridge.calls.model import Call, Party
 from bridge.calls.shown import party_json, shown, utc_time
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall
@@ -137,9 +136,23 @@ def call_time(call: Call) -> str:
     return utc_time(call.created)
 
 
-def streams_of_calls(backend: Backend) -> Mapping[str, int]:
-    """How many streams each call has; 0 for those without."""
-    return Counter(str(stream["call_id"]) for stream in backend.streams())
+def streams_of_calls(
+    streams: Iterable[Mapping[str, object]], find: Callable[[str], tuple[Call, Party] | None]
+) -> Mapping[str, int]:
+    """Return how many streams each call has; 0 for those without.
+
+    A stream of a call that has merged into another counts for both.
+
+    Args:
+        streams: descriptions of all streams.
+        find: a call by its id, also by that of one that has merged into it.
+    """
+    count: Counter[str] = Counter()
+    for stream in streams:
+        call_id = str(stream["call_id"])
+        found = find(call_id)
+        count.update({call_id, found[0].id if found is not None else call_id})
+    return count
 
 
 def _number(number: str, name: str = "") -> dict[str, str]:

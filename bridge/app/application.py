@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from bridge.access import CONFIGURATION, Principal
 from bridge.api.backend import Backend, ConferenceServices
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
-from bridge.api.views import call_summary
+from bridge.api.views import call_summary, streams_of_calls
 from bridge.app.addresses import log_audiosocket, log_http
 from bridge.app.call_subsystem import CallSubsystem
 from bridge.app.configured import Configured, waiting_for_restart
@@ -390,9 +389,9 @@ class Application:
     def _summaries(self, ids: Collection[str] | None) -> Mapping[str, Mapping[str, object]]:
         """What the directory of all calls says of these, or of all, as far as they go on."""
         calls = self.tracker.calls
-        streams = Counter(str(stream["call_id"]) for stream in self._describe_streams())
+        streams = streams_of_calls(self._describe_streams(), self.tracker.find)
         there = calls if ids is None else [identity for identity in ids if identity in calls]
-        return {each: call_summary(calls[each], streams[each], self.records.get(each)) for each in tuple(there)}
+        return {each: call_summary(calls[each], streams.get(each, 0), self.records.get(each)) for each in tuple(there)}
 
     def _reconsider(self) -> None:
         self.subscriptions.reconsider(tuple(self.tracker.calls.values()))
