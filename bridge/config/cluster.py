@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from bridge.config.sections import AriConfig
-from bridge.config.values import FilePath, Section, host_and_port, is_loopback
+from bridge.config.values import FilePath, Section, host_and_port, is_loopback, matching
 
 
 def _check_store(store: SecretStr) -> SecretStr:
@@ -36,16 +36,8 @@ def _check_store(store: SecretStr) -> SecretStr:
     return store
 
 
-def _check_name(name: str) -> str:
-    if name and not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]{1,120}", name):
-        raise ValueError(f"{name[:120]!r} must be at most 120 letters, digits and _ . : - [ ]")
-    return name
-
-
-def _check_prefix(prefix: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,60}", prefix):
-        raise ValueError(f"{prefix[:60]!r} must be 1 to 60 letters, digits and _ . : -")
-    return prefix
+_NAME = matching(r"[A-Za-z0-9_.:\[\]-]{0,120}", "must be at most 120 letters, digits and _ . : - [ ]")
+_PREFIX = matching(r"[A-Za-z0-9_.:-]{1,60}", "must be 1 to 60 letters, digits and _ . : -")
 
 
 class ClusterConfig(Section):
@@ -59,13 +51,13 @@ class ClusterConfig(Section):
     """The store's password, where the URL does not hold it."""
     ca_file: FilePath = ""
     """PEM file with the authority to trust instead of those of the system, for ``rediss://``."""
-    node: Annotated[str, AfterValidator(_check_name), Field(description="a string")] = ""
+    node: Annotated[str, _NAME, Field(description="a string")] = ""
     """Name of this bridge, another one for each; empty: the machine's name and ``ari.app``."""
-    pbx: Annotated[str, AfterValidator(_check_name), Field(description="a string")] = ""
+    pbx: Annotated[str, _NAME, Field(description="a string")] = ""
     """Name of the Asterisk that this bridge serves, the same in all that do; empty: host and port of ``ari.url``."""
     claim_ttl_s: Annotated[float, Field(ge=1, le=60, description="a number of seconds from 1 to 60")] = 6.0
     """After so long without a word from a bridge others may take over what it streamed."""
-    prefix: Annotated[str, AfterValidator(_check_prefix), Field(description="a string")] = "asterisk-bridge"
+    prefix: Annotated[str, _PREFIX, Field(description="a string")] = "asterisk-bridge"
     """Begins the name of every key in the store, so that several installations can share one."""
 
     @property

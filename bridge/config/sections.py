@@ -14,14 +14,17 @@ from bridge.config.values import (
     Port,
     Section,
     as_tuple,
-    check_app,
     check_ari_url,
     check_ari_user,
     check_audit_output,
     check_origin,
     check_token,
     host_and_port,
+    matching,
 )
+
+_APP_NAME = matching(r"[A-Za-z0-9_]{1,40}", "must be 1 to 40 letters, digits and underscores (no dash)")
+"""A part, between dashes, of the id of every channel that we create: that is how we know ours."""
 
 
 class HttpConfig(Section):
@@ -94,7 +97,7 @@ class AriConfig(Section):
     password: Annotated[SecretStr, Field(description="a string")] = SecretStr("")
     ca_file: FilePath = ""
     """PEM file with the authority to trust instead of those of the system, for ``https://``."""
-    app: Annotated[str, AfterValidator(check_app), Field(description="a string")] = "bridge"
+    app: Annotated[str, _APP_NAME, Field(description="a string")] = "bridge"
     """Name of our Stasis application; also part of the id of every channel and bridge that we make."""
 
 

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bridge.config.endpoint import Endpoint, Switch
-from bridge.config.values import FilePath, PatternList, Section, Text, as_tuple, split_url
+from bridge.config.values import FilePath, PatternList, Section, Text, as_tuple, matching, split_url
 from bridge.patterns import Patterns, check_pattern
 
 UUID_PREFIX = "uuid:"
 NOT_KEPT = ("", ":memory:")
 """Values of `StreamsConfig.state_file` with which nothing is kept."""
 
-_SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
+_GROUP_NAME = matching(r"[A-Za-z0-9_.-]{1,63}", "must be 1 to 63 letters, digits, dots, dashes and underscores")
 
 
 def check_stream_url(url: str) -> str:
@@ -32,18 +32,6 @@ def check_stream_url(url: str) -> str:
     if parts.fragment:
         raise ValueError("holds a fragment (#...), which a WebSocket URL cannot have (RFC 6455 section 3)")
     return url
-
-
-def _check_slug(text: str) -> str:
-    if len(text) > 63 or not re.fullmatch(_SLUG, text):
-        raise ValueError(f"{text[:64]!r} must be 1 to 63 small letters and digits, with single dashes between them")
-    return text
-
-
-def _check_group_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name):
-        raise ValueError(f"{name[:64]!r} must be 1 to 63 letters, digits, dots, dashes and underscores")
-    return name
 
 
 def _check_member(pattern: str) -> str:
@@ -62,7 +50,14 @@ def _check_match(match: str) -> str:
     return match
 
 
-Slug = Annotated[str, AfterValidator(_check_slug), Field(description="small letters, digits and dashes")]
+Slug = Annotated[
+    str,
+    matching(
+        r"(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*",
+        "must be 1 to 63 lowercase letters and digits, with single dashes between them",
+    ),
+    Field(description="lowercase letters, digits and dashes"),
+]
 WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")]
 
 
@@ -87,7 +82,7 @@ class PbxConfig(Section):
     paging_contexts: PatternList = Patterns(("ext-paging", "app-pagegroups"))
     cfd_contexts: PatternList = Patterns()
     groups: dict[
-        Annotated[str, AfterValidator(_check_group_name)],
+        Annotated[str, _GROUP_NAME],
         Annotated[tuple[Annotated[str, AfterValidator(_check_member)], ...], BeforeValidator(as_tuple)],
     ] = Field(default_factory=dict, description='a table of lists, for example {sales = ["1001", "20*"]}')
     """Groups of extensions: ``@sales`` in a subscription means every extension of the group ``sales``."""

@@ -43,6 +43,22 @@ def host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """Return a validator of strings: the whole of each must match a pattern.
+
+    Args:
+        pattern: a regular expression.
+        expected: follows the wrong value in the message: ``must be ...``.
+    """
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{text[:80]!r} {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
 def check_network(text: str) -> str:
     try:
         ipaddress.ip_network(text)
@@ -135,13 +151,6 @@ def check_ari_user(user: str) -> str:
     if ":" in user:
         raise ValueError('holds a ":", which HTTP Basic authentication cannot carry')
     return user
-
-
-def check_app(app: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", app):
-        # The name is a part, between dashes, of the id of every channel that we make: that is how we know ours.
-        raise ValueError(f"{app!r} must be 1 to 40 letters, digits and underscores (no dash)")
-    return app
 
 
 def check_token(token: SecretStr) -> SecretStr:

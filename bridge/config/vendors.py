@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from bridge.config.values import Section
+from bridge.config.values import Section, matching
 from bridge.errors import ConfigError
 
 RESERVED_IDS = frozenset({"yeastar"})
@@ -17,9 +17,18 @@ RESERVED_TOKEN_IDS = frozenset({"twilio", "voxology"})
 """Ids by which logs name vendors' clients."""
 
 
+_DIAL_CONTEXT = matching(r"[A-Za-z0-9_.-]{0,79}", "is not the name of a dialplan context")
+_FLOW_ID = matching(
+    r"([a-z0-9]+(-[a-z0-9]+)*)?",
+    "is not a flow id: lowercase letters and digits, with single dashes between them",
+)
+
+
 def _check_account_sid(sid: str) -> str:
-    if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):
-        raise ValueError('must be "AC" and 32 small hexadecimal digits; make one with: echo AC$(openssl rand -hex 16)')
+    if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):  # the message does not repeat it: it may be the secret
+        raise ValueError(
+            'must be "AC" and 32 lowercase hexadecimal digits; make one with: echo AC$(openssl rand -hex 16)'
+        )
     return sid
 
 
@@ -30,26 +39,12 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _check_dial_context(context: str) -> str:
-    if context and not re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", context):
-        raise ValueError(f"{context[:80]!r} is not the name of a dialplan context")
-    return context
-
-
-def _check_flow_id(flow: str) -> str:
-    if flow and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", flow):
-        raise ValueError(
-            f"{flow[:64]!r} is not a flow id: lowercase letters and digits, with single dashes between them"
-        )
-    return flow
-
-
 class TwilioConfig(Section):
     """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
 
     account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a string")] = ""
     auth_token: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
-    dial_context: Annotated[str, AfterValidator(_check_dial_context), Field(description="a string")] = ""
+    dial_context: Annotated[str, _DIAL_CONTEXT, Field(description="a string")] = ""
     """The dialplan context in which ``<Dial>`` looks for its number; empty: ``<Dial>`` is refused."""
 
     @property
@@ -61,7 +56,7 @@ class TwilioConfig(Section):
 class VoxologyConfig(Section):
     """Voxology's way to place calls: ``POST /v1/Dials/Connect``."""
 
-    flow: Annotated[str, AfterValidator(_check_flow_id), Field(description="the id of a flow")] = ""
+    flow: Annotated[str, _FLOW_ID, Field(description="the id of a flow")] = ""
     """The flow that such calls run; empty: no calls can be placed so."""
     api_key: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
     """What the header ``x-api-key`` must hold; empty: the route is not there."""

@@ -201,7 +201,7 @@ TABLE_MISTAKES = [
     ("subscriptions", {"url": "'http://app.example'"}, "url", ["wss://"]),
     ("subscriptions", {"url": "'wss://u:pw-in-url@app.example'"}, "url", ["auth_key"]),
     ("subscriptions", {"url": "''"}, "url", ["empty"]),
-    ("subscriptions", {"id": "'A b'"}, "id", ["small letters"]),
+    ("subscriptions", {"id": "'A b'"}, "id", ["lowercase letters"]),
     ("subscriptions", {"id": "'yeastar'"}, "id", ["vendor's settings calls"]),
     ("subscriptions", {"id": "'good'"}, "id", ["also the id of subscriptions.0"]),
     ("subscriptions", {"extensions": "['1', 2]"}, "extensions[1]", ["expected a string"]),
