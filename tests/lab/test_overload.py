@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 
 import aiohttp
 
+from bridge.app.application import Application
 from bridge.media.call_admission import LATE_OF_MEASURED
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.sink import open_sink, tone_share
+from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S
 
 RATE = 8000
@@ -59,3 +63,51 @@ async def test_a_refused_subscription_gets_its_stream_when_there_is_room(lab: La
             assert tone_share(sink.connections[0].yeastar(channel), RATE, HZ) > 0.7
             await alice.hangup()
             await carol.hangup()
+
+
+UP, MORE = 4, 100
+MEASURED_S = 5.0
+
+
+async def come(target: Target, names: Sequence[str]) -> None:
+    """Have calls come in together, each with a tone at its other end."""
+    await asyncio.gather(
+        *(
+            target.ari(
+                "POST", "/channels", endpoint="Local/750@from-internal/n", extension="601", context="from-internal",
+                priority="1", channelId=name, otherChannelId=f"{name}-2",
+            )
+            for name in names
+        ),
+    )  # fmt: skip
+
+
+async def part_skipped(bridge: Application) -> float:
+    """Return the part of all frames to Asterisk that is not written in the next seconds."""
+    counters = bridge.counters
+    skipped, written = counters.ticks_skipped, counters.frames_to_asterisk
+    await asyncio.sleep(MEASURED_S)
+    skipped, written = counters.ticks_skipped - skipped, counters.frames_to_asterisk - written
+    return skipped / (skipped + written)
+
+
+async def test_calls_that_are_up_stay_clean_when_a_hundred_come_at_once(lab: Lab) -> None:
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        async with pushing(lab, dialplan=[route]) as target:
+            bridge = target.bridge
+            assert bridge is not None
+            names = [f"crowd-{number}" for number in range(UP + MORE)]
+            await come(target, names[:UP])
+            up = await sink.connected(UP)
+            before = await part_skipped(bridge)
+            await come(target, names[UP:])
+            skipped = await part_skipped(bridge)
+            streams, refused = bridge.admission.open, bridge.counters.starts_refused
+            print("CROWD", before, skipped, streams, refused, bridge.admission.overload.__dict__)
+            assert skipped < before + 0.05
+            assert all(each.close_code is None for each in up)
+            assert streams + refused >= UP + MORE
+            for channel in await target.ari("GET", "/channels"):
+                with contextlib.suppress(AssertionError):  # its other end has taken it along
+                    await target.ari("DELETE", f"/channels/{channel['id']}")

@@ -43,12 +43,34 @@ async def test_each_turn_is_measured() -> None:
     assert histogram.total >= 0
 
 
+async def test_it_is_measured_how_busy_the_loop_is() -> None:
+    seen: list[float] = []
+    measuring = LoopLag(Histogram(), lambda _, busy, __: seen.append(busy))
+    measuring.start()
+    try:
+        async with asyncio.timeout(10):
+            while len(seen) < 3:
+                await asyncio.sleep(0.2)
+        idle, seen[:] = min(seen), []
+        while len(seen) < 3:
+            work()  # the loop has something to do all the time
+            await asyncio.sleep(0)
+    finally:
+        measuring.stop()
+    assert 0 <= idle < 0.5
+    assert min(seen) > 0.8
+
+
 def block_the_loop_in_a_function_with_this_name(until: threading.Event) -> None:
     assert until.wait(30)
 
 
 def hold() -> None:
     time.sleep(0.5)
+
+
+def work() -> None:
+    time.sleep(0.02)
 
 
 async def test_what_blocks_the_loop_is_logged_once_with_its_stack(caplog: pytest.LogCaptureFixture) -> None:
