@@ -34,6 +34,8 @@ Refusal = tuple[Literal["hangup", "continue"], str]
 """What becomes of a call that is not served, and why."""
 HOLD_TIMEOUT_S = 3.0
 """How long a stream waits for a call that is just being held."""
+REPLACED_S = 3.0
+"""How long a phone takes at most to end a call that it has transferred."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0)
 """Waits between tries to hold a call; the last one for all further tries."""
 
@@ -158,6 +160,7 @@ class StasisCalls:
         return self._legs is not None and self._legs.entered(channel, args)
 
     def _on_replaced(self, old: Channel, new: Channel) -> None:
+        self._tasks.spawn(self._end_replaced(old.id))
         if old.id in self._handed:
             self._handed.add(new.id)
         held = self._held.pop(old.id, None)
@@ -199,6 +202,20 @@ class StasisCalls:
                 await self._client.channels.continue_in_dialplan(channel.id)
         except AriError as error:
             log.warning("refusing failed channel=%s error=%s", channel.id, error)
+
+    async def _end_replaced(self, channel_id: str) -> None:
+        """Hang up a channel whose place another has taken, if its phone does not end the call that it has transferred.
+
+        Asterisk leaves it in our application, in no bridge.
+        """
+        with self._client.expect("StasisEnd", channel_id) as left:
+            with contextlib.suppress(AriError):
+                await left.wait(REPLACED_S)
+                return
+            try:
+                await self._client.channels.hangup(channel_id)
+            except AriError as error:
+                log.warning("hangup failed channel=%s error=%s", channel_id, error)
 
     def _hand_over(self, channel_id: str) -> HeldCall | None:
         """Let `Legs` take a call that is held; None: none of that id is."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bridge.tasks import first_of
 from bridge.testing import judge
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.peer import Samples, ulaw_bytes, ulaw_samples
@@ -156,7 +157,10 @@ class DeskPhone:
         self.pbx = (lab.settings.host, lab.settings.sip_port)
         self._extension = extension
         self._password = lab.settings.phone_password
+        self.ends_calls = True
+        """It ends a call when it has transferred it."""
         self._calls: dict[str, DeskCall] = {}
+        self._endings: list[asyncio.Task[None]] = []
         self._transport: asyncio.DatagramTransport
         self._port = 0
 
@@ -166,6 +170,7 @@ class DeskPhone:
 
     async def stop(self) -> None:
         """End every call, and close the port."""
+        await asyncio.gather(*self._endings)
         for call in tuple(self._calls.values()):
             if not call.over.is_set():
                 await self.hang_up(call)
@@ -184,9 +189,10 @@ class DeskPhone:
         return call
 
     async def hang_up(self, call: DeskCall) -> None:
-        """End a call."""
-        await self._request(call, "BYE")
-        call.over.set()
+        """End a call; the other side may be quicker."""
+        if not call.over.is_set():
+            await first_of(self._request(call, "BYE"), call.over.wait())
+            call.over.set()
 
     async def transfer(self, call: DeskCall, to: DeskCall | str) -> None:
         """Transfer a call: to a number, or (attended) to the other side of another call of the phone."""
@@ -281,6 +287,8 @@ class DeskPhone:
         self._transport.sendto(f"{text}\r\n\r\n{body}".encode(), address)
         if call is not None and message.method == "BYE":
             call.over.set()
+        elif call is not None and message.method == "NOTIFY" and "SIP/2.0 200" in message.body and self.ends_calls:
+            self._endings.append(asyncio.create_task(self.hang_up(call)))  # it has transferred the call (RFC 5589)
 
 
 @contextlib.asynccontextmanager

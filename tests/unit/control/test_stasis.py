@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.control.stasis import HOLD_TIMEOUT_S
+from bridge.control.stasis import HOLD_TIMEOUT_S, REPLACED_S
 from bridge.errors import AriError
 from tests.fakes.virtual_time import pass_time, settle
 from tests.unit.control.house import House
@@ -109,3 +109,18 @@ async def test_stopping_holds_no_further_call_and_leaves_calls_alone() -> None:
     assert house.pbx.bridges == {}
     assert set(house.pbx.channels) == {channel_id, late}
     assert not house.pbx.channels[late].up
+
+
+async def test_a_phone_that_does_not_end_the_call_that_it_has_transferred_is_hung_up() -> None:
+    house = House(claims=False)
+    old = house.pbx.call("1002", "750")
+    await settle()
+    new = house.pbx.come("new", "1003", state="Up").id
+    house.pbx.emit(
+        "StasisStart", house.pbx.channels[new], args=[], replace_channel=house.pbx.show(house.pbx.channels[old])
+    )
+    await pass_time(REPLACED_S - 0.5)
+    assert old in house.pbx.channels
+    await pass_time(1)
+    assert old not in house.pbx.channels
+    assert house.stasis.bridge_of(new) is not None
