@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
+
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples, samples_of
@@ -20,7 +22,7 @@ from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import by_hand
 from tests.lab.sink import Sink, open_sink, tone_share
 from tests.lab.target import Target
-from tests.lab.waiting import until
+from tests.lab.waiting import sends, until
 
 RATE = 8000
 TONES = {"trunk": 1100, "1001": 500, "1002": 700, "1003": 900}
@@ -158,7 +160,8 @@ async def test_a_transfer_while_only_what_the_party_says_is_heard(lab: Lab, phon
         await far.hangup()
 
 
-async def test_transfers_by_feature_code(lab: Lab, phones: Phones) -> None:
+@pytest.mark.parametrize("code", ["##", "*2"], ids=["blind", "attended"])
+async def test_transfers_by_feature_code(lab: Lab, phones: Phones, code: str) -> None:
     carol, alice, bob = await tuned(phones, "1003", "1001", "1002")
     async with (
         open_sink() as sink,
@@ -173,10 +176,13 @@ async def test_transfers_by_feature_code(lab: Lab, phones: Phones) -> None:
         async with by_hand(alice, bob):
             for old, new in ((alice, bob), (bob, alice), (alice, bob)):
                 new.forget()
-                await old.dtmf("##")
+                await old.dtmf(code)
                 await asyncio.sleep(1.5)  # it says "transfer" first
                 await old.dtmf(f"8{new.name}#")
                 await answers(new)
+                if code == "*2":
+                    await sends(old, 1)  # the two talk, while the party that stays has music
+                    await old.hangup()
                 await old.ended()
                 await made.follows(new)
         await made.listen("opened after")
