@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from uuid import uuid4
 
 import aiohttp
 
-from bridge.app.application import Application
 from bridge.media.call_admission import LATE_OF_MEASURED
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
@@ -65,49 +65,42 @@ async def test_a_refused_subscription_gets_its_stream_when_there_is_room(lab: La
             await carol.hangup()
 
 
-UP, MORE = 4, 100
-MEASURED_S = 5.0
+CROWD = 40
 
 
 async def come(target: Target, names: Sequence[str]) -> None:
     """Have calls come in together, each with a tone at its other end."""
-    await asyncio.gather(
-        *(
-            target.ari(
-                "POST", "/channels", endpoint="Local/750@from-internal/n", extension="601", context="from-internal",
-                priority="1", channelId=name, otherChannelId=f"{name}-2",
-            )
-            for name in names
-        ),
-    )  # fmt: skip
+    calls = (
+        target.ari(
+            *("POST", "/channels"),
+            endpoint="Local/750@from-internal/n",
+            extension="601",
+            context="from-internal",
+            priority="1",
+            channelId=name,
+            otherChannelId=f"{name}-2",
+        )
+        for name in names
+    )
+    await asyncio.gather(*calls)
 
 
-async def part_skipped(bridge: Application) -> float:
-    """Return the part of all frames to Asterisk that is not written in the next seconds."""
-    counters = bridge.counters
-    skipped, written = counters.ticks_skipped, counters.frames_to_asterisk
-    await asyncio.sleep(MEASURED_S)
-    skipped, written = counters.ticks_skipped - skipped, counters.frames_to_asterisk - written
-    return skipped / (skipped + written)
-
-
-async def test_calls_that_are_up_stay_clean_when_a_hundred_come_at_once(lab: Lab) -> None:
+async def test_of_a_crowd_some_are_rejected_and_those_that_were_up_are_not_touched(lab: Lab) -> None:
+    """What this is for, tests/loopback/test_overload.py measures: here the bridge shares a process with the crowd."""
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
-        async with pushing(lab, dialplan=[route]) as target:
+        async with pushing(lab, dialplan=[route], media={"refuse_from": 1}) as target:
             bridge = target.bridge
             assert bridge is not None
-            names = [f"crowd-{number}" for number in range(UP + MORE)]
-            await come(target, names[:UP])
-            up = await sink.connected(UP)
-            before = await part_skipped(bridge)
-            await come(target, names[UP:])
-            skipped = await part_skipped(bridge)
-            streams, refused = bridge.admission.open, bridge.counters.starts_refused
-            print("CROWD", before, skipped, streams, refused, bridge.admission.overload.__dict__)
-            assert skipped < before + 0.05
-            assert all(each.close_code is None for each in up)
-            assert streams + refused >= UP + MORE
+            names = [f"crowd-{uuid4()}" for _ in range(CROWD)]
+            await come(target, names[:1])  # so few may start together
+            (first,) = await sink.connected(1)
+            await come(target, names[1:])
+            async with asyncio.timeout(PATIENCE_S):
+                while bridge.counters.starts_refused + bridge.admission.open < len(names):
+                    await asyncio.sleep(0.05)
+            assert bridge.counters.starts_refused > 0
+            assert first.close_code is None
             for channel in await target.ari("GET", "/channels"):
                 with contextlib.suppress(AssertionError):  # its other end has taken it along
                     await target.ari("DELETE", f"/channels/{channel['id']}")
