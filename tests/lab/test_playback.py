@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from bridge.control.voice_rate import VoiceRates
 from bridge.testing import judge, modem, peer
 from tests.lab.conftest import Phones
 from tests.lab.encapsulations import text_of
@@ -83,3 +84,23 @@ async def test_marks_come_in_order_and_clear_stops_at_once(target: Target, phone
 def loud(pcm: bytes) -> bool:
     """Whether there is sound in a frame."""
     return judge.rms(peer.samples_of(pcm)) > 500
+
+
+async def test_a_voice_has_the_rate_of_the_codec_that_asterisk_reports(target: Target, phones: Phones) -> None:
+    """A phone with G.711, and the channel of a stream at 16 kHz."""
+    assert target.bridge is not None
+    rates = VoiceRates(target.bridge.client)
+    (alice,) = await phones("1001")
+    await alice.call("750", play=judge.silence(60, RATE))
+    await alice.answered()
+    call = (await target.call_from("1001"))["id"]
+    async with target.stream(call, encapsulation="sln", rate=16000) as application:
+        await application.heard(2)
+        channels = {
+            channel["name"].partition("/")[0]: channel["id"] for channel in await target.ari("GET", "/channels")
+        }
+        assert {name: await rates.of(channel) for name, channel in channels.items()} == {
+            "PJSIP": 8000,
+            "AudioSocket": 16000,
+        }
+    await alice.hangup()

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.app.application import Application
-from bridge.config import HttpConfig
+from bridge.config import HttpConfig, MediaConfig
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples, samples_of, ulaw_bytes, ulaw_samples
@@ -35,13 +35,16 @@ CONFERENCE_URL = (
     "&token=<YOUR_AUTH_TOKEN>"
 )
 """As printed, but for the scheme."""
+MAX_QUEUED_MS = 6000
+"""Soon full where a client sends faster than it plays."""
 PHONES_HZ = (500.0, 900.0)
 
 
 @pytest.fixture
 async def seeded(lab: Lab) -> AsyncIterator[Target]:
     """A bridge that wants a token, as the page's does."""
-    config = configuration(lab, calling={"tel_endpoint": "PJSIP/{number}", "context": "media-tap"})
+    media = MediaConfig(max_queued_ms=MAX_QUEUED_MS)
+    config = configuration(lab, media=media, calling={"tel_endpoint": "PJSIP/{number}", "context": "media-tap"})
     http = HttpConfig(port=0, tokens=(SecretStr(TOKEN),))
     async with Application(config.model_copy(update={"http": http})) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", TOKEN, bridge)
@@ -166,7 +169,9 @@ async def test_the_hold_music_plays_one_whole_copy_after_the_other(
     call_id = await called(seeded, alice, judge.silence(60, RATE))
     async with node(tmp_path, excerpt(seeded, call_id, seed("voipbin-hold-music.js"))):
         await sends(alice, 15)
+        (stream,) = (await seeded.get("/v1.0/streams"))[1]["result"]
         await alice.hangup()
+    assert stream["dropped_from_application_ms"] >= 12_000  # three copies at least
     copies = [run.samples for run in runs(music, alice.recording())]
     assert len(copies) >= 3
     assert set(copies[:-1]) == {len(music)}, copies
