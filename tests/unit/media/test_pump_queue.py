@@ -1,4 +1,4 @@
-"""A full queue: of what an application sends, each message is played whole or not at all, and it is told."""
+"""A full queue: each message of an application is played whole or not at all, and the application is notified."""
 
 from __future__ import annotations
 
