@@ -117,7 +117,9 @@ class Application:
         ari = config.ari
         self.client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), app, ca_file=ari.ca_file)
         self.events = sharing.events if sharing else Events()
-        self.tracker = CallTracker(self.client, shared_app=shared_app)
+        self.tracker = CallTracker(
+            self.client, shared_app=shared_app, withholds=not config.privacy.show_withheld_numbers
+        )
         naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
         self.participants = Participants(self.tracker, lambda identity: self.records.get(identity), naming)
         self.tracker.subscribe(self.participants.on_change)  # before what publishes events of calls

@@ -42,6 +42,14 @@ _NOBODY = Caller()
 _NOWHERE = Dialplan()
 
 
+PRESENTATION = "CALLERID(pres)"
+
+
+def is_withheld(presentation: str | None) -> bool:
+    """Whether a caller does not want their number shown (``prohib``, ``prohib_passed_screen``...)."""
+    return presentation is not None and presentation.startswith("prohib")
+
+
 class Channel(Value, frozen=True, kw_only=True):
     """A channel as Asterisk saw it at one moment."""
 
@@ -59,6 +67,16 @@ class Channel(Value, frozen=True, kw_only=True):
     language: str = ""
     caller_rdnis: str = ""
     channelvars: dict[str, str | None] = {}
+
+    @property
+    def presentation(self) -> str | None:
+        """Who may see the caller ID, in Asterisk's words; None if ``channelvars`` lack ``CALLERID(pres)``."""
+        return self.channelvars.get(PRESENTATION)
+
+    @property
+    def shown_caller(self) -> Caller:
+        """The caller, or nobody if it is known that they do not want to be shown."""
+        return _NOBODY if is_withheld(self.presentation) else self.caller
 
     @property
     def linkedid(self) -> str | None:

@@ -11,11 +11,12 @@ parties exist, the halves only join them together: ``Call.primary`` passes them 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from bridge.ari.model import Channel
+from bridge.ari.model import Caller, Channel
 
+NOBODY = Caller()
 TECHNICAL = (
     "Snoop/",
     "AudioSocket/",
@@ -43,10 +44,23 @@ MAX_FORMER = 16
 OURS = re.compile(r"ab-[A-Za-z0-9_]+-[0-9a-f]{8}-(snoop|media|mix)-")
 """Ids of channels that a bridge made for itself. Those of kind ``call`` are calls that it originated: parties."""
 
+ORIGINATED = re.compile(r"ab-[A-Za-z0-9_]+-[0-9a-f]{8}-call-")
+
 
 def is_party(channel: Channel) -> bool:
     """Whether somebody talks through this channel."""
     return not channel.name.startswith(TECHNICAL) and OURS.match(channel.id) is None
+
+
+def is_dialled(channel: Channel) -> bool:
+    """Whether Asterisk calls it, as far as its first state shows."""
+    return channel.state == "Down" or channel.dialplan.app_name in OUTGOING_APPS
+
+
+def creation_order(channel: Channel) -> tuple[str, int, str]:
+    """Sort channels as they were created: by time, then by the counter that ends Asterisk's own ids."""
+    counter = channel.id.rpartition(".")[2]
+    return channel.creationtime, int(counter) if counter.isdecimal() else 0, channel.id
 
 
 def endpoint_of(name: str) -> str:
@@ -70,6 +84,8 @@ class Party:
     caller_number: str = ""
     caller_name: str = ""
     connected_number: str = ""
+    withheld: bool = False
+    """Its number and name are withheld: they are empty here."""
     context: str = ""
     exten: str = ""
     app_name: str = ""
@@ -86,6 +102,8 @@ class Party:
     first_exten: str = ""
     """What it dialled when it came in: the DID on a trunk. ``s`` on a leg that Asterisk called."""
     first_caller_number: str = ""
+    first_connected_number: str = ""
+    """The first that it was connected with, or that it was to see: of a call that we originate, who calls it."""
     main_context: str = ""
     """The latest context that is no subroutine's."""
     outer_app: str = ""
@@ -124,17 +142,24 @@ class Party:
         """Whether it runs ``AudioSocket()``, or dials an AudioSocket channel, with a UUID (in lowercase)."""
         return self.app_name in ("AudioSocket", "Dial") and uuid in self.app_data.lower()
 
-    def see(self, channel: Channel) -> frozenset[str]:
-        """Take over a channel's present state; returns the names of attributes that had another value."""
-        plan = channel.dialplan
+    def see(self, channel: Channel, withheld: Collection[str] = ()) -> frozenset[str]:
+        """Take over a channel's present state; return the names of attributes that had another value.
+
+        Args:
+            channel: the state.
+            withheld: numbers that callers do not want shown.
+        """
+        plan, caller = channel.dialplan, NOBODY if self.withheld else channel.caller
+        connected = channel.connected.number if channel.connected.number not in withheld else ""
         position = (plan.context, plan.exten, plan.priority)
         values: dict[str, str | bool | None] = {
             "name": channel.name,
             "endpoint": endpoint_of(channel.name),
             "state": channel.state,
-            "caller_number": channel.caller.number,
-            "caller_name": channel.caller.name,
-            "connected_number": channel.connected.number,
+            "caller_number": caller.number,
+            "caller_name": caller.name,
+            "connected_number": connected,
+            "first_connected_number": self.first_connected_number or connected,
             "context": plan.context,
             "exten": plan.exten,
             "app_name": plan.app_name,
@@ -150,8 +175,8 @@ class Party:
             values |= {
                 "first_context": plan.context,
                 "first_exten": plan.exten,
-                "first_caller_number": channel.caller.number,
-                "dialled": channel.state == "Down" or plan.app_name in OUTGOING_APPS,
+                "first_caller_number": caller.number,
+                "dialled": is_dialled(channel),
             }
         if (plan.app_name, plan.app_data) != (self.app_name, self.app_data):
             self.position = position
@@ -170,6 +195,15 @@ class Party:
         for name in changed:
             setattr(self, name, values[name])
         return changed
+
+    def withhold(self, numbers: Collection[str]) -> None:
+        """Forget numbers that callers withhold: its own, and that of who it is connected with."""
+        if self.withheld:
+            self.take({"caller_number": "", "caller_name": "", "first_caller_number": ""})
+        if self.connected_number in numbers:
+            self.connected_number = ""
+        if self.first_connected_number in numbers:
+            self.first_connected_number = ""
 
 
 @dataclass(slots=True)
@@ -190,6 +224,11 @@ class Call:
     """The party that began the call, also after it has left; no half of a Local channel if there are others."""
     former: list[Party] = field(default_factory=list)
     """Parties that have left, as they were then; the newest few."""
+
+    @property
+    def originated(self) -> bool:
+        """It began with a channel that a bridge originated."""
+        return ORIGINATED.match(self.id) is not None
 
     @property
     def primary(self) -> Party | None:

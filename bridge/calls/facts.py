@@ -118,8 +118,8 @@ class CallFacts:
     """A whole call.
 
     Args:
-        direction: ``inbound``: who began it came in by a trunk; ``outbound``: a trunk was dialled in it; else
-            ``internal``.
+        direction: ``inbound``: who began it came in by a trunk; ``outbound``: a trunk was dialled in it, or we have
+            originated it and nobody else is in it; else ``internal``.
         caller: number of who began it, also after that party has left.
         callee: number of who was called: of the first who has answered and is there; before that of who is rung, if
             it is one and no queue or group; of who was there last; else what was dialled.
@@ -169,8 +169,10 @@ def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
     begun = facts.get(first.id) or party_facts(call, first, naming)
     others = [party for party in here if party is not first]
     caller, callee = begun.number, _callee(call, first, others, facts, naming)
-    if first.dialled and begun.role == "trunk":  # placed from here to the outside: a person there was called
-        caller, callee = next((facts[party.id].number for party in others), first.connected_number), begun.number
+    if first.dialled and (begun.role == "trunk" or (call.originated and not others)):
+        # The person there was called, by who is connected with them, or as whom they were called.
+        caller = next((facts[party.id].number for party in others), first.first_connected_number)
+        callee = begun.number
     dids = {fact.did for fact in (begun, *facts.values()) if fact.did}
     primary = call.primary or first
     callflow = (facts.get(primary.id) or begun).callflow
@@ -243,6 +245,8 @@ def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
         return "outbound" if first.dialled else "inbound"
     everybody = (*call.former, *call.parties.values())
     legs = [party for party in everybody if party.dialled and not party.is_local and party is not first]
+    if first is not None and first.dialled and call.originated and not legs:
+        return "outbound"
     roles = {_role(party, naming) for party in legs if party.state == "Up"}
     if roles:
         return "outbound" if "trunk" in roles else "internal"

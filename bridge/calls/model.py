@@ -17,6 +17,7 @@ a party of the old channel's call, as it is after the pickup of a phone that Dia
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from bridge.ari.model import (
     Bridge,
@@ -48,9 +49,11 @@ from bridge.calls.call import (
     PartyJoined,
     PartyLeft,
     PartyReplaced,
+    creation_order,
     endpoint_of,
     is_party,
 )
+from bridge.calls.withheld import Withheld
 
 __all__ = [
     "Call",
@@ -83,9 +86,11 @@ class CallModel:
     Args:
         app: our Stasis application; tells after a reconnect who is in it.
         shared_app: the one from which calls are handed to us (`bridge.workers`), which they still name.
+        withholds: numbers that callers withhold are not shown. Callers whose presentation is not in their channel's
+            variables are in no call before `learn_linkedid` comes with it.
     """
 
-    def __init__(self, app: str = "", shared_app: str = "") -> None:
+    def __init__(self, app: str = "", shared_app: str = "", *, withholds: bool = False) -> None:
         self.calls: dict[str, Call] = {}
         """By linkedid."""
         self.bridges: dict[str, Bridge] = {}
@@ -94,6 +99,7 @@ class CallModel:
         self._parties: dict[str, Party] = {}
         self._call_of: dict[str, Call] = {}
         self._unplaced: dict[str, None] = {}
+        self.withheld = Withheld(withholds)
         self._gone: dict[str, None] = {}
         """Channels that have ended: a straggling event must not bring them back."""
         self._aliases = Aliases()
@@ -156,15 +162,19 @@ class CallModel:
         unplaced, self._unplaced = list(self._unplaced), {}
         return unplaced
 
-    def learn_linkedid(self, channel_id: str, linkedid: str, now: float) -> list[Change]:
-        """Asterisk told to which call a channel belongs. It may tell another one later: calls merge in transfers."""
+    def learn_linkedid(
+        self, channel_id: str, linkedid: str, now: float, presentation: str | None = None
+    ) -> list[Change]:
+        """Take in to which call a channel belongs, which may change in transfers, and its caller's presentation."""
         party = self._parties.get(channel_id)
-        if party is None or not linkedid:
+        if presentation is not None:
+            self.withheld.learn(channel_id, presentation, self._parties.values())
+        if party is None or not linkedid or channel_id in self.withheld.undisclosed:
             return []
         placed = channel_id in self._call_of
         first = self._parties.get(linkedid)
         changes: list[Change] = []
-        if first is not None and linkedid not in self._call_of:
+        if first is not None and linkedid not in self._call_of and linkedid not in self.withheld.undisclosed:
             # Answers may overtake each other; the one who began the call must not join it as the last.
             changes += self._place(first, linkedid, now)
         changes += self._place(party, linkedid, now)
@@ -194,7 +204,12 @@ class CallModel:
         return [] if event.channel is None else self._apply_channel(event, event.channel, now)
 
     def reconcile(
-        self, channels: Iterable[Channel], linkedids: Mapping[str, str], bridges: Iterable[Bridge], now: float
+        self,
+        channels: Iterable[Channel],
+        linkedids: Mapping[str, str],
+        bridges: Iterable[Bridge],
+        now: float,
+        presentations: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Change]:
         """The PBX as it is now, after a time in which events may have been lost.
 
@@ -204,6 +219,7 @@ class CallModel:
                 be old. A channel whose linkedid is in neither stays unplaced.
             bridges: all bridges.
             now: as in ``apply``.
+            presentations: of callers, as Asterisk answered, by channel id.
         """
         listed = {channel.id: channel for channel in channels}
         self.bridges = {bridge.id: bridge for bridge in bridges}
@@ -211,13 +227,13 @@ class CallModel:
         changes: list[Change] = []
         for channel_id in [known for known in self._parties if known not in listed]:
             changes += self._remove(channel_id, now, 0, "ended while no events came")
-        for channel in sorted(listed.values(), key=_creation):
+        for channel in sorted(listed.values(), key=creation_order):
             self._gone.pop(channel.id, None)
             in_stasis = channel.dialplan.app_name == "Stasis" and channel.dialplan.app_data.split(",")[0] in self._apps
             where = self._in_bridge(bridge_of.get(channel.id))
             answer = linkedids.get(channel.id, "")
             changes += self._see(channel, now, where | {"in_stasis": in_stasis}, answer)
-            changes += self.learn_linkedid(channel.id, answer, now)
+            changes += self.learn_linkedid(channel.id, answer, now, presentations.get(channel.id))
             if channel.id in self._call_of:
                 self._unplaced.pop(channel.id, None)
         return changes
@@ -260,22 +276,31 @@ class CallModel:
         if party is None:
             self._seen += 1
             party = self._parties[channel.id] = Party(channel.id, self._seen)
-            party.see(channel)
+            self.withheld.note(party, channel)
+            party.see(channel, self.withheld.numbers)
             party.take(more)
             if party.is_local:
                 self._locals[party.name] = party.id
             party.told_linkedid = channel.linkedid or ""
-            if answer or channel.linkedid:
+            if self.withheld.asks(channel, created=party.born_seen):
+                self.withheld.undisclosed.add(party.id)
+            if (answer or channel.linkedid) and party.id not in self.withheld.undisclosed:
                 return self._place(party, answer or party.told_linkedid, now)
-            self._unplaced[channel.id] = None
+            if not channel.linkedid or channel.presentation is None:  # else the channel's next event has it
+                self._unplaced[channel.id] = None
             return []
-        fields = party.see(channel) | party.take(more)
+        self.withheld.note(party, channel)
+        disclosed = channel.presentation is not None and party.id in self.withheld.undisclosed
+        if disclosed:
+            self.withheld.undisclosed.discard(party.id)
+        fields = party.see(channel, self.withheld.numbers) | party.take(more)
         call = self._call_of.get(channel.id)
         changes: list[Change] = []
         if call is not None and fields:
             changes.append(PartyChanged(call, party, fields))
             changes += self._answer(call, now)
-        if channel.linkedid and channel.linkedid != party.told_linkedid:
+        news = disclosed or channel.linkedid != party.told_linkedid
+        if channel.linkedid and news and party.id not in self.withheld.undisclosed:
             # Only another one than before is news: what we were answered since then is newer than the same again.
             party.told_linkedid = channel.linkedid
             changes += self._place(party, answer or channel.linkedid, now)
@@ -339,6 +364,7 @@ class CallModel:
 
     def _remove(self, channel_id: str, now: float, cause: int, cause_txt: str) -> list[Change]:
         self._unplaced.pop(channel_id, None)
+        self.withheld.forget(channel_id)
         remember(self._gone, channel_id, None)
         party = self._parties.pop(channel_id, None)
         if party is not None and self._locals.get(party.name) == channel_id:
@@ -411,9 +437,3 @@ class CallModel:
         if others or technical:
             candidates = [newcomer, *others[:1]] if newcomer in self._parties else others[:1]
             self._unplaced |= dict.fromkeys(candidates)
-
-
-def _creation(channel: Channel) -> tuple[str, int, str]:
-    """Sorts channels as they were created: by time, then by the counter that ends Asterisk's own ids."""
-    counter = channel.id.rpartition(".")[2]
-    return channel.creationtime, int(counter) if counter.isdecimal() else 0, channel.id

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Unsubscribe, call_safely, subscribe
-from bridge.ari.model import Channel, Event
+from bridge.ari.model import PRESENTATION, Channel, Event
 from bridge.calls.model import Call, CallModel, Change, Party, is_party
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks
@@ -33,12 +33,20 @@ class CallTracker:
         client: where events come from and questions go to.
         clock: seconds, for ``Call.answered_at``.
         shared_app: the application from which calls are handed to ours.
+        withholds: numbers that callers withhold are not shown.
     """
 
-    def __init__(self, client: AriClient, clock: Callable[[], float] = time.time, *, shared_app: str = "") -> None:
+    def __init__(
+        self,
+        client: AriClient,
+        clock: Callable[[], float] = time.time,
+        *,
+        shared_app: str = "",
+        withholds: bool = True,
+    ) -> None:
         self._client = client
         self._clock = clock
-        self._model = CallModel(client.app, shared_app)
+        self._model = CallModel(client.app, shared_app, withholds=withholds)
         self._callbacks: list[Callable[[Change], object]] = []
         self.on_restart: Callable[[], object] = _ignore
         """Called when Asterisk turns out to have been started again, before the calls of its previous run end."""
@@ -155,7 +163,9 @@ class CallTracker:
                 held = self._held = []
                 try:
                     channels, bridges = await asyncio.gather(self._client.channels.list(), self._client.bridges.list())
-                    linkedids = await self._linkedids_of(channels)
+                    linkedids, presentations = await asyncio.gather(
+                        self._linkedids_of(channels), self._presentations_of(channels)
+                    )
                     started_at = await self._asterisk_started_at()
                     break
                 except AriError as exc:
@@ -171,7 +181,7 @@ class CallTracker:
         if before and started_at and before != started_at:
             log.warning("Asterisk was started again at %s, its calls have ended: %d", started_at, len(self.calls))
             call_safely(self.on_restart)
-        self._tell(self._model.reconcile(channels, linkedids, bridges, self._clock()))
+        self._tell(self._model.reconcile(channels, linkedids, bridges, self._clock(), presentations))
         for event in held:
             self._tell(self._model.apply(event, self._clock()))
         self._ask_unplaced()
@@ -194,17 +204,26 @@ class CallTracker:
             asked = {channel_id: group.create_task(self._linkedid_of(channel_id)) for channel_id in parties}
         return {channel_id: task.result() or "" for channel_id, task in asked.items()}
 
+    async def _presentations_of(self, channels: list[Channel]) -> dict[str, str]:
+        callers = [channel.id for channel in channels if self._model.withheld.asks(channel)]
+        async with asyncio.TaskGroup() as group:
+            asked = {channel_id: group.create_task(self._answer_of(channel_id, PRESENTATION)) for channel_id in callers}
+        return {channel_id: task.result() or "" for channel_id, task in asked.items()}
+
     async def _linkedid_of(self, channel_id: str) -> str | None:
-        """None if the channel has gone, or Asterisk will not say."""
+        return await self._answer_of(channel_id, "CHANNEL(linkedid)")
+
+    async def _answer_of(self, channel_id: str, variable: str) -> str | None:
+        """Ask for a variable of a channel; None if the channel has gone, or Asterisk does not answer."""
         for attempt in range(QUESTION_TRIES):
             async with self._questions:
                 try:
-                    return await self._client.channels.get_variable(channel_id, "CHANNEL(linkedid)")
+                    return await self._client.channels.get_variable(channel_id, variable)
                 except AriError as exc:
                     if exc.status == 404 or not self._client.connected:
                         return None
                     if attempt == QUESTION_TRIES - 1:
-                        log.warning("cannot tell to which call channel=%s belongs: %s", channel_id, exc)
+                        log.warning("variable not answered channel=%s variable=%s error=%s", channel_id, variable, exc)
             await asyncio.sleep(RETRY_S)
         return None
 
@@ -222,8 +241,11 @@ class CallTracker:
             while True:
                 self._asking[channel_id] = False
                 linkedid = await self._linkedid_of(channel_id)
+                presentation = None
+                if linkedid and channel_id in self._model.withheld.undisclosed:
+                    presentation = await self._answer_of(channel_id, PRESENTATION) or ""
                 if linkedid:
-                    self._tell(self._model.learn_linkedid(channel_id, linkedid, self._clock()))
+                    self._tell(self._model.learn_linkedid(channel_id, linkedid, self._clock(), presentation))
                 if not self._asking[channel_id]:
                     return
         finally:

@@ -34,7 +34,7 @@ def warnings(config: Config) -> Iterator[str]:
     trouble = None if state_file in NOT_KEPT else writing_trouble(Path(state_file))
     if trouble is not None:
         yield f"streams.state_file: {trouble}; subscriptions cannot be created over HTTP"
-    spoken = {key: text for key, text in config.privacy.model_dump().items() if _is_spoken(text)}
+    spoken = {key: text for key, text in config.privacy.announcements.items() if _is_spoken(text)}
     if not config.flows and not spoken:
         return
     from bridge.flows.flow_config import flows_of  # with all actions

@@ -6,7 +6,7 @@
     [calling]                                          calls that the bridge places
     [speech]                                           what is said and played in calls
     [recording]                                        limits of recordings, and how long they are kept
-    [privacy]                                          announcements of streams and recordings to the parties
+    [privacy]                                          announcements of streams and recordings, withheld numbers
     [outbound]                                         which connections the bridge may open
     [cluster]                                          several bridges that share subscriptions
     [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where

@@ -46,7 +46,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
 
 def _privacy_contradictions(config: Config) -> Iterator[ConfigError]:
     """Yield announcements that could never be heard: parties would be streamed or recorded without one."""
-    for key, announcement in config.privacy.model_dump().items():
+    for key, announcement in config.privacy.announcements.items():
         if announcement.startswith(SOUND):
             if not config.speech.sounds_dir:
                 yield ConfigError(f"privacy.{key}", "names a file below speech.sounds_dir, which is not set")

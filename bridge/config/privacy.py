@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from bridge.config.endpoint import Switch
 from bridge.config.values import Section
 
 TONE = "tone"
@@ -27,9 +28,19 @@ Announcement = Annotated[
 
 
 class PrivacyConfig(Section):
-    """Announcements to the parties of a call: ``"tone"``, ``"sound:FILE"`` below ``speech.sounds_dir``, or a text."""
+    """What callers hear of streams and recordings, and whether the numbers that they withhold are shown.
 
+    Announcements are ``"tone"``, ``"sound:FILE"`` below ``speech.sounds_dir``, or a text.
+    """
+
+    show_withheld_numbers: Switch = False
+    """Whether applications see numbers and names of callers who withhold them."""
     announce_streams: Announcement = ""
     """Played to all parties of a call when a stream of it starts; empty: nothing."""
     announce_recordings: Announcement = ""
     """The same when a recording of it starts."""
+
+    @property
+    def announcements(self) -> dict[str, str]:
+        """The announcements by their keys."""
+        return {"announce_streams": self.announce_streams, "announce_recordings": self.announce_recordings}

@@ -90,10 +90,10 @@ class FlowManager:
         """A call that was claimed is ours now: its flow begins (`Legs.on_claimed`)."""
         flow, channel = self._entering.pop(leg.id)
         record = self._services.records.get(leg.id)
-        source = Address("", channel.caller.number, channel.caller.name)
+        source = Address("", channel.shown_caller.number, channel.shown_caller.name)
         destination = Address("", channel.dialplan.exten)
         if record is not None:
-            source = record.source if record.source.target else source
+            source = record.source  # empty if the caller withholds it
             destination = record.destination if record.destination.target else destination
         self._begin(
             leg,

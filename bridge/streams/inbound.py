@@ -218,7 +218,7 @@ class InboundCalls:
             await asyncio.sleep(0.02)
         name = route.dialect_class.caller_track or channel.name
         if found is None:
-            exten, caller = channel.dialplan.exten, channel.caller.number
+            exten, caller = channel.dialplan.exten, channel.shown_caller.number
             whole = CallInfo(channel.id, direction="inbound", caller=caller, callee=exten)
             return whole, TrackInfo(name, channel.id, channel.name, caller, near_number=exten, far_number=caller)
         call, party = found

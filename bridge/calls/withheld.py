@@ -1,0 +1,69 @@
+"""Callers who withhold their numbers: nobody sees these, not even as whom others are connected with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from bridge.ari.model import Channel, is_withheld
+from bridge.calls.call import Party, is_dialled, is_party
+
+
+class Withheld:
+    """Which numbers are withheld now.
+
+    Args:
+        active: they are; False: every number is shown.
+    """
+
+    def __init__(self, active: bool) -> None:
+        self.undisclosed: set[str] = set()
+        """Channels of callers of whom it is not known yet; they are in no call before it is."""
+        self._numbers: dict[str, str] = {}
+        self._active = active
+
+    @property
+    def numbers(self) -> Collection[str]:
+        """The numbers."""
+        return self._numbers.values()
+
+    def asks(self, channel: Channel, *, created: bool = False) -> bool:
+        """Return whether it is not known yet if this is a caller who withholds their number.
+
+        Args:
+            channel: its state.
+            created: it is that of its creation, in which every number may be seen (chan_pjsip of 22.10).
+        """
+        known = is_withheld(channel.presentation) if created else channel.presentation is not None
+        calls = is_party(channel) and not is_dialled(channel) and not channel.name.startswith("Local/")
+        return self._active and calls and channel.caller.number != "" and not known
+
+    def note(self, party: Party, channel: Channel) -> None:
+        """Take in what a channel's variables say of its caller, before `Party.see`."""
+        if self._active and is_withheld(channel.presentation):
+            party.withheld = True
+            if channel.caller.number:
+                self._numbers[party.id] = channel.caller.number
+            party.withhold(self.numbers)
+
+    def learn(self, channel_id: str, presentation: str, parties: Iterable[Party]) -> None:
+        """Take in what Asterisk answered about a caller.
+
+        Args:
+            channel_id: of the caller.
+            presentation: Asterisk's word; empty if it does not know.
+            parties: all of the PBX.
+        """
+        self.undisclosed.discard(channel_id)
+        everybody = list(parties)
+        party = next((each for each in everybody if each.id == channel_id), None)
+        if party is None or not is_withheld(presentation):
+            return
+        self._numbers[channel_id] = party.caller_number
+        party.withheld = True
+        for each in everybody:
+            each.withhold(self.numbers)
+
+    def forget(self, channel_id: str) -> None:
+        """Take note that a channel has ended."""
+        self.undisclosed.discard(channel_id)
+        self._numbers.pop(channel_id, None)
