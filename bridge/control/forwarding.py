@@ -11,7 +11,7 @@ from bridge.errors import AriError
 
 MAX_FORWARDS = 5
 """How often one call is forwarded at most."""
-_SIP_URI = re.compile(r"sips?:([^@;>]+)@[^>]*")
+_SIP_URI = re.compile(r"sips?:([^@;>]{1,128})@[^>]*")
 
 
 def destinations_of(forward: str, policy: DialPolicy) -> list[Address]:

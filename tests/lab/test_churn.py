@@ -28,7 +28,7 @@ from tests.lab.driving import Client, client_of
 from tests.lab.sink import open_sink
 from tests.lab.sipp import Sipp
 from tests.lab.target import Target
-from tests.lab.waiting import until
+from tests.lab.waiting import random_moment, until
 
 ROUNDS = 4
 """Pools of connections fill in the first; what grows in each of the others is a leak."""
@@ -70,7 +70,7 @@ async def originate(client: Client, count: int, chance: random.Random) -> None:
         }
         (call,) = (await client.done("POST", "/v1.0/calls", body))["calls"]
         if chance.random() < 0.5:
-            await asyncio.sleep(chance.uniform(0, MOST_S))
+            await random_moment(chance, MOST_S)
             status, answer = await client.ask("POST", f"/v1.0/calls/{call['id']}/hangup")
             assert status in (200, 404, 409), answer
         await until(lambda: _ended(client, call["id"]))
@@ -95,7 +95,7 @@ async def listen_in(target: Target, chance: random.Random) -> None:
     async def one(call_id: str) -> None:
         with contextlib.suppress(WebSocketException, OSError):
             async with target.stream(call_id, encapsulation=chance.choice(["rtp", "sln", "audiosocket"])):
-                await asyncio.sleep(chance.uniform(0, 1))
+                await random_moment(chance, 1.0)
 
     async with asyncio.TaskGroup() as streams:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
@@ -82,3 +83,8 @@ async def sends(phone: Phone, seconds: float) -> None:
     """
     wanted = sent_s(phone) + seconds
     await until(lambda: sent_s(phone) >= wanted, PATIENCE_S + seconds)
+
+
+async def random_moment(chance: random.Random, most_s: float) -> None:
+    """Let a random time pass: where a test is about events that come at any moment."""
+    await asyncio.sleep(chance.uniform(0, most_s))
