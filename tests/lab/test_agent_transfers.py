@@ -46,8 +46,12 @@ async def test_an_attended_transfer_to_an_agent(lab: Lab, phones: Phones, end: s
         await hears(lambda: so_far(alice), "agent")
         await asyncio.wait_for(asyncio.gather(first.over.wait(), second.over.wait()), PATIENCE_S)
         assert (await target.get(f"/v1.0/calls/{call_id}"))[1]["status"] == "progressing"
-        listed = (await target.get("/v1.0/calls"))[1]["result"]
-        assert [(call["source"]["target"], call["streams"]) for call in listed] == [("1004", 1)]
+
+        async def one_call_with_a_stream() -> bool:
+            listed = (await target.get("/v1.0/calls"))[1]["result"]
+            return [(call["source"]["target"], call["streams"]) for call in listed] == [("1004", 1)]
+
+        await until(one_call_with_a_stream)
         await alice.dtmf("7")
         await until(lambda: [message["dtmf"]["digit"] for message in received.of(event="dtmf")] == ["7"])
         if end == "agent":
