@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from bridge.ari.client import AriClient
 from bridge.audio.playout import Playout
+from bridge.calls.call import OURS
 from bridge.calls.ids import OwnIds
 from bridge.errors import AriError
 from bridge.media.leg import MediaLeg, ignore
@@ -35,6 +36,7 @@ __all__ = ["OPEN_TIMEOUT_S", "ConfBridge", "Join", "Snoop", "Tap", "TapPoint", "
 RENEW_S = 1.0
 """How long opening waits for what is being closed. Asterisk removes a snoop when the next frame passes the channel."""
 
+POLL_S = 0.02
 RETIRE_S = 1.0
 """How often it is tried to remove a tap that nobody uses."""
 
@@ -134,6 +136,8 @@ class Taps:
             await self.renew(channel_id)
         elif points:
             self._stale.add(channel_id)
+            if await self._foreign(channel_id):
+                await self.renew(channel_id)  # another process may have some that follow, which need our help
 
     async def renew(self, channel_id: str) -> None:
         """Close all connections of a channel's snoops; those who use them open others, which wait until all are gone.
@@ -159,7 +163,25 @@ class Taps:
             tap.renewed = True
             self._listener.counters.taps_renewed += 1
             self._part((tap.point, tap.leg.fmt.rate), tap)
-        await asyncio.gather(*map(self._remove, taps))
+        foreign, *_ = await asyncio.gather(self._foreign(channel_id), *map(self._remove, taps))
+        # Other workers and bridges close theirs at the same time. Their new ones have other ids.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RENEW_S):
+                while foreign:
+                    await asyncio.sleep(POLL_S)
+                    foreign &= await self._foreign(channel_id)
+
+    async def _foreign(self, channel_id: str) -> set[str]:
+        """Return the snoop channels of a party that other workers or bridges have."""
+        ours = self.object_ids
+        try:
+            channels = await self._client.channels.list()
+        except AriError:
+            return set()
+        name = f"Snoop/{channel_id}-"
+        return {
+            each.id for each in channels if each.name.startswith(name) and OURS.match(each.id) and each.id not in ours
+        }
 
     async def _remove(self, tap: Tap) -> None:
         if tap.opening is not None:

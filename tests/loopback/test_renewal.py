@@ -36,9 +36,10 @@ async def until(condition: Callable[[], object]) -> None:
 class Listening:
     """A user of taps: when its leg is closed it opens another, as tracks and players do."""
 
-    def __init__(self, scene: Scene, point: Snoop) -> None:
+    def __init__(self, scene: Scene, point: Snoop, taps: Taps) -> None:
         self.heard: list[bytes] = []
         self._scene = scene
+        self._taps = taps
         self._point = point
         self._task = asyncio.create_task(self._run())
 
@@ -55,11 +56,11 @@ class Listening:
             leg, closed = self._scene.leg(), asyncio.Event()
             leg.on_audio = self.heard.append
             leg.on_closed = closed.set
-            tap = await self._scene.taps.open(leg, self._point)
+            tap = await self._taps.open(leg, self._point)
             try:
                 await closed.wait()
             finally:
-                await self._scene.taps.close(tap)
+                await self._taps.close(tap)
 
 
 class Scene:
@@ -72,6 +73,9 @@ class Scene:
         self.tracker = CallTracker(client)
         self.taps = Taps(client, listener, OwnIds("app"), lambda: f"127.0.0.1:{listener.port}", context="taps")
         self.renewal = Renewal(self.taps, self.tracker, self.counters)
+        # Another worker or bridge on the same PBX.
+        self.others = Taps(client, listener, OwnIds("other"), lambda: f"127.0.0.1:{listener.port}", context="taps")
+        self.others_renewal = Renewal(self.others, self.tracker, self.counters)
         pbx.come("carol", "carol", state="Up")
         client.connect()
         self.users: list[Listening] = []
@@ -80,8 +84,8 @@ class Scene:
     def leg(self) -> MediaLeg:
         return MediaLeg(slin(8000), Playout(slin(8000), 60_000), self.counters)
 
-    async def listen(self, point: Snoop) -> Listening:
-        user = Listening(self, point)
+    async def listen(self, point: Snoop, taps: Taps | None = None) -> Listening:
+        user = Listening(self, point, self.taps if taps is None else taps)
         self.users.append(user)
         connections = len(self.pbx.connections)
         await until(lambda: len(self.pbx.connections) > connections)
@@ -100,6 +104,7 @@ class Scene:
             await user.stop()
         self._talking.cancel()
         await self.renewal.stop()
+        await self.others_renewal.stop()
         await self.tracker.close()
         await until(lambda: not (self.pbx.snoops("alice") or len(self.taps)))
 
@@ -134,6 +139,18 @@ async def test_when_the_partner_changes_all_taps_are_closed_before_any_is_opened
     await until(lambda: len(scene.pbx.snoops("alice")) == 3)
     assert not set(before) & set(scene.pbx.snoops("alice"))
     assert scene.counters.taps_renewed == 3
+
+
+@pytest.mark.parametrize("theirs", [RECEIVES, SAYS])
+async def test_taps_of_another_worker_are_renewed_at_the_same_time(scene: Scene, theirs: Snoop) -> None:
+    receives = await scene.listen(RECEIVES)
+    await scene.listen(theirs, scene.others)
+    before = set(scene.pbx.snoops("alice"))
+    assert len(before) == 2
+    await scene.talk_to("carol", "second")
+    await until(lambda: VOICE["carol"] in receives.heard)
+    await until(lambda: len(scene.pbx.snoops("alice")) == 2)
+    assert not before & set(scene.pbx.snoops("alice"))
 
 
 async def test_what_the_party_says_is_not_disturbed_until_somebody_listens_to_what_it_receives(scene: Scene) -> None:
