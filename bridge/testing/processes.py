@@ -86,6 +86,8 @@ class Background:
                 if self.pid is None:
                     break
                 await asyncio.sleep(0.02)
+        if self._child is not None:
+            self._child.poll()  # it may have ended without having been waited for
         self._pid_file.unlink(missing_ok=True)
 
     def last_lines(self, count: int = 12) -> str:

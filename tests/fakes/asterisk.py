@@ -7,6 +7,7 @@ import contextlib
 from uuid import UUID
 
 from bridge.audio.audiosocket import Kind, encode
+from tests.fakes.dialed import dial
 
 Message = tuple[int, bytes, float]
 """Kind, payload, and when it came (seconds on the loop's clock)."""
@@ -22,7 +23,7 @@ class FakeAsterisk:
     @classmethod
     async def dial(cls, port: int, uuid: UUID | None = None) -> FakeAsterisk:
         """Connect, and say ``uuid`` if there is one."""
-        peer = cls(*await asyncio.open_connection("127.0.0.1", port))
+        peer = cls(*await dial("127.0.0.1", port))
         if uuid is not None:
             peer.writer.write(encode(Kind.UUID, uuid.bytes))
         return peer

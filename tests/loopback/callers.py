@@ -13,11 +13,13 @@ from uuid import uuid4
 
 from websockets.asyncio.server import ServerConnection, serve
 
+from tests.fakes.dialed import dial
+
 
 async def call(port: int, ended: list[bool], index: int) -> None:
     """Be one call until it is hung up."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await dial("127.0.0.1", port)
         writer.write(b"\x01\x00\x10" + uuid4().bytes)
         while await reader.read(4096):
             pass

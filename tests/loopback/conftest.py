@@ -10,12 +10,19 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 
 from bridge.media.loop import FrameLoop
+from tests.fakes.dialed import close_dialed
 
 from .servers import Authority, open_sockets
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], FrameLoop]]:
     return {"frame loop": lambda: FrameLoop(1.0)}
+
+
+@pytest.fixture(autouse=True)
+async def _dialed_is_closed() -> AsyncIterator[None]:
+    yield
+    close_dialed()
 
 
 @pytest.fixture
@@ -26,6 +33,7 @@ async def nothing_is_left() -> AsyncIterator[None]:
     unhandled: list[dict[str, object]] = []
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     yield
+    close_dialed()
     async with asyncio.timeout(3):
         while open_sockets() - before:
             await asyncio.sleep(0.01)

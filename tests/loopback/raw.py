@@ -15,6 +15,7 @@ from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.websocket import Link
+from tests.fakes.dialed import dial
 
 from .dialling import MAX_MESSAGE_BYTES, dialled
 from .servers import accept, serving
@@ -158,7 +159,7 @@ async def _accepted(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, server.sockets[0].getsockname())
-    reader, writer = await asyncio.open_connection(sock=sock, limit=2048)
+    reader, writer = await dial(sock=sock, limit=2048)
     writer.write(REQUEST)
     await reader.readuntil(b"\r\n\r\n")
     peer = RawPeer(reader, writer, masks=True)

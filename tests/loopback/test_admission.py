@@ -20,6 +20,7 @@ from bridge.media.counters import Counters
 from bridge.media.leg import MediaLeg
 from bridge.media.listener import MAX_UNNAMED, Listener
 from tests.fakes.asterisk import FakeAsterisk
+from tests.fakes.dialed import dial
 from tests.fakes.log_output import log_output
 
 ELSEWHERE = "192.0.2.7"
@@ -55,7 +56,7 @@ async def test_idle_connections_are_bounded_and_keep_nobody_out() -> None:
 
 async def _flood_with_idle_connections() -> None:
     async with listening() as listener:
-        idle = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(200)]
+        idle = [await dial("127.0.0.1", listener.port) for _ in range(200)]
         await until(lambda: len(listener.connections) == MAX_UNNAMED)
         assert listener.counters.legs_refused == 200 - MAX_UNNAMED
         legs = [new_leg(listener) for _ in range(40)]
@@ -97,7 +98,7 @@ async def test_refusals_with_one_reason_are_written_once_with_their_number(monke
 async def test_nobody_else_may_connect_where_networks_are_configured(caplog: pytest.LogCaptureFixture) -> None:
     async with listening(Admission(("10.0.0.0/8", "::1"))) as listener:
         leg = new_leg(listener)
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        reader, writer = await dial("127.0.0.1", listener.port)
         assert await asyncio.wait_for(_read(reader), 3) == b""
         writer.close()
         assert not leg.connected.is_set()

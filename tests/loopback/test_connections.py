@@ -24,6 +24,7 @@ from bridge.calls.model import Call, Party
 from bridge.config import HttpConfig
 from bridge.media.takeover import take_over
 from bridge.streams.media_stream_endpoint import MediaStreamOptions
+from tests.fakes.dialed import dial
 from tests.fakes.log_output import log_output
 from tests.unit.api.samples import TOKEN, UPGRADE, Pbx, make_call
 
@@ -85,7 +86,7 @@ async def serving(**config: object) -> AsyncIterator[HttpServer]:
 
 
 async def connect(it: HttpServer) -> Connection:
-    return Connection(*await asyncio.open_connection("127.0.0.1", it.port))
+    return Connection(*await dial("127.0.0.1", it.port))
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ async def test_an_unfinished_tls_handshake_counts_and_ends(
         idle = [await connect(it) for _ in range(2)]
         assert await (await connect(it)).ended()
         assert all([await client.ended() for client in idle])
-        client = Connection(*await asyncio.open_connection("127.0.0.1", it.port, ssl=trusting))
+        client = Connection(*await dial("127.0.0.1", it.port, ssl=trusting))
         assert await client.answers()
 
 

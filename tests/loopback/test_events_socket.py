@@ -25,6 +25,7 @@ from bridge.calls.tracker import CallTracker
 from bridge.config import HttpConfig
 from bridge.events.hub import Events
 from bridge.media.counters import Counters
+from tests.fakes.dialed import dial
 
 TOKEN = "0123456789abcdef"
 
@@ -107,7 +108,7 @@ async def test_a_client_that_sends_without_end_is_closed_and_no_other() -> None:
 
 async def test_what_comes_before_an_upgrade_is_answered_is_discarded() -> None:
     async with bench() as there:
-        reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+        reader, writer = await dial("127.0.0.1", there.port)
         gc.collect()
         upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
         writer.write(b"GET /v1.0/events HTTP/1.1\r\nHost: localhost\r\n" + upgrade)
@@ -212,7 +213,7 @@ async def test_a_slow_client_is_closed_with_1013_and_nobody_else_notices() -> No
 async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.api.events.CLOSE_S", 0.3)
     async with bench(max_waiting=50) as there:
-        reader, writer = await asyncio.open_connection("127.0.0.1", there.port, limit=1024)
+        reader, writer = await dial("127.0.0.1", there.port, limit=1024)
         writer.write(
             f"GET /v1.0/events?token={TOKEN} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()

@@ -15,6 +15,7 @@ from bridge.media.counters import Counters
 from bridge.media.picows_link import PicowsLink
 from bridge.media.takeover import take_over
 from bridge.media.websocket import Link
+from tests.fakes.dialed import dial
 
 MAX_MESSAGE_BYTES = 1 << 20
 
@@ -162,7 +163,7 @@ async def test_pings_are_answered_and_a_dead_client_is_dropped(server: Server) -
     await alive.close()
     await server.closed.get()
 
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await dial("127.0.0.1", server.port)
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
     code, reason = await asyncio.wait_for(server.closed.get(), 3)
@@ -172,7 +173,7 @@ async def test_pings_are_answered_and_a_dead_client_is_dropped(server: Server) -
 
 async def test_a_message_that_takes_longer_than_two_pings_is_a_sign_of_life(server: Server) -> None:
     server.ping_interval_s = 0.1
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await dial("127.0.0.1", server.port)
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"\x82" + bytes([0x80 | 126]) + (50 * 1000).to_bytes(2, "big") + bytes(4))
@@ -231,7 +232,7 @@ async def test_what_a_client_has_not_taken_is_taken_back(server: Server, how: st
 
 
 async def test_a_client_that_has_taken_all_is_closed_in_order_though_it_is_slow_to_answer(server: Server) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await dial("127.0.0.1", server.port)
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
     link = link_of(server)
@@ -253,7 +254,7 @@ async def test_other_requests_on_the_same_port_are_aiohttps(server: Server) -> N
     async with connect(server.url()) as client:
         await client.send(b"hello")
         await server.got(1)
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        reader, writer = await dial("127.0.0.1", server.port)
         writer.write(b"GET /plain HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert (await reader.read()).endswith(b"plain")
         writer.close()
@@ -273,7 +274,7 @@ async def small_window_client(port: int) -> tuple[asyncio.StreamReader, asyncio.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=2048)
+    reader, writer = await dial(sock=sock, limit=2048)
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
     return reader, writer

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.media.loop import AT_ONCE, JUDGED_S, Coalescing, FrameLoop
+from tests.fakes.dialed import dial
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_callbacks_with_arguments_and_asyncios_own_work_as_ever(pair: tuple[sock
         assert loop.remove_reader(ours)
         assert ours.recv(9) == b"x"
         server = await asyncio.start_server(lambda _, writer: writer.write(b"hello"), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        reader, writer = await dial(*server.sockets[0].getsockname())
         assert await reader.readexactly(5) == b"hello"
         writer.close()
         server.close()

@@ -18,6 +18,7 @@ from bridge.api.ports import PortTls
 from bridge.api.server import HttpServer
 from bridge.config import HttpConfig, load
 from bridge.errors import ConfigError
+from tests.fakes.dialed import dial
 from tests.unit.api.samples import Pbx
 
 from .servers import Authority
@@ -75,9 +76,7 @@ async def status(it: HttpServer, context: ssl.SSLContext) -> bytes:
     """The status line of a health check; empty if the connection was rejected."""
     try:
         async with asyncio.timeout(5):
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", it.port, ssl=context, server_hostname="localhost"
-            )
+            reader, writer = await dial("127.0.0.1", it.port, ssl=context, server_hostname="localhost")
             writer.write(HEALTH)
             line = await reader.readline()
             writer.transport.abort()
@@ -90,9 +89,7 @@ async def status(it: HttpServer, context: ssl.SSLContext) -> bytes:
 
 async def test_a_new_certificate_is_served_after_a_reload(files: Files, authority: Authority, other: Authority) -> None:
     async with serving(files.config()) as it:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", it.port, ssl=trusting(authority), server_hostname="localhost"
-        )
+        reader, writer = await dial("127.0.0.1", it.port, ssl=trusting(authority), server_hostname="localhost")
         files.take(other)
         assert b" 200 " in await status(it, trusting(authority))
         await it.reload_tls()
@@ -218,7 +215,7 @@ async def test_of_handshakes_that_begin_together_a_few_take_place_before_the_loo
 
     monkeypatch.setattr(PortTls, "_choose", chosen)
     async with serving(files.config()) as it:
-        connections = [await asyncio.open_connection("127.0.0.1", it.port) for _ in range(60)]
+        connections = [await dial("127.0.0.1", it.port) for _ in range(60)]
         next_turn()
         for _, writer in connections:
             writer.write(hello())

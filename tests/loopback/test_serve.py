@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from bridge.api.tokens import hash_of
+from tests.fakes.dialed import dial
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -76,7 +77,7 @@ async def test_it_says_where_it_listens_and_ends_at_a_signal(number: signal.Sign
         said = await read_until(process, "no token is configured")
         port = re.search(r"applications: http://127\.0\.0\.1:([0-9]+)", said)
         assert port
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(port[1]))
+        reader, writer = await dial("127.0.0.1", int(port[1]))
         writer.write(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
         assert b" 503 " in await reader.readline()
         writer.close()
