@@ -105,7 +105,7 @@ def domain_of(phone: Phone) -> str:
 async def answers(phone: Phone) -> None:
     """The phone rings a little and is answered."""
     await phone.called()
-    await asyncio.sleep(RING_S)
+    await asyncio.sleep(RING_S)  # of ringing, in which nothing changes
     await phone.command("accept")
     await phone.answered()
 
@@ -153,7 +153,7 @@ async def test_a_transfer_while_only_what_the_party_says_is_heard(lab: Lab, phon
                 await old.command("transfer", f"sip:{new.name}@{domain}")
                 await old.ended()
                 await answers(new)
-                await asyncio.sleep(0.5)
+                await sends(new, 0.5)
                 await made.listen(f"opened after move {number}")
                 await made.follows(new)
                 made.tracks.clear()
@@ -177,7 +177,7 @@ async def test_transfers_by_feature_code(lab: Lab, phones: Phones, code: str) ->
             for old, new in ((alice, bob), (bob, alice), (alice, bob)):
                 new.forget()
                 await old.dtmf(code)
-                await asyncio.sleep(1.5)  # it says "transfer" first
+                await sends(old, 1.5)  # it says "transfer" first
                 await old.dtmf(f"8{new.name}#")
                 await answers(new)
                 if code == "*2":
@@ -206,7 +206,7 @@ async def test_parking_and_retrieval(lab: Lab, phones: Phones) -> None:
             await old.command("transfer", f"sip:800@{domain_of(old)}")
             await old.ended()
             await until(lambda: parked(made.target))
-            await asyncio.sleep(1)
+            await sends(carol, 1)
             await new.call("801")
             await new.answered()
             await made.follows(new)
