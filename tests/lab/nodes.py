@@ -121,8 +121,8 @@ class Heard:
 
 
 async def settle() -> None:
-    """Wait until a store that has just started gives claims: its age decides, so that only time helps."""
-    await asyncio.sleep(SETTLES_S)
+    """Wait until a store that has just started gives claims."""
+    await asyncio.sleep(SETTLES_S)  # the store's age decides
 
 
 async def talk(caller: Phone, callee: str, *others: Phone) -> None:

@@ -40,8 +40,8 @@ class Rtp(asyncio.DatagramProtocol):
         packets = peer.rtp_packets(peer.ulaw_bytes(judge.tone(APPLICATION_HZ, seconds, RATE)), 0, 160)
         begin = asyncio.get_running_loop().time()
         for index, packet in enumerate(packets):
-            # As a phone's clock does.
-            await asyncio.sleep(max(0, begin + index * 0.02 - asyncio.get_running_loop().time()))
+            due_s = begin + index * 0.02 - asyncio.get_running_loop().time()
+            await asyncio.sleep(max(0, due_s))  # as a phone's clock does
             assert self.transport is not None
             self.transport.sendto(packet, self.source)
 

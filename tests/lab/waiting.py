@@ -87,4 +87,4 @@ async def sends(phone: Phone, seconds: float) -> None:
 
 async def random_moment(chance: random.Random, most_s: float) -> None:
     """Let a random time pass: where a test is about events that come at any moment."""
-    await asyncio.sleep(chance.uniform(0, most_s))
+    await asyncio.sleep(chance.uniform(0, most_s))  # no state: the moment is what a test tries
