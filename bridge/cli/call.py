@@ -273,7 +273,9 @@ class Dialer:
         words = _WORDS.get(event["type"])
         if words is not None:
             failure = f" {data['reason']}" if data.get("reason") else ""
-            facts = {**data, "number": data.get("index", 0) + 1, "ended": data.get("hangup_reason") or "normal"}
+            why = [data.get("hangup_detail"), data.get("forwarded_to") and f"forwarded to {data['forwarded_to']}"]
+            ended = f"{data.get('hangup_reason') or 'normal'} ({', '.join(filter(None, why))})".removesuffix(" ()")
+            facts = {**data, "number": data.get("index", 0) + 1, "ended": ended}
             self._say(call_id, words.format_map({**facts, "failure": failure}))
         self._answered |= event["type"] == "call_progressing"
         if event["type"] == "call_hangup":

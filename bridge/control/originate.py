@@ -232,7 +232,7 @@ class Originator:
         except BaseException:
             del self._dialing[call_id]
             raise
-        self._tasks.spawn(self._see_through(call, dialing))
+        self._tasks.spawn(self._see_through(leg, dialing))
         return call
 
     async def stop(self) -> None:
@@ -304,9 +304,14 @@ class Originator:
                 break
         await self._dial(leg, dialing, to, self._policy.endpoint_of(to))
 
-    async def _see_through(self, call: OutboundCall, dialing: _Dialing) -> None:
-        """Dial a call again wherever its phones forward it to, and hang it up when it has lasted too long."""
-        leg = call.leg
+    async def _see_through(self, leg: Leg, dialing: _Dialing) -> None:
+        """Dial a call again wherever its phones forward it to, and hang it up when it has lasted too long.
+
+        Args:
+            leg: the first one; its phone may have forwarded it already.
+            dialing: how it is dialed.
+        """
+        call_id = leg.id
         try:
             async with asyncio.timeout(self._config.max_call_s):
                 while True:
@@ -316,9 +321,9 @@ class Originator:
                     leg = leg.redialed
                     await self._redial(leg, dialing)
         except TimeoutError:
-            await self._hang_up_too_long(call.leg)
+            await self._hang_up_too_long(leg)
         finally:
-            del self._dialing[call.id]
+            del self._dialing[call_id]
 
     async def _give_up(self, leg: Leg, why: str = "") -> None:
         """End a call that was not even dialed: no event may ever report its end."""

@@ -12,10 +12,11 @@ from bridge.app.application import Application
 from bridge.testing import judge, modem, peer
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, configuration, in_step, pushing
+from tests.lab.driving import seconds_of
 from tests.lab.encapsulations import text_of
 from tests.lab.sink import open_sink, tone_share
 from tests.lab.target import Target
-from tests.lab.waiting import PATIENCE_S, sends
+from tests.lab.waiting import PATIENCE_S, sends, until
 
 RATE = 8000
 
@@ -227,3 +228,28 @@ async def test_a_call_that_comes_back_gets_a_new_stream(lab: Lab, phones: Phones
             await sends(alice, 1)
             assert tone_share(last.twilio(), RATE, 500) > 0.5
             await alice.hangup()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_the_last_words_of_an_agent_are_heard_if_it_closes_after_their_mark(
+    lab: Lab, phones: Phones, waits: bool
+) -> None:
+    """What has not been played at the close is discarded, however clean that is."""
+    (alice,) = await phones("1001")
+    async with open_sink() as sink:
+        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
+        async with pushing(lab, dialplan=[route]):
+            await alice.call("750", play=judge.tone(500, 60, RATE))
+            await alice.answered()
+            (received,) = await sink.connected(1)
+            await sends(alice, 0.5)
+            words = [judge.tone(700, 3, RATE), judge.silence(0.3, RATE)]
+            for samples in words:
+                await received.send(event="media", media={"payload": ulaw(samples)})
+            await received.send(event="mark", mark={"name": "last"})
+            if waits:
+                await until(lambda: received.of(event="mark"))
+            await received.socket.close()
+            await alice.ended()  # then = hangup, in both cases
+    heard = seconds_of(alice.recording(), 700)
+    assert heard > 2.7 if waits else heard < 0.5

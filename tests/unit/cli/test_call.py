@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -118,13 +119,38 @@ def test_one_flow_and_not_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--talk" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        ({"hangup_reason": "normal", "hangup_detail": ""}, "over: normal"),
+        (
+            {"hangup_reason": "failed", "hangup_detail": "no such extension: 1099"},
+            "over: failed (no such extension: 1099)",
+        ),
+        (
+            {"hangup_reason": "forwarded", "hangup_detail": "SIP response 302", "forwarded_to": "1002"},
+            "over: forwarded (SIP response 302, forwarded to 1002)",
+        ),
+    ],
+)
+async def test_why_a_call_has_ended_is_told(end: dict[str, str], line: str) -> None:
+    assert (await told([{"type": "call_hangup", "data": {"id": "c1", **end}}]))[-1] == line
+
+
 async def test_an_action_that_failed_is_told_as_such() -> None:
     action = {"call_id": "c1", "type": "play", "index": 0}
-    events = [
+    events: list[dict[str, Any]] = [
         {"type": "flow_action", "data": {**action, "reason": ""}},
         {"type": "flow_action", "data": {**action, "reason": "failed: x.wav: answered 404"}},
         {"type": "call_hangup", "data": {"id": "c1", "hangup_reason": "normal"}},
     ]
+    assert await told(events) == [
+        *("calling 1001 (c1)", "action 1: play", "action 1: play failed: x.wav: answered 404", "over: normal")
+    ]
+
+
+async def told(events: list[dict[str, Any]]) -> list[str]:
+    """Return what the command prints while a bridge sends these events about its call."""
 
     async def place(_: web.Request) -> web.Response:
         return web.json_response({"calls": [{"id": "c1", "destination": {"target": "1001"}}]})
@@ -142,9 +168,7 @@ async def test_an_action_that_failed_is_told_as_such() -> None:
     out = io.StringIO()
     async with TestServer(application) as server:
         assert await dialer.Dialer(str(server.make_url("")), "", out).run({}) == 1
-    assert [line.partition(" s  ")[2] for line in out.getvalue().splitlines()] == [
-        *("calling 1001 (c1)", "action 1: play", "action 1: play failed: x.wav: answered 404", "over: normal")
-    ]
+    return [line.partition(" s  ")[2] for line in out.getvalue().splitlines()]
 
 
 def test_a_destination_that_is_none_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,24 @@ def test_a_forwarded_call_keeps_its_id_and_its_record() -> None:
     run_virtually(act())
 
 
+def test_a_phone_may_forward_before_asterisk_has_answered_the_request_to_dial_it() -> None:
+    async def act() -> None:
+        dialer = Dialer()
+        gate = dialer.pbx.late["POST /channels/.*/dial"] = asyncio.Event()
+        originating = asyncio.ensure_future(dialer.ring())
+        await settle()
+        (channel_id,) = dialer.pbx.channels
+        dialer.pbx.forward(channel_id, "1002")
+        await settle()
+        gate.set()
+        call = await originating
+        await settle()
+        assert dialer.dialed(call) == "1002"
+        await call.cancel()
+
+    run_virtually(act())
+
+
 def test_a_number_outside_goes_out_by_the_trunk_with_the_number_that_forwarded_it() -> None:
     async def act() -> None:
         dialer = Dialer()
