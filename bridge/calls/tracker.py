@@ -223,7 +223,7 @@ class CallTracker:
                     if exc.status == 404 or not self._client.connected:
                         return None
                     if attempt == QUESTION_TRIES - 1:
-                        log.warning("variable not answered channel=%s variable=%s error=%s", channel_id, variable, exc)
+                        log.warning("variable not answered: %s channel=%s error=%s", variable, channel_id, exc)
             await asyncio.sleep(RETRY_S)
         return None
 
