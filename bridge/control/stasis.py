@@ -81,7 +81,7 @@ class StasisCalls:
         self.on_held: Callable[[Channel, str], object] = lambda *_: None
         """Told of each call that is held from now on: its channel, and the bridge that holds it."""
         self.on_released: Callable[[str], object] = lambda _: None
-        """Told of each call that is no longer in our application: its channel's id."""
+        """Called with the channel's id of each call that has left our application, or that is not held in it."""
         if legs is not None:
             legs.take_held = self._hand_over
             legs.on_left = self._leg_left
@@ -187,6 +187,8 @@ class StasisCalls:
             return
         if self._is_ours_to_hold(channel):
             self._hold(channel)
+        else:
+            call_safely(self.on_released, channel.id)  # it was admitted, and what is reserved for it is not needed
 
     def _is_new(self, channel: Channel, started: StasisStart) -> bool:
         known = self._legs is not None and self._legs.get(channel.id) is not None

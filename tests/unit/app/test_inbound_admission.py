@@ -91,6 +91,19 @@ async def test_a_call_that_is_up_is_not_refused_because_of_lateness() -> None:
     assert entrance.house.stasis.bridge_of(channel_id) is not None
 
 
+async def test_a_call_that_is_not_taken_reserves_no_stream() -> None:
+    entrance = Entrance()
+    pbx = entrance.house.pbx
+    moved = pbx.come("moved", "1001", "750", state="Up")
+    moved.app = pbx.app  # from another application, which its dialplan still names
+    moved.resource["dialplan"] |= {"app_name": "Stasis", "app_data": "other"}
+    pbx.emit("StasisStart", moved, args=["750"])
+    await settle()
+    assert entrance.house.stasis.bridge_of("moved") is None
+    assert entrance.inbound.starting == 0
+    assert await entrance.call("750")
+
+
 def test_a_call_into_a_conference_was_admitted_where_it_came_from() -> None:
     entrance = Entrance(max_streams=0)
     entrance.overload()
