@@ -249,6 +249,7 @@ class MediaLeg:
         """Give the connection to another leg of the same format; this one has none then, without being closed."""
         wire, self._wire, self._write = self._wire, None, None
         if wire is not None:
+            leg.blocked, self.blocked = self.blocked, False  # the connection reports changes only
             wire.hand_over(leg)
 
     def detach(self) -> None:

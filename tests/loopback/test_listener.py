@@ -203,6 +203,22 @@ async def test_an_asterisk_that_does_not_read_costs_frames_not_memory(listener: 
     peer.writer.transport.abort()
 
 
+async def test_a_connection_that_is_handed_over_while_asterisk_does_not_read_stays_blocked(listener: Listener) -> None:
+    leg, other = new_leg(listener, 192000), MediaLeg(slin(192000), Playout(slin(192000), 1000), listener.counters)
+    peer = await FakeAsterisk.dial(listener.port, leg.uuid)
+    await peer.read()
+    peer.pause_reading()
+    async with asyncio.timeout(30):
+        while not leg.blocked:
+            leg.tick(50)
+            await asyncio.sleep(0)
+    before = listener.counters.frames_blocked
+    leg.hand_over(other)
+    other.tick(9)
+    assert listener.counters.frames_blocked == before + 10, "the first one when it gets the connection"
+    peer.writer.transport.abort()
+
+
 async def test_our_side_holds_little_for_an_asterisk_that_does_not_read(listener: Listener) -> None:
     leg = new_leg(listener, 16000)
     peer = await FakeAsterisk.dial(listener.port, leg.uuid)
