@@ -279,7 +279,7 @@ class InboundCalls:
 
         stream = self._start(route, call, name, lambda *_: self._uuids.discard(uuid), before=learn)
         if stream is None:
-            raise Unexpected(f"no stream could be opened for route={route.id}")
+            raise Unexpected(f"no stream could be opened for the route {route.id}")
         self._uuids.add(uuid)
         return stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), uuid)
 
