@@ -194,11 +194,7 @@ ACTIONS: dict[str, Form] = {
     for form in (
         Form("SAY", SayParams, _say),
         Form("PLAY", PlayParams, _play),
-        Form(
-            "PAUSE",
-            PauseParams,
-            lambda params, _: [("pause", PauseOptions.model_validate(params.model_dump(warnings=False)))],
-        ),
+        Form("PAUSE", PauseParams, _pause),
         Form("COLLECT", CollectParams, _collect, prompts=True),
         Form("CONFERENCE", ConferenceParams, _conference),
         Form("RECORD", RecordParams, _record),
