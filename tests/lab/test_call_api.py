@@ -378,7 +378,9 @@ async def test_webhooks_tell_the_same_as_the_websocket(lab: Lab, phones: Phones)
     verifier = standardwebhooks.Webhook(SECRET)
     for _, headers, body in receiver.requests:
         assert verifier.verify(body, headers) == json.loads(body)
-    kinds = [event["type"] for event in told if event["type"] != "call_updated"]
+    moves = ["call_joined", "call_left"]
+    assert [event["type"] for event in told if event["type"] in moves] == moves
+    kinds = [event["type"] for event in told if event["type"] not in ("call_updated", *moves)]
     flow = ["flow_started", *["flow_action"] * 2, "recording_started", "flow_action"]
     assert kinds[:8] == ["call_created", "call_ringing", "call_progressing", *flow]
     assert sorted(kinds[8:]) == ["call_hangup", "flow_ended", "recording_finished"]
