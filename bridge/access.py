@@ -121,6 +121,11 @@ class Principal:
         return not number or self.grant is None or not self.grant.caller_ids or self.grant.caller_ids.match(number)
 
     @property
+    def fact(self) -> dict[str, object]:
+        """What identifies the principal in a file; the rights themselves are looked up again."""
+        return {"id": self.id, "scopes": sorted(self.scopes), "token": self.token}
+
+    @property
     def reach(self) -> Reach:
         """The calls and conferences that the principal sees and acts on."""
         return self.grant.reach if self.grant is not None else EVERYTHING

@@ -97,6 +97,7 @@ class Backend:
         listening: whether Asterisk can connect to the AudioSocket port.
         ari_trouble: why ARI is not connected, in words for an administrator, if that is known.
         ari_undecodable: how many of ARI's events could not be decoded.
+        draining: whether the process stops when what is up has ended.
         accepting: whether new calls and streams may start.
         busy: the part of the last second in which the event loop was busy, 0 to 1.
         subscriptions: what goes to applications by itself; None: its routes are not there.
@@ -120,6 +121,7 @@ class Backend:
     listening: Callable[[], bool]
     ari_trouble: Callable[[], str | None] = lambda: None
     ari_undecodable: Callable[[], int] = lambda: 0
+    draining: Callable[[], bool] = lambda: False
     accepting: Callable[[], bool] = lambda: True
     busy: Callable[[], float] = lambda: 0.0
     subscriptions: Catalogue | None = None

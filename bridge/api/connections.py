@@ -37,6 +37,7 @@ ADDRESS_SHARE = 4
 """One address gets at most this part (1 in so many) of ``http.max_connections``, ..."""
 MIN_ADDRESS_SHARE = 8
 """... but never fewer than this: a browser opens six."""
+PROBES = frozenset({"/health", "/health/live"})
 RESERVED = 3
 """Connections from this machine that are accepted beyond the maximum, for health probes."""
 RESERVED_S = 5.0
@@ -160,13 +161,13 @@ class Connections:
         Raises:
             ApiError: 503, anything else was requested on a reserved connection.
         """
-        await self._turns.wait(probe=request.path == "/health")
+        await self._turns.wait(probe=request.path in PROBES)
         found = self._find(request.transport)
         if found is None:
             return await handler(request)
         if found.reserved:
             request.protocol.close()  # after this response
-            if request.path != "/health":
+            if request.path not in PROBES:
                 raise unavailable("OVERLOADED", "the limit of open HTTP connections is reached", RETRY_AFTER_S)
         if found.transport is None and isinstance(found.socket, HandshakeSocket):
             found.socket.end_turns()

@@ -33,6 +33,11 @@ async def health(request: web.Request) -> web.Response:
     return web.json_response(body, status=503 if faults else 200)
 
 
+async def live(_: web.Request) -> web.Response:
+    """``GET /health/live``: 200."""
+    return web.json_response({"status": "ok"})
+
+
 def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
     """What keeps the bridge from serving calls, one sentence each."""
     faults = []
@@ -41,6 +46,8 @@ def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
         faults.append(f"ARI is not connected{': ' + trouble if trouble else ''}")
     if not backend.listening():
         faults.append("the AudioSocket port is not open: Asterisk cannot deliver audio")
+    if backend.draining():
+        faults.append("it is draining: it stops when the calls and streams that are up have ended")
     return faults
 
 

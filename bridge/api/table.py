@@ -20,7 +20,7 @@ from bridge.api import (
 from bridge.api.backend import Backend
 from bridge.api.bodies import Limits
 from bridge.api.models.events import EventQuery
-from bridge.api.models.health import Health
+from bridge.api.models.health import Alive, Health
 from bridge.api.models.twilio import TwilioCall, TwilioError, TwilioUpdate
 from bridge.api.models.yeastar import YeastarResult, YeastarSettings, YeastarToken, YeastarUpdate
 from bridge.api.routing import Route
@@ -61,6 +61,8 @@ ALWAYS = (
           "calls:read"),
     Route("GET", "/health", "getHealth", "How the bridge is doing", status.health, "Bridge", None, access="public",
           answer=Health, others={503: Health}, text="200 when calls can be served, else 503 and what is missing."),
+    Route("GET", "/health/live", "getLiveness", "Whether the process works", status.live, "Bridge", None,
+          access="public", answer=Alive, text="200 while the process works, also while it drains or ARI is away."),
     Route("GET", "/metrics", "getMetrics", "Counters for Prometheus", status.prometheus, "Bridge", "metrics",
           content="text/plain"),
     Route("GET", "/", "getStatusPage", "The status page", status.page, "Bridge", None, access="public",

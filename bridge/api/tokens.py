@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from bridge.access import SCOPES, Grant, Principal, Reach
 from bridge.config import HttpConfig, TokenConfig
@@ -128,6 +129,12 @@ def _allows(present: Grant | None, former: Grant, now: float) -> bool:
         and (present.reach == former.reach or not present.reach.limited)
         and not expired(present, now)
     )
+
+
+def principal_of(tokens: Tokens | None, fact: Mapping[str, Any]) -> Principal:
+    """Return the principal that a fact names (`Principal.fact`), with the rights that its token has now."""
+    found = tokens.by_hash(fact["token"]) if tokens is not None and fact["token"] else None
+    return found or Principal(fact["id"], scopes=frozenset(() if fact["token"] else fact["scopes"]))
 
 
 def _with_numbers_of(before: Mapping[str, Grant], now: Mapping[str, Grant]) -> dict[str, Grant]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from bridge.calls.addresses import address_json
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
+from bridge.calls.records import Records
 from bridge.calls.shown import party_json, shown, utc_time
 from bridge.conferences.conferences import Conference
 from bridge.control.outbound_calls import Groupcall
@@ -157,3 +158,16 @@ def streams_of_calls(
 
 def _number(number: str, name: str = "") -> dict[str, str]:
     return {"type": "", "target": number, "target_name": name, "name": "", "detail": ""}
+
+
+def summaries(
+    ids: Collection[str] | None, calls: Mapping[str, Call], streams: Mapping[str, int], records: Records
+) -> Mapping[str, Mapping[str, object]]:
+    """Return what the directory of all calls shows of those that are up.
+
+    Args:
+        ids: which calls; None: all.
+        streams: how many streams each has.
+    """
+    there = calls if ids is None else [identity for identity in ids if identity in calls]
+    return {each: call_summary(calls[each], streams.get(each, 0), records.get(each)) for each in tuple(there)}

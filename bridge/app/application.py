@@ -14,13 +14,16 @@ from bridge.access import CONFIGURATION, Principal
 from bridge.api.backend import Backend, ConferenceServices
 from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
-from bridge.api.views import call_summary, streams_of_calls
+from bridge.api.tokens import principal_of
 from bridge.app.addresses import log_audiosocket, log_http
 from bridge.app.call_subsystem import CallSubsystem
+from bridge.app.clustered import in_cluster
 from bridge.app.configured import Configured, waiting_for_restart
 from bridge.app.inbound_admission import InboundAdmission
+from bridge.app.resuming import Resuming
 from bridge.app.revoking import Revoking
 from bridge.app.settling import Settling
+from bridge.app.suspending import Suspending
 from bridge.app.worker_share import WorkerShare
 from bridge.ari.client import AriClient
 from bridge.ari.model import ChannelDtmfReceived, Event
@@ -30,6 +33,7 @@ from bridge.audit import AuditLog
 from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
+from bridge.calls.journal import Journal, journal_file
 from bridge.calls.participants import Participants
 from bridge.calls.party_events import PartyEvents
 from bridge.calls.records import Records
@@ -67,7 +71,7 @@ from bridge.taps.renewal import Renewal
 from bridge.taps.taps import Taps
 
 if TYPE_CHECKING:
-    from bridge.cluster.cluster import Cluster
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +127,13 @@ class Application:
         naming = Naming(**config.pbx.model_dump(exclude={"groups"}))
         self.participants = Participants(self.tracker, lambda identity: self.records.get(identity), naming)
         self.tracker.subscribe(self.participants.on_change)  # before what publishes events of calls
-        self.records = Records(self.events, time.time)
+        self.journal = Journal(sharing.journal if sharing else journal_file(config.streams.state_file))
+        self.client.on_replaced(lambda old, new: self.journal.renamed(old.id, new.id))
+        self.records = Records(self.events, time.time, self.journal)
         self.tracker.subscribe(self.records.on_change)
         self.tracker.subscribe(PartyEvents(self.events, self.records).on_change)
         self.client.on_event("*", self.records.on_event)
-        self.sensitive = Sensitive(self.client, self.tracker, self.records, self.events)
+        self.sensitive = Sensitive(self.client, self.tracker, self.records, self.events, self.journal)
         self.records.is_sensitive = self.sensitive.covers
         self.legs = Legs(self.client, self.ids, self.records, context=config.calling.context)
         self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
@@ -167,6 +173,7 @@ class Application:
             new_playout=self._new_playout,
             remote_conferences=remote,
             sensitive=self.sensitive,
+            journal=self.journal,
             archive=Archive(
                 self.client,
                 self.ids,
@@ -187,7 +194,7 @@ class Application:
         )
         store = Store(config.streams.state_file)
         self.catalogue = Catalogue(subscriptions_of(config), store, config.pbx.groups, gate=gate)
-        self.cluster = self._in_cluster(app, sharing.number if sharing else None) if config.cluster.enabled else None
+        self.cluster = in_cluster(self, app, sharing.number if sharing else None) if config.cluster.enabled else None
         claims = self.cluster.claims if self.cluster else claims
         self.subscriptions = Subscriptions(self.catalogue, self.tracker, naming, self._start_subscribed, claims)
         self.inbound = InboundCalls(
@@ -213,13 +220,14 @@ class Application:
             config.http,
             Backend(
                 calls=self.tracker,
-                streams=self._describe_streams,
+                streams=self.describe_streams,
                 accept_stream=endpoint.accept,
                 counters=self.counters,
                 ari_connected=lambda: self.in_step,
                 listening=lambda: self.listener.listening,
                 ari_trouble=lambda: self.client.trouble,
                 ari_undecodable=lambda: self.client.undecodable,
+                draining=lambda: self.admission.draining,
                 accepting=self.admission.may_start,
                 busy=lambda: self.admission.overload.busy,
                 subscriptions=self.catalogue,
@@ -238,6 +246,22 @@ class Application:
             shared=sharing.port if sharing else None,
         )
         self._revoking = Revoking(self.http.tokens, self._revoked)
+        self._suspending = Suspending(
+            self.journal, config.restart, client=self.client, legs=self.legs, stasis=self.stasis
+        )
+        self._resuming = Resuming(
+            self.journal,
+            client=self.client,
+            ids=self.ids,
+            legs=self.legs,
+            stasis=self.stasis,
+            records=self.records,
+            sensitive=self.sensitive,
+            calling=self.calling,
+            context=config.calling.context,
+            principal_of=lambda fact: principal_of(self.http.tokens, fact),
+            extension=config.restart.extension,
+        )
         self._settling = Settling(
             self.client,
             tracker=self.tracker,
@@ -246,6 +270,7 @@ class Application:
             recordings=self.calling.recordings,
             ids=self.ids,
             in_use=self._object_ids,
+            resume=self._resuming.resume,
         )
 
     @property
@@ -273,6 +298,11 @@ class Application:
         log_http(self.config, self.http_port)
         log_audiosocket(self.config, self.audiosocket_port)
 
+    async def drain(self) -> None:
+        """Accept nothing new, and wait until calls and streams have ended, for at most ``restart.drain_s``."""
+        self.admission.draining = True
+        await self._suspending.drain(lambda: self.load)
+
     def abandon(self) -> None:
         """Do nothing: the next start removes what is left on the PBX."""
 
@@ -295,6 +325,8 @@ class Application:
             self._revoking.start()
             if self.cluster is not None:
                 await self.cluster.start()
+            await self.journal.start()
+            self.records.restore()
             await self.client.start()
         except BaseException:
             await self.stop()
@@ -305,22 +337,25 @@ class Application:
         self.admission.closing = True
         self._settling.prevent()
         self.client.finish_within(SHUTDOWN_S)
+        suspended = await self._suspending.suspend()
         await self._revoking.stop()
         await self._renewal.stop()
         await self.subscriptions.stop()
-        await asyncio.gather(self.streams.stop(), self.calling.stop())
+        await asyncio.gather(self.streams.stop(), self.calling.stop(suspended=suspended))
         if self.cluster is not None:
             await self.cluster.stop()
         await self._settling.stop()
         await self.taps.stop()
+        await self._resuming.stop()
         await self.sensitive.close()
-        await self.stasis.stop()
+        await self.stasis.stop(suspended=suspended)
         await asyncio.gather(self.webhooks.stop(), self._event_sockets.close())
         await self.http.stop()
         await self.client.stop()
         await self.tracker.close()
         await self.listener.stop()
         self._lag.stop()
+        await self.journal.stop()
         await self.audit.stop()
 
     async def reload(self, config: Config) -> None:
@@ -372,29 +407,6 @@ class Application:
         self.audit.record("tokens.revoke", Principal(principal_id), reason=reason, streams=streams)
         return streams
 
-    def _in_cluster(self, app: str, worker: int | None) -> Cluster:
-        from bridge.cluster import cluster as shared  # few bridges have one
-
-        cluster = shared.Cluster(
-            self.config,
-            app=app,
-            worker=worker,
-            ready=lambda: self.in_step and self.admission.may_start(),
-            in_step=lambda: self.in_step,
-            calls=self._summaries,
-            count=lambda: (len(self.tracker.calls), self.admission.open),
-        )
-        self.tracker.subscribe(cluster.directory.on_change)
-        self.events.subscribe(cluster.directory.on_event)
-        return cluster
-
-    def _summaries(self, ids: Collection[str] | None) -> Mapping[str, Mapping[str, object]]:
-        """What the directory of all calls says of these, or of all, as far as they go on."""
-        calls = self.tracker.calls
-        streams = streams_of_calls(self._describe_streams(), self.tracker.find)
-        there = calls if ids is None else [identity for identity in ids if identity in calls]
-        return {each: call_summary(calls[each], streams.get(each, 0), self.records.get(each)) for each in tuple(there)}
-
     def _reconsider(self) -> None:
         self.subscriptions.reconsider(tuple(self.tracker.calls.values()))
 
@@ -422,7 +434,8 @@ class Application:
     def _show(self, record: CallRecord) -> dict[str, Any]:
         return shown(record, self.tracker.calls.get(record.id), self.streams.count_of(record.id))
 
-    def _describe_streams(self) -> list[Mapping[str, object]]:
+    def describe_streams(self) -> list[Mapping[str, object]]:
+        """Return what lists of streams show."""
         return [stream.describe() for stream in self.streams]
 
     def _advertised(self) -> str:

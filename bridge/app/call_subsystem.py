@@ -17,6 +17,7 @@ from bridge.audio.playout import Playout
 from bridge.audit import Audit
 from bridge.calls.facts import Naming
 from bridge.calls.ids import OwnIds
+from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.conferences import Conferences
@@ -82,6 +83,7 @@ class CallSubsystem:
         new_playout: Callable[[AudioFormat], Playout],
         sensitive: Sensitive,
         archive: Archive,
+        journal: Journal | None = None,
         remote_conferences: RemoteConferences | None = None,
     ) -> None:
         self._records = records
@@ -94,16 +96,16 @@ class CallSubsystem:
         self._web = Web(gate, keys=signing_keys(config))
         rates = VoiceRates(client)
         players = Players(taps, counters, rates)
-        self._originator = Originator(
+        self.originator = Originator(
             *(client, ids, legs, records, config.calling, DialPolicy(config.calling, naming, time.monotonic)),
             admission=admission,
         )
-        self.recordings = Recordings(client, ids, records, events, archive, audit=audit)
+        self.recordings = Recordings(client, ids, records, events, archive, audit=audit, journal=journal)
         self.recordings.is_sensitive = sensitive.covers
         sensitive.settled = self._adopt_sensitive_mode
         sensitive.on_lifted = legs.forget_digits
         self.conferences = Conferences(
-            client, tracker, ids, events, context=config.calling.context, remote=remote_conferences
+            client, tracker, ids, events, context=config.calling.context, remote=remote_conferences, journal=journal
         )
         self.streams = FlowStreams(
             calls=tracker,
@@ -127,7 +129,7 @@ class CallSubsystem:
             tracker=tracker,
             legs=legs,
             records=records,
-            originator=self._originator,
+            originator=self.originator,
             players=players,
             recordings=self.recordings,
         )
@@ -143,7 +145,7 @@ class CallSubsystem:
         )
         services = FlowServices(
             legs=legs,
-            originator=self._originator,
+            originator=self.originator,
             players=players,
             recordings=self.recordings,
             conferences=self.conferences,
@@ -159,12 +161,14 @@ class CallSubsystem:
             sensitive=sensitive,
             facilities=replace(Facilities.of(config), speech_trouble=lambda: self.speech.trouble),
         )
-        self.outbound_calls = OutboundCalls(self._originator, records)
-        self.flow_manager = FlowManager(flows_of(config), services, self.outbound_calls, config.voxology)
+        self.outbound_calls = OutboundCalls(self.originator, records, journal)
+        self.flow_manager = FlowManager(
+            flows_of(config), services, self.outbound_calls, config.voxology, journal=journal
+        )
         self.call_control.before_transfer.append(self.flow_manager.before_transfer)
         legs.claim = self.flow_manager.claims
         legs.on_claimed = self.flow_manager.claimed
-        legs.on_conference = self._bring
+        legs.on_conference = self.bring
 
     @property
     def object_ids(self) -> Collection[str]:
@@ -198,17 +202,22 @@ class CallSubsystem:
         if self._config.calling.sip_endpoint and not self._config.calling.sip_hosts:
             log.warning("calls to SIP addresses are refused: calling.sip_hosts is empty")
 
-    async def stop(self) -> None:
-        """End flows and what they opened, hang up outbound calls; incoming calls continue in the dialplan."""
+    async def stop(self, *, suspended: bool = False) -> None:
+        """End flows and what they opened, hang up outbound calls; incoming calls continue in the dialplan.
+
+        Args:
+            suspended: calls, recordings and conferences stay as they are on the PBX, for the next run.
+        """
         await self._announcer.stop()
         await self.outbound_calls.close()
-        await self.flow_manager.close()
+        await (self.flow_manager.suspend() if suspended else self.flow_manager.close())
         await self.streams.close()
         await self.call_control.stop()
-        await self._originator.stop()
-        await self.recordings.close()
-        await self.conferences.stop()
-        await self._legs.stop()
+        await self.originator.stop()
+        if not suspended:
+            await self.recordings.close()
+            await self.conferences.stop()
+            await self._legs.stop()
         await self._tasks.stop()
         await self._web.close()
 
@@ -216,7 +225,8 @@ class CallSubsystem:
         """Wait until recordings have paused or resumed, and other servers get nothing that they must not get."""
         await asyncio.gather(self.recordings.settled(), self.streams.silenced())
 
-    def _bring(self, leg: Leg, conference_id: str) -> None:
+    def bring(self, leg: Leg, conference_id: str) -> None:
+        """Have a call take part in a conference that came for nothing else."""
         self._tasks.spawn(self.conferences.bring(leg, conference_id))
 
     def _numbers(self, channel_id: str) -> Numbers | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from bridge.ari.client import AriClient
 from bridge.calls.ids import OwnIds
@@ -32,6 +32,7 @@ class Settling:
         recordings: learns what is in the spool.
         ids: those of our own objects on the PBX.
         in_use: the ids of objects that must stay.
+        resume: takes up the calls that the previous run controlled; once.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Settling:
         recordings: Recordings,
         ids: OwnIds,
         in_use: Callable[[], Collection[str]],
+        resume: Callable[[], Awaitable[None]],
     ) -> None:
         self.in_step = False
         """The state of the PBX is known, and calls are served."""
@@ -54,6 +56,7 @@ class Settling:
         self._recordings = recordings
         self._ids = ids
         self._in_use = in_use
+        self._resume = resume
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         client.on_connected(self._on_connected)
@@ -83,6 +86,7 @@ class Settling:
         while not self.in_step:
             try:
                 await self._tracker.resync()
+                await self._resume()
                 await sweep(self._client, self._ids, self._in_use)
                 await self._ask_for_sensitive_calls()
                 await self._stasis.adopt()

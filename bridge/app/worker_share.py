@@ -24,6 +24,7 @@ class WorkerShare:
         heard: what its clients of events hear: also what other workers tell.
         port: how it listens for HTTP.
         conferences: those of the others.
+        journal: its file of facts about calls; "": none is kept.
         owns: whether a call (or a channel's) is this worker's to tell of and to act on.
         leads: whether it tells of what belongs to nobody.
     """
@@ -36,5 +37,6 @@ class WorkerShare:
     heard: Events
     port: SharedPort
     conferences: RemoteConferences
+    journal: str
     owns: Callable[[str], bool]
     leads: Callable[[], bool]

@@ -138,6 +138,10 @@ class AriClient:
         """From now on every request has to be through in so many seconds: we are shutting down."""
         self._rest.finish_within(seconds)
 
+    def allow_only(self, allows: Callable[[str], bool]) -> None:
+        """From now on refuse requests as if the client was stopped, except those to paths that ``allows`` accepts."""
+        self._rest.allow_only(allows)
+
     async def stop(self) -> None:
         """Close the events connection and the session for good: later requests fail. Stopping twice is fine."""
         task, self._task = self._task, None

@@ -302,6 +302,10 @@ class Recordings(_Resource):
         """End one that is being made, and keep it; one that has ended already is fine."""
         await self._post_unless_gone(f"/recordings/live/{segment(name)}/stop")
 
+    async def live(self, name: str) -> LiveRecording:
+        """One that is being made."""
+        return await self._get(f"/recordings/live/{segment(name)}", LiveRecording)
+
     async def pause(self, name: str) -> None:
         """Pause a live recording; its file continues from there when resumed. Ignore one that has ended."""
         await self._post_unless_gone(f"/recordings/live/{segment(name)}/pause")

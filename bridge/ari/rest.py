@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -119,6 +119,7 @@ class Rest:
         }
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._allows: Callable[[str], bool] = lambda _: True
         self._deadline: float | None = None  # by the event loop's clock
         self._limits: set[asyncio.Timeout] = set()
         """Those of the requests that are under way."""
@@ -168,6 +169,10 @@ class Rest:
         for limit in self._limits:
             limit.reschedule(self._deadline)
 
+    def allow_only(self, allows: Callable[[str], bool]) -> None:
+        """From now on refuse requests as if the client was closed, except those to paths that ``allows`` accepts."""
+        self._allows = allows
+
     async def __aenter__(self) -> Rest:
         return self
 
@@ -201,7 +206,7 @@ class Rest:
         return await (act if method == "GET" else shield_until_done(act))
 
     async def _send(self, method: str, path: str, params: Mapping[str, Parameter] | None, body: Any) -> bytes:
-        if self._closed:
+        if self._closed or not self._allows(path):
             raise AriError(0, method, path, CLOSED)
         query = {name: _text(value) for name, value in (params or {}).items() if value is not None}
         url = yarl.URL(f"{self.url}{path}", encoded=True).with_query(query)

@@ -6,7 +6,7 @@ dialing -> ringing -> progressing -> hangup        canceling: given up before th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from bridge.calls.addresses import NOBODY, Address, address_json
@@ -93,6 +93,31 @@ def reason_of(
     if cause in (NO_USER_RESPONSE, NO_ANSWER, REJECTED) or (rang and cause in UNTOLD):
         return "noanswer"
     return "failed"
+
+
+def record_fact(record: CallRecord) -> dict[str, Any]:
+    """Return what is kept of a record for the next run: all but what its flow does."""
+    return {
+        field.name: value
+        for field in fields(CallRecord)
+        if field.name != "action" and (value := _plain(getattr(record, field.name))) is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Address):
+        return dict(address_json(value))
+    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, list) else value
+
+
+def record_of(fact: Mapping[str, Any]) -> CallRecord:
+    """Return the record that `record_fact` was made of.
+
+    Raises:
+        TypeError, KeyError: it was not made of one.
+    """
+    addresses = {key: Address(**fact[key]) for key in ("source", "destination")}
+    return CallRecord(**{**fact, **addresses})
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:

@@ -38,6 +38,11 @@ class OwnIds:
         """
         return f"{self.prefix}{self._boot}-{kind}-{next(self._numbers):08d}"
 
+    def kind(self, object_id: str) -> str:
+        """Return the kind that `new` got; "": it is none of this application's."""
+        _, _, rest = object_id.removeprefix(self.prefix).partition("-") if self.ours(object_id) else ("", "", "")
+        return rest.partition("-")[0]
+
     def ours(self, object_id: str) -> bool:
         """Whether a channel or bridge was made by this application, in this life or an earlier one."""
         return object_id.startswith(self.prefix)

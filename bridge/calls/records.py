@@ -10,7 +10,6 @@ place of another in our application is that party from then on, for the record a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from bridge.ari.model import (
@@ -35,34 +34,29 @@ from bridge.calls.call import (
     PartyJoined,
     PartyLeft,
 )
-from bridge.calls.call_record import UNTOLD, CallRecord, HangupBy, HangupReason, Status, reason_of
+from bridge.calls.call_record import (
+    UNTOLD,
+    CallRecord,
+    HangupBy,
+    HangupReason,
+    Status,
+    reason_of,
+    record_fact,
+    record_of,
+)
+from bridge.calls.course import Course
+from bridge.calls.journal import Journal
 from bridge.calls.shown import shown
 from bridge.events.hub import Events
 
 FIRST_FINAL = 300
 """SIP status codes from here on reject a request."""
+
+RECORD = "record"
+"""Facts of this kind are records of originated calls."""
 MAX_ENDED = 1000
 KEEP_ENDED_S = 3600.0
 """Ended calls are told of for so long, and so many of them."""
-
-
-@dataclass(slots=True)
-class _Course:
-    """What was seen of a call and is told nowhere."""
-
-    dialstatus: str = ""
-    """The furthest of RINGING, PROGRESS and ANSWER."""
-    cause: int = 0
-    party_hung_up: bool = False
-    pbx_hung_up: bool = False
-    forwarded: bool = False
-    """Its phone has forwarded it."""
-    redialed: bool = False
-    """When its channel has ended, it is dialed again, where the phone has forwarded it to."""
-    first: str = ""
-    """The channel of the party that began it."""
-    merged: bool = False
-    """Its last party goes on in another call: it has met that in a bridge. It ends with its own parties."""
 
 
 _SILENT = frozenset({"tm_update", "variables"})
@@ -75,11 +69,13 @@ class Records:
     Args:
         events: where ``call_*`` and ``dtmf_received`` events go.
         clock: seconds since 1970.
+        journal: keeps the records of originated calls; None: they are not kept.
     """
 
-    def __init__(self, events: Events, clock: Callable[[], float]) -> None:
+    def __init__(self, events: Events, clock: Callable[[], float], journal: Journal | None = None) -> None:
         self._events = events
         self._clock = clock
+        self._journal = journal or Journal()
         self.is_sensitive: Callable[[str], bool] = lambda _: False
         """Whether a channel's digits must not be reported now."""
         self.show: Callable[[CallRecord], dict[str, Any]] = lambda record: shown(record, None, 0)
@@ -88,7 +84,7 @@ class Records:
         self._variables_sent: dict[str, Mapping[str, str]] = {}
         """Of each live call, as its last event had them."""
         self._ended: dict[str, CallRecord] = {}
-        self._courses: dict[str, _Course] = {}
+        self._courses: dict[str, Course] = {}
         self._call_of: dict[str, str] = {}
         """Ids of calls by their channels'."""
         self._began_in: dict[str, str] = {}
@@ -112,6 +108,19 @@ class Records:
         """Calls that have ended, oldest first; the last 1000 of the last hour."""
         self._forget_old()
         return list(self._ended.values())
+
+    def restore(self) -> None:
+        """Take up the originated calls of the previous run; `channels_there` ends those that have ended since."""
+        for call_id, fact in self._journal.found.pop(RECORD, {}).items():
+            self._live[call_id] = record = record_of(fact["record"])
+            self._originated[fact["channel_id"]] = record
+            self._courses[call_id] = Course(first=fact["channel_id"])
+            self._keep(record)
+
+    def _keep(self, record: CallRecord) -> None:
+        if record.originated and self._journal.kept:
+            fact = {"channel_id": self._courses[record.id].first, "record": record_fact(record)}
+            self._journal.put(RECORD, record.id, fact)
 
     # What others know of a call
 
@@ -182,6 +191,8 @@ class Records:
             setattr(record, name, values[name])
         if changed:
             record.tm_update = self._clock()
+        if changed - {"action", "tm_update"} and not record.ended:
+            self._keep(record)
         if changed - _SILENT and not record.ended:
             self._publish("call_updated", record)
 
@@ -225,7 +236,7 @@ class Records:
                 if record is not None:
                     course = self._courses[record.id]
                     if course.redialed and record.status != "canceling":
-                        self._courses[record.id] = _Course(first=course.first)
+                        self._courses[record.id] = Course(first=course.first)
                         self._set(record, "dialing")
                         return
                     course.cause = event.cause
@@ -259,6 +270,7 @@ class Records:
             course.first = new.id
         if self._originated.pop(old_id, None) is not None:
             self._originated[new.id] = record
+            self._keep(record)
             if new.state == "Up":  # a phone has picked up the call of the one that we rang
                 self._progress(record, "ANSWER")
 
@@ -365,7 +377,8 @@ class Records:
     def _begin(self, record: CallRecord, first: str) -> None:
         record.tm_create = record.tm_update = self._clock()
         self._live[record.id] = record
-        self._courses[record.id] = _Course(first=first)
+        self._courses[record.id] = Course(first=first)
+        self._keep(record)
         self._publish("call_created", record)
 
     def _set(self, record: CallRecord, status: Status) -> None:
@@ -375,6 +388,7 @@ class Records:
             record.tm_ringing = now
         elif status == "progressing":
             record.tm_progressing = now
+        self._keep(record)
         kinds = {"ringing": "call_ringing", "progressing": "call_progressing"}
         self._publish(kinds.get(status, "call_updated"), record)
 
@@ -386,6 +400,7 @@ class Records:
         record.sensitive = False
         del self._live[record.id]
         del self._courses[record.id]
+        self._journal.drop(RECORD, record.id)
         self._call_of = {channel: call for channel, call in self._call_of.items() if call != record.id}
         self._began_in = {channel: call for channel, call in self._began_in.items() if call != record.id}
         self._originated = {channel: each for channel, each in self._originated.items() if each is not record}

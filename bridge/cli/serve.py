@@ -24,6 +24,7 @@ from bridge.config.initial_token import needs_token, token_file, with_token
 from bridge.media.loop import FrameLoop
 from bridge.media.memory import return_large_blocks
 from bridge.media.pauses import exempt_from_collection, shorten_switches
+from bridge.tasks import first_of
 
 log = logging.getLogger("bridge.cli")
 
@@ -59,6 +60,9 @@ class Service(Protocol):
         Raises:
             OSError: a port cannot be bound.
         """
+
+    async def drain(self) -> None:
+        """Accept nothing new, and return when nothing is up any more, or after ``restart.drain_s``."""
 
     async def stop(self) -> None:
         """End calls and streams properly, and close the ports."""
@@ -98,7 +102,9 @@ async def serve(
     read: Callable[[], Config],
     token: Path | None = None,
 ) -> int:
-    """Run a service until SIGTERM or SIGINT; a second signal ends it immediately. SIGHUP reloads the configuration.
+    """Run a service until SIGTERM or SIGINT, which waits for calls to end for ``restart.drain_s``.
+
+    A second signal ends this wait; a further one ends the process immediately. SIGHUP reloads the configuration.
 
     Args:
         config: of the service.
@@ -110,14 +116,18 @@ async def serve(
         The exit code.
     """
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stopping, drained = asyncio.Event(), asyncio.Event()
 
     def stop(number: int) -> None:
-        if stopping.is_set():
-            log.warning("second signal: stopping immediately")
+        if drained.is_set():
+            log.warning("further signal: stopping immediately")
             service.abandon()
             os._exit(128 + number)
-        log.info("stopping on %s; a second signal stops immediately", signal.Signals(number).name)
+        if stopping.is_set() or not config.restart.drain_s:
+            drained.set()
+            log.info("stopping on %s; a further signal stops immediately", signal.Signals(number).name)
+        else:
+            log.info("stopping on %s when calls have ended; a further signal ends them", signal.Signals(number).name)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -132,9 +142,7 @@ async def serve(
     preloading: asyncio.Task[None] | None = None
     try:
         # A signal must also end a start that hangs.
-        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            await starting
+        if await first_of(starting, waiting) == 0:
             exempt_from_collection()
             if service.carries_calls:
                 preloading = asyncio.create_task(_preload(), name="preload")
@@ -143,6 +151,9 @@ async def serve(
             if token is not None:
                 log_token(config, service.http_port, token)
             await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not drained.is_set() and not ended.is_set():
+                await first_of(service.drain(), drained.wait(), ended.wait())
+                drained.set()
         return 1 if ended.is_set() else 0
     except OSError as problem:
         print(f"asterisk-bridge: {explain_bind_error(problem, config)}", file=sys.stderr)

@@ -4,7 +4,7 @@
     a room  comes and goes by itself with its first and last participant; it is seen, heard and spoken to, and its
             participants can be hung up. Asterisk has no verb for more from outside.
 
-Nothing outlives the process: the bridges of an earlier life are swept, and who was in them is held again.
+After a restart those of ours whose bridges still exist are taken up, with who is in them, if a state file is kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.dispatch import Unsubscribe
 from bridge.ari.model import BridgeDestroyed, Event
 from bridge.calls.ids import OwnIds
+from bridge.calls.journal import Journal
 from bridge.calls.model import Change, PartyChanged, PartyLeft
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.local import SETTLE_S, LocalConferences, made, within
@@ -46,6 +47,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+MEMBER = "member"
+"""Facts of this kind are calls that came for nothing but a conference."""
+
 
 class Conferences:
     """All conferences of the PBX. Make it after the tracker, so that it sees every event after the tracker did.
@@ -55,6 +59,7 @@ class Conferences:
             shown and their participants can be hung up, and that is all.
         clock: seconds since 1970.
         remote: those of other workers; None: there are no other workers.
+        journal: keeps the conferences of ours; None: none is taken up after a restart.
     """
 
     def __init__(
@@ -67,13 +72,15 @@ class Conferences:
         context: str = "",
         clock: Callable[[], float] = time.time,
         remote: RemoteConferences | None = None,
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal or Journal()
         self._client = client
         self._ids = ids
         self._context = context
         self._roster = Roster(tracker, events, clock)
         self._remote = remote or RemoteConferences()
-        self._local = LocalConferences(client, tracker, ids, self._roster, clock, self._remote)
+        self._local = LocalConferences(client, tracker, ids, self._roster, clock, self._remote, journal=self._journal)
         client.on_event("*", self._on_event)
         tracker.subscribe(self._on_change)
 
@@ -154,6 +161,10 @@ class Conferences:
             await self._client.channels.hangup(channel_id)
         await self._roster.until(lambda: self._roster.rooms.get(conference_id) is not state, SETTLE_S)
 
+    def resume(self, bridge_ids: Collection[str]) -> None:
+        """Take up those of the previous run whose bridges exist; legs that are in them join again."""
+        self._local.resume(bridge_ids)
+
     async def stop(self) -> None:
         """End those of ours; nobody is hung up."""
         await self._local.stop()
@@ -202,6 +213,7 @@ class Conferences:
         A conference that is not there is made, as with ``join(create=True)``. One that was moved to another bridge (a
         transfer) is left alone. Nothing is raised.
         """
+        self._journal.put(MEMBER, leg.id, {"conference_id": conference_id})
         try:
             if await self.join(leg, conference_id, create=True) == "left" and leg.bridge_id is not None:
                 return
@@ -209,6 +221,8 @@ class Conferences:
             return  # it has hung up, in the conference or on the way there
         except (BridgeError, ValueError) as error:
             log.warning("conference=%s channel=%s did not get there: %s", conference_id, leg.id, error)
+        finally:
+            self._journal.drop(MEMBER, leg.id)
         with contextlib.suppress(BridgeError):
             await leg.hang_up()
 

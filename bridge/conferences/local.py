@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel
 from bridge.calls.ids import OwnIds
+from bridge.calls.journal import Journal
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.model import Left
 from bridge.conferences.remote import RemoteConferences
@@ -21,6 +22,8 @@ from bridge.tasks import BackgroundTasks, first_of
 
 log = logging.getLogger(__name__)
 
+CONFERENCE = "conference"
+"""Facts of this kind are conferences."""
 MAX_CONFERENCES = 1000
 """Each is a bridge of Asterisk, there until somebody deletes it."""
 SETTLE_S = 3.0
@@ -40,7 +43,10 @@ class LocalConferences:
         roster: Roster,
         clock: Callable[[], float],
         remote: RemoteConferences | None = None,
+        *,
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal or Journal()
         self._client = client
         self._tracker = tracker
         self._ids = ids
@@ -145,13 +151,32 @@ class LocalConferences:
             self._roster.own.pop(state.id, None)
             raise
         log.info("conference created conference=%s mixing_bridge=%s", state.id, state.bridge_id)
+        self._keep(state)
         self._tell_others()
         self._roster.tell_created(state)
+
+    def _keep(self, state: State) -> None:
+        names = ("id", "name", "bridge_id", "auto_delete", "created_at")
+        self._journal.put(CONFERENCE, state.id, {name: getattr(state, name) for name in names})
+
+    def resume(self, bridge_ids: Collection[str]) -> None:
+        """Take up the conferences of the previous run whose bridges exist."""
+        for conference_id in tuple(self._journal.found.get(CONFERENCE, ())):
+            fact = self._journal.take(CONFERENCE, conference_id)
+            if fact is None or fact["bridge_id"] not in bridge_ids or conference_id in self._roster.own:
+                continue
+            state = self._roster.own[conference_id] = State(**fact, kind="bridge")
+            state.made = asyncio.get_running_loop().create_future()
+            state.made.set_result(None)
+            self._keep(state)
+            log.info("resumed conference=%s mixing_bridge=%s", state.id, state.bridge_id)
+        self._tell_others()
 
     async def _end(self, state: State) -> None:
         """Let everybody go and delete the bridge; once."""
         if self._roster.own.get(state.id) is not state:
             return
+        self._journal.drop(CONFERENCE, state.id)
         del self._roster.own[state.id]
         self._ending.add(state)
         self._tell_others()

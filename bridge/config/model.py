@@ -13,6 +13,7 @@ from bridge.config.flows import FlowConfig
 from bridge.config.outbound import OutboundConfig
 from bridge.config.privacy import PrivacyConfig
 from bridge.config.recording import RecordingConfig
+from bridge.config.restart import RestartConfig
 from bridge.config.sections import AriConfig, AudioSocketConfig, AuditConfig, HttpConfig, LogConfig, MediaConfig
 from bridge.config.speech import SpeechConfig
 from bridge.config.streams import PbxConfig, RouteConfig, StreamsConfig, SubscriptionConfig
@@ -46,6 +47,7 @@ class Config(Vendors):
     speech: SpeechConfig = SpeechConfig()
     recording: RecordingConfig = RecordingConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    restart: RestartConfig = RestartConfig()
     cluster: ClusterConfig = ClusterConfig()
     subscriptions: Annotated[tuple[SubscriptionConfig, ...], BeforeValidator(as_tuple)] = ()
     dialplan: Annotated[tuple[RouteConfig, ...], BeforeValidator(as_tuple)] = ()

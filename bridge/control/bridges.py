@@ -51,6 +51,10 @@ class MixingBridges:
         """Own a bridge that exists, with one channel in it."""
         self._members[bridge_id] = {channel_id}
 
+    def resume(self, bridge_id: str, channel_id: str) -> None:
+        """Own a bridge of the previous run, with a channel that is in it."""
+        self._members.setdefault(bridge_id, set()).add(channel_id)
+
     def add(self, bridge_id: str, channel_id: str) -> None:
         """Keep a bridge for a channel that joins it."""
         if bridge_id in self._members:

@@ -231,6 +231,9 @@ class Leg:
             LegGone: it ended on the way.
             ValueError: no ``calling.context`` is configured.
         """
+        if self.away is not None:  # a previous run has sent it there
+            await asyncio.shield(self.away)
+            return
         if not self._services.context:
             raise ValueError("the configuration names no dialplan context for that (calling.context)")
         for name, value in (variables or {}).items():

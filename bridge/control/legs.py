@@ -104,6 +104,19 @@ class Legs:
         """The leg of a channel; None if it is not ours to control (or not yet taken)."""
         return self._legs.get(channel_id)
 
+    @property
+    def present(self) -> Collection[Leg]:
+        """All that are in our application now."""
+        return [leg for leg in self._legs.values() if leg.entered.is_set() and leg.away is None]
+
+    def is_originated(self, leg: Leg) -> bool:
+        """Whether we have originated a leg."""
+        return leg.id in self._originated
+
+    async def settled(self) -> None:
+        """Wait until the bridges that legs have left are deleted, within a bounded time."""
+        await self._bridges.stop(STOP_TIMEOUT_S)
+
     def take(self, channel_id: str) -> Leg | None:
         """Control a call that is held in our application; None if there is none of that id."""
         leg = self._legs.get(channel_id)
@@ -122,6 +135,26 @@ class Legs:
     def expect(self, channel_id: str) -> Leg:
         """The leg of a channel that we are about to create."""
         leg = self._originated[channel_id] = self._new(channel_id, "", answered=False)
+        return leg
+
+    def resume(self, channel: Channel, bridge_id: str | None, *, away: bool = False) -> Leg:
+        """Control a channel that a previous run has controlled.
+
+        Args:
+            bridge_id: our mixing bridge that it is in.
+            away: it is in the dialplan and will come back.
+        """
+        leg = self._new(channel.id, channel.name, answered=channel.state == "Up")
+        if self._ids.ours(channel.id):
+            self._originated[channel.id] = leg
+        if away:
+            leg.away = asyncio.get_running_loop().create_future()
+        else:
+            leg.entered.set()
+        if bridge_id is not None:
+            if self._ids.kind(bridge_id) == "hold":
+                self._bridges.resume(bridge_id, channel.id)
+            leg.bridge_id = bridge_id
         return leg
 
     def presume_ended(self, leg: Leg) -> None:

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -234,6 +235,22 @@ class Originator:
             raise
         self._tasks.spawn(self._see_through(leg, dialing))
         return call
+
+    def resume(self, leg: Leg, tm_create: float) -> OutboundCall:
+        """Take a call of a previous run up again; a forwarded one that rings is not followed further.
+
+        Args:
+            tm_create: when it was originated, in seconds since 1970.
+        """
+        self._tasks.spawn(self._see_resumed_through(leg, max(time.time() - tm_create, 0.0)))
+        return OutboundCall(leg, self._records)
+
+    async def _see_resumed_through(self, leg: Leg, lasted_s: float) -> None:
+        try:
+            async with asyncio.timeout(max(self._config.max_call_s - lasted_s, 0.0)):
+                await leg.ended.wait()
+        except TimeoutError:
+            await self._hang_up_too_long(leg)
 
     async def stop(self) -> None:
         """Originate no further call; `Legs.stop` hangs up those that are up."""

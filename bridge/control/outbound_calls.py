@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4
 
 from bridge.access import Principal
-from bridge.calls.addresses import Address
+from bridge.calls.addresses import Address, address_json
 from bridge.calls.call_record import CallRecord
+from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.control.legs import Leg, LegGone
 from bridge.control.originate import NotAnswered, Originator, OutboundCall
@@ -20,6 +22,8 @@ from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
+RINGING, HELD = "ringing", "held"
+"""Kinds of facts: calls that ring, with what is to become of them; and answered ones that requests control."""
 MAX_GROUPS = 1000
 """Groups of calls that are remembered."""
 
@@ -83,11 +87,13 @@ class OutboundCalls:
     Args:
         originator: dials.
         records: has each call's record.
+        journal: keeps which calls ring and are held; None: none is resumed after a restart.
     """
 
-    def __init__(self, originator: Originator, records: Records) -> None:
+    def __init__(self, originator: Originator, records: Records, journal: Journal | None = None) -> None:
         self._originator = originator
         self._records = records
+        self._journal = journal or Journal()
         self._groups: dict[str, Groupcall] = {}
         self._tasks = BackgroundTasks("outbound call")
 
@@ -103,16 +109,46 @@ class OutboundCalls:
         """
         self._check(request)
         if on_answered is None:
-
-            def on_answered(leg: Leg, _: Address) -> None:
-                self._tasks.spawn(self._hold(leg, request.max_call_s))
-
+            on_answered = self.holder(request)
         if request.answer_method == "hangup_others" or request.ring_method == "linear":
             return await self._originate_group(request, on_answered)
         calls = await self._dial_all(request, request.destinations)
         for call, destination in calls.items():
+            self._keep(call, destination, request, on_answered)
             self._tasks.spawn(self._follow(call, destination, on_answered))
         return OriginatedCalls([self._record(call) for call in calls])
+
+    def holder(self, request: OriginateRequest) -> OnAnswered:
+        """Return the callback that holds an answered call, which requests control."""
+        return lambda leg, _: self.hold(leg, request.max_call_s)
+
+    def hold(self, leg: Leg, max_call_s: float | None) -> None:
+        """Keep a call that requests control until it ends."""
+        self.hold_until(leg, None if max_call_s is None else time.time() + max_call_s)
+
+    def hold_until(self, leg: Leg, ends_at: float | None) -> None:
+        """As `hold`, until a time in seconds since 1970."""
+        self._journal.put(HELD, leg.id, {"ends_at": ends_at})
+        self._tasks.spawn(self._hold(leg, None if ends_at is None else max(ends_at - time.time(), 0.0)))
+
+    def resume(self, call: OutboundCall, request: OriginateRequest, on_answered: OnAnswered) -> None:
+        """Follow a call of a previous run that rings; its request names one destination."""
+        (destination,) = request.destinations
+        self._keep(call, destination, request, on_answered)
+        self._tasks.spawn(self._follow(call, destination, on_answered))
+
+    def _keep(
+        self, call: OutboundCall, destination: Address, request: OriginateRequest, on_answered: OnAnswered
+    ) -> None:
+        fact = {
+            "principal": request.principal.fact,
+            "destination": dict(address_json(destination)),
+            "source": dict(address_json(request.source)) if request.source is not None else None,
+            "flow_id": request.flow_id,
+            "max_call_s": request.max_call_s,
+            "starter": getattr(on_answered, "fact", None),
+        }
+        self._journal.put(RINGING, call.leg.id, fact)
 
     def group(self, group_id: str) -> Groupcall | None:
         """Return the group with this id while it is remembered (the last 1000)."""
@@ -167,6 +203,8 @@ class OutboundCalls:
         except NotAnswered as problem:
             log.info("call=%s to %s: %s", call.id, destination, problem)
             return None
+        finally:
+            self._journal.drop(RINGING, call.leg.id)
         on_answered(leg, destination)
         return leg
 
@@ -183,6 +221,8 @@ class OutboundCalls:
         except BridgeError as problem:
             log.warning("holding failed channel=%s error=%s", leg.id, problem)
             await asyncio.gather(leg.hang_up(told="failed"), return_exceptions=True)  # better than endless silence
+        finally:
+            self._journal.drop(HELD, leg.id)
 
     # Several, of which one is wanted
 
@@ -201,6 +241,8 @@ class OutboundCalls:
         self._groups[group.id] = group
         while len(self._groups) > MAX_GROUPS:
             del self._groups[next(iter(self._groups))]
+        for call, destination in calls.items():
+            self._keep(call, destination, request, on_answered)
         if linear:
             self._tasks.spawn(self._one_after_the_other(group, next(iter(calls)), request, on_answered))
         else:
@@ -215,6 +257,7 @@ class OutboundCalls:
             while waiting and not group.answer_call_id:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    self._journal.drop(RINGING, waiting[task].leg.id)
                     if task.exception() is not None:
                         del waiting[task]
                     elif not group.answer_call_id:  # one that answered in the same moment is hung up below
@@ -244,6 +287,7 @@ class OutboundCalls:
                     log.warning("group=%s ends: %s cannot be called: %s", group.id, destination, problem)
                     return
                 group.call_ids.append(call.id)
+                self._keep(call, destination, request, on_answered)
             leg = await self._follow(call, destination, on_answered)
             if leg is not None:
                 group.answer_call_id = call.id

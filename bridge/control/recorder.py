@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bridge.ari.client import AriClient
 from bridge.errors import AriError
@@ -84,6 +86,32 @@ class Recorder:
         self._max_silence_s = max_silence_s
         self._max_duration_s = max_duration_s
         self._beep = beep
+
+    @property
+    def fact(self) -> dict[str, Any]:
+        """What another run needs to take the recording up."""
+        recording = self.recording
+        names = ("id", "call_id", "channel_id", "format", "principal", "tm_start")
+        return {
+            "recording": {name: getattr(recording, name) for name in names},
+            "snoop_id": self.snoop_id,
+            "terminate_on": self._terminate_on,
+        }
+
+    @classmethod
+    def resumed(cls, client: AriClient, fact: Mapping[str, Any]) -> Recorder:
+        """Return the recorder of a recording that a previous run has begun and Asterisk still makes."""
+        recorder = cls(
+            client,
+            Recording(**fact["recording"], status="recording"),
+            fact["snoop_id"],
+            terminate_on=fact["terminate_on"],
+            max_silence_s=0,  # Asterisk keeps the limits
+            max_duration_s=0,
+            beep=False,
+        )
+        recorder.opened = True
+        return recorder
 
     def ends_with(self, digit: str) -> bool:
         """Whether a digit of the party ends it."""

@@ -24,6 +24,7 @@ from bridge.ari.model import (
 )
 from bridge.audit import FAILED, NO_AUDIT, OK, Audit
 from bridge.calls.ids import OwnIds
+from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.control.leg import Direction
 from bridge.control.recorder import Recorder, Recording
@@ -40,6 +41,8 @@ END_TIMEOUT_S = 5.0
 REPLACED = "another party has taken the place of the recorded one: its phone has transferred the call"
 LATE_S = 1.0
 """After the snoop has gone the news of the recording's end may take so long."""
+RECORDING = "recording"
+"""Facts of this kind are recordings that run."""
 MAX_FAILED = 1000
 """So many that failed are remembered; those that have a file, for as long as that exists."""
 
@@ -55,6 +58,7 @@ class Recordings:
         archive: names recordings, and finds them in the spool again.
         clock: seconds since 1970.
         audit: where the end of each is recorded; its start is recorded by who has it started.
+        journal: keeps which recordings run; None: none is taken up after a restart.
     """
 
     def __init__(
@@ -67,7 +71,9 @@ class Recordings:
         *,
         clock: Callable[[], float] = time.time,
         audit: Audit = NO_AUDIT,
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal or Journal()
         self._client = client
         self._ids = ids
         self._records = records
@@ -157,6 +163,8 @@ class Recordings:
                 self._over(recorder, "failed", 0.0, str(problem))
             raise
         self._known[recording.id] = recording  # no await from here on
+        if recording.id in self._recorders:
+            self._journal.put(RECORDING, recording.id, recorder.fact)
         failed = [each for each in self._known.values() if each.status == "failed"]
         for each in failed[:-MAX_FAILED]:  # the others are in the spool
             del self._known[each.id]
@@ -168,6 +176,36 @@ class Recordings:
             self._publish("recording_finished", recording)
             self._record_end(recording)
         return recording
+
+    def running(self, recording_id: str) -> Recording | None:
+        """Return a recording that has not ended; None: it has, or there is none of that id."""
+        recorder = self._recorders.get(recording_id)
+        return recorder.recording if recorder is not None else None
+
+    async def resume(self, channel_ids: Collection[str]) -> None:
+        """Take up the recordings of the previous run that Asterisk still makes; the others are in its spool.
+
+        Args:
+            channel_ids: the channels of the PBX.
+
+        Raises:
+            AriError: Asterisk cannot be asked.
+        """
+        for recording_id in tuple(self._journal.found.get(RECORDING, ())):
+            fact = self._journal.take(RECORDING, recording_id)
+            if fact is None or fact["snoop_id"] not in channel_ids:
+                continue
+            try:
+                live = await self._client.recordings.live(recording_id)
+            except AriError as error:
+                if error.status != 404:
+                    raise
+                continue
+            recorder = self._recorders[recording_id] = Recorder.resumed(self._client, fact)
+            recorder.recording.paused = live.state == "paused"
+            self._known[recording_id] = recorder.recording
+            self._journal.put(RECORDING, recording_id, fact)
+            log.info("resumed recording=%s call=%s", recording_id, recorder.recording.call_id)
 
     async def stop(self, recording_id: str) -> Recording:
         """End one; returns when its file is whole. One that has ended is fine. KeyError if there is none."""
@@ -337,6 +375,7 @@ class Recordings:
     def _over(self, recorder: Recorder, status: str, duration_s: float, trouble: str) -> None:
         recording = recorder.recording
         del self._recorders[recording.id]
+        self._journal.drop(RECORDING, recording.id)
         recording.status, recording.paused = status, False
         recording.trouble = trouble or recording.trouble
         recording.tm_end = self._clock()

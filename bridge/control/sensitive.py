@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import ChannelUserevent, Event
 from bridge.calls.call import CallEnded, Change, PartyChanged, PartyLeft, PartyReplaced
+from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.events.hub import Events
@@ -27,6 +29,8 @@ from bridge.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
+SENSITIVE = "sensitive"
+"""Facts of this kind are calls in sensitive mode."""
 DEFAULT_TIMEOUT_S = 300
 MAX_TIMEOUT_S = 3600
 """Sensitive mode that nobody ends must not hide a call forever."""
@@ -60,9 +64,18 @@ class Sensitive:
         tracker: which parties a call has.
         records: shows which calls are in sensitive mode.
         events: where ``sensitive_started`` and ``sensitive_ended`` go.
+        journal: keeps which calls are in sensitive mode; None: a restart ends it.
     """
 
-    def __init__(self, client: AriClient, tracker: CallTracker, records: Records, events: Events) -> None:
+    def __init__(
+        self,
+        client: AriClient,
+        tracker: CallTracker,
+        records: Records,
+        events: Events,
+        journal: Journal | None = None,
+    ) -> None:
+        self._journal = journal or Journal()
         self.on_change: list[Callable[[], object]] = []
         """Called whenever other parties may be covered than before; they call `covers`."""
         self.on_lifted: Callable[[Iterable[str]], object] = lambda _: None
@@ -143,6 +156,15 @@ class Sensitive:
         await self._inform(call_id, call_id, 0)
         await self.settled()
 
+    def resume(self) -> None:
+        """Take up the sensitive mode of the previous run, for the calls that are still up."""
+        for shown in tuple(self._journal.found.get(SENSITIVE, ())):
+            fact = self._journal.take(SENSITIVE, shown) or {}
+            left_s = fact["until"] - time.time()
+            for call_id in fact["calls"]:
+                if call_id in self._tracker.calls and left_s > 0:
+                    self._begin(call_id, shown, left_s)
+
     async def ask_others(self) -> None:
         """Ask the other bridges of this Asterisk which calls are in sensitive mode: after connecting.
 
@@ -175,6 +197,8 @@ class Sensitive:
         elif entry.timer is not None:
             entry.timer.cancel()
         entry.until, entry.timer = until, loop.call_at(until, self._end, entry, TIMED_OUT)
+        fact = {"calls": sorted(entry.call_ids), "until": time.time() + timeout_s}
+        self._journal.put(SENSITIVE, entry.shown, fact)
         if not began:
             return
         self._review()  # silent first, reported afterwards
@@ -189,6 +213,7 @@ class Sensitive:
             entry.timer.cancel()
         calls = [self._tracker.calls[call_id] for call_id in entry.call_ids if call_id in self._tracker.calls]
         self._entries.remove(entry)
+        self._journal.drop(SENSITIVE, entry.shown)
         call_safely(self.on_lifted, [channel_id for call in calls for channel_id in call.parties])
         self._review()
         log.info("sensitive mode ended call=%s reason=%s", entry.shown, reason)

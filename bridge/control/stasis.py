@@ -141,12 +141,28 @@ class StasisCalls:
             if channel_id in self._held or not self._is_leg(channel, channel.dialplan.app_data.split(",")[1:]):
                 self._hold(channel)
 
-    async def stop(self) -> None:
-        """Hold no further call, and delete the bridges: the bridge process goes. The calls stay where they are."""
+    @property
+    def held_ids(self) -> Collection[str]:
+        """Ids of the channels that are held."""
+        return tuple(self._held)
+
+    async def stop(self, *, suspended: bool = False) -> None:
+        """Hold no further call, and delete the bridges: the process stops. The calls stay in the application.
+
+        Args:
+            suspended: the bridges stay as well, until the next run has others.
+        """
         self._stopping = True
-        for channel_id in tuple(self._held):
+        for channel_id in () if suspended else tuple(self._held):
             self._release(channel_id)
         await self._tasks.stop(grace_s=5)
+
+    def resume(self, channel: Channel) -> bool:
+        """Return whether a channel that a previous run controlled is still in our application."""
+        dialplan = channel.dialplan
+        if dialplan.app_name == "Stasis" and self._shared_app == dialplan.app_data.split(",", 1)[0] != "":
+            self._handed.add(channel.id)
+        return self._is_here(channel)
 
     def _is_ours_to_hold(self, channel: Channel) -> bool:
         return not self._ids.ours(channel.id) and self._is_here(channel)

@@ -21,7 +21,7 @@ from bridge.calls.call_record import CallRecord
 from bridge.control.legs import Leg, LegGone
 from bridge.control.playback import Player
 from bridge.errors import BridgeError
-from bridge.flows.action_registry import DEFINITIONS, ActionFailed
+from bridge.flows.action_registry import DEFINITIONS, REOPEN, ActionFailed, Opened
 from bridge.flows.filling import authority_of
 from bridge.flows.program import Action, End, Enter, Jump, Program, Step
 from bridge.flows.services import FlowServices
@@ -52,6 +52,10 @@ class Frame:
     at: int = 0
     loops: dict[str, int] = field(default_factory=dict)
     """How often each ``goto`` of it has jumped, by the action's id."""
+
+
+def _nothing() -> None:
+    """Keep nothing."""
 
 
 class Flows(Protocol):
@@ -114,6 +118,16 @@ class Run:
         """Voxology: what was collected since its server was asked last."""
         self.recordings: list[str] = []
         """Ids of the recordings that this flow started and has not stopped."""
+        self.opened: list[Opened] = []
+        """Streams that the flow does not wait for."""
+        self.to_reopen: list[Mapping[str, Any]] = []
+        """Facts of those that it had open before a restart."""
+        self.resumed = False
+        """The action that runs was running before a restart."""
+        self.keep: Callable[[], object] = _nothing
+        """Called whenever something has changed that a flow needs to be resumed."""
+        self.programs_kept: tuple[int, ...] = ()
+        """Which lists were kept last, by identity."""
         self.hanging_up = ""
         """Why the flow itself has just hung up: the end of the call is told before the request is answered."""
         self.frames = [Frame(program)]
@@ -240,6 +254,8 @@ class Run:
     # The loop
 
     async def _execute(self) -> End:
+        while self.to_reopen:
+            await self._reopen(self.to_reopen.pop(0))
         while self.frames:
             frame = self.frames[-1]
             if frame.at >= len(frame.program.actions):
@@ -249,14 +265,27 @@ class Run:
             self._count += 1
             if self._count > MAX_ACTIONS_RUN:
                 return End(f"more than {MAX_ACTIONS_RUN} actions were run")
-            step = await self._perform(action)
+            after_restart = DEFINITIONS[action.does].after_restart
+            if after_restart != "instant":
+                self.keep()
+            step = None if self.resumed and after_restart == "skip" else await self._perform(action)
+            self.resumed = False
             if isinstance(step, End):
                 return step
             self._move(frame, action, step)
             await asyncio.sleep(0)  # a loop of actions that wait for nothing must not hold up other calls
+        self.keep()
         # A flow that ends with opening an external media is for the sake of that: the call stays for as long.
         await self.services.streams.external_media_over(self.leg)
         return End("the last action was done")
+
+    async def _reopen(self, fact: Mapping[str, Any]) -> None:
+        try:
+            await REOPEN[fact["does"]](self, fact)
+        except LegGone:
+            pass  # the flow ends
+        except (BridgeError, ValueError, KeyError) as problem:
+            log.warning("not opened again call=%s flow=%s error=%s", self.call_id, self.flow_id or self.id, problem)
 
     def _move(self, frame: Frame, action: Action, step: Step | None) -> None:
         if isinstance(step, Jump):
@@ -276,7 +305,7 @@ class Run:
             self._tell(action)
         try:
             options = action.options.resolved(self.variables)
-            if definition.needs_audio:
+            if definition.needs_audio and self.leg.away is None:
                 await self.leg.hold_in_bridge()
             step = await definition.function(self, options)
             if isinstance(step, Enter) and step.returns and len(self.frames) >= MAX_DEPTH:

@@ -14,6 +14,7 @@ from bridge.access import CONFIGURATION, Principal
 from bridge.ari.model import Channel
 from bridge.calls.addresses import NOBODY, Address, address_json
 from bridge.calls.call_record import CallRecord
+from bridge.calls.journal import Journal
 from bridge.config import FlowConfig, VoxologyConfig
 from bridge.control.legs import Leg, LegGone
 from bridge.control.outbound_calls import OnAnswered, OriginatedCalls, OriginateRequest, OutboundCalls
@@ -22,8 +23,18 @@ from bridge.flows import callbacks
 from bridge.flows.checking import check_possible
 from bridge.flows.flow_config import Flow
 from bridge.flows.interpreter import Run
-from bridge.flows.program import Action, Program, new_action_id
-from bridge.flows.program import program as program_of
+from bridge.flows.program import Program, Then
+from bridge.flows.resuming import (
+    Conduct,
+    Starter,
+    entry_of,
+    forget,
+    frames_of,
+    keep,
+    program_fact,
+    program_of_fact,
+    run_of,
+)
 from bridge.flows.services import FlowServices
 from bridge.flows.syntax import parse_in_thread
 from bridge.flows.variables import Variables, request_variables
@@ -42,6 +53,7 @@ class FlowManager:
         outbound_calls: originates calls.
         voxology: what ``Dials/Connect`` calls run.
         clock: seconds since 1970.
+        journal: keeps where each flow is; None: no flow is resumed after a restart.
     """
 
     def __init__(
@@ -51,6 +63,8 @@ class FlowManager:
         outbound_calls: OutboundCalls,
         voxology: VoxologyConfig | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        journal: Journal | None = None,
     ) -> None:
         self.configure(flows)
         self._services = services
@@ -61,6 +75,8 @@ class FlowManager:
         """Flows that run, by the call's leg."""
         self._entering: dict[str, tuple[Flow, Channel]] = {}
         self._closing = False
+        self._suspended = False
+        self._journal = journal or Journal()
 
     def configure(self, flows: Sequence[Flow]) -> None:
         """Replace the configured flows, for what begins or is entered from now on."""
@@ -133,6 +149,19 @@ class FlowManager:
         on_answered = self._starter(request, program, request_variables(variables or {}))
         return await self._outbound_calls.originate(request, on_answered)
 
+    def starter(self, request: OriginateRequest, fact: Mapping[str, Any]) -> OnAnswered:
+        """Return what takes over an answered call that was ringing before a restart. For a thread.
+
+        Args:
+            request: of the call.
+            fact: what `Starter.fact` was.
+
+        Raises:
+            InvalidFlow: the flow cannot be run any more.
+        """
+        program = program_of_fact(fact["program"]) if fact["program"] is not None else None
+        return self._starter(request, program, fact["variables"], fact["session_data"])
+
     async def dial_connect(
         self,
         number: str,
@@ -189,23 +218,28 @@ class FlowManager:
         session_data: Mapping[str, Any] | None = None,
     ) -> OnAnswered:
         """Return the callback that starts the flow of a request on an answered call."""
+        fact = {
+            "program": None if request.flow_id else program_fact(program),
+            "variables": dict(variables),
+            "session_data": dict(session_data or {}),
+        }
+        return Starter(self._answered, request, program, fact)
 
-        def start(leg: Leg, destination: Address) -> None:
-            self._begin(
-                leg,
-                None if request.flow_id else program,
-                request.flow_id,
-                variables=variables,
-                session_data=session_data or {},
-                source=request.source or self._source(leg.id),
-                destination=destination,
-                direction="outgoing",
-                principal=request.principal,
-                then="hangup",
-                max_call_s=request.max_call_s,
-            )
-
-        return start
+    def _answered(self, starter: Starter, leg: Leg, destination: Address) -> None:
+        request = starter.request
+        self._begin(
+            leg,
+            None if request.flow_id else starter.program,
+            request.flow_id,
+            variables=starter.fact["variables"],
+            session_data=starter.fact["session_data"],
+            source=request.source or self._source(leg.id),
+            destination=destination,
+            direction="outgoing",
+            principal=request.principal,
+            then="hangup",
+            max_call_s=request.max_call_s,
+        )
 
     # Flows that run
 
@@ -226,6 +260,30 @@ class FlowManager:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def suspend(self) -> None:
+        """End every flow here without a word: the next run resumes them."""
+        self._suspended = True
+        await self.close()
+
+    async def resume(
+        self, leg: Leg, flow: Mapping[str, Any], programs: Mapping[str, Any], principal: Principal
+    ) -> None:
+        """Run the rest of a flow that ran before a restart.
+
+        Args:
+            leg: the call.
+            flow: the fact of the flow.
+            programs: the fact of its lists of actions.
+            principal: who started it.
+
+        Raises:
+            InvalidFlow, TypeError, KeyError, ValueError: it cannot be taken up.
+        """
+        frames = await asyncio.to_thread(frames_of, flow, programs["programs"])
+        run = run_of(leg, flow, frames, principal, self._services, self)
+        log.info("resumed call=%s flow=%s", leg.id, run.flow_id or run.id)
+        self._start(run, Conduct(**flow["conduct"]))
 
     async def parse(self, load: Callable[[], Any]) -> Program:
         """Load and check a program that a server has answered with, in a thread; InvalidFlow."""
@@ -283,7 +341,7 @@ class FlowManager:
         destination: Address,
         direction: Literal["incoming", "outgoing"],
         principal: Principal,
-        then: Literal["hangup", "continue"],
+        then: Then,
         max_call_s: float | None = None,
     ) -> None:
         """Run ``program``, or the configured flow ``flow_id``, on a leg."""
@@ -306,21 +364,26 @@ class FlowManager:
             run.variables.set(f"voipbin.activeflow.{name}", value, shown=False)
         run.variables.is_sensitive = lambda: self._services.sensitive.covers(leg.id)
         self._services.records.update(leg.id, flow_id=flow_id, variables=dict(variables))
-        task = asyncio.ensure_future(self._conduct(run, then, max_call_s))
-        self._running[leg] = task
-        task.add_done_callback(lambda _: self._over(leg, task))
+        self._services.events.publish("flow_started", run.described())
+        self._start(run, Conduct(then, None if max_call_s is None else time.time() + max_call_s))
 
-    def _over(self, leg: Leg, task: asyncio.Task[None]) -> None:
-        if self._running.get(leg) is task:
-            del self._running[leg]
+    def _start(self, run: Run, conduct: Conduct) -> None:
+        run.keep = lambda: keep(self._journal, run, conduct)
+        task = asyncio.ensure_future(self._conduct(run, conduct))
+        self._running[run.leg] = task
+        task.add_done_callback(lambda _: self._over(run, task))
 
-    async def _conduct(self, run: Run, then: str, max_call_s: float | None) -> None:
+    def _over(self, run: Run, task: asyncio.Task[None]) -> None:
+        if self._running.get(run.leg) is task:
+            del self._running[run.leg]
+            forget(self._journal, run)
+
+    async def _conduct(self, run: Run, conduct: Conduct) -> None:
         leg, events = run.leg, self._services.events
-        events.publish("flow_started", run.described())
         reason = "stopped"
         try:
             try:
-                async with asyncio.timeout(max_call_s):
+                async with asyncio.timeout(conduct.left_s):
                     end = await run.run()
                 reason = end.reason
             except TimeoutError:
@@ -328,7 +391,7 @@ class FlowManager:
                 await leg.hang_up(told="timeout")
             if leg.gone.is_set():
                 return
-            if then == "continue":
+            if conduct.then == "continue":
                 await leg.continue_in_dialplan()
             else:
                 await leg.hang_up()
@@ -342,18 +405,11 @@ class FlowManager:
             log.exception("call=%s: its flow failed", run.call_id)
             await asyncio.gather(leg.hang_up(), return_exceptions=True)
         finally:
-            log.info("call=%s flow=%s ended: %s", run.call_id, run.flow_id or run.id, reason)
-            variables = run.variables.shown
-            self._services.records.update(run.call_id, action=None, variables=variables)
-            events.publish("flow_ended", {**run.described(), "reason": reason, "variables": variables})
-
-
-def entry_of(flow_id: str) -> Program:
-    """Return a program that begins with entering the configured flow."""
-    from bridge.flows import actions  # all of them, which few calls run; a thread may be importing them
-
-    options = actions.data.FetchFlowOptions.model_validate({"flow_id": flow_id})
-    return program_of([Action(new_action_id(), "", 0, "enter_flow", options)], "voipbin")
+            if not self._suspended:
+                log.info("call=%s flow=%s ended: %s", run.call_id, run.flow_id or run.id, reason)
+                variables = run.variables.shown
+                self._services.records.update(run.call_id, action=None, variables=variables)
+                events.publish("flow_ended", {**run.described(), "reason": reason, "variables": variables})
 
 
 def _of_call(

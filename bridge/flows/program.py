@@ -11,6 +11,8 @@ from uuid import UUID
 from bridge.texts import cut
 
 Syntax = Literal["voipbin", "voxology"]
+Then = Literal["hangup", "continue"]
+"""What becomes of a call when its flow is over; ``continue``: in the dialplan."""
 
 
 @dataclass(frozen=True, slots=True)

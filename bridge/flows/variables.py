@@ -77,6 +77,8 @@ class Variables:
         self.is_sensitive: Callable[[], bool] = lambda: False
         """Whether what is set now must not be shown."""
         self._shown = dict.fromkeys(shown)
+        self._secret: set[str] = set()
+        """Names of those that were set in sensitive mode."""
         self._values = dict(values or {})
         self._session_data: dict[str, Any] = dict(session_data or {})
         self._session_bytes = sum(_size(name, value) for name, value in self._session_data.items())
@@ -88,6 +90,19 @@ class Variables:
     def values(self) -> Mapping[str, str]:
         """All of them."""
         return self._values
+
+    @property
+    def secret(self) -> bool:
+        """Whether something was set in sensitive mode."""
+        return bool(self._secret)
+
+    def kept(self) -> dict[str, Any]:
+        """Return what may be written to a file: the arguments of another `Variables`, without what is secret."""
+        return {
+            "values": {name: value for name, value in self._values.items() if name not in self._secret},
+            "session_data": {k: v for k, v in self._session_data.items() if f"sessionData.{k}" not in self._secret},
+            "shown": [name for name in self._shown if name not in self._secret],
+        }
 
     @property
     def shown(self) -> dict[str, str]:
@@ -131,6 +146,7 @@ class Variables:
         if head in _SESSION_DATA and path:
             old_size = _size(path, self._session_data[path]) if path in self._session_data else 0
             self._set_session_data({**self._session_data, path: value}, _size(path, value) - old_size)
+            self._note_secrecy(f"sessionData.{path}")
             return
         if not name or len(name) > MAX_NAME_CHARACTERS:
             raise VariablesFull(f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
@@ -145,10 +161,17 @@ class Variables:
             raise VariablesFull(f"the variables would be larger than {MAX_TOTAL_BYTES} bytes together")
         self._values[name] = value
         self._bytes += grows
+        self._note_secrecy(name)
         if shown and not self.is_sensitive():
             self._shown[name] = None
         else:
             self._shown.pop(name, None)
+
+    def _note_secrecy(self, name: str) -> None:
+        if self.is_sensitive():
+            self._secret.add(name)
+        else:
+            self._secret.discard(name)
 
     def set_session_data(self, data: Mapping[str, Any]) -> None:
         """Replace Voxology's object.

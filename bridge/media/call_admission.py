@@ -44,6 +44,7 @@ FREED_EVERY_S = 1.0
 """Least time between two calls of `CallAdmission.on_free`."""
 RETRY_AFTER_S = 5
 """When a client should try again that was refused in an overload."""
+DRAINING = "asterisk-bridge is draining: it stops when the calls and streams that are up have ended"
 
 
 class Overload:
@@ -156,6 +157,8 @@ class CallAdmission:
         """Streams that are open."""
         self.closing = False
         """The process stops: nothing new is started."""
+        self.draining = False
+        """The process stops when what is up has ended: only what belongs to that is started."""
         self.load: Callable[[], int] = lambda: self.open
         """Counts the calls or streams that are up, whichever are more."""
         self.on_free: Callable[[], object] = lambda: None
@@ -218,6 +221,8 @@ class CallAdmission:
     def _refusal(self, streams: int, *, admitted: bool) -> Overloaded | None:
         if self.closing:
             return Overloaded("the bridge is shutting down")
+        if self.draining and not admitted:
+            return Overloaded(DRAINING, retry_after_s=RETRY_AFTER_S)
         if streams and self.open + streams > self._max_streams:
             return Overloaded(f"{self.open} streams are open and media.max_streams allows no more")
         return None if admitted else self.overload.refusal(self.load())

@@ -134,6 +134,11 @@ class ExternalHost:
         return "asterisk"
 
     @property
+    def ended(self) -> bool:
+        """Whether it has ended, or is about to."""
+        return bool(self._reason) or self._task.done()
+
+    @property
     def asked(self) -> Sequence[str]:
         """What is listened to."""
         return (self.server.listen,)

@@ -130,7 +130,7 @@ class FlowStreams:
 
     async def external_media_start(
         self, leg: Leg, wanted: ExternalApplication | ExternalServer, principal: Principal
-    ) -> None:
+    ) -> Stream | ExternalHost:
         """Open an external media. Returns when audio flows, at the latest after half a second: a server that cannot be
         reached holds nothing up, and is tried again as any stream's.
 
@@ -143,11 +143,10 @@ class FlowStreams:
         if media >= MAX_EXTERNAL_MEDIA:
             raise Overloaded(f"the call has {media} external media already and may not have more")
         if isinstance(wanted, ExternalServer):
-            await self._start_host(leg, wanted, principal)
-            return
+            return await self._start_host(leg, wanted, principal)
         target = wanted.target
         tracks: dict[str, Direction] = {wanted.track: wanted.listen} if wanted.listen else {}
-        await self._start(
+        return await self._start(
             *(leg, EXTERNAL_MEDIA_LABEL, (wanted.track,), target, principal),
             lambda stream: _Started("external_media", stream, target.url, "", tracks, wanted.speak),
         )
@@ -309,7 +308,7 @@ class FlowStreams:
         await stream.settled(SETTLE_S)
         return stream
 
-    async def _start_host(self, leg: Leg, server: ExternalServer, principal: Principal) -> None:
+    async def _start_host(self, leg: Leg, server: ExternalServer, principal: Principal) -> ExternalHost:
         call = await self._call_of(leg)
         origin = Origin(
             EXTERNAL_MEDIA_LABEL, principal, party_id=leg.id, speaks=bool(server.speak), application=server.host
@@ -328,6 +327,7 @@ class FlowStreams:
         self._streams.add(host)
         self._of(leg).hosts.append(host)
         await host.settled(SETTLE_S)
+        return host
 
     async def _end(self, streams: Collection[AnyStream], reason: str) -> None:
         for stream in streams:

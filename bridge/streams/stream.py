@@ -33,6 +33,8 @@ from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
+SERVICE_RESTART = 1012
+"""The WebSocket's close code when the process stops: another one takes over, so it is worth connecting again."""
 SHUTTING_DOWN = "the bridge is shutting down"
 ASTERISK_RESTARTED = "Asterisk was restarted"
 DISCARD_REPORT_S = 1.0
@@ -93,7 +95,7 @@ class Stream:
         """Connections that were opened so far."""
         self.trouble: str | None = None
         """Why there is no connection, in words; None while all is well."""
-        self.close_code = 1001
+        self.close_code = SERVICE_RESTART
         """The WebSocket's close code once the stream has ended."""
         self._asked = tuple(asked)
         self._counters = counters
@@ -238,13 +240,13 @@ class Stream:
 
         Args:
             error: as in `Dialect.closed`.
-            code: the WebSocket's close code; None: 1011 with an error, else 1001 at shutdown, else 1000.
+            code: the WebSocket's close code; None: 1011 with an error, else 1012 at shutdown, else 1000.
             handover_grace_s: another bridge continues with the call: what the application has not received after so
                 many seconds must not reach it any more. The stream is not over before that is certain.
         """
         if not self._ended.done():
             self._handover_grace_s = handover_grace_s if self.connection.dialed else None
-            self.close_code = code or (1011 if error else 1001 if reason == SHUTTING_DOWN else 1000)
+            self.close_code = code or (1011 if error else SERVICE_RESTART if reason == SHUTTING_DOWN else 1000)
             self._ended.set_result((reason, error))
             self._changed()
 

@@ -26,7 +26,12 @@ async def sweep(client: AriClient, ids: OwnIds, in_use: Callable[[], Collection[
     Raises:
         AriError: the lists could not be read.
     """
-    channel_ids = [channel.id for channel in await client.channels.list()]
+    # A call that we have originated, and sent on into the dialplan, is the dialplan's.
+    channel_ids = [
+        channel.id
+        for channel in await client.channels.list()
+        if ids.kind(channel.id) != "call" or channel.state != "Up" or channel.dialplan.app_name == "Stasis"
+    ]
     bridge_ids = [bridge.id for bridge in await client.bridges.list()]
     used = in_use()
     channels = [i for i in channel_ids if ids.ours(i) and i not in used]

@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bridge.ari.client import AriClient
 from bridge.ari.model import Channel, Event, StasisStart
+from bridge.calls.journal import OF_LEGS, channels_in, journal_file
 from bridge.errors import AriError
 from bridge.tasks import BackgroundTasks, first_of
 from bridge.workers.control import Control
@@ -49,9 +50,11 @@ class HandOver:
         client: connected as the shared application.
         fleet: who there is.
         control: tells the workers whose each call is.
+        state_file: beside it, workers keep what they need to resume calls after a restart.
     """
 
-    def __init__(self, client: AriClient, fleet: Fleet, control: Control) -> None:
+    def __init__(self, client: AriClient, fleet: Fleet, control: Control, state_file: str = "") -> None:
+        self._state_file = state_file
         self._client = client
         self._fleet = fleet
         self._control = control
@@ -61,6 +64,8 @@ class HandOver:
         """A worker has been ready since we started."""
         self._tasks = BackgroundTasks("handover")
         self.stopping = False
+        self.draining = False
+        """The process stops when what is up has ended: calls that come in continue in the dialplan."""
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_left)
         client.on_channel_event("ChannelDestroyed", self._on_left)
@@ -83,7 +88,11 @@ class HandOver:
         await self._tasks.stop()
 
     def _on_start(self, channel: Channel, event: Event) -> None:
-        if isinstance(event, StasisStart) and event.application == self._client.app:
+        if not isinstance(event, StasisStart) or event.application != self._client.app:
+            return
+        if self.draining:
+            self._tasks.spawn(self._client.channels.continue_in_dialplan(channel.id))
+        else:
             self._take(channel.id, event.args)
 
     def _on_left(self, channel: Channel, _: Event) -> None:
@@ -144,7 +153,7 @@ class HandOver:
         return not waiting.refused.is_set()
 
     async def _rescue(self, number: int) -> None:
-        """Hand over what a dead worker held. Who talks to whom is lost with it, and flows begin anew."""
+        """Hand over what a dead worker held, but for the calls that it resumes when it is started again."""
         mine = {channel_id: args for channel_id, (home, args) in self._fleet.homes.items() if home == number}
         if not mine:
             return
@@ -153,10 +162,17 @@ class HandOver:
         except AriError as error:
             log.warning("handover failed, no worker has the calls of worker=%d error=%s", number, error)
             return
+        resumed = await self._resumed_by(number)
         for channel_id, args in mine.items():
+            if channel_id in resumed:
+                continue
             if channel_id in there and self._fleet.homes.get(channel_id, (0, ()))[0] == number:
                 log.info("the worker of a channel has ended channel=%s worker=%d", channel_id, number)
                 await self._bring_back(channel_id, args)
+
+    async def _resumed_by(self, number: int) -> Collection[str]:
+        """Return the channels that a worker resumes when it is started again."""
+        return await asyncio.to_thread(channels_in, journal_file(self._state_file, number), OF_LEGS)
 
     async def _bring_back(self, channel_id: str, args: Sequence[str]) -> None:
         """Move a channel from an application without anybody into ours, from where it is handed over as if new."""
@@ -174,8 +190,14 @@ class HandOver:
         except AriError as error:
             log.warning("calls that wait for a worker are not known: %s", error)
             return
+        resumed: dict[str, int] = {}
+        for number in range(1, self._fleet.count + 1):
+            resumed |= dict.fromkeys(await self._resumed_by(number), number)
         for channel in channels:
             app, *args = channel.dialplan.app_data.split(",")
+            if channel.id in resumed and channel.id not in self._fleet.homes:
+                self._fleet.settle(channel.id, resumed[channel.id], args)
+                self._control.settle(channel.id, resumed[channel.id])
             known = channel.id in self._fleet.homes or channel.id in self._waiting or _ours(app, channel.id)
             if _in_stasis(channel) and app == self._client.app and not known:
                 # It is in ours, or in that of a worker of an earlier life; the news of it is lost either way.

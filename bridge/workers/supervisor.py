@@ -61,7 +61,7 @@ class Supervisor:
             subscribe_all=False,
             ca_file=config.ari.ca_file,
         )
-        self._hand_over = HandOver(self._client, self.fleet, self.control)
+        self._hand_over = HandOver(self._client, self.fleet, self.control, config.streams.state_file)
         self.control.on_ready = self._hand_over.worker_ready
         self._all_there = asyncio.Event()
         """Every worker listens, or one cannot."""
@@ -93,6 +93,19 @@ class Supervisor:
         for number in self._to_reload & set(self.fleet.workers):
             self._to_reload.discard(number)
             _signal(self._processes[number], signal.SIGHUP)
+
+    async def drain(self) -> None:
+        """Have the workers drain and stop, and wait for that; new calls continue in the dialplan."""
+        if not self._config.restart.drain_s:
+            return
+        self._stopping = True
+        self._hand_over.draining = True
+        self._end_workers()
+        await asyncio.gather(*(process.wait() for process in self._processes.values()))
+
+    def _end_workers(self) -> None:
+        for process in self._processes.values():
+            _signal(process, signal.SIGTERM)
 
     def abandon(self) -> None:
         """Kill the workers."""
@@ -126,8 +139,7 @@ class Supervisor:
         """End the workers as SIGTERM would, and kill those that take too long."""
         self._stopping = True
         await self._hand_over.stop()
-        for process in self._processes.values():
-            _signal(process, signal.SIGTERM)
+        self._end_workers()
         await self._wait(STOP_S)
         for number, process in self._processes.items():
             if process.returncode is None:

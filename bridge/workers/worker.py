@@ -17,6 +17,7 @@ from bridge.app.addresses import log_audiosocket
 from bridge.app.application import Application
 from bridge.app.worker_share import WorkerShare
 from bridge.calls.call import Change, PartyChanged
+from bridge.calls.journal import journal_file
 from bridge.conferences.remote import RemoteConferences
 from bridge.config import Config
 from bridge.config.streams import NOT_KEPT
@@ -109,6 +110,7 @@ class Worker:
                 has_leg=lambda channel_id: self.view.holder([channel_id]) not in (None, number),
                 on_own=self._member.tell_conferences,
             ),
+            journal=journal_file(config.streams.state_file, number),
             owns=self.owns,
             leads=lambda: self.view.leads,
         )
@@ -143,6 +145,10 @@ class Worker:
     async def reload(self, config: Config) -> None:
         """As `Application.reload`."""
         await self.bridge.reload(own_config(config, self.view.number, self._control))
+
+    async def drain(self) -> None:
+        """As `Application.drain`."""
+        await self.bridge.drain()
 
     def abandon(self) -> None:
         """Nothing is left behind that the next life does not sweep."""

@@ -68,6 +68,8 @@ class FakeRest(Rest):
         self._pbx = pbx
 
     async def _send(self, method: str, path: str, params: Mapping[str, Parameter] | None, body: Any) -> bytes:
+        if not self._allows(path):
+            raise AriError(0, method, path, "the client was stopped")
         given = {name: value for name, value in (params or {}).items() if value is not None}
         try:
             return await self._pbx.answer(method, path, given, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -44,6 +45,11 @@ class Service(Several):
             "http": {"port": 0, "authentication": False},
             "streams": {"state_file": str(self.folder / "state.sqlite3")},
         }
+        for flow in plain.get("flows", ()):
+            if "actions" in flow:
+                file = self.folder / f"{flow['id']}.json"
+                file.write_text(json.dumps(flow.pop("actions")))
+                flow["file"] = str(file)
         (self.folder / "bridge.json").write_text(toml(plain))
 
     async def start(self) -> None:
@@ -66,6 +72,11 @@ class Service(Several):
         """End the process as a crash would."""
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
+
+    async def end(self) -> None:
+        """End the process in order."""
+        self.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(self.process.wait(), PATIENCE_S) == 0
 
     async def reload(self, **sections: Any) -> None:
         """Change sections of the configuration, and have it read again."""

@@ -176,7 +176,7 @@ async def test_a_restart_of_the_bridge_hangs_nobody_up(
             (first,) = await sink.connected(1)
             await sends(alice, 0.5)
         await asyncio.wait_for(first.ended.wait(), PATIENCE_S)
-        assert first.close_code == 1001
+        assert first.close_code == 1012
         assert alice.in_call
         assert "the bridge is shutting down" in caplog.text
         assert ": hangup" not in caplog.text, "the log says what happens"

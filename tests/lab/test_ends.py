@@ -179,7 +179,7 @@ async def test_a_call_that_waited_while_the_bridge_was_away_is_taken_up_again(la
         async with target.stream(call, encapsulation="sln") as application:
             await application.heard(20)
             await bridge.stop()
-            assert (await application.closed(), application.close_reason) == (1001, "the bridge is shutting down")
+            assert (await application.closed(), application.close_reason) == (1012, "the bridge is shutting down")
     assert alice.in_call
     async with Application(configuration(lab)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)

@@ -359,7 +359,7 @@ async def test_it_ends_in_order_and_without_its_supervisor_too(lab: Lab, tmp_pat
         pids = [several.pid(1), several.pid(2)]
         async with several.stream((await several.call_from("1001"))["id"], encapsulation="sln") as application:
             assert await several.stop() < 8
-            assert await application.closed() == 1001
+            assert await application.closed() == 1012
         await several.nothing_left()
         assert not any(map(runs, pids))
     # The calls are still there, and are picked up again by the next life: also by one that ends badly.

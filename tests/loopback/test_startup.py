@@ -83,7 +83,7 @@ def test_a_configured_flow_begins_where_nothing_has_imported_the_actions() -> No
     begin = """
 import json
 from bridge.flows.action_registry import DEFINITIONS
-from bridge.flows.manager import entry_of
+from bridge.flows.resuming import entry_of
 program = entry_of("shop")
 print(json.dumps([[each.does, each.options.flow_id, each.does in DEFINITIONS] for each in program.actions]))
 """

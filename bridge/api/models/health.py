@@ -19,3 +19,9 @@ class Health(Shown):
     """Whether new calls and streams may start: not while the machine is overloaded, a limit is reached or it stops."""
     faults: list[str]
     """What is missing, one sentence each; more is said to who has a token."""
+
+
+class Alive(Shown):
+    """The process works."""
+
+    status: Literal["ok"]

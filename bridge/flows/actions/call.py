@@ -75,7 +75,7 @@ class MuteOptions(Options):
     direction: Annotated[Literal["in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE] = "in"
 
 
-@action("mute", options=MuteOptions, needs_audio=True)
+@action("mute", options=MuteOptions, needs_audio=True, after_restart="skip")
 async def mute(run: Run, options: MuteOptions) -> None:
     """Let the caller not be heard (``in``), or not hear (``out``)."""
     await run.leg.mute(options.direction)
@@ -91,13 +91,13 @@ class SensitiveOptions(Options):
     ] = DEFAULT_TIMEOUT_S
 
 
-@action("sensitive_start", options=SensitiveOptions)
+@action("sensitive_start", options=SensitiveOptions, after_restart="skip")
 async def sensitive_start(run: Run, options: SensitiveOptions) -> None:
     """Keep the call's audio and digits from applications and recordings; only actions of the flow get digits."""
     await _in_call(run, run.services.sensitive.start(run.leg.id, options.duration))
 
 
-@action("sensitive_stop", options=NoOptions)
+@action("sensitive_stop", options=NoOptions, after_restart="skip")
 async def sensitive_stop(run: Run, _: NoOptions) -> None:
     """End sensitive mode; without it nothing happens."""
     await _in_call(run, run.services.sensitive.stop(run.leg.id))

@@ -41,7 +41,7 @@ class GotoOptions(Options):
         return [("target_id", self.target_id)]
 
 
-@action("goto", options=GotoOptions)
+@action("goto", options=GotoOptions, after_restart="instant")
 async def goto(run: Run, options: GotoOptions) -> Jump | None:
     """Jump, ``loop_count`` times in all (none by default: as VoIPBIN); then go on with the next action."""
     loops = run.frame.loops
@@ -67,7 +67,7 @@ class BranchOptions(Options):
             yield f"target_ids.{value}", target
 
 
-@action("branch", options=BranchOptions)
+@action("branch", options=BranchOptions, after_restart="instant")
 async def branch(run: Run, options: BranchOptions) -> Jump | None:
     """Jump to the action for a variable's value, and empty the variable; no target: the next action."""
     name = options.variable or DIGITS
@@ -102,7 +102,7 @@ class ConditionVariableOptions(_Condition):
     value_length: Annotated[int, Field(ge=0, description="a number"), OR_VARIABLE] = 0
 
 
-@action("condition_variable", options=ConditionVariableOptions)
+@action("condition_variable", options=ConditionVariableOptions, after_restart="instant")
 async def condition_variable(run: Run, options: ConditionVariableOptions) -> Jump | None:
     """Go on if the comparison holds, else jump. ``variable`` is a name, or a text with ``${name}``."""
     # VoIPBIN compares the text itself once variables are put in; its documentation shows the bare name.
@@ -140,7 +140,7 @@ class ConditionCallDigitsOptions(_Condition):
     key: Annotated[str, Field(max_length=100, description="keys")] = ""
 
 
-@action("condition_call_digits", options=ConditionCallDigitsOptions)
+@action("condition_call_digits", options=ConditionCallDigitsOptions, after_restart="instant")
 async def condition_call_digits(run: Run, options: ConditionCallDigitsOptions) -> Jump | None:
     """Go on if so many keys were collected, or ``key`` is among them; else jump."""
     digits = run.variables.get(DIGITS)
@@ -154,7 +154,7 @@ class ConditionCallStatusOptions(_Condition):
     status: Annotated[str, Field(max_length=35, description="a call's status")]
 
 
-@action("condition_call_status", options=ConditionCallStatusOptions)
+@action("condition_call_status", options=ConditionCallStatusOptions, after_restart="instant")
 async def condition_call_status(run: Run, options: ConditionCallStatusOptions) -> Jump | None:
     """Go on if the call is in this state, else jump."""
     record = run.services.records.get(run.call_id)
@@ -178,7 +178,7 @@ class ConditionDatetimeOptions(_Condition):
     weekdays: Weekdays = Field(default_factory=list)
 
 
-@action("condition_datetime", options=ConditionDatetimeOptions)
+@action("condition_datetime", options=ConditionDatetimeOptions, after_restart="instant")
 async def condition_datetime(_: Run, options: ConditionDatetimeOptions) -> Jump | None:
     """Go on if for every part that is given the time now (UTC) compares with it as said, else jump."""
     return options.step(holds_at(options, datetime.fromtimestamp(time.time(), UTC)))
@@ -201,7 +201,7 @@ async def stop(_run: Run, _: NoOptions) -> End:
     return End("stopped")
 
 
-@action("empty", options=NoOptions)
+@action("empty", options=NoOptions, after_restart="instant")
 async def empty(_run: Run, _: NoOptions) -> None:
     """Do nothing."""
 
@@ -219,7 +219,7 @@ class JumpOptions(Options):
         return [("target_id", self.target_id)]
 
 
-@action("jump", options=JumpOptions, internal=True)
+@action("jump", options=JumpOptions, internal=True, after_restart="instant")
 async def jump(_: Run, options: JumpOptions) -> Jump:
     """Jump, always. The number of actions of a flow is bounded, so that even this ends."""
     return Jump(options.target_id)
@@ -233,13 +233,13 @@ class UnlessOptions(JumpOptions):
     untouched: ClassVar[frozenset[str]] = frozenset({"condition"})
 
 
-@action("unless", options=UnlessOptions, internal=True)
+@action("unless", options=UnlessOptions, internal=True, after_restart="instant")
 async def unless(run: Run, options: UnlessOptions) -> Jump | None:
     """Jump unless the condition holds."""
     holds = expression.is_true(expression.parse(options.condition)(run.variables))
     return None if holds else Jump(options.target_id)
 
 
-@action("mark", options=NoOptions, internal=True)
+@action("mark", options=NoOptions, internal=True, after_restart="instant")
 async def mark(_run: Run, _: NoOptions) -> None:
     """A place to jump to."""

@@ -33,7 +33,7 @@ class VariableSetOptions(Options):
     value: Annotated[str, Field(description="a string")] = ""
 
 
-@action("variable_set", options=VariableSetOptions)
+@action("variable_set", options=VariableSetOptions, after_restart="instant")
 async def variable_set(run: Run, options: VariableSetOptions) -> None:
     """Remember a text for ``${key}``; names that begin with ``voipbin.`` are the bridge's own."""
     if options.key.startswith(OWN_PREFIX):
@@ -115,7 +115,7 @@ class WebhookSendOptions(Options):
         return [("uri", self.uri)]
 
 
-@action("webhook_send", options=WebhookSendOptions)
+@action("webhook_send", options=WebhookSendOptions, after_restart="skip")
 async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
     """Send a request; with ``sync`` its answer is waited for and kept in ``voipbin.webhook.*``."""
     body = run.variables.fill_body(options.data, options.data_type).encode()
@@ -184,7 +184,7 @@ class AssignOptions(Options):
     untouched: ClassVar[frozenset[str]] = frozenset({"values"})
 
 
-@action("assign", options=AssignOptions, internal=True)
+@action("assign", options=AssignOptions, internal=True, after_restart="instant")
 async def assign(run: Run, options: AssignOptions) -> None:
     """Set variables to what expressions give."""
     for name, written in options.values.items():

@@ -103,7 +103,7 @@ class DigitsSendOptions(Options):
     interval: Annotated[int, Field(ge=0, le=5000, description="milliseconds from 0 to 5000"), OR_VARIABLE] = 100
 
 
-@action("digits_send", options=DigitsSendOptions, needs_audio=True)
+@action("digits_send", options=DigitsSendOptions, needs_audio=True, after_restart="skip")
 async def digits_send(run: Run, options: DigitsSendOptions) -> None:
     """Send keys to the caller's side; returns when they have sounded."""
     digits = options.digits.upper()

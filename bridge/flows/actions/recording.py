@@ -45,7 +45,7 @@ class RecordingStartOptions(Options):
         return self
 
 
-@action("recording_start", options=RecordingStartOptions, needs_audio=True)
+@action("recording_start", options=RecordingStartOptions, needs_audio=True, after_restart="skip")
 async def recording_start(run: Run, options: RecordingStartOptions) -> None:
     """Begin to record what the caller says (``in``), hears (``out``) or both; return when it records."""
     await _start(run, options)
@@ -68,6 +68,7 @@ async def _start(run: Run, options: RecordingStartOptions) -> Recording:
         raise
     run.audit("recording.start", recording=recording.id)
     run.recordings.append(recording.id)
+    run.keep()
     for name, value in (
         ("id", recording.id),
         ("reference_type", "call"),
@@ -102,7 +103,9 @@ class RecordMessageOptions(RecordingStartOptions):
 @action("record_message", options=RecordMessageOptions, needs_audio=True, internal=True)
 async def record_message(run: Run, options: RecordMessageOptions) -> None:
     """Record until a key, silence or the duration ends it, and wait for that."""
-    recording = await _start(run, options)
+    recording = run.services.recordings.running(run.recordings[-1]) if run.resumed and run.recordings else None
+    if recording is None:
+        recording = await _start(run, options)
     await recording.finished()
     if recording.id in run.recordings:
         run.recordings.remove(recording.id)

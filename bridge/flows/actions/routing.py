@@ -93,11 +93,14 @@ async def connect(run: Run, options: ConnectOptions) -> End | None:
     names the call that was connected. With ``relay_reason`` the caller is hung up with that reason.
     """
     await run.fall_silent()
-    run.variables.set("connect.call_id", "")
-    partner: Leg | None = None
+    # After a restart the two may still talk. One who was only rung has been hung up, and is called again.
+    partner = run.services.legs.get(run.variables.get("connect.call_id")) if run.resumed else None
+    if partner is None or not partner.answered:
+        run.variables.set("connect.call_id", "")
     reason: HangupReason = "normal"
     try:
-        partner = await _first_answer(run, options)
+        if partner is None or not partner.answered:
+            partner = await _first_answer(run, options)
     except NotAnswered as problem:
         reason = problem.reason
     if partner is not None:
@@ -253,6 +256,7 @@ async def _talk(run: Run, partner: Leg) -> None:
     streams = run.services.streams
     try:
         run.variables.set("connect.call_id", partner.id)
+        run.keep()
         await run.leg.hold_in_bridge()
         partners = await run.services.legs.bridge_together(run.leg, partner)
         streams.transfer_joined(run.leg, partner)
@@ -294,7 +298,7 @@ def _flow_and_number(options: DialOptions, facilities: Facilities) -> Missing:
         yield "no", str(problem)
 
 
-@action("dial", options=DialOptions, needs=_flow_and_number, internal=True)
+@action("dial", options=DialOptions, needs=_flow_and_number, internal=True, after_restart="skip")
 async def dial(run: Run, options: DialOptions) -> None:
     """Originate another call that runs the flow of ``voxology.flow``; this flow continues immediately."""
     data = run.variables.session_data if options.session_data is None else options.session_data

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bridge import dialects
 from bridge.dialects.base import Dialect, Layout
-from bridge.flows.action_registry import action
+from bridge.flows.action_registry import REOPEN, Openable, Opened, action
 from bridge.flows.actions.sound import NoOptions, Switch
 from bridge.flows.options import OR_VARIABLE, Options, holds_variables
 from bridge.streams.flow_options import (
@@ -190,14 +190,39 @@ class ExternalMediaStartOptions(_Application):
 @action("external_media_start", options=ExternalMediaStartOptions, needs_audio=True)
 async def external_media_start(run: Run, options: ExternalMediaStartOptions) -> None:
     """Open a way for audio to an application or a server; the flow goes on at once."""
-    filled, configured = options.filled(run)
-    await run.services.streams.external_media_start(run.leg, filled.media(configured=configured), run.principal)
+    await _open(run, "external_media_start", *options.filled(run))
 
 
 @action("external_media_stop", options=NoOptions)
 async def external_media_stop(run: Run, _: NoOptions) -> None:
     """End every external media of the call."""
     await run.services.streams.external_media_stop(run.leg)
+
+
+async def _reopen(run: Run, fact: Mapping[str, Any]) -> None:
+    """Open a stream again that the flow had open before a restart."""
+    kind = FlowStreamOptions if fact["does"] == "stream" else ExternalMediaStartOptions
+    options = kind.model_validate(fact["options"], context={"runs": True})
+    await _open(run, fact["does"], options, bool(fact["configured"]))
+
+
+async def _open(run: Run, does: str, filled: _Application, configured: bool) -> None:
+    """Open a stream that the flow does not wait for."""
+    if isinstance(filled, ExternalMediaStartOptions):
+        media = filled.media(configured=configured)
+        opened: Openable = await run.services.streams.external_media_start(run.leg, media, run.principal)
+    else:
+        assert isinstance(filled, FlowStreamOptions)
+        request = filled.request(configured=configured)
+        assert isinstance(request, StreamStart)
+        opened = await run.services.streams.stream_start(run.leg, request, run.principal)
+    fact = {"does": does, "options": filled.model_dump(mode="json", by_alias=True), "configured": configured}
+    run.opened = [each for each in run.opened if not each.stream.ended and each.fact != fact]
+    run.opened.append(Opened(fact, opened))
+    run.keep()
+
+
+REOPEN["external_media_start"] = REOPEN["stream"] = _reopen
 
 
 class FlowStreamOptions(_Application):
@@ -277,11 +302,12 @@ async def stream(run: Run, options: FlowStreamOptions) -> None:
     if isinstance(request, StreamStop):
         await run.services.streams.stream_stop(run.leg, request)
         return
-    if request.target.two_way:
-        await run.fall_silent()
+    if not request.target.two_way:
+        await _open(run, "stream", filled, configured)
+        return
+    await run.fall_silent()
     started = await run.services.streams.stream_start(run.leg, request, run.principal)
-    if request.target.two_way:
-        await started.wait()
+    await started.wait()
 
 
 def _is_host(text: str) -> bool:

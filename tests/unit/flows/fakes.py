@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from bridge.access import Principal
@@ -58,6 +59,7 @@ class FakeLeg:
         self.variables: dict[str, str] = {}
         self.visit_s = 3.0
         self.answered_at = -1.0  # long ago
+        self.away: asyncio.Future[None] | None = None
 
     def note(self, *what: Any) -> None:
         if self.gone.is_set():
@@ -331,9 +333,10 @@ class FakeStreams:
         self.started: list[FakeStream] = []
         self.principals: list[Principal] = []
 
-    async def external_media_start(self, leg: FakeLeg, wanted: Any, principal: Principal) -> None:  # noqa: ARG002
+    async def external_media_start(self, leg: FakeLeg, wanted: Any, principal: Principal) -> Any:  # noqa: ARG002
         self.principals.append(principal)
         self.did.append((now(), "external_media_start", wanted))
+        return SimpleNamespace(ended=False)
 
     async def external_media_stop(self, leg: FakeLeg) -> None:  # noqa: ARG002
         self.did.append((now(), "external_media_stop"))

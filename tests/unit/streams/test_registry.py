@@ -79,7 +79,7 @@ async def test_a_bridge_that_stops_gives_way_where_there_are_others(
     stream = streams.dial("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
     await stream.settled(1)
     await streams.stop()
-    assert wire.sent[-1] == "close 1001"
+    assert wire.sent[-1] == "close 1012"
     assert wire.discard_unacked_after_s == expected
     assert wire.closed is bool(store), "the claims are let go of when this is over"
     wire.abort(1006, "the test is over")

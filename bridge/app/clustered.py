@@ -1,0 +1,54 @@
+"""The part of a bridge in a cluster: what it reports to the others, through the shared store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from bridge.api.views import streams_of_calls, summaries
+from bridge.calls.records import Records
+from bridge.calls.tracker import CallTracker
+from bridge.config import Config
+from bridge.events.hub import Events
+from bridge.media.call_admission import CallAdmission
+
+if TYPE_CHECKING:
+    from bridge.cluster.cluster import Cluster
+
+
+class Member(Protocol):
+    """A bridge (`bridge.app.application.Application`)."""
+
+    config: Config
+    tracker: CallTracker
+    records: Records
+    events: Events
+    admission: CallAdmission
+
+    @property
+    def in_step(self) -> bool:
+        """Whether calls are served."""
+
+    def describe_streams(self) -> Iterable[Mapping[str, object]]:
+        """Return what lists of streams show."""
+
+
+def in_cluster(member: Member, app: str, worker: int | None) -> Cluster:
+    """Return the cluster as one bridge, or worker of it, takes part in it."""
+    from bridge.cluster import cluster as shared  # few bridges have one
+
+    tracker, admission = member.tracker, member.admission
+    cluster = shared.Cluster(
+        member.config,
+        app=app,
+        worker=worker,
+        ready=lambda: member.in_step and admission.may_start(),
+        in_step=lambda: member.in_step,
+        calls=lambda ids: summaries(
+            ids, tracker.calls, streams_of_calls(member.describe_streams(), tracker.find), member.records
+        ),
+        count=lambda: (len(tracker.calls), admission.open),
+    )
+    tracker.subscribe(cluster.directory.on_change)
+    member.events.subscribe(cluster.directory.on_event)
+    return cluster

@@ -1,0 +1,180 @@
+"""Calls that the previous run controlled are taken up again: what its facts say, compared with what Asterisk lists."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bridge.access import Principal
+from bridge.app.call_subsystem import CallSubsystem
+from bridge.app.suspending import PARKED, hand_over, unpark
+from bridge.ari.client import AriClient
+from bridge.ari.model import Bridge, Channel
+from bridge.calls.addresses import Address
+from bridge.calls.ids import OwnIds
+from bridge.calls.journal import OF_LEGS, Journal
+from bridge.calls.records import Records
+from bridge.conferences.conferences import MEMBER
+from bridge.control.leg import Leg, Partners
+from bridge.control.legs import Legs
+from bridge.control.outbound_calls import HELD, RINGING, OriginateRequest
+from bridge.control.sensitive import Sensitive
+from bridge.control.stasis import StasisCalls
+from bridge.errors import AriError, BridgeError
+from bridge.flows.resuming import FLOW, PROGRAMS
+from bridge.tasks import BackgroundTasks
+
+log = logging.getLogger(__name__)
+
+Fact = Mapping[str, Any]
+
+
+class Resuming:
+    """Takes up calls, once.
+
+    A channel that has a fact, or that we have originated, becomes a leg again. Then each of them continues with what it
+    was doing: a flow, ringing, a conference, being held. One that did nothing of its own talks with its partner, or is
+    hung up: its flow will call again.
+
+    Args:
+        journal: the facts of the previous run.
+        context: ``calling.context``.
+        principal_of: returns the principal that a fact names.
+        extension: the extension and context that get the calls instead; None: they continue with what they did.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        client: AriClient,
+        ids: OwnIds,
+        legs: Legs,
+        stasis: StasisCalls,
+        records: Records,
+        sensitive: Sensitive,
+        calling: CallSubsystem,
+        context: str,
+        principal_of: Callable[[Fact], Principal],
+        extension: tuple[str, str] | None = None,
+    ) -> None:
+        self._journal = journal
+        self._client = client
+        self._ids = ids
+        self._legs = legs
+        self._stasis = stasis
+        self._records = records
+        self._sensitive = sensitive
+        self._calling = calling
+        self._context = context
+        self._principal_of = principal_of
+        self._extension = extension
+        self._tasks = BackgroundTasks("resumed calls")
+        self._done = not journal.kept
+
+    async def resume(self) -> None:
+        """Take up what is still there, and forget the rest.
+
+        Raises:
+            AriError: Asterisk cannot be asked, and nothing has been taken up.
+        """
+        if self._done:
+            return
+        channels = {channel.id: channel for channel in await self._client.channels.list()}
+        bridges = await self._client.bridges.list()
+        self._done = True  # what fails from here on must not be begun twice
+        await unpark(self._client, self._journal.found.pop(PARKED, {}), channels)
+        self._sensitive.resume()
+        self._calling.conferences.resume([bridge.id for bridge in bridges])
+        await self._calling.recordings.resume(channels)
+        legs = self._take(channels.values(), bridges)
+        busy = [leg for leg in legs if any(leg.id in self._journal.found.get(kind, ()) for kind in OF_LEGS)]
+        idle = [leg for leg in legs if leg not in busy]
+        # First: the phone that a flow calls again is free then.
+        await asyncio.gather(*(self._hang_up(leg) for leg in idle if not self._keeps(leg, legs, busy)))
+        if self._extension is not None:
+            await hand_over(self._legs, *self._extension)
+        else:
+            await asyncio.gather(*map(self._continue, legs))
+        self._journal.settled()
+        if legs:
+            log.info("calls of the previous run are taken up: %d", len(legs))
+
+    def _take(self, channels: Iterable[Channel], bridges: Iterable[Bridge]) -> list[Leg]:
+        place = {member: bridge.id for bridge in bridges if self._ids.ours(bridge.id) for member in bridge.channels}
+        legs = []
+        for channel in channels:
+            known = any(channel.id in self._journal.found.get(kind, ()) for kind in OF_LEGS)
+            if (not known and self._ids.kind(channel.id) != "call") or channel.id.endswith(";2"):
+                continue
+            here = self._stasis.resume(channel)
+            away = known and not here and channel.dialplan.context == self._context != ""
+            if (here or away) and self._legs.get(channel.id) is None:
+                legs.append(self._legs.resume(channel, place.get(channel.id), away=away))
+        return legs
+
+    async def _continue(self, leg: Leg) -> None:
+        """Have a call do what it did."""
+        if leg.gone.is_set():
+            return
+        take = self._journal.take
+        flow, programs, ringing = take(FLOW, leg.id), take(PROGRAMS, leg.id), take(RINGING, leg.id)
+        held, member = take(HELD, leg.id), take(MEMBER, leg.id)
+        record = self._records.get(leg.id)
+        call = None
+        if record is not None and record.originated:
+            call = self._calling.originator.resume(leg, record.tm_create or 0.0)
+        try:
+            if flow is not None and programs is not None:
+                principal = self._principal_of(flow["principal"])
+                await self._calling.flow_manager.resume(leg, flow, programs, principal)
+            elif ringing is not None and call is not None:
+                request = self._request(ringing)
+                starter, outbound = ringing["starter"], self._calling.outbound_calls
+                if starter is None:
+                    on_answered = outbound.holder(request)
+                else:
+                    on_answered = await asyncio.to_thread(self._calling.flow_manager.starter, request, starter)
+                outbound.resume(call, request, on_answered)
+            elif held is not None:
+                self._calling.outbound_calls.hold_until(leg, held["ends_at"])
+            elif member is not None:
+                self._calling.bring(leg, member["conference_id"])
+        except (BridgeError, ValueError, KeyError, TypeError, IndexError) as problem:
+            log.error("not resumed, hanging up channel=%s error=%r", leg.id, problem)
+            await self._hang_up(leg)
+
+    def _request(self, fact: Fact) -> OriginateRequest:
+        request = OriginateRequest(
+            [Address(**fact["destination"])],
+            self._principal_of(fact["principal"]),
+            flow_id=fact["flow_id"],
+            max_call_s=fact["max_call_s"],
+        )
+        return request if fact["source"] is None else replace(request, source=Address(**fact["source"]))
+
+    def _keeps(self, leg: Leg, legs: Collection[Leg], busy: Collection[Leg]) -> bool:
+        """Return whether a leg without a fact of its own talks with another one, instead of waiting for nobody."""
+        others = [other for other in legs if other is not leg and other.bridge_id == leg.bridge_id is not None]
+        if not others or leg.bridge_id is None or not leg.answered:
+            return False
+        if not any(other in busy for other in others):  # a flow that has connected them would look after them
+            self._tasks.spawn(self._until_parted(Partners(leg, others[0], leg.bridge_id)))
+        return True
+
+    async def _until_parted(self, partners: Partners) -> None:
+        await partners.peer_left()
+        await asyncio.gather(self._hang_up(partners.leg), self._hang_up(partners.other))
+
+    async def stop(self) -> None:
+        """Look after nobody any more."""
+        await self._tasks.stop()
+
+    async def _hang_up(self, leg: Leg) -> None:
+        try:
+            await leg.hang_up()
+        except AriError as error:
+            log.warning("hangup failed channel=%s error=%s", leg.id, error)

@@ -1,0 +1,248 @@
+"""Small facts about the calls that are up, kept on disk as they change: what the next run needs to resume them.
+
+A fact is a table of plain values with a kind and an id (``leg`` of a channel, ``flow`` of a call). What Asterisk itself
+can tell is not in there. Facts are written by a thread, together where they change faster than it writes; what is lost
+with a crash is the last fraction of a second. The file is SQLite's, so it is never torn. It is not precious: one that
+cannot be read costs the calls that were up, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from bridge.config.streams import NOT_KEPT
+
+log = logging.getLogger(__name__)
+
+Fact = Mapping[str, Any]
+_Key = tuple[str, str]
+"""Kind and id."""
+
+OF_LEGS = ("flow", "ringing", "held", "member")
+"""Kinds of facts that say what a leg does, under its channel's id."""
+SCHEMA_VERSION = 1
+MAX_FACTS = 50_000
+MAX_FACT_BYTES = 4 << 20
+"""A larger one, and what was known before under its id, is left out: its call is not resumed."""
+BUSY_TIMEOUT_S = 2.0
+PAUSE_S = 0.05
+"""Between two writes."""
+RETRY_S = 1.0
+_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+
+
+def journal_file(state_file: str, worker: int = 0) -> str:
+    """Return the file of a process, beside the state file; "": none is kept."""
+    return "" if state_file in NOT_KEPT else f"{state_file}.calls{worker or ''}"
+
+
+def channels_in(path: str, kinds: Collection[str]) -> set[str]:
+    """Return the channels that a process has facts of these kinds about. Blocks; for a process that has ended."""
+    if not path or not Path(path).exists():
+        return set()
+    marks = ", ".join("?" * len(kinds))
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as database:
+            return {row[0] for row in database.execute(f"SELECT id FROM facts WHERE kind IN ({marks})", [*kinds])}
+    except sqlite3.Error as problem:
+        log.warning("%s cannot be read: %s", path, problem)
+        return set()
+
+
+class Journal:
+    """The facts of one process.
+
+    Args:
+        path: the file, which no other process writes; "": nothing is kept.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        self.found: dict[str, dict[str, dict[str, Any]]] = {}
+        """What the previous run has left, by kind and id; `settled` empties it."""
+        self._path = Path(path) if path else None
+        self._left: set[_Key] = set()
+        """Those in the file that the previous run has left."""
+        self._keys: set[_Key] = set()
+        """Those in the file that are ours."""
+        self._pending: dict[_Key, Fact | None] = {}
+        self._renames: list[tuple[str, str]] = []
+        """Facts to be renamed before what is pending is written."""
+        self._writing = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._database: sqlite3.Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._frozen = False
+        self._failing = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is a file."""
+        return self._path is not None
+
+    def put(self, kind: str, identity: str, fact: Fact) -> None:
+        """Keep a fact in the place of the one before; it must not change afterwards."""
+        if self._path is None or self._frozen:
+            return
+        key = kind, identity
+        if key not in self._keys and len(self._keys) >= MAX_FACTS:
+            return
+        self._keys.add(key)
+        self._pending[key] = fact
+        self._changed.set()
+
+    def drop(self, kind: str, identity: str) -> None:
+        """Discard a fact; none is fine."""
+        if self._frozen or (kind, identity) not in self._keys:
+            return
+        self._keys.discard((kind, identity))
+        self._pending[kind, identity] = None
+        self._changed.set()
+
+    def renamed(self, old: str, new: str) -> None:
+        """Have the facts of a channel be another's, which has taken its place."""
+        if self._frozen or not any(identity == old for _, identity in self._keys):
+            return
+        self._keys = {(kind, new if identity == old else identity) for kind, identity in self._keys}
+        self._pending = {
+            (kind, new if identity == old else identity): fact for (kind, identity), fact in self._pending.items()
+        }
+        self._renames.append((new, old))
+        self._changed.set()
+
+    def take(self, kind: str, identity: str) -> dict[str, Any] | None:
+        """Return a fact of the previous run, once."""
+        return self.found.get(kind, {}).pop(identity, None)
+
+    def settled(self) -> None:
+        """Discard what the previous run has left and nothing has put again: it exists no longer."""
+        self.found = {}
+        for key in self._left - self._keys:
+            self._pending[key] = None
+            self._changed.set()
+        self._left = set()
+
+    async def start(self) -> None:
+        """Read what the previous run has left, and begin to write."""
+        if self._path is None:
+            return
+        self.found = await asyncio.to_thread(self._read)
+        self._left = {(kind, identity) for kind, facts in self.found.items() for identity in facts}
+        self._task = asyncio.create_task(self._keep_writing(), name="journal")
+
+    async def freeze(self) -> None:
+        """Keep everything as it is now: the process stops, and the next one resumes the calls."""
+        self._frozen = True
+        await self._flush()
+
+    async def stop(self) -> None:
+        """Write what waits, and close the file."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+            await self._flush()
+        database, self._database = self._database, None
+        if database is not None:
+            await asyncio.to_thread(database.close)
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._changed.wait()
+            # Shielded: a batch that was begun is written, also at a stop.
+            await asyncio.sleep(PAUSE_S if await asyncio.shield(self._flush()) else RETRY_S)
+
+    async def _flush(self) -> bool:
+        async with self._writing:
+            batch, self._pending = self._pending, {}
+            renames, self._renames = self._renames, []
+            self._changed.clear()
+            if not batch and not renames:
+                return True
+            try:
+                await asyncio.to_thread(self._write, batch, renames)
+            except (sqlite3.Error, OSError) as problem:
+                self._pending = batch | self._pending
+                self._renames = renames + self._renames
+                self._changed.set()
+                if not self._failing:
+                    log.error("%s cannot be written, a restart may lose calls: %s", self._path, problem)
+                self._failing = True
+                return False
+            self._failing = False
+            return True
+
+    # In threads, one at a time
+
+    def _read(self) -> dict[str, dict[str, dict[str, Any]]]:
+        try:
+            self._database = self._open()
+            rows = self._database.execute("SELECT kind, id, fact FROM facts").fetchall()
+            found: dict[str, dict[str, dict[str, Any]]] = {}
+            for kind, identity, text in rows:
+                found.setdefault(kind, {})[identity] = json.loads(text)
+        except (sqlite3.Error, OSError, ValueError) as problem:
+            log.error("calls of the previous run are not resumed: %s cannot be used: %s", self._path, problem)
+            self._discard()
+            return {}
+        return found
+
+    def _write(self, batch: Mapping[_Key, Fact | None], renames: Iterable[tuple[str, str]]) -> None:
+        if self._database is None:
+            self._database = self._open()
+        values = {key: _text(fact) for key, fact in batch.items()}
+        with self._database as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany("UPDATE OR REPLACE facts SET id = ? WHERE id = ?", renames)
+            database.executemany(
+                "DELETE FROM facts WHERE kind = ? AND id = ?", [key for key, text in values.items() if text is None]
+            )
+            database.executemany(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
+                [(*key, text) for key, text in values.items() if text is not None],
+            )
+
+    def _open(self) -> sqlite3.Connection:
+        assert self._path is not None
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._path.chmod(0o600)  # facts hold credentials; SQLite's side files get this mode
+        database = sqlite3.connect(
+            str(self._path), timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")  # a crash of the machine ends the calls as well
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, SCHEMA_VERSION):
+                raise sqlite3.DatabaseError(f"it was written by another version of asterisk-bridge (schema {version})")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS facts"
+                " (kind TEXT, id TEXT, fact TEXT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID"
+            )
+            database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _discard(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        assert self._path is not None
+        for suffix in _SIDE_FILES:
+            with suppress(OSError):
+                self._path.with_name(self._path.name + suffix).unlink()
+
+
+def _text(fact: Fact | None) -> str | None:
+    text = None if fact is None else json.dumps(fact)
+    return text if text is not None and len(text) <= MAX_FACT_BYTES else None

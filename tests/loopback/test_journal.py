@@ -1,0 +1,146 @@
+"""Facts about calls: what is put is found by the next run, whatever happens to the file meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.calls.journal import MAX_FACT_BYTES, Journal
+
+
+async def left_by(path: Path) -> dict[str, dict[str, dict[str, object]]]:
+    """What a run finds that starts now, and leaves as it is."""
+    journal = Journal(str(path))
+    await journal.start()
+    await journal.freeze()
+    await journal.stop()
+    return journal.found
+
+
+async def test_the_next_run_finds_what_was_put_last(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    for at in range(20):
+        journal.put("flow", "c1", {"at": at})
+    journal.put("flow", "c2", {"at": 1})
+    journal.put("held", "c1", {})
+    journal.drop("flow", "c2")
+    journal.drop("flow", "c3")
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"c1": {"at": 19}}, "held": {"c1": {}}}
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_is_not_taken_up_is_discarded(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    for call in ("c1", "c2"):
+        journal.put("flow", call, {"at": 1})
+    await journal.stop()
+    journal = Journal(str(path))
+    await journal.start()
+    assert journal.take("flow", "c1") == {"at": 1}
+    assert journal.take("flow", "c1") is None
+    journal.put("flow", "c1", {"at": 2})
+    journal.settled()
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"c1": {"at": 2}}}
+
+
+async def test_a_frozen_journal_keeps_what_ends_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    journal.put("flow", "c1", {"at": 1})
+    await journal.freeze()
+    journal.drop("flow", "c1")
+    journal.put("flow", "c1", {"at": 2})
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"c1": {"at": 1}}}
+
+
+async def test_a_fact_that_is_too_large_replaces_none_by_half(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    journal.put("flow", "c1", {"at": 1})
+    journal.put("flow", "c2", {"at": 1})
+    journal.put("flow", "c1", {"text": "x" * MAX_FACT_BYTES})
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"c2": {"at": 1}}}
+
+
+@pytest.mark.parametrize("damage", ["text", "torn", "version"])
+async def test_a_file_that_cannot_be_read_costs_its_facts_only(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    for number in range(300):
+        journal.put("flow", f"c{number}", {"text": "x" * 100})
+    await journal.stop()
+    if damage == "text":
+        path.write_text("no database, however one looks at it" * 100)
+    elif damage == "torn":
+        path.write_bytes(path.read_bytes()[:10_000])
+    else:
+        with sqlite3.connect(path) as database:
+            database.execute("PRAGMA user_version = 99")
+        database.close()
+    journal = Journal(str(path))
+    await journal.start()
+    assert journal.found == {}
+    assert "calls of the previous run are not resumed" in caplog.text
+    journal.put("flow", "new", {})
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"new": {}}}
+
+
+async def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    program = (
+        "import asyncio, itertools\n"
+        "from bridge.calls.journal import Journal\n"
+        "async def main():\n"
+        f"    journal = Journal({str(path)!r})\n"
+        "    await journal.start()\n"
+        "    for number in itertools.count():\n"
+        "        for call in range(50):\n"
+        "            journal.put('flow', f'c{call}', {'at': number, 'text': 'x' * 2000})\n"
+        "        await asyncio.sleep(0.001)\n"
+        "asyncio.run(main())\n"
+    )
+    for _ in range(3):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+        try:
+            while _size(path, "") + _size(path, "-wal") < 300_000:  # another process writes it
+                await asyncio.sleep(0.01)
+        finally:
+            process.kill()
+            await process.wait()
+        found = (await left_by(path))["flow"]
+        assert len(found) == 50
+        assert len({fact["at"] for fact in found.values()}) == 1, "what was put together is found together"
+
+
+def _size(path: Path, suffix: str) -> int:
+    side = path.with_name(path.name + suffix)
+    return side.stat().st_size if side.exists() else 0
+
+
+async def test_without_a_file_nothing_is_kept() -> None:
+    journal = Journal()
+    await journal.start()
+    journal.put("flow", "c1", {})
+    journal.drop("flow", "c1")
+    journal.settled()
+    await journal.freeze()
+    await journal.stop()
+    assert not journal.kept

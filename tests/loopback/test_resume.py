@@ -1,0 +1,266 @@
+"""Calls that one run controls are taken up by the next one: two applications, one after the other, and one PBX."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.access import CONFIGURATION
+from bridge.app import application
+from bridge.app.application import Application
+from bridge.calls.addresses import Address
+from bridge.config import Config
+from bridge.control.outbound_calls import OriginateRequest
+from bridge.flows.syntax import parse
+from tests.fakes.ari_client import FakeAriClient
+from tests.fakes.pbx import FakePbx
+
+CALLING = {"context": "media-tap"}
+
+
+class Runs:
+    """The runs of one bridge.
+
+    Args:
+        folder: where its state is.
+        sections: of its configuration.
+    """
+
+    def __init__(self, folder: Path, sections: Mapping[str, Any]) -> None:
+        self.pbx = FakePbx()
+        self.folder = folder
+        self.sections = sections
+        self.now: Application | None = None
+
+    @property
+    def app(self) -> Application:
+        assert self.now is not None
+        return self.now
+
+    async def start(self) -> None:
+        values = {
+            "http": {"port": 0, "authentication": False},
+            "audiosocket": {"bind_port": 0},
+            "audit": {"output": "off"},
+            "calling": CALLING,
+            "streams": {"state_file": str(self.folder / "state.sqlite3")},
+            **self.sections,
+        }
+        self.now = Application(Config.model_validate(values))
+        await self.now.start()
+        await self.until(lambda: self.app.in_step)
+
+    async def crash(self) -> None:
+        """End the run; nothing that it does from now on reaches the PBX or the disk."""
+        await self.app.journal.freeze()
+        self.app.client.allow_only(lambda _: False)
+        await self.stop()
+
+    async def stop(self) -> None:
+        await self.app.stop()
+        self.pbx.clients.clear()
+        self.now = None
+
+    async def until(self, true: Any) -> Any:
+        async with asyncio.timeout(5):
+            while not (found := true()):
+                await asyncio.sleep(0.005)
+        return found
+
+    async def originate(self, *actions: Any, **request: Any) -> str:
+        """Originate a call to 1001 and have it answered; return its id."""
+        wanted = OriginateRequest([Address("extension", "1001")], CONFIGURATION, **request)
+        if actions:
+            originated = await self.app.calling.flow_manager.originate(wanted, parse(list(actions)), {"a": "b"})
+        else:
+            originated = await self.app.calling.outbound_calls.originate(wanted)
+        return originated.calls[0].id
+
+    def record(self, call_id: str) -> Any:
+        return self.app.records.get(call_id)
+
+    async def at(self, call_id: str, action: str) -> None:
+        """Wait until the flow of a call is at an action."""
+        await self.until(lambda: self._action_of(call_id) == action)
+
+    def _action_of(self, call_id: str) -> object:
+        record = self.record(call_id)
+        return (record.action or {}).get("type") if record is not None else None
+
+
+@pytest.fixture
+async def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Runs]:
+    marker = request.node.get_closest_marker("sections")
+    runs = Runs(tmp_path, marker.kwargs if marker else {})
+    monkeypatch.setattr(application, "AriClient", lambda *_, **__: FakeAriClient(runs.pbx))
+    await runs.start()
+    yield runs
+    if runs.now is not None:
+        with contextlib.suppress(KeyError):
+            for channel_id in tuple(runs.pbx.channels):
+                runs.pbx.hang_up(channel_id)
+        await asyncio.sleep(0.05)
+        await runs.stop()
+
+
+SLEEP = {"type": "sleep", "option": {"duration": 60_000}}
+DIGITS = {"type": "digits_receive", "option": {"duration": 60_000, "length": 1}}
+
+
+def connect(number: str = "1002") -> dict[str, Any]:
+    return {"type": "connect", "option": {"destinations": [{"type": "extension", "target": number}]}}
+
+
+def partner(runs: Runs, call_id: str) -> str | None:
+    return next((each for each in runs.pbx.channels if "-call-" in each and each != call_id), None)
+
+
+async def connected(runs: Runs, *after: Any) -> tuple[str, str]:
+    """A flow that has connected two phones; their channels."""
+    call = await runs.originate(connect(), *after)
+    runs.pbx.pick_up(call)
+    other = await runs.until(lambda: partner(runs, call))
+    await runs.until(lambda: runs.record(other) is not None)
+    await asyncio.sleep(0.05)
+    runs.pbx.pick_up(other)
+    await runs.until(
+        lambda: runs.pbx.bridge_of(other) is not None and runs.pbx.bridge_of(other) == runs.pbx.bridge_of(call)
+    )
+    await asyncio.sleep(0.1)
+    return call, other
+
+
+@pytest.mark.parametrize("end", ["crash", "stop"])
+async def test_partners_stay_together_and_the_flow_continues(runs: Runs, end: str) -> None:
+    call, other = await connected(runs, DIGITS)
+    bridge, before = runs.pbx.bridge_of(call), runs.record(call)
+    await getattr(runs, end)()
+    assert runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other) == bridge
+    await runs.start()
+    await runs.at(call, "connect")
+    assert runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other) == bridge
+    assert (runs.record(call).tm_create, runs.record(call).variables) == (before.tm_create, {"a": "b"})
+    assert runs.record(other).master_call_id == call
+    runs.pbx.hang_up(other)
+    await runs.at(call, "digits_receive")
+    runs.pbx.press(call, "5")
+    await runs.until(lambda: call not in runs.pbx.channels)
+    await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
+
+
+async def test_a_flow_begins_its_action_again_and_leaves_out_what_must_not_come_twice(runs: Runs) -> None:
+    call = await runs.originate({"type": "mute"}, DIGITS, SLEEP)
+    runs.pbx.pick_up(call)
+    await runs.at(call, "digits_receive")
+    await runs.crash()
+    await runs.start()
+    await runs.at(call, "digits_receive")
+    assert [each for each in runs.pbx.requests if "mute" in each] == [f"POST /channels/{call}/mute"]
+    runs.pbx.press(call, "7")
+    await runs.at(call, "sleep")
+    await runs.crash()
+    await runs.start()  # once more, from what the second run has kept
+    await runs.at(call, "sleep")
+    runs.pbx.hang_up(call)
+    await runs.until(lambda: runs.record(call).ended)
+    await runs.crash()
+    await runs.start()
+    assert runs.app.journal.found == {}
+    assert not runs.app.legs.present
+
+
+async def test_a_call_that_has_ended_meanwhile_ends_in_its_record(runs: Runs) -> None:
+    call, other = await connected(runs)
+    await runs.crash()
+    runs.pbx.hang_up(call)
+    await runs.start()
+    await runs.until(lambda: runs.record(call).ended)
+    await runs.until(lambda: other not in runs.pbx.channels)  # nobody would look after it
+    await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
+
+
+async def test_a_phone_that_rings_is_followed(runs: Runs) -> None:
+    call = await runs.originate(SLEEP)
+    await runs.until(lambda: call in runs.pbx.channels)
+    runs.pbx.rings(call)
+    await asyncio.sleep(0.1)
+    await runs.crash()
+    await runs.start()
+    assert runs.record(call).status == "ringing"
+    runs.pbx.pick_up(call)
+    await runs.at(call, "sleep")
+
+
+async def test_a_partner_that_rings_is_called_again(runs: Runs) -> None:
+    call = await runs.originate(connect())
+    runs.pbx.pick_up(call)
+    before = await runs.until(lambda: partner(runs, call))
+    runs.pbx.rings(before)
+    await asyncio.sleep(0.1)
+    await runs.crash()
+    await runs.start()
+    after = await runs.until(lambda: partner(runs, call))
+    assert after != before
+    assert before not in runs.pbx.channels
+
+
+async def test_a_call_that_requests_control_is_held_on(runs: Runs) -> None:
+    call = await runs.originate(max_call_s=3600)
+    runs.pbx.pick_up(call)
+    await runs.until(lambda: runs.pbx.bridge_of(call))
+    await asyncio.sleep(0.1)
+    bridge = runs.pbx.bridge_of(call)
+    await runs.crash()
+    await runs.start()
+    assert runs.pbx.bridge_of(call) == bridge
+    await runs.app.calling.call_control.hold(call)
+    assert runs.record(call).on_hold
+
+
+@pytest.mark.sections(flows=[{"id": "desk", "match": ["750"], "actions": [SLEEP], "then": "continue"}])
+async def test_a_call_that_came_in_is_resumed_with_its_end(runs: Runs) -> None:
+    call = runs.pbx.call("1001", "750")
+    await runs.at(call, "sleep")
+    await asyncio.sleep(0.1)
+    await runs.crash()
+    await runs.start()
+    await runs.at(call, "sleep")
+    assert runs.app.legs.get(call) is not None
+    assert not runs.app.stasis.held_ids
+
+
+@pytest.mark.sections(restart={"calls": "600@from-internal"})
+@pytest.mark.parametrize("end", ["crash", "stop"])
+async def test_calls_go_to_the_extension_that_is_configured(runs: Runs, end: str) -> None:
+    call = await runs.originate(SLEEP)
+    runs.pbx.pick_up(call)
+    await runs.at(call, "sleep")
+    await asyncio.sleep(0.1)
+    await getattr(runs, end)()
+    await runs.start()
+    await runs.until(lambda: runs.pbx.channels[call].app is None)
+    assert runs.pbx.channels[call].resource["dialplan"]["exten"] == "600"
+    assert not runs.app.legs.present
+
+
+async def test_a_conference_and_its_name_stay(runs: Runs) -> None:
+    await runs.app.calling.conferences.create("Every day", "daily")
+    call = await runs.originate({"type": "conference_join", "option": {"conference_id": "daily"}}, SLEEP)
+    runs.pbx.pick_up(call)
+    await runs.until(lambda: "-conf-" in (runs.pbx.bridge_of(call) or ""))
+    await asyncio.sleep(0.1)
+    bridge = runs.pbx.bridge_of(call)
+    await runs.crash()
+    await runs.start()
+    await runs.at(call, "conference_join")
+    again = runs.app.calling.conferences.get("daily")
+    assert again is not None
+    assert (again.name, [each.channel_id for each in again.participants]) == ("Every day", [call])
+    assert runs.pbx.bridge_of(call) == bridge
+    await runs.app.calling.conferences.delete("daily")
+    await runs.at(call, "sleep")
