@@ -307,6 +307,9 @@ class Dialect(ABC):
         """
         return ()
 
+    def connected(self, now: float) -> None:  # noqa: B027 - most do the same with and without a connection
+        """Note that there is a connection from now on, also one that replaces another."""
+
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
         """Begin a party's track."""
         return ()

@@ -16,6 +16,7 @@ from bridge.audio import audiosocket, g711, rtp, wav
 from bridge.audio.audiosocket import RATE_OF_KIND, Kind
 from bridge.audio.format import FRAME_MS, SLIN_RATES, AudioFormat, Encoding, slin
 from bridge.audio.framing import Framer
+from bridge.audio.held import Held
 from bridge.audio.raw import RawAudio, WholeSamples
 from bridge.dialects.base import Clear, Command, Dialect, Dtmf, Mark, Message, Play, Setting, Stop
 from bridge.errors import ClientProtocolError
@@ -23,8 +24,6 @@ from bridge.errors import ClientProtocolError
 ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
 GAP_S: Final = 0.06
 """Audio that comes this much later than it should, in seconds, follows a gap: its RTP packet carries the marker."""
-FIRST_MESSAGE_S: Final = 0.5
-"""How long audio is held back for the first message of an application, in seconds, to answer it in its own form."""
 MAX_DIGITS: Final = 100
 MAX_INNER_MESSAGES: Final = 60_000
 """AudioSocket messages in one WebSocket message: 20 minutes in frames of 20 ms. Taking them apart stops every call."""
@@ -57,6 +56,10 @@ class Encapsulation(Protocol):
         """Return the messages that are held back."""
         return []
 
+    def connected(self, now: float) -> None:
+        """Note that the application can send its first message from now on."""
+        return
+
     def unwrap(self, message: bytes) -> Sequence[Command]:
         """What a message asks for."""
 
@@ -69,7 +72,7 @@ class Voipbin(Dialect):
         codec: ``ulaw``, ``alaw`` or ``slin``; by default ``ulaw`` under rtp and ``slin`` under the others.
         rate: sampling rate in Hz, by default 8000; others only for slin under sln and audiosocket.
         headers: whether messages to the application have AudioSocket's headers, under audiosocket; None: as the first
-            message of the application, with headers if none comes within ``FIRST_MESSAGE_S``.
+            message of the application, with headers if none comes within `bridge.audio.held.FIRST_MESSAGE_S`.
         rng: source of the SSRC and of the first RTP sequence number, for tests that must know them.
 
     Raises:
@@ -125,6 +128,10 @@ class Voipbin(Dialect):
     def expected(self) -> str:
         """What the application may send, in words for its author."""
         return self._expected
+
+    def connected(self, now: float) -> None:
+        """Begin to wait for the first message of the application."""
+        self._encapsulation.connected(now)
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
         """One message for every 20 ms, whatever the size of the blocks."""
@@ -277,8 +284,7 @@ class _AudioSocket(Encapsulation):
     def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None], headers: bool | None) -> None:
         self._follows = headers is None  # what the application does decides what is sent
         self._headers = headers  # of what is sent; None: not decided yet, frames are held back
-        self._held: list[bytes] = []
-        self._held_until = 0.0
+        self._held = Held()
         self._kind = audiosocket.kind_of_rate(fmt.rate)
         self._discard = discard
         self._bare = RawAudio(fmt, discard)
@@ -295,16 +301,16 @@ class _AudioSocket(Encapsulation):
 
     def _hold(self, frame: bytes, now: float) -> list[bytes]:
         """Hold a frame back until the application has shown whether it uses headers, or time is up."""
-        if not self._held:
-            self._held_until = now + FIRST_MESSAGE_S
-        self._held.append(frame)
-        return self.rest() if self._has_headers is not None or now >= self._held_until else []
+        long_enough = self._held.hold(frame, now)
+        return self.rest() if self._has_headers is not None or long_enough else []
+
+    def connected(self, now: float) -> None:
+        self._held.connected(now)
 
     def rest(self) -> list[bytes]:
-        held, self._held = self._held, []
         if self._headers is None:
             self._headers = self._has_headers is not False
-        return [message for frame in held for message in self.wrap(frame, 0.0)]
+        return [message for frame in self._held.release() for message in self.wrap(frame, 0.0)]
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if self._has_headers is False:

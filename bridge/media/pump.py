@@ -122,6 +122,7 @@ class Pump:
         """Speak over ``link`` from now on, and say first what waits."""
         self._link = link
         link.on_message = self.from_application
+        self._dialect.connected(self._clock())
         for message, audio_ms in self._window.take_all():
             link.send(message, audio_ms)
 

@@ -90,7 +90,9 @@ def make(name: str, words: str) -> Dialect:
     options = {key: value(text) for key, text in pairs(words.split()).items()}
     if "seed" in options:
         options["rng"] = random.Random(int(str(options.pop("seed"))))
-    return dialects.find(name)(**options)
+    made = dialects.find(name)(**options)
+    made.connected(0.0)
+    return made
 
 
 def opened(dialect: Dialect, now: float, facts: dict[str, str]) -> Sequence[Message]:

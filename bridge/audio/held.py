@@ -1,0 +1,39 @@
+"""Audio that is held back until an application has shown, by its first message, in which form it expects audio."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_MESSAGE_S: Final = 0.5
+"""How long audio is held back for the first message of an application that is connected, in seconds."""
+CONNECT_S: Final = 2.0
+"""How long audio is held back for the connection, in seconds."""
+
+
+class Held:
+    """Frames that are held back, and for how long."""
+
+    __slots__ = ("_connected_at", "_frames", "_since")
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._since = 0.0
+        self._connected_at: float | None = None
+
+    def connected(self, now: float) -> None:
+        """Note that the application can send its first message from now on."""
+        self._connected_at = now
+
+    def hold(self, frame: bytes, now: float) -> bool:
+        """Hold a frame back; return whether this and all before have been held for long enough."""
+        if not self._frames:
+            self._since = now
+        self._frames.append(frame)
+        if self._connected_at is None:
+            return now >= self._since + CONNECT_S
+        return now >= max(self._since, self._connected_at) + FIRST_MESSAGE_S
+
+    def release(self) -> list[bytes]:
+        """Return all frames, oldest first, and hold none."""
+        frames, self._frames = self._frames, []
+        return frames
