@@ -14,18 +14,23 @@ MAX_FORWARDS = 5
 _SIP_URI = re.compile(r"sips?:([^@;>]{1,128})@[^>]*")
 
 
-def destinations_of(forward: str, policy: DialPolicy) -> list[Address]:
+def destinations_of(forward: str, by: Address, policy: DialPolicy) -> list[Address]:
     """Return what a forward may mean, the likeliest first; empty: the configuration allows none of it.
+
+    Strangers outside (``tel`` and ``sip`` destinations) forward to SIP addresses only: a number would be called at the
+    operator's cost, and where they forward to is for them to pay.
 
     Args:
         forward: as ARI's ``Dial`` event has it: a number, or with the endpoint's ``redirect_method = uri_core`` a dial
             string with a SIP URI (``PJSIP/1001/sip:1002@host``).
+        by: who forwards.
         policy: what may be dialed.
     """
     uri = _SIP_URI.search(forward)
     number = uri[1] if uri else forward
     meant = [Address("sip", uri[0])] if uri else []
-    meant += [Address("extension", number), Address("tel", number)]
+    if by.type == "extension":
+        meant += [Address("extension", number), Address("tel", number)]
     return [each for each in meant if _is_allowed(each, policy)]
 
 

@@ -120,6 +120,8 @@ class _Dialing:
     early_media_bridge: str | None
     variables: Mapping[str, str]
     token: str
+    reached: Address
+    """Who is dialed now: the destination, or where it was forwarded to."""
     forwards: Sequence[Address] = ()
     """What the latest forward may mean."""
     seen: list[str] = field(default_factory=list)
@@ -226,7 +228,15 @@ class Originator:
         ring_s = self._config.ring_timeout_s if timeout_s is None else timeout_s
         rings_until = asyncio.get_running_loop().time() + ring_s
         dialing = self._dialing[call_id] = _Dialing(
-            destination, caller, anonymous, rings_until, originator, early_media_bridge, variables or {}, token
+            destination,
+            caller,
+            anonymous,
+            rings_until,
+            originator,
+            early_media_bridge,
+            variables or {},
+            token,
+            destination,
         )
         try:
             await self._dial(leg, dialing, destination, endpoint)
@@ -291,7 +301,7 @@ class Originator:
             return
         if leg.redials or leg.answered or leg.given_up:
             return
-        forwards = destinations_of(event.forward, self._policy)
+        forwards = destinations_of(event.forward, dialing.reached, self._policy)
         to = forwards[0].target if forwards else event.forward[:80]
         leg.redials = self._may_redial(dialing, forwards)
         log.info("phone forwards call=%s to=%s followed=%s", leg.id, to, leg.redials)
@@ -319,6 +329,7 @@ class Originator:
             if await exists(self._client, self._policy.endpoint_of(each)):
                 to = each
                 break
+        dialing.reached = to
         await self._dial(leg, dialing, to, self._policy.endpoint_of(to))
 
     async def _see_through(self, leg: Leg, dialing: _Dialing) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bridge.calls.addresses import Address
+from bridge.calls.addresses import Address, AddressType
 from bridge.calls.facts import Naming
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
@@ -19,6 +19,7 @@ from tests.fakes.virtual_time import pass_time, run_virtually, settle
 from tests.unit.control.house import House
 
 CONFIG = CallingConfig(tel_endpoint="PJSIP/{number}@trunk-a", denied_numbers=("0900",))
+WITH_SIP = CONFIG.model_copy(update={"sip_endpoint": "PJSIP/sip-out/{uri}", "sip_hosts": Patterns(("host",))})
 NAMING = Naming(extensions=Patterns(("1*",)), trunks=Patterns(("trunk-a",)))
 
 
@@ -33,8 +34,8 @@ class Dialer(House):
             *(self.client, self.ids, self.legs, self.records, config, self.policy), admission=CallAdmission(1000)
         )
 
-    async def ring(self, extension: str = "1001") -> OutboundCall:
-        call = await self.originator.originate(Address("extension", extension))
+    async def ring(self, target: str = "1001", kind: AddressType = "extension") -> OutboundCall:
+        call = await self.originator.originate(Address(kind, target))
         await settle()
         return call
 
@@ -226,16 +227,43 @@ def test_a_phone_that_lost_is_told_that_another_has_answered() -> None:
 
 
 def test_what_a_forward_may_mean() -> None:
-    config = CONFIG.model_copy(update={"sip_endpoint": "PJSIP/sip-out/{uri}", "sip_hosts": Patterns(("host",))})
-    policy = DialPolicy(config, NAMING, time.monotonic)
-    for forward, meant in (
-        ("1002", [("extension", "1002"), ("tel", "1002")]),
-        ("PJSIP/1001/sip:1002@host", [("sip", "sip:1002@host"), ("extension", "1002"), ("tel", "1002")]),
-        ("PJSIP/1001/sip:1002@elsewhere", [("extension", "1002"), ("tel", "1002")]),
-        ("1002&PJSIP/1003", []),
-        ("", []),
+    policy = DialPolicy(WITH_SIP, NAMING, time.monotonic)
+    phone, trunk, stranger = Address("extension", "1001"), Address("tel", "555"), Address("sip", "sip:a@host")
+    for by, forward, meant in (
+        (phone, "1002", [("extension", "1002"), ("tel", "1002")]),
+        (phone, "PJSIP/1001/sip:1002@host", [("sip", "sip:1002@host"), ("extension", "1002"), ("tel", "1002")]),
+        (phone, "PJSIP/1001/sip:1002@elsewhere", [("extension", "1002"), ("tel", "1002")]),
+        (phone, "1002&PJSIP/1003", []),
+        (phone, "", []),
+        (trunk, "030123", []),
+        (trunk, "PJSIP/trunk-a/sip:030123@host", [("sip", "sip:030123@host")]),
+        (stranger, "030123", []),
+        (stranger, "PJSIP/sip-out/sip:030123@elsewhere", []),
     ):
-        assert [(each.type, each.target) for each in destinations_of(forward, policy)] == meant
+        assert [(each.type, each.target) for each in destinations_of(forward, by, policy)] == meant
+
+
+@pytest.mark.parametrize(("kind", "target"), [("tel", "555"), ("sip", "sip:a@host")])
+def test_a_stranger_outside_forwards_to_no_number_at_our_cost(kind: AddressType, target: str) -> None:
+    async def act() -> None:
+        dialer = Dialer(WITH_SIP)
+        call = await dialer.ring(target, kind)
+        await dialer.forwarded(call, "PJSIP/sip-out/sip:030123@elsewhere")
+        assert (await dialer.end(call))[0] == "forwarded"
+
+    run_virtually(act())
+
+
+def test_a_phone_that_forwards_to_a_stranger_does_not_make_it_one_of_ours() -> None:
+    async def act() -> None:
+        dialer = Dialer(WITH_SIP)
+        call = await dialer.ring()
+        await dialer.forwarded(call, "PJSIP/1001/sip:a@host")
+        assert dialer.dialed(call) == "sip-out/sip:a@host"
+        await dialer.forwarded(call, "030123")
+        assert (await dialer.end(call))[0] == "forwarded"
+
+    run_virtually(act())
 
 
 @pytest.mark.parametrize(
