@@ -33,7 +33,7 @@ TRACEBACK_PREFIX = "    | "
 REPEAT_S = 60.0
 """One line for each cause in this time."""
 MAX_CAUSES = 1000
-"""Causes that are counted at the same time; records of further ones are written."""
+"""Causes that are counted at the same time; those of further ones are counted together, for each template."""
 
 IDS = frozenset(
     {
@@ -49,6 +49,9 @@ _KEYS = frozenset({"time", "level", "logger", "message", "traceback"})
 """Keys of an entry that no field may take."""
 _PLAIN = re.compile(r'[^\s"=]+')
 _PLACEHOLDER = re.compile(r"(?:\b([a-z_]+)=)?%(%|[-#0 +]{0,5}\d{0,9}(?:\.\d{0,9})?[hlL]?[diouxXeEfFgGcrsa])")
+
+_Key = tuple[str, str | None]
+"""What tells causes apart: template and key; None: all causes beyond `MAX_CAUSES`."""
 
 
 def cause(key: object = "") -> dict[str, str]:
@@ -124,15 +127,18 @@ class Repeats(logging.Filter):
     def __init__(self, output: logging.Handler) -> None:
         super().__init__()
         self._output = output
-        self._repeated: dict[tuple[str, str], tuple[int, logging.LogRecord]] = {}
+        self._repeated: dict[_Key, tuple[int, logging.LogRecord]] = {}
         """How many records of each cause were not written since the last that was, and the newest."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is written now."""
-        key = (str(record.msg), getattr(record, "cause", ""))
+        key: _Key = (str(record.msg), getattr(record, "cause", ""))
         repeated = self._repeated.get(key)
-        if not hasattr(record, "cause") or (repeated is None and len(self._repeated) >= MAX_CAUSES):
+        if not hasattr(record, "cause"):
             return True
+        if repeated is None and len(self._repeated) >= MAX_CAUSES:
+            key = (str(record.msg), None)
+            repeated = self._repeated.get(key)
         if repeated is not None:
             self._repeated[key] = (repeated[0] + 1, record)
             return False
@@ -144,7 +150,7 @@ class Repeats(logging.Filter):
         loop.call_later(REPEAT_S, self._sum_up, loop, key)
         return True
 
-    def _sum_up(self, loop: asyncio.AbstractEventLoop, key: tuple[str, str]) -> None:
+    def _sum_up(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
         """Write the newest record that was not written, with the number of all."""
         count, record = self._repeated.pop(key)
         if not count:

@@ -49,6 +49,16 @@ def address_behind(peer: str, headers: Mapping[str, str], proxies: Iterable[Netw
     return peer
 
 
+def network_of(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the IPv6 network of 64 bits that one machine may have."""
+    found = _parsed(address)
+    if found is None:
+        return address[:64]
+    if found.version == 4 or found.is_loopback:
+        return str(found)
+    return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+
+
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Return networks as values."""
     return tuple(ipaddress.ip_network(text) for text in texts)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections import OrderedDict
+
+from bridge.api.address import network_of
 
 PER_MINUTE = 30
 """Failures of one address that are answered with 401; an IPv6 network of 64 bits counts as one address."""
@@ -48,7 +49,8 @@ class Refusals:
         Returns:
             0, or the seconds after which the address may try again.
         """
-        key, is_loopback = _key(address)
+        key = network_of(address)
+        is_loopback = key.startswith("127.") or key == "::1"
         limit = self._loopback_per_minute if is_loopback else self._per_minute
         level, since = self._buckets.pop(key, (0.0, now))
         level = max(0.0, level - (now - since) * limit / 60) + 1
@@ -57,16 +59,3 @@ class Refusals:
         while len(self._buckets) > self._max_addresses:
             self._buckets.popitem(last=False)
         return max(1, math.ceil(60 / limit)) if over else 0
-
-
-def _key(address: str) -> tuple[str, bool]:
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:64], False
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped), parsed.ipv4_mapped.is_loopback
-        if not parsed.is_loopback:
-            return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64))), False
-    return str(parsed), parsed.is_loopback

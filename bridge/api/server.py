@@ -17,13 +17,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
-from bridge.access import Principal
+from bridge.access import ANONYMOUS, Principal
 from bridge.api import protocol
-from bridge.api.address import PROXIES, networks
+from bridge.api.address import PROXIES, client_address, network_of, networks
 from bridge.api.admission import Admission, Answer
 from bridge.api.auditing import INNER, audit_request
 from bridge.api.auth import Gate
-from bridge.api.backend import ACCEPTS, BACKEND, SUBSCRIPTIONS, TWILIO, Backend
+from bridge.api.backend import ACCEPTS, BACKEND, PRINCIPAL, SUBSCRIPTIONS, TWILIO, Backend
 from bridge.api.background import BACKGROUND, Background
 from bridge.api.bodies import LARGEST_BYTES, check_encoding
 from bridge.api.connections import BoundedListener, Connections, bounded_by_open_files
@@ -296,7 +296,8 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
     elapsed_ms = (time.monotonic() - started) * 1000
     path = request.rel_url.raw_path[:200]
     # What anyone can cause, as it needs no token, is counted by its sender.
-    repeats = cause(f"{response.status} {request.remote}") if response.status in (401, 429) else None
+    stranger = request.get(PRINCIPAL, ANONYMOUS) is ANONYMOUS
+    repeats = cause(f"{response.status} {network_of(client_address(request))}") if stranger else None
     log.log(
         level,
         "request=%s %s %s %d in %.0f ms",

@@ -284,11 +284,18 @@ async def test_what_one_cause_repeats_is_written_once_and_then_counted(monkeypat
 
 async def test_causes_that_are_counted_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_CAUSES", 2)
+    monkeypatch.setattr(logs, "REPEAT_S", 10)
     log = logging.getLogger("bridge.streams")
     with log_output() as output:
-        for number in (1, 2, 3, 3, 1):
+        for number in (1, 2, 3, 4, 5, 1):
             log.warning("refused: %s", str(number), extra=logs.cause(number))
-    assert lines(output) == [f"refused: {number}" for number in (1, 2, 3, 3)]
+        log.warning("not there: %s", "x", extra=logs.cause("x"))
+        assert lines(output) == [*(f"refused: {number}" for number in (1, 2, 3)), "not there: x"]
+        await pass_time(11)
+        assert lines(output)[4:] == [
+            "refused: 1 repeated=1 seconds=10",
+            "refused: 5 repeated=2 seconds=10",
+        ]
 
 
 def test_what_a_thread_repeats_is_written() -> None:

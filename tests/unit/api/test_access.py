@@ -266,6 +266,29 @@ async def test_the_log_counts_what_a_client_without_a_token_repeats() -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "status", "shown"),
+    [
+        ("GET", "/", 415, {"Content-Encoding": "gzip"}),
+        ("DELETE", "/", 405, {}),
+        ("GET", "/v1.0/calls", 403, {"Cookie": "token=a-good-token-it-is", "Origin": "https://evil.example"}),
+        ("GET", "/v1.0/calls?ticket=wrong", 401, {}),
+    ],
+)
+async def test_the_log_counts_whatever_strangers_repeat(
+    method: str, path: str, status: int, shown: dict[str, str]
+) -> None:
+    application = server.build(Pbx().backend(), ["a-good-token-it-is"], strict=True, proxies=["127.0.0.1"])
+    async with TestClient(TestServer(application)) as client:
+        with log_output() as output:
+            for number in range(20):
+                forwarded = {"X-Forwarded-For": f"2001:db8::{number:x}"}
+                assert (await client.request(method, path, headers=shown | forwarded)).status == status
+            other = {"X-Forwarded-For": "192.0.2.7"}
+            assert (await client.request(method, path, headers=shown | other)).status == status
+    assert output.getvalue().count(f" {status} in ") == 2
+
+
+@pytest.mark.parametrize(
     "foreign", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
 )
 async def test_twilios_route_is_not_for_web_pages(foreign: dict[str, str]) -> None:
