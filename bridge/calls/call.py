@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from bridge.ari.model import Caller, Channel
 
 NOBODY = Caller()
+LOCAL = "Local/"
 TECHNICAL = (
     "Snoop/",
     "AudioSocket/",
@@ -86,6 +87,8 @@ class Party:
     connected_number: str = ""
     withheld: bool = False
     """Its number and name are withheld: they are empty here."""
+    secrets: set[str] = field(default_factory=set, repr=False)
+    """Numbers that others withhold and that its channel has, perhaps for longer than those others are there."""
     context: str = ""
     exten: str = ""
     app_name: str = ""
@@ -129,7 +132,7 @@ class Party:
     @property
     def is_local(self) -> bool:
         """One half of a Local channel."""
-        return self.name.startswith("Local/")
+        return self.name.startswith(LOCAL)
 
     @property
     def other_half(self) -> str:
@@ -149,8 +152,12 @@ class Party:
             channel: the state.
             withheld: numbers that callers do not want shown.
         """
-        plan, caller = channel.dialplan, NOBODY if self.withheld else channel.caller
-        connected = channel.connected.number if channel.connected.number not in withheld else ""
+        plan, caller, connected = channel.dialplan, channel.caller, channel.connected.number
+        self.secrets.update({caller.number, connected}.intersection(withheld))
+        if self.withheld or (channel.name.startswith(LOCAL) and caller.number in self.secrets):
+            caller = NOBODY
+        if connected in self.secrets:
+            connected = ""
         position = (plan.context, plan.exten, plan.priority)
         values: dict[str, str | bool | None] = {
             "name": channel.name,
@@ -198,9 +205,10 @@ class Party:
 
     def withhold(self, numbers: Collection[str]) -> None:
         """Forget numbers that callers withhold: its own, and that of who it is connected with."""
-        if self.withheld:
+        self.secrets.update({self.caller_number, self.connected_number}.intersection(numbers))
+        if self.withheld or (self.is_local and self.caller_number in self.secrets):
             self.take({"caller_number": "", "caller_name": "", "first_caller_number": ""})
-        if self.connected_number in numbers:
+        if self.connected_number in self.secrets:
             self.connected_number = ""
         if self.first_connected_number in numbers:
             self.first_connected_number = ""

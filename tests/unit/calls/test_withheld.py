@@ -71,6 +71,21 @@ def test_who_was_quicker_to_be_called_forgets_the_number() -> None:
     assert SECRET not in repr(pbx.call)
 
 
+def test_who_was_called_does_not_show_the_number_when_the_caller_has_left() -> None:
+    pbx = Private(PROHIBITED)
+    pbx.calls_bob()
+    pbx.event("ChannelDestroyed", channel=pbx.channels["a"], cause=16, cause_txt="Normal Clearing")
+    pbx.event("ChannelHangupRequest", channel=pbx.channels["b"])
+    assert SECRET not in repr(pbx.call)
+
+
+def test_a_local_channel_that_calls_for_the_caller_does_not_show_the_number() -> None:
+    pbx = Private(PROHIBITED)
+    pbx.new("l1", "Local/600@queues-1;1", number="600")
+    pbx.new("l2", "Local/600@queues-1;2", number=SECRET)
+    assert SECRET not in repr(pbx.call)
+
+
 @pytest.mark.parametrize("there_before", [False, True])
 async def test_asterisk_is_asked_for_what_its_events_do_not_say(there_before: bool) -> None:
     pbx = FakePbx(with_variables=True)
