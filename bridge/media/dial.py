@@ -43,7 +43,7 @@ RETRIED_STATUSES = frozenset({408, 425, 429})
 """Of the statuses below 500, those that say "not now" and not "not so"."""
 
 GOING_AWAY = 1001
-"""The Close code of a server that goes down (RFC 6455 section 7.4.1), and ours: the stream continues elsewhere."""
+"""The Close code of a server that goes down (RFC 6455 section 7.4.1), or of a page that is closed."""
 
 MAX_WARNED = 1000
 _warned: set[str] = set()

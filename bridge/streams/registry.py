@@ -26,13 +26,15 @@ from bridge.streams.events import NullPublisher, Publisher, stream_event
 from bridge.streams.keys import KeyPresses
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
-from bridge.streams.stream import ASTERISK_RESTARTED, SHUTTING_DOWN, Stream
+from bridge.streams.stream import ASTERISK_RESTARTED, SERVICE_RESTART, SHUTTING_DOWN, Stream
 from bridge.streams.subscription import Route, Subscription, Target, account_of
 from bridge.streams.track import Recovery
 from bridge.taps.taps import Taps
 
 log = logging.getLogger(__name__)
 
+_STOPPING = (GOING_AWAY, SERVICE_RESTART)
+"""Close codes of a client or a process that stops: its streams have not failed."""
 HANDOVER_GRACE_S = 0.5
 """What an application may take to receive our last words when we are stopped and others wait to continue."""
 
@@ -157,7 +159,7 @@ class Streams:
             self.remove(
                 stream,
                 reason,
-                good=bool(stream.connects) and (clean(stream.close_code) or stream.close_code == GOING_AWAY),
+                good=bool(stream.connects) and (clean(stream.close_code) or stream.close_code in _STOPPING),
                 parties=list(stream.tracks.parties),
                 code=stream.close_code,
                 connects=stream.connects,

@@ -170,7 +170,17 @@ async def test_start_and_end_of_a_dialed_stream_are_in_the_audit_log(monkeypatch
     assert len(audit.lines) == 2
 
 
-@pytest.mark.parametrize(("code", "outcome"), [(1000, "ok"), (1008, "failed")])
+async def test_a_stream_that_ends_as_the_process_stops_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = Lines()
+    streams = dialing(monkeypatch, [Wire()], audit=audit)
+    stream = streams.dial("test", CallInfo("call"), (), TARGET, lambda *_: None, principal=CONFIGURATION)
+    await stream.settled(1)
+    await streams.stop()
+    action, _, outcome, values = audit.lines[-1]
+    assert (action, values["code"], outcome) == ("stream.end", 1012, "ok")
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(1000, "ok"), (1001, "ok"), (1008, "failed")])
 async def test_start_and_end_of_an_accepted_stream_are_in_the_audit_log(
     monkeypatch: pytest.MonkeyPatch, code: int, outcome: str
 ) -> None:
