@@ -68,12 +68,12 @@ class MixingBridges:
             if not members:
                 self._tasks.spawn(self._delete(bridge_id))
 
-    def replace(self, bridge_id: str, old_id: str, new_id: str) -> None:
-        """Note that a channel has taken another's place in a bridge."""
-        members = self._members.get(bridge_id)
-        if members is not None:
-            members.discard(old_id)
-            members.add(new_id)
+    def replace(self, old_id: str, new_id: str) -> None:
+        """Note that a channel has taken another's place in its bridge, and in the one that it is about to join."""
+        for members in self._members.values():
+            if old_id in members:
+                members.discard(old_id)
+                members.add(new_id)
 
     def has_only(self, bridge_id: str, channel_id: str) -> bool:
         """Whether a bridge is ours and no other channel is in it."""

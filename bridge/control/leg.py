@@ -155,13 +155,17 @@ class Leg:
             return
         self.given_up = True
         self._services.records.ending(self.id, told, "answered elsewhere" if reason == "answered_elsewhere" else "")
-        await self._client.channels.hangup(self.id, reason)
-        try:
-            async with asyncio.timeout(HANGUP_TIMEOUT_S):
-                await self.ended.wait()
-        except TimeoutError:
-            log.warning("no ChannelDestroyed after hangup channel=%s", self.id)
-            self._services.on_lost(self)
+        while not self.ended.is_set():
+            channel_id = self.id
+            await self._client.channels.hangup(channel_id, reason)
+            try:
+                async with asyncio.timeout(HANGUP_TIMEOUT_S):
+                    while not self.ended.is_set() and self.id == channel_id:
+                        await self._changed.wait()
+            except TimeoutError:
+                log.warning("no ChannelDestroyed after hangup channel=%s", self.id)
+                self._services.on_lost(self)
+                return
 
     async def ring(self) -> None:
         """Tell a caller that is not answered that it rings."""
@@ -281,8 +285,10 @@ class Leg:
     async def _join(self, bridge_id: str) -> None:
         self.moving = True
         self._services.bridges.add(bridge_id, self.id)
+        added = ""
         try:
-            await self._do(lambda: self._client.bridges.add_channel(bridge_id, self.id))
+            while added != self.id:  # another channel may take its channel's place meanwhile
+                added = await self._do(lambda: self._add_to(bridge_id))
         except BaseException:
             if self.bridge_id != bridge_id:
                 self._services.bridges.remove(bridge_id, self.id)
@@ -292,13 +298,21 @@ class Leg:
         finally:
             self.moving = False
 
+    async def _add_to(self, bridge_id: str) -> str:
+        channel_id = self.id
+        await self._client.bridges.add_channel(bridge_id, channel_id)
+        return channel_id
+
     async def _do(self, act: Callable[[], Awaitable[T]]) -> T:
-        if self.gone.is_set():
-            self._raise()
-        try:
-            return await act()
-        except AriError as error:
-            raise self._as_gone(error) from error
+        while True:
+            if self.gone.is_set():
+                self._raise()
+            channel_id = self.id
+            try:
+                return await act()
+            except AriError as error:
+                if self.id == channel_id:  # else another channel has taken its channel's place: that one does it
+                    raise self._as_gone(error) from error
 
     def _as_gone(self, error: AriError) -> BridgeError:
         # Asterisk knows before we are told: 404 no such channel, 409 and 422 it is not in our application.
@@ -326,6 +340,7 @@ class Leg:
         self.left_at = self.left_at or old.dialplan
         if new.state == "Up":
             self.was_answered()
+        self._changed.notify()
         call_safely(self._services.on_moved, self.id)
 
     async def restore(self) -> None:

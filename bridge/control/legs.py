@@ -249,8 +249,7 @@ class Legs:
         if leg is None:
             return
         log.info("channel has taken the place of another channel=%s replaced=%s", new.id, old.id)
-        if leg.bridge_id is not None:
-            self._bridges.replace(leg.bridge_id, old.id, new.id)
+        self._bridges.replace(old.id, new.id)
         leg.replaced(old, new)
         self._tasks.spawn(self._restore(leg))
 

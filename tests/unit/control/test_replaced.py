@@ -223,3 +223,39 @@ async def test_a_recording_ends_and_says_why(house: Replacing) -> None:
     house.pbx.hang_up(snoop_id)  # it ends with its party
     await recording.finished()
     assert (recording.status, recording.trouble) == ("ended", REPLACED)
+
+
+async def test_what_is_asked_of_a_leg_while_it_is_replaced_is_done_with_the_new_channel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = Replacing(monkeypatch, claims=True)
+    leg, partner = await house.caller("1002"), await house.caller("1003")
+    await leg.hold_in_bridge()
+    joined = await partner.hold_in_bridge()
+    house.pbx.answering.clear()
+    moving = asyncio.create_task(leg.move_to(joined))
+    muting = asyncio.create_task(leg.mute("in"))
+    await settle()
+    new = house.pbx.transfer(leg.id, house.other_party())
+    house.pbx.answering.set()
+    await asyncio.gather(moving, muting)
+    assert (leg.id, leg.bridge_id, house.pbx.bridge_of(new)) == (new, joined, joined)
+    assert house.pbx.channels[new].muted == {"in"}
+    await partner.hang_up()
+    await leg.hang_up()
+    await settle()
+    assert (list(filter(house.ids.ours, house.pbx.bridges)), house.legs.object_ids) == ([], set())
+    await house.tracker.close()
+
+
+async def test_a_leg_that_is_replaced_while_it_is_hung_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Replacing(monkeypatch, claims=True)
+    leg = await house.caller("1002")
+    house.pbx.answering.clear()
+    ending = asyncio.create_task(leg.hang_up())
+    await settle()
+    new = house.pbx.transfer(leg.id, house.other_party())
+    house.pbx.answering.set()
+    await ending
+    assert new not in house.pbx.channels
+    await house.tracker.close()
