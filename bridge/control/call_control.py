@@ -132,7 +132,8 @@ class CallControl:
 
         The call's flow ends, or the stream of the route that took the call; and with whom it was connected it is no
         more: with the one of an earlier transfer, the other side of a ``connect``, a conference. It ends when either
-        side hangs up, or when the destination does not answer.
+        side hangs up, or when the destination does not answer. A destination that does not even ring, such as a phone
+        that is not registered, leaves the call as it was.
 
         Args:
             destination: whom to call.
@@ -152,6 +153,9 @@ class CallControl:
         outbound = await self._originator.originate(
             destination, source=record.source if record is not None else None, originator=leg.id, token=token
         )
+        if outbound.leg.ended.is_set():
+            log.info("transfer failed, the call stays as it was channel=%s call=%s", leg.id, outbound.id)
+            return outbound.id
         try:
             for end in self.before_transfer:
                 await end(leg.id)

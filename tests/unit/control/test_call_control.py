@@ -206,6 +206,23 @@ async def test_a_flow_that_cannot_be_stopped_keeps_its_call_and_nothing_rings(ho
     assert list(house.pbx.channels) == [leg.id]
 
 
+async def test_a_destination_that_cannot_be_called_leaves_the_call_as_it_was(house: CallingHouse) -> None:
+    stopped: list[str] = []
+
+    async def stop(channel_id: str) -> None:
+        stopped.append(channel_id)
+
+    house.control.before_transfer.append(stop)
+    house.pbx.unknown.add("1002")
+    leg = await house.call("1001")
+    other_id = await house.control.transfer(leg.id, OTHER)
+    await pass_time(2)
+    assert house.record(other_id).status == "hangup"
+    assert stopped == []
+    assert list(house.pbx.channels) == [leg.id]
+    assert not house.pbx.heard
+
+
 async def test_a_call_that_nobody_has_answered_is_not_transferred(house: CallingHouse) -> None:
     call = await house.ring("1001")
     with pytest.raises(NotOurs, match="nobody has answered"):
