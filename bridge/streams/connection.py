@@ -13,6 +13,9 @@ from bridge.media.websocket import Link
 STABLE_S = 10.0
 """A connection that lived so long starts the waits from the beginning."""
 
+CLOCK_S = 0.01
+"""A limit that is no further away has come: timers may fire early."""
+
 
 class GivenUp(BridgeError):
     """There was no connection for too long, or none that was stable."""
@@ -83,7 +86,8 @@ class Dialed:
     Args:
         dial: opens a WebSocket; raises LinkRefused or LinkFailed.
         backoff: the waits between attempts.
-        give_up_s: how long to try without a stable connection, in seconds; 0: as long as the stream lives.
+        give_up_s: how long the stream may be without a connection until one is stable, in seconds; shorter connections
+            in between do not count. 0: as long as the stream lives.
     """
 
     dialed = True
@@ -93,7 +97,8 @@ class Dialed:
         self._dial = dial
         self._backoff = backoff
         self._give_up_s = give_up_s
-        self._tried_since: float | None = None  # by the loop's clock; None: the connection is stable
+        # By the loop's clock, later by the time with connections that were not stable. None: the connection is stable.
+        self._tried_since: float | None = None
 
     async def open(self) -> Link:
         """Dial the application."""
@@ -103,7 +108,8 @@ class Dialed:
 
     def after_failure(self, failure: LinkFailed) -> float:
         """Return what the server asks for, and the backoff on top: many streams get the same answer."""
-        return self._within_limit(failure.retry_after_s + self._backoff.next_delay())
+        wait_s = failure.retry_after_s + self._backoff.next_delay()
+        return self._within_limit(wait_s, least_s=failure.retry_after_s)
 
     def after_close(self, code: int, lived_s: float) -> float | None:
         """Return the backoff's wait, from the beginning after a connection that was stable."""
@@ -112,11 +118,24 @@ class Dialed:
         if lived_s > STABLE_S:
             self._backoff.reset()
             self._tried_since = None
+        elif self._tried_since is not None:
+            self._tried_since += lived_s
         return self._within_limit(self._backoff.next_delay())
 
-    def _within_limit(self, wait_s: float) -> float:
-        if self._give_up_s and self._tried_since is not None:
-            tried_s = asyncio.get_running_loop().time() - self._tried_since
-            if tried_s + wait_s > self._give_up_s:
-                raise GivenUp(f"no connection for {tried_s:.0f} s")
-        return wait_s
+    def _within_limit(self, wait_s: float, least_s: float = 0) -> float:
+        """Return the wait, shortened where the limit is earlier: the last attempt is then.
+
+        Args:
+            wait_s: the wait without a limit, in seconds.
+            least_s: what it is not shortened below, in seconds.
+
+        Raises:
+            GivenUp: the limit is earlier than that.
+        """
+        if not self._give_up_s or self._tried_since is None:
+            return wait_s
+        tried_s = asyncio.get_running_loop().time() - self._tried_since
+        left_s = self._give_up_s - tried_s
+        if left_s < max(least_s, CLOCK_S):
+            raise GivenUp(f"no connection for {tried_s:.0f} s")
+        return min(wait_s, left_s)

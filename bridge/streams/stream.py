@@ -283,15 +283,16 @@ class Stream:
                     break
                 code, reason = self._link_gone.result()
                 self._link_gone = None
+                broke = f"the connection broke ({code} {reason})" if reason else f"the connection broke ({code})"
                 try:
                     wait_s = self.connection.after_close(code, time.monotonic() - began)
                 except GivenUp as error:
-                    self._give_up(error, f"the connection broke ({code} {reason})")
+                    self._give_up(error, broke)
                     break
                 if wait_s is None:
                     self.end(reason or "the application closed the stream", code=code)
                 else:
-                    self._report_trouble(f"the connection broke ({code} {reason})")
+                    self._report_trouble(broke)
                     await asyncio.wait((self._ended,), timeout=wait_s)
         except Exception:
             self.fail()
