@@ -136,6 +136,7 @@ class Run:
         self._background: set[asyncio.Task[None]] = set()
         self._beside_bytes = 0
         self._count = 0
+        self._closing = False
 
     @property
     def frame(self) -> Frame:
@@ -154,6 +155,7 @@ class Run:
             await shield_until_done(self._close(main, gone))
 
     async def _close(self, *tasks: asyncio.Future[Any]) -> None:
+        self._closing = True  # an action that fails while it is cancelled must not be followed by another one
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -256,7 +258,7 @@ class Run:
     async def _execute(self) -> End:
         while self.to_reopen:
             await self._reopen(self.to_reopen.pop(0))
-        while self.frames:
+        while self.frames and not self._closing:
             frame = self.frames[-1]
             if frame.at >= len(frame.program.actions):
                 self.frames.pop()
@@ -274,6 +276,8 @@ class Run:
                 return step
             self._move(frame, action, step)
             await asyncio.sleep(0)  # a loop of actions that wait for nothing must not hold up other calls
+        if self._closing:
+            return End("stopped")
         self.keep()
         # A flow that ends with opening an external media is for the sake of that: the call stays for as long.
         await self.services.streams.external_media_over(self.leg)

@@ -62,7 +62,8 @@ class Runs:
         await self.stop()
 
     async def stop(self) -> None:
-        await self.app.stop()
+        async with asyncio.timeout(20):  # whatever a flow does
+            await self.app.stop()
         self.pbx.clients.clear()
         self.now = None
 
