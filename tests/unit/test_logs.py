@@ -137,7 +137,7 @@ LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 MEASURE = re.compile(r".*_(ms|s|bytes|messages)")
 MEASURES = {
     *("by", "calls", "certificate", "channels", "count", "dropped", "error", "host", "lines", "lines_missing", "ms"),
-    *("followed", "replaced", "then", "to"),
+    *("calls_and_streams", "followed", "replaced", "then", "to"),
     *("of", "owner", "path", "pid", "queued", "reason", "revoked", "seconds", "type"),
     *("code", "status", "task", "doing", "dialect", "external_host", "track"),
 }
