@@ -31,7 +31,8 @@ OF_LEGS = ("flow", "ringing", "held", "member")
 SCHEMA_VERSION = 1
 MAX_FACTS = 50_000
 MAX_FACT_BYTES = 4 << 20
-"""A larger one, and what was known before under its id, is left out: its call is not resumed."""
+"""A larger one is left out, as one that JSON cannot hold, with what was known before under its id: its call is not
+resumed."""
 BUSY_TIMEOUT_S = 2.0
 PAUSE_S = 0.05
 """Between two writes."""
@@ -197,7 +198,7 @@ class Journal:
     def _write(self, batch: Mapping[_Key, Fact | None], renames: Iterable[tuple[str, str]]) -> None:
         if self._database is None:
             self._database = self._open()
-        values = {key: _text(fact) for key, fact in batch.items()}
+        values = {key: _text(key[0], fact) for key, fact in batch.items()}
         with self._database as database:
             database.execute("BEGIN IMMEDIATE")
             database.executemany("UPDATE OR REPLACE facts SET id = ? WHERE id = ?", renames)
@@ -243,6 +244,11 @@ class Journal:
                 self._path.with_name(self._path.name + suffix).unlink()
 
 
-def _text(fact: Fact | None) -> str | None:
-    text = None if fact is None else json.dumps(fact)
+def _text(kind: str, fact: Fact | None) -> str | None:
+    """Return a fact as it is written; None: it is not kept."""
+    try:
+        text = None if fact is None else json.dumps(fact)
+    except (TypeError, ValueError, RecursionError) as problem:  # a flow may hold what JSON cannot: a date of TOML
+        log.error("a restart would lose a call: what is kept of it (%s) cannot be written: %s", kind, problem)
+        return None
     return text if text is not None and len(text) <= MAX_FACT_BYTES else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,21 @@ async def test_without_a_file_nothing_is_kept() -> None:
     await journal.freeze()
     await journal.stop()
     assert not journal.kept
+
+
+@pytest.mark.parametrize("value", [date(2026, 1, 31), {1, 2}], ids=["date", "set"])
+async def test_a_fact_that_cannot_be_written_does_not_stop_others(
+    tmp_path: Path, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    journal.put("flow", "c1", {"at": 1})
+    await journal.stop()
+    journal = Journal(str(path))
+    await journal.start()
+    journal.put("flow", "c1", {"value": value})
+    journal.put("flow", "c2", {"at": 1})
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"c2": {"at": 1}}}, "what was known before is not true any more"
+    assert "what is kept of it (flow) cannot be written" in caplog.text
