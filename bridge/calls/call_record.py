@@ -95,13 +95,14 @@ def reason_of(
     return "failed"
 
 
-def record_fact(record: CallRecord) -> dict[str, Any]:
-    """Return what is kept of a record for the next run: all but what its flow does."""
-    return {
+def record_fact(record: CallRecord, channel_id: str) -> dict[str, Any]:
+    """Return what is kept of a record for the next run: all but what its flow does; and of which channel it is."""
+    kept = {
         field.name: value
         for field in fields(CallRecord)
         if field.name != "action" and (value := _plain(getattr(record, field.name))) is not None
     }
+    return {"channel_id": channel_id, "record": kept}
 
 
 def _plain(value: Any) -> Any:
@@ -110,14 +111,15 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, list) else value
 
 
-def record_of(fact: Mapping[str, Any]) -> CallRecord:
-    """Return the record that `record_fact` was made of.
+def record_of(fact: Mapping[str, Any]) -> tuple[CallRecord, str]:
+    """Return the record that `record_fact` was made of, and its channel's id.
 
     Raises:
         TypeError, KeyError: it was not made of one.
     """
-    addresses = {key: Address(**fact[key]) for key in ("source", "destination")}
-    return CallRecord(**{**fact, **addresses})
+    kept = fact["record"]
+    addresses = {key: Address(**kept[key]) for key in ("source", "destination")}
+    return CallRecord(**{**kept, **addresses}), fact["channel_id"]
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:

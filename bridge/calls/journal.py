@@ -13,14 +13,16 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bridge.config.streams import NOT_KEPT
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Fact = Mapping[str, Any]
 _Key = tuple[str, str]
@@ -28,6 +30,8 @@ _Key = tuple[str, str]
 
 OF_LEGS = ("flow", "ringing", "held", "member")
 """Kinds of facts that say what a leg does, under its channel's id."""
+OF_CHANNELS = (*OF_LEGS, "programs")
+"""Kinds of facts that another channel inherits; those of a call keep the call's id, though that is a channel's too."""
 SCHEMA_VERSION = 1
 MAX_FACTS = 50_000
 MAX_FACT_BYTES = 4 << 20
@@ -109,18 +113,31 @@ class Journal:
 
     def renamed(self, old: str, new: str) -> None:
         """Have the facts of a channel be another's, which has taken its place."""
-        if self._frozen or not any(identity == old for _, identity in self._keys):
+        names = {(kind, old): (kind, new) for kind in OF_CHANNELS}
+        if self._frozen or self._keys.isdisjoint(names):
             return
-        self._keys = {(kind, new if identity == old else identity) for kind, identity in self._keys}
-        self._pending = {
-            (kind, new if identity == old else identity): fact for (kind, identity), fact in self._pending.items()
-        }
+        self._keys = {names.get(key, key) for key in self._keys}
+        self._pending = {names.get(key, key): fact for key, fact in self._pending.items()}
         self._renames.append((new, old))
         self._changed.set()
 
     def take(self, kind: str, identity: str) -> dict[str, Any] | None:
         """Return a fact of the previous run, once."""
         return self.found.get(kind, {}).pop(identity, None)
+
+    def take_all(self, kind: str, make: Callable[[Fact], T]) -> list[T]:
+        """Return what ``make`` makes of each fact of a kind of the previous run, once; others are lost.
+
+        Args:
+            make: raises TypeError or KeyError if a fact is not what this version writes.
+        """
+        made = []
+        for fact in self.found.pop(kind, {}).values():
+            try:
+                made.append(make(fact))
+            except (TypeError, KeyError) as problem:
+                log.error("fact of the previous run cannot be used: %s: %r", kind, problem)
+        return made
 
     def settled(self) -> None:
         """Discard what the previous run has left and nothing has put again: it exists no longer."""
@@ -201,7 +218,10 @@ class Journal:
         values = {key: _text(key[0], fact) for key, fact in batch.items()}
         with self._database as database:
             database.execute("BEGIN IMMEDIATE")
-            database.executemany("UPDATE OR REPLACE facts SET id = ? WHERE id = ?", renames)
+            database.executemany(
+                "UPDATE OR REPLACE facts SET id = ? WHERE kind = ? AND id = ?",
+                [(new, kind, old) for new, old in renames for kind in OF_CHANNELS],
+            )
             database.executemany(
                 "DELETE FROM facts WHERE kind = ? AND id = ?", [key for key, text in values.items() if text is None]
             )

@@ -111,16 +111,15 @@ class Records:
 
     def restore(self) -> None:
         """Take up the originated calls of the previous run; `channels_there` ends those that have ended since."""
-        for call_id, fact in self._journal.found.pop(RECORD, {}).items():
-            self._live[call_id] = record = record_of(fact["record"])
-            self._originated[fact["channel_id"]] = record
-            self._courses[call_id] = Course(first=fact["channel_id"])
+        for record, channel_id in self._journal.take_all(RECORD, record_of):
+            self._live[record.id] = self._originated[channel_id] = record
+            dialstatus = "RINGING" if record.tm_ringing is not None else ""
+            self._courses[record.id] = Course(dialstatus, first=channel_id)
             self._keep(record)
 
     def _keep(self, record: CallRecord) -> None:
         if record.originated and self._journal.kept:
-            fact = {"channel_id": self._courses[record.id].first, "record": record_fact(record)}
-            self._journal.put(RECORD, record.id, fact)
+            self._journal.put(RECORD, record.id, record_fact(record, self._courses[record.id].first))
 
     # What others know of a call
 

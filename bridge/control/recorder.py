@@ -91,7 +91,7 @@ class Recorder:
     def fact(self) -> dict[str, Any]:
         """What another run needs to take the recording up."""
         recording = self.recording
-        names = ("id", "call_id", "channel_id", "format", "principal", "tm_start")
+        names = ("id", "call_id", "channel_id", "direction", "format", "principal", "tm_start")
         return {
             "recording": {name: getattr(recording, name) for name in names},
             "snoop_id": self.snoop_id,

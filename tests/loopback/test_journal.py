@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from bridge.ari.model import Channel, StasisStart
+from bridge.calls.addresses import NOBODY, Address
 from bridge.calls.journal import MAX_FACT_BYTES, Journal
+from bridge.calls.records import Records
+from bridge.events.hub import Events
 
 
 async def left_by(path: Path) -> dict[str, dict[str, dict[str, object]]]:
@@ -52,6 +57,49 @@ async def test_what_is_not_taken_up_is_discarded(tmp_path: Path) -> None:
     journal.settled()
     await journal.stop()
     assert await left_by(path) == {"flow": {"c1": {"at": 2}}}
+
+
+async def test_a_channel_inherits_what_another_did_and_not_the_call_of_the_same_id(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    for kind in ("flow", "programs", "record", "sensitive"):
+        journal.put(kind, "c1", {"kind": kind})
+    await journal.freeze()  # written before the transfer
+    await journal.stop()
+    journal = Journal(str(path))
+    await journal.start()
+    for kind in ("flow", "programs", "record", "sensitive"):
+        journal.put(kind, "c1", {"kind": kind})
+    journal.renamed("c1", "c2")
+    journal.drop("record", "c1")
+    journal.drop("programs", "c2")
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"c2": {"kind": "flow"}}, "sensitive": {"c1": {"kind": "sensitive"}}}
+
+
+async def test_a_record_is_taken_up_with_the_channel_that_has_its_channels_place(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    records = Records(Events(), time.time, journal)
+    records.originated("c1", source=NOBODY, destination=Address("extension", "1002"))
+    journal.renamed("c1", "c2")
+    records.on_event(
+        StasisStart(type="StasisStart", channel=Channel(id="c2", state="Up"), replace_channel=Channel(id="c1"))
+    )
+    journal.put("record", "old", {"record": {"of": "another version"}})
+    await journal.stop()
+    journal = Journal(str(path))
+    await journal.start()
+    records = Records(Events(), time.time, journal)
+    records.restore()
+    assert [record.id for record in records.live()] == ["c1"]
+    records.channels_there(set())
+    assert (records.live(), [record.id for record in records.ended()]) == ([], ["c1"])
+    journal.settled()
+    await journal.stop()
+    assert await left_by(path) == {}
 
 
 async def test_a_frozen_journal_keeps_what_ends_afterwards(tmp_path: Path) -> None:
