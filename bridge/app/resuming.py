@@ -85,12 +85,20 @@ class Resuming:
             return
         channels = {channel.id: channel for channel in await self._client.channels.list()}
         bridges = await self._client.bridges.list()
-        self._done = True  # what fails from here on must not be begun twice
-        await unpark(self._client, self._journal.found.pop(PARKED, {}), channels)
-        self._sensitive.resume()
-        self._calling.conferences.resume([bridge.id for bridge in bridges])
         await self._calling.recordings.resume(channels)
+        await unpark(self._client, self._journal.found.get(PARKED, {}), channels)
+        self._done = True  # what fails from here on must not be begun twice
+        for resume in (self._sensitive.resume, lambda: self._calling.conferences.resume([each.id for each in bridges])):
+            try:
+                resume()
+            except (KeyError, TypeError) as problem:
+                log.error("not all calls of the previous run are taken up: %r", problem)
         legs = self._take(channels.values(), bridges)
+        # Also if the connection is lost meanwhile: nothing else would look after them.
+        await asyncio.shield(self._tasks.spawn(self._take_up(legs)))
+
+    async def _take_up(self, legs: Collection[Leg]) -> None:
+        self._tasks.spawn(self._calling.recordings.settled())  # a sensitive mode may have ended meanwhile
         busy = [leg for leg in legs if any(leg.id in self._journal.found.get(kind, ()) for kind in OF_LEGS)]
         idle = [leg for leg in legs if leg not in busy]
         # First: the phone that a flow calls again is free then.

@@ -54,8 +54,11 @@ class Suspending:
     async def suspend(self) -> bool:
         """Leave the calls to the next run; return whether they are: nothing may end them any more then."""
         if self._config.extension is not None:
-            await hand_over(self._legs, *self._config.extension)
-            await self._legs.settled()
+            extension, context = self._config.extension
+            await hand_over(self._legs, extension, context)
+            move = self._client.channels.continue_in_dialplan
+            await _all(move(channel_id, context, extension, 1) for channel_id in self._stasis.held_ids)
+            await asyncio.gather(self._legs.settled(), self._stasis.stop())
             self._only_taps()
             return True
         if not self._journal.kept:

@@ -192,16 +192,21 @@ class Recordings:
             AriError: Asterisk cannot be asked.
         """
         for recording_id in tuple(self._journal.found.get(RECORDING, ())):
-            fact = self._journal.take(RECORDING, recording_id)
-            if fact is None or fact["snoop_id"] not in channel_ids:
-                continue
+            fact = self._journal.found[RECORDING][recording_id]
             try:
-                live = await self._client.recordings.live(recording_id)
+                recorder = Recorder.resumed(self._client, fact)
+                live = await self._client.recordings.live(recording_id) if recorder.snoop_id in channel_ids else None
             except AriError as error:
                 if error.status != 404:
                     raise
+                live = None
+            except (KeyError, TypeError) as problem:
+                log.error("not resumed recording=%s error=%r", recording_id, problem)
+                live = None
+            self._journal.take(RECORDING, recording_id)  # not before: it is tried again if Asterisk cannot be asked
+            if live is None:
                 continue
-            recorder = self._recorders[recording_id] = Recorder.resumed(self._client, fact)
+            self._recorders[recording_id] = recorder
             recorder.recording.paused = live.state == "paused"
             self._known[recording_id] = recorder.recording
             self._journal.put(RECORDING, recording_id, fact)
