@@ -118,6 +118,7 @@ class FrameSelector(selectors.BaseSelector):
         self._map = _KeysByFile(self._keys)
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._held: set[int] = set()
         self.idle_s = 0.0
         """For how long there has been nothing to do, since the start."""
         self.on_error: Callable[[BaseException], None] = lambda _: None
@@ -194,6 +195,22 @@ class FrameSelector(selectors.BaseSelector):
         except BaseException as error:
             self.on_error(error)
 
+    # The sockets whose turn it is not
+
+    def hold(self, fd: int) -> None:
+        """Report nothing of a registered socket until `release`: what waits there would be reported without end."""
+        if fd in self._keys and fd not in self._held:
+            self._held.add(fd)
+            self._epoll.unregister(fd)
+
+    def release(self, fd: int) -> bool:
+        """Report of it again; False if it was not held, or has been closed."""
+        if fd not in self._held:
+            return False
+        self._held.discard(fd)
+        self._epoll.register(fd, _mask_of(self._keys[fd].events))
+        return True
+
     # What asyncio calls
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -232,6 +249,7 @@ class FrameSelector(selectors.BaseSelector):
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         key = self._keys.pop(_fd_of(fileobj))
+        self._held.discard(key.fd)
         with contextlib.suppress(OSError):  # closed already
             self._epoll.unregister(key.fd)
         return key
@@ -240,7 +258,7 @@ class FrameSelector(selectors.BaseSelector):
         fd = _fd_of(fileobj)
         before = self._keys[fd]
         key = self._keys[fd] = selectors.SelectorKey(before.fileobj, fd, events, data)
-        if events != before.events:
+        if events != before.events and fd not in self._held:
             self._epoll.modify(fd, _mask_of(events))
         return key
 
@@ -295,6 +313,14 @@ class FrameLoop(asyncio.SelectorEventLoop):
         if isinstance(fd, int) and self._frames.watches(fd):
             return self._frames.unwatch(fd, writer=True)
         return super().remove_writer(fd)
+
+    def hold(self, fd: int) -> None:
+        """Call the reader of a server's or a TLS connection's socket no longer, until `release`."""
+        self._frames.hold(fd)
+
+    def release(self, fd: int) -> bool:
+        """Call it again; False if the socket was not held, or has been closed."""
+        return self._frames.release(fd)
 
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0

@@ -8,10 +8,12 @@ import logging
 import os
 import resource
 import socket
+import time
 
 import aiofastnet
 
 from bridge.logs import cause
+from bridge.media.loop import FrameLoop
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,9 @@ async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.soc
 
 ACCEPTED_AT_ONCE = 16
 """Servers accept until nothing is left, a thousand connections in one turn of the loop; the rest waits for the next."""
+ACCEPT_EVERY_S = 0.01
+"""Least time from one such turn to the next: 1600 connections a second. One takes the loop for a tenth of a
+millisecond, so that a flood of them does not keep it busy."""
 
 
 class SparingSocket(socket.socket):
@@ -56,6 +61,7 @@ class SparingSocket(socket.socket):
         super().__init__(bound.family, bound.type, bound.proto, fileno=bound.detach())
         self._spare: int | None = _spare()
         self._accepted = 0
+        self._since = 0.0
 
     def accept(self) -> tuple[socket.socket, object]:
         """As of any socket.
@@ -64,10 +70,14 @@ class SparingSocket(socket.socket):
             ConnectionAbortedError: the connection has been closed again. Servers go on to the next then.
             BlockingIOError: no connection is left, or enough were accepted for now; or no spare descriptor is left.
         """
-        self._accepted += 1
-        if self._accepted > ACCEPTED_AT_ONCE:
+        now = time.monotonic()
+        if self._accepted >= ACCEPTED_AT_ONCE:
             self._accepted = 0
+            self._hold(self._since + ACCEPT_EVERY_S - now)
             raise BlockingIOError
+        if not self._accepted or now - self._since > ACCEPT_EVERY_S:
+            self._accepted, self._since = 0, now
+        self._accepted += 1
         try:
             return super().accept()
         except OSError as error:
@@ -88,6 +98,15 @@ class SparingSocket(socket.socket):
         """As of any socket."""
         super().close()
         self._give_up_spare()
+
+    def _hold(self, seconds: float) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if seconds > 0 and isinstance(loop, FrameLoop):
+            loop.hold(self.fileno())
+            loop.call_later(seconds, loop.release, self.fileno())
 
     def _give_up_spare(self) -> None:
         if self._spare is not None:
