@@ -71,6 +71,8 @@ class _Taken:
     """Where its first channel left the dialplan; None while that is its channel."""
     stream: Stream | None = None
     info: TrackInfo | None = None
+    over: str = ""
+    """Why it is sent on or hung up, once it is."""
 
 
 class InboundCalls:
@@ -166,7 +168,9 @@ class InboundCalls:
             return
         self._taken[new.id] = taken
         taken.channel_id, taken.left_at = new.id, taken.left_at or old.dialplan
-        if taken.info is not None:
+        if taken.over:
+            self._tasks.spawn(self._then(taken, taken.over))  # it was about to be done with the other channel
+        elif taken.info is not None:
             self._set_track(taken, replace(taken.info, channel_id=new.id, channel=new.name))
             self._tasks.spawn(self._name_party(taken))
 
@@ -235,14 +239,14 @@ class InboundCalls:
         )
 
     def _over(self, taken: _Taken, reason: str) -> None:
-        if self._taken.get(taken.channel_id) is not taken:
+        if self._taken.get(taken.channel_id) is not taken or taken.over:
             return  # the call has left, or has come back and has another stream
-        del self._taken[taken.channel_id]
         self._tasks.spawn(self._then(taken, reason))
 
     async def _then(self, taken: _Taken, reason: str) -> None:
         """Do what the route says with a call; nothing if it has left, or while the bridge shuts down."""
         channel_id, route = taken.channel_id, taken.route
+        taken.over = reason
         if not self._still_held(channel_id):
             return
         log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)

@@ -259,3 +259,21 @@ async def test_a_leg_that_is_replaced_while_it_is_hung_up_ends(monkeypatch: pyte
     await ending
     assert new not in house.pbx.channels
     await house.tracker.close()
+
+
+@pytest.mark.parametrize("then", ["hangup", "continue"])
+async def test_a_call_that_is_replaced_as_its_stream_ends_does_not_stay_in_silence(
+    monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    house = Replacing(monkeypatch, then=then)
+    phone, stream = await house.agent_call()
+    house.pbx.answering.clear()
+    stream.end("the application closed the stream")
+    await settle()
+    new = house.pbx.transfer(phone, house.other_party())
+    house.pbx.answering.set()
+    await pass_time(0.1)
+    assert len(house.stasis) == 0
+    assert (new in house.pbx.channels) == (then == "continue")
+    await house.streams.stop()
+    await house.tracker.close()
