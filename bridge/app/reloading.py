@@ -65,6 +65,8 @@ class Reloading:
         except ConfigError as problem:
             for error in each_error(problem):
                 log.error("reload failed, everything stays as it was: %s", error)
+        except Exception:
+            log.exception("reload failed: a fault of the bridge")
         else:
             logging.getLogger().setLevel(config.log.level.upper())
             log.info("configuration reloaded")

@@ -89,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(str(path), "is not UTF-8 text") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # not only tomllib's own: an integer may be too long for Python
         raise ConfigError(str(path), f"is not valid TOML: {problem}") from None
 
 
@@ -151,7 +151,7 @@ def _from_text(text: str, annotation: Any) -> object:
         if text.lstrip().startswith("[" if tuple in kinds else "{"):
             try:
                 return tomllib.loads(f"value = {text}")["value"]
-            except tomllib.TOMLDecodeError:
+            except (ValueError, RecursionError):
                 return text
         if tuple in kinds:
             return [part.strip() for part in text.split(",") if part.strip()]

@@ -99,10 +99,10 @@ class Store:
                 bodies = database.execute("SELECT id, body FROM subscriptions").fetchall()
                 switches = database.execute("SELECT id, configured, enabled FROM switches").fetchall()
             return Kept(
-                {identity: json.loads(body) for identity, body in bodies},
+                {identity: _table(body) for identity, body in bodies},
                 {identity: Switch(bool(configured), bool(enabled)) for identity, configured, enabled in switches},
             )
-        except (sqlite3.Error, OSError, ValueError) as problem:
+        except (sqlite3.Error, OSError, ValueError, TypeError, RecursionError) as problem:
             raise ConfigError(
                 "streams.state_file",
                 f"{str(self._path)!r} cannot be used: {problem}; repair it, or move it away to begin without the"
@@ -184,3 +184,10 @@ class Store:
                 os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
+
+
+def _table(body: str) -> Mapping[str, Any]:
+    table = json.loads(body)
+    if not isinstance(table, dict):
+        raise ValueError("a subscription is no JSON object")
+    return table

@@ -168,6 +168,8 @@ MISTAKES = [
         ["a text", "speech.command is empty"],
     ),
     ("[http", "asterisk-bridge.toml", ["not valid TOML", "line"]),
+    (f"[http]\nport = {'9' * 5000}", "asterisk-bridge.toml", ["not valid TOML", "4300"]),
+    ("a = " + "[" * 100_000, "asterisk-bridge.toml", ["not valid TOML", "recursion"]),
     ("[pbx]\ntrunks = 'provider'", "pbx.trunks", ["list of strings"]),
     ("[pbx]\nextensions = [1001]", "pbx.extensions[0]", ["expected a string"]),
     ("[pbx]\nextensions = ['']", "pbx.extensions[0]", ["1 to 200"]),

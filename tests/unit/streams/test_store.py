@@ -108,6 +108,15 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
     assert "another program" in refusal(path)
 
 
+@pytest.mark.parametrize("body", ["[]", "1", "no JSON", "[" * 100_000, b"\xff", 1])
+async def test_a_subscription_that_is_not_a_table(path: Path, body: object) -> None:
+    await Store(str(path)).put("a", {})
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE subscriptions SET body = ?", (body,))
+        database.commit()
+    assert "move it away" in refusal(path)
+
+
 async def test_a_later_version(path: Path) -> None:
     await Store(str(path)).put("a", {})
     with closing(sqlite3.connect(path)) as database:
