@@ -26,7 +26,9 @@ while (!call) {
 const path = `/v1.0/calls/${encodeURIComponent(call.id)}`;
 // A WebSocket sends no headers of ours, and a token does not belong in a URL: a ticket is good once, for this call.
 const { ticket } = await ask(`${path}/tickets`, "POST");
-const WebSocket = globalThis.WebSocket ?? (await import("ws")).default;
+const ws = globalThis.WebSocket ? null : await import("ws").catch(() => console.error("Node 20 needs: npm install ws"));
+if (ws === undefined) process.exit(1);
+const WebSocket = ws?.default ?? globalThis.WebSocket;
 const socket = new WebSocket(`${bridge.replace(/^http/, "ws")}${path}/media_stream?encapsulation=sln&ticket=${ticket}`);
 const heard = createWriteStream("heard.sln");
 socket.binaryType = "arraybuffer";

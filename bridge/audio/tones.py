@@ -74,7 +74,7 @@ def dtmf(digits: str, *, duration_ms: int = 100, between_ms: int = 100, rate: in
             continue
         row = next((row for row, keys in enumerate(KEYS) if digit.upper() in keys), None)
         if row is None:
-            raise ValueError(f"{digit!r} is no key of a phone; expected 0-9 * # A-D, or w and W for a pause")
+            raise ValueError(f"{digit!r} is not a DTMF digit; expected 0-9 * # A-D, or w and W for a pause")
         frequencies = (ROWS_HZ[row], COLUMNS_HZ[KEYS[row].index(digit.upper())])
         parts.append(_sines(frequencies, duration_ms / 1000, rate, LEVEL))
         parts.append(np.zeros(round(between_ms * rate / 1000)))

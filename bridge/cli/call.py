@@ -232,7 +232,7 @@ class Dialer:
                     task.cancel()
                 await asyncio.gather(reading, *ends, return_exceptions=True)
             if not self._over.is_set():
-                raise CallFailed("the bridge closed the events connection; the call may go on")
+                raise CallFailed("the bridge closed the events connection; the call may continue")
         return 0 if self._answered else 1
 
     async def _place(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> None:

@@ -117,7 +117,7 @@ def subscription_contradictions(
     for pattern in subscription.extensions:
         if pattern.startswith("@") and pattern[1:] not in groups:
             there = ", ".join(sorted(groups)) or "none"
-            yield "extensions", f"{pattern!r} is no group; pbx.groups has {there}"
+            yield "extensions", f"{pattern!r} is not a group; pbx.groups has {there}"
             return
 
 

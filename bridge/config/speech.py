@@ -26,7 +26,7 @@ def _check_command(command: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_folder(folder: str) -> str:
     if folder and not Path(folder).is_absolute():
-        raise ValueError(f"{folder[:200]!r} is no absolute path")
+        raise ValueError(f"{folder[:200]!r} is not an absolute path")
     return folder
 
 

@@ -91,4 +91,4 @@ def vendor_contradictions(config: Vendors, flows: Collection[str]) -> Iterator[C
         yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and they go together")
     if voxology.flow and voxology.flow not in flows:
         there = ", ".join(flows) or "none"
-        yield ConfigError("voxology.flow", f"{voxology.flow!r} is no flow; [[flows]] has {there}")
+        yield ConfigError("voxology.flow", f"{voxology.flow!r} is not a flow; [[flows]] has {there}")

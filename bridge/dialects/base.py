@@ -195,7 +195,7 @@ class Dialect(ABC):
     one track, as no message names it."""
     default_of: ClassVar[frozenset[str]] = frozenset()
     """What speaks this dialect unless it names another: ``media_stream``, ``external_media_start``, ``stream``."""
-    not_options: ClassVar[Mapping[str, str]] = {"tracks": "has a key of its own", "rng": "is no option"}
+    not_options: ClassVar[Mapping[str, str]] = {"tracks": "has a key of its own", "rng": "is not an option"}
     """Arguments of the constructor that are no options, and why."""
     shown_options: ClassVar[frozenset[str]] = frozenset()
     """Options whose strings are no secret, as they describe how audio is carried; all others are shown masked."""
@@ -230,7 +230,7 @@ class Dialect(ABC):
         known = cls.options()
         for name in options:
             if name not in known:
-                why = cls.not_options.get(name, "is no option")
+                why = cls.not_options.get(name, "is not an option")
                 raise ValueError(f"options.{name[:40]}: {why} of {cls.name}; there are {', '.join(sorted(known))}")
         arguments = cls.arguments(options, setting or Setting())
         for name, each in _parameters(cls).items():

@@ -10,6 +10,7 @@ from bridge.flows.action_registry import DEFINITIONS
 from bridge.flows.checking import MAX_ID_CHARACTERS, Checking, is_set, listed, unknown_type
 from bridge.flows.program import Action, InvalidFlow, Program, new_action_id, program
 from bridge.flows.schemas import schema_of
+from bridge.validation import suggestion
 
 KEYS = ("id", "next_id", "type", "option", "tm_execute")
 NO_SPEECH_RECOGNITION = "the bridge recognizes no speech; send the audio to an application (external_media_start)"
@@ -64,7 +65,7 @@ def _action(checking: Checking, index: int, given: Any) -> Action | None:
     fine = True
     for key in given:
         if key not in KEYS:
-            checking.wrong(index, str(key)[:60], f"is no key of an action; known are {', '.join(KEYS)}")
+            checking.wrong(index, str(key)[:60], "unknown key" + suggestion(str(key), KEYS))
             fine = False
     for key in ("id", "next_id"):
         value = given.get(key)

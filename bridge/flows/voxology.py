@@ -18,6 +18,7 @@ from bridge.flows.checking import MAX_ACTIONS, Checking, listed, unknown_type
 from bridge.flows.program import Action, FlowError, InvalidFlow, Program, new_action_id, program
 from bridge.flows.schemas import schema_of
 from bridge.flows.voxology_actions import ACTIONS, Form
+from bridge.validation import suggestion
 
 __all__ = ["InvalidFlow", "parse", "schema"]
 
@@ -212,7 +213,7 @@ def _goto(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any]) 
         return
     for key in params if isinstance(params, Mapping) else ():
         if key != "label":
-            parsing.checking.wrong(index, f"{prefix}params.{str(key)[:60]}", "is no option here; known are label")
+            parsing.checking.wrong(index, f"{prefix}params.{str(key)[:60]}", "unknown key; known are label")
     # The label may come later: what it is, is put in at the end.
     placeholder = parsing.add("GOTO", index, "mark", DEFINITIONS["mark"].options())
     parsing.jumps.append((index, f"{prefix}params.label", label, placeholder))
@@ -243,7 +244,7 @@ def _known_keys(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, 
     known = tuple(known)
     for key in given:
         if key not in known:
-            parsing.checking.wrong(index, f"{prefix}{str(key)[:60]}", f"is no key here; known are {', '.join(known)}")
+            parsing.checking.wrong(index, f"{prefix}{str(key)[:60]}", "unknown key" + suggestion(str(key), known))
 
 
 def schema() -> dict[str, Any]:

@@ -82,7 +82,7 @@ class MediaStreamOptions:
             elif key not in ("dialect", *DIRECTIONS):
                 # Not ignored: a misspelt direction_listen would send the wrong person's voice.
                 every = ", ".join((*known, "dialect", *DIRECTIONS))
-                raise ValueError(f"{key[:40]!r} is no option of a media stream; there are {every}")
+                raise ValueError(f"{key[:40]!r} is not an option of a media stream; there are {every}")
         wanted = cls(name, options, _direction(query, "direction_listen"), _direction(query, "direction_speak"))
         if not wanted.listens and not wanted.speaks:
             raise ValueError("direction_listen and direction_speak: both are none, so there is nothing to do")

@@ -208,7 +208,7 @@ TABLE_MISTAKES = [
     ("subscriptions", {"id": "'good'"}, "id", ["also the id of subscriptions.0"]),
     ("subscriptions", {"extensions": "['1', 2]"}, "extensions[1]", ["expected a string"]),
     ("subscriptions", {"extensions": "[]"}, "extensions", ["no call would match"]),
-    ("subscriptions", {"extensions": "['@nobody']"}, "extensions", ["no group", "sales"]),
+    ("subscriptions", {"extensions": "['@nobody']"}, "extensions", ["is not a group", "sales"]),
     ("subscriptions", {"extension": "['1']"}, "extension", ["unknown key", "did you mean extensions"]),
     ("subscriptions", {"enabled": "1"}, "enabled", ["true or false"]),
     ("subscriptions", {"auth_value": "1234567"}, "auth_value", ["expected a string"]),

@@ -53,7 +53,7 @@ def test_directions(given: dict[str, Any], listen: str, speak: str) -> None:
         ({"url": URL, "encapsulation": "g722"}, "options: encapsulation must be one of rtp, sln, audiosocket"),
         ({"url": URL, "encapsulation": "rtp", "dialect": "twilio"}, "encapsulation: the dialect twilio has none"),
         ({"url": URL, "encapsulation": "rtp", "options": {"encapsulation": "sln"}}, "options.encapsulation: "),
-        ({"url": URL, "options": {"pitch": 1}}, "options.pitch: is no option of voipbin"),
+        ({"url": URL, "options": {"pitch": 1}}, "options.pitch: is not an option of voipbin"),
         ({"url": URL, "dialect": "morse"}, "dialect: no dialect is called 'morse'"),
         ({"url": URL, "transport": "udp"}, "transport: goes with external_host"),
         ({"url": URL, "dialect": "yeastar"}, "direction_listen: the dialect yeastar only listens"),

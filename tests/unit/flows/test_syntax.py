@@ -163,7 +163,7 @@ REFUSED: list[tuple[Any, str]] = [
     ([step("sleep")], "actions[0].option.duration: is missing; expected milliseconds from 0"),
     ([step("sleep", duration=1, until="x")], "actions[0].option.until: unknown key; known are duration"),
     ([{"type": "answer", "option": []}], "actions[0].option: expected an object"),
-    ([{"type": "answer", "options": {}}], "actions[0].options: is no key of an action; known are id, next_id, type"),
+    ([{"type": "answer", "options": {}}], "actions[0].options: unknown key; did you mean option?"),
     ([step("goto", target_id="nowhere", loop_count=1)], "actions[0].option.target_id: no action has the id 'nowhere'"),
     ([step("branch", target_ids={"1": "x"})], "actions[0].option.target_ids.1: no action has the id 'x'"),
     ([step("answer", next_id="x")], "actions[0].next_id: no action has the id 'x'"),
@@ -181,7 +181,7 @@ REFUSED: list[tuple[Any, str]] = [
     ([step("recording_start", on_end_flow_id="f")], "actions[0].option: on_end_flow_id is not offered"),
     ([{"type": "SAY"}], "actions[0].params.text: is missing; expected a string of 1 to 10000 characters"),
     ([{"type": "SAY", "params": {"text": "x"}, "option": {}}],
-     "actions[0].option: is no key here; known are type, name"),
+     "actions[0].option: unknown key; known are type, name"),
     ([{"type": "QUEUE"}], "actions[0].type: 'QUEUE' is not offered here: use VoIPBIN's queue_join"),
     ([{"type": "GOTO", "params": {"label": "x"}}], "actions[0].params.label: no LABEL has the name 'x'"),
     ([{"type": "LABEL", "name": "x"}, {"type": "LABEL", "name": "x"}], "actions[1].name: there is a LABEL 'x' already"),
@@ -198,7 +198,7 @@ REFUSED: list[tuple[Any, str]] = [
      "actions[0].params.digits_handle: unknown key; known are seconds, duration"),
     ([{"type": "STREAM", "params": {"url": "ws://x/", "tracks": ["left"]}}],
      "actions[0].params.tracks: 'left' is none of"),
-    ([{"type": "CONFERENCE", "params": {"name": "x"}, "events": {}}], "actions[0].events: is no key here"),
+    ([{"type": "CONFERENCE", "params": {"name": "x"}, "events": {}}], "actions[0].events: unknown key; known are "),
     ([{"$now": "new Date()"}], "actions[0].$now: cannot be understood at 'new Date()'"),
 ]  # fmt: skip
 

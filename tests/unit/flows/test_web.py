@@ -166,7 +166,11 @@ WRONG = [
     ('id = "a"\nactions = [{type = "tlak"}]', "flows.0", "actions[0].type: unknown action 'tlak'"),
     ('id = "a"\nactions = [1]', "flows.0", "actions[0]: expected an object"),
     ('id = "a"\nfile = "/nowhere.json"', "flows.0.file", "cannot be read"),
-    ('id = "a"\nactions = [{type = "beep"}]\n[voxology]\nflow = "b"', "voxology.flow", "is no flow; [[flows]] has a"),
+    (
+        'id = "a"\nactions = [{type = "beep"}]\n[voxology]\nflow = "b"',
+        "voxology.flow",
+        "is not a flow; [[flows]] has a",
+    ),
     ('id = "a"\nactions = [{type = "beep"}]\n[voxology]\napi_key = "short"', "voxology.api_key", "at least 16"),
     ('id = "a"\nactions = [{type = "beep"}]\n[[flows]]\nid = "a"\nurl = "https://x/"', "flows.1.id", "is also the id"),
 ]

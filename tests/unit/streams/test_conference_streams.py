@@ -28,7 +28,7 @@ def test_options() -> None:
         ),
         ({"encapsulation": "sln", "direction_speak": "out"}, "direction_speak: "),
         ({"encapsulation": "sln", "direction_speak": "none", "direction_listen": "none"}, "both are none"),
-        ({"encapsulation": "sln", "codecs": "ulaw"}, "'codecs' is no option .* encapsulation, codec, rate, "),
+        ({"encapsulation": "sln", "codecs": "ulaw"}, "'codecs' is not an option .* encapsulation, codec, rate, "),
         ({}, "encapsulation must be one of"),
         ({"encapsulation": "rtp", "rate": "16000"}, "8000 Hz only"),
     ],

@@ -72,9 +72,12 @@ def test_a_client_may_name_any_dialect_and_its_options(query: dict[str, str], di
     [
         ({"dialect": "morse"}, "dialect: no dialect is called 'morse'"),
         ({"dialect": "yeastar"}, "direction_speak: the dialect yeastar only listens"),
-        ({"dialect": "twilio", "encapsulation": "sln"}, "'encapsulation' is no option of a media stream; there are"),
-        ({"dialect": "twilio", "call_sid": "CA1"}, "'call_sid' is no option"),
-        ({"dialect": "twilio", "tracks": "both_tracks"}, "'tracks' is no option"),
+        (
+            {"dialect": "twilio", "encapsulation": "sln"},
+            "'encapsulation' is not an option of a media stream; there are",
+        ),
+        ({"dialect": "twilio", "call_sid": "CA1"}, "'call_sid' is not an option"),
+        ({"dialect": "twilio", "tracks": "both_tracks"}, "'tracks' is not an option"),
         ({"dialect": "twilio", "rate": "16000"}, "encoding=mulaw is 8000 Hz only"),
         ({"encapsulation": "sln", "rate": "+8000"}, "rate must be one of"),
     ],
