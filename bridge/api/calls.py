@@ -79,7 +79,7 @@ async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCal
     limits, count = asked.request.app[ORIGINATED], len(request.destinations)
     try:
         variables = request_variables(body.variables)
-        with asterisk_failing(), limits.room(asked.principal, count, _is_up(parts)) as add:
+        with asterisk_failing(), limits.room(asked.principal, count, is_up(parts)) as add:
             if body.flow or program is not None:
                 originated = await parts.flow_manager.originate(request, program, variables)
             else:
@@ -189,12 +189,14 @@ def flow_not_found(identity: str) -> ApiError:
     return ApiError(404, "FLOW_NOT_FOUND", f"no flow has the id {identity[:80]!r}; GET /v1.0/flows lists them")
 
 
-def _is_up(parts: CallServices) -> Callable[[str], bool]:
-    def is_up(call_id: str) -> bool:
+def is_up(parts: CallServices) -> Callable[[str], bool]:
+    """Return what says whether a call has not ended, by its id."""
+
+    def check(call_id: str) -> bool:
         record = parts.records.get(call_id)
         return record is not None and not record.ended
 
-    return is_up
+    return check
 
 
 def _all(backend: Backend, *, ended: bool) -> list[Known]:

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.api.background import BACKGROUND
-from bridge.api.calls import body_of, ended
+from bridge.api.calls import body_of, ended, is_up
 from bridge.api.errors import ApiError, invalid
 from bridge.api.exception_mapping import acting, calling
 from bridge.api.models.base import NoQuery
 from bridge.api.models.calls import Call, Dtmf, Mute, Play, RecordingStart, Sensitive, Talk, Transfer
+from bridge.api.originated import ORIGINATED
 from bridge.api.reach import check_destinations
 from bridge.api.routing import Answer, Asked
 from bridge.audio.sound import Sound
@@ -115,8 +116,10 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
     destination = asked.body.destination.value()
     check_destinations(asked.principal, [destination])
     try:
-        with acting(parts, identity):
+        room = asked.request.app[ORIGINATED].room(asked.principal, 1, is_up(parts))
+        with acting(parts, identity), room as add:
             placed = await parts.call_control.transfer(identity, destination, token=asked.principal.id)
+            add([placed])
     except NotAllowed as error:
         raise ApiError(403, "DESTINATION_NOT_ALLOWED", f"destination: {error}") from None
     except ValueError as error:

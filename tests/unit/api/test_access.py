@@ -223,6 +223,23 @@ async def test_how_many_calls_a_token_may_have() -> None:
         assert await originate() == (200, "")
 
 
+async def test_a_transfer_counts_among_the_calls_of_a_token() -> None:
+    pbx = Pbx()
+    pbx.add("c1")
+    body = {"destination": {"type": "extension", "target": "1003"}}
+    async with clients(pbx, Grant("crm", ALL, max_calls=1)) as client:
+
+        async def transfer() -> tuple[int, str]:
+            path = "/v1.0/calls/c1/transfer"
+            return await status_and_reason(client, "POST", path, headers=headers("crm"), json=body)
+
+        assert await transfer() == (200, "")
+        assert await transfer() == (503, "OVERLOADED")
+        assert len(pbx.done) == 1
+        pbx.end("transfer-1")
+        assert await transfer() == (200, "")
+
+
 async def test_own_actions_need_the_scope_flows() -> None:
     pbx = Pbx()
     to = {"destinations": [{"type": "extension", "target": "1001"}]}
