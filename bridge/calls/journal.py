@@ -205,7 +205,11 @@ class Journal:
             rows = self._database.execute("SELECT kind, id, fact FROM facts").fetchall()
             found: dict[str, dict[str, dict[str, Any]]] = {}
             for kind, identity, text in rows:
-                found.setdefault(kind, {})[identity] = json.loads(text)
+                fact = _fact(kind, text)
+                if fact is not None:
+                    found.setdefault(kind, {})[identity] = fact
+                else:
+                    self._database.execute("DELETE FROM facts WHERE kind = ? AND id = ?", (kind, identity))
         except (sqlite3.Error, OSError, ValueError) as problem:
             log.error("calls of the previous run are not resumed: %s cannot be used: %s", self._path, problem)
             self._discard()
@@ -262,6 +266,18 @@ class Journal:
         for suffix in _SIDE_FILES:
             with suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
+
+
+def _fact(kind: str, text: Any) -> dict[str, Any] | None:
+    """Return a fact that was written; None: it cannot be used."""
+    try:
+        fact = json.loads(text)
+        if not isinstance(fact, dict):
+            raise ValueError("it is not a JSON object")
+    except (TypeError, ValueError, RecursionError) as problem:  # what is nested just deeply enough can be written only
+        log.error("fact of the previous run cannot be used: %s: %s", kind, problem)
+        return None
+    return fact
 
 
 def _text(kind: str, fact: Fact | None) -> str | None:

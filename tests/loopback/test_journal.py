@@ -211,3 +211,21 @@ async def test_a_fact_that_cannot_be_written_does_not_stop_others(
     await journal.stop()
     assert await left_by(path) == {"flow": {"c2": {"at": 1}}}, "what was known before is not true any more"
     assert "what is kept of it (flow) cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "no JSON", "[]", "1", 1, b"\xff"])
+async def test_a_fact_that_cannot_be_read_costs_no_other_call(tmp_path: Path, text: object) -> None:
+    path = tmp_path / "calls"
+    journal = Journal(str(path))
+    await journal.start()
+    for call in ("c1", "c2"):
+        journal.put("flow", call, {"at": 1})
+    await journal.stop()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE facts SET fact = ? WHERE id = 'c1'", (text,))
+    database.close()
+    for _ in range(2):
+        assert await left_by(path) == {"flow": {"c2": {"at": 1}}}
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT id FROM facts").fetchall() == [("c2",)]
+    database.close()
