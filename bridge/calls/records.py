@@ -263,6 +263,8 @@ class Records:
         if record is None:
             return
         self._began_in.pop(old_id, None)
+        if self._began_in.get(new.id) != record.id:
+            self._left_for_good(new.id, 0)  # to the call from which the new channel comes
         self._began_in[new.id] = record.id
         course = self._courses[record.id]
         if course.first == old_id:

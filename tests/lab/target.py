@@ -125,7 +125,7 @@ class Target:
 LASTING_TASKS = frozenset(
     {
         *("ari-events", "ari-application", "settle with Asterisk", "cluster claims", "cluster directory"),
-        *("token expiry", "listen to taps"),
+        *("token expiry", "listen to taps", "journal"),
     }
 )
 """What a bridge without calls does all the time."""

@@ -14,9 +14,9 @@ import pytest
 from bridge.ari import model
 from bridge.testing.lab_engine import Lab
 
-PARTS = ("applications", "asterisk", "bridges", "channels", "events", "recordings")
+PARTS = ("applications", "asterisk", "bridges", "channels", "endpoints", "events", "recordings")
 SCALARS = {"string": str, "Date": str, "int": int, "long": int, "boolean": bool, "object": Any}
-NAMES = {"Caller": "CallerID", "Dialplan": "DialplanCEP", "Ping": "AsteriskPing"}
+NAMES = {"Caller": "CallerID", "Dialplan": "DialplanCEP", "Ping": "AsteriskPing", "RtpStatistics": "RTPstat"}
 """Asterisk's names of models, where ours differ."""
 OF_ANY_EVENT = ("channel", "bridge")
 """`Event` has these for all types of events, described or not."""

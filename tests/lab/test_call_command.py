@@ -82,7 +82,7 @@ async def test_a_busy_phone_and_a_wrong_token(target: Target, phones: Phones) ->
         await alice.called()
         await alice.command("hangup")
         code, lines, complaints = await result(process)
-    assert (code, lines[1:], complaints) == (1, ["ringing", "over: busy"], "")
+    assert (code, lines[1:], complaints) == (1, ["ringing", "over: busy (SIP response 486)"], "")
     async with command(target, "1001", "--token", "x" * 32) as process:
         code, lines, complaints = await result(process)
     assert (code, lines) == (1, [])

@@ -389,7 +389,7 @@ async def test_stopping_while_asterisk_hangs_is_done_before_docker_kills(lab: La
                 began = loop.time()
                 await target.bridge.stop()
                 assert loop.time() - began < 8
-            assert await first.closed() == await second.closed() == 1001
+            assert await first.closed() == await second.closed() == 1012
         assert target.bridge.client._rest._session is None
     async with bridge_for(lab) as target:  # sweeps what had to stay
         await alice.hangup()
@@ -409,7 +409,7 @@ async def test_a_bridge_that_has_stopped_leaves_no_task_and_no_socket(lab: Lab, 
             await application.heard(20)
             assert target.bridge is not None
             await target.bridge.stop()
-            assert await application.closed() == 1001
+            assert await application.closed() == 1012
     await alice.hangup()
     async with asyncio.timeout(PATIENCE_S):
         while sorted(our_tasks()) != tasks or open_sockets() - sockets:
