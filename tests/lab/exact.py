@@ -8,8 +8,15 @@ import numpy as np
 
 from bridge.testing.peer import Samples, ulaw_bytes, ulaw_samples
 
+RATE = 8000
 KEY_SAMPLES = 80
 """So many samples in a row identify their place in a noise."""
+FRAME_SAMPLES = 160
+"""20 ms at 8 kHz: a machine that stalls loses or inserts whole frames, and only these."""
+QUIET = 8
+"""Samples up to this level are silence."""
+MOST_STALLED = 0.1
+"""What a busy machine may lose, as a share."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,39 @@ def runs(sent: Samples, heard: Samples) -> list[Run]:
         found.append(Run(at, size, place // 2 - at))
         at += size
     return found
+
+
+def assert_exact(sent: Samples, heard: Samples, seconds: float) -> None:
+    """Check that a recording holds what was sent, sample for sample, but for the frames that a busy machine loses.
+
+    Audio that is resampled matches nowhere, and audio that is shifted by a part of a frame is found off the grid.
+
+    Args:
+        sent: s16 samples at 8 kHz, from `noise`.
+        heard: s16 samples at 8 kHz, silent where nothing was sent.
+        seconds: how much of it has to be there at least, before what may be lost.
+
+    Raises:
+        AssertionError: there is too little, there is other audio, or a passage is shifted by a part of a frame.
+    """
+    found = runs(sent, heard)
+    exact = sum(run.samples for run in found)
+    assert exact >= (1 - MOST_STALLED) * seconds * RATE, found
+    assert all((run.offset - found[0].offset) % FRAME_SAMPLES == 0 for run in found), found
+    other = np.abs(heard.astype(np.int32)) > QUIET
+    for run in found:
+        other[run.at : run.at + run.samples] = False
+    assert other.sum() < FRAME_SAMPLES, (int(other.sum()), found)
+
+
+def copies(sent: Samples, heard: Samples) -> list[int]:
+    """Return how many samples there are of each copy of what was sent, where it is heard repeatedly."""
+    sizes: list[int] = []
+    end = len(sent)
+    for run in runs(sent, heard):
+        place = run.at + run.offset
+        if place < end:
+            sizes.append(0)
+        sizes[-1] += run.samples
+        end = place + run.samples
+    return sizes

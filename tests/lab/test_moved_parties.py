@@ -22,7 +22,7 @@ from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import by_hand
 from tests.lab.sink import Sink, open_sink, tone_share
 from tests.lab.target import Target
-from tests.lab.waiting import sends, until
+from tests.lab.waiting import PATIENCE_S, sends, until
 
 RATE = 8000
 TONES = {"trunk": 1100, "1001": 500, "1002": 700, "1003": 900}
@@ -39,7 +39,7 @@ async def follows(track: Track, hz: float, what: str) -> float:
     """Wait until a track has half a second of a tone at its end; returns how long it took."""
     began = time.monotonic()
     while tone_share(track()[-RATE // 2 :], RATE, hz) < 0.99:
-        assert time.monotonic() - began < 10, f"{what}: no {hz} Hz; levels {levels(track())}"
+        assert time.monotonic() - began < PATIENCE_S, f"{what}: no {hz} Hz; levels {levels(track())}"
         await asyncio.sleep(0.02)
     return time.monotonic() - began
 

@@ -18,7 +18,7 @@ from bridge.testing.peer import Samples, samples_of, ulaw_bytes, ulaw_samples
 from bridge.testing.phone import Phone
 from tests.lab.conftest import Phones, configuration, in_step
 from tests.lab.driving import action, client_of, seconds_of
-from tests.lab.exact import noise, runs
+from tests.lab.exact import MOST_STALLED, assert_exact, copies, noise, runs
 from tests.lab.seed_programs import SEEDS, node, python, seed
 from tests.lab.sink import open_sink
 from tests.lab.target import Target
@@ -70,13 +70,6 @@ def pcm(samples: Samples) -> bytes:
     return samples.astype("<i2").tobytes()
 
 
-def assert_said(alice: Phone, saved: Samples, seconds: float) -> None:
-    """What was saved is what the phone sent, sample for sample, in one piece but for its beginning."""
-    found = runs(alice.sent(), saved)
-    assert max(run.samples for run in found) / RATE > seconds, found
-    assert sum(run.samples for run in found) > 0.98 * len(saved), found
-
-
 @pytest.mark.parametrize("name", [path.name for path in (SEEDS / "indented").iterdir()])
 def test_the_indented_programs_have_the_printed_lines(name: str) -> None:
     indented = (SEEDS / "indented" / name).read_text().splitlines()
@@ -97,8 +90,8 @@ async def test_the_node_client_saves_what_the_phone_says_as_bare_audio(
         await alice.hangup()
         assert await client.ended() == 0
     assert set(client.output.splitlines()) == {"AudioSocket connected", "Received 320 bytes", "AudioSocket closed"}
-    assert_said(alice, samples_of((tmp_path / "received_audio.pcm").read_bytes()), 4)
-    assert max(run.samples for run in runs(speech, alice.recording())) == len(speech)
+    assert_exact(alice.sent(), samples_of((tmp_path / "received_audio.pcm").read_bytes()), 4)
+    assert_exact(speech, alice.recording(), 3)
 
 
 async def test_the_browser_client_receives_rtp_and_its_zeros_are_not_heard(
@@ -128,7 +121,7 @@ async def test_the_python_client_saves_the_payload_of_rtp(seeded: Target, phones
         assert await client.ended() == 0
     lines = {"Media stream connected", "Received 172 bytes of audio", f"Error: {LAST_WORDS}", "Connection closed: 1000"}
     assert set(client.output.splitlines()) == lines
-    assert_said(alice, ulaw_samples((tmp_path / "received_audio.raw").read_bytes()), 3)
+    assert_exact(alice.sent(), ulaw_samples((tmp_path / "received_audio.raw").read_bytes()), 3)
     assert [run.samples for run in runs(frame, alice.recording())] == [len(frame)]
 
 
@@ -156,7 +149,7 @@ async def test_the_audio_injection_is_played_whole(seeded: Target, phones: Phone
         await until(lambda: alice.in_call)
         await sends(alice, 6)
         await alice.hangup()
-    assert max(run.samples for run in runs(prompt, alice.recording())) == len(prompt)
+    assert_exact(prompt, alice.recording(), 4)
 
 
 async def test_the_hold_music_plays_one_whole_copy_after_the_other(
@@ -172,9 +165,9 @@ async def test_the_hold_music_plays_one_whole_copy_after_the_other(
         (stream,) = (await seeded.get("/v1.0/streams"))[1]["result"]
         await alice.hangup()
     assert stream["dropped_from_application_ms"] >= 12_000  # three copies at least
-    copies = [run.samples for run in runs(music, alice.recording())]
-    assert len(copies) >= 3
-    assert set(copies[:-1]) == {len(music)}, copies
+    played = copies(music, alice.recording())
+    assert len(played) >= 3
+    assert min(played[:-1]) >= (1 - MOST_STALLED) * len(music), played
 
 
 async def test_the_voice_assistant_answers_what_it_receives(seeded: Target, phones: Phones, tmp_path: Path) -> None:
@@ -185,7 +178,7 @@ async def test_the_voice_assistant_answers_what_it_receives(seeded: Target, phon
     async with node(tmp_path, excerpt(seeded, call_id, script, functions)):
         await sends(alice, 4)
         await alice.hangup()
-    assert max(run.samples for run in runs(alice.sent(), alice.recording())) > 2 * RATE  # its own voice
+    assert_exact(alice.sent(), alice.recording(), 2)  # its own voice
 
 
 LAST_WORDS = "Connection closed normally (code 1000): call ended"
@@ -291,4 +284,4 @@ async def test_the_request_for_external_media_plays_what_the_server_sends(seeded
         await received.socket.close()
         heard = await alice.heard()
     assert received.binary == []  # one way
-    assert max(run.samples for run in runs(speech, heard)) == len(speech)
+    assert_exact(speech, heard, 3)

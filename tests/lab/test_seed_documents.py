@@ -13,7 +13,7 @@ import pytest
 from bridge.testing.lab_engine import Lab
 from tests.lab.conftest import Phones, pushing
 from tests.lab.driving import Client, client_of, in_order, said
-from tests.lab.exact import noise, runs
+from tests.lab.exact import assert_exact, noise
 from tests.lab.seed_programs import SEEDS, seed
 from tests.lab.sink import Received, open_sink
 from tests.lab.waiting import PATIENCE_S
@@ -66,11 +66,9 @@ async def judged(lab: Lab, client: Client, call_id: str, received: Received, spo
     assert_like_the_page(received)
     first, second = await said(lab, *SAID)
     begins = in_order(heard, first, second)
-    assert 9.9 < begins[1] - begins[0] - len(first) / RATE < 11.5
+    assert 9 < begins[1] - begins[0] - len(first) / RATE < 13  # a busy machine loses or inserts frames
     track = received.voxology("caller")
-    found = runs(spoken, track)
-    assert len(track) / RATE > 10 + len(first) / RATE - 0.1
-    assert [run.samples for run in found] == [len(track)], found
+    assert_exact(spoken, track, 10 + len(first) / RATE)
 
 
 async def test_the_example_flow_runs_on_a_call_that_is_placed(lab: Lab, phones: Phones) -> None:
@@ -113,7 +111,4 @@ async def test_the_first_sentence_leaves_the_caller_s_track_as_it_is(lab: Lab, p
         await client.until("call_hangup", call_id)
         (received,) = sink.connections
         await asyncio.wait_for(received.ended.wait(), PATIENCE_S)
-    track = received.voxology("caller")
-    found = runs(alice.sent(), track)
-    assert len(track) / RATE > 3
-    assert [run.samples for run in found] == [len(track)], found
+    assert_exact(alice.sent(), received.voxology("caller"), 3)
