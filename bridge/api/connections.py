@@ -218,10 +218,11 @@ class Connections:
                 _abort(each)
 
     def _make_room(self, now: float, idle_s: float) -> bool:
-        """Close a reserved connection that has not sent its request by now; False if there is none."""
+        """Forget a reserved connection that is closed or has not sent its request by now; False if there is none."""
         for number, each in self._open.items():
-            if each.reserved and not each.handling and now - each.since >= idle_s:
-                if each.socket.fileno() >= 0:
+            closed = each.socket.fileno() < 0
+            if each.reserved and (closed or (not each.handling and now - each.since >= idle_s)):
+                if not closed:
                     _abort(each)
                 self._forget(number)
                 return True

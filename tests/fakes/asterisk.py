@@ -36,7 +36,7 @@ class FakeAsterisk:
         """The next message; raises IncompleteReadError at the end of the connection."""
         # Not wait_for: before Python 3.12 it loses a cancellation that comes in the same turn as its result, and
         # `read_for` would never end.
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             head = await self.reader.readexactly(3)
             payload = await self.reader.readexactly(int.from_bytes(head[1:], "big"))
         return head[0], payload, asyncio.get_running_loop().time()

@@ -34,7 +34,7 @@ async def nothing_is_left() -> AsyncIterator[None]:
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     yield
     close_dialed()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         while open_sockets() - before:
             await asyncio.sleep(0.01)
     await asyncio.sleep(0)

@@ -46,7 +46,7 @@ class Ear:
         link.on_message = self.messages.put_nowait
 
     async def message(self) -> Message:
-        return await asyncio.wait_for(self.messages.get(), 3)
+        return await asyncio.wait_for(self.messages.get(), 60)
 
     async def end(self) -> tuple[int, str]:
-        return await asyncio.wait_for(self.closed.get(), 3)
+        return await asyncio.wait_for(self.closed.get(), 60)

@@ -85,13 +85,13 @@ class RawPeer:
         with contextlib.suppress(ConnectionError):
             while sent < bytes_at_most and not self.link.closed:
                 self.writer.write(block)
-                await asyncio.wait_for(self.writer.drain(), 10)
+                await asyncio.wait_for(self.writer.drain(), 60)
                 sent += len(block)
         return sent
 
     async def frame(self) -> Frame:
         """The next frame of the link."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             head = await self.reader.readexactly(2)
             size = head[1] & 0x7F
             if size >= 126:
@@ -109,7 +109,7 @@ class RawPeer:
 
     async def got(self, count: int) -> list[Message]:
         """What the link has received, once these are ``count`` messages."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.messages) < count:
                 await asyncio.sleep(0.005)
         return self.messages

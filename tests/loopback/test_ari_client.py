@@ -31,7 +31,7 @@ async def client(ari: FakeAri) -> AsyncIterator[AriClient]:
     await client.stop()
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 3.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)
@@ -88,7 +88,7 @@ async def test_who_takes_the_application_is_left_alone_until_it_goes(
     ari: FakeAri, client: AriClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.start(wait=True)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         other = AriClient(ari.url, "user", "password", "app")
         await other.start(wait=True)
         await ari.sockets[0].send_str('{"type":"ApplicationReplaced","application":"app"}')
@@ -134,7 +134,7 @@ async def test_stopping_in_the_middle_of_connecting(client: AriClient) -> None:
     await asyncio.sleep(0)
     await client.stop()
     with pytest.raises(AriError, match="stopped"):
-        await asyncio.wait_for(waiting, 3)
+        await asyncio.wait_for(waiting, 60)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("ari-")]
 
 

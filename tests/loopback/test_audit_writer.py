@@ -43,7 +43,7 @@ def start(how: str, output: Path | str, count: int, **more: Any) -> subprocess.P
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.01)
 

@@ -21,7 +21,7 @@ from bridge.testing.store import RedisServer
 from tests.fakes.proxy import Proxy, open_proxy
 
 TTL_S = 2.0
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,7 @@ async def test_pings_are_answered(side: str, case: str) -> None:
             assert await peer.frame() == Frame(PONG, payload)
         peer.send(closing(1000))
         assert await peer.frame() == closing(1000)
-        assert await asyncio.wait_for(peer.closed.get(), 5) == (1000, "")
+        assert await asyncio.wait_for(peer.closed.get(), 60) == (1000, "")
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -153,9 +153,9 @@ async def test_breaches_of_the_protocol_are_rejected(side: str, case: str) -> No
         peer.send(*frames, Frame(BINARY, b"not for anybody"))
         assert await peer.close_code() == code
         peer.send(closing(code))
-        assert (await asyncio.wait_for(peer.closed.get(), 5))[0] == code
+        assert (await asyncio.wait_for(peer.closed.get(), 60))[0] == code
         assert b"not for anybody" not in peer.messages
-        assert await asyncio.wait_for(_rest(peer.reader), 5) == b""
+        assert await asyncio.wait_for(_rest(peer.reader), 60) == b""
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -165,9 +165,9 @@ async def test_close_frames_are_answered_once(side: str, case: str) -> None:
     async with raw_peer(side) as peer:
         peer.send(*frames)
         assert await peer.close_code() == answer
-        assert (await asyncio.wait_for(peer.closed.get(), 5))[0] == code
+        assert (await asyncio.wait_for(peer.closed.get(), 60))[0] == code
         assert peer.messages == []
-        assert await asyncio.wait_for(_rest(peer.reader), 5) == b""
+        assert await asyncio.wait_for(_rest(peer.reader), 60) == b""
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -175,7 +175,7 @@ async def test_a_close_frame_without_a_code_is_answered(side: str) -> None:
     async with raw_peer(side) as peer:  # 7.3.1
         peer.send(Frame(CLOSE))
         assert await peer.close_code() in (1000, 1005)
-        assert (await asyncio.wait_for(peer.closed.get(), 5))[0] == 1005
+        assert (await asyncio.wait_for(peer.closed.get(), 60))[0] == 1005
 
 
 async def _rest(reader: asyncio.StreamReader) -> bytes:

@@ -39,7 +39,7 @@ async def test_both_kinds_of_message_go_both_ways_and_our_close_has_its_code() -
             assert await ear.message() == message
         link.close(1000, "call ended")
         link.send(b"after the end")
-        assert await asyncio.wait_for(closed.get(), 3) == (1000, "call ended")
+        assert await asyncio.wait_for(closed.get(), 60) == (1000, "call ended")
         assert await ear.end() == (1000, "call ended")
         assert ear.messages.empty()
 

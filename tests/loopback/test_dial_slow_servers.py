@@ -58,7 +58,7 @@ class Stalled:
 
     async def read_everything(self, link: Link) -> bytes:
         self._go.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while link.unsent_ms:
                 await asyncio.sleep(0.01)
         link.close(1000, "")

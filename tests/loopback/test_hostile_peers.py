@@ -20,7 +20,7 @@ TOO_MANY = "too many control frames or small frames"
 
 
 async def end(peer: RawPeer) -> tuple[int, str]:
-    return await asyncio.wait_for(peer.closed.get(), 10)
+    return await asyncio.wait_for(peer.closed.get(), 60)
 
 
 async def fill(peer: RawPeer) -> None:

@@ -51,7 +51,7 @@ class Server:
         return f"ws://127.0.0.1:{self.port}{path}"
 
     async def got(self, count: int) -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             while len(self.messages) < count:
                 await asyncio.sleep(0.005)
 
@@ -113,7 +113,7 @@ async def test_a_large_message_arrives_whole_and_a_larger_one_closes(server: Ser
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
     assert len(server.messages) == 1
-    await asyncio.wait_for(server.closed.get(), 3)
+    await asyncio.wait_for(server.closed.get(), 60)
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, "call ended"), (1011, "ü" * 200), (1008, ""), (1013, "later")])
@@ -130,7 +130,7 @@ async def test_our_close_has_its_code_and_reason(server: Server, code: int, reas
         assert closed.value.rcvd.code == code
         assert reason.startswith(closed.value.rcvd.reason)
         assert len(closed.value.rcvd.reason.encode()) >= min(len(reason.encode()), 122)
-    assert (await asyncio.wait_for(server.closed.get(), 3))[0] == code
+    assert (await asyncio.wait_for(server.closed.get(), 60))[0] == code
     assert link_of(server).closed
 
 
@@ -140,7 +140,7 @@ async def test_the_clients_close_is_told_and_answered(server: Server, code: int)
     await client.send(b"hello")
     await server.got(1)
     await client.close(code, "bye")
-    assert await asyncio.wait_for(server.closed.get(), 3) == (code, "bye")
+    assert await asyncio.wait_for(server.closed.get(), 60) == (code, "bye")
     assert client.close_code in (code, 1000)
 
 
@@ -149,7 +149,7 @@ async def test_a_client_that_vanishes_is_told_once(server: Server) -> None:
     await client.send(b"hello")
     await server.got(1)
     client.transport.abort()
-    code, _ = await asyncio.wait_for(server.closed.get(), 3)
+    code, _ = await asyncio.wait_for(server.closed.get(), 60)
     assert code == 1006
     assert server.closed.empty()
 
@@ -166,7 +166,7 @@ async def test_pings_are_answered_and_a_dead_client_is_dropped(server: Server) -
     reader, writer = await dial("127.0.0.1", server.port)
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
-    code, reason = await asyncio.wait_for(server.closed.get(), 3)
+    code, reason = await asyncio.wait_for(server.closed.get(), 60)
     assert (code, reason) == (1006, "nothing heard for 0.2 s")
     writer.close()
 
@@ -183,7 +183,7 @@ async def test_a_message_that_takes_longer_than_two_pings_is_a_sign_of_life(serv
     await server.got(1)
     assert server.messages == [bytes(50 * 1000)]
     assert server.closed.empty()
-    code, _ = await asyncio.wait_for(server.closed.get(), 3)  # then it says nothing, and does not answer pings
+    code, _ = await asyncio.wait_for(server.closed.get(), 60)  # then it says nothing, and does not answer pings
     assert code == 1006
     writer.close()
 
@@ -225,7 +225,7 @@ async def test_what_a_client_has_not_taken_is_taken_back(server: Server, how: st
     assert (await asyncio.wait_for(server.closed.get(), 1))[0] == (1000 if how == "giving way" else 1008)
     taken = 0
     with pytest.raises(ConnectionResetError):
-        while some := await asyncio.wait_for(reader.read(1024), 3):
+        while some := await asyncio.wait_for(reader.read(1024), 60):
             taken += len(some)
     assert taken < 50 * (4 + 320)
     writer.close()
@@ -284,7 +284,7 @@ async def read_messages(reader: asyncio.StreamReader, until: Callable[[bytes | s
     """Unmasked, unfragmented messages, up to and including one."""
     messages: list[bytes | str] = []
     while not messages or not until(messages[-1]):
-        head = await asyncio.wait_for(reader.readexactly(2), 3)
+        head = await asyncio.wait_for(reader.readexactly(2), 60)
         size = head[1] if head[1] < 126 else int.from_bytes(await reader.readexactly(2), "big")
         payload = await reader.readexactly(size)
         if head[0] in (0x81, 0x82):

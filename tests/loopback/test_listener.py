@@ -173,7 +173,7 @@ async def test_the_owner_hears_of_the_end_whoever_ends(listener: Listener) -> No
             leg.close()
             assert (await peer.read_for(0.5))[-1][:2] == (Kind.HANGUP, b"")
         await peer.hang_up()
-        await asyncio.wait_for(ended.wait(), 2)
+        await asyncio.wait_for(ended.wait(), 60)
         assert leg.closed
 
 
@@ -184,7 +184,7 @@ async def test_an_asterisk_that_does_not_close_after_our_hang_up_is_cut_off(list
     peer = await FakeAsterisk.dial(listener.port, leg.uuid)
     await peer.read()
     leg.close()
-    await asyncio.wait_for(ended.wait(), 3)
+    await asyncio.wait_for(ended.wait(), 60)
     await peer.hang_up()
 
 
@@ -252,7 +252,7 @@ async def test_a_leg_whose_tick_fails_is_hung_up_and_its_owner_told(
     bad.playout.mark("x")
     assert (await peer.read_for(0.5))[-1][:2] == (Kind.HANGUP, b"")
     await peer.hang_up()
-    await asyncio.wait_for(ended.wait(), 2)
+    await asyncio.wait_for(ended.wait(), 60)
     assert bad.closed
     assert "failed in its tick" in caplog.text
     assert len(await other.read_for(0.2)) > 5

@@ -276,7 +276,7 @@ async def test_a_lookup_that_hangs_delays_no_other_application() -> None:
         async with third_party() as port:
             for _ in range(5):
                 await dialed(f"ws://localhost:{port}/")
-        await asyncio.wait_for(asyncio.to_thread(lambda: None), 3)  # store, sounds and speech have their threads
+        await asyncio.wait_for(asyncio.to_thread(lambda: None), 60)  # store, sounds and speech have their threads
     finally:
         release.set()
         await asyncio.gather(*stuck, return_exceptions=True)

@@ -75,7 +75,7 @@ def trusting(authority: Authority, client: tuple[Path, Path] | None = None) -> s
 async def status(it: HttpServer, context: ssl.SSLContext) -> bytes:
     """The status line of a health check; empty if the connection was rejected."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             reader, writer = await dial("127.0.0.1", it.port, ssl=context, server_hostname="localhost")
             writer.write(HEALTH)
             line = await reader.readline()

@@ -26,7 +26,7 @@ FRAME = bytes(range(160)) * 2
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 

@@ -28,7 +28,7 @@ VOICE = {name: bytes([number]) * 320 for number, name in enumerate(("alice", "bo
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 

@@ -68,7 +68,7 @@ class Runs:
         self.now = None
 
     async def until(self, true: Any) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not (found := true()):
                 await asyncio.sleep(0.005)
         return found

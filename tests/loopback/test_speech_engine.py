@@ -194,7 +194,7 @@ async def test_a_program_that_nobody_waits_for_is_killed(tmp_path: Path) -> None
     marker = str(tmp_path / "marker")
     speech = Speech(SpeechConfig(command=(*script(tmp_path, FAMILY.format(marker=marker)), marker)))
     saying = asyncio.create_task(speech.say(Utterance("x")))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(running(marker)) < 2:
             await asyncio.sleep(0.02)
     saying.cancel()
@@ -219,7 +219,7 @@ wav.writeframesraw(bytes(160))
 
 
 async def gone(marker: str) -> None:
-    async with asyncio.timeout(5):  # what is killed may be seen a moment longer, until init has reaped it
+    async with asyncio.timeout(60):  # what is killed may be seen a moment longer, until init has reaped it
         while running(marker):
             await asyncio.sleep(0.02)
 

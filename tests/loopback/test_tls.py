@@ -160,7 +160,7 @@ async def test_files_named_over_http_lie_in_one_directory_and_failures_are_alike
         *("/dev/stderr", "/dev/stdin", "/etc/shadow"),
     ):
         with pytest.raises(ValueError, match="ca_file") as refused:
-            await asyncio.wait_for(catalogue.put(subscription(name)), 3)
+            await asyncio.wait_for(catalogue.put(subscription(name)), 60)
         words.add(str(refused.value).replace(repr(name), "NAME"))
     assert words == {"ca_file: NAME is not a PEM file with a certificate below [outbound] ca_dir"}
     closed = Catalogue([], SubscriptionStore(":memory:"))

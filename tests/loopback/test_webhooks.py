@@ -44,7 +44,7 @@ class Bench:
         for number in numbers:
             self.events.publish(type, {"n": number})
 
-    async def until(self, what: Callable[[], bool], timeout_s: float = 5) -> None:
+    async def until(self, what: Callable[[], bool], timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s):
             while not what():
                 await asyncio.sleep(0.005)

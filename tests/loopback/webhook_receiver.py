@@ -61,7 +61,7 @@ class Receiver:
     def numbers(self) -> list[int]:
         return [event["data"]["n"] for event in self.events]
 
-    async def got(self, count: int, timeout_s: float = 5) -> None:
+    async def got(self, count: int, timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s):
             while len(self.requests) < count:
                 await asyncio.sleep(0.005)

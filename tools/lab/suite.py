@@ -19,7 +19,8 @@ PYTEST = ("-m", "pytest")
 COVERING = ("-m", "coverage", "run", *PYTEST) if os.environ.get("MEASURE") == "yes" else PYTEST
 """MEASURE=yes: with branch coverage, which `tools/coverage report` shows."""
 SUMMARY = re.compile(r"^=+ (.*\bin [\d.]+s.*?) =+$", re.MULTILINE)
-BENCH = "tests/loopback/test_bench.py"
+ALONE = ("tests/loopback/test_bench.py", "tests/loopback/test_overload.py")
+"""These measure what a machine carries: alone, too."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ WHOLE = (
     (
         Part("lab", ("tests/lab", *SIDE_BY_SIDE)),
         Part("unit", ("tests/unit",), 10, COVERING),
-        Part("loopback", ("tests/loopback", f"--ignore={BENCH}"), 10, COVERING),
+        Part("loopback", ("tests/loopback", *(f"--ignore={path}" for path in ALONE)), 10, COVERING),
     ),
     # These measure how late audio is: alone.
     (Part("attack", ("tests/attack",)),),
-    (Part("bench", (BENCH,)),),
+    (Part("bench", ALONE),),
 )
 """Groups of parts; the parts of a group run at the same time, the groups one after another."""
 
