@@ -254,7 +254,6 @@ class _Place:
                 "PHONE_SIP": f"{s.host}:{first}",
                 "PHONE_CONTROL": f"{s.host}:{first + 2}",
                 "PHONE_RTP": f"{first + 4}-{first + 7}",
-                "PHONE_DIR": str(self.files),
                 "PHONE_MODULES": str(lab.root.baresip_modules),
                 "PHONE_CODECS": "PCMU/8000/1",
                 "REGISTER_EXPIRES": "0" if trunk else "60",

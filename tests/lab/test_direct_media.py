@@ -21,8 +21,9 @@ RATE = 8000
 
 @pytest.fixture
 async def direct_lab(tmp_path: Path) -> AsyncIterator[EmbeddedLab]:
-    """A lab of its own whose extensions use direct media."""
-    lab = EmbeddedLab(tmp_path, dataclasses.replace(settings_with_free_ports(), direct_media=True))
+    """A lab of its own whose extensions use direct media, in a folder with a path longer than baresip's buffers."""
+    folder = tmp_path / ("long" * 20)
+    lab = EmbeddedLab(folder, dataclasses.replace(settings_with_free_ports(), direct_media=True))
     await lab.start()
     try:
         yield lab

@@ -54,7 +54,6 @@ def test_every_template_of_ours_renders_with_the_containers_defaults(tmp_path: P
         "PHONE_SIP": "0.0.0.0:5060",
         "PHONE_CONTROL": "0.0.0.0:4444",
         "PHONE_RTP": "20000-20100",
-        "PHONE_DIR": "/phones/1001",
         "PHONE_MODULES": "/usr/lib/baresip/modules",
         "PHONE_CODECS": "PCMU/8000/1",
         "REGISTER_EXPIRES": "60",
