@@ -368,13 +368,16 @@ static struct Call *track_of(struct Call *call, const char *text, const char *en
     static const char *const names[][2] = {[TWILIO] = {"inbound\"", "outbound\""}, [VOXOLOGY] = {"caller\"", "callee\""}};
     enum { UUID_TEXT = 36, INDEX_TEXT = 8 };
     const char *name = value_of(text, end, keys[options.dialect]);
-    if (name == NULL || end - name < UUID_TEXT) return NULL;
+    if (name == NULL) return NULL;
     if (options.dialect == YEASTAR) {  // the channel is the UUID, which ends with the index
+        if (end - name < UUID_TEXT) return NULL;
         const unsigned index = (unsigned)strtoul(name + UUID_TEXT - INDEX_TEXT, NULL, 16);
         return index < legs() && first_of(index) == call ? calls + index : NULL;
     }
-    for (unsigned i = 0; i < options.tracks; i++)
-        if (strncmp(name, names[options.dialect][i], strlen(names[options.dialect][i])) == 0) return call + i;
+    for (unsigned i = 0; i < options.tracks; i++) {
+        const char *known = names[options.dialect][i];
+        if ((size_t)(end - name) >= strlen(known) && memcmp(name, known, strlen(known)) == 0) return call + i;
+    }
     return NULL;
 }
 
