@@ -93,7 +93,8 @@ class Bench:
             f"http.port = {port}\nhttp.authentication = false\naudiosocket.bind_port = {free_port()}\n"
             f"ari.url = '{self.lab.ari_url}'\nari.user = '{self.lab.ari_user}'\n"
             f"ari.password = '{self.lab.ari_password}'\nari.app = '{app}'\n"
-            f"calling.context = '{context}'\nstreams.state_file = ':memory:'\n{self.media}"
+            f"calling.context = '{context}'\nstreams.state_file = ':memory:'\n"
+            f"media.refuse_late_ms = 0\n{self.media}"
         )
         config.chmod(0o600)
         process = Background(f"bridge-{kind}", self.lab.folder / "run", self.lab.logs / f"bridge-{kind}.log")
