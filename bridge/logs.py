@@ -51,14 +51,14 @@ _PLAIN = re.compile(r'[^\s"=]+')
 _PLACEHOLDER = re.compile(r"(?:\b([a-z_]+)=)?%(%|[-#0 +]{0,5}\d{0,9}(?:\.\d{0,9})?[hlL]?[diouxXeEfFgGcrsa])")
 
 _Key = tuple[str, str | None]
-"""What tells causes apart: template and key; None: all causes beyond `MAX_CAUSES`."""
+"""What distinguishes causes: template and key; None: all causes beyond `MAX_CAUSES`."""
 
 
 def cause(key: object = "") -> dict[str, str]:
     """Return the ``extra`` of a log call that one cause may repeat: `Repeats` counts records instead of writing all.
 
     Args:
-        key: what tells the cause from others with the same template.
+        key: distinguishes the cause from others with the same template.
     """
     return {"cause": str(key)}
 

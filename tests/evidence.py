@@ -1,7 +1,7 @@
 """A test of real programs is repeated if it failed while the machine withheld its processors, and only then.
 
 Two programs that wait for each other's processor tear audio and miss deadlines as a fault of the bridge does. What
-tells them apart is measured (`tests.machine`): a test that fails while no shortage was measured has failed. Otherwise
+distinguishes them is measured (`tests.machine`): a test that fails while no shortage was measured has failed. Otherwise
 it runs again, a few times at most, and the evidence is printed at the end, whatever comes of it.
 """
 

@@ -62,7 +62,7 @@ ALWAYS = (
     Route("GET", "/health", "getHealth", "How the bridge is doing", status.health, "Bridge", None, access="public",
           answer=Health, others={503: Health}, text="200 when calls can be served, else 503 and what is missing."),
     Route("GET", "/health/live", "getLiveness", "Whether the process works", status.live, "Bridge", None,
-          access="public", answer=Alive, text="200 while the process works, also while it drains or ARI is away."),
+          access="public", answer=Alive, text="200 while the process works, also if it drains or ARI is unavailable."),
     Route("GET", "/metrics", "getMetrics", "Counters for Prometheus", status.prometheus, "Bridge", "metrics",
           content="text/plain"),
     Route("GET", "/", "getStatusPage", "The status page", status.page, "Bridge", None, access="public",

@@ -79,7 +79,7 @@ class Playout:
     Args:
         fmt: format of the audio that is taken, and of what comes in unless it says another rate.
         max_queued_ms: how much audio may wait before further audio is refused, in milliseconds. What comes is kept
-            whole or refused whole, so more may wait, by less than one message.
+            whole or rejected, so more may wait, by less than one message.
         lead_ms: after a dry spell, wait until so much audio is there, or so much time has passed since the first of it
             came. It makes up for a sender whose blocks come at uneven times; one that sends ahead is not delayed.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Course:
-    """What was seen of a call and is told nowhere."""
+    """State of a call that its record does not show."""
 
     dialstatus: str = ""
     """The furthest of RINGING, PROGRESS and ANSWER."""
@@ -21,4 +21,4 @@ class Course:
     first: str = ""
     """The channel of the party that began it."""
     merged: bool = False
-    """Its last party goes on in another call: it has met that in a bridge. It ends with its own parties."""
+    """Its last party continues in another call, which it has met in a bridge. The record ends with its own parties."""

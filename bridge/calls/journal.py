@@ -113,11 +113,10 @@ class Journal:
 
     def renamed(self, old: str, new: str) -> None:
         """Have the facts of a channel be another's, which has taken its place."""
-        names = {(kind, old): (kind, new) for kind in OF_CHANNELS}
-        if self._frozen or self._keys.isdisjoint(names):
+        if self._frozen or self._keys.isdisjoint((kind, old) for kind in OF_CHANNELS):
             return
-        self._keys = {names.get(key, key) for key in self._keys}
-        self._pending = {names.get(key, key): fact for key, fact in self._pending.items()}
+        self._keys = {_new_key(key, old, new) for key in self._keys}
+        self._pending = {_new_key(key, old, new): fact for key, fact in self._pending.items()}
         self._renames.append((new, old))
         self._changed.set()
 
@@ -187,6 +186,8 @@ class Journal:
             try:
                 await asyncio.to_thread(self._write, batch, renames)
             except (sqlite3.Error, OSError) as problem:
+                for new, old in self._renames:  # since the batch was taken
+                    batch = {_new_key(key, old, new): fact for key, fact in batch.items()}
                 self._pending = batch | self._pending
                 self._renames = renames + self._renames
                 self._changed.set()
@@ -266,6 +267,12 @@ class Journal:
         for suffix in _SIDE_FILES:
             with suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
+
+
+def _new_key(key: _Key, old: str, new: str) -> _Key:
+    """Return the key of a fact after a channel has taken another's place."""
+    kind, identity = key
+    return (kind, new) if identity == old and kind in OF_CHANNELS else key
 
 
 def _fact(kind: str, text: Any) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ class StreamIds:
     """Creates ids of streams: nine digits as the vendor's, which 32 bits hold, unique within the process.
 
     The first one is random, as are the ranges of other processes: of ten processes with 10,000 streams each, two share
-    an id in one of 1,000 cases. ``call_id`` tells them apart.
+    an id in one of 1,000 cases. ``call_id`` distinguishes them.
     """
 
     def __init__(self) -> None:

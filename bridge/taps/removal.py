@@ -46,7 +46,7 @@ class Removal:
         try:
             statistics = await self._client.channels.rtp_statistics(tap.point.channel_id)
         except AriError:
-            return None  # it has gone, or is no RTP channel, or Asterisk is away
+            return None  # it has gone, is not an RTP channel, or Asterisk is unavailable
         return statistics.txcount + statistics.rxcount
 
     async def possible(self, tap: Tap) -> bool:

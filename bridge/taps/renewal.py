@@ -1,6 +1,6 @@
 """Has the taps of a party renewed when it needs that: its partner has changed, or it is silent where it must not be.
 
-Why that is needed is told in `bridge.taps.taps`. A change of the partner is in the model of calls. Whatever else leads
+`bridge.taps.taps` says why that is needed. A change of the partner is in the model of calls. Whatever else leads
 to the same (a phone that begins its RTP again, a change that nobody reported) is found by listening: while a tap is
 silent, the audio of the one other party in the bridge is looked at, and if there is some, the silence is a fault.
 """
@@ -188,7 +188,7 @@ class Renewal:
         try:
             tap = await self._taps.open(leg, point)
         except AriError:
-            return False  # it has just left, or Asterisk is away
+            return False  # it has just left, or Asterisk is unavailable
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(COMPARE_S):

@@ -5,7 +5,7 @@ opening got. A snoop that only listens is shared by all who want the same of the
 (`bridge.media.shared`).
 
 All snoops of a channel share one list of audiohooks in Asterisk, and the list has one translator for each direction,
-which lives as long as any of them is there. Debian's Asterisk drops what a translator gets with a lower RTP sequence
+which lives as long as any of them exists. Debian's Asterisk drops what a translator gets with a lower RTP sequence
 number than before as late ("native PLC" of its Opus patch): after the party's partner has changed, half of the time
 everything, and snoops of this direction are silent for up to eleven minutes (seen on 22.10.1). So when the partner
 changes, all taps of the channel are closed and only then opened again: `Taps.renew`, `bridge.taps.renewal`.

@@ -160,9 +160,9 @@ async def test_a_transfer_while_only_what_the_party_says_is_heard(lab: Lab, phon
         await far.hangup()
 
 
-@pytest.mark.parametrize("code", ["##", "*2"], ids=["blind", "attended"])
-async def test_transfers_by_feature_code(lab: Lab, phones: Phones, code: str) -> None:
-    carol, alice, bob = await tuned(phones, "1003", "1001", "1002")
+@contextlib.asynccontextmanager
+async def observed(lab: Lab, carol: Phone, alice: Phone) -> AsyncIterator[Scene]:
+    """A call of one phone to another whose streams carry what the first one receives."""
     async with (
         open_sink() as sink,
         scene(lab, sink, "1003", dialect="twilio", tracks="outbound_track", extensions=["1003"]) as made,
@@ -173,6 +173,13 @@ async def test_transfers_by_feature_code(lab: Lab, phones: Phones, code: str) ->
         made.tracks["twilio outbound"] = lambda: received.twilio("outbound")
         await made.listen("opened before")
         await made.follows(alice)
+        yield made
+
+
+@pytest.mark.parametrize("code", ["##", "*2"], ids=["blind", "attended"])
+async def test_transfers_by_feature_code(lab: Lab, phones: Phones, code: str) -> None:
+    carol, alice, bob = await tuned(phones, "1003", "1001", "1002")
+    async with observed(lab, carol, alice) as made:
         async with by_hand(alice, bob):
             for old, new in ((alice, bob), (bob, alice), (alice, bob)):
                 new.forget()
@@ -192,16 +199,7 @@ async def test_transfers_by_feature_code(lab: Lab, phones: Phones, code: str) ->
 
 async def test_parking_and_retrieval(lab: Lab, phones: Phones) -> None:
     carol, alice, bob = await tuned(phones, "1003", "1001", "1002")
-    async with (
-        open_sink() as sink,
-        scene(lab, sink, "1003", dialect="twilio", tracks="outbound_track", extensions=["1003"]) as made,
-    ):
-        await carol.call("81001")
-        await carol.answered()
-        (received,) = await sink.connected(1)
-        made.tracks["twilio outbound"] = lambda: received.twilio("outbound")
-        await made.listen("opened before")
-        await made.follows(alice)
+    async with observed(lab, carol, alice) as made:
         for old, new in ((alice, bob), (bob, alice), (alice, bob)):
             await old.command("transfer", f"sip:800@{domain_of(old)}")
             await old.ended()

@@ -54,7 +54,7 @@ async def test_a_refused_subscription_gets_its_stream_when_there_is_room(lab: La
                     assert (await response.json())["error"]["reason"] == "OVERLOADED"
                 status, health = await target.get("/health")
                 assert (status, health["accepting"], sink.connections) == (200, False, [])
-                await application.heard(50)  # what is up goes on
+                await application.heard(50)  # what is up continues
                 await another.close()  # and makes room
                 async with asyncio.timeout(PATIENCE_S):
                     while not (sink.connections and len(sink.connections[0].messages) > 100):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from bridge.testing.lab_engine import Lab
 from bridge.testing.phone import Phone, PhoneError, Samples
 from tests.lab.conftest import Phones
 from tests.lab.restarting import Service, restarting
-from tests.lab.sink import Received, open_sink
+from tests.lab.sink import Received, Sink, open_sink
 from tests.lab.waiting import WAV_HEADER_BYTES, sends, until
 
 RATE = 8000
@@ -60,7 +62,7 @@ async def streamed(received: Received, hz: float) -> None:
 
 
 async def ready(phones: Phones, *names: str) -> list[Phone]:
-    """Phones that send a tone each, whoever calls whom."""
+    """Phones that send a tone each, as callers and as callees."""
     found = await phones(*names)
     for phone in found:
         phone.play_next(judge.tone(TONES[phone.name], 90, RATE))
@@ -317,53 +319,54 @@ async def test_calls_that_no_run_resumes_end(lab: Lab, tmp_path: Path, phones: P
         await service.start()  # and finds nothing but what it sweeps
 
 
-async def test_a_drain_waits_for_the_calls_that_are_up(lab: Lab, tmp_path: Path, phones: Phones) -> None:
-    alice, bob = await ready(phones, "1001", "1002")
+@contextlib.asynccontextmanager
+async def draining(
+    lab: Lab, tmp_path: Path, phone: Phone, drain_s: int
+) -> AsyncIterator[tuple[Service, Sink, Received]]:
+    """A process that drains while a phone talks with an agent."""
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio"}
-        async with restarting(lab, tmp_path, dialplan=[route], restart={"drain_s": 120}) as service:
-            await alice.call("750")
-            await alice.answered()
+        async with restarting(lab, tmp_path, dialplan=[route], restart={"drain_s": drain_s}) as service:
+            await phone.call("750")
+            await phone.answered()
             (first,) = await sink.connected(1)
             await streamed(first, 500)
             service.process.send_signal(signal.SIGTERM)
             await service.says("draining calls_and_streams=2")
-            status, health = await service.get("/health")
-            assert (status, health["faults"]) == (
-                503,
-                ["it is draining: it stops when the calls and streams that are up have ended"],
-            )
-            assert (await service.get("/health/live")) == (200, {"status": "ok"})
-            status, _ = await service.request("POST", "/v1.0/calls", {"destinations": [extension("1002")]})
-            assert status == 503
-            await bob.call("750")
-            await bob.ended()
-            begin = len(first.twilio())
-            await sends(alice, 1)
-            assert judge.level_of(first.twilio()[begin:], 500, RATE) > 1000
-            await alice.hangup()
-            assert await asyncio.wait_for(service.process.wait(), 20) == 0
-            await service.nothing_left()
-            await service.start()
+            yield service, sink, first
+
+
+async def test_a_drain_waits_for_the_calls_that_are_up(lab: Lab, tmp_path: Path, phones: Phones) -> None:
+    alice, bob = await ready(phones, "1001", "1002")
+    async with draining(lab, tmp_path, alice, 120) as (service, _, first):
+        status, health = await service.get("/health")
+        assert (status, health["faults"]) == (
+            503,
+            ["it is draining: it stops when the calls and streams that are up have ended"],
+        )
+        assert (await service.get("/health/live")) == (200, {"status": "ok"})
+        status, _ = await service.request("POST", "/v1.0/calls", {"destinations": [extension("1002")]})
+        assert status == 503
+        await bob.call("750")
+        await bob.ended()
+        begin = len(first.twilio())
+        await sends(alice, 1)
+        assert judge.level_of(first.twilio()[begin:], 500, RATE) > 1000
+        await alice.hangup()
+        assert await asyncio.wait_for(service.process.wait(), 20) == 0
+        await service.nothing_left()
+        await service.start()
 
 
 async def test_a_second_signal_ends_a_drain_in_order(lab: Lab, tmp_path: Path, phones: Phones) -> None:
     (alice,) = await ready(phones, "1001")
-    async with open_sink() as sink:
-        route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio"}
-        async with restarting(lab, tmp_path, dialplan=[route], restart={"drain_s": 600}) as service:
-            await alice.call("750")
-            await alice.answered()
-            (first,) = await sink.connected(1)
-            await streamed(first, 500)
-            service.process.send_signal(signal.SIGTERM)
-            await service.says("draining calls_and_streams=2")
-            await service.end()
-            assert first.close_code == 1012
-            await service.start()
-            await streamed((await sink.connected(2))[1], 500)
-            await alice.hangup()
-            service.write(restart={"drain_s": 0})
+    async with draining(lab, tmp_path, alice, 600) as (service, sink, first):
+        await service.end()
+        assert first.close_code == 1012
+        await service.start()
+        await streamed((await sink.connected(2))[1], 500)
+        await alice.hangup()
+        service.write(restart={"drain_s": 0})
 
 
 @pytest.mark.parametrize("end", ["die", "end"])

@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,10 +28,16 @@ async def left_by(path: Path) -> dict[str, dict[str, dict[str, object]]]:
     return journal.found
 
 
-async def test_the_next_run_finds_what_was_put_last(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "calls"
+async def opened(path: Path) -> Journal:
+    """Return a journal that has read what the previous run has left."""
     journal = Journal(str(path))
     await journal.start()
+    return journal
+
+
+async def test_the_next_run_finds_what_was_put_last(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "calls"
+    journal = await opened(path)
     for at in range(20):
         journal.put("flow", "c1", {"at": at})
     journal.put("flow", "c2", {"at": 1})
@@ -44,13 +51,11 @@ async def test_the_next_run_finds_what_was_put_last(tmp_path: Path) -> None:
 
 async def test_what_is_not_taken_up_is_discarded(tmp_path: Path) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     for call in ("c1", "c2"):
         journal.put("flow", call, {"at": 1})
     await journal.stop()
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     assert journal.take("flow", "c1") == {"at": 1}
     assert journal.take("flow", "c1") is None
     journal.put("flow", "c1", {"at": 2})
@@ -61,14 +66,12 @@ async def test_what_is_not_taken_up_is_discarded(tmp_path: Path) -> None:
 
 async def test_a_channel_inherits_what_another_did_and_not_the_call_of_the_same_id(tmp_path: Path) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     for kind in ("flow", "programs", "record", "sensitive"):
         journal.put(kind, "c1", {"kind": kind})
     await journal.freeze()  # written before the transfer
     await journal.stop()
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     for kind in ("flow", "programs", "record", "sensitive"):
         journal.put(kind, "c1", {"kind": kind})
     journal.renamed("c1", "c2")
@@ -78,10 +81,32 @@ async def test_a_channel_inherits_what_another_did_and_not_the_call_of_the_same_
     assert await left_by(path) == {"flow": {"c2": {"kind": "flow"}}, "sensitive": {"c1": {"kind": "sensitive"}}}
 
 
+async def test_a_channel_that_is_replaced_during_a_failing_write_keeps_its_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, failed = tmp_path / "calls", asyncio.Event()
+    journal, loop, write = await opened(path), asyncio.get_running_loop(), Journal._write  # noqa: SLF001 - fails once
+
+    def fail_once(it: Journal, *args: Any) -> None:
+        if not failed.is_set():
+            asyncio.run_coroutine_threadsafe(replace(), loop).result()
+            raise sqlite3.OperationalError("disk I/O error")
+        write(it, *args)
+
+    async def replace() -> None:
+        journal.renamed("c1", "c2")
+        failed.set()
+
+    monkeypatch.setattr(Journal, "_write", fail_once)
+    journal.put("flow", "c1", {"at": 1})
+    await failed.wait()
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"c2": {"at": 1}}}
+
+
 async def test_a_record_is_taken_up_with_the_channel_that_has_its_channels_place(tmp_path: Path) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     records = Records(Events(), time.time, journal)
     records.originated("c1", source=NOBODY, destination=Address("extension", "1002"))
     journal.renamed("c1", "c2")
@@ -90,8 +115,7 @@ async def test_a_record_is_taken_up_with_the_channel_that_has_its_channels_place
     )
     journal.put("record", "old", {"record": {"of": "another version"}})
     await journal.stop()
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     records = Records(Events(), time.time, journal)
     records.restore()
     assert [record.id for record in records.live()] == ["c1"]
@@ -104,8 +128,7 @@ async def test_a_record_is_taken_up_with_the_channel_that_has_its_channels_place
 
 async def test_a_frozen_journal_keeps_what_ends_afterwards(tmp_path: Path) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     journal.put("flow", "c1", {"at": 1})
     await journal.freeze()
     journal.drop("flow", "c1")
@@ -116,8 +139,7 @@ async def test_a_frozen_journal_keeps_what_ends_afterwards(tmp_path: Path) -> No
 
 async def test_a_fact_that_is_too_large_replaces_none_by_half(tmp_path: Path) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     journal.put("flow", "c1", {"at": 1})
     journal.put("flow", "c2", {"at": 1})
     journal.put("flow", "c1", {"text": "x" * MAX_FACT_BYTES})
@@ -130,8 +152,7 @@ async def test_a_file_that_cannot_be_read_costs_its_facts_only(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     for number in range(300):
         journal.put("flow", f"c{number}", {"text": "x" * 100})
     await journal.stop()
@@ -143,8 +164,7 @@ async def test_a_file_that_cannot_be_read_costs_its_facts_only(
         with sqlite3.connect(path) as database:
             database.execute("PRAGMA user_version = 99")
         database.close()
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     assert journal.found == {}
     assert "calls of the previous run are not resumed" in caplog.text
     journal.put("flow", "new", {})
@@ -200,12 +220,10 @@ async def test_a_fact_that_cannot_be_written_does_not_stop_others(
     tmp_path: Path, value: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     journal.put("flow", "c1", {"at": 1})
     await journal.stop()
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     journal.put("flow", "c1", {"value": value})
     journal.put("flow", "c2", {"at": 1})
     await journal.stop()
@@ -216,8 +234,7 @@ async def test_a_fact_that_cannot_be_written_does_not_stop_others(
 @pytest.mark.parametrize("text", ["[" * 100_000, "no JSON", "[]", "1", 1, b"\xff"])
 async def test_a_fact_that_cannot_be_read_costs_no_other_call(tmp_path: Path, text: object) -> None:
     path = tmp_path / "calls"
-    journal = Journal(str(path))
-    await journal.start()
+    journal = await opened(path)
     for call in ("c1", "c2"):
         journal.put("flow", call, {"at": 1})
     await journal.stop()
