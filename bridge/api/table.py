@@ -39,7 +39,9 @@ _SUBSCRIPTIONS, _SUBSCRIPTION = "/v1.0/subscriptions", "/v1.0/subscriptions/{id}
 _RECORDINGS, _RECORDING = "/v1.0/recordings", "/v1.0/recordings/{id}"
 FLOWS = Limits(size=1 << 19, values=10_000)
 """Of a body with a flow: up to 1000 actions, each with a few options and a text of 500 characters."""
-_STREAM_TEXT = "Binary WebSocket messages, in the encapsulation that the query asks for: see docs/media-stream.md."
+_STREAM_TEXT = (
+    "Binary WebSocket messages, in the encapsulation that the query asks for: see docs/reference/media-stream.md."
+)
 
 _TICKET_TEXT = (
     "A browser opens the WebSocket with `?ticket=...` instead of a token, once, within 30 s. The direction decides"

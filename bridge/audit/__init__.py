@@ -1,4 +1,6 @@
-"""The audit log: who listened, spoke, dialed, recorded and changed what, one JSON line for each; see docs/audit.md.
+"""The audit log: who listened, spoke, dialed, recorded and changed what, one JSON line for each.
+
+docs/reference/audit-log.md describes the lines.
 
 actions.py     the actions that are recorded, by name
 line.py        one line: what is in it, and how long it may be; pure

@@ -17,7 +17,8 @@
     ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
 
 `load` reports every mistake at once, each with the dotted key, what was wrong and what is expected. Secrets are
-pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/configuration.md`` describes every key.
+pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/reference/configuration.md`` describes every
+key.
 """
 
 from bridge.config.calling import CallingConfig

@@ -126,7 +126,7 @@ class MediaConfig(Section):
 
 
 class AuditConfig(Section):
-    """Who did what, and who listened, as JSON lines (docs/audit.md)."""
+    """Who did what, and who listened, as JSON lines (docs/reference/audit-log.md)."""
 
     output: Annotated[str, AfterValidator(check_audit_output), Field(description="a string")] = "stdout"
     """`"stdout"`, `"off"`, or the path of a file, which begins with a slash."""

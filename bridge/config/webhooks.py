@@ -24,7 +24,7 @@ EVENT_TYPES = (
     *("sensitive_started", "sensitive_ended"),
     "dtmf_received",
 )
-"""Every type of event that the bridge publishes. ``docs/events.md`` shows the data of each."""
+"""Every type of event that the bridge publishes. ``docs/reference/events.md`` shows the data of each."""
 
 OPT_IN = frozenset({"dtmf_received"})
 """Types that no pattern includes: a receiver gets them only if it names them. Digits may be a PIN or a card number."""

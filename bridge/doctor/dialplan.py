@@ -19,7 +19,7 @@ ENTRIES = {
     "back": "the return from room-, queue- and amd",
     "conference-ID": "phones that dial into conferences",
 }
-"""Entries in ``calling.context``, and what each is for (docs/dialplan.md)."""
+"""Entries in ``calling.context``, and what each is for (docs/howto/dialplan-entries.md)."""
 USED_BY = {"queue_join": ("queue-NAME", "back"), "amd": ("amd", "back")}
 """Entries without which an action ends the call."""
 
@@ -60,7 +60,7 @@ async def check(report: Report, config: Config, client: AriClient, channel_id: s
         return
     needed = [entry for entry in missing if entry in _needed(config)]
     text = f"context {context!r} lacks " + ", ".join(f"{entry} ({ENTRIES[entry]})" for entry in missing)
-    advice = "docs/dialplan.md has the lines for extensions.conf; then: asterisk -rx 'dialplan reload'"
+    advice = "docs/howto/dialplan-entries.md has the lines for extensions.conf; then: asterisk -rx 'dialplan reload'"
     if needed:
         report.fail(NAME, f"{text}; configured flows use {', '.join(needed)}", advice)
     else:

@@ -92,7 +92,7 @@ def action(
 
 
 def dialplan_entry(_: Options, facilities: Facilities) -> Missing:
-    """Need an entry of the dialplan (docs/dialplan.md)."""
+    """Need an entry of the dialplan (docs/howto/dialplan-entries.md)."""
     if not facilities.context:
         yield "", "needs calling.context: the context of the dialplan that has the entries of asterisk-bridge"
 

@@ -47,7 +47,7 @@ SMALL_BYTES, MAX_SMALL_MESSAGES = 32, 1000
 much as a whole frame."""
 SEND_BUFFER_MS = 500
 """How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
-kernel takes what it takes (docs/operations.md)."""
+kernel takes what it takes (docs/howto/index.md)."""
 
 
 _ADVICE = "; if it is Asterisk, add it to audiosocket.allowed"

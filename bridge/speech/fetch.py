@@ -1,7 +1,7 @@
 """Sounds to play: from an ``http(s)`` address, or a file of the configured folder.
 
-Whoever may start flows chooses the address, and the bridge asks for it from where the bridge is: ``docs/speech.md``
-says what that means.
+Whoever may start flows chooses the address, and the bridge asks for it from where the bridge is:
+``docs/howto/speech.md`` says what that means.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Conversation(FrameProcessor):
         await self.push_frame(TTSStoppedFrame())
 
 
-# docs/voice-agents.md shows this, from here ...
+# docs/howto/twilio-voice-agents.md shows this, from here ...
 @app.websocket("/ws")
 async def called(websocket: WebSocket) -> None:
     """One call."""

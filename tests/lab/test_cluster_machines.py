@@ -1,7 +1,7 @@
 """Bridges on two machines for Asterisks on two others, one store, and a network between them that fails.
 
-Each machine is a network namespace. As docs/scaling.md advises, each Asterisk has two bridges, on two machines, and
-each of these machines has bridges of both Asterisks.
+Each machine is a network namespace. As docs/explanation/scaling.md advises, each Asterisk has two bridges, on two
+machines, and each of these machines has bridges of both Asterisks.
 """
 
 from __future__ import annotations

@@ -229,7 +229,7 @@ async def test_our_side_holds_little_for_an_asterisk_that_does_not_read(listener
             leg.tick(1)
             await asyncio.sleep(0.001)
     # A send buffer of the kernel's own choice takes minutes. What the other side's kernel takes is up to it: about 5 s
-    # here; at 8 kHz and the real pace it is minutes (docs/operations.md), and nothing on our side can change that.
+    # here; at 8 kHz and the real pace it is minutes (docs/howto/index.md), and nothing on our side can change that.
     assert listener.counters.frames_to_asterisk * 0.02 < 40
     peer.writer.transport.abort()
 

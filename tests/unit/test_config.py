@@ -513,7 +513,7 @@ def test_the_example_holds_every_key_with_its_default() -> None:
 
 
 def test_every_key_is_documented() -> None:
-    chapters = (ROOT / "docs" / "configuration.md").read_text().split("\n## ")
+    chapters = (ROOT / "docs/reference/configuration.md").read_text().split("\n## ")
     for section, model in [(name, model) for name, model in SECTIONS.items()] + [
         (f"[{name}]", model) for name, model in TABLES.items()
     ]:

@@ -22,7 +22,7 @@ def test_the_readme_shows_the_example(language: str, example: str) -> None:
 
 
 def test_the_voice_agent_that_is_shown_is_the_one_that_is_tested() -> None:
-    page = (ROOT / "docs" / "voice-agents.md").read_text()
+    page = (ROOT / "docs/howto/twilio-voice-agents.md").read_text()
     agent = (ROOT / "tests" / "agents" / "agent.py").read_text()
     shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert shown
@@ -53,15 +53,15 @@ def entries(text: str, context: str) -> list[str]:
     return [line for line in lines if re.match(r"(exten|same) ", line)]
 
 
-@pytest.mark.parametrize("page", ["dialplan.md", "conferences.md", "operations.md"])
+@pytest.mark.parametrize("page", ["howto/dialplan-entries.md", "reference/conferences.md", "howto/plain-asterisk.md"])
 def test_the_dialplan_that_is_shown_is_the_one_that_is_tested(page: str) -> None:
     tested = entries((ROOT / "asterisk/etc/extensions.conf").read_text(), "media-tap")
     tested = [line.replace("${BRIDGE_APP}", "bridge").replace("lab_", "my_") for line in tested]
     shown = entries((ROOT / "docs" / page).read_text(), "media-tap")
     assert shown
-    assert "".join(shown) in "".join(tested) or page != "operations.md"
+    assert "".join(shown) in "".join(tested) or page != "howto/plain-asterisk.md"
     assert not [line for line in shown if line not in tested]
-    if page == "dialplan.md":
+    if page == "howto/dialplan-entries.md":
         assert [line for line in tested if line not in shown] == [
             "exten => dial,1,Dial(AudioSocket/${MEDIA_LEG_ADDRESS}/${MEDIA_LEG_UUID}/c(${MEDIA_LEG_FORMAT}))"
         ]
@@ -174,5 +174,5 @@ def test_names_that_lead_nowhere_are_found() -> None:
 
 
 def test_the_architecture_names_every_package() -> None:
-    named = re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    named = re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/explanation/architecture.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(file.parent.name for file in ROOT.glob("bridge/*/__init__.py"))

@@ -342,7 +342,7 @@ async def test_a_request_that_another_worker_answers_is_recorded_there(
 def test_actions_are_documented() -> None:
     from bridge.audit import ACTIONS
 
-    text = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/reference/audit-log.md").read_text()
     for action in ACTIONS:
         assert f"`{action}`" in text, action
     declared = {route.audit for route in ROUTES if route.audit}

@@ -61,7 +61,7 @@ def test_a_secret_is_needed_and_may_come_from_the_environment(tmp_path: Path) ->
 
 
 def test_every_type_of_event_is_documented_with_an_example() -> None:
-    text = (ROOT / "docs" / "events.md").read_text()
+    text = (ROOT / "docs/reference/events.md").read_text()
     for name in EVENT_TYPES:
         assert f"`{name}`" in text, name
         assert f'"type": "{name}"' in text, name

@@ -1,4 +1,4 @@
-"""The examples in docs/events.md have the keys that the code publishes, and no type is published that is not known."""
+"""The examples in docs/reference/events.md have the keys that the code publishes, and it lists all types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 def examples() -> dict[str, dict[str, Any]]:
     """The whole examples by type; those with an ellipsis are left out."""
     found = {}
-    for block in re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "events.md").read_text(), re.S):
+    for block in re.findall(r"```json\n(.*?)```", (ROOT / "docs/reference/events.md").read_text(), re.S):
         for text in re.split(r"\n(?=\{)", block):
             if "…" not in text:
                 event = json.loads(text)

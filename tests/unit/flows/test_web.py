@@ -30,7 +30,7 @@ from bridge.tls import Trust
 from tests.fakes.virtual_time import pass_time
 
 ANYWHERE = Gate(Policy(allow=["localhost"]))
-DOCS = Path(__file__).parents[3] / "docs" / "flows.md"
+DOCS = Path(__file__).parents[3] / "docs/reference/flows.md"
 
 
 @contextlib.asynccontextmanager

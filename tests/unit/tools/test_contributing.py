@@ -83,7 +83,7 @@ def test_contributing_names_commands_and_paths_that_exist() -> None:
 
 
 def test_architecture_describes_every_package() -> None:
-    described = re.findall(r"^\| `(\w+)/` ", (ROOT / "docs/architecture.md").read_text(), re.M)
+    described = re.findall(r"^\| `(\w+)/` ", (ROOT / "docs/explanation/architecture.md").read_text(), re.M)
     packages = {path.parent.name for path in (ROOT / "bridge").glob("*/__init__.py")}
     assert set(described) == packages
     assert len(described) == len(packages)

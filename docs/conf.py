@@ -1,0 +1,35 @@
+"""Configure Sphinx for the documentation site; `tools/site` builds it.
+
+The source folder is the root of the repository, because README, CONTRIBUTING, SECURITY and CHANGELOG are pages of the
+site too and link to others as they do in the repository. docs/decisions/documentation-site.md says why Sphinx.
+"""
+
+project = "asterisk-bridge"
+author = "the contributors of asterisk-bridge"
+project_copyright = author
+extensions = ["myst_parser"]
+root_doc = "docs/index"
+include_patterns = [
+    "docs/*.md",
+    "docs/**/*.md",
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+]
+exclude_patterns = [".*", "bridge", "tests", "tools", "examples", "asterisk", "packaging", "dist"]
+myst_heading_anchors = 4  # the anchors of GitHub, so that links work in both places
+suppress_warnings = [
+    "myst.header",  # a page may go from "#" to "###"
+    "misc.highlighting_failure",  # tests/unit/test_docs.py parses the samples
+]
+html_theme = "furo"
+html_title = "asterisk-bridge"
+html_show_copyright = False
+html_show_sourcelink = False
+html_copy_source = False
+html_extra_path = ["site"]  # index.html at the root, which leads to docs/index.html
+html_static_path = []
+highlight_language = "text"  # of blocks without a language: shell sessions, dialplan
+highlight_options = {"default": {"stripall": False}}
