@@ -203,8 +203,11 @@ def _excuse(process: Sequence[tuple[float, float, float]], late: Sequence[Interv
 
 
 def _lost(process: Sequence[tuple[float, float, float]], late: Sequence[Interval]) -> list[Interval]:
-    """When the machine was too late to judge anything: the watchers ran late, or the bridge was kept from running for
-    a whole interval between two samples. Short waits, however many, delay nothing."""
+    """Return when the machine was too late to judge anything.
+
+    Either the watchers ran late, or the bridge was kept from running for a whole interval between two samples. Short
+    waits, however many, delay nothing.
+    """
     starved = [
         (before[0], after[0])
         for before, after in pairwise(process)

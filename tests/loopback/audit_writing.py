@@ -1,5 +1,7 @@
-"""Processes that write an audit log: ``python -m tests.loopback.audit_writing HOW OUTPUT COUNT``. Each is a whole one,
-as limits of a process, its standard output and its death are what the tests are about."""
+"""Processes that write an audit log: ``python -m tests.loopback.audit_writing HOW OUTPUT COUNT``.
+
+Each is a process of its own: the tests are about a process's limits, its standard output and its death.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def test_the_user_agent_names_the_version_unless_the_configuration_has_one() -> 
 
 
 def test_every_http_session_has_it() -> None:
-    """aiohttp would send its own and Python's version."""
+    """Without it, aiohttp sends its own and Python's version."""
     product = [path for path in BRIDGE.rglob("*.py") if "testing" not in path.parts]
     clients = [path for path in product if "ClientSession(" in path.read_text()]
     assert len(clients) >= 5

@@ -1,0 +1,79 @@
+"""The check of words finds what it lists, and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools import words
+
+
+def rules(path: str, source: str) -> list[str]:
+    return [f"{each.line}: {each.text}" for each in words.findings(path, source)]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('"""The worker is told of it."""', "1: told"),
+        ('"""Find it.\n\nIt goes\non.\n"""', "3: goes on"),
+        ("# It waits for as long as\n# the peer is there.", "2: is there"),
+        ('raise ValueError("the name is no pattern")', "1: is no "),
+        ('raise ValueError(f"{name} is no pattern of {kind}")', "1: is no "),
+        ('def f():\n    """What a stream wants."""', "1: What a stream wants."),
+        ('log.info("call=%s ended", call)', "1: call=%s ended"),
+        ('log.info("ended: %s", error)', "1: ended: %s"),
+        ('self._log.log(level, "call=%s ended", call)', "1: call=%s ended"),
+    ],
+)
+def test_what_is_found_in_python(source: str, found: str) -> None:
+    assert rules("bridge/x.py", source) == [found]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Send ``told`` if `says` is set."""',
+        '"told"',
+        "# There is no limit; it is no longer valid. Going once.",
+        'log.info("call ended call=%s ms=%.1f", call, ms)',
+        'log.info("tap closed %s error=%s", self._fields, error)',
+        'log.info("started")',
+        '@property\ndef f():\n    """The calls of a stream."""',
+        'def f():\n    """Return the calls of a stream."""',
+    ],
+)
+def test_what_is_not_found_in_python(source: str) -> None:
+    assert rules("bridge/x.py", source) == []
+
+
+def test_strings_and_log_lines_of_tests_are_data() -> None:
+    source = 'assert text == "it is told"\n# It is told.\nlog.info("call=%s ended", call)\n'
+    assert rules("tests/unit/test_x.py", source) == ["2: told"]
+
+
+def test_what_is_found_in_documents() -> None:
+    source = "# What it does\n\nIt is told\nof it.\n\n```\ntold\n```\n\n    told\n\n## How to tell\n\n`told` is sent.\n"
+    assert rules("docs/x.md", source) == ["3: told", "12: tell", "1: What it does"]
+
+
+@pytest.mark.parametrize("word", ["is told", "so that", "anew", "whole number", "placed a call", "an earlier life"])
+def test_words_of_the_table_are_found(word: str) -> None:
+    assert rules("docs/x.md", f"Text {word} text.")
+
+
+def test_exceptions_have_reasons_and_are_needed() -> None:
+    folders, allowed = words.exceptions()
+    lines = words.EXCEPTIONS.read_text(encoding="utf-8").splitlines()
+    entries = [line for line in lines if line and not line.startswith(("#", "not yet: "))]
+    assert len(entries) == len(allowed)
+    assert all("  # " in line for line in entries)
+    listed = [path.relative_to(words.ROOT).as_posix() for path in words.files([])]
+    assert [each for each in folders if not any(path.startswith(each) for path in listed)] == []
+    for path, phrase in allowed:
+        texts = [(words.ROOT / each).read_text(encoding="utf-8") for each in listed if each.startswith(path)]
+        assert any(phrase in text for text in texts), (path, phrase)
+
+
+def test_the_count_includes_what_is_not_checked_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert words.main(["--count", "tools"]) == 0
+    assert capsys.readouterr().out.endswith(" in all\n")
