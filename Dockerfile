@@ -1,7 +1,7 @@
 # The bridge's image: Debian's python3, the hash-pinned packages of requirements.txt, our package, nothing else.
 # Works with BuildKit and with the classic builder of Docker 20.10.
 #
-#   docker build -t asterisk-bridge .
+#   docker build --build-arg VERSION=$(python3 packaging/version.py) -t asterisk-bridge .
 #
 # Behind a proxy that re-signs TLS, put its CA certificate(s) as *.crt into extra-ca/ (git-ignored; may be absent):
 # they are used while packages are fetched and are not in the final image. PIP_INDEX_URL chooses another package index.
@@ -22,14 +22,19 @@ RUN cat /etc/ssl/certs/ca-certificates.crt $(ls fetch/*.crt 2>/dev/null) > /tmp/
 COPY pyproject.toml README.md LICENSE ./
 # The lab's configuration is part of the package, for users of its pytest plug-in.
 COPY asterisk ./asterisk
+COPY packaging/version.py ./packaging/
 COPY bridge ./bridge
+# The repository is not here, so the version is given; without it the image calls itself 0.0.0+unknown.
+ARG VERSION=
 # The wheel is built by Debian's hatchling, so that no unpinned build tool is fetched.
-RUN python3 -m hatchling build -t wheel -d /tmp/wheel \
+RUN BUILD_VERSION=$VERSION python3 -m hatchling build -t wheel -d /tmp/wheel \
  && /opt/asterisk-bridge/bin/pip install --no-index --no-deps --no-cache-dir /tmp/wheel/*.whl \
  && /opt/asterisk-bridge/bin/pip uninstall -y pip \
  && find /opt/asterisk-bridge -type d -name tests -prune -exec rm -rf {} +
 
 FROM ${BASE_IMAGE}
+ARG VERSION=
+LABEL org.opencontainers.image.version=$VERSION
 # espeak-ng is what speaks unless [speech] command names another program.
 # What is set over HTTP is kept in /var/lib/asterisk-bridge: mount a volume there, or it goes with the container.
 RUN apt-get update \

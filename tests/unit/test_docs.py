@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bridge import __version__
-
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
@@ -65,10 +63,6 @@ def test_the_dialplan_that_is_shown_is_the_one_that_is_tested(page: str) -> None
         assert [line for line in tested if line not in shown] == [
             "exten => dial,1,Dial(AudioSocket/${MEDIA_LEG_ADDRESS}/${MEDIA_LEG_UUID}/c(${MEDIA_LEG_FORMAT}))"
         ]
-
-
-def test_the_package_and_the_project_have_the_same_version() -> None:
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
 
 
 def test_every_page_names_the_same_versions_of_python() -> None:

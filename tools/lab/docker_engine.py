@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge import __version__
 from bridge.config.speech import ESPEAK
 from bridge.testing.embedded import settings_with_free_ports
 from bridge.testing.lab_engine import PHONES, TRUNK, LabError, LabSettings, ari_problem
@@ -253,6 +254,7 @@ class DockerLab:
             "LAB_GID": str(os.getgid()),
             # compose.yaml refuses to start the bridge without a token; where it is not started, nobody gets this one.
             "BRIDGE_TOKEN": bridge.token if bridge else secrets.token_hex(24),
+            "BRIDGE_VERSION": __version__,
             "PUBLISH_HTTP": f"{s.host}:{bridge.http_port if bridge else 0}",
             "LAB_ECHO": str(self.folder / "echo"),
             "ECHO_DELAY_MS": str(bridge.echo_delay_ms if bridge and bridge.echo_delay_ms is not None else 500),

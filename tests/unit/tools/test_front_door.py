@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from tests.checkout import copy_checkout
 from tools.lab.__main__ import make_parser
 
 ROOT = Path(__file__).parents[3]
@@ -41,7 +42,7 @@ def test_help_lists_every_command() -> None:
 
 
 def test_the_wheel_holds_the_kit_and_nothing_of_the_checkout(tmp_path: Path) -> None:
-    (built,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    (built,) = WheelBuilder(str(copy_checkout(tmp_path / "copy"))).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(built).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"bridge"}
     assert {"bridge/testing/plugin.py", "bridge/testing/asterisk/render", "bridge/py.typed"} <= set(names)
