@@ -41,7 +41,10 @@ LAYERS = (
         "bridge.validation",
     ),
 )
-RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {"bridge": 0, "bridge._version": 0}
+RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for prefix in layer} | {
+    "bridge": 0,
+    "bridge._version": 0,
+}
 
 APART = "bridge.testing"  # for users' tests and ours; the product does not know it
 
