@@ -1,6 +1,6 @@
-"""The bridge's ARI client: requests, typed events, and an events connection that comes back by itself.
+"""The ARI client: requests, typed events, and an events connection that reconnects by itself.
 
-Why our own: docs/decisions/ari-client.md.
+The decision for an own client: docs/decisions/ari-client.md.
 """
 
 from __future__ import annotations
@@ -29,16 +29,21 @@ log = logging.getLogger("bridge.ari")
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
 HEARTBEAT_S = 15.0
-"""Between pings on a quiet events connection; without an answer for half of that it counts as lost."""
+"""Interval of pings on the events connection, in seconds; without a response for half of that it counts as lost."""
 STABLE_S = 1.0
-"""An events connection that lived shorter than this does not start the backoff anew."""
+"""Connections that last shorter than this do not reset the backoff."""
 REPLACED_RETRY_S = 10.0
-"""How often to look whether whoever took our application has gone. Never take it back: two bridges would fight."""
+"""Interval of checks whether the client that took our application is gone, in seconds.
+
+Never take it back: two instances would disconnect each other indefinitely.
+"""
 RELEASE_S = 1.0
-"""At most so long a new connection waits for Asterisk to be through with the last one: what cleans up after the old
-takes the application away from the new (seen on 22.10.1: connected, and deaf)."""
+"""Time limit, in seconds, of a new connection's wait for Asterisk to clean up after the last one.
+
+That cleanup can take the application away from the new connection (seen on 22.10.1: connected, but without events).
+"""
 CHECKS_S = (0.5, 2.0, 10.0)
-"""After connecting, and the last one again and again: does Asterisk still know our application?"""
+"""When to check after connecting, in seconds, that the application still exists in Asterisk; the last one repeats."""
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 NOISE = (
@@ -50,24 +55,25 @@ NOISE = (
     "BridgeVideoSourceChanged",
     "TextMessageReceived",
 )
-"""Events that nobody here uses; ChannelVarset alone is most of what a busy PBX sends."""
+"""Events that the product does not use; ChannelVarset alone is most of the events of a busy PBX."""
 
 
 class AriClient:
     """One Stasis application's connection to one Asterisk.
 
-    Callbacks run in the reader's own turn and must not block: Asterisk drops a reader that stalls for 100 ms.
+    Callbacks run in the reader's task and must not block: Asterisk disconnects a reader that stalls for 100 ms.
 
     Args:
-        url: address of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
+        url: URL of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
         user: ARI user of ari.conf.
-        password: its password.
+        password: the user's password.
         app: name of our Stasis application.
-        subscribe_all: hear about every channel and bridge of the PBX, not only about those in our application.
+        subscribe_all: receive events of all channels and bridges of the PBX, not only of those in our application.
         unwanted: types of events that Asterisk need not send.
+        ca_file: PEM file with the only authorities to trust for ``https://``; empty: those of the system.
 
     Raises:
-        ConfigError: the address is unusable.
+        ConfigError: the URL is invalid.
     """
 
     def __init__(
@@ -85,13 +91,13 @@ class AriClient:
             raise ConfigError("ari.app", "must not be empty")
         self.app = app
         self.connected = False
-        """Events flow."""
+        """Whether events are received."""
         self.replaced = False
-        """Another events connection has taken our application; we wait until it is gone."""
+        """Whether another events connection has taken our application; the client waits until it is gone."""
         self.trouble: str | None = None
-        """Why there is no connection, in words for an administrator; None while all is well."""
+        """Why there is no connection, for an administrator; None while connected."""
         self.undecodable = 0
-        """Events that could not be understood and were skipped."""
+        """Number of skipped events that could not be decoded."""
         self._rest = Rest(url, user, password, ca_file)
         self.channels = Channels(self._rest, app)
         self.bridges = Bridges(self._rest)
@@ -107,22 +113,23 @@ class AriClient:
         self._task: asyncio.Task[None] | None = None
         self._first_attempt: asyncio.Future[None] | None = None
         self._fault: AriError | None = None
-        """Why we have closed the events connection ourselves."""
+        """Why the client itself closed the events connection."""
 
     @property
     def url(self) -> str:
-        """The address of ARI; holds no credentials."""
+        """The URL of ARI, without credentials."""
         return str(self._rest.url)
 
     async def start(self, wait: bool = False) -> None:
-        """Begin to connect, and keep connected until ``stop``.
+        """Begin to connect, and stay connected until ``stop``.
 
         Args:
-            wait: return when the first attempt is over. A service does not wait: it starts while Asterisk is down,
-                says so in the log and in ``trouble``, and connects when Asterisk comes up.
+            wait: return after the first attempt. A service does not wait: it starts while Asterisk is down, reports
+                that in
+                the log and in ``trouble``, and connects when Asterisk is up.
 
         Raises:
-            AriError: the first attempt failed, and ``wait`` was asked for. The client is stopped then.
+            AriError: the first attempt failed, and ``wait`` is true. The client is stopped then.
         """
         if self._task is None:
             self._first_attempt = asyncio.get_running_loop().create_future()
@@ -135,15 +142,15 @@ class AriClient:
                 raise
 
     def finish_within(self, seconds: float) -> None:
-        """From now on every request has to be through in so many seconds: we are shutting down."""
+        """Limit all requests, running ones included, to end within ``seconds``; for shutdown."""
         self._rest.finish_within(seconds)
 
     def allow_only(self, allows: Callable[[str], bool]) -> None:
-        """From now on refuse requests as if the client was stopped, except those to paths that ``allows`` accepts."""
+        """Refuse requests from now on as if the client were stopped, except to paths that ``allows`` accepts."""
         self._rest.allow_only(allows)
 
     async def stop(self) -> None:
-        """Close the events connection and the session for good: later requests fail. Stopping twice is fine."""
+        """Close the events connection and the session; later requests fail. Stopping twice is harmless."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -162,36 +169,50 @@ class AriClient:
         await self.stop()
 
     def on_event(self, event_type: str, callback: Callback) -> Unsubscribe:
-        """Call ``callback(event)`` for every event of a type, or of all types with ``*``."""
+        """Call ``callback(event)`` for every event of a type, or of all types with ``*``; return what removes it."""
         return self._dispatcher.on_event(event_type, callback)
 
     def on_channel_event(self, event_type: str, callback: Callable[[Channel, Event], object]) -> Unsubscribe:
-        """Call ``callback(channel, event)`` for events about a channel (of Dial: the dialled leg)."""
+        """Call ``callback(channel, event)`` for events about a channel (for Dial: the dialed one).
+
+        Returns:
+            A function that removes the callback.
+        """
         return self._dispatcher.on_channel_event(event_type, callback)
 
     def on_replaced(self, callback: Callable[[Channel, Channel], object]) -> Unsubscribe:
-        """Call ``callback(old, new)`` when a channel takes the place of one in our application."""
+        """Call ``callback(old, new)`` when a channel replaces one in our application.
+
+        Returns:
+            A function that removes the callback.
+        """
         return self._dispatcher.on_replaced(callback)
 
     def expect(self, event_type: str, subject_id: str) -> Expectation:
-        """Watch for one event about a channel, bridge or recording, from before the act that causes it::
+        """Watch for one event about a channel, bridge or recording, from before the request that causes it.
 
-        with client.expect("StasisStart", media_id) as started:
-            await client.channels.external_media(channel_id=media_id, ...)
-            event = await started.wait(5.0)
+        For example::
+
+            with client.expect("StasisStart", media_id) as started:
+                await client.channels.external_media(channel_id=media_id, ...)
+                event = await started.wait(5.0)
         """
         return self._dispatcher.expect(event_type, subject_id)
 
     def on_connected(self, callback: Callable[[], object]) -> Unsubscribe:
-        """Call ``callback()`` each time that events flow: what is asked for from now on misses none of them."""
+        """Call ``callback()`` on each connection; requests from now on miss none of the events.
+
+        Returns:
+            A function that removes the callback.
+        """
         return subscribe(self._on_connected, callback)
 
     def on_disconnected(self, callback: Callable[[], object]) -> Unsubscribe:
-        """Call ``callback()`` each time that events have ceased to flow."""
+        """Call ``callback()`` each time that the events connection is lost; return what removes it."""
         return subscribe(self._on_disconnected, callback)
 
     async def _stay_connected(self) -> None:
-        """Connect, read until the connection ends, wait, again; only ``stop`` ends it."""
+        """Connect, read until the connection ends, wait, repeat; until ``stop``."""
         loop = asyncio.get_running_loop()
         wait_s = BACKOFF_FIRST_S
         while True:
@@ -204,7 +225,7 @@ class AriClient:
                 self._settle_first_attempt(exc)
             except Exception as exc:
                 reason = f"{type(exc).__name__}: {exc}"
-                log.exception("events connection failed in an unforeseen way")
+                log.exception("events connection failed with an unexpected error, reconnecting")
                 self._settle_first_attempt(AriError(0, "GET", "/events", reason))
             self._say_trouble(reason)
             if self.replaced:
@@ -230,7 +251,7 @@ class AriClient:
                         raise self._fault
                     return
                 elif message.type is aiohttp.WSMsgType.ERROR:
-                    raise AriError(0, "GET", "/events", f"events connection broke: {message.data}")
+                    raise AriError(0, "GET", "/events", f"events connection failed: {message.data}")
                 if self.replaced:
                     raise AriError(409, "GET", "/events", f"another client took the application {self.app!r}")
         finally:
@@ -239,8 +260,8 @@ class AriClient:
             await socket.close()
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse[bool]:
-        # Not subscribeAll: that includes device states, and with those Asterisk may lock up for good when the
-        # connection ends (asterisk#2170; seen on 22.10.1 within 25 reconnects).
+        # Without subscribeAll: it includes device states, with which Asterisk may deadlock when the connection ends
+        # (asterisk#2170; seen on 22.10.1 within 25 reconnects).
         params = {"app": self.app, "subscribeAll": "false"}
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -260,7 +281,7 @@ class AriClient:
             raise AriError(0, "GET", "/events", explain_failure(exc)) from exc
 
     async def _attend(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
-        """Subscribe (not before the connection: Asterisk would not know the application), then look after it."""
+        """Subscribe (once connected: before, the application does not exist), then check the application repeatedly."""
         try:
             await self._filter_events()
             if self._subscribe_all:
@@ -280,18 +301,20 @@ class AriClient:
         except AriError as exc:
             if exc.status in (0, 404):
                 raise
-            log.warning("could not filter events, there will be more of them than needed: %s", exc)
+            log.warning("event filter failed, receiving all events error=%s", exc)
 
     async def _check_application(self) -> None:
         try:
             await self.applications.get(self.app)
         except AriError as exc:
             if exc.status == 404:
-                raise AriError(404, "GET", "/events", f"Asterisk has forgotten the application {self.app!r}") from None
+                raise AriError(
+                    404, "GET", "/events", f"the application {self.app!r} no longer exists in Asterisk"
+                ) from None
 
     def _opened(self) -> None:
         self.connected, self.replaced, self.trouble = True, False, None
-        log.info("connected to %s as application %s", self.url, self.app)
+        log.info("connected to Asterisk url=%s application=%s", self.url, self.app)
         for callback in list(self._on_connected):
             call_safely(callback)
         self._settle_first_attempt(None)
@@ -308,18 +331,18 @@ class AriClient:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             self.undecodable += 1
-            log.warning("skipped an event that could not be understood: %s", exc, extra=cause())
+            log.warning("event skipped, cannot be decoded error=%s", exc, extra=cause())
             return
         if isinstance(event, ApplicationReplaced) and event.application in ("", self.app):
             self.replaced = True
             log.error(
-                "another client connected as application %r and gets its events now; give each bridge its own ari.app",
+                "application taken by another client, no more events: set another ari.app application=%s",
                 self.app,
             )
         self._dispatcher.dispatch(event)
 
     async def _until_application_is_released(self) -> None:
-        with contextlib.suppress(TimeoutError, AriError):  # whatever is wrong, connecting will say it
+        with contextlib.suppress(TimeoutError, AriError):  # connecting reports any fault
             async with asyncio.timeout(RELEASE_S):
                 while True:
                     await self.applications.get(self.app)
@@ -342,9 +365,9 @@ class AriClient:
             attempt.set_result(None)
         else:
             attempt.set_exception(error)
-            attempt.exception()  # seen: nobody need wait for it
+            attempt.exception()  # retrieved, as asyncio logs exceptions that nobody retrieves
 
     def _say_trouble(self, reason: str) -> None:
         if reason != self.trouble:
             self.trouble = reason
-            log.warning("no events from %s: %s; trying again", self.url, reason)
+            log.warning("events connection unavailable, retrying url=%s error=%s", self.url, reason)

@@ -1,4 +1,4 @@
-"""Who wants to know about which event: callbacks and awaited events. No sockets here."""
+"""Delivery of ARI events to callbacks and to awaited expectations; without sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Callback = Callable[[Event], object]
 Unsubscribe = Callable[[], None]
 
 ANY = "*"
-"""Instead of a type of event: all of them."""
+"""Matches every type of event."""
 
 _MAY_FOLLOW_STASIS_END = frozenset(
     {
@@ -27,11 +27,11 @@ _MAY_FOLLOW_STASIS_END = frozenset(
         *("ChannelStateChange", "Dial"),
     }
 )
-"""Waiting for one of these goes on when the channel leaves our application."""
+"""Events whose expectation continues after the channel leaves our application."""
 
 
 class Expectation:
-    """One event that somebody will wait for, watched from before the act that causes it.
+    """One awaited event, watched from before the request that causes it.
 
     Use as a context manager; leaving it stops watching.
     """
@@ -51,14 +51,18 @@ class Expectation:
     ) -> None:
         self._dispatcher._unwatch(self._subject_id, self)
         if not self._outcome.cancel() and not self._outcome.cancelled():
-            self._outcome.exception()  # seen: nobody may have asked, and asyncio would complain
+            self._outcome.exception()  # retrieved, as asyncio logs exceptions that nobody retrieves
 
     async def wait(self, timeout_s: float) -> Event:
-        """The event, at once if it came already.
+        """Return the event, immediately if it came already.
+
+        Args:
+            timeout_s: time to wait, in seconds.
 
         Raises:
-            AriError: status 0 when it did not come in time or the events connection was lost, 404 when the channel
-                ended or left our application first.
+            AriError: status 0 if the event did not come in time or the events connection was lost, 404 if the channel
+                ended
+                or left our application first.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -85,14 +89,14 @@ class Expectation:
 
 
 class Dispatcher:
-    """Hands events to those who asked. A callback that raises is logged and does not stop the others."""
+    """Delivers events to their subscribers. A callback that raises is logged and does not stop the others."""
 
     def __init__(self) -> None:
         self._callbacks: dict[str, tuple[Callback, ...]] = {}
         self._watched: dict[str, list[Expectation]] = {}
 
     def on_event(self, event_type: str, callback: Callback) -> Unsubscribe:
-        """Call ``callback(event)`` for every event of a type, or of all types with ``*``."""
+        """Call ``callback(event)`` for every event of a type, or of all types with ``*``; return what removes it."""
         self._callbacks[event_type] = (*self._callbacks.get(event_type, ()), callback)
 
         def remove() -> None:
@@ -103,7 +107,11 @@ class Dispatcher:
         return once(remove)
 
     def on_channel_event(self, event_type: str, callback: Callable[[Channel, Event], object]) -> Unsubscribe:
-        """Call ``callback(channel, event)`` for events about a channel (of Dial: the dialled leg)."""
+        """Call ``callback(channel, event)`` for events about a channel (for Dial: the dialed one).
+
+        Returns:
+            A function that removes the callback.
+        """
 
         def with_channel(event: Event) -> None:
             channel = channel_of(event)
@@ -113,12 +121,13 @@ class Dispatcher:
         return self.on_event(event_type, with_channel)
 
     def on_replaced(self, callback: Callable[[Channel, Channel], object]) -> Unsubscribe:
-        """Call ``callback(old, new)`` when a channel takes the place of one in our application.
+        """Call ``callback(old, new)`` when a channel replaces one in our application; return what removes the callback.
 
-        A phone transfers its call (``new`` is then often a Local channel with the other party behind it), or a phone
-        picks up the call of one that rings. Asterisk puts ``new`` where ``old`` was, also into its bridge; the end of
-        ``old`` is reported afterwards. Both are as Asterisk saw them then: ``old.dialplan`` is where ``old`` left the
-        dialplan.
+        This happens in a transfer (``new`` is then often a Local channel with the other party behind it) and in a call
+        pickup.
+        Asterisk puts ``new`` where ``old`` was, also into its bridge, and reports the end of ``old`` afterwards. Both
+        are
+        snapshots of that time: ``old.dialplan`` is the position at which ``old`` left the dialplan.
         """
 
         def with_both(event: Event) -> None:
@@ -128,11 +137,11 @@ class Dispatcher:
         return self.on_event("StasisStart", with_both)
 
     def expect(self, event_type: str, subject_id: str) -> Expectation:
-        """Watch for one event about a channel, bridge or recording; enter the result before the act that causes it."""
+        """Watch for one event about a channel, bridge or recording; enter the result before the causing request."""
         return Expectation(self, event_type, subject_id)
 
     def dispatch(self, event: Event) -> None:
-        """Give one event to all who wait for it, in the order in which they asked."""
+        """Deliver one event to all its subscribers, in the order in which they subscribed."""
         if self._watched:
             for subject_id in subject_ids(event):
                 for expectation in self._watched.get(subject_id, ()):
@@ -141,7 +150,7 @@ class Dispatcher:
             call_safely(callback, event)
 
     def lose(self, reason: str) -> None:
-        """The events connection is gone: what is waited for may never be told."""
+        """Fail all expectations: the events connection is lost, and with it perhaps their events."""
         for expectations in list(self._watched.values()):
             for expectation in expectations:
                 expectation._fail(0, reason)
@@ -158,7 +167,7 @@ class Dispatcher:
 
 
 def once(undo: Callable[[], None]) -> Unsubscribe:
-    """Something to undo one subscription with; only the first call does, so it cannot undo another's."""
+    """Return a function that calls ``undo`` the first time only."""
     pending = [undo]
 
     def unsubscribe() -> None:
@@ -169,14 +178,14 @@ def once(undo: Callable[[], None]) -> Unsubscribe:
 
 
 def subscribe(callbacks: list[Callable[P, object]], callback: Callable[P, object]) -> Unsubscribe:
-    """Add a callback to a list of them."""
+    """Add a callback to a list; return what removes it."""
     callbacks.append(callback)
     return once(lambda: callbacks.remove(callback))
 
 
 def call_safely(callback: Callable[..., object], *args: object) -> None:
-    """Call somebody else's code; what it raises is logged, with its traceback, and goes no further."""
+    """Call a callback; log what it raises, with its traceback, and return."""
     try:
         callback(*args)
     except Exception:
-        log.exception("a callback for ARI failed: %r", callback)
+        log.exception("ARI callback failed callback=%r", callback)

@@ -1,8 +1,8 @@
-"""What ARI says: resources and events as typed values.
+"""ARI's resources and events as typed values.
 
-Source of the format: ``rest-api/api-docs/*.json`` of Asterisk 22.10. Every struct ignores fields that it does not know,
-and every field that Asterisk leaves out in some versions has a default. Times stay the strings that Asterisk wrote
-(``2026-01-31T12:00:00.123+0000``): nothing here needs to calculate with them.
+Source of the format: ``rest-api/api-docs/*.json`` of Asterisk 22.10. Every struct ignores unknown fields, and every
+field that some versions of Asterisk omit has a default. Times remain Asterisk's strings
+(``2026-01-31T12:00:00.123+0000``), as nothing calculates with them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caller(Value, frozen=True, kw_only=True):
-    """A name and a number: who a channel is, or to whom it is connected."""
+    """Name and number of a channel's caller or connected party."""
 
     name: str = ""
     number: str = ""
 
 
 class Dialplan(Value, frozen=True, kw_only=True):
-    """Where a channel is in the dialplan, and which application it runs."""
+    """A channel's position in the dialplan, and the application that it runs."""
 
     context: str = ""
     exten: str = ""
@@ -34,7 +34,7 @@ class Dialplan(Value, frozen=True, kw_only=True):
 
     @property
     def behind(self) -> tuple[str, str, int]:
-        """Where the dialplan continues behind the present application: context, extension, priority."""
+        """Return where the dialplan continues after the current application: context, extension, priority."""
         return self.context, self.exten, self.priority + 1
 
 
@@ -46,17 +46,17 @@ PRESENTATION = "CALLERID(pres)"
 
 
 def is_withheld(presentation: str | None) -> bool:
-    """Whether a caller does not want their number shown (``prohib``, ``prohib_passed_screen``...)."""
+    """Return whether a caller restricts the presentation of their number (``prohib``, ``prohib_passed_screen``...)."""
     return presentation is not None and presentation.startswith("prohib")
 
 
 class Channel(Value, frozen=True, kw_only=True):
-    """A channel as Asterisk saw it at one moment."""
+    """A snapshot of a channel."""
 
     id: str
     name: str = ""
     state: str = ""
-    """``Down``, ``Ring`` (it calls us), ``Ringing`` (we call it), ``Up`` and a few rare ones."""
+    """``Down``, ``Ring`` (incoming), ``Ringing`` (outgoing), ``Up`` and a few rare ones."""
     protocol_id: str = ""
     """SIP's Call-ID on PJSIP channels."""
     caller: Caller = _NOBODY
@@ -70,12 +70,12 @@ class Channel(Value, frozen=True, kw_only=True):
 
     @property
     def presentation(self) -> str | None:
-        """Who may see the caller ID, in Asterisk's words; None if ``channelvars`` lack ``CALLERID(pres)``."""
+        """The presentation of the caller ID, in Asterisk's words; None if ``channelvars`` lack ``CALLERID(pres)``."""
         return self.channelvars.get(PRESENTATION)
 
     @property
     def shown_caller(self) -> Caller:
-        """The caller, or nobody if it is known that they do not want to be shown."""
+        """The caller, or an empty one if the presentation is known to be restricted."""
         return _NOBODY if is_withheld(self.presentation) else self.caller
 
     @property
@@ -85,13 +85,13 @@ class Channel(Value, frozen=True, kw_only=True):
 
 
 class Bridge(Value, frozen=True, kw_only=True):
-    """A bridge as Asterisk saw it at one moment: what mixes channels."""
+    """A snapshot of one of Asterisk's bridges."""
 
     id: str
     technology: str = ""
     bridge_type: str = ""
     bridge_class: str = ""
-    """``stasis``: made by ARI; ``basic``: made by Dial(), Queue()...; ``base``: ConfBridge and the like."""
+    """``stasis``: created by ARI; ``basic``: created by Dial(), Queue()...; ``base``: ConfBridge and the like."""
     creator: str = ""
     name: str = ""
     channels: list[str] = []
@@ -99,18 +99,18 @@ class Bridge(Value, frozen=True, kw_only=True):
 
 
 class LiveRecording(Value, frozen=True, kw_only=True):
-    """A recording that is being made, or has just ended."""
+    """A recording in progress, or one that has just ended."""
 
     name: str
     format: str = ""
     target_uri: str = ""
     state: str = ""
     duration: int | None = None
-    """Seconds, whole ones; told when it has ended."""
+    """Whole seconds; set when the recording has ended."""
     talking_duration: int | None = None
     silence_duration: int | None = None
     cause: str = ""
-    """Why it failed."""
+    """Why the recording failed."""
 
 
 class StoredRecording(Value, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ class SystemInfo(Value, frozen=True, kw_only=True):
 
 
 class RtpStatistics(Value, frozen=True, kw_only=True):
-    """What ``GET /channels/{id}/rtp_statistics`` returns: packets that Asterisk has sent and received."""
+    """Response of ``GET /channels/{id}/rtp_statistics``: packets that Asterisk has sent and received."""
 
     txcount: int = 0
     rxcount: int = 0
@@ -171,14 +171,14 @@ class StatusInfo(Value, frozen=True, kw_only=True):
 
 
 class AsteriskInfo(Value, frozen=True, kw_only=True):
-    """What ``GET /asterisk/info`` tells."""
+    """Response of ``GET /asterisk/info``."""
 
     system: SystemInfo = SystemInfo()
     status: StatusInfo = StatusInfo()
 
 
 class Ping(Value, frozen=True, kw_only=True):
-    """Answer of ``GET /asterisk/ping``. ``timestamp`` is the PBX's own clock."""
+    """Response of ``GET /asterisk/ping``. ``timestamp`` is the PBX's own clock."""
 
     ping: str = ""
     timestamp: str = ""
@@ -186,7 +186,7 @@ class Ping(Value, frozen=True, kw_only=True):
 
 
 class Event(Value, frozen=True, kw_only=True):
-    """Any event. One whose type is not described below arrives as a plain ``Event``."""
+    """Any event. Types without a class below are decoded as a plain ``Event``."""
 
     type: str
     timestamp: str = ""
@@ -209,23 +209,23 @@ class BridgeEvent(Event, frozen=True, kw_only=True):
 
 
 class StasisStart(ChannelEvent, frozen=True, kw_only=True):
-    """A channel entered our application; only from now on may it be bridged or played to."""
+    """A channel entered our application; only from now on can it be bridged or played to."""
 
     args: list[str] = []
     replace_channel: Channel | None = None
-    """The channel whose place it took, in a transfer or a pickup."""
+    """The channel that it replaced, in a transfer or a pickup."""
 
 
 class StasisEnd(ChannelEvent, frozen=True, kw_only=True):
-    """A channel left our application: hung up, or gone back to the dialplan."""
+    """A channel left our application: hung up, or continued in the dialplan."""
 
 
 class ChannelCreated(ChannelEvent, frozen=True, kw_only=True):
-    """A channel came to be. Its dialplan position is the first one: the DID of an incoming trunk call."""
+    """A channel was created. Its dialplan position is the first one: the DID of an incoming trunk call."""
 
 
 class ChannelDestroyed(ChannelEvent, frozen=True, kw_only=True):
-    """A channel is gone."""
+    """A channel ended."""
 
     cause: int = 0
     cause_txt: str = ""
@@ -238,28 +238,28 @@ class ChannelStateChange(ChannelEvent, frozen=True, kw_only=True):
 
 
 class ChannelHangupRequest(ChannelEvent, frozen=True, kw_only=True):
-    """Somebody asked to hang the channel up."""
+    """A hangup of the channel was requested."""
 
     cause: int = 0
     soft: bool = False
 
 
 class ChannelDialplan(ChannelEvent, frozen=True, kw_only=True):
-    """A channel went on to another dialplan application."""
+    """A channel executes another dialplan application."""
 
     dialplan_app: str = ""
     dialplan_app_data: str = ""
 
 
 class ChannelVarset(Event, frozen=True, kw_only=True):
-    """A variable was set; global when there is no channel."""
+    """A variable was set; a global one if there is no channel."""
 
     variable: str = ""
     value: str = ""
 
 
 class ChannelDtmfReceived(ChannelEvent, frozen=True, kw_only=True):
-    """A key was released."""
+    """A DTMF digit ended."""
 
     digit: str = ""
     duration_ms: int = 0
@@ -284,18 +284,18 @@ class ChannelHold(ChannelEvent, frozen=True, kw_only=True):
 
 
 class ChannelUnhold(ChannelEvent, frozen=True, kw_only=True):
-    """A party took the call back."""
+    """A party resumed the call."""
 
 
 class ChannelUserevent(Event, frozen=True, kw_only=True):
-    """The dialplan's UserEvent(), or ARI's."""
+    """A UserEvent() of the dialplan, or one of ARI."""
 
     eventname: str = ""
     userevent: Any = None
 
 
 class Dial(Event, frozen=True, kw_only=True):
-    """A leg is being dialled. ``dialstatus`` is empty at the start, then RINGING, ANSWER, BUSY..."""
+    """A channel is dialed. ``dialstatus`` is empty at first, then RINGING, ANSWER, BUSY..."""
 
     peer: Channel
     caller: Channel | None = None
@@ -306,7 +306,7 @@ class Dial(Event, frozen=True, kw_only=True):
 
 
 class BridgeDestroyed(BridgeEvent, frozen=True, kw_only=True):
-    """A bridge is gone."""
+    """A bridge was destroyed."""
 
 
 class BridgeMerged(BridgeEvent, frozen=True, kw_only=True):
@@ -316,25 +316,25 @@ class BridgeMerged(BridgeEvent, frozen=True, kw_only=True):
 
 
 class RecordingStarted(Event, frozen=True, kw_only=True):
-    """A recording is being made."""
+    """A recording began."""
 
     recording: LiveRecording
 
 
 class RecordingFinished(Event, frozen=True, kw_only=True):
-    """A recording has ended; its file is whole."""
+    """A recording ended; its file is complete."""
 
     recording: LiveRecording
 
 
 class RecordingFailed(Event, frozen=True, kw_only=True):
-    """A recording has come to nothing: see ``recording.cause``."""
+    """A recording failed: see ``recording.cause``."""
 
     recording: LiveRecording
 
 
 class ApplicationReplaced(Event, frozen=True, kw_only=True):
-    """Another events connection took our application: it gets the events now."""
+    """Another events connection took our application and receives its events."""
 
 
 _ABSTRACT = (Event, ChannelEvent, BridgeEvent)
@@ -352,7 +352,7 @@ class _Head(Value, frozen=True, kw_only=True):
 
 
 EVENT_TYPES: dict[str, type[Event]] = _event_types(Event)
-"""Described events by the name that Asterisk gives them."""
+"""Event classes by Asterisk's names."""
 
 _HEAD = msgspec.json.Decoder(_Head)
 _PLAIN = msgspec.json.Decoder(Event)
@@ -360,19 +360,22 @@ _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in EVENT_TYPES.item
 
 
 def decode_event(data: bytes | str) -> Event:
-    """One event from the text of one message of the events WebSocket.
+    """Decode one message of the events WebSocket.
 
-    The type is read first (skipping the rest costs about a microsecond) because a tagged union of msgspec would refuse
-    the types that it does not know.
+    The type is read first (skipping the rest costs about a microsecond) because msgspec's tagged unions reject unknown
+    types.
+
+    Args:
+        data: the JSON text of the message.
 
     Raises:
-        msgspec.DecodeError: not JSON, no type, or a described event without what it always has.
+        msgspec.DecodeError: not JSON, without a type, or an event without one of its mandatory fields.
     """
     return _DECODERS.get(_HEAD.decode(data).type, _PLAIN).decode(data)
 
 
 def channel_of(event: Event) -> Channel | None:
-    """The channel that an event is about; of a dialled leg that leg, not who dials it."""
+    """Return the channel that an event is about; for Dial the dialed channel, not the caller's."""
     return event.peer if isinstance(event, Dial) else event.channel
 
 

@@ -1,4 +1,4 @@
-"""ARI's resources, with verbs like those of Asterisk's own Python client (ari-py)."""
+"""ARI's resources, with methods named as in Asterisk's own Python client (ari-py)."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from bridge.tls import TrustError
 
 T = TypeVar("T")
 
-LOOKS, LOOK_S = 5, 0.05  # whether a bridge that cannot be removed still exists
+LOOKS, LOOK_S = 5, 0.05  # attempts, and the seconds between them, to see whether a bridge still exists
 
 
 def _decode(content: bytes, kind: type[T], method: str, path: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise AriError(200, method, path, f"an answer that makes no sense: {exc}") from exc
+        raise AriError(200, method, path, f"response cannot be decoded: {exc}") from exc
 
 
 class _Resource:
-    """Base of the resources. Every verb raises AriError when Asterisk refuses or does not answer."""
+    """Base of the resources. Every method raises AriError if Asterisk refuses the request or does not respond."""
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
@@ -63,7 +63,7 @@ class _Resource:
                 raise
 
     async def _delete(self, path: str, params: Mapping[str, str | None] | None = None) -> bool:
-        """Delete; that it is gone already is what was wanted, and False."""
+        """Delete an object; return whether it existed."""
         try:
             await self._rest.request("DELETE", path, params)
         except AriError as exc:
@@ -74,10 +74,11 @@ class _Resource:
 
 
 class Channels(_Resource):
-    """Channels: the legs of calls, and the technical ones that carry media.
+    """Channels: those of parties, and those that carry media.
 
     Args:
-        app: our application, into which snoop and external media channels go.
+        rest: the HTTP requests.
+        app: our application, which snoop and external media channels enter.
     """
 
     def __init__(self, rest: Rest, app: str) -> None:
@@ -85,11 +86,11 @@ class Channels(_Resource):
         self._app = app
 
     async def list(self) -> list[Channel]:
-        """All channels of the PBX."""
+        """Return all channels of the PBX."""
         return await self._get("/channels", list[Channel])
 
     async def get(self, channel_id: str) -> Channel:
-        """One channel."""
+        """Return a channel."""
         return await self._get(_channel(channel_id), Channel)
 
     async def create(
@@ -102,18 +103,24 @@ class Channels(_Resource):
         formats: str | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Channel:
-        """Make a channel towards an endpoint, in our application from the start; ``dial`` calls it.
+        """Create a channel to an endpoint, in our application from the start; ``dial`` dials it.
 
         Args:
-            originator: channel on whose behalf: the new one joins its call (same linkedid).
-            variables: set before it is dialled; functions too, ``CONNECTEDLINE(num,i)`` is whom the callee sees.
+            endpoint: for example ``PJSIP/1001``.
+            channel_id: the new channel's id.
+            app_args: arguments of its StasisStart.
+            originator: id of a channel whose call the new one joins (same linkedid).
+            formats: comma-separated codecs.
+            variables: set before dialing; functions too, for example ``CONNECTEDLINE(num,i)``, the caller ID shown to
+                the
+                callee.
         """
         params = {"endpoint": endpoint, "app": self._app, "appArgs": app_args, "channelId": channel_id}
         params |= {"originator": originator, "formats": formats}
         return await self._post_for(Channel, "/channels/create", params, variables)
 
     async def dial(self, channel_id: str, *, timeout: int | None = None) -> None:  # noqa: ASYNC109 - Asterisk's
-        """Call what ``create`` has made; ``timeout``: seconds to let it ring."""
+        """Dial a channel of ``create``; ``timeout``: how long to let it ring, in seconds."""
         await self._rest.request("POST", f"{_channel(channel_id)}/dial", {"timeout": timeout})
 
     async def external_media(
@@ -127,10 +134,16 @@ class Channels(_Resource):
         transport: str = "tcp",
         variables: Mapping[str, str] | None = None,
     ) -> Channel:
-        """Have Asterisk dial ``external_host``. Wait for the channel's StasisStart before bridging it.
+        """Create an external media channel: Asterisk dials ``external_host``. Await its StasisStart before bridging it.
 
         Args:
+            channel_id: the new channel's id.
+            external_host: ``HOST:PORT``.
+            format: Asterisk's name of the audio format.
             data: the UUID that Asterisk sends first on an AudioSocket connection.
+            encapsulation: ``audiosocket`` or ``rtp``.
+            transport: ``tcp`` or ``udp``.
+            variables: set on the new channel.
         """
         params = {
             "app": self._app,
@@ -144,11 +157,13 @@ class Channels(_Resource):
         return await self._post_for(Channel, "/channels/externalMedia", params, variables)
 
     async def snoop(self, channel_id: str, *, snoop_id: str, spy: str = "none", whisper: str = "none") -> Channel:
-        """Listen to and speak into a channel that may be anywhere in the PBX.
+        """Create a snoop channel, which receives and sends audio of a channel anywhere in the PBX.
 
         Args:
-            spy: ``in`` is what its device sends, ``out`` what it is sent, ``both`` or ``none``.
-            whisper: ``out`` is heard by its device, ``in`` by the others, ``both`` or ``none``.
+            channel_id: the observed channel.
+            snoop_id: id of the snoop channel.
+            spy: audio to receive: ``in`` is sent by the channel's device, ``out`` is sent to it; ``both`` or ``none``.
+            whisper: audio to send: ``out`` goes to the device, ``in`` to the other parties; ``both`` or ``none``.
         """
         params = {"app": self._app, "snoopId": snoop_id, "spy": spy, "whisper": whisper}
         return await self._post_for(Channel, f"{_channel(channel_id)}/snoop", params)
@@ -158,30 +173,30 @@ class Channels(_Resource):
         await self._rest.request("POST", f"{_channel(channel_id)}/answer")
 
     async def hangup(self, channel_id: str, reason: str | None = None) -> bool:
-        """Hang up, and return whether the channel was there; ``reason``: ``normal``, ``busy``, ``congestion``..."""
+        """Hang up; return whether the channel existed; ``reason``: ``normal``, ``busy``, ``congestion``..."""
         return await self._delete(_channel(channel_id), {"reason": reason})
 
     async def rtp_statistics(self, channel_id: str) -> RtpStatistics:
-        """Return what Asterisk counts of a channel's RTP; status 404: it has none."""
+        """Return a channel's RTP statistics; status 404 for a channel without RTP."""
         return await self._get(f"{_channel(channel_id)}/rtp_statistics", RtpStatistics)
 
     async def continue_in_dialplan(
         self, channel_id: str, context: str | None = None, extension: str | None = None, priority: int | None = None
     ) -> None:
-        """Let a channel leave our application, to the next priority or to where the arguments say."""
+        """Return a channel to the dialplan, at its next priority or at the given position."""
         where = {"context": context, "extension": extension, "priority": priority}
         await self._rest.request("POST", f"{_channel(channel_id)}/continue", where)
 
     async def move(self, channel_id: str, app: str, args: Iterable[str] = ()) -> None:
-        """Let a channel of any Stasis application be in ``app``: it gets a StasisStart with ``args``.
+        """Move a channel from any Stasis application to ``app``, where it gets a StasisStart with ``args``.
 
-        Success means only that Asterisk tries: the application that it leaves gets StasisEnd, or ApplicationMoveFailed.
+        Success means only that Asterisk tries: the application that it leaves gets StasisEnd or ApplicationMoveFailed.
         """
         params = {"app": app, "appArgs": ",".join(args)}
         await self._rest.request("POST", f"{_channel(channel_id)}/move", params)
 
     async def get_variable(self, channel_id: str, name: str) -> str:
-        """A variable or function such as ``CHANNEL(linkedid)``; works on every channel. 404 also if it is not set."""
+        """Return a variable or function like ``CHANNEL(linkedid)`` of any channel; status 404 also if it is unset."""
         params = {"variable": name}
         return (await self._get(f"{_channel(channel_id)}/variable", _Variable, params)).value
 
@@ -192,20 +207,20 @@ class Channels(_Resource):
     async def send_dtmf(
         self, channel_id: str, digits: str, between_ms: int | None = None, duration_ms: int | None = None
     ) -> None:
-        """Send key presses to a channel in our application."""
+        """Send DTMF to a channel in our application."""
         params = {"dtmf": digits, "between": between_ms, "duration": duration_ms}
         await self._rest.request("POST", f"{_channel(channel_id)}/dtmf", params)
 
     async def ring(self, channel_id: str) -> None:
-        """Tell the party that it rings."""
+        """Indicate ringing to the party."""
         await self._rest.request("POST", f"{_channel(channel_id)}/ring")
 
     async def ring_stop(self, channel_id: str) -> None:
-        """Tell it so no longer."""
+        """Stop indicating ringing."""
         await self._delete(f"{_channel(channel_id)}/ring")
 
     async def mute(self, channel_id: str, direction: str = "both") -> None:
-        """``in``: nobody hears the party; ``out``: the party hears nothing. No frames flow that way then."""
+        """Mute the audio from the party (``in``), to it (``out``) or ``both``; no frames flow in that direction."""
         await self._rest.request("POST", f"{_channel(channel_id)}/mute", {"direction": direction})
 
     async def unmute(self, channel_id: str, direction: str = "both") -> None:
@@ -213,27 +228,27 @@ class Channels(_Resource):
         await self._delete(f"{_channel(channel_id)}/mute", {"direction": direction})
 
     async def hold(self, channel_id: str) -> None:
-        """The party hears music; it is still heard by the others."""
+        """Put the party on hold with music; its own audio still reaches the others."""
         await self._rest.request("POST", f"{_channel(channel_id)}/hold")
 
     async def unhold(self, channel_id: str) -> None:
-        """Undo ``hold``."""
+        """Resume the party."""
         await self._delete(f"{_channel(channel_id)}/hold")
 
     async def moh(self, channel_id: str, music_class: str | None = None) -> None:
-        """Play music to the party; without the signaling that ``hold`` has where the channel knows such."""
+        """Play music on hold to the party, without the hold signaling that some channel types have."""
         await self._rest.request("POST", f"{_channel(channel_id)}/moh", {"mohClass": music_class})
 
     async def moh_stop(self, channel_id: str) -> None:
-        """Undo ``moh``."""
+        """Stop music on hold."""
         await self._delete(f"{_channel(channel_id)}/moh")
 
     async def silence(self, channel_id: str) -> None:
-        """The party hears silence, which is sent to it."""
+        """Send silence to the party."""
         await self._rest.request("POST", f"{_channel(channel_id)}/silence")
 
     async def silence_stop(self, channel_id: str) -> None:
-        """Undo ``silence``."""
+        """Stop the silence."""
         await self._delete(f"{_channel(channel_id)}/silence")
 
     async def record(
@@ -246,29 +261,29 @@ class Channels(_Resource):
         max_silence_s: int = 0,
         beep: bool = False,
     ) -> LiveRecording:
-        """Write what a channel of our application sends to a file in Asterisk's spool; 0 is without limit."""
+        """Record the audio that a channel of our application sends to a file in Asterisk's spool; 0 means unlimited."""
         params: dict[str, Parameter] = {"name": name, "format": format, "ifExists": "overwrite", "terminateOn": "none"}
         params |= {"maxDurationSeconds": max_duration_s, "maxSilenceSeconds": max_silence_s, "beep": beep}
         return await self._post_for(LiveRecording, f"{_channel(channel_id)}/record", params)
 
 
 class Bridges(_Resource):
-    """Bridges: what mixes channels."""
+    """Asterisk's bridges."""
 
     async def list(self) -> list[Bridge]:
-        """All bridges of the PBX."""
+        """Return all bridges of the PBX."""
         return await self._get("/bridges", list[Bridge])
 
     async def get(self, bridge_id: str) -> Bridge:
-        """One bridge."""
+        """Return a bridge."""
         return await self._get(_bridge(bridge_id), Bridge)
 
     async def create(self, *, bridge_id: str, type: str = "mixing", name: str | None = None) -> Bridge:
-        """Make a bridge under an id of our choice. ``type``: comma-separated ``mixing,dtmf_events,proxy_media``..."""
+        """Create a bridge with the given id. ``type``: comma-separated ``mixing,dtmf_events,proxy_media``..."""
         return await self._post_for(Bridge, "/bridges", {"bridgeId": bridge_id, "type": type, "name": name})
 
     async def destroy(self, bridge_id: str) -> None:
-        """Remove a bridge; one that is gone already is no error. Its channels stay in the application."""
+        """Destroy a bridge; its channels stay in the application. Ignore one that does not exist."""
         try:
             await self._delete(_bridge(bridge_id))
         except AriError as exc:
@@ -276,7 +291,7 @@ class Bridges(_Resource):
                 raise
 
     async def _remains(self, bridge_id: str) -> bool:
-        """Whether a bridge is still there in a moment: just after its end Asterisk answers 409 (seen on 22.10)."""
+        """Return whether a bridge remains: Asterisk briefly responds with 409 just after its end (seen on 22.10)."""
         for _ in range(LOOKS):
             try:
                 await self.get(bridge_id)
@@ -287,39 +302,39 @@ class Bridges(_Resource):
         return True
 
     async def add_channel(self, bridge_id: str, channel_id: str) -> None:
-        """Put a channel in: 422 unless its StasisStart has been seen, 409 if the bridge is not ARI's."""
+        """Add a channel: status 422 before its StasisStart, 409 if the bridge was not created by ARI."""
         await self._rest.request("POST", f"{_bridge(bridge_id)}/addChannel", {"channel": channel_id})
 
     async def remove_channel(self, bridge_id: str, channel_id: str) -> None:
-        """Take a channel out of a bridge."""
+        """Remove a channel from a bridge."""
         await self._rest.request("POST", f"{_bridge(bridge_id)}/removeChannel", {"channel": channel_id})
 
 
 class Recordings(_Resource):
-    """Recordings that are being made, and those in Asterisk's spool."""
+    """Recordings in progress, and those in Asterisk's spool."""
 
     async def stop(self, name: str) -> None:
-        """End one that is being made, and keep it; one that has ended already is fine."""
+        """End a recording and keep its file; ignore one that has ended."""
         await self._post_unless_gone(f"/recordings/live/{segment(name)}/stop")
 
     async def live(self, name: str) -> LiveRecording:
-        """One that is being made."""
+        """Return a recording in progress."""
         return await self._get(f"/recordings/live/{segment(name)}", LiveRecording)
 
     async def pause(self, name: str) -> None:
-        """Pause a live recording; its file continues from there when resumed. Ignore one that has ended."""
+        """Pause a recording in progress; its file continues there when resumed. Ignore one that has ended."""
         await self._post_unless_gone(f"/recordings/live/{segment(name)}/pause")
 
     async def unpause(self, name: str) -> None:
-        """Undo ``pause``."""
+        """Resume a paused recording."""
         await self._delete(f"/recordings/live/{segment(name)}/pause")
 
     async def stored(self) -> list[StoredRecording]:
-        """All in the spool."""
+        """Return all recordings in the spool."""
         return await self._get("/recordings/stored", list[StoredRecording])
 
     async def read(self, name: str, block_bytes: int = 65536) -> AsyncGenerator[bytes, None]:
-        """The file of one, in blocks."""
+        """Yield the file of a recording in blocks."""
         path, url = self._file(name)
         try:
             timeout = aiohttp.ClientTimeout(sock_read=15)
@@ -332,7 +347,7 @@ class Recordings(_Resource):
             raise AriError(0, "GET", path, explain_failure(exc)) from exc
 
     async def size(self, name: str) -> int:
-        """Return the size of the file of one, in bytes; the file itself is not read."""
+        """Return the size of a recording's file, in bytes, without reading the file."""
         path, url = self._file(name)
         try:
             timeout = aiohttp.ClientTimeout(sock_read=15)
@@ -340,7 +355,7 @@ class Recordings(_Resource):
                 if answer.status != 200 or answer.content_length is None:
                     raise AriError(answer.status, "GET", path, explain_status(answer.status, "no such recording"))
                 size = answer.content_length
-                answer.close()  # the connection ends here: the file would follow
+                answer.close()  # close the connection, on which the file would follow
                 return size
         except (TimeoutError, TrustError, aiohttp.ClientError, OSError) as exc:
             raise AriError(0, "GET", path, explain_failure(exc)) from exc
@@ -350,37 +365,37 @@ class Recordings(_Resource):
         return path, yarl.URL(f"{self._rest.url}{path}", encoded=True)
 
     async def delete(self, name: str) -> None:
-        """Delete one from the spool; one that is gone already is no error."""
+        """Delete a recording from the spool; ignore one that does not exist."""
         await self._delete(f"/recordings/stored/{segment(name)}")
 
 
 class Applications(_Resource):
-    """Stasis applications: who gets which events."""
+    """Stasis applications and their event subscriptions."""
 
     async def list(self) -> list[Application]:
-        """All applications."""
+        """Return all applications."""
         return await self._get("/applications", list[Application])
 
     async def get(self, app: str) -> Application:
-        """One application; 404 while no events connection of it exists."""
+        """Return an application; status 404 while it has no events connection."""
         return await self._get(f"/applications/{segment(app)}", Application)
 
     async def subscribe(self, app: str, event_sources: Iterable[str]) -> None:
-        """Give an application events of ``channel:ID``, ``bridge:ID``...; all channels or bridges without an id."""
+        """Subscribe an application to events of ``channel:ID``, ``bridge:ID``...; without id, of all of the kind."""
         params = {"eventSource": ",".join(event_sources)}
         await self._rest.request("POST", f"/applications/{segment(app)}/subscription", params)
 
     async def set_event_filter(self, app: str, disallowed: Iterable[str]) -> None:
-        """Keep these types of events from an application."""
+        """Exclude types of events from an application."""
         kinds = [{"type": name} for name in disallowed]
         await self._rest.request("PUT", f"/applications/{segment(app)}/eventFilter", body={"disallowed": kinds})
 
 
 class Endpoints(_Resource):
-    """Endpoints: what can be dialed."""
+    """Endpoints that can be dialed."""
 
     async def get(self, technology: str, resource: str) -> Endpoint:
-        """One endpoint, for example ``PJSIP`` and ``1001``; 404 if none has the name."""
+        """Return an endpoint, for example ``PJSIP`` and ``1001``; status 404 if none has the name."""
         return await self._get(f"/endpoints/{segment(technology)}/{segment(resource)}", Endpoint)
 
 
@@ -388,20 +403,20 @@ class System(_Resource):
     """The PBX itself."""
 
     async def info(self) -> AsteriskInfo:
-        """Version, start time and the like."""
+        """Return version, start time and the like."""
         return await self._get("/asterisk/info", AsteriskInfo)
 
     async def ping(self) -> Ping:
-        """An answer, and the PBX's clock."""
+        """Ping Asterisk; the response has the PBX's clock."""
         return await self._get("/asterisk/ping", Ping)
 
     async def user_event(self, name: str, app: str, variables: Mapping[str, str]) -> None:
-        """Send an application a ChannelUserevent; one that does not exist any more is no error."""
+        """Send an application a ChannelUserevent; ignore an application that does not exist."""
         body = {"variables": variables} if variables else None
         await self._post_unless_gone(f"/events/user/{segment(name)}", {"application": app}, body)
 
     async def modules(self) -> list[Module]:
-        """All loaded modules."""
+        """Return all loaded modules."""
         return await self._get("/asterisk/modules", list[Module])
 
 

@@ -1,4 +1,4 @@
-"""ARI's requests: one HTTP session, credentials in a header only, and errors in Asterisk's own words."""
+"""ARI requests: one HTTP session, credentials in a header only, and errors with Asterisk's own messages."""
 
 from __future__ import annotations
 
@@ -21,56 +21,56 @@ from bridge.tasks import shield_until_done
 from bridge.tls import Trust, TrustError, client_context
 
 CONNECT_TIMEOUT_S = 5.0
-"""To reach Asterisk's HTTP server."""
+"""Time limit for connecting to Asterisk's HTTP server."""
 REQUEST_TIMEOUT_S = 15.0
-"""For a whole request. ``externalMedia`` alone blocks up to 2 s for each address that does not answer."""
+"""Time limit of a request. ``externalMedia`` alone blocks up to 2 s for each address that does not respond."""
 MAX_CONNECTIONS = 40
-"""Asterisk's ``sessionlimit`` is 100 unless http.conf says more, and others need some of them."""
+"""Limit of connections. Asterisk's ``sessionlimit`` is 100 by default, and other clients need some of them."""
 IDLE_CONNECTION_S = 10.0
-"""Below Asterisk's ``session_keep_alive`` of 15 s: a request must not meet a connection that is just being closed."""
+"""Below Asterisk's ``session_keep_alive`` of 15 s, so that no request uses a connection that Asterisk is closing."""
 CLOSED = "the ARI client is closed"
 
 Parameter = str | int | bool | None
 
 
 def segment(text: str) -> str:
-    """One piece of a path; ids may hold anything, a slash included."""
+    """Return a percent-encoded path segment; ids may contain any character, slashes included."""
     return quote(text, safe="")
 
 
 def api_url(url: str) -> yarl.URL:
-    """The address of ARI from the address of Asterisk's HTTP server: ``/ari`` is added if it is not there.
+    """Return the base URL of ARI: that of Asterisk's HTTP server with ``/ari`` appended if it is missing.
 
     Raises:
-        ConfigError: not an HTTP address, or it holds credentials (addresses end up in logs).
+        ConfigError: not an HTTP URL, or it holds credentials (URLs are logged).
     """
     try:
         base = yarl.URL(url)
     except ValueError as exc:
-        raise ConfigError("ari.url", f"not an address: {exc}") from None
+        raise ConfigError("ari.url", f"not a URL: {exc}") from None
     if base.scheme not in ("http", "https") or not base.host:
         raise ConfigError("ari.url", "expected http://HOST:PORT or https://HOST:PORT")
     if base.user or base.password:
-        raise ConfigError("ari.url", "must not hold credentials: use ari.user and ari.password")
+        raise ConfigError("ari.url", "must not hold credentials. Set ari.user and ari.password")
     path = base.path.rstrip("/")
     return base.with_path(path if path.endswith("/ari") else f"{path}/ari")
 
 
 def explain_status(status: int, message: str) -> str:
-    """What an administrator can do about an answer that means ARI is not usable at all."""
+    """Return what an administrator can do about a response that means that ARI is unusable."""
     if status == 401:
         return "wrong ARI user or password (ari.user, ari.password; ari.conf)"
     if status == 403:
-        return message or "forbidden: this ARI user may not do that (ari.conf: read_only, permit, deny)"
+        return message or "forbidden for this ARI user (ari.conf: read_only, permit, deny)"
     if status == 404 and not message:
-        return "no ARI here: check ari.url, enabled=yes in http.conf and ari.conf, and that res_ari is loaded"
+        return "ARI not found: check ari.url, enabled=yes in http.conf and ari.conf, and that res_ari is loaded"
     if status == 503 and not message:
-        return "Asterisk has no HTTP session left: raise sessionlimit in http.conf"
+        return "Asterisk's HTTP session limit is reached: raise sessionlimit in http.conf"
     return message or "no reason given"
 
 
 def error_message(body: bytes) -> str:
-    """Asterisk's own words in the body of an error, or nothing (its web server's errors are HTML)."""
+    """Return Asterisk's message from the body of an error; empty if there is none (its web server sends HTML)."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -81,13 +81,13 @@ def error_message(body: bytes) -> str:
 
 
 def explain_failure(exc: BaseException) -> str:
-    """Why no answer came, without addresses that may hold secrets."""
+    """Return why there is no response, without URLs that may hold secrets."""
     if isinstance(exc, TimeoutError):
         return "no answer in time"
     if isinstance(exc, TrustError):
         return f"ari.ca_file {exc}"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        return f"TLS certificate not accepted: {exc.certificate_error}"
+        return f"TLS certificate rejected: {exc.certificate_error}"
     if isinstance(exc, aiohttp.ClientConnectorError):
         return f"cannot connect to {exc.host}:{exc.port}: {exc.os_error.strerror or exc.os_error}"
     if isinstance(exc, aiohttp.ServerDisconnectedError):
@@ -96,16 +96,16 @@ def explain_failure(exc: BaseException) -> str:
 
 
 class Rest:
-    """The requests half of a client.
+    """The HTTP requests of an ARI client.
 
     Args:
-        url: address of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
+        url: URL of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
         user: ARI user of ari.conf.
-        password: its password; it goes into a header, never into an address or a log.
+        password: the user's password; sent in a header, never part of a URL or a log line.
         ca_file: PEM file with the only authorities to trust for ``https://``; empty: those of the system.
 
     Raises:
-        ConfigError: the address is unusable.
+        ConfigError: the URL is invalid.
     """
 
     def __init__(self, url: str, user: str, password: str, ca_file: str = "") -> None:
@@ -120,13 +120,13 @@ class Rest:
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._allows: Callable[[str], bool] = lambda _: True
-        self._deadline: float | None = None  # by the event loop's clock
+        self._deadline: float | None = None  # in seconds on the event loop's clock
         self._limits: set[asyncio.Timeout] = set()
-        """Those of the requests that are under way."""
+        """Timeouts of the requests in progress."""
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The HTTP session, made at first use because it belongs to the running event loop.
+        """The HTTP session, created at first use because it belongs to the running event loop.
 
         Raises:
             AriError: the client is closed.
@@ -144,7 +144,7 @@ class Rest:
         return self._session
 
     async def tls(self) -> ssl.SSLContext | bool:
-        """Return what a request of the session passes as ``ssl``.
+        """Return the ``ssl`` argument of a request.
 
         Raises:
             TrustError: ``ca_file`` cannot be used.
@@ -152,16 +152,16 @@ class Rest:
         return await client_context(self._trust) if self.url.scheme == "https" else True
 
     async def close(self) -> None:
-        """Close the session; closing twice is fine, and a request made later fails."""
+        """Close the session; later requests fail. Closing twice is harmless."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     def finish_within(self, seconds: float) -> None:
-        """From now on every request, those under way included, has to be through in so many seconds.
+        """Limit all requests, running ones included, to end within ``seconds``.
 
-        For shutting down: an Asterisk that hangs would otherwise keep each deletion for its whole timeout.
+        Used for shutdown: with an unresponsive Asterisk each deletion would otherwise take its whole timeout.
         """
         if self._deadline is not None:
             return
@@ -170,7 +170,7 @@ class Rest:
             limit.reschedule(self._deadline)
 
     def allow_only(self, allows: Callable[[str], bool]) -> None:
-        """From now on refuse requests as if the client was closed, except those to paths that ``allows`` accepts."""
+        """Refuse requests from now on as if the client were closed, except to paths that ``allows`` accepts."""
         self._allows = allows
 
     async def __aenter__(self) -> Rest:
@@ -188,19 +188,23 @@ class Rest:
         params: Mapping[str, Parameter] | None = None,
         body: Any = None,
     ) -> bytes:
-        """Send one request and return the body of the answer (empty for 204).
+        """Send one request and return the body of the response (empty for 204).
 
-        One that changes something is carried to its end even when its caller is cancelled, who learns of that after
-        the answer: given up half-way, it would make its object just after the caller has deleted it.
+        A request that changes something completes even if its caller is cancelled; the cancellation takes effect after
+        the
+        response. Otherwise Asterisk could create an object just after the caller has deleted it.
 
         Args:
             method: HTTP method.
-            path: below ``/ari``, beginning with ``/``, its pieces already passed through ``segment``.
-            params: query parameters; those that are None are left out.
+            path: below ``/ari``, beginning with ``/``, its segments already passed through ``segment``.
+            params: query parameters; those that are None are omitted.
             body: sent as JSON unless None.
 
+        Returns:
+            The body of the response.
+
         Raises:
-            AriError: any answer but 2xx, or no answer (status 0), or the client is closed (status 0).
+            AriError: the response is not 2xx, or missing (status 0), or the client is closed (status 0).
         """
         act = self._send(method, path, params, body)
         return await (act if method == "GET" else shield_until_done(act))

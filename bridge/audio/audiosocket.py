@@ -1,7 +1,7 @@
 """AudioSocket messages as bytes: kind, 16-bit big-endian length, payload.
 
-Source: Asterisk 22.10, ``res/res_audiosocket.c``. Asterisk hangs a channel up on any kind from us but HANGUP and the
-audio kinds, on audio of length 0, and when a payload comes more than 5 ms after its header: write a message in one go.
+Source: Asterisk 22.10, ``res/res_audiosocket.c``. Asterisk hangs the channel up if it receives a kind other than HANGUP
+and audio, audio of length 0, or a payload more than 5 ms after its header: write each message in one piece.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from bridge.errors import AsteriskProtocolError
 
 
 class Kind(IntEnum):
-    """What a message holds."""
+    """The kind of a message."""
 
     HANGUP = 0x00
-    """Ends the connection cleanly; no payload. Asterisk takes it and never sends it."""
+    """Ends the connection cleanly; no payload. Asterisk accepts but never sends it."""
     UUID = 0x01
     """First message of every connection: 16 bytes in RFC 4122 order."""
     DTMF = 0x03
-    """A key was released: one ASCII character."""
+    """End of a DTMF digit: one ASCII character."""
     SLIN = 0x10
-    """Audio, s16le mono at 8000 Hz; the kinds that follow differ in their rate only (Asterisk 22.7 and later)."""
+    """Audio, s16le mono at 8000 Hz; the following kinds differ in their rate only (Asterisk 22.7 and later)."""
     SLIN12 = 0x11
     SLIN16 = 0x12
     SLIN24 = 0x13
@@ -34,11 +34,11 @@ class Kind(IntEnum):
     SLIN96 = 0x17
     SLIN192 = 0x18
     ERROR = 0xFF
-    """Documented, never sent by Asterisk 22; an optional byte says what went wrong."""
+    """Documented, never sent by Asterisk 22; an optional byte holds the reason."""
 
 
 ALIKE_AT_ONCE: Final = 1024
-"""Messages that `alike` looks ahead: more would be quadratic where some follow that are not alike."""
+"""Messages that `alike` compares in one call: an unlimited number would take quadratic time on mixed messages."""
 
 RATE_OF_KIND: Final[dict[int, int]] = {
     Kind.SLIN: 8000,
@@ -58,9 +58,9 @@ MAX_PAYLOAD_BYTES: Final = 0xFFFF
 HANGUP_MESSAGE: Final = b"\x00\x00\x00"
 
 _HEADER = Struct("!BH")
-_HANGUP, _ERROR = int(Kind.HANGUP), int(Kind.ERROR)  # an enum's member is slow
+_HANGUP, _ERROR = int(Kind.HANGUP), int(Kind.ERROR)  # plain integers: attributes of an enum are slow
 _KIND_OF_RATE = {rate: Kind(kind) for kind, rate in RATE_OF_KIND.items()}
-# The lengths that a kind may have, as (least, most): one look-up tells a good header from a bad one.
+# Minimum and maximum length by kind: one look-up validates a header.
 _LENGTHS: Final[dict[int, tuple[int, int]]] = {
     Kind.HANGUP: (0, 0),
     Kind.UUID: (16, 16),
@@ -71,7 +71,7 @@ _LENGTHS: Final[dict[int, tuple[int, int]]] = {
 
 
 def kind_of_rate(rate: int) -> Kind:
-    """The audio kind of a sampling rate in Hz.
+    """Return the audio kind of a sampling rate in Hz.
 
     Raises:
         ValueError: AudioSocket has no kind for ``rate``.
@@ -80,23 +80,23 @@ def kind_of_rate(rate: int) -> Kind:
         return _KIND_OF_RATE[rate]
     except KeyError:
         known = ", ".join(str(each) for each in _KIND_OF_RATE)
-        raise ValueError(f"AudioSocket cannot carry {rate} Hz; it can carry {known}") from None
+        raise ValueError(f"AudioSocket does not support {rate} Hz; expected one of {known}") from None
 
 
 def encode(kind: int, payload: bytes) -> bytes:
-    """One message.
+    """Return one encoded message.
 
     Raises:
         ValueError: the payload is longer than 65535 bytes.
     """
     size = len(payload)
     if size > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"an AudioSocket message holds {MAX_PAYLOAD_BYTES} bytes at most, not {size}")
+        raise ValueError(f"an AudioSocket payload has at most {MAX_PAYLOAD_BYTES} bytes, not {size}")
     return _HEADER.pack(kind, size) + payload
 
 
 def fault_of_header(kind: int, length: int) -> str | None:
-    """What is wrong with a header, in words; None for a good one."""
+    """Return what is wrong with a header; None if it is valid."""
     limits = _LENGTHS.get(kind)
     if limits is None:
         return f"unknown AudioSocket kind 0x{kind:02x} (length {length})"
@@ -106,12 +106,12 @@ def fault_of_header(kind: int, length: int) -> str | None:
 
 
 def alike(data: bytes, at: int, step: int) -> int:
-    """How many messages with the same header follow each other, from 1 to `ALIKE_AT_ONCE`.
+    """Return the number of consecutive messages with the same header, from 1 to `ALIKE_AT_ONCE`.
 
     Args:
-        data: whole messages, and perhaps a part of one after them.
-        at: where the first one begins.
-        step: its length with the header, in bytes.
+        data: whole messages, perhaps followed by a part of one.
+        at: offset of the first message.
+        step: length of a message with its header, in bytes.
     """
     if not data.startswith(data[at : at + HEADER_BYTES], at + step):
         return 1
@@ -123,18 +123,19 @@ def alike(data: bytes, at: int, step: int) -> int:
 
 
 def payloads(data: bytes, at: int, step: int, count: int) -> bytes:
-    """The payloads of ``count`` messages of ``step`` bytes each, from ``at`` on."""
-    import numpy as np  # no Asterisk sends so many small messages
+    """Return the joined payloads of ``count`` messages of ``step`` bytes each, beginning at ``at``."""
+    import numpy as np  # Asterisk never sends so many small messages
 
     messages = np.frombuffer(data, np.uint8, count * step, at).reshape(count, step)
     return messages[:, HEADER_BYTES:].tobytes()
 
 
 def looks_framed(data: bytes, most: int) -> bool:
-    """Whether bytes, `HEADER_BYTES` or more, are a chain of messages, the last of which may be incomplete.
+    """Return whether bytes, at least `HEADER_BYTES`, are a chain of messages; the last may be incomplete.
 
     Args:
-        most: runs of messages alike that are looked at.
+        data: the bytes.
+        most: limit of runs of equal messages that are checked.
     """
     at, size = 0, len(data)
     for _ in range(most):
@@ -147,15 +148,16 @@ def looks_framed(data: bytes, most: int) -> bool:
         if kind == _HANGUP:
             return end == size  # three zeros are a hang-up, a row of them is bare silence
         if end > size:
-            # Nothing has shown yet that this is a header and not two samples; that it promises a whole number of
-            # 10 ms is evidence, a sample looks like that one time in several thousand.
+            # A lone header could be two samples. One that promises a multiple of 10 ms is evidence: samples look like
+            # that in one
+            # of several thousand cases.
             return at > 0 or (kind in RATE_OF_KIND and length % slin(RATE_OF_KIND[kind]).bytes_of(10) == 0)
         at = end if end == size else at + alike(data, at, end - at) * (end - at)
     return True
 
 
 class Decoder:
-    """Messages out of a byte stream that is split and joined anywhere."""
+    """Decodes messages from a byte stream that is split and joined arbitrarily."""
 
     __slots__ = ("_pending",)
 
@@ -164,17 +166,18 @@ class Decoder:
 
     @property
     def pending(self) -> int:
-        """Bytes that wait for the rest of their message."""
+        """Bytes of an incomplete message."""
         return len(self._pending)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[tuple[int, bytes]]:
-        """The messages that ``data`` completes, as (kind, payload) pairs.
+        """Return the messages that ``data`` completes, as (kind, payload) pairs.
 
-        ``data`` itself is not kept: its buffer may be used again.
+        ``data`` is not kept, so its buffer may be reused.
 
         Raises:
-            AsteriskProtocolError: a header that no Asterisk sends. The byte stream is out of step, so the connection is
-                of no use any more; messages before it in the same ``data`` are lost.
+            AsteriskProtocolError: a header is invalid. The stream has lost its framing, so close the connection;
+                earlier
+                messages in the same ``data`` are lost.
         """
         pending = self._pending
         if pending:
@@ -186,7 +189,7 @@ class Decoder:
         if size > HEADER_BYTES:
             kind = data[0]
             if kind in RATE_OF_KIND and (data[1] << 8 | data[2]) == size - HEADER_BYTES:
-                return [(kind, bytes(data[HEADER_BYTES:]))]  # one whole audio message, as Asterisk writes them
+                return [(kind, bytes(data[HEADER_BYTES:]))]  # one whole audio message, as Asterisk sends them
         messages, used = _split(bytes(data))
         if used != size:
             pending += data[used:]
@@ -194,10 +197,10 @@ class Decoder:
 
 
 def _split(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
-    """The whole messages at the beginning of ``data``, and how many bytes they take.
+    """Return the whole messages at the beginning of ``data``, and their total length in bytes.
 
     Raises:
-        AsteriskProtocolError: a header is wrong, be its payload there or not.
+        AsteriskProtocolError: a header is invalid, even if its payload is incomplete.
     """
     messages: list[tuple[int, bytes]] = []
     size = len(data)

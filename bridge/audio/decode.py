@@ -1,7 +1,7 @@
-"""Sound files as they come: WAV, FLAC, Ogg (Vorbis, Opus) and MP3, decoded by libsndfile (package ``soundfile``).
+"""Sound files: WAV, FLAC, Ogg (Vorbis, Opus) and MP3, decoded by libsndfile (package ``soundfile``).
 
-Only these: libsndfile also reads two dozen formats of old studio machines, which nobody sends and anybody may forge.
-libsndfile parses untrusted files in C, so the product runs `main` in a child process (`bridge.speech.decoder`).
+Other formats are rejected: libsndfile also reads two dozen rare ones, which only an attacker would send. libsndfile
+parses untrusted files in C, so `main` runs in a child process (`bridge.speech.decoder`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import soundfile
 
 MAX_PCM_BYTES: Final = 64 << 20
-"""What one sound may hold, decoded: 70 minutes at 8 kHz, 11 at 48 kHz. A small file may claim to hold days."""
+"""Limit of one decoded sound: 70 minutes at 8 kHz, 11 at 48 kHz. A small file may claim to hold days."""
 MAX_CHANNELS: Final = 8
 
 REFUSED: Final = 3
 """Exit status of `main` for a file that cannot be decoded; the reason is on standard error."""
 RATE: Final = struct.Struct("<I")
-"""What `main` writes before the samples: the rate in Hz."""
+"""Header of `main`'s output, before the samples: the rate in Hz."""
 
 _BLOCK_FRAMES = 1 << 16
 _MPEG_SYNC = (
@@ -33,16 +33,19 @@ _MPEG_SYNC = (
 
 
 def decode(data: bytes) -> Sound:
-    """The sound of a file; several channels are mixed into one. A file without audio is an empty sound.
+    """Decode a file; several channels are mixed into one.
 
-    A WAV file whose header promises more than there is holds what there is: programs that write to a pipe cannot know
-    the length when they write the header.
+    A WAV file whose header promises more audio than follows is decoded to its end: programs that write to a pipe do not
+    know the length when they write the header.
+
+    Returns:
+        The sound at the file's rate; empty if the file holds no audio.
 
     Raises:
-        ValueError: it is none that can be read; the message says why.
+        ValueError: the file cannot be decoded; the message says why.
     """
     if not _is_known(data):
-        raise ValueError("is no WAV, FLAC, Ogg or MP3 file")
+        raise ValueError("is not a WAV, FLAC, Ogg or MP3 file")
     import soundfile  # only the child process loads it
 
     try:
@@ -67,7 +70,7 @@ def _read(file: soundfile.SoundFile) -> Sound:
         raise ValueError(f"has {file.channels} channels; at most {MAX_CHANNELS} can be mixed")
     pcm = bytearray()
     while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-        # The scale of libsndfile itself: 16-bit samples come out as they went in.
+        # libsndfile's own scale: 16-bit samples are unchanged.
         samples = np.clip(np.rint(block.mean(axis=1) * 32768), -32768, 32767)
         pcm += samples.astype("<i2").tobytes()
         if len(pcm) > MAX_PCM_BYTES:

@@ -1,7 +1,7 @@
-"""Audio formats as values: they travel with the audio, so that nobody needs to know a bare 320.
+"""Audio formats as values that travel with the audio, in place of bare numbers such as 320.
 
-Inside the bridge audio is always signed 16-bit little-endian mono (``slin``) at the rate of the media leg.
-Companded encodings exist at the edges only.
+Inside the product, audio is always signed 16-bit little-endian mono (``slin``) at the rate of the media leg. Companded
+encodings exist on the wire only.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from enum import StrEnum
 from functools import cache, cached_property
 
 FRAME_MS = 20
-"""Length of one frame in milliseconds: the ptime of everything that the bridge sends to Asterisk."""
+"""Length of one frame in milliseconds: the ptime of all audio sent to Asterisk."""
 
 SLIN_RATES = (8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000)
 """Sampling rates in Hz that AudioSocket can carry (Asterisk 22.10, res_audiosocket.c)."""
 
 
 class Encoding(StrEnum):
-    """How one sample is written."""
+    """The encoding of one sample."""
 
     SLIN = "slin"
     """Signed 16-bit little-endian."""
     ULAW = "ulaw"
-    """G.711 mu-law, one byte a sample."""
+    """G.711 mu-law, one byte per sample."""
     ALAW = "alaw"
-    """G.711 A-law, one byte a sample."""
+    """G.711 A-law, one byte per sample."""
 
 
 _SILENT_BYTE = {Encoding.SLIN: b"\x00", Encoding.ULAW: b"\xff", Encoding.ALAW: b"\xd5"}
@@ -36,8 +36,8 @@ class AudioFormat:
     """One mono audio format.
 
     Args:
-        encoding: how a sample is written.
-        rate: samples per second, in Hz.
+        encoding: encoding of a sample.
+        rate: sampling rate in Hz.
     """
 
     encoding: Encoding
@@ -59,15 +59,15 @@ class AudioFormat:
         return self.frame_samples * self.sample_bytes
 
     def duration_ms(self, size: int) -> float:
-        """How long ``size`` bytes last, in milliseconds."""
+        """Return the duration of ``size`` bytes in milliseconds."""
         return size * 1000 / (self.rate * self.sample_bytes)
 
     def bytes_of(self, ms: float) -> int:
-        """Bytes of ``ms`` milliseconds, cut down to whole samples."""
+        """Return the number of bytes in ``ms`` milliseconds, rounded down to whole samples."""
         return int(self.rate * ms / 1000) * self.sample_bytes
 
     def silence(self, size: int) -> bytes:
-        """``size`` bytes that sound like nothing."""
+        """Return ``size`` bytes of silence."""
         return _SILENT_BYTE[self.encoding] * size
 
     @property
@@ -80,6 +80,8 @@ class AudioFormat:
 
 @cache
 def slin(rate: int) -> AudioFormat:
-    """Signed linear at ``rate`` Hz: what the bridge uses inside. One object for all, numbers included: a number of its
-    own for every call would be one more line of memory to fetch for each of its frames."""
+    """Return signed linear at ``rate`` Hz, the format inside the product.
+
+    Cached, so that all calls share one object and its numbers: less memory to fetch for every frame.
+    """
     return AudioFormat(Encoding.SLIN, rate)

@@ -1,7 +1,7 @@
-"""G.711 companding: one byte a sample at the edges, s16le inside (ITU-T G.711).
+"""G.711 companding: one byte per sample on the wire, s16le inside (ITU-T G.711).
 
-audioop is the fastest way there is in Python: 0.1-0.6 us for a 20 ms frame, a quarter of a numpy table's cost.
-Before Python 3.13 it is in the standard library, from 3.13 on it is the package audioop-lts.
+audioop is the fastest implementation for Python: 0.1-0.6 us for a 20 ms frame, a quarter of the cost of a numpy table.
+Until Python 3.12 it is in the standard library; from 3.13 the package audioop-lts provides it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 
 with warnings.catch_warnings():
-    # 3.11 and 3.12 announce the removal that audioop-lts already answers: nothing for a user to do.
+    # Python 3.11 and 3.12 warn of the removal, which audioop-lts solves: users need not act.
     warnings.simplefilter("ignore", DeprecationWarning)
     import audioop
 
@@ -17,7 +17,7 @@ _WIDTH = 2
 
 
 def ulaw_encode(pcm: bytes) -> bytes:
-    """Mu-law bytes of s16le samples.
+    """Return s16le samples encoded as mu-law.
 
     Raises:
         ValueError: ``pcm`` ends in half a sample.
@@ -27,12 +27,12 @@ def ulaw_encode(pcm: bytes) -> bytes:
 
 
 def ulaw_decode(ulaw: bytes) -> bytes:
-    """s16le samples of mu-law bytes."""
+    """Return mu-law bytes decoded to s16le samples."""
     return audioop.ulaw2lin(ulaw, _WIDTH)
 
 
 def alaw_encode(pcm: bytes) -> bytes:
-    """A-law bytes of s16le samples.
+    """Return s16le samples encoded as A-law.
 
     Raises:
         ValueError: ``pcm`` ends in half a sample.
@@ -42,10 +42,10 @@ def alaw_encode(pcm: bytes) -> bytes:
 
 
 def alaw_decode(alaw: bytes) -> bytes:
-    """s16le samples of A-law bytes."""
+    """Return A-law bytes decoded to s16le samples."""
     return audioop.alaw2lin(alaw, _WIDTH)
 
 
 def _whole(pcm: bytes) -> None:
     if len(pcm) & 1:
-        raise ValueError(f"{len(pcm)} bytes are not a whole number of 16-bit samples")
+        raise ValueError(f"PCM of {len(pcm)} bytes ends in half a 16-bit sample")

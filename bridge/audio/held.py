@@ -1,17 +1,17 @@
-"""Audio that is held back until an application has shown, by its first message, in which form it expects audio."""
+"""Audio held back until the first message of an application shows which form of audio it expects."""
 
 from __future__ import annotations
 
 from typing import Final
 
 FIRST_MESSAGE_S: Final = 0.5
-"""How long audio is held back for the first message of an application that is connected, in seconds."""
+"""Time in seconds that audio is held back for the first message of a connected application."""
 CONNECT_S: Final = 2.0
-"""How long audio is held back for the connection, in seconds."""
+"""Time in seconds that audio is held back for the connection."""
 
 
 class Held:
-    """Frames that are held back, and for how long."""
+    """Frames that are held back, and since when."""
 
     __slots__ = ("_connected_at", "_frames", "_since")
 
@@ -25,7 +25,7 @@ class Held:
         self._connected_at = now
 
     def hold(self, frame: bytes, now: float) -> bool:
-        """Hold a frame back; return whether this and all before have been held for long enough."""
+        """Hold a frame back; return whether the limit for all held frames has passed."""
         if not self._frames:
             self._since = now
         self._frames.append(frame)
@@ -34,6 +34,6 @@ class Held:
         return now >= max(self._since, self._connected_at) + FIRST_MESSAGE_S
 
     def release(self) -> list[bytes]:
-        """Return all frames, oldest first, and hold none."""
+        """Return all frames, oldest first, and remove them."""
         frames, self._frames = self._frames, []
         return frames

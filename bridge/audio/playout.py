@@ -1,4 +1,4 @@
-"""What waits to be played into a call: bounded by duration, taken a frame at a time."""
+"""The queue of audio to play into a call: bounded by duration, emptied one frame at a time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from bridge.audio.format import FRAME_MS, AudioFormat
 
 MAX_MARKS = 4096
-"""How many marks may wait in one playout; more are refused and counted."""
+"""Limit of marks in one playout; more are refused and counted."""
 _NO_MARKS: deque[tuple[int, str]] = deque(maxlen=0)
-"""In a playout that had none yet: an empty deque takes 760 bytes, and most applications set no marks."""
+"""Shared by playouts that never had a mark: an empty deque takes 760 bytes, and most applications set no marks."""
 
 
 class _Converter:
-    """The way from one rate to the queue's; it knows how much comes out before it is converted."""
+    """Converts one rate to the queue's rate; computes the output length before it converts."""
 
     __slots__ = ("_rate_in", "_rate_out", "_samples_in", "piece_bytes", "resampler")
 
@@ -27,18 +27,20 @@ class _Converter:
         self._samples_in = 0  # accepted so far, converted or not
 
     def accept(self, samples: int) -> int:
-        """Take so many samples in; return how many come out for them."""
+        """Count input samples; return the number of output samples that they add."""
         before = self._samples_out(self._samples_in)
         self._samples_in += samples
         return self._samples_out(self._samples_in) - before
 
     def _samples_out(self, samples_in: int) -> int:
-        return -(-samples_in * self._rate_out // self._rate_in)  # what Resampler promises, rounded up
+        return -(-samples_in * self._rate_out // self._rate_in)  # as Resampler guarantees, rounded up
 
 
 class _Foreign:
-    """A block at another rate. It is converted 20 ms at a time when its turn comes: 16 MiB at once would take long
-    enough to be heard on every call, and many times the memory."""
+    """A block at another rate, converted in steps of 20 ms as it is played.
+
+    Converting 16 MiB at once would interrupt the audio of every call, and take many times the memory.
+    """
 
     __slots__ = ("_at", "_pcm", "converter")
 
@@ -48,14 +50,14 @@ class _Foreign:
         self._at = 0
 
     def join(self, pcm: bytes) -> bool:
-        """Put ``pcm`` behind what is there; False: it is long enough already."""
+        """Append ``pcm``; return False if the block is long enough already."""
         if len(self._pcm) >= self.converter.piece_bytes:
             return False
         self._pcm += pcm
         return True
 
     def next(self) -> bytes:
-        """The next piece, converted; it may be empty."""
+        """Return the next piece, converted; it may be empty."""
         end = self._at + self.converter.piece_bytes
         piece = self._pcm[self._at : end]
         self._at = end
@@ -63,29 +65,32 @@ class _Foreign:
 
     @property
     def done(self) -> bool:
-        """Nothing is left."""
+        """Whether no audio is left."""
         return self._at >= len(self._pcm)
 
 
 class Playout:
-    """A queue of audio that comes in any block size and leaves in exact 20 ms frames, with marks between the blocks.
+    """A queue of audio that accepts blocks of any size and returns exact 20 ms frames, with marks between the blocks.
 
-    Asterisk neither buffers nor paces, so this is the only place that knows what has been played and can throw away
-    what has not. The caller's 20 ms tick is the clock: one ``take()`` a tick.
+    Asterisk neither buffers nor paces, so this is the only place that knows what has been played and can discard the
+    rest.
+    The caller's 20 ms tick is the clock: one ``take()`` per tick.
 
-    A block is stored as it came and never copied whole: a take costs the same in a 5 MiB block as in a 20 ms one. One
-    at another rate is converted as it is taken.
+    Blocks are stored as received and never copied as a whole: a take from a 5 MiB block costs the same as from a 20 ms
+    block. A block at another rate is converted as it is taken.
 
     Args:
-        fmt: format of the audio that is taken, and of what comes in unless it says another rate.
-        max_queued_ms: how much audio may wait before further audio is refused, in milliseconds. What comes is kept
-            whole or rejected, so more may wait, by less than one message.
-        lead_ms: after a dry spell, wait until so much audio is there, or so much time has passed since the first of it
-            came. It makes up for a sender whose blocks come at uneven times; one that sends ahead is not delayed.
+        fmt: format of the returned frames, and of blocks without a rate.
+        max_queued_ms: queued audio above which further audio is refused, in milliseconds. Messages are accepted or
+            refused
+            as a whole, so the queue may exceed this by less than one message.
+        lead_ms: after a dry spell, wait until so much audio is queued, or for so long since the first of it arrived.
+            This
+            absorbs jitter of the sender; a sender that sends ahead is not delayed.
 
     Attributes:
-        padded_frames: frames that were filled up with silence.
-        marked: whether any mark waits to be told.
+        padded_frames: frames that were padded with silence.
+        marked: whether any mark is pending.
     """
 
     __slots__ = (
@@ -114,35 +119,40 @@ class Playout:
         self._frame_bytes = fmt.frame_bytes
         self._max_bytes = fmt.bytes_of(max_queued_ms)
         self._blocks: deque[bytes | _Foreign] = deque()
-        self._converters: dict[int, _Converter] = {}  # by source rate; of those there are nine
-        self._offset = 0  # of the next byte to take, in the first block
+        self._converters: dict[int, _Converter] = {}  # by source rate, of which there are nine
+        self._offset = 0  # of the next byte in the first block
         self._queued_bytes = 0
-        self._taken_bytes = 0  # while marks waited; with _queued_bytes the position that a new mark gets
+        self._taken_bytes = 0  # while marks were pending; plus _queued_bytes: position of a new mark
         self._marks = _NO_MARKS
         self.marked = False
         self._lead_bytes = max(fmt.bytes_of(lead_ms), self._frame_bytes)
         self._lead_ticks = max(lead_ms // FRAME_MS, 1)
-        self._waited: int | None = 0  # ticks for which audio was left where it was, to wait for more; None: it plays
+        self._waited: int | None = 0  # ticks spent waiting for the lead; None: playing
         self.padded_frames = 0
 
     @property
     def queued_ms(self) -> float:
-        """How long the waiting audio lasts, in milliseconds."""
+        """Duration of the queued audio, in milliseconds."""
         return self.fmt.duration_ms(self._queued_bytes)
 
     def play(self, pcm: bytes, rate: int | None = None, follows: bool = False) -> int:
-        """Queue whole samples; return how many bytes were refused, as they would be taken: none or all of them.
+        """Queue whole samples.
 
         Args:
-            rate: of ``pcm`` in Hz, one of ``SLIN_RATES``; by default that of ``fmt``. Another one is for slin only.
-            follows: it belongs to what was queued last, so it is queued whatever waits.
+            pcm: the samples, mono.
+            rate: of ``pcm`` in Hz, one of ``SLIN_RATES``; by default that of ``fmt``. Other rates are supported for
+                slin only.
+            follows: the audio continues what was queued last, so it is queued even if the queue is full.
+
+        Returns:
+            How many bytes (at the rate of ``fmt``) were refused: none or all.
 
         Raises:
             ValueError: ``pcm`` ends in half a sample; everything after it would be noise.
         """
         size = len(pcm)
         if size % self._sample_bytes:
-            raise ValueError(f"{size} bytes are not a whole number of {self.fmt.encoding} samples")
+            raise ValueError(f"{size} bytes of {self.fmt.encoding} end in the middle of a sample")
         if rate is not None and rate != self._rate:
             return self._play_foreign(pcm, rate, follows)
         if self._queued_bytes >= self._max_bytes and not follows:
@@ -156,8 +166,12 @@ class Playout:
         return 0
 
     def _append_small(self, pcm: bytes) -> None:
-        """Joined, so that the bound on duration also bounds the number of objects: two bytes of audio in a block of
-        their own would take twenty times their size."""
+        """Append a block shorter than a frame; join it to a short one before it.
+
+        So the limit of duration also limits the number of objects: a separate block of two bytes would take twenty
+        times its
+        size.
+        """
         blocks = self._blocks
         last = blocks[-1] if blocks else None
         if isinstance(last, bytes) and len(last) < self._frame_bytes:
@@ -180,7 +194,7 @@ class Playout:
         return 0
 
     def mark(self, name: str) -> bool:
-        """Puts a mark behind everything queued so far. False: too many wait already, this one is forgotten."""
+        """Set a mark behind all queued audio; return False if too many are pending, then the mark is dropped."""
         if len(self._marks) >= MAX_MARKS:
             return False
         if self._marks is _NO_MARKS:
@@ -190,7 +204,7 @@ class Playout:
         return True
 
     def reached(self) -> list[str]:
-        """Names of the marks passed since the last call, in order. A mark in an empty queue is passed at once."""
+        """Return the marks passed since the last call, in order; a mark in an empty queue is passed immediately."""
         marks = self._marks
         names: list[str] = []
         while marks and marks[0][0] <= self._taken_bytes:
@@ -199,23 +213,25 @@ class Playout:
         return names
 
     def clear(self) -> list[str]:
-        """Empties the queue, and gives the names of all marks not yet told by ``reached()``, in order."""
+        """Empty the queue; return the names of all pending marks, in order."""
         names = [name for _, name in self._marks]
         self._marks.clear()
         self.marked = False
         self._blocks.clear()
-        self._converters.clear()  # they hold the last milliseconds of what is thrown away
+        self._converters.clear()  # they still hold milliseconds of the discarded audio
         self._offset = 0
         self._queued_bytes = 0
         self._waited = 0
         return names
 
     def take(self) -> bytes | None:
-        """The next frame, of exactly ``fmt.frame_bytes`` bytes; None: nothing to play, send silence.
+        """Return the next frame, of exactly ``fmt.frame_bytes`` bytes; None if silence is due.
 
-        A dry spell ends when the lead (at least a whole frame) is there, or has been waited for; a sender of, say,
-        15 ms blocks has the difference in hand from then on. When the queue runs out in the middle of a frame, the
-        rest of it is silence: that happens once, and then the next dry spell has begun.
+        A dry spell ends when the lead (at least a whole frame) is queued, or its time has passed; a sender of, say, 15
+        ms
+        blocks keeps that margin from then on. If the queue runs out within a frame, the frame is padded with silence,
+        and the
+        next dry spell begins.
         """
         size = self._frame_bytes
         queued = self._queued_bytes
@@ -225,7 +241,7 @@ class Playout:
                 first = self._blocks[0]
                 if self._offset or type(first) is not bytes or len(first) != size:
                     return self._take(size)
-                # By far the commonest case: blocks of 20 ms.
+                # The usual case: blocks of 20 ms.
                 del self._blocks[0]
                 self._queued_bytes = queued - size
                 if self.marked:
@@ -243,14 +259,14 @@ class Playout:
         return self._take(size)
 
     def _padded(self, queued: int) -> bytes | None:
-        """What is left, filled up with silence."""
+        """Return the remaining audio, padded with silence."""
         if not queued:
             return None
         self.padded_frames += 1
         return self._take(queued) + self.fmt.silence(self._frame_bytes - queued)
 
     def _take(self, size: int) -> bytes:
-        """Takes ``size`` bytes out; so many are there."""
+        """Return and remove ``size`` bytes, which must be queued."""
         self._queued_bytes -= size
         if self.marked:
             self._taken_bytes += size
@@ -280,7 +296,7 @@ class Playout:
         return b"".join(parts)
 
     def _first(self) -> bytes:
-        """The first block, or what comes first out of it. There is one."""
+        """Return the first block, converted if necessary; the queue must not be empty."""
         blocks = self._blocks
         while not isinstance(first := blocks[0], bytes):
             piece = first.next()

@@ -1,4 +1,4 @@
-"""Audio without any framing of its own: samples in blocks of any size, or whole WAVE files."""
+"""Audio without framing: samples in blocks of any size, or whole WAVE files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Pcm = tuple[bytes, int]
 
 
 class WholeSamples:
-    """Cuts 16-bit samples out of blocks that may end in the middle of one.
+    """Extracts whole 16-bit samples from blocks that may end in the middle of one.
 
     Attributes:
-        half: the lone byte that waits, if there is one.
+        half: the first byte of an incomplete sample, if there is one.
     """
 
     __slots__ = ("half",)
@@ -24,7 +24,7 @@ class WholeSamples:
         self.half = b""
 
     def push(self, data: bytes) -> bytes:
-        """The whole samples there are; a lone byte waits for its other half."""
+        """Return all complete samples; keep an incomplete one for the next call."""
         if self.half:
             data = self.half + data
             self.half = b""
@@ -35,33 +35,35 @@ class WholeSamples:
 
 
 class RawAudio:
-    """Blocks of bare audio, taken as ``fmt`` unless they begin with a WAVE header.
+    """Decodes blocks of bare audio: ``fmt``, unless they begin with a WAVE header.
 
-    People send whole ``.wav`` files where bare samples belong. Played as samples, the header is a click and the rest
-    may have the wrong speed, so a block that begins with one is read for what it is: its audio at its own rate, what
-    comes after the audio left out. A file may go on over several blocks. Then blocks count as ``fmt`` again.
+    Applications send whole ``.wav`` files where bare samples belong. Played as samples, the header is a click and the
+    rest
+    may have the wrong speed. So a block that begins with a header is decoded as a file: its audio at its own rate,
+    without
+    the chunks after the audio. A file may span several blocks; later blocks are ``fmt`` again.
 
     Args:
-        fmt: what a block holds that does not say.
-        refuse: called with each block that is left out: files of a kind that cannot be played, or broken ones.
+        fmt: format of blocks without a header.
+        refuse: called with each rejected block: files in an unsupported format, or damaged ones.
 
     Attributes:
-        plain: the next block is samples, whole ones, if it does not begin with a header and has an even length.
+        plain: the next block is whole slin samples if it has an even length and does not begin with a header.
     """
 
     __slots__ = ("_default", "_format", "_header", "_left", "_refuse", "_whole", "plain")
 
     def __init__(self, fmt: AudioFormat, refuse: Callable[[bytes], object] = lambda _: None) -> None:
         self._default = fmt
-        self._format: AudioFormat | None = fmt  # None: inside a file that cannot be played
-        self._left: int | None = None  # bytes of a file's audio still to come; None: no file, or one without an end
-        self._header = b""  # of a file whose audio has not begun yet
+        self._format: AudioFormat | None = fmt  # None: inside a file in an unsupported format
+        self._left: int | None = None  # bytes of a file's audio still to come; None: no file, or one of unknown length
+        self._header = b""  # of a file, until its audio begins
         self._whole = WholeSamples()
         self.plain = fmt.encoding is Encoding.SLIN
         self._refuse = refuse
 
     def receive(self, data: bytes) -> list[Pcm]:
-        """The samples in one block; none or one piece."""
+        """Return the samples in one block: an empty list or one piece."""
         pieces = self._receive(data)
         self.plain = (
             self._format is self._default

@@ -1,7 +1,7 @@
-"""Sampling rate conversion: band-limited, a frame out for every frame in, exact in duration.
+"""Sampling rate conversion: band-limited, one frame out for each frame in, exact in duration.
 
-A polyphase FIR, a windowed sinc. Why no library does it, and the measured alias, delay and cost of this one and of
-five others: ``docs/decisions/resampling.md``.
+A polyphase FIR filter, a windowed sinc. The decision against a library, with measured aliasing, delay and cost of this
+and five other implementations: ``docs/decisions/resampling.md``.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 ZERO_CROSSINGS: Final = 20
-"""Reach of the filter to each side, in samples of the lower rate. Steepness, delay and cost grow with it."""
+"""Half length of the filter in samples of the lower rate. Steepness, delay and cost grow with it."""
 KAISER_BETA: Final = 7.0
-"""Shape of the window: 70 dB down where the filter stops."""
+"""Shape of the window: 70 dB of stop-band attenuation."""
 CUTOFF: Final = 0.92
-"""Where the filter is half way down, as a part of the lower rate's band."""
+"""The -6 dB point, as a fraction of the lower rate's band."""
 
 _FRAMES_PER_SECOND = 50
-_PIECE_SAMPLES = 1 << 16  # how much of a long block is worked on at once: it bounds the memory, not the result
+_PIECE_SAMPLES = 1 << 16  # samples converted in one step: bounds memory, does not change the result
 
 Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class _Filter:
-    """What all converters between two rates share."""
+    """Coefficients that all converters between two rates share."""
 
     up: int
     down: int
     phases: Samples
-    """Coefficients, one row for each of the ``up`` places where a sample out can lie between two samples in."""
+    """Coefficients, one row for each of the ``up`` positions of an output sample between two input samples."""
     step: int
-    """Samples in that one multiplication with ``matrix`` moves on; a multiple of ``down``, so phases repeat."""
+    """Input samples that one multiplication with ``matrix`` advances; a multiple of ``down``, so that phases repeat."""
     matrix: Samples
-    """``step + taps - 1`` samples in (rows) give ``step * up // down`` samples out (columns)."""
+    """Turns ``step + taps - 1`` input samples (rows) into ``step * up // down`` output samples (columns)."""
 
     @property
     def taps(self) -> int:
@@ -47,14 +47,14 @@ class _Filter:
 
 
 class Resampler:
-    """Converts one direction of one stream; it remembers the end of one block for the beginning of the next.
+    """Converts one direction of one stream; keeps the end of each block for the next one.
 
-    ``n`` samples in since the beginning have given ``n * rate_out / rate_in`` samples out, rounded up: every 20 ms are
-    answered with 20 ms at once, and there is no drift. The sound itself comes ``delay_ms`` later.
+    After ``n`` input samples, ``n * rate_out / rate_in`` samples are out, rounded up: each 20 ms in yields 20 ms out
+    immediately, without drift. The signal itself is delayed by ``delay_ms``.
 
     Args:
-        rate_in: rate of what goes in, in Hz.
-        rate_out: rate of what comes out, in Hz.
+        rate_in: input rate in Hz.
+        rate_out: output rate in Hz.
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
@@ -63,8 +63,8 @@ class Resampler:
         self._filter = design = _design(rate_in, rate_out)
         kept = design.taps - 1
         self._history: Samples = np.zeros(kept, np.float32)
-        self._phase = 0  # samples in so far, modulo down
-        # The usual block has its buffers ready: making views and arrays costs more than the arithmetic.
+        self._phase = 0  # input samples so far, modulo down
+        # Buffers for the usual block are allocated once: creating views and arrays costs more than the arithmetic.
         frame = rate_in // _FRAMES_PER_SECOND if rate_in % _FRAMES_PER_SECOND == 0 else 0
         self._frame_samples = frame if frame % design.step == 0 else 0
         if self._frame_samples:
@@ -77,11 +77,14 @@ class Resampler:
 
     @property
     def delay_ms(self) -> float:
-        """How much later than it went in the sound comes out, in milliseconds."""
+        """Delay of the signal, in milliseconds."""
         return (self._filter.taps // 2) * 1000 / self.rate_in
 
     def convert(self, pcm: bytes) -> bytes:
-        """The samples out for the samples in ``pcm``; s16le both.
+        """Convert samples; s16le in and out.
+
+        Returns:
+            The output samples for all input so far that were not returned before.
 
         Raises:
             ValueError: ``pcm`` ends in half a sample.
@@ -98,11 +101,11 @@ class Resampler:
         return _to_pcm(np.matmul(self._rows, self._filter.matrix, self._out))
 
     def flush(self) -> bytes:
-        """What is still inside, pushed out by ``delay_ms`` of silence."""
+        """Return the samples still inside the filter, pushed out by ``delay_ms`` of silence."""
         return self.convert(bytes(2 * (self._filter.taps // 2)))
 
     def _convert(self, block: NDArray[np.int16]) -> Samples:
-        """Any block: one at a time up to where the phases begin anew, then by matrix, then the rest one at a time."""
+        """Convert any block: single samples up to the next phase 0, then by matrix, then the remaining ones."""
         design = self._filter
         kept = design.taps - 1
         data: Samples = np.concatenate((self._history, block), dtype=np.float32)
@@ -123,10 +126,10 @@ class Resampler:
         return np.concatenate(parts)
 
     def _one_by_one(self, data: Samples, size: int) -> Samples:
-        """Samples out for ``size`` samples in, each with the coefficients of its own phase."""
+        """Return the output for ``size`` input samples, each computed with the coefficients of its own phase."""
         design = self._filter
         first = ceil(self._phase * design.up / design.down) * design.down - self._phase * design.up
-        times = np.arange(first, size * design.up, design.down)  # in 1/up of a sample in
+        times = np.arange(first, size * design.up, design.down)  # in 1/up of an input sample
         windows = np.lib.stride_tricks.sliding_window_view(data, design.taps)[times // design.up]
         out: Samples = np.einsum("ij,ij->i", windows, design.phases[times % design.up])
         return out
@@ -140,7 +143,7 @@ def _to_pcm(samples: Samples) -> bytes:
 
 
 def _windows(data: Samples, rows: int, design: _Filter) -> Samples:
-    """What the matrix is multiplied with: row after row, each ``step`` samples further on. A view."""
+    """Return a view of the rows that the matrix multiplies, each ``step`` samples after the one before."""
     size = data.itemsize
     return as_strided(data, (rows, design.matrix.shape[0]), (design.step * size, size), writeable=False)
 
@@ -155,8 +158,8 @@ def _design(rate_in: int, rate_out: int) -> _Filter:
     time = (np.arange(taps * up) / up - half) * lower / rate_in  # in samples of the lower rate, from the middle
     ideal = np.sinc(CUTOFF * time) * np.kaiser(taps * up + 1, KAISER_BETA)[:-1]
     phases = ideal.reshape(taps, up).T
-    phases = phases / phases.sum(axis=1, keepdims=True)  # all phases alike loud: else a hum at the rate of the phases
-    coefficients: Samples = phases[:, ::-1].astype(np.float32)  # in the order in which samples lie in memory
+    phases = phases / phases.sum(axis=1, keepdims=True)  # equal gain in all phases; otherwise a hum at the phase rate
+    coefficients: Samples = phases[:, ::-1].astype(np.float32)  # in the order of samples in memory
 
     step = _step(taps, down, rate_in)
     columns = step * up // down
@@ -168,9 +171,9 @@ def _design(rate_in: int, rate_out: int) -> _Filter:
 
 
 def _step(taps: int, down: int, rate_in: int) -> int:
-    """Whole periods, a divisor of the 20 ms frame where it can be, about as long as the filter.
+    """Return a number of input samples for one matrix: whole periods, preferably a divisor of the 20 ms frame.
 
-    Shorter ones copy every sample more often into windows, longer ones multiply with more of the matrix's zeros.
+    About as long as the filter: shorter steps copy samples into more windows, longer ones multiply more zeros.
     """
     frame = rate_in // _FRAMES_PER_SECOND
     fitting = [step for step in range(down, frame + 1, down) if frame % step == 0]

@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 PT_ULAW: Final = 0
 PT_ALAW: Final = 8
 PT_SLIN: Final = 96
-"""Dynamic; by agreement of the clients s16le at 8000 Hz. (RFC 3551's own L16 is big-endian at 44100 Hz.)"""
+"""Dynamic; by convention of the clients s16le at 8000 Hz. (RFC 3551's own L16 is big-endian at 44100 Hz.)"""
 
 HEADER_BYTES: Final = 12
 MAX_PACKET_BYTES: Final = 65507
-"""What a UDP datagram can carry at most, and so the longest packet there can be."""
+"""Largest payload of a UDP datagram, so the longest possible packet."""
 
 _HEADER = Struct("!BBHII")
 _EXTENSION = Struct("!HH")
@@ -21,7 +21,7 @@ _MARKER = 0x80
 
 
 class RtpPacket(NamedTuple):
-    """What a packet says. ``timestamp`` counts samples; ``payload`` is without padding."""
+    """The fields of a packet. ``timestamp`` counts samples; ``payload`` excludes padding."""
 
     payload_type: int
     marker: bool
@@ -36,7 +36,7 @@ class Packetizer:
 
     Args:
         payload_type: 0-127, of every packet.
-        ssrc: who sends; random in real use.
+        ssrc: identifies the sender; random in real use.
         sequence: number of the first packet; random in real use.
         timestamp: of the first packet, in samples.
     """
@@ -50,7 +50,7 @@ class Packetizer:
         self._timestamp = timestamp
 
     def packet(self, payload: bytes, samples: int, marker: bool = False) -> bytes:
-        """The next packet; the timestamp of the one after it will be ``samples`` later."""
+        """Return the next packet; the timestamp of the following one is ``samples`` later."""
         sequence, timestamp = self._sequence, self._timestamp
         self._sequence = (sequence + 1) & 0xFFFF
         self._timestamp = (timestamp + samples) & 0xFFFFFFFF
@@ -59,14 +59,14 @@ class Packetizer:
 
 
 def parse(data: bytes) -> RtpPacket:
-    """Reads one packet, with its contributing sources, header extension and padding left out.
+    """Parse one packet; skip contributing sources, header extension and padding.
 
     Raises:
-        ValueError: it is not a packet of RTP version 2, or its header promises more than there is.
+        ValueError: not a packet of RTP version 2, or shorter than its header promises.
     """
     size = len(data)
     if size < HEADER_BYTES:
-        raise ValueError(f"an RTP packet has {HEADER_BYTES} bytes at least, not {size}")
+        raise ValueError(f"an RTP packet has at least {HEADER_BYTES} bytes, not {size}")
     first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
     if first >> 6 != 2:
         raise ValueError(f"not RTP version 2 (first byte 0x{first:02x})")

@@ -1,4 +1,4 @@
-"""A whole sound in memory: what is spoken, fetched or made, before it is played into a call."""
+"""A whole sound in memory: spoken, fetched or generated, before it is played into a call."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Sound:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Duration in seconds."""
         return len(self.pcm) / 2 / self.rate
 
     def at(self, rate: int) -> Sound:
-        """The same sound at another rate; that takes well under a millisecond for each second of sound."""
+        """Return the same sound at another rate; costs well under 1 ms for each second of sound."""
         if rate == self.rate:
             return self
         from bridge.audio.resample import Resampler  # numpy is only for audio of another rate
 
         resampler = Resampler(self.rate, rate)
-        # What comes out late by whole samples can be cut to begin at once: silence before it makes the delay such.
+        # Silence in front makes the filter's delay a whole number of output samples, which can then be cut off.
         late = round(resampler.delay_ms * self.rate / 1000)
         before = -late % (self.rate // gcd(self.rate, rate))
         pcm = resampler.convert(bytes(2 * before) + self.pcm) + resampler.flush()

@@ -1,8 +1,8 @@
-"""Audio that comes when it likes in, audio that lasts as long as the clock says out.
+"""Turns audio that arrives irregularly into audio that lasts exactly as long as the clock.
 
-Applications count samples to know the time, so a track has one sample for every sample of time. Asterisk sends silence
-too, and a track that is heard needs nothing of this. What it is for: legs that are late, streams of Asterisk that pause
-(hold, a party without traffic), and stalls on the way, whose audio comes later and all at once.
+Applications count samples to measure time, so a track has one sample for every sample period. Asterisk sends silence
+too, and a track that it sends regularly passes unchanged. Filling is for legs that are late, streams that Asterisk
+pauses (hold, a party without media), and stalls, after which delayed audio arrives in a burst.
 """
 
 from __future__ import annotations
@@ -15,55 +15,57 @@ from bridge.audio.framing import Framer
 from bridge.audio.raw import WholeSamples
 
 LATE_MS: Final = 200
-"""Audio may be this much behind the clock before the rest is taken for missing."""
+"""Audio may lag the clock by this much before the difference counts as missing."""
 GRACE_S: Final = 0.06
-"""How long audio that comes after a gap is held, in seconds, to see whether it was a gap or a stall.
+"""Time in seconds that audio after a gap is held, to distinguish a gap from a stall.
 
-After a stall everything comes at once, and takes the place that it was made for: as long as it comes faster than the
-clock, or nobody has read it, the wait begins again. After a gap silence takes that place.
+After a stall everything arrives in a burst and takes the time that it was recorded at: while it arrives faster than the
+clock, or was not read at all, the wait begins again. After a gap, silence fills that time.
 """
 HOLD_S: Final = 1.0
-"""The longest wait."""
+"""The longest wait, in seconds."""
 AHEAD_MS: Final = 40
-"""Audio may be this much ahead of the clock before some is thrown away."""
+"""Audio may be this much ahead of the clock before some is dropped."""
 MAX_FILL_MS: Final = 60_000
-"""The longest silence that is made up at once. Of a longer one the rest is left out: an hour is 100 MB of JSON."""
+"""The longest silence inserted at once. The rest of a longer one is skipped: an hour is 100 MB of JSON."""
 
 DEAF_S: Final = 0.5
-"""How long a track must not have been called itself before the audio of another one lets its time pass, in seconds.
+"""Time in seconds without a call for a track, after which audio of another track advances its time.
 
-A leg that is open calls every 20 ms, whether audio came or not, after the audio that waited in its socket has been
-read. The audio of another track is no proof of that: after a stall it may be read long before this track's.
+An open leg calls every 20 ms, with audio or without, after reading all audio that waited in its socket. Audio of
+another
+track proves nothing: after a stall it may be read long before this track's.
 """
 
-_ASLEEP_S = 0.1  # nobody called for so long: a stall of this process perhaps, whose audio is waiting in the sockets
+_ASLEEP_S = 0.1  # seconds without any call: perhaps a stall of this process, with audio still in the sockets
 
 
 @dataclass(slots=True)
 class Tally:
-    """What tracks have added and left out."""
+    """Totals of the audio that tracks have inserted and dropped."""
 
     filled_bytes: int = 0
-    """Silence that was made up."""
+    """Inserted silence."""
     dropped_bytes: int = 0
-    """Audio that the clock had no room for."""
+    """Dropped audio that was ahead of the clock."""
 
 
 class SteadyTrack:
-    """Cuts one track into chunks of one size and keeps it at the clock: silence for what is missing, no more than fits.
+    """Cuts one track into chunks of one size and keeps it in step with the clock: fills gaps, drops excess.
 
-    The clock is ``now``, in seconds on a monotonic clock, and is looked at in every call. A track whose audio has
-    stopped continues only when somebody calls: its own leg ``push`` with nothing, or another track ``wait``.
+    The clock is ``now``, in seconds on a monotonic clock. A track whose audio has stopped advances only by calls:
+    ``push``
+    with empty audio from its own leg, or ``wait`` from another track.
 
     Args:
         fmt: the slin format, in and out.
-        chunk_ms: how long every chunk is, in milliseconds.
-        now: when the track begins.
-        ahead_ms: how far the track may be ahead of the clock, in milliseconds; a frame at least.
-        tally: what the track adds and leaves out is counted here.
+        chunk_ms: length of every chunk, in milliseconds.
+        now: start of the track.
+        ahead_ms: limit of audio ahead of the clock, in milliseconds; at least a frame.
+        tally: receives the totals of inserted and dropped audio.
 
     Attributes:
-        began: when the track began.
+        began: start of the track.
     """
 
     __slots__ = (
@@ -95,7 +97,7 @@ class SteadyTrack:
     ) -> None:
         self.began = now
         self._tally = tally or Tally()
-        self._origin = now  # the time of the first sample; moves only over what MAX_FILL_MS leaves out
+        self._origin = now  # the time of the first sample; moves only when MAX_FILL_MS skips time
         self._rate = fmt.rate
         self._frame = fmt.frame_bytes
         self._late = fmt.bytes_of(LATE_MS)
@@ -103,20 +105,20 @@ class SteadyTrack:
         self._max_fill = fmt.bytes_of(MAX_FILL_MS)
         self._framer = Framer(fmt.bytes_of(chunk_ms))
         self._whole = WholeSamples()
-        self._sent = 0  # bytes of the track so far: its own and made up
-        self._filled = False  # the last of them are made up: the audio is away
+        self._sent = 0  # bytes of the track so far, inserted silence included
+        self._filled = False  # the last of them are inserted: the audio has stopped
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._held_since = 0.0
         self._release_at = 0.0
         self._behind = 0  # bytes that were missing when the last audio was held
         self._seen = now  # the last call
-        self._awake = now  # since when calls come regularly
+        self._awake = now  # start of the current run of regular calls
         self._waited = now  # the last call for another track
-        self._waiting = now  # since when those come regularly
+        self._waiting = now  # start of their current regular run
 
     def push(self, pcm: bytes, now: float) -> list[bytes]:
-        """The chunks that ``pcm`` completes, or that time completes when it is empty."""
+        """Return the chunks that ``pcm`` completes; with empty ``pcm``, those that the clock completes."""
         slept = now - self._seen
         if slept > _ASLEEP_S:
             self._awake = now
@@ -130,7 +132,7 @@ class SteadyTrack:
         if self._held or self._filled or behind > self._late:
             return self._hold(pcm, now, clock, slept)
         if behind < -self._ahead:
-            # A whole frame at least: a few samples out of every frame would be a buzz, this is one click in minutes.
+            # At least a whole frame: one click in minutes instead of a buzz from a few samples of every frame.
             excess = max(-behind - self._ahead, self._frame)
             self._tally.dropped_bytes += min(excess, len(pcm))
             pcm = pcm[excess:]
@@ -138,7 +140,7 @@ class SteadyTrack:
         return self._framer.push(pcm)
 
     def wait(self, now: float) -> list[bytes]:
-        """Return the chunks that time completes, now that another track has been called: none while this one is."""
+        """Return the chunks that the clock completes during calls for another track; none while this one is called."""
         if now - self._waited > _ASLEEP_S:
             self._waiting = now
         self._waited = now
@@ -147,7 +149,7 @@ class SteadyTrack:
         return self._pass_time(now)
 
     def finish(self, now: float) -> tuple[list[bytes], bytes]:
-        """The last chunks, and what is left and fills none. Less than a frame of the time up to ``now`` is left out."""
+        """Return the last chunks and the remainder; up to a frame that is missing before ``now`` is not filled."""
         clock = self._clock(now)
         chunks = self._release(clock) if self._held else []
         missing = self._clock(now) - self._sent
@@ -162,7 +164,7 @@ class SteadyTrack:
         return chunks, rest
 
     def _clock(self, now: float) -> int:
-        """Bytes that the track should have at ``now``."""
+        """Return the bytes that the track should have at ``now``."""
         return round((now - self._origin) * self._rate) * 2
 
     def _pass_time(self, now: float) -> list[bytes]:
@@ -187,7 +189,7 @@ class SteadyTrack:
         return self._release(clock) if caught_up or now >= self._release_at else []
 
     def _release(self, clock: int) -> list[bytes]:
-        """What was held, at the place in time that its end says: after silence, or without what silence stands for."""
+        """Return the held audio, placed by the time of its end: after silence, or cut where silence was sent."""
         pcm = b"".join(self._held)
         missing = clock - self._sent - len(pcm)
         bearable = 0 if self._filled else self._late

@@ -1,6 +1,6 @@
-"""Sounds that need no file: a beep, keys, ringing, silence.
+"""Generated sounds: beep, DTMF, ringback, silence.
 
-Every tone begins and ends softly: a sine that is cut off clicks.
+Every tone fades in and out briefly: a sine that is cut off clicks.
 """
 
 from __future__ import annotations
@@ -14,42 +14,45 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEYS: Final = ("123A", "456B", "789C", "*0#D")
-"""The keys of a phone as they lie (ITU-T Q.23)."""
+"""The keys of a phone by row (ITU-T Q.23)."""
 ROWS_HZ: Final = (697, 770, 852, 941)
 COLUMNS_HZ: Final = (1209, 1336, 1477, 1633)
 
 EDGE_S: Final = 0.005
-"""How long a tone takes to rise, and to fall."""
+"""Duration of a tone's rise and of its fall, in seconds."""
 LEVEL: Final = 8000
-"""Amplitude of a tone; a full-scale sine has 32767. About -12 dB, as loud as speech at its loudest."""
+"""Amplitude of a tone, of 32767 at full scale: about -12 dB, as loud as the loudest speech."""
 
-_RING_S, _RING_PAUSE_S = 2.0, 4.0  # North America's, which Asterisk has as its default too (ITU-T E.180 annex)
-_PAUSES_S = {"w": 0.5, "W": 1.0}  # as Asterisk's dialplan and ARI have them (SendDTMF)
+_RING_S, _RING_PAUSE_S = 2.0, 4.0  # North America's, also Asterisk's default (ITU-T E.180 annex)
+_PAUSES_S = {"w": 0.5, "W": 1.0}  # as in Asterisk's SendDTMF and ARI
 
 _Samples: TypeAlias = "NDArray[np.float64]"
 
 
 def tone(hz: float, seconds: float, *, rate: int = 8000, level: int = LEVEL) -> Sound:
-    """One frequency.
+    """Return a sine tone.
 
     Args:
+        hz: frequency in Hz.
+        seconds: duration.
+        rate: sampling rate in Hz.
         level: amplitude, up to 32767.
     """
     return _sound(_sines((hz,), seconds, rate, level), rate)
 
 
 def silence(seconds: float, *, rate: int = 8000) -> Sound:
-    """Nothing to be heard."""
+    """Return silence."""
     return Sound(bytes(2 * round(seconds * rate)), rate)
 
 
 def beep(*, rate: int = 8000) -> Sound:
-    """The short tone after which one speaks: 1000 Hz, a third of a second."""
+    """Return the tone that invites a caller to speak: 1000 Hz, a third of a second."""
     return tone(1000, 0.33, rate=rate)
 
 
 def ringback(seconds: float, *, rate: int = 8000) -> Sound:
-    """What a caller hears while the other phone rings: 440 and 480 Hz, two seconds of every six."""
+    """Return the ringing tone that a caller hears: 440 and 480 Hz, two seconds of every six."""
     import numpy as np
 
     ring = np.concatenate([_sines((440, 480), _RING_S, rate, LEVEL), np.zeros(round(_RING_PAUSE_S * rate))])
@@ -57,13 +60,16 @@ def ringback(seconds: float, *, rate: int = 8000) -> Sound:
 
 
 def dtmf(digits: str, *, duration_ms: int = 100, between_ms: int = 100, rate: int = 8000) -> Sound:
-    """Keys as tones (ITU-T Q.23), each followed by a pause.
+    """Return DTMF digits as tones (ITU-T Q.23), each followed by a pause.
 
     Args:
-        digits: ``0``-``9``, ``*``, ``#``, ``A``-``D``; ``w`` is half a second of silence, ``W`` a whole one.
+        digits: ``0``-``9``, ``*``, ``#``, ``A``-``D``; ``w`` is half a second of silence, ``W`` one second.
+        duration_ms: length of a tone in milliseconds.
+        between_ms: length of the pause after it in milliseconds.
+        rate: sampling rate in Hz.
 
     Raises:
-        ValueError: a character is no key.
+        ValueError: a character is not a DTMF digit.
     """
     import numpy as np
 
@@ -82,7 +88,7 @@ def dtmf(digits: str, *, duration_ms: int = 100, between_ms: int = 100, rate: in
 
 
 def _sines(frequencies: tuple[float, ...], seconds: float, rate: int, level: int) -> _Samples:
-    """Sines of ``level`` each, with soft edges."""
+    """Return the sum of sines of ``level`` each, faded in and out."""
     import numpy as np
 
     times = np.arange(round(seconds * rate)) / rate

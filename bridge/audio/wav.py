@@ -1,4 +1,4 @@
-"""RIFF/WAVE files (Microsoft RIFF MCI, 1991; RFC 2361): the header of a byte stream, and whole files of samples."""
+"""RIFF/WAVE files (Microsoft RIFF MCI, 1991; RFC 2361): headers in a byte stream, and whole files of samples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bridge.audio.format import SLIN_RATES, AudioFormat, Encoding
 from bridge.audio.sound import Sound
 
 MAGIC: Final = b"RIFF"
-"""What a file begins with."""
+"""The first bytes of a file."""
 MAX_HEADER_BYTES: Final = 65536
-"""How much may come before the audio; album art and the like stay far below."""
+"""Limit for all chunks before the audio; album art and the like stay far below it."""
 
 RATES: Final = frozenset((*SLIN_RATES, 11025, 22050))
-"""Sampling rates in Hz that are accepted: any rate at all would let a file order filters of any size."""
+"""Accepted sampling rates in Hz; arbitrary rates would let a file request filters of any size."""
 
 _MAGIC_BYTES = 12
 _CHUNK = Struct("<4sI")
@@ -24,17 +24,17 @@ _FMT = Struct("<HHIIHH")
 _EXTENSIBLE = 0xFFFE
 _SUBFORMAT_AT = 24
 _ENCODINGS = {(1, 16): Encoding.SLIN, (6, 8): Encoding.ALAW, (7, 8): Encoding.ULAW}
-_UNKNOWN_LENGTHS = (0, 0xFFFFFFFF, 0x7FFFFFFF)  # what writers put that cannot go back to fill it in
+_UNKNOWN_LENGTHS = (0, 0xFFFFFFFF, 0x7FFFFFFF)  # of writers that cannot seek back to fill the length in
 
 
 @dataclass(frozen=True, slots=True)
 class WavHeader:
-    """What a header says.
+    """The contents of a header.
 
     Args:
-        format: of the audio; None when it is none that can be played here (stereo, 8-bit linear, float...).
+        format: of the audio; None if unsupported here (stereo, 8-bit linear, float...).
         data_at: offset of the first audio byte.
-        data_bytes: length of the audio; None when the file does not say.
+        data_bytes: length of the audio in bytes; None if the header does not give it.
     """
 
     format: AudioFormat | None
@@ -43,15 +43,18 @@ class WavHeader:
 
 
 def is_wav(data: bytes) -> bool:
-    """Whether ``data`` begins like a RIFF/WAVE file."""
+    """Return whether ``data`` begins like a RIFF/WAVE file."""
     return data.startswith(MAGIC) and data[8:_MAGIC_BYTES] == b"WAVE"
 
 
 def parse_header(data: bytes) -> WavHeader | None:
-    """Reads the chunks up to the audio; None: the audio has not begun yet, more bytes are needed.
+    """Parse the chunks up to the audio.
+
+    Returns:
+        The header; None if the audio has not begun yet and more bytes are needed.
 
     Raises:
-        ValueError: no RIFF/WAVE file, or its audio comes before its format or does not come at all.
+        ValueError: not a RIFF/WAVE file, audio before its format, or no audio within `MAX_HEADER_BYTES`.
     """
     if not is_wav(data):
         raise ValueError("not a RIFF/WAVE file")
@@ -63,7 +66,7 @@ def parse_header(data: bytes) -> WavHeader | None:
         at += _CHUNK.size
         if name == b"data":
             if not seen_fmt:
-                raise ValueError("WAVE file whose audio comes before its format")
+                raise ValueError("WAVE file with its data chunk before the format chunk")
             return WavHeader(fmt, at, None if length in _UNKNOWN_LENGTHS else length)
         if name == b"fmt " and length <= MAX_HEADER_BYTES:
             if at + length > len(data):
@@ -77,10 +80,11 @@ def parse_header(data: bytes) -> WavHeader | None:
 
 
 def read_sound(data: bytes) -> Sound | None:
-    """Read a WAV file that holds one channel of 16-bit samples, A-law or mu-law; None for every other file.
+    """Read a WAV file that holds one channel of 16-bit samples, A-law or mu-law; return None for every other file.
 
-    Where the header gives no length, or more than there is, the audio ends with the file: programs that write to a
-    pipe cannot go back to fill it in.
+    Where the header gives no length, or too long a one, the audio ends with the file: programs that write to a pipe
+    cannot
+    seek back to fill it in.
     """
     try:
         header = parse_header(data[:MAX_HEADER_BYTES]) if is_wav(data) else None
@@ -98,7 +102,7 @@ def read_sound(data: bytes) -> Sound | None:
 
 def _format(chunk: bytes) -> AudioFormat | None:
     if len(chunk) < _FMT.size:
-        raise ValueError("WAVE file with a format chunk that is cut short")
+        raise ValueError("WAVE file with a truncated format chunk")
     tag, channels, rate, _, _, bits = _FMT.unpack_from(chunk)
     if tag == _EXTENSIBLE and len(chunk) >= _SUBFORMAT_AT + 2:
         tag = int.from_bytes(chunk[_SUBFORMAT_AT : _SUBFORMAT_AT + 2], "little")

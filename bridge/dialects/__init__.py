@@ -1,4 +1,4 @@
-"""The wire formats that streams speak: one module each, discovered, and those that were registered."""
+"""Wire formats of streams: one module each, found at import, and those that `register` adds."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ def known() -> Mapping[str, type[Dialect]]:
 
 
 def register(dialect: type[Dialect]) -> Callable[[], None]:
-    """Make a dialect that lives outside this package known, before anything names it.
+    """Add a dialect that lives outside this package; call before a configuration or request names it.
+
+    Args:
+        dialect: the class; its ``name`` and the names of its layouts are new.
 
     Returns:
-        A function that takes it back.
+        A function that removes the dialect.
 
     Raises:
-        ValueError: its name, or that of one of its layouts, is taken.
+        ValueError: the name of the dialect, or of one of its layouts, is taken.
     """
     if dialect.name in known():
         raise ValueError(f"the dialect {dialect.name!r} exists already")
@@ -52,12 +55,12 @@ def find(name: str) -> type[Dialect]:
     """Return the dialect called ``name``.
 
     Raises:
-        LookupError: there is none.
+        LookupError: no dialect has this name.
     """
     try:
         return known()[name]
     except KeyError:
-        raise LookupError(f"no dialect is called {name!r}; there are: {', '.join(known())}") from None
+        raise LookupError(f"unknown dialect {name!r}; expected one of {', '.join(known())}") from None
 
 
 def default_of(start: str) -> str:
@@ -73,7 +76,7 @@ def layouts() -> Mapping[str, Layout]:
 
 
 def shown_options() -> frozenset[str]:
-    """Return the names of all options whose strings are no secret."""
+    """Return the names of all options whose strings are not secrets."""
     return frozenset[str]().union(*(dialect.shown_options for dialect in known().values()))
 
 

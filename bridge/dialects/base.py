@@ -1,9 +1,9 @@
-"""What a dialect is: the wire format of a stream. It says HOW a stream speaks, never to whom or when.
+"""The interface of a dialect, the wire format of a stream: how a stream is written, never for whom or when.
 
 A dialect is a pure object, one for each stream: bytes in, commands out. It owns no socket, no task and no clock
 (``now`` is an argument, in seconds on a monotonic clock). It is one module in this package that defines one subclass of
-`Dialect`, or a subclass anywhere else that is given to `bridge.dialects.register`; there is no list to edit. Whatever
-the rest of the bridge must know of a vendor is a class attribute or a hook of its dialect.
+`Dialect`, or a subclass anywhere else that is passed to `bridge.dialects.register`; there is no list to edit. Whatever
+other packages need from a vendor is a class attribute or a hook of its dialect.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import msgspec
 from bridge.audio.steady import Tally
 
 Message = bytes | str
-"""One WebSocket message: ``bytes`` is a binary one, ``str`` a text one."""
+"""One WebSocket message: ``bytes`` is a binary message, ``str`` a text message."""
 
 
-class Play(msgspec.Struct, frozen=True, gc=False):  # not a dataclass: there is one for every frame, and it costs half
+class Play(msgspec.Struct, frozen=True, gc=False):  # one for every frame: half the cost of a dataclass
     """Queue audio for the call. ``pcm`` is s16le mono at ``rate`` Hz, any even length."""
 
     pcm: bytes
@@ -32,26 +32,26 @@ class Play(msgspec.Struct, frozen=True, gc=False):  # not a dataclass: there is 
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Throw away what is queued and not yet played."""
+    """Discard all queued audio that has not been played."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Say when everything queued before this point has been played."""
+    """Report when everything queued before this point has been played."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Dtmf:
-    """Send key presses to the call. ``digits`` holds 0-9, A-D, * and #."""
+    """Send DTMF to the call. ``digits`` holds 0-9, A-D, * and #."""
 
     digits: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The application asks to end the stream (never the call)."""
+    """End the stream at the application's request (never the call)."""
 
     reason: str
 
@@ -61,14 +61,14 @@ Command = Play | Clear | Mark | Dtmf | Stop
 
 @dataclass(frozen=True, slots=True)
 class CallInfo:
-    """What a dialect may say about the call.
+    """Facts about the call that a dialect may send.
 
     Args:
         call_id: the linkedid.
-        direction: ``inbound`` (it came by a trunk), ``outbound`` (it left by a trunk) or ``internal``.
-        caller: number of who began the call.
-        callee: number of who was called.
-        did: the number that was dialled from outside, for inbound calls.
+        direction: ``inbound`` (from a trunk), ``outbound`` (to a trunk) or ``internal``.
+        caller: the caller's number.
+        callee: the called number.
+        did: the number that was dialed from outside, for inbound calls.
     """
 
     call_id: str
@@ -80,17 +80,17 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True)
 class TrackInfo:
-    """What a dialect may say about one track.
+    """Facts about one track that a dialect may send.
 
     Args:
-        name: the track's name in this stream; every name occurs once at a time.
-        channel_id: the party's channel.
-        channel: that channel's name, for example ``PJSIP/1001-0000002a``.
+        name: the track's name, unique among the running tracks of the stream.
+        channel_id: the id of the party's channel.
+        channel: the name of that channel, for example ``PJSIP/1001-0000002a``.
         number: the party's own number: its extension, or the outside number on a trunk.
         near_number: the number on the PBX's side of this party: our DID or caller id.
         far_number: the number of the remote party.
-        callflow: the scenario that the party is in: ``ivr``, ``queue``, ``ringgroup``, ``conference``,
-            ``multicast_paging``, ``cfd`` or nothing.
+        callflow: the party's current scenario: ``ivr``, ``queue``, ``ringgroup``, ``conference``, ``multicast_paging``,
+            ``cfd`` or empty.
     """
 
     name: str
@@ -103,18 +103,20 @@ class TrackInfo:
 
 
 Spy = Literal["in", "out", "both"]
-"""What a track carries of its party: what it says, what it hears, or both mixed."""
+"""Audio that a track carries: sent by its party (``in``), sent to its party (``out``), or both mixed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which audio of a call a stream carries, and the names of the tracks.
+    """The audio of a call that a stream carries, and the names of its tracks.
 
     Args:
         name: the value of ``tracks`` in a subscription or route.
-        of: ``parties``: one track per party, named like its channel, with what it says; ``trunk``: tracks of the party
-            on the trunk, of the caller if there is none; ``caller``: tracks of the caller.
-        tracks: the names of the tracks, and what each carries; empty for ``parties``.
+        of: ``parties``: one track for each party, named after its channel, with the audio that the party sends;
+            ``trunk``: tracks of the party on the trunk, or of the caller if no party is on a trunk; ``caller``: tracks
+                of
+            the caller.
+        tracks: the names of the tracks, and the audio of each; empty for ``parties``.
     """
 
     name: str
@@ -129,12 +131,12 @@ COMMON_LAYOUTS = (
     Layout("both", "trunk", {"far": "in", "near": "out"}),
     Layout("mix", "caller", {"mix": "both"}),
 )
-"""The layouts that belong to no dialect."""
+"""The layouts that every dialect can use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The identity of the bridge towards applications.
+    """The product's identity toward applications.
 
     Args:
         installation: the name of this installation.
@@ -154,12 +156,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a dialect may know of the stream that it is created for.
+    """Facts about the stream that a dialect is created for.
 
     Args:
         layout: the name of the stream's layout; empty: unknown.
-        two_way: the application may speak, if the dialect can carry that.
-        account: the identity of the bridge.
+        two_way: the application may send audio, if the dialect supports it.
+        account: the product's identity toward applications.
     """
 
     layout: str = ""
@@ -168,49 +170,56 @@ class Setting:
 
 
 class Dialect(ABC):
-    """One stream's wire format, with the state of both directions.
+    """The wire format of one stream, with the state of both directions.
 
-    The arguments of the constructor are the dialect's options, which ``options`` in the configuration, in a
-    subscription or in a flow's action and the URL of ``media_stream`` set. Wrong ones raise ValueError, in words for
-    their author. Only ``name`` and ``audio`` must be defined; the defaults are those of a dialect that sends nothing
-    but audio and receives nothing.
+    The arguments of the constructor are the dialect's options: ``options`` in the configuration, a subscription or a
+    flow's action, and parameters of the ``media_stream`` URL. Wrong ones raise ValueError with a message for their
+    author.
+    Only ``name`` and ``audio`` must be defined; the defaults describe a dialect that sends audio only and receives
+    nothing.
     """
 
     name: ClassVar[str]
     """The value of ``dialect`` everywhere."""
     layouts: ClassVar[tuple[Layout, ...]] = ()
-    """The only layouts that the dialect can carry; empty: any. Their names are also track names of flows' actions."""
+    """The only layouts that the dialect can carry; empty: any. Their names are also track names of flow actions."""
     default_layout: ClassVar[str] = "mix"
-    """The layout of subscriptions and routes that name none."""
+    """The layout of subscriptions and routes that set none."""
     caller_track: ClassVar[str] = ""
-    """The name of the track where a stream is on one party only; empty: the channel's name or the direction."""
+    """The name of the track of a stream on a single party; empty: the channel's name or the direction."""
     flow_tracks: ClassVar[tuple[str, ...]] = ("mix",)
-    """The tracks of a stream that a flow starts without naming any."""
+    """The tracks of a stream that a flow starts without naming tracks."""
     flow_keys: ClassVar[frozenset[str]] = frozenset()
     """Keys of a flow's action that are options of the dialect: ``stream_data``, ``stream_name``, ``parameters``."""
     flow_options: ClassVar[Mapping[str, Any]] = {}
-    """Options of streams that flows start, where the flow sets none."""
+    """Options of streams that flows start, unless the flow sets them."""
     track_set: ClassVar[Literal["open", "fixed", "single"]] = "open"
-    """``open``: tracks come and go; ``fixed``: the application learns of all tracks once, at the beginning; ``single``:
-    one track, as no message names it."""
+    """``open``: tracks may start and stop at any time; ``fixed``: the first message lists all tracks; ``single``:
+    exactly
+    one track, as messages do not name it.
+    """
     default_of: ClassVar[frozenset[str]] = frozenset()
-    """What speaks this dialect unless it names another: ``media_stream``, ``external_media_start``, ``stream``."""
-    not_options: ClassVar[Mapping[str, str]] = {"tracks": "has a key of its own", "rng": "is not an option"}
-    """Arguments of the constructor that are no options, and why."""
+    """Starts of streams that use this dialect by default: ``media_stream``, ``external_media_start``, ``stream``."""
+    not_options: ClassVar[Mapping[str, str]] = {"tracks": "has its own key beside options", "rng": "is not an option"}
+    """Arguments of the constructor that are not options, and why."""
     shown_options: ClassVar[frozenset[str]] = frozenset()
-    """Options whose strings are no secret, as they describe how audio is carried; all others are shown masked."""
+    """Options whose strings describe how audio is carried; the strings of all others may be secrets and are masked."""
 
     rate: int = 8000
-    """Sampling rate in Hz of the audio that the dialect is given; the media leg is opened at this rate."""
+    """Sampling rate in Hz of the audio that the dialect receives; the media leg is opened at this rate."""
     message_ms: float = 20.0
-    """How much audio one message of ``audio`` holds, in milliseconds."""
+    """Audio in one message of ``audio``, in milliseconds."""
     two_way: bool = False
-    """The application may speak: a leg towards the call is opened."""
+    """The application may send audio: a media leg toward the call is opened."""
     replays: bool = False
-    """What was made while the connection was away may be sent late on the next one, without ``opened`` again. If not,
-    it is dropped, and the next connection begins with ``opened`` and ``track_started`` of every running track."""
+    """Messages that were created during a disconnection may be sent late on the next connection, without ``opened``
+    again.
+    If false, they are discarded, and the next connection begins with ``opened`` and ``track_started`` of every running
+    track.
+    """
     on_discarded: Callable[[Message, str], object] | None = None
-    """Called with each message that was counted in ``discarded``, or the part of it, and what was expected instead."""
+    """Called with each message, or part of one, that is counted in ``discarded``, and a description of valid messages.
+    """
     _discarded: int = 0
     _tally: Tally | None = None
 
@@ -221,21 +230,21 @@ class Dialect(ABC):
         """Create the dialect of one stream.
 
         Args:
-            options: as the administrator, the flow's author or the client has set them.
-            setting: what is known of the stream.
+            options: values set by the administrator, the flow's author or the client.
+            setting: facts about the stream.
 
         Raises:
-            ValueError: ``key: reason``, in words for the author of the options.
+            ValueError: an option is unknown, missing or invalid; the message is ``key: reason``.
         """
         known = cls.options()
         for name in options:
             if name not in known:
                 why = cls.not_options.get(name, "is not an option")
-                raise ValueError(f"options.{name[:40]}: {why} of {cls.name}; there are {', '.join(sorted(known))}")
+                raise ValueError(f"options.{name[:40]}: {why}; the dialect {cls.name} has {', '.join(sorted(known))}")
         arguments = cls.arguments(options, setting or Setting())
         for name, each in _parameters(cls).items():
             if each.default is inspect.Parameter.empty and name not in arguments:
-                raise ValueError(f"options.{name}: the dialect {cls.name} needs it")
+                raise ValueError(f"options.{name}: required by the dialect {cls.name}")
         try:
             return cls(**arguments)
         except (ValueError, TypeError, AttributeError) as error:
@@ -248,11 +257,11 @@ class Dialect(ABC):
 
     @classmethod
     def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:  # noqa: ARG003
-        """Return the constructor's arguments: the options, and what follows from the stream.
+        """Return the constructor's arguments: the options, and values derived from the stream.
 
         Args:
-            options: their names are known, their values are unchecked.
-            setting: what is known of the stream.
+            options: known names with unchecked values.
+            setting: facts about the stream.
         """
         return options
 
@@ -260,19 +269,20 @@ class Dialect(ABC):
 
     @property
     def discarded(self) -> int:
-        """Messages (or parts of one) from the application that could not be understood and were ignored."""
+        """Number of messages (or parts of one) from the application that were ignored because they are invalid."""
         return self._discarded
 
     @property
     def expected(self) -> str:
-        """What the application may send, in words for its author."""
+        """Messages that the application may send, described for its author."""
         return f"messages of the dialect {self.name}" if self.two_way else "nothing: the stream is one-way"
 
     def discard(self, message: Message, expected: str = "") -> None:
-        """Count a message of the application, or a part of one, that cannot be understood, and report it.
+        """Count and report a message of the application, or a part of one, that is invalid.
 
         Args:
-            expected: what stands in its place, in words for the application's author; empty: `expected`.
+            message: the message, or the part.
+            expected: a valid message, described for the application's author; empty: `expected`.
         """
         self._discarded += 1
         if self.on_discarded is not None:
@@ -280,42 +290,46 @@ class Dialect(ABC):
 
     @property
     def tally(self) -> Tally:
-        """What was added to and left out of the audio of all tracks, for applications that count samples."""
+        """Silence added to and audio removed from all tracks, for applications that count samples."""
         if self._tally is None:  # no cached_property: its use of __dict__ makes every attribute of a dialect slower
             self._tally = Tally()
         return self._tally
 
     def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
-        """Return the HTTP headers that the WebSocket handshake carries beside the credential.
+        """Return additional HTTP headers of the WebSocket handshake.
 
         Args:
             url: the application's URL.
-            account: the identity of the bridge.
+            account: the product's identity toward applications.
+
+        Returns:
+            Headers other than the credential.
         """
         return {}
 
     def update(self, data: Mapping[str, Any]) -> None:  # noqa: B027 - most have nothing to update
-        """Replace ``stream_data`` of the running stream; a flow's action brings new ones."""
+        """Replace ``stream_data`` of the running stream with that of a flow's action."""
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """Begin the stream, or begin it again on a fresh connection; return the first messages.
+        """Begin the stream, also on each new connection; return the first messages.
 
         Args:
-            tracks: names of the tracks that were asked for.
+            call: facts about the call.
+            tracks: names of the requested tracks.
             now: seconds on a monotonic clock.
-            wall: the same moment in seconds since 1970, UTC.
+            wall: the same time in seconds since 1970, UTC.
         """
         return ()
 
     def connected(self, now: float) -> None:  # noqa: B027 - most do the same with and without a connection
-        """Note that there is a connection from now on, also one that replaces another."""
+        """Handle a new connection, the first or one that replaces another."""
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
         """Begin a party's track."""
         return ()
 
     def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Take over what has changed about a running track: numbers or callflow."""
+        """Apply changed facts about a running track: numbers or callflow."""
         return ()
 
     @abstractmethod
@@ -329,7 +343,7 @@ class Dialect(ABC):
         """
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """Report a DTMF digit that a party sent."""
+        """Report a DTMF digit from a party."""
         return ()
 
     def track_stopped(self, track: str, now: float) -> Sequence[Message]:
@@ -337,33 +351,35 @@ class Dialect(ABC):
         return ()
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Report that everything before the application's mark has been played, or was cleared."""
+        """Report that everything before the application's mark has been played or cleared."""
         return ()
 
     def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
-        """Report that audio of the application is not played, as too much waits.
+        """Report that audio of the application is not played because the playout queue is full.
 
         Args:
-            duration_ms: how long the audio is.
+            duration_ms: length of that audio in milliseconds.
             now: seconds on a monotonic clock.
         """
         return ()
 
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """End the stream, and all running tracks with it; return the last messages.
+        """End the stream and all its running tracks; return the last messages.
 
         Args:
-            reason: in words.
-            error: what went wrong: ``connect_failed``, ``write_timeout``, ``audio_lost``, ``call_failed`` or
-                ``internal``; None for a normal end.
+            reason: readable text.
+            now: seconds on a monotonic clock.
+            error: ``connect_failed``, ``write_timeout``, ``audio_lost``, ``call_failed`` or ``internal``; None for a
+                normal
+                end.
         """
         return ()
 
     def receive(self, message: Message) -> Sequence[Command]:
-        """Decode a message of the application; by default it is discarded.
+        """Decode a message of the application; the default discards it.
 
         Raises:
-            ClientProtocolError: the message makes it impossible to continue. Anything less is passed to `discard`.
+            ClientProtocolError: the stream cannot continue after this message. Lesser errors are passed to `discard`.
         """
         self.discard(message)
         return ()

@@ -1,7 +1,7 @@
-"""Twilio Media Streams: JSON text, one way or two ways; what most existing voice applications speak.
+"""Twilio Media Streams: JSON text, one way or two ways; the format of most existing voice applications.
 
-Source: twilio.com/docs, "Media Streams: WebSocket Messages" and "TwiML: Stream" (2026), and what applications rely on.
-What these leave open, and what was chosen, is in ``docs/decisions/twilio.md``.
+Source: twilio.com/docs, "Media Streams: WebSocket Messages" and "TwiML: Stream" (2026), and the behavior that
+applications rely on. Choices where these are silent: ``docs/decisions/twilio.md``.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ LAYOUTS: Final = (
     Layout("outbound_track", "caller", {"outbound": "out"}),
     Layout("both_tracks", "caller", {"inbound": "in", "outbound": "out"}),
 )
-"""What may be asked for, and the names of the tracks that it is."""
+"""Layouts that a stream may request, with the names of their tracks."""
 ENCODINGS: Final[Mapping[str, str]] = {"mulaw": "audio/x-mulaw", "l16": "audio/l16"}
-"""What may be asked for, and its name in ``mediaFormat``."""
+"""Encodings that a stream may request, with their names in ``mediaFormat``."""
 MAX_MARK_NAME: Final = 1024
-"""Longest name of a mark, in characters: it is kept until the mark is reached."""
+"""Longest name of a mark, in characters: the name is kept until the mark is reached."""
 
 _NAMES: Final = {layout.name: tuple(layout.tracks) for layout in LAYOUTS}
 _MESSAGE_MS: Final = float(FRAME_MS)
@@ -54,22 +54,22 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def account_sid(installation: str) -> str:
-    """An account's id that is the same whenever ``installation`` is."""
+    """Return the account id of an installation, always the same for the same name."""
     return "AC" + _hex(installation)
 
 
 @lru_cache(maxsize=4096)
 def call_sid(call_id: str) -> str:
-    """The id by which applications know the call whose linkedid is ``call_id``."""
+    """Return the id by which applications identify the call whose linkedid is ``call_id``."""
     return "CA" + _hex(call_id)
 
 
 def signature(auth_token: str, url: str) -> str:
-    """The value of ``X-Twilio-Signature`` for a WebSocket to ``url``: base64 of HMAC-SHA1.
+    """Return the value of ``X-Twilio-Signature`` for a WebSocket to ``url``: base64 of HMAC-SHA1.
 
     Args:
         auth_token: the account's secret.
-        url: as the server was given it, from ``wss://`` on.
+        url: the complete URL, beginning with ``wss://``.
     """
     return base64.b64encode(hmac.digest(auth_token.encode(), url.encode(), "sha1")).decode()
 
@@ -79,17 +79,17 @@ class Twilio(Dialect):
 
     Args:
         tracks: ``inbound_track``, ``outbound_track`` or ``both_tracks``.
-        connect: the application may speak, and is told of keys and marks, as under ``<Connect>``.
+        connect: the application may send audio and receives DTMF and marks, as under ``<Connect>``.
         account_sid: ``AC`` and 32 hexadecimal digits; by default the same in every installation.
-        call_sid: ``CA`` and 32 hexadecimal digits; by default made from the call's id.
-        parameters: what ``customParameters`` holds besides the numbers and the id of the call.
-        encoding: ``mulaw``, or ``l16`` (s16le, ours) for applications that were made for it.
-        rate: sampling rate in Hz; others than 8000 for l16 only.
-        chunk_per_track: ``chunk`` counts each track's messages, not all messages with audio.
-        rng: source of ``streamSid``, for tests that must know it.
+        call_sid: ``CA`` and 32 hexadecimal digits; by default derived from the call's id.
+        parameters: entries of ``customParameters`` besides the numbers and the id of the call.
+        encoding: ``mulaw``, or ``l16`` (s16le, our extension) for applications written for it.
+        rate: sampling rate in Hz; other rates than 8000 with l16 only.
+        chunk_per_track: ``chunk`` counts the messages of each track, not all messages with audio.
+        rng: source of ``streamSid``, for tests.
 
     Raises:
-        ValueError: the options do not go together; the text is meant for the administrator.
+        ValueError: the options are invalid or conflict; the message is for the administrator.
     """
 
     name: ClassVar[str] = "twilio"
@@ -99,7 +99,7 @@ class Twilio(Dialect):
     flow_tracks: ClassVar[tuple[str, ...]] = ("inbound",)
     flow_keys: ClassVar[frozenset[str]] = frozenset({"parameters"})
     track_set: ClassVar[Literal["open", "fixed", "single"]] = "fixed"
-    not_options: ClassVar[Mapping[str, str]] = {**Dialect.not_options, "call_sid": "is made of the call's id"}
+    not_options: ClassVar[Mapping[str, str]] = {**Dialect.not_options, "call_sid": "is derived from the call's id"}
     shown_options: ClassVar[frozenset[str]] = frozenset({"encoding"})
 
     def __init__(
@@ -136,29 +136,29 @@ class Twilio(Dialect):
         self._sequence = 0
         self._tracks: dict[str, _Track] = {}
         self._chunks: dict[str, int] = {}
-        self._ended_ms: dict[str, int] = {}  # a track that comes back does not go back in time
+        self._ended_ms: dict[str, int] = {}  # so that timestamps of a restarted track do not decrease
 
     @classmethod
     def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
-        """Return the options with tracks, direction and account where they are not set."""
+        """Return the options, with tracks, direction and account as defaults."""
         account = setting.account.id or account_sid(setting.account.installation)
         tracks = setting.layout or cls.default_layout
         return {"tracks": tracks, "connect": setting.two_way, "account_sid": account, **options}
 
     def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
-        """Return the signature by which applications know that it is the account's bridge."""
+        """Return the signature by which applications authenticate the account."""
         return {"X-Twilio-Signature": signature(account.secret, url)} if account.usable else {}
 
     @property
     def expected(self) -> str:
-        """What the application may send, in words for its author."""
+        """Messages that the application may send, described for its author."""
         if not self.two_way:
             return super().expected
         audio = f"base64 of {self._encoding} at {self.rate} Hz in media.payload"
         return f'text messages: "media" with {audio}, "mark" or "clear"'
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """``connected`` and ``start``; applications read exactly these two before anything else."""
+        """Return ``connected`` and ``start``; applications read exactly these two before anything else."""
         self._open = True
         self._begins = True
         self._began = now
@@ -179,7 +179,7 @@ class Twilio(Dialect):
         return (_CONNECTED, _text(_Start(self._next(), start, self._stream_sid)))
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Says nothing, but the track's time begins."""
+        """Start the track's clock; return what ends a running track of the same name."""
         if self._open and track.name in self._names:
             ended = self.track_stopped(track.name, now)
             began_ms = max(round((now - self._began) * 1000), self._ended_ms.get(track.name, 0))
@@ -188,7 +188,7 @@ class Twilio(Dialect):
         return ()
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
-        """A message for every 20 ms of this track and, where silence has to stand in, of the other."""
+        """Return a message for each 20 ms: of this track, and of the other where silence replaces missing audio."""
         messages: list[Message] = []
         for name, each in self._tracks.items():
             for frame in each.steady.push(pcm, now) if name == track else each.steady.wait(now):
@@ -196,13 +196,13 @@ class Twilio(Dialect):
         return messages
 
     def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """Tells the key, where the application may answer it."""
+        """Report a DTMF digit if the stream is two-way."""
         if not (self._open and self.two_way and track in self._names):
             return ()
         return (_text(_Dtmf(self._stream_sid, self._next(), _DtmfBody(f"{track}_track", digit))),)
 
     def track_stopped(self, track: str, now: float) -> Sequence[Message]:
-        """The last audio; that the track ends is not said. What is less than 20 ms is left out."""
+        """Return the remaining whole frames; the format has no message for the end of a track."""
         stopped = self._tracks.pop(track, None)
         if stopped is None:
             return ()
@@ -212,13 +212,13 @@ class Twilio(Dialect):
         return messages
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Echoes the mark, with or without a name."""
+        """Return the echo of a mark, with or without a name."""
         if not (self._open and self.two_way):
             return ()
         return (_text(_MarkEcho(self._next(), self._stream_sid, _MarkBody(name))),)
 
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """``stop``, and nothing after it."""
+        """Return ``stop``, the last message."""
         if not self._open:
             return ()
         messages = [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
@@ -227,7 +227,7 @@ class Twilio(Dialect):
         return messages
 
     def receive(self, message: Message) -> Sequence[Command]:
-        """``media``, ``mark`` and ``clear``, whatever ``streamSid`` they name. Anything else is ignored and counted."""
+        """Decode ``media``, ``mark`` and ``clear``, whatever their ``streamSid``; ignore and count anything else."""
         command = self._command(message) if self.two_way else None
         if command is None:
             self.discard(message)
@@ -237,7 +237,7 @@ class Twilio(Dialect):
         return (command,)
 
     def _command(self, message: Message) -> Command | None:
-        """The command in a message; None: there is none that we know."""
+        """Return the command in a message; None if it has no known command."""
         if not isinstance(message, str):
             return None
         try:
@@ -252,9 +252,7 @@ class Twilio(Dialect):
                 if self._begins:
                     self._begins = False
                     if wav.is_wav(payload):
-                        self.discard(
-                            payload, f"bare {self._encoding} at {self.rate} Hz: a WAV header is heard as noise"
-                        )
+                        self.discard(payload, f"bare {self._encoding} at {self.rate} Hz: a WAV header plays as noise")
                 return Play(g711.ulaw_decode(payload) if self._mulaw else self._whole.push(payload), self.rate)
             case "mark":
                 self._begins = True
@@ -273,7 +271,7 @@ class Twilio(Dialect):
         timestamp = track.next_ms
         track.next_ms += FRAME_MS
         self._sequence += 1
-        # Written out: of the whole way of a frame, structs for it were a third. Nothing in it needs an escape.
+        # Formatted by hand: structs took a third of a frame's time. No value needs an escape.
         payload = binascii.b2a_base64(g711.ulaw_encode(frame) if self._mulaw else frame, newline=False).decode()
         return (
             f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"{name}","chunk":"{chunk}",'
@@ -289,7 +287,7 @@ def _check(tracks: str, connect: bool, encoding: str, rate: int, parameters: Map
     if tracks not in _NAMES:
         raise ValueError(f"tracks must be one of {', '.join(_NAMES)}, not {tracks!r}")
     if connect and tracks != "inbound_track":
-        raise ValueError(f"tracks={tracks} does not go with connect: a two-way stream has the inbound_track only")
+        raise ValueError(f"tracks={tracks} conflicts with connect: a two-way stream carries inbound_track only")
     if encoding not in ENCODINGS:
         raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
     if encoding == "mulaw" and rate != _MULAW_RATE:
@@ -298,12 +296,12 @@ def _check(tracks: str, connect: bool, encoding: str, rate: int, parameters: Map
         raise ValueError(f"rate must be one of {', '.join(map(str, SLIN_RATES))}, not {rate!r}")
     for name, value in parameters.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise ValueError(f"parameters hold text only; the value of {name!r} is {value!r}")
+            raise ValueError(f"parameters must be strings; the value of {name!r} is {value!r}")
 
 
 def _sid(option: str, prefix: str, sid: str | None) -> str:
     if sid and not re.fullmatch(prefix + "[0-9a-f]{32}", sid):
-        raise ValueError(f"{option} must be {prefix} and 32 hexadecimal digits in small letters, not {sid!r}")
+        raise ValueError(f"{option} must be {prefix} and 32 hexadecimal digits in lowercase, not {sid!r}")
     return sid or ""
 
 
@@ -312,7 +310,7 @@ def _hex(text: str) -> str:
 
 
 def _facts(call: CallInfo) -> dict[str, str]:
-    """What is known of the call, under the names that frameworks look for."""
+    """Return facts about the call, under the names that frameworks read."""
     facts = {
         "from_number": call.caller,
         "to_number": call.callee,
@@ -324,13 +322,13 @@ def _facts(call: CallInfo) -> dict[str, str]:
 
 
 def _payload(media: _MediaIn | None) -> bytes | None:
-    """The audio in a message; None: there is none, or it is no base64."""
+    """Return the audio in a message; None if it is missing or not base64."""
     if media is None or media.payload is None or not media.payload.isascii():
         return None
     try:
         return binascii.a2b_base64(media.payload, strict_mode=True)
     except ValueError:
-        pass  # the spellings of base64 that other servers read too: in lines, for URLs, without padding
+        pass  # variants that other servers accept: line breaks, the URL-safe alphabet, no padding
     text = "".join(media.payload.split()).rstrip("=").translate(_URL_SAFE)
     try:
         return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
@@ -339,7 +337,7 @@ def _payload(media: _MediaIn | None) -> bytes | None:
 
 
 def _mark_name(mark: object) -> str:
-    """The name that an application gave a mark; a demonstration of OpenAI's gives none."""
+    """Return the name of a mark; empty if there is none, as in an OpenAI demonstration."""
     name = mark.get("name") if isinstance(mark, dict) else None
     return name if isinstance(name, str) else ""
 
@@ -350,10 +348,10 @@ def _text(message: msgspec.Struct) -> str:
 
 class _Track(msgspec.Struct):
     steady: SteadyTrack
-    next_ms: int  # when its next frame is, since the stream began
+    next_ms: int  # time of the next frame since the stream began
 
 
-# The messages, their fields in the vendor's order. Numbers that count are strings there.
+# The messages, their fields in the vendor's order. The vendor writes counters as strings.
 
 
 class _MediaFormat(msgspec.Struct, frozen=True):
@@ -414,7 +412,7 @@ class _MediaIn(msgspec.Struct, frozen=True):
 
 
 class _Received(msgspec.Struct, frozen=True):
-    """What an application may send; fields that we do not know are left out, ``streamSid`` among them."""
+    """A message of an application; unknown fields are ignored, ``streamSid`` among them."""
 
     event: str
     media: _MediaIn | None = None

@@ -1,7 +1,7 @@
 """VoIPBIN ``media_stream``: bare binary audio in one of three encapsulations, one track, no handshake.
 
 Source: VoIPBIN's media stream tutorial, and its monorepo at 2bf22fa4 (2026-08) where the tutorial contradicts itself.
-Which of the two decides, and what is ours, is in ``docs/decisions/voipbin-media-stream.md``.
+Precedence of the sources, and our extensions: ``docs/decisions/voipbin-media-stream.md``.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from bridge.errors import ClientProtocolError
 
 ENCAPSULATIONS: Final = ("rtp", "sln", "audiosocket")
 GAP_S: Final = 0.06
-"""Audio that comes this much later than it should, in seconds, follows a gap: its RTP packet carries the marker."""
+"""Delay in seconds beyond the expected arrival that counts as a gap: the RTP packet after a gap carries the marker."""
 MAX_DIGITS: Final = 100
 MAX_INNER_MESSAGES: Final = 60_000
-"""AudioSocket messages in one WebSocket message: 20 minutes in frames of 20 ms. Taking them apart stops every call."""
+"""AudioSocket messages in one WebSocket message: 20 minutes in frames of 20 ms. Parsing them blocks the event loop."""
 MAX_HEADERS: Final = 5_000
-"""Those of them whose header is not that of the one before: each is looked at by itself."""
+"""Headers in one WebSocket message that differ from the one before: each is parsed separately."""
 MAX_KIND_CHANGES: Final = 100
-"""How often one WebSocket message may go from one kind of AudioSocket message to another; each costs a command."""
+"""Changes between kinds of AudioSocket messages in one WebSocket message; each creates a command."""
 MAX_MARK_NAME: Final = 256
-"""Longest name of a mark, in characters: it is kept until the mark is reached."""
+"""Longest name of a mark, in characters: the name is kept until the mark is reached."""
 
 _MESSAGE_MS: Final = float(FRAME_MS)
 _RTP_RATE = 8000
 _KEYS = frozenset(bytes((key,)) for key in b"0123456789ABCDabcd*#")
-_HANGUP, _DTMF = int(Kind.HANGUP), int(Kind.DTMF)  # an enum's member is slow
+_HANGUP, _DTMF = int(Kind.HANGUP), int(Kind.DTMF)  # plain integers: attributes of an enum are slow
 _PT_OF = {Encoding.ULAW: rtp.PT_ULAW, Encoding.ALAW: rtp.PT_ALAW, Encoding.SLIN: rtp.PT_SLIN}
 _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
     Encoding.ULAW: g711.ulaw_encode,
@@ -47,10 +47,10 @@ _ENCODE: dict[Encoding, Callable[[bytes], bytes] | None] = {
 
 
 class Encapsulation(Protocol):
-    """How audio is wrapped into binary messages, in both directions."""
+    """Encapsulation of audio in binary messages, in both directions."""
 
     def wrap(self, frame: bytes, now: float) -> list[bytes]:
-        """Return the messages that one frame of exactly 20 ms, s16le, leads to: its own, unless that is held back."""
+        """Return the messages to send after one frame of exactly 20 ms, s16le; empty if the frame is held back."""
 
     def rest(self) -> list[bytes]:
         """Return the messages that are held back."""
@@ -61,7 +61,7 @@ class Encapsulation(Protocol):
         return
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
-        """What a message asks for."""
+        """Return the commands in a message."""
 
 
 class Voipbin(Dialect):
@@ -69,14 +69,14 @@ class Voipbin(Dialect):
 
     Args:
         encapsulation: ``rtp``, ``sln`` or ``audiosocket``.
-        codec: ``ulaw``, ``alaw`` or ``slin``; by default ``ulaw`` under rtp and ``slin`` under the others.
-        rate: sampling rate in Hz, by default 8000; others only for slin under sln and audiosocket.
-        headers: whether messages to the application have AudioSocket's headers, under audiosocket; None: as the first
-            message of the application, with headers if none comes within `bridge.audio.held.FIRST_MESSAGE_S`.
-        rng: source of the SSRC and of the first RTP sequence number, for tests that must know them.
+        codec: ``ulaw``, ``alaw`` or ``slin``; by default ``ulaw`` with rtp and ``slin`` with the others.
+        rate: sampling rate in Hz, by default 8000; others only for slin with sln and audiosocket.
+        headers: messages to the application have AudioSocket headers, with audiosocket; None: like the first message of
+            the application, with headers if none arrives within `bridge.audio.held.FIRST_MESSAGE_S`.
+        rng: source of the SSRC and of the first RTP sequence number, for tests.
 
     Raises:
-        ValueError: the options do not go together; the text is meant for the application's author.
+        ValueError: the options are invalid or conflict; the message is for the application's author.
     """
 
     name: ClassVar[str] = "voipbin"
@@ -98,7 +98,7 @@ class Voipbin(Dialect):
         if headers is not None and not isinstance(headers, bool):
             raise ValueError(f"headers must be true or false, not {headers!r}")
         if not headers and encapsulation != "audiosocket":
-            raise ValueError(f"encapsulation={encapsulation} has no choice of headers; leave headers out")
+            raise ValueError(f"encapsulation={encapsulation} does not support headers. Omit headers")
         self.rate = fmt.rate
         self.two_way = True
         self.replays = True
@@ -119,14 +119,14 @@ class Voipbin(Dialect):
 
     @classmethod
     def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
-        """Answer an application that may speak in its own form, unless ``headers`` is set."""
+        """Return the options; by default, frame audio to a two-way application as it frames its own."""
         if options.get("encapsulation") == "audiosocket" and setting.two_way:
             return {"headers": None, **options}
         return options
 
     @property
     def expected(self) -> str:
-        """What the application may send, in words for its author."""
+        """Messages that the application may send, described for its author."""
         return self._expected
 
     def connected(self, now: float) -> None:
@@ -134,7 +134,7 @@ class Voipbin(Dialect):
         self._encapsulation.connected(now)
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
-        """One message for every 20 ms, whatever the size of the blocks."""
+        """Return one message for every 20 ms, whatever the size of the blocks."""
         framer = self._framer
         if len(pcm) == framer.frame_bytes and not framer.waiting:  # as Asterisk nearly always sends it
             return self._encapsulation.wrap(pcm, now)
@@ -142,21 +142,21 @@ class Voipbin(Dialect):
         return [message for frame in framer.push(pcm) for message in wrap(frame, now)]
 
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """Send what is held back."""
+        """Return messages that are held back."""
         return self._encapsulation.rest()
 
     def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Answers an application that has set a mark; no other ever sees text."""
+        """Report a mark; only applications that set one receive text."""
         return (msgspec.json.encode(_Control(event="mark", mark=_MarkBody(name))).decode(),)
 
     def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
-        """Report it to an application that has set a mark, so it reads text; others may take text for audio."""
+        """Report refused audio to an application that has set a mark; others may play text messages as audio."""
         if not self._sets_marks:
             return ()
         return (msgspec.json.encode(_Control(event="refused", refused=_RefusedBody(round(duration_ms)))).decode(),)
 
     def receive(self, message: Message) -> Sequence[Command]:
-        """Audio in a binary message, control in a text one. Nothing in them ends the stream but an orderly hang-up."""
+        """Decode audio in a binary message, control in a text message; only an AudioSocket hang-up ends the stream."""
         if isinstance(message, bytes):
             return self._encapsulation.unwrap(message) if message else ()
         command = _control(message)
@@ -181,7 +181,7 @@ def _format(encapsulation: str, codec: str | None, rate: int | None) -> AudioFor
         raise ValueError(f"rate must be one of {', '.join(map(str, SLIN_RATES))}, not {rate}")
     if rate != _RTP_RATE and encapsulation == "rtp":
         raise ValueError(
-            f"encapsulation=rtp is 8000 Hz only, not {rate}: its payload types 0, 8 and 96 say so; "
+            f"encapsulation=rtp is 8000 Hz only, not {rate}: payload types 0, 8 and 96 define it; "
             "use sln or audiosocket for wider audio"
         )
     if rate != _RTP_RATE and encoding is not Encoding.SLIN:
@@ -194,7 +194,7 @@ def _play_raw(raw: RawAudio, message: bytes) -> Sequence[Command]:
 
 
 class _Sln(Encapsulation):
-    """Samples and nothing else."""
+    """Samples without headers."""
 
     __slots__ = ("_encode", "_rate", "_raw")
 
@@ -213,7 +213,7 @@ class _Sln(Encapsulation):
 
 
 class _Rtp(Encapsulation):
-    """RTP packets; or, from an application that leaves the headers out, bare audio in the stream's codec."""
+    """RTP packets; or bare audio in the stream's codec, from an application that omits headers."""
 
     def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None], rng: random.Random) -> None:
         self._encode = _ENCODE[fmt.encoding]
@@ -222,21 +222,21 @@ class _Rtp(Encapsulation):
         self._packetizer = rtp.Packetizer(_PT_OF[fmt.encoding], rng.getrandbits(32), rng.getrandbits(16))
         self._now = float("-inf")  # of the last frame
         self._due = float("-inf")  # when the frame after it should come
-        self._has_headers: bool | None = None  # None: no message has shown it yet
+        self._has_headers: bool | None = None  # None: unknown before the first message
         self._discard = discard
         self._bare = RawAudio(fmt, discard)
         self._linear = WholeSamples()
 
     def wrap(self, frame: bytes, now: float) -> list[bytes]:
         marker = now > self._due + GAP_S
-        # Frames that were cut from one block share their time, and only together last as long as the block.
+        # Frames cut from one block arrive together; only in sum do they last as long as the block.
         self._due = (self._due if now == self._now else now) + self._frame_s
         self._now = now
         return [self._packetizer.packet(self._encode(frame) if self._encode else frame, self._samples, marker)]
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
         if message[0] == 0 and message.count(0) == len(message):
-            self._discard(message)  # the tutorial's browser sample; as mu-law it would be a full-scale thump
+            self._discard(message)  # the tutorial's browser sample; mu-law decodes it to full scale
             return ()
         if self._has_headers is False:
             return _play_raw(self._bare, message)
@@ -257,7 +257,7 @@ class _Rtp(Encapsulation):
         return [Play(pcm, _RTP_RATE)] if pcm else []
 
     def _decode(self, packet: rtp.RtpPacket) -> bytes | None:
-        """The samples, or None for a codec that is not ours. L16 (10, 11) is big-endian 44.1 kHz: not ours either."""
+        """Return the samples; None for an unsupported codec. L16 (10, 11) is unsupported: big-endian at 44.1 kHz."""
         match packet.payload_type:
             case rtp.PT_ULAW:
                 return g711.ulaw_decode(packet.payload)
@@ -269,27 +269,27 @@ class _Rtp(Encapsulation):
 
 
 def _looks_bare(message: bytes, packet: rtp.RtpPacket) -> bool:
-    """Whether a first message that could be read as RTP is more probably bare G.711.
+    """Return whether a first message that parses as RTP is more probably bare G.711.
 
-    Loud mu-law begins with the two bits of RTP's version one time in four. Whole tens of milliseconds with the header
-    counted in, but not without it, or more than a datagram can hold: that was no packet.
+    One in four messages of loud mu-law begins with the two bits of RTP's version. A message that is a multiple of 10 ms
+    only with its header, or longer than a datagram, is not a packet.
     """
     size = len(message)
     return size > rtp.MAX_PACKET_BYTES or (size % 80 == 0 and len(packet.payload) % 80 != 0)
 
 
 class _AudioSocket(Encapsulation):
-    """AudioSocket messages; or, from and to an application that leaves the headers out, bare slin."""
+    """AudioSocket messages; or bare slin, from and to an application that omits headers."""
 
     def __init__(self, fmt: AudioFormat, discard: Callable[[bytes], None], headers: bool | None) -> None:
-        self._follows = headers is None  # what the application does decides what is sent
+        self._follows = headers is None  # send headers as the application does
         self._headers = headers  # of what is sent; None: not decided yet, frames are held back
         self._held = Held()
         self._kind = audiosocket.kind_of_rate(fmt.rate)
         self._discard = discard
         self._bare = RawAudio(fmt, discard)
-        self._has_headers: bool | None = None  # None: no message has shown it yet
-        self._lost = False  # a bad header came; the next message that looks good from its beginning on is trusted again
+        self._has_headers: bool | None = None  # None: unknown before the first message
+        self._lost = False  # after a bad header, resume at the next message that begins with a valid one
         self._pending = b""
         self._whole = WholeSamples()
         self._whole_kind: int = self._kind
@@ -300,7 +300,7 @@ class _AudioSocket(Encapsulation):
         return [audiosocket.encode(self._kind, frame) if self._headers else frame]
 
     def _hold(self, frame: bytes, now: float) -> list[bytes]:
-        """Hold a frame back until the application has shown whether it uses headers, or time is up."""
+        """Hold a frame back until the application's first message shows whether it uses headers, or a timeout."""
         long_enough = self._held.hold(frame, now)
         return self.rest() if self._has_headers is not None or long_enough else []
 
@@ -326,7 +326,7 @@ class _AudioSocket(Encapsulation):
                     self._discard(data)
                     return ()
                 self._has_headers = False
-                if self._follows and self._headers:  # it speaks for the first time only now
+                if self._follows and self._headers:  # the first message came after the timeout
                     self._headers = False
                 return _play_raw(self._bare, data)
             self._has_headers = True
@@ -336,7 +336,7 @@ class _AudioSocket(Encapsulation):
     def _messages(self, data: bytes) -> list[Command]:
         commands: list[Command] = []
         inner = headers = changes = 0
-        run: list[bytes] = []  # messages of one kind become one command, be they ten thousand
+        run: list[bytes] = []  # messages of one kind become one command, however many
         run_kind = -1
         at, size = 0, len(data)
         while at + audiosocket.HEADER_BYTES <= size:
@@ -364,7 +364,7 @@ class _AudioSocket(Encapsulation):
                 run_kind = kind
             if kind in RATE_OF_KIND:
                 run.append(payload)
-                # Nearly always there is one message, or all are alike.
+                # Usually one message, or equal headers.
                 if end < size and (alike := audiosocket.alike(data, start, end - start) - 1):
                     run.append(audiosocket.payloads(data, at, end - start, alike))
                     at += alike * (end - start)
@@ -377,7 +377,7 @@ class _AudioSocket(Encapsulation):
                 break
             elif kind == _DTMF and payload in _KEYS:
                 run.append(payload)
-            elif kind != Kind.UUID:  # which says what we know, and is what a copied AudioSocket client begins with
+            elif kind != Kind.UUID:  # AudioSocket clients begin with it; the id is known
                 self._discard(data[start:end])
         commands += self._commands(run_kind, run)
         self._pending = data[at:]
@@ -414,7 +414,7 @@ class _DtmfBody(msgspec.Struct, frozen=True):
 
 
 class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A text message; ours, in the shape that Twilio made customary."""
+    """A text message: our extension, shaped like Twilio's."""
 
     event: str
     mark: _MarkBody | None = None
@@ -427,7 +427,7 @@ _CONTROL_DECODER = msgspec.json.Decoder(_Control)
 
 
 def _control(text: str) -> Command | None:
-    """The command in a text message; None: there is none that we know."""
+    """Return the command in a text message; None if it has no known command."""
     try:
         control = _CONTROL_DECODER.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -444,6 +444,6 @@ def _control(text: str) -> Command | None:
 
 
 def _digits(text: str) -> str:
-    """Keys that a telephone has, in capitals; nothing when one of them is none."""
+    """Return DTMF digits in upper case; empty if a character is not a DTMF digit."""
     digits = text.upper()
     return digits if len(digits) <= MAX_DIGITS and not set(digits) - set("0123456789ABCD*#") else ""

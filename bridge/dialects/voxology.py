@@ -1,7 +1,7 @@
 """Voxology Media Stream (beta): JSON text, one way, with counters for the stream and for every track.
 
-Source: voxolo.gy, the service page "Media Stream" (2026). Where its samples contradict each other or it says nothing,
-what was chosen is in ``docs/decisions/voxology.md``.
+Source: voxolo.gy, the service page "Media Stream" (2026). Choices where its samples contradict each other or are
+silent: ``docs/decisions/voxology.md``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 
 RATE: Final = 8000
 CHUNK_MS: Final = range(20, 1001, FRAME_MS)
-"""How long a chunk of audio may be, in milliseconds."""
+"""Valid lengths of a chunk of audio, in milliseconds."""
 STREAM_IDS: Final = range(100_000_000, 1_000_000_000)
-"""What ``stream_id`` may be: numbers of nine digits, as the vendor shows."""
+"""Valid values of ``stream_id``: numbers of nine digits, as in the vendor's samples."""
 ERROR_CODES: Final[Mapping[str, int]] = {
     "connect_failed": 1001,
     "write_timeout": 1002,
@@ -32,21 +32,21 @@ ERROR_CODES: Final[Mapping[str, int]] = {
     "internal": 1005,
     "asterisk_restarted": 1006,
 }
-"""What ``error_code`` is, by ``error``. The vendor shows null only: the list is ours."""
+"""``error_code`` by ``error``. The vendor's samples show null only; these codes are asterisk-bridge's own."""
 
 
 class StreamIds:
-    """Creates ids of streams: nine digits as the vendor's, which 32 bits hold, unique within the process.
+    """Creates ids of streams: nine digits like the vendor's, within 32 bits, unique in the process.
 
-    The first one is random, as are the ranges of other processes: of ten processes with 10,000 streams each, two share
-    an id in one of 1,000 cases. ``call_id`` distinguishes them.
+    The first id of each process is random: with ten processes of 10,000 streams each, the probability that two streams
+    share an id is 1 in 1,000. ``call_id`` distinguishes them.
     """
 
     def __init__(self) -> None:
         self._next = random.choice(STREAM_IDS)
 
     def next(self) -> int:
-        """Return an id that no earlier stream of this process has."""
+        """Return an id that no previous stream of this process has."""
         found = self._next
         self._next = found + 1 if found + 1 in STREAM_IDS else STREAM_IDS.start
         return found
@@ -59,16 +59,16 @@ class Voxology(Dialect):
     """One media stream.
 
     Args:
-        chunk_ms: how much audio a message holds, in milliseconds: 20 to 1000, a multiple of 20.
+        chunk_ms: audio in one message, in milliseconds: 20 to 1000, a multiple of 20.
         app_id: the application's UUID.
         subaccount_id: the account's number.
         stream_name: the stream's name.
-        service: ``programmable_voice``, which the vendor shows, or a name of one's own for calls of trunks.
-        stream_data: passed on unchanged; None is null.
-        stream_id: the stream's id, for tests that must know it; one more on every connection after the first.
+        service: ``programmable_voice``, as in the vendor's samples, or another name for calls of trunks.
+        stream_data: sent unchanged; None is null.
+        stream_id: the stream's first id, for tests; incremented on every connection.
 
     Raises:
-        ValueError: an option is wrong; the text is meant for the administrator.
+        ValueError: an option is invalid; the message is for the administrator.
     """
 
     name: ClassVar[str] = "voxology"
@@ -108,14 +108,14 @@ class Voxology(Dialect):
         self._tracks: dict[str, _Track] = {}
         self._ended: list[_TrackTimes] = []
         self._order: dict[str, None] = {}
-        """Names of tracks, in the order in which ``end_stream`` lists them: as asked for, then as they began."""
+        """Names of tracks in the order of ``end_stream``: as requested, then as they began."""
 
     def update(self, data: Mapping[str, Any]) -> None:
-        """Replace ``stream_data``: ``end_stream`` has the new one."""
+        """Replace ``stream_data``; ``end_stream`` carries the new value."""
         self.stream_data = data
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """``init_stream``, with a new id and new counters on every connection."""
+        """Return ``init_stream``, with a new id and new counters on every connection."""
         self._call = call
         self._open = True
         self._origin_s = wall - now
@@ -147,7 +147,7 @@ class Voxology(Dialect):
         )
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """``start_track``; a track that comes back is counted from 1 again."""
+        """Return ``start_track``; a track that starts again counts from 1."""
         if not self._open:
             return ()
         messages = [*self.track_stopped(track.name, now)]
@@ -172,13 +172,13 @@ class Voxology(Dialect):
         return messages
 
     def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Says nothing; ``stop_track`` will have the numbers that are known then."""
+        """Store the numbers for ``stop_track``; return nothing."""
         if track.name in self._tracks:
             self._tracks[track.name].info = track
         return ()
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
-        """``live_track`` for every chunk of this track or, where silence has to stand in, of another."""
+        """Return ``live_track`` for each full chunk: of this track, and of others where silence replaces lost audio."""
         messages: list[Message] = []
         for name, each in self._tracks.items():
             for chunk in each.steady.push(pcm, now) if name == track else each.steady.wait(now):
@@ -186,7 +186,7 @@ class Voxology(Dialect):
         return messages
 
     def track_stopped(self, track: str, now: float) -> Sequence[Message]:
-        """The last ``live_track``, which may be shorter, and ``stop_track``."""
+        """Return the last ``live_track``, which may be shorter, and ``stop_track``."""
         stopped = self._tracks.pop(track, None)
         if stopped is None:
             return ()
@@ -217,7 +217,7 @@ class Voxology(Dialect):
         return messages
 
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """``stop_track`` for every track that runs, then ``end_stream``, and nothing after it."""
+        """Return ``stop_track`` of every running track, then ``end_stream``, the last message."""
         if not self._open:
             return ()
         messages = [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
@@ -268,13 +268,13 @@ def _check(chunk_ms: int, app_id: str, subaccount_id: int, stream_data: Mapping[
     except (ValueError, AttributeError, TypeError):
         raise ValueError(f"app_id must be a UUID, not {app_id!r}") from None
     if not isinstance(subaccount_id, int) or isinstance(subaccount_id, bool):
-        raise ValueError(f"subaccount_id must be a whole number, not {subaccount_id!r}")
+        raise ValueError(f"subaccount_id must be an integer, not {subaccount_id!r}")
     if stream_data is not None and not isinstance(stream_data, Mapping):
         raise ValueError(f"stream_data must be a table, or left out, not {stream_data!r}")
 
 
 def _direction(call: CallInfo) -> str:
-    """The vendor knows two. A call inside the PBX was begun on the platform's side, so it goes out."""
+    """Return the vendor's direction; internal calls begin on the platform's side, so they are outbound."""
     return "inbound" if call.direction == "inbound" else "outbound"
 
 

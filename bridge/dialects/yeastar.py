@@ -1,7 +1,7 @@
-"""Yeastar P-Series "WebSocket Audio Streaming": JSON text, one way, the parties told apart by ``channelid``.
+"""Yeastar P-Series "WebSocket Audio Streaming": JSON text, one way, with ``channelid`` for each party.
 
-Source: help.yeastar.com, "WebSocket Audio Streaming Overview" and "Audio Stream Fields" (2026). What they leave open,
-and what was chosen, is in ``docs/decisions/yeastar.md``.
+Source: help.yeastar.com, "WebSocket Audio Streaming Overview" and "Audio Stream Fields" (2026). Choices where the
+source is silent: ``docs/decisions/yeastar.md``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bridge.dialects.base import CallInfo, Dialect, Message, TrackInfo
 FRAGMENT_BYTES: Final = 1280
 """Size of the audio in every message, in bytes: 80 ms at 8000 Hz, 40 ms at 16000 Hz."""
 RATES: Final = (8000, 16000)
-"""The sampling rates that the vendor has, in Hz."""
+"""Sampling rates that the vendor supports, in Hz."""
 
 
 class Yeastar(Dialect):
@@ -28,7 +28,7 @@ class Yeastar(Dialect):
         rate: sampling rate in Hz, 8000 or 16000.
 
     Raises:
-        ValueError: the rate is neither; the text is meant for the administrator.
+        ValueError: another rate; the message is for the administrator.
     """
 
     name: ClassVar[str] = "yeastar"
@@ -37,7 +37,7 @@ class Yeastar(Dialect):
 
     def __init__(self, rate: int = 8000) -> None:
         if rate not in RATES:
-            raise ValueError(f"rate must be one of {', '.join(map(str, RATES))}, not {rate!r}: Yeastar has no other")
+            raise ValueError(f"rate must be one of {', '.join(map(str, RATES))}, not {rate!r}")
         self.rate = rate
         self.message_ms = slin(rate).duration_ms(FRAGMENT_BYTES)
         self.replays = True
@@ -45,13 +45,13 @@ class Yeastar(Dialect):
         self._tracks: dict[str, _Track] = {}
 
     def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """Says nothing: the first message is audio."""
+        """Store the call's id; the first message is audio."""
         self._call_id = call.call_id
         self._tracks = {}
         return ()
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Says nothing, but the track's time begins."""
+        """Start the track's clock."""
         ended = self.track_stopped(track.name, now)
         self._tracks[track.name] = _Track(
             track, SteadyTrack(slin(self.rate), round(self.message_ms), now, tally=self.tally)
@@ -59,13 +59,13 @@ class Yeastar(Dialect):
         return ended
 
     def track_changed(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """From the next message on the number and callflow are these."""
+        """Use the new number and callflow from the next message on."""
         if track.name in self._tracks:
             self._tracks[track.name].info = track
         return ()
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
-        """A message for every fragment that is full, of this track or, where silence has to stand in, of another."""
+        """Return a message for each full fragment of this track, and of others where silence replaces missing audio."""
         messages: list[Message] = []
         for name, each in self._tracks.items():
             for fragment in each.steady.push(pcm, now) if name == track else each.steady.wait(now):
@@ -73,7 +73,7 @@ class Yeastar(Dialect):
         return messages
 
     def track_stopped(self, track: str, now: float) -> Sequence[Message]:
-        """The last fragment, filled up with silence, and the end of this channel."""
+        """Return the last fragment, padded with silence, and the end of this channel."""
         stopped = self._tracks.pop(track, None)
         if stopped is None:
             return ()
@@ -85,7 +85,7 @@ class Yeastar(Dialect):
         return messages
 
     def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """The end of every channel that is left."""
+        """Return the end of every remaining channel."""
         return [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
 
     def _message(self, info: TrackInfo, audio: bytes, status: str = "process") -> str:
@@ -99,7 +99,7 @@ class _Track(msgspec.Struct):
 
 
 class _Fragment(msgspec.Struct, frozen=True):
-    """The one message there is, its fields in the vendor's order."""
+    """The only message type, its fields in the vendor's order."""
 
     callid: str
     callflow: str

@@ -1,4 +1,4 @@
-"""Speech and sounds: what is said in a call, and where it comes from."""
+"""Speech and sounds to play into calls, and their sources."""
 
 from bridge.speech.engine import Speech, SpeechFailed, Utterance
 from bridge.speech.fetch import SoundFetcher, SoundUnavailable

@@ -1,4 +1,4 @@
-"""Sounds that are wanted again: the latest are kept, and who asks for one that is being made waits for that one."""
+"""A cache of sounds; requests for a sound that is being generated share that run."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 
 from bridge.audio.sound import Sound
 
-_ENTRY_BYTES = 500  # what a key and the objects around a sound take, about: many short sounds must not add up unseen
+_ENTRY_BYTES = 500  # approximate size of a key and the objects around a sound, so that short sounds count too
 
 
 @dataclass(slots=True)
 class _Making:
-    """A sound that is being made."""
+    """A sound that is being generated."""
 
     task: asyncio.Task[Sound]
     waiting: int = 0
 
 
 class SoundCache:
-    """Keeps what was made, by key; the longest unused goes first.
+    """Keeps sounds by key; drops the least recently used first.
 
     Args:
-        max_bytes: what all sounds together may hold; 0 keeps none.
-        lasting_s: how long a sound may be used again.
-        clock: seconds that only grow.
+        max_bytes: limit for all sounds together; 0 keeps none.
+        lasting_s: time in seconds until a sound expires.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class SoundCache:
         self._making: dict[Hashable, _Making] = {}
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[Sound]]) -> Sound:
-        """The sound of a key: kept, being made already, or made now by ``make``.
+        """Return the sound of a key: from the cache, from a run in progress, or created by ``make``.
 
-        Making goes on while anybody waits for it, whoever asked first. What ``make`` raises, all who wait get.
+        A run continues while any request waits for it. All waiting requests get what ``make`` raises.
         """
         if (sound := self._find(key)) is not None:
             return sound
@@ -57,7 +57,7 @@ class SoundCache:
         finally:
             making.waiting -= 1
             if not making.waiting and self._making.get(key) is making:
-                del self._making[key]  # at once: who asks now must not wait for what is being given up
+                del self._making[key]  # first, so that a new request does not join a cancelled run
                 if not making.task.done():
                     making.task.cancel()
                     await asyncio.wait([making.task])

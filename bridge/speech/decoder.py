@@ -1,7 +1,7 @@
-"""Decodes sound files without letting them near the process that carries calls.
+"""Decode sound files outside the process that carries calls.
 
-A WAV file of plain samples is read here: that is slicing bytes. Everything else goes to libsndfile, which parses it in
-C, in a child process with little memory, little processor time and no files.
+WAV files of plain samples are read here, by slicing bytes. libsndfile parses everything else in C, in a child process
+with limits on memory and processor time, and no access to files.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from bridge.audio.wav import read_sound
 from bridge.speech.program import Limits, TooMuchOutput, run_program
 
 MAX_DECODERS: Final = 2
-"""Child processes at once; further files wait for their turn."""
+"""Concurrent child processes; further files wait."""
 TIMEOUT_S: Final = 30.0
-"""How long one file may take, the wait for its turn not included."""
+"""Time limit for one file, without the wait for a child process."""
 LIMITS: Final = Limits(memory_bytes=1 << 30, cpu_s=15)
 
-# -I and an explicit path: the child sees no variable and no folder of the user's, and finds what this process found.
+# -I and an explicit path: the child ignores the user's environment and folders, and imports what this process imports.
 _COMMAND = (
     *(sys.executable, "-I", "-c"),
     "import sys; sys.path[:] = sys.argv[1:]; from bridge.audio.decode import main; sys.exit(main())",
@@ -44,7 +44,7 @@ class Decoder:
             The sound, at the rate of the file; empty if the file holds no audio.
 
         Raises:
-            ValueError: the file cannot be decoded, or not within the limits; the message says why.
+            ValueError: the file cannot be decoded within the limits; the message says why.
         """
         sound = read_sound(data)
         if sound is not None:

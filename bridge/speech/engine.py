@@ -1,6 +1,6 @@
-"""Text becomes sound: a program is given the text on standard input and writes a sound file to standard output.
+"""Text to speech by a program that reads text on standard input and writes a sound file to standard output.
 
-The default is espeak-ng; why a program, and why that one: ``docs/decisions/speech.md``.
+The default is espeak-ng; the decision for a program, and for this one: ``docs/decisions/speech.md``.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ from bridge.speech.program import Limits, Outcome, TooMuchOutput, run_program
 log = logging.getLogger(__name__)
 
 MAX_RUNS = 4
-"""Programs that run at once; further texts wait for their turn."""
+"""Concurrent programs; further texts wait."""
 MAX_UNKNOWN = 1000
-"""Names without a voice that are remembered: flows may name what they like."""
+"""Limit of cached names without a voice: flows may contain any names."""
 MAX_OUTPUT_BYTES = 32 << 20
-"""What a program may write: over six minutes at 44.1 kHz."""
+"""Limit of a program's output: over six minutes at 44.1 kHz."""
 MAX_FILE_BYTES = 128 << 20
-"""Largest file of a program. Scripts may keep what they pass on in a temporary file, and Debian's espeak-ng is linked
-to PulseAudio, which lays out 64 MiB of shared memory even if nothing is played: that is a file to Linux."""
+"""Largest file that a program may write. Scripts may use temporary files, and Debian's espeak-ng is linked to
+PulseAudio,
+which allocates 64 MiB of shared memory even if nothing is played; to Linux that is a file.
+"""
 
-# Fits what clouds call their voices ("en-US-Chirp3-HD-Charon", "de-DE-Standard-A"). What begins otherwise could be
-# taken for an option of the program, or for a path.
+# Fits the voice names of cloud services ("en-US-Chirp3-HD-Charon", "de-DE-Standard-A"). Other first characters could
+# make
+# a name an option of the program, or a path.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ESPEAK_NAMES = frozenset({"espeak", "espeak-ng"})
@@ -50,17 +53,17 @@ def _name_of(number: int) -> str:
 
 
 class SpeechFailed(BridgeError):
-    """Something could not be said; the message says why, without the text."""
+    """Text could not be spoken; the message says why, without the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Something to say.
+    """Text to speak.
 
     Args:
         text: plain text.
-        language: as the flow has it, for example ``en-US``; "": the configured one.
-        voice: as the flow has it; "": the configured one.
+        language: from the flow, for example ``en-US``; empty: the configured one.
+        voice: from the flow; empty: the configured one.
     """
 
     text: str
@@ -69,10 +72,11 @@ class Utterance:
 
 
 class Speech:
-    """Says things by the configured program, and remembers how they sound.
+    """Speaks text with the configured program, and caches the sounds.
 
-    The text goes to the program's standard input, never into its command line, which every user of the machine can
-    read, and where a text could be taken for an option.
+    The text is written to the program's standard input, never put into its command line, which every user of the
+    machine
+    can read and where text could be taken for an option.
     """
 
     def __init__(self, config: SpeechConfig) -> None:
@@ -83,7 +87,7 @@ class Speech:
             memory_bytes=config.max_memory_mb << 20,
             cpu_s=ceil(config.timeout_s) * (os.cpu_count() or 1),
             file_bytes=MAX_FILE_BYTES,
-            processes=True,  # and they start other programs
+            processes=True,  # scripts start other programs
         )
         self._turns = asyncio.Semaphore(MAX_RUNS)
         self._is_espeak = any(Path(part).name in _ESPEAK_NAMES for part in config.command)
@@ -91,22 +95,25 @@ class Speech:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be said; None when the program is there."""
+        """Why text-to-speech is unavailable; None if the program exists."""
         if not self._config.command:
-            return "speech.command is empty: no program is configured that speaks"
+            return "speech.command is empty: text-to-speech is not configured"
         program = self._config.command[0]
         if shutil.which(program):
             return None
         hint = " (on Debian: apt-get install espeak-ng)" if self._is_espeak else ""
-        return f"speech.command: there is no program {program!r}{hint}"
+        return f"speech.command: program {program!r} not found{hint}"
 
     async def say(self, utterance: Utterance) -> Sound:
-        """The sound of an utterance, at the rate that the program speaks at.
+        """Return the sound of an utterance, at the program's own rate.
 
-        A text that was said before is not said again, and two who ask for the same at once share one run.
+        A text that is cached is not spoken again, and concurrent requests for the same text share one run.
+
+        Args:
+            utterance: text, language and voice.
 
         Raises:
-            SpeechFailed: the program is missing, failed, wrote no sound, or took too long; or the text is too long.
+            SpeechFailed: the program is missing, failed, wrote no sound or took too long; or the text is too long.
         """
         text = _CONTROL.sub(" ", utterance.text)
         if len(text) > self._config.max_text_characters:
@@ -114,7 +121,7 @@ class Speech:
             raise SpeechFailed(f"the text has {len(text)} characters; speech.max_text_characters allows {limit}")
         for what, name in (("language", utterance.language), ("voice", utterance.voice)):
             if name and not _NAME.fullmatch(name):
-                raise SpeechFailed(f"{name[:100]!r} is no name of a {what}")
+                raise SpeechFailed(f"{name[:100]!r} is not a valid {what} name")
         if not text.strip():
             return Sound(b"", 8000)
         key = (text, utterance.language, utterance.voice)
@@ -122,7 +129,7 @@ class Speech:
 
     async def _speak(self, text: str, language: str, voice: str) -> Sound:
         if self._is_espeak:
-            text = text.replace("[[", "[ [")  # what lies between such brackets it would take for phonemes
+            text = text.replace("[[", "[ [")  # espeak-ng reads text between such brackets as phonemes
         data = text.encode(errors="replace")
         if not self._config.command:
             raise SpeechFailed(self.trouble or "")
@@ -137,7 +144,7 @@ class Speech:
         except TooMuchOutput as problem:
             raise SpeechFailed(f"{self._program} {problem}") from None
         except ValueError as problem:
-            raise SpeechFailed(f"what {self._program} wrote {problem}") from None
+            raise SpeechFailed(f"the output of {self._program} {problem}") from None
         except OSError as problem:
             reason = self.trouble or f"{self._program} cannot be started: {problem.strerror or problem}"
             raise SpeechFailed(reason) from None
@@ -151,9 +158,10 @@ class Speech:
             outcome = await self._run_as(data, language, name)
             if not outcome.status:
                 return outcome
-            # It may also crash over a name that is none of its voices' ("alloy", 1.52). That could as well be the
-            # text's doing, so that such a name is tried again.
-            log.warning("voice %r: %s; the next best one is taken", name, self._failure(outcome))
+            # espeak-ng may also crash over an unknown name ("alloy", 1.52). The text could have caused that, so such a
+            # name is tried
+            # again.
+            log.warning("voice failed, using the next one voice=%s error=%s", name, self._failure(outcome))
             if _UNKNOWN_VOICE in outcome.complaint and len(self._unknown) < MAX_UNKNOWN:
                 self._unknown.add(name)
         return await self._run_as(data, language, last)
@@ -169,16 +177,18 @@ class Speech:
         )
 
     def _voices(self, language: str, voice: str) -> list[str]:
-        """What ``{voice}`` may be, best first; only espeak-ng says when it does not know one, so that there is a next.
+        """Return the candidates for ``{voice}``, best first.
 
-        It takes languages for voices, and finds the nearest itself: ``en-US-Wavenet-F`` is ``en-us`` to it.
+        Only espeak-ng reports an unknown voice, so other programs get one candidate. espeak-ng accepts languages as
+        voices, and
+        finds the nearest itself: ``en-US-Wavenet-F`` becomes ``en-us``.
         """
         config = self._config
         table = {name.lower(): value for name, value in config.voices.items()}
         wanted = [voice, language, language.partition("-")[0]]
         names = [table[name.lower()] for name in wanted if name.lower() in table]
         if table:
-            names.append(config.default_voice)  # names that only a cloud knows say nothing to who keeps a table
+            names.append(config.default_voice)  # a configured table replaces names of cloud voices
         if language == config.default_language:
             wanted.insert(1, config.default_voice)
         names += [*wanted, config.default_voice, config.default_language]
@@ -187,10 +197,10 @@ class Speech:
 
     @property
     def _program(self) -> str:
-        """Its name, for messages: that of espeak-ng also where a loader runs it."""
+        """The program's name, for messages; espeak-ng's also where a loader runs it."""
         names = [Path(part).name for part in self._config.command] or [""]
         return next((name for name in names if name in _ESPEAK_NAMES), names[0])
 
     def _failure(self, outcome: Outcome) -> str:
         ended = f"status {outcome.status}" if outcome.status > 0 else _name_of(-outcome.status)
-        return f"{self._program} failed ({ended}): {outcome.complaint or 'it did not say why'}"
+        return f"{self._program} failed ({ended}): {outcome.complaint or 'no error message'}"

@@ -1,7 +1,7 @@
-"""Sounds to play: from an ``http(s)`` address, or a file of the configured folder.
+"""Sounds to play: from an ``http(s)`` URL, or a file below the configured folder.
 
-Whoever may start flows chooses the address, and the bridge asks for it from where the bridge is:
-``docs/howto/speech.md`` says what that means.
+Anyone who may start flows chooses the URL, and the product requests it from its own network; ``docs/howto/speech.md``
+describes the consequences.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from bridge.tls import Trust
 MAX_REDIRECTS: Final = 3
 MAX_URL_CHARACTERS: Final = 2048
 LASTING_S: Final = 60.0
-"""How long what came from an address is played again without asking: one prompt, said to many callers."""
+"""Time in seconds that a fetched sound is reused without a request: one prompt, played to many callers."""
 
 
 class SoundUnavailable(BridgeError):
-    """A sound could not be fetched or read; the message says why, without the query of an address."""
+    """A sound could not be fetched or read; the message says why, without the URL's query."""
 
 
 class SoundFetcher:
-    """Fetches sounds, keeps the last ones, and asks once for what several want at the same time.
+    """Fetches and caches sounds; concurrent requests for one sound share a fetch.
 
     Args:
-        config: bounds, and the folder.
-        gate: what may be connected to.
+        config: limits, and the folder.
+        gate: which hosts may be connected to.
     """
 
     def __init__(self, config: SpeechConfig, gate: Gate | None = None) -> None:
@@ -50,15 +50,15 @@ class SoundFetcher:
         self._read = SoundCache(config.cache_bytes // 2)
 
     async def get(self, url: str, *, configured: bool = False) -> Sound:
-        """The sound at an address, at the rate of its file.
+        """Return the sound at a URL or in a file, at its own rate.
 
         Args:
-            url: ``http://`` or ``https://`` address, or the name of a file below ``speech.sounds_dir``, for example
+            url: an ``http://`` or ``https://`` URL, or the name of a file below ``speech.sounds_dir``, for example
                 ``welcome.wav`` or ``de/welcome.wav``.
-            configured: the URL is in the configuration file, its host at least.
+            configured: the URL, at least its host, is in the configuration file.
 
         Raises:
-            SoundUnavailable: it cannot be had, or is no sound.
+            SoundUnavailable: the sound cannot be fetched, read or decoded.
         """
         scheme, colon, _ = url.partition(":")
         if colon and scheme.lower() in ("http", "https"):
@@ -73,13 +73,13 @@ class SoundFetcher:
     async def _fetch(self, url: str, shown: str, configured: bool) -> Sound:
         def check(response: aiohttp.ClientResponse) -> None:
             if response.status != 200:
-                raise RequestFailed(f"answered {response.status} {response.reason or ''}".rstrip())
+                raise RequestFailed(f"HTTP status {response.status} {response.reason or ''}".rstrip())
             encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
             if encoding not in ("", "identity"):
                 raise RequestFailed(f"the response has Content-Encoding {encoding[:40]!r}; expected identity")
 
         try:
-            async with Requests(self._gate) as requests:  # not kept: between prompts there may be hours
+            async with Requests(self._gate) as requests:  # not kept open: hours may pass between prompts
                 response = await requests.fetch(
                     "GET",
                     url,
@@ -97,14 +97,14 @@ class SoundFetcher:
         return await self._decoded(response.body, shown)
 
     def _find(self, name: str) -> tuple[Path, os.stat_result]:
-        """The file of a name, and what it is like now.
+        """Return the file of a name, and its current status.
 
         Raises:
-            SoundUnavailable: there is none; or it lies outside of the folder, be it by way of a symbolic link.
+            SoundUnavailable: no such file, or one outside the folder, for example through a symbolic link.
         """
         shown = repr(name[:200])
         if not self._config.sounds_dir:
-            raise SoundUnavailable(f"{shown}: is not an http(s) address, and speech.sounds_dir is empty")
+            raise SoundUnavailable(f"{shown}: not an http(s) URL, and speech.sounds_dir is empty")
         try:
             file = find_below(self._config.sounds_dir, name)
             status = file.stat()
@@ -133,16 +133,16 @@ class SoundFetcher:
 
 
 def _too_large(shown: str, config: SpeechConfig) -> str:
-    return f"{shown}: is larger than speech.max_sound_bytes, {config.max_sound_bytes}"
+    return f"{shown}: larger than speech.max_sound_bytes={config.max_sound_bytes}"
 
 
 def _shown(url: str) -> str:
-    """Return an address for messages: without user, password and query, which may be secrets.
+    """Return a URL for messages: without user, password and query, which may be secrets.
 
     Raises:
-        SoundUnavailable: the address is not a URL.
+        SoundUnavailable: the string is not an http(s) URL.
     """
     server = server_of(url)
     if not server or len(url) > MAX_URL_CHARACTERS or any(character <= " " for character in url):
-        raise SoundUnavailable(f"{url.partition('?')[0][:40]!r}...: is not an http(s) address")
+        raise SoundUnavailable(f"{url.partition('?')[0][:40]!r}...: not an http(s) URL")
     return server[:200]

@@ -1,4 +1,4 @@
-"""Runs one program on untrusted data: bytes in, bytes out, under resource limits; nothing of it is left afterwards."""
+"""Run one program on untrusted data: bytes in, bytes out, under resource limits, without processes left behind."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from dataclasses import dataclass
 
 MAX_COMPLAINT_BYTES = 4096
 NICE = 10
-"""Added to the priority of the program: the audio of running calls comes first."""
+"""Added to the program's nice value: the audio of running calls has priority."""
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
-"""The environment variables that a program inherits: none of them holds a secret."""
+"""Environment variables that a program inherits; none of them holds a secret."""
 _READ_BYTES = 1 << 16
 _REAP_S = 2.0
 
 
 class TooMuchOutput(Exception):
-    """A program wrote more than it may."""
+    """A program wrote more than its limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may use (setrlimit(2)); no core dump in any case.
+    """Limits of a program (setrlimit(2)); core dumps are always disabled.
 
     Args:
         memory_bytes: address space of each of its processes.
-        cpu_s: processor time of each of its processes.
+        cpu_s: processor time of each of its processes, in seconds.
         file_bytes: largest file that it may write; 0: none.
-        processes: whether it may start processes and threads.
-        open_files: descriptors of each of its processes.
+        processes: the program may start processes and threads.
+        open_files: file descriptors of each of its processes.
     """
 
     memory_bytes: int
@@ -44,12 +44,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a program ended.
+    """The result of a program.
 
     Args:
-        status: its exit status; negative: the signal that ended it.
-        output: what it wrote to standard output.
-        complaint: the first line that it wrote to standard error.
+        status: exit status; negative: the number of the signal that ended it.
+        output: standard output.
+        complaint: first line of standard error.
     """
 
     status: int
@@ -62,21 +62,21 @@ async def run_program(
 ) -> Outcome:
     """Run a program with ``data`` on its standard input; when cancelled, kill it and its children.
 
-    The program receives no data before its limits are in force, so it parses nothing untrusted without them.
+    The program receives data only after its limits are in force.
 
     Args:
         command: program and arguments.
         data: written to standard input.
-        limits: what it may use.
-        max_output_bytes: how much it may write to standard output.
-        inherit: names of environment variables that it gets besides `INHERITED`.
+        limits: resource limits.
+        max_output_bytes: limit of standard output.
+        inherit: names of environment variables that it inherits besides `INHERITED`.
 
     Returns:
-        How it ended.
+        Its exit status and output.
 
     Raises:
-        OSError: it cannot be started, or not be limited, as a program of another user.
-        TooMuchOutput: it wrote more than ``max_output_bytes``; it was killed.
+        OSError: the program cannot be started or limited (for example one that runs as another user).
+        TooMuchOutput: the program wrote more than ``max_output_bytes`` and was killed.
     """
     environ = {name: os.environ[name] for name in (*INHERITED, *inherit) if name in os.environ}
     process = await asyncio.create_subprocess_exec(
@@ -85,7 +85,7 @@ async def run_program(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environ,
-        start_new_session=True,  # a group of its own: what it starts itself is killed with it
+        start_new_session=True,  # a process group of its own, so that its children are killed too
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -111,17 +111,17 @@ async def run_program(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), _REAP_S)
         raise
-    _kill_group(process.pid)  # what it has left running
+    _kill_group(process.pid)  # children that it left running
     return Outcome(status, output.result(), _first_line(complaint.result()))
 
 
 def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left, or only another user's
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # no process left, or only another user's
         os.killpg(pid, signal.SIGKILL)
 
 
 def _restrict(pid: int, limits: Limits) -> None:
-    """Limit a process from outside: a function run between fork and exec could deadlock on a lock of another thread."""
+    """Limit a process from outside: code between fork and exec could deadlock on a lock of another thread."""
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: limits.cpu_s,
@@ -149,7 +149,7 @@ async def _read(stream: asyncio.StreamReader, max_bytes: int) -> bytes:
 
 
 async def _read_beginning(stream: asyncio.StreamReader) -> bytes:
-    """The beginning; the rest is read too, as a full pipe would hold the program up."""
+    """Return the beginning; read and discard the rest, as a full pipe would block the program."""
     beginning = bytearray()
     while block := await stream.read(_READ_BYTES):
         beginning += block[: MAX_COMPLAINT_BYTES - len(beginning)]
@@ -157,7 +157,7 @@ async def _read_beginning(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _write(stream: asyncio.StreamWriter, data: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not read to the end
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the program need not read all input
         stream.write(data)
         await stream.drain()
     stream.close()

@@ -146,4 +146,4 @@ async def test_the_same_trouble_is_told_once(caplog: pytest.LogCaptureFixture, m
     await until(lambda: client.trouble)
     await asyncio.sleep(0.1)
     await client.stop()
-    assert sum("no events from" in record.message for record in caplog.records) == 1
+    assert sum("events connection unavailable" in record.message for record in caplog.records) == 1

@@ -88,7 +88,7 @@ async def test_no_other_certificate_of_its_authority_is(authority: Authority, tm
     async with bridge(authority.server("DNS:localhost,IP:127.0.0.1")) as port:
         code, complaint = await call("--config", configured(tmp_path, port, chain, key))
     assert code == 1
-    assert "certificate not accepted" in complaint
+    assert "certificate rejected" in complaint
 
 
 async def test_an_authority_may_be_named(authority: Authority, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ async def test_an_authority_may_be_named(authority: Authority, tmp_path: Path) -
         ):
             code, complaint = await call(*more, *token)
             assert code == 1
-            assert "certificate not accepted" in complaint
+            assert "certificate rejected" in complaint
             assert "--ca-file names the authority to trust, and --url must have a name" in complaint
         nothing = tmp_path / "nothing.pem"
         code, complaint = await call("--url", f"https://localhost:{port}", "--ca-file", nothing, *token)

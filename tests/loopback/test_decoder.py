@@ -60,7 +60,7 @@ def test_another_file_is_left_to_the_decoder(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"fLaC" + bytes(2000), b"RIFF\0\0\0\0WAVE", encoded("OGG")[:200]])
 async def test_a_damaged_file_says_why(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"is no |cannot be decoded"):
+    with pytest.raises(ValueError, match=r"is not a |cannot be decoded"):
         await Decoder().decode(data)
 
 

@@ -118,7 +118,7 @@ async def test_a_body_without_end_ends(serve: Serve, declared: bool) -> None:
 
     base = await serve(handler)
     fetcher = SoundFetcher(SpeechConfig(max_sound_bytes=100_000), ANYWHERE)
-    assert await refusal(fetcher, f"{base}/x") == f"{base}/x: is larger than speech.max_sound_bytes, 100000"
+    assert await refusal(fetcher, f"{base}/x") == f"{base}/x: larger than speech.max_sound_bytes=100000"
     assert sent < 20_000_000
 
 
@@ -140,11 +140,11 @@ async def test_what_takes_too_long_is_given_up(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (404, b"", "/x: answered 404 Not Found"),
-        (500, b"secret", "/x: answered 500 Internal Server Error"),
-        (204, b"", "/x: answered 204 No Content"),
-        (200, b"<html>secret", "/x: is no WAV, FLAC, Ogg or MP3 file"),
-        (200, b"", "/x: is no WAV, FLAC, Ogg or MP3 file"),
+        (404, b"", "/x: HTTP status 404 Not Found"),
+        (500, b"secret", "/x: HTTP status 500 Internal Server Error"),
+        (204, b"", "/x: HTTP status 204 No Content"),
+        (200, b"<html>secret", "/x: is not a WAV, FLAC, Ogg or MP3 file"),
+        (200, b"", "/x: is not a WAV, FLAC, Ogg or MP3 file"),
         (200, wav(seconds=0), "/x: holds no audio"),
     ],
 )
@@ -173,7 +173,7 @@ async def test_a_password_in_the_address_is_not_sent() -> None:
     "url", ["http://", "http:", "http:///x", "http://[::1", "http://h:99999/", "http://h/ x", "http://h/" + "x" * 2048]
 )
 async def test_what_is_no_address(url: str) -> None:
-    assert "is not an http(s) address" in await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), url)
+    assert "not an http(s) URL" in await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), url)
 
 
 async def test_a_file_is_read_once_until_it_is_another_one(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ async def test_a_file_is_read_once_until_it_is_another_one(tmp_path: Path) -> No
     second = await fetcher.get("de/welcome.wav")
     assert judge.loudest(np.frombuffer(second.pcm, "<i2"), 8000) == pytest.approx(700, abs=2)
     file.write_bytes(b"text")
-    assert await refusal(fetcher, "de/welcome.wav") == "'de/welcome.wav': is no WAV, FLAC, Ogg or MP3 file"
+    assert await refusal(fetcher, "de/welcome.wav") == "'de/welcome.wav': is not a WAV, FLAC, Ogg or MP3 file"
 
 
 async def test_only_files_of_the_folder_are_played(tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ async def test_only_files_of_the_folder_are_played(tmp_path: Path) -> None:
         assert "below speech.sounds_dir" in await refusal(fetcher, url)
     (folder / "large.wav").write_bytes(wav() + bytes(2000))
     small = SoundFetcher(SpeechConfig(sounds_dir=str(folder), max_sound_bytes=2048), ANYWHERE)
-    assert await refusal(small, "large.wav") == "'large.wav': is larger than speech.max_sound_bytes, 2048"
+    assert await refusal(small, "large.wav") == "'large.wav': larger than speech.max_sound_bytes=2048"
 
 
 async def test_without_a_folder_no_file_is_played() -> None:
     said = await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), "welcome.wav")
-    assert said == "'welcome.wav': is not an http(s) address, and speech.sounds_dir is empty"
+    assert said == "'welcome.wav': not an http(s) URL, and speech.sounds_dir is empty"

@@ -40,7 +40,7 @@ class Sounds:
 
     async def get(self, url: str, /) -> Sound:
         if not url.startswith("https://sounds.example/"):
-            raise SoundUnavailable(f"{url[:80]}: is not an http(s) address")
+            raise SoundUnavailable(f"{url[:80]}: not an http(s) URL")
         return Sound(bytes(640), 16000)
 
 

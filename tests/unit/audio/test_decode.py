@@ -87,7 +87,7 @@ def test_a_file_without_audio_is_an_empty_sound() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"R", b"<html>", b"RIFF\x00\x00\x00\x00AVI ", b".snd\x00\x00\x00\x18", b"\xff"])
 def test_what_is_no_sound_file_is_said_to_be_none(data: bytes) -> None:
-    with pytest.raises(ValueError, match="is no WAV, FLAC, Ogg or MP3 file"):
+    with pytest.raises(ValueError, match="is not a WAV, FLAC, Ogg or MP3 file"):
         decode(data)
 
 

@@ -68,7 +68,7 @@ def test_what_a_dialect_does_not_define_sends_and_takes_nothing() -> None:
     assert morse.receive("x") == ()
     assert morse.discarded == 1
     assert morse.audio("keyed", b"ab", 0.0) == [b"ab"]
-    with pytest.raises(ValueError, match=r"^options\.wpm: is not an option of morse"):
+    with pytest.raises(ValueError, match=r"^options\.wpm: is not an option; the dialect morse has"):
         Morse.create({"wpm": 20})
 
 

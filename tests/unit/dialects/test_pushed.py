@@ -211,7 +211,7 @@ def test_yeastar_has_two_rates(rate: Any) -> None:
         ({"chunk_ms": 176}, "not 176"),
         ({"chunk_ms": 1020}, "not 1020"),
         ({"app_id": "mine"}, "app_id must be a UUID, not 'mine'"),
-        ({"subaccount_id": "5"}, "subaccount_id must be a whole number, not '5'"),
+        ({"subaccount_id": "5"}, "subaccount_id must be an integer, not '5'"),
         ({"stream_data": "x"}, "stream_data must be a table"),
     ],
 )

@@ -36,13 +36,13 @@ def hear(stream: Twilio, seconds: float, track: str = "inbound", pcm: bytes = by
     ("options", "sentence"),
     [
         ({"tracks": "inbound"}, "tracks must be one of inbound_track, outbound_track, both_tracks, not 'inbound'"),
-        ({"tracks": "both_tracks", "connect": True}, "a two-way stream has the inbound_track only"),
+        ({"tracks": "both_tracks", "connect": True}, "a two-way stream carries inbound_track only"),
         ({"encoding": "opus"}, "encoding must be one of mulaw, l16, not 'opus'"),
         ({"rate": 16000}, "encoding=mulaw is 8000 Hz only, not 16000; use encoding=l16"),
         ({"rate": 11025, "encoding": "l16"}, "rate must be one of 8000, 12000"),
         ({"account_sid": "AC123"}, "account_sid must be AC and 32 hexadecimal digits"),
         ({"call_sid": "AC" + 32 * "0"}, "call_sid must be CA and 32 hexadecimal digits"),
-        ({"parameters": {"retries": 5}}, "parameters hold text only; the value of 'retries' is 5"),
+        ({"parameters": {"retries": 5}}, "parameters must be strings; the value of 'retries' is 5"),
     ],
 )
 def test_options_that_do_not_go_together_say_what_does(options: dict[str, Any], sentence: str) -> None:
@@ -166,7 +166,7 @@ def test_a_wav_file_where_bare_audio_belongs_is_reported_once_for_each_utterance
             assert isinstance(played, Play)
         stream.receive('{"event":"mark","mark":{"name":"said"}}')
     assert stream.discarded == 2
-    assert reported == [(header, "bare mulaw at 8000 Hz: a WAV header is heard as noise")] * 2
+    assert reported == [(header, "bare mulaw at 8000 Hz: a WAV header plays as noise")] * 2
 
 
 def test_what_an_application_sends_is_bounded() -> None:

@@ -52,7 +52,7 @@ def played(commands: Sequence[Command]) -> bytes:
         (("sln", "alaw", 16000), "codec=alaw is 8000 Hz only, not 16000"),
         (("sln", None, 11025), "rate must be one of 8000, 12000"),
         (("sln", None, 0), "rate must be one of 8000, 12000"),
-        (("sln", None, None, False), "encapsulation=sln has no choice of headers; leave headers out"),
+        (("sln", None, None, False), "encapsulation=sln does not support headers. Omit headers"),
         (("audiosocket", None, None, 1), "headers must be true or false, not 1"),
     ],
 )

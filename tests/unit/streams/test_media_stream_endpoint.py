@@ -70,7 +70,7 @@ def test_a_client_may_name_any_dialect_and_its_options(query: dict[str, str], di
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ({"dialect": "morse"}, "dialect: no dialect is called 'morse'"),
+        ({"dialect": "morse"}, "dialect: unknown dialect 'morse'"),
         ({"dialect": "yeastar"}, "direction_speak: the dialect yeastar only listens"),
         (
             {"dialect": "twilio", "encapsulation": "sln"},

@@ -109,7 +109,7 @@ def test_names_without_patterns_match_themselves(
         ({"dialect": "voxology", "sample_rate": 16000}, ["sample_rate", "fixed"]),
         ({"dialect": "voxology", "options": {"chunk_ms": 7}}, ["options", "chunk_ms"]),
         ({"dialect": "twilio", "tracks": "parties"}, ["tracks"]),
-        ({"dialect": "twilio", "options": {"tracks": "both_tracks"}}, ["options.tracks", "key of its own"]),
+        ({"dialect": "twilio", "options": {"tracks": "both_tracks"}}, ["options.tracks", "its own key"]),
         ({"dialect": "twilio", "options": {"rng": 1}}, ["options.rng"]),
         ({"dialect": "twilio", "options": {"parameters": "text"}}, ["options"]),
         ({"dialect": "voipbin"}, ["options", "encapsulation", "rtp"]),
