@@ -91,7 +91,7 @@ class Bridge(Value, frozen=True, kw_only=True):
     technology: str = ""
     bridge_type: str = ""
     bridge_class: str = ""
-    """``stasis``: created by ARI; ``basic``: created by Dial(), Queue()...; ``base``: ConfBridge and the like."""
+    """``stasis``: created by ARI; ``basic``: created by Dial(), Queue()...; ``base``: by ConfBridge and others."""
     creator: str = ""
     name: str = ""
     channels: list[str] = []

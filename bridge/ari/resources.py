@@ -403,7 +403,7 @@ class System(_Resource):
     """The PBX itself."""
 
     async def info(self) -> AsteriskInfo:
-        """Return version, start time and the like."""
+        """Return version and start time."""
         return await self._get("/asterisk/info", AsteriskInfo)
 
     async def ping(self) -> Ping:

@@ -27,7 +27,7 @@ REQUEST_TIMEOUT_S = 15.0
 MAX_CONNECTIONS = 40
 """Limit of connections. Asterisk's ``sessionlimit`` is 100 by default, and other clients need some of them."""
 IDLE_CONNECTION_S = 10.0
-"""Below Asterisk's ``session_keep_alive`` of 15 s, so that no request uses a connection that Asterisk is closing."""
+"""Below Asterisk's ``session_keep_alive`` of 15 s, to use no connection that Asterisk is closing."""
 CLOSED = "the ARI client is closed"
 
 Parameter = str | int | bool | None

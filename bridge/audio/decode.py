@@ -42,7 +42,7 @@ def decode(data: bytes) -> Sound:
         The sound at the file's rate; empty if the file holds no audio.
 
     Raises:
-        ValueError: the file cannot be decoded; the message says why.
+        ValueError: the file cannot be decoded; the message is the reason.
     """
     if not _is_known(data):
         raise ValueError("is not a WAV, FLAC, Ogg or MP3 file")

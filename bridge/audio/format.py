@@ -82,6 +82,6 @@ class AudioFormat:
 def slin(rate: int) -> AudioFormat:
     """Return signed linear at ``rate`` Hz, the format inside the product.
 
-    Cached, so that all calls share one object and its numbers: less memory to fetch for every frame.
+    Cached: all calls share one object and its numbers, which leaves less memory to fetch for every frame.
     """
     return AudioFormat(Encoding.SLIN, rate)

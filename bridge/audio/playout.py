@@ -39,7 +39,7 @@ class _Converter:
 class _Foreign:
     """A block at another rate, converted in steps of 20 ms as it is played.
 
-    Converting 16 MiB at once would interrupt the audio of every call, and take many times the memory.
+    Converting 16 MiB in one step would interrupt the audio of every call, and take many times the memory.
     """
 
     __slots__ = ("_at", "_pcm", "converter")
@@ -72,7 +72,7 @@ class _Foreign:
 class Playout:
     """A queue of audio that accepts blocks of any size and returns exact 20 ms frames, with marks between the blocks.
 
-    Asterisk neither buffers nor paces, so this is the only place that knows what has been played and can discard the
+    Asterisk neither buffers nor paces, so only this queue can report what has been played and can discard the
     rest.
     The caller's 20 ms tick is the clock: one ``take()`` per tick.
 

@@ -37,7 +37,7 @@ class _Filter:
     phases: Samples
     """Coefficients, one row for each of the ``up`` positions of an output sample between two input samples."""
     step: int
-    """Input samples that one multiplication with ``matrix`` advances; a multiple of ``down``, so that phases repeat."""
+    """Input samples that one multiplication with ``matrix`` advances; a multiple of ``down``, as phases must repeat."""
     matrix: Samples
     """Turns ``step + taps - 1`` input samples (rows) into ``step * up // down`` output samples (columns)."""
 

@@ -30,7 +30,7 @@ class Sound:
         from bridge.audio.resample import Resampler  # numpy is only for audio of another rate
 
         resampler = Resampler(self.rate, rate)
-        # Silence in front makes the filter's delay a whole number of output samples, which can then be cut off.
+        # Silence in front makes the filter's delay an integral number of output samples, which can then be cut off.
         late = round(resampler.delay_ms * self.rate / 1000)
         before = -late % (self.rate // gcd(self.rate, rate))
         pcm = resampler.convert(bytes(2 * before) + self.pcm) + resampler.flush()

@@ -27,7 +27,7 @@ HOLD_S: Final = 1.0
 AHEAD_MS: Final = 40
 """Audio may be this much ahead of the clock before some is dropped."""
 MAX_FILL_MS: Final = 60_000
-"""The longest silence inserted at once. The rest of a longer one is skipped: an hour is 100 MB of JSON."""
+"""Longest silence inserted in one step, in ms. The rest of a longer one is skipped: an hour is 100 MB of JSON."""
 
 DEAF_S: Final = 0.5
 """Time in seconds without a call for a track, after which audio of another track advances its time.

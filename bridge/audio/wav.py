@@ -13,7 +13,7 @@ from bridge.audio.sound import Sound
 MAGIC: Final = b"RIFF"
 """The first bytes of a file."""
 MAX_HEADER_BYTES: Final = 65536
-"""Limit for all chunks before the audio; album art and the like stay far below it."""
+"""Limit for all chunks before the audio; album art stays far below it."""
 
 RATES: Final = frozenset((*SLIN_RATES, 11025, 22050))
 """Accepted sampling rates in Hz; arbitrary rates would let a file request filters of any size."""

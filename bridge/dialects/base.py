@@ -20,7 +20,7 @@ import msgspec
 from bridge.audio.steady import Tally
 
 Message = bytes | str
-"""One WebSocket message: ``bytes`` is a binary message, ``str`` a text message."""
+"""One WebSocket message: ``bytes`` is a message of type binary, ``str`` of type text."""
 
 
 class Play(msgspec.Struct, frozen=True, gc=False):  # one for every frame: half the cost of a dataclass

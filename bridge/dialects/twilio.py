@@ -136,7 +136,7 @@ class Twilio(Dialect):
         self._sequence = 0
         self._tracks: dict[str, _Track] = {}
         self._chunks: dict[str, int] = {}
-        self._ended_ms: dict[str, int] = {}  # so that timestamps of a restarted track do not decrease
+        self._ended_ms: dict[str, int] = {}  # keeps timestamps of a restarted track from decreasing
 
     @classmethod
     def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:

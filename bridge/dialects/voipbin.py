@@ -156,7 +156,7 @@ class Voipbin(Dialect):
         return (msgspec.json.encode(_Control(event="refused", refused=_RefusedBody(round(duration_ms)))).decode(),)
 
     def receive(self, message: Message) -> Sequence[Command]:
-        """Decode audio in a binary message, control in a text message; only an AudioSocket hang-up ends the stream."""
+        """Decode audio in a binary message, control in text; only an AudioSocket hang-up ends the stream."""
         if isinstance(message, bytes):
             return self._encapsulation.unwrap(message) if message else ()
         command = _control(message)
@@ -414,7 +414,7 @@ class _DtmfBody(msgspec.Struct, frozen=True):
 
 
 class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A text message: our extension, shaped like Twilio's."""
+    """Text message: our extension, shaped like Twilio's."""
 
     event: str
     mark: _MarkBody | None = None
@@ -427,7 +427,7 @@ _CONTROL_DECODER = msgspec.json.Decoder(_Control)
 
 
 def _control(text: str) -> Command | None:
-    """Return the command in a text message; None if it has no known command."""
+    """Return the command in text; None if it has no known command."""
     try:
         control = _CONTROL_DECODER.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bridge.audio.sound import Sound
 
-_ENTRY_BYTES = 500  # approximate size of a key and the objects around a sound, so that short sounds count too
+_ENTRY_BYTES = 500  # approximate size of a key and the objects around a sound: short sounds count too
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class SoundCache:
         finally:
             making.waiting -= 1
             if not making.waiting and self._making.get(key) is making:
-                del self._making[key]  # first, so that a new request does not join a cancelled run
+                del self._making[key]  # first: a new request must not join a cancelled run
                 if not making.task.done():
                     making.task.cancel()
                     await asyncio.wait([making.task])

@@ -44,7 +44,7 @@ class Decoder:
             The sound, at the rate of the file; empty if the file holds no audio.
 
         Raises:
-            ValueError: the file cannot be decoded within the limits; the message says why.
+            ValueError: the file cannot be decoded within the limits; the message is the reason.
         """
         sound = read_sound(data)
         if sound is not None:

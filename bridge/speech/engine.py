@@ -53,7 +53,7 @@ def _name_of(number: int) -> str:
 
 
 class SpeechFailed(BridgeError):
-    """Text could not be spoken; the message says why, without the text."""
+    """Text could not be spoken; the message is the reason, without the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Speech:
     async def say(self, utterance: Utterance) -> Sound:
         """Return the sound of an utterance, at the program's own rate.
 
-        A text that is cached is not spoken again, and concurrent requests for the same text share one run.
+        Cached text is not spoken again, and concurrent requests for the same text share one run.
 
         Args:
             utterance: text, language and voice.

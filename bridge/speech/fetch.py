@@ -31,7 +31,7 @@ LASTING_S: Final = 60.0
 
 
 class SoundUnavailable(BridgeError):
-    """A sound could not be fetched or read; the message says why, without the URL's query."""
+    """A sound could not be fetched or read; the message is the reason, without the URL's query."""
 
 
 class SoundFetcher:

@@ -85,7 +85,7 @@ async def run_program(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environ,
-        start_new_session=True,  # a process group of its own, so that its children are killed too
+        start_new_session=True,  # a process group of its own, to kill its children too
     )
     assert process.stdin is not None
     assert process.stdout is not None

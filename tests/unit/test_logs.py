@@ -140,6 +140,7 @@ MEASURES = {
     *("calls_and_streams", "followed", "replaced", "then", "to"),
     *("of", "owner", "path", "pid", "queued", "reason", "revoked", "seconds", "type"),
     *("code", "status", "task", "doing", "dialect", "external_host", "track"),
+    *("application", "callback", "url", "voice"),
 }
 """Fields that identify nothing."""
 

@@ -29,5 +29,5 @@ def test_half_a_sample_is_carried() -> None:
 
 
 def test_a_frame_has_a_size() -> None:
-    with pytest.raises(ValueError, match="0 bytes"):
+    with pytest.raises(ValueError, match="must be positive, not 0"):
         Framer(0)

@@ -135,7 +135,10 @@ def test_stream(given: dict[str, Any], tracks: tuple[str, ...], speaks: bool) ->
         ({"tracks": ["callee"]}, "tracks: 'callee' is none of caller, transfer"),
         ({"tracks": "both_tracks"}, "tracks: 'both_tracks' is none of"),
         ({"dialect": "twilio", "tracks": "caller"}, "tracks: the dialect twilio has inbound_track"),
-        ({"dialect": "twilio", "tracks": "both_tracks", "connect": True}, "options: tracks=both_tracks conflicts with connect"),
+        (
+            {"dialect": "twilio", "tracks": "both_tracks", "connect": True},
+            "options: tracks=both_tracks conflicts with connect",
+        ),
         ({"dialect": "voipbin", "tracks": ["caller", "transfer"]}, "tracks: expected one"),
         ({"dialect": "twilio", "stream_data": {}}, "stream_data: the dialect twilio has none, expected voxology"),
         ({"stream_data": "text"}, "stream_data: "),
