@@ -37,12 +37,13 @@ def field_docs(model: type[BaseModel]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if issubclass(base, BaseModel) and base is not BaseModel:
-            found |= _docs_of_module(base.__module__).get(base.__qualname__, {})
+            found |= docs_of_module(base.__module__).get(base.__qualname__, {})
     return found
 
 
 @functools.cache
-def _docs_of_module(name: str) -> Mapping[str, Mapping[str, str]]:
+def docs_of_module(name: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the docstrings of the attributes of all classes of a module, by class and attribute."""
     tree = ast.parse(inspect.getsource(sys.modules[name]))
     return {each.name: _docs_of_class(each) for each in tree.body if isinstance(each, ast.ClassDef)}
 

@@ -44,42 +44,48 @@ class CallingConfig(Section):
     """How calls are placed."""
 
     tel_endpoint: Annotated[str, _endpoint("number"), Field(description="a string")] = ""
-    """For numbers outside, for example ``PJSIP/{number}@trunk-a``; empty: they are refused."""
+    """How a `tel` destination is dialed: `"PJSIP/{number}@trunk-a"`. Empty: rejected, as it may cost money."""
     sip_endpoint: Annotated[str, _endpoint("uri"), Field(description="a string")] = ""
-    """For SIP addresses, for example ``PJSIP/sip-out/{uri}``; empty: they are refused.
-
-    The endpoint must have no ``outbound_auth``: Asterisk answers the challenge of whatever host the URI names.
-    """
+    """How a `sip` destination is dialed: `"PJSIP/sip-out/{uri}"`. Empty: rejected. The endpoint must not have an
+    `outbound_auth`: Asterisk answers the challenge of any host that an address names, and would send it the trunk's
+    password as a digest."""
     sip_hosts: PatternList = Patterns()
-    """Hosts of SIP addresses that may be called, as patterns; empty: none."""
+    """Hosts of `sip` destinations that may be called. Empty: none."""
     allowed_numbers: Prefixes = ()
-    """Prefixes of numbers that may be called; empty: all that `denied_numbers` does not deny."""
+    """Prefixes of `tel` destinations that may be called: `["+49", "0"]`. Empty: all that `denied_numbers` does not
+    deny."""
     denied_numbers: Prefixes = ()
-    """Prefixes of numbers that may not be called; the longest prefix of both lists decides."""
+    """Prefixes that may not be called: `["+49900", "00"]`; also as an `extension`, which the dialplan may send out. The
+    longest prefix of both lists decides."""
     extension_endpoint: Annotated[str, _endpoint("extension"), Field(description="a string")] = "PJSIP/{extension}"
-    """For phones of this PBX."""
+    """How an `extension` is dialed. Unless it begins with `Local/`, only endpoints that `[pbx]` takes for extensions
+    are dialed, never a trunk."""
     conference_endpoint: Annotated[str, _endpoint("conference"), Field(description="a string")] = (
         "Local/conference-{conference}@{context}/n"
     )
-    """For conferences; ``{context}`` is `context`, and without that they are refused."""
+    """How a `conference` is dialed; `{context}` is the key `context`, and without that it is rejected."""
     caller_id: Text = ""
-    """The number that called phones see where a request names none."""
+    """The number that called phones show where a request names none."""
     caller_ids: PatternList = Patterns()
-    """Numbers that a request may name as the caller's, as patterns; empty: any."""
+    """Numbers that a request or a flow may name as the caller's: `["+4930555*"]`. Empty: any. `caller_id`, and in a
+    flow the number of its own caller, are always allowed."""
     ring_timeout_s: Annotated[float, Field(ge=1, le=600, description="a number of seconds from 1 to 600")] = 30
     """How long a called phone may ring."""
     follow_forwards: Switch = True
-    """Whether a call is dialed where its phone forwards it to (302); else it ends, and its record shows where."""
+    """Whether a call that a phone forwards (302) is dialed at the new address, within the limits of this section, at
+    most five times and within the ring timeout of the first phone. `false`: the call ends with the `hangup_reason`
+    `forwarded`."""
     max_calls: Annotated[int, Field(ge=0, le=100_000, description="a number from 0 to 100000")] = 500
-    """Calls placed by the bridge that may go on at once; 0: none can be placed."""
+    """Originated calls that may exist at the same time; one more returns 503. 0: none can be originated."""
     max_calls_per_minute: PerMinute = 600
-    """Calls that all requests and flows together may place within a minute."""
+    """Calls that all requests and flows may originate within a minute; one more returns 503."""
     max_calls_per_minute_per_token: PerMinute = 600
-    """The same for those placed by one token."""
+    """The same for the calls of one token."""
     max_call_s: Annotated[float, Field(ge=1, le=604_800, description="a number of seconds from 1 to 604800")] = 14_400
-    """After so long a call that the bridge placed is hung up."""
+    """An originated call is hung up after this time (`hangup_reason` is `timeout`)."""
     context: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9_.-]*$", description="the name of a context in extensions.conf, or nothing")
     ] = ""
-    """Where the dialplan has our entries ``audiosocket``, ``queue-``, ``room-``, ``conference-`` and ``amd``; empty:
-    nowhere."""
+    """Dialplan context with the entries `audiosocket`, `queue-`, `room-`, `conference-` and `amd`. Empty: flows have no
+    queues, ConfBridge rooms and answering machine detection, and a tap takes two channels and a mixing bridge instead
+    of one channel."""

@@ -46,19 +46,23 @@ class ClusterConfig(Section):
     store: Annotated[SecretStr, AfterValidator(_check_store), Field(description="a redis:// or rediss:// URL")] = (
         SecretStr("")
     )
-    """The Redis server that all bridges share; empty: this bridge is alone."""
+    """`redis://[user:password@]host[:port][/database]`, `rediss://` for TLS. Empty: no cluster. Never printed, since it
+    may hold a password."""
     password: Annotated[SecretStr, Field(description="a string")] = SecretStr("")
-    """The store's password, where the URL does not hold it."""
+    """The store's password, if the URL does not hold it."""
     ca_file: FilePath = ""
-    """PEM file with the authority to trust instead of those of the system, for ``rediss://``."""
+    """PEM file with the authority to trust instead of the system's, for `rediss://`."""
     node: Annotated[str, _NAME, Field(description="a string")] = ""
-    """Name of this bridge, another one for each; empty: the machine's name and ``ari.app``."""
+    """Name of this instance, different for each. Empty: the machine's name and `ari.app`. With `[workers]` each process
+    adds its number."""
     pbx: Annotated[str, _NAME, Field(description="a string")] = ""
-    """Name of the Asterisk that this bridge serves, the same in all that do; empty: host and port of ``ari.url``."""
+    """Name of the Asterisk that this instance serves: **the same in all instances that serve it**, and another one for
+    each Asterisk. Empty: host and port of `ari.url`, which then must not be loopback."""
     claim_ttl_s: Annotated[float, Field(ge=1, le=60, description="a number of seconds from 1 to 60")] = 6.0
-    """After so long without a word from a bridge others may take over what it streamed."""
+    """An instance that has not renewed its lease for so long has lost what it streamed: another begins within the next
+    1.5 s. The store must always answer within a sixth of it."""
     prefix: Annotated[str, _PREFIX, Field(description="a string")] = "asterisk-bridge"
-    """Begins the name of every key in the store, so that several installations can share one."""
+    """Prefix of every key, so that several installations can share a store."""
 
     @property
     def enabled(self) -> bool:

@@ -31,6 +31,7 @@ class TlsServer(Section):
     """A server whose certificate is checked."""
 
     verify_tls: Switch = True
+    """Whether the server's certificate is checked."""
     ca_file: FilePath = ""
     """PEM file with the authority to trust instead of those of the system; in a request or a flow relative to
     ``outbound.ca_dir``."""
@@ -50,9 +51,9 @@ class Endpoint(TlsServer):
     """A server that wants to see a credential."""
 
     auth_key: HeaderName = "Secret"
-    """Name of the header that holds the credential; empty: none is sent."""
+    """Header that carries the credential. Empty: none."""
     auth_value: Annotated[SecretStr, AfterValidator(_check_value), Field(description="a string")] = SecretStr("")
-    """The credential; empty: none is sent."""
+    """The credential, for example `"Bearer ..."`. Empty: none is sent."""
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -33,21 +33,24 @@ class FlowConfig(Endpoint):
     """A list of actions, and the calls that run it when they come in."""
 
     id: Slug
+    """The `flow_id` of `POST /v1.0/calls` and of `fetch_flow`."""
     match: PatternList = Patterns()
-    """Patterns of the number that was dialled, or of the argument of ``Stasis()``; none: only calls that are placed
-    and other flows run it."""
+    """Patterns of the number that was dialed or of the argument of `Stasis()`. Empty: only originated calls and other
+    flows run it."""
     actions: Actions = ()
-    """The list itself. Exactly one of ``actions``, ``file`` and ``url`` is set."""
+    """The list of actions."""
     file: FilePath = ""
-    """A JSON file with the list; read at start."""
+    """JSON file with the list; read at the start and on reload."""
     url: Annotated[str, AfterValidator(_check_url), Field(description="an http:// or https:// URL")] = ""
-    """A server that is asked for the list, for each call anew."""
+    """Server that is queried for the list, again for each call."""
     method: Annotated[Literal["POST", "GET"], Field(description='"POST" or "GET"')] = "POST"
-    """How it is asked; ``GET`` sends no body."""
+    """HTTP method of that request; `"GET"` has no body."""
     spelling: Annotated[Literal["voipbin", "voxology"], Field(description='"voipbin" or "voxology"')] = "voipbin"
-    """In whose words it is asked; it may answer in either."""
+    """Syntax of that request: `"voipbin"` or `"voxology"` (`init_call`). The response may be in either."""
     auth_key: HeaderName = "Authorization"
+    """Header that carries the credential."""
     secret: Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a string")] = SecretStr("")
-    """Signs the requests of its runs; empty: ``outbound.signing_secret`` does."""
+    """Signs the requests of its runs; empty: `outbound.signing_secret` does."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "hangup"
-    """What becomes of a call that came in when its flow is over, or cannot be had: ``continue``: in the dialplan."""
+    """What becomes of an inbound call when its flow has ended or is unavailable: `"hangup"`, or `"continue"` in the
+    dialplan."""

@@ -23,10 +23,13 @@ class OutboundConfig(Section):
     """Connections to applications, flow servers, webhooks and sounds."""
 
     allow: Rules = ()
-    """Networks and patterns of host names that may be connected to, whatever ``deny`` and the defaults say."""
+    """Addresses, networks (`"10.1.0.0/16"`) and patterns of host names (`"*.example.org"`) that may be connected to,
+    whatever `deny` says. `"localhost"` stands for loopback."""
     deny: Rules = ()
-    """Networks and patterns of host names that may not."""
+    """Those that may not."""
     ca_dir: FilePath = ""
-    """Directory of the PEM files that a ``ca_file`` may name that comes over HTTP or from a flow; empty: none."""
+    """Directory of the PEM files that a `ca_file` may name in a request or in a flow, relative to it. Empty: such a
+    `ca_file` is rejected."""
     signing_secret: Secret = SecretStr("")
-    """Signs the requests of flows, where the flow's table has no ``secret``; empty: they are not signed."""
+    """Signs the requests of flows whose `[[flows]]` table has no `secret`: `whsec_` and base64, or at least 16
+    characters. Empty: they are not signed."""

@@ -34,11 +34,11 @@ class PrivacyConfig(Section):
     """
 
     show_withheld_numbers: Switch = False
-    """Whether applications see numbers and names of callers who withhold them."""
+    """Whether the numbers of callers who withhold them are shown."""
     announce_streams: Announcement = ""
-    """Played to all parties of a call when a stream of it starts; empty: nothing."""
+    """Announcement when a stream starts. Empty: none."""
     announce_recordings: Announcement = ""
-    """The same when a recording of it starts."""
+    """Announcement when a recording starts. Empty: none."""
 
     @property
     def announcements(self) -> dict[str, str]:

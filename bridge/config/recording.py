@@ -17,8 +17,11 @@ class RecordingConfig(Section):
     max_s: Annotated[
         int, Field(ge=1, le=MAX_RECORDING_S, description=f"a number of seconds from 1 to {MAX_RECORDING_S}")
     ] = MAX_RECORDING_S
-    """Longest recording; one that asks for more, or for no limit, ends then."""
+    """Longest recording, in seconds. One that asks for more, or for no limit, ends then. Time in which it is paused
+    does not count."""
     retention_days: Annotated[float, Field(ge=0, le=36_500, description="a number of days from 0 to 36500")] = 0.0
-    """Recordings are deleted when they are so old; 0: they are kept until somebody deletes them."""
+    """Recordings are deleted this many days after they began; once a minute, by one process. 0: they are kept until
+    somebody deletes them."""
     max_total_mb: Annotated[float, Field(ge=0, le=1e9, description="a number of megabytes from 0 to 1000000000")] = 0.0
-    """When all recordings of the bridge take so much room, new ones are refused, and none is deleted; 0: no limit."""
+    """When the recordings take so many megabytes, new ones are rejected with 503 `OVERLOADED`; none is deleted. 0: no
+    limit."""

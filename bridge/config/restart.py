@@ -22,11 +22,13 @@ class RestartConfig(Section):
     """What a stop and the next start do."""
 
     drain_s: Annotated[float, Field(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 0
-    """How long SIGTERM waits for calls and streams to end by themselves, while nothing new is accepted."""
+    """How long SIGTERM waits for calls and streams to end, while nothing new is accepted. 0: it ends streams
+    immediately."""
     calls: Annotated[str, AfterValidator(_check_calls), Field(description="a string")] = RESUME
-    """``resume``: the next run continues with the calls that this one controls; or the extension that gets them."""
+    """`"resume"`: the next run continues with the calls that this one controls (flows, originated calls, conferences).
+    Or the extension that gets them, with its context: `"900@from-internal"`."""
     wait_s: Annotated[int, Field(ge=5, le=3600, description="a number of seconds from 5 to 3600")] = 60
-    """After a stop Asterisk hangs up calls that no run has resumed within this time."""
+    """After a stop, Asterisk hangs up the calls that no run has resumed within so many seconds."""
 
     @property
     def extension(self) -> tuple[str, str] | None:

@@ -31,56 +31,71 @@ class HttpConfig(Section):
     """The port that applications and people talk to."""
 
     host: ListenHost = "127.0.0.1"
+    """Address to listen on."""
     port: Port = 8080
+    """Port to listen on. 0 takes any free port; the log says which."""
     tokens: Annotated[
         tuple[Annotated[SecretStr, AfterValidator(check_token), Field(description="a string")], ...],
         BeforeValidator(as_tuple),
         Field(description='a list of strings, for example ["..."]'),
     ] = ()
-    """Tokens with all scopes. Without any, and without `[[tokens]]`, the first start creates one."""
+    """Tokens that hold every scope. Without any, and without `[[tokens]]`, the first start creates one."""
     authentication: Annotated[bool, Field(description="true or false")] = True
-    """Whether a token is needed. Without, `host` must be loopback, and every program of this machine may do all."""
+    """Whether a token is required. `false` is for loopback only: every program of this machine may then do everything.
+    """
     allowed_origins: Annotated[
         tuple[Annotated[str, AfterValidator(check_origin), Field(description="a string")], ...],
         BeforeValidator(as_tuple),
         Field(description='a list of origins, for example ["https://dashboard.example.org"]'),
     ] = ()
-    """Web pages of other servers that may use the API from browsers, with a token."""
+    """Origins of web pages of other servers whose scripts may use the API from a browser (CORS). They need a token, and
+    cookies do not count. No patterns."""
     trusted_proxies: Networks = ()
-    """Proxies whose `X-Forwarded-For` or `Forwarded` names the client."""
+    """Networks of reverse proxies whose `X-Forwarded-For` or `Forwarded` names the client: the rightmost address that
+    is not a trusted proxy. From any other sender these headers are ignored."""
     tls_certificate: FilePath = ""
-    """PEM file with the certificate chain; empty: plain HTTP."""
+    """PEM file with the certificate chain. With `tls_key` the port serves HTTPS and WSS; empty: plain HTTP."""
     tls_key: FilePath = ""
+    """PEM file with the unencrypted key."""
     tls_client_ca: FilePath = ""
-    """PEM file with the authorities of client certificates; empty: clients need none."""
+    """PEM file with certificate authorities. If set, every client needs a certificate of one of them besides its token,
+    health probes too."""
     max_message_bytes: Annotated[
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 16 * 1024 * 1024
-    """Largest WebSocket message that an application may send."""
+    """Largest WebSocket message that an application may send. A whole audio file may come in one message."""
     max_text_bytes: Annotated[
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 1024 * 1024
-    """Largest text message of them: JSON is parsed in one go, and all calls wait for it."""
+    """Largest text message, which is all that JSON dialects take: JSON is parsed in one piece, and all calls wait for
+    it."""
     max_connections: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
-    """Connections open at once that are no streams; further ones are closed at once."""
+    """Connections open at the same time that are not streams; a further one is closed immediately, except three from
+    loopback that may request `/health`. At most a quarter of the descriptors that the process may open (`ulimit -n`).
+    An address other than loopback gets at most a quarter of them (but 8) until it sends a token."""
 
 
 class AudioSocketConfig(Section):
     """The port that Asterisk dials, once for each media leg."""
 
     bind_host: ListenHost = "127.0.0.1"
+    """Address to listen on."""
     bind_port: Port = 9092
+    """Port to listen on. 0 takes any free port."""
     advertised_host: Host = ""
-    """Where Asterisk finds us, when that is not `bind_host`: containers, NAT, several networks."""
+    """Address or name by which *Asterisk* reaches this machine: behind NAT, in containers, with several networks.
+    Empty: `bind_host`, which then must not be `0.0.0.0` or `::`."""
     advertised_port: Port = 0
-    """The port that Asterisk dials; 0: the one that we listen on."""
+    """Port that Asterisk dials, if it differs from the port that is listened on (published container ports). 0: the
+    same."""
     handshake_timeout_s: Annotated[float, Field(ge=0.1, le=60, description="a number of seconds from 0.1 to 60")] = 5.0
-    """How long a new connection may take to say its UUID."""
+    """A connection that has not sent its UUID by then is closed."""
     allowed: Networks = ()
     """Networks that may connect. Empty: the addresses of `ari.url`'s host and this machine; from elsewhere a connection
-    must name a UUID that the bridge has ordered."""
+    must name a UUID that asterisk-bridge has ordered. With ARI on loopback and `bind_host` elsewhere (published
+    container ports), empty means every address."""
     max_unordered: Annotated[int, Field(ge=0, le=100_000, description="a number from 0 to 100000")] = 200
-    """Streams that `uuid:` routes of the dialplan may have open at once."""
+    """Streams that `uuid:` routes (`[[dialplan]]`) may have open at the same time: each dials an application."""
 
     def advertised_address(self, listening_port: int) -> str:
         """``host:port`` for Asterisk to dial; ``listening_port`` is the real one, known once the listener is open."""
@@ -93,12 +108,17 @@ class AriConfig(Section):
     url: Annotated[str, AfterValidator(check_ari_url), Field(description="an http:// or https:// URL")] = (
         "http://127.0.0.1:8088"
     )
+    """Asterisk's HTTP server (`http.conf`). With `https://` its certificate is checked. A prefix (`prefix=` in
+    `http.conf`) may follow."""
     user: Annotated[str, AfterValidator(check_ari_user), Field(description="a string")] = ""
+    """A user of `ari.conf` with `read_only = no`. Required."""
     password: Annotated[SecretStr, Field(description="a string")] = SecretStr("")
+    """The user's password. Required."""
     ca_file: FilePath = ""
-    """PEM file with the authority to trust instead of those of the system, for ``https://``."""
+    """PEM file with the authority to trust instead of the system's, for `https://`."""
     app: Annotated[str, _APP_NAME, Field(description="a string")] = "bridge"
-    """Name of our Stasis application; also part of the id of every channel and bridge that we make."""
+    """Name of the Stasis application, and a part of the id of every channel and mixing bridge that asterisk-bridge
+    creates. Two instances on one PBX need two names."""
 
 
 class MediaConfig(Section):
@@ -107,29 +127,35 @@ class MediaConfig(Section):
     max_queued_ms: Annotated[
         int, Field(ge=200, le=7_200_000, description="a number of milliseconds from 200 to 7200000")
     ] = 600_000
-    """Audio of one stream that may wait to be played into the call."""
+    """Audio of one stream that may wait to be played into its call; further messages are refused and counted. A message
+    is played whole or not at all."""
     playout_lead_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 60
     """Audio to gather after a pause before it is played: evens out applications whose audio comes at uneven times."""
     max_unsent_ms: Annotated[int, Field(ge=60, le=60_000, description="a number of milliseconds from 60 to 60000")] = (
         1000
     )
-    """Audio of one stream that may wait for a slow WebSocket before the oldest is dropped."""
+    """Audio of one stream that may wait for an application that reads too slowly. Beyond it the oldest is dropped and
+    counted; the call never waits."""
     max_streams: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 1000
+    """Streams open at the same time; the next request returns 503, and a call whose route needs one is rejected before
+    it is answered. Each takes up to 3 descriptors."""
     refuse_late_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 40
-    """Lateness of audio from which the process is overloaded and refuses new calls and streams; 0: it never is."""
+    """Lateness of audio from which the process refuses new calls and streams, as it does when it is busy for more than
+    75 % of the time. 0: neither."""
     refuse_from: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 10
-    """Calls and streams of the process below which an overload refuses nothing."""
+    """Calls and streams of a process below which an overload refuses nothing."""
     ping_interval_s: Annotated[float, Field(ge=1, le=3600, description="a number of seconds from 1 to 3600")] = 20
-    """Time between WebSocket pings."""
+    """Time between WebSocket pings. An application that sends nothing for two of them is considered disconnected."""
     coalesce_ms: Annotated[float, Field(ge=0, le=5, description="a number of milliseconds from 0 to 5")] = 1.0
-    """How long after a wake-up the process may wait for more frames, to handle them together, while it is not busy."""
+    """How long after a wake-up the process may wait for more frames that come one by one: a third less CPU for at most
+    so much delay. 0: never."""
 
 
 class AuditConfig(Section):
     """Who did what, and who listened, as JSON lines (docs/reference/audit-log.md)."""
 
     output: Annotated[str, AfterValidator(check_audit_output), Field(description="a string")] = "stdout"
-    """`"stdout"`, `"off"`, or the path of a file, which begins with a slash."""
+    """Where the lines go: `"stdout"`, `"off"`, or the path of a file, which begins with a slash."""
 
 
 class LogConfig(Section):
@@ -138,4 +164,6 @@ class LogConfig(Section):
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description='"debug", "info", "warning" or "error"')
     ] = "info"
+    """Least important level that is written. `"debug"` adds every HTTP request, without its query."""
     format: Annotated[Literal["text", "json"], Field(description='"text" or "json"')] = "text"
+    """`"json"` writes one object per line, in which each `name=value` field of a message is also a key."""

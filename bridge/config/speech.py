@@ -39,35 +39,36 @@ class SpeechConfig(Section):
         BeforeValidator(as_tuple),
         Field(description='a list of strings, for example ["espeak-ng", "--stdin", "--stdout"]'),
     ] = ESPEAK
-    """A program and its arguments: text on its standard input, a sound file on its standard output. No shell.
-
-    ``{language}`` and ``{voice}`` are replaced. Empty: nothing can be said.
-    """
+    """The program that speaks: text on its standard input, a sound file on its standard output; no shell. `{language}`
+    and `{voice}` are filled in. Empty: no speech."""
     default_language: Text = "en-US"
-    """For what is to be said in no language in particular."""
+    """Language of texts for which none is requested."""
     default_voice: Text = ""
-    """The same for the voice; empty: the program gets the language in its place."""
+    """Voice for `default_language` where none is requested. Empty: `{voice}` is the language, which espeak-ng accepts.
+    """
     voices: Annotated[dict[str, Text], Field(description='a table of strings, as in {"de" = "de_DE-thorsten"}')] = (
         Field(default_factory=dict)
     )
-    """The program's names for voices and languages that flows name."""
+    """The program's names for the voices and languages that flows name: `{"de" = "de_DE-thorsten"}`."""
     timeout_s: Annotated[float, Field(ge=0.1, le=300, description="a number of seconds from 0.1 to 300")] = 10.0
-    """How long one text may take to be spoken, the wait for its turn included."""
+    """How long one text may take to be spoken, the wait for its turn included: four programs run at the same time."""
     max_memory_mb: Annotated[int, Field(ge=16, le=1 << 20, description="a number of MiB from 16 to 1048576")] = 2048
-    """Address space of each process of the program; one that needs more fails."""
+    """Address space of each process of the program, in MiB. Neural voices need several GiB."""
     environment: Annotated[
         tuple[Text, ...], BeforeValidator(as_tuple), Field(description='a list of names, for example ["API_KEY"]')
     ] = ()
-    """Environment variables that the program inherits besides ``PATH``, the locale and the time zone."""
+    """Names of environment variables that the program inherits besides `PATH`, the locale and the time zone."""
     max_text_characters: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 5000
+    """Longer texts are rejected."""
     cache_bytes: Annotated[int, Field(ge=0, le=1 << 34, description="a number of bytes from 0 to 17179869184")] = (
         67_108_864
     )
-    """Sounds, spoken and fetched, that are kept in memory for the next time."""
+    """Memory for sounds that were spoken, and as much again for those that were fetched; the longest unused is
+    discarded first. 0 keeps none."""
     sounds_dir: Annotated[FilePath, AfterValidator(_check_folder)] = ""
-    """The folder whose files may be played by name; empty: none."""
+    """Directory whose files may be played by name. Empty: only `http://` and `https://` addresses can be played."""
     fetch_timeout_s: Annotated[float, Field(ge=0.1, le=300, description="a number of seconds from 0.1 to 300")] = 10.0
-    """How long fetching a sound from an address may take."""
+    """How long fetching a sound may take."""
     max_sound_bytes: Annotated[
         int, Field(ge=1024, le=1 << 30, description="a number of bytes from 1024 to 1073741824")
     ] = 16_777_216

@@ -68,24 +68,31 @@ class PbxConfig(Section):
     """
 
     trunks: PatternList = Patterns()
-    """Endpoints that are trunks."""
+    """Endpoints that are trunks (`provider-1` of the channel `PJSIP/provider-1-0000002a`)."""
     extensions: PatternList = Patterns()
-    """Endpoints that are extensions."""
+    """Endpoints that are extensions. Both lists empty: a name that begins with two digits is an extension, any other a
+    trunk. One list only: what it does not name is the other."""
     trunk_contexts: PatternList = Patterns(
         ("from-trunk", "from-trunk-*", "from-pstn", "from-pstn-*", "from-dahdi", "from-zaptel")
     )
-    """Contexts in which the channels of trunks begin."""
+    """Dialplan contexts in which the channels of trunks begin."""
     ivr_contexts: PatternList = Patterns(("ivr", "ivr-*"))
+    """Contexts of menus."""
     queue_contexts: PatternList = Patterns(("ext-queues",))
+    """Contexts that lead into a queue."""
     ringgroup_contexts: PatternList = Patterns(("ext-group",))
+    """Contexts that ring a group."""
     extension_contexts: PatternList = Patterns(("ext-local", "ext-findmefollow", "followme-*"))
+    """Contexts that ring one person, also at several phones."""
     paging_contexts: PatternList = Patterns(("ext-paging", "app-pagegroups"))
+    """Contexts that page."""
     cfd_contexts: PatternList = Patterns()
+    """Contexts of a call flow designer."""
     groups: dict[
         Annotated[str, _GROUP_NAME],
         Annotated[tuple[Annotated[str, AfterValidator(_check_member)], ...], BeforeValidator(as_tuple)],
     ] = Field(default_factory=dict, description='a table of lists, for example {sales = ["1001", "20*"]}')
-    """Groups of extensions: ``@sales`` in a subscription means every extension of the group ``sales``."""
+    """Groups of extensions. `"@sales"` in a subscription means every extension of the group `sales`."""
 
 
 class StreamsConfig(Section):
@@ -94,58 +101,71 @@ class StreamsConfig(Section):
     connect_timeout_s: Annotated[float, Field(ge=0.1, le=60, description="a number of seconds from 0.1 to 60")] = 5.0
     """How long connecting to an application may take, TLS and handshake included."""
     retry_first_s: Annotated[float, Field(ge=0.05, le=60, description="a number of seconds from 0.05 to 60")] = 0.5
-    """How long to wait before the first new attempt; twice as long before each further one."""
+    """Wait before the first new attempt; doubled before each further one."""
     retry_last_s: Annotated[float, Field(ge=0.05, le=600, description="a number of seconds from 0.05 to 600")] = 15.0
-    """The longest wait between two attempts."""
+    """Longest wait between two attempts, unless the server asks for a longer one (`Retry-After`, at most 300 s)."""
     window_ms: WindowMs = 5000
-    """Recent audio that is kept while the connection is away."""
+    """Recent audio that is kept while the connection is unavailable."""
     state_file: FilePath = ""
-    """Where subscriptions made over HTTP are kept; `load` replaces "" with the default place, ":memory:" keeps none."""
+    """SQLite file for subscriptions created over HTTP; mode 0600, since it holds credentials. Empty: `state.sqlite3` in
+    `$STATE_DIRECTORY` (systemd), else `$XDG_STATE_HOME/asterisk-bridge`, else `~/.local/state/asterisk-bridge`, else
+    `/var/lib/asterisk-bridge`; `check` prints which. `":memory:"` keeps nothing."""
 
 
 class TargetConfig(Endpoint):
     """An application: where it is, how it knows us, what it speaks."""
 
     id: Slug
+    """Names it in the API, in events and logs, and in environment variables."""
     url: Annotated[str, AfterValidator(check_stream_url), Field(description="a ws:// or wss:// URL")]
+    """The WebSocket of the application; no user name or password in it."""
     dialect: Text
+    """`"yeastar"`, `"voxology"`, `"twilio"` or `"voipbin"`."""
     options: dict[str, Any] = Field(default_factory=dict, description="a table")
-    """Given to the dialect as they are."""
+    """The dialect's options; they are checked at the start."""
     sample_rate: Annotated[int | None, Field(ge=8000, le=192_000, description="a sampling rate in Hz")] = None
-    """Short for ``rate`` in ``options``."""
+    """Short for `rate` in `options`."""
     tracks: Text = "auto"
-    """The name of a layout of tracks; ``auto``: the dialect's usual one."""
+    """Layout of tracks: `"parties"`; `"near"`, `"far"`, `"both"`; `"inbound_track"`, `"outbound_track"`,
+    `"both_tracks"`; `"mix"`. `"auto"`: the usual one of the dialect."""
     window_ms: Annotated[WindowMs | None, Field(description="a number of milliseconds from 0 to 60000")] = None
-    """Overrides ``streams.window_ms``."""
+    """Overrides `streams.window_ms`."""
 
 
 class SubscriptionConfig(TargetConfig):
     """Which calls an application gets: those that any of its extensions, trunks or DIDs takes part in."""
 
     name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
+    """For people."""
     enabled: Switch = True
+    """Can be changed over HTTP too; that survives a restart until this value is edited."""
     extensions: PatternList = Patterns()
-    """Patterns of extensions; ``@sales`` means the group ``sales`` of ``pbx.groups``."""
+    """Patterns of extensions; `"@sales"` means a group of `pbx.groups`, `["*"]` every extension."""
     trunks: PatternList = Patterns()
+    """Patterns of trunks."""
     dids: PatternList = Patterns()
+    """Patterns of the numbers dialed from outside."""
     ignored: Annotated[
         tuple[Literal["extensions", "trunks", "dids"], ...],
         BeforeValidator(as_tuple),
         Field(description='a list of "extensions", "trunks", "dids"'),
     ] = ()
-    """Lists that are kept but do not count for now."""
+    """Lists that are kept but have no effect for now."""
     multiparty: Annotated[Literal["per_channel", "single"], Field(description='"per_channel" or "single"')] = (
         "per_channel"
     )
-    """Whether parties beyond the second of a call have a WebSocket each, in layouts of one track per party."""
+    """Parties beyond the second have a WebSocket each; `"single"`: all share one. Matters with `tracks = "parties"`
+    only."""
 
 
 class RouteConfig(TargetConfig):
     """Which application gets a call that the dialplan hands to us."""
 
     match: Annotated[str, AfterValidator(_check_match), Field(description="a pattern")]
-    """Pattern of the number; or ``uuid:`` and a pattern of the UUID of an AudioSocket connection."""
+    """Pattern of the number that was dialed or of the argument of `Stasis()`. `"uuid:..."`: pattern of the UUID of an
+    AudioSocket connection that asterisk-bridge has not ordered."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "continue"
-    """What becomes of the call when the stream ends."""
+    """What becomes of the call when the stream ends: `"hangup"`, or `"continue"` in the dialplan."""
     give_up_s: Annotated[float, Field(ge=0, le=3600, description="a number of seconds from 0 to 3600")] = 30.0
-    """How long a caller waits for an application without a connection, before `then`; 0: as long as the call lasts."""
+    """How long a caller waits without a connection to the application, before `then`. Waits between connections of less
+    than 10 s add up. 0: as long as the call lasts."""

@@ -47,11 +47,11 @@ class TokenConfig(Section):
     """One token: who holds it may use the API within these limits."""
 
     id: Slug
-    """Names the token in logs, lists and events."""
+    """Lowercase letters, digits and dashes. Names the token in logs, lists and events."""
     hash: Annotated[
         str, AfterValidator(_check_hash), Field(description='a string, "sha256:" and 64 hexadecimal digits')
     ]
-    """SHA-256 of the token, so that the file holds no secret."""
+    """`sha256:` and the SHA-256 of the token in hexadecimal. Tokens are 256 random bits, so a plain hash is enough."""
     scopes: Annotated[
         tuple[Scope, ...],
         BeforeValidator(as_tuple),
@@ -61,17 +61,19 @@ class TokenConfig(Section):
     expires: Annotated[
         datetime | None, BeforeValidator(_as_time), Field(description="a date and time, such as 2027-01-31T00:00:00Z")
     ] = None
-    """When it stops to be valid; left out: never."""
+    """Date and time with its offset from UTC. Left out: never."""
     extensions: PatternList = Patterns()
-    """Reaches only calls in which one of these extensions takes part."""
+    """The token reaches only calls in which one of these extensions takes part now; of calls that have ended, those in
+    which one took part."""
     trunks: PatternList = Patterns()
-    """Reaches only calls in which one of these trunks takes part."""
+    """The same for trunks."""
     conferences: PatternList = Patterns()
-    """Reaches only conferences with one of these ids or names."""
+    """Patterns of ids and names of conferences."""
     caller_ids: PatternList = Patterns()
-    """The numbers that calls originated with it may show; empty: any."""
+    """Patterns of numbers that calls originated with the token may show (`source`). Empty: any."""
     max_calls: Annotated[int, Field(ge=0, le=100_000, description="a number from 0 to 100000")] = 0
-    """Calls originated with it that may be up at once; 0: no limit beside `calling.max_calls`."""
+    """Calls originated with the token, transfers included, that may exist at the same time; one more returns 503. 0: no
+    limit besides `calling.max_calls`."""
 
     @property
     def limited(self) -> bool:

@@ -43,9 +43,11 @@ class TwilioConfig(Section):
     """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
 
     account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a string")] = ""
+    """An account's id that you make up: `AC` and 32 hexadecimal digits."""
     auth_token: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
+    """Its secret, at least 16 characters. Both set: the REST resource of a call exists."""
     dial_context: Annotated[str, _DIAL_CONTEXT, Field(description="a string")] = ""
-    """The dialplan context in which ``<Dial>`` looks for its number; empty: ``<Dial>`` is refused."""
+    """Dialplan context in which `<Dial>` finds its number. Empty: `<Dial>` is rejected, as it may cost money."""
 
     @property
     def enabled(self) -> bool:
@@ -57,11 +59,12 @@ class VoxologyConfig(Section):
     """Voxology's way to place calls: ``POST /v1/Dials/Connect``."""
 
     flow: Annotated[str, _FLOW_ID, Field(description="the id of a flow")] = ""
-    """The flow that such calls run; empty: no calls can be placed so."""
+    """Id of the flow that calls of `POST /v1/Dials/Connect` run; with a `url` and `spelling = "voxology"` its server
+    gets `init_call`. Empty: such calls are rejected."""
     api_key: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
-    """What the header ``x-api-key`` must hold; empty: the route is not there."""
+    """Value of the header `x-api-key`; at least 16 characters. Empty: the route does not exist."""
     app_id: Annotated[str, Field(max_length=100, description="a string of at most 100 characters")] = ""
-    """Told to the flow's server as ``app_id``."""
+    """Sent to the flow's server as `app_id`."""
 
 
 class Vendors(Section):

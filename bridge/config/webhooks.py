@@ -107,22 +107,25 @@ class WebhookConfig(TlsServer):
     """A server that is told what happens, by POST requests signed as Standard Webhooks says."""
 
     id: Slug
+    """Names it in logs, metrics and environment variables."""
     url: Annotated[str, AfterValidator(_check_url), Field(description="an http:// or https:// URL")]
+    """Server that receives the events; no user name or password in it. Redirects are not followed."""
     secret: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")]
-    """``whsec_`` and base64, or any text of at least 16 characters."""
+    """Signs every request: `whsec_` and base64 of 24 to 64 bytes, or any string of at least 16 characters."""
     enabled: Switch = True
+    """`false`: nothing is sent."""
     events: Annotated[
         EventPatterns,
         Field(min_length=1, description='a list of at least one string, for example ["call_*", "flow_ended"]'),
     ] = EventPatterns(("*",))
-    """Patterns of the types that it is told."""
+    """Patterns of the types of events that it receives. No pattern includes `dtmf_received`: name it in full."""
     timeout_s: Annotated[float, Field(ge=0.1, le=120, description="a number of seconds from 0.1 to 120")] = 10.0
     """How long one attempt may take, connecting included."""
     retry_first_s: RetryS = 1.0
-    """How long to wait, about, before the second attempt; twice as long before each further one."""
+    """Wait, about, before the second attempt; doubled before each further one."""
     retry_last_s: RetryS = 60.0
-    """The longest wait between two attempts, unless the server asks for a longer one."""
+    """Longest wait, unless the server asks for a longer one (`Retry-After`)."""
     give_up_s: RetryS = 3600.0
-    """How long after it happened an event is tried again; then it is dropped, and the next one is tried."""
+    """An event older than this is not sent again."""
     max_queued_events: Annotated[int, Field(ge=1, le=1_000_000, description="a number from 1 to 1000000")] = 10_000
-    """Events that may wait; beyond, the oldest is dropped."""
+    """Events that may wait, of at most 64 MiB together; beyond it the oldest is dropped and counted."""
