@@ -76,7 +76,9 @@ class Journal:
         self._left: set[_Key] = set()
         """Those in the file that the previous run has left."""
         self._keys: set[_Key] = set()
-        """Those in the file that are ours."""
+        """Those that are kept."""
+        self._stored: set[_Key] = set()
+        """Those that are in the file, or may be: a write may be in progress."""
         self._pending: dict[_Key, Fact | None] = {}
         self._renames: list[tuple[str, str]] = []
         """Facts to be renamed before what is pending is written."""
@@ -108,8 +110,7 @@ class Journal:
         if self._frozen or (kind, identity) not in self._keys:
             return
         self._keys.discard((kind, identity))
-        self._pending[kind, identity] = None
-        self._changed.set()
+        self._discard_fact((kind, identity))
 
     def renamed(self, old: str, new: str) -> None:
         """Have the facts of a channel be another's, which has taken its place."""
@@ -117,7 +118,9 @@ class Journal:
             return
         self._keys = {_new_key(key, old, new) for key in self._keys}
         self._pending = {_new_key(key, old, new): fact for key, fact in self._pending.items()}
-        self._renames.append((new, old))
+        if not self._stored.isdisjoint((kind, old) for kind in OF_CHANNELS):
+            self._stored = {_new_key(key, old, new) for key in self._stored}
+            self._renames.append((new, old))
         self._changed.set()
 
     def take(self, kind: str, identity: str) -> dict[str, Any] | None:
@@ -142,9 +145,16 @@ class Journal:
         """Discard what the previous run has left and nothing has put again: it exists no longer."""
         self.found = {}
         for key in self._left - self._keys:
+            self._discard_fact(key)
+        self._left = set()
+
+    def _discard_fact(self, key: _Key) -> None:
+        """Delete a fact from the file; one that was never written there leaves nothing to do, however long writes fail."""
+        if key in self._stored:
             self._pending[key] = None
             self._changed.set()
-        self._left = set()
+        else:
+            self._pending.pop(key, None)
 
     async def start(self) -> None:
         """Read what the previous run has left, and begin to write."""
@@ -152,6 +162,7 @@ class Journal:
             return
         self.found = await asyncio.to_thread(self._read)
         self._left = {(kind, identity) for kind, facts in self.found.items() for identity in facts}
+        self._stored = set(self._left)
         self._task = asyncio.create_task(self._keep_writing(), name="journal")
 
     async def freeze(self) -> None:
@@ -183,20 +194,31 @@ class Journal:
             self._changed.clear()
             if not batch and not renames:
                 return True
+            added = batch.keys() - self._stored
+            self._stored |= added
             try:
                 await asyncio.to_thread(self._write, batch, renames)
             except (sqlite3.Error, OSError) as problem:
-                for new, old in self._renames:  # since the batch was taken
-                    batch = {_new_key(key, old, new): fact for key, fact in batch.items()}
-                self._pending = batch | self._pending
+                batch, added = self._renamed_meanwhile(batch), set(self._renamed_meanwhile(dict.fromkeys(added)))
+                self._stored -= added
+                waiting = batch | self._pending
+                self._pending = {key: fact for key, fact in waiting.items() if fact is not None or key not in added}
                 self._renames = renames + self._renames
                 self._changed.set()
                 if not self._failing:
                     log.error("%s cannot be written, a restart may lose calls: %s", self._path, problem)
                 self._failing = True
                 return False
+            self._stored -= {key for key, fact in self._renamed_meanwhile(batch).items() if fact is None}
             self._failing = False
             return True
+
+    def _renamed_meanwhile(self, batch: Mapping[_Key, Fact | None]) -> dict[_Key, Fact | None]:
+        """Return a batch with the names that channels have since it was taken."""
+        renamed = dict(batch)
+        for new, old in self._renames:
+            renamed = {_new_key(key, old, new): fact for key, fact in renamed.items()}
+        return renamed
 
     # In threads, one at a time
 

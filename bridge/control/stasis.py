@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,6 +39,7 @@ REPLACED_S = 3.0
 """How long a phone takes at most to end a call that it has transferred."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0)
 """Waits between tries to hold a call; the last one for all further tries."""
+_DIGITS = re.compile(r"\d+")
 
 
 @dataclass(eq=False)
@@ -212,14 +214,14 @@ class StasisCalls:
 
     async def _refuse(self, channel: Channel, then: Literal["hangup", "continue"], why: str) -> None:
         """Reject a call that nobody has answered, as Asterisk does without circuits, or let the dialplan have it."""
-        log.warning("refused channel=%s then=%s: %s", channel.id, then, why)
+        log.warning("refused channel=%s then=%s: %s", channel.id, then, why, extra=cause(_DIGITS.sub("", why)))
         try:
             if then == "hangup":
                 await self._client.channels.hangup(channel.id, "congestion")
             else:
                 await self._client.channels.continue_in_dialplan(channel.id)
         except AriError as error:
-            log.warning("refusing failed channel=%s error=%s", channel.id, error)
+            log.warning("refusing failed channel=%s error=%s", channel.id, error, extra=cause(error.message))
 
     async def _end_replaced(self, channel_id: str) -> None:
         """Hang up a channel whose place another has taken, if its phone does not end the call that it has transferred.

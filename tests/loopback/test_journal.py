@@ -104,6 +104,46 @@ async def test_a_channel_that_is_replaced_during_a_failing_write_keeps_its_facts
     assert await left_by(path) == {"flow": {"c2": {"at": 1}}}
 
 
+async def test_calls_that_come_and_go_while_writes_fail_leave_nothing_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, failures = tmp_path / "calls", asyncio.Event()
+    journal, loop, write = await opened(path), asyncio.get_running_loop(), Journal._write  # noqa: SLF001 - fails
+    journal.put("flow", "before", {})
+    journal.put("flow", "lasting", {"at": 1})
+    await journal.freeze()
+    journal._frozen = False  # noqa: SLF001 - written, and continued
+    come_and_gone = 0
+
+    async def come_and_go() -> None:
+        nonlocal come_and_gone
+        for name in (f"c{come_and_gone + at}" for at in range(1000)):
+            journal.put("flow", name, {})
+            journal.renamed(name, f"{name}-new")
+            journal.drop("flow", f"{name}-new")
+        come_and_gone += 1000
+
+    def fail(*_: Any) -> None:
+        asyncio.run_coroutine_threadsafe(come_and_go(), loop).result()
+        loop.call_soon_threadsafe(failures.set)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Journal, "_write", fail)
+    journal.put("flow", "during", {})
+    await come_and_go()
+    await failures.wait()
+    journal.drop("flow", "during")
+    journal.drop("flow", "before")
+    journal.put("flow", "late", {"at": 2})
+    await come_and_go()
+    assert len(journal._pending) <= 4  # noqa: SLF001 - what may grow
+    assert not journal._renames  # noqa: SLF001 - what may grow
+    monkeypatch.setattr(Journal, "_write", write)
+    await journal.stop()
+    assert await left_by(path) == {"flow": {"lasting": {"at": 1}, "late": {"at": 2}}}
+    assert not journal._pending  # noqa: SLF001
+
+
 async def test_a_record_is_taken_up_with_the_channel_that_has_its_channels_place(tmp_path: Path) -> None:
     path = tmp_path / "calls"
     journal = await opened(path)

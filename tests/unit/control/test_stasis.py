@@ -6,6 +6,7 @@ import pytest
 
 from bridge.control.stasis import HOLD_TIMEOUT_S, REPLACED_S
 from bridge.errors import AriError
+from tests.fakes.log_output import log_output
 from tests.fakes.virtual_time import pass_time, settle
 from tests.unit.control.house import House
 
@@ -124,3 +125,13 @@ async def test_a_phone_that_does_not_end_the_call_that_it_has_transferred_is_hun
     await pass_time(1)
     assert old not in house.pbx.channels
     assert house.stasis.bridge_of(new) is not None
+
+
+async def test_a_crowd_that_is_refused_for_one_reason_leaves_one_line_in_the_log() -> None:
+    house = House(claims=False)
+    house.stasis.refusal = lambda channel, _: ("hangup", f"{len(house.pbx.requests)} calls are up, no more are allowed")
+    with log_output() as log:
+        callers = [house.pbx.call("1001", "750") for _ in range(50)]
+        await settle()
+    assert log.getvalue().count("refused channel=") == 1
+    assert not set(callers) & set(house.pbx.channels)
