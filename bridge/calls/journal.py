@@ -149,7 +149,7 @@ class Journal:
         self._left = set()
 
     def _discard_fact(self, key: _Key) -> None:
-        """Delete a fact from the file; one that was never written there leaves nothing to do, however long writes fail."""
+        """Delete a fact from the file; one that was never written there leaves nothing to do."""
         if key in self._stored:
             self._pending[key] = None
             self._changed.set()

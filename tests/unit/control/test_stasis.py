@@ -129,7 +129,7 @@ async def test_a_phone_that_does_not_end_the_call_that_it_has_transferred_is_hun
 
 async def test_a_crowd_that_is_refused_for_one_reason_leaves_one_line_in_the_log() -> None:
     house = House(claims=False)
-    house.stasis.refusal = lambda channel, _: ("hangup", f"{len(house.pbx.requests)} calls are up, no more are allowed")
+    house.stasis.refusal = lambda *_: ("hangup", f"{len(house.pbx.requests)} calls are up, no more are allowed")
     with log_output() as log:
         callers = [house.pbx.call("1001", "750") for _ in range(50)]
         await settle()
