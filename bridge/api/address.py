@@ -21,7 +21,7 @@ def client_address(request: web.Request) -> str:
     """Return the address of the client that makes a request; "" where it has none (a Unix socket).
 
     Behind `http.trusted_proxies` it is the rightmost address in ``X-Forwarded-For`` (else ``Forwarded``) that is not a
-    trusted proxy's: what stands left of it was written by somebody else.
+    trusted proxy's: everything left of it was written by the client.
     """
     return address_behind(request.remote or "", request.headers, request.app[PROXIES])
 
@@ -30,16 +30,16 @@ def address_behind(peer: str, headers: Mapping[str, str], proxies: Iterable[Netw
     """Return the client's address.
 
     Args:
-        peer: the address of the connection's other side.
-        headers: the request's, a multi-mapping where names may come twice.
-        proxies: whose headers are believed.
+        peer: the remote address of the connection.
+        headers: the request's headers, a multi-mapping if names may occur twice.
+        proxies: networks whose headers are trusted.
     """
     trusted = tuple(proxies)
     if not _is_among(peer, trusted):
         return peer
     hops, other = _hops(headers, "X-Forwarded-For"), _hops(headers, "Forwarded")
     if hops and other and hops[-1] != other[-1]:
-        return peer  # one of them was written by the client, and which one cannot be told
+        return peer  # the client may have written either of them
     for hop in reversed((hops or other)[-MAX_HOPS:]):
         if not _parsed(hop):
             return peer
@@ -50,7 +50,7 @@ def address_behind(peer: str, headers: Mapping[str, str], proxies: Iterable[Netw
 
 
 def network_of(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the IPv6 network of 64 bits that one machine may have."""
+    """Return the unit that counts as one client: an IPv4 address, or an IPv6 /64, which one machine may have."""
     found = _parsed(address)
     if found is None:
         return address[:64]
@@ -60,7 +60,7 @@ def network_of(address: str) -> str:
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Return networks as values."""
+    """Parse networks."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 

@@ -1,4 +1,4 @@
-"""Admission: every request gets its principal here, and one without the right that its route needs is refused."""
+"""Admission of requests: each gets its principal, or is rejected if it lacks the scope that its route requires."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bridge.media.counters import Counters
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PRINCIPAL_HEADER = "X-Bridge-Principal"
-"""Carries the principal of a request that one worker passes on to another."""
+"""Carries the principal of a request that one worker forwards to another."""
 VOXOLOGY = Principal("voxology", scopes=frozenset[Scope]({"calls:originate"}))
 TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control"}))
 _WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, VOXOLOGY)}
@@ -35,17 +35,17 @@ _PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "pub
 
 
 def carried(principal: Principal) -> str:
-    """Return what `PRINCIPAL_HEADER` says of a principal."""
+    """Return the value of `PRINCIPAL_HEADER` for a principal."""
     return f"{principal.token or principal.id} {principal.address}"
 
 
 class Admission:
-    """Decides about each request.
+    """Admits or rejects each request.
 
     Args:
         gate: the credentials.
-        counters: counts the requests that had none.
-        inner: whether requests come from other workers, which say whose each is; nobody else can connect then.
+        counters: counts the requests without a valid credential.
+        inner: whether requests come from other workers, which send the principal of each; no other client can connect.
     """
 
     def __init__(self, gate: Gate, counters: Counters, *, inner: bool = False) -> None:
@@ -55,7 +55,7 @@ class Admission:
         self._identify = self._passed_on if inner else self._authenticated
 
     async def admit(self, request: web.Request, handler: Answer) -> web.StreamResponse:
-        """Have ``handler`` respond, or refuse.
+        """Return the response of ``handler``, or reject the request.
 
         Raises:
             ApiError: 401, 403 or 429.
@@ -64,7 +64,7 @@ class Admission:
         if operation is not None:
             access: str = operation.route.access
         else:
-            # The path does not exist, which is shown only to those who may know, or the method is not one of it.
+            # The path does not exist, which is disclosed only to authenticated clients, or it lacks the method.
             access = "public" if request.path in _PUBLIC_PATHS else vendor_of(request) or "token"
         kind = KINDS.get(operation.route.path) if operation is not None and "ticket" in request.query else None
         if kind is not None:
@@ -98,7 +98,7 @@ class Admission:
     def _of_credential(self, request: web.Request, access: str) -> Principal:
         match access:
             case "twilio":
-                # Browsers keep Basic credentials and send them with the requests of any page.
+                # Browsers store Basic credentials and send them with the requests of any page.
                 check_origin(request.headers, "a web page may not use this route")
                 twilio.check_account(request)
                 return TWILIO
@@ -114,13 +114,13 @@ class Admission:
         found = _WITHOUT_TOKEN.get(identity)
         if found is None and self._gate.tokens is not None:
             found = self._gate.tokens.by_hash(identity)
-        if found is None:  # revoked this very moment
+        if found is None:  # revoked in the meantime
             raise ApiError(401, "INVALID_CREDENTIALS", "the token is no longer configured")
         return found if found is ANONYMOUS else dataclasses.replace(found, address=address)
 
     def _counted(self, error: ApiError, address: str) -> ApiError:
         if error.status != 401 or error.reason == "AUTHENTICATION_REQUIRED":
-            return error  # who shows nothing guesses nothing
+            return error  # a request without a credential is not a guess
         self._counters.tokens_rejected += 1
         wait_s = self._refusals.add(address, time.monotonic())
         if not wait_s:
@@ -128,13 +128,13 @@ class Admission:
         return ApiError(
             429,
             "TOO_MANY_FAILURES",
-            f"too many requests of {address or 'this client'} had no good token; a good one still passes",
+            f"too many requests of {address or 'this client'} had no valid token; send a valid one",
             {"Retry-After": str(wait_s)},
         )
 
 
 def _record_guess(request: web.Request, error: ApiError, address: str) -> None:
-    """Record a bad credential where none is needed, as the response to it is no rejection."""
+    """Record an invalid credential on a path that needs none, as its response is not a rejection."""
     if error.status == 401 and error.reason != "AUTHENTICATION_REQUIRED":
         operation = request.app[OPERATIONS].get(request.match_info.handler)
         attempted = operation.route.operation if operation is not None else ""
@@ -145,7 +145,7 @@ def _check_rights(principal: Principal, operation: Operation | None) -> None:
     if operation is None or operation.route.scope is None:
         return
     if operation.route.scope == "streams:listen" and principal.may("streams:speak"):
-        return  # which of the two a stream needs depends on its directions: the route itself looks
+        return  # which of the two a stream needs depends on its directions: the route itself checks
     check_scope(principal, operation.route.scope)
 
 

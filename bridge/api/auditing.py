@@ -1,4 +1,4 @@
-"""One line of the audit log for each request to a route that declares an action, whatever comes of it."""
+"""One line of the audit log for each request to a route that declares an action, whether it succeeds or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.audit import FAILED, OK, Kind, Value
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 INNER = web.AppKey("inner", bool)
-"""Whether the application takes requests from other workers. These record a 404 themselves: they may ask several."""
+"""Whether the application takes requests from other workers. They record a 404 themselves: they may query several."""
 _PATHS = {
     "/v1.0/calls/": "call",
     "/v1.0/groupcalls/": "groupcall",
@@ -25,12 +25,12 @@ _PATHS = {
     "/v1.0/recordings/": "recording",
     "/v1.0/subscriptions/": "subscription",
 }
-"""What the id in a path is the id of."""
+"""The type of the id in a path."""
 
 
 @web.middleware
 async def audit_request(request: web.Request, handler: Answer) -> web.StreamResponse:
-    """Record the request if its route declares an action, or if it is rejected."""
+    """Respond to a request, and record it if its route declares an action or it is rejected."""
     operation = request.app[OPERATIONS].get(request.match_info.handler)
     concerned = _concerned(request, operation)  # before it is handled: the call may be gone afterwards
     status, reason = 500, "INTERNAL_ERROR"

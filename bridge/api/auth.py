@@ -1,14 +1,14 @@
-"""Authentication: which principal a request comes from, or why it is refused.
+"""Authentication: finds the principal of a request, or rejects it.
 
-Tokens come where VoIPBIN's clients put them: cookie ``token``, query ``token``, ``Authorization: Bearer``, cookie
-``accesskey``, query ``accesskey``. All that a request shows in header and query must be good, and the first one counts:
-a client with a wrong one does not do what it means to. A cookie counts only if there are none, so a stale one spoils
-nothing, and only in requests of the bridge's own pages and of programs that are not browsers: a browser adds cookies to
-the requests of any page, WebSockets included.
+Tokens are accepted where VoIPBIN's clients send them: cookie ``token``, query ``token``, ``Authorization: Bearer``,
+cookie ``accesskey``, query ``accesskey``. Every token in header and query must be valid, and the first one is used: a
+client that sends an invalid one is misconfigured. Cookies are used only if there are no others, so a stale cookie does
+no harm, and only in requests of asterisk-bridge's own pages and of programs that are not browsers: a browser adds
+cookies to the requests of any page, WebSockets included.
 
-Without authentication the bridge listens on loopback, but a browser on this machine runs pages of strangers, and these
-can reach loopback too: directly (then ``Origin`` names the stranger) or through a host name of theirs that resolves to
-127.0.0.1 (then ``Host`` does). A reverse proxy on this machine would let in anyone. All three are refused.
+Without authentication the port listens on loopback, but a browser on this machine runs untrusted pages, which reach
+loopback too: directly (then ``Origin`` is foreign) or through a host name that resolves to 127.0.0.1 (then ``Host``
+is). A reverse proxy on this machine would admit anyone. All three are rejected.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ LOCAL = Principal("local")
 
 
 class Gate:
-    """Finds the principal of a request, or raises the error to answer.
+    """Finds the principal of a request, or raises the error to respond with.
 
     Args:
-        tokens: those in effect; None: authentication is off, for loopback only.
+        tokens: the valid tokens; None: authentication is off, for loopback only.
         clock: seconds since 1970.
     """
 
@@ -48,13 +48,13 @@ class Gate:
         Args:
             cookies: the request's cookies.
             query: the decoded query parameters.
-            headers: the request's headers, keys of any case if the mapping does not mind.
+            headers: the request's headers; keys of any case if the mapping ignores it.
 
         Returns:
             The principal, without an address.
 
         Raises:
-            ApiError: 401 without a good token; 403 for the request of a foreign web page that has only a cookie, or
+            ApiError: 401 without a valid token; 403 for the request of a foreign web page that has only a cookie, or
                 where authentication is off, also for one that is not of this machine or came through a proxy.
         """
         if self.tokens is None:
@@ -66,29 +66,29 @@ class Gate:
             raise ApiError(
                 401,
                 "AUTHENTICATION_REQUIRED",
-                "a token is needed: ?token=..., the header Authorization: Bearer ..., or a cookie named token",
+                "this request needs a token: ?token=..., the header Authorization: Bearer ..., or a cookie named token",
                 {"WWW-Authenticate": "Bearer"},
             )
         found = self._all_good(shown) if shown else self._first_good(kept)
         if not shown:
-            check_origin(headers, "the cookie counts only in requests of the bridge's own pages; send the token itself")
+            check_origin(headers, "cookies are accepted only from asterisk-bridge's own pages; send the token itself")
         return found
 
     def check_shown(self, query: Mapping[str, str], headers: Mapping[str, str]) -> None:
-        """Check the tokens of a request that needs none, as it has a ticket.
+        """Check the tokens of a request that has a ticket and therefore needs none.
 
         Raises:
-            ApiError: 401, one of them is not good.
+            ApiError: 401, one of them is invalid.
         """
         if self.tokens is not None and (shown := offered_tokens({}, query, headers.get("Authorization", ""))):
             self._all_good(shown)
 
     def accepts(self, principal: Principal) -> bool:
-        """Return whether a principal that was found earlier still has a good token."""
+        """Return whether a principal that was found earlier still has a valid token."""
         return self.tokens is None or self.tokens.accept(principal, self._clock())
 
     def _all_good(self, shown: list[str]) -> Principal:
-        """Return who holds the first of these tokens; 401 if any of them is not good."""
+        """Return the principal of the first of these tokens; raise 401 if any of them is invalid."""
         assert self.tokens is not None
         holders = [self.tokens.find([token]) for token in shown]
         for place, holder in enumerate(holders, 1):
@@ -100,7 +100,7 @@ class Gate:
         return found
 
     def _first_good(self, kept: list[str]) -> Principal:
-        """Return who holds the first good one of the tokens in cookies; 401 if there is none."""
+        """Return the principal of the first valid token in cookies; raise 401 if there is none."""
         assert self.tokens is not None
         holders = [self.tokens.find([token]) for token in kept]
         found = next((each for each in holders if self._valid(each) is not None), None)
@@ -113,19 +113,19 @@ class Gate:
 
 
 def _invalid(which: str, holder: Principal | None) -> ApiError:
-    """Return the answer to a token that is unknown, or that of ``holder`` and expired."""
+    """Return the error for a token that is unknown, or that of ``holder`` and expired."""
     return ApiError(
         401,
         "INVALID_CREDENTIALS",
-        f"{which} has expired" if holder is not None else f"{which} is not one of those configured",
+        f"{which} has expired" if holder is not None else f"{which} is not a configured token",
         {"WWW-Authenticate": 'Bearer error="invalid_token"'},
     )
 
 
 def token_cookies(header: str) -> dict[str, str]:
-    """Return the cookies that may hold a token, by name; of several with one name the last.
+    """Return the cookies that may hold a token, by name; the last one of several with one name.
 
-    A library's parser makes an object of each cookie: 20 ms for as many as a header holds, before any token is checked.
+    A library's parser creates an object per cookie: 20 ms for as many as a header holds, before any token is checked.
 
     Args:
         header: ``Cookie``.
@@ -139,7 +139,7 @@ def token_cookies(header: str) -> dict[str, str]:
 
 
 def offered_tokens(cookies: Mapping[str, str], query: Mapping[str, str], authorization: str) -> list[str]:
-    """Return the tokens in a request, in VoIPBIN's order; what is empty does not count."""
+    """Return the tokens in a request, in VoIPBIN's order, without empty ones."""
     scheme, _, bearer = authorization.strip().partition(" ")
     found = [
         cookies.get("token", ""),
@@ -152,12 +152,12 @@ def offered_tokens(cookies: Mapping[str, str], query: Mapping[str, str], authori
 
 
 def check_origin(headers: Mapping[str, str], message: str, *, navigation: bool = False) -> None:
-    """Refuse the requests of web pages that are not the bridge's own.
+    """Reject the requests of foreign web pages.
 
     Args:
-        headers: the request's.
-        message: what the refusal says.
-        navigation: whether a link on a foreign page may lead here.
+        headers: the request's headers.
+        message: the message of the rejection.
+        navigation: whether a link on a foreign page is allowed.
 
     Raises:
         ApiError: 403.
@@ -181,19 +181,19 @@ def _check_local(headers: Mapping[str, str]) -> None:
             403,
             "HOST_NOT_LOCAL",
             "http.authentication is false, so only this machine may send requests, to localhost or a loopback address;"
-            " remove it for anything else",
+            " set http.authentication to true and send a token",
         )
     passed_on = [name for name in FORWARDED if name in headers]
     if passed_on:
         raise ApiError(
             403,
             "PROXY_NOT_ALLOWED",
-            f"the request came through a proxy ({passed_on[0]}), and http.authentication is false: whatever reaches"
-            " the proxy could control the PBX; remove http.authentication and send a token",
+            f"the request came through a proxy ({passed_on[0]}), and http.authentication is false: any client of the"
+            " proxy could control the PBX; set http.authentication to true and send a token",
         )
     check_origin(
         headers,
-        "http.authentication is false, so foreign web pages may not use the bridge; remove it and send a token",
+        "http.authentication is false, so foreign web pages are rejected; set it to true and send a token",
         navigation=True,
     )
 
@@ -206,7 +206,7 @@ def _host_of(url: str) -> str:
 
 
 def _is_own(origin: str, host: str) -> bool:
-    """Return whether an ``Origin`` is the page that this server itself serves under ``host``."""
+    """Return whether an ``Origin`` is that of the pages that this server serves under ``host``."""
     try:
         parts, ours = urlsplit(origin), urlsplit("//" + host)
         default = {"http": 80, "https": 443}.get(parts.scheme)

@@ -1,4 +1,4 @@
-"""What the API needs of the rest of asterisk-bridge, handed to it by `bridge.app.application.Application`."""
+"""The services behind the HTTP API, provided by `bridge.app.application.Application`."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ if TYPE_CHECKING:
     from bridge.cluster.cluster import Cluster
 
 AcceptStream = Callable[[web.Request, Call, Party, MediaStreamOptions, Principal], Awaitable[web.StreamResponse]]
-"""Turns a request that was checked into a stream of a call (`MediaStreamEndpoint.accept`).
+"""Upgrades a request that was checked to a stream of a call (`MediaStreamEndpoint.accept`).
 
-The response is for aiohttp only, and not sent when the connection was taken over. Raises, before the upgrade,
-Overloaded (answered with 503) or AriError (404 or 503).
+The response is for aiohttp only, and is not sent if the connection was taken over. Raises, before the upgrade,
+Overloaded (503) or AriError (404 or 503).
 """
 AcceptConferenceStream = Callable[[web.Request, str, MediaStreamOptions, Principal], Awaitable[web.StreamResponse]]
-"""The same for a stream of a conference, named by its id. Raises also NoSuchConference and NotOurs."""
+"""The same for a stream of a conference, given its id. Also raises NoSuchConference and NotOurs."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallServices:
-    """What the routes need that originate calls and act on them.
+    """Services of the routes that originate calls and control them.
 
     Args:
-        records: every call's record.
-        call_control: acts on calls.
+        records: the record of every call.
+        call_control: controls calls.
         outbound_calls: originates calls that HTTP requests control.
         flow_manager: originates calls that run a flow.
-        speech: says texts.
+        speech: converts text to speech.
         sounds: fetches sounds.
-        recordings: what was recorded.
+        recordings: recordings of calls.
         sensitive: sensitive mode of calls.
         flows: returns the configured flows.
-        voxology: its ``api_key`` opens ``/v1/Dials/Connect``; without one that is not there.
+        voxology: its ``api_key`` opens ``/v1/Dials/Connect``; without a key the route does not exist.
     """
 
     records: Records
@@ -71,12 +71,12 @@ class CallServices:
 
 @dataclass(frozen=True, slots=True)
 class ConferenceServices:
-    """What the routes of conferences need.
+    """Services of the routes for conferences.
 
     Args:
-        conferences: those that this process knows.
+        conferences: the conferences of this process.
         accept_stream: takes over a WebSocket request.
-        elsewhere: whether another worker has a conference; streams of ours join it all the same.
+        elsewhere: whether another worker has a conference; streams of this process can still join it.
     """
 
     conferences: Conferences
@@ -86,31 +86,31 @@ class ConferenceServices:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The parts behind the routes.
+    """Services behind the routes.
 
     Args:
         calls: the call tracker.
         streams: describes each open stream; every description has at least ``id`` and ``call_id``.
         accept_stream: takes over a WebSocket request.
         counters: the process's counters.
-        ari_connected: whether ARI is connected and the calls of the PBX are known.
+        ari_connected: whether ARI is connected and the PBX's calls have been read.
         listening: whether Asterisk can connect to the AudioSocket port.
-        ari_trouble: why ARI is not connected, in words for an administrator, if that is known.
+        ari_trouble: why ARI is not connected, as a message for an administrator, if the reason is known.
         ari_undecodable: how many of ARI's events could not be decoded.
-        draining: whether the process stops when what is up has ended.
+        draining: whether the process stops when its calls and streams have ended.
         accepting: whether new calls and streams may start.
-        busy: the part of the last second in which the event loop was busy, 0 to 1.
-        subscriptions: what goes to applications by itself; None: its routes are not there.
+        busy: the fraction of the last second in which the event loop was busy, 0 to 1.
+        subscriptions: the subscriptions; None: their routes do not exist.
         channels: ends and redirects channels.
-        twilio: the account of voice-agent frameworks; without one, or without ``channels``, its routes are not there.
-        calling: originates calls and acts on them; None: those routes are not there.
-        conferences: likewise.
-        events: answers ``GET /v1.0/events`` with a WebSocket; likewise.
-        cluster: all bridges that share a store; likewise.
-        owns: whether a call is told of by this process, by its id; others tell of others' (`bridge.workers`).
-        leads: whether this process tells of what is nobody's.
+        twilio: the account of voice-agent frameworks; without it, or without ``channels``, its routes do not exist.
+        calling: originates calls and controls them; None: those routes do not exist.
+        conferences: services for conferences; None: their routes do not exist.
+        events: answers ``GET /v1.0/events`` with a WebSocket; None: the route does not exist.
+        cluster: all nodes that share a store; None: its routes do not exist.
+        owns: whether this process reports a call, by its id; workers divide the calls among them (`bridge.workers`).
+        leads: whether this process reports what no worker owns.
         participants: the extensions and trunks that take part in a call, by its id or a channel's.
-        audit: where requests that have an effect are recorded.
+        audit: the audit log of requests that have an effect.
     """
 
     calls: CallTracker
@@ -140,8 +140,8 @@ class Backend:
 BACKEND = web.AppKey("backend", Backend)
 SUBSCRIPTIONS: web.AppKey[Catalogue] = web.AppKey("subscriptions")
 TWILIO: web.AppKey[tuple[TwilioConfig, Channels]] = web.AppKey("twilio")
-"""The account, and what acts on its calls' channels."""
+"""The account, and the control of its calls' channels."""
 ACCEPTS: web.AppKey[Callable[[Principal], bool]] = web.AppKey("accepts")
-"""Whether a principal still has a good token; one that was revoked meanwhile gets no more."""
+"""Whether a principal still has a valid token; a WebSocket whose token was revoked is closed."""
 PRINCIPAL = web.RequestKey("principal", Principal)
 """Who makes the request; `bridge.access.ANONYMOUS` on public paths, where no credential is needed."""

@@ -1,4 +1,4 @@
-"""Work that continues after its request was answered: playing a sound, sending DTMF digits."""
+"""Work that continues after the response to its request: playback, sending DTMF digits."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from bridge.tasks import BackgroundTasks
 MAX_TASKS = 500
 """Each sound has a media leg of its own; as many may be played as calls may be originated by default."""
 BEGIN_S = 0.3
-"""What fails within this time is an error of the request."""
+"""A failure within this time is an error of the request."""
 
 
 class Background:
-    """Work of requests. It fails silently if the call has ended meanwhile."""
+    """Runs the background work of requests; an error because the call has ended is ignored."""
 
     def __init__(self) -> None:
         self._tasks = BackgroundTasks("requests", expected=(LegGone, KeyError))
 
     async def begin(self, work: Coroutine[Any, Any, None], about: Fields) -> None:
-        """Start some work, and wait briefly for it: what it raises within `BEGIN_S` is raised here.
+        """Start some work and wait briefly for it: what it raises within `BEGIN_S` is raised here.
 
         Raises:
             Overloaded: `MAX_TASKS` are running.
         """
         if len(self._tasks) >= MAX_TASKS:
             work.close()
-            raise Overloaded(f"{MAX_TASKS} sounds are being played into calls already")
+            raise Overloaded(f"{MAX_TASKS} sounds are already being played")
         await self._tasks.begin(work, about, BEGIN_S)
 
     async def stop(self, _: web.Application | None = None) -> None:
-        """End all of it."""
+        """Cancel all work."""
         await self._tasks.stop()
 
 

@@ -1,7 +1,7 @@
-"""What requests carry: JSON objects, read strictly and within limits of size, time, width and depth.
+"""Request bodies: JSON objects, parsed strictly, within limits of size, time, width and depth.
 
-A JSON parser and pydantic hold Python's global lock until they are done, in a thread too: so the work that a body can
-make is bounded by counting before it is parsed, not moved elsewhere.
+A JSON parser and pydantic hold Python's global lock until they are done, in a thread too. The work that a body can
+cause is therefore bounded by counting before it is parsed, not moved to a thread.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ MAX_DEPTH = 32
 MAX_KEYS = 200
 """Keys of the body itself: more than any model has, with room for what a client adds by mistake."""
 MAX_DIGITS = 100
-"""Digits of an integer: reading one takes time in the square of them."""
+"""Digits of an integer: parsing one takes quadratic time."""
 MAX_FORM_FIELDS = 100
 MAX_TYPE_CHARACTERS = 200
-"""Of the header ``Content-Type``."""
+"""Length of the header ``Content-Type``."""
 LARGEST_BYTES = 1 << 19
-"""No body is longer than this, whatever its route."""
+"""The limit of a body's size on any route."""
 READ_S = 30.0
 """How long a client may take to send its body."""
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""Half of a character beyond U+FFFF: alone it is none, and cannot be written to anywhere."""
+"""Half of a surrogate pair: invalid alone, it cannot be encoded as UTF-8."""
 _UTF8 = ("", "utf-8", "utf8", "us-ascii")
-"""Charsets that are UTF-8. Python's others include some whose decoding takes time in the square of the length."""
+"""Charsets that are UTF-8. Some of Python's others take quadratic time to decode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large the body of a route may be.
+    """Limits of a route's body.
 
     Args:
         size: bytes.
-        values: what its objects and lists hold, these included.
+        values: number of values in its objects and lists, these included.
     """
 
     size: int = 200_000
@@ -51,17 +51,17 @@ class Limits:
 
 
 USUAL = Limits()
-"""What most routes need."""
+"""Limits of most routes."""
 
 
 def check_encoding(request: web.Request) -> None:
     """Reject a body that would have to be decompressed.
 
     Args:
-        request: only its headers are looked at.
+        request: only its headers are used.
 
     Raises:
-        ApiError: 415, ``Content-Encoding`` names anything but identity.
+        ApiError: 415, ``Content-Encoding`` is not identity.
     """
     values = request.headers.getall("Content-Encoding", ())
     codings = {coding.strip().lower() for value in values for coding in value.split(",")}
@@ -75,14 +75,14 @@ def check_encoding(request: web.Request) -> None:
 
 
 async def whole_body(request: web.Request, size: int = LARGEST_BYTES) -> bytes:
-    """Read the body of a request; it stays known to the request.
+    """Read the body of a request, which also stores it.
 
     Args:
-        request: whose body.
-        size: how many bytes it may have.
+        request: the request.
+        size: the largest allowed size in bytes.
 
     Raises:
-        ApiError: 400 if it breaks off or is not well-formed HTTP, 408 if it takes too long, 413 if it is too long.
+        ApiError: 400 if it is incomplete or not well-formed HTTP, 408 if it takes too long, 413 if it is too long.
     """
     if (request.content_length or 0) > size:
         raise _too_large(size)
@@ -94,7 +94,7 @@ async def whole_body(request: web.Request, size: int = LARGEST_BYTES) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(size) from None
     except (web.RequestPayloadError, ConnectionError):
-        raise invalid("INVALID_JSON", "the body breaks off or is not well-formed HTTP") from None
+        raise invalid("INVALID_JSON", "the body is incomplete or not well-formed HTTP") from None
     if len(body) > size:
         raise _too_large(size)
     return body
@@ -104,14 +104,14 @@ async def json_object(request: web.Request, limits: Limits = USUAL) -> dict[str,
     """Read the body of a request as a JSON object.
 
     Args:
-        request: whose body.
-        limits: how large it may be.
+        request: the request.
+        limits: limits of its body.
 
     Raises:
-        ApiError: 415 if its type is not JSON in UTF-8, 400 if it is not a JSON object or too wide or deep; and as
-            `whole_body`.
+        ApiError: 415 if its type is not JSON in UTF-8, 400 if it is not a JSON object or too wide or deep, and the
+            errors of `whole_body`.
     """
-    # Also a protection: a page from elsewhere cannot send this type without the browser asking us first.
+    # Also a protection: a foreign page cannot send this type without the browser's preflight request.
     if not has_type(request, "application/json") or not is_utf8(request):
         raise ApiError(
             415, "JSON_REQUIRED", "the body must be JSON in UTF-8, with the header Content-Type: application/json"
@@ -128,11 +128,11 @@ def parsed(text: str, limits: Limits) -> dict[str, Any]:
     """Parse a JSON object.
 
     Args:
-        text: the whole of it.
-        limits: how much it may hold.
+        text: the complete body.
+        limits: limits of what it contains.
 
     Raises:
-        ApiError: 400, it is not one, or too wide or deep.
+        ApiError: 400, it is not a JSON object, or too wide or deep.
     """
     check_shape(text, limits.values)
     try:
@@ -149,27 +149,27 @@ def parsed(text: str, limits: Limits) -> dict[str, Any]:
 
 
 def has_type(request: web.Request, wanted: str) -> bool:
-    """Return whether the body has a media type; ask before anything else that reads the header ``Content-Type``."""
-    # It is read by a parser of mail, in the square of its parameters' number: half a second for as long as it may be.
+    """Return whether the body has a media type; to be called before anything else reads ``Content-Type``."""
+    # A mail parser reads it, in quadratic time for its parameters: half a second for the longest header.
     if len(request.headers.get("Content-Type", "")) > MAX_TYPE_CHARACTERS:
         return False
     return request.content_type == wanted
 
 
 def is_utf8(request: web.Request) -> bool:
-    """Return whether the body's charset is UTF-8, or not given."""
+    """Return whether the body's charset is UTF-8 or omitted."""
     return (request.charset or "").lower() in _UTF8
 
 
 def check_shape(text: str, values: int) -> None:
-    """Count what a JSON text holds, without parsing it.
+    """Count the values of a JSON document without parsing it.
 
     Args:
-        text: JSON, or anything else.
-        values: how many values it may hold.
+        text: JSON, or any other string.
+        values: the largest allowed number of values.
 
     Raises:
-        ApiError: 400, it holds more, or they are nested too deeply.
+        ApiError: 400, it has more, or they are nested too deeply.
     """
     try:
         json_shape.check_shape(text, values, MAX_DEPTH)
@@ -178,7 +178,7 @@ def check_shape(text: str, values: int) -> None:
 
 
 def _not_json(error: Exception) -> ApiError:
-    return invalid("INVALID_JSON", f"the body is no JSON: {str(error)[:200]}")
+    return invalid("INVALID_JSON", f"the body is not valid JSON: {str(error)[:200]}")
 
 
 def _too_large(size: int) -> ApiError:
@@ -192,4 +192,4 @@ def _integer(text: str) -> int:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a JSON number")

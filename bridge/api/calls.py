@@ -1,6 +1,6 @@
 """``/v1.0/calls``: originate, list, get and end calls.
 
-Paths and spelling are VoIPBIN's, so that its clients work.
+Paths and names are VoIPBIN's, for its clients.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bridge.flows.variables import request_variables
 from bridge.times import utc
 
 Known = tuple[LiveCall | None, CallRecord | None]
-"""What is known of a call: that it goes on, and what is told of it; not both are None."""
+"""A call as it is now, and its record; at least one of them exists."""
 
 
 async def list_calls(asked: Asked[ListCalls, None]) -> Answer[Calls]:
-    """The calls that go on now, and on demand those that have ended lately, newest first."""
+    """List the active calls and, on request, those that have ended recently, newest first."""
     backend = asked.backend
     check_connected(backend)
     known = [each for each in _all(backend, ended=asked.query.ended) if sees_call(backend, asked.principal, _id(each))]
@@ -46,7 +46,7 @@ async def list_calls(asked: Asked[ListCalls, None]) -> Answer[Calls]:
 
 
 async def get_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """One call, by its own id or by the id of one of its channels."""
+    """Get a call by its own id or the id of one of its channels."""
     check_connected(asked.backend)
     return Answer(body_of(asked.backend, asked.path()))
 
@@ -61,7 +61,7 @@ async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCal
     )
     parts = calling(backend)
     if body.actions and not body.flow:
-        # A flow can call, record, stream and send requests: more than calls:originate says.
+        # A flow can call, record, stream and send requests: more than the scope calls:originate allows.
         check_scope(asked.principal, "flows", ", which `actions` needs; a configured flow (`flow_id`) does not")
     program = None if body.flow else await program_of(parts, body)
     request = OriginateRequest(
@@ -84,7 +84,7 @@ async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCal
                 originated = await parts.flow_manager.originate(request, program, variables)
             else:
                 originated = await parts.outbound_calls.originate(request)
-            # The list of a group grows while it dials.
+            # Groups get more calls while they dial.
             add(originated.groupcalls[0].call_ids if originated.groupcalls else [each.id for each in originated.calls])
     except LookupError:
         raise flow_not_found(body.flow) from None
@@ -100,7 +100,7 @@ async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCal
 
 
 async def delete_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """End a call that goes on; forget one that has ended."""
+    """End an active call, or discard an ended one."""
     parts = calling(asked.backend)
     identity = asked.path()
     record = parts.records.get(identity)
@@ -121,19 +121,19 @@ async def get_groupcall(asked: Asked[NoQuery, None]) -> Answer[Groupcall]:
 
 
 async def ended(backend: Backend, identity: str) -> Answer[Call]:
-    """End a call, and say how it is then."""
+    """End a call and return its final state."""
     parts = calling(backend)
     before = body_of(backend, identity)
     with acting(parts, identity):
         await parts.call_control.hangup(identity)
     try:
         return Answer(body_of(backend, before["id"]))
-    except ApiError:  # it is forgotten already
+    except ApiError:  # it was discarded already
         return Answer(before)
 
 
 def body_of(backend: Backend, identity: str) -> dict[str, Any]:
-    """What is shown of a call, by its id or a channel's.
+    """Return the JSON of a call, by its id or a channel's.
 
     Raises:
         ApiError: 404, there is none.
@@ -143,7 +143,7 @@ def body_of(backend: Backend, identity: str) -> dict[str, Any]:
 
 
 def find(backend: Backend, identity: str) -> Known:
-    """What is known of a call, by its id or a channel's.
+    """Return a call and its record, by its id or a channel's.
 
     Raises:
         ApiError: 404, there is none.
@@ -185,12 +185,12 @@ def refused(error: ValueError) -> ApiError:
 
 
 def flow_not_found(identity: str) -> ApiError:
-    """404."""
+    """Return the error for an unknown flow: 404."""
     return ApiError(404, "FLOW_NOT_FOUND", f"no flow has the id {identity[:80]!r}; GET /v1.0/flows lists them")
 
 
 def is_up(parts: CallServices) -> Callable[[str], bool]:
-    """Return what says whether a call has not ended, by its id."""
+    """Return a function that returns whether the call with an id has not ended."""
 
     def check(call_id: str) -> bool:
         record = parts.records.get(call_id)
@@ -210,7 +210,7 @@ def _all(backend: Backend, *, ended: bool) -> list[Known]:
     return [(call, records.get(call.id)) for call in live.values() if backend.owns(call.id)] + [
         (None, record)
         for record in records.values()
-        # One that has merged with another call is listed as that other one, unless somebody here asked for it.
+        # One that has merged with another call is listed as that other one, unless it was created through this API.
         if record.id not in live and (record.originated or record.ended) and backend.owns(record.id)
     ]
 

@@ -1,4 +1,4 @@
-"""``/v1.0/cluster``: all bridges that share a store, and all their calls, from any of them."""
+"""``/v1.0/cluster``: all nodes that share a store, and all their calls, from any of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 async def list_nodes(asked: Asked[NoQuery, None]) -> Answer[Nodes]:
-    """The bridges that have been heard of in the last 10 s."""
+    """List the nodes that have reported within the last 10 s."""
     with _asking():
         return Answer({"result": await _cluster(asked.backend).nodes()})
 
 
 async def list_calls(asked: Asked[ListClusterCalls, None]) -> Answer[ClusterCalls]:
-    """The calls of all bridges, newest first; each once."""
+    """List the calls of all nodes, newest first, each once."""
     with _asking():
         calls = await _cluster(asked.backend).calls(asked.query.pbx, asked.query.node)
     page = page_of([each for each in calls if sees_summary(asked.principal, each)], _place, asked.query)
@@ -35,7 +35,7 @@ async def list_calls(asked: Asked[ListClusterCalls, None]) -> Answer[ClusterCall
 
 
 async def get_call(asked: Asked[NoQuery, None]) -> Answer[ClusterCall]:
-    """One call by its id, wherever it is; if two Asterisks use the same id, the newest."""
+    """Get one call, on whichever node; if two Asterisks use the same id, the newest."""
     with _asking():
         found = [
             each for each in await _cluster(asked.backend).find(asked.path()) if sees_summary(asked.principal, each)
@@ -46,7 +46,7 @@ async def get_call(asked: Asked[NoQuery, None]) -> Answer[ClusterCall]:
 
 
 def _cluster(backend: Backend) -> Cluster:
-    assert backend.cluster is not None  # or its routes would not be there
+    assert backend.cluster is not None  # otherwise its routes do not exist
     return backend.cluster
 
 

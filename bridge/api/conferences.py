@@ -1,4 +1,4 @@
-"""``/v1.0/conferences``: made, listed, ended; participants muted and sent away."""
+"""``/v1.0/conferences``: create, list and end conferences, mute and remove participants."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from bridge.times import utc
 
 
 async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
-    """All conferences of the PBX, newest first."""
-    # A room of the dialplan is seen by every worker, and listed by one.
+    """List all conferences of the PBX, newest first."""
+    # Every worker sees a ConfBridge room of the dialplan; one of them lists it.
     every = [
         each
         for each in _source(asked.backend).list()
@@ -39,10 +39,10 @@ async def list_conferences(asked: Asked[Paging, None]) -> Answer[Conferences]:
 
 
 async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[Conference]:
-    """A conference of ours."""
+    """Create a conference."""
     source, body = _source(asked.backend), asked.body
     asked.note(conference=body.id or "")
-    # Calls join by the id. A name within reach must not open one that others are going to join.
+    # Calls join by the id. A name that the token may use must not open one that others are about to join.
     if not asked.principal.reach.conference(body.id or body.name):
         raise ApiError(
             403,
@@ -62,12 +62,12 @@ async def create_conference(asked: Asked[NoQuery, CreateConference]) -> Answer[C
 
 
 async def get_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
-    """One conference."""
+    """Get a conference."""
     return Answer(find_conference(asked))
 
 
 async def delete_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
-    """End a conference; answers it as it was."""
+    """End a conference; returns its last state."""
     before = find_conference(asked)
     with _acting(asked.path()):
         await _source(asked.backend).delete(asked.path())
@@ -75,12 +75,12 @@ async def delete_conference(asked: Asked[NoQuery, None]) -> Answer[Conference]:
 
 
 async def list_participants(asked: Asked[NoQuery, None]) -> Answer[Participants]:
-    """Who is in a conference."""
+    """List the participants of a conference."""
     return Answer({"result": find_conference(asked)["participants"]})
 
 
 async def kick(asked: Asked[NoQuery, None]) -> web.Response:
-    """Send a participant away."""
+    """Remove a participant."""
     _participant(asked)
     with _acting(asked.path()):
         await _source(asked.backend).kick(asked.path(), asked.path("channel"))
@@ -88,7 +88,7 @@ async def kick(asked: Asked[NoQuery, None]) -> web.Response:
 
 
 async def mute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
-    """Let a participant not be heard."""
+    """Mute a participant."""
     _participant(asked)
     with _acting(asked.path()):
         await _source(asked.backend).mute(asked.path(), asked.path("channel"))
@@ -96,7 +96,7 @@ async def mute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
 
 
 async def unmute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
-    """Let it be heard again."""
+    """Unmute a participant."""
     _participant(asked)
     with _acting(asked.path()):
         await _source(asked.backend).unmute(asked.path(), asked.path("channel"))
@@ -105,15 +105,15 @@ async def unmute(asked: Asked[NoQuery, None]) -> Answer[Participant]:
 
 def _source(backend: Backend) -> KnownConferences:
     check_connected(backend)
-    assert backend.conferences is not None  # or its routes would not be there
+    assert backend.conferences is not None  # otherwise its routes do not exist
     return backend.conferences.conferences
 
 
 def find_conference(asked: Asked[Any, Any]) -> dict[str, Any]:
-    """Return what is shown of the conference that a request names.
+    """Return the JSON of the conference that a request names.
 
     Raises:
-        ApiError: 404, there is none; 503.
+        ApiError: 404, there is none; 503, Asterisk is not reachable.
     """
     conference = _source(asked.backend).get(asked.path())
     if conference is None:
@@ -126,7 +126,7 @@ def _participant(asked: Asked[NoQuery, None]) -> dict[str, Any]:
         if each["channel_id"] == asked.path("channel"):
             return dict(each)
     raise ApiError(
-        404, "CONFERENCE_NOT_FOUND", f"no participant of the conference has the channel {asked.path('channel')[:160]!r}"
+        404, "CONFERENCE_NOT_FOUND", f"the conference has no participant on channel {asked.path('channel')[:160]!r}"
     )
 
 
@@ -136,6 +136,10 @@ def _acting(identity: str) -> Iterator[None]:
         with asterisk_failing(refused_by_state=True):
             yield
     except NoSuchConference as error:
-        raise ApiError(404, "CONFERENCE_NOT_FOUND", str(error) or f"there is no {identity[:160]!r}") from error
+        raise ApiError(
+            404, "CONFERENCE_NOT_FOUND", str(error) or f"no conference has the id {identity[:160]!r}"
+        ) from error
     except NotOurs as error:
-        raise ApiError(409, "STATE_INVALID", str(error) or "the bridge does not control this conference") from error
+        raise ApiError(
+            409, "STATE_INVALID", str(error) or "asterisk-bridge does not control this conference"
+        ) from error

@@ -1,4 +1,4 @@
-"""How many connections the HTTP port holds at once, how many of one address, and for how long without progress.
+"""Limits of the HTTP port: its connections, those of one address, and how long one lasts without progress.
 
 They are counted when they are accepted, before TLS and before any request: anyone can connect without a token, and each
 connection costs a descriptor, of which Asterisk's audio needs some too. See docs/decisions/http-connections.md.
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FILES_SHARE = 4
-"""Plain HTTP gets at most this part (1 in so many) of the descriptors that the process may open."""
+"""Plain HTTP gets at most this fraction (1/n) of the descriptors that the process may open."""
 ADDRESS_SHARE = 4
-"""One address gets at most this part (1 in so many) of ``http.max_connections``, ..."""
+"""One address gets at most this fraction (1/n) of ``http.max_connections``, ..."""
 MIN_ADDRESS_SHARE = 8
 """... but never fewer than this: a browser opens six."""
 PROBES = frozenset({"/health", "/health/live"})
@@ -43,9 +43,9 @@ RESERVED = 3
 RESERVED_S = 5.0
 """How long such a connection may last."""
 RESERVED_IDLE_S = 0.02
-"""How long it may last without a request if another one comes."""
+"""How long it may last without a request if another one arrives."""
 UNREAD_S = 30.0
-"""How long a client may take to read a response once the handler is done with it."""
+"""How long a client may take to read a response once the handler has returned."""
 USER_TIMEOUT_MS = 10_000
 """How long sent data may stay unacknowledged, or unsent because the client's window is closed (TCP_USER_TIMEOUT)."""
 SWEEP_S = 1.0
@@ -54,13 +54,13 @@ RETRY_AFTER_S = 5
 
 
 def open_files_limit() -> int | None:
-    """How many descriptors this process may have open; None if there is no limit."""
+    """Return how many descriptors this process may open; None if there is no limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if limit == resource.RLIM_INFINITY else limit
 
 
 def bounded_by_open_files(max_connections: int) -> int:
-    """``max_connections``, or less where the process may open only a few descriptors."""
+    """Return ``max_connections``, or less if the process may open only a few descriptors."""
     limit = open_files_limit()
     return max_connections if limit is None else max(1, min(max_connections, limit // FILES_SHARE))
 
@@ -71,10 +71,10 @@ class _Connection:
 
     Args:
         socket: closed as soon as the connection is.
-        owner: the address whose share it counts for; empty: none's.
-        since: when it was accepted or, unless it is reserved, was last seen to make progress; monotonic, seconds.
+        owner: the address that it counts for; empty: exempt.
+        since: when it was accepted or, unless it is reserved, last made progress; monotonic, seconds.
         reserved: whether it was accepted beyond the maximum.
-        transport: known once a request has come.
+        transport: set when a request has arrived.
         handling: whether a handler runs, which has bounds of its own.
     """
 
@@ -90,8 +90,8 @@ class Connections:
     """The plain HTTP connections that are open now.
 
     Args:
-        maximum: how many may be open at once; the next one is closed as soon as it is accepted.
-        proxies: networks whose connections carry the requests of many clients, so that no share applies to them.
+        maximum: how many may be open; the next one is closed as soon as it is accepted.
+        proxies: networks whose connections carry the requests of many clients; no share applies to them.
     """
 
     def __init__(self, maximum: int, proxies: Iterable[Network] = ()) -> None:
@@ -106,7 +106,7 @@ class Connections:
         self._turns = Turns()
 
     def __len__(self) -> int:
-        """Connections that are open now."""
+        """Return how many connections are open."""
         self._tidy()
         return len(self._open)
 
@@ -126,10 +126,12 @@ class Connections:
         owner = "" if host is None or local or any(host in network for network in self._proxies) else _owner(host)
         reserved = False
         if owner and self._is_full(now, lambda: self._of_address[owner] >= self.share):
-            _complain("share", f"{owner} has {self.share} HTTP connections without a token, its share")
+            log.warning(
+                "HTTP connections of one address limited peer=%s count=%d", owner, self.share, extra=cause("share")
+            )
             return False
         if self._is_full(now, lambda: len(self._open) - self._reserved >= self.maximum):
-            _complain("maximum", f"{self.maximum} HTTP connections are open")
+            log.warning("http.max_connections reached count=%d", self.maximum, extra=cause("maximum"))
             if not local:
                 return False
             if self._is_full(now, lambda: self._reserved >= RESERVED):
@@ -146,7 +148,7 @@ class Connections:
         return True
 
     def release(self, transport: asyncio.BaseTransport) -> None:
-        """Count this connection no longer: it has become a stream, and those have limits of their own."""
+        """Stop counting this connection: it has become a stream, which has limits of its own."""
         found = self._find(transport)
         if found is not None:
             self._forget(found.socket.fileno())
@@ -156,7 +158,7 @@ class Connections:
     async def watch(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Note when the handler of a request runs, and let reserved connections ask for the health only.
+        """Note when the handler of a request runs, and restrict reserved connections to health checks.
 
         Raises:
             ApiError: 503, anything else was requested on a reserved connection.
@@ -183,7 +185,7 @@ class Connections:
     async def vouch(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Take a connection out of its address's share once a request on it has shown a good token."""
+        """Exempt a connection from its address's share once a request on it has had a valid token."""
         if request.get(PRINCIPAL, ANONYMOUS) is not ANONYMOUS:
             found = self._find(request.transport)
             if found is not None and found.owner:
@@ -193,11 +195,11 @@ class Connections:
         return await handler(request)
 
     def start(self) -> None:
-        """Look after the connections every second from now on."""
+        """Check the connections every second from now on."""
         self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def stop(self) -> None:
-        """Look after them no longer; harmless if it never started."""
+        """Stop checking them; does nothing if never started."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -218,7 +220,7 @@ class Connections:
                 _abort(each)
 
     def _make_room(self, now: float, idle_s: float) -> bool:
-        """Forget a reserved connection that is closed or has not sent its request by now; False if there is none."""
+        """Discard a reserved connection that is closed or has not sent its request yet; False if there is none."""
         for number, each in self._open.items():
             closed = each.socket.fileno() < 0
             if each.reserved and (closed or (not each.handling and now - each.since >= idle_s)):
@@ -229,9 +231,9 @@ class Connections:
         return False
 
     def _is_full(self, now: float, full: Callable[[], bool]) -> bool:
-        """Whether a limit is reached, also without the connections that have been closed.
+        """Return whether a limit is reached, not counting connections that have been closed.
 
-        Those are looked for only where it matters, and not for every connection of a flood.
+        Closed ones are looked for only near the limit, not for every connection of a flood.
         """
         if full() and now - self._tidied_at >= TIDY_S:
             self._tidy()
@@ -256,12 +258,8 @@ class Connections:
         return self._open.get(connection.fileno()) if connection is not None else None
 
 
-def _complain(limit: str, fact: str) -> None:
-    log.warning("%s (http.max_connections): closing further ones", fact, extra=cause(limit))
-
-
 def _host(address: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The peer's address; None if it has none, as on a Unix socket."""
+    """Return the peer's address; None if it has none, as on a Unix socket."""
     if not isinstance(address, tuple) or not address:
         return None
     try:
@@ -272,12 +270,12 @@ def _host(address: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
 
 
 def _owner(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Whose share counts: of IPv6 the /64, which is one customer's at least."""
+    """Return the address that is counted: for IPv6 the /64, which is one customer's at least."""
     return str(host) if host.version == 4 else str(ipaddress.ip_network((host, 64), strict=False))
 
 
 def _is_probe(connection: socket.socket) -> bool:
-    """Return whether what has come is the request of a health probe."""
+    """Return whether the data that has arrived is the request of a health probe."""
     try:
         return connection.recv(12, socket.MSG_PEEK | socket.MSG_DONTWAIT).startswith((b"GET /health", b"HEAD /health"))
     except OSError:
@@ -287,12 +285,12 @@ def _is_probe(connection: socket.socket) -> bool:
 def _set_user_timeout(connection: socket.socket, milliseconds: int) -> None:
     option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
     if option is not None:
-        with contextlib.suppress(OSError):  # the peer has gone, or it is not TCP
+        with contextlib.suppress(OSError):  # the peer has disconnected, or it is not TCP
             connection.setsockopt(socket.IPPROTO_TCP, option, milliseconds)
 
 
 def _unsent(transport: asyncio.Transport) -> int:
-    """How many bytes wait to be sent."""
+    """Return how many bytes wait to be sent."""
     try:
         return transport.get_write_buffer_size()
     except AttributeError:  # asyncio's TLS (3.11), closed twice: its shutdown has a limit of its own
@@ -311,8 +309,8 @@ class BoundedListener(SparingSocket):
     """A listening socket that hands out only connections that ``connections`` admits.
 
     Args:
-        bound: the bound socket to take the place of; it is closed.
-        connections: who counts.
+        bound: the bound socket that this one replaces; it is closed.
+        connections: counts the connections.
         tls: whether connections begin with a handshake; these take turns.
     """
 
@@ -322,12 +320,12 @@ class BoundedListener(SparingSocket):
         self._handshakes = Handshakes() if tls else None
 
     def accept(self) -> tuple[socket.socket, object]:
-        """As of any socket.
+        """Accept a connection; overrides that of any socket.
 
         Raises:
-            BlockingIOError: nothing is left, or enough for now.
-            ConnectionAbortedError: there were too many, and the new one has been closed again. Servers go on then
-                (``_accept_connection`` in `asyncio.selector_events` and `aiofastnet.api_utils`).
+            BlockingIOError: no connection waits, or enough were accepted for now.
+            ConnectionAbortedError: there were too many, and the new one has been closed again. Servers continue
+                    then (``_accept_connection`` in `asyncio.selector_events` and `aiofastnet.api_utils`).
         """
         connection, address = super().accept()
         if self._handshakes is not None:

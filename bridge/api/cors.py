@@ -1,7 +1,7 @@
 """Cross-origin requests: which web pages of other servers may use the API from a browser (``http.allowed_origins``).
 
-A page gets access to what its token allows, and to nothing by a cookie: answers never allow credentials, and
-`bridge.api.auth` refuses cookies of foreign pages. An origin is allowed only as it is configured; none is a pattern.
+A page gets access to what its token allows, and to nothing by a cookie: responses never allow credentials, and
+`bridge.api.auth` rejects cookies of foreign pages. Origins are compared exactly; patterns are not supported.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from bridge.api.admission import Answer
 
 METHODS = "GET, POST, PUT, PATCH, DELETE"
 HEADERS = "Authorization, Content-Type"
-"""Request headers that the API reads, beside those that need no permission."""
+"""Request headers that the API reads, except those that need no permission."""
 EXPOSED = "Retry-After, X-Request-Id, X-Worker"
 MAX_AGE_S = 600
-"""How long a browser may remember the answer to a preflight request."""
+"""How long a browser may cache the response to a preflight request."""
 
 
 class CrossOrigin:
-    """Answers preflight requests, and adds to responses what lets a page read them.
+    """Responds to preflight requests, and adds the CORS headers to responses.
 
     Args:
-        origins: those that are allowed, as browsers write them.
+        origins: the allowed origins, as browsers write them.
     """
 
     def __init__(self, origins: Collection[str]) -> None:
@@ -46,7 +46,7 @@ class CrossOrigin:
         )
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Let an allowed origin read a response, errors included."""
+        """Add the headers that let an allowed origin read a response, errors included."""
         if not self._origins:
             return
         response.headers["Vary"] = "Origin"

@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page for people: no script, nothing from elsewhere."""
+"""The OpenAPI document as an HTML page: without scripts and without resources of other servers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-_KINDS = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+_KINDS = {"integer": "integer", "string": "string", "boolean": "true or false"}
 _PAGE = resources.files("bridge.api").joinpath("docs.html").read_text(encoding="utf-8")
 
 
 def page_of(document: Mapping[str, Any]) -> tuple[str, str]:
-    """The page, and the policy under which it is sent: its own style and nothing else."""
+    """Return the page and its Content-Security-Policy: its own style and nothing else."""
     style = _PAGE.partition("<style>")[2].partition("</style>")[0]
     assert style
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -106,7 +106,7 @@ def _schemas(schemas: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _action(shape: Mapping[str, Any]) -> str:
-    """One kind of action: what stands beside its type, and its options."""
+    """Return one kind of action: the keys beside its type, and its options."""
     rows = []
     for key, part in shape["properties"].items():
         within = [each for each in (part, *part.get("anyOf", ())) if "properties" in each]
@@ -136,7 +136,7 @@ def _table(caption: str, rows: list[tuple[str, Mapping[str, Any], str, bool]]) -
 
 
 def _type(schema: Any) -> str:
-    """What a value may be, in a few words."""
+    """Return what a value may be, in a few words."""
     if not isinstance(schema, Mapping) or not schema:
         return "anything"
     if "$ref" in schema:
@@ -162,7 +162,7 @@ def _type(schema: Any) -> str:
 
 
 def _words(text: str) -> str:
-    """The little Markdown that the document's words have: code, lists."""
+    """Return the subset of Markdown that the document uses as HTML: code, lists."""
     shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
     lines = [f"<li>{line[2:]}" if line.startswith("- ") else line for line in shown.splitlines()]
     return "\n".join(["<ul>", *lines, "</ul>"]) if any(line.startswith("<li>") for line in lines) else "\n".join(lines)

@@ -1,6 +1,6 @@
-"""``GET /v1.0/events``: what happens, as it happens, on a WebSocket; one text message for each event.
+"""``GET /v1.0/events``: events as they happen, on a WebSocket; one text message per event.
 
-Nothing is kept for who is not there: who comes back reads the state (``/v1.0/calls``) and listens on.
+Events are not stored for disconnected clients: one that reconnects reads the state (``/v1.0/calls``) and continues.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ from bridge.logs import cause
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 100
-"""Clients that may listen at once."""
+"""Clients that may be connected at the same time."""
 MAX_WAITING = 1000
-"""Events that may wait for a client, besides what its connection holds; a slower one is closed with 1013."""
+"""Events that may wait for a client, in addition to those in its connection; a slower client is closed with 1013."""
 MAX_WAITING_BYTES = 4 << 20
 """The same in bytes of JSON."""
 MAX_PATTERNS = 50
 MAX_MESSAGE_BYTES = 4096
 MAX_SAID = 1000
-"""Messages and pings of one client within a second; what it says means nothing."""
-"""What a client may send, though nothing that it sends means anything."""
+"""Messages and pings that a client may send within a second, although messages are ignored."""
 PING_S = 20.0
 CLOSE_S = 10.0
-"""How long a client may take to read what was sent before our close frame, and to answer it."""
+"""How long a client may take to read what was sent before the close frame, and to respond to it."""
 STOP_S = 2.0
-"""The same for all clients when the bridge stops."""
+"""The same for all clients when asterisk-bridge stops."""
 RETRY_AFTER_S = 5
 
 _WHY = {
@@ -56,10 +55,10 @@ class EventSockets:
     """All clients of ``/v1.0/events``.
 
     Args:
-        events: what happens.
-        max_clients: how many may listen at once.
-        max_waiting: events that may wait for one of them.
-        ping_s: seconds between pings; who does not answer one within half of that is gone.
+        events: the event hub.
+        max_clients: how many clients may be connected at the same time.
+        max_waiting: events that may wait for one client.
+        ping_s: seconds between pings; a client that does not respond within half of that is disconnected.
     """
 
     def __init__(
@@ -73,19 +72,22 @@ class EventSockets:
         self._closing = False
 
     def __len__(self) -> int:
-        """Clients that listen now."""
+        """Return how many clients are connected."""
         return len(self._clients)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer the route.
+        """Respond to a request of the route.
 
         Raises:
-            ApiError: before the upgrade: 400 wrong query, 426 no WebSocket handshake, 503 no room or shutting down.
+            ApiError: before the upgrade: 400 invalid query, 426 not a WebSocket handshake, 503 limit reached or
+                stopping.
         """
         patterns = patterns_of(request.query)
         check_upgrade(request)
         if self._closing or len(self._clients) >= self._max_clients:
-            raise unavailable("OVERLOADED", "as many clients listen to events as may", RETRY_AFTER_S)
+            raise unavailable(
+                "OVERLOADED", f"{self._max_clients} clients are connected to the event stream", RETRY_AFTER_S
+            )
         socket = web.WebSocketResponse(
             heartbeat=self._ping_s, timeout=CLOSE_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False, autoping=False
         )
@@ -116,7 +118,7 @@ class EventSockets:
                 client.end(WSCloseCode.POLICY_VIOLATION)
 
     async def close(self) -> None:
-        """Send every client what waits for it and close it with 1001, within a bounded time; no more are let in."""
+        """Send every client its waiting events and close it with 1001, within a bounded time; accept no more."""
         self._closing = True
         clients = list(self._clients)
         for client in clients:
@@ -128,15 +130,15 @@ class EventSockets:
 
 
 def patterns_of(query: Mapping[str, str]) -> EventPatterns:
-    """The patterns in ``types=call_*,flow_*``; ``*`` if there is none.
+    """Return the patterns in ``types=call_*,flow_*``; ``*`` if there is none.
 
     Raises:
-        ApiError: 400: another parameter, one given twice, or a pattern that means no type of event.
+        ApiError: 400: another parameter, one given twice, or a pattern that matches no type of event.
     """
     names = [name for name, _ in query.items() if name not in SECRET_PARAMETERS]
     for name in names:
         if name != "types":
-            raise invalid("INVALID_EVENT_OPTIONS", f"{name[:64]!r} is no known parameter; known is types")
+            raise invalid("INVALID_EVENT_OPTIONS", f"{name[:64]!r} is an unknown parameter; expected types")
     if len(names) > 1:
         raise invalid("INVALID_EVENT_OPTIONS", "types is given more than once; separate patterns by commas")
     patterns = tuple(part.strip() for part in query.get("types", "*").split(","))
@@ -149,7 +151,7 @@ def patterns_of(query: Mapping[str, str]) -> EventPatterns:
 
 
 class _Client:
-    """One that listens: what waits for it, and the task that sends it."""
+    """A connected client: its waiting events, and the task that sends them."""
 
     def __init__(
         self,
@@ -173,7 +175,7 @@ class _Client:
         self.ended = asyncio.Event()
 
     def add(self, event: Event) -> None:
-        """Queue an event if it is one that the client asked for."""
+        """Queue an event if it matches the client's patterns and the token's."""
         if self._code is not None or not self._patterns.match(event.type):
             return
         if not self._sees(event.type, event.data):
@@ -185,7 +187,7 @@ class _Client:
             self._changed.set()
             return
         log.warning(
-            "a client of events reads too slowly: closed peer=%s dropped=%d",
+            "event stream closed: the client reads too slowly peer=%s dropped=%d",
             self._request.remote,
             len(self._waiting) + 1,
             extra=cause(self._request.remote),
@@ -193,15 +195,15 @@ class _Client:
         self._waiting.clear()
         self.end(WSCloseCode.TRY_AGAIN_LATER)
         if self._sender is not None:
-            self._sender.cancel()  # it waits for the client, and would for ever
+            self._sender.cancel()  # it waits for the client, and would indefinitely
 
     def end(self, code: WSCloseCode) -> None:
-        """Close as soon as what waits has been sent."""
+        """Close as soon as the waiting events have been sent."""
         self._code = self._code or code
         self._changed.set()
 
     async def run(self) -> None:
-        """Send until the client goes or is closed."""
+        """Send until the client disconnects or is closed."""
         transport = self._request.transport
         reader = asyncio.create_task(self._read())
         self._sender = asyncio.create_task(self._send())
@@ -221,7 +223,7 @@ class _Client:
             self.ended.set()
 
     async def _read(self) -> None:
-        """Notice pings and the end; what the client says means nothing."""
+        """Process pings and the close frame; other messages are ignored."""
         since, count = time.monotonic(), 0
         async for message in self._socket:
             now = time.monotonic()
@@ -231,14 +233,14 @@ class _Client:
             transport = self._request.transport
             if count > MAX_SAID or transport is None:
                 log.warning(
-                    "a client of events sends too much: closed peer=%s",
+                    "event stream closed: the client sends too much peer=%s",
                     self._request.remote,
                     extra=cause(self._request.remote),
                 )
                 if transport is not None:
                     transport.abort()
                 return
-            # One that does not read gets no more pongs; what it sends is read on, and counted.
+            # A client that does not read gets no more pongs; its messages are still read and counted.
             if message.type is WSMsgType.PING and not transport.get_write_buffer_size():
                 await self._socket.pong(message.data)
 

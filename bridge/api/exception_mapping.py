@@ -13,12 +13,12 @@ from bridge.errors import AriError, Overloaded
 
 RETRY_AFTER_S = 2
 _STATES = (404, 409, 412, 422)
-"""ARI: there is no such channel; it is in an invalid state; not answered; not in a Stasis application."""
-LOST_ARI = "the bridge has no connection to Asterisk at the moment, so it does not know which calls there are"
+"""ARI: the channel does not exist; is in an invalid state; not answered; not in a Stasis application."""
+LOST_ARI = "asterisk-bridge is not connected to Asterisk at present, so it cannot report or control calls"
 
 
 def check_connected(backend: Backend) -> None:
-    """Whether anything is known about calls.
+    """Check that the state of calls is known.
 
     Raises:
         ApiError: 503, it is not.
@@ -28,18 +28,18 @@ def check_connected(backend: Backend) -> None:
 
 
 def calling(backend: Backend) -> CallServices:
-    """What places calls and acts on them, now that Asterisk is there.
+    """Return the services that create and control calls, after checking that Asterisk is connected.
 
     Raises:
         ApiError: 503, it is not.
     """
     check_connected(backend)
-    assert backend.calling is not None  # or its routes would not be there
+    assert backend.calling is not None  # otherwise its routes do not exist
     return backend.calling
 
 
 def call_not_found(identity: str) -> ApiError:
-    """404."""
+    """Return the error for an unknown call: 404."""
     return ApiError(
         404, "CALL_NOT_FOUND", f"no call or channel has the id {identity[:160]!r}; GET /v1.0/calls lists them"
     )
@@ -47,7 +47,7 @@ def call_not_found(identity: str) -> ApiError:
 
 @contextmanager
 def acting(parts: CallServices, identity: str) -> Iterator[None]:
-    """Turn what acts on the call ``identity`` raise into errors of the API."""
+    """Convert the exceptions of control of the call ``identity`` into errors of the API."""
     try:
         with asterisk_failing(refused_by_state=True):
             yield
@@ -56,15 +56,15 @@ def acting(parts: CallServices, identity: str) -> Iterator[None]:
     except LegGone as error:
         raise ApiError(409, "STATE_INVALID", "the call has just ended") from error
     except NotOurs as error:
-        raise ApiError(409, "STATE_INVALID", str(error) or "the bridge does not control this call") from error
+        raise ApiError(409, "STATE_INVALID", str(error) or "asterisk-bridge does not control this call") from error
 
 
 @contextmanager
 def asterisk_failing(*, refused_by_state: bool = False) -> Iterator[None]:
-    """Turn what Asterisk and our own limits raise into errors of the API.
+    """Convert the exceptions of Asterisk and of internal limits into errors of the API.
 
     Args:
-        refused_by_state: that the channel is gone or cannot do this now is 409, not a failure of Asterisk's.
+        refused_by_state: whether 409 is returned if the channel has ended or its state does not allow this.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Docstrings of the models' fields, for the OpenAPI document.
+"""Docstrings of the models' fields for the OpenAPI document.
 
-pydantic can read them when a class is created (``use_attribute_docstrings``), but that takes a tenth of the bridge's
+pydantic can read them when a class is created (``use_attribute_docstrings``), but that takes a tenth of the
 start: it tokenizes the source of each class. Here each module is parsed once, when the document is built.
 """
 
@@ -18,7 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 
 class DocumentedSchema(GenerateJsonSchema):
-    """Generates JSON schemas in which fields without a description have their docstring as one."""
+    """Generates JSON schemas in which the docstring of a field is its description if it has no other."""
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:
         """Generate the schema of a model."""
@@ -33,7 +33,7 @@ class DocumentedSchema(GenerateJsonSchema):
 
 
 def field_docs(model: type[BaseModel]) -> Mapping[str, str]:
-    """Return the docstrings of a model's fields, those that it inherits included."""
+    """Return the docstrings of a model's fields, inherited ones included."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if issubclass(base, BaseModel) and base is not BaseModel:

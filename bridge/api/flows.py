@@ -1,4 +1,4 @@
-"""``/v1.0/flows``: the configured flows; and Voxology's way to place a call that runs one."""
+"""``/v1.0/flows``: the configured flows; and Voxology's request that creates a call which runs one."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from bridge.masking import MASK, mask, mask_url
 
 
 async def list_flows(asked: Asked[NoQuery, None]) -> Answer[Flows]:
-    """The flows of the configuration."""
+    """List the configured flows."""
     return Answer({"result": [flow_json(each) for each in _flows(asked)]})
 
 
 async def get_flow(asked: Asked[NoQuery, None]) -> Answer[Flow]:
-    """One of them."""
+    """Get a configured flow."""
     for each in _flows(asked):
         if each.id == asked.path():
             return Answer(flow_json(each))
@@ -35,7 +35,7 @@ async def get_flow(asked: Asked[NoQuery, None]) -> Answer[Flow]:
 
 
 async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
-    """Call a number; who answers runs the flow ``voxology.flow``."""
+    """Call a number, and run ``voxology.flow`` when it answers."""
     body = asked.body
     asked.note(destinations=[f"tel {body.call.no}"], source=body.call.caller_id_no)
     parts = calling(asked.backend)
@@ -58,24 +58,24 @@ async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
 
 
 def check_key(request: web.Request) -> None:
-    """Whether a request comes with ``voxology.api_key``.
+    """Check that a request contains ``voxology.api_key``.
 
     Raises:
         ApiError: 401, it does not.
     """
     parts = request.app[BACKEND].calling
-    assert parts is not None  # or its route would not be there
+    assert parts is not None  # otherwise its route does not exist
     assert parts.voxology is not None
     key = parts.voxology.api_key.get_secret_value()
     offered = request.headers.get("x-api-key", "")
     if not offered:
-        raise ApiError(401, "AUTHENTICATION_REQUIRED", "a key is needed: the header x-api-key")
+        raise ApiError(401, "AUTHENTICATION_REQUIRED", "this request needs a key in the header x-api-key")
     if not hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), key.encode()):
-        raise ApiError(401, "INVALID_CREDENTIALS", "x-api-key is not the one that is configured")
+        raise ApiError(401, "INVALID_CREDENTIALS", "x-api-key is not the configured key")
 
 
 def flow_json(flow: FlowConfig) -> dict[str, Any]:
-    """A configured flow as it is shown: what may hold a secret is masked."""
+    """Return the JSON of a configured flow, with secrets masked."""
     body: dict[str, Any] = {"id": flow.id, "match": list(flow.match), "then": flow.then}
     if flow.url:
         body |= {"url": mask_url(flow.url), "method": flow.method}
@@ -90,5 +90,5 @@ def flow_json(flow: FlowConfig) -> dict[str, Any]:
 
 def _flows(asked: Asked[NoQuery, None]) -> Sequence[FlowConfig]:
     parts = asked.backend.calling
-    assert parts is not None  # or its routes would not be there
+    assert parts is not None  # otherwise its routes do not exist
     return parts.flows()

@@ -1,6 +1,6 @@
-"""Turns for TLS handshakes: a few in each slice of time, so that a burst of them leaves the loop to the calls.
+"""Pacing of TLS handshakes: a few in each slice of time, so a burst of them does not delay audio.
 
-A handshake takes the loop for one millisecond, or for five with a long RSA key, before anybody has shown a token.
+A handshake occupies the loop for one millisecond, or for five with a long RSA key, before any token was checked.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from bridge.media.loop import FrameLoop
 
 SLICE_S = 0.005
 PER_SLICE = 4
-"""Blocks of data that are read in one slice on connections without a request: 800 a second."""
+"""Blocks of data read in one slice on connections without a request: 800 a second."""
 PAUSE = 2
-"""Times as long as a slice's handshakes have taken the loop, they take a pause at least."""
+"""The pause after a slice, as a multiple of the time that its handshakes took."""
 
 
 class Handshakes:
-    """Counts what is read on connections that have not made a request."""
+    """Counts the reads on connections that have not made a request."""
 
     def __init__(self) -> None:
         self._left = PER_SLICE
@@ -28,10 +28,10 @@ class Handshakes:
         self._waiting: deque[HandshakeSocket] = deque()
 
     def may_read(self, connection: HandshakeSocket) -> bool:
-        """Return whether another block may be read now, and count it; else its connection waits for its turn."""
+        """Return whether another block may be read now, and count it; otherwise its connection waits for its turn."""
         loop = asyncio.get_running_loop()
         if not self._waits:
-            # A timer, not the clock: however long handshakes take, the loop serves everybody else in between.
+            # A timer, not the clock: however long handshakes take, the loop serves everything else in between.
             self._waits = True
             loop.call_soon(self._measure, loop, loop.time())
         if connection.has_turn:
@@ -46,7 +46,7 @@ class Handshakes:
         return False
 
     def _measure(self, loop: asyncio.AbstractEventLoop, began: float) -> None:
-        """Begin the pause, now that the first handshakes of a slice have taken place."""
+        """Begin the pause after the first handshakes of a slice."""
         loop.call_later(max(SLICE_S, PAUSE * (loop.time() - began)), self._next, loop)
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -62,11 +62,11 @@ class Handshakes:
 class HandshakeSocket(socket.socket):
     """An accepted connection that is read only in turn until its first request has come.
 
-    Out of turn there is nothing to read, and the loop asks again when its turn comes.
+    Out of turn it behaves like a socket without data, and the loop reads it again when its turn comes.
 
     Args:
-        accepted: the socket to take the place of.
-        handshakes: whose turns.
+        accepted: the socket that this one replaces.
+            handshakes: gives the turns.
     """
 
     def __init__(self, accepted: socket.socket, handshakes: Handshakes) -> None:
@@ -81,10 +81,10 @@ class HandshakeSocket(socket.socket):
         self._handshakes = None
 
     def recv_into(self, *arguments: Any) -> int:
-        """As of any socket.
+        """Read as any socket does.
 
         Raises:
-            BlockingIOError: there is nothing to read, or it is not this connection's turn.
+            BlockingIOError: no data is available, or it is not this connection's turn.
         """
         if self._handshakes is not None and not self._handshakes.may_read(self):
             raise BlockingIOError

@@ -1,6 +1,6 @@
-"""``.../media_stream``: a client's own WebSocket on a call or a conference; and which streams are open.
+"""``.../media_stream``: a client's WebSocket on a call or a conference; and the list of open streams.
 
-Everything that can be wrong is answered before the upgrade.
+All errors are returned before the upgrade.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from bridge.streams.media_stream_endpoint import MediaStreamOptions
 
 
 async def list_streams(asked: Asked[NoQuery, None]) -> Answer[Streams]:
-    """The streams that are open now."""
+    """List the open streams."""
     seen = [each for each in asked.backend.streams() if sees_stream(asked.backend, asked.principal, each)]
     return Answer({"result": [dict(stream) for stream in seen]})
 
 
 async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
-    """Hear a call and speak into it."""
+    """Stream a call's audio."""
     backend = asked.backend
     _check_directions(asked.principal, asked.query.options)
     check_connected(backend)
@@ -40,12 +40,14 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
         raise call_not_found(asked.path())
     call, party = found
     if not call.answered:
-        raise ApiError(409, "STATE_INVALID", f"the call is {call_status(call)}; a stream needs one that is progressing")
+        raise ApiError(
+            409, "STATE_INVALID", f"the call is {call_status(call)}; a stream requires one that is progressing"
+        )
     if party.state != "Up":
         raise ApiError(
-            409, "STATE_INVALID", f"{party.name} has not answered ({party.state}); a stream needs a party that has"
+            409, "STATE_INVALID", f"{party.name} has not answered ({party.state}); a stream requires a party that has"
         )
-    # Last, so that a plain GET tells whether a stream would work.
+    # Last, for a plain GET to return the other errors that a stream would have.
     check_upgrade(asked.request)
     with asterisk_failing():
         try:
@@ -61,12 +63,12 @@ async def media_stream(asked: Asked[StreamQuery, None]) -> web.StreamResponse:
 
 
 async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> web.StreamResponse:
-    """Hear the mix of a conference and speak to all of it."""
+    """Stream a conference's audio."""
     backend = asked.backend
     _check_directions(asked.principal, asked.query.options)
     check_connected(backend)
     parts = backend.conferences
-    assert parts is not None  # or this route would not be there
+    assert parts is not None  # otherwise this route does not exist
     identity = asked.path()
     if parts.conferences.get(identity) is None and not parts.elsewhere(identity):
         raise conference_not_found(identity)
@@ -83,10 +85,10 @@ async def conference_media_stream(asked: Asked[ConferenceStreamQuery, None]) -> 
 
 
 def _check_directions(principal: Principal, options: MediaStreamOptions) -> None:
-    """See whether a principal holds the scopes that a stream needs.
+    """Check that a principal has the scopes that a stream requires.
 
     Raises:
-        ApiError: 403; it says how to do with what the principal holds.
+        ApiError: 403; its message names what the principal's scopes allow.
     """
     if options.listens:
         check_scope(principal, "streams:listen", _needless("direction_listen"))
@@ -95,11 +97,11 @@ def _check_directions(principal: Principal, options: MediaStreamOptions) -> None
 
 
 def _needless(direction: str) -> str:
-    return f", or the ticket does not carry it (with {direction}=none in the URL it is not needed)"
+    return f", or the ticket does not have it (with {direction}=none in the URL it is not required)"
 
 
 def conference_not_found(identity: str) -> ApiError:
-    """404."""
+    """Return the error for an unknown conference: 404."""
     return ApiError(
         404,
         "CONFERENCE_NOT_FOUND",
@@ -108,10 +110,10 @@ def conference_not_found(identity: str) -> ApiError:
 
 
 def check_upgrade(request: web.Request) -> None:
-    """Whether the request is a WebSocket handshake (RFC 6455 section 4.2.1).
+    """Check that the request is a WebSocket handshake (RFC 6455 section 4.2.1).
 
     Raises:
-        ApiError: 426 if it is none or of another version, 400 if its key is broken.
+        ApiError: 426 if it is not one or of another version, 400 if its key is invalid.
     """
     headers = request.headers
     connection = [part.strip().lower() for part in ",".join(headers.getall("Connection", ())).split(",")]
@@ -119,14 +121,14 @@ def check_upgrade(request: web.Request) -> None:
         raise ApiError(
             426,
             "WEBSOCKET_REQUIRED",
-            "the request is good, but this path speaks WebSocket: open it with a ws:// or wss:// client",
+            "this path requires a WebSocket upgrade; connect with a ws:// or wss:// URL",
             {"Upgrade": "websocket", "Connection": "Upgrade"},
         )
     if headers.get("Sec-WebSocket-Version", "").strip() != "13":
         raise ApiError(
             426,
             "WEBSOCKET_VERSION",
-            "only version 13 of WebSocket is spoken here",
+            "the WebSocket version must be 13",
             {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"},
         )
     try:

@@ -19,12 +19,12 @@ NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 def render(counters: Counters, gauges: Mapping[str, float], totals: Mapping[str, float] = NOTHING) -> str:
-    """The text of ``GET /metrics``.
+    """Return the body of ``GET /metrics``.
 
     Args:
         counters: totals since the process started; durations become seconds, Prometheus's base unit.
-        gauges: what is true now, by name without the prefix.
-        totals: further counts since the process started, likewise.
+        gauges: current values, by name without the prefix.
+        totals: further counts since the process started, by name without the prefix.
     """
     lines = [f"# TYPE {PREFIX}build_info gauge", f'{PREFIX}build_info{{version="{__version__}"}} 1']
     for name, gauge in gauges.items():

@@ -26,18 +26,18 @@ class Originated:
     def room(
         self, principal: Principal, wanted: int, is_up: Callable[[str], bool]
     ) -> Iterator[Callable[[Sequence[str]], object]]:
-        """Keep room for some calls while they are originated.
+        """Reserve room for some calls while they are originated.
 
         Args:
-            principal: who originates them.
-            wanted: how many.
-            is_up: whether a call has not ended, by its id.
+            principal: whose token originates them.
+            wanted: how many calls.
+            is_up: returns whether the call with an id has not ended.
 
         Yields:
-            Takes the ids of the calls.
+            A function to call with the ids of the calls.
 
         Raises:
-            ApiError: 503, there would be more than ``max_calls``.
+            ApiError: 503, there would be more calls than ``max_calls`` allows.
         """
         limit = principal.grant.max_calls if principal.grant is not None else 0
         if not limit:
@@ -50,7 +50,7 @@ class Originated:
         if count + wanted > limit:
             raise unavailable(
                 "OVERLOADED",
-                f"{count} calls of the token {principal.id} are up, and its max_calls allows {limit}",
+                f"the token {principal.id} has {count} active calls, and its max_calls allows {limit}",
                 RETRY_AFTER_S,
             )
         self._starting[principal.id] += wanted

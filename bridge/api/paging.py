@@ -1,7 +1,7 @@
 """Pages of a list: ``?page_size=..&page_token=..`` in, ``{"result": [..], "next_page_token": ".."}`` out.
 
-The token says after which entry to go on, not how many to skip: calls come and go between two requests, and nothing may
-be listed twice or left out because of it. It is opaque to clients.
+The token identifies the entry after which to continue, not a number to skip: calls come and go between two requests,
+and no entry may be listed twice or omitted because of it. It is opaque to clients.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Entry]):
-    """Some entries of a list, and the token that asks for those after them ("" at the end)."""
+    """Some entries of a list, and the token that requests those after them ("" at the end)."""
 
     entries: list[Entry]
     next_page_token: str
 
 
 def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], query: Paging) -> Page[Entry]:
-    """The page that a request asks for, greatest key first.
+    """Return the requested page, greatest key first.
 
     Args:
         entries: the whole list, in any order.
-        key: an entry's place in the list: its creation time in a form that sorts, and its id.
+        key: returns an entry's position: its creation time in a form that sorts, and its id.
         query: the request's parameters.
 
     Raises:
-        ApiError: 400, the token is not one of ours.
+        ApiError: 400, the token is invalid.
     """
     size = query.page_size
     after = _position(query.page_token)
@@ -47,7 +47,7 @@ def page_of(entries: Iterable[Entry], key: Callable[[Entry], tuple[str, str]], q
 
 
 def token_of(position: tuple[str, str]) -> str:
-    """The token that asks for what comes after the entry at a place (`page_of`)."""
+    """Return the token that requests the entries after a position (`page_of`)."""
     return base64.urlsafe_b64encode("\n".join(position).encode()).decode().rstrip("=")
 
 
@@ -60,5 +60,5 @@ def _position(token: str) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeError, ValueError):
         separator = ""
     if not separator:
-        raise invalid("INVALID_PAGE_TOKEN", "page_token must be a next_page_token of an earlier answer")
+        raise invalid("INVALID_PAGE_TOKEN", "page_token must be the next_page_token of an earlier response")
     return created, identity

@@ -20,11 +20,11 @@ class SharedPort:
 
     Args:
         port: the port that they share; the kernel gives each connection to one of them.
-        socket: path of a Unix socket of this process's own, for the others: nobody else can reach it, so it believes
-            what they say about who makes each request.
-        middleware: sees the requests that come to the shared port once their token was found good.
+        socket: path of a Unix socket of this process, for the other processes: no other client can reach it, so the
+            principals that they send are trusted.
+        middleware: gets the requests to the shared port once their token is validated.
         ticket_key: signs the tickets of all of them.
-        claim_ticket: whether none of the others has used the ticket with this nonce.
+        claim_ticket: returns whether none of the others has used the ticket with this nonce.
     """
 
     port: int
@@ -37,30 +37,30 @@ class SharedPort:
 class PortTls:
     """TLS of the port, whose certificate, key and client authorities can be replaced while it listens.
 
-    A listening server keeps one `ssl.SSLContext` for life, and nothing can be removed from a context. So that one
-    hands each handshake to the context that was read last: all of it changes at once, or nothing.
+    A listening server keeps one `ssl.SSLContext`, and nothing can be removed from a context. That one therefore passes
+    each handshake to the context that was read last: all of it changes together, or nothing.
 
     Args:
         config: names the files; with ``tls_client_ca`` clients without a certificate are rejected.
 
     Raises:
-        ConfigError: a file is wrong.
+        ConfigError: a file is invalid.
     """
 
     def __init__(self, config: HttpConfig) -> None:
         self._config = config
         self._current = _context(config)
         self.context = _context(config)
-        """What a server is created with."""
+        """The context with which a server is created."""
         self.context.sni_callback = self._choose  # called for every handshake, also without a server name
 
     def reload(self) -> None:
-        """Read the files again; connections that are open keep what they have.
+        """Read the files again; open connections keep what they have.
 
-        It blocks while it reads.
+        Blocks while it reads.
 
         Raises:
-            ConfigError: a file is wrong; the previous certificate stays in use.
+            ConfigError: a file is invalid; the previous certificate stays in use.
         """
         self._current = _context(self._config)
 

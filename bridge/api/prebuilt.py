@@ -1,4 +1,4 @@
-"""Documents that are the same for every client while the bridge runs: bytes that are made once, with an entity tag."""
+"""Documents that are the same for every client while the process runs: built once, with an entity tag."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Prebuilt:
     """One document.
 
     Args:
-        body: what is sent.
+        body: the content.
         content_type: its media type, without a charset.
-        charset: of the media type; empty: none is named.
+        charset: of the media type; empty: none is sent.
         headers: more HTTP headers.
     """
 
@@ -37,7 +37,7 @@ class Prebuilt:
     def answer(self, request: web.Request) -> web.Response:
         """Return 200 with the document, or 304 if the client has it.
 
-        Clients may keep it, but ask each time whether it has changed: another version of the bridge has another one.
+        Clients may cache it, but must revalidate it: it can change with the version of asterisk-bridge.
         """
         # Tags are compared weakly here (RFC 9110, 13.1.2).
         present = request.if_none_match or ()
@@ -53,7 +53,7 @@ class Prebuilt:
 
 
 class _Blocks(BytesPayload):
-    """Bytes that are written in blocks, so that a client that does not read takes the memory of one, not of all."""
+    """Bytes that are written in blocks: a client that does not read takes the memory of one block, not of all."""
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write, and wait for the client; overrides aiohttp's."""
@@ -64,7 +64,7 @@ class _Blocks(BytesPayload):
 
 
 def page_headers(policy: str) -> dict[str, str]:
-    """Return the headers of a page for people.
+    """Return the headers of an HTML page.
 
     Args:
         policy: its Content-Security-Policy.

@@ -1,4 +1,4 @@
-"""aiohttp's protocol of one connection, with the bridge's bounds and without the names of its programs."""
+"""aiohttp's protocol of one connection, with additional bounds and without version numbers in its responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 SERVER = "asterisk-bridge"
-"""What responses call this server: no version of it, of Python, or of a library."""
+"""The ``Server`` header: without the version of the program, Python, or a library."""
 LINGER_S = 2.0
 """How long the rest of a request body is read, and discarded, after the response: a client that sends its whole body
 before it reads would otherwise lose the response to a connection reset."""
@@ -20,24 +20,25 @@ IDLE_S = 10.0
 """How long a connection may take for its TLS handshake, for a whole request head, and until its next request."""
 
 MAX_ERROR_CHARACTERS = 300
-"""How much of the description of a malformed request is returned to its sender."""
+"""How much of the description of a malformed request is returned to the client."""
 MAX_UNSENT_BYTES = 32768
-"""Bytes that may wait for a client before a handler waits too; whatever a handler writes at once comes on top."""
+"""Bytes that may wait for a client before a handler waits too; whatever a handler writes in one call is added."""
 
 MAX_AHEAD_BYTES = 65536
-"""Bytes that may come before a request is handled, its body apart: of its head, and of requests behind another one."""
+"""Bytes of a head, and of pipelined requests, that may arrive before a request is handled; its body does not count."""
 
 
 PIECE_BYTES = 4096
-"""How much of a block is parsed at once on a WebSocket that stays with this server: a block of 256 KiB would be 40,000
-empty frames. Streams have protocols of their own."""
+"""How much of a block is parsed in one step on a WebSocket that stays with this server: a block of 256 KiB could hold
+40,000 empty frames. Streams have protocols of their own."""
 
 
 class Protocol(web.RequestHandler):
     """Parses the requests of one connection.
 
-    aiohttp bounds a request line and each header (8190 bytes), the number of headers (128), and of requests that wait
-    (32), which together may be 32 MiB of a client without a token. So what a client sends ahead is bounded as well.
+    aiohttp bounds a request line and each header (8190 bytes), the number of headers (128), and the number of waiting
+    requests (32), which together may be 32 MiB of a client without a token. Pipelined data is therefore bounded as
+    well.
 
     Args:
         server: what handles the requests.
@@ -69,7 +70,7 @@ class Protocol(web.RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, up to the first error; overrides aiohttp's, which parses on.
+        """Parse received data, up to the first error; overrides aiohttp's, which continues after it.
 
         Each error of aiohttp's holds the received block, up to 256 KiB, in a cycle of references that ends only at a
         rare full garbage collection, and repeats it in its message, which becomes the response.
@@ -93,7 +94,7 @@ class Protocol(web.RequestHandler):
             self._ahead_bytes += len(data)
         super().data_received(data)
         if self._upgraded and self._message_tail:
-            # Nobody may send before the upgrade is answered. aiohttp would keep it, and parse it if it is declined.
+            # Clients must not send before the upgrade response. aiohttp would store it, and parse it if it is declined.
             self._message_tail = b""
             self.close()
         if not self._messages:
@@ -117,7 +118,7 @@ class Protocol(web.RequestHandler):
             cast(asyncio.ReadTransport, self.transport).resume_reading()
 
     def begin(self) -> None:
-        """Note that a request is handled from now on: what has come so far is not ahead of it."""
+        """Note that a request is being handled: data received up to now is not ahead of it."""
         self._ahead_bytes = 0
 
     def _abort(self) -> None:
@@ -131,7 +132,7 @@ class Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not HTTP; overrides aiohttp's."""
+        """Respond to data that is not HTTP; overrides aiohttp's."""
         response = super().handle_error(request, status, exc, message)
         response.headers["Server"] = SERVER
         return response
@@ -142,5 +143,5 @@ def _is_no_malformed_request(record: logging.LogRecord) -> bool:
 
 
 _LOG = logging.getLogger("bridge.api.http")
-"""Where aiohttp reports errors, but not what scanners send: it would be logged whole, with tokens if it has any."""
+"""Where aiohttp reports errors, but not malformed requests: they would be logged completely, with any tokens."""
 _LOG.addFilter(_is_no_malformed_request)

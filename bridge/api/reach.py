@@ -1,4 +1,4 @@
-"""What a token with patterns sees and acts on: every route that names a call, every list, every event passes here."""
+"""The reach of tokens with patterns, checked for every route that names a call, every list and every event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.calls.addresses import Address
 
 LOOKED_UP = ("/v1.0/calls/{id}", "/v1.0/conferences/{id}", "/v1.0/recordings/{id}", "/v1.0/groupcalls/{id}",
              "/v1.0/cluster/calls/{id}")  # fmt: skip
-"""Paths whose id is looked at here, and all below them."""
+"""Paths whose id is checked here, and all paths below them."""
 
 
 def sees_call(backend: Backend, principal: Principal, identity: str) -> bool:
@@ -27,7 +27,10 @@ def sees_conference(backend: Backend, principal: Principal, identity: str, name:
     """Return whether a principal reaches a conference.
 
     Args:
-        name: the conference's, where it is known already.
+        backend: has the conferences.
+        principal: the principal of a request.
+        identity: the conference's id.
+        name: the conference's name, if already known to the caller.
     """
     if not principal.reach.limited:
         return True
@@ -38,14 +41,14 @@ def sees_conference(backend: Backend, principal: Principal, identity: str, name:
 
 
 def sees_event(backend: Backend, principal: Principal) -> Callable[[str, Mapping[str, Any]], bool]:
-    """Return what says for a type of event and its data whether a principal gets to see it."""
+    """Return a function that returns, for a type of event and its data, whether a principal may receive it."""
     if not principal.reach.limited:
         return lambda *_: True
 
     def sees(type: str, data: Mapping[str, Any]) -> bool:
         conference = data.get("conference_id")
         if conference:
-            # Other events of a conference have the name of a participant, who chooses it.
+            # Other events of a conference contain the name of a participant, who chooses it.
             name = str(data.get("name") or "") if type in ("conference_created", "conference_deleted") else ""
             return sees_conference(backend, principal, str(conference), name)
         call = data.get("id") if type.startswith("call_") else data.get("call_id")
@@ -55,7 +58,7 @@ def sees_event(backend: Backend, principal: Principal) -> Callable[[str, Mapping
 
 
 def sees_stream(backend: Backend, principal: Principal, stream: Mapping[str, object]) -> bool:
-    """Return whether a principal reaches what a stream is on."""
+    """Return whether a principal reaches the call or conference of a stream."""
     conference = str(stream.get("conference_id") or "")
     if conference:
         return sees_conference(backend, principal, conference)
@@ -69,10 +72,11 @@ def sees_summary(principal: Principal, summary: Mapping[str, Any]) -> bool:
 
 
 def check_reach(path: str, request: web.Request) -> None:
-    """See whether the call or conference that a request names is within its principal's reach.
+    """Check that the call or conference that a request names is within its principal's reach.
 
     Args:
-        path: of the route.
+        path: the route's path.
+        request: the request.
 
     Raises:
         ApiError: 404, as if it did not exist.
@@ -97,7 +101,7 @@ def check_reach(path: str, request: web.Request) -> None:
 
 
 def check_destinations(principal: Principal, destinations: Iterable[Address]) -> None:
-    """See whether a principal may call some destinations.
+    """Check that a principal may call some destinations.
 
     Raises:
         ApiError: 403.
@@ -111,7 +115,7 @@ def check_destinations(principal: Principal, destinations: Iterable[Address]) ->
             "conference": reach.conferences.match(each.target),
             "tel": bool(reach.trunks),
             "sip": bool(reach.trunks),
-        }.get(each.type, True)  # what has no type is refused for that
+        }.get(each.type, True)  # a destination without a type is rejected elsewhere
         if not inside:
             raise ApiError(
                 403,
@@ -122,22 +126,26 @@ def check_destinations(principal: Principal, destinations: Iterable[Address]) ->
 
 
 def check_caller(principal: Principal, source: Address | None) -> None:
-    """See whether a principal may show a number.
+    """Check that a principal may use a caller ID.
 
     Raises:
         ApiError: 403.
     """
     if source is not None and not principal.shows(source.target):
         raise ApiError(
-            403, "TOKEN_LIMITED", f"source: the token {principal.id} may not show this number; caller_ids lists others"
+            403,
+            "TOKEN_LIMITED",
+            f"source: the token {principal.id} may not use this caller ID; caller_ids lists others",
         )
 
 
 def check_scope(principal: Principal, scope: Any, why: str = "") -> None:
-    """See whether a principal holds a scope.
+    """Check that a principal has a scope.
 
     Args:
-        why: what the scope is needed for, and how to do without.
+        principal: the principal of a request.
+        scope: the required scope.
+        why: what requires the scope, and the alternatives.
 
     Raises:
         ApiError: 403.
@@ -156,5 +164,5 @@ def _sees_recording(backend: Backend, principal: Principal, identity: str) -> bo
     try:
         recording = backend.calling.recordings.get(identity)
     except KeyError:
-        return True  # the route says that there is none
+        return True  # the route responds that it does not exist
     return sees_call(backend, principal, recording.call_id)

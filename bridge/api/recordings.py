@@ -1,4 +1,4 @@
-"""``/v1.0/recordings``: what was recorded of calls, and the files."""
+"""``/v1.0/recordings``: recordings of calls, and their files."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from bridge.times import utc
 log = logging.getLogger(__name__)
 
 MAX_READERS = 8
-"""Files that are fetched at once. Each holds one of the few connections to Asterisk, which calls need as well."""
+"""Files that are fetched at the same time. Each uses one of the few connections to Asterisk, which calls need too."""
 UNREAD_S = 30.0
-"""Who does not read for so long gets no more."""
+"""A client that does not read for this long is disconnected."""
 RETRY_AFTER_S = 5
 
 READERS = web.AppKey("readers", asyncio.Semaphore)
-"""A turn for each file that is being fetched."""
+"""One slot for each file that is being fetched."""
 
 
 async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
-    """Recordings that run, and those that ended lately, newest first."""
+    """List the active recordings and those that ended recently, newest first."""
     every = [
         each
         for each in calling(asked.backend).recordings.list()
@@ -46,19 +46,19 @@ async def list_recordings(asked: Asked[Paging, None]) -> Answer[Recordings]:
 
 
 async def get_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
-    """One recording."""
+    """Get a recording."""
     return Answer(recording_json(_find(asked)))
 
 
 async def get_file(asked: Asked[NoQuery, None]) -> web.StreamResponse:
-    """The sound itself."""
+    """Download the audio of a recording."""
     recording = _find(asked)
     asked.note(call=recording.call_id)
     if recording.status == "recording":
         raise ApiError(409, "STATE_INVALID", "the recording has not ended; stop it first")
     readers = asked.request.app[READERS]
     if readers.locked():
-        raise unavailable("OVERLOADED", f"{MAX_READERS} recordings are being fetched already", RETRY_AFTER_S)
+        raise unavailable("OVERLOADED", f"{MAX_READERS} recordings are already being downloaded", RETRY_AFTER_S)
     async with readers:
         return await _send(asked, recording)
 
@@ -67,7 +67,7 @@ async def _send(asked: Asked[NoQuery, None], recording: CallRecording) -> web.St
     try:
         blocks = calling(asked.backend).recordings.read(recording.id)
         with asterisk_failing():
-            # Before the status line is sent: a file that is gone must be a 404.
+            # Before the status line is sent: a deleted file must return 404.
             first = await anext(blocks, b"")
     except (KeyError, ApiError) as error:
         if isinstance(error, KeyError) or _is_gone(error):
@@ -80,7 +80,7 @@ async def _send(asked: Asked[NoQuery, None], recording: CallRecording) -> web.St
         }
     )
     sent = 0
-    async with contextlib.aclosing(blocks):  # or its connection to Asterisk stays open until somebody tidies up
+    async with contextlib.aclosing(blocks):  # otherwise its connection to Asterisk stays open until garbage collection
         try:
             await response.prepare(asked.request)
             if asked.request.method == "HEAD":
@@ -94,8 +94,8 @@ async def _send(asked: Asked[NoQuery, None], recording: CallRecording) -> web.St
                 sent += len(block)
             await response.write_eof()
         except (BridgeError, TimeoutError) as error:
-            # The status line has been sent: a file that breaks off must not look whole.
-            log.warning("recording=%s is not sent to its end: %s", recording.id, error)
+            # The status line has been sent: the client must see that the file is incomplete.
+            log.warning("download of a recording aborted recording=%s error=%s", recording.id, error)
             asked.note(reason="INCOMPLETE")
             if asked.request.transport is not None:
                 asked.request.transport.abort()
@@ -111,11 +111,11 @@ async def _write(response: web.StreamResponse, block: bytes) -> None:
         async with asyncio.timeout(UNREAD_S):
             await response.write(block)
     except TimeoutError:
-        raise TimeoutError(f"nothing of it was read for {UNREAD_S:g} s") from None
+        raise TimeoutError(f"the client read nothing for {UNREAD_S:g} s") from None
 
 
 async def delete_recording(asked: Asked[NoQuery, None]) -> Answer[Recording]:
-    """Remove a recording and its file; answers what it was."""
+    """Delete a recording and its file; returns its last state."""
     recording = _find(asked)
     asked.note(call=recording.call_id)
     before = recording_json(recording)
@@ -135,7 +135,7 @@ def _find(asked: Asked[NoQuery, None]) -> CallRecording:
 
 
 def _not_found(identity: str) -> ApiError:
-    return ApiError(404, "RECORDING_NOT_FOUND", f"no recording has the id {identity[:160]!r}, or its file is gone")
+    return ApiError(404, "RECORDING_NOT_FOUND", f"no recording has the id {identity[:160]!r}, or its file was deleted")
 
 
 def _is_gone(error: ApiError) -> bool:
@@ -143,7 +143,7 @@ def _is_gone(error: ApiError) -> bool:
 
 
 def _file_name(recording: CallRecording) -> str:
-    # It stands in a header: nothing but what needs no quoting.
+    # For a header: only characters that need no quoting.
     return (
         "".join(each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in recording.id) + ".wav"
     )

@@ -1,4 +1,4 @@
-"""Failed attempts to authenticate, by address: too many of them are answered with 429. Pure."""
+"""Failed authentication by address: too many failures return 429. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections import OrderedDict
 from bridge.api.address import network_of
 
 PER_MINUTE = 30
-"""Failures of one address that are answered with 401; an IPv6 network of 64 bits counts as one address."""
+"""Failures of one address that return 401; an IPv6 /64 counts as one address."""
 LOOPBACK_PER_MINUTE = 600
-"""The same for this machine, where many programs, or a whole proxy, have one address."""
+"""The same for this machine, where many programs, or a proxy for all clients, have one address."""
 MAX_ADDRESSES = 10_000
-"""Addresses that are remembered; beyond, the one that failed longest ago is forgotten."""
+"""Addresses that are stored; beyond, the one that failed longest ago is discarded."""
 
 
 class Refusals:
     """A bucket of failures for each address, which drains evenly.
 
     Args:
-        per_minute: failures that one address may have, at once and then in every minute.
+        per_minute: failures that one address may have, in a burst and then in every minute.
         loopback_per_minute: the same for loopback.
-        max_addresses: addresses that are remembered.
+        max_addresses: addresses that are stored.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Refusals:
         """Count a failure.
 
         Args:
-            address: the client's.
-            now: seconds on any clock that does not jump.
+            address: the client's address.
+            now: monotonic seconds.
 
         Returns:
             0, or the seconds after which the address may try again.

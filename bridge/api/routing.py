@@ -1,11 +1,11 @@
-"""Routes as values: what each takes and gives. Requests are checked by the same models that describe them.
+"""Routes as values: their inputs and outputs. The models that validate requests also describe them.
 
-A handler says by its signature what it takes and gives::
+A handler's signature declares what it takes and returns::
 
     async def place(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]: ...
 
-The table (`bridge.api.table`) adds path, method and the errors of its own; `bridge.api.document` makes the OpenAPI
-document of both. Handlers with a vendor's spelling of errors take the bare request; their models are in the table.
+The table (`bridge.api.table`) adds path, method and the route's errors; `bridge.api.document` generates the OpenAPI
+document from both. Handlers with a vendor's error format take the bare request; their models are in the table.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ BodyT_co = TypeVar("BodyT_co", covariant=True)
 ModelT_co = TypeVar("ModelT_co", bound=BaseModel, covariant=True)
 
 Access = Literal["token", "public", "twilio", "yeastar", "voxology"]
-"""Who may ask: whoever knows a token; anybody; the holder of a vendor's own credential."""
+"""The required credential: a token; none; a vendor's own credential."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raw(Generic[ModelT_co]):
-    """A body whose keys the handler checks itself; ``ModelT_co`` describes it."""
+    """A body whose keys the handler validates itself; ``ModelT_co`` describes it."""
 
     value: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[QueryT_co, BodyT_co]):
-    """A request that was found good. ``BodyT_co`` is a model, a `Raw` one, or None where no body is read."""
+    """A validated request. ``BodyT_co`` is a model, a `Raw` one, or None where no body is read."""
 
     request: web.Request
     query: QueryT_co
@@ -54,29 +54,29 @@ class Asked(Generic[QueryT_co, BodyT_co]):
 
     @property
     def backend(self) -> Backend:
-        """The parts behind the routes."""
+        """The services behind the routes."""
         return self.request.app[BACKEND]
 
     @property
     def principal(self) -> Principal:
-        """Who makes the request."""
+        """The principal of the request."""
         return self.request[PRINCIPAL]
 
     def note(self, **values: Value) -> None:
-        """Add what the request concerns to its line in the audit log; see `bridge.audit.Audit.record`."""
+        """Add values to the request's line in the audit log; see `bridge.audit.Audit.record`."""
         note(self.request, **values)
 
     def path(self, name: str = "id") -> str:
-        """A part of the path, decoded."""
+        """Return a part of the path, decoded."""
         return self.request.match_info[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[ModelT_co]):
-    """A JSON answer.
+    """A JSON response.
 
     Args:
-        value: an instance of the model, or the object as it would be written; a model's unset fields are left out.
+        value: an instance of the model, or the object as written; unset fields of a model are omitted.
         status: HTTP status; None: the route's.
         headers: more HTTP headers.
     """
@@ -91,24 +91,24 @@ class Route:
     """One operation.
 
     Args:
-        method: HTTP method; GET answers HEAD as well.
-        path: as aiohttp and OpenAPI write it.
-        operation: its unique name in the document.
+        method: HTTP method; GET also serves HEAD.
+        path: in the notation of aiohttp and OpenAPI.
+        operation: its unique operationId.
         summary: one line.
-        handler: takes `Asked` and gives `Answer`, as its signature says; or takes the bare request.
+        handler: takes `Asked` and returns `Answer`, as its signature declares; or takes the bare request.
         tag: the chapter of the document.
-        scope: what a token must hold (`bridge.access`); None: the route is public.
-        reasons: the errors of its own (`bridge.api.errors.REASONS`); those that follow from the rest are added.
-        access: who may ask.
-        success: HTTP status when all is well.
-        websocket: it is a WebSocket handshake.
-        content: the media type of an answer that is no JSON.
+        scope: the scope that a token needs (`bridge.access`); None: the route is public.
+        reasons: the route's errors (`bridge.api.errors.REASONS`); those that follow from the rest are added.
+        access: the required credential.
+        success: HTTP status of success.
+        websocket: whether it is a WebSocket handshake.
+        content: the media type of a response that is not JSON.
         limits: how large a body may be.
-        conditional: a request with ``If-None-Match`` may be answered 304.
-        text: more words, Markdown.
+        conditional: whether a request with ``If-None-Match`` may return 304.
+        text: the description, Markdown.
         query, body, form, answer: the models of a handler that takes the bare request.
-        others: further JSON answers by status that are no errors in the common shape.
-        aliases: further paths, which the document does not have.
+        others: further JSON responses by status that are not errors in the common shape.
+        aliases: further paths, which are not documented.
         audit: the action that the audit log records; empty: the route has no effect that is recorded.
     """
 
@@ -138,7 +138,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A route and what its handler's signature says."""
+    """A route and the models of its handler's signature."""
 
     route: Route
     typed: bool
@@ -149,7 +149,7 @@ class Operation:
 
     @property
     def problems(self) -> dict[int, list[str]]:
-        """Every error in the common shape that it may answer, by status."""
+        """Return every error in the common shape that it may return, by status."""
         reasons = list(self.route.reasons)
         if self.route.access in ("token", "voxology"):
             reasons += ["AUTHENTICATION_REQUIRED", "INVALID_CREDENTIALS", "TOO_MANY_FAILURES"]
@@ -175,12 +175,12 @@ class Operation:
 
     @property
     def body_required(self) -> bool:
-        """Whether a request without a body is wrong."""
+        """Return whether a request without a body is invalid."""
         return self.body is not None and any(each.is_required() for each in self.body.model_fields.values())
 
 
 def operation_of(route: Route) -> Operation:
-    """What a route's handler takes and gives."""
+    """Return the operation of a route."""
     hints = typing.get_type_hints(route.handler)
     asked = hints.get("asked")
     if asked is None:
@@ -195,7 +195,7 @@ def operation_of(route: Route) -> Operation:
 
 
 def reasons_of_query(model: type[BaseModel]) -> list[str]:
-    """What a query of this kind can be refused with."""
+    """Return the errors that a query of this kind can cause."""
     if not issubclass(model, Query):
         return []
     return [model.reason, *model.reasons.values()]
@@ -205,7 +205,9 @@ def register(application: web.Application, operations: Iterable[Operation], *, s
     """Add the routes to the application.
 
     Args:
-        strict: whether answers that the document does not describe are faults; for tests.
+        application: the application.
+        operations: the routes, with the models of their handlers.
+        strict: whether a response that the document does not describe is an error; for tests.
     """
     for each in operations:
         endpoint = _endpoint(each, strict=strict)
@@ -223,12 +225,12 @@ def note(request: web.Request, **values: Value) -> None:
 
 
 def read_query(model: type[QueryT_co], query: Mapping[str, str]) -> QueryT_co:
-    """The parameters of a URL.
+    """Return the parameters of a URL.
 
     Raises:
         ApiError: 400, one of them is unknown, missing, wrong, or given twice.
     """
-    # items() shows what is given twice, iterating over the query itself does not.
+    # items() returns parameters given twice, iterating over the query itself does not.
     names = [name for name, _ in query.items() if name not in SECRET_PARAMETERS]
     for name in names:
         if names.count(name) > 1:
@@ -242,17 +244,17 @@ def read_query(model: type[QueryT_co], query: Mapping[str, str]) -> QueryT_co:
 
 
 async def read_body(model: type[BaseModel], request: web.Request, limits: Limits) -> BaseModel:
-    """Read the body of a request; one without a body has the model's defaults, if it needs no key.
+    """Read the body of a request; without a body it has the model's defaults, if no key is required.
 
     Args:
-        model: what the body is.
-        request: whose body.
+        model: the model of the body.
+        request: the request.
         limits: how large it may be.
 
     Raises:
         ApiError: 400, 408, 413 or 415.
     """
-    # Once it was read (to see whom it concerns), it cannot be read any more, but is known.
+    # A body that was already read (to see whom it concerns) is stored in the request.
     there = request.can_read_body or (request.body_exists and await request.read())
     if not there and not any(each.is_required() for each in model.model_fields.values()):
         return model()
@@ -310,13 +312,13 @@ def _response(answer: Answer[BaseModel], success: int) -> web.Response:
 def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_dump(exclude_unset=True, by_alias=True)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def _check(operation: Operation, response: object) -> None:
-    """Whether an answer is one that the document describes."""
+    """Check that the document describes a response."""
     if not isinstance(response, web.Response) or operation.route.websocket:
-        return  # it is sent already
+        return  # it has been sent
     if response.status == 304 and operation.route.conditional:
         return
     name = operation.route.operation
@@ -336,10 +338,10 @@ def _check(operation: Operation, response: object) -> None:
 
 
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")
-"""Operations by what aiohttp calls."""
+"""Operations by aiohttp's handler."""
 NOTES = web.RequestKey("notes", dict[str, Value])
 """What handlers add to the line of a request in the audit log."""
 HANDLED = web.RequestKey("handled", bool)
-"""The request has reached its handler: it was not rejected for want of a right."""
+"""The request has reached its handler: it was not rejected for a missing scope."""
 RECORDED = web.RequestKey("recorded", bool)
-"""The request is in the audit log already: what it has opened records its own start and end, or another worker does."""
+"""The request is in the audit log already: what it opened records its own start and end, or another worker does."""

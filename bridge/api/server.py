@@ -1,4 +1,4 @@
-"""The HTTP server: routes, who may use them, the shape of errors, and the access log."""
+"""The HTTP server: routes, admission, the shape of errors, and the access log."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def build(
     """Build the web application.
 
     Args:
-        backend: what answers the requests.
-        tokens: those in effect, or some that hold every scope; None: authentication is off, for loopback only.
-        strict: whether an answer that the OpenAPI document does not describe is a fault; for tests.
-        around: see each request before anything else has.
+        backend: the services behind the routes.
+        tokens: the valid tokens, or some that have every scope; None: authentication is off, for loopback only.
+        strict: whether a response that the OpenAPI document does not describe is an error; for tests.
+        around: see each request first.
         middlewares: see each request after its token was checked.
-        proxies: networks of proxies that name the client.
-        origins: of web pages of other servers that may use the API.
-        tickets: of all workers together; None: it issues its own.
-        inner: whether it is other workers that connect, and say whose each request is.
+        proxies: networks of proxies whose headers name the client.
+        origins: origins of foreign web pages that may use the API.
+        tickets: those of all workers together; None: it issues its own.
+        inner: whether requests come from other workers, which send the principal of each.
     """
     if tokens is not None and not isinstance(tokens, Tokens):
         tokens = Tokens.plain(tokens)
@@ -135,7 +135,7 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         backend = self._counting(backend)
         self.tokens = Tokens.of(config, tables) if config.authentication else None
-        """Those in effect; None: authentication is off."""
+        """The valid tokens; None: authentication is off."""
         tickets = Tickets(shared.ticket_key, self.tokens, shared.claim_ticket) if shared else None
         outer = build(
             backend,
@@ -148,7 +148,7 @@ class HttpServer:
             proxies=config.trusted_proxies,
         )
         self.accepts: Callable[[Principal], bool] = outer[ACCEPTS]
-        """Whether a principal still has a good token."""
+        """Returns whether a principal still has a valid token."""
         self._runner = _runner(outer)
         self._inner = _runner(self._inner_of(outer, backend, tickets)) if shared else None
 
@@ -168,7 +168,8 @@ class HttpServer:
             listener = BoundedListener(bound, self._connections, tls=self._tls is not None)
             loop = asyncio.get_running_loop()
             if self._tls is None:
-                # The transport of a request that becomes a stream carries its frames: aiofastnet's costs less for each.
+                # The transport of a request that becomes a stream carries its frames: aiofastnet's costs less per
+                # frame.
                 server = await aiofastnet.create_server(loop, make_protocol, sock=listener, backlog=1024)
             else:  # not under TLS, for the reason that `bridge.media.dial.dial` gives
                 server = await loop.create_server(
@@ -186,7 +187,7 @@ class HttpServer:
         self._connections.start()
 
     async def stop(self) -> None:
-        """Stop listening and end requests in progress; harmless if it never started."""
+        """Stop listening and cancel requests in progress; does nothing if never started."""
         self._connections.stop()
         for server in self._servers:
             server.close()
@@ -195,35 +196,35 @@ class HttpServer:
             await self._inner.cleanup()
 
     async def reload_tls(self) -> None:
-        """Read certificate, key and client authorities again, for connections that are accepted from now on.
+        """Read certificate, key and client authorities again, for connections accepted from now on.
 
-        Without TLS, or before `start`, nothing happens.
+        Does nothing without TLS, or before `start`.
 
         Raises:
-            ConfigError: a file is wrong; the previous certificate stays in use, and an error is logged.
+            ConfigError: a file is invalid; the previous certificate stays in use, and an error is logged.
         """
         if self._tls is None:
             return
         try:
             await asyncio.to_thread(self._tls.reload)
         except ConfigError as error:
-            log.error("TLS certificate not reloaded, the previous one stays in use: %s", error)
+            log.error("TLS certificate not reloaded, the previous one stays in use error=%s", error)
             raise
         log.info("TLS certificate reloaded certificate=%s", self._config.tls_certificate)
 
     @property
     def limits_reach(self) -> bool:
-        """Whether a token reaches some calls or conferences only."""
+        """Return whether a token reaches some calls or conferences only."""
         return self.tokens is not None and self.tokens.limited
 
     def _inner_of(self, outer: web.Application, backend: Backend, tickets: Tickets | None) -> web.Application:
-        """Build what other workers connect to. Whichever way a request comes in, it counts for the same limits."""
+        """Build the application for other workers' requests, which count for the same limits as direct ones."""
         inner = build(backend, self.tokens, tickets=tickets, inner=True)
         inner[ORIGINATED], inner[READERS] = outer[ORIGINATED], outer[READERS]
         return inner
 
     def _counting(self, backend: Backend) -> Backend:
-        """The same, where connections that become streams are no longer counted."""
+        """Return the backend, where connections that become streams are no longer counted."""
         conferences = backend.conferences
 
         async def accept(
@@ -249,12 +250,12 @@ class HttpServer:
         return dataclasses.replace(backend, accept_stream=accept)
 
     def _release(self, request: web.Request, transport: asyncio.Transport | None) -> None:
-        if transport is not None and request.transport is None:  # aiohttp has it no longer
+        if transport is not None and request.transport is None:  # aiohttp has released it
             self._connections.release(transport)
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port that the server listens on."""
         return int(self._servers[0].sockets[0].getsockname()[1])
 
 
@@ -263,16 +264,16 @@ def _runner(application: web.Application) -> web.AppRunner:
 
 
 async def _protocol_of(runner: web.AppRunner) -> Callable[[], Protocol]:
-    """Set up ``runner`` and return what makes the protocol of each connection."""
+    """Set up ``runner`` and return a function that creates the protocol of each connection."""
     await runner.setup()
     server = runner.server
-    assert server is not None  # setup has made it
+    assert server is not None  # setup has created it
     return functools.partial(Protocol, server)
 
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamResponse:
-    """Turn every error into the one JSON shape, and log the request without its query."""
+    """Convert every error into the common JSON shape, and log the request without its query."""
     if isinstance(request.protocol, Protocol):
         request.protocol.begin()
     request_id = request[_REQUEST_ID] = uuid4().hex
@@ -287,20 +288,20 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
             plain.headers["Allow"] = error.headers["Allow"]
         response = _response(request, plain)
     except Exception:
-        log.exception("request=%s failed: a fault of the bridge", request_id)
+        log.exception("request failed with an internal error request=%s", request_id)
         response = _response(
-            request, ApiError(500, "INTERNAL_ERROR", "a fault of the bridge; its log says more under this request_id")
+            request, ApiError(500, "INTERNAL_ERROR", "an internal error; the log has the details under this request_id")
         )
-    # A probe asks every few seconds, and the state that it is told is in the log already.
+    # A probe repeats every few seconds, and the state that it gets is in the log already.
     level = logging.INFO if response.status >= 400 and request.path != "/health" else logging.DEBUG
     elapsed_ms = (time.monotonic() - started) * 1000
     path = request.rel_url.raw_path[:200]
-    # What anyone can cause, as it needs no token, is counted by its sender.
+    # Requests without a token, which anyone can send, are counted by client address.
     stranger = request.get(PRINCIPAL, ANONYMOUS) is ANONYMOUS
     repeats = cause(f"{response.status} {network_of(client_address(request))}") if stranger else None
     log.log(
         level,
-        "request=%s %s %s %d in %.0f ms",
+        "request handled request=%s method=%s path=%s status=%d ms=%.0f",
         *(request_id, request.method, path, response.status, elapsed_ms),
         extra=repeats,
     )
@@ -308,7 +309,7 @@ async def _answer_errors(request: web.Request, handler: Answer) -> web.StreamRes
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What every answer says, also one that is sent in blocks."""
+    """Add the headers that every response has, also one that is sent in blocks."""
     response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = SERVER
@@ -317,7 +318,7 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 @web.middleware
 async def _reject_encoded(request: web.Request, handler: Answer) -> web.StreamResponse:
-    """Answer 415 to any encoded body, for every route, before a token is compared or a byte of the body is read."""
+    """Respond 415 to any encoded body, for every route, before a token is compared or a byte of the body is read."""
     check_encoding(request)
     return await handler(request)
 
@@ -328,7 +329,7 @@ async def _check_token(request: web.Request, handler: Answer) -> web.StreamRespo
 
 
 async def _similar_path(request: web.Request) -> str:
-    """Return the path that was probably meant: without slashes that are too many. Empty: there is none."""
+    """Return the path that was probably intended: without duplicate slashes. Empty: there is none."""
     path = re.sub("/{2,}", "/", request.path).rstrip("/") or "/"
     if path == request.path:
         return ""

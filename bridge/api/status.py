@@ -1,4 +1,4 @@
-"""``/health``, ``/metrics`` and the page at ``/``: how the bridge is doing, for machines and for people."""
+"""``/health``, ``/metrics`` and the page at ``/``: the health of asterisk-bridge, for programs and for people."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bridge.api.prebuilt import Prebuilt, page_headers
 
 
 async def health(request: web.Request) -> web.Response:
-    """``GET /health``: 200 when calls can be served, else 503 and what is missing."""
+    """``GET /health``: 200 if calls can be served, otherwise 503 and what is unavailable."""
     backend = request.app[BACKEND]
-    # Why ARI fails tells addresses of the network inside; a stranger's probe only learns that it does. The version
-    # tells which known faults to try.
+    # Why ARI failed discloses internal addresses; a probe without a token only learns that it did. The version would
+    # disclose which known vulnerabilities to try.
     detailed = request[PRINCIPAL] is not ANONYMOUS
     faults = health_faults(backend, detailed=detailed)
     body = {
@@ -39,7 +39,7 @@ async def live(_: web.Request) -> web.Response:
 
 
 def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
-    """What keeps the bridge from serving calls, one sentence each."""
+    """Return what prevents calls from being served, one sentence each."""
     faults = []
     if not backend.ari_connected():
         trouble = backend.ari_trouble() if detailed else None
@@ -47,7 +47,7 @@ def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
     if not backend.listening():
         faults.append("the AudioSocket port is not open: Asterisk cannot deliver audio")
     if backend.draining():
-        faults.append("it is draining: it stops when the calls and streams that are up have ended")
+        faults.append("the process is draining: it stops when the active calls and streams have ended")
     return faults
 
 
@@ -72,12 +72,12 @@ async def prometheus(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """``GET /``: the status page. It holds no data, so it needs no token; its script asks for one."""
+    """``GET /``: the status page. It holds no data, so it needs no token; its script requires one."""
     return _DOCUMENT.answer(request)
 
 
 def _content_policy(html: str) -> str:
-    """Only the page's own style and script may act on it, and it may talk to its own server only."""
+    """Return the policy: only the page's own style and script may run, and connect to this server only."""
     hashes = {}
     for tag in ("style", "script"):
         text = html.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]

@@ -1,7 +1,7 @@
-"""``/v1.0/subscriptions``: which calls go to which application by themselves.
+"""``/v1.0/subscriptions``: which calls are streamed to which application automatically.
 
-Credentials go in and never come out. Who shows us the mask that stands for one leaves it as it is, but not together
-with another server in the URL: the holder of a token must not learn a credential by having it sent to himself.
+Credentials are never returned. A request that contains the mask of a credential leaves it unchanged, unless the URL
+leads to another server: the holder of a token must not obtain a credential by having it sent to their own server.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ RETRY_AFTER_S = 10
 
 
 async def list_subscriptions(asked: Asked[NoQuery, None]) -> Answer[Subscriptions]:
-    """All of them."""
+    """List all subscriptions."""
     return Answer({"result": [subscription_json(each) for each in asked.request.app[SUBSCRIPTIONS].list()]})
 
 
 async def get_subscription(asked: Asked[NoQuery, None]) -> Answer[ShownSubscription]:
-    """One of them."""
+    """Get a subscription."""
     return Answer(subscription_json(_find(asked.request)))
 
 
 async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> Answer[ShownSubscription]:
-    """A new one."""
+    """Create a subscription."""
     _refuse_masks(asked.body.value)
     subscription = _made_of(asked.body.value, asked.principal)
     asked.note(subscription=subscription.id, application=server_of(subscription.url))
     if subscription.id in RESERVED_IDS:
-        raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is kept for the vendor's settings calls")
+        raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is reserved for the vendor's settings calls")
     if subscription.auth_value.get_secret_value() == MASK:
-        raise invalid("INVALID_SUBSCRIPTION", "auth_value: is the mask that stands for a secret, not a secret")
+        raise invalid("INVALID_SUBSCRIPTION", "auth_value: is the mask of a secret; send the secret itself")
 
     def make(present: Subscription | None) -> Subscription:
         if present is not None:
-            raise ApiError(409, "SUBSCRIPTION_EXISTS", f"there is a subscription {subscription.id!r} already")
+            raise ApiError(409, "SUBSCRIPTION_EXISTS", f"a subscription {subscription.id!r} already exists")
         return subscription
 
     with _catalogue_errors(subscription.id):
@@ -65,20 +65,20 @@ async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> An
 
 
 async def replace_subscription(asked: Asked[NoQuery, Raw[SubscriptionBody]]) -> Answer[ShownSubscription]:
-    """All of it anew; what is not given has its default."""
+    """Replace a subscription; omitted fields get their defaults."""
     request, body = asked.request, dict(asked.body.value)
     present = _find(request)
     if body.setdefault("id", present.id) != present.id:
-        raise invalid("INVALID_SUBSCRIPTION", "id: is not the one in the path; an id cannot change")
+        raise invalid("INVALID_SUBSCRIPTION", "id: differs from the one in the path; an id cannot be changed")
     return await _replace(request, present.id, lambda _: body)
 
 
 async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> Answer[ShownSubscription]:
-    """Only what is given changes. ``{"enabled": ..}`` works for every one."""
+    """Modify the given fields of a subscription; ``{"enabled": ..}`` works for every one."""
     request, body = asked.request, asked.body.value
     present = _find(request)
     if body.get("id", present.id) != present.id:
-        raise invalid("INVALID_SUBSCRIPTION", "id: an id cannot change")
+        raise invalid("INVALID_SUBSCRIPTION", "id: an id cannot be changed")
     if set(body) - {"id"} != {"enabled"}:
         return await _replace(request, present.id, lambda now: subscription_json(now) | body)
     if not isinstance(body["enabled"], bool):
@@ -90,7 +90,7 @@ async def modify_subscription(asked: Asked[NoQuery, Raw[SubscriptionPart]]) -> A
 
 
 async def delete_subscription(asked: Asked[NoQuery, None]) -> web.Response:
-    """Its streams end."""
+    """Delete a subscription and end its streams."""
     request = asked.request
     identity = request.match_info["id"]
     with _catalogue_errors(identity):
@@ -99,7 +99,7 @@ async def delete_subscription(asked: Asked[NoQuery, None]) -> web.Response:
 
 
 def subscription_json(subscription: Subscription) -> dict[str, Any]:
-    """A subscription as it is shown: its credential masked."""
+    """Return the JSON of a subscription, with its credential masked."""
     values = values_of(subscription)
     values["auth_value"] = MASK if values["auth_value"] else ""
     return values | {
@@ -109,7 +109,7 @@ def subscription_json(subscription: Subscription) -> dict[str, Any]:
 
 
 def same_server(one: str, other: str) -> bool:
-    """Whether two URLs lead to the same server, which then may know the same credential."""
+    """Return whether two URLs lead to the same server, which may then receive the same credential."""
     try:
         first, second = urlsplit(one), urlsplit(other)
         return (first.scheme, first.hostname, first.port) == (second.scheme, second.hostname, second.port)
@@ -127,14 +127,14 @@ async def _replace(
             raise ApiError(
                 409,
                 "SUBSCRIPTION_OF_YEASTAR",
-                "this one is set by its vendor's settings calls; here it can be switched or deleted",
+                "this subscription is managed by its vendor's settings calls; here it can only be switched or deleted",
             )
         subscription = _made_of(_restored(body_of(present), present), request[PRINCIPAL])
         note(request, application=server_of(subscription.url))
         if subscription.auth_value.get_secret_value() != MASK:
             return subscription
         if present.auth_value.get_secret_value() and not same_server(present.url, subscription.url):
-            raise invalid("INVALID_SUBSCRIPTION", "auth_value: give it again: the URL leads to another server now")
+            raise invalid("INVALID_SUBSCRIPTION", "auth_value: send it again: the URL leads to another server now")
         return subscription.model_copy(update={"auth_value": present.auth_value})
 
     with _catalogue_errors(identity):
@@ -143,14 +143,14 @@ async def _replace(
 
 
 def _restored(body: Mapping[str, Any], present: Subscription) -> dict[str, Any]:
-    """The body with what is as it was shown put back, so far as it does not lead to another server."""
+    """Return the body with masks replaced by the present values, unless it leads to another server."""
     values, shown = dict(body), subscription_json(present)
     if values.get("url") == shown["url"]:
         values["url"] = present.url
     options = values.get("options")
     if holds_mask(options):
         if not same_server(present.url, str(values.get("url"))):
-            raise invalid("INVALID_SUBSCRIPTION", "options: give them again: the URL leads to another server now")
+            raise invalid("INVALID_SUBSCRIPTION", "options: send them again: the URL leads to another server now")
         values["options"] = unmasked(options, values_of(present)["options"], shown["options"])
     _refuse_masks(values)
     return values
@@ -159,12 +159,12 @@ def _restored(body: Mapping[str, Any], present: Subscription) -> dict[str, Any]:
 def _refuse_masks(body: Mapping[str, Any]) -> None:
     for key in ("url", "options"):
         if holds_mask(body.get(key)):
-            raise invalid("INVALID_SUBSCRIPTION", f"{key}: holds the mask that stands for a secret, not a secret")
+            raise invalid("INVALID_SUBSCRIPTION", f"{key}: contains the mask of a secret; send the secret itself")
 
 
 @contextmanager
 def _catalogue_errors(identity: str) -> Iterator[None]:
-    """Turn what the catalogue raises about a subscription into errors of the API."""
+    """Convert the subscription store's exceptions into errors of the API."""
     try:
         yield
     except KeyError:
@@ -186,7 +186,7 @@ def _not_found(identity: str) -> ApiError:
 
 
 def _made_of(body: Mapping[str, Any], principal: Principal) -> Subscription:
-    """The subscription that a body of a request describes; all mistakes at once."""
+    """Return the subscription that a request's body describes; raise one error for all mistakes."""
     known = {key: value for key, value in body.items() if key in Subscription.model_fields}
     unknown = {key: body[key] for key in itertools.islice((key for key in body if key not in known), MAX_FAULTS)}
     values = {**known, **unknown, "source": "api", "principal": principal.id}

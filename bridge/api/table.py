@@ -1,4 +1,4 @@
-"""Every route of the bridge. Which of them there are depends on the parts that the backend has."""
+"""The table of routes. Which of them are served depends on the services that the backend has."""
 
 from __future__ import annotations
 
@@ -38,145 +38,150 @@ _PARTICIPANT = _CONFERENCE + "/participants/{channel}"
 _SUBSCRIPTIONS, _SUBSCRIPTION = "/v1.0/subscriptions", "/v1.0/subscriptions/{id}"
 _RECORDINGS, _RECORDING = "/v1.0/recordings", "/v1.0/recordings/{id}"
 FLOWS = Limits(size=1 << 19, values=10_000)
-"""Of a body with a flow: up to 1000 actions, each with a few options and a text of 500 characters."""
+"""Limits of a body with a flow: up to 1000 actions, each with a few options and a string of 500 characters."""
 _STREAM_TEXT = (
-    "Binary WebSocket messages, in the encapsulation that the query asks for: see docs/reference/media-stream.md."
+    "Binary WebSocket messages in the encapsulation that the query selects: see docs/reference/media-stream.md."
 )
 
 _TICKET_TEXT = (
     "A browser opens the WebSocket with `?ticket=...` instead of a token, once, within 30 s. The direction decides"
-    " which scopes are needed: `streams:listen`, `streams:speak`, or both."
+    " which scopes the token needs: `streams:listen`, `streams:speak`, or both."
 )
 
 _YEASTAR_ERRORS = {401: YeastarResult, 403: YeastarResult, 429: YeastarResult}
 
 ALWAYS = (
     Route("GET", _CALLS, "listCalls", "List calls, newest first", calls.list_calls, "Calls", "calls:read", AWAY),
-    Route("GET", _CALL, "getCall", "Look at a call", calls.get_call, "Calls", "calls:read", ("CALL_NOT_FOUND", *AWAY),
-          text="By its own id or by the id of one of its channels; also one that has ended lately."),
-    Route("GET", _CALL + "/media_stream", "streamCall", "Hear a call and speak into it", media_streams.media_stream,
+    Route("GET", _CALL, "getCall", "Get a call", calls.get_call, "Calls", "calls:read", ("CALL_NOT_FOUND", *AWAY),
+          text="By its own id or the id of one of its channels. Also returns a call that has ended recently."),
+    Route("GET", _CALL + "/media_stream", "openCallMediaStream", "Stream a call's audio", media_streams.media_stream,
           "Streams", "streams:listen", ACTING, websocket=True, text=_STREAM_TEXT,
           audit="stream.start"),
     Route("POST", _CALL + "/tickets", "createCallTicket", "Create a ticket for a call's stream", issuing.for_call,
           "Streams", "streams:listen", ("CALL_NOT_FOUND", *AWAY), audit="ticket.create", text=_TICKET_TEXT),
     Route("GET", "/v1.0/streams", "listStreams", "List open streams", media_streams.list_streams, "Streams",
           "calls:read"),
-    Route("GET", "/health", "getHealth", "How the bridge is doing", status.health, "Bridge", None, access="public",
-          answer=Health, others={503: Health}, text="200 when calls can be served, else 503 and what is missing."),
-    Route("GET", "/health/live", "getLiveness", "Whether the process works", status.live, "Bridge", None,
-          access="public", answer=Alive, text="200 while the process works, also if it drains or ARI is unavailable."),
-    Route("GET", "/metrics", "getMetrics", "Counters for Prometheus", status.prometheus, "Bridge", "metrics",
+    Route("GET", "/health", "getHealth", "Health check", status.health, "Bridge", None, access="public",
+          answer=Health, others={503: Health},
+          text="Returns 200 if calls can be served, otherwise 503 and what is unavailable."),
+    Route("GET", "/health/live", "getLiveness", "Liveness check", status.live, "Bridge", None,
+          access="public", answer=Alive,
+          text="Returns 200 while the process runs, also if it drains or ARI is unavailable."),
+    Route("GET", "/metrics", "getMetrics", "Prometheus metrics", status.prometheus, "Bridge", "metrics",
           content="text/plain"),
-    Route("GET", "/", "getStatusPage", "The status page", status.page, "Bridge", None, access="public",
+    Route("GET", "/", "getStatusPage", "Get the status page", status.page, "Bridge", None, access="public",
           content="text/html", conditional=True),
-    Route("GET", "/openapi.json", "getOpenapi", "This document", document.openapi, "Bridge", None, access="public",
+    Route("GET", "/openapi.json", "getOpenApi", "Get this document", document.openapi, "Bridge", None, access="public",
           content="application/json", conditional=True),
-    Route("GET", "/docs", "getDocs", "This document, for people", document.docs, "Bridge", None, access="public",
+    Route("GET", "/docs", "getDocs", "Get this document as a page", document.docs, "Bridge", None, access="public",
           content="text/html", conditional=True),
 )  # fmt: skip
 
 CALLING = (
-    Route("POST", _CALLS, "placeCalls", "Place calls", calls.originate_calls, "Calls", "calls:originate", PLACING,
+    Route("POST", _CALLS, "createCalls", "Create calls", calls.originate_calls, "Calls", "calls:originate", PLACING,
           limits=FLOWS,
-          text="Each call that is answered runs the flow that `flow_id` names or that is given as `actions`; with "
-               "neither it is just held. The answer comes when the calls are on their way.", audit="call.originate"),
-    Route("DELETE", _CALL, "deleteCall", "End a call; forget one that has ended", calls.delete_call, "Calls",
+          text="Each answered call runs the flow that `flow_id` names or that `actions` contains; without either, the "
+               "call stays connected. Returns as soon as the calls are being dialed.", audit="call.originate"),
+    Route("DELETE", _CALL, "deleteCall", "End a call, or discard an ended one", calls.delete_call, "Calls",
           "calls:control", ACTING, audit="call.hangup"),
-    Route("POST", _CALL + "/hangup", "hangupCall", "End a call", verbs.hangup, "Calls", "calls:control", ACTING,
+    Route("POST", _CALL + "/hangup", "hangupCall", "Hang up a call", verbs.hangup, "Calls", "calls:control", ACTING,
           audit="call.hangup"),
-    Route("POST", _CALL + "/hold", "holdCall", "Put the party on hold", verbs.hold, "Calls", "calls:control", ACTING,
+    Route("POST", _CALL + "/hold", "holdCall", "Put a call on hold", verbs.hold, "Calls", "calls:control", ACTING,
           audit="call.hold"),
-    Route("DELETE", _CALL + "/hold", "holdCallEnd", "Take the party back from hold", verbs.unhold, "Calls",
+    Route("DELETE", _CALL + "/hold", "resumeCall", "Resume a call", verbs.unhold, "Calls",
           "calls:control", ACTING, audit="call.resume"),
-    Route("POST", _CALL + "/unhold", "unholdCall", "Take the party back from hold", verbs.unhold, "Calls",
-          "calls:control", ACTING, audit="call.resume"),
-    Route("POST", _CALL + "/mute", "muteCall", "Silence what the party says or hears", verbs.mute, "Calls",
+    Route("POST", _CALL + "/unhold", "postCallUnhold", "Resume a call", verbs.unhold, "Calls",
+          "calls:control", ACTING, text="The same as `DELETE /v1.0/calls/{id}/hold`.", audit="call.resume"),
+    Route("POST", _CALL + "/mute", "muteCall", "Mute a party", verbs.mute, "Calls",
           "calls:control", ACTING, audit="call.mute"),
-    Route("DELETE", _CALL + "/mute", "muteCallEnd", "Let it be heard, or hear, again", verbs.unmute, "Calls",
+    Route("DELETE", _CALL + "/mute", "unmuteCall", "Unmute a party", verbs.unmute, "Calls",
           "calls:control", ACTING, audit="call.unmute"),
-    Route("POST", _CALL + "/unmute", "unmuteCall", "Let it be heard, or hear, again", verbs.unmute, "Calls",
-          "calls:control", ACTING, audit="call.unmute"),
-    Route("POST", _CALL + "/moh", "playMusic", "Music for the party", verbs.moh, "Calls", "calls:control", ACTING,
+    Route("POST", _CALL + "/unmute", "postCallUnmute", "Unmute a party", verbs.unmute, "Calls",
+          "calls:control", ACTING, text="The same as `DELETE /v1.0/calls/{id}/mute`.", audit="call.unmute"),
+    Route("POST", _CALL + "/moh", "startMusicOnHold", "Start music on hold", verbs.moh, "Calls", "calls:control",
+          ACTING,
           audit="call.moh"),
-    Route("DELETE", _CALL + "/moh", "playMusicEnd", "End the music", verbs.moh_stop, "Calls", "calls:control", ACTING,
+    Route("DELETE", _CALL + "/moh", "stopMusicOnHold", "Stop music on hold", verbs.moh_stop, "Calls", "calls:control",
+          ACTING,
           audit="call.moh_stop"),
-    Route("POST", _CALL + "/silence", "playSilence", "Silence for the party", verbs.silence, "Calls", "calls:control",
+    Route("POST", _CALL + "/silence", "startSilence", "Start silence", verbs.silence, "Calls", "calls:control",
           ACTING, audit="call.silence"),
-    Route("DELETE", _CALL + "/silence", "playSilenceEnd", "End the silence", verbs.silence_stop, "Calls",
+    Route("DELETE", _CALL + "/silence", "stopSilence", "Stop silence", verbs.silence_stop, "Calls",
           "calls:control", ACTING, audit="call.silence_stop"),
-    Route("POST", _CALL + "/talk", "talk", "Say a text", verbs.talk, "Calls", "calls:control",
+    Route("POST", _CALL + "/talk", "speakText", "Speak text", verbs.talk, "Calls", "calls:control",
           (*ACTING, "SPEECH_FAILED"),
-          text="The answer comes when it begins.", audit="call.talk"),
-    Route("POST", _CALL + "/play", "play", "Play sounds", verbs.play, "Calls", "calls:control",
+          text="Returns when speech begins.", audit="call.talk"),
+    Route("POST", _CALL + "/play", "playSounds", "Play sounds", verbs.play, "Calls", "calls:control",
           (*ACTING, "SOUND_UNAVAILABLE"),
-          text="The answer comes when the first one begins.", audit="call.play"),
-    Route("POST", _CALL + "/dtmf", "pressKeys", "Press keys", verbs.dtmf, "Calls", "calls:control", ACTING,
-          text="The answer comes when the first one sounds.", audit="call.dtmf"),
-    Route("POST", _CALL + "/transfer", "transferCall", "Send a call elsewhere", verbs.transfer, "Calls",
+          text="Returns when the first sound begins.", audit="call.play"),
+    Route("POST", _CALL + "/dtmf", "sendDtmf", "Send DTMF", verbs.dtmf, "Calls", "calls:control", ACTING,
+          text="Returns when the first digit is sent.", audit="call.dtmf"),
+    Route("POST", _CALL + "/transfer", "transferCall", "Transfer a call", verbs.transfer, "Calls",
           "calls:control",
-          (*ACTING, *DIALING), text="A flow that the call runs ends. Answers the call that is placed.",
+          (*ACTING, *DIALING), text="Ends a flow that the call runs. Returns the new call.",
           audit="call.transfer"),
     Route("POST", _CALL + "/recording_start", "startRecording", "Record a call", verbs.recording_start, "Calls",
           "recordings",
           ACTING, audit="recording.start"),
-    Route("POST", _CALL + "/recording_stop", "stopRecording", "End the recording that began last",
+    Route("POST", _CALL + "/recording_stop", "stopRecording", "Stop the newest recording",
           verbs.recording_stop, "Calls", "recordings", ACTING, audit="recording.stop"),
     Route("POST", _CALL + "/sensitive", "startSensitiveMode", "Start sensitive mode", verbs.sensitive, "Calls",
           "calls:control", ACTING,
           text="Until it ends, recordings of the call pause, its streams carry silence in both directions of the "
-               "conversation, and DTMF digits are not reported. Call it again to begin the timeout again.",
+               "conversation, and DTMF digits are not reported. Call it again to restart the timeout.",
           audit="call.sensitive"),
     Route("DELETE", _CALL + "/sensitive", "stopSensitiveMode", "End sensitive mode", verbs.sensitive_stop, "Calls",
           "calls:control", ACTING, audit="call.sensitive_end"),
-    Route("GET", "/v1.0/groupcalls/{id}", "getGroupcall", "Look at calls that were placed together",
+    Route("GET", "/v1.0/groupcalls/{id}", "getGroupCall", "Get calls that were created together",
           calls.get_groupcall, "Calls", "calls:read", ("GROUPCALL_NOT_FOUND", *AWAY)),
     Route("GET", _RECORDINGS, "listRecordings", "List recordings, newest first", recordings.list_recordings,
           "Recordings", "recordings", AWAY),
-    Route("GET", _RECORDING, "getRecording", "Look at a recording", recordings.get_recording, "Recordings",
+    Route("GET", _RECORDING, "getRecording", "Get a recording", recordings.get_recording, "Recordings",
           "recordings",
           ("RECORDING_NOT_FOUND", *AWAY)),
-    Route("GET", _RECORDING + "/file", "getRecordingFile", "The sound of a recording", recordings.get_file,
+    Route("GET", _RECORDING + "/file", "getRecordingFile", "Download a recording", recordings.get_file,
           "Recordings", "recordings", ("RECORDING_NOT_FOUND", "STATE_INVALID", "OVERLOADED", "ASTERISK_FAILED", *AWAY),
           content="audio/wav", audit="recording.download"),
-    Route("DELETE", _RECORDING, "deleteRecording", "Remove a recording and its file", recordings.delete_recording,
+    Route("DELETE", _RECORDING, "deleteRecording", "Delete a recording and its file", recordings.delete_recording,
           "Recordings", "recordings", ("RECORDING_NOT_FOUND", "OVERLOADED", "ASTERISK_FAILED", *AWAY),
           audit="recording.delete"),
     Route("GET", "/v1.0/flows", "listFlows", "List the configured flows", flows.list_flows, "Flows", "flows"),
-    Route("GET", "/v1.0/flows/{id}", "getFlow", "Look at a configured flow", flows.get_flow, "Flows", "flows",
+    Route("GET", "/v1.0/flows/{id}", "getFlow", "Get a configured flow", flows.get_flow, "Flows", "flows",
           ("FLOW_NOT_FOUND",)),
 )  # fmt: skip
 
 VOXOLOGY = (
-    Route("POST", "/v1/Dials/Connect", "dialConnect", "Call a number, and run `voxology.flow` when it answers",
+    Route("POST", "/v1/Dials/Connect", "createVoxologyCall", "Call a number and run `voxology.flow` when it answers",
           flows.dial_connect, "Voxology", "calls:originate", PLACING, access="voxology", audit="call.originate"),
 )  # fmt: skip
 
 CONFERENCES = (
     Route("GET", _CONFERENCES, "listConferences", "List conferences, newest first", conferences.list_conferences,
           "Conferences", "calls:read", AWAY),
-    Route("POST", _CONFERENCES, "createConference", "Make a conference", conferences.create_conference, "Conferences",
+    Route("POST", _CONFERENCES, "createConference", "Create a conference", conferences.create_conference, "Conferences",
           "calls:control",
           ("INVALID_CONFERENCE", "TOKEN_LIMITED", "CONFERENCE_EXISTS", "OVERLOADED", "ASTERISK_FAILED", *AWAY),
           audit="conference.create"),
-    Route("GET", _CONFERENCE, "getConference", "Look at a conference", conferences.get_conference, "Conferences",
+    Route("GET", _CONFERENCE, "getConference", "Get a conference", conferences.get_conference, "Conferences",
           "calls:read",
           ("CONFERENCE_NOT_FOUND", *AWAY)),
     Route("DELETE", _CONFERENCE, "deleteConference", "End a conference", conferences.delete_conference, "Conferences",
           "calls:control",
           CONFERRING, audit="conference.delete"),
-    Route("GET", _CONFERENCE + "/participants", "listParticipants", "Who is in a conference",
+    Route("GET", _CONFERENCE + "/participants", "listParticipants", "List the participants of a conference",
           conferences.list_participants, "Conferences", "calls:read", ("CONFERENCE_NOT_FOUND", *AWAY)),
-    Route("DELETE", _PARTICIPANT, "kickParticipant", "Send a participant away", conferences.kick, "Conferences",
+    Route("DELETE", _PARTICIPANT, "kickParticipant", "Remove a participant from a conference", conferences.kick,
+          "Conferences",
           "calls:control",
           CONFERRING, success=204, audit="conference.kick"),
-    Route("POST", _PARTICIPANT + "/mute", "muteParticipant", "Let a participant not be heard", conferences.mute,
+    Route("POST", _PARTICIPANT + "/mute", "muteParticipant", "Mute a participant", conferences.mute,
           "Conferences", "calls:control", CONFERRING, audit="conference.mute"),
-    Route("DELETE", _PARTICIPANT + "/mute", "unmuteParticipant", "Let it be heard again", conferences.unmute,
+    Route("DELETE", _PARTICIPANT + "/mute", "unmuteParticipant", "Unmute a participant", conferences.unmute,
           "Conferences", "calls:control", CONFERRING, audit="conference.unmute"),
     Route("POST", _CONFERENCE + "/tickets", "createConferenceTicket", "Create a ticket for a conference's stream",
           issuing.for_conference, "Streams", "streams:listen", ("CONFERENCE_NOT_FOUND", *AWAY), audit="ticket.create",
           text=_TICKET_TEXT),
-    Route("GET", _CONFERENCE + "/media_stream", "streamConference", "Hear a conference and speak to all of it",
+    Route("GET", _CONFERENCE + "/media_stream", "openConferenceMediaStream", "Stream a conference's audio",
           media_streams.conference_media_stream, "Streams", "streams:listen", CONFERRING, websocket=True,
           text=_STREAM_TEXT, audit="stream.start"),
 )  # fmt: skip
@@ -184,53 +189,56 @@ CONFERENCES = (
 SUBSCRIPTIONS = (
     Route("GET", _SUBSCRIPTIONS, "listSubscriptions", "List subscriptions", subscriptions.list_subscriptions,
           "Subscriptions", "subscriptions"),
-    Route("POST", _SUBSCRIPTIONS, "createSubscription", "Make a subscription", subscriptions.create_subscription,
+    Route("POST", _SUBSCRIPTIONS, "createSubscription", "Create a subscription", subscriptions.create_subscription,
           "Subscriptions", "subscriptions", ("SUBSCRIPTION_EXISTS", *KEEPING), success=201,
           audit="subscription.create"),
-    Route("GET", _SUBSCRIPTION, "getSubscription", "Look at a subscription", subscriptions.get_subscription,
+    Route("GET", _SUBSCRIPTION, "getSubscription", "Get a subscription", subscriptions.get_subscription,
           "Subscriptions", "subscriptions", ("SUBSCRIPTION_NOT_FOUND",)),
-    Route("PUT", _SUBSCRIPTION, "replaceSubscription", "Set all of a subscription anew",
+    Route("PUT", _SUBSCRIPTION, "replaceSubscription", "Replace a subscription",
           subscriptions.replace_subscription, "Subscriptions", "subscriptions",
-          ("SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_OF_YEASTAR", *KEEPING), text="What is not given has its default.",
+          ("SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_OF_YEASTAR", *KEEPING), text="Omitted fields get their defaults.",
           audit="subscription.replace"),
-    Route("PATCH", _SUBSCRIPTION, "modifySubscription", "Change a subscription", subscriptions.modify_subscription,
+    Route("PATCH", _SUBSCRIPTION, "modifySubscription", "Modify a subscription", subscriptions.modify_subscription,
           "Subscriptions", "subscriptions", ("SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_OF_YEASTAR", *KEEPING),
-          text='Only what is given changes. `{"enabled": true}` works for every one.', audit="subscription.modify"),
-    Route("DELETE", _SUBSCRIPTION, "deleteSubscription", "Remove a subscription", subscriptions.delete_subscription,
+          text='Omitted fields keep their values. `{"enabled": true}` works for every subscription.',
+          audit="subscription.modify"),
+    Route("DELETE", _SUBSCRIPTION, "deleteSubscription", "Delete a subscription", subscriptions.delete_subscription,
           "Subscriptions", "subscriptions", ("SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_CONFIGURED", "STATE_NOT_KEPT"),
           success=204,
-          text="Its streams end.", audit="subscription.delete"),
-    Route("GET", f"{yeastar.PREFIX}websocketaudiostream/get", "getYeastarSettings", "Yeastar's settings",
+          text="Ends its streams.", audit="subscription.delete"),
+    Route("GET", f"{yeastar.PREFIX}websocketaudiostream/get", "getYeastarSettings", "Get Yeastar's settings",
           yeastar.get_settings, "Yeastar", "subscriptions", access="yeastar", query=YeastarToken,
           answer=YeastarSettings,
           others=_YEASTAR_ERRORS),
-    Route("POST", f"{yeastar.PREFIX}websocketaudiostream/update", "setYeastarSettings", "Change Yeastar's settings",
+    Route("POST", f"{yeastar.PREFIX}websocketaudiostream/update", "updateYeastarSettings", "Update Yeastar's settings",
           yeastar.update_settings, "Yeastar", "subscriptions", access="yeastar", query=YeastarToken, body=YeastarUpdate,
           answer=YeastarResult, others={**_YEASTAR_ERRORS, **dict.fromkeys((400, 408, 413, 415), YeastarResult)},
           audit="subscription.modify"),
 )  # fmt: skip
 
 CLUSTER = (
-    Route("GET", "/v1.0/cluster/nodes", "listNodes", "List the bridges that are there", cluster.list_nodes, "Cluster",
+    Route("GET", "/v1.0/cluster/nodes", "listClusterNodes", "List the nodes of the cluster", cluster.list_nodes,
+          "Cluster",
           "calls:read",
           ("STORE_UNREACHABLE",)),
-    Route("GET", "/v1.0/cluster/calls", "listClusterCalls", "List the calls of all bridges, newest first",
+    Route("GET", "/v1.0/cluster/calls", "listClusterCalls", "List the calls of all nodes, newest first",
           cluster.list_calls, "Cluster", "calls:read", ("STORE_UNREACHABLE",),
-          text="A second or two behind. To act on a call, ask one of its `nodes`."),
-    Route("GET", "/v1.0/cluster/calls/{id}", "getClusterCall", "Find a call", cluster.get_call, "Cluster", "calls:read",
+          text="Up to two seconds old. To control a call, send requests to one of its `nodes`."),
+    Route("GET", "/v1.0/cluster/calls/{id}", "getClusterCall", "Find a call in the cluster", cluster.get_call,
+          "Cluster", "calls:read",
           ("CALL_NOT_FOUND", "STORE_UNREACHABLE")),
 )  # fmt: skip
 
 _TWILIO_ERRORS = dict.fromkeys((401, 403, 404, 429, 503), TwilioError)
 _TWILIO_ALIASES = ("/" + twilio.PATH,)
-"""Where a client's base address ends with a slash."""
+"""For clients whose base address ends with a slash."""
 
 TWILIO = (
-    Route("GET", twilio.PATH, "getTwilioCall", "Look at a call", twilio.get_call, "Twilio", "calls:read",
+    Route("GET", twilio.PATH, "getTwilioCall", "Get a call", twilio.get_call, "Twilio", "calls:read",
           access="twilio",
           answer=TwilioCall, others=_TWILIO_ERRORS, aliases=_TWILIO_ALIASES,
-          text="Also a call that has ended, as long as it is remembered."),
-    Route("POST", twilio.PATH, "setTwilioCall", "End a call or send it elsewhere", twilio.update_call, "Twilio",
+          text="Also returns a call that has ended recently."),
+    Route("POST", twilio.PATH, "updateTwilioCall", "End or redirect a call", twilio.update_call, "Twilio",
           "calls:control",
           access="twilio", form=TwilioUpdate, answer=TwilioCall,
           others=_TWILIO_ERRORS | dict.fromkeys((400, 408, 413, 415), TwilioError), aliases=_TWILIO_ALIASES,
@@ -239,7 +247,7 @@ TWILIO = (
 
 
 def routes_of(backend: Backend) -> list[Route]:
-    """The routes for which ``backend`` has the parts."""
+    """Return the routes whose services ``backend`` has."""
     found = list(ALWAYS)
     if backend.calling is not None:
         found += CALLING
@@ -248,12 +256,12 @@ def routes_of(backend: Backend) -> list[Route]:
     if backend.events is not None:
         found.append(
             Route(
-                *("GET", "/v1.0/events", "listen", "Listen to events", backend.events, "Events", "events"),
+                *("GET", "/v1.0/events", "openEventStream", "Stream events", backend.events, "Events", "events"),
                 reasons=("INVALID_EVENT_OPTIONS", "OVERLOADED"),
                 websocket=True,
                 query=EventQuery,
                 audit="events.start",
-                text="One text message per event: `id`, `type`, `tm_create`, `data`. Nothing is kept for who is away.",
+                text="One text message per event: `id`, `type`, `tm_create`, `data`. Missed events are not sent later.",
             )
         )
         found.append(

@@ -1,9 +1,9 @@
-"""Stream tickets: what a browser puts into a WebSocket URL instead of its token.
+"""Stream tickets: short-lived credentials for a browser's WebSocket URL.
 
-A browser cannot send headers with a WebSocket handshake, and what stands in a URL ends up in histories and logs. A
-ticket is worth little there: it opens one stream, of one call or conference, in one direction, once, and only for half
-a minute. It holds all that is needed to check it, signed by a key that lives as long as the bridge; only that it has
-been used is remembered. It is good at the bridge (all its workers) that issued it, not at others of a cluster.
+A browser cannot send headers with a WebSocket handshake, and URLs are stored in histories and logs. A ticket is of
+little value there: it opens one stream, of one call or conference, in one direction, once, and only for half a minute.
+It contains everything needed to validate it, signed by a key of this run; only its use is stored. It is valid at the
+process (and all its workers) that issued it, not at other nodes of a cluster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VALID_S = 30.0
 KEY_BYTES = 32
 MAX_CHARACTERS = 1024
 MAX_USED = 100_000
-"""Tickets that are remembered as used; of more than were ever issued within their time, the oldest are forgotten."""
+"""Used tickets that are stored; more than can be issued while one is valid. Beyond, the oldest are discarded."""
 
 Kind = Literal["call", "conference", "events"]
 Direction = Literal["listen", "speak", "both"]
@@ -39,7 +39,7 @@ NEEDED: Mapping[str, tuple[Scope, ...]] = {
     "both": ("streams:listen", "streams:speak"),
     "events": ("events",),
 }
-"""The scopes that a ticket carries, by its direction."""
+"""The scopes that a ticket has, by its direction."""
 KINDS: Mapping[str, Kind] = {
     "/v1.0/calls/{id}/media_stream": "call",
     "/v1.0/conferences/{id}/media_stream": "conference",
@@ -49,12 +49,12 @@ KINDS: Mapping[str, Kind] = {
 
 
 class Tickets:
-    """Issues tickets and takes them in.
+    """Issues and redeems tickets.
 
     Args:
-        key: signs them; the workers of one bridge have the same.
-        tokens: those in effect; None: authentication is off.
-        claim: whether nobody else has used the ticket with this nonce; None: there is nobody else.
+        key: signs them; all workers share it.
+        tokens: the valid tokens; None: authentication is off.
+        claim: returns whether no other worker has used the ticket with this nonce; None: there are no others.
         clock: seconds since 1970.
     """
 
@@ -70,15 +70,15 @@ class Tickets:
         self._claim = claim
         self._clock = clock
         self._used: dict[str, float] = {}
-        """When each used ticket loses its validity, by nonce; in the order of use."""
+        """When each used ticket expires, by nonce; in the order of use."""
 
     def issue(self, principal: Principal, kind: Kind, identity: str, direction: str) -> tuple[str, float]:
-        """Return a new ticket, and when it loses its validity (seconds since 1970).
+        """Return a new ticket, and when it expires (seconds since 1970).
 
         Args:
-            principal: who asks for it.
-            kind: what it is for.
-            identity: the id of the call or conference, as the WebSocket's URL will have it.
+            principal: the requester.
+            kind: what it opens.
+            identity: the id of the call or conference, as in the WebSocket's URL.
             direction: a key of `NEEDED`.
         """
         expires = self._clock() + VALID_S
@@ -91,12 +91,12 @@ class Tickets:
         """Use up a ticket.
 
         Args:
-            ticket: as it came in the URL.
+            ticket: the value in the URL.
             kind: what the URL opens.
-            identity: of which call or conference.
+            identity: the id of the call or conference.
 
         Returns:
-            Who has asked for the ticket, with no more scopes than it carries.
+            The requester of the ticket, with no scopes beyond the ticket's.
 
         Raises:
             ApiError: 401.
@@ -104,7 +104,7 @@ class Tickets:
         holder, of_kind, of_identity, direction, expires, nonce = self._opened(ticket)
         now = self._clock()
         if (of_kind, of_identity) != (kind, identity):
-            raise _invalid("the ticket is for something else")
+            raise _invalid("the ticket is for another WebSocket")
         if expires <= now:
             raise _invalid(f"the ticket has expired: it is valid for {VALID_S:g} s")
         if not self._first_use(nonce, expires, now) or (self._claim is not None and not await self._claim(nonce)):
@@ -121,9 +121,9 @@ class Tickets:
         try:
             raw, offered = _bytes(body[:MAX_CHARACTERS]), _bytes(signature[:64])
         except ValueError:
-            raise _invalid("this is not a ticket of this bridge") from None
+            raise _invalid("the ticket was not issued by this server") from None
         if not hmac.compare_digest(offered, self._signature(raw)):
-            raise _invalid("this is not a ticket of this bridge")
+            raise _invalid("the ticket was not issued by this server")
         opened: Any = tuple(json.loads(raw))
         return opened  # type: ignore[no-any-return]
 
@@ -147,7 +147,7 @@ def _text(data: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    # Alphabet and padding are checked, so that a ticket has one form only.
+    # Alphabet and padding are checked: a ticket must have exactly one form.
     if not text.isascii() or not text.replace("-", "").replace("_", "").isalnum():
         raise ValueError("not base64")
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,7 +1,7 @@
-"""The tokens in effect: which grant a request's token stands for.
+"""The valid tokens, and the grant of each.
 
-Only hashes are kept. A plain SHA-256 is right for them: the tokens are random, 256 bits of them, so there are no words
-to try against a stolen hash, and a deliberately slow hash would let strangers keep the event loop busy.
+Only hashes are stored. A plain SHA-256 suffices: tokens are 256 random bits, which no dictionary attack on a stolen
+hash can find, and a deliberately slow hash would let unauthenticated clients load the event loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bridge.config.tokens import HASH_PREFIX
 
 TOKEN_BYTES = 32
 _NUMBERED = "http-"
-"""Begins the ids of tokens that have none of their own."""
+"""The prefix of ids of tokens without an id."""
 
 
 def new_token() -> str:
@@ -29,15 +29,15 @@ def new_token() -> str:
 
 def hash_of(token: str) -> str:
     """Return the SHA-256 of a token in hexadecimal."""
-    # Surrogates, of which odd bytes and escapes can be made, are in no token: passed on, they are simply wrong.
+    # No token contains surrogates, which odd bytes and escapes produce: passed on, they simply match none.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Tokens:
-    """The tokens in effect.
+    """The valid tokens.
 
     Args:
-        grants: what each token allows, by its hash in hexadecimal.
+        grants: the grant of each token, by its hash in hexadecimal.
     """
 
     def __init__(self, grants: Mapping[str, Grant]) -> None:
@@ -48,7 +48,7 @@ class Tokens:
 
     @classmethod
     def plain(cls, tokens: Iterable[str]) -> Tokens:
-        """Return tokens that hold every scope, with the ids ``http-1``, ``http-2``..."""
+        """Return tokens that have every scope, with the ids ``http-1``, ``http-2``..."""
         return cls(_plain(tokens))
 
     @classmethod
@@ -58,16 +58,16 @@ class Tokens:
         return cls(plain | {table.hash.removeprefix(HASH_PREFIX): _grant(table) for table in tables})
 
     def take(self, other: Tokens, now: float) -> frozenset[str]:
-        """Replace the tokens by those of ``other``: the configuration was read again.
+        """Replace the tokens by those of ``other``, after the configuration was reloaded.
 
-        A token without an id of its own keeps the number that it has had.
+        A token without an id keeps its number.
 
         Args:
-            other: the new ones.
-            now: seconds since 1970; tokens that have expired before are not reported again.
+            other: the new tokens.
+            now: seconds since 1970; tokens that expired earlier are not reported again.
 
         Returns:
-            The ids whose token is gone, has expired, or allows less: what was opened with it must end.
+            The ids whose token was removed, has expired, or allows less: what was opened with it must end.
         """
         before, self._grants = self._grants, _with_numbers_of(self._grants, other._grants)
         return frozenset(
@@ -77,21 +77,21 @@ class Tokens:
         )
 
     def accept(self, principal: Principal, now: float) -> bool:
-        """Return whether what a principal has opened, or is opening, may last; ``now`` is in seconds since 1970."""
+        """Return whether what a principal has opened, or is opening, may continue; ``now``: seconds since 1970."""
         if not principal.token or principal.grant is None:
             return True
         return _allows(self._grants.get(principal.token), principal.grant, now)
 
     @property
     def limited(self) -> bool:
-        """Whether one of them reaches some calls or conferences only."""
+        """Whether a token reaches some calls or conferences only."""
         return any(grant.reach.limited for grant in self._grants.values())
 
     def find(self, candidates: Iterable[str]) -> Principal | None:
-        """Return who holds the first good one of some tokens; expired ones count as well, `expired` tells.
+        """Return the principal of the first valid token of some; also of an expired one: check with `expired`.
 
-        Timing reveals nothing: every candidate is hashed and looked up, and a client cannot choose the
-        hash that is compared.
+        Timing discloses nothing: every candidate is hashed and looked up, and a client cannot choose the hash that is
+        compared.
         """
         found = [
             Principal(grant.id, scopes=grant.scopes, grant=grant, token=digest)
@@ -101,12 +101,12 @@ class Tokens:
         return found[0] if found else None
 
     def by_hash(self, digest: str) -> Principal | None:
-        """Return the principal of the token with this hash; None: there is none any more."""
+        """Return the principal of the token with this hash; None: it no longer exists."""
         grant = self._grants.get(digest)
         return None if grant is None else Principal(grant.id, scopes=grant.scopes, grant=grant, token=digest)
 
     def next_expiry(self, after: float) -> float | None:
-        """Return when the next token expires, in seconds since 1970; None: none does."""
+        """Return when the next token expires, in seconds since 1970; None: never."""
         times = [each.expires for each in self._grants.values() if each.expires is not None and each.expires > after]
         return min(times, default=None)
 
@@ -116,7 +116,7 @@ class Tokens:
 
 
 def expired(grant: Grant | None, now: float) -> bool:
-    """Return whether a grant has come to its end; ``now`` is in seconds since 1970."""
+    """Return whether a grant has expired; ``now`` is in seconds since 1970."""
     return grant is not None and grant.expires is not None and grant.expires <= now
 
 
@@ -132,13 +132,13 @@ def _allows(present: Grant | None, former: Grant, now: float) -> bool:
 
 
 def principal_of(tokens: Tokens | None, fact: Mapping[str, Any]) -> Principal:
-    """Return the principal that a fact names (`Principal.fact`), with the rights that its token has now."""
+    """Return the principal that a fact names (`Principal.fact`), with the current rights of its token."""
     found = tokens.by_hash(fact["token"]) if tokens is not None and fact["token"] else None
     return found or Principal(fact["id"], scopes=frozenset(() if fact["token"] else fact["scopes"]))
 
 
 def _with_numbers_of(before: Mapping[str, Grant], now: Mapping[str, Grant]) -> dict[str, Grant]:
-    """Return the grants of ``now``; tokens that have a number, and were there before, keep the one that they had."""
+    """Return the grants of ``now``; tokens with a number that existed before keep their number."""
     numbered = [digest for digest, grant in now.items() if _is_numbered(grant)]
     kept = {digest: before[digest].id for digest in numbered if digest in before and _is_numbered(before[digest])}
     names = map(f"{_NUMBERED}{{}}".format, itertools.count(1))

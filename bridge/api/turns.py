@@ -1,4 +1,4 @@
-"""Turns for HTTP requests: a few begin in each slice of time, so that a burst of them leaves the loop to the calls."""
+"""Pacing of HTTP requests: a few begin in each slice of time, so a burst of them does not delay audio."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 
 SLICE_S = 0.005
 PER_SLICE = 4
-"""Requests that begin in one slice: 800 a second. One takes the loop for about half a millisecond."""
+"""Requests that begin in one slice: 800 a second. One occupies the loop for about half a millisecond."""
 
 
 class Turns:
-    """Lets requests begin, in the order in which they came.
+    """Starts requests in the order of arrival.
 
-    The event loop runs everything that is ready before it looks at its timers again: a thousand requests that come
-    together would be a second in which no call gets its audio.
+    The event loop runs everything that is ready before it checks its timers again: a thousand simultaneous requests
+    would be a second without audio for any call.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Turns:
             turns = min(most, self._left)
             while queue and turns:
                 future = queue.popleft()
-                if not future.done():  # its client may have gone
+                if not future.done():  # its client may have disconnected
                     future.set_result(None)
                     self._left -= 1
                     turns -= 1

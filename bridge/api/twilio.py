@@ -1,9 +1,9 @@
-"""The one REST call of Twilio's that voice-agent frameworks make: look at a call, end it, send it elsewhere.
+"""The one resource of Twilio's REST API that voice-agent frameworks use: get a call, end it, redirect it.
 
     GET, POST /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}.json          HTTP Basic: account and token of [twilio]
 
-A call has the id that its media streams say (``bridge.dialects.twilio.call_sid``). Errors have Twilio's shape and
-numbers, because clients decide on them: 20404 is taken for "has ended already". Source: twilio.com/docs/voice/api.
+A call has the id that its media streams send (``bridge.dialects.twilio.call_sid``). Errors have Twilio's shape and
+codes, because clients decide by them: 20404 is taken as "has already ended". Source: twilio.com/docs/voice/api.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from bridge.errors import AriError
 
 PREFIX = "/2010-04-01/"
 MAX_FORM_BYTES = 65_536
-"""Percent-encoded TwiML, of which `bridge.api.twiml` takes less."""
+"""Percent-encoded TwiML; `bridge.api.twiml` accepts less."""
 PATH = PREFIX + "Accounts/{account}/Calls/{call}.json"
 
 _CODES = {401: 20003, 403: 20403, 404: 20404, 405: 20004, 429: 20429, 503: 20503}
-"""Twilio's numbers of errors, by HTTP status; of others 20001 (a wrong request) or 20500 (a bug)."""
+"""Twilio's error codes, by HTTP status; otherwise 20001 (invalid request) or 20500 (internal error)."""
 _COMPLETED = "completed"
 _END_WORDS = (_COMPLETED, "canceled")
 _UNANSWERED = {"busy": "busy", "noanswer": "no-answer", "timeout": "no-answer", "cancel": "canceled"}
-"""Twilio's status of a call that was not answered, by our reason; of others ``failed``."""
+"""Twilio's status of an unanswered call, by reason; otherwise ``failed``."""
 
 
 class TwilioError(Exception):
-    """An answer other than success.
+    """An error response.
 
     Args:
         status: HTTP status.
-        code: Twilio's number of the error.
+        code: Twilio's error code.
     """
 
     def __init__(self, status: int, code: int, message: str) -> None:
@@ -55,14 +55,14 @@ class TwilioError(Exception):
 
 
 def of_api_error(request: web.Request, error: ApiError) -> TwilioError:
-    """Return an error of the bridge's API as one of Twilio's."""
+    """Return an error of the API as one of Twilio's."""
     if error.status == 404:
         return _gone(request)
     return TwilioError(error.status, _CODES.get(error.status, 20001 if error.status < 500 else 20500), error.message)
 
 
 async def get_call(request: web.Request) -> web.Response:
-    """``GET``: how the call is, or was."""
+    """``GET``: return the call, active or ended."""
     try:
         record = _ended(request)
         if record is not None:
@@ -73,7 +73,7 @@ async def get_call(request: web.Request) -> web.Response:
 
 
 async def update_call(request: web.Request) -> web.Response:
-    """``POST``: ``Status=completed`` ends the call, ``Twiml=..`` sends it elsewhere."""
+    """``POST``: ``Status=completed`` ends the call, ``Twiml=..`` redirects it."""
     try:
         call, caller = _find(request)
         note(request, call=call.id, party=caller.id)
@@ -84,7 +84,7 @@ async def update_call(request: web.Request) -> web.Response:
         if dial is None:
             await channels.hangup(caller.id)
         elif not config.dial_context:
-            raise TwilioError(400, 12200, "<Dial> is switched off; twilio.dial_context says where it may dial")
+            raise TwilioError(400, 12200, "<Dial> is disabled; twilio.dial_context enables it")
         else:
             await channels.continue_in_dialplan(caller.id, config.dial_context, dial.number, 1)
         return web.json_response(_call_json(request, call) | ({} if dial else {"status": _COMPLETED}))
@@ -97,10 +97,10 @@ async def update_call(request: web.Request) -> web.Response:
 
 
 def _find(request: web.Request) -> tuple[Call, Party]:
-    """The call that the path names, and its caller."""
+    """Return the call that the path names, and its caller."""
     backend = request.app[BACKEND]
     if not backend.ari_connected():
-        raise TwilioError(503, 20503, "the bridge has no connection to Asterisk at the moment")
+        raise TwilioError(503, 20503, "asterisk-bridge is not connected to Asterisk at present")
     wanted = request.match_info["call"]
     for call_id in backend.calls.ids:
         if call_sid(call_id) == wanted and (found := backend.calls.find(call_id)) is not None:
@@ -109,7 +109,7 @@ def _find(request: web.Request) -> tuple[Call, Party]:
 
 
 def _ended(request: web.Request) -> CallRecord | None:
-    """Return the record of the call that the path names, if it has ended and is remembered."""
+    """Return the record of the call that the path names, if it ended recently."""
     calling = request.app[BACKEND].calling
     if calling is None:
         return None
@@ -118,7 +118,7 @@ def _ended(request: web.Request) -> CallRecord | None:
 
 
 def check_account(request: web.Request) -> None:
-    """See whether a request has the account's id and token.
+    """Check that a request has the account's id and token.
 
     Raises:
         ApiError: 401, it has not.
@@ -131,7 +131,7 @@ def check_account(request: web.Request) -> None:
         user, password = b"", b""
     if scheme.lower() != "basic" or not user:
         raise ApiError(401, "AUTHENTICATION_REQUIRED", "Authenticate: HTTP Basic with the account's id and token")
-    # Both are compared whatever the first says: the time must tell nothing.
+    # Both are always compared: the response time must disclose nothing.
     good = hmac.compare_digest(user, config.account_sid.encode())
     good &= hmac.compare_digest(password, config.auth_token.get_secret_value().encode())
     good &= request.match_info.get("account", config.account_sid) == config.account_sid
@@ -155,12 +155,12 @@ async def _form(request: web.Request) -> dict[str, str]:
 
 
 def _wanted(form: dict[str, str]) -> Dial | None:
-    """What the form asks for: to dial, or (None) to end the call."""
+    """Return the number to dial, or None to end the call."""
     asked = [name for name in ("Status", "Twiml", "Url") if form.get(name)]
     if len(asked) != 1:
-        raise TwilioError(400, 20001, "expected one of Status=completed and Twiml=...")
+        raise TwilioError(400, 20001, "expected either Status=completed or Twiml=...")
     if asked == ["Url"]:
-        raise TwilioError(400, 20001, "Url: the bridge fetches no documents; give the document itself as Twiml=...")
+        raise TwilioError(400, 20001, "Url: documents are not fetched; send the document itself as Twiml=...")
     if asked == ["Status"]:
         if form["Status"] not in _END_WORDS:
             raise TwilioError(400, 20001, f"Status: {form['Status'][:40]!r} cannot be set; expected completed")
@@ -173,7 +173,7 @@ def _wanted(form: dict[str, str]) -> Dial | None:
 
 
 def _call_json(request: web.Request, call: Call) -> dict[str, Any]:
-    """The call as Twilio's clients know it; null where the bridge cannot know."""
+    """Return the JSON of a call in Twilio's shape; null where Asterisk has no equivalent."""
     caller = call.primary
     created = _rfc2822(call.created)
     shown = _shown(request, caller.caller_number if caller else "", dialled_number(call))
@@ -186,7 +186,7 @@ def _call_json(request: web.Request, call: Call) -> dict[str, Any]:
 
 
 def _record_json(request: web.Request, record: CallRecord) -> dict[str, Any]:
-    """Return a call that has ended; its duration is from the answer to the end, in seconds."""
+    """Return the JSON of an ended call; its duration is from the answer to the end, in seconds."""
     answered, ended = record.tm_progressing, record.tm_hangup or 0.0
     status = _COMPLETED if answered else _UNANSWERED.get(record.hangup_reason, "failed")
     outgoing = record.direction == "outgoing"

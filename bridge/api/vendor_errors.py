@@ -14,7 +14,7 @@ Vendor = Literal["twilio", "yeastar"]
 
 
 def vendor_of(request: web.Request) -> Vendor | None:
-    """Return whose path a request names, if the bridge serves that vendor's clients; None: its own."""
+    """Return the vendor of the path that a request names; None: it is not a vendor's."""
     path = "/" + request.path.lstrip("/")
     served = request.app.get(TWILIO)
     if served is not None and served[0].enabled and path.startswith(twilio.PREFIX):
@@ -25,7 +25,7 @@ def vendor_of(request: web.Request) -> Vendor | None:
 
 
 def vendor_response(request: web.Request, error: ApiError) -> web.Response | None:
-    """Return an error in the shape of the vendor whose path the request names; None: it names none."""
+    """Return an error in the shape of the vendor whose path the request names; None: it is not a vendor's."""
     match vendor_of(request):
         case "twilio":
             response = twilio.failure(twilio.of_api_error(request, error))

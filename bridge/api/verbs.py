@@ -1,4 +1,4 @@
-"""``/v1.0/calls/{id}/VERB``: what can be done with a call. Each answers the call as it is then."""
+"""``/v1.0/calls/{id}/VERB``: control of a call. Each returns the call's new state."""
 
 from __future__ import annotations
 
@@ -29,55 +29,55 @@ async def hangup(asked: Asked[NoQuery, None]) -> Answer[Call]:
 
 
 async def hold(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """Put the party on hold."""
+    """Put a call on hold."""
     return await _act(asked, calling(asked.backend).call_control.hold)
 
 
 async def unhold(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """The opposite."""
+    """Resume a call."""
     return await _act(asked, calling(asked.backend).call_control.unhold)
 
 
 async def mute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
-    """Silence what the party says or hears."""
+    """Mute the party's audio, audio to the party, or both."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.mute(identity, asked.body.direction))
 
 
 async def unmute(asked: Asked[NoQuery, Mute]) -> Answer[Call]:
-    """The opposite."""
+    """Unmute the party."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.unmute(identity, asked.body.direction))
 
 
 async def moh(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """Music for the party."""
+    """Start music on hold for the party."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.moh(identity, True))
 
 
 async def moh_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """The opposite."""
+    """Stop music on hold."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.moh(identity, False))
 
 
 async def silence(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """Silence for the party."""
+    """Start silence for the party."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.silence(identity, True))
 
 
 async def silence_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """The opposite."""
+    """Stop silence."""
     call_control = calling(asked.backend).call_control
     return await _act(asked, lambda identity: call_control.silence(identity, False))
 
 
 async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
-    """Say a text; answered when it begins."""
+    """Speak some text; returns when speech begins."""
     parts, body = calling(asked.backend), asked.body
-    before = body_of(asked.backend, asked.path())  # before the work of making it
+    before = body_of(asked.backend, asked.path())  # before speech is generated
     try:
         sound = await parts.speech.say(Utterance(body.text, body.language, body.voice_id))
     except SpeechFailed as error:
@@ -86,7 +86,7 @@ async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
 
 
 async def play(asked: Asked[NoQuery, Play]) -> Answer[Call]:
-    """Play sounds; answered when the first begins."""
+    """Play sounds; returns when the first one begins."""
     parts, body = calling(asked.backend), asked.body
     before = body_of(asked.backend, asked.path())
     try:
@@ -97,7 +97,7 @@ async def play(asked: Asked[NoQuery, Play]) -> Answer[Call]:
 
 
 async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
-    """Press keys; answered when the first sounds."""
+    """Send DTMF digits; returns when the first one is sent."""
     call_control, body = calling(asked.backend).call_control, asked.body
 
     async def work() -> None:
@@ -109,7 +109,7 @@ async def dtmf(asked: Asked[NoQuery, Dtmf]) -> Answer[Call]:
 
 
 async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
-    """Send the call elsewhere; answers the call that is placed there."""
+    """Transfer a call; returns the new call."""
     asked.note(destinations=[str(asked.body.destination.value())])
     parts, identity = calling(asked.backend), asked.path()
     body_of(asked.backend, identity)
@@ -129,7 +129,7 @@ async def transfer(asked: Asked[NoQuery, Transfer]) -> Answer[Call]:
 
 
 async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]:
-    """Record the call."""
+    """Start a recording."""
     parts, body, identity = calling(asked.backend), asked.body, asked.path()
     with acting(parts, identity):
         recording = await parts.call_control.recording_start(
@@ -147,7 +147,7 @@ async def recording_start(asked: Asked[NoQuery, RecordingStart]) -> Answer[Call]
 
 
 async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """End the recording that began last."""
+    """Stop the newest recording."""
     parts, identity = calling(asked.backend), asked.path()
     before = body_of(asked.backend, identity)
     with acting(parts, identity):
@@ -163,13 +163,13 @@ async def recording_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
 
 
 async def sensitive(asked: Asked[NoQuery, Sensitive]) -> Answer[Call]:
-    """Keep the call's audio and digits from applications and recordings."""
+    """Start sensitive mode: hide the call's audio and digits from applications and recordings."""
     mode = calling(asked.backend).sensitive
     return await _act(asked, lambda identity: mode.start(identity, asked.body.timeout_s))
 
 
 async def sensitive_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
-    """The opposite."""
+    """End sensitive mode."""
     return await _act(asked, calling(asked.backend).sensitive.stop)
 
 
@@ -193,7 +193,7 @@ async def _play(asked: Asked[NoQuery, object], call_id: str, sounds: list[Sound]
 
 
 def _now(asked: Asked[NoQuery, object], before: dict[str, Any]) -> Answer[Call]:
-    """The call as it is now; as it was, if it has been forgotten meanwhile."""
+    """Return the call's state now, or the earlier state if it has been discarded."""
     try:
         return Answer(body_of(asked.backend, before["id"]))
     except ApiError:

@@ -1,4 +1,4 @@
-"""What the API says about calls and what belongs to them. Only what is known is said: other keys are left out."""
+"""JSON of calls and what belongs to them. Unknown values are omitted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bridge.times import utc
 
 
 def call_status(call: Call) -> str:
-    """VoIPBIN's word for how far a call is: dialing, ringing or progressing."""
+    """Return VoIPBIN's status of a call: dialing, ringing or progressing."""
     if call.answered:
         return "progressing"
     if any(party.state == "Ringing" for party in call.parties.values()):
@@ -27,12 +27,12 @@ def call_status(call: Call) -> str:
 
 
 def call_json(call: Call | None, streams: int, record: CallRecord | None = None) -> dict[str, Any]:
-    """A call as VoIPBIN's clients know it, plus its parties and how many streams it has.
+    """Return the JSON of a call in VoIPBIN's shape, plus its parties and its number of streams.
 
     Args:
-        call: the call that goes on; None: it has ended, or its channel is not there yet.
+        call: the active call; None: it has ended, or its channel does not exist yet.
         streams: how many are open.
-        record: what is told of it; None: only ``call`` is known.
+        record: its record; None: only ``call`` is given.
     """
     if record is not None:
         return {"tm_create": "", **shown(record, call, streams)}
@@ -48,12 +48,12 @@ def call_json(call: Call | None, streams: int, record: CallRecord | None = None)
 
 
 def call_summary(call: Call, streams: int, record: CallRecord | None) -> dict[str, Any]:
-    """What a directory of calls says of one: a few hundred bytes.
+    """Return the entry of a call in the cluster's directory: a few hundred bytes.
 
     Args:
         call: the call.
         streams: how many are open.
-        record: what is told of it, if anything.
+        record: its record, if there is one.
     """
     caller = call.primary
     return {
@@ -67,7 +67,7 @@ def call_summary(call: Call, streams: int, record: CallRecord | None) -> dict[st
 
 
 def groupcall_json(group: Groupcall) -> dict[str, Any]:
-    """Calls that were placed together."""
+    """Return the JSON of calls that were created together."""
     body: dict[str, Any] = {
         "id": group.id,
         "call_ids": list(group.call_ids),
@@ -82,7 +82,7 @@ def groupcall_json(group: Groupcall) -> dict[str, Any]:
 
 
 def recording_json(recording: Recording) -> dict[str, Any]:
-    """A recording."""
+    """Return the JSON of a recording."""
     body: dict[str, Any] = {
         "id": recording.id,
         "call_id": recording.call_id,
@@ -103,7 +103,7 @@ def recording_json(recording: Recording) -> dict[str, Any]:
 
 
 def conference_json(conference: Conference) -> dict[str, Any]:
-    """A conference and who is in it."""
+    """Return the JSON of a conference and its participants."""
     return {
         "id": conference.id,
         "name": conference.name,
@@ -125,7 +125,7 @@ def conference_json(conference: Conference) -> dict[str, Any]:
 
 
 def dialled_number(call: Call) -> str:
-    """Whom the caller reached: the connected number, else the extension that it is in (not a bare ``s``, ``h``...)."""
+    """Return the number that the caller reached: the connected one, else its extension (not a bare ``s``, ``h``...)."""
     caller = call.primary
     if caller is None:
         return ""
@@ -133,7 +133,7 @@ def dialled_number(call: Call) -> str:
 
 
 def call_time(call: Call) -> str:
-    """When the call began, in UTC."""
+    """Return when the call began, in UTC."""
     return utc_time(call.created)
 
 
@@ -146,7 +146,7 @@ def streams_of_calls(
 
     Args:
         streams: descriptions of all streams.
-        find: a call by its id, also by that of one that has merged into it.
+        find: returns a call by its id, also by that of one that has merged into it.
     """
     count: Counter[str] = Counter()
     for stream in streams:
@@ -163,11 +163,13 @@ def _number(number: str, name: str = "") -> dict[str, str]:
 def summaries(
     ids: Collection[str] | None, calls: Mapping[str, Call], streams: Mapping[str, int], records: Records
 ) -> Mapping[str, Mapping[str, object]]:
-    """Return what the directory of all calls shows of those that are up.
+    """Return the directory entries of active calls.
 
     Args:
         ids: which calls; None: all.
+        calls: the active calls, by id.
         streams: how many streams each has.
+        records: the records of calls.
     """
     there = calls if ids is None else [identity for identity in ids if identity in calls]
     return {each: call_summary(calls[each], streams.get(each, 0), records.get(each)) for each in tuple(there)}

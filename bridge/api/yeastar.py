@@ -1,11 +1,11 @@
-"""Yeastar's own settings calls, so that the scripts of its administrators work: one subscription, ``yeastar``.
+"""Yeastar's own settings calls, for its administrators' scripts: they manage one subscription, ``yeastar``.
 
     GET  /openapi/v1.0/websocketaudiostream/get?access_token=..
     POST /openapi/v1.0/websocketaudiostream/update?access_token=..
 
 The access token is one of ``http.tokens``. Ids are names: an extension's or trunk's endpoint, a DID's number, a group
-of ``pbx.groups``. Keys that an update leaves out stay as they are. Source: Yeastar P-Series Developer Guide, "Get/Edit
-WebSocket Audio Streaming Setting"; the numbers of errors are not in it but for 0.
+of ``pbx.groups``. Keys that an update omits keep their values. Source: Yeastar P-Series Developer Guide, "Get/Edit
+WebSocket Audio Streaming Setting"; of the error codes it contains 0 only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_URL_CHARACTERS = 255
 MAX_VALUE_CHARACTERS = 255
 MAX_ENTRIES = 1000
 LIMITS = Limits(values=MAX_ENTRIES * 4)
-"""Each entry has a type and an id; scripts send ``id`` back too."""
+"""Each entry has a type and an id; scripts also send ``id`` back."""
 
 NO_INTERFACE = 10001
 BAD_TOKEN = 10004
@@ -71,7 +71,7 @@ async def get_settings(request: web.Request) -> web.Response:
 
 
 async def update_settings(request: web.Request) -> web.Response:
-    """``POST ../update``: an error leaves everything as it was."""
+    """``POST ../update``: an error changes nothing."""
     note(request, subscription=SUBSCRIPTION_ID)
     try:
         body = await json_object(request, LIMITS)
@@ -79,7 +79,7 @@ async def update_settings(request: web.Request) -> web.Response:
             SUBSCRIPTION_ID, lambda now: _updated(now or _initial(), body, request[PRINCIPAL])
         )
     except (ApiError, ValueError) as error:
-        note(request, reason="BAD_PARAMETER")  # the HTTP status says nothing here
+        note(request, reason="BAD_PARAMETER")  # the HTTP status is always 200 here
         return failure(BAD_PARAMETER, str(error))
     except StoreFailed as error:
         note(request, reason="STATE_NOT_KEPT")
@@ -89,12 +89,12 @@ async def update_settings(request: web.Request) -> web.Response:
 
 
 def failure(code: int, message: str, status: int = 200) -> web.Response:
-    """An error in Yeastar's shape, with our words beside it. Errors have the HTTP status 200 there."""
+    """Return an error in Yeastar's shape, with a message. Its errors have the HTTP status 200."""
     return web.json_response({"errcode": code, "errmsg": "FAILURE", "message": message}, status=status)
 
 
 def of_api_error(error: ApiError) -> web.Response:
-    """Return an error of the bridge's API in Yeastar's shape, with its own HTTP status."""
+    """Return an error of the API in Yeastar's shape, with its own HTTP status."""
     if error.status in (401, 403, 429):
         return failure(BAD_TOKEN, f"access_token: {error.message}", error.status)
     codes = {404: NO_INTERFACE, 405: NO_INTERFACE}
@@ -103,7 +103,7 @@ def of_api_error(error: ApiError) -> web.Response:
 
 
 def settings_of(subscription: Subscription) -> dict[str, Any]:
-    """``config`` and ``subscribe_list`` of the answer to ``get``."""
+    """Return ``config`` and ``subscribe_list`` of the response to ``get``."""
     entries: list[tuple[str, str]] = []
     for name in subscription.extensions:
         group = name.startswith(GROUP_PREFIX)
@@ -128,7 +128,7 @@ def settings_of(subscription: Subscription) -> dict[str, Any]:
 
 
 def _initial() -> Subscription:
-    """What there is before anything was set: all switches off."""
+    """Return the settings before anything was set: all switches off."""
     return Subscription(
         id=SUBSCRIPTION_ID,
         name="Yeastar's settings call",
@@ -142,10 +142,10 @@ def _initial() -> Subscription:
 
 
 def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -> Subscription:
-    """The subscription after an update.
+    """Return the subscription after an update.
 
     Raises:
-        ValueError: something in the body is wrong, in words.
+        ValueError: a value in the body is invalid; the message names it.
     """
     values = values_of(now) | _changes(now, body) | {"principal": principal.id}
     if values["url"] == mask_url(now.url):
@@ -158,7 +158,7 @@ def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -
         raise ValueError(sentence(explain(problem, Subscription, described=True))) from None
     kept = now.auth_value.get_secret_value() and body.get("auth_value", MASK) == MASK
     if kept and updated.url and not same_server(now.url, updated.url):
-        raise ValueError("auth_value: give it again: the URL leads to another server now")
+        raise ValueError("auth_value: send it again: the URL leads to another server now")
     return updated
 
 
@@ -166,16 +166,16 @@ def _changes(now: Subscription, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subscription's fields that a body sets.
 
     Raises:
-        ValueError: a key or its value is wrong, in words.
+        ValueError: a key or its value is invalid; the message names it.
     """
     changes: dict[str, Any] = {}
     for key in body:
         if key not in _KNOWN:
-            raise ValueError(f"{key[:40]}: is no known key; there are {', '.join(sorted(_KNOWN))}")
+            raise ValueError(f"{key[:40]}: unknown key; expected {', '.join(sorted(_KNOWN))}")
     for key, (field, limit) in _TEXTS.items():
         if key in body:
             if not isinstance(body[key], str) or len(body[key]) > limit:
-                raise ValueError(f"{key}: expected a text of at most {limit} characters")
+                raise ValueError(f"{key}: expected a string of at most {limit} characters")
             changes[field] = body[key]
     if "enable" in body:
         changes["enabled"] = bool(_choice(body, "enable"))
@@ -201,7 +201,7 @@ def _lists(entries: object) -> dict[str, list[str]]:
         if not isinstance(kind, str) or kind not in _KINDS:
             raise ValueError(f"subscribe_list[{number}].subscribe_type: expected one of {', '.join(_KINDS)}")
         if isinstance(name, bool) or not isinstance(name, int | str) or not str(name).strip():
-            raise ValueError(f"subscribe_list[{number}].subscribe_id: expected a number or a text")
+            raise ValueError(f"subscribe_list[{number}].subscribe_id: expected a number or a string")
         is_group = kind in ("ext_group", "organization")
         text = (GROUP_PREFIX if is_group else "") + str(name).strip()
         found[_KINDS[kind]][text] = None
@@ -215,5 +215,5 @@ def _choice(body: Mapping[str, Any], key: str) -> int:
 
 
 def _id_of(name: str) -> int | str:
-    """An id as Yeastar's scripts know it: a number where that loses nothing."""
+    """Return an id in the form of Yeastar's scripts: a number if that loses nothing."""
     return int(name) if name.isascii() and name.isdigit() and len(name) < 16 and str(int(name)) == name else name

@@ -342,7 +342,7 @@ async def test_a_drain_waits_for_the_calls_that_are_up(lab: Lab, tmp_path: Path,
         status, health = await service.get("/health")
         assert (status, health["faults"]) == (
             503,
-            ["it is draining: it stops when the calls and streams that are up have ended"],
+            ["the process is draining: it stops when the active calls and streams have ended"],
         )
         assert (await service.get("/health/live")) == (200, {"status": "ok"})
         status, _ = await service.request("POST", "/v1.0/calls", {"destinations": [extension("1002")]})

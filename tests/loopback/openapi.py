@@ -22,7 +22,7 @@ checks.negative_data_rejection.enabled = false
 
 [[operations]]
 # Its actions are checked by a parser that takes a little more than its schema says.
-include-operation-id = "placeCalls"
+include-operation-id = "createCalls"
 checks.negative_data_rejection.enabled = false
 """
 

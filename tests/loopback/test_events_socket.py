@@ -152,7 +152,7 @@ async def test_only_the_types_that_are_asked_for() -> None:
         ("&types=", "means no type"),
         ("&types=call_*,", "means no type"),
         ("&types=" + ",".join(["*"] * 51), "50 patterns"),
-        ("&type=call_*", "no known parameter"),
+        ("&type=call_*", "unknown parameter"),
         ("&types=*&types=*", "more than once"),
     ],
 )

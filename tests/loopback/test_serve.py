@@ -336,7 +336,7 @@ async def test_the_call_command_finds_the_token_of_the_first_start(tmp_path: Pat
     wrong.write_text(TOKEN)
     async with serving() as process:
         port = port_in(await read_until(process, "no token is configured"))
-        assert "no connection to Asterisk" in await called(port)
+        assert "not connected to Asterisk" in await called(port)
         assert "does not know this one" in await called(port, "--token-file", str(wrong))
 
 

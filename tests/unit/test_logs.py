@@ -138,7 +138,7 @@ MEASURE = re.compile(r".*_(ms|s|bytes|messages)")
 MEASURES = {
     *("by", "calls", "certificate", "channels", "count", "dropped", "error", "host", "lines", "lines_missing", "ms"),
     *("calls_and_streams", "followed", "replaced", "then", "to"),
-    *("of", "owner", "path", "pid", "queued", "reason", "revoked", "seconds", "type"),
+    *("method", "of", "owner", "path", "pid", "queued", "reason", "revoked", "seconds", "type"),
     *("code", "status", "task", "doing", "dialect", "external_host", "track"),
     *("application", "callback", "url", "voice"),
 }

@@ -1,1 +1,1 @@
-"""What requests and answers look like: the models that check them, and of which the OpenAPI document is made."""
+"""Models of requests and responses: they validate requests, and the OpenAPI document is generated from them."""

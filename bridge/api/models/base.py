@@ -1,7 +1,7 @@
-"""What all models have in common.
+"""Base classes of all models.
 
-A *body* and a *query* are strict: a key that is not known is refused. What is *shown* holds only what is known: a key
-that the bridge cannot fill truthfully is left out, so a field without a value (`maybe`) is not a field that is null.
+A *body* and a *query* are strict: unknown keys are rejected. What is *shown* holds only facts: a key for which
+asterisk-bridge has no true value is omitted, so a field without a value (`maybe`) is absent, not null.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from bridge import dialects
 
 MAX_UNKNOWN_KEYS = 20
-"""Unknown keys of one object that are named one by one."""
+"""Unknown keys of one object that are listed individually."""
 
 
 class Body(BaseModel):
-    """A JSON object in a request: types are not converted."""
+    """A JSON object in a request; types are not converted."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -33,7 +33,7 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _has_few_unknown_keys(cls, value: Any) -> Any:
-        """Reject many unknown keys at once: pydantic would make an error of each, in which time no audio flows."""
+        """Reject many unknown keys together: pydantic would create an error for each, which delays audio."""
         if isinstance(value, dict) and len(value) > len(cls.model_fields) + MAX_UNKNOWN_KEYS:
             unknown = value.keys() - {field.alias or name for name, field in cls.model_fields.items()}
             if len(unknown) > MAX_UNKNOWN_KEYS:
@@ -42,18 +42,18 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """The parameters in a URL, as texts; what is no text reads itself from one."""
+    """The parameters of a URL, as strings; fields of other types parse one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, hide_input_in_errors=True)
 
     reason: ClassVar[str] = "INVALID_QUERY"
     """For programs: the reason of the error if a parameter is wrong."""
     reasons: ClassVar[Mapping[str, str]] = {}
-    """Another one for this parameter."""
+    """Another reason for individual parameters."""
 
 
 class Shown(BaseModel):
-    """A JSON object in an answer."""
+    """A JSON object in a response."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -69,7 +69,7 @@ def name_dialects(schema: dict[str, Any]) -> None:
 
 
 def maybe(**more: Any) -> Any:
-    """A field of what is shown that is left out where it is not known."""
+    """Return a field of a response that is omitted if its value is unknown."""
 
     def not_null(schema: dict[str, Any]) -> None:
         schema.pop("default", None)
@@ -78,9 +78,9 @@ def maybe(**more: Any) -> Any:
 
 
 def _whole(value: object) -> object:
-    """Python's own int() takes more than a URL should: spaces, underscores, digits of other scripts."""
+    """Parse an integer; Python's int() also accepts spaces, underscores and digits of other scripts."""
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}", value):
-        raise ValueError("expected a whole number")
+        raise ValueError("expected an integer")
     return value
 
 
@@ -91,9 +91,9 @@ def _switch(value: object) -> object:
 
 
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
-"""A number in a URL."""
+"""An integer in a URL."""
 Switch = Annotated[bool, BeforeValidator(_switch)]
 """``true`` or ``false`` in a URL."""
 
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-"""A moment in UTC: ``2026-01-31T11:00:00.123Z``."""
+"""A time in UTC: ``2026-01-31T11:00:00.123Z``."""

@@ -1,4 +1,4 @@
-"""All bridges that share a store, and their calls."""
+"""The nodes that share a store, and their calls."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from bridge.api.models.common import MAX_TEXT, Page, Paging
 
 
 class Node(Shown):
-    """A bridge that is there."""
+    """A node that reports regularly."""
 
     name: str
     pbx: str
-    """The Asterisk that it serves."""
+    """The Asterisk that it is connected to."""
     app: str
     """Its Stasis application."""
     version: str
     tm_start: Time
     asterisk: bool
-    """Whether it has a connection to its Asterisk."""
+    """Whether it is connected to its Asterisk."""
     calls: int
     """Calls of its Asterisk."""
     streams: int
-    """Streams that are open in it."""
+    """Its open streams."""
     claims: int
-    """Calls that it streams for subscriptions, each counted once for each subscription."""
+    """Calls that it streams for subscriptions, counted once for each subscription."""
     waiting: int
-    """Those that it would take over from others."""
+    """Calls that it would take over from other nodes."""
     cpu: float
-    """How much of a core it has used in the last second or so."""
+    """The fraction of a core that it used in the last second."""
 
 
 class Nodes(Shown):
-    """All of them."""
+    """All nodes."""
 
     result: list[Node]
 
 
 class ListClusterCalls(Paging):
-    """Which calls."""
+    """Which calls to list."""
 
     pbx: Annotated[str, Field(max_length=MAX_TEXT)] = ""
     """Only those of this Asterisk."""
     node: Annotated[str, Field(max_length=MAX_TEXT)] = ""
-    """Only those that this bridge sees."""
+    """Only those that this node sees."""
 
 
 class ClusterParty(Shown):
@@ -58,26 +58,26 @@ class ClusterParty(Shown):
 
 
 class ClusterCall(Shown):
-    """A call, wherever it is."""
+    """A call on any node."""
 
     id: str
     """Unique on its Asterisk."""
     pbx: str
-    """The Asterisk that has it."""
+    """The Asterisk that it is on."""
     nodes: list[str]
-    """The bridges that see it, and through which it can be acted upon."""
+    """The nodes that see it and can control it."""
     status: str
     source: str
     """The caller's number."""
     destination: str
     tm_create: str
-    """When it began; empty if Asterisk did not say."""
+    """When it began; empty if Asterisk did not report it."""
     parties: list[ClusterParty]
     streams: int
-    """How many are open, in all bridges together."""
+    """How many open streams it has, on all nodes together."""
 
 
 class ClusterCalls(Page):
-    """A page of them."""
+    """A page of calls."""
 
     result: list[ClusterCall]

@@ -1,4 +1,4 @@
-"""Errors, pages of lists, addresses: what many routes share."""
+"""Errors, pages of lists, addresses: shared by many routes."""
 
 from __future__ import annotations
 
@@ -18,58 +18,59 @@ MAX_TOKEN = 1024
 
 
 class Problem(Shown):
-    """What was wrong."""
+    """Details of an error."""
 
     status: str
     """A broad class, for example `NOT_FOUND`."""
     reason: str
-    """For programs to decide on, for example `CALL_NOT_FOUND`."""
+    """A constant for programs, for example `CALL_NOT_FOUND`."""
     message: str
-    """For people: what is wrong and what is expected. The wording may change."""
+    """For people: what is wrong and what is expected. May change."""
     request_id: str
-    """Under this id the bridge's log says more."""
+    """The log has details of the error under this id."""
 
 
 class Error(Shown):
-    """Every error has this shape."""
+    """The shape of every error."""
 
     error: Problem
 
 
 class Paging(Query):
-    """Which page of a list."""
+    """Which page of a list to return."""
 
     reasons: ClassVar[Mapping[str, str]] = {"page_size": "INVALID_PAGE_SIZE", "page_token": "INVALID_PAGE_TOKEN"}
 
     page_size: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE_SIZE)] = DEFAULT_PAGE_SIZE
-    """How many entries a page has at most."""
+    """The largest number of entries on a page."""
     page_token: Annotated[str, Field(max_length=MAX_TOKEN, pattern=r"^[A-Za-z0-9_-]*$")] = ""
-    """The `next_page_token` of the page before; none: the first page."""
+    """The `next_page_token` of the previous page; none: the first page."""
 
 
 class Page(Shown):
     """One page of a list."""
 
     next_page_token: str
-    """Asks for the next page; empty on the last one."""
+    """Send it to get the next page; empty on the last one."""
 
 
 class Address(Body):
-    """One end of a call."""
+    """The address of a caller or called party."""
 
     type: AddressType = ""
-    """`tel`: a number outside; `sip`: a SIP URI; `extension`: a phone of this PBX; `conference`: a conference's id."""
+    """`tel`: an external number; `sip`: a SIP URI; `extension`: a phone of this PBX; `conference`: a conference's
+    id."""
     target: Annotated[str, Field(max_length=MAX_TEXT)] = ""
     """The number, URI, extension or id."""
     target_name: Annotated[str, Field(max_length=MAX_TEXT)] = ""
-    """The name that goes with it: what a called phone shows."""
+    """The display name, which a called phone shows."""
     name: Annotated[str, Field(max_length=MAX_TEXT)] = ""
-    """What you call it; kept and told."""
+    """A name of your choice; stored and returned."""
     detail: Annotated[str, Field(max_length=MAX_TEXT)] = ""
-    """Likewise."""
+    """Text of your choice; stored and returned."""
 
     def value(self) -> CallAddress:
-        """As the rest of the bridge has it."""
+        """Convert it to the address type of the other packages."""
         return CallAddress(self.type, self.target, self.target_name, self.name, self.detail)
 
 
@@ -81,7 +82,7 @@ def _target_or_name(schema: dict[str, Any]) -> None:
 
 
 class Destination(Address):
-    """Whom to call. An extension may be named by its `target_name` alone, as VoIPBIN's clients do."""
+    """A destination. An extension may be given by its `target_name` alone, as VoIPBIN's clients do."""
 
     model_config = ConfigDict(json_schema_extra=_target_or_name)
 
@@ -97,15 +98,15 @@ class Destination(Address):
 
 
 class ShownAddress(Shown):
-    """One end of a call."""
+    """The address of a caller or called party."""
 
     type: str
-    """`tel`, `sip`, `extension`, `conference`; empty for a number of which nothing more is known."""
+    """`tel`, `sip`, `extension`, `conference`; empty if the type of a number is unknown."""
     target: str
     """The number, URI, extension or conference."""
     target_name: str
-    """The name that goes with it."""
+    """The display name."""
     name: str
-    """As it was given."""
+    """As given in the request."""
     detail: str
-    """As it was given."""
+    """As given in the request."""

@@ -14,43 +14,43 @@ NO_FLOW = Literal["", "00000000-0000-0000-0000-000000000000"]
 
 
 class CreateConference(Body):
-    """A conference of the bridge's own. Keys of VoIPBIN's that ask for what is not done take only values for "no"."""
+    """A new conference. VoIPBIN's keys for features that do not exist accept only the values that disable them."""
 
     id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """What it is to be called in URLs and destinations; left out: a new UUID."""
+    """Its id in URLs and destinations; omitted: a new UUID."""
     name: Annotated[str, Field(max_length=256)] = ""
     auto_delete: bool = False
     """Whether it ends with its last participant."""
     type: Literal["", "conference"] = "conference"
     detail: Annotated[str, Field(max_length=255)] = ""
-    """Taken for VoIPBIN's clients; not kept."""
+    """Accepted for VoIPBIN's clients; not stored."""
     data: dict[str, Any] = Field(default_factory=dict)
-    """Taken for VoIPBIN's clients; not kept."""
+    """Accepted for VoIPBIN's clients; not stored."""
     timeout: Annotated[int, Field(ge=0, le=0)] = 0
-    """Conferences do not end by themselves after a time."""
+    """Conferences do not end automatically after a time."""
     pre_flow_id: NO_FLOW = ""
     post_flow_id: NO_FLOW = ""
 
 
 class Participant(Shown):
-    """Somebody in a conference."""
+    """A participant of a conference."""
 
     channel_id: str
     call_id: str
     name: str
     number: str
     muted: bool
-    """Whether the others do not hear it."""
+    """Whether its audio is muted for the others."""
     tm_joined: Time
 
 
 class Conference(Shown):
-    """A conference as it is now."""
+    """A conference and its current state."""
 
     id: str
     name: str
     kind: Kind
-    """`bridge`: one of the bridge's own; `confbridge`: a room that the dialplan runs."""
+    """`bridge`: created by asterisk-bridge; `confbridge`: a ConfBridge room of the dialplan."""
     auto_delete: bool
     """Whether it ends with its last participant."""
     tm_create: Time
@@ -64,6 +64,6 @@ class Conferences(Page):
 
 
 class Participants(Shown):
-    """Who is in a conference."""
+    """The participants of a conference."""
 
     result: list[Participant]

@@ -6,7 +6,7 @@ from bridge.api.models.base import Query
 
 
 class EventQuery(Query):
-    """Which events."""
+    """Which events to send."""
 
     types: str = "*"
-    """Patterns with commas between them: `call_*,flow_*`. None includes `dtmf_received`: name it to receive it."""
+    """Comma-separated patterns: `call_*,flow_*`. No pattern but its name includes `dtmf_received`."""

@@ -23,32 +23,32 @@ class Flow(Shown):
     file: str = maybe()
     """The file that holds them."""
     url: str = maybe()
-    """Where they are fetched; values in the query are masked."""
+    """The URL from which they are fetched; values in the query are masked."""
     method: str = maybe()
-    """How they are fetched."""
+    """The HTTP method of the request."""
     spelling: str = maybe()
-    """In whose words they are asked for."""
+    """The vendor whose request format is used to fetch them."""
     auth_key: str = maybe()
     """The header that holds the credential."""
     auth_value: str = maybe()
     """A mask, or empty."""
     then: Literal["hangup", "continue"]
-    """What becomes of the call at its end."""
+    """What to do with the call at its end."""
 
 
 class Flows(Shown):
-    """All of them."""
+    """All configured flows."""
 
     result: list[Flow]
 
 
 class DialledParty(Body):
-    """Whom to call."""
+    """The called party and the caller ID."""
 
     no: Annotated[str, Field(min_length=1, max_length=255)]
     """The number."""
     caller_id_no: _NUMBER = ""
-    """The number that is shown; empty: `calling.caller_id`."""
+    """The caller ID to show; empty: `calling.caller_id`."""
 
 
 class DialConnect(Body):
@@ -56,15 +56,15 @@ class DialConnect(Body):
 
     call: DialledParty
     session_data: dict[str, Any] | None = None
-    """Any object: the flow gets it with each callback."""
+    """Any object: each callback to the flow contains it."""
     timeout: Annotated[int, Field(ge=1, le=3600)] | None = None
-    """For how many seconds it may ring."""
+    """Seconds that it may ring."""
     max_call_time: Annotated[int, Field(ge=1, le=604_800)] | None = None
-    """After how many seconds the call is ended; `calling.max_call_s` at the latest."""
+    """Seconds after which the call is hung up; at most `calling.max_call_s`."""
 
 
 class Dialled(Shown):
-    """The call that is on its way."""
+    """The call that is being dialed."""
 
     call_id: str
     call: Call

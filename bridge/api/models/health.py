@@ -1,4 +1,4 @@
-"""How the bridge is doing."""
+"""Health checks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class Health(Shown):
 
     status: Literal["ok", "unavailable"]
     version: str = ""
-    """The bridge's version; only for a client with a token."""
+    """Version of asterisk-bridge; only for a client with a token."""
     ari: Literal["connected", "disconnected"]
     audiosocket: Literal["listening", "closed"]
     accepting: bool
-    """Whether new calls and streams may start: not while the machine is overloaded, a limit is reached or it stops."""
+    """Whether new calls and streams may start: not if the machine is overloaded, a limit is reached or it stops."""
     faults: list[str]
-    """What is missing, one sentence each; more is said to who has a token."""
+    """What is unavailable, one sentence each; with more details for a client with a token."""
 
 
 class Alive(Shown):
-    """The process works."""
+    """The process runs."""
 
     status: Literal["ok"]

@@ -9,21 +9,21 @@ from bridge.api.models.common import Page
 
 
 class Recording(Shown):
-    """What was recorded of a call."""
+    """A recording of a call."""
 
     id: str
     call_id: str
     channel_id: str
-    """The channel that it is of; empty for one of a previous run."""
+    """The recorded channel; empty for a recording of a previous run."""
     direction: Literal["", "in", "out", "both"]
-    """`in`: what that party says; `out`: what it hears; empty for one of a previous run."""
+    """`in`: audio from the party; `out`: audio to the party; empty for a recording of a previous run."""
     principal: str
     """Id of the token that started it; `config` for a configured flow."""
     format: str
     status: str
     """`recording`, `ended` or `failed`."""
     paused: bool
-    """Whether nothing is written at the moment: the call is in sensitive mode."""
+    """Whether it is paused because the call is in sensitive mode."""
     duration: float
     """Seconds."""
     tm_start: Time

@@ -1,4 +1,4 @@
-"""Streams: what a client may ask for, and what is shown of those that are open."""
+"""Streams: the options of clients, and descriptions of open streams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.api.models.base import Query, Shown, maybe, name_dialects
 from bridge.streams.media_stream_endpoint import WHOLE, MediaStreamOptions
 from bridge.streams.wanted import ClientDirection
 
-# The dialect knows what goes together; these are texts here, and what the document says of them.
+# The dialect checks which options fit together; here they are strings with a schema for the document.
 Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]
 Encapsulation = Annotated[str, WithJsonSchema({"type": "string", "enum": ["rtp", "sln", "audiosocket"]})]
 Codec = Annotated[str, WithJsonSchema({"type": "string", "enum": ["ulaw", "alaw", "slin"]})]
@@ -21,38 +21,38 @@ _WHOLE = WithJsonSchema({"type": "string", "enum": list(WHOLE)})
 
 
 class _AnyStreamQuery(Query):
-    """The options of the dialect; another dialect's are parameters of the same names."""
+    """The options of the dialect; those of other dialects are parameters of the same names."""
 
     model_config = ConfigDict(extra="allow")
 
     reason: ClassVar[str] = "INVALID_STREAM_OPTIONS"
 
     dialect: Dialect = ""
-    """The wire format; left out: bare audio, as the parameters here describe it."""
+    """The wire format; omitted: bare audio, as described by the parameters here."""
     encapsulation: Encapsulation = ""
-    """How audio is packed into WebSocket messages; bare audio needs it."""
+    """How audio is packed into WebSocket messages; required for bare audio."""
     codec: Codec = ""
-    """How it is encoded; left out: the encapsulation's default."""
+    """The codec; omitted: the encapsulation's default."""
     rate: Rate = ""
-    """Sampling rate in Hz; left out: 8000."""
+    """Sampling rate in Hz; omitted: 8000."""
     headers: Headers = ""
-    """Whether you receive AudioSocket headers (`audiosocket` only); left out: as in your first message."""
+    """Whether you receive AudioSocket headers (`audiosocket` only); omitted: as in your first message."""
 
     _options: MediaStreamOptions = PrivateAttr()
 
     @property
     def options(self) -> MediaStreamOptions:
-        """As streams know them."""
+        """Return the options as the streams package takes them."""
         return self._options
 
 
 class StreamQuery(_AnyStreamQuery):
-    """How the audio is carried, and whose it is."""
+    """How the audio is carried, and which directions."""
 
     direction_listen: Annotated[str, _DIRECTION] = "both"
-    """Whom you hear, seen from the party: `in` what it says, `out` what it hears, `both`, `none`."""
+    """The audio you receive, relative to the party: `in` from the party, `out` to the party, `both`, `none`."""
     direction_speak: Annotated[str, _DIRECTION] = "both"
-    """Who hears you: `out` the party, `in` those it speaks with, `both`, `none` (the cheapest)."""
+    """Where your audio is played: `out` to the party, `in` to the other parties, `both`, `none` (the cheapest)."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> StreamQuery:
@@ -61,12 +61,12 @@ class StreamQuery(_AnyStreamQuery):
 
 
 class ConferenceStreamQuery(_AnyStreamQuery):
-    """How the audio is carried. You hear everybody else and are heard by all, or one of the two."""
+    """How the audio is carried. You receive the conference's mix, send audio to all participants, or both."""
 
     direction_listen: Annotated[str, _WHOLE] = "both"
     """`none`: the conference's audio is not sent to you."""
     direction_speak: Annotated[str, _WHOLE] = "both"
-    """`none`: nobody hears you."""
+    """`none`: you send no audio to the conference."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> ConferenceStreamQuery:
@@ -82,14 +82,14 @@ class Track(Shown):
 
 
 class Stream(Shown):
-    """A stream that is open."""
+    """An open stream."""
 
     id: str
     call_id: str
     channel_id: str = maybe()
-    """The party that a client opened it on."""
+    """The party on which a client opened it."""
     conference_id: str = maybe()
-    """The conference that a client opened it on."""
+    """The conference on which a client opened it."""
     started_by: str
     """`client`, or for example `subscription:sales`."""
     principal: str
@@ -98,37 +98,37 @@ class Stream(Shown):
     dialect: str
     """The wire format."""
     direction_listen: str
-    """What of the party or conference the client asked for."""
+    """The directions that the client requested."""
     tracks: list[Track] = maybe()
     live: bool
-    """Whether the WebSocket is open and the audio of every track flows."""
+    """Whether the WebSocket is open and audio flows on every track."""
     trouble: str | None = maybe()
-    """Why the application cannot be reached."""
+    """Why the connection to the application failed."""
     connects: int = maybe()
-    """How many times it has been connected."""
+    """How many times it has connected."""
     sensitive: bool
-    """Whether it carries silence in the place of the call's audio: the call is in sensitive mode."""
+    """Whether it carries silence instead of audio because the call is in sensitive mode."""
     opened_at: float
     """Seconds since 1970."""
     queued_ms: float
-    """Audio that waits to be played into the call."""
+    """Audio queued for playback into the call."""
     unsent_ms: float
-    """Audio that waits for a slow WebSocket."""
+    """Audio queued for a slow WebSocket."""
     dropped_to_application_ms: float
-    """Audio that the application did not receive: it read too slowly, or there was no connection."""
+    """Audio that the application did not receive because it read too slowly or was disconnected."""
     dropped_from_application_ms: float
-    """Audio of the application beyond `media.max_queued_ms`."""
+    """Audio from the application beyond `media.max_queued_ms`."""
     discarded_messages: int
-    """Messages of the application that were not understood."""
+    """Invalid messages from the application."""
     missed_messages: int = maybe()
-    """Messages that the application did not receive, as there was no connection."""
+    """Messages that the application did not receive because it was disconnected."""
     padded_frames: int = maybe()
-    """Frames that silence completed, as the application's audio ended within them: one for each utterance, more if it
-    sends too slowly."""
+    """Frames that were completed with silence because the application's audio ended within them: one for each
+    utterance, more if it sends too slowly."""
     filled_ms: float = maybe()
-    """Silence in the place of audio that Asterisk did not send."""
+    """Silence inserted for audio that Asterisk did not send."""
     skipped_ms: float = maybe()
-    """Audio of the call that was left out, as it came faster than real time."""
+    """Audio of the call that was dropped because it arrived faster than real time."""
 
 
 class Streams(Shown):

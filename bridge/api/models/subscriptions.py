@@ -1,5 +1,8 @@
-"""Subscriptions, as they are described. They are checked by `bridge.streams.subscription.Subscription` itself, whose
-dialects know more than a schema can say; a test holds the two together."""
+"""Subscriptions, as documented.
+
+`bridge.streams.subscription.Subscription` validates them, whose dialects check more than a schema can; a test compares
+the two.
+"""
 
 from __future__ import annotations
 
@@ -36,18 +39,18 @@ Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]
 
 
 class SubscriptionPart(Body):
-    """What is to change; keys that are left out stay as they are."""
+    """What to change; omitted keys keep their values."""
 
     id: _Id = maybe()
     """Cannot change."""
     name: Annotated[str, Field(max_length=200)] = ""
     enabled: bool = True
     url: str = maybe()
-    """Where the bridge connects to: `ws://` or `wss://`."""
+    """The WebSocket URL to connect to: `ws://` or `wss://`."""
     auth_key: Annotated[str, Field(max_length=63)] = "Secret"
     """The header that holds the credential; empty: none is sent."""
     auth_value: Annotated[str, Field(max_length=4096), WithJsonSchema({"type": "string", "format": "password"})] = ""
-    """The credential. It is never shown; its mask, sent back, leaves it as it is."""
+    """The credential. Never returned; if its mask is sent back, it stays unchanged."""
     verify_tls: bool = True
     ca_file: str = ""
     """A PEM file below `outbound.ca_dir` with the authority to trust instead of the system's."""
@@ -56,34 +59,34 @@ class SubscriptionPart(Body):
     options: dict[str, Any] = Field(default_factory=dict)
     """The dialect's own options."""
     sample_rate: int | None = None
-    """Short for `rate` in `options`, in Hz."""
+    """Shorthand for `rate` in `options`, in Hz."""
     tracks: Tracks = "auto"
-    """Which directions of a call are sent, and how they are laid out."""
+    """Which directions of a call are sent, and in which layout."""
     window_ms: int | None = None
-    """Recent audio that is kept while the connection is away; null: `streams.window_ms`."""
+    """How much recent audio is buffered while disconnected; null: `streams.window_ms`."""
     extensions: Patterns = Field(default_factory=list)
-    """Patterns of extensions; `@sales` means the group of that name."""
+    """Patterns of extensions; `@sales` refers to the group of that name."""
     trunks: Patterns = Field(default_factory=list)
     """Patterns of trunks."""
     dids: Patterns = Field(default_factory=list)
     """Patterns of dialled numbers."""
     ignored: Ignored = Field(default_factory=list)
-    """Lists that are kept but do not count for now."""
+    """Lists that are stored but not used at present."""
     multiparty: Multiparty = "per_channel"
-    """Whether parties beyond the second have a WebSocket each."""
+    """Whether each party beyond the second has a WebSocket of its own."""
     source: Source = maybe()
-    """Who made it; taken so that what is shown can be sent back."""
+    """The origin of the subscription; accepted to allow sending a response back."""
     principal: str = maybe()
-    """Likewise."""
+    """Accepted to allow sending a response back."""
 
 
 class SubscriptionBody(SubscriptionPart):
-    """Which calls go to which application by themselves; at least one of the three lists must name something."""
+    """Which calls are streamed to which application; at least one of the three lists must have an entry."""
 
     id: _Id = maybe()
-    """In a new one it must be given; it is part of the URL."""
+    """Required for a new subscription; part of its URL."""
     url: str
-    """Where the bridge connects to: `ws://` or `wss://`."""
+    """The WebSocket URL to connect to: `ws://` or `wss://`."""
     dialect: Dialect
     """The wire format."""
 
@@ -92,11 +95,11 @@ class NewSubscription(SubscriptionBody):
     """A new subscription."""
 
     id: _Id
-    """What it is called, also in its URL."""
+    """Its id, also in its URL."""
 
 
 class Subscription(Shown):
-    """A subscription as it is now."""
+    """A subscription and its current state."""
 
     id: str
     name: str
@@ -118,13 +121,13 @@ class Subscription(Shown):
     ignored: Ignored
     multiparty: Multiparty
     source: Source
-    """Who made it: the configuration file, this API, or a vendor's settings call."""
+    """Its origin: the configuration file, this API, or a vendor's settings call."""
     principal: str
-    """Id of the token that owns it and its streams: that created it, or last changed more than `enabled`; `config` for
-    one of the configuration file."""
+    """Id of the token that owns it and its streams: the one that created it, or last changed more than `enabled`;
+    `config` for one of the configuration file."""
 
 
 class Subscriptions(Shown):
-    """All of them, by id."""
+    """All subscriptions, by id."""
 
     result: list[Subscription]

@@ -1,4 +1,4 @@
-"""Tickets: what a browser opens a WebSocket with."""
+"""Tickets with which a browser opens a WebSocket."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from bridge.api.models.base import Body, Shown, Time
 
 
 class CreateTicket(Body):
-    """What the ticket is to allow."""
+    """What the ticket allows."""
 
     direction: Literal["listen", "speak", "both"] = "both"
     """`listen` opens a stream with `direction_speak=none`, `speak` one with `direction_listen=none`."""
 
 
 class Ticket(Shown):
-    """A ticket, good for one WebSocket."""
+    """A ticket, valid for one WebSocket."""
 
     ticket: str
     """For the URL of the WebSocket: `?ticket=...`."""
     direction: Literal["listen", "speak", "both", "events"]
     tm_expire: Time
-    """When it can no longer be used: 30 s after it was issued."""
+    """When it expires: 30 s after it was issued."""

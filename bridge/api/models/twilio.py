@@ -1,4 +1,4 @@
-"""The one call of Twilio's REST API that is spoken here."""
+"""The supported part of Twilio's REST API: one call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.api.models.base import Body, Shown, maybe
 
 
 class TwilioUpdate(Body):
-    """A form with one of the two."""
+    """A form with one of two fields."""
 
     Status: str = maybe()
     """`completed` or `canceled` ends the call."""
@@ -19,7 +19,7 @@ class TwilioUpdate(Body):
 
 
 class TwilioCall(Shown):
-    """A call as Twilio's clients know it; null where the bridge cannot know."""
+    """A call in Twilio's shape; null where Asterisk has no equivalent."""
 
     sid: str
     account_sid: str
@@ -45,7 +45,7 @@ class TwilioError(Shown):
     """An error in Twilio's shape."""
 
     code: int
-    """Twilio's number of the error."""
+    """Twilio's error code."""
     message: str
     more_info: str
     status: int

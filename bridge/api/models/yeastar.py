@@ -12,24 +12,24 @@ Bit = Literal[0, 1, "0", "1"]
 
 
 class YeastarToken(Query):
-    """Who asks."""
+    """The credential of a request."""
 
     access_token: str
     """One of `http.tokens`."""
 
 
 class YeastarEntry(Body):
-    """Something whose calls are streamed."""
+    """An extension, trunk or DID whose calls are streamed."""
 
     id: Any = None
-    """Taken so that what is shown can be sent back."""
+    """Accepted to allow sending a response back."""
     subscribe_type: Literal["extension", "ext_group", "organization", "trunk", "did"]
     subscribe_id: int | str
     """Its name: an extension's or trunk's endpoint, a number, a group of `pbx.groups`."""
 
 
 class YeastarUpdate(Body):
-    """What is to change; keys that are left out stay as they are."""
+    """What to change; omitted keys keep their values."""
 
     enable: Bit = maybe()
     websocket_url: Annotated[str, Field(max_length=255)] = maybe()
@@ -59,16 +59,16 @@ class YeastarConfig(Shown):
 
 
 class YeastarShownEntry(Shown):
-    """Something whose calls are streamed."""
+    """An extension, trunk or DID whose calls are streamed."""
 
     id: int
-    """Its place in the list, from 1."""
+    """Its number in the list, from 1."""
     subscribe_type: str
     subscribe_id: int | str
 
 
 class YeastarSettings(Shown):
-    """The settings as they are."""
+    """The current settings."""
 
     errcode: Literal[0]
     errmsg: Literal["SUCCESS"]
@@ -77,10 +77,10 @@ class YeastarSettings(Shown):
 
 
 class YeastarResult(Shown):
-    """Whether it was done; errors have the HTTP status 200 as well."""
+    """The result; errors have the HTTP status 200 as well."""
 
     errcode: int
-    """0 when all is well."""
+    """0 on success."""
     errmsg: Literal["SUCCESS", "FAILURE"]
     message: str = maybe()
-    """What was wrong."""
+    """What is wrong."""

@@ -45,22 +45,22 @@ UPGRADE = {
 }  # fmt: skip
 
 GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
-    "placeCalls": ("/v1.0/calls", TO_1002, {"calls": ["placed-1", "placed-2"]}),
+    "createCalls": ("/v1.0/calls", TO_1002, {"calls": ["placed-1", "placed-2"]}),
     "deleteCall": (CALL, None, {"call": "c1"}),
     "hangupCall": ("/v1.0/calls/c1.peer/hangup", None, {"call": "c1", "party": "c1.peer"}),
     "holdCall": (f"{CALL}/hold", None, {"call": "c1"}),
-    "holdCallEnd": (f"{CALL}/hold", None, {"call": "c1"}),
-    "unholdCall": (f"{CALL}/unhold", None, {"call": "c1"}),
+    "resumeCall": (f"{CALL}/hold", None, {"call": "c1"}),
+    "postCallUnhold": (f"{CALL}/unhold", None, {"call": "c1"}),
     "muteCall": (f"{CALL}/mute", {}, {"call": "c1"}),
-    "muteCallEnd": (f"{CALL}/mute", None, {"call": "c1"}),
-    "unmuteCall": (f"{CALL}/unmute", {}, {"call": "c1"}),
-    "playMusic": (f"{CALL}/moh", None, {"call": "c1"}),
-    "playMusicEnd": (f"{CALL}/moh", None, {"call": "c1"}),
-    "playSilence": (f"{CALL}/silence", None, {"call": "c1"}),
-    "playSilenceEnd": (f"{CALL}/silence", None, {"call": "c1"}),
-    "talk": (f"{CALL}/talk", {"text": SECRET_TEXT}, {"call": "c1"}),
-    "play": (f"{CALL}/play", {"stream_urls": [f"https://sounds.example/a.wav?key={SECRET}"]}, {"call": "c1"}),
-    "pressKeys": (f"{CALL}/dtmf", {"digits": SECRET_DIGITS}, {"call": "c1"}),
+    "unmuteCall": (f"{CALL}/mute", None, {"call": "c1"}),
+    "postCallUnmute": (f"{CALL}/unmute", {}, {"call": "c1"}),
+    "startMusicOnHold": (f"{CALL}/moh", None, {"call": "c1"}),
+    "stopMusicOnHold": (f"{CALL}/moh", None, {"call": "c1"}),
+    "startSilence": (f"{CALL}/silence", None, {"call": "c1"}),
+    "stopSilence": (f"{CALL}/silence", None, {"call": "c1"}),
+    "speakText": (f"{CALL}/talk", {"text": SECRET_TEXT}, {"call": "c1"}),
+    "playSounds": (f"{CALL}/play", {"stream_urls": [f"https://sounds.example/a.wav?key={SECRET}"]}, {"call": "c1"}),
+    "sendDtmf": (f"{CALL}/dtmf", {"digits": SECRET_DIGITS}, {"call": "c1"}),
     "transferCall": (
         f"{CALL}/transfer",
         {"destination": {"type": "extension", "target": "1003"}},
@@ -70,7 +70,7 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
     "stopRecording": (f"{CALL}/recording_stop", None, {"call": "c1", "recording": "r1"}),
     "getRecordingFile": ("/v1.0/recordings/r1/file", None, {"recording": "r1", "call": "c1", "bytes": 8}),
     "deleteRecording": ("/v1.0/recordings/r1", None, {"recording": "r1", "call": "c1"}),
-    "dialConnect": (
+    "createVoxologyCall": (
         "/v1/Dials/Connect",
         {"call": {"no": "+15551234567"}},
         {"destinations": ["tel +15551234567"], "calls": ["placed-1"]},
@@ -101,15 +101,15 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
     ),
     "modifySubscription": ("/v1.0/subscriptions/kept", {"enabled": False}, {"subscription": "kept", "enabled": False}),
     "deleteSubscription": ("/v1.0/subscriptions/kept", None, {"subscription": "kept"}),
-    "setYeastarSettings": (
+    "updateYeastarSettings": (
         f"{YEASTAR}websocketaudiostream/update?access_token={TOKEN}",
         {"websocket_url": "wss://app.example/y", "auth_value": SECRET},
         {"subscription": "yeastar", "application": "wss://app.example/y", "enabled": False},
     ),
-    "setTwilioCall": (TWILIO_PATH, {"Status": "completed"}, {"call": "c1", "party": "c1"}),
+    "updateTwilioCall": (TWILIO_PATH, {"Status": "completed"}, {"call": "c1", "party": "c1"}),
 }
 """A good request for each route by its operation, and what its line says of it."""
-WRONG = {"placeCalls": {}, "dialConnect": {}, "createConference": {"id": "a/b"}, "createSubscription": {}}
+WRONG = {"createCalls": {}, "createVoxologyCall": {}, "createConference": {"id": "a/b"}, "createSubscription": {}}
 """Bodies that are refused, where there is no id in the path that could be wrong."""
 
 ROUTES = table.routes_of(
@@ -175,7 +175,11 @@ def test_every_route_with_an_effect_declares_an_action() -> None:
     for route in ROUTES:
         assert bool(route.audit) or (route.method == "GET" and not route.websocket), route.operation
     assert {route.operation for route in AUDITED} == set(GOOD)
-    assert {route.operation for route in STREAMS} == {"streamCall", "streamConference", "listen"}
+    assert {route.operation for route in STREAMS} == {
+        "openCallMediaStream",
+        "openConferenceMediaStream",
+        "openEventStream",
+    }
 
 
 @pytest.mark.parametrize("route", AUDITED, ids=lambda route: route.operation)
@@ -195,7 +199,7 @@ async def test_a_good_request_is_one_line(client: Client, lines: Lines, route: R
 )
 async def test_a_request_that_fails_is_one_line(client: Client, lines: Lines, route: Route) -> None:
     path, body, _ = GOOD[route.operation]
-    if route.operation == "setYeastarSettings":
+    if route.operation == "updateYeastarSettings":
         body = {"nonsense": SECRET}
     elif route.operation in WRONG:
         body = WRONG[route.operation]
@@ -236,7 +240,7 @@ async def test_a_failure_inside_is_one_line(client: Client, lines: Lines, pbx: P
 
 async def test_what_is_refused_says_whom_it_was_for(client: Client, lines: Lines, pbx: Pbx) -> None:
     pbx.failure = Overloaded("full")
-    place = next(route for route in AUDITED if route.operation == "placeCalls")
+    place = next(route for route in AUDITED if route.operation == "createCalls")
     assert await ask(client, place, "/v1.0/calls", TO_1002) == 503
     assert lines.the_only()[3]["destinations"] == ["extension 1002", "tel +4930"]
 
@@ -280,12 +284,12 @@ async def test_a_client_that_goes_is_one_line(client: Client, lines: Lines, pbx:
 
 
 @pytest.mark.parametrize(
-    "route", [each for each in STREAMS if each.operation != "listen"], ids=lambda route: route.operation
+    "route", [each for each in STREAMS if each.operation != "openEventStream"], ids=lambda route: route.operation
 )
 async def test_a_stream_that_is_refused_is_one_line_and_one_that_opens_is_its_own(
     client: Client, lines: Lines, route: Route
 ) -> None:
-    path = f"{CALL if route.operation == 'streamCall' else CONFERENCE}/media_stream"
+    path = f"{CALL if route.operation == 'openCallMediaStream' else CONFERENCE}/media_stream"
     assert await ask(client, route, path, None) == 400  # no encapsulation
     action, principal, outcome, values = lines.the_only()
     assert (action, outcome, values["status"]) == ("stream.start", "failed", 400)

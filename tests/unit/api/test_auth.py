@@ -113,14 +113,14 @@ def test_a_wrong_token_beside_a_good_one_is_rejected(
     shown = {"token": TOKEN, **good, **query} if good else query
     error = refusal(gate(TOKEN), cookies, shown, {"Authorization": authorization or bearer})
     assert (error.status, error.reason) == (401, "INVALID_CREDENTIALS")
-    assert "is not one of those configured" in error.message
+    assert "is not a configured token" in error.message
     assert "wrong" not in error.message
 
 
 def test_the_message_says_which_of_several_tokens_is_wrong() -> None:
     headers = {"Authorization": "Bearer wrong"}
     error = refusal(gate(TOKEN), {}, {"token": TOKEN}, headers)
-    assert error.message == "token 2 of the 2 in header and query is not one of those configured"
+    assert error.message == "token 2 of the 2 in header and query is not a configured token"
     gate(TOKEN).check({}, {"token": TOKEN}, {"Authorization": "Basic d3Jvbmc6d3Jvbmc="})  # a proxy's own: no token
 
 

@@ -111,7 +111,7 @@ async def test_a_body_that_comes_slowly_is_answered_408(monkeypatch: pytest.Monk
         )
 
 
-@pytest.mark.parametrize("how", ["malformed", "breaks off"])
+@pytest.mark.parametrize("how", ["malformed", "is incomplete"])
 async def test_a_body_that_breaks_off_is_no_fault_of_the_bridge(
     how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +195,7 @@ def test_unknown_keys_are_not_made_an_error_each() -> None:
 def test_only_flows_may_be_longer_than_other_bodies() -> None:
     routes = (*ALWAYS, *CALLING, *VOXOLOGY, *CONFERENCES, *SUBSCRIPTIONS, *CLUSTER, *TWILIO)
     assert [each.operation for each in routes if each.limits.size > 200_000 or each.limits.values > 2_000] == [
-        "placeCalls"
+        "createCalls"
     ]
     assert max(each.limits.size for each in routes) == bodies.LARGEST_BYTES
 

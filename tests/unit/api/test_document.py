@@ -73,9 +73,18 @@ async def test_what_is_not_configured_is_neither_there_nor_described() -> None:
     assert described == {each.path for each in table.ALWAYS}
 
 
+VERBS = (
+    *("create", "delete", "get", "hangup", "hold", "kick", "list", "modify", "mute", "open", "play", "post"),
+    *("replace", "resume", "send", "speak", "start", "stop", "transfer", "unmute", "update"),
+)
+VERB_NOUN = re.compile(rf"(?:{'|'.join(VERBS)})(?:[A-Z][a-z]+)+")
+"""What operationIds look like: generated clients have methods of these names."""
+
+
 async def test_names_are_unique_and_references_lead_somewhere(document: dict[str, Any]) -> None:
     names = [each["operationId"] for methods in document["paths"].values() for each in methods.values()]
     assert len(names) == len(set(names))
+    assert [name for name in names if not VERB_NOUN.fullmatch(name)] == []
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert references <= set(document["components"]["schemas"])
     unused = set(document["components"]["schemas"]) - references

@@ -21,7 +21,7 @@ def test_calls_count_however_their_requests_overlap() -> None:
         add_first(["call-1"])
         first.close()
         add_second(["call-2"])
-    with pytest.raises(ApiError, match="2 calls"), originated.room(PRINCIPAL, 1, up.__contains__):
+    with pytest.raises(ApiError, match="2 active calls"), originated.room(PRINCIPAL, 1, up.__contains__):
         pass
     up.remove("call-1")
     with originated.room(PRINCIPAL, 1, up.__contains__):

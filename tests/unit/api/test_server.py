@@ -287,7 +287,7 @@ async def test_a_path_with_a_slash_too_many_is_answered_with_a_hint(path: str, m
         async with client.session.get(f"{base}{path}?token={TOKEN}") as response:
             assert response.status == 404
             message = (await response.json())["error"]["message"]
-        assert message == "there is nothing at this path" + (f"; did you mean {meant!r}?" if meant else "")
+        assert message == "this path does not exist" + (f"; did you mean {meant!r}?" if meant else "")
         async with client.session.get(base + path) as response:
             assert response.status == 401
             assert "did you mean" not in await response.text()

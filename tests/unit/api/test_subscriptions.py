@@ -264,7 +264,7 @@ async def test_masked_values_do_not_travel_to_another_server(client: Client, cat
         answer = await ask(client, "PATCH", f"{PATH}/new", 400, body)
         assert "mask" in answer["message"] or "another server" in answer["message"]
     answer = await ask(client, "PATCH", f"{PATH}/new", 400, {"url": f"wss://app.example/y?key={MASK}"})
-    assert answer["message"].startswith("url: holds the mask")
+    assert answer["message"].startswith("url: contains the mask")
     assert catalogue.get("new").url == QUERY["url"]
     await ask(client, "PATCH", f"{PATH}/new", 200, {"url": "wss://evil.example/x", "options": {"rate": 8000}})
 

@@ -96,11 +96,11 @@ async def test_where_nobody_may_dial(pbx: Pbx) -> None:
 @pytest.mark.parametrize(
     ("form", "code", "word"),
     [
-        ({}, 20001, "expected one of"),
-        ({"Status": ""}, 20001, "expected one of"),
+        ({}, 20001, "expected either"),
+        ({"Status": ""}, 20001, "expected either"),
         ({"Status": "in-progress"}, 20001, "in-progress"),
-        ({"Url": "https://app.example/twiml"}, 20001, "fetches no"),
-        ({"Status": "completed", "Twiml": "<Response/>"}, 20001, "expected one of"),
+        ({"Url": "https://app.example/twiml"}, 20001, "not fetched"),
+        ({"Status": "completed", "Twiml": "<Response/>"}, 20001, "expected either"),
         ({"Twiml": "<Response>"}, 12100, "XML"),
         ({"Twiml": "<Response><Say>x</Say></Response>"}, 12200, "Say"),
     ],
