@@ -27,6 +27,7 @@ _PORT_TRIES = 50  # ten a second: the audio ports of the call before may not be 
 _ANSWER_TIMEOUT_S = 20.0  # of a command on the control socket
 # baresip ends the call when its file ends, so what is to be played is followed by this much silence.
 _SILENCE_AFTER_S = 600
+_WAV_HEADER_BYTES = 44  # of baresip's recordings, which have no lengths in their headers until the call ends
 
 
 class PhoneError(BridgeError):
@@ -248,6 +249,37 @@ class Phone:
         await self.ended(timeout_s)
         return self.recording()
 
+    async def heard_until(self, condition: Callable[[Samples], object], timeout_s: float = 30.0) -> Samples:
+        """Wait until what the phone has received in the call satisfies a condition; the call may still be up.
+
+        Args:
+            condition: a function of all that was received so far, 8 kHz.
+
+        Returns:
+            What satisfied the condition.
+
+        Raises:
+            PhoneError: it was not satisfied in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not condition(heard := self.heard_so_far()):  # noqa: ASYNC110  # a file that another program writes
+                    await asyncio.sleep(0.1)
+                return heard
+        except TimeoutError:
+            seconds = len(self.heard_so_far()) / RATE
+            raise PhoneError(
+                f"phone {self.name}: condition not satisfied within {timeout_s:g} s, in {seconds:.1f} s of audio"
+            ) from None
+
+    def heard_so_far(self) -> Samples:
+        """Return what the phone has received in the call, which may still be up: 8 kHz, nothing if none came yet."""
+        try:
+            data = self.recording_path().read_bytes()[_WAV_HEADER_BYTES:]
+        except PhoneError:
+            return np.zeros(0, np.int16)
+        return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
+
     def recording(self) -> Samples:
         """Returns what the phone heard in the last call, 8 kHz, gaps in arrival closed up. Whole once it has ended."""
         return read_wav(self.recording_path())
@@ -389,17 +421,21 @@ class _Control:
 
 
 def read_wav(path: Path) -> Samples:
-    """Returns the samples of a WAV file with 16-bit mono audio at 8 kHz.
-
-    A recording whose call goes on has no length in its header yet: what is there is returned.
+    """Return the samples of a WAV file with 16-bit mono audio at 8 kHz.
 
     Raises:
-        PhoneError: it is not such a file.
+        PhoneError: it is not such a file, or a recording of a call that has not ended.
     """
-    with wave.open(str(path), "rb") as file:
-        if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, RATE):
-            raise PhoneError(f"{path} is not 16-bit mono at {RATE} Hz")
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
+    try:
+        with wave.open(str(path), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, RATE):
+                raise PhoneError(f"{path} is not 16-bit mono at {RATE} Hz")
+            return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
+    except (wave.Error, EOFError) as error:
+        raise PhoneError(
+            f"{path} is not a complete WAV file ({error}); a recording is complete when its call has ended:"
+            " before, use heard_so_far()"
+        ) from None
 
 
 def write_wav(path: Path, samples: Samples, rate: int = RATE, silence_after_s: float = 0) -> None:

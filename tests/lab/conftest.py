@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -14,8 +14,8 @@ from bridge.app.application import Application
 from bridge.app.preload import preload
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, MediaConfig, OutboundConfig, SpeechConfig
 from bridge.media.loop import FrameLoop
+from bridge.testing import plugin
 from bridge.testing.lab_engine import Lab
-from bridge.testing.phone import Phone
 from tests.lab.calling import CALLING, Calling, calling_on
 from tests.lab.target import Target
 from tests.lab.waiting import PATIENCE_S
@@ -36,7 +36,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], FrameLoop]]:
     return {"frame loop": _frame_loop}
 
 
-Phones = Callable[..., Awaitable[list[Phone]]]
+Phones = plugin.Phones
 
 
 def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None = None, **sections: Any) -> Config:
@@ -101,21 +101,9 @@ async def target(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Targ
 
 
 @pytest.fixture
-async def phones(lab: Lab) -> AsyncIterator[Phones]:
-    """Started phones by name; their calls end with the test, and what was recorded of them is deleted."""
-    used: list[Phone] = []
-
-    async def start(*names: str) -> list[Phone]:
-        started = [lab.phone(name) for name in names]
-        used.extend(started)
-        await asyncio.gather(*(phone.start() for phone in started))
-        for phone in started:
-            phone.forget()
-        return started
-
-    yield start
-    for phone in used:
-        await phone.hangup()
+async def phones(phones: Phones, lab: Lab) -> AsyncIterator[Phones]:
+    """The plug-in's fixture; what was recorded of the calls is deleted too."""
+    yield phones
     await Target(lab, "", None, None).delete_recordings()
 
 

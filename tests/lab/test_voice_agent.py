@@ -16,7 +16,7 @@ import pytest
 from bridge.testing import judge, modem
 from bridge.testing.lab_engine import Lab
 from bridge.testing.peer import Samples
-from bridge.testing.phone import Phone, PhoneError
+from bridge.testing.phone import Phone
 from tests.agents import environment
 from tests.lab.conftest import Phones, pushing
 from tests.lab.encapsulations import text_of
@@ -26,7 +26,6 @@ from tests.lab.waiting import PATIENCE_S, sends
 RATE = 8000
 ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests"}
 LONG_SPEECH_HZ = 700
-WAV_HEADER_BYTES = 44
 
 
 @contextlib.asynccontextmanager
@@ -55,19 +54,11 @@ def passages(heard: Samples, pause_s: float = 0.2) -> list[Samples]:
     return [heard[max(0, part[0] - 1) * block : (part[-1] + 2) * block] for part in np.split(loud, cuts)]
 
 
-def heard_so_far(phone: Phone) -> Samples:
-    """What the phone has recorded of a call that goes on: the header of the file has no lengths yet."""
-    with contextlib.suppress(PhoneError):
-        data = phone.recording_path().read_bytes()[WAV_HEADER_BYTES:]
-        return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
-    return np.zeros(0, np.int16)
-
-
 async def heard_passages(phone: Phone, count: int, timeout_s: float) -> list[Samples]:
     """What the phone has heard so far, once it is so many passages and quiet after the last."""
     async with asyncio.timeout(timeout_s):
         while True:
-            heard = heard_so_far(phone)
+            heard = phone.heard_so_far()
             if len(found := passages(heard)) >= count and not (heard[-RATE // 2 :] > 500).any():
                 return found
             await asyncio.sleep(0.1)

@@ -19,6 +19,12 @@ def test_the_readme_shows_the_example(language: str, example: str) -> None:
     assert shown == [(ROOT / "examples" / example).read_text()]
 
 
+def test_the_plugin_page_shows_the_example() -> None:
+    page = (ROOT / "docs/reference/pytest-plugin.md").read_text()
+    shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert shown == [(ROOT / "examples/test_agent.py").read_text()]
+
+
 def test_the_voice_agent_that_is_shown_is_the_one_that_is_tested() -> None:
     page = (ROOT / "docs/howto/twilio-voice-agents.md").read_text()
     agent = (ROOT / "tests" / "agents" / "agent.py").read_text()
@@ -104,7 +110,7 @@ def docstrings(file: Path) -> str:
 
 CODE = {
     file: identifiers(file)
-    for folder in ("bridge", "tests", "tools", "examples")
+    for folder in ("bridge", "tests", "tools", "examples", "packaging")
     for file in ROOT.glob(f"{folder}/**/*.py")
 }
 PATHS = ["/" + str(file.relative_to(ROOT)) for file in CODE]
