@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import BasicAuth, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge import __version__
 from bridge.api.document import CHAPTERS
 from bridge.api.events import EventSockets
 from bridge.api.server import build
@@ -96,6 +97,7 @@ UNSHOWN = {
 """What operations return whose response is too long to print."""
 CHANGING = [
     (r'"ticket": "[^"]+"', '"ticket": "WyJjMSIsImxpc3RlbiJd..."'),
+    (re.escape(f'"version": "{__version__}"'), '"version": "0.2.0"'),
     (r'"tm_expire": "[^"]+"', '"tm_expire": "2026-01-31T11:00:30.000Z"'),
 ]
 """What differs from run to run, and what is printed in its place."""
