@@ -74,6 +74,7 @@ class MediaLeg:
     __slots__ = (
         "_counters",
         "_heard",
+        "_held",
         "_kind",
         "_listener",
         "_on_audio",
@@ -116,7 +117,8 @@ class MediaLeg:
         self._counters = counters
         self._heard = False  # audio came since the last tick
         self._wire: Wire | None = None
-        self._write: Callable[[bytes], None] | None = None  # the wire's; looked up once
+        self._write: Callable[[bytes], None] | None = None  # the wire's; looked up once. None while the leg is held
+        self._held = False
         self._kind = int(kind_of_rate(fmt.rate))
         self.header, self._silence = _header_and_silence(fmt)
         """What every frame of 20 ms begins with on AudioSocket, in both directions, and a silent frame."""
@@ -173,10 +175,20 @@ class MediaLeg:
     def attach(self, wire: Wire) -> None:
         """The connection has named our UUID: from now on the leg is ticked."""
         self._wire = wire
-        self._write = wire.write
+        self._write = None if self._held else wire.write
         self.mark_connected()
         # asterisk#2089: a wake-up without bytes can hold Asterisk's channel lock, so do not wait for the first tick.
         self.tick(1)
+
+    def hold(self) -> None:
+        """Send silence until `release`: Asterisk discards what it receives before its channel is in place."""
+        self._held = True
+        self._write = None
+
+    def release(self) -> None:
+        """Play what waits, from now on; harmless if the leg is not held."""
+        self._held = False
+        self._write = self._wire.write if self._wire is not None else None
 
     def mark_connected(self) -> None:
         """Its audio has a connection, be it another leg's; whoever waits for `connected` goes on."""
@@ -186,10 +198,15 @@ class MediaLeg:
     def tick(self, frames: int) -> None:
         """Write ``frames`` frames of 20 ms: audio where there is some, silence where there is none."""
         write = self._write
-        if write is None:
-            return
         counters = self._counters
-        if self.blocked:
+        if write is None:
+            if self._wire is None:
+                return
+            for _ in range(frames):
+                self._wire.write(self._silence)
+            counters.silent_frames_to_asterisk += frames
+            counters.frames_to_asterisk += frames
+        elif self.blocked:
             counters.frames_blocked += frames
         else:
             playout = self.playout

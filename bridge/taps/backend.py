@@ -128,7 +128,7 @@ class TapBackend:
         self._entry = entry
 
     async def open(self, tap: Tap) -> None:
-        """Open it; the listener expects its leg already.
+        """Open it, then release its leg; the listener expects the leg already.
 
         Raises:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
@@ -137,13 +137,16 @@ class TapBackend:
         # An id is noted before its request: a sweep must not take for an orphan what is just being made.
         if isinstance(point, Snoop):
             await self._reach(tap, point)
-            return
-        tap.media_id = self._ids.new("media")
-        await self._media(tap, tap.media_id)
-        if isinstance(point, ConfBridge):
-            await self._enter(tap.media_id, point)
         else:
-            await self._client.bridges.add_channel(point.bridge_id, tap.media_id)
+            tap.media_id = self._ids.new("media")
+            await self._media(tap, tap.media_id)
+            if isinstance(point, ConfBridge):
+                await self._enter(tap.media_id, point)
+            else:
+                await self._client.bridges.add_channel(point.bridge_id, tap.media_id)
+        tap.leg.release()
+        if isinstance(point, Snoop) and point.whisper != "none":
+            tap.leg.tick(WHISPER_LEAD_FRAMES)
 
     async def _enter(self, media_id: str, room: ConfBridge) -> None:
         extension = f"room-{room.name}"
@@ -168,8 +171,6 @@ class TapBackend:
             await self._by_external_media(tap, point)
             if problem is not None:
                 self._entry.failed(problem)
-        if point.whisper != "none":
-            tap.leg.tick(WHISPER_LEAD_FRAMES)
 
     async def _by_entry(self, tap: Tap, point: Snoop) -> AriError | None:
         """Send the snoop channel itself to us; returns why not, if the dialplan's entry is to blame, perhaps."""

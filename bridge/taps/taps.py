@@ -208,6 +208,7 @@ class Taps:
             return tap
         tap = Tap(leg, point)
         self._open.add(tap)
+        leg.hold()
         self._listener.expect(leg)
         tap.opening = asyncio.ensure_future(self._backend.open(tap))
         return tap

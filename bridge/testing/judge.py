@@ -158,7 +158,8 @@ class Found:
     """A known sound in a recording.
 
     Args:
-        offset_s: where it begins; a jitter buffer may have moved parts of it a little since.
+        offset_s: where it begins; a jitter buffer may have moved parts of it a little since. Negative, `MISSED_S` at
+            most, if the recording begins within it.
         likeness: 0 to 1; 1 is the same sound at another volume. After G.711 and another sampling rate 0.95 and more,
             with a frame lost 0.9. Of another sentence by the same voice below 0.4, of a single other word up to 0.5;
             where half of it is the same, because it was cut off or the sentences share words, up to 0.75.
@@ -168,6 +169,8 @@ class Found:
     likeness: float
 
 
+MISSED_S = 0.2
+"""How much later than a sound its recording may begin."""
 SLIP_S = 0.1
 """How far a jitter buffer may have moved a part of a sound against its beginning."""
 _PIECE_S = 0.6
@@ -192,6 +195,7 @@ def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.
     """
     if len(reference) < 0.2 * rate or not reference.any() or not recording.any():
         return []
+    recording = np.concatenate([silence(MISSED_S, rate), recording])
     spectral = _spectral_likeness(reference, recording, rate)
     hop = round(_HOP_S * rate)
     found: list[Found] = []
@@ -201,7 +205,7 @@ def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.
         offset, waveform = _waveform_likeness(reference, recording, at * hop, rate)
         likeness = float(np.sqrt(spectral[at] * waveform))
         if likeness >= least:
-            found.append(Found(offset / rate, likeness))
+            found.append(Found(offset / rate - MISSED_S, likeness))
         # What was found is not found again a moment later; what was no match says little about what is near.
         reach = len(reference) // hop // 2 if likeness >= least else round(0.05 / _HOP_S)
         left[max(0, at - reach) : at + reach + 1] = 0

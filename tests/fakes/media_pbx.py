@@ -24,13 +24,18 @@ class MemoryWire:
     Args:
         leg: ours.
         on_hang_up: called when our side hangs up.
+        audible: returns whether somebody receives what comes from us. Asterisk throws it away while the channel is in
+            no bridge.
     """
 
-    def __init__(self, leg: MediaLeg, on_hang_up: Callable[[], None]) -> None:
+    def __init__(self, leg: MediaLeg, on_hang_up: Callable[[], None], audible: Callable[[], bool]) -> None:
         self.leg = leg
         self.heard = b""
-        """Audio that came from us, without the silence that fills pauses."""
+        """Audio that came from us and was received, without the silence that fills pauses."""
+        self.frames = 0
+        """How many frames came from us, with those of silence."""
         self._on_hang_up = on_hang_up
+        self._audible = audible
         leg.attach(self)
         self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._tick)
 
@@ -56,7 +61,8 @@ class MemoryWire:
 
     def _written(self, message: bytes) -> None:
         audio = message[HEADER_BYTES:]
-        if any(audio):
+        self.frames += 1
+        if any(audio) and self._audible():
             self.heard += audio
 
     def _tick(self) -> None:
@@ -100,7 +106,7 @@ class MediaPbx(FakePbx):
     def run(self, channel_id: str, application: str, data: str = "") -> None:
         super().run(channel_id, application, data)
         if application == "AudioSocket":
-            self._connect(channel_id, self.channels[channel_id].variables["MEDIA_LEG_UUID"])
+            self._connect(channel_id, self.channels[channel_id].variables["MEDIA_LEG_UUID"], application=True)
         elif application == "ConfBridge":
             self.enter_bridge(f"room-{data}", channel_id)
 
@@ -111,10 +117,12 @@ class MediaPbx(FakePbx):
         if kind == "ChannelDestroyed" and channel is not None and channel.id in self.wires:
             self.wires[channel.id].end()
 
-    def _connect(self, channel_id: str, uuid: str) -> None:
+    def _connect(self, channel_id: str, uuid: str, *, application: bool = False) -> None:
         leg = None if self.deaf else self._listener.claim(UUID(uuid), "127.0.0.1")
         if leg is not None:
-            self.wires[channel_id] = MemoryWire(leg, lambda: self._lose(channel_id))
+            self.wires[channel_id] = MemoryWire(
+                leg, lambda: self._lose(channel_id), lambda: application or self.bridge_of(channel_id) is not None
+            )
 
     def _lose(self, channel_id: str) -> None:
         self.wires[channel_id].end()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
 from bridge.media.counters import Counters
@@ -38,6 +40,38 @@ async def test_a_frame_is_written_at_once_and_one_for_every_tick() -> None:
     leg.tick(2)
     assert wire.written == [leg.header + bytes(320), leg.header + FRAME, leg.header + bytes(320)]
     assert (counters.frames_to_asterisk, counters.silent_frames_to_asterisk) == (3, 2)
+
+
+@pytest.mark.parametrize("held_first", [True, False])
+async def test_a_leg_that_is_held_sends_silence_and_keeps_what_it_plays(held_first: bool) -> None:
+    counters, wire, ticks = Counters(), Wire(), list[str]()
+    leg = MediaLeg(slin(8000), Playout(slin(8000), 1000), counters)
+    leg.on_tick = lambda: ticks.append("tick")
+    if held_first:
+        leg.hold()
+        leg.attach(wire)
+    else:
+        leg.attach(wire)
+        leg.hold()
+    leg.playout.play(FRAME * 2)
+    leg.tick(2)
+    assert wire.written == [leg.header + bytes(320)] * 3
+    leg.release()
+    leg.tick(2)
+    assert wire.written[3:] == [leg.header + FRAME] * 2
+    assert (counters.frames_to_asterisk, counters.silent_frames_to_asterisk, len(ticks)) == (5, 3, 3)
+
+
+async def test_a_leg_without_a_connection_may_be_released() -> None:
+    leg = MediaLeg(slin(8000), Playout(slin(8000), 1000), Counters())
+    leg.hold()
+    leg.tick(1)
+    leg.release()
+    leg.tick(1)
+    wire = Wire()
+    leg.playout.play(FRAME)
+    leg.attach(wire)
+    assert wire.written == [leg.header + FRAME]
 
 
 async def test_time_is_told_only_where_no_audio_tells_it() -> None:

@@ -115,6 +115,24 @@ async def test_the_audio_of_a_point_flows_both_ways(scene: Scene) -> None:
     await scene.taps.close(tap)
 
 
+@pytest.mark.parametrize("point", [WHISPERS, Join("ours"), ROOM])
+async def test_audio_waits_until_somebody_receives_it(scene: Scene, point: TapPoint) -> None:
+    """Asterisk connects the audio of a channel first and bridges the channel then, later if it is busy."""
+    step = "/continue$" if point == ROOM else ADD
+    scene.pbx.gates[step] = gate = asyncio.Event()
+    leg = scene.leg()
+    leg.playout.play(FRAME * 3)
+    opening = asyncio.create_task(scene.taps.open(leg, point))
+    await pass_time(0.5)
+    (wire,) = scene.pbx.wires.values()
+    assert wire.frames >= 20, "without frames Asterisk's channel may hang (asterisk#2089)"
+    gate.set()
+    tap = await opening
+    await pass_time(0.1)
+    assert wire.heard == FRAME * 3
+    await scene.taps.close(tap)
+
+
 async def test_a_room_is_entered_by_the_dialplan(scene: Scene) -> None:
     tap = await scene.open(ROOM)
     assert scene.pbx.bridge_of(tap.media_id or "") == "room-daily"

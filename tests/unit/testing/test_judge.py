@@ -143,6 +143,12 @@ def test_a_known_sound_is_found_where_it_begins(gain: float, before_s: float) ->
     assert found.likeness > 0.9
 
 
+def test_a_recording_may_begin_a_little_after_the_sound() -> None:
+    (found,) = judge.find(babble(1), babble(1)[round(0.04 * RATE) :], RATE)
+    assert found.offset_s == pytest.approx(-0.04, abs=0.001)
+    assert judge.find(babble(1), babble(1)[round(0.3 * RATE) :], RATE) == []
+
+
 def test_another_sound_by_the_same_voice_is_not_found() -> None:
     for seed in range(2, 12):
         assert judge.find(babble(1), heard_of(babble(seed), 0.5, 0.9, seed), RATE, least=0.4) == []
