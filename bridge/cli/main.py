@@ -129,7 +129,13 @@ def _parser() -> argparse.ArgumentParser:
             help="TOML file; without it: defaults and ASTERISK_BRIDGE_* variables",
         )
         command.set_defaults(worker=0)
-        if name == "serve":  # with [workers], the supervisor starts the workers so
+        if name == "serve":
+            command.add_argument(
+                "--standby",
+                action="store_true",
+                help="wait until the instance that uses the same state file has ended, then take its calls over",
+            )
+            # With [workers], the supervisor starts the workers so:
             command.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
             command.add_argument("--control", type=Path, help=argparse.SUPPRESS)
             command.add_argument("--http-port", type=int, default=0, help=argparse.SUPPRESS)

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from bridge import logs
 from bridge.app.addresses import log_token
 from bridge.app.preload import preload
 from bridge.app.reloading import Reloading
+from bridge.cli.instance import InstanceRunning, only_instance
 from bridge.config import Config, host_and_port, load
 from bridge.config.initial_token import needs_token, token_file, with_token
 from bridge.media.loop import FrameLoop
@@ -90,9 +92,19 @@ def run(options: argparse.Namespace, config: Config, environ: Mapping[str, str])
         return with_token(load(path, environ), environ)
 
     logs.set_up(config.log, worker=options.worker)
-    if not options.worker and config.workers.count > 1:
-        return asyncio.run(serve(config, lambda: _supervisor(config, path, environ), read=read, token=token))
-    return _run_on_frame_loop(serve(config, lambda: _bridge(config, options), read=read, token=token), config)
+    if options.worker:  # its supervisor is the instance
+        return _run_on_frame_loop(serve(config, lambda: _bridge(config, options), read=read), config)
+    if options.standby:
+        _load_all(config)
+    try:
+        with only_instance(config.streams.state_file, standby=options.standby) as lock:
+            if config.workers.count > 1:
+                supervisor = partial(_supervisor, config, path, environ, lock)
+                return asyncio.run(serve(config, supervisor, read=read, token=token))
+            return _run_on_frame_loop(serve(config, lambda: _bridge(config, options), read=read, token=token), config)
+    except InstanceRunning as problem:
+        print(f"asterisk-bridge: {problem}", file=sys.stderr)
+        return 1
 
 
 async def serve(
@@ -222,6 +234,16 @@ def _run_on_frame_loop(serving: Coroutine[None, None, int], config: Config) -> i
         return runner.run(serving)
 
 
+def _load_all(config: Config) -> None:
+    """Import what calls wait for otherwise when a standby takes over."""
+    if config.workers.count > 1:
+        import bridge.workers.supervisor
+    else:
+        import bridge.app.application  # noqa: F401
+
+        preload()
+
+
 # A process imports only one of these.
 
 
@@ -235,7 +257,7 @@ def _bridge(config: Config, options: argparse.Namespace) -> Service:
     return Application(config)
 
 
-def _supervisor(config: Config, path: Path | None, environ: Mapping[str, str]) -> Service:
+def _supervisor(config: Config, path: Path | None, environ: Mapping[str, str], lock: int | None) -> Service:
     from bridge.workers.supervisor import Supervisor
 
-    return Supervisor(config, path, environ)
+    return Supervisor(config, path, environ, lock=lock)

@@ -43,14 +43,19 @@ class Supervisor:
         config: of the bridge.
         path: its file, which the workers read themselves.
         environ: the environment that they get.
+        lock: the descriptor of the state file's lock, which they hold as well: they may outlive a supervisor that is
+            killed.
     """
 
     carries_calls = False
 
-    def __init__(self, config: Config, path: Path | None, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Config, path: Path | None, environ: Mapping[str, str], *, lock: int | None = None
+    ) -> None:
         self._config = config
         self._path = path
         self._environ = environ
+        self._inherited = () if lock is None else (lock,)
         self.fleet = Fleet(config.ari.app, config.workers.count)
         self.control = Control(self.fleet)
         self._client = AriClient(
@@ -205,6 +210,7 @@ class Supervisor:
             *("--worker", str(number), "--control", str(self._control_path), "--http-port", port),
             env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=self._inherited,
             process_group=0,  # Ctrl-C is for the supervisor, which passes it on once
         )
         self._processes[number] = process

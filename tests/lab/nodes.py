@@ -73,6 +73,7 @@ async def start_node(
     plain |= {
         "http": {"port": 0, "authentication": machine is not None},
         "cluster": {"store": store, "node": name, "pbx": pbx},
+        "streams": {"state_file": str(folder / f"{name}.sqlite3")},
         **sections,
     }
     token = None

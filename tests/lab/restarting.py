@@ -23,10 +23,12 @@ class Service(Several):
 
     Args:
         folder: where its configuration, its state and its log are.
+        program: the module that is run.
     """
 
-    def __init__(self, lab: Lab, folder: Path, sections: dict[str, Any]) -> None:
+    def __init__(self, lab: Lab, folder: Path, sections: dict[str, Any], program: str = "bridge") -> None:
         self.folder = folder
+        self.program = program
         self.sections = sections
         self.starts = 0
         self.process: asyncio.subprocess.Process
@@ -54,19 +56,47 @@ class Service(Several):
 
     async def start(self) -> None:
         """Start it, and wait until it serves calls."""
+        await self.launch()
+        await self.up()
+
+    async def launch(self, *arguments: str) -> None:
+        """Start it; it need not be up yet."""
         self.starts += 1
         self.write()
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ASTERISK_BRIDGE_")}
         with self.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "bridge", "serve", "--config", str(self.folder / "bridge.json")),
+                *(
+                    sys.executable,
+                    "-m",
+                    self.program,
+                    "serve",
+                    "--config",
+                    str(self.folder / "bridge.json"),
+                    *arguments,
+                ),
                 stderr=output,
                 env=environ,
             )
+
+    async def up(self) -> None:
+        """Wait until it serves calls."""
         found = await self.says(r"applications: (\S+)", self.starts, 60)
         self.url = found[self.starts - 1]
         await in_step(self, 60)
         await self.all_in_step()
+
+    async def stand_by(self) -> Service:
+        """Start another instance with the same configuration, which waits for this one to end."""
+        other = Service(self.lab, self.folder, self.sections, self.program)
+        other.log = self.folder / f"standby{self.starts}.log"
+        await other.launch("--standby")
+        await other.says("standing by")
+        return other
+
+    def become(self, other: Service) -> None:
+        """Be the instance that has taken over."""
+        self.process, self.log, self.url, self.starts = other.process, other.log, other.url, other.starts
 
     async def die(self) -> None:
         """End the process as a crash would."""
@@ -87,9 +117,9 @@ class Service(Several):
 
 
 @contextlib.asynccontextmanager
-async def restarting(lab: Lab, folder: Path, **sections: Any) -> AsyncIterator[Service]:
+async def restarting(lab: Lab, folder: Path, *, program: str = "bridge", **sections: Any) -> AsyncIterator[Service]:
     """A service that has started; at the end it is stopped, and nothing of it may be left on the PBX."""
-    service = Service(lab, folder, sections)
+    service = Service(lab, folder, sections, program)
     try:
         await service.start()
         yield service
