@@ -14,8 +14,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 @pytest.mark.parametrize(("language", "example"), [("python", "listen.py"), ("javascript", "listen.mjs")])
-def test_the_readme_shows_the_example(language: str, example: str) -> None:
-    shown = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_tutorial_shows_the_example(language: str, example: str) -> None:
+    page = (ROOT / "docs/tutorials/first-stream.md").read_text()
+    shown = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
     assert shown == [(ROOT / "examples" / example).read_text()]
 
 
@@ -25,12 +26,21 @@ def test_the_plugin_page_shows_the_example() -> None:
     assert shown == [(ROOT / "examples/test_agent.py").read_text()]
 
 
+def test_the_tutorial_shows_the_test_of_an_application() -> None:
+    page = (ROOT / "docs/tutorials/test-your-application.md").read_text()
+    assert f"```python\n{(ROOT / 'examples/test_agent.py').read_text()}```" in page
+
+
 def test_the_voice_agent_that_is_shown_is_the_one_that_is_tested() -> None:
     page = (ROOT / "docs/howto/twilio-voice-agents.md").read_text()
     agent = (ROOT / "tests" / "agents" / "agent.py").read_text()
     shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert shown
     assert not [part for part in shown if part not in agent]
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def anchors(page: Path) -> set[str]:
