@@ -30,7 +30,7 @@ class Tutorial:
     def __init__(self, page: str, checkout: Path) -> None:
         text = (PAGES / page).read_text()
         self.checkout = checkout
-        self.commands = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        self.commands: list[str] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
         for name, content in re.findall(r"as\s+`([\w.]+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL):
             (checkout / name).write_text(content)
         for entry in ROOT.iterdir():
