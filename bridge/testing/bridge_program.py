@@ -42,7 +42,10 @@ class BridgeProgram:
         self.url = f"http://127.0.0.1:{port}"
         """Base address of its HTTP API."""
         self._file = folder / "asterisk-bridge.toml"
-        self._file.write_text(to_toml(_merged(_for_lab(lab, port, self.token), sections)), encoding="utf-8")
+        defaults = _for_lab(lab, port, self.token)
+        if not command:  # a container has an espeak-ng of its own, and not the lab's
+            defaults["speech"] = {"command": list(lab.speech_command)}
+        self._file.write_text(to_toml(_merged(defaults, sections)), encoding="utf-8")
         words = [word.replace("{folder}", str(folder)) for word in shlex.split(command)]
         self._command = words or [sys.executable, "-P", "-m", "bridge"]
         self._process = Background("bridge", folder, self.log)
@@ -115,7 +118,6 @@ def _for_lab(lab: Lab, port: int, token: str) -> dict[str, Any]:
         },
         "ari": {"url": lab.ari_url, "user": lab.ari_user, "password": lab.ari_password, "app": lab.ari_app},
         "streams": {"state_file": ":memory:"},
-        "speech": {"command": list(lab.speech_command)},
         "outbound": {"allow": ["localhost"]},  # applications and flow servers of the tests
         "media": {"refuse_late_ms": 0},  # a busy machine is not a reason to refuse a test's call
         "calling": {
