@@ -70,6 +70,8 @@ class Overload:
         """How late a quarter of the latest timers were, at least."""
         self.busy = 0.0
         """The part of the last second in which the event loop was busy, 0 to 1."""
+        self.settled = 0
+        """The load that was up for the whole of that second, at least: what caused it."""
         self._limit_s = limit_s
         self._from_load = from_load
         self._step = AT_ONCE * from_load
@@ -94,11 +96,11 @@ class Overload:
         self._lateness.append(late_s)
         self._busy.append(busy)
         self._loads.append(load)
-        self.busy, settled = median(self._busy), min(self._loads)
-        if settled >= self._from_load and self.busy > MAX_BUSY / 2:
-            self._step = math.floor(settled * MAX_BUSY / self.busy)
+        self.busy, self.settled = median(self._busy), min(self._loads)
+        if self.settled >= self._from_load and self.busy > MAX_BUSY / 2:
+            self._step = math.floor(self.settled * MAX_BUSY / self.busy)
         else:
-            self._step = settled + max(settled, AT_ONCE * self._from_load)
+            self._step = self.settled + max(self.settled, AT_ONCE * self._from_load)
         if len(self._lateness) >= LATE_OF_MEASURED:
             self.late_s = sorted(self._lateness)[-LATE_OF_MEASURED]
         if not self._limit_s or len(self._busy) < LATE_OF_MEASURED:

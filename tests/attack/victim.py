@@ -87,7 +87,7 @@ class Victim:
         self.workers = workers
         self._lab = lab
         self._folder = folder
-        self._log = folder / "bridge.log"
+        self._log = folder / f"bridge-{secrets.token_hex(4)}.log"
         self._token = secrets.token_hex(16)
         self._http_port, self._application_port = free_port(), free_port()
         self._audiosocket_port = free_port_block(workers)
@@ -102,6 +102,11 @@ class Victim:
         return (
             bool(self._pids) and self._bridge is not None and self._bridge.poll() is None and self._pids == self._now()
         )
+
+    @property
+    def loaded(self) -> int:
+        """How many processes of the bridge have loaded what a start leaves for later."""
+        return self._log.read_text(errors="replace").count(LOADED)
 
     async def start(self) -> None:
         """Start the bridge, the echo application, the call and what watches them."""
@@ -287,7 +292,7 @@ class Victim:
     async def _started(self) -> bool:
         """Whether all processes serve, and have loaded what a start leaves for later: it is 20 MB."""
         serve = (await self._probe()).status == 200 and len(self._now()) >= self._expected
-        return serve and self._log.read_text(errors="replace").count(LOADED) >= self.workers
+        return serve and self.loaded >= self.workers
 
     async def _probe(self) -> Probe:
         began = time.monotonic()
@@ -362,7 +367,7 @@ class Victim:
             children = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
         except OSError:
             return []
-        return [main] if self.workers == 1 else [*sorted(children), main]
+        return [main] if self.workers == 1 else [*children, main]  # in the order in which they were started
 
     def _target(self, seconds: float, source: str = HOST) -> Target:
         return Target(
