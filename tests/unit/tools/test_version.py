@@ -126,6 +126,32 @@ def test_what_is_built_carries_the_version_and_a_source_distribution_keeps_it(
     assert shown.stdout == "asterisk-bridge/7.8.9\n"
 
 
+def test_the_image_builds_the_wheel_of_the_version_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From what .dockerignore lets through, which has no repository."""
+    copy = copy_checkout(tmp_path / "copy")
+    context = tmp_path / "context"
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        source = copy / line.removeprefix("!")
+        if line.startswith("!") and source.exists():
+            (context / line[1:]).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, context / line[1:])
+    names = {}
+    for given in ("1.2.3", ""):
+        monkeypatch.setenv("BUILD_VERSION", given)
+        (wheel,) = WheelBuilder(str(context)).build(directory=str(tmp_path), versions=["standard"])
+        names[given] = Path(wheel).name
+    assert names == {
+        "1.2.3": "asterisk_bridge-1.2.3-py3-none-any.whl",
+        "": "asterisk_bridge-0.0.0+unknown-py3-none-any.whl",
+    }
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "ARG VERSION=\n" in dockerfile
+    assert "BUILD_VERSION=$VERSION python3 -m hatchling build" in dockerfile
+    assert "COPY packaging/version.py ./packaging/" in dockerfile
+
+
 def test_the_product_has_one_version() -> None:
     """Nothing but `bridge.__version__` reads what a build has written, and nothing writes a version of its own."""
     reading = [path for path in (ROOT / "bridge").rglob("*.py") if "_version import" in path.read_text()]
