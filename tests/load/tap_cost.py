@@ -1,11 +1,12 @@
 """What a tap costs Asterisk and the bridge: CPU-ms per call-second, for each shape of tap, in one interleaved run.
 
-    python tests/load/tap_cost.py [--calls 20] [--seconds 20] [--rounds 3] [--only SHAPE,...]
+    python tests/load/tap_cost.py [--calls 20] [--seconds 20] [--rounds 3] [--only SHAPE,...] [--against CHECKOUT]
 
 It starts the embedded lab's Asterisk and two bridges of this checkout (one knows the dialplan's entry for taps, one
 does not), makes calls of two parties with a tone each, has an application listen (and speak), and reads the processes'
 CPU times from /proc. 10 ms are 1 % of a core per call. The application runs in this process and is not counted; what
 it hears is echoed where it speaks. For comparison the same application is reached by Asterisk's own chan_websocket.
+With ``--against``, two bridges of another checkout take turns with this one's, and the ratios are printed.
 
 A party is a SIP call to the lab's trunk (G.711): this process answers it, sends a packet every 20 ms, and takes what
 comes. An observed call is two of them in a Dial() bridge; one in the bridge's application is one.
@@ -29,7 +30,7 @@ from urllib.parse import quote
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import aiohttp
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSInvalidStatusError, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bridge.ari.client import AriClient
 from bridge.testing.embedded import EmbeddedLab
@@ -72,12 +73,15 @@ class Bench:
     def __init__(
         self, lab: EmbeddedLab, client: AriClient, session: aiohttp.ClientSession, python: str, media: str
     ) -> None:
+        self.checkout = ""
+        """Name of the checkout whose bridges reach the audio."""
         self.python = python
         self.media = media
         self.lab = lab
         self.client = client
         self.session = session
-        self.bridges: dict[str, tuple[Background, int, str]] = {}
+        self.bridges: dict[tuple[str, str], tuple[Background, int, str]] = {}
+        """Process, port and application of the bridge for a checkout and a kind of tap."""
         self.numbers = iter(range(10**6))
 
     async def ari(self, method: str, path: str, **query: str) -> Any:
@@ -86,21 +90,23 @@ class Bench:
                 raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
             return await answer.json() if answer.content_type == "application/json" else None
 
-    async def start_bridge(self, kind: str, context: str) -> None:
-        port, app = free_port(), f"load_{kind}"
-        config = self.lab.folder / f"{kind}.toml"
+    async def start_bridge(self, checkout: str, root: Path, kind: str, context: str) -> None:
+        port, name = free_port(), f"{checkout}_{kind}"
+        app = f"load_{name}"
+        config = self.lab.folder / f"{name}.toml"
+        known = (root / "examples" / "asterisk-bridge.toml").read_text()
         config.write_text(
             f"http.port = {port}\nhttp.authentication = false\naudiosocket.bind_port = {free_port()}\n"
             f"ari.url = '{self.lab.ari_url}'\nari.user = '{self.lab.ari_user}'\n"
             f"ari.password = '{self.lab.ari_password}'\nari.app = '{app}'\n"
             f"calling.context = '{context}'\nstreams.state_file = ':memory:'\n"
-            f"media.refuse_late_ms = 0\n{self.media}"
+            f"{'media.refuse_late_ms = 0' if 'refuse_late_ms' in known else ''}\n{self.media}"
         )
         config.chmod(0o600)
-        process = Background(f"bridge-{kind}", self.lab.folder / "run", self.lab.logs / f"bridge-{kind}.log")
-        command = [self.python, "-m", "bridge", "serve", "--config", str(config)]
-        process.start(command, outlive_us=False, environ={**os.environ, "PYTHONPATH": str(ROOT)})
-        self.bridges[kind] = (process, port, app)
+        process = Background(f"bridge-{name}", self.lab.folder / "run", self.lab.logs / f"bridge-{name}.log")
+        command = [self.python, "-P", "-m", "bridge", "serve", "--config", str(config)]
+        process.start(command, outlive_us=False, environ={**os.environ, "PYTHONPATH": str(root)})
+        self.bridges[checkout, kind] = (process, port, app)
         async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
@@ -132,7 +138,7 @@ class Bench:
         return []
 
     def app(self, shape: Shape) -> str:
-        return self.client.app if shape.taps == "websocket" else self.bridges[shape.taps or "entry"][2]
+        return self.client.app if shape.taps == "websocket" else self.bridges[self.checkout, shape.taps or "entry"][2]
 
     async def hold(self, name: str) -> None:
         """Answer a call of ours and put it into a bridge, as the product does."""
@@ -146,14 +152,22 @@ class Bench:
     async def listen(self, shape: Shape, party: str) -> Stream:
         if shape.taps == "websocket":
             return await self.listen_by_websocket(shape, party)
-        port = self.bridges[shape.taps][1]
+        port = self.bridges[self.checkout, shape.taps][1]
         listen = "both" if shape.stasis else "in"
         speak = ("both" if shape.stasis else "out") if shape.speaks else "none"
         url = f"ws://127.0.0.1:{port}/v1.0/calls/{quote(party, safe='')}/media_stream?encapsulation=sln"
         url += f"&direction_listen={listen}&direction_speak={speak}"
         application = Application(shape.speaks)
-        transport, _ = await ws_connect(lambda: application, url)
+        transport = await self.connect(application, url)
         return application, lambda: end(transport)
+
+    async def connect(self, application: Application, url: str) -> WSTransport:
+        """Open a stream; on a busy machine the bridge may not have received yet that the party has answered."""
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(WSInvalidStatusError):
+                    return (await ws_connect(lambda: application, url))[0]
+                await asyncio.sleep(0.2)
 
     async def listen_by_websocket(self, shape: Shape, party: str) -> Stream:
         """What the product does, with chan_websocket in place of the bridge."""
@@ -199,7 +213,7 @@ class Bench:
     # Measuring
 
     def cpu_ms(self, kind: str) -> float:
-        pid = self.lab._asterisk.pid if kind == "asterisk" else self.bridges[kind][0].pid
+        pid = self.lab._asterisk.pid if kind == "asterisk" else self.bridges[self.checkout, kind][0].pid
         user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) * TICK_MS
 
@@ -213,7 +227,7 @@ class Bench:
         channels = len(await self.ari("GET", "/channels")) - before
         loop = asyncio.get_running_loop()
         began, frames = loop.time(), sum(application.frames for application, _ in streams)
-        bridge = shape.taps if shape.taps in self.bridges else ""
+        bridge = shape.taps if (self.checkout, shape.taps) in self.bridges else ""
         asterisk_ms, bridge_ms = self.cpu_ms("asterisk"), self.cpu_ms(bridge) if bridge else 0.0
         await asyncio.sleep(seconds)
         asterisk_ms = self.cpu_ms("asterisk") - asterisk_ms
@@ -245,7 +259,7 @@ async def end(transport: WSTransport) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bench(python: str, media: str) -> AsyncIterator[Bench]:
+async def bench(checkouts: dict[str, Path], python: str, media: str) -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="tap-cost-") as folder:
         lab = EmbeddedLab(Path(folder), progress=lambda *_: None)
         async with contextlib.AsyncExitStack() as stack:
@@ -266,9 +280,10 @@ async def bench(python: str, media: str) -> AsyncIterator[Bench]:
             _, phones = await loop.create_datagram_endpoint(Phones, local_addr=address)
             stack.callback(phones.close)
             made = Bench(lab, client, session, python, media)
-            for kind, context in (("media", ""), ("entry", "media-tap")):
-                await made.start_bridge(kind, context)
-                stack.push_async_callback(made.bridges[kind][0].stop)
+            for checkout, root in checkouts.items():
+                for kind, context in (("media", ""), ("entry", "media-tap")):
+                    await made.start_bridge(checkout, root, kind, context)
+                    stack.push_async_callback(made.bridges[checkout, kind][0].stop)
             print((await lab.cli("core show version")).split(" built")[0], end=", ")
             yield made
 
@@ -280,27 +295,39 @@ async def main() -> None:
     parser.add_argument("--only", default="", help="names of shapes, with commas")
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the bridges")
     parser.add_argument("--coalesce-ms", type=float, help="media.coalesce_ms of the bridges, if not the default")
+    parser.add_argument("--against", type=Path, help="another checkout, whose bridges are measured too")
     options = parser.parse_args()
     media = "" if options.coalesce_ms is None else f"media.coalesce_ms = {options.coalesce_ms}\n"
     only = set(filter(None, options.only.split(",")))
     shapes = [shape for shape in SHAPES if not only or shape.name in only]
-    results: dict[str, list[tuple[float, float, int, float]]] = {shape.name: [] for shape in shapes}
-    async with bench(options.python, media) as made:
+    checkouts = {"new": ROOT} if options.against is None else {"old": options.against.resolve(), "new": ROOT}
+    results: dict[tuple[str, str], list[tuple[float, float, int, float]]] = {}
+    async with bench(checkouts, options.python, media) as made:
         print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores")
         for round_ in range(options.rounds):
             for shape in shapes:
-                result = await made.measure(shape, options.calls, options.seconds)
-                results[shape.name].append(result)
-                print(f"  round {round_ + 1} {shape.name}: {result}", file=sys.stderr)
-    print(f"{options.calls} calls, {options.seconds:g} s, medians of {options.rounds} rounds; CPU-ms per call-second\n")
-    print("| | channels of taps per call | Asterisk | bridge | together | frames that came |")
-    print("|---|---|---|---|---|---|")
-    for shape in shapes:
-        asterisk, bridge, channels, part = map(median, zip(*results[shape.name], strict=True))
-        row = (
-            f"| {shape.text} | {channels:.0f} | {asterisk:.1f} | {bridge:.1f} | {asterisk + bridge:.1f} | {part:.1%} |"
+                for made.checkout in checkouts:
+                    result = await made.measure(shape, options.calls, options.seconds)
+                    results.setdefault((made.checkout, shape.name), []).append(result)
+                    print(f"  round {round_ + 1} {made.checkout} {shape.name}: {result}", file=sys.stderr)
+    print(f"{options.calls} calls, {options.seconds:g} s, medians of {options.rounds} rounds; CPU-ms per call-second")
+    for checkout in checkouts:
+        print(
+            f"\n| {checkout if options.against else ''} | channels of taps per call | Asterisk | bridge | together |",
+            end="",
         )
-        print(row)
+        print(" frames that came |\n|---|---|---|---|---|---|")
+        for shape in shapes:
+            asterisk, bridge, channels, part = map(median, zip(*results[checkout, shape.name], strict=True))
+            row = f"| {shape.text} | {channels:.0f} | {asterisk:.1f} | {bridge:.1f} | {asterisk + bridge:.1f} |"
+            print(f"{row} {part:.1%} |")
+    if options.against is None:
+        return
+    print("\nThe bridge, new / old, median of the rounds' ratios:")
+    for shape in shapes:
+        pairs = zip(results["old", shape.name], results["new", shape.name], strict=True)
+        if ratios := [new[1] / old[1] for old, new in pairs if old[1]]:
+            print(f"{shape.name}: {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
@@ -205,6 +206,17 @@ def live(coalescing: Coalescing, begin: float, seconds: float, gap_s: float, bus
     return now
 
 
+def arrive(coalescing: Coalescing, begin: float, seconds: float, gap_s: float) -> None:
+    """Let frames come at random, ``gap_s`` apart on average, whether something waits for them or not."""
+    chance = random.Random(5)
+    now = comes = begin
+    while now < begin + seconds:
+        now = max(now + coalescing.pause(now), comes)
+        coalescing.woke(now)
+        while comes <= now:
+            comes += chance.expovariate(1 / gap_s)
+
+
 def test_frames_one_by_one_are_taken_together() -> None:
     coalescing = Coalescing(0.001)
     now = live(coalescing, 100.0, 2 * JUDGED_S, 0.0002, 0.0001)
@@ -224,6 +236,16 @@ def test_what_comes_together_is_not_held_back() -> None:
     assert coalescing.on
     live(coalescing, now, 3 * JUDGED_S, 0.005, 0.001)
     assert not coalescing.on
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+@pytest.mark.parametrize(("gap_s", "on"), [(0.00085, True), (0.002, False)], ids=["20 calls spread", "aligned calls"])
+def test_a_load_has_one_outcome_whatever_was_before(was_on: bool, gap_s: float, on: bool) -> None:
+    coalescing = Coalescing(0.001)
+    now = live(coalescing, 100.0, 2 * JUDGED_S, 0.0002 if was_on else 0.01, 0.0001)
+    assert coalescing.on == was_on
+    arrive(coalescing, now, 4 * JUDGED_S, gap_s)
+    assert coalescing.on == on
 
 
 def test_none_when_it_is_switched_off() -> None:
