@@ -62,7 +62,7 @@ class ClusterConfig(Section):
     """An instance that has not renewed its lease for so long has lost what it streamed: another begins within the next
     1.5 s. The store must always answer within a sixth of it."""
     prefix: Annotated[str, _PREFIX, Field(description="a string")] = "asterisk-bridge"
-    """Prefix of every key, so that several installations can share a store."""
+    """Prefix of every key, for installations that share a store."""
 
     @property
     def enabled(self) -> bool:

@@ -24,7 +24,7 @@ class OutboundConfig(Section):
 
     allow: Rules = ()
     """Addresses, networks (`"10.1.0.0/16"`) and patterns of host names (`"*.example.org"`) that may be connected to,
-    whatever `deny` says. `"localhost"` stands for loopback."""
+    whatever `deny` lists. `"localhost"` stands for loopback."""
     deny: Rules = ()
     """Those that may not."""
     ca_dir: FilePath = ""

@@ -17,7 +17,7 @@ class RecordingConfig(Section):
     max_s: Annotated[
         int, Field(ge=1, le=MAX_RECORDING_S, description=f"a number of seconds from 1 to {MAX_RECORDING_S}")
     ] = MAX_RECORDING_S
-    """Longest recording, in seconds. One that asks for more, or for no limit, ends then. Time in which it is paused
+    """Longest recording, in seconds. One with a longer limit, or none, ends then. Time in which it is paused
     does not count."""
     retention_days: Annotated[float, Field(ge=0, le=36_500, description="a number of days from 0 to 36500")] = 0.0
     """Recordings are deleted this many days after they began; once a minute, by one process. 0: they are kept until

@@ -33,7 +33,7 @@ class HttpConfig(Section):
     host: ListenHost = "127.0.0.1"
     """Address to listen on."""
     port: Port = 8080
-    """Port to listen on. 0 takes any free port; the log says which."""
+    """Port to listen on. 0 takes any free port; the log has it."""
     tokens: Annotated[
         tuple[Annotated[SecretStr, AfterValidator(check_token), Field(description="a string")], ...],
         BeforeValidator(as_tuple),

@@ -39,7 +39,7 @@ class SpeechConfig(Section):
         BeforeValidator(as_tuple),
         Field(description='a list of strings, for example ["espeak-ng", "--stdin", "--stdout"]'),
     ] = ESPEAK
-    """The program that speaks: text on its standard input, a sound file on its standard output; no shell. `{language}`
+    """Text-to-speech program: text on its standard input, a sound file on its standard output; no shell. `{language}`
     and `{voice}` are filled in. Empty: no speech."""
     default_language: Text = "en-US"
     """Language of texts for which none is requested."""

@@ -124,7 +124,7 @@ class WebhookConfig(TlsServer):
     retry_first_s: RetryS = 1.0
     """Wait, about, before the second attempt; doubled before each further one."""
     retry_last_s: RetryS = 60.0
-    """Longest wait, unless the server asks for a longer one (`Retry-After`)."""
+    """Longest wait, unless the server requests a longer one (`Retry-After`)."""
     give_up_s: RetryS = 3600.0
     """An event older than this is not sent again."""
     max_queued_events: Annotated[int, Field(ge=1, le=1_000_000, description="a number from 1 to 1000000")] = 10_000
