@@ -1,1 +1,1 @@
-"""The application: builds and wires everything, and takes it down in order."""
+"""The application: builds and connects its components, and stops them in order."""

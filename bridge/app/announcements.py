@@ -1,4 +1,4 @@
-"""Announces streams and recordings to the parties of the call: with a tone, a sound or a sentence, as they start."""
+"""Announces streams and recordings to the parties of the call with a tone, a sound or a sentence."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Plays announcements. It follows the events, so it does not matter what has started a stream.
+    """Plays announcements. It follows the events, so it does not depend on what started a stream.
 
-    A call that is not answered yet gets its announcement when it is. What starts while an announcement is played to the
-    same call is announced by that one.
+    A call that is not answered yet gets its announcement when it is. An announcement also covers streams and recordings
+    that start while it is played to the same call.
 
     Args:
-        config: what is announced, and how.
-        call_control: plays sounds to calls, those outside the bridge's application included.
-        players: plays sounds to everybody in a conference.
+        config: the announcements.
+        call_control: plays sounds to calls, also to those outside the Stasis application.
+        players: plays sounds to all participants of a conference.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Announcer:
         self._conferences = conferences
         self._players = players
         self._unanswered: dict[str, set[str]] = {}
-        """What is to be announced, by call."""
+        """What to announce, by call."""
         self._playing: set[tuple[str, str]] = set()
         self._tasks = BackgroundTasks("announcements")
         if any(self._said.values()):
@@ -63,7 +63,7 @@ class Announcer:
             tracker.subscribe(self._on_change)
 
     async def stop(self) -> None:
-        """Break off what is played."""
+        """Stop playback."""
         await self._tasks.stop()
 
     def _on_event(self, event: Event) -> None:
@@ -76,7 +76,9 @@ class Announcer:
             return
         found = self._tracker.find(event.data["call_id"])
         if found is None:
-            log.warning("not announced call=%s type=%s: no such call on the PBX", event.data["call_id"], event.type)
+            log.warning(
+                "announcement skipped, call not found on the PBX call=%s type=%s", event.data["call_id"], event.type
+            )
         elif found[0].answered:
             self._tasks.spawn(self._announce("call", event.data["call_id"], announcement))
         else:

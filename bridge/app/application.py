@@ -1,4 +1,4 @@
-"""The one place that builds and wires everything, and takes it down in order."""
+"""The composition root: builds and connects all components, and stops them in order."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ log = logging.getLogger(__name__)
 
 REVOKED = (1008, "the token is no longer valid")
 SHUTDOWN_S = 4.0
-"""What is still to be removed from the PBX when we stop gets so long. With what the HTTP server takes, an Asterisk that
-hangs then costs less than the 10 s after which Docker kills us; what is left behind is swept by the next life."""
+"""Time for removing objects from the PBX at a stop. Together with the HTTP server's time, an Asterisk that hangs then
+costs less than the 10 s after which Docker kills the process; what is left behind is swept by the next run."""
 
 
 class Application:
-    """The whole bridge in one process; an asynchronous context manager, or ``start`` and ``stop``.
+    """All of asterisk-bridge in one process; an asynchronous context manager, or ``start`` and ``stop``.
 
     Args:
-        config: what it does.
-        claims: who starts what a subscription wants, where others see the same calls; all is ours without them. With
-            ``[cluster]`` that is for all bridges together to say.
-        sharing: the part that it has in the work of several processes; None: it is alone.
+        config: the configuration.
+        claims: decides which process starts what a subscription wants, if others see the same calls; without it, this
+            one starts all of it. With ``[cluster]`` the nodes decide together.
+        sharing: the share of one of several workers; None: there are no others.
     """
 
     carries_calls = True
@@ -280,12 +280,12 @@ class Application:
 
     @property
     def load(self) -> int:
-        """Streams that are open, calls that are held, and calls that are placed or run a flow."""
+        """The number of open streams, controlled calls, and calls that are originated or run a flow."""
         return self.admission.open + len(self.stasis) + len(self.legs)
 
     @property
     def http_port(self) -> int:
-        """The port that applications connect to."""
+        """The port of the HTTP server."""
         return self.http.port
 
     @property
@@ -307,7 +307,7 @@ class Application:
         """Do nothing: the next start removes what is left on the PBX."""
 
     async def start(self) -> None:
-        """Open both ports and begin to connect to Asterisk, which may come up later.
+        """Open both ports and begin to connect to Asterisk, which may become available later.
 
         Raises:
             OSError: a port cannot be bound.
@@ -333,7 +333,7 @@ class Application:
             raise
 
     async def stop(self) -> None:
-        """End every stream with a proper Close, remove what is ours from the PBX, and let go of everything."""
+        """Close every stream, remove this instance's objects from the PBX, and release everything."""
         self.admission.closing = True
         self._settling.prevent()
         self.client.finish_within(SHUTDOWN_S)
@@ -359,10 +359,10 @@ class Application:
         await self.audit.stop()
 
     async def reload(self, config: Config) -> None:
-        """Apply what can change while calls are up (`Configured`), read the TLS files again, reopen the audit log.
+        """Apply what can change at run time (`Configured`), read the TLS files again, reopen the audit log.
 
         Raises:
-            ConfigError: something in the configuration is wrong; nothing has changed.
+            ConfigError: the configuration is invalid; nothing has changed.
         """
         found = await Configured.of(config)
         await self.catalogue.configure(found.subscriptions, config.pbx.groups)
@@ -376,12 +376,12 @@ class Application:
         with contextlib.suppress(ConfigError):  # it is logged, and the previous certificate stays
             await self.http.reload_tls()
         if waiting := waiting_for_restart(self.config, config):
-            log.warning("changed, but applied by a restart only: %s", ", ".join(waiting))
+            log.warning("configuration keys changed that only a restart applies keys=%s", ",".join(waiting))
 
     def _revoked(self, principal_id: str) -> None:
         self._event_sockets.end_of_principal(principal_id)
         ended = self.end_of_principal(principal_id, *REVOKED)
-        log.info("token=%s is no longer valid, streams ended: %d", principal_id, ended)
+        log.info("token revoked, its streams end token=%s count=%d", principal_id, ended)
 
     async def __aenter__(self) -> Application:
         await self.start()
@@ -398,7 +398,7 @@ class Application:
         Args:
             principal_id: as in `bridge.access.Principal`.
             code: WebSocket close code.
-            reason: goes into the Close, the log and the event ``stream_ended``.
+            reason: part of the Close, the log line and the event ``stream_ended``.
 
         Returns:
             How many streams end.
@@ -420,7 +420,13 @@ class Application:
         try:
             return self.streams.dial(started_by, call, tracks, subscription, on_end, principal=principal)
         except Overloaded as error:
-            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error, extra=cause(started_by))
+            log.warning(
+                "subscription not streamed call=%s owner=%s error=%s",
+                call.call_id,
+                started_by,
+                error,
+                extra=cause(started_by),
+            )
             return None
 
     def _on_key(self, event: Event) -> None:
@@ -435,7 +441,7 @@ class Application:
         return shown(record, self.tracker.calls.get(record.id), self.streams.count_of(record.id))
 
     def describe_streams(self) -> list[Mapping[str, object]]:
-        """Return what lists of streams show."""
+        """Return descriptions of all streams for lists."""
         return [stream.describe() for stream in self.streams]
 
     def _advertised(self) -> str:

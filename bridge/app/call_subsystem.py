@@ -1,4 +1,4 @@
-"""Call control, built and taken down as one: outbound calls, actions on calls, flows, speech, conferences."""
+"""Call control, built and stopped as one: outbound calls, control of calls, flows, speech, conferences."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 class CallSubsystem:
-    """Everything that controls calls, on top of what knows calls and carries their audio.
+    """Everything that controls calls, on top of the model of calls and the audio path.
 
     Raises:
         ConfigError: a configured flow cannot be run.
@@ -172,11 +172,11 @@ class CallSubsystem:
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of what is in use on the PBX, beside what taps and held calls have."""
+        """Ids of objects on the PBX that are in use, except those of taps and controlled calls."""
         return {*self.recordings.object_ids, *self.conferences.object_ids, *self.streams.object_ids}
 
     def services(self) -> CallServices:
-        """What the API needs."""
+        """Return the services for the API."""
         return CallServices(
             records=self._records,
             call_control=self.call_control,
@@ -191,22 +191,22 @@ class CallSubsystem:
         )
 
     def configure(self, flows: Sequence[Flow], keys: Mapping[str, bytes]) -> None:
-        """Replace the configured flows and the keys that sign their requests; what runs continues as it began."""
+        """Replace the configured flows and the keys that sign their requests; running flows continue unchanged."""
         self.flow_manager.configure(flows)
         self._web.keys = keys
 
     async def start(self) -> None:
-        """Say what will not work."""
+        """Log which features are unavailable."""
         if self.speech.trouble is not None:
-            log.warning("calls cannot be spoken to: %s", self.speech.trouble)
+            log.warning("text-to-speech unavailable error=%s", self.speech.trouble)
         if self._config.calling.sip_endpoint and not self._config.calling.sip_hosts:
-            log.warning("calls to SIP addresses are refused: calling.sip_hosts is empty")
+            log.warning("calls to SIP addresses are rejected because calling.sip_hosts is empty")
 
     async def stop(self, *, suspended: bool = False) -> None:
         """End flows and what they opened, hang up outbound calls; incoming calls continue in the dialplan.
 
         Args:
-            suspended: calls, recordings and conferences stay as they are on the PBX, for the next run.
+            suspended: whether calls, recordings and conferences stay on the PBX for the next run.
         """
         await self._announcer.stop()
         await self.outbound_calls.close()
@@ -222,11 +222,11 @@ class CallSubsystem:
         await self._web.close()
 
     async def _adopt_sensitive_mode(self) -> None:
-        """Wait until recordings have paused or resumed, and other servers get nothing that they must not get."""
+        """Wait until recordings have paused or resumed, and other servers receive nothing sensitive."""
         await asyncio.gather(self.recordings.settled(), self.streams.silenced())
 
     def bring(self, leg: Leg, conference_id: str) -> None:
-        """Have a call take part in a conference that came for nothing else."""
+        """Add a call to a conference, if it runs nothing else."""
         self._tasks.spawn(self.conferences.bring(leg, conference_id))
 
     def _numbers(self, channel_id: str) -> Numbers | None:

@@ -1,4 +1,4 @@
-"""The part of a bridge in a cluster: what it reports to the others, through the shared store."""
+"""An instance's part in a cluster: what it reports to the other nodes through the shared store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Member(Protocol):
-    """A bridge (`bridge.app.application.Application`)."""
+    """A node (`bridge.app.application.Application`)."""
 
     config: Config
     tracker: CallTracker
@@ -30,12 +30,12 @@ class Member(Protocol):
         """Whether calls are served."""
 
     def describe_streams(self) -> Iterable[Mapping[str, object]]:
-        """Return what lists of streams show."""
+        """Return descriptions of all streams for lists."""
 
 
 def in_cluster(member: Member, app: str, worker: int | None) -> Cluster:
-    """Return the cluster as one bridge, or worker of it, takes part in it."""
-    from bridge.cluster import cluster as shared  # few bridges have one
+    """Return the cluster from the view of one node, or of one worker of it."""
+    from bridge.cluster import cluster as shared  # not needed without [cluster]
 
     tracker, admission = member.tracker, member.admission
     cluster = shared.Cluster(

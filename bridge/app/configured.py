@@ -1,4 +1,4 @@
-"""What of a configuration can change while asterisk-bridge runs, and what waits for a restart."""
+"""What of a configuration can change while asterisk-bridge runs, and what requires a restart."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ RELOADED_KEYS: Mapping[str, Collection[str]] = {
     "outbound": {"signing_secret"},
     "pbx": {"groups"},
 }
-"""Keys of sections that a reload applies, beside all lists of tables (``[[tokens]]``, ``[[flows]]``, ...)."""
+"""Keys of sections that a reload applies, in addition to all lists of tables (``[[tokens]]``, ``[[flows]]``, ...)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The parts of a configuration that a reload applies, checked: nothing of a wrong configuration is applied.
+    """The reloadable parts of a configuration, validated: nothing of an invalid configuration is applied.
 
     Args:
-        config: what they come from.
-        tokens: those in effect.
-        subscriptions: those of the configuration.
-        routes: of the dialplan.
-        flows: with their programs.
-        signing_keys: of flows' requests, by the flow's id.
+        config: the configuration.
+        tokens: the valid tokens.
+        subscriptions: the configured subscriptions.
+        routes: the routes of the dialplan.
+        flows: the flows with their programs.
+        signing_keys: the signing keys of flows' requests, by the flow's id.
     """
 
     config: Config
@@ -46,10 +46,10 @@ class Configured:
 
     @classmethod
     async def of(cls, config: Config) -> Configured:
-        """Check a configuration; reads files and compiles patterns in a thread.
+        """Validate a configuration; reads files and compiles patterns in a thread.
 
         Raises:
-            ConfigError: a route, a subscription, a flow or a webhook is wrong.
+            ConfigError: a route, a subscription, a flow or a webhook is invalid.
         """
         try:
             await trusted(config.webhooks)

@@ -1,4 +1,4 @@
-"""Which calls of the dialplan are served: one that cannot be is refused before it is answered, at nobody's cost."""
+"""Admission of inbound calls: one that cannot be served is rejected before it is answered, at no cost to the caller."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bridge.streams.inbound import InboundCalls
 
 
 class InboundAdmission:
-    """Admits calls that enter our application.
+    """Admits calls that enter the Stasis application.
 
     Args:
-        admission: what the process can carry.
-        inbound: knows which calls get a stream.
-        flows: knows which calls run a flow.
+        admission: the capacity of the process.
+        inbound: determines which calls get a stream.
+        flows: determines which calls run a flow.
     """
 
     def __init__(self, admission: CallAdmission, inbound: InboundCalls, flows: FlowManager) -> None:
@@ -28,17 +28,17 @@ class InboundAdmission:
         self._flows = flows
 
     def refusal(self, channel: Channel, arguments: Sequence[str]) -> Refusal | None:
-        """Return what becomes of a call that cannot be served, and why; None: it is admitted.
+        """Return how a call that cannot be served is rejected, and why; None: it is admitted.
 
-        A call that needs a stream reserves one. One that is up already, because it was answered before or is
-        transferred to us, is not refused because of lateness.
+        A call that needs a stream reserves one. A call that is already up, because it was answered before or is being
+        transferred, is not rejected because of lateness.
 
         Args:
-            channel: the call.
-            arguments: those of Stasis().
+            channel: the call's channel.
+            arguments: the arguments of Stasis().
         """
         if arguments and arguments[0] == CONFERENCE:
-            return None  # it was admitted where it came from
+            return None  # it was admitted by the process that had it before
         flow = self._flows.flow_of(channel, arguments)
         route = self._inbound.route_of(channel, arguments) if flow is None else None
         streams = self._inbound.starting + 1 if route is not None else 0

@@ -1,6 +1,6 @@
-"""What opening the ports does not need: loaded in a thread as soon as they are open.
+"""Modules that are not needed to open the ports, loaded in a thread as soon as they are open.
 
-Whatever comes first loads what it needs itself, on the event loop; after `preload` nothing has to.
+Earlier use loads what it needs itself, on the event loop; after `preload` nothing remains to be loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 
 def preload() -> None:
-    """Import what converts audio, carries WebSockets and runs flows, and build the models of requests and actions."""
+    """Import the modules of audio, WebSockets and flows, and build the models of requests and actions."""
     from bridge.api.models import base
     from bridge.audio import resample  # noqa: F401  # it brings numpy
     from bridge.flows import voipbin, voxology  # noqa: F401  # they bring all actions

@@ -1,4 +1,4 @@
-"""What SIGHUP does: the configuration is read again, and what can change while the bridge runs is taken over."""
+"""Reload at SIGHUP: the configuration is read again, and what can change at run time is applied."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ log = logging.getLogger(__name__)
 
 
 class Reloadable(Protocol):
-    """A bridge, one worker of it, or their supervisor."""
+    """The application, one worker of it, or the supervisor."""
 
     async def reload(self, config: Config) -> None:
-        """Apply what can change while it runs; ConfigError: something is wrong, and nothing has changed."""
+        """Apply what can change at run time; ConfigError: the configuration is invalid, and nothing has changed."""
 
 
 class Reloading:
-    """Reads the configuration again at SIGHUP, beside the event loop, and hands it to the service.
+    """Reads the configuration again at SIGHUP, in a thread, and passes it to the service.
 
     Args:
-        service: takes it.
-        read: reads it; None: there is nothing to read.
+        service: applies it.
+        read: reads it; None: there is no configuration to read.
     """
 
     def __init__(self, service: Reloadable, read: Callable[[], Config] | None) -> None:
@@ -36,7 +36,7 @@ class Reloading:
         self._again = False
 
     def start(self) -> None:
-        """The service has started: reload when asked, and at once if that was before."""
+        """Apply signals from now on; reload immediately if one has arrived before."""
         self._started = True
         if self._again:
             self.begin()
@@ -44,7 +44,7 @@ class Reloading:
     def begin(self) -> None:
         """Reload now, or once more after the reload in progress."""
         if self._read is None:
-            log.info("SIGHUP ignored: there is no configuration to read again")
+            log.info("SIGHUP ignored, there is no configuration to read")
         elif not self._started or (self._task is not None and not self._task.done()):
             self._again = True
         else:
@@ -53,7 +53,7 @@ class Reloading:
             self._task.add_done_callback(lambda _: self.begin() if self._again else None)
 
     def stop(self) -> None:
-        """Reload no more."""
+        """Stop reloading."""
         self._started = self._again = False
         if self._task is not None:
             self._task.cancel()
@@ -64,9 +64,9 @@ class Reloading:
             await self._service.reload(config)
         except ConfigError as problem:
             for error in each_error(problem):
-                log.error("reload failed, everything stays as it was: %s", error)
+                log.error("reload failed, nothing has changed error=%s", error)
         except Exception:
-            log.exception("reload failed: a fault of the bridge")
+            log.exception("reload failed with an internal error")
         else:
             logging.getLogger().setLevel(config.log.level.upper())
             log.info("configuration reloaded")

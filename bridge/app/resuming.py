@@ -1,4 +1,4 @@
-"""Calls that the previous run controlled are taken up again: what its facts say, compared with what Asterisk lists."""
+"""Resumes calls that the previous run controlled: compares its facts with Asterisk's channels."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ Fact = Mapping[str, Any]
 
 
 class Resuming:
-    """Takes up calls, once.
+    """Resumes calls, once.
 
-    A channel that has a fact, or that we have originated, becomes a leg again. Then each of them continues with what it
-    was doing: a flow, ringing, a conference, being held. One that did nothing of its own talks with its partner, or is
-    hung up: its flow will call again.
+    A channel that has a fact, or that asterisk-bridge originated, becomes a leg again. Each then continues what it was
+    executing: a flow, ringing, a conference, hold. One that executed nothing stays connected to its partner, or is hung
+        up:
+    its flow will call again.
 
     Args:
         journal: the facts of the previous run.
         context: ``calling.context``.
-        principal_of: returns the principal that a fact names.
-        extension: the extension and context that get the calls instead; None: they continue with what they did.
+        principal_of: returns the principal of a fact.
+        extension: the extension and context to which the calls are sent instead; None: they are resumed.
     """
 
     def __init__(
@@ -76,10 +77,10 @@ class Resuming:
         self._done = not journal.kept
 
     async def resume(self) -> None:
-        """Take up what is still there, and forget the rest.
+        """Resume the calls that still exist, and discard the other facts.
 
         Raises:
-            AriError: Asterisk cannot be asked, and nothing has been taken up.
+            AriError: Asterisk does not respond, and nothing has been resumed.
         """
         if self._done:
             return
@@ -87,21 +88,21 @@ class Resuming:
         bridges = await self._client.bridges.list()
         await self._calling.recordings.resume(channels)
         await unpark(self._client, self._journal.found.get(PARKED, {}), channels)
-        self._done = True  # what fails from here on must not be begun twice
+        self._done = True  # what fails from here on must not be started twice
         for resume in (self._sensitive.resume, lambda: self._calling.conferences.resume([each.id for each in bridges])):
             try:
                 resume()
             except (KeyError, TypeError) as problem:
-                log.error("not all calls of the previous run are taken up: %r", problem)
+                log.error("some calls of the previous run not resumed error=%r", problem)
         legs = self._take(channels.values(), bridges)
-        # Also if the connection is lost meanwhile: nothing else would look after them.
+        # Also if the connection is lost meanwhile: nothing else would resume them.
         await asyncio.shield(self._tasks.spawn(self._take_up(legs)))
 
     async def _take_up(self, legs: Collection[Leg]) -> None:
         self._tasks.spawn(self._calling.recordings.settled())  # a sensitive mode may have ended meanwhile
         busy = [leg for leg in legs if any(leg.id in self._journal.found.get(kind, ()) for kind in OF_LEGS)]
         idle = [leg for leg in legs if leg not in busy]
-        # First: the phone that a flow calls again is free then.
+        # First: the phone that a flow calls again is available then.
         await asyncio.gather(*(self._hang_up(leg) for leg in idle if not self._keeps(leg, legs, busy)))
         if self._extension is not None:
             await hand_over(self._legs, *self._extension)
@@ -109,7 +110,7 @@ class Resuming:
             await asyncio.gather(*map(self._continue, legs))
         self._journal.settled()
         if legs:
-            log.info("calls of the previous run are taken up: %d", len(legs))
+            log.info("calls of the previous run resumed count=%d", len(legs))
 
     def _take(self, channels: Iterable[Channel], bridges: Iterable[Bridge]) -> list[Leg]:
         place = {member: bridge.id for bridge in bridges if self._ids.ours(bridge.id) for member in bridge.channels}
@@ -125,7 +126,7 @@ class Resuming:
         return legs
 
     async def _continue(self, leg: Leg) -> None:
-        """Have a call do what it did."""
+        """Have a call continue what it was executing."""
         if leg.gone.is_set():
             return
         take = self._journal.take
@@ -152,7 +153,7 @@ class Resuming:
             elif member is not None:
                 self._calling.bring(leg, member["conference_id"])
         except (BridgeError, ValueError, KeyError, TypeError, IndexError) as problem:
-            log.error("not resumed, hanging up channel=%s error=%r", leg.id, problem)
+            log.error("call not resumed, hanging up channel=%s error=%r", leg.id, problem)
             await self._hang_up(leg)
 
     def _request(self, fact: Fact) -> OriginateRequest:
@@ -165,11 +166,11 @@ class Resuming:
         return request if fact["source"] is None else replace(request, source=Address(**fact["source"]))
 
     def _keeps(self, leg: Leg, legs: Collection[Leg], busy: Collection[Leg]) -> bool:
-        """Return whether a leg without a fact of its own talks with another one, instead of waiting for nobody."""
+        """Return whether a leg without a fact of its own is connected to another one, and not waiting alone."""
         others = [other for other in legs if other is not leg and other.bridge_id == leg.bridge_id is not None]
         if not others or leg.bridge_id is None or not leg.answered:
             return False
-        if not any(other in busy for other in others):  # a flow that has connected them would look after them
+        if not any(other in busy for other in others):  # otherwise the flow that connected them controls them
             self._tasks.spawn(self._until_parted(Partners(leg, others[0], leg.bridge_id)))
         return True
 
@@ -178,7 +179,7 @@ class Resuming:
         await asyncio.gather(self._hang_up(partners.leg), self._hang_up(partners.other))
 
     async def stop(self) -> None:
-        """Look after nobody any more."""
+        """Stop following the partners of resumed calls."""
         await self._tasks.stop()
 
     async def _hang_up(self, leg: Leg) -> None:

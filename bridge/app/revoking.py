@@ -1,4 +1,4 @@
-"""Tokens that stop to be valid: revoked by a reload of the configuration, or expired. What they opened ends."""
+"""Tokens that become invalid: revoked by a reload of the configuration, or expired. What they opened ends."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bridge.api.tokens import Tokens
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 60.0
-"""At the latest after so long the clock is looked at again: it may have been set."""
+"""The clock is checked again at least this often: it may have been changed."""
 
 
 class Revoking:
-    """Watches the tokens in effect.
+    """Watches the valid tokens.
 
     Args:
-        tokens: those in effect; None: authentication is off.
+        tokens: the valid tokens; None: authentication is off.
         end: ends what the token with an id has opened.
     """
 
@@ -28,21 +28,21 @@ class Revoking:
         self._end = end
         self._task: asyncio.Task[None] | None = None
         self._seen_until = time.time()
-        """What expired until then has ended, in seconds since 1970."""
+        """What expired until then has been ended, in seconds since 1970."""
 
     def start(self) -> None:
-        """Begin to watch for tokens that expire."""
+        """Start watching for tokens that expire."""
         if self._tokens is not None:
             self._task = asyncio.create_task(self._watch(self._tokens), name="token expiry")
 
     async def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def take(self, tokens: Tokens) -> None:
-        """Replace the tokens in effect; what those that are gone or allow less have opened, and only this, ends."""
+        """Replace the valid tokens; end only what removed or reduced ones have opened."""
         if self._tokens is None:
             return
         revoked = self._tokens.take(tokens, self._seen_until)
@@ -62,6 +62,6 @@ class Revoking:
             await asyncio.sleep(LOOK_AGAIN_S if due is None else min(LOOK_AGAIN_S, max(0.0, due - time.time()) + 0.01))
             now = time.time()
             for identity in tokens.expired_between(self._seen_until, now):
-                log.info("token=%s has expired", identity)
+                log.info("token expired token=%s", identity)
                 self._end(identity)
             self._seen_until = max(self._seen_until, now)

@@ -1,4 +1,4 @@
-"""Synchronizes the bridge with Asterisk after each connect, and keeps the PBX clean while it is connected."""
+"""Synchronizes with Asterisk after each connect, and removes stale objects from the PBX while connected."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ RETRY_S = 1.0
 
 
 class Settling:
-    """What happens between a connect and the moment from which calls are served; it runs by itself until `stop`.
+    """Runs the steps between a connect and the time from which calls are served, until `stop`.
 
     Args:
-        client: its connects and disconnects are followed.
-        tracker: learns the calls of the PBX.
-        stasis: takes in calls that wait in our application.
-        sensitive: learns from other bridges which calls are in sensitive mode.
-        recordings: learns what is in the spool.
-        ids: those of our own objects on the PBX.
-        in_use: the ids of objects that must stay.
-        resume: takes up the calls that the previous run controlled; once.
+        client: the ARI client, whose connects and disconnects are followed.
+        tracker: reads the calls of the PBX.
+        stasis: accepts calls that wait in the Stasis application.
+        sensitive: queries other instances which calls are in sensitive mode.
+        recordings: reads the spool.
+        ids: ids of this instance's objects on the PBX.
+        in_use: returns the ids of objects that must stay.
+        resume: resumes the calls that the previous run controlled; once.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Settling:
         resume: Callable[[], Awaitable[None]],
     ) -> None:
         self.in_step = False
-        """The state of the PBX is known, and calls are served."""
+        """Whether the state of the PBX is known, and calls are served."""
         self._client = client
         self._tracker = tracker
         self._stasis = stasis
@@ -63,11 +63,11 @@ class Settling:
         client.on_disconnected(self._on_disconnected)
 
     def prevent(self) -> None:
-        """Begin no more: the bridge is stopping."""
+        """Start nothing more: the process is stopping."""
         self._stopping = True
 
     async def stop(self) -> None:
-        """End what is in progress."""
+        """Cancel what is in progress."""
         self._stopping = True
         if self._task is not None:
             self._task.cancel()
@@ -92,23 +92,23 @@ class Settling:
                 await self._stasis.adopt()
                 self.in_step = True
             except AriError as error:
-                log.warning("not in step with Asterisk yet: %s", error)
+                log.warning("synchronization with Asterisk failed, trying again error=%s", error)
                 await asyncio.sleep(RETRY_S)
-        log.info("in step with Asterisk: %d calls", len(self._tracker.calls))
-        while True:  # until the connection is lost: what a failed request left behind must not stay indefinitely
+        log.info("synchronized with Asterisk calls=%d", len(self._tracker.calls))
+        while True:  # until the connection is lost: objects that a failed request left behind must be removed
             try:
                 await self._recordings.refresh()
             except AriError as error:
-                log.warning("recordings in the spool: %s", error)
+                log.warning("reading the recording spool failed error=%s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
                 await sweep(self._client, self._ids, self._in_use)
             except AriError as error:
-                log.warning("sweep: %s", error)
+                log.warning("sweep failed, the next one tries again error=%s", error)
 
     async def _ask_for_sensitive_calls(self) -> None:
-        """Ask other bridges; calls are served even if one of them cannot be asked."""
+        """Query other instances; calls are served even if one of them does not respond."""
         try:
             await self._sensitive.ask_others()
         except AriError as error:
-            log.warning("other bridges cannot be asked which calls are in sensitive mode: %s", error)
+            log.warning("querying other instances for calls in sensitive mode failed error=%s", error)

@@ -1,4 +1,4 @@
-"""A stop in order leaves the calls that asterisk-bridge controls to the next run, or to an extension."""
+"""An orderly stop hands the calls that asterisk-bridge controls to the next run, or to an extension."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from bridge.errors import AriError, BridgeError
 log = logging.getLogger(__name__)
 
 PARKED = "parked"
-"""Facts of this kind are channels that wait for the next run."""
+"""The kind of facts of channels that wait for the next run."""
 LOOK_S = 0.1
 TIMEOUT = "TIMEOUT(absolute)"
 _OF_TAPS = re.compile(r"-(snoop|media|mix|play)-")
-"""What a stop still removes from the PBX; everything else is the next run's."""
+"""What a stop still removes from the PBX; everything else belongs to the next run."""
 
 
 class Suspending:
     """Prepares the calls for a stop.
 
     Args:
-        journal: keeps what the next run needs; without a file of it calls end as they always did.
-        config: what becomes of the calls.
+        journal: stores what the next run needs; without a file for it, calls end.
+        config: what happens to the calls.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Suspending:
                     await asyncio.sleep(LOOK_S)
 
     async def suspend(self) -> bool:
-        """Leave the calls to the next run; return whether they are: nothing may end them any more then."""
+        """Hand the calls to the next run; return whether that was done: nothing may end them any more then."""
         if self._config.extension is not None:
             extension, context = self._config.extension
             await hand_over(self._legs, extension, context)
@@ -71,7 +71,7 @@ class Suspending:
         await _all(self._park(channel_id, channel_id in alone) for channel_id in channel_ids)
         self._only_taps()
         if channel_ids:
-            log.info("calls wait for the next run, for at most %d s: %d", self._config.wait_s, len(channel_ids))
+            log.info("calls wait for the next run seconds=%d count=%d", self._config.wait_s, len(channel_ids))
         return True
 
     def _only_taps(self) -> None:
@@ -84,7 +84,7 @@ class Suspending:
 
 
 async def unpark(client: AriClient, parked: Mapping[str, Any], channel_ids: Iterable[str]) -> None:
-    """Let calls that waited last as long as they like, without music."""
+    """Remove the time limit and the music from calls that waited."""
 
     async def one(channel_id: str) -> None:
         await client.channels.set_variable(channel_id, TIMEOUT, "0")
@@ -94,7 +94,7 @@ async def unpark(client: AriClient, parked: Mapping[str, Any], channel_ids: Iter
 
 
 async def hand_over(legs: Legs, extension: str, context: str) -> None:
-    """Send calls on to an extension, and hang up phones that are only rung; return when they have left."""
+    """Send calls to an extension, and hang up phones that only ring; return when they have left."""
     await _all(
         leg.continue_in_dialplan(context, extension, 1)
         if leg.answered or not legs.is_originated(leg)
@@ -108,6 +108,6 @@ async def _all(acts: Iterable[Awaitable[None]]) -> None:
         if isinstance(result, AriError) and result.status == 404:
             continue  # it has ended
         if isinstance(result, BridgeError):
-            log.warning("a call that waits or is handed over: %s", result)
+            log.warning("suspending or handing over a call failed error=%s", result)
         elif isinstance(result, BaseException):
             raise result

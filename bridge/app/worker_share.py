@@ -1,4 +1,4 @@
-"""What a bridge is told that shares its work with other processes (`bridge.workers`); without this it is alone."""
+"""What one of several workers shares with the others (`bridge.workers`)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class WorkerShare:
 
     Args:
         number: which worker it is, from 1.
-        count: how many there are.
+        count: how many workers exist.
         app: its own Stasis application.
-        claims: who starts what a subscription wants.
-        events: tells only what is this worker's to tell.
-        heard: what its clients of events hear: also what other workers tell.
+        claims: decides which worker starts what a subscription wants.
+        events: publishes only the events that this worker owns.
+        heard: the events for its clients: also those of other workers.
         port: how it listens for HTTP.
-        conferences: those of the others.
-        journal: its file of facts about calls; "": none is kept.
-        owns: whether a call (or a channel's) is this worker's to tell of and to act on.
-        leads: whether it tells of what belongs to nobody.
+        conferences: those of the other workers.
+        journal: its file of facts about calls; "": nothing is stored.
+        owns: returns whether this worker reports and controls a call, by its id or a channel's.
+        leads: returns whether this worker reports what no worker owns.
     """
 
     number: int

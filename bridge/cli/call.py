@@ -1,6 +1,6 @@
-"""``asterisk-bridge call``: has a running bridge originate a call, and reports its progress until it ends.
+"""``asterisk-bridge call``: creates a call on a running instance, and reports its progress until it ends.
 
-It is a client of the bridge's HTTP API like any other: ``POST /v1.0/calls``, and ``/v1.0/events`` for the progress.
+It is a client of the HTTP API: ``POST /v1.0/calls``, and ``/v1.0/events`` for the progress.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 60.0
 MAX_EARLY = 1000
 GRACE_S = 5.0
-"""After the command was interrupted, the hang-up gets so long to be reported."""
+"""How long the command waits for the hangup to be reported after it was interrupted."""
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Have a running bridge originate a call, and follow it until it is over.
+    """Create a call on a running instance, and follow it until it ends.
 
     Args:
         options: arguments of the command.
@@ -45,12 +45,12 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     Returns:
         The exit code: 0 if a party answered.
     """
-    # The bridge may run on another machine, with a configuration that this one does not have.
+    # asterisk-bridge may run on another machine, with a configuration that this one does not have.
     config = load(options.config, environ) if options.config else Config()
-    # The variables are those of the examples, and `./lab env` sets them. What is given by hand wins.
+    # The variables are those of the examples, and `./lab env` sets them. Arguments take precedence.
     url = options.url or (base_url(config) if options.config else environ.get("BRIDGE_URL"))
     configured = [token.get_secret_value() for token in config.http.tokens]
-    # The token of the first start is for the bridge of this machine, and not for any other server.
+    # The token of the first start is sent to this machine's instance only, never to another server.
     own = not url or (options.config and not options.url) or is_local(url)
     configured = configured or [existing_token(config, environ) if own else ""]
     try:
@@ -79,34 +79,34 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 class CallFailed(Exception):
-    """The call could not be placed; the text says why."""
+    """The call could not be created; the message has the reason."""
 
 
 def address(text: str) -> dict[str, str]:
-    """A destination as the API takes it.
+    """Return a destination in the form of the API.
 
-    ``1001`` is an extension, ``+4930123`` or ``tel:030123`` goes out by the trunk, ``sip:alice@example.org`` and
-    ``conference:sales`` are what they say.
+    ``1001`` is an extension, ``+4930123`` or ``tel:030123`` is dialed through the trunk, ``sip:alice@example.org`` and
+    ``conference:sales`` have their type as a prefix.
 
     Raises:
         ValueError: it is none of these.
     """
     kind, colon, rest = text.partition(":")
     if colon and kind in ("tel", "sip", "extension", "conference"):
-        # A SIP address is whole only with its scheme.
+        # A SIP address includes its scheme.
         return {"type": kind, "target": text if kind == "sip" else _filled(text, rest)}
     if re.fullmatch(r"\+[0-9]{3,15}", text):
         return {"type": "tel", "target": text}
     if re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", text):
         return {"type": "extension", "target": text}
-    raise ValueError(f"{text!r} is no destination: 1001, +493012345, tel:..., sip:user@host or conference:name")
+    raise ValueError(f"{text!r} is not a destination: 1001, +493012345, tel:..., sip:user@host or conference:name")
 
 
 def actions_of(talk: Sequence[str], play: Sequence[str], file: Path | None) -> list[Any]:
-    """The flow that the arguments ask for; a greeting if they ask for none.
+    """Return the flow that the arguments describe; a greeting if they describe none.
 
     Raises:
-        ValueError: the file cannot be read or holds no actions.
+        ValueError: the file cannot be read or has no actions.
     """
     if file is not None:
         try:
@@ -114,7 +114,7 @@ def actions_of(talk: Sequence[str], play: Sequence[str], file: Path | None) -> l
         except OSError as problem:
             raise ValueError(f"{file}: {problem.strerror}") from None
         except ValueError as problem:
-            raise ValueError(f"{file}: is no JSON: {problem}") from None
+            raise ValueError(f"{file}: is not JSON: {problem}") from None
         actions = body.get("actions") if isinstance(body, dict) else body
         if not isinstance(actions, list):
             raise ValueError(f'{file}: expected a list of actions, or {{"actions": [...]}}')
@@ -125,7 +125,7 @@ def actions_of(talk: Sequence[str], play: Sequence[str], file: Path | None) -> l
 
 
 def base_url(config: Config) -> str:
-    """Where the bridge with this configuration is reached from its own machine."""
+    """Return the URL of the instance with this configuration, from its own machine."""
     host = config.http.host
     if is_wildcard(host):
         host = "::1" if ":" in host else "127.0.0.1"
@@ -133,7 +133,7 @@ def base_url(config: Config) -> str:
 
 
 def _tls(options: argparse.Namespace, config: Config, url: str) -> ssl.SSLContext | None:
-    """Return what decides which servers are trusted; None: the system's authorities.
+    """Return which servers are trusted; None: the system's authorities.
 
     Raises:
         TrustError: a file cannot be used.
@@ -158,9 +158,9 @@ class Dialer:
     """One run of the command.
 
     Args:
-        url: the bridge's HTTP address.
-        token: what the bridge knows us by; empty for none.
-        out: where the progress goes.
+        url: the HTTP address of asterisk-bridge.
+        token: the token to send; empty for none.
+        out: where the progress is printed.
         tls: for ``https``; None: the system's authorities are trusted.
     """
 
@@ -171,18 +171,18 @@ class Dialer:
         self._out = out or sys.stdout
         self._began = time.monotonic()
         self._calls: dict[str, str] = {}
-        """Whom each call that goes on has called."""
+        """The destination of each active call."""
         self._early: list[Mapping[str, Any]] = []
-        """Events that came before the answer to our request told which calls are ours."""
+        """Events that arrived before the response to the request, which contains the ids of the calls."""
         self._placed = False
         self._answered = False
         self._over = asyncio.Event()
 
     async def run(self, body: Mapping[str, Any]) -> int:
-        """Place the call of ``body`` and stay until it is over; gives the exit code: 0 if somebody has answered.
+        """Create the call of ``body`` and follow it until it ends; return the exit code: 0 if a party answered.
 
         Raises:
-            CallFailed: the bridge could not be reached, or did not do it.
+            CallFailed: the server could not be reached, or returned an error.
         """
         headers = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         if self._token:
@@ -196,22 +196,22 @@ class Dialer:
                 return await self._run(session, body)
         except aiohttp.ClientConnectorCertificateError as problem:
             raise CallFailed(
-                f"{self._url}: {explain_failure(problem)}; --ca-file names the authority to trust, and --url must have"
+                f"{self._url}: {explain_failure(problem)}; --ca-file names the authority to trust, and --url must be"
                 " a name of the certificate; --config alone trusts the certificate in it"
             ) from None
         except aiohttp.WSServerHandshakeError as problem:
             if problem.status == 401:
-                given = ", and does not know this one" if self._token else ""
+                given = ", and this one is invalid" if self._token else ""
                 raise CallFailed(
-                    f"{self._url} wants a token{given}: --token-file, $BRIDGE_TOKEN, or http.tokens in"
-                    " --config (its [[tokens]] hold only hashes)"
+                    f"{self._url} requires a token{given}: --token-file, $BRIDGE_TOKEN, or http.tokens in"
+                    " --config (its [[tokens]] contain only hashes)"
                 ) from None
-            raise CallFailed(f"{self._url} refused the events connection: {problem.status}") from None
+            raise CallFailed(f"{self._url} rejected the events connection: {problem.status}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise CallFailed(f"{self._url}: {explain_failure(problem)}") from None
 
     async def _run(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> int:
-        # Listening comes first: a call to a busy phone is over before the request is answered.
+        # Events first: a call to a busy phone ends before the response to its request.
         async with session.ws_connect(f"{self._url}/v1.0/events", params={"types": "call_*,flow_*"}) as events:
             reading = asyncio.create_task(self._read(events))
             interrupted = asyncio.Event()
@@ -232,7 +232,7 @@ class Dialer:
                     task.cancel()
                 await asyncio.gather(reading, *ends, return_exceptions=True)
             if not self._over.is_set():
-                raise CallFailed("the bridge closed the events connection; the call may continue")
+                raise CallFailed("the server closed the events connection; the call may continue")
         return 0 if self._answered else 1
 
     async def _place(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> None:
@@ -240,9 +240,9 @@ class Dialer:
             try:
                 content = await answer.json()
             except (ValueError, aiohttp.ClientError):
-                raise CallFailed(f"{self._url} answered {answer.status}, and no JSON: is it a bridge?") from None
+                raise CallFailed(f"{self._url} returned {answer.status}, and no JSON: is it asterisk-bridge?") from None
         if answer.status != 200:
-            raise CallFailed(content.get("error", {}).get("message", f"the bridge answered {answer.status}"))
+            raise CallFailed(content.get("error", {}).get("message", f"the server returned {answer.status}"))
         for call in content["calls"]:
             self._calls[call["id"]] = call["destination"]["target"]
             self._say(call["id"], f"calling {self._calls[call['id']]} ({call['id']})")
@@ -298,7 +298,7 @@ _WORDS = {
 
 def _filled(text: str, rest: str) -> str:
     if not rest:
-        raise ValueError(f"{text!r} names nobody after the colon")
+        raise ValueError(f"{text!r} has nothing after the colon")
     return rest
 
 

@@ -1,4 +1,4 @@
-"""``asterisk-bridge check``: prints the configuration that is in effect, and what this machine lacks for it."""
+"""``asterisk-bridge check``: prints the effective configuration, and what this machine lacks for it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def run(config: Config) -> int:
     """Print a configuration without errors to standard output, and warnings to standard error.
 
     Args:
-        config: what is in effect.
+        config: the effective configuration.
 
     Returns:
-        The exit code, 0: what a machine lacks may exist where the bridge will run.
+        The exit code, 0: what this machine lacks may exist where asterisk-bridge will run.
     """
     print(masked_toml(config), end="", flush=True)
     for warning in warnings(config):
@@ -29,7 +29,7 @@ def run(config: Config) -> int:
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Yield what cannot work on this machine, by this user."""
+    """Yield what does not work on this machine, for this user."""
     state_file = config.streams.state_file
     trouble = None if state_file in NOT_KEPT else writing_trouble(Path(state_file))
     if trouble is not None:
@@ -44,10 +44,10 @@ def warnings(config: Config) -> Iterator[str]:
     if trouble is None:
         return
     for key in spoken:
-        yield f"privacy.{key}: nothing can be spoken: {trouble}"
+        yield f"privacy.{key}: speech is unavailable: {trouble}"
     for index, flow in enumerate(flows_of(config)):
         if flow.program is not None and any(action.does == "talk" for action in flow.program.actions):
-            yield f"flows.{index}: nothing can be spoken: {trouble}"
+            yield f"flows.{index}: speech is unavailable: {trouble}"
 
 
 def _is_spoken(announcement: str) -> bool:

@@ -1,6 +1,6 @@
 """The command line: ``asterisk-bridge serve | check | doctor | call | token``.
 
-Exit codes: 0 success, 1 failure (a port is taken, a check failed), 2 wrong configuration or arguments.
+Exit codes: 0 success, 1 failure (a port is in use, a check failed), 2 invalid configuration or arguments.
 
 Each command imports what it needs when it runs: ``check`` needs neither the server nor the audio path.
 """
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     """Run one command.
 
     Args:
-        arguments: those after the program's name; None: ``sys.argv``.
+        arguments: the arguments after the program's name; None: ``sys.argv``.
         environ: environment variables; None: ``os.environ``.
 
     Returns:
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read and check the configuration with the tables that only the layers above can check; report all of them."""
+    """Load the configuration, including the tables that only higher layers can validate; report all mistakes."""
     from bridge.config import ConfigErrors, each_error, load
 
     config = load(path, environ)
@@ -103,7 +103,7 @@ def _examine(config: Config, path: Path | None) -> int:
 
     from bridge import doctor, logs
 
-    # The findings are complete; the log is for those who set "debug".
+    # The findings are complete; the log is only shown with level "debug".
     quiet = config.log if config.log.level == "debug" else config.log.model_copy(update={"level": "error"})
     logs.set_up(quiet)
     gc.enable()
@@ -117,9 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"asterisk-bridge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in (
-        ("serve", "run the bridge"),
-        ("check", "check the configuration and print what is in effect"),
-        ("doctor", "check Asterisk, the network between it and the bridge, and this machine"),
+        ("serve", "run asterisk-bridge"),
+        ("check", "check the configuration and print the effective values"),
+        ("doctor", "check Asterisk, the network to it, and this machine"),
     ):
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         command.add_argument(
@@ -141,27 +141,27 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--http-port", type=int, default=0, help=argparse.SUPPRESS)
     call = commands.add_parser(
         "call",
-        help="have a running bridge originate a call, and report its progress",
-        description="Have a running bridge originate a call, and report its progress until it ends. Ctrl-C hangs up."
-        " Exit code: 0 if somebody answered, 1 if not, 2 for wrong arguments.",
-        epilog="Without --talk, --play, --actions or --flow the called party hears a greeting.",
+        help="create a call on a running instance, and report its progress",
+        description="Create a call on a running instance, and report its progress until it ends. Ctrl-C hangs up."
+        " Exit code: 0 if a party answered, 1 if not, 2 for invalid arguments.",
+        epilog="Without --talk, --play, --actions or --flow, a greeting is played.",
     )
     call.add_argument("destination", nargs="+", help="1001, +493012345, tel:..., sip:user@host, conference:name")
-    call.add_argument("--from", dest="source", metavar="NUMBER", help="the number that the phone shows")
-    call.add_argument("--talk", action="append", default=[], metavar="TEXT", help="say this; may be given repeatedly")
-    call.add_argument("--play", action="append", default=[], metavar="URL", help="play this sound, after what is said")
+    call.add_argument("--from", dest="source", metavar="NUMBER", help="the caller ID to show")
+    call.add_argument("--talk", action="append", default=[], metavar="TEXT", help="speak this; may be given repeatedly")
+    call.add_argument("--play", action="append", default=[], metavar="URL", help="play this sound, after --talk")
     what = call.add_mutually_exclusive_group()
     what.add_argument("--actions", type=Path, metavar="FILE", help="JSON file with the actions to run")
-    what.add_argument("--flow", metavar="ID", help="run this flow of the bridge's configuration")
+    what.add_argument("--flow", metavar="ID", help="run this configured flow")
     call.add_argument(
-        "--first", action="store_true", help="with several destinations: the first to answer gets the call"
+        "--first", action="store_true", help="with several destinations: keep only the first call that is answered"
     )
-    call.add_argument("--url", help="the bridge's HTTP address; without it: --config, or $BRIDGE_URL")
+    call.add_argument("--url", help="HTTP address of asterisk-bridge; without it: --config, or $BRIDGE_URL")
     call.add_argument(
         "--ca-file",
         type=Path,
         metavar="FILE",
-        help="PEM file with the authority of its certificate; without it: the certificate that --config names, or the"
+        help="PEM file with the authority of its certificate; without it: the certificate in --config, or the"
         " system's authorities",
     )
     call.add_argument(
@@ -169,13 +169,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     call.add_argument("--token", help="its token; other users of this machine can see it in the list of processes")
     call.add_argument(
-        "--config", type=Path, metavar="FILE", help="the bridge's TOML file, which has its address and token"
+        "--config", type=Path, metavar="FILE", help="the instance's TOML file, which has its address and token"
     )
     token = commands.add_parser("token", help="create tokens for applications", description="Create tokens.")
     create = token.add_subparsers(dest="verb", required=True, metavar="create").add_parser(
         "create",
-        help="print a new token, and the table that lets it in",
-        description="Print a new token, and the [[tokens]] table that lets it in. Nothing is stored.",
+        help="print a new token, and its table for the configuration",
+        description="Print a new token, and its [[tokens]] table for the configuration. Nothing is stored.",
     )
     create.add_argument("--id", required=True, help="its name in logs and lists, for example crm")
     create.add_argument(
@@ -186,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
         ("--extensions", "reaches only calls with these extensions"),
         ("--trunks", "reaches only calls with these trunks"),
         ("--conferences", "reaches only these conferences"),
-        ("--caller-ids", "numbers that calls may show"),
+        ("--caller-ids", "caller IDs that calls may show"),
     ):
         create.add_argument(option, action="append", default=[], metavar="PATTERN", help=meaning)
-    create.add_argument("--max-calls", type=int, default=0, help="calls originated with it that may be up at once")
+    create.add_argument("--max-calls", type=int, default=0, help="limit of simultaneous calls created with it")
     return parser

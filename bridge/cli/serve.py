@@ -1,4 +1,4 @@
-"""``asterisk-bridge serve``: runs the bridge, one worker of it, or their supervisor until a signal ends it."""
+"""``asterisk-bridge serve``: runs the application, one worker of it, or the supervisor until a signal ends it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("bridge.cli")
 
 
 class Service(Protocol):
-    """A bridge, one worker of it, or their supervisor."""
+    """The application, one worker of it, or the supervisor."""
 
     @property
     def ended(self) -> asyncio.Event | None:
@@ -40,7 +40,7 @@ class Service(Protocol):
 
     @property
     def carries_calls(self) -> bool:
-        """Whether calls pass through this process."""
+        """Whether calls use this process."""
 
     @property
     def http_port(self) -> int:
@@ -50,10 +50,10 @@ class Service(Protocol):
         """Log the ports that it listens on."""
 
     async def reload(self, config: Config) -> None:
-        """Apply what can change while it runs.
+        """Apply what can change at run time.
 
         Raises:
-            ConfigError: something in the configuration is wrong; nothing has changed.
+            ConfigError: the configuration is invalid; nothing has changed.
         """
 
     async def start(self) -> None:
@@ -64,10 +64,10 @@ class Service(Protocol):
         """
 
     async def drain(self) -> None:
-        """Accept nothing new, and return when nothing is up any more, or after ``restart.drain_s``."""
+        """Accept nothing new, and return when no call or stream is left, or after ``restart.drain_s``."""
 
     async def stop(self) -> None:
-        """End calls and streams properly, and close the ports."""
+        """End calls and streams in order, and close the ports."""
 
     def abandon(self) -> None:
         """Prepare for the process to end immediately."""
@@ -119,7 +119,7 @@ async def serve(
     A second signal ends this wait; a further one ends the process immediately. SIGHUP reloads the configuration.
 
     Args:
-        config: of the service.
+        config: the service's configuration.
         make_service: creates the service; called when signals are handled already.
         read: reads the configuration again.
         token: file of the token that the first start created, if that token is in use.
@@ -132,14 +132,16 @@ async def serve(
 
     def stop(number: int) -> None:
         if drained.is_set():
-            log.warning("further signal: stopping immediately")
+            log.warning("second signal, stopping immediately")
             service.abandon()
             os._exit(128 + number)
         if stopping.is_set() or not config.restart.drain_s:
             drained.set()
-            log.info("stopping on %s; a further signal stops immediately", signal.Signals(number).name)
+            log.info("stopping, a further signal stops immediately signal=%s", signal.Signals(number).name)
         else:
-            log.info("stopping on %s when calls have ended; a further signal ends them", signal.Signals(number).name)
+            log.info(
+                "stopping when calls have ended, a further signal ends them signal=%s", signal.Signals(number).name
+            )
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -183,27 +185,27 @@ async def serve(
 
 
 async def _preload() -> None:
-    """Load what the ports did not need to open, beside the loop; then nothing of it is collected either.
+    """Load in a thread what was not needed to open the ports, then exempt it from garbage collection.
 
-    Immediately, while Asterisk is connected to: later the calls would notice, as numpy takes the interpreter for 20 ms
-    and more.
+    This runs while Asterisk is connected to: later it would delay the audio of calls, as importing numpy blocks the
+    interpreter for 20 ms and more.
     """
     try:
         await asyncio.to_thread(preload)
     except Exception:
-        log.exception("preloading failed; what is missing is loaded when it is needed")
+        log.exception("preloading failed, modules are loaded when needed")
     else:
         log.info("preloading done")
     exempt_from_collection()
 
 
 def explain_bind_error(problem: OSError, config: Config) -> str:
-    """Return one line that names the port that could not be opened, the cause and the remedy."""
+    """Return one line with the port that could not be opened, the cause and the remedy."""
     text = problem.strerror or str(problem)
     if isinstance(problem, socket.gaierror):
         return f"http.host or audiosocket.bind_host: {config.http.host!r} or {config.audiosocket.bind_host!r}: {text}"
-    # asyncio says which address it was in the text only: "... bind on address ('127.0.0.1', 8080): ..."; for one that
-    # is no address of this machine, Python 3.13 says "could not bind on any address out of [('192.0.2.1', 0)]".
+    # asyncio names the address in the message only: "... bind on address ('127.0.0.1', 8080): ..."; for one that
+    # does not belong to this machine, Python 3.13 reports "could not bind on any address out of [('192.0.2.1', 0)]".
     found = re.search(r"address(?: out of \[|) ?\('([^']*)', ([0-9]+)", text)
     elsewhere = problem.errno == errno.EADDRNOTAVAIL or "could not bind on any address" in text
     address = (found[1], int(found[2])) if found else None
@@ -216,13 +218,11 @@ def explain_bind_error(problem: OSError, config: Config) -> str:
             continue
         where = host_and_port(address[0], port)
         if problem.errno == errno.EADDRINUSE:
-            return (
-                f"{section}.{port_key}: {where} is already in use; stop the program that holds it or set another port"
-            )
+            return f"{section}.{port_key}: {where} is already in use; stop the program that uses it or set another port"
         if problem.errno == errno.EACCES:
             return f"{section}.{port_key}: no permission to listen on {where}; ports below 1024 need a privilege"
         if elsewhere:
-            return f"{section}.{host_key}: {host!r} is no address of this machine"
+            return f"{section}.{host_key}: {host!r} is not an address of this machine"
         return f"{section}.{port_key}: cannot listen on {where}: {text}"
     return f"cannot start: {text}"
 

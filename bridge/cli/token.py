@@ -1,4 +1,4 @@
-"""``asterisk-bridge token create``: prints a new token, and the table that accepts it. Nothing is stored."""
+"""``asterisk-bridge token create``: prints a new token, and its table for the configuration. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.validation import explain
 
 
 def create(options: argparse.Namespace) -> int:
-    """Print a new token, and the table that accepts it.
+    """Print a new token, and its table for the configuration.
 
     Args:
         options: arguments of the command.
@@ -25,7 +25,7 @@ def create(options: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        ConfigError: no configuration could hold such a table.
+        ConfigError: the arguments are not valid in such a table.
     """
     token = new_token()
     table: dict[str, object] = {
@@ -46,6 +46,6 @@ def create(options: argparse.Namespace) -> int:
     lines = [f"{key} = {to_toml(value)}" for key, value in table.items()]
     print("# The token. It is shown only now; give it to the application:")
     print(f"# {token}")
-    print("# For the configuration file; SIGHUP makes a running bridge read it:")
+    print("# For the configuration file; SIGHUP reloads it:")
     print("\n".join(["[[tokens]]", *lines]))
     return 0

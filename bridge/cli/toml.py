@@ -1,4 +1,4 @@
-"""Configuration as TOML text: what ``check`` prints, and the table of a new token."""
+"""Configuration as TOML: what ``check`` prints, and the table of a new token."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def to_toml(value: object) -> str:
         return to_toml(tuple(value))
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {to_toml(item)}" for key, item in value.items()) + "}"
-    # A JSON string is a TOML string, DEL aside. Numbers are the same in both, and dates (only in options) become texts.
+    # A JSON string is a TOML string, except DEL. Numbers are the same in both, and dates (only in options) become
+    # strings.
     return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
@@ -43,7 +44,7 @@ def _shown(key: str, value: object) -> object:
     if key == "command" and isinstance(value, tuple):
         return mask_command(value)
     if key in ("actions", "options") and value:
-        from bridge import dialects  # not for configurations without a table that has options
+        from bridge import dialects  # not needed for configurations without options
 
         return mask(value, key, shown=dialects.shown_options())
     return mask_url(value) if isinstance(value, str) else value

@@ -1,24 +1,23 @@
-"""The configuration: one TOML file, overridden by environment variables, checked whole before anything starts.
+"""The configuration: one TOML file, overridden by environment variables, validated before anything starts.
 
-    [http] [audiosocket] [ari] [media] [log] [audit]   what every bridge needs
-    [[tokens]]                                         who may use the API, and for what
-    [pbx] [streams] [twilio]                           streams that start themselves
-    [calling]                                          calls that the bridge places
-    [speech]                                           what is said and played in calls
-    [recording]                                        limits of recordings, and how long they are kept
+    [http] [audiosocket] [ari] [media] [log] [audit]   required by every instance
+    [[tokens]]                                         who may use the API, and their scopes
+    [pbx] [streams] [twilio]                           automatic streaming
+    [calling]                                          originated calls
+    [speech]                                           speech and sounds played in calls
+    [recording]                                        limits and retention of recordings
     [privacy]                                          announcements of streams and recordings, withheld numbers
-    [outbound]                                         which connections the bridge may open
-    [cluster]                                          several bridges that share subscriptions
-    [[subscriptions]] [[dialplan]]                     lists of tables: which calls go where
+    [outbound]                                         which outgoing connections are allowed
+    [cluster]                                          several nodes that share subscriptions
+    [[subscriptions]] [[dialplan]]                     lists of tables: which calls are streamed where
     [[flows]] [voxology]                               which calls run which actions
-    [[webhooks]]                                       who is told what happens
+    [[webhooks]]                                       servers that receive events
     [workers]                                          how many processes
     ASTERISK_BRIDGE_<SECTION>__<KEY>                   overrides one key, for example ASTERISK_BRIDGE_ARI__PASSWORD
     ASTERISK_BRIDGE_SUBSCRIPTIONS__<ID>__<KEY>         the same for a table of a list
 
-`load` reports every mistake at once, each with the dotted key, what was wrong and what is expected. Secrets are
-pydantic's ``SecretStr``: they show in no repr, no log and no error. ``docs/reference/configuration.md`` describes every
-key.
+`load` reports all mistakes together, each with the dotted key, what is wrong and what is expected. Secrets are
+pydantic's ``SecretStr``: they are in no repr, log or error. ``docs/reference/configuration.md`` describes every key.
 """
 
 from bridge.config.calling import CallingConfig

@@ -1,4 +1,4 @@
-"""The section ``[calling]``: how destinations are dialled, and the limits of calls that the bridge places."""
+"""The section ``[calling]``: how destinations are dialed, and the limits of originated calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _endpoint(placeholder: str) -> AfterValidator:
             )
         for name in re.findall(r"\{(\w*)\}", endpoint):
             if name not in (placeholder, "context"):
-                raise ValueError(f"holds {{{name}}}; only {{{placeholder}}} is known here")
+                raise ValueError(f"contains {{{name}}}; only {{{placeholder}}} is supported here")
         return endpoint
 
     return AfterValidator(check)
@@ -28,7 +28,7 @@ def _endpoint(placeholder: str) -> AfterValidator:
 
 def _check_prefix(prefix: str) -> str:
     if not re.fullmatch(r"\+?[0-9*#]{1,40}", prefix) and prefix != "+":
-        raise ValueError(f"{prefix[:40]!r} is not a prefix of a number: digits, with a + before them if need be")
+        raise ValueError(f"{prefix[:40]!r} is not a prefix of a number: digits, optionally after a +")
     return prefix
 
 
@@ -41,7 +41,7 @@ PerMinute = Annotated[int, Field(ge=1, le=1_000_000, description="a number from 
 
 
 class CallingConfig(Section):
-    """How calls are placed."""
+    """How calls are originated."""
 
     tel_endpoint: Annotated[str, _endpoint("number"), Field(description="a string")] = ""
     """How a `tel` destination is dialed: `"PJSIP/{number}@trunk-a"`. Empty: rejected, as it may cost money."""

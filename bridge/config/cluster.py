@@ -1,4 +1,4 @@
-"""The section ``[cluster]``: several bridges, on several machines, that share what subscriptions start."""
+"""The section ``[cluster]``: several nodes, on several machines, that share subscriptions."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def _check_store(store: SecretStr) -> SecretStr:
     if port == 0:
         raise ValueError("has the port 0")
     if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
-        raise ValueError("may have a database's number behind the host, and nothing else, for example /0")
+        raise ValueError("may have only a database number after the host, for example /0")
     if parts.query or parts.fragment:
-        raise ValueError("holds a query or a fragment; expected only scheme, host, port and database")
+        raise ValueError("contains a query or a fragment; expected only scheme, host, port and database")
     if re.search(r"\s", url):
-        raise ValueError("holds white space")
+        raise ValueError("contains white space")
     return store
 
 
@@ -41,7 +41,7 @@ _PREFIX = matching(r"[A-Za-z0-9_.:-]{1,60}", "must be 1 to 60 letters, digits an
 
 
 class ClusterConfig(Section):
-    """Where bridges agree, and who this one is."""
+    """The shared store, and the names of this node."""
 
     store: Annotated[SecretStr, AfterValidator(_check_store), Field(description="a redis:// or rediss:// URL")] = (
         SecretStr("")
@@ -66,12 +66,12 @@ class ClusterConfig(Section):
 
     @property
     def enabled(self) -> bool:
-        """Whether there are other bridges to agree with."""
+        """Whether there are other nodes to coordinate with."""
         return bool(self.store.get_secret_value())
 
     @property
     def place(self) -> str:
-        """The store without user and password: for logs."""
+        """The store without user and password, for logs."""
         parts = self._url
         return f"{parts.scheme}://{host_and_port(parts.hostname or '', parts.port or 6379)}{parts.path.rstrip('/')}"
 
@@ -85,15 +85,15 @@ class ClusterConfig(Section):
         return urlsplit(self.store.get_secret_value())
 
     def node_name(self, ari: AriConfig) -> str:
-        """Name of this bridge."""
+        """Return the name of this node."""
         return self.node or f"{socket.gethostname()}.{ari.app}"
 
     def pbx_name(self, ari: AriConfig) -> str:
-        """Name of the Asterisk that this bridge serves."""
+        """Return the name of the Asterisk that this node serves."""
         parts = urlsplit(ari.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return self.pbx or host_and_port((parts.hostname or "").lower(), port)
 
     def pbx_is_ambiguous(self, ari: AriConfig) -> bool:
-        """Every machine has its own loopback: a name made of it would mean another Asterisk on each."""
+        """Return whether the default name would be ambiguous: it contains loopback, which every machine has."""
         return not self.pbx and is_loopback(urlsplit(ari.url).hostname or "")

@@ -1,4 +1,4 @@
-"""What each key allows but the whole does not."""
+"""Validation across keys: settings that are valid individually, but not together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Table = TypeVar("Table", bound=SubscriptionConfig | RouteConfig | WebhookConfig 
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:
-    """All of them."""
+    """Yield all contradictions."""
     yield from _http_contradictions(config.http)
     yield from token_contradictions(config)
     yield from _audiosocket_contradictions(config)
@@ -45,19 +45,19 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
 
 
 def _privacy_contradictions(config: Config) -> Iterator[ConfigError]:
-    """Yield announcements that could never be heard: parties would be streamed or recorded without one."""
+    """Yield announcements that cannot be played: parties would be streamed or recorded without one."""
     for key, announcement in config.privacy.announcements.items():
         if announcement.startswith(SOUND):
             if not config.speech.sounds_dir:
                 yield ConfigError(f"privacy.{key}", "names a file below speech.sounds_dir, which is not set")
         elif announcement not in ("", TONE) and not config.speech.command:
-            yield ConfigError(f"privacy.{key}", "is a text to speak, and speech.command is empty")
+            yield ConfigError(f"privacy.{key}", "requires speech, and speech.command is empty")
 
 
 def _table_contradictions(
     name: str, tables: Iterable[Table], faults_of: Callable[[Table], Iterable[tuple[str, str]]]
 ) -> Iterator[ConfigError]:
-    """Yield the ids that two tables of a list share, the authorities that cannot be used, and what is wrong in each."""
+    """Yield ids that two tables of a list share, authorities that cannot be used, and mistakes within each table."""
     seen: dict[str, int] = {}
     for index, table in enumerate(tables):
         key = f"{name}.{index}"
@@ -70,7 +70,7 @@ def _table_contradictions(
 
 def _subscription(config: Config, subscription: SubscriptionConfig) -> Iterator[tuple[str, str]]:
     if subscription.id in RESERVED_IDS:
-        yield "id", f"{subscription.id!r} is kept for the vendor's settings calls"
+        yield "id", f"{subscription.id!r} is reserved for the vendor's settings calls"
     yield from target_contradictions(subscription)
     yield from subscription_contradictions(subscription, config.pbx.groups)
 
@@ -83,13 +83,13 @@ def _webhook(webhook: WebhookConfig) -> Iterator[tuple[str, str]]:
 def _flow(flow: FlowConfig) -> Iterator[tuple[str, str]]:
     given = [name for name in ("actions", "file", "url") if getattr(flow, name)]
     if not given:
-        yield "actions", "is empty, and so are file and url: one of them says what the flow does"
+        yield "actions", "is empty, and so are file and url; set one of them"
     elif len(given) > 1:
-        yield given[1], f"is set, and so is {given[0]}; a flow has one of actions, file and url"
+        yield given[1], f"is set, and so is {given[0]}; set only one of actions, file and url"
 
 
 def target_contradictions(target: TargetConfig) -> Iterator[tuple[str, str]]:
-    """What does not go together in an application's address: key and reason."""
+    """Yield contradictions in the address of an application: key and reason."""
     if not target.url and getattr(target, "enabled", True):
         yield "url", "is empty; expected a ws:// or wss:// URL"
 
@@ -108,7 +108,7 @@ def _ca_file_contradictions(ca_file: str) -> Iterator[tuple[str, str]]:
 def subscription_contradictions(
     subscription: SubscriptionConfig, groups: Mapping[str, tuple[str, ...]], *, may_be_empty: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """What a subscription lacks: key and reason."""
+    """Yield what a subscription lacks: key and reason."""
     if not (may_be_empty or subscription.extensions or subscription.trunks or subscription.dids):
         yield (
             "extensions",
@@ -135,14 +135,14 @@ def _cluster_contradictions(config: Config) -> Iterator[ConfigError]:
     if cluster.pbx_is_ambiguous(config.ari):
         yield ConfigError(
             "cluster.pbx",
-            "is empty, and ari.url is an address of this machine, which other bridges know by another name or use for"
-            " an Asterisk of their own; expected one name that all bridges of this Asterisk are given",
+            "is empty, and ari.url is a loopback address, which identifies no Asterisk to other nodes;"
+            " set the same name at all nodes of this Asterisk",
         )
     yield from (ConfigError(f"cluster.{key}", reason) for key, reason in _ca_file_contradictions(cluster.ca_file))
 
 
 def token_contradictions(config: Config) -> Iterator[ConfigError]:
-    """Find what does not go together in ``http.authentication``, ``http.tokens`` and ``[[tokens]]``."""
+    """Yield contradictions between ``http.authentication``, ``http.tokens`` and ``[[tokens]]``."""
     if not config.http.authentication:
         for key in [name for name, given in (("http.tokens", config.http.tokens), ("tokens", config.tokens)) if given]:
             yield ConfigError("http.authentication", f"is false, but {key} is set; remove one of them")
@@ -157,12 +157,12 @@ def token_contradictions(config: Config) -> Iterator[ConfigError]:
         seen.setdefault(token.id, index)
         hashes.setdefault(token.hash, index)
         if token.id in RESERVED_TOKEN_IDS or re.fullmatch(r"http-[0-9]+", token.id):
-            yield ConfigError(f"{key}.id", f"{token.id!r} names something else in logs; choose another id")
+            yield ConfigError(f"{key}.id", f"{token.id!r} is reserved in logs; choose another id")
         wide = [scope for scope in token.scopes if scope in ("admin", "flows", "subscriptions")]
         if token.limited and wide:
             yield ConfigError(
                 f"{key}.scopes",
-                f"has {wide[0]}, which reaches every call, and so cannot go with extensions, trunks or conferences",
+                f"has {wide[0]}, which reaches every call; remove it, or extensions, trunks and conferences",
             )
 
 
@@ -170,23 +170,23 @@ def _http_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
     if not http.authentication and not is_loopback(http.host):
         yield ConfigError(
             "http.authentication",
-            f"is false, but http.host {http.host!r} can be reached from other machines: anybody there could listen to"
+            f"is false, but http.host {http.host!r} is reachable from other machines: anyone there could listen to"
             ' calls. Remove it or set http.host = "127.0.0.1"',
         )
     if not http.authentication and http.allowed_origins:
         yield ConfigError(
             "http.allowed_origins",
-            "needs tokens, and http.authentication is false: whatever such a page loads could control the PBX; remove"
-            " http.authentication",
+            "needs tokens, and http.authentication is false: any script of such a page could control the PBX; set"
+            " http.authentication to true",
         )
     yield from tls_contradictions(http)
 
 
 def tls_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
-    """Yield what is wrong with certificate, key and client authorities of the HTTP port; reads their files."""
+    """Yield problems of certificate, key and client authorities of the HTTP port; reads their files."""
     if bool(http.tls_certificate) != bool(http.tls_key):
         missing, present = ("tls_key", "tls_certificate") if http.tls_certificate else ("tls_certificate", "tls_key")
-        yield ConfigError(f"http.{missing}", f"is missing; http.{present} is set, and they go together")
+        yield ConfigError(f"http.{missing}", f"is missing; http.{present} is set, and both are required")
         return
     if not http.tls_certificate:
         if http.tls_client_ca:
@@ -203,7 +203,7 @@ def tls_contradictions(http: HttpConfig) -> Iterator[ConfigError]:
             yield ConfigError(f"http.{key}", f"{getattr(http, key)!r} cannot be read: {problem.strerror}")
             return
     try:
-        # The password callback keeps OpenSSL from asking for one on the terminal.
+        # The password callback prevents OpenSSL from prompting for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(http.tls_certificate, http.tls_key, lambda: "")
     except (ssl.SSLError, ValueError) as problem:
         yield ConfigError(
@@ -220,12 +220,12 @@ def _audiosocket_contradictions(config: Config) -> Iterator[ConfigError]:
     if is_wildcard(audiosocket.advertised_host):
         yield ConfigError(
             "audiosocket.advertised_host",
-            f"{audiosocket.advertised_host!r} cannot be dialled; expected the address where Asterisk finds this host",
+            f"{audiosocket.advertised_host!r} cannot be dialed; expected the address that Asterisk connects to",
         )
     elif is_wildcard(audiosocket.bind_host) and not audiosocket.advertised_host:
         yield ConfigError(
             "audiosocket.advertised_host",
-            f"is empty, but audiosocket.bind_host is {audiosocket.bind_host!r}, which nobody can dial; expected the"
+            f"is empty, but audiosocket.bind_host is {audiosocket.bind_host!r}, which cannot be dialed; expected the"
             " address at which Asterisk reaches this host",
         )
     same_host = http.host == audiosocket.bind_host or is_wildcard(http.host) or is_wildcard(audiosocket.bind_host)

@@ -1,4 +1,4 @@
-"""The keys that tables about servers of others share: the credential, and which certificate is accepted."""
+"""Keys shared by the tables of servers: the credential, and which certificate is accepted."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ class TlsServer(Section):
         """Return which certificates to accept.
 
         Args:
-            ca_dir: where ``ca_file`` must lie if it is not of the configuration file (`bridge.tls.Trust`).
+            ca_dir: the directory that must contain ``ca_file`` if it is not from the configuration file
+                (`bridge.tls.Trust`).
         """
-        from bridge.tls import Trust  # not for those who only read the configuration
+        from bridge.tls import Trust  # not needed to read the configuration
 
         return Trust(self.verify_tls, self.ca_file, ca_dir)
 
 
 class Endpoint(TlsServer):
-    """A server that wants to see a credential."""
+    """A server that requires a credential."""
 
     auth_key: HeaderName = "Secret"
     """Header that carries the credential. Empty: none."""
@@ -57,6 +58,6 @@ class Endpoint(TlsServer):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The credential as requests carry it. Holds a secret."""
+        """The header with the credential. Contains a secret."""
         value = self.auth_value.get_secret_value()
         return {self.auth_key: value} if self.auth_key and value else {}

@@ -1,4 +1,4 @@
-"""The tables about flows: which calls run which list of actions, and where the list comes from."""
+"""The tables of flows: which calls run which actions, and where the actions come from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Actions = Annotated[
 
 
 class FlowConfig(Endpoint):
-    """A list of actions, and the calls that run it when they come in."""
+    """A list of actions, and the inbound calls that run it."""
 
     id: Slug
     """The `flow_id` of `POST /v1.0/calls` and of `fetch_flow`."""

@@ -1,4 +1,4 @@
-"""The token that the first start creates where none is configured, kept in a file that only its owner can read."""
+"""The token that the first start creates if none is configured, stored in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bridge.errors import ConfigError
 
 FILE_NAME = "token"
 NO_FILE = ("", ":memory:")
-"""Values of ``streams.state_file`` that name no file."""
+"""Values of ``streams.state_file`` that are not a file."""
 
 
 def token_file(config: Config, environ: Mapping[str, str]) -> Path:
-    """Return where the token is kept: beside the state file."""
+    """Return the path of the token's file: beside the state file."""
     state = config.streams.state_file
     return Path(default_state_file(environ) if state in NO_FILE else state).parent / FILE_NAME
 
@@ -34,11 +34,11 @@ def with_token(config: Config, environ: Mapping[str, str]) -> Config:
     """Return the configuration with the token of the first start, which is created if it does not exist yet.
 
     Args:
-        config: any; one that needs no such token is returned as it is.
+        config: the configuration; returned unchanged if it needs no such token.
         environ: the environment (``os.environ``).
 
     Raises:
-        ConfigError: it can be neither read nor created.
+        ConfigError: the token can be neither read nor created.
     """
     if not needs_token(config):
         return config
@@ -48,8 +48,8 @@ def with_token(config: Config, environ: Mapping[str, str]) -> Config:
     except OSError as problem:
         raise ConfigError(
             "http.tokens",
-            f"is empty, and a token cannot be kept in {path}: {problem.strerror}. Set http.tokens (openssl rand -hex"
-            " 24), or let streams.state_file or the variable STATE_DIRECTORY name a directory that can be written",
+            f"is empty, and a token cannot be stored in {path}: {problem.strerror}. Set http.tokens (openssl rand -hex"
+            " 24), or set streams.state_file or the variable STATE_DIRECTORY to a writable directory",
         ) from None
     http = config.http.model_copy(update={"tokens": (SecretStr(token),)})
     return config.model_copy(update={"http": http})
@@ -72,7 +72,7 @@ def _read(path: Path) -> str:
         return ""
     except ValueError as problem:
         raise ConfigError(
-            str(path), f"does not hold a token: it {problem}; remove it, and a new one is created"
+            str(path), f"does not contain a token: it {problem}; remove it, and a new one is created"
         ) from None
     return token
 
@@ -80,7 +80,7 @@ def _read(path: Path) -> str:
 def _create(path: Path) -> str:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_urlsafe(32)
-    # Whole or not at all: another process may look at the same time.
+    # Atomically: another process may read it at the same time.
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:

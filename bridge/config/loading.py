@@ -1,4 +1,4 @@
-"""Reads the file and the environment into one checked value, and says what is wrong with them."""
+"""Reads the file and the environment into one validated value, and reports mistakes in them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bridge.validation import explain_detail, suggestion
 
 ENVIRONMENT_PREFIX = "ASTERISK_BRIDGE_"
 
-# Kubernetes (and Docker's old links) put such names into every container near a service called "asterisk-bridge".
+# Kubernetes (and Docker's links) set such variables in every container near a service called "asterisk-bridge".
 _NOT_OURS = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
 
 
 REMOVED = {"media.websocket": "has been removed, every WebSocket is framed by picows: delete it"}
-"""Keys of earlier versions, and what to do about them."""
+"""Keys of earlier versions, and how to replace them."""
 
 
 class ConfigErrors(ConfigError):
-    """Several mistakes at once; ``errors`` holds one `ConfigError` each, the text lists them line by line."""
+    """Several mistakes; ``errors`` has one `ConfigError` for each, the string lists them line by line."""
 
     def __init__(self, errors: list[ConfigError]) -> None:
         super().__init__(errors[0].key, errors[0].reason)
@@ -39,7 +39,7 @@ class ConfigErrors(ConfigError):
 
 
 def each_error(error: ConfigError) -> list[ConfigError]:
-    """The single mistakes behind an error of `load`."""
+    """Return the single mistakes of an error of `load`."""
     return error.errors if isinstance(error, ConfigErrors) else [error]
 
 
@@ -71,7 +71,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 
 def default_state_file(environ: Mapping[str, str]) -> str:
-    """Where state is kept that no key places: in systemd's state directory, else the user's, else the system's."""
+    """Return the default path of the state file: in systemd's state directory, else the user's, else the system's."""
     directory = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if not directory:
         base = environ.get("XDG_STATE_HOME", "")
@@ -94,7 +94,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[ConfigError], dict[str, str]]:
-    """Put the environment's values into ``values``; the mistakes, and which variable set which key."""
+    """Set the environment's values in ``values``; return the mistakes, and which variable set which key."""
     errors: list[ConfigError] = []
     origins: dict[str, str] = {}
     for name in sorted(environ):
@@ -130,7 +130,7 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[
 
 
 def _find_table(tables: object, section: str, key: str) -> tuple[str, dict[str, Any] | None]:
-    """The table that ``<ID>__<KEY>`` of a variable's name means: its dotted place and itself, None if there is none."""
+    """Return the table that ``<ID>__<KEY>`` of a variable refers to: dotted key and table, None if there is none."""
     wanted = key.rpartition("__")[0].replace("_", "-")
     for index, table in enumerate(tables if isinstance(tables, list) else ()):
         if isinstance(table, dict) and table.get("id") == wanted:
@@ -139,7 +139,7 @@ def _find_table(tables: object, section: str, key: str) -> tuple[str, dict[str, 
 
 
 def _from_text(text: str, annotation: Any) -> object:
-    """An environment variable's text in the type of its key; text that does not fit is left for the model to refuse."""
+    """Parse an environment variable as its key's type; the model reports a string that cannot be parsed."""
     kinds = _kinds(annotation)
     if int in kinds and re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
         return int(text)
@@ -159,7 +159,7 @@ def _from_text(text: str, annotation: Any) -> object:
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """The plain types behind an annotation: ``Annotated`` and ``| None`` taken away, ``tuple[str]`` as ``tuple``."""
+    """Return the plain types of an annotation: without ``Annotated`` and ``| None``, ``tuple[str]`` as ``tuple``."""
     if get_origin(annotation) is Annotated:
         return _kinds(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

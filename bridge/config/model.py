@@ -1,4 +1,4 @@
-"""The whole configuration as one value."""
+"""The complete configuration as one value."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from bridge.config.workers import WorkersConfig
 FILES_PER_STREAM = 3
 """One WebSocket and up to two media legs."""
 FILES_ASIDE = 100
-"""ARI, listening sockets, the log, and whatever else."""
+"""ARI, listening sockets, the log, and others."""
 
 
 class Config(Vendors):
-    """The whole configuration. Sections check their own keys; `load` also checks what holds between them."""
+    """The complete configuration. Sections validate their own keys; `load` also validates across sections."""
 
     http: HttpConfig = HttpConfig()
     tokens: Annotated[tuple[TokenConfig, ...], BeforeValidator(as_tuple)] = ()
@@ -57,9 +57,9 @@ class Config(Vendors):
 
     @property
     def audio_host(self) -> str:
-        """The host whose addresses Asterisk's audio is expected from; empty where ARI's address does not say.
+        """The host that Asterisk's audio is expected from; empty if ARI's address does not determine it.
 
-        ARI on loopback and audio from elsewhere: a published container port, a tunnel or a proxy leads to ARI.
+        ARI on loopback and audio from another address: a published container port, a tunnel or a proxy leads to ARI.
         """
         host = urlsplit(self.ari.url).hostname or ""
         return "" if is_loopback(host) and not is_loopback(self.audiosocket.bind_host) else host

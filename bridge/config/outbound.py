@@ -1,4 +1,4 @@
-"""The section ``[outbound]``: which connections the bridge may open, and what it trusts and signs with."""
+"""The section ``[outbound]``: which outgoing connections are allowed, and what is trusted and signed with."""
 
 from __future__ import annotations
 

@@ -11,26 +11,26 @@ from bridge.config.values import Section
 
 TONE = "tone"
 SOUND = "sound:"
-"""What begins the name of a file below ``speech.sounds_dir``."""
+"""The prefix of the name of a file below ``speech.sounds_dir``."""
 
 
 def _check(announcement: str) -> str:
     if announcement.startswith(SOUND) and not announcement.removeprefix(SOUND).strip():
-        raise ValueError(f'names no file after "{SOUND}"; expected for example "{SOUND}notice.wav"')
+        raise ValueError(f'has no file after "{SOUND}"; expected for example "{SOUND}notice.wav"')
     return announcement
 
 
 Announcement = Annotated[
     str,
     AfterValidator(_check),
-    Field(max_length=1000, description='"tone", "sound:FILE", a text to speak, or nothing'),
+    Field(max_length=1000, description='"tone", "sound:FILE", a sentence to speak, or nothing'),
 ]
 
 
 class PrivacyConfig(Section):
-    """What callers hear of streams and recordings, and whether the numbers that they withhold are shown.
+    """How streams and recordings are announced to the parties, and whether withheld numbers are shown.
 
-    Announcements are ``"tone"``, ``"sound:FILE"`` below ``speech.sounds_dir``, or a text.
+    Announcements are ``"tone"``, ``"sound:FILE"`` below ``speech.sounds_dir``, or a sentence to speak.
     """
 
     show_withheld_numbers: Switch = False

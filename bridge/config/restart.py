@@ -1,4 +1,4 @@
-"""The section ``[restart]``: what becomes of calls and streams that are up when asterisk-bridge stops."""
+"""The section ``[restart]``: what happens to active calls and streams when asterisk-bridge stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _check_calls(calls: str) -> str:
 
 
 class RestartConfig(Section):
-    """What a stop and the next start do."""
+    """What happens at a stop and at the next start."""
 
     drain_s: Annotated[float, Field(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 0
     """How long SIGTERM waits for calls and streams to end, while nothing new is accepted. 0: it ends streams

@@ -1,4 +1,4 @@
-"""The sections that every bridge has: its two ports, Asterisk, limits of the audio path, the log."""
+"""The sections that every instance has: its two ports, Asterisk, limits of the audio path, the log."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from bridge.config.values import (
 )
 
 _APP_NAME = matching(r"[A-Za-z0-9_]{1,40}", "must be 1 to 40 letters, digits and underscores (no dash)")
-"""A part, between dashes, of the id of every channel that we create: that is how we know ours."""
+"""A part, between dashes, of the id of every channel that asterisk-bridge creates, which identifies it."""
 
 
 class HttpConfig(Section):
-    """The port that applications and people talk to."""
+    """The port for applications and browsers."""
 
     host: ListenHost = "127.0.0.1"
     """Address to listen on."""
@@ -98,7 +98,7 @@ class AudioSocketConfig(Section):
     """Streams that `uuid:` routes (`[[dialplan]]`) may have open at the same time: each dials an application."""
 
     def advertised_address(self, listening_port: int) -> str:
-        """``host:port`` for Asterisk to dial; ``listening_port`` is the real one, known once the listener is open."""
+        """Return ``host:port`` for Asterisk to dial; ``listening_port``: the actual port of the open listener."""
         return host_and_port(self.advertised_host or self.bind_host, self.advertised_port or listening_port)
 
 
@@ -127,8 +127,8 @@ class MediaConfig(Section):
     max_queued_ms: Annotated[
         int, Field(ge=200, le=7_200_000, description="a number of milliseconds from 200 to 7200000")
     ] = 600_000
-    """Audio of one stream that may wait to be played into its call; further messages are refused and counted. A message
-    is played whole or not at all."""
+    """Audio of one stream that may wait to be played into its call; further messages are rejected and counted. A
+    message is played completely or not at all."""
     playout_lead_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 60
     """Audio to gather after a pause before it is played: evens out applications whose audio comes at uneven times."""
     max_unsent_ms: Annotated[int, Field(ge=60, le=60_000, description="a number of milliseconds from 60 to 60000")] = (
@@ -140,10 +140,10 @@ class MediaConfig(Section):
     """Streams open at the same time; the next request returns 503, and a call whose route needs one is rejected before
     it is answered. Each takes up to 3 descriptors."""
     refuse_late_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 40
-    """Lateness of audio from which the process refuses new calls and streams, as it does when it is busy for more than
+    """Lateness of audio from which the process rejects new calls and streams, as it does when it is busy for more than
     75 % of the time. 0: neither."""
     refuse_from: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 10
-    """Calls and streams of a process below which an overload refuses nothing."""
+    """Calls and streams of a process below which an overload rejects nothing."""
     ping_interval_s: Annotated[float, Field(ge=1, le=3600, description="a number of seconds from 1 to 3600")] = 20
     """Time between WebSocket pings. An application that sends nothing for two of them is considered disconnected."""
     coalesce_ms: Annotated[float, Field(ge=0, le=5, description="a number of milliseconds from 0 to 5")] = 1.0
@@ -152,7 +152,7 @@ class MediaConfig(Section):
 
 
 class AuditConfig(Section):
-    """Who did what, and who listened, as JSON lines (docs/reference/audit-log.md)."""
+    """Who did what, and who received audio, as JSON lines (docs/reference/audit-log.md)."""
 
     output: Annotated[str, AfterValidator(check_audit_output), Field(description="a string")] = "stdout"
     """Where the lines go: `"stdout"`, `"off"`, or the path of a file, which begins with a slash."""

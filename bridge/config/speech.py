@@ -1,4 +1,4 @@
-"""The section about what is said and played in calls."""
+"""The section ``[speech]``: speech and sounds that are played in calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ESPEAK = ("espeak-ng", "--stdin", "--stdout", "-b", "1", "-v", "{voice}")
 
 def _check_command(command: tuple[str, ...]) -> tuple[str, ...]:
     if command and not command[0].strip():
-        raise ValueError("has no program: its first text is empty")
+        raise ValueError("has no program: its first string is empty")
     for part in command:
         if "\0" in part:
-            raise ValueError("holds a NUL character")
+            raise ValueError("contains a NUL character")
         if "{text}" in part:
-            raise ValueError("holds {text}; the text comes on standard input, where no other program sees it")
+            raise ValueError("contains {text}; the text is sent on standard input, where no other program sees it")
     return command
 
 
@@ -31,7 +31,7 @@ def _check_folder(folder: str) -> str:
 
 
 class SpeechConfig(Section):
-    """What speaks, and which sounds may be played."""
+    """The speech program, and which sounds may be played."""
 
     command: Annotated[
         tuple[Text, ...],
@@ -51,7 +51,8 @@ class SpeechConfig(Section):
     )
     """The program's names for the voices and languages that flows name: `{"de" = "de_DE-thorsten"}`."""
     timeout_s: Annotated[float, Field(ge=0.1, le=300, description="a number of seconds from 0.1 to 300")] = 10.0
-    """How long one text may take to be spoken, the wait for its turn included: four programs run at the same time."""
+    """How long one text may take to be converted, the wait for its turn included: four programs run at the same
+    time."""
     max_memory_mb: Annotated[int, Field(ge=16, le=1 << 20, description="a number of MiB from 16 to 1048576")] = 2048
     """Address space of each process of the program, in MiB. Neural voices need several GiB."""
     environment: Annotated[

@@ -1,7 +1,7 @@
-"""The sections about streams that start themselves: which calls, to which application, in which dialect.
+"""The sections about automatic streaming: which calls, to which application, in which dialect.
 
-They check what can be checked by looking at them alone. What a dialect says to its options is found out where dialects
-are known (``bridge.streams.subscription``).
+They validate what needs no other section. Options of dialects are validated where dialects are known
+(``bridge.streams.subscription``).
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from bridge.patterns import Patterns, check_pattern
 
 UUID_PREFIX = "uuid:"
 NOT_KEPT = ("", ":memory:")
-"""Values of `StreamsConfig.state_file` with which nothing is kept."""
+"""Values of `StreamsConfig.state_file` with which nothing is stored."""
 
 _GROUP_NAME = matching(r"[A-Za-z0-9_.-]{1,63}", "must be 1 to 63 letters, digits, dots, dashes and underscores")
 
 
 def check_stream_url(url: str) -> str:
-    """A WebSocket URL without credentials; "" passes, for who has switched off what has no URL yet."""
+    """Check a WebSocket URL without credentials; "" is accepted, for a disabled subscription without a URL yet."""
     if not url:
         return url
     parts = split_url(
         url, ("ws", "wss"), "wss://app.example.org/calls", "put the credential into auth_key and auth_value"
     )
     if parts.fragment:
-        raise ValueError("holds a fragment (#...), which a WebSocket URL cannot have (RFC 6455 section 3)")
+        raise ValueError("contains a fragment (#...), which a WebSocket URL cannot have (RFC 6455 section 3)")
     return url
 
 
 def _check_member(pattern: str) -> str:
     if pattern.startswith("@"):
-        raise ValueError(f"{pattern[:64]!r} is a group; groups hold extensions, not groups")
+        raise ValueError(f"{pattern[:64]!r} is a group; groups contain extensions, not groups")
     return check_pattern(pattern)
 
 
@@ -44,9 +44,7 @@ def _check_match(match: str) -> str:
     if not match.startswith(UUID_PREFIX):
         return check_pattern(match)
     if not re.fullmatch(r"[0-9a-f*?\[\]!-]{1,80}", match.removeprefix(UUID_PREFIX)):
-        raise ValueError(
-            f"{match[:60]!r} must have a UUID in small letters after {UUID_PREFIX!r}, with * and ? for what may differ"
-        )
+        raise ValueError(f"{match[:60]!r} must have a lowercase UUID after {UUID_PREFIX!r}, with * and ? as wildcards")
     return match
 
 
@@ -62,7 +60,7 @@ WindowMs = Annotated[int, Field(ge=0, le=60_000, description="a number of millis
 
 
 class PbxConfig(Section):
-    """How the PBX names things. All patterns are those of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
+    """The PBX's names. All patterns are those of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
 
     The keys are those of ``bridge.calls.facts.Naming``, and the groups that subscriptions may name.
     """
@@ -96,7 +94,7 @@ class PbxConfig(Section):
 
 
 class StreamsConfig(Section):
-    """How applications are dialled, and where their subscriptions are kept."""
+    """How applications are connected to, and where their subscriptions are stored."""
 
     connect_timeout_s: Annotated[float, Field(ge=0.1, le=60, description="a number of seconds from 0.1 to 60")] = 5.0
     """How long connecting to an application may take, TLS and handshake included."""
@@ -113,7 +111,7 @@ class StreamsConfig(Section):
 
 
 class TargetConfig(Endpoint):
-    """An application: where it is, how it knows us, what it speaks."""
+    """An application: its address, credential and dialect."""
 
     id: Slug
     """Names it in the API, in events and logs, and in environment variables."""
@@ -133,7 +131,7 @@ class TargetConfig(Endpoint):
 
 
 class SubscriptionConfig(TargetConfig):
-    """Which calls an application gets: those that any of its extensions, trunks or DIDs takes part in."""
+    """Which calls are streamed to an application: those that any of its extensions, trunks or DIDs takes part in."""
 
     name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
     """For people."""
@@ -159,7 +157,7 @@ class SubscriptionConfig(TargetConfig):
 
 
 class RouteConfig(TargetConfig):
-    """Which application gets a call that the dialplan hands to us."""
+    """Which application gets a call that the dialplan sends to asterisk-bridge."""
 
     match: Annotated[str, AfterValidator(_check_match), Field(description="a pattern")]
     """Pattern of the number that was dialed or of the argument of `Stasis()`. `"uuid:..."`: pattern of the UUID of an

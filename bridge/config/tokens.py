@@ -23,13 +23,13 @@ def _check_hash(text: str) -> str:
     if not re.fullmatch(HASH_PREFIX + "[0-9a-f]{64}", text):
         raise ValueError(
             'must be "sha256:" and 64 hexadecimal digits, as "asterisk-bridge token create" prints it;'
-            " the token itself does not belong here"
+            " not the token itself"
         )
     return text
 
 
 def _as_time(value: object) -> object:
-    """Read RFC 3339 text; TOML's own date-times are values already."""
+    """Parse an RFC 3339 string; TOML's own date-times are values already."""
     if isinstance(value, str):
         text = value
         if not text:
@@ -44,7 +44,7 @@ def _as_time(value: object) -> object:
 
 
 class TokenConfig(Section):
-    """One token: who holds it may use the API within these limits."""
+    """One token, and the limits of its use of the API."""
 
     id: Slug
     """Lowercase letters, digits and dashes. Names the token in logs, lists and events."""

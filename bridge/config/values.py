@@ -1,4 +1,4 @@
-"""The types of single values: each checks itself and refuses what is wrong in words for the administrator."""
+"""Types of single values: each validates itself, with messages for the administrator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_URL_CHARACTERS = 2048
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host can mean this machine only. Names other than ``localhost`` cannot be known to."""
+    """Return whether a host always refers to this machine. Of names, only ``localhost`` certainly does."""
     if host.lower() == "localhost":
         return True
     try:
@@ -31,7 +31,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether a host means "every address of this machine": fine to listen on, impossible to dial."""
+    """Return whether a host means "every address of this machine": valid to listen on, impossible to dial."""
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -39,16 +39,16 @@ def is_wildcard(host: str) -> bool:
 
 
 def host_and_port(host: str, port: int) -> str:
-    """``host:port`` as URLs and Asterisk write it: IPv6 in brackets."""
+    """Return ``host:port`` as URLs and Asterisk write it: IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
-    """Return a validator of strings: the whole of each must match a pattern.
+    """Return a validator of strings: each must match a pattern completely.
 
     Args:
         pattern: a regular expression.
-        expected: follows the wrong value in the message: ``must be ...``.
+        expected: follows the invalid value in the message: ``must be ...``.
     """
 
     def check(text: str) -> str:
@@ -60,6 +60,7 @@ def matching(pattern: str, expected: str) -> AfterValidator:
 
 
 def check_network(text: str) -> str:
+    """Check a network or an address, and return it in its usual notation."""
     try:
         ipaddress.ip_network(text)
     except ValueError as problem:
@@ -84,6 +85,7 @@ def server_of(url: str) -> str:
 
 
 def check_host(host: str) -> str:
+    """Check an IP address or host name."""
     if not host:
         return host
     try:
@@ -96,18 +98,20 @@ def check_host(host: str) -> str:
         if len(host) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", host):
             raise ValueError(f"{host!r} is neither an IP address nor a host name") from None
         if re.fullmatch(r"[0-9.]+", host):
-            raise ValueError(f"{host!r} is not a whole IPv4 address") from None
+            raise ValueError(f"{host!r} is not a complete IPv4 address") from None
     return host
 
 
 def check_listen_host(host: str) -> str:
+    """Check an address to listen on, which must not be empty."""
     if not host:
         raise ValueError('is empty; use "127.0.0.1" for this machine only or "0.0.0.0" for every address')
     return check_host(host)
 
 
 def check_ari_url(url: str) -> str:
-    # No message repeats the URL: a URL with credentials in it must not reach a log.
+    """Check the URL of ARI."""
+    # No message repeats the URL: credentials in it must not reach a log.
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -120,18 +124,18 @@ def check_ari_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must start with http:// or https:// and name a host, for example http://127.0.0.1:8088")
     if "@" in parts.netloc:
-        raise ValueError("holds a user name or password; put them into ari.user and ari.password")
+        raise ValueError("contains a user name or password; put them into ari.user and ari.password")
     if port == 0:
         raise ValueError("has the port 0")
     if parts.query or parts.fragment:
-        raise ValueError("holds a query or a fragment; expected only scheme, host and port")
+        raise ValueError("contains a query or a fragment; expected only scheme, host and port")
     if re.search(r"\s", url):
-        raise ValueError("holds white space")
+        raise ValueError("contains white space")
     return url.rstrip("/").removesuffix("/ari")
 
 
 def check_origin(text: str) -> str:
-    """Check the origin of a web page; return it as browsers write it."""
+    """Check the origin of a web page, and return it as browsers write it."""
     expected = "expected scheme, host and port only, for example https://dashboard.example.org"
     try:
         parts = urlsplit(text)
@@ -148,29 +152,31 @@ def check_origin(text: str) -> str:
 
 
 def check_ari_user(user: str) -> str:
+    """Check the name of an ARI user."""
     if ":" in user:
-        raise ValueError('holds a ":", which HTTP Basic authentication cannot carry')
+        raise ValueError('contains a ":", which HTTP Basic authentication cannot carry')
     return user
 
 
 def check_token(token: SecretStr) -> SecretStr:
+    """Check the length and characters of a token."""
     text = token.get_secret_value()
     if len(text) < MIN_TOKEN_CHARACTERS:
-        raise ValueError(f"is shorter than {MIN_TOKEN_CHARACTERS} characters; make one with: openssl rand -hex 24")
+        raise ValueError(f"is shorter than {MIN_TOKEN_CHARACTERS} characters; create one with: openssl rand -hex 24")
     if len(text) > 1024:
         raise ValueError("is longer than 1024 characters")
     if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
-        raise ValueError("may hold only letters, digits and ._~+/- (then =): what RFC 6750 allows in a header")
+        raise ValueError("may contain only letters, digits and ._~+/- (then =): what RFC 6750 allows in a header")
     if len(set(text)) < MIN_TOKEN_VARIETY:
         raise ValueError(
-            f"has fewer than {MIN_TOKEN_VARIETY} different characters, so it can be guessed; make one with:"
+            f"has fewer than {MIN_TOKEN_VARIETY} different characters, so it can be guessed; create one with:"
             " openssl rand -hex 24"
         )
     return token
 
 
 def check_audit_output(output: str) -> str:
-    """``stdout``, ``off``, or an absolute path: a relative one would be found elsewhere after each start."""
+    """Check ``stdout``, ``off``, or an absolute path: a relative one would depend on the working directory."""
     if output not in ("stdout", "off") and not (output.startswith("/") and output.isprintable()):
         raise ValueError(
             f'{output[:80]!r} is neither "stdout" nor "off" nor the path of a file, such as'
@@ -180,6 +186,7 @@ def check_audit_output(output: str) -> str:
 
 
 def as_tuple(value: object) -> object:
+    """Return a list as a tuple, any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -199,7 +206,7 @@ PatternList = Annotated[Patterns, Field(description='a list of strings, for exam
 
 
 class Section(BaseModel):
-    """One table of the configuration: frozen, strict about types, silent about what it was given."""
+    """One table of the configuration: immutable, strict about types, without its values in messages."""
 
     # hide_input_in_errors: pydantic's own message would quote a password that has the wrong type.
     model_config = ConfigDict(
@@ -208,20 +215,21 @@ class Section(BaseModel):
 
 
 def split_url(url: str, schemes: tuple[str, str], example: str, credential: str) -> SplitResult:
-    """The parts of the URL of somebody's server. No message repeats it: its query may hold a secret.
+    """Split the URL of a server. No message repeats it: its query may contain a secret.
 
     Args:
-        schemes: the two that are allowed, for example ``("ws", "wss")``.
-        example: what a right one looks like.
-        credential: where a credential belongs, in words.
+        url: the URL.
+        schemes: the two allowed schemes, for example ``("ws", "wss")``.
+        example: a valid URL.
+        credential: where to put a credential, for the message.
 
     Raises:
-        ValueError: in words for the administrator.
+        ValueError: a message for the administrator.
     """
     if len(url) > MAX_URL_CHARACTERS:
         raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
     if re.search(r"[^\x21-\x7e]", url):
-        raise ValueError("holds white space or characters outside ASCII; percent-encode them")
+        raise ValueError("contains white space or characters outside ASCII; percent-encode them")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -230,7 +238,7 @@ def split_url(url: str, schemes: tuple[str, str], example: str, credential: str)
     if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(f"must start with {schemes[0]}:// or {schemes[1]}:// and name a host, for example {example}")
     if "@" in parts.netloc:
-        raise ValueError(f"holds a user name or password; {credential}")
+        raise ValueError(f"contains a user name or password; {credential}")
     if port == 0:
         raise ValueError("has the port 0")
     return parts

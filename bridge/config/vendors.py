@@ -1,4 +1,4 @@
-"""The sections named after vendors whose HTTP routes the bridge serves; nothing else here knows a vendor."""
+"""The sections named after vendors whose HTTP routes are served; no other part of the configuration names a vendor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLOW_ID = matching(
 def _check_account_sid(sid: str) -> str:
     if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):  # the message does not repeat it: it may be the secret
         raise ValueError(
-            'must be "AC" and 32 lowercase hexadecimal digits; make one with: echo AC$(openssl rand -hex 16)'
+            'must be "AC" and 32 lowercase hexadecimal digits; create one with: echo AC$(openssl rand -hex 16)'
         )
     return sid
 
@@ -35,12 +35,12 @@ def _check_account_sid(sid: str) -> str:
 def _check_secret(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if text and (len(text) < 16 or not re.fullmatch(r"[\x21-\x7e]+", text)):
-        raise ValueError("must be at least 16 ASCII characters without spaces; make one with: openssl rand -hex 24")
+        raise ValueError("must be at least 16 ASCII characters without spaces; create one with: openssl rand -hex 24")
     return secret
 
 
 class TwilioConfig(Section):
-    """The account by which voice-agent frameworks may end and redirect calls; both keys set switch it on."""
+    """The account with which voice-agent frameworks may end and redirect calls; setting both keys enables it."""
 
     account_sid: Annotated[str, AfterValidator(_check_account_sid), Field(description="a string")] = ""
     """An account's id that you make up: `AC` and 32 hexadecimal digits."""
@@ -56,7 +56,7 @@ class TwilioConfig(Section):
 
 
 class VoxologyConfig(Section):
-    """Voxology's way to place calls: ``POST /v1/Dials/Connect``."""
+    """Voxology's request to create a call: ``POST /v1/Dials/Connect``."""
 
     flow: Annotated[str, _FLOW_ID, Field(description="the id of a flow")] = ""
     """Id of the flow that calls of `POST /v1/Dials/Connect` run; with a `url` and `spelling = "voxology"` its server
@@ -75,7 +75,7 @@ class Vendors(Section):
 
     @property
     def accounts(self) -> Mapping[str, tuple[str, str]]:
-        """Account and secret of the bridge at the vendor of a dialect, by the dialect's name."""
+        """The account and secret at the vendor of a dialect, by the dialect's name."""
         return {"twilio": (self.twilio.account_sid, self.twilio.auth_token.get_secret_value())}
 
 
@@ -83,15 +83,16 @@ SECTIONS: dict[str, type[Section]] = {"twilio": TwilioConfig, "voxology": Voxolo
 
 
 def vendor_contradictions(config: Vendors, flows: Collection[str]) -> Iterator[ConfigError]:
-    """Find what does not go together in vendors' sections.
+    """Yield contradictions in vendors' sections.
 
     Args:
+        config: the vendors' sections.
         flows: the ids of all flows.
     """
     twilio, voxology = config.twilio, config.voxology
     if bool(twilio.account_sid) != bool(twilio.auth_token.get_secret_value()):
         missing, there = ("auth_token", "account_sid") if twilio.account_sid else ("account_sid", "auth_token")
-        yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and they go together")
+        yield ConfigError(f"twilio.{missing}", f"is missing; twilio.{there} is set, and both are required")
     if voxology.flow and voxology.flow not in flows:
         there = ", ".join(flows) or "none"
         yield ConfigError("voxology.flow", f"{voxology.flow!r} is not a flow; [[flows]] has {there}")

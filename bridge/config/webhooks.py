@@ -1,4 +1,4 @@
-"""The tables about servers that are told what happens: where, how often, and with which secret it is signed."""
+"""The tables of webhooks: servers that receive events, how retries work, and the secret of the signature."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ EVENT_TYPES = (
     *("sensitive_started", "sensitive_ended"),
     "dtmf_received",
 )
-"""Every type of event that the bridge publishes. ``docs/reference/events.md`` shows the data of each."""
+"""Every type of event. ``docs/reference/events.md`` shows the data of each."""
 
 OPT_IN = frozenset({"dtmf_received"})
-"""Types that no pattern includes: a receiver gets them only if it names them. Digits may be a PIN or a card number."""
+"""Types that no pattern matches: a receiver gets them only by name. Digits may be a PIN or a card number."""
 
 SECRET_PREFIX = "whsec_"
-"""What begins a secret as Standard Webhooks writes it: base64 follows."""
+"""The prefix of a secret in the notation of Standard Webhooks: base64 follows."""
 SECRET_BYTES = range(24, 65)
-"""How long such a secret may be, says the specification."""
+"""The length of such a secret, according to the specification."""
 MIN_SECRET_CHARACTERS = 16
 
 
 def check_event_pattern(pattern: str) -> str:
-    """A pattern of ``fnmatch`` that means at least one type of event: ``*``, ``call_*``, ``flow_ended``.
+    """Check a pattern of ``fnmatch`` that matches at least one type of event: ``*``, ``call_*``, ``flow_ended``.
 
     Raises:
-        ValueError: it means none.
+        ValueError: it matches none.
     """
     if len(pattern) > 100 or not any(map(EventPatterns((pattern,)).match, EVENT_TYPES)):
         opt_in = f"{', '.join(sorted(OPT_IN))} must be named in full"
-        raise ValueError(f"{pattern[:100]!r} means no type of event; known are {', '.join(EVENT_TYPES)}; {opt_in}")
+        raise ValueError(f"{pattern[:100]!r} matches no type of event; expected {', '.join(EVENT_TYPES)}; {opt_in}")
     return pattern
 
 
 def signing_key(secret: str) -> bytes:
-    """The bytes that a secret stands for: what follows ``whsec_`` is base64, any other text is taken as it is.
+    """Return the bytes of a secret: base64 after ``whsec_``, any other string is used as it is.
 
     Raises:
-        ValueError: in words, without the secret.
+        ValueError: a message without the secret.
     """
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()
@@ -62,12 +62,12 @@ def signing_key(secret: str) -> bytes:
         raise ValueError(f"must have base64 after {SECRET_PREFIX}") from None
     if len(key) not in SECRET_BYTES:
         low, high = SECRET_BYTES[0], SECRET_BYTES[-1]
-        raise ValueError(f"stands for {len(key)} bytes after {SECRET_PREFIX}; expected {low} to {high}")
+        raise ValueError(f"has {len(key)} bytes after {SECRET_PREFIX}; expected {low} to {high}")
     return key
 
 
 def check_optional_secret(secret: SecretStr) -> SecretStr:
-    """Check a secret that may be left out."""
+    """Check a secret that may be empty."""
     return _check_secret(secret) if secret.get_secret_value() else secret
 
 
@@ -75,7 +75,7 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if len(text) < MIN_SECRET_CHARACTERS or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError(
-            f"must be at least {MIN_SECRET_CHARACTERS} ASCII characters without spaces; make one with:"
+            f"must be at least {MIN_SECRET_CHARACTERS} ASCII characters without spaces; create one with:"
             f" echo {SECRET_PREFIX}$(openssl rand -base64 32)"
         )
     signing_key(text)
@@ -83,7 +83,7 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 
 def _check_url(url: str) -> str:
-    split_url(url, ("http", "https"), "https://app.example.org/events", "the signature says who sends")
+    split_url(url, ("http", "https"), "https://app.example.org/events", "the signature authenticates the sender")
     return url
 
 
@@ -92,11 +92,11 @@ class EventPatterns(Patterns):
 
     @classmethod
     def check(cls, pattern: str) -> str:
-        """Return a pattern that means at least one type of event."""
+        """Return a pattern that matches at least one type of event."""
         return check_event_pattern(pattern)
 
     def match(self, name: str) -> bool:
-        """Return whether these include a type of event; those of `OPT_IN` only by their full name."""
+        """Return whether a pattern matches a type of event; those of `OPT_IN` only by their full name."""
         return name in self if name in OPT_IN else super().match(name)
 
 
@@ -104,7 +104,7 @@ RetryS = Annotated[float, Field(ge=0.05, le=86_400, description="a number of sec
 
 
 class WebhookConfig(TlsServer):
-    """A server that is told what happens, by POST requests signed as Standard Webhooks says."""
+    """A server that receives events by POST requests, signed as Standard Webhooks specifies."""
 
     id: Slug
     """Names it in logs, metrics and environment variables."""

@@ -1,4 +1,4 @@
-"""The section ``[workers]``: how many processes share the work of one bridge."""
+"""The section ``[workers]``: how many processes share the work of one instance."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class WorkersConfig(Section):
 
     count: Annotated[int, Field(ge=1, le=MAX_WORKERS, description=f"a number from 1 to {MAX_WORKERS}")] = 1
     """Processes that carry calls; about one for each core. With 2 or more, `serve` starts and watches them. They share
-    `http.port`; the first one listens for Asterisk on `audiosocket.bind_port`, the second one on the next port, and so
-    on (so too `advertised_port`)."""
+    `http.port`; the first one listens for Asterisk on `audiosocket.bind_port`, the second one on the next port, ...
+    (likewise `advertised_port`)."""

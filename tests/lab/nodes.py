@@ -37,10 +37,10 @@ class Node(Target):
     async def up(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until it serves, and has the store."""
         async with asyncio.timeout(timeout_s):
-            while "applications: " not in self.log.read_text():
+            while "listening url=" not in self.log.read_text():
                 assert self.process.returncode is None, self.log.read_text()
                 await asyncio.sleep(0.05)
-            self.url = self.log.read_text().split("applications: ")[1].split()[0]
+            self.url = self.log.read_text().split("listening url=")[1].split()[0]
             while (await self.get("/health"))[0] != 200 or not await self.metric("cluster_store_reachable"):
                 await asyncio.sleep(0.05)
 

@@ -81,7 +81,7 @@ class Service(Several):
 
     async def up(self) -> None:
         """Wait until it serves calls."""
-        found = await self.says(r"applications: (\S+)", self.starts, 60)
+        found = await self.says(r"listening url=(\S+)", self.starts, 60)
         self.url = found[self.starts - 1]
         await in_step(self, 60)
         await self.all_in_step()

@@ -17,7 +17,7 @@ RATE = 8000
 
 
 def written_once(record: logging.LogRecord) -> bool:
-    once = ("Asterisk was started again", "no events from", "not in step")
+    once = ("Asterisk was started again", "no events from", "synchronization with Asterisk failed")
     return hasattr(record, "cause") or record.msg.startswith(once)
 
 

@@ -28,7 +28,7 @@ LINE = re.compile(r" *[0-9]+\.[0-9] s  (.*)")
 
 @pytest.fixture
 async def target(lab: Lab) -> AsyncIterator[Target]:
-    """A bridge that wants a token."""
+    """A bridge that requires a token."""
     config = configuration(lab).model_copy(update={"http": HttpConfig(port=0, tokens=(SecretStr(TOKEN),))})
     async with Application(config) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", TOKEN, bridge)
@@ -86,7 +86,7 @@ async def test_a_busy_phone_and_a_wrong_token(target: Target, phones: Phones) ->
     async with command(target, "1001", "--token", "x" * 32) as process:
         code, lines, complaints = await result(process)
     assert (code, lines) == (1, [])
-    assert "wants a token" in complaints
+    assert "requires a token" in complaints
 
 
 async def test_ctrl_c_hangs_up(target: Target, phones: Phones) -> None:

@@ -44,7 +44,7 @@ async def test_a_reload_touches_no_call_and_applies_to_new_ones(lab: Lab, tmp_pa
             # What has not changed keeps its streams; a wrong file changes nothing.
             service.write(dialplan=[route | {"dialect": "morse"}])
             service.process.send_signal(1)
-            assert "morse" in (await service.says("reload failed, everything stays as it was: (.*)"))[0]
+            assert "morse" in (await service.says("reload failed, nothing has changed error=(.*)"))[0]
             await alice.hangup()
             await alice.call("750", play=judge.tone(500, 60, RATE))
             await alice.answered()

@@ -116,7 +116,7 @@ async def serving(
         )
     several = Several(lab, process, log)
     try:
-        several.url = (await several.says(r"applications: (\S+)"))[0]
+        several.url = (await several.says(r"listening url=(\S+)"))[0]
         await in_step(several, 60)
         await several.all_in_step()
         yield several

@@ -102,7 +102,7 @@ async def test_an_authority_may_be_named(authority: Authority, tmp_path: Path) -
             code, complaint = await call(*more, *token)
             assert code == 1
             assert "certificate rejected" in complaint
-            assert "--ca-file names the authority to trust, and --url must have a name" in complaint
+            assert "--ca-file names the authority to trust, and --url must be a name" in complaint
         nothing = tmp_path / "nothing.pem"
         code, complaint = await call("--url", f"https://localhost:{port}", "--ca-file", nothing, *token)
         assert (code, "does not exist" in complaint) == (2, True)

@@ -75,7 +75,7 @@ async def read_until(process: asyncio.subprocess.Process, words: str) -> str:
 async def test_it_says_where_it_listens_and_ends_at_a_signal(number: signal.Signals) -> None:
     async with serving() as process:
         said = await read_until(process, "no token is configured")
-        port = re.search(r"applications: http://127\.0\.0\.1:([0-9]+)", said)
+        port = re.search(r"listening url=http://127\.0\.0\.1:([0-9]+)", said)
         assert port
         reader, writer = await dial("127.0.0.1", int(port[1]))
         writer.write(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -90,7 +90,7 @@ async def test_it_says_where_it_listens_and_ends_at_a_signal(number: signal.Sign
 
 async def test_tokens_are_counted_not_shown() -> None:
     async with serving(ASTERISK_BRIDGE_HTTP__TOKENS=TOKEN) as process:
-        said = await read_until(process, "1 token(s) accepted")
+        said = await read_until(process, "tokens accepted count=1")
     assert TOKEN not in said
 
 
@@ -100,7 +100,7 @@ async def test_it_warns_when_it_may_open_too_few_files(streams: str, warns: bool
         ASTERISK_BRIDGE_MEDIA__MAX_STREAMS=streams, ASTERISK_BRIDGE_HTTP__MAX_CONNECTIONS="1"
     ) as process:
         said = await read_until(process, "no token is configured")
-    assert ("files may be open" in said) == warns
+    assert ("open files may run out" in said) == warns
 
 
 @pytest.mark.parametrize("key", ["HTTP__PORT", "AUDIOSOCKET__BIND_PORT"])
@@ -145,7 +145,7 @@ async def test_a_worker_that_dies_is_started_again() -> None:
 
 
 def port_in(said: str) -> int:
-    found = re.search(r"applications: https?://127\.0\.0\.1:([0-9]+)", said)
+    found = re.search(r"listening url=https?://127\.0\.0\.1:([0-9]+)", said)
     assert found
     return int(found[1])
 
@@ -183,7 +183,7 @@ async def test_where_no_token_can_be_kept_it_says_what_to_do(state: Path) -> Non
         assert process.stderr
         said = (await process.stderr.read()).decode()
         assert await process.wait() == 2
-    assert "http.tokens: is empty, and a token cannot be kept in" in said
+    assert "http.tokens: is empty, and a token cannot be stored in" in said
     assert "STATE_DIRECTORY" in said
 
 
@@ -193,7 +193,7 @@ async def test_a_file_that_holds_no_token_is_named(state: Path) -> None:
         assert process.stderr
         said = (await process.stderr.read()).decode()
         assert await process.wait() == 2
-    assert f"{state / 'token'}: does not hold a token" in said
+    assert f"{state / 'token'}: does not contain a token" in said
 
 
 async def test_authentication_can_be_switched_off_on_loopback() -> None:
@@ -224,12 +224,12 @@ async def test_sighup_reloads_tokens_and_only_what_a_revoked_one_opened_ends(tmp
         serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT=workers) as process,
         aiohttp.ClientSession() as session,
     ):
-        port = port_in(await read_until(process, "2 token(s) accepted"))
+        port = port_in(await read_until(process, "tokens accepted count=2"))
         stays, ends = await open_events(session, port, TOKEN), await open_events(session, port, OTHER)
 
         written(file, TOKEN, wrong="[htpp]\n")
         process.send_signal(signal.SIGHUP)
-        said = await read_until(process, "reload failed, everything stays as it was")
+        said = await read_until(process, "reload failed, nothing has changed")
         assert "htpp" in said
         assert [await status(port, each) for each in (TOKEN, OTHER)] == [200, 200]
 
@@ -255,7 +255,7 @@ async def test_sighup_reloads_tokens_and_only_what_a_revoked_one_opened_ends(tmp
 
 async def test_sighup_without_a_file_is_harmless() -> None:
     async with serving(ASTERISK_BRIDGE_HTTP__TOKENS=TOKEN) as process:
-        port = port_in(await read_until(process, "1 token(s) accepted"))
+        port = port_in(await read_until(process, "tokens accepted count=1"))
         for _ in range(3):
             process.send_signal(signal.SIGHUP)
         await read_until(process, "tokens reloaded count=1 revoked=none")
@@ -275,7 +275,7 @@ async def test_workers_pass_on_whose_a_request_is(tmp_path: Path) -> None:
     file = tmp_path / "bridge.toml"
     limited(file)
     async with serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
-        port = port_in(await read_until(process, "2 token(s) accepted"))
+        port = port_in(await read_until(process, "tokens accepted count=2"))
         url, answered = f"http://127.0.0.1:{port}/v1.0/subscriptions", set[str]()
         body = {"url": "wss://app.example/x", "dialect": "yeastar", "extensions": ["9"], "enabled": False}
         for number in range(24):  # changed by one of them, whichever gets it
@@ -298,7 +298,7 @@ async def test_a_ticket_is_good_once_at_any_worker(tmp_path: Path) -> None:
     file = tmp_path / "bridge.toml"
     limited(file)
     async with serving("--config", str(file), ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
-        port = port_in(await read_until(process, "2 token(s) accepted"))
+        port = port_in(await read_until(process, "tokens accepted count=2"))
         base = f"http://127.0.0.1:{port}"
         issuers = set[str]()
         for _ in range(20):
@@ -337,7 +337,7 @@ async def test_the_call_command_finds_the_token_of_the_first_start(tmp_path: Pat
     async with serving() as process:
         port = port_in(await read_until(process, "no token is configured"))
         assert "not connected to Asterisk" in await called(port)
-        assert "does not know this one" in await called(port, "--token-file", str(wrong))
+        assert "this one is invalid" in await called(port, "--token-file", str(wrong))
 
 
 RELOADED = """
@@ -382,7 +382,7 @@ async def test_sighup_applies_what_can_change_and_names_the_rest(tmp_path: Path,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        port = port_in(await read_until(process, "1 token(s) accepted"))
+        port = port_in(await read_until(process, "tokens accepted count=1"))
 
         async def ids(what: str) -> set[str]:
             headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -401,12 +401,12 @@ async def test_sighup_applies_what_can_change_and_names_the_rest(tmp_path: Path,
             return said
 
         # An action that does not exist is found in the file of the flow only.
-        said = await reloaded("reload failed, everything stays as it was", name="new", flow=wrong_flow)
+        said = await reloaded("reload failed, nothing has changed", name="new", flow=wrong_flow)
         assert "dance" in said
         for what in ("subscriptions", "flows"):
             assert await ids(what) == {"old"}
 
-        said = await reloaded("applied by a restart only", name="new", port=1, level="debug", member="1002")
+        said = await reloaded("only a restart applies", name="new", port=1, level="debug", member="1002")
         assert "http.port" in said
         assert "log.level" not in said
         for _ in range(4):  # whichever worker responds
@@ -428,7 +428,7 @@ def has_loaded(process: asyncio.subprocess.Process, library: str) -> bool:
 
 async def test_sighup_while_it_starts_is_harmless() -> None:
     async with serving(ASTERISK_BRIDGE_HTTP__TOKENS=TOKEN) as process:
-        starting = asyncio.create_task(read_until(process, "1 token(s) accepted"))
+        starting = asyncio.create_task(read_until(process, "tokens accepted count=1"))
         async with asyncio.timeout(20):
             while not has_loaded(process, "pydantic_core"):  # importing: long before the service handles signals
                 await asyncio.sleep(0.005)

@@ -134,7 +134,7 @@ async def test_an_address_of_another_machine_is_named_with_its_key() -> None:
     config = load(None, ENV | {"ASTERISK_BRIDGE_HTTP__HOST": "192.0.2.1", "ASTERISK_BRIDGE_HTTP__PORT": "0"})
     with pytest.raises(OSError, match="192") as caught:
         await asyncio.get_running_loop().create_server(asyncio.Protocol, "192.0.2.1", 0)
-    assert explain_bind_error(caught.value, config) == "http.host: '192.0.2.1' is no address of this machine"
+    assert explain_bind_error(caught.value, config) == "http.host: '192.0.2.1' is not an address of this machine"
 
 
 def test_what_a_dialect_refuses_is_a_mistake_in_the_configuration(
@@ -200,8 +200,8 @@ def test_check_warns_of_what_this_machine_lacks(tmp_path: Path, capsys: pytest.C
     captured = capsys.readouterr()
     tomllib.loads(captured.out)
     state, announcement, speech = captured.err.splitlines()
-    assert "privacy.announce_streams: nothing can be spoken" in announcement
+    assert "privacy.announce_streams: speech is unavailable" in announcement
     assert state.startswith("asterisk-bridge: warning: streams.state_file: ")
     assert "is not a directory" in state
-    assert speech.startswith("asterisk-bridge: warning: flows.0: nothing can be spoken: ")
+    assert speech.startswith("asterisk-bridge: warning: flows.0: speech is unavailable: ")
     assert "no-such-program" in speech
