@@ -76,13 +76,13 @@ def _acquire(descriptor: int, state_file: str, *, standby: bool) -> None:
         return
     pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
     if standby:
-        log.info("standing by: pid %s uses %s; its calls are taken over when it has ended", pid, state_file)
+        log.info("standing by to take over calls when the active instance ends pid=%s path=%s", pid, state_file)
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to reload yet
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         signal.signal(signal.SIGHUP, before)
-        log.info("pid %s has ended, taking over its calls", pid)
+        log.info("active instance has ended, taking over its calls pid=%s", pid)
         return
-    log.warning("waiting for pid %s, which uses %s, to end", pid, state_file)
+    log.warning("waiting for another instance with the same state file to end pid=%s path=%s", pid, state_file)
     deadline = time.monotonic() + STOPPING_S
     while time.monotonic() < deadline:
         with contextlib.suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""Several bridges on several machines: who streams what, and a directory of all calls, in a store that they share.
+"""A cluster: nodes share who streams what, and a directory of all calls, in a common store.
 
-docs/decisions/cluster.md says why it is a Redis server, and what holds when it or a bridge is away.
+docs/decisions/cluster.md explains why it is a Redis server, and what happens when it or a node is unavailable.
 """

@@ -1,4 +1,4 @@
-"""This bridge's part in the cluster: its claims and its part of the directory, begun and ended as one."""
+"""This node's part in the cluster: its claims and its part of the directory, started and stopped together."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bridge.config import Config
 from bridge.times import utc
 
 DIRECTORY_TIMEOUT_S = 3.0
-"""Reading all calls takes longer than a claim, and nothing waits for it but who asked."""
+"""Reading all calls takes longer than a claim, and only the client that requested it waits."""
 
 
 class Cluster:
-    """What a bridge shares with others.
+    """What a node shares with others.
 
     Args:
         config: ``cluster.store`` is set.
         app: the Stasis application of this process.
-        worker: its number if several processes share the work of this bridge; each is a node of its own.
-        ready: whether one more stream could be started.
-        in_step: whether there is a connection to Asterisk.
-        calls: what the directory is told of calls; see `Directory`.
-        count: how many calls and how many streams there are.
+        worker: its number if several processes share the work of this node; each is a node of its own.
+        ready: returns whether one more stream could be started.
+        in_step: returns whether Asterisk is connected.
+        calls: returns calls for the directory; see `Directory`.
+        count: returns the number of calls and of streams.
 
     Raises:
-        ConfigError: the Redis client is not installed, or a key is wrong.
+        ConfigError: the Redis client is not installed, or a key is invalid.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Cluster:
 
     @property
     def gauges(self) -> Mapping[str, float]:
-        """For metrics: what is true now."""
+        """Return gauges for the metrics."""
         claims = self.claims
         return {
             "cluster_store_reachable": int(claims.reachable),
@@ -84,16 +84,16 @@ class Cluster:
 
     @property
     def totals(self) -> Mapping[str, float]:
-        """For metrics: counts since the start."""
+        """Return counters for the metrics."""
         return {"cluster_claims_granted": self.claims.granted, "cluster_claims_lost": self.claims.lost}
 
     async def start(self) -> None:
-        """Begin; the store may come up later."""
+        """Start; the store may become available later."""
         await self.claims.start()
         await self.directory.start()
 
     async def stop(self) -> None:
-        """Let others have what was ours: at once, so its streams must have ended. Twice is fine."""
+        """Release the claims, whose streams must have ended before; may be called twice."""
         await self.claims.close()
         await self.directory.close()
 

@@ -1,10 +1,10 @@
-"""Which bridges there are, and all their calls: written by each for itself, read by whoever asks any of them.
+"""The directory of all nodes and calls: each node writes its own part, and any node can read all of it.
 
-    PREFIX:nodes                 the names of all bridges that have been
-    PREFIX:node:NAME             what one says of itself; expires when it says nothing any more
+    PREFIX:nodes                 the names of all nodes that have existed
+    PREFIX:node:NAME             what a node reports of itself; expires when it stops reporting
     PREFIX:calls:NAME            the calls that it sees, by PBX and call id; expires with it
 
-It is for people and programs that look; nothing is decided by it. It may be a second or two behind.
+It is for people and programs that query it; nothing is decided by it. It may be a second or two behind.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bridge.events.hub import Event
 log = logging.getLogger(__name__)
 
 WRITE_S = 1.0
-"""Between two writes: what has changed since the last one."""
+"""Interval between two writes of what has changed."""
 ALIVE_S = 10.0
-"""A bridge that has written nothing for so long is not there."""
+"""A node that has written nothing for this time is considered down."""
 BATCH = 500
 CLOSE_S = 1.0
 
@@ -34,16 +34,16 @@ Facts = dict[str, Any]
 
 
 class Directory:
-    """This bridge's part of the directory, and all of it to read.
+    """This node's part of the directory, and all of it to read.
 
     Args:
-        store: where it is kept; nobody else uses this connection.
-        prefix: begins the names of all keys.
-        node: name of this bridge.
+        store: the store; this connection is used for the directory only.
+        prefix: the prefix of all keys.
+        node: name of this node.
         pbx: name of its Asterisk.
-        describe: what this bridge says of itself; JSON.
-        calls: what it says of its calls with these ids, or of all; JSON, with at least ``streams``. What is not there
-            is over.
+        describe: returns what this node reports of itself; JSON.
+        calls: returns the calls with some ids, or all; JSON, with at least ``streams``. Calls that are missing have
+            ended.
     """
 
     def __init__(
@@ -59,25 +59,25 @@ class Directory:
         self.node = node
         self.pbx = pbx
         self.alive = 0
-        """How many bridges there were when we last looked."""
+        """The number of nodes at the last check."""
         self._store = store
         self._prefix = prefix
         self._describe = describe
         self._calls = calls
         self._changed: set[str] = set()
         self._written = False
-        """What the store holds of ours is all that there is, but for what has changed."""
+        """The store contains all of this node's calls, except for changes."""
         self._doubled = False
         self._peers: tuple[str, ...] = (node,)
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to write; the store may come up later."""
+        """Begin to write; the store may become available later."""
         self._task = asyncio.create_task(self._run(), name="cluster directory")
 
     async def close(self) -> None:
-        """Take this bridge out of the directory."""
+        """Remove this node from the directory."""
         if self._task is None:
             return
         self._closing = True  # a cancellation alone may be lost in the Redis client
@@ -92,18 +92,18 @@ class Directory:
         await self._store.close()
 
     def on_change(self, change: Change) -> None:
-        """A call is different (`bridge.calls.tracker.CallTracker`)."""
+        """Note that a call has changed (`bridge.calls.tracker.CallTracker`)."""
         self._changed.add(change.call.id)
         if isinstance(change, CallEnded) and change.merged_into is not None:
             self._changed.add(change.merged_into)
 
     def on_event(self, event: Event) -> None:
-        """A stream has begun or ended (`bridge.events.hub.Events`)."""
+        """Note that a stream has started or ended (`bridge.events.hub.Events`)."""
         if event.type.startswith("stream_"):
             self._changed.add(str(event.data.get("call_id", "")))
 
     def prefers(self, key: str) -> bool:
-        """Whether a claim is to be this bridge's: shares it out evenly between those that serve the same Asterisk."""
+        """Return whether a claim should be this node's: divides claims evenly among the nodes of one Asterisk."""
 
         def weight(name: str) -> bytes:
             return hashlib.blake2b(f"{name} {key}".encode(), digest_size=8).digest()
@@ -111,10 +111,10 @@ class Directory:
         return max(self._peers, key=weight) == self.node
 
     async def nodes(self) -> list[Facts]:
-        """All bridges that are there, by name.
+        """Return all active nodes, by name.
 
         Raises:
-            StoreAway: nobody knows.
+            StoreAway: the store does not respond.
         """
         (names,) = await self._store.ask([("SMEMBERS", f"{self._prefix}:nodes")])
         if not names:
@@ -124,14 +124,14 @@ class Directory:
         return [{"name": name, **json.loads(text)} for name, text in zip(ordered, told, strict=True) if text]
 
     async def calls(self, pbx: str = "", node: str = "") -> list[Facts]:
-        """All calls: each once, with the bridges that see it.
+        """Return all calls, each once, with the nodes that see it.
 
         Args:
-            pbx: only of this Asterisk.
-            node: only those that this bridge sees.
+            pbx: only calls of this Asterisk.
+            node: only calls that this node sees.
 
         Raises:
-            StoreAway: nobody knows.
+            StoreAway: the store does not respond.
         """
         nodes = [each for each in await self.nodes() if pbx in ("", each["pbx"]) and node in ("", each["name"])]
         if not nodes:
@@ -144,10 +144,10 @@ class Directory:
         return list(found.values())
 
     async def find(self, identity: str) -> list[Facts]:
-        """The calls that have an id: one, or none; more if several Asterisks use the same ids.
+        """Return the calls with an id: one, or none; more if several Asterisks use the same ids.
 
         Raises:
-            StoreAway: nobody knows.
+            StoreAway: the store does not respond.
         """
         nodes = await self.nodes()
         found: dict[str, Facts] = {}
@@ -166,10 +166,10 @@ class Directory:
             except StoreAway as error:
                 self._written = False
                 if not away:
-                    log.warning("the directory of calls is not written: %s", error)
+                    log.warning("writing the directory of calls failed, trying again error=%s", error)
                 away = True
             except Exception:
-                log.exception("the directory of calls is not written: a fault of the bridge")
+                log.exception("writing the directory of calls failed with an internal error")
             await asyncio.sleep(WRITE_S)
 
     async def _write(self) -> None:
@@ -195,7 +195,7 @@ class Directory:
         before = (await self._store.ask(commands))[-2]
         if self._written and before is not None:
             self._check_name(json.loads(before).get("tm_start"), facts.get("tm_start"))
-        # A store that has forgotten the bridge has forgotten its calls.
+        # A store that has lost the node has lost its calls.
         self._written = before is not None or not self._written
         nodes = await self.nodes()
         self.alive = len(nodes)
@@ -203,17 +203,17 @@ class Directory:
         await self._tidy({each["name"] for each in nodes})
 
     def _check_name(self, before: str | None, ours: str | None) -> None:
-        """Claims do not mind two bridges of one name; the directory shows now the one, now the other."""
+        """Report a second node of the same name: claims are not affected, but the directory alternates between them."""
         if before != ours and not self._doubled:
-            log.error("another bridge calls itself %s as well: set cluster.node, another name for each", self.node)
+            log.error("another node has the same name, set a different cluster.node for each node=%s", self.node)
             self._doubled = True
 
     async def _tidy(self, alive: set[str]) -> None:
-        """Names of bridges that are gone are cleared away by those that are there."""
+        """Remove the names of nodes that no longer exist."""
         (names,) = await self._store.ask([("SMEMBERS", f"{self._prefix}:nodes")])
         gone = set(names) - alive
         if gone:
-            log.info("gone from the directory: %s", ", ".join(sorted(gone)))
+            log.info("nodes removed from the directory nodes=%s", ",".join(sorted(gone)))
             await self._store.ask([("SREM", f"{self._prefix}:nodes", *gone)])
 
     def _key(self, kind: str, name: str = "") -> str:
@@ -221,7 +221,7 @@ class Directory:
 
 
 def _join(found: dict[str, Facts], pbx: str, identity: str, node: str, call: Facts) -> None:
-    """Bridges of the same Asterisk see the same calls, and each has streams of its own on them."""
+    """Merge a node's call: nodes of one Asterisk see the same calls, and each has streams of its own on them."""
     there = found.setdefault(f"{pbx} {identity}", {"id": identity, "pbx": pbx, **call, "streams": 0, "nodes": []})
     there["nodes"].append(node)
     there["streams"] += call["streams"]

@@ -1,4 +1,4 @@
-"""A bridge's lease in the store: while it is good, nobody else gets what is held under it."""
+"""A node's lease in the store: while it is valid, no other node gets what is held under it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from bridge.cluster.store import Store, StoreAway
 log = logging.getLogger(__name__)
 
 BATCH = 200
-"""Claims in one script: the store does nothing else while it runs."""
+"""Claims in one script: the store is blocked while it runs."""
 CLAIM_LASTS_MS = 600_000
-"""After so long the store forgets a claim that nobody has confirmed."""
+"""The store expires a claim after this time without a confirmation."""
 
 Item = TypeVar("Item")
 
 
 class Lease:
-    """Renewed by `hold`; when no renewal is answered it lapses in time, and one with another name takes its place.
+    """Renewed by `hold`; without a response it lapses in time, and a lease with another name replaces it.
 
-    It is good until a margin before the store lets it expire, counted from before the last renewal was sent.
+    It is valid until a margin before the store lets it expire, counted from before the last renewal was sent.
 
     Args:
-        store: where it is.
-        prefix: begins the names of all keys.
-        node: name of this bridge.
+        store: the store.
+        prefix: the prefix of all keys.
+        node: name of this node.
         ttl_s: how long it lasts in the store without being renewed.
-        clock: seconds, steady.
-        on_lapse: told when it has lapsed, and for how many seconds nobody can have what was held under it: 0 when that
-            time is over.
+        clock: monotonic seconds.
+        on_lapse: called when it has lapsed, with the seconds during which no node can have what was held under it: 0
+            when that time is over.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Lease:
         on_lapse: Callable[[float], object],
     ) -> None:
         self.renew_at = 0.0
-        """When it ought to be renewed."""
+        """When it should be renewed."""
         self._store = store
         self._lives = f"{prefix}:lease:{node}/{secrets.token_hex(4)}"
         self._ttl_s = ttl_s
         self._spare_s = ttl_s / 6
-        """From when we let it lapse until the store does."""
+        """The time between its lapse here and its expiry in the store."""
         self._lasts_s = ttl_s - self._spare_s
         self._clock = clock
         self._on_lapse = on_lapse
@@ -64,20 +64,20 @@ class Lease:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the store knows it."""
+        """Whether the store has confirmed it."""
         return self._good_until is not None
 
     def value(self) -> str:
-        """For a claim under this lease: another one each time, so that a late command for one means no other."""
+        """Return a value for a claim under this lease: a different one each time, to make late commands harmless."""
         return f"{self.name}/{next(self._numbers)}"
 
     def check(self) -> None:
-        """Let it lapse if that is due: this process may have been held up, and the timer with it."""
+        """Let it lapse if that is due: this process, and the timer with it, may have been delayed."""
         if self._good_until is not None and self._clock() >= self._good_until:
             self._lapse(max(self._good_until + self._spare_s - self._clock(), 0.0))
 
     def close(self) -> None:
-        """Let it be; nobody is told."""
+        """End it without calling ``on_lapse``."""
         if self._timer is not None:
             self._timer.cancel()
         self._good_until = None
@@ -89,10 +89,10 @@ class Lease:
             claims: values by key.
 
         Returns:
-            Whether the store still knew the lease, and which of the claims are ours now.
+            Whether the store still had the lease, and which of the claims this node holds now.
 
         Raises:
-            StoreAway: the store did not answer; or so late that the lease has lapsed meanwhile.
+            StoreAway: the store did not respond, or so late that the lease has lapsed meanwhile.
         """
         name, since, new = self.name, self._clock(), self._good_until is None
         lasts_ms = (int(self._ttl_s * 1000), CLAIM_LASTS_MS)
@@ -105,7 +105,7 @@ class Lease:
         self.check()
         good_until = since + self._lasts_s
         if name != self.name or self._clock() >= good_until:
-            raise StoreAway(f"{self._store.place}: it answered too late")
+            raise StoreAway(f"{self._store.place}: it responded too late")
         self._good_until = good_until
         self.renew_at = since + self._ttl_s / 3
         self._arm()
@@ -113,7 +113,7 @@ class Lease:
         return new or bool(answers[0][0]), {key: not owner for key, owner in zip(claims, owners, strict=True)}
 
     def _arm(self) -> None:
-        """See to it that it lapses in time, whatever we are waiting for then."""
+        """Set the timer that lets it lapse in time, whatever else is pending then."""
         if self._timer is not None:
             self._timer.cancel()
         assert self._good_until is not None
@@ -134,5 +134,5 @@ class Lease:
 
 
 def batches(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """Some at a time."""
+    """Return the items in batches."""
     return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]

@@ -1,8 +1,9 @@
-"""Claims in the shared store: at any time at most one bridge holds one, also when it or the store cannot be reached.
+"""Claims in the shared store: at any time at most one node holds one, even if it or the store is unreachable.
 
-A bridge has a lease, which it renews, and takes claims under it (`bridge.cluster.scripts`). Whoever was refused looks
-again every second. A bridge whose lease may soon have expired for others, because no renewal was answered, gives up all
-its claims: a margin before that moment, counted from before the last renewal was sent, on its own steady clock.
+A node has a lease, which it renews, and takes claims under it (`bridge.cluster.scripts`). A node whose claim was
+rejected tries again every second. A node whose lease may soon expire for others, because no renewal was confirmed,
+gives up all its claims: a margin before that time, counted from before the last renewal was sent, on its own monotonic
+clock.
 """
 
 from __future__ import annotations
@@ -21,38 +22,38 @@ from bridge.cluster.store import Command, Store, StoreAway, boottime
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-"""Between two looks for claims that were refused."""
+"""Interval between two checks of claims that were rejected."""
 RETRY_S = 0.5
 """Between two attempts to reach the store."""
 HEAD_START_S = 0.15
-"""So much later than the bridge that is to have a claim the others ask for it."""
+"""How much later the other nodes request a claim than the preferred one."""
 CLOSE_S = 1.0
 
 
 @dataclass(eq=False)
 class _Request:
-    """Somebody asks for a claim."""
+    """A pending request for a claim."""
 
     answer: asyncio.Future[bool]
     due: float
-    """Not before this moment."""
+    """Not to be sent before this time."""
     sent: bool = False
     dropped: bool = False
-    """Released while the store was being asked."""
+    """Released while the store was being queried."""
 
 
 class RedisClaims:
-    """Claims of one bridge; see `bridge.streams.claims.Claims`.
+    """Claims of one node; see `bridge.streams.claims.Claims`.
 
     Args:
-        store: where all bridges meet; nobody else uses this connection.
-        prefix: begins the names of all keys.
-        node: name of this bridge.
+        store: the shared store; this connection is used for claims only.
+        prefix: the prefix of all keys.
+        node: name of this node.
         pbx: name of the Asterisk; calls of another one have other ids, or the same ones by chance.
         ttl_s: how long the lease lasts without being renewed.
-        ready: whether another claim could be acted upon; without that none is asked for.
-        prefer: whether it is this bridge that is to have a claim; all others give it a head start.
-        clock: seconds, steady.
+        ready: returns whether another claim could be used; otherwise none is requested.
+        prefer: returns whether this node should have a claim; all others give it a head start.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -70,11 +71,11 @@ class RedisClaims:
         self.on_free: Callable[[str], object] = lambda _: None
         self.on_lost: Callable[[str, float], object] = lambda *_: None
         self.granted = 0
-        """Claims that we were given since the start."""
+        """Claims granted since the start."""
         self.lost = 0
-        """Claims that we had to give up."""
+        """Claims given up since the start."""
         self.trouble: str | None = ""
-        """Why there is no store, in words; empty before it has been asked, None while it answers."""
+        """Why the store is unavailable; empty before the first query, None while it responds."""
         self._store = store
         self._place = f"{prefix}:claim:{pbx}/"
         self._ttl_s = ttl_s
@@ -83,10 +84,10 @@ class RedisClaims:
         self._clock = clock
         self._lease = Lease(store, prefix=prefix, node=node, ttl_s=ttl_s, clock=clock, on_lapse=self._lapsed)
         self._held: dict[str, str] = {}
-        """What we hold, by key, with its value in the store."""
+        """Held claims by key, with their values in the store."""
         self._requests: dict[str, _Request] = {}
         self._waiting: set[str] = set()
-        """What somebody else has, and we would like."""
+        """Claims that other nodes hold and this one wants."""
         self._releases: list[tuple[str, str]] = []
         self._next = {"confirm": 0.0, "look": 0.0}
         self._stir = asyncio.Event()
@@ -95,25 +96,25 @@ class RedisClaims:
 
     @property
     def reachable(self) -> bool:
-        """Whether the store answered when it was last asked."""
+        """Whether the store responded to the last query."""
         return self.trouble is None
 
     @property
     def held(self) -> int:
-        """How many claims we hold."""
+        """The number of held claims."""
         return len(self._held)
 
     @property
     def waiting(self) -> int:
-        """How many we would like that others hold."""
+        """The number of claims that other nodes hold and this one wants."""
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Begin; the store may come up later."""
+        """Start; the store may become available later."""
         self._task = asyncio.create_task(self._run(), name="cluster claims")
 
     async def close(self) -> None:
-        """Let others have at once what we hold. Its streams must have ended. Twice is fine."""
+        """Release all claims, whose streams must have ended before; may be called twice."""
         if self._closing:
             return
         self._closing = True  # a cancellation alone may be lost in the Redis client
@@ -140,7 +141,7 @@ class RedisClaims:
         request = self._requests.get(key)
         if request is None or request.dropped:
             due = self._clock() + (0 if self._prefer(key) else HEAD_START_S)
-            # One that is dropped is on its way still: its answer finds this one in its place and gives back.
+            # A dropped request is still pending: its response finds this one in its place and releases the claim.
             request = self._requests[key] = _Request(asyncio.get_running_loop().create_future(), due)
             self._stir.set()
         return await asyncio.shield(request.answer)
@@ -169,7 +170,7 @@ class RedisClaims:
                 self._away(error)
                 await asyncio.sleep(RETRY_S)
             except Exception:
-                log.exception("claims failed: a fault of the bridge")
+                log.exception("claims failed with an internal error")
                 await asyncio.sleep(RETRY_S)
             else:
                 with contextlib.suppress(TimeoutError):
@@ -177,7 +178,7 @@ class RedisClaims:
                         await self._stir.wait()
 
     async def _turn(self) -> None:
-        """Everything that is due now."""
+        """Do everything that is due."""
         if not self._closing:
             self._stir.clear()
         self._lease.check()
@@ -201,7 +202,7 @@ class RedisClaims:
         return min(self._lease.renew_at, *self._next.values(), *(each.due for each in self._requests.values()))
 
     async def _hold(self, claims: Mapping[str, str]) -> dict[str, bool]:
-        """Renew the lease and hold claims under it: which of them are ours now.
+        """Renew the lease and hold claims under it; return which of them are held now.
 
         Raises:
             StoreAway: as `Lease.hold`.
@@ -209,22 +210,22 @@ class RedisClaims:
         known, ours = await self._lease.hold({self._name(key): value for key, value in claims.items()})
         if self.trouble is not None:
             self.trouble = None
-            log.info("the store %s answers", self._store.place)
+            log.info("store responds store=%s", self._store.place)
         if not known:
-            log.warning("the store %s has forgotten us; telling it what we hold", self._store.place)
+            log.warning("store has lost the lease, claims are sent again store=%s", self._store.place)
             self._next["confirm"] = 0.0
             self._stir.set()
         return {key: ours[self._name(key)] for key in claims}
 
     async def _confirm(self) -> None:
-        """Tell the store what we hold: it may have lost it, or have given it to others."""
+        """Send the held claims to the store: it may have lost them, or have given them to others."""
         self._next["confirm"] = self._clock() + self._ttl_s
         for key, ours in (await self._hold(self._held)).items():
             if not ours and key in self._held:
                 self._lose([key], 0.0)
 
     async def _take(self) -> None:
-        """Ask for what is due."""
+        """Request the claims that are due."""
         now = self._clock()
         due = {key: each for key, each in self._requests.items() if each.due <= now}
         if not due:
@@ -238,7 +239,7 @@ class RedisClaims:
         try:
             ours = await self._hold(values)
         except StoreAway:
-            self._releases += values.items()  # it may have given us some, which nobody else could have then
+            self._releases += values.items()  # it may have granted some, which no other node could have then
             raise
         for key, request in due.items():
             if not ours[key]:
@@ -256,14 +257,14 @@ class RedisClaims:
                 self._say(request, True)
 
     async def _look(self) -> None:
-        """Find out which of the claims that we wait for could be had."""
+        """Query which of the wanted claims are available."""
         self._next["look"] = self._clock() + LOOK_S
         if not (self._waiting and self._ready() and self._settled):
             return
         for part in batches(sorted(self._waiting)):
             (answers,) = await self._store.ask([("EVAL", LOOK, len(part), *map(self._name, part), self._lease.name)])
             if not self._settled:
-                return  # The connection is new, and so is the store behind it: it knows of no claims yet.
+                return  # The connection is new, and so is the store behind it: it has no claims yet.
             for key, free in zip(part, answers, strict=True):
                 if free and key in self._waiting and key not in self._requests:
                     call_safely(self.on_free, key)
@@ -273,9 +274,9 @@ class RedisClaims:
         return self._store.known and self._clock() >= self._store.settled_at
 
     def _away(self, error: StoreAway) -> None:
-        """The store is away: nobody is kept waiting for it."""
+        """Handle an unavailable store: reject the pending requests."""
         if not self.trouble:
-            log.warning("no claims without the store: %s", error)
+            log.warning("store unavailable, no claims are granted error=%s", error)
         self.trouble = str(error)
         self._next["confirm"] = 0.0
         self._refuse(self._requests)
@@ -292,10 +293,14 @@ class RedisClaims:
             del self._requests[key]
 
     def _lapsed(self, spare_s: float) -> None:
-        """Others may have what we held, or will in a moment."""
+        """Give up the held claims: other nodes may have them now or soon."""
         if self._held:
-            log.warning("no word from the store %s in time: %d claims are given up", self._store.place, len(self._held))
-        self._releases.clear()  # they were under the lease that is no more
+            log.warning(
+                "store did not respond in time, claims are given up store=%s count=%d",
+                self._store.place,
+                len(self._held),
+            )
+        self._releases.clear()  # they were under the lapsed lease
         self._lose(list(self._held), spare_s)
 
     def _lose(self, keys: Sequence[str], spare_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The shared store: one Redis server, spoken to in batches that answer in time or fail."""
+"""The shared store: one Redis server, queried in batches that are answered in time or fail."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Command = Sequence[str | int]
 
 
 class StoreAway(BridgeError):
-    """The store does not answer, not in time, or not as it ought to."""
+    """The store does not respond, or too late, or with an error."""
 
 
 def boottime() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
+    """Return seconds on a monotonic clock that continues while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Store:
-    """A connection to the store, made when it is needed and again after each failure.
+    """A connection to the store, opened on demand and again after each failure.
 
     Args:
-        config: where it is.
-        timeout_s: in this time a batch is answered, connecting included, or has failed.
+        config: the configuration of the cluster.
+        timeout_s: the limit for a batch, connecting included.
 
     Raises:
         ConfigError: the Redis client is not installed, or ``cluster.ca_file`` cannot be used.
@@ -46,9 +46,9 @@ class Store:
             ) from None
         self.place = config.place
         self.known = False
-        """It has been seen; before that ``settled_at`` says nothing."""
+        """It has been connected; before that ``settled_at`` is undefined."""
         self.settled_at = 0.0
-        """From this moment on (`boottime`) what the store does not hold, nobody holds: see `_meet`."""
+        """From this time on (`boottime`), a claim that the store does not have is held by no node: see `_meet`."""
         self._grace_s = config.claim_ttl_s + 1
         self._timeout_s = timeout_s
         self._run_id = ""
@@ -71,10 +71,10 @@ class Store:
             self._trust(config.ca_file)
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to some commands, in their order.
+        """Return the responses to some commands, in their order.
 
         Raises:
-            StoreAway: one of them failed; what the others did may have been done.
+            StoreAway: one of them failed; the others may have been executed.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -86,11 +86,11 @@ class Store:
         except self._errors as error:
             words = str(error) or type(error).__name__
             if isinstance(error, TimeoutError):
-                words = f"no answer in {self._timeout_s:g} s"
+                words = f"no response within {self._timeout_s:g} s"
             raise StoreAway(f"{self.place}: {words}") from None
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         await self._redis.aclose()
 
     async def _connected(self, connection: Any) -> None:
@@ -99,7 +99,7 @@ class Store:
         self._meet(await connection.read_response())
 
     def _trust(self, ca_file: str) -> None:
-        """Have every connection use our TLS context: the client would build one for each, on the event loop."""
+        """Have every connection use one TLS context: the client would build one for each, on the event loop."""
         from redis.asyncio import SSLConnection
 
         try:
@@ -115,15 +115,15 @@ class Store:
         self._redis.connection_pool.connection_class = Trusting
 
     def _meet(self, info: str) -> None:
-        """Take note of whom we are connected with.
+        """Note which server is connected.
 
-        A server that has just started, or taken the place of another, may have forgotten claims that bridges still act
-        upon. They renew what they hold; nobody gets a new claim before all have had the time to notice.
+        A server that has just started, or replaced another, may have lost claims that nodes still use. They renew what
+        they hold; no node gets a new claim before all have had the time to notice.
         """
         facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         run_id = facts.get("run_id", "")
         if not self.known or run_id != self._run_id:
-            # How long one that has taken another's place has run says nothing of what it has missed.
+            # How long a server that replaced another has run does not show what it has missed.
             age_s = 0 if self.known else int(facts.get("uptime_in_seconds", 0))
             self.settled_at = boottime() - age_s + self._grace_s
         self.known, self._run_id = True, run_id

@@ -1,6 +1,6 @@
-"""``asterisk-bridge doctor``: one line for each thing that audio depends on, and what to do where it is wrong.
+"""``asterisk-bridge doctor``: checks everything that audio depends on, one line each, with a remedy for each problem.
 
-Reads and probes only: what it makes on the PBX for the loop-back call is deleted again, and nothing else is touched.
+It only reads and probes: the objects on the PBX for the loop-back call are deleted again.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
     """Make every check and print the findings.
 
     Args:
-        config: a configuration that is valid in itself.
-        path: the file that it came from, if there was one.
-        report: where findings go; standard output if left out.
+        config: a valid configuration.
+        path: its file, if there was one.
+        report: receives the findings; standard output by default.
 
     Returns:
         The exit code: 1 if a check failed.
@@ -39,7 +39,7 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
         ari = config.ari
         client = AriClient(ari.url, ari.user, ari.password.get_secret_value(), ari.app, ca_file=ari.ca_file)
     except ConfigError as error:
-        report.fail("ARI", str(error), "correct that key of the configuration")
+        report.fail("ARI", str(error), "correct this key of the configuration")
         return report.exit_code
     try:
         if await pbx.check_ari(report, client):
@@ -50,9 +50,7 @@ async def run(config: Config, path: Path | None, report: Report | None = None) -
             if may_write and modules_run:
                 await loopback.check(report, config, audiosocket_free)
             else:
-                report.warn(
-                    loopback.NAME, "not made: it cannot work yet", "correct the failures above, then run it again"
-                )
+                report.warn(loopback.NAME, "not made: it would fail", "correct the failures above, then run it again")
     finally:
         await client.stop()
     report.summary()

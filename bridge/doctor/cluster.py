@@ -1,4 +1,4 @@
-"""What the doctor looks at in the store that bridges share."""
+"""The doctor's checks of the cluster's store."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ TRIES = 10
 
 
 async def check(report: Report, config: Config) -> None:
-    """Whether it answers in time, does what claims need, and forgets nothing of itself; who else is there."""
+    """Check that the store responds in time, supports claims and evicts no keys; list the other nodes."""
     cluster = config.cluster
     if not cluster.enabled:
         return
     if cluster.readable_on_the_way:
         report.warn(
             NAME,
-            f"{cluster.place} is reached without TLS: anybody on the network path reads the password and the numbers,"
-            " and can take over what subscriptions start",
-            "use rediss:// (cluster.ca_file for an authority of your own), or a tunnel that ends on loopback",
+            f"{cluster.place} is reached without TLS: anyone on the network path can read the password and the numbers,"
+            " and take over what subscriptions start",
+            "use rediss:// (cluster.ca_file for a private authority), or a tunnel that ends on loopback",
         )
     timeout_s = cluster.claim_ttl_s / 6
     try:
         store = Store(cluster, timeout_s)
     except (ConfigError, OSError, ValueError) as error:
-        report.fail(NAME, str(error), "correct that key of the configuration")
+        report.fail(NAME, str(error), "correct this key of the configuration")
         return
     try:
         await _check(report, config, store, timeout_s)
@@ -40,8 +40,8 @@ async def check(report: Report, config: Config) -> None:
         report.fail(
             NAME,
             str(error),
-            "is it running, does cluster.store name it, is cluster.password right, does a firewall let us in? Until it"
-            " answers, subscriptions start no streams",
+            "check that it runs, cluster.store and cluster.password are right, and no firewall blocks it; until it"
+            " responds, subscriptions start no streams",
         )
     finally:
         await store.close()
@@ -57,9 +57,9 @@ async def _check(report: Report, config: Config, store: Store, timeout_s: float)
         worst = max(worst, time.monotonic() - began)
         await asyncio.sleep(0.02)
     await store.ask([("DEL", f"{probe}:claim", f"{probe}:lease")])
-    text = f"{store.place} takes claims; slowest answer of {TRIES} {worst * 1000:.1f} ms"
+    text = f"{store.place} accepts claims; slowest response of {TRIES} {worst * 1000:.1f} ms"
     if worst > timeout_s / 4:
-        report.warn(NAME, text, f"it must always answer within {timeout_s:.1f} s (cluster.claim_ttl_s / 6)")
+        report.warn(NAME, text, f"it must always respond within {timeout_s:.1f} s (cluster.claim_ttl_s / 6)")
     else:
         report.ok(NAME, text)
     (memory,) = await store.ask([("INFO", "memory")])
@@ -67,8 +67,8 @@ async def _check(report: Report, config: Config, store: Store, timeout_s: float)
     if policy != "noeviction":
         report.warn(
             NAME,
-            f"it throws keys away when its memory is full ({policy})",
-            "set maxmemory-policy noeviction: a claim that is thrown away makes a call be streamed twice for a moment",
+            f"it evicts keys when its memory is full ({policy})",
+            "set maxmemory-policy noeviction: an evicted claim briefly makes two nodes stream a call",
         )
     await _check_nodes(report, config, store)
 
@@ -81,4 +81,4 @@ async def _check_nodes(report: Report, config: Config, store: Store) -> None:
         (await store.ask([("MGET", *(f"{cluster.prefix}:node:{name}" for name in sorted(names)))]))[0] if names else []
     )
     there = [f"{name} ({json.loads(text)['pbx']})" for name, text in zip(sorted(names), told, strict=True) if text]
-    report.ok("cluster", f"this is {node}, for {pbx}; there are {', '.join(there) or 'no bridges now'}")
+    report.ok("cluster", f"this is {node}, for {pbx}; active nodes: {', '.join(there) or 'none'}")

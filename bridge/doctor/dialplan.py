@@ -1,4 +1,4 @@
-"""Which entries of the dialplan exist: asked of Asterisk, before a caller finds that one is missing."""
+"""Checks which dialplan entries exist before a caller needs a missing one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENTRIES = {
     "back": "the return from room-, queue- and amd",
     "conference-ID": "phones that dial into conferences",
 }
-"""Entries in ``calling.context``, and what each is for (docs/howto/dialplan-entries.md)."""
+"""Entries in ``calling.context``, and what uses each (docs/howto/dialplan-entries.md)."""
 USED_BY = {"queue_join": ("queue-NAME", "back"), "amd": ("amd", "back")}
 """Entries without which an action ends the call."""
 
@@ -28,12 +28,12 @@ async def missing_entries(client: AriClient, channel_id: str, context: str) -> l
     """Return the entries that a context lacks.
 
     Args:
-        client: where it is asked.
-        channel_id: any channel: Asterisk evaluates functions of the dialplan on one only.
+        client: the ARI client.
+        channel_id: any channel: Asterisk evaluates dialplan functions only on a channel.
         context: ``calling.context``.
 
     Raises:
-        AriError: it could not be asked.
+        AriError: Asterisk returned an error.
     """
     missing = []
     for entry in ENTRIES:
@@ -53,7 +53,9 @@ async def check(report: Report, config: Config, client: AriClient, channel_id: s
     try:
         missing = await missing_entries(client, channel_id, context)
     except AriError as error:
-        report.warn(NAME, f"its entries could not be asked for: {error.message}", "is the module func_dialplan loaded?")
+        report.warn(
+            NAME, f"its entries cannot be read: {error.message}", "check that the module func_dialplan is loaded"
+        )
         return
     if not missing:
         report.ok(NAME, f"the {len(ENTRIES)} entries exist in context {context!r}")
@@ -64,7 +66,7 @@ async def check(report: Report, config: Config, client: AriClient, channel_id: s
     if needed:
         report.fail(NAME, f"{text}; configured flows use {', '.join(needed)}", advice)
     else:
-        report.warn(NAME, text, advice + "; not needed if you do not use that")
+        report.warn(NAME, text, advice + "; unless you do not use them")
 
 
 def _needed(config: Config) -> set[str]:
@@ -73,10 +75,10 @@ def _needed(config: Config) -> set[str]:
 
 
 def _actions(config: Config) -> Iterable[str]:
-    from bridge.flows.flow_config import flows_of  # with all actions
+    from bridge.flows.flow_config import flows_of  # loads all actions
 
     try:
         flows = flows_of(config)
     except ConfigError:
-        return ()  # `check` names what is wrong with them
+        return ()  # `check` reports what is wrong with them
     return [action.does for flow in flows if flow.program is not None for action in flow.program.actions]

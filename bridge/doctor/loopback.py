@@ -1,6 +1,6 @@
-"""The doctor's loop-back call: two media legs in one mixing bridge, dialled by Asterisk exactly as for a real call.
+"""The doctor's loop-back call: two media legs in one mixing bridge, dialed by Asterisk exactly as for a real call.
 
-What one leg sends must be heard on the other, and the time it takes is the delay that Asterisk and the network add.
+What one leg sends must arrive on the other, and the time that takes is the delay of Asterisk and the network.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ TONE_TIMEOUT_S = 2.0
 WARN_DELAY_MS = 200.0
 
 ADDRESS_ADVICE = (
-    "a wrong audiosocket.advertised_host is the commonest cause of no audio: it must be the address by which *Asterisk*"
-    " (its machine or container) reaches this bridge - 127.0.0.1 only if both share one network - and a firewall must"
-    " let Asterisk in at that port"
+    "a wrong audiosocket.advertised_host is the most common cause of missing audio: it must be the address by which"
+    " *Asterisk* (its machine or container) reaches asterisk-bridge - 127.0.0.1 only if both share one network - and a"
+    " firewall must allow Asterisk to connect to that port"
 )
 
 
@@ -48,13 +48,13 @@ ALLOWED_ADVICE = "list the networks of Asterisk in audiosocket.allowed"
 
 
 async def check(report: Report, config: Config, port_is_free: bool) -> None:
-    """Make the call and report what came of it.
+    """Make the call and report the result.
 
     Args:
-        report: where the finding goes.
-        config: where Asterisk and we are.
-        port_is_free: False while a bridge holds the AudioSocket port; then another port serves for the call, and the
-            held one is only dialled.
+        report: receives the finding.
+        config: the addresses of Asterisk and asterisk-bridge.
+        port_is_free: False while a running instance uses the AudioSocket port; then the call uses another port, and the
+            port in use is only dialed.
     """
     application = f"{config.ari.app}_doctor"
     ari = config.ari
@@ -67,9 +67,7 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
         try:
             await client.start(wait=True)
         except AriError as error:
-            report.fail(
-                NAME, f"no events from Asterisk: {error.message}", "see Asterisk's log; is res_ari_events loaded?"
-            )
+            report.fail(NAME, f"no events from Asterisk: {error.message}", "check that res_ari_events is loaded")
             return
         if not port_is_free and not await _check_held_port(report, config, client, OwnIds(application)):
             return
@@ -85,7 +83,7 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
                 result = await _call(*legs.values())
         except AriError as error:
             if listener.last_refusal:
-                report.fail(NAME, f"the AudioSocket port refused {listener.last_refusal}", ALLOWED_ADVICE)
+                report.fail(NAME, f"the AudioSocket port rejected {listener.last_refusal}", ALLOWED_ADVICE)
             else:
                 _report_failure(report, error, address, port_is_free)
         else:
@@ -94,7 +92,7 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
                 found = ", ".join(admission.learned)
                 report.warn(NAME, f"Asterisk's audio comes from {found}, not from {admission}", ALLOWED_ADVICE)
     except AriError as error:
-        report.fail(NAME, f"Asterisk stopped answering: {error}", "is it still running? See its log, then try again")
+        report.fail(NAME, f"Asterisk stopped responding: {error}", "see its log, then try again")
     except OSError as error:
         report.fail(NAME, f"cannot listen: {error.strerror or error}", "see the AudioSocket port above")
     finally:
@@ -104,10 +102,10 @@ async def check(report: Report, config: Config, port_is_free: bool) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a loop-back call showed.
+    """The result of a loop-back call.
 
     Args:
-        heard: tones heard, both ways together.
+        heard: tones received, in both directions together.
         sent: tones sent.
         delay_ms: median time from here through Asterisk and back.
         gap_ms: longest time without a frame.
@@ -120,7 +118,7 @@ class Result:
 
 
 class Ear:
-    """Listens on a leg for the tone."""
+    """Detects the tone on a leg."""
 
     def __init__(self, leg: MediaLeg) -> None:
         self.gap_ms = 0.0
@@ -130,7 +128,7 @@ class Ear:
         leg.on_audio = self._frame
 
     def listen(self) -> asyncio.Future[float]:
-        """When the tone arrives next, on the monotonic clock."""
+        """Return a future for the arrival of the next tone, on the monotonic clock."""
         self._heard = asyncio.get_running_loop().create_future()
         return self._heard
 
@@ -145,14 +143,14 @@ class Ear:
 
 
 def tone(hertz: int, ms: int, rate: int) -> bytes:
-    """A sine at half of full scale, s16le."""
+    """Return a sine at half of full scale, s16le."""
     samples = rate * ms // 1000
     wave = (int(16000 * math.sin(2 * math.pi * hertz * n / rate)) for n in range(samples))
     return struct.pack(f"<{samples}h", *wave)
 
 
 def has_tone(pcm: bytes, hertz: int, rate: int) -> bool:
-    """Whether a frame of s16le is mostly one tone and no noise (Goertzel's algorithm)."""
+    """Return whether a frame of s16le is mostly one tone (Goertzel's algorithm)."""
     samples = struct.unpack(f"<{len(pcm) // 2}h", pcm[: len(pcm) // 2 * 2])
     energy = sum(sample * sample for sample in samples)
     if not samples or energy / len(samples) < 300**2:
@@ -169,7 +167,7 @@ async def _call(one: MediaLeg, other: MediaLeg) -> Result:
     ears = {leg: Ear(leg) for leg in (one, other)}
     await asyncio.sleep(0.3)
     for ear in ears.values():
-        ear.gap_ms = 0.0  # what happens while a bridge fills says nothing
+        ear.gap_ms = 0.0  # gaps while the mixing bridge fills mean nothing
     delays = []
     for number in range(TONES):
         speaker, hearer = (one, other) if number % 2 == 0 else (other, one)
@@ -190,7 +188,7 @@ async def _call(one: MediaLeg, other: MediaLeg) -> Result:
 async def _two_legs(
     client: AriClient, listener: Listener, ids: OwnIds, address: str
 ) -> AsyncIterator[dict[str, MediaLeg]]:
-    """Two legs in one bridge on the PBX, by their channels; everything is gone afterwards, however far it got."""
+    """Yield two legs in one mixing bridge, by their channels; everything is deleted afterwards, however far it got."""
     bridge_id = ids.new("mix")
     legs = {ids.new("media"): MediaLeg(FORMAT, Playout(FORMAT, 10_000), listener.counters) for _ in range(2)}
     try:
@@ -205,7 +203,7 @@ async def _two_legs(
             try:
                 await asyncio.wait_for(leg.connected.wait(), START_TIMEOUT_S)
             except TimeoutError:
-                raise AriError(0, "POST", "/channels/externalMedia", "connected to somebody else") from None
+                raise AriError(0, "POST", "/channels/externalMedia", "connected to another program") from None
             await client.bridges.add_channel(bridge_id, channel_id)
         yield legs
     finally:
@@ -218,7 +216,7 @@ async def _two_legs(
 
 
 async def _until_empty(client: AriClient) -> None:
-    """Wait for the end of what was deleted: an application that is left before that stays in Asterisk's list."""
+    """Wait until deleted objects have ended: an application that is left before stays in Asterisk's list."""
     for _ in range(20):
         try:
             application = await client.applications.get(client.app)
@@ -230,7 +228,7 @@ async def _until_empty(client: AriClient) -> None:
 
 
 async def _check_held_port(report: Report, config: Config, client: AriClient, ids: OwnIds) -> bool:
-    """Whether Asterisk can connect to the port that the running bridge holds; that one refuses the unknown UUID."""
+    """Check that Asterisk can connect to the port of the running instance, which rejects the unknown UUID."""
     address = config.audiosocket.advertised_address(config.audiosocket.bind_port)
     channel_id = ids.new("media")
     try:
@@ -243,7 +241,7 @@ async def _check_held_port(report: Report, config: Config, client: AriClient, id
     finally:
         await client.channels.hangup(channel_id)
         await _until_empty(client)
-    report.ok("AudioSocket", f"Asterisk connects to {address}, where something listens")
+    report.ok("AudioSocket", f"Asterisk connects to {address}, where a program listens")
     return True
 
 
@@ -255,8 +253,8 @@ def _report_failure(report: Report, error: AriError, address: str, port_is_free:
         report.warn(
             NAME,
             text,
-            "the running bridge's own port can be reached, so this may only be because this call had to use another"
-            " port; stop the bridge and run the doctor again to be sure",
+            "the running instance's own port is reachable, so perhaps only this call's other port is not;"
+            " stop asterisk-bridge and run the doctor again to be sure",
         )
 
 
@@ -269,12 +267,10 @@ def _report_success(report: Report, result: Result, address: str) -> None:
         report.fail(
             NAME,
             text,
-            "Asterisk connects but audio is lost on the way: look for errors of chan_audiosocket and bridge_softmix in"
-            " its log, and whether the machine is overloaded",
+            "Asterisk connects but audio is lost: see its log for errors of chan_audiosocket and bridge_softmix, and"
+            " check whether the machine is overloaded",
         )
     elif result.delay_ms > WARN_DELAY_MS or result.gap_ms > 5 * FRAME_MS:
-        report.warn(
-            NAME, text, "slow or uneven: is the network between Asterisk and the bridge, or a machine, overloaded?"
-        )
+        report.warn(NAME, text, "slow or uneven: check the network to Asterisk, and the load of both machines")
     else:
         report.ok(NAME, text)

@@ -1,4 +1,4 @@
-"""What the doctor found, one line for each check."""
+"""The doctor's findings, one line for each check."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Finding:
 
     Args:
         verdict: ``ok``, ``warn`` (it works, but) or ``FAIL``.
-        name: what was checked.
-        text: what was found.
-        advice: what to do about it; empty if nothing needs doing.
+        name: the check.
+        text: the result.
+        advice: the remedy; empty if none is needed.
     """
 
     verdict: str
@@ -29,31 +29,31 @@ class Finding:
 
 
 class Report:
-    """Prints findings as they come: a check may take seconds, and one that hangs is to be seen."""
+    """Prints findings immediately: a check may take seconds, and one that hangs must be visible."""
 
     def __init__(self, output: TextIO | None = None) -> None:
         self.findings: list[Finding] = []
         self._output = output
 
     def ok(self, name: str, text: str) -> None:
-        """All is well."""
+        """Report that a check passed."""
         self._add(Finding("ok", name, text))
 
     def warn(self, name: str, text: str, advice: str) -> None:
-        """It works, or may; somebody should look at it."""
+        """Report something that works, or may work, but needs attention."""
         self._add(Finding("warn", name, text, advice))
 
     def fail(self, name: str, text: str, advice: str) -> None:
-        """It does not work."""
+        """Report that something does not work."""
         self._add(Finding("FAIL", name, text, advice))
 
     @property
     def exit_code(self) -> int:
-        """1 if anything failed."""
+        """The exit code: 1 if anything failed."""
         return int(any(finding.verdict == "FAIL" for finding in self.findings))
 
     def summary(self) -> None:
-        """The last line."""
+        """Print the last line."""
         counts = {verdict: sum(f.verdict == verdict for f in self.findings) for verdict in ("ok", "warn", "FAIL")}
         print(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['FAIL']} failed", file=self._out, flush=True)
 

@@ -1,4 +1,4 @@
-"""What happens is told to others: `hub` inside the bridge, `webhooks` to servers."""
+"""Events: `hub` distributes them within the process, `webhooks` sends them to servers."""
 
 from bridge.events.hub import EVENT_TYPES, Event, Events, as_json
 

@@ -1,6 +1,6 @@
-"""Where the parts of the bridge say what happens, and whoever wants to know of it is told.
+"""The event hub: components publish events, and subscribers receive them.
 
-Pure: no clock but the one that is handed in, no network. What is slow (sending) is the business of the subscribers.
+Pure: no network, and no clock but the injected one. Subscribers do what is slow, such as sending.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened.
+    """An event.
 
     Args:
-        id: unique; the same wherever the event arrives, and in every attempt to deliver it.
+        id: unique; the same for every receiver, and in every attempt to deliver it.
         type: one of `EVENT_TYPES`.
         time: seconds since 1970.
-        data: JSON; by convention not changed by anybody after it was published.
+        data: JSON; by convention not changed after it was published.
     """
 
     id: str
@@ -41,17 +41,17 @@ class Event:
 
     @cached_property
     def text(self) -> str:
-        """The event as JSON text (ASCII), made once however many receivers there are.
+        """The event as JSON (ASCII), created once for all receivers.
 
         Raises:
-            TypeError, ValueError: the data is no JSON.
+            TypeError, ValueError: the data is not JSON.
         """
-        # ASCII, since half a surrogate pair, which a peer can make us hold, has no UTF-8.
+        # ASCII, since half a surrogate pair, which a peer can send, has no UTF-8.
         return json.dumps(as_json(self), separators=(",", ":"), allow_nan=False)
 
 
 class Events:
-    """Tells every subscriber of every event, in order, at once.
+    """Passes every event to every subscriber, in order, synchronously.
 
     Args:
         clock: seconds since 1970.
@@ -62,29 +62,29 @@ class Events:
         self._subscribers: dict[object, Callable[[Event], object]] = {}
 
     def publish(self, type: str, data: Mapping[str, Any]) -> None:
-        """Tell of something. Never raises, never blocks; costs next to nothing when nobody listens.
+        """Publish an event. Never raises, never blocks; costs next to nothing without subscribers.
 
         Args:
             type: one of `EVENT_TYPES`.
-            data: JSON; a copy is kept, whose texts are cut (`bridge.texts.cut_all`).
+            data: JSON; a copy is kept, whose strings are cut (`bridge.texts.cut_all`).
         """
         if not self._subscribers:
             return
         self.tell(Event(f"evt_{uuid4().hex}", type, self._clock(), cut_all(data)))
 
     def tell(self, event: Event) -> None:
-        """Tell of an event that was published, here or in another process. Never raises."""
+        """Pass an event to the subscribers that was published here or in another process. Never raises."""
         for callback in list(self._subscribers.values()):
             try:
                 callback(event)
             except Exception:
-                log.exception("a receiver of the event %s failed: a fault of the bridge", event.type)
+                log.exception("subscriber failed with an internal error type=%s", event.type)
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        """Call ``callback`` with every event from now on; it must be quick and not wait for anything.
+        """Call ``callback`` with every event from now on; it must return quickly and not block.
 
         Returns:
-            Ends it; harmless when called again.
+            A function that ends the subscription; it may be called twice.
         """
         key = object()
         self._subscribers[key] = callback
@@ -92,5 +92,5 @@ class Events:
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    """The event as receivers see it: ``{"id", "type", "tm_create", "data"}``."""
+    """Return the event as receivers get it: ``{"id", "type", "tm_create", "data"}``."""
     return {"id": event.id, "type": event.type, "tm_create": utc(event.time), "data": dict(event.data)}

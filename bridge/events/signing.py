@@ -1,4 +1,4 @@
-"""How a delivery is signed, and what an answer's ``Retry-After`` means. Pure.
+"""Signatures of webhook deliveries, and the meaning of ``Retry-After`` in responses. Pure.
 
 Source: Standard Webhooks 1.0, https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -14,10 +14,10 @@ from email.utils import parsedate_to_datetime
 
 
 def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
-    """The header ``webhook-signature``: ``v1,`` and base64 of HMAC-SHA256 over ``id.timestamp.body``.
+    """Return the header ``webhook-signature``: ``v1,`` and base64 of HMAC-SHA256 over ``id.timestamp.body``.
 
     Args:
-        key: what the secret stands for (`bridge.config.webhooks.signing_key`).
+        key: the key of the secret (`bridge.config.webhooks.signing_key`).
         event_id: the header ``webhook-id``.
         timestamp: the header ``webhook-timestamp``, seconds since 1970.
         body: the request's body, byte for byte.
@@ -27,7 +27,7 @@ def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
 
 
 def retry_after_s(header: str, now: float) -> float:
-    """Seconds to wait as ``Retry-After`` asks (RFC 9110 section 10.2.3: seconds or a date); 0 if it asks nothing.
+    """Return the seconds of ``Retry-After`` (RFC 9110 section 10.2.3: seconds or a date); 0 if there are none.
 
     Args:
         header: the header's value, "" if there was none.

@@ -1,8 +1,8 @@
-"""Tells servers what happens: each webhook has a queue and a task of its own, so that none waits for another.
+"""Webhooks: each has a queue and a task of its own, and does not wait for others.
 
 Requests are those of Standard Webhooks 1.0 (https://www.standardwebhooks.com): headers ``webhook-id``,
-``webhook-timestamp`` and ``webhook-signature``, the event as JSON body. An event is delivered when the server answers
-2xx. Until then those behind it wait: a server sees events in the order in which they happened.
+``webhook-timestamp`` and ``webhook-signature``, the event as JSON body. An event is delivered when the server responds
+2xx. Until then those after it wait: a server receives events in order.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from bridge.tls import client_context
 log = logging.getLogger(__name__)
 
 STOP_S = 5.0
-"""How long what is queued may take to be delivered when the bridge stops."""
+"""How long the delivery of queued events may take when asterisk-bridge stops."""
 REFUSALS = 5
-"""How often an event is tried that the server answers with 4xx: as it seems, it does not want this one."""
+"""How often an event is tried that the server rejects with 4xx: it is probably not wanted."""
 KEEPALIVE_S = 4.0
-"""Less than the 5 s after which Node's servers close: a request must not meet a connection that is being closed."""
+"""Less than the 5 s after which Node's servers close: a request must not use a connection that is being closed."""
 MAX_RETRY_AFTER_S = 3600.0
 MAX_QUEUED_BYTES = 64 << 20
-"""Of the events' JSON that wait for one server."""
+"""Size of the JSON of events that wait for one server."""
 
 _GONE = 410
 _NOT_NOW = frozenset({408, 425, 429})
-"""Answers 4xx that say "later"."""
+"""Status codes 4xx after which a delivery is tried again."""
 
 
 class Queued(NamedTuple):
-    """What is kept of an event that waits: not its data, which take several times the memory."""
+    """A waiting event: without its data, which takes several times the memory."""
 
     id: str
     type: str
@@ -54,7 +54,7 @@ class Queued(NamedTuple):
 
 
 class Counts(Protocol):
-    """Where deliveries are counted (`bridge.media.counters.Counters`)."""
+    """Counts deliveries (`bridge.media.counters.Counters`)."""
 
     events_delivered: int
     event_attempts_failed: int
@@ -65,12 +65,12 @@ class Webhooks:
     """All configured webhooks.
 
     Args:
-        configs: who is to be told; those that are switched off are left out.
-        events: what happens.
+        configs: the webhooks; disabled ones are ignored.
+        events: the event hub.
         counts: totals for ``/metrics``.
-        gate: what may be connected to.
+        gate: decides which connections are allowed.
         clock: seconds since 1970.
-        jitter: a number from 0 to 1; makes bridges that lost the same server come back at different times.
+        jitter: returns a number from 0 to 1; spreads the retries of instances that lost the same server.
     """
 
     def __init__(
@@ -87,17 +87,17 @@ class Webhooks:
         self._new = partial(Webhook, counts=counts, gate=gate or Gate(), clock=clock, jitter=jitter)
         self._configs = tuple(configs)
         self._hooks: dict[str, Webhook] = {}
-        """By id."""
+        """The webhooks by id."""
         self._tasks = BackgroundTasks("webhooks")
         self._unsubscribe = _nothing
 
     @property
     def queued(self) -> int:
-        """Events that wait for their delivery now."""
+        """The number of events that wait for delivery."""
         return sum(map(len, self._hooks.values()))
 
     async def start(self) -> None:
-        """Begin to deliver what happens from now on.
+        """Begin to deliver events that are published from now on.
 
         Raises:
             TrustError: a ``ca_file`` cannot be used.
@@ -105,9 +105,9 @@ class Webhooks:
         await self.configure(self._configs)
 
     async def configure(self, configs: Iterable[WebhookConfig]) -> None:
-        """Replace the webhooks; those that have not changed continue with what is queued.
+        """Replace the webhooks; unchanged ones continue with their queues.
 
-        One that is gone, or has changed, delivers what is queued as at a stop, in the background.
+        A removed or changed one delivers its queue as at a stop, in the background.
 
         Raises:
             TrustError: a ``ca_file`` cannot be used; nothing has changed.
@@ -125,7 +125,7 @@ class Webhooks:
         self._unsubscribe = self._events.subscribe(self._queue) if self._hooks else _nothing
 
     async def stop(self, timeout_s: float = STOP_S) -> None:
-        """Deliver what is queued, without repeating what fails, for at most ``timeout_s``; then nothing more."""
+        """Deliver queued events, without retries, for at most ``timeout_s``, then stop."""
         self._unsubscribe()
         await self._finish(tuple(self._hooks.values()), timeout_s)
         await self._tasks.stop(grace_s=timeout_s)
@@ -154,7 +154,7 @@ async def trusted(configs: Iterable[WebhookConfig]) -> None:
 
 
 class Webhook:
-    """One server that is told; see `Webhooks`."""
+    """One server that receives events; see `Webhooks`."""
 
     def __init__(
         self,
@@ -186,10 +186,10 @@ class Webhook:
         return len(self._queue) + (self._current is not None)
 
     def add(self, event: Event) -> None:
-        """Queue an event if it is one that this webhook is told."""
+        """Queue an event if its type matches this webhook's patterns."""
         if self._gone or not self.config.events.match(event.type):
             return
-        # The text is made now, once for all webhooks: what the data refers to may change later.
+        # Serialized now, once for all webhooks: what the data refers to may change later.
         self._queue.append(Queued(event.id, event.type, event.time, event.text))
         self._queued_bytes += len(event.text)  # ASCII
         while len(self._queue) > self.config.max_queued_events or self._queued_bytes > MAX_QUEUED_BYTES:
@@ -197,7 +197,7 @@ class Webhook:
             self._counts.events_dropped += 1
             if not self._full:
                 self._full = True
-                log.warning("webhook=%s queue is full: the oldest events are dropped", self.config.id)
+                log.warning("webhook queue is full, the oldest events are dropped webhook=%s", self.config.id)
         self._changed.set()
 
     def begin(self) -> None:
@@ -205,7 +205,7 @@ class Webhook:
         self._task = asyncio.create_task(self._run(), name=f"webhook {self.config.id}")
 
     async def end(self, timeout_s: float) -> None:
-        """Deliver what is queued, without repeating what fails, for at most ``timeout_s``; count and log the rest."""
+        """Deliver queued events, without retries, for at most ``timeout_s``; count and log the rest."""
         self._finishing.set()
         self._changed.set()
         if self._task is not None:
@@ -218,7 +218,7 @@ class Webhook:
             log.warning("stopped before all events were delivered webhook=%s dropped=%d", self.config.id, lost)
 
     async def _run(self) -> None:
-        """Deliver until `end`, or until the server responds that it wants no more."""
+        """Deliver until `end`, or until the server responds 410."""
         async with Requests(self._gate, limit=1, keepalive_timeout=KEEPALIVE_S) as requests:
             while not self._gone:
                 if not self._queue:
@@ -245,7 +245,7 @@ class Webhook:
         self._current = None
 
     async def _deliver(self, requests: Requests, event: Queued) -> bool:
-        """Try until it is delivered or given up; False: it is neither, and there is no more time."""
+        """Try until it is delivered or given up; return False if it is neither, and the time is over."""
         wait_s = self.config.retry_first_s
         refusals = 0
         while True:
@@ -254,20 +254,20 @@ class Webhook:
                 self._counts.events_delivered += 1
                 if self._failing:
                     self._failing = False
-                    log.info("webhook=%s delivers again queued=%d", self.config.id, len(self._queue))
+                    log.info("webhook delivers again webhook=%s queued=%d", self.config.id, len(self._queue))
                 return True
             self._counts.event_attempts_failed += 1
             if status == _GONE:
                 self._disable()
                 return True
             refusals += 400 <= status < 500 and status not in _NOT_NOW
-            # The jitter takes away up to half. The first wait is also what a server's Retry-After prolongs.
+            # The jitter subtracts up to half. A server's Retry-After prolongs the first wait as well.
             pause_s = max(wait_s * (1 - self._jitter() / 2), asked_s)
             late = self._clock() + pause_s > event.time + self.config.give_up_s
             if refusals >= REFUSALS or late:
                 self._counts.events_dropped += 1
                 log.warning(
-                    "webhook=%s event=%s type=%s given up: %s",
+                    "event given up webhook=%s event=%s type=%s error=%s",
                     *(self.config.id, event.id, event.type, trouble),
                     extra=cause(f"{self.config.id} {trouble}"),
                 )
@@ -276,12 +276,12 @@ class Webhook:
                 return False
             if not self._failing:
                 self._failing = True
-                log.warning("webhook=%s does not deliver, tries again: %s", self.config.id, trouble)
+                log.warning("delivery failed, trying again webhook=%s error=%s", self.config.id, trouble)
             await self._pause(pause_s)
             wait_s = min(wait_s * 2, self.config.retry_last_s)
 
     async def _attempt(self, requests: Requests, event: Queued) -> tuple[int, float, str]:
-        """One request: the status (0: no answer), how long the server asks to wait, and what is wrong in words."""
+        """Send one request; return the status (0: no response), the seconds of Retry-After, and an error."""
         body = event.text.encode()
         timestamp = int(self._clock())
         headers = {
@@ -304,13 +304,13 @@ class Webhook:
         except RequestFailed as problem:
             return 0, 0.0, str(problem)
         asked_s = retry_after_s(response.headers.get("Retry-After", ""), self._clock())
-        trouble = f"the server answered {response.status}"
+        trouble = f"the server responded {response.status}"
         if 300 <= response.status < 400:
-            trouble += ", a redirect, which is not followed: configure the address that it leads to"
+            trouble += ", a redirect, which is not followed: configure its target instead"
         return response.status, min(asked_s, MAX_RETRY_AFTER_S), trouble
 
     async def _pause(self, pause_s: float) -> None:
-        """Wait, but not when it is time to finish."""
+        """Wait, except when it is time to finish."""
         try:
             async with asyncio.timeout(pause_s):
                 await self._finishing.wait()
@@ -323,7 +323,8 @@ class Webhook:
         self._counts.events_dropped += dropped
         self._clear()
         log.warning(
-            "webhook disabled until restart webhook=%s status=410 dropped=%d",
+            "webhook disabled until restart webhook=%s status=%d dropped=%d",
             self.config.id,
+            410,
             dropped,
         )

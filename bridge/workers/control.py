@@ -1,4 +1,4 @@
-"""The supervisor's end of the connections to its workers: a Unix socket, one JSON object a line each way."""
+"""The supervisor's side of the connections to its workers: a Unix socket, one JSON object a line each way."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from bridge.workers.wire import MAX_LINE, Message, Wire, encode, line_of
 log = logging.getLogger(__name__)
 
 GATHER_S = 0.02
-"""How long the first request for a claim waits for those of the others, so that the one with least to do gets it."""
+"""How long the first request for a claim waits for those of the others: the least loaded worker gets it."""
 
 
 class Control:
-    """Listens for workers, keeps the claims, and passes on what each has to tell the others.
+    """Accepts workers, grants claims, and forwards messages between workers.
 
     Args:
-        fleet: where it is noted who is there.
+        fleet: the state of the workers.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         self.on_joined: Callable[[], object] = lambda: None
-        """A worker takes requests now."""
+        """Called when a worker accepts requests."""
         self.on_ready: Callable[[], object] = lambda: None
-        """A worker has become able to take calls."""
+        """Called when a worker has become able to take calls."""
         self.on_gone: Callable[[int], object] = lambda _: None
-        """A worker has let go of its connection."""
+        """Called when a worker has closed its connection."""
         self.heard_at: dict[int, float] = {}
-        """When each worker said something last, by the loop's clock."""
+        """When each worker last sent a message, by the loop's clock."""
         self._fleet = fleet
         self._restarts = dict.fromkeys(range(1, fleet.count + 1), 0)
         self._claims = ClaimTable()
         self._gathering: dict[str, dict[int, int]] = {}
-        """Requests for a claim that nobody has yet: the number of the request, by worker."""
+        """Requests for a claim that no worker holds yet: the number of the request, by worker."""
         self._wires: dict[int, Wire] = {}
         self.dropped = 0
-        """Messages that were too long, or none, in either direction."""
+        """Invalid or too long messages, in either direction."""
         self._server: asyncio.Server | None = None
 
     async def start(self, path: Path) -> None:
         """Listen.
 
         Raises:
-            OSError: there can be no socket at ``path``.
+            OSError: the socket cannot be created at ``path``.
         """
         self._server = await asyncio.start_unix_server(self._serve, path, limit=MAX_LINE)
 
     async def stop(self) -> None:
-        """Close everything: workers that are still there stop."""
+        """Close everything: workers that still run stop."""
         if self._server is not None:
             self._server.close()
         for wire in tuple(self._wires.values()):
@@ -61,12 +61,12 @@ class Control:
         await asyncio.sleep(0)
 
     def count_restart(self, number: int) -> None:
-        """Count that a worker is started again, and report it: the worker may never come back."""
+        """Count and report that a worker is restarted: it may never connect again."""
         self._restarts[number] += 1
         self._tell_fleet()
 
     def settle(self, channel_id: str, number: int) -> None:
-        """Tell everybody that a call is with a worker from now on."""
+        """Notify all workers that a call is with one of them from now on."""
         self._tell_all(encode("home", channel=channel_id, worker=number))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,7 +80,9 @@ class Control:
                 try:
                     self._hear(number, message)
                 except Exception:
-                    log.exception("message %s of worker=%d could not be used: a bug", message["t"], number)
+                    log.exception(
+                        "message of a worker failed with an internal error type=%s worker=%d", message["t"], number
+                    )
         finally:
             if number and self._wires.get(number) is wire:
                 self._leave(number)
@@ -170,7 +172,7 @@ class Control:
         for number in waiting:
             self._tell(number, encode("free", key=key))
 
-    # Telling
+    # Sending
 
     def _tell_fleet(self) -> None:
         self._tell_all(encode("fleet", **fleet_message(self._fleet, self._restarts, self.dropped)))

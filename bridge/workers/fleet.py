@@ -1,4 +1,4 @@
-"""What the supervisor knows of its workers, and which of them gets what. No sockets, no clock."""
+"""The supervisor's state of its workers, and which of them gets what. No sockets, no clock."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_HOMES = 20_000
-"""Calls whose worker is remembered, those that have ended included."""
+"""Calls whose worker is stored, ended ones included."""
 CONFERENCES_IN_ONE = 100
 """Conferences in one message: even with the longest ids a tenth of `bridge.workers.wire.MAX_LINE`."""
 CONFERENCE = "conference"
-"""First of Stasis()'s arguments that names a conference, the second one (`bridge.control.legs.CONFERENCE`)."""
+"""The first argument of Stasis() for a conference, whose name is the second (`bridge.control.legs.CONFERENCE`)."""
 
 
 def app_of(app: str, number: int) -> str:
-    """Name of a worker's own Stasis application."""
+    """Return the name of a worker's own Stasis application."""
     return f"{app}_w{number}"
 
 
 def worker_of_id(app: str, object_id: str) -> int | None:
-    """The worker that chose the id of a channel, bridge or recording; None if none of a bridge ``app`` did."""
+    """Return the worker that chose the id of a channel, mixing bridge or recording; None if none of ``app`` did."""
     found = re.match(rf"ab-{re.escape(app)}_w(\d+)-", object_id)
     return int(found[1]) if found else None
 
 
 def home_of_conference(conference_id: str, numbers: Sequence[int]) -> int:
-    """The worker that makes a conference of this id: the same, whoever asks."""
+    """Return the worker that creates a conference of this id: the same for every caller."""
     return numbers[zlib.crc32(conference_id.encode("utf-8", "surrogatepass")) % len(numbers)]
 
 
 @dataclass
 class Worker:
-    """One worker that has said hello."""
+    """One connected worker."""
 
     number: int
     pid: int
     socket: str
     ready: bool = False
-    """It knows the PBX and can take calls."""
+    """It has synchronized with the PBX and can take calls."""
     load: int = 0
-    """Open streams, and calls that it holds or has placed, as it said last."""
+    """Open streams, and calls that it controls or originated, in its last report."""
     given: int = 0
-    """What it got since then."""
+    """The number of calls and streams given to it since then."""
     conferences: dict[str, str] = field(default_factory=dict)
-    """Bridges of the conferences that it has made, by the conferences' ids."""
+    """Mixing bridges of the conferences that it has created, by the conferences' ids."""
 
 
 class Fleet:
-    """The workers that are there.
+    """The connected workers.
 
     Args:
         app: the shared Stasis application.
-        count: how many workers there should be.
+        count: how many workers should run.
     """
 
     def __init__(self, app: str, count: int) -> None:
@@ -65,18 +65,21 @@ class Fleet:
         """The worker of each channel that was handed over, and Stasis()'s arguments."""
 
     def report(self, number: int, load: int, ready: bool) -> None:
-        """A worker says how it is."""
+        """Store a worker's report."""
         worker = self.workers.get(number)
         if worker is not None:
             worker.load, worker.given, worker.ready = load, 0, ready
 
     def place(self, channel_id: str, args: Sequence[str], without: Collection[int] = ()) -> int | None:
-        """The worker for a call that has entered the shared application; None: none is ready.
+        """Return the worker for a call that has entered the shared application; None: none is ready.
 
-        Who had it before gets it again; a conference is where it was made; else who has least to do.
+        A worker that had the call before gets it again, a conference's worker gets its calls, otherwise the least
+        loaded one.
 
         Args:
-            without: workers that could not be given it.
+            channel_id: the call's channel.
+            args: the arguments of Stasis().
+            without: workers that could not take it.
         """
         ready = [each for each in self.workers.values() if each.ready and each.number not in without]
         numbers = sorted(each.number for each in ready)
@@ -93,16 +96,16 @@ class Fleet:
         return self.least(numbers)
 
     def least(self, numbers: Iterable[int]) -> int:
-        """Who of these has least to do."""
+        """Return the least loaded of these workers."""
         return min(numbers, key=lambda number: (self._load(number), number))
 
     def given(self, number: int) -> None:
-        """A worker has got a call or a stream just now."""
+        """Count a call or a stream that a worker has just got."""
         if number in self.workers:
             self.workers[number].given += 1
 
     def settle(self, channel_id: str, number: int, args: Sequence[str]) -> None:
-        """A call is with a worker from now on."""
+        """Note that a call is with a worker from now on."""
         self.homes.pop(channel_id, None)
         self.homes[channel_id] = (number, tuple(args))
         if len(self.homes) > MAX_HOMES:
@@ -121,20 +124,20 @@ class ClaimTable:
         self._waiting: dict[str, set[int]] = {}
 
     def holder(self, key: str) -> int | None:
-        """Who holds a claim."""
+        """Return the worker that holds a claim."""
         return self._holders.get(key)
 
     def grant(self, key: str, number: int) -> None:
-        """A claim is this worker's now."""
+        """Grant a claim to a worker."""
         self._holders[key] = number
         self._waiting.get(key, set()).discard(number)
 
     def wait(self, key: str, number: int) -> None:
-        """A worker wants to know when a claim is free."""
+        """Note that a worker waits until a claim is available."""
         self._waiting.setdefault(key, set()).add(number)
 
     def release(self, key: str, number: int) -> set[int]:
-        """A worker lets go of a claim or of its wish for it; answers who is to be told that it is free."""
+        """Release a claim, or stop waiting for it; return which workers to notify that it is available."""
         waiting = self._waiting.get(key, set())
         waiting.discard(number)
         if self._holders.get(key) != number:
@@ -145,7 +148,7 @@ class ClaimTable:
         return self._waiting.pop(key, set())
 
     def gone(self, number: int) -> dict[str, set[int]]:
-        """A worker is no more: the claims that are free now, and who is to be told of each."""
+        """Remove a worker; return the claims that are available now, each with the workers to notify."""
         for waiting in self._waiting.values():
             waiting.discard(number)
         held = [key for key, holder in self._holders.items() if holder == number]
@@ -156,7 +159,7 @@ class ClaimTable:
 
 
 def conference_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield what leads from the one set of a worker's conferences to the other: messages of bounded size."""
+    """Yield the changes between two states of a worker's conferences: messages of bounded size."""
     made = [(each, bridge) for each, bridge in after.items() if before.get(each) != bridge]
     ended = [each for each in before if each not in after]
     for start in range(0, max(len(made), len(ended)), CONFERENCES_IN_ONE):
@@ -165,9 +168,11 @@ def conference_changes(before: Mapping[str, str], after: Mapping[str, str]) -> I
 
 
 def fleet_message(fleet: Fleet, restarts: Mapping[int, int], dropped: int = 0) -> dict[str, Any]:
-    """Return which workers there are, as every worker is notified; conferences come as changes.
+    """Return the message that notifies workers of which exist; conferences are sent as changes.
 
     Args:
+        fleet: the workers.
+        restarts: how often each worker was restarted.
         dropped: messages of workers that the supervisor has dropped.
     """
     return {

@@ -1,8 +1,8 @@
-"""Calls that enter the shared Stasis application are handed to workers.
+"""Distributes calls that enter the shared Stasis application to workers.
 
-ARI moves a channel from one application to another without the dialplan noticing: the worker gets a StasisStart with
-the arguments that the dialplan gave. The channel's ``dialplan.app_data`` still names the shared application (seen on
-22.10.1), and ``GET /applications/{app}`` does not list it, so who holds a call is remembered here.
+ARI moves a channel from one application to another, invisible to the dialplan: the worker gets a StasisStart with the
+dialplan's arguments. The channel's ``dialplan.app_data`` still names the shared application (seen on 22.10.1), and
+``GET /applications/{app}`` does not list it, so the worker of each call is stored here.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ log = logging.getLogger(__name__)
 WAIT_FOR_WORKER_S = 10.0
 """How long a call waits for a worker that can take it; then it continues in the dialplan."""
 FIRST_WORKER_S = 60.0
-"""How long calls of a previous run wait for the first worker: on a busy machine a start takes longer than the above."""
+"""How long calls of a previous run wait for the first worker: its start takes longer than the above on a busy
+machine."""
 MOVED_S = 5.0
-"""So long Asterisk may take to hand a channel over."""
+"""How long Asterisk may take to move a channel."""
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """A call on its way to a worker."""
+    """A call that is being moved to a worker."""
 
     args: Sequence[str]
     left: asyncio.Event = field(default_factory=asyncio.Event)
-    """It is in the shared application no longer."""
+    """It has left the shared application."""
     refused: asyncio.Event = field(default_factory=asyncio.Event)
-    """Asterisk could not move it there."""
+    """Asterisk could not move it."""
 
 
 class HandOver:
-    """Hands calls over, and those of a worker that dies once more.
+    """Moves calls to workers, and those of a worker that ends to others.
 
     Args:
         client: connected as the shared application.
-        fleet: who there is.
-        control: tells the workers whose each call is.
-        state_file: beside it, workers keep what they need to resume calls after a restart.
+        fleet: the workers.
+        control: notifies the workers which of them has a call.
+        state_file: beside it, workers store what they need to resume calls after a restart.
     """
 
     def __init__(self, client: AriClient, fleet: Fleet, control: Control, state_file: str = "") -> None:
@@ -61,11 +62,11 @@ class HandOver:
         self._waiting: dict[str, _Waiting] = {}
         self._ready = asyncio.Event()
         self._serving = asyncio.Event()
-        """A worker has been ready since we started."""
+        """A worker has been ready since the start."""
         self._tasks = BackgroundTasks("handover")
         self.stopping = False
         self.draining = False
-        """The process stops when what is up has ended: calls that come in continue in the dialplan."""
+        """The process stops when its calls and streams have ended: inbound calls continue in the dialplan."""
         client.on_channel_event("StasisStart", self._on_start)
         client.on_channel_event("StasisEnd", self._on_left)
         client.on_channel_event("ChannelDestroyed", self._on_left)
@@ -73,17 +74,17 @@ class HandOver:
         client.on_connected(lambda: self._tasks.spawn(self._settle()))
 
     def worker_ready(self) -> None:
-        """A worker can take calls now."""
+        """Note that a worker can take calls."""
         self._ready.set()
         self._serving.set()
 
     def worker_gone(self, number: int) -> None:
-        """A worker is no more: what it held goes to others."""
+        """Move the calls of a worker that has ended to others."""
         if not self.stopping:
             self._tasks.spawn(self._rescue(number))
 
     async def stop(self) -> None:
-        """Hand nothing over any more."""
+        """Stop moving calls."""
         self.stopping = True
         await self._tasks.stop()
 
@@ -120,7 +121,7 @@ class HandOver:
             log.error("no worker can take the channel, it continues in the dialplan channel=%s", channel_id)
             await self._client.channels.continue_in_dialplan(channel_id)
         except AriError as error:
-            if error.status != 404:  # otherwise it has just ended
+            if error.status != 404:  # otherwise the call has just ended
                 log.warning("handover failed channel=%s error=%s", channel_id, error)
         finally:
             del self._waiting[channel_id]
@@ -131,7 +132,7 @@ class HandOver:
             waiting.left.clear()
             waiting.refused.clear()
             self._fleet.settle(channel_id, number, waiting.args)
-            self._control.settle(channel_id, number)  # before it is there: all shall know whose it is
+            self._control.settle(channel_id, number)  # before the move: all workers must know its worker
             self._fleet.given(number)
             started = asyncio.get_running_loop().time()
             await self._client.channels.move(channel_id, app_of(self._client.app, number), waiting.args)
@@ -148,12 +149,12 @@ class HandOver:
         return False
 
     async def _moved(self, waiting: _Waiting) -> bool:
-        """Whether a channel has got where it was sent."""
+        """Return whether a channel has arrived."""
         await first_of(waiting.left.wait(), waiting.refused.wait(), timeout_s=MOVED_S)
         return not waiting.refused.is_set()
 
     async def _rescue(self, number: int) -> None:
-        """Hand over what a dead worker held, but for the calls that it resumes when it is started again."""
+        """Move the calls of a worker that has ended, except those that it resumes when it is restarted."""
         mine = {channel_id: args for channel_id, (home, args) in self._fleet.homes.items() if home == number}
         if not mine:
             return
@@ -171,11 +172,11 @@ class HandOver:
                 await self._bring_back(channel_id, args)
 
     async def _resumed_by(self, number: int) -> Collection[str]:
-        """Return the channels that a worker resumes when it is started again."""
+        """Return the channels that a worker resumes when it is restarted."""
         return await asyncio.to_thread(channels_in, journal_file(self._state_file, number), OF_LEGS)
 
     async def _bring_back(self, channel_id: str, args: Sequence[str]) -> None:
-        """Move a channel from an application without anybody into ours, from where it is handed over as if new."""
+        """Move a channel from an application without a program into the shared one, as if it were new."""
         try:
             await self._client.channels.move(channel_id, self._client.app, args)
         except AriError as error:
@@ -183,12 +184,12 @@ class HandOver:
                 log.warning("handover failed, no worker has the channel channel=%s error=%s", channel_id, error)
 
     async def _settle(self) -> None:
-        """After each connect: who waits in the shared application, and what workers of an earlier life left behind."""
+        """Handle, after each connect, waiting calls and those of workers of a previous run."""
         try:
             channels = await self._client.channels.list()
             bridges = await self._client.bridges.list()
         except AriError as error:
-            log.warning("calls that wait for a worker are not known: %s", error)
+            log.warning("reading the calls that wait for a worker failed error=%s", error)
             return
         resumed: dict[str, int] = {}
         for number in range(1, self._fleet.count + 1):
@@ -200,12 +201,13 @@ class HandOver:
                 self._control.settle(channel.id, resumed[channel.id])
             known = channel.id in self._fleet.homes or channel.id in self._waiting or _ours(app, channel.id)
             if _in_stasis(channel) and app == self._client.app and not known:
-                # It is in ours, or in that of a worker of an earlier life; the news of it is lost either way.
+                # It is in the shared application, or in that of a worker of a previous run; its event is lost either
+                # way.
                 await self._bring_back(channel.id, args)
         await self._sweep([each.id for each in channels], [each.id for each in bridges])
 
     async def _sweep(self, channel_ids: Sequence[str], bridge_ids: Sequence[str]) -> None:
-        """Delete what was made by a bridge of one process, or by workers that there are no longer."""
+        """Delete objects of an instance with one process, or of workers that no longer exist."""
         for object_ids, delete in (
             (channel_ids, self._client.channels.hangup),
             (bridge_ids, self._client.bridges.destroy),
@@ -216,7 +218,7 @@ class HandOver:
                     try:
                         await delete(object_id)
                     except AriError as error:
-                        log.warning("sweep: %s", error)
+                        log.warning("sweep failed, the next one tries again error=%s", error)
 
 
 def _in_stasis(channel: Channel) -> bool:

@@ -12,10 +12,10 @@ FILE_NAME = "ticket-key"
 
 
 def write_ticket_key(control: Path) -> None:
-    """Make a key for the workers to read.
+    """Create a key for the workers to read.
 
     Args:
-        control: the supervisor's socket; its folder is the owner's only.
+        control: the supervisor's socket, in a directory that only its owner can access.
 
     Raises:
         OSError: it cannot be written.
@@ -26,12 +26,12 @@ def write_ticket_key(control: Path) -> None:
 
 
 def read_ticket_key(control: Path) -> bytes:
-    """Return the key that the supervisor has made.
+    """Return the key that the supervisor has created.
 
     Args:
         control: the supervisor's socket.
 
     Raises:
-        OSError: there is no supervisor.
+        OSError: the supervisor does not run.
     """
     return control.with_name(FILE_NAME).read_bytes()

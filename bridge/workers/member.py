@@ -1,4 +1,4 @@
-"""The worker's end of its connection to the supervisor."""
+"""The worker's side of its connection to the supervisor."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 LOAD_INTERVAL_S = 0.5
 NOT_READY_INTERVAL_S = 0.05
-"""The same, as long as calls wait for it."""
+"""The same while calls wait for this worker."""
 
 
 class Member:
-    """One worker among others. It is also its `bridge.streams.claims.Claims`.
+    """One worker among others. It also implements `bridge.streams.claims.Claims`.
 
     Args:
-        view: what is known of the others; kept up to date.
-        load: how much there is to do here, and whether calls can be taken.
+        view: the state of the others; updated here.
+        load: returns this worker's load, and whether it can take calls.
     """
 
     def __init__(self, view: View, load: Callable[[], tuple[int, bool]]) -> None:
@@ -35,50 +35,50 @@ class Member:
         self.on_free: Callable[[str], object] = lambda _: None
         self.on_lost: Callable[[str, float], object] = lambda *_: None
         self.on_event: Callable[[Mapping[str, Any]], object] = lambda _: None
-        """Told of each event that another worker publishes."""
+        """Called for each event that another worker publishes."""
         self.on_subscriptions: Callable[[], object] = lambda: None
-        """Told when another worker has changed a subscription."""
+        """Called when another worker has changed a subscription."""
         self.on_home: Callable[[str, int], object] = lambda *_: None
-        """Told of each channel that is handed over, and to whom."""
+        """Called for each channel that is moved, with its worker."""
         self.on_fleet: Callable[[], object] = lambda: None
-        """Told when other workers are there than before, or other conferences."""
+        """Called when the other workers, or their conferences, have changed."""
         self.lost = asyncio.Event()
-        """The supervisor is gone."""
+        """The supervisor has ended."""
         self._load = load
         self.on_dropped: Callable[[], object] = lambda: None
-        """Called for each message that was too long, or none, in either direction."""
+        """Called for each invalid or too long message, in either direction."""
         self._wire: Wire | None = None
         self._conferences: Mapping[str, str] = {}
         self._told: Mapping[str, str] | None = None
-        """The conferences that the supervisor knows of; None: it would not listen yet."""
+        """The conferences in the last message to the supervisor; None: none was sent yet."""
         self._tasks: list[asyncio.Task[None]] = []
         self._numbers = itertools.count(1)
         self._joined = asyncio.Event()
         self._asked: dict[int, asyncio.Future[bool]] = {}
 
     async def start(self, path: Path) -> None:
-        """Connect to the supervisor's socket, and wait until it is known who is there.
+        """Connect to the supervisor's socket, and wait for the list of workers.
 
         Raises:
-            OSError: there is no supervisor.
+            OSError: the supervisor does not run.
         """
         reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
         self._wire = Wire("the supervisor", reader, writer, lambda: call_safely(self.on_dropped))
         self._send("hello", worker=self.view.number)
         self._tasks = [
             asyncio.create_task(self._read(self._wire), name="supervisor"),
-            asyncio.create_task(self._tell_load(), name="tell load"),
+            asyncio.create_task(self._tell_load(), name="report load"),
         ]
         await self._joined.wait()
 
     def up(self, socket: Path) -> None:
-        """This worker answers the others' HTTP requests on ``socket`` from now on."""
+        """Report that this worker answers the others' HTTP requests on ``socket`` from now on."""
         self._send("up", pid=os.getpid(), socket=str(socket))
         self._told = {}
         self.tell_conferences(self._conferences)
 
     async def stop(self) -> None:
-        """Let go."""
+        """Close the connection."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -105,18 +105,18 @@ class Member:
         """See `bridge.streams.claims.Claims`."""
         self._send("release", key=key)
 
-    # Telling
+    # Sending
 
     def tell_event(self, event: Mapping[str, Any]) -> None:
-        """Something has happened that clients of the others want to know."""
+        """Send an event to the clients of the others."""
         self._send("event", event=event)
 
     def tell_subscriptions(self) -> None:
-        """A subscription has changed, and is kept."""
+        """Report that a subscription has changed and is stored."""
         self._send("subscriptions")
 
     def tell_conferences(self, bridges: Mapping[str, str]) -> None:
-        """Notify the others of what has changed in the conferences that this worker has made, and their bridges."""
+        """Report changes of the conferences that this worker has created, and of their mixing bridges."""
         self._conferences = dict(bridges)
         if self._told is None:
             return
@@ -125,7 +125,7 @@ class Member:
         self._told = self._conferences
 
     def tell_load(self) -> bool:
-        """Send how much there is to do here, and return whether this worker is ready."""
+        """Report this worker's load, and return whether it is ready."""
         load, ready = self._load()
         self._send("load", load=load, ready=ready)
         return ready
@@ -139,14 +139,14 @@ class Member:
             ready = self.tell_load()
             await asyncio.sleep(LOAD_INTERVAL_S if ready else NOT_READY_INTERVAL_S)
 
-    # Hearing
+    # Receiving
 
     async def _read(self, wire: Wire) -> None:
         async for message in wire.messages():
             try:
                 self._hear(message)
             except Exception:
-                log.exception("the supervisor's message %s could not be used: a fault of the bridge", message.get("t"))
+                log.exception("message of the supervisor failed with an internal error type=%s", message.get("t"))
         self.lost.set()
         self._joined.set()
         for answer in self._asked.values():

@@ -1,4 +1,4 @@
-"""Joins what several workers answer to one request. Pure."""
+"""Joins the responses of several workers to one request. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ Body = dict[str, Any]
 
 
 def lists(bodies: Iterable[Mapping[str, Any]]) -> Body:
-    """Lists without pages, one after the other."""
+    """Concatenate lists without pages."""
     return {"result": [entry for body in bodies for entry in body["result"]]}
 
 
 def pages(bodies: Sequence[Mapping[str, Any]], key: str, size: int) -> Body:
-    """The same page of lists that have no entry in common, as a page of one list, greatest first.
+    """Join the same page of lists without common entries to a page of one list, greatest first.
 
     Args:
-        key: which of an entry's times is its place in the list.
-        size: how many entries a page has.
+        bodies: the responses.
+        key: the time of an entry that determines its position.
+        size: the largest number of entries on a page.
     """
     entries = sorted(lists(bodies)["result"], key=lambda entry: (entry.get(key, ""), entry["id"]), reverse=True)
     page = entries[:size]
@@ -33,23 +34,23 @@ def pages(bodies: Sequence[Mapping[str, Any]], key: str, size: int) -> Body:
 
 
 def count_streams(calls: Iterable[Body], streams: Iterable[Mapping[str, Any]]) -> None:
-    """Set how many streams calls have: they may be anywhere."""
+    """Set how many streams calls have, on any worker."""
     counts = Counter(str(stream["call_id"]) for stream in streams)
     for call in calls:
         call["streams"] = counts[call["id"]]
 
 
 def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: bool) -> Body:
-    """The bridge is well while one of its workers can serve calls; who cannot is among the faults.
+    """Join health reports: healthy while one worker can serve calls; the faults list those that cannot.
 
     Args:
-        bodies: what each worker says of itself.
-        count: how many there should be.
-        detailed: whether the asker may know why.
+        bodies: each worker's report.
+        count: how many workers should run.
+        detailed: whether the client may see the reasons.
     """
     well = [number for number, body in bodies.items() if body["status"] == "ok"]
     missing = [number for number in range(1, count + 1) if number not in bodies]
-    faults = [f"worker {number} is not there" for number in missing]
+    faults = [f"worker {number} does not run" for number in missing]
     for number, body in sorted(bodies.items()):
         said = body["faults"] if detailed else [fault.partition(":")[0] for fault in body["faults"]]
         faults += [f"worker {number}: {fault}" for fault in said]
@@ -65,10 +66,11 @@ def health(bodies: Mapping[int, Mapping[str, Any]], count: int, *, detailed: boo
 
 
 def metrics(texts: Mapping[int, str], restarts: Mapping[int, int], dropped: int = 0) -> str:
-    """Prometheus's text of all workers: each sample with the label ``worker``, samples of one name together.
+    """Join the Prometheus metrics of all workers: each sample with the label ``worker``, grouped by name.
 
     Args:
-        restarts: how often each worker was started again.
+        texts: the metrics of each worker.
+        restarts: how often each worker was restarted.
         dropped: messages of workers that the supervisor has dropped.
     """
     kinds: dict[str, str] = {}
@@ -93,7 +95,7 @@ def metrics(texts: Mapping[int, str], restarts: Mapping[int, int], dropped: int 
 
 
 def _family(name: str, kinds: Mapping[str, str]) -> str:
-    """The metric that a sample is of: those of a histogram have names of their own."""
+    """Return the metric of a sample: those of a histogram have names of their own."""
     for end in ("_bucket", "_sum", "_count"):
         family = name.removesuffix(end)
         if family != name and kinds.get(family) == "histogram":

@@ -1,6 +1,6 @@
-"""HTTP requests that concern other workers too: asked of all, or passed on to the one that has what they are about.
+"""HTTP requests that concern other workers too: sent to all, or forwarded to the one that has the requested object.
 
-Workers ask each other over Unix sockets, whose application takes a request for itself and passes nothing on.
+Workers query each other over Unix sockets, whose application answers a request itself and forwards nothing.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from bridge.workers.view import Sibling, View
 log = logging.getLogger(__name__)
 
 ASK_S = 3.0
-"""So long a sibling may take to say what it has; a list does without one that takes longer."""
+"""How long a worker may take to report what it has; a list omits one that takes longer."""
 PASS_ON_S = 120.0
-"""The same for a request that it carries out."""
+"""The same for a request that it executes."""
 RETRY_AFTER_S = 1
 LARGE = 1 << 20
-"""Answers of more bytes, or of unknown length, are passed on in blocks."""
+"""Responses of more bytes, or of unknown length, are forwarded in blocks."""
 PAGED = {"/v1.0/calls": "tm_create", "/v1.0/recordings": "tm_start", "/v1.0/conferences": "tm_create"}
 """Lists, and the time of their entries by which they are sorted."""
 _CALL, _CONFERENCE = "/v1.0/calls/{id}", "/v1.0/conferences/{id}"
@@ -52,11 +52,11 @@ _SET_ANEW = frozenset({"connection", "keep-alive", "transfer-encoding", "content
 
 
 class Siblings:
-    """The other workers, as this one's HTTP server sees them.
+    """The other workers, for this one's HTTP server.
 
     Args:
-        view: who there is.
-        owner: whose a call is, by its id or that of one of its channels.
+        view: the workers.
+        owner: returns the worker of a call, by its id or that of one of its channels.
     """
 
     def __init__(self, view: View, owner: Callable[[str], int]) -> None:
@@ -66,21 +66,21 @@ class Siblings:
         self._closing = BackgroundTasks("siblings")
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()
         await self._closing.stop()
 
     def tidy(self) -> None:
-        """Let go of connections to workers that are no longer."""
+        """Close connections to workers that no longer exist."""
         there = {each.socket for each in self._view.siblings}
         for path in set(self._sessions) - there:
             self._closing.spawn(self._sessions.pop(path).close())
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Answer) -> web.StreamResponse:
-        """Answer a request, together with the others where it concerns them."""
+        """Answer a request, together with the other workers if it concerns them."""
         answer = await self._answer(request, handler)
         if not answer.prepared:
             answer.headers["X-Worker"] = str(self._view.number)
@@ -92,10 +92,10 @@ class Siblings:
         if request.method in ("GET", "HEAD") and path in (*PAGED, "/v1.0/streams", "/metrics", "/health"):
             return await self._together(request, handler, path)
         if path.startswith(("/v1.0/subscriptions", yeastar.PREFIX)):
-            # One worker changes them, so that no change overtakes another; it tells the others.
+            # One worker changes them, to keep changes in order; it notifies the others.
             return await self._by(self._view.leader, request, handler)
         if path.endswith("/media_stream"):
-            return await handler(request)  # whoever holds the WebSocket holds the audio
+            return await handler(request)  # the process that holds the WebSocket holds the audio
         if path.startswith(_CALL):
             answer = await self._by(self._owner(request.match_info["id"]), request, handler)
             return await self._with_streams(request, answer) if path == _CALL and request.method == "GET" else answer
@@ -120,7 +120,7 @@ class Siblings:
         except ApiError as error:
             if error.status != 503:
                 raise
-            refused = error  # it does not know the PBX yet; the others may
+            refused = error  # it has not synchronized with the PBX yet; the others may have
         texts |= await self._ask_all(request, str(request.rel_url.raw_path_qs) if path in PAGED else path)
         if not texts:
             assert refused is not None
@@ -152,7 +152,7 @@ class Siblings:
         return [*request.app[BACKEND].streams(), *merging.lists(map(json.loads, others))["result"]]
 
     async def _ask_all(self, request: web.Request, path: str) -> dict[int, str]:
-        """What the others answer to a GET, by worker; those that fail are left out."""
+        """Return the responses of the others to a GET, by worker; those that fail are omitted."""
         siblings = self._view.siblings
         answers = await asyncio.gather(*(self._ask(each, path, request[PRINCIPAL]) for each in siblings))
         return {each.number: text for each, text in zip(siblings, answers, strict=True) if text is not None}
@@ -165,7 +165,9 @@ class Siblings:
                 good = answer.status == 200 or path == "/health"
                 return await answer.text() if good else None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            log.warning("worker=%d does not report its state: %s", sibling.number, error or type(error).__name__)
+            log.warning(
+                "worker does not report its state worker=%d error=%s", sibling.number, error or type(error).__name__
+            )
             return None
 
     # Passed on
@@ -180,7 +182,7 @@ class Siblings:
         return answer
 
     async def _whoever_has(self, request: web.Request, handler: Answer) -> web.StreamResponse:
-        """Its id may say who made it; else everybody is asked, this worker first."""
+        """Have the worker answer whose id it has; otherwise query all, this worker first."""
         maker = self._view.maker(request.match_info["id"])
         if maker is not None:
             return await self._by(maker, request, handler)
@@ -199,19 +201,21 @@ class Siblings:
         try:
             identity = (await json_object(request)).get("id")
         except ApiError:
-            return self._view.number  # which answers what is wrong with it
+            return self._view.number  # which returns what is wrong with it
         return self._view.conference_home(identity) if isinstance(identity, str) else self._view.number
 
     async def _pass_on(
         self, sibling: Sibling, request: web.Request, *, unless_missing: bool = False
     ) -> web.StreamResponse | None:
-        """Have a sibling answer a request.
+        """Have another worker answer a request.
 
         Args:
-            unless_missing: whether to answer None where it has no such thing.
+            sibling: the worker.
+            request: the request.
+            unless_missing: whether to return None if it does not have the object.
 
         Raises:
-            ApiError: 503, it does not answer.
+            ApiError: 503, it does not respond.
         """
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
         headers[PRINCIPAL_HEADER] = carried(request[PRINCIPAL])
@@ -240,13 +244,13 @@ class Siblings:
                 return whole
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             log.warning(
-                "worker=%d does not answer: %s",
+                "worker does not respond worker=%d error=%s",
                 sibling.number,
                 error or type(error).__name__,
                 extra=cause(sibling.number),
             )
             raise unavailable(
-                "OVERLOADED", "the part of the bridge that has this does not answer; try again", RETRY_AFTER_S
+                "OVERLOADED", "the process that has this does not respond; try again", RETRY_AFTER_S
             ) from error
 
     def _session(self, sibling: Sibling) -> aiohttp.ClientSession:
@@ -261,10 +265,10 @@ class Siblings:
         return session
 
     async def make_conference(self, number: int, conference_id: str) -> None:
-        """Have another worker make a conference that ends when it is empty; that it is there already is fine.
+        """Have another worker create a conference that ends when it is empty; an existing one is accepted.
 
         Raises:
-            AriError: it cannot.
+            AriError: the worker cannot.
         """
         sibling = self._view.workers[number]
         body = {"id": conference_id, "auto_delete": True}
@@ -276,9 +280,9 @@ class Siblings:
                 timeout=aiohttp.ClientTimeout(ASK_S),
             ) as answer:
                 if answer.status not in (200, 409):
-                    raise AriError(answer.status, "POST", "/bridges", "another worker could not make the conference")
+                    raise AriError(answer.status, "POST", "/bridges", "another worker could not create the conference")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise AriError(0, "POST", "/bridges", "another worker does not answer") from error
+            raise AriError(0, "POST", "/bridges", "another worker does not respond") from error
 
 
 def _counts_calls(principal: Principal) -> bool:
@@ -294,7 +298,7 @@ async def _stream(
             await response.write(block)
         await response.write_eof()
     except (TimeoutError, aiohttp.ClientError):
-        # The status line has been sent: what breaks off must not look whole.
+        # The status line has been sent: the client must see that the response is incomplete.
         if request.transport is not None:
             request.transport.abort()
     return response

@@ -1,4 +1,4 @@
-"""Starts the workers and starts again one that ends; keeps what only one process can keep. It carries no audio."""
+"""Starts the workers and restarts one that ends; does what only one process can do. It carries no audio."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from bridge.workers.keys import write_ticket_key
 log = logging.getLogger(__name__)
 
 STOP_S = 9.0
-"""So long the workers may take to end their calls' streams; Docker kills after 10 s."""
+"""How long the workers may take to end their calls' streams; Docker kills after 10 s."""
 KILLED_S = 1.0
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.2, 10.0
 STABLE_S = 10.0
-"""A worker that lived longer than this is started again without delay."""
+"""A worker that lived longer than this is restarted without delay."""
 SILENT_S = 30.0
-"""A worker says how it is twice a second; one that says nothing for so long hangs, and is killed."""
+"""A worker reports twice a second; one that sends nothing for this time hangs, and is killed."""
 START_S = 60.0
-"""The same, until it says something for the first time."""
+"""The same until its first report."""
 
 
 class Supervisor:
-    """The processes of one bridge; an asynchronous context manager, or ``start`` and ``stop``.
+    """The processes of one instance; an asynchronous context manager, or ``start`` and ``stop``.
 
     Args:
-        config: of the bridge.
+        config: the configuration.
         path: its file, which the workers read themselves.
-        environ: the environment that they get.
+        environ: the workers' environment.
         lock: the descriptor of the state file's lock, which they hold as well: they may outlive a supervisor that is
             killed.
     """
@@ -74,22 +74,22 @@ class Supervisor:
         self.control.on_gone = self._hand_over.worker_gone
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._to_reload: set[int] = set()
-        """Workers that are to read the configuration again once they are up."""
+        """Workers that must read the configuration again once they are up."""
         self._tasks: list[asyncio.Task[None]] = []
         self._reserved: list[socket.socket] = []
         self._stopping = False
         self._been_up: set[int] = set()
-        """Workers that have worked: their ports and the configuration are good."""
+        """Workers that have been up: their ports and the configuration are valid."""
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.ended = asyncio.Event()
-        """A worker cannot even begin: a port is taken, the configuration has changed and is wrong."""
+        """A worker cannot start: a port is in use, or the configuration has changed and is invalid."""
 
     def log_addresses(self) -> None:
         """Log the HTTP address that the workers share."""
         log_http(self._config, self.http_port)
 
     async def reload(self, _: Config) -> None:
-        """Have the workers read the configuration, which is known to be good, again."""
+        """Have the workers read the configuration again, which is known to be valid."""
         self._to_reload = set(self._processes)
         self._forward_reload()
 
@@ -100,7 +100,7 @@ class Supervisor:
             _signal(self._processes[number], signal.SIGHUP)
 
     async def drain(self) -> None:
-        """Have the workers drain and stop, and wait for that; new calls continue in the dialplan."""
+        """Have the workers drain and stop, and wait until they have; new calls continue in the dialplan."""
         if not self._config.restart.drain_s:
             return
         self._stopping = True
@@ -126,7 +126,7 @@ class Supervisor:
         """Start the workers, wait until they listen, and begin to connect to Asterisk.
 
         Raises:
-            OSError: a port cannot be bound, or there is no folder for temporary files.
+            OSError: a port cannot be bound, or there is no directory for temporary files.
         """
         await self._reserve()
         self._folder = tempfile.TemporaryDirectory(prefix="asterisk-bridge-")  # mode 0700
@@ -141,14 +141,14 @@ class Supervisor:
                 await self._all_there.wait()
 
     async def stop(self) -> None:
-        """End the workers as SIGTERM would, and kill those that take too long."""
+        """End the workers as SIGTERM does, and kill those that take too long."""
         self._stopping = True
         await self._hand_over.stop()
         self._end_workers()
         await self._wait(STOP_S)
         for number, process in self._processes.items():
             if process.returncode is None:
-                log.error("worker=%d does not stop: killed", number)
+                log.error("worker does not stop, killed worker=%d", number)
                 _signal(process, signal.SIGKILL)
         await self._wait(KILLED_S)
         for task in self._tasks:
@@ -163,13 +163,13 @@ class Supervisor:
 
     @property
     def _control_path(self) -> Path:
-        assert self._folder is not None  # `start` has made it
+        assert self._folder is not None  # `start` has created it
         return Path(self._folder.name) / "control"
 
     async def _reserve(self) -> None:
-        """Hold the HTTP port without listening, so that nobody else gets it while a worker starts again.
+        """Hold the HTTP port without listening, to prevent other programs from using it while a worker restarts.
 
-        First without sharing it: who has it now must not be another bridge that shares it with its own workers.
+        First without sharing it: its user must not be another instance that shares it with its own workers.
         """
         http = self._config.http
         for each in await bind(http.host, http.port):
@@ -177,7 +177,7 @@ class Supervisor:
         self._reserved = await bind(http.host, http.port, shared=True)
 
     async def _keep(self, number: int) -> None:
-        """Run one worker, again and again."""
+        """Run one worker, and restart it when it ends."""
         loop = asyncio.get_running_loop()
         wait_s = BACKOFF_FIRST_S
         while not self._stopping:
@@ -188,10 +188,10 @@ class Supervisor:
             if self._stopping:
                 return
             if code in (1, 2) and number not in self._been_up:
-                self.ended.set()  # it has said why
+                self.ended.set()  # it has logged why
                 self._all_there.set()
                 return
-            log.error("worker=%d pid=%d ended with %s after %.0f s", number, process.pid, _how(code), lived_s)
+            log.error("worker ended worker=%d pid=%d reason=%s seconds=%.0f", number, process.pid, _how(code), lived_s)
             wait_s = BACKOFF_FIRST_S if lived_s > STABLE_S else min(wait_s * 2, BACKOFF_LAST_S)
             self.control.count_restart(number)
             await asyncio.sleep(0.0 if lived_s > STABLE_S else wait_s)
@@ -211,15 +211,15 @@ class Supervisor:
             env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=self._inherited,
-            process_group=0,  # Ctrl-C is for the supervisor, which passes it on once
+            process_group=0,  # Ctrl-C is for the supervisor, which forwards it once
         )
         self._processes[number] = process
         self.control.heard_at.pop(number, None)
-        log.info("worker=%d is pid %d", number, process.pid)
+        log.info("worker started worker=%d pid=%d", number, process.pid)
         return process
 
     async def _watch(self) -> None:
-        """Kill a worker that hangs; it is started again."""
+        """Kill a worker that hangs; it is restarted."""
         loop = asyncio.get_running_loop()
         born: dict[int, float] = {}
         while True:
@@ -229,7 +229,7 @@ class Supervisor:
                 heard = self.control.heard_at.get(number)
                 silent = loop.time() - heard > SILENT_S if heard is not None else loop.time() - began > START_S
                 if silent and process.returncode is None and not self._stopping:
-                    log.error("worker=%d pid=%d hangs: killed", number, process.pid)
+                    log.error("worker hangs, killed worker=%d pid=%d", number, process.pid)
                     _signal(process, signal.SIGKILL)
 
     async def _wait(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What a worker knows of the others, and so whose a call is. Pure."""
+"""A worker's state of the others, and which worker owns a call. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from bridge.workers.fleet import MAX_HOMES, home_of_conference, worker_of_id
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """A worker, as the others know it."""
+    """A worker, as the others see it."""
 
     number: int
     pid: int
     socket: str
     ready: bool = True
-    """It knows the PBX."""
+    """It has synchronized with the PBX."""
     conferences: dict[str, str] = field(default_factory=dict)
 
 
 class View:
-    """One worker's knowledge.
+    """One worker's state of the others.
 
     Args:
         app: the shared Stasis application.
         number: the worker's own number.
-        count: how many workers there should be.
+        count: how many workers should run.
     """
 
     def __init__(self, app: str, number: int, count: int) -> None:
@@ -35,14 +35,14 @@ class View:
         self.number = number
         self.count = count
         self.workers: dict[int, Sibling] = {}
-        """Those that are there, this one included."""
+        """The connected workers, this one included."""
         self.restarts: dict[int, int] = {}
         self.dropped_by_supervisor = 0
         """Messages between the workers that the supervisor has dropped."""
         self._homes: dict[str, int] = {}
 
     def learn(self, message: Mapping[str, Any]) -> None:
-        """Note which workers there are now (`bridge.workers.fleet.fleet_message`)."""
+        """Store which workers exist (`bridge.workers.fleet.fleet_message`)."""
         before, self.workers = self.workers, {}
         for key, each in message["workers"].items():
             number, known = int(key), before.get(int(key))
@@ -52,7 +52,7 @@ class View:
         self.restarts = {int(number): times for number, times in message["restarts"].items()}
 
     def learn_conferences(self, number: int, made: Mapping[str, str], ended: Iterable[str]) -> None:
-        """Note which conferences a worker has made and ended (`bridge.workers.fleet.conference_changes`)."""
+        """Store which conferences a worker has created and ended (`bridge.workers.fleet.conference_changes`)."""
         if number in self.workers:
             conferences = self.workers[number].conferences
             conferences.update(made)
@@ -61,36 +61,36 @@ class View:
 
     @property
     def leader(self) -> int:
-        """Who tells of what all see: the first of those that know the PBX.
+        """The worker that reports what all see: the first of those that have synchronized with the PBX.
 
-        Not one that has just been started again: it would tell of every call as if that were new.
+        Not one that has just restarted: it would report every call as if it were new.
         """
         ready = [number for number, each in self.workers.items() if each.ready]
         return min(ready or self.workers, default=self.number)
 
     @property
     def leads(self) -> bool:
-        """Whether that is this worker."""
+        """Whether this worker is the leader."""
         return self.leader == self.number
 
     @property
     def siblings(self) -> list[Sibling]:
-        """The others that are there, by number."""
+        """The other connected workers, by number."""
         return [self.workers[number] for number in sorted(self.workers) if number != self.number]
 
     def settle(self, object_id: str, number: int) -> None:
-        """A channel, or the call that it is in, is with a worker from now on."""
+        """Note that a channel, or the call that it is in, is with a worker from now on."""
         self._homes.pop(object_id, None)
         self._homes[object_id] = number
         if len(self._homes) > MAX_HOMES:
             del self._homes[next(iter(self._homes))]
 
     def owner(self, ids: Iterable[str]) -> int:
-        """Whose a call is, by its id and those of its channels: who controls it, else the leader."""
+        """Return the owner of a call, by its id and its channels: the worker that controls it, else the leader."""
         return self.holder(ids) or self.leader
 
     def holder(self, ids: Iterable[str]) -> int | None:
-        """Who controls a call: who made it, else who got it; None: it is only seen."""
+        """Return the worker that controls a call: its creator, else the one that got it; None: none controls it."""
         ids = tuple(ids)
         for number in (*(worker_of_id(self._app, each) for each in ids), *(self._homes.get(each) for each in ids)):
             if number in self.workers:
@@ -98,12 +98,12 @@ class View:
         return None
 
     def maker(self, object_id: str) -> int | None:
-        """Who made what has this id; None: not known, or it is no more."""
+        """Return the worker that created the object with this id; None: unknown, or it no longer runs."""
         number = worker_of_id(self._app, object_id)
         return number if number in self.workers else None
 
     def conference(self, conference_id: str) -> tuple[int, str] | None:
-        """The worker that has made a conference, and the conference's bridge."""
+        """Return the worker that has created a conference, and the conference's mixing bridge."""
         for each in self.workers.values():
             if conference_id in each.conferences:
                 return each.number, each.conferences[conference_id]
@@ -111,10 +111,10 @@ class View:
 
     @property
     def conferences_elsewhere(self) -> set[str]:
-        """Ids of the conferences that others have made."""
+        """Return the ids of the conferences that others have created."""
         return {conference_id for each in self.siblings for conference_id in each.conferences}
 
     def conference_home(self, conference_id: str) -> int:
-        """The worker that has a conference, or is to make it."""
+        """Return the worker that has a conference, or should create it."""
         found = self.conference(conference_id)
         return found[0] if found else home_of_conference(conference_id, sorted(self.workers) or [self.number])

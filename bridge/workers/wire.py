@@ -1,7 +1,7 @@
 """Messages between supervisor and workers: one JSON object a line, its kind under ``t``.
 
-A line that is too long, or not JSON, costs that line: it is dropped, counted and logged, by its sender if that notices
-it first. The connection, and with it a worker and all its calls, stays.
+A line that is too long, or not JSON, costs only that line: it is dropped, counted and logged, by its sender if that
+detects it first. The connection, and with it a worker and all its calls, is not affected.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Message = Mapping[str, Any]
 
 
 def encode(kind: str, **values: Any) -> bytes:
-    """Return one message as it is sent."""
+    """Return one message in its wire format."""
     return line_of({"t": kind, **values})
 
 
 def line_of(message: Message) -> bytes:
-    """Return a message as it is sent; half a surrogate pair, which a peer can make us hold, survives."""
+    """Return a message in its wire format; half a surrogate pair, which a peer can send, is preserved."""
     text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
@@ -35,7 +35,7 @@ class Wire:
     """One side of a connection.
 
     Args:
-        peer: who is at the other side, for the log.
+        peer: the other side, for the log.
         on_dropped: called for each message that was dropped, in either direction.
     """
 
@@ -54,23 +54,23 @@ class Wire:
     def send(self, line: bytes) -> None:
         """Send a message; nothing if the connection is closing."""
         if len(line) > MAX_LINE:
-            self._dropped(f"to {self.peer} of {len(line)} bytes, which begins {line[:100]!r}")
+            self._dropped(f"to {self.peer}", len(line), line)
         elif not self._writer.is_closing():
-            self._writer.write(line)  # a worker that reads nothing is silent too, and ended by the supervisor
+            self._writer.write(line)  # a worker that reads nothing also sends nothing, and is killed by the supervisor
 
     def close(self) -> None:
         """Close the connection."""
         self._writer.close()
 
     async def messages(self) -> AsyncIterator[Message]:
-        """Yield what the other side sends, until the connection ends."""
+        """Yield the received messages, until the connection ends."""
         while (line := await self._line()) is not None:
             try:
                 message = json.loads(line)
                 if not isinstance(message["t"], str):
                     raise TypeError
             except (ValueError, TypeError, KeyError, RecursionError):
-                self._dropped(f"from {self.peer} that is not a message: {line[:100]!r}")
+                self._dropped(f"from {self.peer}", len(line), line)
                 continue
             yield message
 
@@ -82,7 +82,7 @@ class Wire:
                 line = await self._reader.readuntil(b"\n")
                 if not dropping:
                     return line
-                self._dropped(f"from {self.peer} of {dropping + len(line)} bytes")
+                self._dropped(f"from {self.peer}", dropping + len(line))
                 dropping = 0
             except asyncio.LimitOverrunError as problem:
                 try:
@@ -92,6 +92,8 @@ class Wire:
             except (asyncio.IncompleteReadError, OSError):
                 return None
 
-    def _dropped(self, which: str) -> None:
-        log.error("dropped a message %s; expected one JSON object of at most %d bytes", which, MAX_LINE)
+    def _dropped(self, direction: str, size: int, line: bytes = b"") -> None:
+        log.error(
+            "invalid or too long message dropped direction=%s size_bytes=%d error=%r", direction, size, line[:100]
+        )
         self._on_dropped()

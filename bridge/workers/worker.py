@@ -1,4 +1,4 @@
-"""One worker: a whole bridge with a Stasis application and an AudioSocket port of its own, wired to the others."""
+"""One worker: the application with a Stasis application and an AudioSocket port of its own, connected to the others."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from bridge.workers.view import View
 log = logging.getLogger(__name__)
 
 CONFERENCE_TOLD_S = 2.0
-"""So long after another worker has made a conference until it is known here."""
+"""How long it may take until a conference that another worker has created is known here."""
 
 
 class SharedEvents(Events):
-    """Tells only what no other worker tells: most of what happens on the PBX is seen by all.
+    """Publishes only what this worker owns: most of what happens on the PBX is seen by all workers.
 
     Args:
-        worker: whose it is.
+        worker: the worker.
     """
 
     def __init__(self, worker: Worker) -> None:
         super().__init__()
         self._worker = worker
         self._conferences: set[str] = set()
-        """Those of ours: nobody else sees who is in them."""
+        """This worker's conferences: no other one sees who is in them."""
 
     def publish(self, type: str, data: Mapping[str, Any]) -> None:
-        """As `Events.publish`, if it is ours to tell."""
+        """Publish an event as `Events.publish` does, if this worker owns it."""
         if type.startswith("call_"):
             ours = self._worker.owns(data["id"])
         elif type in ("dtmf_received", "sensitive_started", "sensitive_ended"):
@@ -58,7 +58,7 @@ class SharedEvents(Events):
         elif type.startswith("conference_"):
             ours = self._conference_is_ours(type, data)
         else:
-            ours = True  # what only one worker can know
+            ours = True  # only this worker has this event
         if ours:
             super().publish(type, data)
 
@@ -73,13 +73,13 @@ class SharedEvents(Events):
 
 
 class Worker:
-    """One worker, with ``start`` and ``stop`` as the bridge itself has them.
+    """One worker, with ``start`` and ``stop`` like the application.
 
     Args:
-        config: of the whole bridge.
+        config: the configuration of all workers.
         number: which worker this is, from 1.
         control: the supervisor's socket; this worker's own is beside it.
-        http_port: the port that all share.
+        http_port: the shared port.
     """
 
     carries_calls = True
@@ -130,7 +130,7 @@ class Worker:
 
     @property
     def ended(self) -> asyncio.Event:
-        """Set when there is no supervisor any more: this worker must stop."""
+        """Set when the supervisor has ended: this worker must stop."""
         return self._member.lost
 
     def log_addresses(self) -> None:
@@ -139,33 +139,33 @@ class Worker:
 
     @property
     def http_port(self) -> int:
-        """The port that all share."""
+        """The shared port."""
         return self.bridge.http_port
 
     async def reload(self, config: Config) -> None:
-        """As `Application.reload`."""
+        """Reload as `Application.reload` does."""
         await self.bridge.reload(own_config(config, self.view.number, self._control))
 
     async def drain(self) -> None:
-        """As `Application.drain`."""
+        """Drain as `Application.drain` does."""
         await self.bridge.drain()
 
     def abandon(self) -> None:
-        """Nothing is left behind that the next life does not sweep."""
+        """Do nothing: what is left behind is swept by the next run."""
 
     async def start(self) -> None:
-        """Start the bridge, and let the others know.
+        """Start the application, and report it to the others.
 
         Raises:
-            OSError: a port cannot be bound, or there is no supervisor.
+            OSError: a port cannot be bound, or the supervisor does not run.
         """
-        self._socket.unlink(missing_ok=True)  # of an earlier life
+        self._socket.unlink(missing_ok=True)  # of a previous run
         await self._member.start(self._control)
         await self.bridge.start()
         self._member.up(self._socket)
 
     async def stop(self) -> None:
-        """Stop the bridge; the others are told by the end of the connection that this worker is no more."""
+        """Stop the application; the end of the connection notifies the others."""
         await self.bridge.stop()
         await self._tasks.stop()
         await self._siblings.close()
@@ -180,24 +180,24 @@ class Worker:
             self._member.release(key)
         return claimed
 
-    # Whose something is
+    # Ownership
 
     def owner(self, identity: str) -> int:
-        """The worker that has a call, by its id or that of one of its channels."""
+        """Return the worker of a call, by its id or that of one of its channels."""
         found = self.bridge.tracker.find(identity)
         return self.view.owner((identity, *((found[0].id, *found[0].parties) if found else ())))
 
     def owns(self, identity: str) -> bool:
-        """Whether that is this worker."""
+        """Return whether this worker owns a call."""
         return self.owner(identity) == self.view.number
 
     def _on_home(self, channel_id: str, number: int) -> None:
         found = self.bridge.tracker.find(channel_id)
         if found is not None:
-            self.view.settle(found[0].id, number)  # asked for also when the channel has gone
+            self.view.settle(found[0].id, number)  # needed even if the channel has ended
 
     def _held_elsewhere(self, channel_id: str) -> str | None:
-        """The bridge in which another worker holds a party: streams of ours join it."""
+        """Return the mixing bridge in which another worker holds a party: streams of this worker join it."""
         member = self.bridge.tracker.model.member(channel_id)
         bridge_id = member[1].bridge_id if member is not None else None
         maker = self.view.maker(bridge_id) if bridge_id is not None else None
@@ -209,7 +209,7 @@ class Worker:
             if self.bridge.client_streams.of_party(party_id) and self.owner(party_id) != self.view.number:
                 self.bridge.client_streams.party_moved(party_id)
 
-    # Conferences of others
+    # Conferences of other workers
 
     def _conference_elsewhere(self, conference_id: str) -> str | None:
         found = self.view.conference(conference_id)
@@ -234,7 +234,7 @@ class Worker:
         for ended in before - self._elsewhere:
             self.bridge.client_streams.end_conference(ended)
 
-    # What others tell
+    # Messages of other workers
 
     def _count_dropped(self) -> None:
         self.bridge.counters.worker_messages_dropped += 1
@@ -244,7 +244,7 @@ class Worker:
         self._member.tell_event({**as_json(event), **self._participants_of(event)})
 
     def _hear_event(self, event: Mapping[str, Any]) -> None:
-        # What another worker tells of a call may be here before Asterisk's own event: whose call it is comes along.
+        # Another worker's event of a call may arrive before Asterisk's own: it includes the participants.
         for call_id, (extensions, trunks) in event.get("participants", {}).items():
             self.bridge.participants.learn(call_id, Names(frozenset(extensions), frozenset(trunks)))
         when = datetime.fromisoformat(event["tm_create"]).timestamp()
@@ -268,18 +268,18 @@ class Worker:
         try:
             await self.bridge.catalogue.reload()
         except ConfigError as problem:
-            log.error("what another worker has changed cannot be read: %s", problem)
+            log.error("reading another worker's change of subscriptions failed error=%s", problem)
 
 
 def own_config(config: Config, number: int, control: Path) -> Config:
-    """The configuration of one worker: its AudioSocket port, and where all keep what is changed over HTTP."""
+    """Return the configuration of one worker: its AudioSocket port, and the shared file of changes over HTTP."""
     audiosocket = config.audiosocket
     ports = {
         key: port + number - 1 for key in ("bind_port", "advertised_port") if (port := getattr(audiosocket, key)) > 0
     }
     state_file = config.streams.state_file
     if state_file in NOT_KEPT:
-        state_file = str(control.with_name("state.sqlite"))  # gone with the supervisor, not with a worker
+        state_file = str(control.with_name("state.sqlite"))  # deleted with the supervisor, not with a worker
     return config.model_copy(
         update={
             "audiosocket": audiosocket.model_copy(update=ports),

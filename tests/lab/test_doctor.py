@@ -120,7 +120,7 @@ async def test_asterisk_is_down(config: Config) -> None:
     )
     assert code == 1
     assert list(findings) == ["ARI"]
-    assert "is Asterisk running" in findings["ARI"].advice
+    assert "check that Asterisk runs" in findings["ARI"].advice
 
 
 async def test_the_password_is_wrong(config: Config) -> None:

@@ -138,7 +138,7 @@ async def test_one_dies_and_the_other_goes_on(several: Several, phones: Phones) 
         assert abs(frames - took_s * 50) < 10
         levels = judge.block_levels(peer.samples_of(b"".join(application.binary[heard:])), RATE, hz, block_s=0.1)
         assert (levels > 1000).all()  # not a gap
-        await several.says(rf"worker={dying} is pid (\d+)", 2)
+        await several.says(rf"worker started worker={dying} pid=(\d+)", 2)
         assert several.pid(dying) != old
     await several.all_in_step()
     # What it held is with somebody again, and what it left behind is gone: there is one bridge for each call.

@@ -42,7 +42,7 @@ class Several(Target):
 
     def pid(self, number: int) -> int:
         """The process that is this worker now."""
-        return int(self.said(rf"worker={number} is pid (\d+)")[-1])
+        return int(self.said(rf"worker started worker={number} pid=(\d+)")[-1])
 
     def worker_of(self, channel_id: str) -> int | None:
         """The worker that a call was given to last."""

@@ -22,7 +22,7 @@ wav.writeframesraw(bytes(320))
 @pytest.mark.parametrize(
     ("command", "verdict", "words"),
     [
-        ([sys.executable, "-c", WAV], "ok", "speaks, at 16000 Hz"),
+        ([sys.executable, "-c", WAV], "ok", "works, at 16000 Hz"),
         (["cat"], "warn", "what cat wrote"),
         (["sh", "-c", "kill -KILL $$"], "warn", "sh failed (signal 9, SIGKILL)"),
         (["no-such-program"], "warn", "no-such-program"),

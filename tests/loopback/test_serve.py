@@ -134,10 +134,10 @@ async def test_a_port_that_is_taken_ends_all_workers(key: str) -> None:
 async def test_a_worker_that_dies_is_started_again() -> None:
     async with serving(ASTERISK_BRIDGE_WORKERS__COUNT="2") as process:
         said = await read_until(process, "no token is configured")
-        (pid,) = re.findall(r"worker=2 is pid (\d+)", said)
+        (pid,) = re.findall(r"worker started worker=2 pid=(\d+)", said)
         os.kill(int(pid), signal.SIGKILL)
-        said = await read_until(process, "worker=2 is pid")
-        assert f"worker=2 pid={pid} ended with signal SIGKILL" in said
+        said = await read_until(process, "worker started worker=2 pid=")
+        assert f'worker ended worker=2 pid={pid} reason="signal SIGKILL"' in said
         process.send_signal(signal.SIGTERM)
         said += await read_until(process, "INFO bridge.cli stopped")
         assert await process.wait() == 0

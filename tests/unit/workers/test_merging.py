@@ -60,7 +60,7 @@ def test_the_bridge_is_well_while_one_worker_is() -> None:
     bodies = {1: said(True), 2: said(False, "ARI is not connected: it is away")}
     health = merging.health(bodies, 3, detailed=True)
     assert health["status"] == "ok"
-    assert health["faults"] == ["worker 3 is not there", "worker 2: ARI is not connected: it is away"]
+    assert health["faults"] == ["worker 3 does not run", "worker 2: ARI is not connected: it is away"]
     assert "it is away" not in str(merging.health(bodies, 3, detailed=False))
     assert health["accepting"] is True
     assert merging.health({1: said(False)}, 1, detailed=True)["accepting"] is False
