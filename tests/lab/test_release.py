@@ -7,7 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
+import bridge
 from tests.checkout import ENVIRON, copy_checkout, git
+from tests.lab.target import Target
 
 
 async def test_a_release_is_built_installed_and_called(tmp_path: Path) -> None:
@@ -37,3 +41,12 @@ async def test_a_release_is_built_installed_and_called(tmp_path: Path) -> None:
         "sbom.cdx.json",
     ]
     assert '"version": "9.8.7"' in (checkout / "dist/sbom.cdx.json").read_text()
+
+
+@pytest.mark.core
+async def test_the_bridge_under_test_is_of_this_version(target: Target) -> None:
+    """In a container it was built without the repository, and was given the version."""
+    status, health = await target.get("/health")
+    assert status == 200
+    assert health["version"] == bridge.__version__
+    assert f'build_info{{version="{bridge.__version__}"}}' in await target.text("/metrics")
