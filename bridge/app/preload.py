@@ -1,6 +1,7 @@
 """Modules that are not needed to open the ports, loaded in a thread as soon as they are open.
 
-Earlier use loads what it needs itself, on the event loop; after `preload` nothing remains to be loaded.
+Earlier use loads what it needs itself, on the event loop; streams wait for the WebSocket library instead
+(`bridge.media.websocket_library`). After `preload` nothing remains to be loaded.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from pydantic import BaseModel
 
 def preload() -> None:
     """Import the modules of audio, WebSockets and flows, and build the models of requests and actions."""
+    from bridge.media import websocket_library
+
+    websocket_library.load()  # first: streams of calls that are up wait for it
     from bridge.api.models import base
     from bridge.audio import resample  # noqa: F401  # it brings numpy
     from bridge.flows import voipbin, voxology  # noqa: F401  # they bring all actions
     from bridge.flows.options import Options
-    from bridge.media import answer_reader, picows_link  # noqa: F401  # they bring h11 and picows
 
     for root in (base.Body, base.Query, base.Shown, Options):
         for model in _below(root):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import aiofastnet
 
 from bridge.errors import BridgeError
+from bridge.media import websocket_library
 from bridge.media.answer import Answer, NotHttp
 from bridge.media.counters import Counters
 from bridge.media.destination import Destination
@@ -155,7 +156,8 @@ async def dial(
         LinkRefused: the server refused with a status that will be the same next time, or the gate denies the host.
         LinkFailed: anything else.
     """
-    from picows import WSError  # loaded by `bridge.app.preload`, as the link
+    await websocket_library.loaded()
+    from picows import WSError
 
     from bridge.media.picows_link import PicowsLink
 
@@ -214,7 +216,7 @@ class _Handshake(asyncio.Protocol):
     """
 
     def __init__(self, destination: Destination, link: PicowsLink) -> None:
-        from bridge.media.answer_reader import AnswerReader  # loaded by `bridge.app.preload`
+        from bridge.media.answer_reader import AnswerReader  # loaded by `dial`
 
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._destination = destination

@@ -18,6 +18,7 @@ from bridge.config import Config
 from bridge.control.stasis import StasisCalls
 from bridge.dialects.base import Account, Dialect, Setting
 from bridge.errors import Revoked
+from bridge.media import websocket_library
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.takeover import take_over
@@ -181,6 +182,7 @@ class MediaStreamEndpoint:
             Overloaded: no further stream can be opened now.
             Revoked: the token was revoked while the call was being held.
         """
+        await websocket_library.loaded()
         await self._stasis.settled(party.id)
         if not self._accepts(principal):  # the streams that its token had opened have ended already
             raise Revoked("the token is no longer valid")
@@ -214,6 +216,7 @@ class MediaStreamEndpoint:
         conferences = self._conferences
         if conferences is None:
             raise NoSuchConference("the bridge holds no conferences")
+        await websocket_library.loaded()
         tap_point = conferences.tap_point(conference_id)
         return self._upgrade(
             request,
@@ -239,7 +242,7 @@ class MediaStreamEndpoint:
         return web.Response()
 
     def _new_link(self) -> PicowsLink:
-        from bridge.media.picows_link import PicowsLink  # loaded by `bridge.app.preload`
+        from bridge.media.picows_link import PicowsLink  # loaded by `accept`
 
         media = self._config.media
         return PicowsLink(

@@ -54,6 +54,40 @@ main(["serve"])
 """
 
 
+IMPORTING_THREADS = """
+import asyncio, json, sys, threading
+threads = set()
+class Watch:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("picows", "h11"):
+            threads.add(threading.current_thread() is threading.main_thread())
+sys.meta_path.insert(0, Watch())
+"""
+DIALING = """
+from bridge.media.counters import Counters
+from bridge.media.destination import Destination
+from bridge.media.dial import LinkFailed, dial
+from bridge.outbound.gate import Gate
+limits = dict(connect_timeout_s=5, max_unsent_ms=1000, ping_interval_s=20, max_message_bytes=1000)
+try:
+    asyncio.run(dial(Destination("ws://127.0.0.1:9/", configured=True), Counters(), gate=Gate(), **limits))
+except LinkFailed:
+    print(json.dumps([*threads]))
+"""
+ACCEPTING = """
+from unittest.mock import AsyncMock, Mock
+from bridge.config import load
+from bridge.media.counters import Counters
+from bridge.streams.media_stream_endpoint import MediaStreamEndpoint
+config = load(None, {"ASTERISK_BRIDGE_ARI__USER": "u", "ASTERISK_BRIDGE_ARI__PASSWORD": "p"})
+endpoint = MediaStreamEndpoint(Mock(), AsyncMock(), Counters(), config, Mock())
+try:
+    asyncio.run(endpoint.accept(None, None, Mock(), None, Mock()))
+except AttributeError:  # there is no request
+    print(json.dumps([*threads]))
+"""
+
+
 def ran(code: str) -> Any:
     return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
@@ -70,6 +104,11 @@ def test_what_serves_collects_garbage_but_not_what_the_start_created_and_threads
     assert enabled, "garbage would be kept indefinitely"
     assert frozen > 10_000
     assert switch_s == pytest.approx(SWITCH_S)
+
+
+@pytest.mark.parametrize("opening", [DIALING, ACCEPTING], ids=["dialing", "accepting"])
+def test_a_stream_before_preloading_imports_the_websocket_library_beside_the_event_loop(opening: str) -> None:
+    assert ran(IMPORTING_THREADS + opening) == [False], "the event loop imported it: calls had no audio meanwhile"
 
 
 def test_preloading_builds_every_model_and_imports_what_converts_audio() -> None:
