@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ T = TypeVar("T")
 Direction = Literal["in", "out", "both"]
 
 HANGUP_TIMEOUT_S = 5.0
+REPORT_S = 1.0
+"""How much earlier a request may show that a channel is gone than the event that reports why."""
+NO_VARIABLE = "Provided variable was not found"
+"""Asterisk's message for a variable that is not set; its status 404 is that of a missing channel."""
 DIGIT_MS, BETWEEN_MS = 100, 100
 """What Asterisk takes where a request names nothing."""
 
@@ -105,6 +110,11 @@ class Leg:
     def answered(self) -> bool:
         """Its party has answered, or we have."""
         return self._answered.is_set()
+
+    @property
+    def whereabouts(self) -> tuple[str, bool, bool, bool]:
+        """Its channel, and whether that has entered our application, is away in the dialplan, has gone."""
+        return self.id, self.entered.is_set(), self.away is not None, self.gone.is_set()
 
     async def answer(self) -> None:
         """Answer it; one that is answered already stays so."""
@@ -258,11 +268,11 @@ class Leg:
     async def get_variable(self, name: str) -> str:
         """A channel variable or function; empty if it is not set."""
         try:
-            return await self._client.channels.get_variable(self.id, name)
+            return await self._do(lambda: self._client.channels.get_variable(self.id, name))
         except AriError as error:
-            if error.status == 404 and not self.gone.is_set():
+            if error.message == NO_VARIABLE:
                 return ""
-            raise self._as_gone(error) from error
+            raise
 
     async def set_variable(self, name: str, value: str) -> None:
         """Set a channel variable or function."""
@@ -311,13 +321,28 @@ class Leg:
             try:
                 return await act()
             except AriError as error:
-                if self.id == channel_id:  # else another channel has taken its channel's place: that one does it
-                    raise self._as_gone(error) from error
+                missing = self._is_missing(error)
+                if missing and self.id == channel_id:
+                    await self._report(channel_id)
+                if self.id != channel_id:
+                    continue  # another channel has taken its channel's place: that one does it
+                if missing or self.gone.is_set():
+                    raise LegGone(f"{self.name or self.id} has gone") from error
+                raise
 
-    def _as_gone(self, error: AriError) -> BridgeError:
-        # Asterisk knows before we are told: 404 no such channel, 409 and 422 it is not in our application.
-        left = error.status == 404 or (error.status in (409, 422) and "Stasis" in error.message and self.away is None)
-        return LegGone(f"{self.name or self.id} has gone") if left or self.gone.is_set() else error
+    def _is_missing(self, error: AriError) -> bool:
+        """Return whether a request failed because the channel does not exist or is not in our application."""
+        if error.status in (409, 422):
+            return "Stasis" in error.message and self.away is None
+        unknown = error.status == 400 and error.message == "Channel not found"  # of a bridge that it shall join
+        return unknown or (error.status == 404 and error.message != NO_VARIABLE)
+
+    async def _report(self, channel_id: str) -> None:
+        """Wait for the event that reports that the channel has gone, or that another has taken its place."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REPORT_S):
+                while self.id == channel_id and not self.gone.is_set():
+                    await self._changed.wait()
 
     def _raise(self) -> str:
         raise LegGone(f"{self.name or self.id} has gone")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.ari.client import AriClient
@@ -194,10 +194,28 @@ class Legs:
             call_safely(self.on_claimed, self._adopt(channel), args)
         return claimed
 
-    def reconcile(self, channels: Iterable[Channel], in_application: Callable[[Channel], bool]) -> None:
-        """The PBX as it is now, after a time in which events may have been lost."""
+    def whereabouts(self) -> Mapping[Leg, object]:
+        """Return where each leg is; from before channels are listed, for `reconcile`."""
+        legs = [*self._legs.values(), *self._originated.values(), *self._departed.values()]
+        return {leg: leg.whereabouts for leg in legs}
+
+    def reconcile(
+        self,
+        channels: Iterable[Channel],
+        in_application: Callable[[Channel], bool],
+        before: Mapping[Leg, object],
+    ) -> None:
+        """Take in the channels of the PBX, after a time in which events may have been lost.
+
+        Args:
+            channels: all channels.
+            in_application: whether one is in our application.
+            before: `whereabouts` from before they were listed. Events about a leg that have come since are newer.
+        """
         there = {channel.id: channel for channel in channels}
-        for leg in [*self._legs.values(), *self._originated.values(), *self._departed.values()]:
+        for leg, whereabouts in before.items():
+            if leg.whereabouts != whereabouts:
+                continue
             channel = there.get(leg.id)
             if channel is None:
                 # Not one that is just being created: its StasisStart has not been seen.

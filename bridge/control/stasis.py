@@ -78,6 +78,8 @@ class StasisCalls:
         self.refusal: Callable[[Channel, Sequence[str]], Refusal | None] = lambda *_: None
         """What becomes of a call that cannot be served, and why; None: it is served."""
         self._held: dict[str, _Held] = {}
+        self._left: set[str] | None = None
+        """Channels that have left or ended while `adopt` lists them; None: it does not."""
         self._tasks = BackgroundTasks("held calls")
         self._stopping = False
         self.on_held: Callable[[Channel, str], object] = lambda *_: None
@@ -132,10 +134,16 @@ class StasisCalls:
             AriError: the channels could not be listed.
         """
         before = set(self._held)  # who enters from here on is told by an event, and need not be in the list
-        channels = {channel.id: channel for channel in await self._client.channels.list()}
+        legs_before = self._legs.whereabouts() if self._legs is not None else {}
+        left: set[str] = set()
+        self._left = left
+        try:
+            channels = {channel.id: channel for channel in await self._client.channels.list()}
+        finally:
+            self._left = None
         if self._legs is not None:
-            self._legs.reconcile(channels.values(), self._is_here)
-        here = {channel.id for channel in channels.values() if self._is_ours_to_hold(channel)}
+            self._legs.reconcile(channels.values(), self._is_here, legs_before)
+        here = {channel.id for channel in channels.values() if self._is_ours_to_hold(channel)} - left
         for gone in before - here:
             self._release(gone)
         for channel_id in here:
@@ -250,6 +258,8 @@ class StasisCalls:
 
     def _on_gone(self, channel: Channel, _: Event) -> None:
         self._handed.discard(channel.id)
+        if self._left is not None:
+            self._left.add(channel.id)
         self._release(channel.id)
 
     def _hold(self, channel: Channel) -> None:

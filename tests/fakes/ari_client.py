@@ -24,6 +24,7 @@ class FakeAriClient(AriClient):
         app = app or pbx.app
         super().__init__("http://pbx.invalid:8088", "user", "password", app)
         self._at_once = at_once
+        self._delayed: list[bytes] | None = None
         pbx.clients.append(self)
         self._rest = rest = FakeRest(pbx)
         self.channels = Channels(rest, app)
@@ -48,9 +49,21 @@ class FakeAriClient(AriClient):
         """Lose the events connection."""
         self._closed()
 
+    def delay_events(self) -> None:
+        """Let requests overtake the events that come from now on."""
+        self._delayed = []
+
+    def deliver_events(self) -> None:
+        """Receive the delayed events, in order, and no longer delay any."""
+        delayed, self._delayed = self._delayed or [], None
+        for event in delayed:
+            self._receive(event)
+
     def receive_soon(self, event: bytes) -> None:
         """Receive an event after what runs now, if the events connection is open."""
-        if self._at_once:
+        if self._delayed is not None:
+            self._delayed.append(event)
+        elif self._at_once:
             self._receive(event)
         elif self.connected:
             asyncio.get_running_loop().call_soon(self._receive, event)

@@ -96,6 +96,8 @@ async def test_an_attended_transfer_into_a_flow(lab: Lab, phones: Phones, early:
                 await sink.connected(1)
                 await hears(lambda: sink.connections[0].samples, "desk")
             await phone.transfer(first, second)
+            await until(lambda: sink.connections or client.told("flow_ended"))
+            assert client.told("flow_ended") == [], (client.told("call_hangup"), alice.events)
             (received,) = await sink.connected(1)
             await hears(lambda: received.samples, "1001")
             assert client.told("flow_ended") == []

@@ -16,6 +16,7 @@ from bridge.calls.tracker import CallTracker
 from bridge.config import Config
 from bridge.config.calling import CallingConfig
 from bridge.control.dial_policy import DialPolicy
+from bridge.control.legs import LegGone
 from bridge.control.originate import NotAnswered, Originator
 from bridge.control.recording import REPLACED
 from bridge.media.call_admission import CallAdmission
@@ -275,5 +276,71 @@ async def test_a_call_that_is_replaced_as_its_stream_ends_does_not_stay_in_silen
     await pass_time(0.1)
     assert len(house.stasis) == 0
     assert (new in house.pbx.channels) == (then == "continue")
+    await house.streams.stop()
+    await house.tracker.close()
+
+
+@pytest.mark.parametrize("act", ["answer", "mute", "hold_in_bridge", "get_variable"])
+async def test_a_request_that_overtakes_the_report_of_a_replacement_is_sent_to_the_new_channel(
+    monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """Asterisk rejects the old channel's id, and the event that names the new one is still on its way."""
+    house = Replacing(monkeypatch, claims=True)
+    leg = await house.caller("1002")
+    house.client.delay_events()
+    new = house.pbx.transfer(leg.id, house.other_party())
+    house.pbx.channels[new].variables["LANE"] = "left"
+    doing = asyncio.create_task(leg.get_variable("LANE") if act == "get_variable" else getattr(leg, act)())
+    await settle()
+    assert not doing.done()
+    house.client.deliver_events()
+    result = await doing
+    assert (leg.id, leg.gone.is_set()) == (new, False)
+    if act == "hold_in_bridge":
+        assert house.pbx.bridge_of(new) == leg.bridge_id == result
+    assert act != "get_variable" or result == "left"
+    assert act != "mute" or house.pbx.channels[new].muted == {"in"}
+    await leg.hang_up()
+    await house.tracker.close()
+
+
+async def test_a_leg_of_which_nothing_is_reported_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Replacing(monkeypatch, claims=True)
+    leg = await house.caller("1002")
+    assert await leg.get_variable("LANE") == ""
+    house.client.delay_events()
+    house.pbx.hang_up(leg.id)
+    for act in (leg.mute, lambda: leg.get_variable("LANE"), leg.hold_in_bridge):
+        with pytest.raises(LegGone):
+            await act()
+    await house.tracker.close()
+
+
+@pytest.mark.parametrize("meanwhile", ["replaced", "entered", "ended"])
+async def test_a_list_of_channels_that_is_older_than_events_ends_and_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """After a reconnect the list is on its way while calls come, are transferred, and end."""
+    house = Replacing(monkeypatch, claims=meanwhile != "ended")
+    known = await house.caller("1002") if meanwhile == "replaced" else None
+    phone = house.pbx.call("1004", "750") if meanwhile == "ended" else ""
+    other = house.other_party()
+    await settle()
+    late = house.pbx.late["GET /channels$"] = asyncio.Event()
+    adopting = asyncio.create_task(house.stasis.adopt())
+    await settle()
+    if known is not None:
+        house.pbx.transfer(known.id, other)
+    elif meanwhile == "entered":
+        house.pbx.call("1004", "750")
+    elif meanwhile == "ended":
+        house.pbx.hang_up(phone)
+    await settle()
+    late.set()
+    await adopting
+    await settle()
+    legs = list(house.legs.present)
+    assert [leg.gone.is_set() for leg in legs] == ([] if meanwhile == "ended" else [False])
+    assert len(house.stasis) == 0
     await house.streams.stop()
     await house.tracker.close()
