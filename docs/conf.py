@@ -1,7 +1,7 @@
 """Configure Sphinx for the documentation site; `tools/site` builds it.
 
 The source folder is the root of the repository, because README, CONTRIBUTING, SECURITY and CHANGELOG are pages of the
-site too and link to others as they do in the repository. docs/decisions/documentation-site.md says why Sphinx.
+site too and link to others as they do in the repository. docs/decisions/documentation-site.md: why Sphinx.
 """
 
 project = "asterisk-bridge"
@@ -19,7 +19,7 @@ include_patterns = [
     "CODE_OF_CONDUCT.md",
 ]
 exclude_patterns = [".*", "bridge", "tests", "tools", "examples", "asterisk", "packaging", "dist"]
-myst_heading_anchors = 4  # the anchors of GitHub, so that links work in both places
+myst_heading_anchors = 4  # the anchors of GitHub: links work in both places
 suppress_warnings = [
     "myst.header",  # a page may go from "#" to "###"
     "misc.highlighting_failure",  # tests/unit/test_docs.py parses the samples
