@@ -186,3 +186,11 @@ def test_names_that_lead_nowhere_are_found() -> None:
 def test_the_architecture_names_every_package() -> None:
     named = re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/explanation/architecture.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(file.parent.name for file in ROOT.glob("bridge/*/__init__.py"))
+
+
+def test_the_changelog_has_each_heading_once_and_breaking_changes_first() -> None:
+    """A merge that keeps both sides of a conflict would bring back what was rewritten."""
+    for release in (ROOT / "CHANGELOG.md").read_text().split("\n## [")[1:]:
+        headings = re.findall(r"^### (.+)$", release, re.MULTILINE)
+        order = ["Breaking changes", "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+        assert headings == [each for each in order if each in headings], release.split("]")[0]
