@@ -132,6 +132,7 @@ class CallSubsystem:
             originator=self.originator,
             players=players,
             recordings=self.recordings,
+            journal=journal,
         )
         self._announcer = Announcer(
             config.privacy,

@@ -18,8 +18,10 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.journal import OF_LEGS, Journal
 from bridge.calls.records import Records
 from bridge.conferences.conferences import MEMBER
+from bridge.control.call_control import TRANSFER
 from bridge.control.leg import Leg, Partners
 from bridge.control.legs import Legs
+from bridge.control.originate import OutboundCall
 from bridge.control.outbound_calls import HELD, RINGING, OriginateRequest
 from bridge.control.sensitive import Sensitive
 from bridge.control.stasis import StasisCalls
@@ -131,7 +133,7 @@ class Resuming:
             return
         take = self._journal.take
         flow, programs, ringing = take(FLOW, leg.id), take(PROGRAMS, leg.id), take(RINGING, leg.id)
-        held, member = take(HELD, leg.id), take(MEMBER, leg.id)
+        held, member, transfer = take(HELD, leg.id), take(MEMBER, leg.id), take(TRANSFER, leg.id)
         record = self._records.get(leg.id)
         call = None
         if record is not None and record.originated:
@@ -148,6 +150,8 @@ class Resuming:
                 else:
                     on_answered = await asyncio.to_thread(self._calling.flow_manager.starter, request, starter)
                 outbound.resume(call, request, on_answered)
+            elif transfer is not None:
+                await self._continue_transfer(leg, call, transfer)
             elif held is not None:
                 self._calling.outbound_calls.hold_until(leg, held["ends_at"])
             elif member is not None:
@@ -155,6 +159,24 @@ class Resuming:
         except (BridgeError, ValueError, KeyError, TypeError, IndexError) as problem:
             log.error("call not resumed, hanging up channel=%s error=%r", leg.id, problem)
             await self._hang_up(leg)
+
+    async def _continue_transfer(self, leg: Leg, call: OutboundCall | None, fact: Fact) -> None:
+        """Connect the two, or have a leg whose other one is gone talk with whoever has its place, or end.
+
+        Args:
+            call: the call that originated the leg.
+        """
+        other = self._legs.get(fact["of"] if "of" in fact else fact["to"])
+        if other is not None:
+            if call is not None and "of" in fact:
+                self._calling.call_control.connect_transfer(other, call)
+            return
+        found = (self._legs.together(leg, each) for each in self._legs.present if each is not leg)
+        partners = next(filter(None, found), None)
+        if partners is None:
+            await self._hang_up(leg)
+        else:
+            self._tasks.spawn(self._until_parted(partners))
 
     def _request(self, fact: Fact) -> OriginateRequest:
         request = OriginateRequest(

@@ -28,7 +28,7 @@ Fact = Mapping[str, Any]
 _Key = tuple[str, str]
 """Kind and id."""
 
-OF_LEGS = ("flow", "ringing", "held", "member")
+OF_LEGS = ("flow", "ringing", "held", "member", "transfer")
 """Kinds of facts that say what a leg does, under its channel's id."""
 OF_CHANNELS = (*OF_LEGS, "programs")
 """Kinds of facts that another channel inherits; those of a call keep the call's id, though that is a channel's too."""

@@ -10,6 +10,7 @@ from bridge.access import Principal
 from bridge.ari.client import AriClient
 from bridge.audio import tones
 from bridge.calls.addresses import Address
+from bridge.calls.journal import Journal
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.control.legs import Direction, Leg, LegGone, Legs
@@ -33,6 +34,10 @@ class NotOurs(BridgeError):
     """The call is not in our application, and this cannot be done from outside."""
 
 
+TRANSFER = "transfer"
+"""Facts of this kind name the leg that one is transferred ``to``, or the one ``of`` which it is the destination."""
+
+
 class CallControl:
     """Actions on calls, by call or channel id.
 
@@ -50,6 +55,7 @@ class CallControl:
         originator: Originator,
         players: Players,
         recordings: Recordings,
+        journal: Journal | None = None,
     ) -> None:
         self.before_transfer: list[Callable[[str], Awaitable[None]]] = []
         """Each awaited with the channel's id before a call is transferred: its flow ends, or its route's stream."""
@@ -60,6 +66,7 @@ class CallControl:
         self._originator = originator
         self._players = players
         self._recordings = recordings
+        self._journal = journal or Journal()
         self._tasks: set[asyncio.Task[None]] = set()
         self._transfers: dict[Leg, asyncio.Task[None]] = {}
         """The last transfer of each leg."""
@@ -162,12 +169,22 @@ class CallControl:
         except BaseException:
             await outbound.cancel()
             raise
+        self.connect_transfer(leg, outbound)
+        return outbound.id
+
+    def connect_transfer(self, leg: Leg, outbound: OutboundCall) -> None:
+        """Connect a leg with the destination of its transfer when that answers; both end with either.
+
+        Args:
+            outbound: the call to the destination; after a restart the two may talk already.
+        """
         before = self._transfers.get(leg)
         task = asyncio.create_task(self._transfer(leg, outbound, before), name=f"transfer of {leg.id}")
         self._transfers[leg] = task
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._transferred(leg, task))
-        return outbound.id
+        task.add_done_callback(lambda _: self._transferred(leg, outbound, task))
+        self._journal.put(TRANSFER, leg.id, {"to": outbound.leg.id})
+        self._journal.put(TRANSFER, outbound.leg.id, {"of": leg.id})
 
     async def recording_start(
         self,
@@ -250,10 +267,12 @@ class CallControl:
         ways = ("out", "in") if direction == "both" else (direction,)
         return [self._players.at(Snoop(channel_id, spy="none", whisper=way)) for way in ways]
 
-    def _transferred(self, leg: Leg, task: asyncio.Task[None]) -> None:
+    def _transferred(self, leg: Leg, outbound: OutboundCall, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._journal.drop(TRANSFER, outbound.leg.id)
         if self._transfers.get(leg) is task:
             del self._transfers[leg]
+            self._journal.drop(TRANSFER, leg.id)
 
     async def _transfer(self, leg: Leg, outbound: OutboundCall, before: asyncio.Task[None] | None) -> None:
         ending = [leg]
@@ -261,10 +280,12 @@ class CallControl:
             if before is not None:
                 before.cancel()
                 await asyncio.gather(before, return_exceptions=True)
-            if not self._legs.is_alone(leg):
-                await leg.leave_bridge()
-            other = await self._ring_through(leg, outbound)
-            partners = await self._legs.bridge_together(leg, other)
+            partners = self._legs.together(leg, outbound.leg)
+            if partners is None:
+                if not self._legs.is_alone(leg):
+                    await leg.leave_bridge()
+                other = await self._ring_through(leg, outbound)
+                partners = await self._legs.bridge_together(leg, other)
             try:
                 await partners.peer_left()
             finally:

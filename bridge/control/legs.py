@@ -167,6 +167,11 @@ class Legs:
         await other.move_to(bridge_id)
         return Partners(leg, other, bridge_id)
 
+    def together(self, leg: Leg, other: Leg) -> Partners | None:
+        """Return two legs that are in one bridge already; None: they are not."""
+        bridge_id = leg.bridge_id
+        return None if bridge_id is None or bridge_id != other.bridge_id else Partners(leg, other, bridge_id)
+
     def entered(self, channel: Channel, args: Sequence[str]) -> bool:
         """A channel is in our application; True: it is a leg."""
         leg = self._legs.get(channel.id)

@@ -265,3 +265,47 @@ async def test_a_conference_and_its_name_stay(runs: Runs) -> None:
     assert runs.pbx.bridge_of(call) == bridge
     await runs.app.calling.conferences.delete("daily")
     await runs.at(call, "sleep")
+
+
+@pytest.mark.parametrize("end", ["crash", "stop"])
+@pytest.mark.parametrize("answered", ["before", "meanwhile", "afterwards"])
+async def test_a_transfer_is_completed(runs: Runs, end: str, answered: str) -> None:
+    call = await runs.originate(SLEEP)
+    runs.pbx.pick_up(call)
+    await runs.at(call, "sleep")
+    other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
+    await runs.until(lambda: other in runs.pbx.channels)
+    runs.pbx.rings(other)
+
+    def talking() -> bool:
+        return runs.pbx.bridge_of(call) is not None and runs.pbx.bridge_of(call) == runs.pbx.bridge_of(other)
+
+    if answered == "before":
+        runs.pbx.pick_up(other)
+        await runs.until(talking)
+    await asyncio.sleep(0.1)
+    await getattr(runs, end)()
+    if answered == "meanwhile":
+        runs.pbx.pick_up(other)
+    await runs.start()
+    if answered == "afterwards":
+        runs.pbx.pick_up(other)
+    await runs.until(talking)
+    runs.pbx.hang_up(other)
+    await runs.until(lambda: call not in runs.pbx.channels)
+    await runs.until(lambda: not [each for each in runs.pbx.bridges if each.startswith("ab-")])
+
+
+@pytest.mark.parametrize("gone", ["of", "to"])
+async def test_a_transfer_whose_one_side_has_gone_ends(runs: Runs, gone: str) -> None:
+    call = await runs.originate(SLEEP)
+    runs.pbx.pick_up(call)
+    await runs.at(call, "sleep")
+    other = await runs.app.calling.call_control.transfer(call, Address("extension", "1002"))
+    await runs.until(lambda: other in runs.pbx.channels)
+    runs.pbx.rings(other)
+    await asyncio.sleep(0.1)
+    await runs.crash()
+    runs.pbx.hang_up(call if gone == "of" else other)
+    await runs.start()
+    await runs.until(lambda: not {call, other} & set(runs.pbx.channels))
