@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -33,6 +34,9 @@ REQUEST_TIMEOUT_S = 60.0
 MAX_EARLY = 1000
 GRACE_S = 5.0
 """How long the command waits for the hangup to be reported after it was interrupted."""
+RECONNECT_S = 60.0
+"""How long the command tries to connect again: by default, calls wait as long for a restart (``restart.wait_s``)."""
+RETRY_S = 0.5
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -212,8 +216,8 @@ class Dialer:
 
     async def _run(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> int:
         # Events first: a call to a busy phone ends before the response to its request.
-        async with session.ws_connect(f"{self._url}/v1.0/events", params={"types": "call_*,flow_*"}) as events:
-            reading = asyncio.create_task(self._read(events))
+        async with await self._listen(session) as events:
+            reading = asyncio.create_task(self._follow(session, events))
             interrupted = asyncio.Event()
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -255,6 +259,41 @@ class Dialer:
             async with session.post(f"{self._url}/v1.0/calls/{call_id}/hangup"):
                 pass
 
+    async def _listen(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        return await session.ws_connect(f"{self._url}/v1.0/events", params={"types": "call_*,flow_*"})
+
+    async def _follow(self, session: aiohttp.ClientSession, events: aiohttp.ClientWebSocketResponse) -> None:
+        """Read events, also of a bridge that is restarted: calls survive that."""
+        await self._read(events)
+        while self._calls:
+            self._print("connection lost, connecting again")
+            deadline = time.monotonic() + RECONNECT_S
+            while True:
+                try:
+                    again = await self._listen(session)
+                    break
+                except (aiohttp.ClientError, TimeoutError, OSError):
+                    if time.monotonic() > deadline:
+                        return
+                    await asyncio.sleep(RETRY_S)
+            async with again:
+                self._print("connected again")
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):  # it is lost once more
+                    for call_id in tuple(self._calls):
+                        await self._look_at(session, call_id)
+                await self._read(again)
+
+    async def _look_at(self, session: aiohttp.ClientSession, call_id: str) -> None:
+        """Report how a call is after a time without events."""
+        async with session.get(f"{self._url}/v1.0/calls/{call_id}") as answer:
+            found = await answer.json() if answer.status == 200 else {}
+        if answer.status == 404:
+            self._see({"type": "call_hangup", "data": {"id": call_id, "hangup_reason": "unknown"}})
+        elif found.get("status") == "hangup":
+            self._see({"type": "call_hangup", "data": found})
+        else:
+            self._answered |= found.get("status") == "progressing"
+
     async def _read(self, events: aiohttp.ClientWebSocketResponse) -> None:
         async for message in events:
             if message.type is not aiohttp.WSMsgType.TEXT:
@@ -285,7 +324,10 @@ class Dialer:
 
     def _say(self, call_id: str, text: str) -> None:
         whom = f"{self._calls[call_id]}: " if len(self._calls) > 1 else ""
-        print(f"{time.monotonic() - self._began:6.1f} s  {whom}{text}", file=self._out, flush=True)
+        self._print(f"{whom}{text}")
+
+    def _print(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}", file=self._out, flush=True)
 
 
 _WORDS = {

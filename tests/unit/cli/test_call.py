@@ -1,7 +1,9 @@
 """``asterisk-bridge call``: what its arguments mean, and what it says when there is no bridge."""
 
+import asyncio
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,22 +151,75 @@ async def test_an_action_that_failed_is_told_as_such() -> None:
     ]
 
 
-async def told(events: list[dict[str, Any]]) -> list[str]:
-    """Return what the command prints while a bridge sends these events about its call."""
+@pytest.mark.parametrize(
+    ("status", "found", "line"),
+    [
+        (200, {"id": "c1", "status": "hangup", "hangup_reason": "busy"}, "over: busy"),
+        (404, {}, "over: unknown"),
+        (200, {"id": "c1", "status": "ringing"}, "over: normal"),
+        (503, {}, "over: normal"),
+    ],
+)
+async def test_a_call_is_followed_when_the_bridge_is_restarted(
+    status: int, found: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialer, "RETRY_S", 0.0)
+    end = {"type": "call_hangup", "data": {"id": "c1", "hangup_reason": "normal"}}
+    ringing = {"type": "call_ringing", "data": {"id": "c1"}}
+    lines = await told([ringing], again=[end], found=(status, found))
+    assert lines == ["calling 1001 (c1)", "ringing", "connection lost, connecting again", "connected again", line]
+
+
+async def test_a_bridge_that_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "RETRY_S", 0.0)
+    monkeypatch.setattr(dialer, "RECONNECT_S", 0.1)
+    with pytest.raises(dialer.CallFailed, match="the call may continue"):
+        await told([], again=None)
+
+
+async def told(
+    events: list[dict[str, Any]],
+    *,
+    again: Sequence[dict[str, Any]] | None = (),
+    found: tuple[int, dict[str, Any]] = (404, {}),
+) -> list[str]:
+    """Return what the command prints while a bridge sends these events about its call.
+
+    Args:
+        again: what it sends over a second connection; None: it refuses that. By default the first one stays.
+        found: status and body of the call after that.
+    """
+    connections, placed, looked = 0, asyncio.Event(), asyncio.Event()
+
+    async def get(_: web.Request) -> web.Response:
+        looked.set()
+        return web.json_response(found[1], status=found[0])
 
     async def place(_: web.Request) -> web.Response:
+        asyncio.get_running_loop().call_later(0.1, placed.set)
         return web.json_response({"calls": [{"id": "c1", "destination": {"target": "1001"}}]})
 
     async def tell(request: web.Request) -> web.WebSocketResponse:
+        nonlocal connections
+        connections += 1
+        if connections > 1 and again is None:
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        for event in events:
+        if connections > 1:
+            await looked.wait()
+        for event in events if connections == 1 else again or ():
             await socket.send_json(event)
-        await socket.receive()
+        if connections > 1 or again == ():
+            await socket.receive()
+        else:
+            await placed.wait()
         return socket
 
     application = web.Application()
-    application.add_routes([web.post("/v1.0/calls", place), web.get("/v1.0/events", tell)])
+    application.add_routes(
+        [web.post("/v1.0/calls", place), web.get("/v1.0/calls/c1", get), web.get("/v1.0/events", tell)]
+    )
     out = io.StringIO()
     async with TestServer(application) as server:
         assert await dialer.Dialer(str(server.make_url("")), "", out).run({}) == 1
