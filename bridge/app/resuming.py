@@ -161,10 +161,12 @@ class Resuming:
             await self._hang_up(leg)
 
     async def _continue_transfer(self, leg: Leg, call: OutboundCall | None, fact: Fact) -> None:
-        """Connect the two, or have a leg whose other one is gone talk with whoever has its place, or end.
+        """Connect both legs of a transfer; one whose other leg has ended talks with the party in its place, or ends.
 
         Args:
-            call: the call that originated the leg.
+            leg: one of the two.
+            call: the call that originated it.
+            fact: what the journal has of its transfer.
         """
         other = self._legs.get(fact["of"] if "of" in fact else fact["to"])
         if other is not None:
