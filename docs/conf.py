@@ -4,6 +4,15 @@ The source folder is the root of the repository, because README, CONTRIBUTING, S
 site too and link to others as they do in the repository. docs/decisions/documentation-site.md: why Sphinx.
 """
 
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tools.reference.log_events import table
+
 project = "asterisk-bridge"
 author = "the contributors of asterisk-bridge"
 project_copyright = author
@@ -33,3 +42,13 @@ html_extra_path = ["site"]  # index.html at the root, which leads to docs/index.
 html_static_path = []
 highlight_language = "text"  # of blocks without a language: shell sessions, dialplan
 highlight_options = {"default": {"stripall": False}}
+
+
+def setup(app: Any) -> None:
+    """Let Sphinx put the log events into their page: they change too often to be committed."""
+
+    def insert(_: Any, page: str, source: list[str]) -> None:
+        if page == "docs/reference/log":
+            source[0] = source[0].replace("<!-- log events -->", table())
+
+    app.connect("source-read", insert)

@@ -55,6 +55,7 @@ def test_a_configuration_is_valid(block: str, tmp_path: Path) -> None:
 
 def _completed(block: str) -> str:
     """Put something valid for what a sample abbreviates."""
+    block = re.sub(r"(?m)^tls_(certificate|key) = .*\n", "", block)  # files that this machine does not have
     block = re.sub(r'(auth_token|api_key|secret|password) = "\.\.\."', r'\1 = "0123456789abcdef"', block)
     return block.replace('"sha256:..."', f'"sha256:{"0" * 64}"').replace(
         '"/etc/asterisk-bridge/flow.json"', '"/dev/null"'

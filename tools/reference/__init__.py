@@ -7,5 +7,5 @@ http.py           operations of the HTTP API, from the OpenAPI document, with re
 metrics.py        metrics, from what `/metrics` returns
 command_line.py   the command line, from its parsers
 errors.py         reasons of errors
-events.py         types of events
+log_events.py     log events, which docs/conf.py inserts when the site is built
 """
