@@ -2,7 +2,7 @@
 
 An idle process is woken in time even on an overloaded machine; one that works, as the bridge does, is not. Several
 programs carry the audio of a test: Asterisk, phones, and bridges in processes of their own, all of them descendants of
-the process of the tests. So the witness measures in each window, and keeps the worst of:
+the process of the tests, or in containers. So the witness measures in each window, and keeps the worst of:
 
 - how late it wakes up itself;
 - how long any thread of these programs was ready to run and had to wait for a processor (``schedstat``);
@@ -61,11 +61,15 @@ def in_words(shortages: list[Shortage]) -> str:
 
 
 class Machine:
-    """The machine as the witness sees it; to be closed."""
+    """The machine as the witness sees it; to be closed.
 
-    def __init__(self) -> None:
+    Args:
+        root: process whose descendants carry the audio; None: this one.
+    """
+
+    def __init__(self, root: int | None = None) -> None:
         self._written = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        line = [sys.executable, "-P", "-S", str(Path(__file__)), str(os.getpid())]
+        line = [sys.executable, "-P", "-S", str(Path(__file__)), str(root or os.getpid())]
         self._witness = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=self._written)
 
     def shortages(self, since: float) -> list[Shortage]:
@@ -120,7 +124,7 @@ class Programs:
         return [pid for pid, own in ours.items() if own]
 
     def _name(self, pid: int, thread: str) -> str:
-        if pid == self._pid:
+        if pid == os.getppid():
             return "tests"
         with contextlib.suppress(OSError):
             return _read(f"/proc/{pid}/task/{thread}/comm").strip()

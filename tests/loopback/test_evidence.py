@@ -29,13 +29,33 @@ TESTS = """
     def test_right():
         pass
 """
+FIXTURE = """
+    import pytest
+
+    runs = []
+
+    @pytest.fixture
+    def calls():
+        runs.append("begin")
+        assert {begin} or len(runs) > 1, "no phone registered"
+        yield
+        assert {end} or len(runs) > 1, "a channel is left"
+
+    def test_wrong_once(calls):
+        pass
+
+    def test_right():
+        pass
+"""
 
 
-def judged(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, shortages: list[Shortage]) -> pytest.RunResult:
+def judged(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, shortages: list[Shortage], tests: str = TESTS
+) -> pytest.RunResult:
     """Run a test of real programs that fails the first time, on a machine that was short of processors, or not."""
     monkeypatch.setattr(evidence, "REAL_TIME", (pytester.path,))
     monkeypatch.setattr(Machine, "shortages", lambda *_: shortages)
-    pytester.makepyfile(TESTS)
+    pytester.makepyfile(tests)
     return pytester.runpytest_inprocess("-p", "tests.evidence", "-p", "no:asyncio")
 
 
@@ -51,6 +71,19 @@ def test_a_failure_on_a_starved_machine_is_judged_again(
     result = judged(pytester, monkeypatch, [LATE])
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["PASSED *test_wrong_once: * 200 ms at most (tests)*a hole of 60 ms*"])
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "message"), [(False, True, "no phone registered"), (True, False, "a channel is left")]
+)
+def test_what_fails_before_or_after_a_test_is_judged_again_too(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, begin: bool, end: bool, message: str
+) -> None:
+    tests = FIXTURE.format(begin=begin, end=end)
+    result = judged(pytester, monkeypatch, [LATE], tests)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines([f"PASSED *test_wrong_once: *{message}*"])
+    judged(pytester, monkeypatch, [], tests).assert_outcomes(passed=1 + begin, errors=1)
 
 
 def test_what_fails_again_and_again_has_failed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
