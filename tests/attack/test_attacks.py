@@ -9,7 +9,7 @@ from tests.attack.attacks.table import ATTACKS, Attack
 from tests.attack.conftest import Victims
 from tests.attack.victim import END_S
 
-MEASUREMENTS = 3
+MEASUREMENTS = 6
 """How often a case is measured at most until the machine was quiet enough to judge it."""
 CONFIRMED = 2
 """A fault that an attack causes is there again on a new bridge. One that is not was the machine's: a hypervisor may
