@@ -18,14 +18,35 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(line, capture_output=True, text=True, check=True, env=ENVIRON).stdout.strip()
 
 
+NEVER_COPIED = shutil.ignore_patterns(
+    *(
+        ".git",
+        ".venv",
+        "venv",
+        ".lab",
+        ".hypothesis",
+        ".*_cache",
+        "__pycache__",
+        "dist",
+        "build",
+        "extra-ca",
+        "_version.py",
+    )
+)
+
+
 def copy_checkout(folder: Path) -> Path:
     """Make a repository of one commit with this checkout's files, those included that are not committed yet.
 
     Args:
         folder: where; it must not exist.
     """
-    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
-        if (ROOT / name).is_file():
+    try:
+        names = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    except subprocess.CalledProcessError:  # an archive, or a checkout of another user
+        shutil.copytree(ROOT, folder, ignore=NEVER_COPIED)
+    else:
+        for name in filter(lambda name: (ROOT / name).is_file(), names):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     git(folder, "init", "--quiet")

@@ -19,6 +19,11 @@ from tests.checkout import ENVIRON, ROOT, copy_checkout, git
 SCRIPT = "packaging/version.py"
 
 
+of_a_repository = pytest.mark.skipif(
+    'COMMIT = "$' not in (ROOT / SCRIPT).read_text(), reason="an archive, in which git has filled in the version"
+)
+
+
 def version(folder: Path, **environ: str) -> str:
     """Return what the script of a checkout prints."""
     line = [sys.executable, str(folder / SCRIPT)]
@@ -77,6 +82,7 @@ def test_without_tags_the_version_names_the_commit(checkout: Path, tmp_path: Pat
     assert version(shallow) == f"0.0.0.dev0+g{last}"
 
 
+@of_a_repository
 def test_an_archive_that_git_makes_knows_its_version(checkout: Path, tmp_path: Path) -> None:
     def archived(name: str) -> Path:
         git(checkout, "archive", "--format=tar", f"--output={tmp_path / name}.tar", "HEAD")
@@ -91,6 +97,7 @@ def test_an_archive_that_git_makes_knows_its_version(checkout: Path, tmp_path: P
     assert version(archived("later")) == f"1.2.4.dev1+g{last}"
 
 
+@of_a_repository
 def test_without_a_repository_the_version_is_unknown_unless_the_build_is_given_it(tmp_path: Path) -> None:
     """Also below a repository of something else."""
     git(tmp_path, "init", "--quiet")
@@ -126,6 +133,7 @@ def test_what_is_built_carries_the_version_and_a_source_distribution_keeps_it(
     assert shown.stdout == "asterisk-bridge/7.8.9\n"
 
 
+@of_a_repository
 def test_the_image_builds_the_wheel_of_the_version_that_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
