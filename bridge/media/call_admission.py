@@ -12,7 +12,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from statistics import median
 
 from bridge.errors import Overloaded
 from bridge.media.counters import Counters
@@ -66,16 +65,8 @@ class Overload:
         """Whether it is overloaded now, or was a moment ago."""
         self.ceiling = math.inf
         """The load up to which more may start while it is not active."""
-        self.late_s = 0.0
-        """How late a quarter of the latest timers were, at least."""
-        self.busy = 0.0
-        """The part of the last second in which the event loop was busy, 0 to 1."""
-        self.settled = 0
-        """The load that was up for the whole of that second, at least: what caused it."""
         self._limit_s = limit_s
         self._from_load = from_load
-        self._step = AT_ONCE * from_load
-        """The load up to which more may start before the next measurement."""
         self._loads: deque[int] = deque(maxlen=BUSY_OF_MEASURED)
         self._lateness: deque[float] = deque(maxlen=MEASURED)
         self._busy: deque[float] = deque(maxlen=BUSY_OF_MEASURED)
@@ -83,6 +74,33 @@ class Overload:
         """The ceiling as the last overload has left it."""
         self._doubled_s = DOUBLED_S
         self._calm_since = 0.0
+
+    # Computed when needed: ten times a second, for every measurement, they would be a third of an idle process' CPU.
+
+    @property
+    def late_s(self) -> float:
+        """How late a quarter of the latest timers were, at least."""
+        return sorted(self._lateness)[-LATE_OF_MEASURED] if len(self._lateness) >= LATE_OF_MEASURED else 0.0
+
+    @property
+    def busy(self) -> float:
+        """The part of the last second in which the event loop was busy, 0 to 1."""
+        measured = sorted(self._busy)
+        middle = len(measured) // 2
+        return (measured[middle] + measured[~middle]) / 2 if measured else 0.0
+
+    @property
+    def settled(self) -> int:
+        """The load that was up for the whole of that second, at least: what caused it."""
+        return min(self._loads, default=0)
+
+    @property
+    def step(self) -> int:
+        """The load up to which more may start before the next measurement."""
+        settled, busy = self.settled, self.busy
+        if settled >= self._from_load and busy > MAX_BUSY / 2:
+            return math.floor(settled * MAX_BUSY / busy)
+        return settled + max(settled, AT_ONCE * self._from_load)
 
     def measured(self, late_s: float, busy: float, load: int, now: float) -> None:
         """Take in one measurement.
@@ -96,19 +114,15 @@ class Overload:
         self._lateness.append(late_s)
         self._busy.append(busy)
         self._loads.append(load)
-        self.busy, self.settled = median(self._busy), min(self._loads)
-        if self.settled >= self._from_load and self.busy > MAX_BUSY / 2:
-            self._step = math.floor(self.settled * MAX_BUSY / self.busy)
-        else:
-            self._step = self.settled + max(self.settled, AT_ONCE * self._from_load)
-        if len(self._lateness) >= LATE_OF_MEASURED:
-            self.late_s = sorted(self._lateness)[-LATE_OF_MEASURED]
         if not self._limit_s or len(self._busy) < LATE_OF_MEASURED:
             return
-        if self.late_s > self._limit_s / 2 or self.busy > MAX_BUSY * LESS_BUSY:
+        if load < self._from_load and math.isinf(self._base):  # it has never been overloaded, and is not now
+            return
+        late_s, busy = self.late_s, self.busy
+        if late_s > self._limit_s / 2 or busy > MAX_BUSY * LESS_BUSY:
             self._calm_since = now
         calm_s = now - self._calm_since
-        strained = self.late_s > self._limit_s or self.busy > MAX_BUSY
+        strained = late_s > self._limit_s or busy > MAX_BUSY
         if strained and load >= self._from_load and not self.active:
             self.active = True
             again = self.ceiling < 2 * self._base
@@ -127,7 +141,7 @@ class Overload:
                 f"overloaded: no more than the {load} calls and streams that are up can be carried in time",
                 retry_after_s=RETRY_AFTER_S,
             )
-        if load + 1 > self._step:
+        if load + 1 > self.step:
             return Overloaded(
                 f"too many calls and streams start at once: {load} are up, not all of them for a second",
                 retry_after_s=1,
