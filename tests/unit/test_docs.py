@@ -194,3 +194,11 @@ def test_the_changelog_has_each_heading_once_and_breaking_changes_first() -> Non
         headings = re.findall(r"^### (.+)$", release, re.MULTILINE)
         order = ["Breaking changes", "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
         assert headings == [each for each in order if each in headings], release.split("]")[0]
+
+
+def test_the_changelog_has_one_line_for_each_change() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text().split("### Breaking changes")[1].splitlines()
+    entries = [line for line in lines if line.startswith("- ")]
+    assert [line for line in lines if line.startswith(" ")] == [], "an entry is one line"
+    assert [line for line in entries if len(line) > 200] == []
+    assert len(set(entries)) == len(entries)
