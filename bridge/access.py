@@ -20,7 +20,7 @@ Scope = Literal[
     "metrics",
     "admin",
 ]
-"""One right of a token. ``admin`` is every right."""
+"""A right of a token. ``admin`` includes every other."""
 
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
@@ -41,7 +41,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The calls and conferences that a token sees and acts on; without any pattern, all of them.
+    """The calls and conferences that a token sees and controls; without any pattern, all of them.
 
     Args:
         extensions: reaches the calls in which one of these extensions takes part.
@@ -77,12 +77,12 @@ class Grant:
     """What one credential allows.
 
     Args:
-        id: names the credential in logs and lists; never the credential itself.
-        scopes: the rights held.
+        id: the credential's name in logs and lists; never the credential itself.
+        scopes: the scopes.
         expires: seconds since 1970; None: never.
-        reach: the calls and conferences that it sees and acts on.
-        caller_ids: the numbers that calls may show (``source``); without any, all.
-        max_calls: calls originated with it that may be up at once; 0: no limit of its own.
+        reach: the calls and conferences that it sees and controls.
+        caller_ids: the caller IDs that calls may show (``source``); without any, all.
+        max_calls: simultaneous calls originated with it; 0: no limit of its own.
     """
 
     id: str
@@ -101,8 +101,8 @@ class Principal:
         id: the token's ``id``; ``local`` where authentication is off, ``anonymous`` without a credential,
             ``config`` for what the configuration file starts.
         address: the client's IP address; empty where there is no client.
-        scopes: the rights held.
-        grant: all that the credential allows; None: no limit beside the scopes.
+        scopes: the scopes.
+        grant: all that the credential allows; None: only the scopes limit it.
         token: the SHA-256 of the token in hexadecimal; empty for other credentials.
     """
 
@@ -113,21 +113,21 @@ class Principal:
     token: str = ""
 
     def may(self, scope: Scope) -> bool:
-        """Return whether the principal holds ``scope``."""
+        """Return whether the principal has ``scope``."""
         return scope in self.scopes or "admin" in self.scopes
 
     def shows(self, number: str) -> bool:
-        """Return whether calls that the principal originates may show ``number``; without one, they always may."""
+        """Return whether calls that the principal originates may show ``number``; an empty one is always allowed."""
         return not number or self.grant is None or not self.grant.caller_ids or self.grant.caller_ids.match(number)
 
     @property
     def fact(self) -> dict[str, object]:
-        """What identifies the principal in a file; the rights themselves are looked up again."""
+        """Return what identifies the principal in a file; its rights are looked up again."""
         return {"id": self.id, "scopes": sorted(self.scopes), "token": self.token}
 
     @property
     def reach(self) -> Reach:
-        """The calls and conferences that the principal sees and acts on."""
+        """The calls and conferences that the principal sees and controls."""
         return self.grant.reach if self.grant is not None else EVERYTHING
 
 

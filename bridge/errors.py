@@ -1,12 +1,12 @@
-"""The errors of the bridge. The type says whose fault it is.
+"""The errors of the product. The type shows who caused it.
 
     BridgeError
-    +-- ConfigError             the administrator's: a key of the configuration is wrong
-    +-- AriError                Asterisk refused or failed a request
+    +-- ConfigError             the administrator: a key of the configuration is invalid
+    +-- AriError                Asterisk rejected a request, or it failed
     +-- AsteriskProtocolError   bytes on an AudioSocket connection that no Asterisk should send
     +-- ClientProtocolError     a WebSocket client sent what its dialect does not allow
-    +-- Overloaded              a limit of ours is reached; trying again later may work
-    +-- Revoked                 the token of a request was revoked before the request was carried out
+    +-- Overloaded              a limit is reached; trying again later may work
+    +-- Revoked                 the token of a request was revoked before the request was executed
 
 Asterisk hanging up is not an error.
 """
@@ -17,22 +17,22 @@ from bridge.texts import cut
 
 
 class BridgeError(Exception):
-    """Base of every error that the bridge raises on purpose. Its text may hold what others sent, so it is cut."""
+    """Base of every error that is raised on purpose. Its message may contain received text, so it is cut."""
 
     def __init__(self, *texts: object) -> None:
         super().__init__(*(cut(text) if isinstance(text, str) else text for text in texts))
 
 
 class ConfigError(BridgeError):
-    """A key of the configuration is missing, unknown or wrong.
+    """A key of the configuration is missing, unknown or invalid.
 
     Args:
         key: dotted name of the key, for example ``ari.url``.
-        reason: what was wrong and what is expected.
+        reason: what is wrong and what is expected.
     """
 
     def __init__(self, key: str, reason: str) -> None:
-        Exception.__init__(self, f"{key}: {reason}")  # the administrator's own words, whole
+        Exception.__init__(self, f"{key}: {reason}")  # from the administrator's own file, not cut
         self.key = key
         self.reason = reason
 
@@ -41,10 +41,10 @@ class AriError(BridgeError):
     """An ARI request failed.
 
     Args:
-        status: HTTP status of the answer; 0 when Asterisk could not be reached or did not answer in time.
+        status: HTTP status of the response; 0 if Asterisk was not reachable or did not respond in time.
         method: HTTP method of the request.
         path: path below ``/ari``, without the query (which may hold secrets).
-        message: Asterisk's own words, or what went wrong on the way.
+        message: Asterisk's message, or why there is no response.
     """
 
     def __init__(self, status: int, method: str, path: str, message: str) -> None:
@@ -64,11 +64,11 @@ class ClientProtocolError(BridgeError):
 
 
 class Overloaded(BridgeError):
-    """A limit is reached: nothing was started, nothing that runs was harmed.
+    """A limit is reached: nothing was started, and nothing active is affected.
 
     Args:
-        reason: which limit.
-        retry_after_s: when trying again may work, in seconds.
+        reason: the limit.
+        retry_after_s: after how many seconds trying again may work.
     """
 
     def __init__(self, reason: str, *, retry_after_s: int = 2) -> None:

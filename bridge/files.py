@@ -1,6 +1,6 @@
 """Files whose names come from outside: only regular files, of bounded size, and never one that blocks the reader.
 
-A FIFO, a terminal or a device in place of a file would hang the reading thread indefinitely. Everything here blocks:
+A FIFO, a terminal or a device in place of a file would block the reading thread indefinitely. Everything here blocks:
 call it in a thread while calls are active.
 """
 
@@ -22,10 +22,11 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
         max_bytes: limit of the file's size.
 
     Raises:
-        OSError: not a regular file, not readable, or larger than the limit; ``strerror`` says which.
+        OSError: not a regular file, not readable, or larger than the limit; ``strerror`` has the reason.
     """
     try:
-        # O_NONBLOCK: opening a FIFO would wait for its other side. O_NOCTTY: a terminal must not become ours.
+        # O_NONBLOCK: opening a FIFO would wait for its other side. O_NOCTTY: no terminal may become the controlling
+        # one.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except ValueError:  # a NUL byte
         raise OSError(errno.EINVAL, "not a path") from None
@@ -40,15 +41,15 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
 
 
 def find_below(folder: str | Path, name: str) -> Path:
-    """Return the path of a regular file that lies below a directory, every symbolic link resolved.
+    """Return the path of a regular file below a directory, with every symbolic link resolved.
 
     Args:
         folder: the directory.
         name: relative to it, for example ``ca.pem`` or ``de/welcome.wav``.
 
     Raises:
-        FileNotFoundError: no such file, not a regular one, or one outside of the directory: callers must not be able
-            to find out which.
+        FileNotFoundError: no such file, not a regular one, or one outside of the directory: callers must not be able to
+            distinguish these.
     """
     missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if not name or "\0" in name or name.startswith("/") or ".." in name.split("/") or len(name) > MAX_NAME_CHARACTERS:
@@ -65,7 +66,7 @@ def find_below(folder: str | Path, name: str) -> Path:
 
 
 def writing_trouble(path: Path) -> str | None:
-    """Return why this user cannot write or create a file, as far as permissions tell; None: they can.
+    """Return why this user cannot write or create a file, judging by permissions; None: they can.
 
     Nothing is created.
     """

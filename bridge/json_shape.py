@@ -1,4 +1,4 @@
-"""Counts what a JSON text holds before it is parsed: a parser keeps Python's global lock until it is done."""
+"""Counts the values of a JSON document before it is parsed: a parser holds Python's global lock until it is done."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 
 def check_shape(text: str, values: int, depth: int) -> None:
-    """Count what a JSON text holds, without parsing it.
+    """Count the values of a JSON document, without parsing it.
 
     Args:
-        text: JSON, or anything else.
-        values: how many values it may hold.
-        depth: how many objects and lists may be within each other.
+        text: JSON, or any other string.
+        values: the largest number of values.
+        depth: the deepest nesting of objects and lists.
 
     Raises:
-        ValueError: it holds more, or they are nested too deeply; in words that follow the name of the text.
+        ValueError: it has more, or they are nested too deeply; the message follows the name of the document.
     """
     if _openings(text) + text.count(",") <= min(values, depth):
         return
@@ -22,7 +22,7 @@ def check_shape(text: str, values: int, depth: int) -> None:
     bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
     count = _openings(bare) + bare.count(",")
     if count > values:
-        raise ValueError(f"holds more than {values} values")
+        raise ValueError(f"has more than {values} values")
     deep = 0
     for bracket in re.findall(r"[][{}]", bare):
         deep += 1 if bracket in "[{" else -1

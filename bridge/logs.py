@@ -1,10 +1,10 @@
-"""How log records are written: one line each, as text or as JSON, to standard error.
+"""The format of log records: one line each, as text or as JSON, to standard error.
 
 Fields are the arguments of a message whose template has ``name=%s`` for them, and those of `Fields`; they are never
-searched for in the finished text. What a caller, a peer or a server chose can neither begin a line nor pass for a
-field: in the text format values of fields are quoted where necessary, and ``call=`` within other text is escaped.
+parsed out of the finished text. Text from a caller, a peer or a server can neither begin a line nor look like a field:
+in the text format values of fields are quoted where necessary, and ``call=`` within other text is escaped.
 
-Lines that one cause repeats are written once a minute, with their number: the log call names the `cause`.
+Lines that one cause repeats are written once a minute, with their number: the log call passes the `cause`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from bridge.texts import cut
 MAX_MESSAGE_CHARACTERS = 8000
 MAX_TRACEBACK_CHARACTERS = 16_000
 TRACEBACK_PREFIX = "    | "
-"""What each line of a traceback begins with, and no record."""
+"""The prefix of each line of a traceback, which no record has."""
 
 REPEAT_S = 60.0
-"""One line for each cause in this time."""
+"""Interval between two lines of one cause."""
 MAX_CAUSES = 1000
-"""Causes that are counted at the same time; those of further ones are counted together, for each template."""
+"""Causes that are counted at the same time; further ones are counted together, for each template."""
 
 IDS = frozenset(
     {
@@ -42,7 +42,7 @@ IDS = frozenset(
     }
 )
 """Fields that identify something, each by one kind of id: ``channel`` an ARI channel, ``leg`` a media leg (its UUID),
-``peer`` the address of a connection. A test holds that log calls have no others."""
+``peer`` the address of a connection. A test checks that log calls use no others."""
 
 _FORGED = re.compile(rf"\b({'|'.join(sorted(IDS))})=")
 _KEYS = frozenset({"time", "level", "logger", "message", "traceback"})
@@ -55,7 +55,7 @@ _Key = tuple[str, str | None]
 
 
 def cause(key: object = "") -> dict[str, str]:
-    """Return the ``extra`` of a log call that one cause may repeat: `Repeats` counts records instead of writing all.
+    """Return the ``extra`` of a log call that one cause may repeat: `Repeats` counts its records.
 
     Args:
         key: distinguishes the cause from others with the same template.
@@ -64,24 +64,24 @@ def cause(key: object = "") -> dict[str, str]:
 
 
 class Fields(str):
-    """Fields that several messages begin with, as one argument: ``stream=s1 call=c1``."""
+    """Fields that several messages share, as one argument: ``stream=s1 call=c1``."""
 
     fields: dict[str, str]
 
     def __new__(cls, **fields: object) -> Fields:
-        """Make the text of the fields in their order."""
+        """Format the fields in their order."""
         texts = {name: cut(str(value)) for name, value in fields.items()}
         made = super().__new__(cls, " ".join(f"{name}={_quoted(value)}" for name, value in texts.items()))
         made.fields = texts
         return made
 
     def and_also(self, **fields: object) -> Fields:
-        """Return these fields with further ones behind them."""
+        """Return these fields followed by further ones."""
         return Fields(**self.fields, **fields)
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-11-21T10:00:00.123Z INFO bridge.streams call=.. stream=.. opened``.
+    """``2026-11-21T10:00:00.123Z INFO bridge.streams stream opened call=.. stream=..``.
 
     Lines of a traceback follow, each with `TRACEBACK_PREFIX`. Characters that cannot be printed are escaped.
     """
@@ -101,7 +101,7 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(TextFormatter):
     """One JSON object a line: time, level, logger, message, the fields, and the traceback if there is one.
 
-    The message has no field that is a key of the object.
+    The message omits fields that are keys of the object.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -118,7 +118,7 @@ class JsonFormatter(TextFormatter):
 
 
 class Repeats(logging.Filter):
-    """Passes the first record of each `cause`, and one with their number after `REPEAT_S` if there were more.
+    """Passes the first record of each `cause`, and after `REPEAT_S` one with the number of the others, if any.
 
     Args:
         output: where that one is written.
@@ -128,10 +128,10 @@ class Repeats(logging.Filter):
         super().__init__()
         self._output = output
         self._repeated: dict[_Key, tuple[int, logging.LogRecord]] = {}
-        """How many records of each cause were not written since the last that was, and the newest."""
+        """The number of records of each cause that were not written since the last that was, and the newest."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is written now."""
+        """Return whether to write a record now."""
         key: _Key = (str(record.msg), getattr(record, "cause", ""))
         repeated = self._repeated.get(key)
         if not hasattr(record, "cause"):
@@ -151,7 +151,7 @@ class Repeats(logging.Filter):
         return True
 
     def _sum_up(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
-        """Write the newest record that was not written, with the number of all."""
+        """Write the newest unwritten record, with the number of all."""
         count, record = self._repeated.pop(key)
         if not count:
             return
@@ -165,7 +165,7 @@ class Repeats(logging.Filter):
 
 
 def set_up(config: LogConfig, stream: TextIO | None = None, worker: int = 0) -> None:
-    """Send every record of at least ``config.level`` to ``stream`` (standard error); ``worker``: whose they are."""
+    """Send every record of at least ``config.level`` to ``stream`` (standard error), with the ``worker``."""
     output = logging.StreamHandler(stream or sys.stderr)
     output.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
     if worker:
@@ -174,7 +174,7 @@ def set_up(config: LogConfig, stream: TextIO | None = None, worker: int = 0) -> 
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(config.level.upper())
-    # These tell of every connection, and picows and aiohttp would repeat URLs, which may hold a token.
+    # They log every connection, and picows and aiohttp would repeat URLs, which may contain a token.
     for name in ("aiohttp", "asyncio", "picows", "websockets"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -188,7 +188,8 @@ def _message(record: logging.LogRecord, *, guarded: bool = False) -> str:
     """Return the message with its arguments, each cut.
 
     Args:
-        guarded: nothing in an argument looks like a field.
+        record: the record.
+        guarded: whether text in an argument must not look like a field.
     """
     text = str(record.msg)
     if isinstance(record.args, tuple) and record.args:
@@ -236,7 +237,7 @@ def _fields(record: logging.LogRecord) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1024)
 def _names(template: str) -> tuple[str, ...]:
-    """The field of each argument that a template takes; "" for one that is not a field."""
+    """Return the field of each argument of a template; "" for one that is not a field."""
     return tuple(found[1] or "" for found in _PLACEHOLDER.finditer(template) if found[2] != "%")
 
 
@@ -258,12 +259,12 @@ def _guarded(name: str, value: Any) -> Any:
 
 
 def _quoted(value: str) -> str:
-    """Return the value of a field, in quotes if it would end early or hold further fields without."""
+    """Return the value of a field, in quotes if it would otherwise end early or look like further fields."""
     return value if not value or _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _printable(text: str, *, in_json: bool = False) -> str:
-    """A text with every character escaped that is not printable: control characters, line breaks, surrogates."""
+    """Return a string with every unprintable character escaped: control characters, line breaks, surrogates."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escaped(each, in_json=in_json) for each in text)
@@ -277,7 +278,7 @@ def _escaped(character: str, *, in_json: bool) -> str:
 
 
 def _middle_cut(text: str) -> str:
-    """A traceback without its middle if it is long: its beginning says where, its end says what."""
+    """Return a traceback without its middle if it is long: both its beginning and its end are needed."""
     if len(text) <= MAX_TRACEBACK_CHARACTERS:
         return text
     half = MAX_TRACEBACK_CHARACTERS // 2

@@ -1,8 +1,8 @@
-"""How what may hold a secret is shown, in the API, on the command line and in logs. Pure.
+"""Masking of secrets in the API, on the command line and in logs. Pure.
 
-The right to see the configuration is not a right to the credentials of other services. Masked are the user
-information and the query of every URL, credentials, and what is handed on to applications unchanged: parameters, data,
-headers. What is sent back as it was shown stays as it is (`unmasked`).
+The right to see the configuration is not a right to the credentials of other services. Masked are the user information
+and the query of every URL, credentials, and what is passed to applications unchanged: parameters, data, headers. A
+masked value that is sent back leaves the original unchanged (`unmasked`).
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 MASK = "********"
-"""What is shown in place of a secret; sent back, it means: leave the secret as it is."""
+"""Shown in place of a secret; sent back, it leaves the secret unchanged."""
 
 _OPTIONS = frozenset({"options"})
-"""Tables of a dialect's options: numbers and switches are shown, strings only of options that hold no secret."""
+"""Tables of a dialect's options: numbers and switches are shown, strings only of options that are not secret."""
 _HANDED_ON = frozenset(
     {"parameters", "customparameters", "streamdata", "sessiondata", "data", "headers", "variables", "authvalue"}
 )
-"""Keys, in lowercase and without ``_``, of which every value is masked."""
+"""Keys, in lowercase and without ``_``, whose values are always masked."""
 _USER = re.compile(r"(?<=://)[^\s/?#]+@")
 
 
 def mask_url(url: str) -> str:
-    """Return a URL with its user information and the values in its query masked; other text as it is.
+    """Return a URL with its user information and the values in its query masked; any other string unchanged.
 
-    A text that begins with a variable (``${base}/x?key=..``) is a URL too.
+    A string that begins with a variable (``${base}/x?key=..``) is a URL too.
     """
     if "://" not in url and not url.startswith("${"):
         return url
@@ -41,11 +41,12 @@ def mask_url(url: str) -> str:
 
 
 def mask(value: Any, key: str = "", *, shown: Collection[str] = ()) -> Any:
-    """Return a copy of JSON as it may be shown.
+    """Return a copy of JSON with secrets masked.
 
     Args:
-        key: the name under which it stands.
-        shown: options of dialects that hold no secret.
+        value: JSON.
+        key: its key.
+        shown: options of dialects that are not secret.
     """
     if key in _OPTIONS and isinstance(value, Mapping):
         return {
@@ -61,12 +62,12 @@ def mask(value: Any, key: str = "", *, shown: Collection[str] = ()) -> Any:
 
 
 def mask_command(command: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a program with its arguments masked, but for names of options and ``{placeholders}``."""
+    """Return a program with its arguments masked, except for names of options and ``{placeholders}``."""
     return command[:1] + tuple(map(_argument, command[1:]))
 
 
 def holds_mask(value: Any) -> bool:
-    """Return whether any text in JSON holds the mask."""
+    """Return whether any string in JSON contains the mask."""
     left = [value]
     while left:
         each = left.pop()
@@ -80,11 +81,12 @@ def holds_mask(value: Any) -> bool:
 
 
 def unmasked(sent: Any, kept: Any, shown: Any) -> Any:
-    """Return what was sent, with everything that is as it was shown replaced by what it stands for.
+    """Return the received value, with masked parts replaced by the stored ones.
 
     Args:
-        kept: the value as it is.
-        shown: the same, masked.
+        sent: the received value.
+        kept: the stored value.
+        shown: the stored value, masked.
     """
     if sent == shown:
         return kept

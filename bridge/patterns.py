@@ -1,6 +1,6 @@
-"""Patterns that users write: ``1001``, ``10*``, ``[0-9][0-9]``, as of ``fnmatch``. Pure.
+"""Patterns in the configuration and in requests: ``1001``, ``10*``, ``[0-9][0-9]``, as of ``fnmatch``. Pure.
 
-A list of patterns is prepared once, however many names it is matched against: ``fnmatch`` itself keeps 256 compiled
+A list of patterns is compiled once, however many names it is matched against: ``fnmatch`` itself caches 256 compiled
 patterns in the process and compiles every further one each time.
 """
 
@@ -24,7 +24,7 @@ _WILDCARDS = frozenset("*?[")
 
 
 def check_pattern(pattern: str) -> str:
-    """Return a pattern that can be matched in bounded time.
+    """Check that a pattern can be matched in bounded time, and return it.
 
     Raises:
         ValueError: it is empty, too long, not printable, or has too many ``*``.
@@ -43,28 +43,28 @@ class Patterns(tuple[str, ...]):
 
     @classmethod
     def check(cls, pattern: str) -> str:
-        """Return a pattern that a list in a model may hold.
+        """Check a pattern of a list in a model, and return it.
 
         Raises:
-            ValueError: it may not.
+            ValueError: it is invalid.
         """
         return check_pattern(pattern)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate as a tuple of texts, each by `check`, and no more than `MAX_PATTERNS`."""
+        """Validate as a tuple of strings, each by `check`, and no more than `MAX_PATTERNS`."""
         texts = handler(tuple[Annotated[str, AfterValidator(cls.check)], ...])
         return core_schema.no_info_before_validator_function(
             _as_tuple, core_schema.no_info_after_validator_function(cls, texts)
         )
 
     def match(self, name: str) -> bool:
-        """Return whether any pattern matches the whole of a name, in its case."""
+        """Return whether any pattern matches the complete name, case-sensitively."""
         exact, prefixes, others = self._prepared
         return name in exact or name.startswith(prefixes) or (others is not None and others.match(name) is not None)
 
     def prepare(self) -> None:
-        """Compile the patterns now: many of them can take tenths of a second, which is work for a thread."""
+        """Compile the patterns now: many of them can take tenths of a second, and belong into a thread."""
         _ = self._prepared
 
     @cached_property
@@ -84,7 +84,7 @@ class Patterns(tuple[str, ...]):
 
 
 def _as_tuple(value: object) -> object:
-    """A list as a tuple, its length checked before each of its entries is."""
+    """Return a list as a tuple, after checking its length, before each entry is checked."""
     if isinstance(value, list | tuple) and len(value) > MAX_PATTERNS:
         raise ValueError(f"expected at most {MAX_PATTERNS} patterns; got {len(value)}")
     return tuple(value) if isinstance(value, list) else value

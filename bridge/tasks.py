@@ -1,4 +1,4 @@
-"""Tasks that run beside what started them, and waiting for the first of several things."""
+"""Background tasks, and waiting for the first of several awaitables."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ T = TypeVar("T")
 
 
 class BackgroundTasks:
-    """Keeps tasks until they end, logs their failures, and ends them together.
+    """Keeps tasks until they end, logs their failures, and cancels them together.
 
     Args:
-        name: what they are for; a field of what is logged.
-        expected: failures that are not logged.
+        name: their purpose; a field of log lines.
+        expected: exceptions that are not logged.
     """
 
     def __init__(self, name: str, expected: tuple[type[Exception], ...] = ()) -> None:
         self._name = Fields(task=name)
         self._expected = expected
         self._tasks: dict[asyncio.Task[Any], Fields | None] = {}
-        """What is logged of each; None: its failure is handled by who awaits it."""
+        """The fields of each for the log; None: the code that awaits it handles its failure."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -37,7 +37,8 @@ class BackgroundTasks:
         """Start a task.
 
         Args:
-            about: fields that a failure is logged with, instead of the name of all.
+            work: the coroutine.
+            about: fields of the log line of a failure, instead of the name of all.
         """
         return self._start(work, about or self._name)
 
@@ -56,7 +57,7 @@ class BackgroundTasks:
         """Cancel all tasks and wait for their end.
 
         Args:
-            grace_s: time that they, and those that they start, have to end by themselves.
+            grace_s: how long they, and tasks that they start, may continue before.
         """
         deadline = asyncio.get_running_loop().time() + grace_s
         while self._tasks and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
@@ -64,7 +65,7 @@ class BackgroundTasks:
         while tasks := tuple(self._tasks):
             for task in tasks:
                 task.cancel()
-            # Not gather: from Python 3.12 on it does not yield where all have ended, so `_ended` would never be called.
+            # Not gather: from Python 3.12 on it does not yield if all have ended, so `_ended` would never be called.
             await asyncio.wait(tasks)
 
     def _start(self, work: Coroutine[Any, Any, T], about: Fields | None) -> asyncio.Task[T]:
@@ -85,13 +86,13 @@ class BackgroundTasks:
 
 
 class Changed:
-    """Wakes up everything that waits for the next change of something."""
+    """Wakes up all waiters at the next change."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake up all that wait now."""
+        """Wake up all present waiters."""
         event, self._event = self._event, asyncio.Event()
         event.set()
 
@@ -101,7 +102,7 @@ class Changed:
 
 
 async def shield_until_done(work: Awaitable[T]) -> T:
-    """Await something that must not be given up half-way: it ends even if its caller is cancelled, however often.
+    """Await something that must not be canceled half-way: it completes even if its caller is canceled, repeatedly.
 
     The caller gets its CancelledError afterwards.
     """
@@ -110,7 +111,7 @@ async def shield_until_done(work: Awaitable[T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):  # however often
+            with contextlib.suppress(asyncio.CancelledError):  # repeatedly
                 await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # retrieved: nothing else awaits it
@@ -120,13 +121,13 @@ async def shield_until_done(work: Awaitable[T]) -> T:
 async def first_of(*waits: Awaitable[object], timeout_s: float | None = None) -> int | None:
     """Wait until one of several awaitables is done, and cancel the others.
 
-    Futures and tasks are left running: they belong to the caller.
+    Futures and tasks are not canceled: they belong to the caller.
 
     Returns:
         The index of the first that is done; None: none was within ``timeout_s``.
 
     Raises:
-        Exception: what this first one raised.
+        Exception: raised by the first one.
     """
     futures = [asyncio.ensure_future(each) for each in waits]
     mine = [future for future, given in zip(futures, waits, strict=True) if future is not given]

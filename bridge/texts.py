@@ -1,4 +1,4 @@
-"""Text from outside (a caller, a peer, a flow server, a request), bounded before it is shown anywhere. Pure."""
+"""Received text (of a caller, a peer, a flow server, a request), bounded before it is shown anywhere. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_CHARACTERS = 500
-"""Of one text in an event, a log line, an error or a close reason."""
+"""The limit of one string in an event, a log line, an error or a close reason."""
 MAX_EVENT_CHARACTERS = 64 * 1024
-"""Of all texts in one event together."""
+"""The limit of all strings in one event together."""
 
 
 def cut(text: str, limit: int = MAX_CHARACTERS) -> str:
-    """Return a text of at most ``limit`` characters; an ellipsis ends one that was longer."""
+    """Return a string of at most ``limit`` characters; an ellipsis ends one that was longer."""
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
 
 
 def cut_all(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return JSON with every nested text and name cut; beyond `MAX_EVENT_CHARACTERS` they are empty."""
+    """Return JSON with every nested string and name cut; beyond `MAX_EVENT_CHARACTERS` they are empty."""
     left = MAX_EVENT_CHARACTERS
 
     def bounded(text: str) -> str:

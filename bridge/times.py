@@ -1,4 +1,4 @@
-"""Times as the API, events, logs and flows write them. Pure."""
+"""The format of times in the API, events, logs and flows. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""TLS contexts for every connection that the bridge opens: applications, flow servers, webhooks, Redis and ARI.
+"""TLS contexts for every outgoing connection: applications, flow servers, webhooks, Redis and ARI.
 
-Building one blocks for 15 ms (measured, with the system's authorities), so it happens in threads of its own: neither
-the event loop nor a DNS lookup that hangs can delay it.
+Building one blocks for 15 ms (measured, with the system's authorities), so it runs in threads of its own: neither the
+event loop nor a blocked DNS lookup can delay it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _threads = ThreadPoolExecutor(2, thread_name_prefix="tls")
 
 
 class TrustError(BridgeError):
-    """A ``ca_file`` cannot be used; the message begins with the file's name."""
+    """A ``ca_file`` cannot be used; the message begins with its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Trust:
 
     Args:
         verify: check certificate and host name.
-        ca_file: PEM file with the only authorities to trust; empty: those of the system.
-        ca_dir: the directory below which ``ca_file`` must lie, for names that come over HTTP or from a flow ("": none
-            may be named); None: it may lie anywhere, for names from the configuration file.
+        ca_file: PEM file with the only trusted authorities; empty: those of the system.
+        ca_dir: the directory that must contain ``ca_file``, for names that come over HTTP or from a flow ("": none may
+            be named); None: any path is allowed, for names from the configuration file.
     """
 
     verify: bool = True
@@ -46,10 +46,10 @@ class Trust:
 
 @contextlib.contextmanager
 def without_system_authorities() -> Iterator[None]:
-    """Let contexts be created that trust no server: for the import of aiohttp.
+    """Create contexts that trust no server, during the import of aiohttp.
 
     aiohttp creates its default contexts when it is imported, and reads the system's authorities for them, a twentieth
-    of the bridge's start. No client of the bridge uses them: each names its own. Used, they would accept no server.
+    of the start. No client uses them: each has its own. If used, they would accept no server.
     """
     load = ssl.SSLContext.load_default_certs
     ssl.SSLContext.load_default_certs = lambda *_, **__: None  # type: ignore[method-assign]
@@ -71,7 +71,7 @@ async def client_context(trust: Trust) -> ssl.SSLContext:
 
 
 def build_context(trust: Trust) -> ssl.SSLContext:
-    """Do what `client_context` does, blocking: for the start.
+    """Do what `client_context` does, blocking; for the start.
 
     Raises:
         TrustError: the file cannot be used.
@@ -84,19 +84,19 @@ def build_context(trust: Trust) -> ssl.SSLContext:
         return _context(True, path, status.st_mtime_ns, status.st_size, status.st_ino)
     except (OSError, ValueError) as problem:
         if trust.ca_dir is not None:
-            # One answer to every failure: nobody may find out in this way which files exist.
+            # The same message for every failure: it must not disclose which files exist.
             where = "[outbound] ca_dir" if trust.ca_dir else "[outbound] ca_dir, which is not set"
             raise TrustError(f"{trust.ca_file[:200]!r} is not a PEM file with a certificate below {where}") from None
         raise TrustError(f"{trust.ca_file!r} cannot be used: {_reason(problem)}") from None
 
 
 def pinned_context(certificate: str) -> ssl.SSLContext:
-    """Return the context for connections to a server whose own certificate is at hand: no other is accepted.
+    """Return the context for connections to a server with a known certificate: no other is accepted.
 
-    Its names do not matter then: the server may be reached by an address that the certificate does not name.
+    Its names are not checked: the server may be reached by an address that is not in the certificate.
 
     Args:
-        certificate: PEM file with the server's certificate, and those of its authorities behind it. Blocks.
+        certificate: PEM file with the server's certificate, followed by its authorities. Blocks.
 
     Raises:
         TrustError: the file cannot be used.
@@ -106,7 +106,7 @@ def pinned_context(certificate: str) -> ssl.SSLContext:
         begin, end = chain.find(_BEGIN), chain.find(_END)
         if begin < 0 or end < begin:
             raise ssl.SSLError("no certificate")
-        # The first one alone: whatever its authority has issued to others is not this server.
+        # Only the first one: other certificates of its authority are not this server's.
         context = ssl.create_default_context(cadata=chain[begin : end + len(_END)])
     except (OSError, ValueError) as problem:
         raise TrustError(f"{certificate!r} cannot be used: {_reason(problem)}") from None
@@ -125,19 +125,19 @@ def _context(verify: bool, path: Path | None, *_changed: int) -> ssl.SSLContext:
         return context
     if path is None:
         return ssl.create_default_context()
-    authorities = read_regular(path, MAX_CA_FILE_BYTES).decode("ascii", "ignore")  # comments may hold anything
+    authorities = read_regular(path, MAX_CA_FILE_BYTES).decode("ascii", "ignore")  # comments may contain anything
     if "-----BEGIN" not in authorities:
         raise ssl.SSLError("no certificate")  # of an empty string Python would make: the system's authorities
     context = ssl.create_default_context(cadata=authorities)
-    # Python 3.13 insists on extensions that certificates made by hand lack ("CA cert does not include key usage
-    # extension"); an authority that the administrator names may lack them. All else is checked.
+    # Python 3.13 requires extensions that hand-made certificates lack ("CA cert does not include key usage
+    # extension"); an authority that the administrator names may lack them. Everything else is checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 def _reason(problem: OSError | ValueError) -> str:
     if isinstance(problem, ssl.SSLError):
-        return "holds no PEM certificate"
+        return "contains no PEM certificate"
     if isinstance(problem, FileNotFoundError):
         return "does not exist"
     return getattr(problem, "strerror", None) or "not a path"

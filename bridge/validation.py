@@ -1,4 +1,4 @@
-"""Validation errors in words: which key, what is wrong with it, what is expected, and which key was probably meant."""
+"""Messages for validation errors: which key, what is wrong, what is expected, and which key was probably intended."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 MAX_FAULTS = 50
-"""Reported of one value: finding the words for each takes time, in which no call gets its audio."""
+"""The limit for one value: creating the messages takes time, in which no audio flows."""
 MAX_CHARACTERS = 2000
-"""Of one `sentence`."""
+"""The length of one `sentence`."""
 MAX_SHOWN_CHARACTERS = 80
 MAX_KNOWN = 50
-"""So many known names are listed where none is similar."""
+"""The largest number of known names that is listed if none is similar."""
 
 _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "string_type": lambda _: "a string",
-    "string_unicode": lambda _: "a string of whole characters",
+    "string_unicode": lambda _: "a string of valid characters",
     "string_too_short": lambda c: (
         "a string that is not empty" if c["min_length"] == 1 else f"a string of {c['min_length']} characters or more"
     ),
@@ -30,7 +30,7 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "an integer",
     "int_from_float": lambda _: "an integer",
     "int_parsing": lambda _: "an integer",
-    "int_parsing_size": lambda _: "an integer that is not so large",
+    "int_parsing_size": lambda _: "a smaller integer",
     "float_type": lambda _: "a number",
     "finite_number": lambda _: "a number",
     "bool_type": lambda _: "true or false",
@@ -50,18 +50,19 @@ _KEYED = re.compile(r"([\w.\[\]-]+): (.*)", re.DOTALL)
 
 
 class KeyedError(ValueError):
-    """Values that do not go together: ``key: reason``, several of them with ``; `` between."""
+    """Values that do not fit together: ``key: reason``, several of them separated by ``; ``."""
 
 
 def explain(problem: ValidationError, model: type[BaseModel], *, described: bool = False) -> Iterator[tuple[str, str]]:
-    """Put what is wrong with a value into words. Secrets are not repeated.
+    """Yield messages for what is wrong with a value. Secrets are not repeated.
 
     Args:
-        model: what the value was to be.
-        described: the descriptions of the model's fields say what is expected.
+        problem: pydantic's error.
+        model: the model of the value.
+        described: whether the descriptions of the model's fields contain what is expected.
 
     Returns:
-        Up to `MAX_FAULTS` keys and reasons. A key is written as ``destinations[0].type``; "": the value as a whole.
+        Up to `MAX_FAULTS` keys and reasons. A key is written as ``destinations[0].type``; "": the complete value.
     """
     for detail in problem.errors(include_url=False)[:MAX_FAULTS]:
         yield from explain_detail(detail, model, described=described)
@@ -73,26 +74,28 @@ def sentence(faults: Iterator[tuple[str, str]]) -> str:
 
 
 def keyed(text: str) -> tuple[str, str]:
-    """Take a ``key: reason`` apart; ("", ``text``) if it names no key."""
+    """Split ``key: reason``; return ("", ``text``) if it has no key."""
     found = _KEYED.fullmatch(text)
     return (found[1], found[2]) if found else ("", text)
 
 
 def key_of(place: Sequence[str | int]) -> str:
-    """Write a place in a value as people do: ``destinations[0].type``."""
+    """Return a place in a value as people write it: ``destinations[0].type``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in place).removeprefix(".")
 
 
 def suggestion(name: str, known: Collection[str], prefix: str = "") -> str:
-    """Return which known name was probably meant, or which there are: to be appended to a message.
+    """Return which known name was probably intended, or which exist: to be appended to a message.
 
     Args:
-        prefix: put before the name that was meant.
+        name: the unknown name.
+        known: the known names.
+        prefix: inserted before the intended name.
     """
     close = difflib.get_close_matches(name[:60], known, n=1)
     if close:
         return f"; did you mean {prefix}{close[0]}?"
-    return f"; known are {', '.join(known)}" if 0 < len(known) <= MAX_KNOWN else ""
+    return f"; expected {', '.join(known)}" if 0 < len(known) <= MAX_KNOWN else ""
 
 
 def explain_detail(detail: Any, model: type[BaseModel], *, described: bool = False) -> Iterator[tuple[str, str]]:
@@ -123,9 +126,9 @@ def explain_detail(detail: Any, model: type[BaseModel], *, described: bool = Fal
 def _find(
     model: type[BaseModel], location: Sequence[str | int]
 ) -> tuple[list[str | int], type[BaseModel] | None, Any, bool]:
-    """Follow pydantic's location: its keys, the model and the field that it ends in, and whether that holds secrets.
+    """Follow pydantic's location: return its keys, its last model and field, and whether that contains secrets.
 
-    Where a value may be of several types, the location also names the type that was tried, which is no key.
+    Where a value may be of several types, the location also names the type that was tried, which is not a key.
     """
     place: list[str | int] = []
     here: Any = model

@@ -1,12 +1,12 @@
-"""The audit log: who listened, spoke, dialed, recorded and changed what, one JSON line for each.
+"""The audit log: who received or sent audio, dialed, recorded and changed what, one JSON line for each.
 
 docs/reference/audit-log.md describes the lines.
 
 actions.py     the actions that are recorded, by name
-line.py        one line: what is in it, and how long it may be; pure
-rejections.py  rejected requests, counted so that a flood of them is a few lines; pure
+line.py        one line: its content and its bounds; pure
+rejections.py  rejected requests, counted to keep a flood of them short; pure
 writer.py      the thread that writes lines, and counts those that it cannot
-log.py         what the rest of the bridge records with
+log.py         the interface of the other packages
 """
 
 from bridge.audit.actions import ACTIONS, Action

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 
 MAX_LINE_BYTES = 4000
-"""Below PIPE_BUF (4096 on Linux): one write of so many bytes is never mixed with another process's."""
+"""Below PIPE_BUF (4096 on Linux): a write of this size is never mixed with another process's."""
 MAX_CHARACTERS = 200
 """Longer values are cut: some come from a URL."""
 MAX_ITEMS = 10
-"""Longer lists are cut; their length stays, as ``NAME_count``."""
+"""Longer lists are cut; their length is kept, as ``NAME_count``."""
 _CUTS = ((MAX_CHARACTERS, MAX_ITEMS), (40, MAX_ITEMS), (40, 2))
-"""Characters of a value and items of a list, until the line is short enough."""
+"""Characters of a value and items of a list, tried in this order until the line is short enough."""
 _LAST_CUT = (24, 1)
-"""As long as a time. With these and plain ASCII, no line of 40 values is too long."""
+"""The length of a time. With these and plain ASCII, no line of 40 values is too long."""
 
 Value = str | int | float | bool | Sequence[str]
 
@@ -23,7 +23,7 @@ def line_of(values: Mapping[str, Value]) -> bytes:
     """Return a JSON object on one line, in ASCII, of at most `MAX_LINE_BYTES`.
 
     Args:
-        values: what the line holds, in order; empty strings and lists are left out.
+        values: the line's content, in order; empty strings and lists are omitted.
     """
     for characters, items in _CUTS:
         line = _encoded(_bounded(values, characters, items))
@@ -52,7 +52,7 @@ def _bounded(values: Mapping[str, Value], characters: int, items: int) -> dict[s
 
 
 def _plain(value: Value) -> Value:
-    """The value with a question mark in the place of each character that takes more than one byte."""
+    """Return the value with a question mark in place of each character that takes more than one byte."""
     if isinstance(value, str):
         return "".join(each if each.isascii() and each.isprintable() and each not in '"\\' else "?" for each in value)
     return value if isinstance(value, bool | int | float) else [str(_plain(item)) for item in value]

@@ -1,4 +1,4 @@
-"""What the rest of the bridge records its actions with."""
+"""The audit log's interface for the other packages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Audit(Protocol):
         """Record one action.
 
         Args:
+            action: the action.
             principal: who acts.
             outcome: `OK`, `FAILED` or `REJECTED`.
-            values: whom and what it concerns: ids of calls, parties, recordings ...; never DTMF digits, texts that are
-                spoken, tokens or tickets. Empty ones are left out.
+            values: the objects concerned: ids of calls, parties, recordings ...; never DTMF digits, spoken texts,
+                tokens or tickets. Empty ones are omitted.
         """
 
     def reject(self, kind: Kind, /) -> None:
@@ -62,8 +63,8 @@ class AuditLog:
     """Records actions as lines in a file or on standard output.
 
     Args:
-        config: where they go.
-        node: the name of this bridge.
+        config: where lines are written.
+        node: the name of this node.
         worker: the number of this worker; 0: there is one process.
         clock: seconds since 1970.
     """
@@ -88,7 +89,7 @@ class AuditLog:
         """Open the file, and begin to write.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: the file is not writable.
         """
         if self._writer is not None:
             self._writer.start()
@@ -96,7 +97,7 @@ class AuditLog:
             self.record("audit.start", CONFIGURATION, version=__version__)
 
     async def stop(self) -> None:
-        """Write what is queued; after a bounded time, what is left is counted in the log."""
+        """Write what is queued; after a bounded time, the rest is counted in the log."""
         if self._flushing is not None:
             self._flushing.cancel()
         if self._writer is not None and self._started:
@@ -105,7 +106,7 @@ class AuditLog:
             await asyncio.to_thread(self._writer.stop)
 
     def reopen(self) -> None:
-        """Open the file again: logrotate has moved it."""
+        """Open the file again after logrotate has moved it."""
         if self._writer is not None:
             self._writer.reopen()
 
@@ -148,7 +149,7 @@ class AuditLog:
         self.record("request.reject", Principal(kind.principal, kind.address), REJECTED, **values)
 
     def _missing_line(self, missing: int, since: float) -> bytes:
-        # Called by the thread that writes.
+        # Called by the writing thread.
         return self._line("audit.missing", {"outcome": FAILED, "count": missing, "since": utc(since)})
 
     def _line(self, action: Action, values: Mapping[str, Value]) -> bytes:

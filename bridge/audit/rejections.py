@@ -1,6 +1,6 @@
-"""Rejected requests. The first of a kind is a line of its own; what follows within some seconds is counted into one.
+"""Rejected requests. The first of a kind is a line of its own; those that follow within seconds are counted in one.
 
-Anyone who reaches the port can be rejected as often as they like: without this they could fill the disk.
+Any client that reaches the port can be rejected without limit: otherwise it could fill the disk.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 WINDOW_S = 10.0
-"""Rejections of one kind in so many seconds become one line."""
+"""Rejections of one kind within this time become one line."""
 MAX_KINDS = 1000
-"""Kinds that are counted separately at a time; further ones are counted together, without address."""
+"""Kinds that are counted separately at the same time; further ones are counted together, without address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What rejections have in common that are counted together.
+    """The common properties of rejections that are counted together.
 
     Args:
         principal: id of the token, if it was recognized.
-        address: the client's.
-        attempted: what was asked for: an action of the audit log, or the operation's name.
+        address: the client's address.
+        attempted: the requested action of the audit log, or the operation's name.
         status: HTTP status.
         reason: the API's reason.
     """
@@ -49,10 +49,10 @@ class Rejections:
         self._windows: dict[Kind, _Window] = {}
 
     def add(self, kind: Kind, now: float) -> bool:
-        """Count one.
+        """Count a rejection.
 
         Returns:
-            Whether it is the first of its kind, and a line of its own; else `due` has it.
+            Whether it is the first of its kind, and a line of its own; otherwise `due` returns it.
         """
         window = self._windows.get(kind)
         if window is None and len(self._windows) >= MAX_KINDS:
@@ -65,11 +65,12 @@ class Rejections:
         return kind is not OTHERS
 
     def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[Kind, int, float]]:
-        """Take the kinds whose time is over: each with how many were counted since when.
+        """Yield the kinds whose time is over: each with its count and the time of the first.
 
-        A kind that was counted stays; one that was not is removed.
+        A counted kind stays; one that was not counted is removed.
 
         Args:
+            now: monotonic seconds.
             all_of_them: also those whose time is not over yet.
         """
         for kind, window in tuple(self._windows.items()):

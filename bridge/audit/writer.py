@@ -1,7 +1,7 @@
-"""Writes the lines of the audit log from a thread of its own, so that no call waits for a disk.
+"""Writes the lines of the audit log in a thread of its own: no call waits for a disk.
 
-Nothing is lost silently. What cannot be written is kept and tried again; what finds no room in the queue meanwhile is
-counted, and once writing works again a line in its place says how many are missing.
+Nothing is lost silently. Lines that cannot be written are kept and tried again; lines that do not fit into the queue
+meanwhile are counted, and once writing works again a line reports how many are missing.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ MAX_QUEUED_LINES = 10_000
 """About 3 MB."""
 RETRY_S = 1.0
 SAY_AGAIN_S = 60.0
-"""Time between two log lines about the same trouble."""
+"""Interval between two log lines about the same problem."""
 STOP_S = 2.0
-"""What is still queued when the bridge stops gets so long."""
+"""How long writing queued lines may take at a stop."""
 MODE = 0o600
 
 
 class Sink(Protocol):
-    """Where lines go. Used by one thread at a time."""
+    """A destination of lines. Used by one thread at a time."""
 
     def open(self) -> None:
-        """Make it usable.
+        """Open it.
 
         Raises:
             ConfigError: it cannot be used.
@@ -51,17 +51,17 @@ class Sink(Protocol):
         """
 
     def reopen(self) -> None:
-        """Let go of a file that was moved away."""
+        """Close a file that was moved away, and open a new one."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class FileSink:
     """A file to which several processes append.
 
     Args:
-        path: where it is; it is created with the mode 0600.
+        path: its path; it is created with the mode 0600.
     """
 
     def __init__(self, path: str) -> None:
@@ -83,8 +83,8 @@ class FileSink:
         """See `Sink`."""
         if self._moved():
             self.reopen()
-        # A disk that gets full cuts a line in the middle. The lock makes it safe to take the piece back, though other
-        # processes append to the same file.
+        # A full disk cuts a line in the middle. The lock makes it safe to remove the fragment, although other processes
+        # append to the same file.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             for line in lines:
@@ -97,11 +97,11 @@ class FileSink:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def reopen(self) -> None:
-        """See `Sink`. While the new file cannot be opened, the moved one is written to."""
+        """Reopen the file, see `Sink`. While the new one cannot be opened, the moved one is written to."""
         try:
             fresh = self._opened()
         except OSError as problem:
-            log.error("audit log not reopened path=%s error=%s: the moved file is still in use", self._path, problem)
+            log.error("audit log not reopened, the moved file is still in use path=%s error=%s", self._path, problem)
             return
         self.close()
         self._descriptor = fresh
@@ -113,7 +113,7 @@ class FileSink:
             os.close(descriptor)
 
     def _moved(self) -> bool:
-        """Whether the file was moved or deleted, as logrotate does: also found without a signal."""
+        """Return whether the file was moved or deleted, as logrotate does, also if no signal followed."""
         try:
             there, ours = os.stat(self._path), os.fstat(self._descriptor)
         except OSError:
@@ -130,7 +130,7 @@ class FileSink:
                 raise OSError(errno.EINVAL, "it is not a regular file")
             mode = stat.S_IMODE(status.st_mode)
             if mode & 0o077:
-                log.warning("%s says who called whom and had the mode %o; now it is 600", self._path, mode)
+                log.warning("audit log was readable by others, mode changed to 600 path=%s mode=%o", self._path, mode)
                 os.fchmod(descriptor, MODE)
         except BaseException:
             os.close(descriptor)
@@ -139,7 +139,7 @@ class FileSink:
 
 
 class StdoutSink:
-    """Standard output, shared by all processes of the bridge."""
+    """Standard output, shared by all processes of the instance."""
 
     def __init__(self) -> None:
         self._descriptor = -1
@@ -148,9 +148,9 @@ class StdoutSink:
 
     def open(self) -> None:
         """See `Sink`."""
-        # Where it was closed at the start, its number belongs to whatever was opened next.
+        # If it was closed at the start, its descriptor belongs to the file that was opened next.
         if sys.stdout is None:
-            raise ConfigError("audit.output", "standard output is closed; name a file, or switch the audit log off")
+            raise ConfigError("audit.output", "standard output is closed; set a file, or disable the audit log")
         self._descriptor = os.dup(1)
 
     def write(self, lines: Iterator[bytes]) -> None:
@@ -161,7 +161,7 @@ class StdoutSink:
             self._written = 0
 
     def reopen(self) -> None:
-        """See `Sink`: the reader rotates it."""
+        """Do nothing: the reader of standard output rotates it."""
 
     def close(self) -> None:
         """See `Sink`."""
@@ -174,22 +174,22 @@ class Writer:
     """A bounded queue of lines, and the thread that writes them.
 
     Args:
-        sink: where they go.
-        missing_line: makes the line that says how many are missing since when (seconds since 1970).
+        sink: the destination.
+        missing_line: returns the line that reports how many are missing since when (seconds since 1970).
     """
 
     def __init__(self, sink: Sink, missing_line: Callable[[int, float], bytes]) -> None:
         self.written = 0
         """Lines written since the start."""
         self.missing = 0
-        """Lines that found no room in the queue since the start."""
+        """Lines that did not fit into the queue since the start."""
         self._sink = sink
         self._missing_line = missing_line
         self._queue: deque[bytes] = deque()
         self._next: bytes | None = None
         """The line that is being written."""
         self._lost = 0
-        """Missing lines that no line has told of yet."""
+        """Missing lines that no line has reported yet."""
         self._lost_since = 0.0
         self._stirred = threading.Condition()
         self._stopping = False
@@ -198,7 +198,7 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to write; what was put before comes first.
+        """Start writing; earlier lines come first.
 
         Raises:
             ConfigError: the sink cannot be used.
@@ -208,13 +208,13 @@ class Writer:
         self._thread.start()
 
     def put(self, line: bytes) -> None:
-        """Have a line written; never blocks. Without room for it, it is counted."""
+        """Queue a line; never blocks. If the queue is full, it is counted."""
         with self._stirred:
-            # Once a line is missing, what follows waits until the line that says so is in its place.
+            # After a missing line, further ones wait until the line that reports it is in its place.
             if self._lost or len(self._queue) >= MAX_QUEUED_LINES:
                 if not self._lost:
                     self._lost_since = time.time()
-                    log.error("audit log queue full lines=%d: further lines are counted, not kept", len(self._queue))
+                    log.error("audit log queue full, further lines are only counted lines=%d", len(self._queue))
                 self._lost += 1
                 self.missing += 1
             else:
@@ -228,7 +228,7 @@ class Writer:
             self._stirred.notify()
 
     def stop(self) -> None:
-        """Write what is queued, within `STOP_S`. Blocks so long."""
+        """Write what is queued, for at most `STOP_S`. Blocks."""
         with self._stirred:
             self._stopping = True
             self._stirred.notify()
@@ -236,7 +236,7 @@ class Writer:
             self._thread.join(STOP_S)
         unwritten = len(self._queue) + self._lost + (self._next is not None)
         if unwritten:
-            log.error("audit log incomplete lines_missing=%d: they could not be written", unwritten)
+            log.error("audit log incomplete, lines could not be written lines_missing=%d", unwritten)
 
     def _run(self) -> None:
         try:
@@ -264,7 +264,7 @@ class Writer:
         return self._next is not None or bool(self._queue) or self._lost > 0
 
     def _lines(self) -> Iterator[bytes]:
-        """The lines to write. One that is taken stays the next one until another is asked for: it is written then."""
+        """Yield the lines to write. A line stays the next one until another is requested: it has been written then."""
         while True:
             if self._next is None:
                 self._next = self._take()
@@ -288,4 +288,4 @@ class Writer:
         now = time.monotonic()
         if now - self._said_at >= SAY_AGAIN_S:
             self._said_at = now
-            log.error("audit log not written error=%s queued=%d: trying again", problem, len(self._queue))
+            log.error("writing the audit log failed, trying again error=%s queued=%d", problem, len(self._queue))

@@ -1,5 +1,5 @@
-"""Connections that the bridge opens: which are allowed, how names become addresses, and HTTP requests.
+"""Outgoing connections: which are allowed, how names are resolved, and HTTP requests.
 
-`policy` is pure; `names` looks names up in threads; `gate` connects to nothing but addresses that were checked; `http`
-makes requests through it.
+`policy` is pure; `names` resolves names in threads; `gate` connects only to addresses that were checked; `http` sends
+requests through it.
 """

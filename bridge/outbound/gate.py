@@ -1,4 +1,4 @@
-"""Opens TCP connections: a name is looked up once, its addresses are checked, and those are connected to."""
+"""Opens TCP connections: a name is resolved once, its addresses are checked, and only those are connected to."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from bridge.outbound.names import NAMES, Names
 from bridge.outbound.policy import Denied, Policy
 
 NEXT_ADDRESS_S = 0.25
-"""When an address of a host does not answer, the next one is tried beside it after so long (RFC 8305)."""
+"""The delay after which a host's next address is tried in parallel (RFC 8305)."""
 
 
 class Gate:
-    """Every connection to an application, flow server, webhook or sound passes through here.
+    """Opens every connection to an application, flow server, webhook or sound.
 
     Args:
-        policy: what is allowed.
-        ca_dir: ``outbound.ca_dir``: where a ``ca_file`` must lie that came over HTTP or from a flow.
-        names: how names are looked up.
+        policy: decides what is allowed.
+        ca_dir: ``outbound.ca_dir``: the directory of each ``ca_file`` that came over HTTP or from a flow.
+        names: resolves names.
     """
 
     def __init__(self, policy: Policy | None = None, ca_dir: str = "", names: Names = NAMES) -> None:
@@ -28,22 +28,27 @@ class Gate:
         self._names = names
 
     def check(self, host: str, *, configured: bool) -> None:
-        """Check what is known of a host without a lookup: to reject a request early.
+        """Check what is known of a host without resolving it, to reject a request early.
+
+        Args:
+            host: a name or an address.
+            configured: whether the URL is in the configuration file.
 
         Raises:
-            Denied
+            Denied: the policy denies it.
         """
         self.policy.check_host(host, configured=configured)
 
     async def addresses(self, host: str, *, configured: bool) -> list[str]:
-        """Return the addresses of a host that may be connected to, in order of preference.
+        """Return the allowed addresses of a host, in order of preference.
 
         Args:
-            configured: the URL is in the configuration file.
+            host: a name or an address.
+            configured: whether the URL is in the configuration file.
 
         Raises:
-            Denied: none may.
-            OSError: it has none.
+            Denied: the policy denies all.
+            OSError: it has no addresses.
         """
         self.policy.check_host(host, configured=configured)
         allowed: list[str] = []
@@ -62,11 +67,11 @@ class Gate:
         """Connect to a host.
 
         Returns:
-            A non-blocking socket that is connected.
+            A connected, non-blocking socket.
 
         Raises:
             Denied: the policy denies it.
-            OSError: no address of it can be connected to.
+            OSError: none of its addresses can be connected to.
         """
         found = await self.addresses(host, configured=configured)
         return await aiohappyeyeballs.start_connection(

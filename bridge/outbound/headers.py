@@ -1,4 +1,4 @@
-"""Headers of requests to servers of others: names and values that no server can misread. Values are secrets."""
+"""Headers of outgoing requests: names and values that every server reads alike. Values are secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from bridge import __version__
 
 USER_AGENT = f"asterisk-bridge/{__version__}"
-"""The header ``User-Agent`` of every request: some firewalls refuse requests without one."""
+"""The header ``User-Agent`` of every request: some firewalls reject requests without one."""
 MAX_NAME_CHARACTERS = 63
 MAX_VALUE_CHARACTERS = 4096
 HANDSHAKE_HEADERS = frozenset(
@@ -17,14 +17,14 @@ HANDSHAKE_HEADERS = frozenset(
         *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-accept"),
     }
 )
-"""Headers that a WebSocket handshake itself sets. Extensions too: no link of ours compresses."""
+"""Headers that a WebSocket handshake itself sets. Extensions too: no connection is compressed."""
 
 
 def check_header_name(name: str) -> str:
-    """Return a name that a header may have beside those of the handshake.
+    """Return a header name that does not collide with those of the handshake.
 
     Raises:
-        ValueError: in words for the administrator.
+        ValueError: a message for the administrator.
     """
     if len(name) > MAX_NAME_CHARACTERS:
         raise ValueError(f"is longer than {MAX_NAME_CHARACTERS} characters")
@@ -36,15 +36,15 @@ def check_header_name(name: str) -> str:
 
 
 def check_header_value(value: str) -> str:
-    """Return a value that a header may have.
+    """Return a valid header value.
 
     Raises:
-        ValueError: in words for the administrator, without the value.
+        ValueError: a message for the administrator, without the value.
     """
     if len(value) > MAX_VALUE_CHARACTERS:
         raise ValueError(f"is longer than {MAX_VALUE_CHARACTERS} characters")
     if re.search(r"[^\x20-\x7e]", value) or value != value.strip():
-        raise ValueError("may hold only printable ASCII characters, and no space at either end")
+        raise ValueError("may contain only printable ASCII characters, and no space at either end")
     return value
 
 

@@ -1,4 +1,4 @@
-"""HTTP requests to servers of others: through the gate, and redirects only to where a request itself might go."""
+"""HTTP requests to other servers, through the gate; redirects are followed only to allowed targets."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class RequestFailed(BridgeError):
-    """There is no usable response; the message says why, without the URL."""
+    """There is no usable response; the message has the reason, without the URL."""
 
 
 class RequestRefused(RequestFailed):
-    """A URL that the bridge does not request; the message says why."""
+    """A URL that must not be requested; the message has the reason."""
 
 
 class ResponseTooLarge(RequestFailed):
-    """A response has more bytes than it may have."""
+    """A response is larger than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response that was read."""
+    """A response whose body was read."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,13 +45,13 @@ class Response:
 
 
 class Requests:
-    """Makes requests; connections are kept for a while, those for configured URLs apart from all others.
+    """Sends requests; connections are kept for a while, those of configured URLs apart from all others.
 
-    Nothing is decompressed, no cookie is kept, no proxy is used.
+    Nothing is decompressed, no cookie is stored, no proxy is used.
 
     Args:
-        gate: what may be connected to.
-        options: of aiohttp's connectors: ``limit``, ``keepalive_timeout``.
+        gate: opens the connections.
+        options: options of aiohttp's connectors: ``limit``, ``keepalive_timeout``.
     """
 
     def __init__(self, gate: Gate, **options: Any) -> None:
@@ -79,17 +79,21 @@ class Requests:
         max_redirects: int = 0,
         **options: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and follow redirects: each to a place that this request may go to, none to plain HTTP.
+        """Send a request and follow redirects, only to allowed targets and never to plain HTTP.
 
         Args:
-            url: as a `yarl.URL` it is sent as it is; as text it is normalized as a browser does.
-            configured: the URL is in the configuration file. Where a redirect leads is not, unless to the same server.
-            max_redirects: 0: a redirect is returned as any response.
-            options: of aiohttp's request: ``ssl``, ``timeout``.
+            method: the HTTP method.
+            url: as a `yarl.URL` it is sent unchanged; as a string it is normalized as browsers do.
+            configured: whether the URL is in the configuration file. The target of a redirect is not, unless it is the
+                same server.
+            body: the body; None: no body.
+            headers: further headers.
+            max_redirects: 0: a redirect is returned like any response.
+            options: options of aiohttp's request: ``ssl``, ``timeout``.
 
         Raises:
-            RequestRefused: it is not an HTTP URL without user name and password; or a redirect does not lead to such a
-                one, leads from HTTPS to HTTP, or is one too many.
+            RequestRefused: the URL is not an HTTP URL without user name and password; or a redirect does not lead to
+                such a URL, leads from HTTPS to HTTP, or exceeds the limit.
             Denied: the policy denies its host.
             aiohttp.ClientError, OSError, TimeoutError: no response.
         """
@@ -118,7 +122,7 @@ class Requests:
             if response.status == 303 or (response.status in (301, 302) and method == "POST"):
                 method, body = "GET", None
                 kept = {"Accept"}
-            # A signature is for the server and the body that it was made for.
+            # A signature is valid only for the server and the body that it was created for.
             headers = {name: value for name, value in headers.items() if name in kept}
             place = target
 
@@ -136,15 +140,22 @@ class Requests:
         headers: Mapping[str, str] | None = None,
         max_redirects: int = 0,
     ) -> Response:
-        """Send a request as `send` does, and read the whole response.
+        """Send a request as `send` does, and read the complete response.
 
         Args:
-            timeout_s: for all of it, redirects included.
+            method: the HTTP method.
+            url: as for `send`.
+            configured: whether the URL is in the configuration file.
+            trust: which certificates are accepted.
+            timeout_s: the limit for all of it, redirects included.
             max_bytes: the largest body; 0: no body is read.
-            check: is given the head of the response before its body is read, and may raise.
+            check: called with the response before its body is read; may raise.
+            body: the body; None: no body.
+            headers: further headers.
+            max_redirects: 0: a redirect is returned like any response.
 
         Raises:
-            RequestFailed: there is no response, or not in time, or too large a one.
+            RequestFailed: there is no response, or not in time, or it is too large.
         """
         try:
             async with (
@@ -156,7 +167,7 @@ class Requests:
                     body=body,
                     headers=headers,
                     max_redirects=max_redirects,
-                    timeout=aiohttp.ClientTimeout(),  # aiohttp's own default gives up connecting after 30 s
+                    timeout=aiohttp.ClientTimeout(),  # aiohttp's own default ends connecting after 30 s
                     ssl=await client_context(trust),
                 ) as response,
             ):
@@ -170,7 +181,7 @@ class Requests:
                             raise ResponseTooLarge(f"the response is larger than {max_bytes} bytes")
                 return Response(response.status, response.headers, bytes(received))
         except TimeoutError:
-            raise RequestFailed(f"no answer within {timeout_s:g} s") from None
+            raise RequestFailed(f"no response within {timeout_s:g} s") from None
         except TrustError as problem:
             raise RequestFailed(f"ca_file {problem}") from None
         except Denied as problem:
@@ -179,7 +190,7 @@ class Requests:
             raise RequestFailed(_in_words(problem)) from None
 
     async def close(self) -> None:
-        """Close the connections; a request that runs fails."""
+        """Close the connections; pending requests fail."""
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()
@@ -199,7 +210,7 @@ class Requests:
 
 
 class _Resolver(AbstractResolver):
-    """Gives aiohttp addresses that were checked. It asks for names only: `Requests.send` checks literal addresses."""
+    """Returns checked addresses to aiohttp. It resolves names only: `Requests.send` checks literal addresses."""
 
     def __init__(self, gate: Gate, configured: bool) -> None:
         self._gate = gate
@@ -211,7 +222,8 @@ class _Resolver(AbstractResolver):
         """Return the addresses of a host.
 
         Raises:
-            Denied, OSError
+            Denied: the policy denies it.
+            OSError: it has no addresses.
         """
         return [
             ResolveResult(
@@ -227,22 +239,22 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Do nothing: names are looked up for all."""
+        """Do nothing: names are resolved for the whole process."""
 
 
 def _in_words(problem: Exception) -> str:
-    """Not their text alone: some of aiohttp's errors have none, others repeat the URL and with it a secret."""
+    """Return a message: some of aiohttp's errors have none, others repeat the URL and with it a secret."""
     match problem:
         case aiohttp.ClientConnectorCertificateError():
-            return f"its certificate is refused: {problem.certificate_error}"
+            return f"its certificate is rejected: {problem.certificate_error}"
         case aiohttp.ClientConnectorDNSError():
-            return "its name cannot be found"
+            return "its name cannot be resolved"
         case aiohttp.ClientConnectorError():
             return f"cannot be reached: {problem.os_error.strerror or type(problem.os_error).__name__}"
         case aiohttp.ServerDisconnectedError():
-            return "the server closed the connection without an answer"
+            return "the server closed the connection without a response"
         case aiohttp.ClientResponseError():
-            return "the server answered with no valid HTTP"
+            return "the server sent invalid HTTP"
         case OSError():
             return f"cannot be reached: {problem.strerror or type(problem).__name__}"
         case _:
@@ -258,7 +270,7 @@ def _checked(url: str | URL) -> URL:
     if place.scheme not in ("http", "https") or not place.host:
         raise RequestRefused("not an http:// or https:// URL")
     if place.raw_user is not None or place.raw_password is not None:
-        raise RequestRefused("the URL holds a user name or password, which is not sent")
+        raise RequestRefused("the URL contains a user name or password, which is not sent")
     return place
 
 
@@ -267,4 +279,4 @@ def _redirected(place: URL, location: str) -> URL:
         return _checked(place.join(URL(location)))
     except (ValueError, RequestRefused) as problem:
         reason = str(problem) if isinstance(problem, RequestRefused) else "not a URL"
-        raise RequestRefused(f"redirects to what is not followed: {reason}") from None
+        raise RequestRefused(f"redirects to an invalid target: {reason}") from None

@@ -1,7 +1,7 @@
-"""Names become addresses in threads of their own: one lookup of a name at a time, and a bounded number of them.
+"""Resolves names in threads of their own: one lookup of a name at a time, and a bounded number of them.
 
-A lookup cannot be given up: a DNS server that does not answer keeps its thread for many seconds. In asyncio's default
-pool, as many threads as cores and four, a few such lookups would delay every other name, file and TLS context of the
+A lookup cannot be canceled: a DNS server that does not respond blocks its thread for many seconds. In asyncio's default
+pool, with four threads more than cores, a few such lookups would delay every other name, file and TLS context of the
 process.
 """
 
@@ -16,10 +16,10 @@ from concurrent.futures import Future
 from bridge.outbound.policy import is_localhost, literal
 
 MAX_LOOKUPS = 32
-"""Lookups under way at a time, each of another name; a further one fails immediately."""
+"""Simultaneous lookups, each of another name; a further one fails immediately."""
 MAX_FOREIGN = 16
-"""How many of them may be for names that came over HTTP or from a flow's server: the rest is kept for the
-configuration's names."""
+"""How many of them may be for names that came over HTTP or from a flow's server: the rest is reserved for names of the
+configuration."""
 LOCALHOST = ("127.0.0.1", "::1")
 
 LookUp = Callable[[str], list[str]]
@@ -37,10 +37,10 @@ def system_lookup(host: str) -> list[str]:
 
 
 class Names:
-    """Looks names up, for any event loop of the process.
+    """Resolves names, for any event loop of the process.
 
     Args:
-        look_up: what blocks; replaced in tests.
+        look_up: the blocking function; replaced in tests.
     """
 
     def __init__(self, look_up: LookUp = system_lookup) -> None:
@@ -49,13 +49,14 @@ class Names:
         self._under_way: dict[str, tuple[Future[list[str]], bool]] = {}
 
     async def addresses(self, host: str, *, configured: bool = True) -> list[str]:
-        """Return the addresses of a host in order of preference; no thread is used for an address or localhost.
+        """Return the addresses of a host in order of preference; an address or localhost needs no thread.
 
         Args:
-            configured: the name is in the configuration file; see `MAX_FOREIGN`.
+            host: a name or an address.
+            configured: whether the name is in the configuration file; see `MAX_FOREIGN`.
 
         Raises:
-            OSError: there are none, or too many lookups are under way (`socket.gaierror`).
+            OSError: there are none, or too many lookups are pending (`socket.gaierror`).
         """
         if literal(host) is not None:
             return [host]
@@ -71,9 +72,9 @@ class Names:
                 return present[0]
             foreign = sum(not known for _, known in self._under_way.values())
             if len(self._under_way) >= MAX_LOOKUPS or (not configured and foreign >= MAX_FOREIGN):
-                raise socket.gaierror(socket.EAI_AGAIN, "too many DNS lookups under way")
+                raise socket.gaierror(socket.EAI_AGAIN, "too many pending DNS lookups")
             future: Future[list[str]] = Future()
-            future.set_running_or_notify_cancel()  # a waiter that is cancelled does not cancel it for the others
+            future.set_running_or_notify_cancel()  # a waiter that is canceled does not cancel it for the others
             self._under_way[host] = future, configured
         try:
             threading.Thread(target=self._run, args=(host, future), name="dns", daemon=True).start()
@@ -101,4 +102,4 @@ class Names:
 
 
 NAMES = Names()
-"""The process's."""
+"""The resolver of the process."""

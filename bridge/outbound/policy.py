@@ -1,8 +1,8 @@
-"""Which addresses the bridge may connect to. Pure: no lookups, no sockets.
+"""Which addresses may be connected to. Pure: no lookups, no sockets.
 
-An address is judged, not a name: names can lead anywhere. ``allow`` wins over ``deny``. Addresses that mean something
-else on every machine or network (metadata services, link-local, multicast, ...) are denied unless a network in
-``allow`` covers them; loopback too, except for URLs of the configuration file.
+Addresses are checked, not names: names can resolve to anything. ``allow`` overrides ``deny``. Addresses with a
+different meaning on every machine or network (metadata services, link-local, multicast, ...) are denied unless a
+network in ``allow`` contains them; loopback too, except for URLs of the configuration file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SPECIAL: tuple[tuple[str, tuple[Network, ...]], ...] = (
     ("broadcast", (ip_network("255.255.255.255/32"),)),
     ("reserved", (ip_network("240.0.0.0/4"),)),
 )
-"""Denied unless a network in ``allow`` covers them."""
+"""Denied unless a network in ``allow`` contains them."""
 
 _LOCALHOST = "localhost"
 _COMPATIBLE = ip_network("::/96")
@@ -46,14 +46,14 @@ _ISATAP = {0x00005EFE, 0x02005EFE}
 
 
 class Denied(BridgeError):
-    """The policy denies a connection; the message says to which host and why."""
+    """The policy denies a connection; the message has the host and the reason."""
 
 
 def check_rule(rule: str) -> str:
     """Check one entry of ``allow`` or ``deny``: an address, a network, or a pattern of host names.
 
     Raises:
-        ValueError: neither.
+        ValueError: the entry is none of these.
     """
     if _network(rule) is not None:
         return rule
@@ -65,13 +65,13 @@ def check_rule(rule: str) -> str:
 
 
 def is_localhost(host: str) -> bool:
-    """Tell whether a name means this machine and needs no lookup (RFC 6761)."""
+    """Return whether a name always refers to this machine and needs no lookup (RFC 6761)."""
     name = host.lower().rstrip(".")
     return name == _LOCALHOST or name.endswith("." + _LOCALHOST)
 
 
 def literal(host: str) -> Address | None:
-    """Return the address that a host is written as; None for a name."""
+    """Return the address if a host is written as one; None for a name."""
     try:
         return ip_address(host.partition("%")[0])
     except ValueError:
@@ -79,7 +79,7 @@ def literal(host: str) -> Address | None:
 
 
 def embedded(address: Address) -> Iterator[Address]:
-    """Yield an address, and the IPv4 addresses within it at which it may arrive."""
+    """Yield an address, and the embedded IPv4 addresses at which it may arrive."""
     yield address
     if isinstance(address, IPv4Address):
         return
@@ -99,12 +99,12 @@ class Policy:
     """Rules for connections.
 
     Args:
-        allow: addresses, networks and patterns of host names that may be connected to, whatever ``deny`` holds;
-            ``localhost`` stands for loopback. Only an address or a network lifts the denial of special addresses.
+        allow: addresses, networks and patterns of host names that may be connected to, regardless of ``deny``;
+            ``localhost`` stands for loopback. Only an address or a network permits special addresses.
         deny: those that may not.
 
     Raises:
-        ValueError: an entry is none of these.
+        ValueError: an entry is invalid.
     """
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
@@ -119,12 +119,12 @@ class Policy:
         """Check one address before a connection to it.
 
         Args:
-            host: as the URL has it: a name, or the address itself.
-            address: what the connection will go to.
-            configured: the URL is in the configuration file; False: it came over HTTP or from a flow's server.
+            host: as in the URL: a name, or the address itself.
+            address: the address of the connection.
+            configured: whether the URL is in the configuration file, rather than from HTTP or a flow's server.
 
         Raises:
-            Denied
+            Denied: the policy denies it.
         """
         to = literal(address)
         if to is None:
@@ -141,8 +141,12 @@ class Policy:
     def check_host(self, host: str, *, configured: bool) -> None:
         """Check what is known before a lookup: a literal address, ``localhost``, a denied name.
 
+        Args:
+            host: as in the URL: a name, or the address itself.
+            configured: whether the URL is in the configuration file.
+
         Raises:
-            Denied
+            Denied: the policy denies it.
         """
         if literal(host) is not None:
             self.check(host, host, configured=configured)
@@ -190,7 +194,7 @@ def _hosts(rules: Iterable[str]) -> Patterns:
 
 
 def _covers(networks: Iterable[Network], address: Address) -> bool:
-    """Tell whether a network holds the address, or the IPv4 address that its socket really connects to."""
+    """Return whether a network contains the address, or the IPv4 address that its socket really connects to."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return any(address in network or (mapped is not None and mapped in network) for network in networks)
 

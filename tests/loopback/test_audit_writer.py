@@ -141,7 +141,7 @@ def test_a_full_disk_delays_lines_and_tears_none(tmp_path: Path) -> None:
     assert writer.stdin is not None
     assert writer.stderr is not None
     said = ""
-    while "audit log not written" not in said or "recorded" not in said:
+    while "writing the audit log failed" not in said or "recorded" not in said:
         said += writer.stderr.readline()
     there = lines_of(path)  # no piece of a line
     assert 0 < len(there) < count
@@ -193,7 +193,7 @@ async def test_what_cannot_be_written_at_the_end_is_logged(
     for _ in range(1000):  # more than a pipe holds
         audit.record("call.hangup", CRM, call="x" * 200)
     await audit.stop()
-    assert "audit log incomplete lines_missing=" in caplog.text
+    assert "audit log incomplete, lines could not be written lines_missing=" in caplog.text
     drain = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(reading, 65536), b"")])
     drain.start()
     for thread in threading.enumerate():

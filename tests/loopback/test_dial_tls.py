@@ -61,7 +61,7 @@ async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(
         (await dialled(f"wss://localhost:{port}/", ca_file=str(other.file))).abort(1000, "")
         os.mkfifo(tmp_path / "pipe")
         for path, words in (
-            *(("missing.pem", "does not exist"), ("ca.key", "holds no PEM certificate")),
+            *(("missing.pem", "does not exist"), ("ca.key", "contains no PEM certificate")),
             *(("pipe", "not a regular file"), ("", "not a regular file")),
         ):
             with pytest.raises(LinkFailed, match=f"ca_file .*{path}' cannot be used: {words}"):

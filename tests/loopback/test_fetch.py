@@ -100,7 +100,7 @@ async def test_a_redirect_to_a_file_is_not_followed(serve: Serve) -> None:
         return web.Response(status=302, headers={"Location": "file:///etc/passwd"})
 
     base = await serve(handler)
-    assert "redirects to what is not followed" in await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), f"{base}/x")
+    assert "redirects to an invalid target" in await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), f"{base}/x")
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -133,7 +133,7 @@ async def test_what_takes_too_long_is_given_up(serve: Serve) -> None:
     base = await serve(handler)
     began = asyncio.get_running_loop().time()
     fetcher = SoundFetcher(SpeechConfig(fetch_timeout_s=0.5), ANYWHERE)
-    assert await refusal(fetcher, f"{base}/x?secret=1") == f"{base}/x: no answer within 0.5 s"
+    assert await refusal(fetcher, f"{base}/x?secret=1") == f"{base}/x: no response within 0.5 s"
     assert asyncio.get_running_loop().time() - began < 3
 
 
@@ -166,7 +166,7 @@ async def test_an_address_that_nobody_answers_at() -> None:
 
 async def test_a_password_in_the_address_is_not_sent() -> None:
     said = await refusal(SoundFetcher(SpeechConfig(), ANYWHERE), "http://user:hush@127.0.0.1:1/x.wav")
-    assert said == "http://127.0.0.1:1/x.wav: the URL holds a user name or password, which is not sent"
+    assert said == "http://127.0.0.1:1/x.wav: the URL contains a user name or password, which is not sent"
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ async def test_only_the_time_of_a_request_bounds_connecting(unanswering: int, mo
     monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.05, sock_connect=0.05))
     began = time.monotonic()
     async with Requests(Gate(Policy(["127.0.0.1"]))) as requests:
-        with pytest.raises(RequestFailed, match="no answer within"):
+        with pytest.raises(RequestFailed, match="no response within"):
             await requests.fetch(
                 "GET",
                 f"http://127.0.0.1:{unanswering}/",

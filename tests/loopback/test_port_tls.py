@@ -178,7 +178,8 @@ async def test_without_tls_a_reload_does_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "wanted"), [(None, "does not exist"), ("garbage", "holds no PEM"), ("", "needs http.tls_certificate")]
+    ("content", "wanted"),
+    [(None, "does not exist"), ("garbage", "contains no PEM"), ("", "needs http.tls_certificate")],
 )
 def test_wrong_client_authorities_are_reported_at_start(
     content: str | None, wanted: str, files: Files, tmp_path: Path

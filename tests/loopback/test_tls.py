@@ -126,7 +126,7 @@ async def test_a_context_is_built_once_until_its_file_changes(authority: Authori
 
 def test_an_empty_file_does_not_mean_the_authorities_of_the_system(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("# nothing here yet: \u00e9\n")
-    with pytest.raises(TrustError, match=r"empty.pem' cannot be used: holds no PEM certificate"):
+    with pytest.raises(TrustError, match=r"empty.pem' cannot be used: contains no PEM certificate"):
         build_context(Trust(ca_file=str(tmp_path / "empty.pem")))
 
 

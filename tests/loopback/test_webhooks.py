@@ -313,7 +313,7 @@ async def test_the_servers_certificate_is_verified(
         await bench.until(lambda: bench.counters.events_delivered + bench.counters.event_attempts_failed > 0)
         assert bool(bench.counters.events_delivered) == delivered
     assert bool(receiver.requests) == delivered
-    assert ("certificate is refused" in caplog.text) != delivered
+    assert ("certificate is rejected" in caplog.text) != delivered
 
 
 async def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def faults(values: Any, *, described: bool = False) -> list[str]:
         ({"to": [{"target": "1", "type": "fax"}]}, "to[0].type: expected one of 'tel' or 'sip', got \"fax\""),
         ({"to": [{}]}, "to[0].target: is missing"),
         ({"to": [{"target": "1", "tgt": 1}]}, "to[0].tgt: unknown key; did you mean target?"),
-        ({"to": [{"target": "1", "zzz": 1}]}, "to[0].zzz: unknown key; known are type, target"),
+        ({"to": [{"target": "1", "zzz": 1}]}, "to[0].zzz: unknown key; expected type, target"),
         ({"by_name": {"list": {"target": 5}}}, "by_name.list.target: expected a string, got 5"),
-        ({"by_name": {"str": {"x": 1, "target": ""}}}, "by_name.str.x: unknown key; known are type, target"),
-        ({"str": 1}, "str: unknown key; known are "),
+        ({"by_name": {"str": {"x": 1, "target": ""}}}, "by_name.str.x: unknown key; expected type, target"),
+        ({"str": 1}, "str: unknown key; expected "),
         ({"name": "abcd"}, 'name: expected a string of at most 3 characters, got "abcd"'),
         ({"name": "one"}, "count: does not go with this name; choose another"),
         ({"name": "not"}, "this cannot be"),
@@ -113,6 +113,6 @@ def test_keys_are_taken_from_sentences() -> None:
 def test_suggestions() -> None:
     assert suggestion("tlak", ["talk", "play"]) == "; did you mean talk?"
     assert suggestion("prot", ["port"], "http.") == "; did you mean http.port?"
-    assert suggestion("x" * 1_000_000, ["talk", "play"]) == "; known are talk, play"
+    assert suggestion("x" * 1_000_000, ["talk", "play"]) == "; expected talk, play"
     assert suggestion("zzz", []) == ""
     assert suggestion("zzz", [f"name{number}" for number in range(1000)]) == ""

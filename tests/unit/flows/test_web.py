@@ -105,7 +105,7 @@ async def test_time_size_and_redirects_are_bounded_and_no_secret_is_told() -> No
     asking = Web(ANYWHERE, timeout_s=0.3, max_answer_bytes=1000)
     async with server() as url:
         for place, reason in (
-            ("/slow?key=secret", "no answer within 0.3 s"),
+            ("/slow?key=secret", "no response within 0.3 s"),
             ("/large", "larger than 1000 bytes"),
             ("/loop", "redirects more than 5 times"),
         ):
