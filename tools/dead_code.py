@@ -29,6 +29,7 @@ def fields(path: Path, named: bool = False) -> Iterator[ast.AnnAssign | ast.Assi
     """Yield the fields of classes that are read as a whole: of those with bases, which are libraries' models.
 
     Args:
+        path: of the module.
         named: only those of READ_AS_A_WHOLE.
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -118,7 +118,7 @@ class TargetConfig(Endpoint):
     url: Annotated[str, AfterValidator(check_stream_url), Field(description="a ws:// or wss:// URL")]
     """The WebSocket of the application; no user name or password in it."""
     dialect: Text
-    """`"yeastar"`, `"voxology"`, `"twilio"` or `"voipbin"`."""
+    """Name of the wire format; an unknown name is rejected with a list of all."""
     options: dict[str, Any] = Field(default_factory=dict, description="a table")
     """The dialect's options; they are checked at the start."""
     sample_rate: Annotated[int | None, Field(ge=8000, le=192_000, description="a sampling rate in Hz")] = None

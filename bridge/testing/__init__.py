@@ -1,1 +1,1 @@
-"""A lab for tests: real Asterisk, real softphones, WebSocket peers, and judgements about audio."""
+"""A lab for tests: real Asterisk, real softphones, WebSocket peers, and measurements of audio."""

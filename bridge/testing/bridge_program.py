@@ -51,7 +51,7 @@ class BridgeProgram:
         self._process = Background("bridge", folder, self.log)
 
     async def start(self) -> None:
-        """Start the program; returns when it can serve calls.
+        """Start the program; return when it can serve calls.
 
         Raises:
             LabError: it ended or did not become healthy; the message holds the end of its log.
@@ -79,6 +79,7 @@ class BridgeProgram:
         """Send a request with the token.
 
         Args:
+            method: the HTTP method.
             path: for example ``/v1.0/calls``.
             body: sent as JSON; None: no body.
 

@@ -33,7 +33,7 @@ _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes (unix(7)); Asterisk appen
 
 
 def settings_with_free_ports() -> LabSettings:
-    """Returns settings whose ports nobody uses now: for tests, which may run beside another lab."""
+    """Return settings whose ports are free: for tests, which may run beside another lab."""
     first_rtp = free_port_block(240)
     return LabSettings(
         sip_port=free_port(),
@@ -49,11 +49,11 @@ class EmbeddedLab:
     """A `Lab` made of ordinary processes of this user.
 
     Args:
-        folder: where configuration, logs and recordings go; it may be that of a lab that already runs.
+        folder: for configuration, logs and recordings; it may be that of a lab that already runs.
         settings: addresses and secrets; by default free ports, or on a machine of its own the usual ones, and fresh
             passwords.
-        outlive_us: processes go on when this one ends (``./lab up``); otherwise the kernel ends them with us.
-        progress: told what takes long.
+        outlive_us: processes continue when this one ends (``./lab up``); otherwise the kernel ends them with it.
+        progress: called with a message about each long step.
         machine: where Asterisk and the phones run; by default this one, on loopback.
     """
 
@@ -96,22 +96,22 @@ class EmbeddedLab:
         return self._root
 
     def command(self, program: str, *arguments: str) -> list[str]:
-        """Returns the command line that runs a program of the packages where this lab is."""
+        """Return the command line that runs a program of the packages on the lab's machine."""
         line = self.root.command(program, *arguments)
         return line if self._machine is None else self._machine.command(line)
 
     @property
     def speech_command(self) -> tuple[str, ...]:
-        """What ``[speech] command`` is to be: espeak-ng of the unpacked packages."""
+        """The value of ``[speech] command``: espeak-ng of the unpacked packages."""
         return self.root.speech_command
 
     @property
     def running(self) -> bool:
-        """Whether its Asterisk runs, whoever started it."""
+        """Whether its Asterisk runs, also if another process started it."""
         return self._asterisk.pid is not None
 
     async def start(self) -> None:
-        """Starts Asterisk; returns when ARI answers.
+        """Start Asterisk; return when ARI answers.
 
         Raises:
             PackagesUnavailable: the packages could not be fetched.
@@ -124,7 +124,7 @@ class EmbeddedLab:
         await self._boot()
 
     async def stop(self) -> None:
-        """Ends Asterisk and every phone; logs and recordings stay."""
+        """End Asterisk and every phone; logs and recordings stay."""
         for name in PHONES:
             await self.phone(name).stop()
         await self._asterisk.stop()
@@ -134,12 +134,12 @@ class EmbeddedLab:
             link.unlink()
 
     async def restart_asterisk(self) -> None:
-        """Ends Asterisk at once, as a crash would, and starts it again; returns when ARI answers."""
+        """Kill Asterisk as a crash would, and start it again; return when ARI responds."""
         await self._asterisk.stop(at_once=True)
         await self._boot()
 
     async def cli(self, command: str) -> str:
-        """Runs a command of Asterisk's command line and returns what it printed."""
+        """Run a command of Asterisk's command line and return what it printed."""
         line = self.root.command(
             "usr/sbin/asterisk", "-C", str(self.folder / "asterisk" / "etc" / "asterisk.conf"), "-rx", command
         )
@@ -152,7 +152,7 @@ class EmbeddedLab:
         return output.decode(errors="replace")
 
     def phone(self, name: str) -> Phone:
-        """Returns the phone of an extension, or of the trunk's far end (``trunk``)."""
+        """Return the phone of an extension, or of the trunk's far end (``trunk``)."""
         if name not in self._phones:
             self._phones[name] = Phone(name, _Place(self, name, outlive_us=self._outlive_us), registers=name != TRUNK)
         return self._phones[name]
@@ -186,11 +186,11 @@ class EmbeddedLab:
         }
 
     def phone_port(self, name: str) -> int:
-        """Returns the first of a phone's eight ports: SIP, TLS (which baresip opens unasked), control, then RTP."""
+        """Return the first of a phone's eight ports: SIP, TLS (which baresip opens unasked), control, then RTP."""
         return self.settings.phone_ports + 8 * PHONES.index(name)
 
     def _socket_folder(self) -> Path:
-        """Returns the folder of Asterisk's control socket: a short one if ours is too deep for a socket's address."""
+        """Return the directory of Asterisk's control socket: a short one if the lab's path is too long for a socket."""
         if len(str(self.folder)) < _LONGEST_SOCKET_PATH - 30:
             folder = self.folder / "asterisk" / "run"
             folder.mkdir(parents=True, exist_ok=True)
@@ -272,7 +272,7 @@ class _Place:
 
 
 def render(templates: Path, output: Path, values: dict[str, str]) -> None:
-    """Fills configuration templates by ``asterisk/render``, as the containers do.
+    """Fill configuration templates by ``asterisk/render``, as the containers do.
 
     Raises:
         LabError: a template holds a name that has no value.

@@ -1,4 +1,4 @@
-"""Judgements about audio: which tone is in it and how loud, where it begins, where it is broken, how late it is.
+"""Measurements of audio: which tone it contains and how loud, where it begins, where it is broken, how late it is.
 
 All of it works on 16-bit mono samples (`int16` arrays). Levels are amplitudes: a full-scale sine has 32767.
 """
@@ -20,25 +20,25 @@ DTMF_KEYS = ("123A", "456B", "789C", "*0#D")
 
 
 def tone(freq: float, seconds: float, rate: int, level: int = 8000) -> Samples:
-    """Returns a sine of an amplitude."""
+    """Return a sine of an amplitude."""
     times = np.arange(round(seconds * rate)) / rate
     return np.round(level * np.sin(2 * np.pi * freq * times)).astype(np.int16)
 
 
 def silence(seconds: float, rate: int) -> Samples:
-    """Returns nothing but zeros."""
+    """Return nothing but zeros."""
     return np.zeros(round(seconds * rate), np.int16)
 
 
 def sweep(seconds: float, rate: int, level: int = 8000, from_hz: float = 300, to_hz: float = 3000) -> Samples:
-    """Returns a rising tone: unlike a steady one it tells its own time, so it suits `delay`."""
+    """Return a rising tone: unlike a steady one it identifies each point in time, which `delay` needs."""
     times = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * (from_hz * times + (to_hz - from_hz) * times**2 / (2 * seconds))
     return np.round(level * np.sin(phase)).astype(np.int16)
 
 
 def level_of(samples: Samples, freq: float, rate: int) -> float:
-    """Returns the amplitude of one frequency in a passage; other tones 20 Hz away do not count if it lasts 0.2 s."""
+    """Return the amplitude of one frequency in a passage; other tones 20 Hz away do not count if it lasts 0.2 s."""
     if not len(samples):
         return 0.0
     window = np.hanning(len(samples) + 2)[1:-1]
@@ -47,12 +47,12 @@ def level_of(samples: Samples, freq: float, rate: int) -> float:
 
 
 def rms(samples: Samples) -> float:
-    """Returns the root of the mean square; a full-scale sine has 23170."""
+    """Return the root of the mean square; a full-scale sine has 23170."""
     return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
 
 
 def loudest(samples: Samples, rate: int, above_hz: float = 100) -> float:
-    """Returns the strongest frequency of a passage, in Hz."""
+    """Return the strongest frequency of a passage, in Hz."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     frequencies = np.fft.rfftfreq(len(samples), 1 / rate)
     spectrum[frequencies < above_hz] = 0
@@ -62,7 +62,7 @@ def loudest(samples: Samples, rate: int, above_hz: float = 100) -> float:
 def block_levels(
     samples: Samples, rate: int, freq: float | None = None, block_s: float = BLOCK_S
 ) -> NDArray[np.float64]:
-    """Returns the level of every block: of one frequency, or of everything (root of twice the mean square)."""
+    """Return the level of every block: of one frequency, or of everything (root of twice the mean square)."""
     size = round(block_s * rate)
     blocks = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
     if freq is None:
@@ -74,7 +74,7 @@ def block_levels(
 
 
 def onset(samples: Samples, rate: int, freq: float | None = None, threshold: float = 1000) -> float | None:
-    """Returns when sound, or a tone, is first at least as loud as a threshold, in seconds; None if never."""
+    """Return when sound, or a tone, is first at least as loud as a threshold, in seconds; None if never."""
     loud = np.flatnonzero(block_levels(samples, rate, freq) >= threshold)
     return float(loud[0]) * BLOCK_S if len(loud) else None
 
@@ -88,7 +88,7 @@ class Dropout:
 
 
 def dropouts(samples: Samples, rate: int, freq: float | None = None, floor: float = 0.5) -> list[Dropout]:
-    """Returns where a steady sound falls below a part of its median level, between its first and its last block."""
+    """Return where a steady sound falls below a part of its median level, between its first and its last block."""
     levels = block_levels(samples, rate, freq)
     if not len(levels) or levels.max() == 0:
         return []
@@ -116,7 +116,7 @@ class Delay:
 
 
 def delay(sent: Samples, heard: Samples, rate: int) -> Delay:
-    """Finds what was sent in what was heard, by cross-correlation; steady tones have no answer."""
+    """Find what was sent in what was heard, by cross-correlation; steady tones have no answer."""
     if not sent.any() or not heard.any():
         return Delay(0.0, 0.0)
     a, b = sent.astype(np.float64), heard.astype(np.float64)
@@ -133,7 +133,7 @@ def delay(sent: Samples, heard: Samples, rate: int) -> Delay:
 
 
 def dtmf(samples: Samples, rate: int) -> str:
-    """Returns the keys whose tones are in the audio (ITU-T Q.23), one for each stretch of at least 30 ms."""
+    """Return the keys whose tones are in the audio (ITU-T Q.23), one for each stretch of at least 30 ms."""
     rows = np.array([block_levels(samples, rate, f, 0.015) for f in DTMF_ROWS_HZ])
     columns = np.array([block_levels(samples, rate, f, 0.015) for f in DTMF_COLUMNS_HZ])
     total = block_levels(samples, rate, None, 0.015)
@@ -182,15 +182,16 @@ _QUIET = 30.0  # root of the mean square below which a passage counts as silence
 
 
 def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.8) -> list[Found]:
-    """Finds where a known sound, for example a synthesized sentence, is heard in a recording, in order.
+    """Find where a known sound, for example a synthesized sentence, is heard in a recording, in order.
 
-    Two things have to agree: the short-time spectrum over the whole sound, which says that the same is said at the same
-    pace, and the waveform piece by piece, which another sentence by the same voice does not have. Volume, G.711,
-    resampling and the adjustments of a jitter buffer change little of either.
+    Two things have to agree: the short-time spectrum of the whole sound (the same words at the same pace), and the
+    waveform piece by piece, which another sentence by the same voice does not have. Volume, G.711, resampling and the
+    adjustments of a jitter buffer change little of either.
 
     Args:
         reference: the sound, as it was sent, at `rate`; at least 0.2 s and no steady tone (`level_of` judges those).
-        recording: what was heard, at `rate`.
+        recording: the received audio, at `rate`.
+        rate: sampling rate in Hz.
         least: the likeness from which on it counts. The default wants the whole sound.
     """
     if len(reference) < 0.2 * rate or not reference.any() or not recording.any():
@@ -206,14 +207,14 @@ def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.
         likeness = float(np.sqrt(spectral[at] * waveform))
         if likeness >= least:
             found.append(Found(offset / rate - MISSED_S, likeness))
-        # What was found is not found again a moment later; what was no match says little about what is near.
+        # The same match must not be found again; a mismatch excludes only its neighborhood.
         reach = len(reference) // hop // 2 if likeness >= least else round(0.05 / _HOP_S)
         left[max(0, at - reach) : at + reach + 1] = 0
     return sorted(found, key=lambda one: one.offset_s)
 
 
 def _bands(samples: Samples, rate: int) -> NDArray[np.float64]:
-    """The logarithm of the power in each band, one row for each 10 ms."""
+    """Return the logarithm of the power in each band, one row for each 10 ms."""
     size = round(_WINDOW_S * rate)
     padded = np.concatenate([samples.astype(np.float64), np.zeros(size)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, size)[:: round(_HOP_S * rate)]
@@ -226,7 +227,7 @@ def _bands(samples: Samples, rate: int) -> NDArray[np.float64]:
 
 
 def _spectral_likeness(reference: Samples, recording: Samples, rate: int) -> NDArray[np.float64]:
-    """Correlation of the two spectrograms, each band without its mean, for each 10 ms at which the sound may begin."""
+    """Correlate the two spectrograms, each band without its mean, for each 10 ms at which the sound may begin."""
     sought, heard = _bands(reference, rate), _bands(recording, rate)
     rows = len(sought)
     places = len(heard)
@@ -248,7 +249,7 @@ def _spectral_likeness(reference: Samples, recording: Samples, rate: int) -> NDA
 
 
 def _waveform_likeness(reference: Samples, recording: Samples, at: int, rate: int) -> tuple[int, float]:
-    """Where the sound begins near a place, and how like the waveforms are: the mean over pieces, by their energy."""
+    """Return where the sound begins near a place, and the likeness of the waveforms, weighted by energy."""
     slip = round(SLIP_S * rate)
     padded = np.concatenate([np.zeros(slip), recording, np.zeros(len(reference) + 2 * slip)])
     pieces = max(1, round(len(reference) / (_PIECE_S * rate)))

@@ -20,7 +20,7 @@ from bridge.testing.lab_engine import PHONES, Lab
 
 
 def variables(lab: Lab) -> dict[str, str]:
-    """Returns what a program must know to use a lab, by the names under which ``./lab env`` prints it."""
+    """Return what a program must know to use a lab, by the names under which ``./lab env`` prints it."""
     return {
         "LAB_ARI_URL": lab.ari_url,
         "LAB_ARI_USER": lab.ari_user,
@@ -35,7 +35,7 @@ def variables(lab: Lab) -> dict[str, str]:
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    """Starts the lab, prints its variables and waits for a signal."""
+    """Start the lab, print its variables and wait for a signal."""
     settings = settings_with_free_ports()
     if arguments.http_port:
         settings = replace(settings, http_port=arguments.http_port)
@@ -62,7 +62,7 @@ async def run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Reads the command line and runs."""
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m bridge.testing.lab", description=__doc__)
     parser.add_argument("--folder", type=Path, help="configuration, logs, recordings (default: a temporary folder)")
     parser.add_argument("--http-port", type=int, help="port of ARI (default: a free one)")

@@ -21,7 +21,7 @@ PHONES = (*EXTENSIONS, TRUNK)
 
 
 class LabError(BridgeError):
-    """The lab could not do what was asked; the message says what to look at."""
+    """The lab failed; the message has the reason and the remedy."""
 
 
 def ari_problem(url: str, user: str, password: str) -> str | None:
@@ -104,31 +104,33 @@ class Lab(Protocol):
 
     @property
     def audiosocket_bind(self) -> str:
-        """Address that the bridge must bind so that Asterisk reaches it."""
+        """Address that asterisk-bridge must bind for Asterisk to reach it."""
 
     @property
     def speech_command(self) -> tuple[str, ...]:
-        """What ``[speech] command`` is to be for a bridge in this process, and for tests that want to know how
-        something sounds: the lab's own espeak-ng."""
+        """The value of ``[speech] command`` for an instance in this process: the lab's own espeak-ng.
+
+        Also for tests that compare audio with what it generates.
+        """
 
     @property
     def logs(self) -> Path:
-        """Folder of the log files: ``asterisk.log``, ``phone-1001.log`` and so on."""
+        """Directory of the log files: ``asterisk.log``, ``phone-1001.log``..."""
 
     async def start(self) -> None:
-        """Starts Asterisk; returns when ARI answers. Phones are started one by one by `phone`."""
+        """Start Asterisk; return when ARI answers. Phones are started one by one by `phone`."""
 
     async def stop(self) -> None:
-        """Ends Asterisk and every phone, and removes what they leave behind. Doing it twice is fine."""
+        """End Asterisk and every phone, and remove what they leave behind. Doing it twice is fine."""
 
     async def restart_asterisk(self) -> None:
-        """Ends Asterisk at once, as a crash would, and starts it again; returns when ARI answers."""
+        """Kill Asterisk as a crash would, and start it again; return when ARI responds."""
 
     async def cli(self, command: str) -> str:
-        """Runs a command of Asterisk's command line and returns what it printed."""
+        """Run a command of Asterisk's command line and return what it printed."""
 
     def phone(self, name: str) -> Phone:
-        """Returns the phone of an extension, or of the trunk's far end (``trunk``); it need not be started yet."""
+        """Return the phone of an extension, or of the trunk's far end (``trunk``); it need not be started yet."""
 
 
 _FIRST, _LAST = 12000, 32000  # below the ports that the system hands out (ip_local_port_range)
@@ -137,15 +139,15 @@ _taken: list[socket.socket] = []
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Returns a port that nobody uses now, and that nobody else is given, by the system or by this function."""
+    """Return a free port that is reserved: neither the system nor this function hands it out again."""
     return free_port_block(1, host)
 
 
 def free_port_block(size: int, host: str = "127.0.0.1") -> int:
-    """Returns the first of ``size`` neighboring ports, free for UDP and TCP, below the ports the system hands out.
+    """Return the first of ``size`` neighboring ports, free for UDP and TCP, below the ports the system hands out.
 
-    They are ours until this process ends, whether they are used or not: labs of other processes get others, though
-    Asterisk binds most of its ports only when a call needs them.
+    They are reserved until this process ends, used or not: labs of other processes get others, although Asterisk binds
+    most of its ports only when a call needs them.
 
     Raises:
         LabError: none found.
@@ -166,7 +168,7 @@ def free_port_block(size: int, host: str = "127.0.0.1") -> int:
 
 
 def _take(units: range, names: list[socket.socket]) -> bool:
-    """Takes the units' names in the kernel's abstract namespace, which forgets them when the process ends (unix(7))."""
+    """Reserve the units' names in the kernel's abstract namespace, which is cleared when the process ends (unix(7))."""
     for unit in units:
         try:
             name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -1,4 +1,4 @@
-"""Text as sound: a 300-baud FSK modem, so that a test can tell whether audio arrived exactly.
+"""Strings as sound: a 300-baud FSK modem, to test whether audio arrived exactly.
 
 One lost, doubled or damaged 20 ms frame is six bits, and breaks at least one character. The signal survives µ-law,
 A-law, resampling and a change of gain. Characters are framed as on a serial line (a start bit, eight data bits with the
@@ -17,7 +17,7 @@ Samples = NDArray[np.int16]
 
 BAUD = 300
 MARK_HZ = 1200  # a one, and the idle line
-SPACE_HZ = 1800  # a zero; two baud rates apart, so that one bit of either is orthogonal to the other
+SPACE_HZ = 1800  # a zero; two baud rates apart, which makes one bit of either orthogonal to the other
 BITS_PER_CHARACTER = 10
 LEVEL = 9000
 # Below this part of the loudest passage there is no carrier: the line counts as idle.
@@ -42,12 +42,12 @@ class Decoded:
 
 
 def seconds(text: str, lead_s: float = 0.1) -> float:
-    """Returns how long `modulate` makes the signal of a text."""
+    """Return how long the signal of a string is (`modulate`)."""
     return lead_s + (len(text.encode("latin-1")) * BITS_PER_CHARACTER + 15) / BAUD
 
 
 def modulate(text: str, rate: int, *, lead_s: float = 0.1, level: int = LEVEL) -> Samples:
-    """Returns a text (Latin-1) as sound: an idle carrier of ``lead_s``, the characters, 50 ms of idle carrier."""
+    """Return a string (Latin-1) as sound: an idle carrier of ``lead_s``, the characters, 50 ms of idle carrier."""
     data = np.frombuffer(text.encode("latin-1"), np.uint8)
     framed = np.zeros((len(data), BITS_PER_CHARACTER), bool)
     framed[:, 1:9] = np.unpackbits(data[:, None], axis=1, bitorder="little")
@@ -61,12 +61,12 @@ def modulate(text: str, rate: int, *, lead_s: float = 0.1, level: int = LEVEL) -
 
 
 def demodulate(samples: Samples, rate: int) -> str:
-    """Returns the text in a signal; a damaged character is U+FFFD."""
+    """Return the text in a signal; a damaged character is U+FFFD."""
     return decode(samples, rate).text
 
 
 def decode(samples: Samples, rate: int) -> Decoded:
-    """Finds and reads the characters in a signal that may begin with anything."""
+    """Find and read the characters in a signal that may begin with anything."""
     bit = rate / BAUD
     window = round(bit)
     if len(samples) < window * BITS_PER_CHARACTER:
@@ -95,7 +95,7 @@ def decode(samples: Samples, rate: int) -> Decoded:
         values = ones[middles]
         if values[9] and present[middles].all():
             characters.append(chr(int(np.packbits(values[1:9], bitorder="little")[0])))
-            # Half a bit before the next possible start, so that its fall is not missed if its clock is faster.
+            # Half a bit before the next possible start: its fall must not be missed if its clock is faster.
             at = int(middles[9])
         else:
             errors += 1
@@ -106,7 +106,7 @@ def decode(samples: Samples, rate: int) -> Decoded:
 
 
 def _level(samples: Samples, tone_hz: int, window: int, rate: int) -> NDArray[np.float64]:
-    """Returns the level of a tone in a window centered on each sample."""
+    """Return the level of a tone in a window centered on each sample."""
     turned = samples * np.exp(-2j * np.pi * tone_hz / rate * np.arange(len(samples)))
     sums = np.concatenate([[0], np.cumsum(turned)])
     before = window // 2

@@ -1,9 +1,8 @@
-"""Machines of a test's own on this one: network namespaces with an address each, whose cables can be pulled and between
-which the road can be cut.
+"""Virtual machines for a test: network namespaces with an address each, connected by cables that can be unplugged.
 
 For tests of what crosses a network. Each machine's programs see their own loopback and their own ports; this process
 reaches them all by their addresses. It needs root. This machine gets one interface with an address of that network; the
-switch that joins all lies in a namespace too, so that what machines send each other passes no firewall of this one.
+switch that joins all is in a namespace too, so packets between machines pass no firewall of this one.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Machine:
     namespace: str
 
     def command(self, line: Sequence[str]) -> list[str]:
-        """Returns the command line that runs a program on it. The process keeps its id: nsenter becomes the program."""
+        """Return the command line that runs a program on it. The process keeps its id: nsenter becomes the program."""
         return ["nsenter", f"--net={NAMED / self.namespace}", *line]
 
 
@@ -62,7 +61,7 @@ class Network:
         return f"{self._subnet}.1"
 
     async def start(self) -> None:
-        """Lays the switch and this machine's cable to it.
+        """Lay the switch and this machine's cable to it.
 
         Raises:
             LabError: the kernel refuses: no root, or no namespaces here.
@@ -76,13 +75,13 @@ class Network:
         await self._connect("", self._cable, self.address, "here")
 
     async def stop(self) -> None:
-        """Takes it all away; programs that still run there lose their network, and are their owners' to end."""
+        """Take it all away; programs that still run there lose their network, and are their owners' to end."""
         for namespace in (*(machine.namespace for machine in self._machines), self._switch):
             with contextlib.suppress(LabError):
                 await self._ip(f"netns delete {namespace}")
 
     async def machine(self, name: str) -> Machine:
-        """Adds a machine and returns it."""
+        """Add a machine and return it."""
         number = len(self._machines) + 2
         machine = Machine(name, f"{self._subnet}.{number}", f"{self._prefix}-{name}")
         self._machines.append(machine)
@@ -91,18 +90,18 @@ class Network:
         return machine
 
     async def unplug(self, machine: Machine) -> None:
-        """Pulls a machine's cable."""
+        """Pull a machine's cable."""
         await self._ip(f"-netns {self._switch} link set {self._port(machine)} down")
 
     async def plug(self, machine: Machine) -> None:
-        """Puts the cable back."""
+        """Put the cable back."""
         await self._ip(f"-netns {self._switch} link set {self._port(machine)} up")
 
     async def cut(self, one: Machine, other: Machine) -> None:
-        """From now on nothing of what these two send each other arrives, and neither is told.
+        """Drop everything that these two machines send each other, without an error for either.
 
-        Each takes the other for a network card that does not exist: unlike a route that leads nowhere, of which the
-        kernel would tell the sender, and unlike a firewall's rule it needs no module of the kernel's.
+        Each gets a nonexistent hardware address for the other: unlike an unreachable route, which the kernel would
+        report to the sender, and unlike a firewall's rule it needs no kernel module.
         """
         for here, there in ((one, other), (other, one)):
             await self._ip(
@@ -110,12 +109,12 @@ class Network:
             )
 
     async def mend(self, one: Machine, other: Machine) -> None:
-        """Undoes `cut`."""
+        """Undo `cut`."""
         for here, there in ((one, other), (other, one)):
             await self._ip(f"-netns {here.namespace} neigh delete {there.address} dev eth0")
 
     async def _connect(self, where: str, interface: str, address: str, port: str) -> None:
-        """Lays a cable from an interface, which gets an address, to a port of the switch."""
+        """Lay a cable from an interface, which gets an address, to a port of the switch."""
         await self._ip(
             f"{where}link add {interface} type veth peer name {port} netns {self._switch}",
             f"-netns {self._switch} link set {port} master switch up",
@@ -140,7 +139,7 @@ class Network:
 
 
 def _forget_the_dead() -> None:
-    """Deletes namespaces of processes that were killed before they could do it."""
+    """Delete namespaces of processes that were killed before they could do it."""
     for path in NAMED.glob("ab-*-*") if NAMED.is_dir() else ():
         pid = path.name.split("-")[1]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
@@ -151,7 +150,7 @@ def _forget_the_dead() -> None:
 
 @contextlib.asynccontextmanager
 async def open_network() -> AsyncIterator[Network]:
-    """A network without machines yet.
+    """Open a network without machines.
 
     Raises:
         PackagesUnavailable: iproute2 could not be fetched.

@@ -60,13 +60,13 @@ ARCHITECTURES = {
     "amd64": ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
     "arm64": ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
 }
-COMPLETE = "complete"  # the file that says an unpack ran to its end; holds the list of packages
+COMPLETE = "complete"  # the file that marks a complete unpack; it has the list of packages
 
 Progress = Callable[[str], None]
 
 
 class PackagesUnavailable(BridgeError):
-    """The packages could not be fetched or unpacked; the message says what to do about it."""
+    """The packages could not be fetched or unpacked; the message has the remedy."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +100,20 @@ class Root:
 
     @property
     def speech_command(self) -> tuple[str, ...]:
-        """The command of espeak-ng that speaks the text on standard input: what ``[speech] command`` takes."""
+        """The command of espeak-ng, which reads text from standard input: the value of ``[speech] command``."""
         loader, option, libraries, program = self.command("usr/bin/espeak-ng")
-        # Its audio output, which it never opens here, has a library in a folder that only Debian's linker knows.
+        # Its audio output, which is never opened here, has a library in a directory that only Debian's linker searches.
         libraries += f":{self.libraries / 'pulseaudio'}"
         return (loader, option, libraries, program, f"--path={self.libraries}", *ESPEAK[1:])
 
     def command(self, program: str, *arguments: str) -> list[str]:
-        """Returns the command line that runs a program of the tree, e.g. ``usr/sbin/asterisk``."""
+        """Return the command line that runs a program of the tree, e.g. ``usr/sbin/asterisk``."""
         loader = self.libraries / self.loader
         return [str(loader), "--library-path", str(self.libraries), str(self.path / program), *arguments]
 
 
 def cache_folder(environ: dict[str, str] | None = None) -> Path:
-    """Returns the folder in which everything fetched is kept (``LAB_CACHE``, else the XDG cache)."""
+    """Return the folder in which everything fetched is kept (``LAB_CACHE``, else the XDG cache)."""
     env = os.environ if environ is None else environ
     if own := env.get(CACHE_VARIABLE):
         return Path(own)
@@ -122,17 +122,17 @@ def cache_folder(environ: dict[str, str] | None = None) -> Path:
 
 
 def ensure(progress: Progress = print, packages: Sequence[str] = PACKAGES) -> Root:
-    """Returns the unpacked packages, fetching them first when they are not in the cache.
+    """Return the unpacked packages, fetching them first when they are not in the cache.
 
-    Two processes that start at once do not clash: the second waits for the first. A fetch that was cut off
-    leaves nothing that could be taken for a whole one.
+    Simultaneous processes do not conflict: the second waits for the first. An interrupted fetch leaves nothing that
+    could be taken for a complete one.
 
     Args:
-        progress: told what takes long.
-        packages: what the tree holds, with all that it depends on.
+        progress: called with a message about each long step.
+        packages: the packages in the tree, with all their dependencies.
 
     Raises:
-        PackagesUnavailable: no apt here, no mirror answers, or the archive's key is not known.
+        PackagesUnavailable: no apt here, no mirror responds, or the archive's key is unknown.
     """
     architecture = _architecture()
     triplet, loader = ARCHITECTURES[architecture]
@@ -147,12 +147,13 @@ def ensure(progress: Progress = print, packages: Sequence[str] = PACKAGES) -> Ro
 
 
 def ensure_tree(name: str, packages: Sequence[str], parts: tuple[str, ...], progress: Progress = print) -> Path:
-    """Returns the folder of other packages, unpacked in the same way; for programs that the machine's libraries serve.
+    """Return the folder of other packages, unpacked in the same way; for programs that the machine's libraries serve.
 
     Args:
         name: of the folder in the cache.
-        packages: what is asked for.
-        parts: with what the names begin of those packages, of all that it takes to install these, that are unpacked.
+        packages: the requested packages.
+        parts: name prefixes of the packages to unpack, of all that are required to install these.
+        progress: called with a message about each long step.
 
     Raises:
         PackagesUnavailable: as ``ensure``.
@@ -207,7 +208,7 @@ def _architecture() -> str:
             )
     found = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
     if found not in ARCHITECTURES:
-        raise PackagesUnavailable(f"the embedded lab knows {', '.join(ARCHITECTURES)}, but this machine is {found}")
+        raise PackagesUnavailable(f"the embedded lab supports {', '.join(ARCHITECTURES)}, but this machine is {found}")
     return found
 
 
@@ -225,7 +226,7 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 def _fetch(
     work: Path, architecture: str, packages: Sequence[str], needed: Callable[[str], bool], progress: Progress
 ) -> list[str]:
-    """Fetches the packages into ``work/debs`` and returns their file names."""
+    """Fetch the packages into ``work/debs`` and return their file names."""
     reasons: list[str] = []
     for mirror in _mirrors():
         apt = _Apt(work / "apt", mirror, architecture)
@@ -247,7 +248,7 @@ def _fetch(
 
 
 def _mirrors() -> list[str]:
-    """Returns the mirror that the environment names, then those of the machine's own apt sources, in whatever form.
+    """Return the mirror that the environment names, then those of the machine's own apt sources, in whatever form.
 
     Raises:
         PackagesUnavailable: there is none.
@@ -311,7 +312,7 @@ class _Apt:
         self._environ = {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "LC_ALL": "C"}
 
     def update(self) -> str | None:
-        """Fetches the list of packages; returns None, or why it is not usable."""
+        """Fetch the list of packages; return None, or why it is not usable."""
         done = self._run("update")
         text = done.stdout + done.stderr
         if "NO_PUBKEY" in text or "not signed" in text:
@@ -324,7 +325,7 @@ class _Apt:
         return None
 
     def closure(self, packages: Sequence[str]) -> dict[str, int]:
-        """Returns the names of the packages with all that they depend on and that we use, and their sizes in bytes."""
+        """Return the names of the packages with all that they depend on and that we use, and their sizes in bytes."""
         done = self._run("install", "--print-uris", "--yes", "--quiet", *packages)
         wanted: dict[str, int] = {}
         for line in done.stdout.splitlines():
@@ -338,7 +339,7 @@ class _Apt:
         return wanted
 
     def download(self, packages: Sequence[str], into: Path, size: int, progress: Progress) -> None:
-        """Fetches the packages, checked against the signed list, into a folder."""
+        """Fetch the packages, checked against the signed list, into a folder."""
         command = ["apt-get", "download", "--quiet", *packages]
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(command, cwd=into, env=self._environ, stdout=output, stderr=output)

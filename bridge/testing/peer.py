@@ -1,7 +1,7 @@
-"""A small WebSocket application for tests: it records what it hears of a call, and speaks.
+"""A small WebSocket application for tests: it records received audio, and sends audio.
 
-It is on purpose independent of the bridge's own dialects and codecs: what it reads and writes is written down here
-again, from `docs/protocols` alone, so that a mistake of ours does not cancel itself out.
+It is intentionally independent of the product's dialects and codecs: the formats are implemented here again, from
+`docs/protocols` alone, to keep mistakes from canceling each other out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Message:
 
     Args:
         at: when, by ``time.monotonic()``.
-        data: bytes of a binary message, text of a text message.
+        data: bytes (binary message) or string (text message).
     """
 
     at: float
@@ -66,7 +66,7 @@ class Peer:
         return self._connection.close_reason or ""
 
     async def heard(self, count: int, timeout_s: float = 30.0) -> list[Message]:
-        """Waits until that many messages have arrived and returns all.
+        """Wait until that many messages have arrived and return all.
 
         Raises:
             TimeoutError: fewer came.
@@ -78,25 +78,25 @@ class Peer:
         return self.messages
 
     async def closed(self, timeout_s: float = 30.0) -> int:
-        """Waits until the other side has closed and returns the close code."""
+        """Wait until the other side has closed and return the close code."""
         async with asyncio.timeout(timeout_s):
             await self._connection.wait_closed()
         return self._connection.close_code or 1006
 
     def stop_reading(self) -> None:
-        """Reads no more, as an application that hangs; the kernel's buffers fill up."""
+        """Read no more, as an application that hangs; the kernel's buffers fill up."""
         self._reading.clear()
 
     def go_on_reading(self) -> None:
-        """Ends what `stop_reading` began."""
+        """End what `stop_reading` began."""
         self._reading.set()
 
     async def send(self, data: bytes | str) -> None:
-        """Sends one message."""
+        """Send one message."""
         await self._connection.send(data)
 
     async def play(self, messages: Sequence[bytes | str], every_s: float = FRAME_S) -> None:
-        """Sends messages, one each ``every_s`` by an absolute clock; with 0 all at once."""
+        """Send messages, one each ``every_s`` by an absolute clock; with 0 without pauses."""
         begin = asyncio.get_running_loop().time()
         for index, message in enumerate(messages):
             wait_s = begin + index * every_s - asyncio.get_running_loop().time()
@@ -105,14 +105,14 @@ class Peer:
             await self._connection.send(message)
 
     async def close(self, code: int = 1000) -> None:
-        """Closes the socket."""
+        """Close the socket."""
         self._reading.set()
         await self._connection.close(code)
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
     def abort(self) -> None:
-        """Drops the TCP connection without a word, as a crash would."""
+        """Drop the TCP connection without a word, as a crash would."""
         self._connection.transport.abort()
 
     async def _read(self) -> None:
@@ -126,7 +126,7 @@ class Peer:
 
 @contextlib.asynccontextmanager
 async def open_peer(url: str, headers: dict[str, str] | None = None, *, max_queue: int = 16) -> AsyncIterator[Peer]:
-    """Connects to a ``ws://`` address; closes at the end.
+    """Connect to a ``ws://`` address; close at the end.
 
     Raises:
         websockets.exceptions.InvalidStatus: refused before the upgrade; ``.response`` has the status and the body.
@@ -142,13 +142,13 @@ async def open_peer(url: str, headers: dict[str, str] | None = None, *, max_queu
 
 
 def rtp_payloads(messages: Sequence[bytes]) -> tuple[list[int], bytes]:
-    """Returns the payload types and the joined payloads of RTP packets without extensions (RFC 3550)."""
+    """Return the payload types and the joined payloads of RTP packets without extensions (RFC 3550)."""
     types = [RTP_HEADER.unpack_from(message)[1] & 0x7F for message in messages]
     return types, b"".join(message[RTP_HEADER.size :] for message in messages)
 
 
 def rtp_packets(payload: bytes, payload_type: int, frame_bytes: int, step: int = 160) -> list[bytes]:
-    """Returns audio as RTP packets (RFC 3550); ``step`` is the number of samples in each."""
+    """Return audio as RTP packets (RFC 3550); ``step`` is the number of samples in each."""
     return [
         RTP_HEADER.pack(0x80, payload_type, index & 0xFFFF, index * step & 0xFFFFFFFF, 0x5EED)
         + payload[index * frame_bytes : (index + 1) * frame_bytes]
@@ -157,7 +157,7 @@ def rtp_packets(payload: bytes, payload_type: int, frame_bytes: int, step: int =
 
 
 def audiosocket_audio(messages: Sequence[bytes]) -> tuple[list[int], bytes]:
-    """Returns the kinds and the joined payloads of AudioSocket messages, however they are cut."""
+    """Return the kinds and the joined payloads of AudioSocket messages, however they are cut."""
     data = b"".join(messages)
     kinds: list[int] = []
     payloads: list[bytes] = []
@@ -172,7 +172,7 @@ def audiosocket_audio(messages: Sequence[bytes]) -> tuple[list[int], bytes]:
 
 
 def audiosocket_messages(pcm: bytes, frame_bytes: int = 320, kind: int = 0x10) -> list[bytes]:
-    """Returns 16-bit audio as AudioSocket messages."""
+    """Return 16-bit audio as AudioSocket messages."""
     return [
         AUDIOSOCKET_HEADER.pack(kind, len(pcm[at : at + frame_bytes])) + pcm[at : at + frame_bytes]
         for at in range(0, len(pcm), frame_bytes)
@@ -180,24 +180,24 @@ def audiosocket_messages(pcm: bytes, frame_bytes: int = 320, kind: int = 0x10) -
 
 
 def frames(pcm: bytes, frame_bytes: int = 320) -> list[bytes]:
-    """Returns bytes cut into frames; the last one may be short."""
+    """Return bytes cut into frames; the last one may be short."""
     return [pcm[at : at + frame_bytes] for at in range(0, len(pcm), frame_bytes)]
 
 
 def samples_of(pcm: bytes) -> Samples:
-    """Returns signed 16-bit little-endian bytes as samples; a lone last byte is left out."""
+    """Return signed 16-bit little-endian bytes as samples; a lone last byte is left out."""
     return np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.int16)
 
 
 def ulaw_samples(payload: bytes) -> Samples:
-    """Returns G.711 µ-law as samples (ITU-T G.711, table 2)."""
+    """Return G.711 µ-law as samples (ITU-T G.711, table 2)."""
     code = ~np.frombuffer(payload, np.uint8)
     magnitude = (((code & 0x0F).astype(np.int32) << 3) + 0x84 << ((code >> 4) & 0x07)) - 0x84
     return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
 
 
 def ulaw_bytes(samples: Samples) -> bytes:
-    """Returns samples as G.711 µ-law: for each the code whose value is nearest."""
+    """Return samples as G.711 µ-law: for each the code whose value is nearest."""
     values = ulaw_samples(bytes(range(256))).astype(np.int32)
     order = np.argsort(values, kind="stable")
     middles = (values[order][1:] + values[order][:-1]) / 2

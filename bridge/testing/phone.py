@@ -31,7 +31,7 @@ _WAV_HEADER_BYTES = 44  # of baresip's recordings, which have no lengths in thei
 
 
 class PhoneError(BridgeError):
-    """The phone did not do what was asked, or nothing came of it in time."""
+    """The phone did not do what was requested, or not in time."""
 
 
 class PhoneRefusal(PhoneError):
@@ -58,13 +58,13 @@ class PhonePlace(Protocol):
         """Whether the program runs."""
 
     async def start(self) -> None:
-        """Starts the program."""
+        """Start the program."""
 
     async def stop(self) -> None:
-        """Ends the program; twice is fine."""
+        """End the program; twice is fine."""
 
     def last_lines(self) -> str:
-        """Returns the end of the program's log, for error messages."""
+        """Return the end of the program's log, for error messages."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class PhoneEvent:
     """Something that the phone reported.
 
     Args:
-        type: baresip's word: ``REGISTER_OK``, ``CALL_INCOMING``, ``CALL_ESTABLISHED``, ``CALL_CLOSED`` and so on.
+        type: baresip's name: ``REGISTER_OK``, ``CALL_INCOMING``, ``CALL_ESTABLISHED``, ``CALL_CLOSED``...
         param: what belongs to it, for example the reason of ``CALL_CLOSED``.
         peer: SIP address of the other side, where there is one.
     """
@@ -88,7 +88,7 @@ class Phone:
     Args:
         name: the extension, or ``trunk``.
         place: where its program runs.
-        registers: it registers at the PBX; `start` waits for that.
+        registers: whether it registers at the PBX; `start` waits for the registration.
     """
 
     def __init__(self, name: str, place: PhonePlace, *, registers: bool = True) -> None:
@@ -102,7 +102,7 @@ class Phone:
         self._notices = BackgroundTasks("phone")
 
     async def start(self) -> None:
-        """Starts the phone, or takes hold of it if it runs; returns when it is registered.
+        """Start the phone, or take hold of it if it runs; return when it is registered.
 
         Raises:
             PhoneError: it does not come up or the PBX does not take its registration.
@@ -115,7 +115,7 @@ class Phone:
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await self._connect()
-                # REGISTER_OK may have come before we were connected, so it is asked for.
+                # REGISTER_OK may have come before the connection, so the state is queried.
                 while self._registers and not await self._is_registered():  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except (TimeoutError, PhoneError) as error:
@@ -126,25 +126,25 @@ class Phone:
             ) from None
 
     async def stop(self) -> None:
-        """Ends the phone and its call."""
+        """End the phone and its call."""
         await self.release()
         await self._place.stop()
 
     async def release(self) -> None:
-        """Lets go of the control socket; the phone goes on."""
+        """Close the control socket; the phone continues to run."""
         if self._control is not None:
             await self._control.close()
             self._control = None
 
     def forget(self) -> None:
-        """Forgets earlier events and recordings, so that `answered`, `ended` and `recording` speak of what comes."""
+        """Discard earlier events and recordings: `answered`, `ended` and `recording` refer to later ones."""
         self.events.clear()
         recordings = self._place.files / "recordings"
         shutil.rmtree(recordings, ignore_errors=True)
         recordings.mkdir(parents=True)
 
     def play_next(self, source: Samples | Path) -> None:
-        """Chooses what the phone plays in the next call that it makes or answers (samples at 8 kHz, or a WAV file)."""
+        """Choose what the phone plays in the next call that it makes or answers (samples at 8 kHz, or a WAV file)."""
         samples = read_wav(source) if isinstance(source, Path) else source
         self._source.parent.mkdir(parents=True, exist_ok=True)
         new = self._source.with_suffix(".new")
@@ -152,10 +152,11 @@ class Phone:
         new.replace(self._source)
 
     async def call(self, number: str, play: Samples | Path | None = None) -> None:
-        """Dials a number; does not wait for the answer.
+        """Dial a number; does not wait for the answer.
 
         Args:
-            play: what this phone says in the call; by default what `play_next` chose last.
+            number: the number to dial, or a SIP address.
+            play: what this phone plays in the call; by default what `play_next` chose last.
         """
         self.forget()
         if play is not None:
@@ -171,7 +172,7 @@ class Phone:
             await asyncio.sleep(0.1)
 
     async def called(self, timeout_s: float = 30.0) -> PhoneEvent:
-        """Waits until somebody calls the phone; the event's ``peer`` is the caller.
+        """Wait until somebody calls the phone; the event's ``peer`` is the caller.
 
         Raises:
             PhoneError: nobody has called in time.
@@ -179,7 +180,7 @@ class Phone:
         return await self._wait(("CALL_INCOMING",), timeout_s)
 
     async def answered(self, timeout_s: float = 30.0) -> PhoneEvent:
-        """Waits until the call is answered by either side.
+        """Wait until the call is answered by either side.
 
         Raises:
             PhoneError: the call ended, or nothing happened in time.
@@ -190,11 +191,11 @@ class Phone:
         return event
 
     async def ended(self, timeout_s: float = 30.0) -> PhoneEvent:
-        """Waits until the call has ended; the event's ``param`` is the reason."""
+        """Wait until the call has ended; the event's ``param`` is the reason."""
         return await self._wait(("CALL_CLOSED",), timeout_s)
 
     async def hangup(self) -> None:
-        """Ends the call, if there is one, and waits for its end."""
+        """End the call, if there is one, and wait for its end."""
         if self.in_call:
             # The other side may be quicker: then there is nothing to end any more, and the event of that is on its way.
             with contextlib.suppress(PhoneRefusal):
@@ -212,36 +213,36 @@ class Phone:
         return False
 
     async def dtmf(self, digits: str, gap_s: float = 0.12) -> None:
-        """Presses keys (RFC 4733 events)."""
+        """Send keys (RFC 4733 events)."""
         for digit in digits:
             await self._command("sndcode", digit)
             await asyncio.sleep(gap_s)
 
     async def hold(self) -> None:
-        """Puts the call on hold by a re-INVITE."""
+        """Put the call on hold by a re-INVITE."""
         await self._command("hold")
 
     async def resume(self) -> None:
-        """Takes the call off hold. What the phone hears from then on is not in `recording`.
+        """Take the call off hold. What the phone hears from then on is not in `recording`.
 
-        (baresip 1.1 leaves its recorder out of the receiving side that it builds anew after a re-INVITE.)
+        (baresip 1.1 leaves its recorder out of the receiving side that it builds again after a re-INVITE.)
         """
-        # baresip 1.1 sends the re-INVITE and then reports "Invalid argument" all the same.
+        # baresip 1.1 sends the re-INVITE and then reports "Invalid argument" nevertheless.
         with contextlib.suppress(PhoneRefusal):
             await self._command("resume")
 
     async def transfer(self, number: str) -> None:
-        """Sends the other side of the call to a number (a blind transfer, by REFER); does not wait for the outcome."""
+        """Send the other side of the call to a number (a blind transfer, by REFER); does not wait for the outcome."""
         await self._command("transfer", f"sip:{number}@{self._place.domain}")
 
     async def command(self, name: str, parameters: str = "") -> str:
-        """Gives the phone any command of baresip's menu and returns what it printed."""
+        """Give the phone any command of baresip's menu and return what it printed."""
         return await self._command(name, parameters)
 
     async def heard(self, timeout_s: float = 30.0) -> Samples:
-        """Waits for the end of the call, and returns what the phone heard in it: as `recording`.
+        """Wait for the end of the call, and return what the phone heard in it: as `recording`.
 
-        That the PBX says that a call is over comes before the phone knows it, and has written the file.
+        The PBX reports the end of a call before the phone has processed it, and has written the file.
 
         Raises:
             PhoneError: the call has not ended in time.
@@ -254,6 +255,7 @@ class Phone:
 
         Args:
             condition: a function of all that was received so far, 8 kHz.
+            timeout_s: the limit in seconds.
 
         Returns:
             What satisfied the condition.
@@ -281,15 +283,15 @@ class Phone:
         return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
 
     def recording(self) -> Samples:
-        """Returns what the phone heard in the last call, 8 kHz, gaps in arrival closed up. Whole once it has ended."""
+        """Return what the phone heard in the last call, 8 kHz, gaps in arrival closed up. Whole once it has ended."""
         return read_wav(self.recording_path())
 
     def sent(self) -> Samples:
-        """Returns what the phone sent in the last call, 8 kHz."""
+        """Return what the phone sent in the last call, 8 kHz."""
         return read_wav(self.recording_path("enc"))
 
     def recording_path(self, which: str = "dec") -> Path:
-        """Returns the file of the last recording: ``dec`` is what was received, ``enc`` what was sent.
+        """Return the file of the last recording: ``dec`` is what was received, ``enc`` what was sent.
 
         Raises:
             PhoneError: there is none.
@@ -359,7 +361,7 @@ class _Control:
         self._on_event = on_event
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._tokens = 0
-        self._broken = ""  # why nothing can be asked any more
+        self._broken = ""  # why no command can be sent any more
         self._task = asyncio.create_task(self._read())
 
     @classmethod
@@ -374,7 +376,7 @@ class _Control:
             await self._task
 
     async def command(self, name: str, parameters: str) -> str:
-        """Sends a command and returns what it printed.
+        """Send a command and return what it printed.
 
         Raises:
             PhoneError: baresip refused it, or did not answer.
@@ -439,7 +441,7 @@ def read_wav(path: Path) -> Samples:
 
 
 def write_wav(path: Path, samples: Samples, rate: int = RATE, silence_after_s: float = 0) -> None:
-    """Writes samples as a 16-bit mono WAV file, followed by silence if wanted."""
+    """Write samples as a 16-bit mono WAV file, followed by silence if wanted."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

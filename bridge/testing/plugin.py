@@ -84,7 +84,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     function = getattr(item, "function", None)
     if "lab" not in getattr(item, "fixturenames", ()) or not inspect.iscoroutinefunction(function):
         return
-    with contextlib.suppress(ValueError):  # pytest-asyncio is missing: the fixture says so
+    with contextlib.suppress(ValueError):  # pytest-asyncio is missing: the fixture reports it
         scope = item.config.getini("asyncio_default_test_loop_scope")
         marker = item.get_closest_marker("asyncio")
         if marker is None or (marker.kwargs.get("loop_scope") or scope) != "session":
@@ -99,7 +99,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 async def _lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
-    """A real Asterisk with softphones, for the whole session; see `bridge.testing.lab_engine.Lab`."""
+    """Yield a real Asterisk with softphones, for the whole session; see `bridge.testing.lab_engine.Lab`."""
     from bridge.testing.embedded import EmbeddedLab
 
     async with running(EmbeddedLab(lab_folder(request.config, tmp_path_factory), progress=progress)) as lab:

@@ -37,10 +37,14 @@ class Background:
         environ: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Starts the program.
+        """Start the program.
 
         Args:
-            outlive_us: it goes on when this process ends; otherwise the kernel ends it with us, however we end.
+            command: the command line.
+            outlive_us: whether it continues when this process ends; otherwise the kernel ends it too, however this one
+                ends.
+            environ: its environment; None: this process's.
+            folder: its working directory; None: this process's.
         """
         libc = ctypes.CDLL(None)
 
@@ -74,7 +78,7 @@ class Background:
         return pid if _started_at(pid) == started_at else None
 
     async def stop(self, *, at_once: bool = False, patience_s: float = 5.0) -> None:
-        """Ends the program: asks first, unless ``at_once``, and insists after ``patience_s``."""
+        """End the program: asks first, unless ``at_once``, and insist after ``patience_s``."""
         signals = [signal.SIGKILL] if at_once else [signal.SIGTERM, signal.SIGKILL]
         for number in signals:
             pid = self.pid
@@ -91,7 +95,7 @@ class Background:
         self._pid_file.unlink(missing_ok=True)
 
     def last_lines(self, count: int = 12) -> str:
-        """Returns the end of the log, for error messages."""
+        """Return the end of the log, for error messages."""
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
         except OSError:
@@ -99,7 +103,7 @@ class Background:
 
 
 def _started_at(pid: int) -> str | None:
-    """Returns when a process started, in clock ticks since boot; None if it is gone or a zombie (proc(5))."""
+    """Return when a process started, in clock ticks since boot; None if it is gone or a zombie (proc(5))."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -47,7 +47,7 @@ class RedisServer:
         return f"redis://{self.host}:{self.port}/0"
 
     async def start(self) -> None:
-        """Start it, empty; returns when it takes connections.
+        """Start it, empty; return when it takes connections.
 
         Raises:
             PackagesUnavailable: it could not be fetched.

@@ -144,6 +144,7 @@ MEASURES = {
         "limit",
         "direction",
         "method",
+        "mode",
         "node",
         "nodes",
         "store",

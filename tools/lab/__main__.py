@@ -25,7 +25,7 @@ DOWN_HINT = "./lab down ends it; ./lab help lists the other commands"
 
 
 def main() -> int:
-    """Runs one command and returns its exit code."""
+    """Run one command and return its exit code."""
     parser = make_parser()
     options, rest = parser.parse_known_args()
     if rest and options.command not in PASSED_ON:
@@ -49,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument("--engine", choices=ENGINES, help="what runs the lab (default: docker if it answers)")
-    start = commands.add_parser("up", parents=[engine], help="start everything, place a call, stay up")
+    start = commands.add_parser("up", parents=[engine], help="start everything, dial a call, stay up")
     defaults = LabSettings()
     for option, default, use in (
         ("--http-port", 8080, "the bridge's HTTP"),
@@ -60,14 +60,14 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         start.add_argument(option, type=int, metavar="PORT", help=f"{use} (default: {default})")
     start.add_argument("--echo-delay-ms", type=int, metavar="MS", help="how late the echo comes (default: 500)")
-    commands.add_parser("call", help="place the call again")
-    logs = commands.add_parser("logs", help="show the end of a log, or say which there are")
+    commands.add_parser("call", help="dial the call again")
+    logs = commands.add_parser("logs", help="show the end of a log, or list the logs")
     logs.add_argument("name", nargs="?", help="asterisk, bridge, echo, phone-1001 ...")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep showing what is added")
     logs.add_argument("-n", "--lines", type=int, default=100, help="how many lines (default: %(default)s)")
     end = commands.add_parser("down", help="end everything and remove what it left")
     end.add_argument("--keep", action="store_true", help="keep logs and recordings in .lab")
-    commands.add_parser("status", help="say what runs")
+    commands.add_parser("status", help="show what runs")
     commands.add_parser("env", help="print addresses, ports and the token as shell variables")
     test = commands.add_parser("test", parents=[engine], help="run the tests; further arguments go to pytest")
     test.add_argument("--quick", action="store_true", help="run what answers within two minutes")
@@ -80,10 +80,10 @@ def make_parser() -> argparse.ArgumentParser:
     phone = commands.add_parser("phone", help="drive a softphone by hand")
     phone.add_argument("name", choices=PHONES, metavar="PHONE", help=", ".join(PHONES))
     phone.add_argument("verb", choices=("call", "answer"))
-    phone.add_argument("number", nargs="?", help="whom to call")
-    phone.add_argument("--play", type=Path, metavar="WAV", help="what the phone says (default: nothing)")
-    phone.add_argument("--record", type=Path, metavar="WAV", help="where to write what it hears")
-    phone.add_argument("--dtmf", default="", metavar="KEYS", help="keys to press, from one second after the answer")
+    phone.add_argument("number", nargs="?", help="number to call")
+    phone.add_argument("--play", type=Path, metavar="WAV", help="audio to play (default: nothing)")
+    phone.add_argument("--record", type=Path, metavar="WAV", help="file for the received audio")
+    phone.add_argument("--dtmf", default="", metavar="DIGITS", help="DTMF digits, sent one second after the answer")
     phone.add_argument("--seconds", type=float, help="length of the call (default: that of the file, else 10)")
     commands.add_parser("setup", help="build the Python environment in .venv, which the others do as needed")
     return parser
@@ -99,7 +99,7 @@ async def run_up(options: argparse.Namespace) -> int:
         raise LabError(f"the lab is up with another {different}; end it first: ./lab down")
     progress(f"lab: engine {state.engine}")
     lab = await up.up(state, progress)
-    progress(f"all healthy after {time.monotonic() - began:.1f} s; placing a call")
+    progress(f"all healthy after {time.monotonic() - began:.1f} s; dialing a call")
     report = await echo_call.place_call(lab, state)
     for name in PHONES:
         await lab.phone(name).release()
@@ -178,7 +178,7 @@ async def run_env(_: argparse.Namespace) -> int:
 async def run_phone(options: argparse.Namespace) -> int:
     """``./lab phone``."""
     if (options.verb == "call") != bool(options.number):
-        raise LabError("say whom to call: ./lab phone 1001 call 1002, or ./lab phone 1001 answer")
+        raise LabError("the number is missing: ./lab phone 1001 call 1002, or ./lab phone 1001 answer")
     print(await phone_command.drive(states.lab_of(states.loaded(), progress), options))
     return 0
 
@@ -214,12 +214,12 @@ PASSED_ON: Mapping[str, Callable[[argparse.Namespace], int]] = {"test": run_test
 
 
 def progress(text: str) -> None:
-    """Says what is going on."""
+    """Print a progress message."""
     print(text, file=sys.stderr, flush=True)
 
 
 def _different(state: State, options: argparse.Namespace) -> str:
-    """Returns the option that asks for something else than the lab that is up has; empty if none does."""
+    """Return the option that differs from the lab that is up; empty if none does."""
     has = {
         "engine": state.engine,
         "http_port": state.bridge_port,

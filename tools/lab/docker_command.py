@@ -14,13 +14,13 @@ from bridge.testing.lab_engine import LabError
 from bridge.testing.packages import Progress
 
 COMMAND_TIMEOUT_S = 60.0
-# Where administrators put CA certificates on Debian (update-ca-certificates(8)), and how programs are told of a bundle.
+# Where administrators put CA certificates on Debian (update-ca-certificates(8)), and variables that name a bundle.
 _LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 _BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
 def docker_answers() -> bool:
-    """Says whether a Docker daemon answers: what decides between the two engines."""
+    """Return whether a Docker daemon responds, which selects the engine."""
     if shutil.which("docker") is None:
         return False
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
@@ -33,7 +33,7 @@ def docker_answers() -> bool:
 
 
 def succeeds(command: Sequence[str]) -> bool:
-    """Says whether a short command ends well, and in time."""
+    """Return whether a short command succeeds, and in time."""
     with contextlib.suppress(LabError):
         run(command)
         return True
@@ -41,10 +41,10 @@ def succeeds(command: Sequence[str]) -> bool:
 
 
 def find_compose() -> tuple[str, ...]:
-    """Returns the command that runs compose, in the form that this machine has.
+    """Return the command that runs compose, in the form that this machine has.
 
     Raises:
-        LabError: Docker or compose is missing; the message says what to do.
+        LabError: Docker or compose is missing; the message has the remedy.
     """
     if shutil.which("docker") is None:
         raise LabError("there is no docker command. Install Docker Engine (on Debian: apt-get install docker.io)")
@@ -66,7 +66,7 @@ async def step(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Runs one long command; its output is appended to ``log``, its progress told every two seconds.
+    """Run one long command; append its output to ``log``, and report its progress every two seconds.
 
     Raises:
         LabError: it failed or took longer than ``timeout_s``; the message holds the end of its output.
@@ -100,7 +100,7 @@ async def step(
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Makes sure that a process has ended: asks first, insists after 10 s."""
+    """Make sure that a process has ended: asks first, insist after 10 s."""
     if process.returncode is not None:
         return
     process.terminate()
@@ -112,7 +112,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def collect_certificates(folder: Path, environ: Mapping[str, str]) -> None:
-    """Copies the CA certificates of this machine to where the build of the bridge's image looks for them.
+    """Copy the CA certificates of this machine to where the build of the bridge's image looks for them.
 
     Behind a proxy that re-signs TLS, packages cannot be fetched without them. Nothing is written where there are none.
     """
@@ -130,7 +130,7 @@ def collect_certificates(folder: Path, environ: Mapping[str, str]) -> None:
 
 
 def run(command: Sequence[str], *, check: bool = True) -> str:
-    """Runs a short command and returns what it printed.
+    """Run a short command and return what it printed.
 
     Raises:
         LabError: it failed or did not end in time.

@@ -45,7 +45,7 @@ class ComposedBridge:
     Args:
         token: what applications must present.
         http_port: port on this machine.
-        echo_delay_ms: start the echo application too, which speaks so late; None: leave the calls alone, for tests.
+        echo_delay_ms: start the echo application too, with this delay; None: leave the calls alone, for tests.
     """
 
     token: str
@@ -62,7 +62,7 @@ class DockerLab:
         settings: addresses and secrets; by default free ports and fresh passwords. The RTP range has no
             meaning here: it is that of the container.
         composed_bridge: start the bridge as a container too; None: it runs outside, on `audiosocket_bind`.
-        progress: told what takes long.
+        progress: called with a message about each long step.
     """
 
     name = "docker"
@@ -94,10 +94,11 @@ class DockerLab:
 
     @property
     def audiosocket_bind(self) -> str:
-        """Address that the bridge must bind so that Asterisk reaches it; known once the lab is started.
+        """Address that asterisk-bridge must bind for Asterisk to reach it; known once the lab is started.
 
-        For a bridge outside of the containers: what Asterisk's container takes for this machine, if it is an address of
-        ours; else loopback, which is where Docker forwards to when it runs in a machine of its own (Docker Desktop).
+        For an instance outside of the containers: the address that Asterisk's container has for this machine, if it is
+        one of this machine; else loopback, which is where Docker forwards to when it runs in a virtual machine (Docker
+        Desktop).
         """
         if self.composed_bridge is not None:
             return "0.0.0.0"
@@ -113,7 +114,7 @@ class DockerLab:
 
     @property
     def speech_command(self) -> tuple[str, ...]:
-        """What ``[speech] command`` is to be: espeak-ng of the bridge's image, or of this machine where none runs.
+        """The value of ``[speech] command``: espeak-ng of the product's image, or of this machine where none runs.
 
         The composed bridge itself needs no such detour: it has the program at the place where it looks for it.
         """
@@ -132,10 +133,10 @@ class DockerLab:
         return tuple(services)
 
     async def start(self) -> None:
-        """Builds the images where needed, starts the containers and waits until all are healthy and ARI answers.
+        """Build the images where needed, start the containers and wait until all are healthy and ARI answers.
 
         Raises:
-            LabError: Docker is not there, or a step failed or took too long; the message says which, and what it said.
+            LabError: Docker is not available, or a step failed or took too long; the message has its output.
         """
         if not (CHECKOUT / "compose.yaml").exists():
             raise LabError(f"the docker lab needs a checkout of the sources: there is no compose.yaml in {CHECKOUT}")
@@ -158,7 +159,7 @@ class DockerLab:
             raise
 
     async def stop(self) -> None:
-        """Ends and removes the containers, their network and volumes; logs and recordings stay."""
+        """End and remove the containers, their network and volumes; logs and recordings stay."""
         for phone in self._phones.values():
             await phone.release()
         if not await asyncio.to_thread(self.containers):
@@ -168,29 +169,29 @@ class DockerLab:
         await self._step("removing the containers", self._compose_line("down", "-v", "-t", "3"), UP_TIMEOUT_S)
 
     async def restart_asterisk(self) -> None:
-        """Ends Asterisk at once, as a crash would, and starts it again; returns when ARI answers."""
+        """Kill Asterisk as a crash would, and start it again; return when ARI responds."""
         # -t 0: no time for an orderly end. What `docker kill` ends by hand would not be started by its policy.
         await self._docker("restart", "-t", "0", await asyncio.to_thread(self.container, "asterisk"))
         await self._wait_ready(["asterisk"])
         await self._wait_for_ari()
 
     async def cli(self, command: str) -> str:
-        """Runs a command of Asterisk's command line and returns what it printed."""
+        """Run a command of Asterisk's command line and return what it printed."""
         container = await asyncio.to_thread(self.container, "asterisk")
         return await self._docker("exec", container, "asterisk", "-rx", command)
 
     def phone(self, name: str) -> Phone:
-        """Returns the phone of an extension, or of the trunk's far end (``trunk``)."""
+        """Return the phone of an extension, or of the trunk's far end (``trunk``)."""
         if name not in self._phones:
             self._phones[name] = Phone(name, _Place(self, name), registers=name != TRUNK)
         return self._phones[name]
 
     def phone_control_port(self, name: str) -> int:
-        """Returns the port on this machine at which a phone is driven."""
+        """Return the port on this machine at which a phone is driven."""
         return self.settings.phone_ports + 8 * PHONES.index(name) + 2
 
     def containers(self) -> dict[str, str]:
-        """Returns the id of each service's container, running or not."""
+        """Return the id of each service's container, running or not."""
         wanted = f"label={_PROJECT_LABEL}={self.project}"
         shown = '{{.ID}} {{.Label "%s"}}' % _SERVICE_LABEL  # noqa: UP031 - braces are Go's here
         out = docker.run(["docker", "ps", "-a", "--filter", wanted, "--format", shown])
@@ -198,7 +199,7 @@ class DockerLab:
         return {service: container for container, service in pairs}
 
     def container(self, service: str) -> str:
-        """Returns the id of a service's container.
+        """Return the id of a service's container.
 
         Raises:
             LabError: there is none: the lab is not started.
@@ -209,7 +210,7 @@ class DockerLab:
             raise LabError(f"the lab {self.project} has no container for {service}; it is not started") from None
 
     async def save_logs(self) -> None:
-        """Writes what each container has printed so far to the folder `logs`."""
+        """Write what each container has printed so far to the folder `logs`."""
         for service, container in (await asyncio.to_thread(self.containers)).items():
             with (self.logs / f"{service}.log").open("wb") as log:
                 await asyncio.to_thread(
@@ -223,14 +224,14 @@ class DockerLab:
                 )
 
     def last_lines(self, service: str, count: int = 12) -> str:
-        """Returns the end of a service's log, for error messages."""
+        """Return the end of a service's log, for error messages."""
         container = self.containers().get(service)
         if container is None:
             return "(no container)"
         return docker.run(["docker", "logs", "--tail", str(count), container], check=False).rstrip()
 
     async def wait_ready(self, service: str) -> None:
-        """Waits until a service's container does its work.
+        """Wait until a service's container does its work.
 
         Raises:
             LabError: it does not in time; the message holds the end of its log.
@@ -238,7 +239,7 @@ class DockerLab:
         await self._wait_ready([service])
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables that compose.yaml asks for."""
+        """Return the variables that compose.yaml asks for."""
         s = self.settings
         bridge = self.composed_bridge
         return {
@@ -249,7 +250,8 @@ class DockerLab:
             "LAB_APP": s.ari_app,
             "LAB_AUDIOSOCKET": f"{self.audiosocket_host}:{self.audiosocket_port}",
             "LAB_PHONES": str(self.folder / "phones"),
-            # Phones write into folders of ours and we into theirs: they run as this user (with no capabilities).
+            # Phones write into this user's directories and this process into theirs: they run as this user (no
+            # capabilities).
             "LAB_UID": str(os.getuid()),
             "LAB_GID": str(os.getgid()),
             # compose.yaml refuses to start the bridge without a token; where it is not started, nobody gets this one.
@@ -339,7 +341,7 @@ class _Place:
         await asyncio.to_thread(docker.run, ["docker", "start", container])
         await self._lab.wait_ready(self._service)
         if self._name == TRUNK:
-            # Its address may be a new one, and Asterisk knows the trunk by the address it found when it read the file.
+            # Its address may be a new one, and Asterisk has the trunk's address from when it read the file.
             asterisk = await asyncio.to_thread(self._lab.container, "asterisk")
             await asyncio.to_thread(docker.run, ["docker", "exec", asterisk, "configure"])
             await self._lab.cli("module reload res_pjsip.so")
@@ -353,14 +355,14 @@ class _Place:
 
 
 def service_of(phone: str) -> str:
-    """Returns the service of compose.yaml that is a phone."""
+    """Return the service of compose.yaml that is a phone."""
     return phone if phone == TRUNK else f"phone-{phone}"
 
 
 def _state(container: str) -> str:
-    """Returns `READY`, or what else a container is.
+    """Return `READY`, or what else a container is.
 
-    Its own health check is asked at once instead of waiting for Docker to ask, which it does every few seconds.
+    Its health check is run immediately instead of waiting for Docker to run it, which it does every few seconds.
     """
     text = docker.run(["docker", "inspect", "-f", "{{.State.Status}} {{json .Config.Healthcheck.Test}}", container])
     status, _, check = text.strip().partition(" ")

@@ -32,14 +32,14 @@ class CallReport:
     """What came of the call.
 
     Args:
-        text: what was said, as data over audio.
+        text: the sent text, as data over audio.
         answered_s: from dialling to the answer.
         lasted_s: from the answer to the hang-up.
-        application: the echo application's own account; empty if it gave none.
-        application_text: what is in its recording; None where that is out of reach.
-        heard_text: what the phone heard back.
-        tone_level: how loud the phone heard the tone that it had sent at `judge.tone`'s level.
-        round_trip_s: from the phone's mouth to its ear; None if what it heard is not what it said.
+        application: the echo application's own report; empty if there is none.
+        application_text: what is in its recording; None where that is not available.
+        heard_text: what the phone received back.
+        tone_level: level at which the phone received the tone that it had sent at `judge.tone`'s level.
+        round_trip_s: from the phone's microphone to its speaker; None if what it received is not what it sent.
         recording, sent: the phone's recordings.
     """
 
@@ -61,7 +61,7 @@ class CallReport:
 
 
 async def place_call(lab: Lab, state: State) -> CallReport:
-    """Has phone 1001 call the bridge's extension, say a text and hear it back.
+    """Have phone 1001 call asterisk-bridge's extension, send data and receive it back.
 
     Raises:
         PhoneError: the call was not answered, or ended early.
@@ -98,16 +98,16 @@ async def place_call(lab: Lab, state: State) -> CallReport:
 
 
 def in_words(report: CallReport, state: State) -> str:
-    """Returns the report for people."""
+    """Return the report for people."""
     said = report.application
     exact = {True: "exactly", False: "NOT exactly"}
     lines = [
         f"  {CALLER} called {ECHO_NUMBER}, was answered after {report.answered_s:.2f} s "
-        f'and said, as data over audio: "{report.text}"',
+        f'and sent, as data over audio: "{report.text}"',
     ]
     if said:
         lines.append(
-            f"  the application was told of caller {said['caller']} and received {said['audio_s']:.2f} s of audio "
+            f"  the application got the caller {said['caller']} and received {said['audio_s']:.2f} s of audio "
             f"in {said['messages']} messages"
             + ("" if report.application_text is None else f": the text {exact[report.application_text == report.text]}")
         )
@@ -120,8 +120,8 @@ def in_words(report: CallReport, state: State) -> str:
         f"  round trip {_in_ms(report.round_trip_s)}, of which the application waited {state.echo_delay_ms} ms; "
         f"the call lasted {report.lasted_s:.1f} s",
         "  recordings:",
-        f"    the phone said   {report.sent}",
-        f"    the phone heard  {report.recording}",
+        f"    the phone sent      {report.sent}",
+        f"    the phone received  {report.recording}",
     ]
     if report.application_text is not None:
         lines.append(f"    the application  {_application_recording(said)}")
@@ -129,7 +129,7 @@ def in_words(report: CallReport, state: State) -> str:
 
 
 async def _application_reports(lab: Lab) -> list[str]:
-    """Returns the echo application's accounts of all calls so far, each a JSON object."""
+    """Return the echo application's accounts of all calls so far, each a JSON object."""
     if isinstance(lab, DockerLab):
         await lab.save_logs()
     log = lab.logs / "echo.log"
@@ -137,7 +137,7 @@ async def _application_reports(lab: Lab) -> list[str]:
 
 
 async def _next_application_report(lab: Lab, known: int) -> dict[str, Any]:
-    """Waits for an account beyond the known ones; returns nothing in it if none comes."""
+    """Wait for an account beyond the known ones; return nothing in it if none comes."""
     deadline = time.monotonic() + REPORT_TIMEOUT_S
     while time.monotonic() < deadline:
         reports = await _application_reports(lab)
@@ -149,7 +149,7 @@ async def _next_application_report(lab: Lab, known: int) -> dict[str, Any]:
 
 
 def _round_trip_s(sent: Samples, heard: Samples) -> float | None:
-    """Returns how much later the phone heard what it had said."""
+    """Return how much later the phone received what it had sent."""
     found = judge.delay(sent, heard, RATE)
     # Both recordings end with the call, but begin with their own first frame: so they are compared from their ends.
     return found.seconds + (len(sent) - len(heard)) / RATE if found.likeness > MIN_LIKENESS else None
@@ -172,7 +172,7 @@ def _application_recording(application: dict[str, Any]) -> Path | None:
 
 
 def _speech(samples: Samples) -> Samples:
-    """Cuts off the tone that follows the text: a modem would read it as its own."""
+    """Cut off the tone that follows the text: a modem would read it as its own."""
     levels = judge.block_levels(samples, RATE, TONE_HZ, 0.1)
     steady = np.flatnonzero(levels > 0.6 * max(levels.max(initial=0), 1))
     return samples[: int(steady[0]) * RATE // 10] if len(steady) else samples

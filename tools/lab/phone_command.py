@@ -20,10 +20,10 @@ BEFORE_KEYS_S = 1.0  # an IVR's prompt has begun by then
 
 
 async def drive(lab: Lab, options: argparse.Namespace) -> str:
-    """Makes or takes a call and returns what happened, in words.
+    """Make or takes a call and return what happened, in words.
 
     Raises:
-        LabError, PhoneError: a file is no WAV file that can be played; nobody answers.
+        LabError, PhoneError: a file is not a WAV file that can be played; the call is not answered.
     """
     phone = lab.phone(options.name)
     await phone.start()
@@ -47,7 +47,7 @@ async def drive(lab: Lab, options: argparse.Namespace) -> str:
 
 
 async def _talk(phone: Phone, keys: str, seconds: float) -> str:
-    """Presses the keys and lets the call go on; returns the reason if the other side ended it."""
+    """Send the DTMF digits and let the call continue; return the reason if the other side ended it."""
 
     async def press() -> None:
         await asyncio.sleep(BEFORE_KEYS_S)
@@ -57,7 +57,7 @@ async def _talk(phone: Phone, keys: str, seconds: float) -> str:
     try:
         return (await phone.ended(timeout_s=seconds)).param or "without a reason"
     except PhoneError:
-        return ""  # it still goes on: the ordinary case
+        return ""  # it continues: the ordinary case
     finally:
         if pressing is not None:
             pressing.cancel()
@@ -82,7 +82,7 @@ def _account(phone: Phone, options: argparse.Namespace, ended: str) -> list[str]
 
 
 def any_wav(path: Path) -> Samples:
-    """Returns a 16-bit WAV file of any rate and number of channels as a phone plays it: mono, 8 kHz.
+    """Return a 16-bit WAV file of any rate and number of channels as a phone plays it: mono, 8 kHz.
 
     Raises:
         LabError: it cannot be read, or has other samples.

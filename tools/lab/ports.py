@@ -30,10 +30,10 @@ class Wanted:
 
 
 def check_free(host: str, wanted: list[Wanted]) -> None:
-    """Checks that ports are free.
+    """Check that ports are free.
 
     Raises:
-        LabError: some are not; the message names each, who holds it where that can be told, and the way out.
+        LabError: some are not; the message names each, the program that uses it if known, and the remedy.
     """
     problems: list[str] = []
     for one in wanted:
@@ -54,7 +54,7 @@ def check_free(host: str, wanted: list[Wanted]) -> None:
 
 
 def holder(port: int, kind: socket.SocketKind) -> str | None:
-    """Returns the program that listens on a port, as far as this user may know it."""
+    """Return the program that listens on a port, if this user may see it."""
     inodes = set()
     for table in TABLES[kind]:
         with contextlib.suppress(OSError):

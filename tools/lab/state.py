@@ -26,7 +26,7 @@ class State:
         engine: ``embedded`` or ``docker``.
         bridge_port: where the bridge's HTTP listens.
         token: what applications present to the bridge.
-        echo_delay_ms: how late the echo application speaks.
+        echo_delay_ms: delay of the echo application.
     """
 
     engine: str
@@ -42,17 +42,17 @@ class State:
 
 
 def home() -> Path:
-    """Returns the checkout's folder."""
+    """Return the checkout's folder."""
     return Path(os.environ.get("LAB_HOME") or Path(__file__).resolve().parents[2])
 
 
 def folder() -> Path:
-    """Returns the folder of everything that a lab leaves while it is up."""
+    """Return the folder of everything that a lab leaves while it is up."""
     return home() / ".lab"
 
 
 def load() -> State | None:
-    """Returns the remembered lab; None if there is none."""
+    """Return the remembered lab; None if there is none."""
     try:
         stored = json.loads(_file().read_text())
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def load() -> State | None:
 
 
 def loaded() -> State:
-    """Returns the remembered lab.
+    """Return the remembered lab.
 
     Raises:
         LabError: there is none.
@@ -73,7 +73,7 @@ def loaded() -> State:
 
 
 def save(state: State) -> None:
-    """Remembers a lab; the file holds its secrets and is readable by its owner only."""
+    """Remember a lab; the file holds its secrets and is readable by its owner only."""
     _file().parent.mkdir(parents=True, exist_ok=True)
     new = _file().with_suffix(".new")
     new.touch(mode=0o600)
@@ -82,7 +82,7 @@ def save(state: State) -> None:
 
 
 def lab_of(state: State, progress: Progress) -> Lab:
-    """Returns the handle of a remembered lab, whether it runs or not."""
+    """Return the handle of a remembered lab, whether it runs or not."""
     if state.engine == "docker":
         composed = ComposedBridge(state.token, state.bridge_port, state.echo_delay_ms)
         return DockerLab(folder(), state.settings, composed_bridge=composed, progress=progress)

@@ -86,6 +86,7 @@ def run(groups: tuple[tuple[Part, ...], ...], arguments: list[str], logs: Path |
     """Run groups of parts; print what each printed when it ends, and all times at the end.
 
     Args:
+        groups: the parts; those of a group run at the same time.
         arguments: further ones for each part.
         logs: folder for the output and for the labs' logs; None: a temporary one.
 

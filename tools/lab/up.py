@@ -63,15 +63,15 @@ context = "media-tap"
 
 
 def choose_engine(wanted: str | None) -> str:
-    """Returns the engine to use: the wanted one, else docker if its daemon answers, else embedded."""
+    """Return the engine to use: the wanted one, else docker if its daemon answers, else embedded."""
     return wanted or ("docker" if docker_answers() else "embedded")
 
 
 async def up(state: State, progress: Progress) -> Lab:
-    """Brings up what is not up yet and waits until it is healthy.
+    """Bring up what is not up yet and wait until it is healthy.
 
     Raises:
-        LabError: a port is taken, or a part does not come up; the message says which, and what its log says.
+        LabError: a port is in use, or a part does not start; the message has the end of its log.
     """
     lab = states.lab_of(state, progress)
     if isinstance(lab, EmbeddedLab):
@@ -88,7 +88,7 @@ async def up(state: State, progress: Progress) -> Lab:
 
 
 async def down(*, keep: bool) -> None:
-    """Ends everything and removes what it left.
+    """End everything and remove what it left.
 
     Args:
         keep: leave logs and recordings.
@@ -113,12 +113,12 @@ async def down(*, keep: bool) -> None:
 
 
 def is_up(state: State) -> bool:
-    """Says whether anything of a remembered lab runs."""
+    """Return whether anything of a remembered lab runs."""
     return any(words != NOT_RUNNING for words in programs(state).values())
 
 
 def programs(state: State) -> dict[str, str]:
-    """Returns each part of the lab and whether it runs, in words."""
+    """Return each part of the lab and whether it runs, in words."""
     lab = states.lab_of(state, print)
     if isinstance(lab, DockerLab):
         return dict.fromkeys(lab.containers(), "a container")
@@ -128,7 +128,7 @@ def programs(state: State) -> dict[str, str]:
 
 
 def echo_folder() -> Path:
-    """Returns the folder where the echo application records."""
+    """Return the folder where the echo application records."""
     return states.folder() / "echo"
 
 

@@ -1,6 +1,6 @@
 """The operations of the HTTP API, from the OpenAPI document. Each example is a request that is really made.
 
-The API is the product's; behind it is the PBX of the unit tests, so that the pages do not change from run to run.
+The API is the product's; behind it is the PBX of the unit tests, which keeps the pages the same in every run.
 """
 
 from __future__ import annotations

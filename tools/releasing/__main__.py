@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tools/release",
         description="Build the source distribution, wheel and image of the tagged commit; install each in an empty"
-        " environment and place calls with it; write them to dist/ with an SBOM and checksums.",
+        " environment and make calls with it; write them to dist/ with an SBOM and checksums.",
     )
     parser.add_argument("--rehearse", metavar="X.Y.Z", help="as if the commit had this tag")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="folder for the result (default: dist)")
@@ -95,9 +95,12 @@ def skipped(options: argparse.Namespace) -> str:
 
 
 def image(source: Path, work: Path, version: str, python: Path) -> None:
-    """Build the image and place calls with it.
+    """Build the image and make calls with it.
 
     Args:
+        source: the clone.
+        work: a folder for the build.
+        version: the version.
         python: of an environment with the plug-in.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The steps of a release, each of which ends in an error that says what is wrong."""
+"""The steps of a release, each of which reports what is wrong."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 class ReleaseError(Exception):
-    """The release cannot be made; the message says what to do."""
+    """The release cannot be made; the message has the remedy."""
 
 
 def run(*line: str | Path, folder: Path = ROOT, environ: Mapping[str, str] | None = None) -> str:
     """Run a command and return what it printed.
 
     Args:
+        *line: the command line.
+        folder: the working directory.
         environ: variables besides those of this process.
 
     Raises:
@@ -109,6 +111,7 @@ def build(source: Path, work: Path) -> tuple[Path, Path]:
     """Build the source distribution of a clone, and from it the wheel; twice, in other folders.
 
     Args:
+        source: the clone.
         work: a folder for them, which does not exist yet.
 
     Returns:
@@ -144,6 +147,8 @@ def check_contents(source: Path, sdist: Path, wheel: Path) -> None:
 
     Args:
         source: the clone that they were built from.
+        sdist: the source distribution.
+        wheel: the wheel.
 
     Raises:
         ReleaseError: files are missing or stray.
@@ -185,7 +190,7 @@ def pythons() -> list[Path]:
 
 
 def _interpreters(version: str) -> Iterator[Path]:
-    """Yield interpreters that run and are what their name says: a name on the PATH may be a shim that does not."""
+    """Yield interpreters of a version that run: a name on the PATH may be a shim that does not."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for candidate in (shutil.which(f"python{version}"), *pyenv.glob(f"{version}.*/bin/python")):
         if candidate:
@@ -247,7 +252,7 @@ def install(artifact: Path, python: Path, environment: Path, source: Path, versi
 
 
 def call(python: Path, source: Path, folder: Path, options: Sequence[str] = ()) -> str:
-    """Place calls with what is installed, as the example of the plug-in does: a real phone, whose audio is compared.
+    """Make calls with what is installed, as the example of the plug-in does: a real phone, whose audio is compared.
 
     Args:
         python: of the environment.

@@ -153,7 +153,7 @@ def test_a_large_object_becomes_text_once_for_a_condition_that_names_it_often(mo
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [(b"[" + b"[]," * 20_000 + b"[]]", "holds more than 10000 values"), (b"[" * 101 + b"]" * 101, "deeper than 100")],
+    [(b"[" + b"[]," * 20_000 + b"[]]", "has more than 10000 values"), (b"[" * 101 + b"]" * 101, "deeper than 100")],
 )
 def test_a_servers_answer_is_counted_before_it_is_parsed(
     body: bytes, reason: str, monkeypatch: pytest.MonkeyPatch

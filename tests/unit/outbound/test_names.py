@@ -71,7 +71,7 @@ async def test_names_of_strangers_leave_threads_for_those_of_the_configuration(r
     foreign = [loop.create_task(names.addresses(f"hang{n}.example", configured=False)) for n in range(100)]
     done, waiting = await asyncio.wait(foreign, timeout=0.2)
     assert len(waiting) == MAX_FOREIGN
-    assert {str(task.exception()) for task in done} == {f"[Errno {socket.EAI_AGAIN}] too many DNS lookups under way"}
+    assert {str(task.exception()) for task in done} == {f"[Errno {socket.EAI_AGAIN}] too many pending DNS lookups"}
     assert await names.addresses("good.example", configured=True) == ["192.0.2.1", "2001:db8::1"]
     more = [loop.create_task(names.addresses(f"hang-{n}.example")) for n in range(100)]
     done, own = await asyncio.wait(more, timeout=0.2)
