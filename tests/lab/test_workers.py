@@ -73,6 +73,7 @@ async def test_a_subscription_starts_once(lab: Lab, tmp_path: Path, phones: Phon
             for number in range(1, 4):
                 await alice.call("1002", play=judge.tone(500, 60, RATE))
                 await alice.answered()
+                await sink.connected(number)
                 await sends(alice, 1)
                 assert len(sink.connections) == number
                 await alice.hangup()
