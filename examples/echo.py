@@ -1,9 +1,9 @@
-"""An application that says back what it hears of a call, a moment later.
+"""An echo application: it sends the audio of a call back after a delay.
 
     BRIDGE_TOKEN=... python examples/echo.py --url http://127.0.0.1:8080 --number 750 --delay-ms 500
 
-It asks the bridge for calls, opens a WebSocket on each new one, and sends every message back when its time has come.
-That is all an application needs: HTTP to find a call, one WebSocket to hear it and to speak into it.
+It lists calls, opens a WebSocket on each new one, and sends every message back when its delay is over. That is all an
+application needs: HTTP to find a call, one WebSocket to receive and send its audio.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from urllib.parse import quote
 import aiohttp
 
 POLL_S = 0.2
-# Audio that is with the bridge before its time, so that a moment's delay on the way makes no hole.
+# Audio that is sent ahead of its time: a short delay on the network must not cause a gap.
 CUSHION_MS = 100
 RATE = 8000  # encapsulation=sln: 16-bit little-endian samples, 8000 per second, no header
 
 
 async def find_calls(session: aiohttp.ClientSession, options: argparse.Namespace) -> None:
-    """Looks for answered calls to the number and echoes each until it ends."""
+    """Look for answered calls to the number and echo each until it ends."""
     echoes: dict[str, asyncio.Task[None]] = {}
     reachable = True
     while True:
@@ -55,7 +55,7 @@ async def find_calls(session: aiohttp.ClientSession, options: argparse.Namespace
 
 
 async def echo(session: aiohttp.ClientSession, call: dict[str, Any], options: argparse.Namespace) -> None:
-    """Echoes one call until its WebSocket closes, then says what it heard."""
+    """Echo one call until its WebSocket closes, then print what was received."""
     heard: list[bytes] = []
     url = f"/v1.0/calls/{quote(call['id'], safe='')}/media_stream"
     began = time.monotonic()
@@ -112,14 +112,14 @@ async def echo(session: aiohttp.ClientSession, call: dict[str, Any], options: ar
 
 
 async def main() -> None:
-    """Reads the command line and runs until interrupted."""
+    """Read the command line and run until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--url", default=os.environ.get("BRIDGE_URL", "http://127.0.0.1:8080"), help="the bridge")
     first = Path.home() / ".local/state/asterisk-bridge/token"  # what a bridge creates that has no token configured
     token = os.environ.get("BRIDGE_TOKEN") or (first.read_text().strip() if first.exists() else "")
     parser.add_argument("--token", default=token, help="its token; better in $BRIDGE_TOKEN, where only you can see it")
     parser.add_argument("--number", default="", help="only calls to this number (default: every call of the PBX)")
-    parser.add_argument("--delay-ms", type=int, default=500, help="how late the echo comes (default: %(default)s)")
+    parser.add_argument("--delay-ms", type=int, default=500, help="delay of the echo (default: %(default)s)")
     parser.add_argument("--record", type=Path, help="folder for one WAV file per call")
     options = parser.parse_args()
     if options.record:

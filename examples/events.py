@@ -20,7 +20,7 @@ async def watch(types: str) -> None:
         while True:
             try:
                 async with session.ws_connect("/v1.0/events", params={"types": types}, heartbeat=20) as socket:
-                    # What happened while nobody listened is not told again: a program that keeps a list of calls
+                    # Events are not sent again after a reconnect: a program that keeps a list of calls
                     # reads GET /v1.0/calls here.
                     async for message in socket:
                         event = json.loads(message.data)

@@ -17,15 +17,15 @@ _seen: OrderedDict[str, None] = OrderedDict()
 
 
 def key_of(secret: str) -> bytes:
-    """``whsec_`` and base64, or any other text as it is."""
+    """Return the bytes of ``whsec_`` and base64, or of any other string."""
     return base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
 
 
 def is_genuine(key: bytes, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Whether the bridge has sent this body, lately."""
+    """Return whether asterisk-bridge sent this body, recently."""
     event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not (timestamp.isdecimal() and abs(now - int(timestamp)) <= TOLERANCE_S):
-        return False  # somebody repeats an old request
+        return False  # an old request that is repeated
     signed = b".".join((event_id.encode(), timestamp.encode(), body))
     expected = b"v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
     given = headers.get("webhook-signature", "").encode("utf-8", "replace").split()
@@ -37,7 +37,7 @@ async def take(request: web.Request) -> web.Response:
     if not is_genuine(request.app[KEY], request.headers, body, time.time()):
         return web.Response(status=401)
     event = json.loads(body)
-    # An answer of ours may have been lost on its way: then the same event comes again.
+    # If the response was lost, the same event is sent again.
     if event["id"] not in _seen:
         _seen[event["id"]] = None
         if len(_seen) > 10_000:

@@ -70,7 +70,7 @@ async def test_the_file_is_nobody_elses_and_is_appended_to(tmp_path: Path, caplo
     audit.start()
     await audit.stop()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "had the mode 644" in caplog.text
+    assert "mode=644" in caplog.text
     assert [line["action"] for line in lines_of(path)] == ["before", "audit.start", "audit.stop"]
     fresh = log_to(tmp_path / "fresh.jsonl")
     fresh.start()
