@@ -100,7 +100,7 @@ class StreamsConfig(Section):
     """How long connecting to an application may take, TLS and handshake included."""
     retry_first_s: Annotated[float, Field(ge=0.05, le=60, description="a number of seconds from 0.05 to 60")] = 0.5
     """Wait before the first new attempt; doubled before each further one."""
-    retry_last_s: Annotated[float, Field(ge=0.05, le=600, description="a number of seconds from 0.05 to 600")] = 15.0
+    retry_last_s: Annotated[float, Field(ge=0.05, le=600, description="a number of seconds from 0.05 to 600")] = 5.0
     """Longest wait between two attempts, unless the server requests a longer one (`Retry-After`, at most 300 s)."""
     window_ms: WindowMs = 5000
     """Recent audio that is kept while the connection is unavailable."""
