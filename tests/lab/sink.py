@@ -7,6 +7,7 @@ import base64
 import contextlib
 import http
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -99,6 +100,10 @@ class Sink:
         self.refuse_with: int | None = None
         """Status with which handshakes are refused."""
         self.refused = 0
+        self.answers_after_s = 0.0
+        """How long a handshake takes."""
+        self.tls: ssl.SSLContext | None = None
+        """As which server it shows itself; None: without TLS."""
         self.on_message: Callable[[Received, dict[str, Any]], Any] | None = None
         """Called, and awaited, for every message."""
         self.reading = asyncio.Event()
@@ -121,7 +126,11 @@ class Sink:
     async def start(self) -> None:
         """Listen; on the same port as before, if it listened before."""
         self._server = await serve(
-            self._serve, self.host, self.port, process_request=self._decide, compression=None, max_queue=4
+            *(self._serve, self.host, self.port),
+            process_request=self._decide,
+            compression=None,
+            max_queue=4,
+            ssl=self.tls,
         )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
@@ -141,7 +150,8 @@ class Sink:
             self._server.close()
             await self._server.wait_closed()
 
-    def _decide(self, connection: ServerConnection, _: Request) -> Response | None:
+    async def _decide(self, connection: ServerConnection, _: Request) -> Response | None:
+        await asyncio.sleep(self.answers_after_s)
         if self.refuse_with is None:
             return None
         self.refused += 1

@@ -68,9 +68,11 @@ class SipPhone(asyncio.DatagramProtocol):
         """How an INVITE is answered; other than 180 it is the final response."""
         self.response_headers: dict[str, str] = {}
         """Further headers of that response."""
-        self._name = name
+        self.name = name
         self._pbx = pbx
         self._password = password
+        self.audio_port = 9
+        """Where audio is received; 9: nowhere."""
         self._invite: Message | None = None
         self._registers = 0
 
@@ -114,29 +116,36 @@ class SipPhone(asyncio.DatagramProtocol):
     async def register(self, expires_s: int = 300) -> None:
         """Register at the PBX; 0 s ends it."""
         challenge = await self._ask_to_register("", expires_s)
+        proof = self._authorization(challenge, "REGISTER", f"sip:{self._pbx[0]}")
+        answer = await self._ask_to_register(proof, expires_s)
+        assert answer.start == "SIP/2.0 200 OK", answer.start
+
+    def _authorization(self, challenge: Message, method: str, uri: str) -> str:
+        """Return the header that a challenge demands."""
         given = dict(re.findall(r'(\w+)="?([^",]*)', challenge.headers["www-authenticate"]))
-        uri, count, ours = f"sip:{self._pbx[0]}", "00000001", secrets.token_hex(8)
+        count, ours = "00000001", secrets.token_hex(8)
         name = given.get("algorithm", "MD5").replace("-", "").lower()
 
         def digest(text: str) -> str:
             return hashlib.new("sha256" if name == "sha256" else "md5", text.encode()).hexdigest()
 
-        secret = digest(f"{self._name}:{given['realm']}:{self._password}")
-        proof = digest(f"{secret}:{given['nonce']}:{count}:{ours}:auth:{digest(f'REGISTER:{uri}')}")
-        answer = await self._ask_to_register(
-            f'Authorization: Digest username="{self._name}", realm="{given["realm"]}", nonce="{given["nonce"]}", '
+        secret = digest(f"{self.name}:{given['realm']}:{self._password}")
+        proof = digest(f"{secret}:{given['nonce']}:{count}:{ours}:auth:{digest(f'{method}:{uri}')}")
+        return (
+            f'Authorization: Digest username="{self.name}", realm="{given["realm"]}", nonce="{given["nonce"]}", '
             f'uri="{uri}", response="{proof}", algorithm={given.get("algorithm", "MD5")}, qop=auth, nc={count}, '
-            f'cnonce="{ours}", opaque="{given.get("opaque", "")}"\r\n',
-            expires_s,
+            f'cnonce="{ours}", opaque="{given.get("opaque", "")}"\r\n'
         )
-        assert answer.start == "SIP/2.0 200 OK", answer.start
 
-    async def call(self, number: str, headers: str = "", caller: str = "anonymous") -> None:
-        """Call a number and accept whatever is answered, without audio.
+    async def call(self, number: str, headers: str = "", caller: str = "anonymous") -> Message:
+        """Call a number and accept whatever is answered.
 
         Args:
             headers: further headers of the INVITE, each ended with a line break.
-            caller: user of the From header.
+            caller: user of the From header; an extension proves that it is one.
+
+        Returns:
+            The response.
         """
         tag = secrets.token_hex(4)
         host, port = self._pbx
@@ -146,23 +155,30 @@ class SipPhone(asyncio.DatagramProtocol):
         )
         sdp = (
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-            "m=audio 9 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+            f"m=audio {self.audio_port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
         )
         target = f"sip:{number}@{host}:{port}"
-        answer = await self._ask(
-            f"INVITE {target} SIP/2.0\r\n{self._via()}To: <{target}>\r\nCSeq: 1 INVITE\r\n{dialog}{headers}"
-            f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n\r\n{sdp}",
-            "1 INVITE",
-        )
-        self._send(
-            f"ACK {target} SIP/2.0\r\n{self._via()}To: {answer.headers['to']}\r\nCSeq: 1 ACK\r\n{dialog}"
-            "Content-Length: 0\r\n\r\n"
-        )
+        proof = ""
+        for sequence in (1, 2):
+            via = self._via()
+            answer = await self._ask(
+                f"INVITE {target} SIP/2.0\r\n{via}To: <{target}>\r\nCSeq: {sequence} INVITE\r\n{dialog}{headers}{proof}"
+                f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n\r\n{sdp}",
+                f"{sequence} INVITE",
+            )
+            self._send(
+                f"ACK {target} SIP/2.0\r\n{via if proof == '' else self._via()}To: {answer.headers['to']}\r\n"
+                f"CSeq: {sequence} ACK\r\n{dialog}Content-Length: 0\r\n\r\n"
+            )
+            if not answer.start.startswith("SIP/2.0 401"):
+                break
+            proof = self._authorization(answer, "INVITE", target)
         self._bye = (
-            f"BYE {target} SIP/2.0\r\n{self._via()}To: {answer.headers['to']}\r\nCSeq: 2 BYE\r\n{dialog}"
+            f"BYE {target} SIP/2.0\r\n{self._via()}To: {answer.headers['to']}\r\nCSeq: 3 BYE\r\n{dialog}"
             "Content-Length: 0\r\n\r\n"
         )
         assert answer.start == "SIP/2.0 200 OK", answer.start
+        return answer
 
     def hang_up(self) -> None:
         """End the call that this phone has made."""
@@ -175,11 +191,11 @@ class SipPhone(asyncio.DatagramProtocol):
     async def _ask_to_register(self, more: str, expires_s: int) -> Message:
         self._registers += 1
         number = self._registers
-        address = f"<sip:{self._name}@{self._pbx[0]}>"
+        address = f"<sip:{self.name}@{self._pbx[0]}>"
         return await self._ask(
             f"REGISTER sip:{self._pbx[0]} SIP/2.0\r\n{self._via()}From: {address};tag=1\r\nTo: {address}\r\n"
             f"Call-ID: register-{self._address}\r\nCSeq: {number} REGISTER\r\nMax-Forwards: 70\r\n"
-            f"Expires: {expires_s}\r\nContact: <sip:{self._name}@{self._address}>\r\n{more}Content-Length: 0\r\n\r\n",
+            f"Expires: {expires_s}\r\nContact: <sip:{self.name}@{self._address}>\r\n{more}Content-Length: 0\r\n\r\n",
             f"{number} REGISTER",
         )
 
@@ -201,7 +217,7 @@ class SipPhone(asyncio.DatagramProtocol):
     def _respond(self, request: Message, status: str, headers: Mapping[str, str] | None = None, body: str = "") -> None:
         kept = "".join(f"{name}: {request.headers[name]}\r\n" for name in ("via", "from", "call-id", "cseq"))
         to = request.headers["to"]
-        more = {"Contact": f"<sip:{self._name}@{self._address}>", **(headers or {})}
+        more = {"Contact": f"<sip:{self.name}@{self._address}>", **(headers or {})}
         lines = "".join(f"{name}: {value}\r\n" for name, value in more.items())
         self._send(
             f"SIP/2.0 {status}\r\n{kept}to: {to if ';tag=' in to else f'{to};tag=phone'}\r\n{lines}"

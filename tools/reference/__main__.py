@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.reference import command_line, configuration, errors, http, metrics
+from tools.reference import command_line, configuration, errors, faults, http, metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 PART = re.compile(r"<!-- generated: ([^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -16,6 +16,7 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "metrics": metrics.tables,
     "command line": command_line.commands,
     "errors": errors.table,
+    "faults": faults.table,
     "http operations": http.operations,
 }
 
