@@ -1,1 +1,1 @@
-"""Conferences: their model, the mixing bridges of this process, those of others, and who takes part."""
+"""Conferences: their model, the mixing bridges of this process and of other workers, and the participants."""

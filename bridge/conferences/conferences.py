@@ -1,10 +1,10 @@
-"""Conferences: mixing bridges of our own, and the ConfBridge rooms that the dialplan runs.
+"""Conferences: mixing bridges of asterisk-bridge, and the ConfBridge rooms that the dialplan runs.
 
-    ours    made by `Conferences.create`, kept until deleted. Legs come by `join`, streams by `tap_point`.
-    a room  comes and goes by itself with its first and last participant; it is seen, heard and spoken to, and its
-            participants can be hung up. Asterisk has no verb for more from outside.
+    own     created by `Conferences.create`, kept until deleted. Legs enter by `join`, streams by `tap_point`. room
+    exists from its first to its last participant. Streams can receive and send its audio, and participants can
+            be hung up; ARI offers nothing more from outside.
 
-After a restart those of ours whose bridges still exist are taken up, with who is in them, if a state file is kept.
+If a state file is kept, own conferences whose bridges still exist are resumed after a restart, with their participants.
 """
 
 from __future__ import annotations
@@ -48,18 +48,22 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MEMBER = "member"
-"""Facts of this kind are calls that came for nothing but a conference."""
+"""Kind of facts: calls that exist only to take part in a conference."""
 
 
 class Conferences:
-    """All conferences of the PBX. Make it after the tracker, so that it sees every event after the tracker did.
+    """All conferences of the PBX. Construct after the tracker, to handle every event after the tracker.
 
     Args:
-        context: ``calling.context``, whose extensions ``room-NAME`` lead into ConfBridge rooms. Without one, rooms are
-            shown and their participants can be hung up, and that is all.
-        clock: seconds since 1970.
-        remote: those of other workers; None: there are no other workers.
-        journal: keeps the conferences of ours; None: none is taken up after a restart.
+        client: ARI.
+        tracker: the calls of the PBX.
+        ids: generates ids of own objects.
+        events: publishes events.
+        context: ``calling.context``, whose extensions ``room-NAME`` lead into ConfBridge rooms. Without it, rooms are
+            listed and their participants can be hung up, nothing more.
+        clock: returns seconds since 1970.
+        remote: conferences of other workers; None: there are no other workers.
+        journal: stores own conferences; None: none is resumed after a restart.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class Conferences:
         client.on_event("*", self._on_event)
         tracker.subscribe(self._on_change)
 
-    # Which there are
+    # Look-up
 
     @property
     def object_ids(self) -> Collection[str]:
@@ -92,22 +96,22 @@ class Conferences:
         return self._local.object_ids
 
     def get(self, conference_id: str) -> Conference | None:
-        """A conference as it is now; None if there is none."""
+        """Return a snapshot of a conference; None if it does not exist."""
         state = self._roster.find(conference_id)
         return self._roster.snapshot(state) if state else None
 
     def list(self) -> list[Conference]:
-        """All of them, the oldest first."""
+        """Return all conferences, oldest first."""
         self._roster.follow()
         states = [*self._roster.own.values(), *self._roster.rooms.values()]
         return [self._roster.snapshot(state) for state in sorted(states, key=lambda one: (one.created_at, one.id))]
 
     def tap_point(self, conference_id: str) -> TapPoint:
-        """Where a media leg hears all of it but itself, and is heard by all.
+        """Return where a media leg receives the audio of all participants but its own, and sends to all.
 
         Raises:
-            NoSuchConference: there is none.
-            NotOurs: it is a room, and no context is configured that leads into rooms.
+            NoSuchConference: unknown conference.
+            NotOurs: a room, while no context that leads into rooms is configured.
         """
         elsewhere = self._remote.find(conference_id)
         if elsewhere is not None:
@@ -118,40 +122,42 @@ class Conferences:
         return ConfBridge(state.id, self._way_in(state))
 
     def on_ended(self, callback: Callable[[str], object]) -> Unsubscribe:
-        """Call ``callback(conference_id)`` when one ends, before its members are let go."""
+        """Call ``callback(conference_id)`` when a conference ends, before its participants are released."""
         return self._roster.on_ended(callback)
 
-    # Making and ending
+    # Creation and deletion
 
     async def create(self, name: str = "", id: str | None = None, *, auto_delete: bool = False) -> Conference:
-        """Make a conference of ours.
+        """Create a conference.
 
         Args:
-            name: for people; the id if it is empty.
-            id: printable characters without slashes, such as ``daily`` or ``Room 5``; a UUID if it is None.
+            name: for display; empty: the id.
+            id: printable characters without slashes, such as ``daily`` or ``Room 5``; None: a UUID.
             auto_delete: delete it when its last participant leaves.
 
         Raises:
-            ValueError: a bad id or name.
-            ConferenceExists: the id is taken, be it by a room.
-            Overloaded: there are as many as there may be.
-            AriError: Asterisk did not make it, or the bridge is shutting down.
+            ValueError: an invalid id or name.
+            ConferenceExists: a conference or room has this id.
+            Overloaded: the limit is reached.
+            AriError: Asterisk refused the bridge, or the process is shutting down.
         """
         conference_id = str(uuid.uuid4()) if id is None else id
         check(conference_id, name)
         if self._roster.find(conference_id) is not None or self._remote.find(conference_id) is not None:
-            raise ConferenceExists(f"there is a conference {conference_id!r} already")
+            raise ConferenceExists(f"the conference {conference_id!r} already exists")
         state = self._local.make(conference_id, name, auto_delete=auto_delete)
         await made(state)
         return self._roster.snapshot(state)
 
     async def delete(self, conference_id: str) -> None:
-        """End a conference: streams on it end, and its members are let go (`join` returns). Those of a room, and
-        whoever else has been put into a bridge of ours, are hung up.
+        """End a conference.
+
+        Its streams end, and its participants are released (`join` returns). Participants of a room, and channels that
+        were added to an own bridge by other programs, are hung up.
 
         Raises:
-            NoSuchConference: there is none.
-            AriError: Asterisk did not do it.
+            NoSuchConference: unknown conference.
+            AriError: Asterisk refused.
         """
         state = self._known(conference_id)
         if state.kind == "bridge":
@@ -162,30 +168,36 @@ class Conferences:
         await self._roster.until(lambda: self._roster.rooms.get(conference_id) is not state, SETTLE_S)
 
     def resume(self, bridge_ids: Collection[str]) -> None:
-        """Take up those of the previous run whose bridges exist; legs that are in them join again."""
+        """Resume conferences of the previous run whose bridges exist; legs in them join again."""
         self._local.resume(bridge_ids)
 
     async def stop(self) -> None:
-        """End those of ours; nobody is hung up."""
+        """End own conferences, without hanging anyone up."""
         await self._local.stop()
 
-    # Taking part
+    # Participants
 
     async def join(self, leg: Leg, conference_id: str, *, muted: bool = False, create: bool = False) -> Left:
-        """Have a leg take part; returns when it no longer does. It is in no bridge then, and not muted.
+        """Have a leg take part in a conference until it leaves.
+
+        Afterwards the leg is in no bridge, and unmuted.
 
         Args:
-            muted: it is not heard, until `unmute`.
-            create: make a conference of ours if there is none of that id, and delete it when its last participant
-                leaves. A room of that name is joined rather.
+            leg: the participant.
+            conference_id: the conference or room.
+            muted: mute the audio from the leg, until `unmute`.
+            create: if the id is unknown, create a conference that is deleted when its last participant leaves.
+
+        Returns:
+            Why it left.
 
         Raises:
-            NoSuchConference: there is none.
-            NotOurs: it is a room, and no context is configured that leads into rooms, or ``muted`` was asked for.
-            ValueError: the leg takes part already; or ``create``, and the id cannot be one.
-            Overloaded: ``create``, and there are as many as there may be.
+            NoSuchConference: unknown conference.
+            NotOurs: a room, while no context that leads into rooms is configured, or with ``muted``.
+            ValueError: the leg takes part already; or ``create`` with an invalid id.
+            Overloaded: ``create`` while the limit is reached.
             LegGone: the leg has ended.
-            AriError: Asterisk did not do it.
+            AriError: Asterisk refused.
         """
         state = self._roster.find(conference_id)
         if state is None:
@@ -198,7 +210,7 @@ class Conferences:
         if state is None and create:
             state = self._local.make(conference_id, "", auto_delete=True)
         if state is None:
-            raise NoSuchConference(f"there is no conference {conference_id[:160]!r}")
+            raise NoSuchConference(f"unknown conference {conference_id[:160]!r}")
         if state.kind == "bridge":
             return await self._local.join(leg, state, muted)
         self._way_in(state)
@@ -208,30 +220,32 @@ class Conferences:
         return "left"
 
     async def bring(self, leg: Leg, conference_id: str) -> None:
-        """Have a call take part that came for nothing else (`Legs.on_conference`), and hang it up when it has left.
+        """Have a call that exists only for this take part (`Legs.on_conference`); hang it up when it leaves.
 
-        A conference that is not there is made, as with ``join(create=True)``. One that was moved to another bridge (a
-        transfer) is left alone. Nothing is raised.
+        Creates the conference if necessary, as ``join(create=True)``. A call that was moved to another bridge (a
+        transfer) is left alone. Raises nothing.
         """
         self._journal.put(MEMBER, leg.id, {"conference_id": conference_id})
         try:
             if await self.join(leg, conference_id, create=True) == "left" and leg.bridge_id is not None:
                 return
         except LegGone:
-            return  # it has hung up, in the conference or on the way there
+            return  # hung up in the conference, or before reaching it
         except (BridgeError, ValueError) as error:
-            log.warning("conference=%s channel=%s did not get there: %s", conference_id, leg.id, error)
+            log.warning(
+                "conference not joined, hanging up conference=%s channel=%s error=%s", conference_id, leg.id, error
+            )
         finally:
             self._journal.drop(MEMBER, leg.id)
         with contextlib.suppress(BridgeError):
             await leg.hang_up()
 
     async def kick(self, conference_id: str, channel_id: str) -> None:
-        """Let a participant go: its `join` returns. One of a room is hung up.
+        """Remove a participant: its `join` returns. One of a room is hung up.
 
         Raises:
-            NoSuchConference: there is none, or no such participant in it.
-            AriError: Asterisk did not do it.
+            NoSuchConference: unknown conference, or no such participant.
+            AriError: Asterisk refused.
         """
         state = self._state_with(conference_id, channel_id)
         joined = state.joined.get(channel_id)
@@ -245,46 +259,46 @@ class Conferences:
         await self._roster.until(lambda: channel_id not in state.members, SETTLE_S)
 
     async def mute(self, conference_id: str, channel_id: str) -> None:
-        """Let a participant hear and not be heard; twice is fine.
+        """Mute the audio from a participant; repeating it is harmless.
 
         Raises:
-            NoSuchConference: there is none, or no such participant in it.
-            NotOurs: it is in a room of the dialplan: nobody can be muted there from outside.
-            AriError: Asterisk did not do it.
+            NoSuchConference: unknown conference, or no such participant.
+            NotOurs: in a room of the dialplan, where ARI cannot mute.
+            AriError: Asterisk refused.
         """
         state = self._state_with(conference_id, channel_id)
         await _leg_in(state, channel_id).mute("in")
         state.muted.add(channel_id)
 
     async def unmute(self, conference_id: str, channel_id: str) -> None:
-        """Let a participant be heard again; raises what `mute` does."""
+        """Unmute a participant; raise the same exceptions as `mute`."""
         state = self._state_with(conference_id, channel_id)
         await _leg_in(state, channel_id).unmute("in")
         state.muted.discard(channel_id)
 
-    # What there is to know
+    # State
 
     def _known(self, conference_id: str) -> State:
         state = self._roster.find(conference_id)
         if state is None:
-            raise NoSuchConference(f"there is no conference {conference_id[:160]!r}")
+            raise NoSuchConference(f"unknown conference {conference_id[:160]!r}")
         return state
 
     def _state_with(self, conference_id: str, channel_id: str) -> State:
         state = self._known(conference_id)
         if channel_id not in state.members:
-            raise NoSuchConference(f"no participant of conference {conference_id!r} has the id {channel_id[:160]!r}")
+            raise NoSuchConference(f"unknown participant {channel_id[:160]!r} of conference {conference_id!r}")
         return state
 
     def _way_in(self, room: State) -> str:
         if not self._context:
             raise NotOurs(
-                f"{room.id!r} is a ConfBridge room of the dialplan, and calling.context names no context that leads "
-                "into rooms"
+                f"{room.id!r} is a ConfBridge room of the dialplan. Set calling.context to a context that leads into "
+                "rooms"
             )
         return self._context
 
-    # Following the PBX
+    # Events of the PBX
 
     def _on_event(self, event: Event) -> None:
         bridge = event.bridge
@@ -307,6 +321,6 @@ def _leg_in(state: State, channel_id: str) -> Leg:
 
 
 _NOT_FROM_OUTSIDE = (
-    "Asterisk lets nobody be muted in a ConfBridge room from outside: the room's own menu can do it; a conference that "
-    "the bridge has made is no such room"
+    "participants of a ConfBridge room cannot be muted through ARI. Use the room's own menu, or a conference that "
+    "asterisk-bridge has created"
 )

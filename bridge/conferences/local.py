@@ -1,4 +1,4 @@
-"""Conferences of this process: mixing bridges that exist until they are deleted, and that legs enter and leave."""
+"""Conferences of this process: mixing bridges that exist until deleted, and that legs enter and leave."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from bridge.tasks import BackgroundTasks, first_of
 log = logging.getLogger(__name__)
 
 CONFERENCE = "conference"
-"""Facts of this kind are conferences."""
+"""Kind of facts: conferences."""
 MAX_CONFERENCES = 1000
-"""Each is a bridge of Asterisk, there until somebody deletes it."""
+"""Limit of conferences: each is a bridge of Asterisk, until it is deleted."""
 SETTLE_S = 3.0
-"""How long we wait until what was asked for shows."""
+"""Time limit for the effect of a request to appear in events, in seconds."""
 HANGUP_SHOWS_S = 0.5
-"""A channel that hangs up leaves its bridge first: so long we wait for the news before taking it for moved."""
+"""Time to wait for the end of a channel that left its bridge, in seconds: a hangup removes it from the bridge first."""
 
 
 class LocalConferences:
-    """Creates and ends them, and has legs take part. See `bridge.conferences.conferences` for what is raised."""
+    """Creates, joins and ends conferences. See `bridge.conferences.conferences` for the exceptions."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class LocalConferences:
         self._stopping = False
         roster.on_emptied = self._tidy
         client.on_replaced(self._on_replaced)
-        client.on_connected(lambda: self._tasks.spawn(self._make_again()))
+        client.on_connected(lambda: self._tasks.spawn(self._create_missing()))
 
     @property
     def object_ids(self) -> Collection[str]:
@@ -66,43 +66,43 @@ class LocalConferences:
         return {state.bridge_id for state in (*self._roster.own.values(), *self._ending)}
 
     def make(self, conference_id: str, name: str, *, auto_delete: bool) -> State:
-        """Begin to make one; ``State.made`` is done when it is there, or could not be made.
+        """Begin to create a conference; ``State.made`` completes when its bridge exists or the request failed.
 
         Raises:
-            Overloaded: there are as many as there may be.
-            AriError: the bridge is shutting down.
+            Overloaded: the limit is reached.
+            AriError: the process is shutting down.
         """
         if self._stopping:
-            raise AriError(0, "POST", "/bridges", "the bridge is shutting down")
+            raise AriError(0, "POST", "/bridges", "asterisk-bridge is shutting down")
         if len(self._roster.own) >= MAX_CONFERENCES:
-            raise Overloaded(f"there are {MAX_CONFERENCES} conferences already, and may not be more")
+            raise Overloaded(f"the limit of {MAX_CONFERENCES} conferences is reached")
         bridge_id = self._ids.new("conf")
         state = State(conference_id, name or conference_id, "bridge", bridge_id, auto_delete, self._clock())
-        self._roster.own[conference_id] = state  # before the request: a sweep must not take it for an orphan
+        self._roster.own[conference_id] = state  # before the request, or a sweep would delete the bridge as an orphan
         state.made = self._tasks.spawn(self._create(state))
         return state
 
     async def end(self, state: State) -> None:
-        """Let everybody go, and delete its bridge, even if whoever asked for it is cancelled."""
+        """Release all participants and delete the bridge, even if the caller is cancelled."""
         await asyncio.shield(self._tasks.spawn(self._end(state)))
 
     def bridge_destroyed(self, bridge_id: str) -> None:
-        """A bridge is gone from the PBX; if it was a conference's, somebody else did it."""
+        """Handle the end of a bridge; if it was a conference's, another program deleted it."""
         for state in [state for state in self._roster.own.values() if state.bridge_id == bridge_id]:
-            log.warning("conference=%s somebody else deleted its bridge", state.id)
+            log.warning("conference ended, its bridge was deleted by another program conference=%s", state.id)
             self._tasks.spawn(self._end(state))
 
     async def stop(self) -> None:
-        """End all; nobody is hung up."""
+        """End all conferences, without hanging anyone up."""
         self._stopping = True
         for state in tuple(self._roster.own.values()):
             self._tasks.spawn(self._end(state))
         await self._tasks.stop(grace_s=5)
 
     async def join(self, leg: Leg, state: State, muted: bool) -> Left:
-        """Have a leg take part until it no longer does."""
+        """Have a leg take part until it leaves."""
         if leg.id in state.joined:
-            raise ValueError(f"channel {leg.id} is in the conference already")
+            raise ValueError(f"channel {leg.id} already takes part in the conference")
         joined = state.joined[leg.id] = Joined(leg, asyncio.get_running_loop().create_future())
         try:
             await made(state)
@@ -111,10 +111,10 @@ class LocalConferences:
                 await leg.mute("in")
                 state.muted.add(leg.id)
             await leg.move_to(state.bridge_id)
-            log.info("conference=%s channel=%s joins", state.id, leg.id)
+            log.info("conference joined conference=%s channel=%s", state.id, leg.id)
             return await _verdict(joined)
         except (AriError, LegGone):
-            if joined.verdict.done() and not leg.gone.is_set():  # the conference ended while it was on its way
+            if joined.verdict.done() and not leg.gone.is_set():  # the conference ended while the leg was joining
                 return joined.verdict.result()
             raise
         finally:
@@ -137,7 +137,7 @@ class LocalConferences:
                 if leg.bridge_id == state.bridge_id:
                     await leg.leave_bridge()
         except (AriError, LegGone) as error:
-            log.info("conference=%s channel=%s: %s", state.id, leg.id, error)
+            log.info("conference not left properly conference=%s channel=%s error=%s", state.id, leg.id, error)
         finally:
             state.muted.discard(leg.id)
             state.joined.pop(leg.id, None)
@@ -152,15 +152,15 @@ class LocalConferences:
             raise
         log.info("conference created conference=%s mixing_bridge=%s", state.id, state.bridge_id)
         self._keep(state)
-        self._tell_others()
-        self._roster.tell_created(state)
+        self._publish_own()
+        self._roster.publish_created(state)
 
     def _keep(self, state: State) -> None:
         names = ("id", "name", "bridge_id", "auto_delete", "created_at")
         self._journal.put(CONFERENCE, state.id, {name: getattr(state, name) for name in names})
 
     def resume(self, bridge_ids: Collection[str]) -> None:
-        """Take up the conferences of the previous run whose bridges exist."""
+        """Resume the conferences of the previous run whose bridges exist."""
         for conference_id in tuple(self._journal.found.get(CONFERENCE, ())):
             fact = self._journal.take(CONFERENCE, conference_id)
             if fact is None or fact["bridge_id"] not in bridge_ids or conference_id in self._roster.own:
@@ -169,63 +169,63 @@ class LocalConferences:
             state.made = asyncio.get_running_loop().create_future()
             state.made.set_result(None)
             self._keep(state)
-            log.info("resumed conference=%s mixing_bridge=%s", state.id, state.bridge_id)
-        self._tell_others()
+            log.info("conference resumed conference=%s mixing_bridge=%s", state.id, state.bridge_id)
+        self._publish_own()
 
     async def _end(self, state: State) -> None:
-        """Let everybody go and delete the bridge; once."""
+        """Release all participants and delete the bridge; once."""
         if self._roster.own.get(state.id) is not state:
             return
         self._journal.drop(CONFERENCE, state.id)
         del self._roster.own[state.id]
         self._ending.add(state)
-        self._tell_others()
+        self._publish_own()
         try:
-            self._roster.tell_ending(state)
-            if state.made is not None:  # a bridge that is made only now would stay
+            self._roster.notify_ending(state)
+            if state.made is not None:  # otherwise a bridge created now would remain
                 await asyncio.wait((state.made,))
             going = dict(state.joined)
             for joined in going.values():
                 joined.let_go("deleted")
             if not self._stopping:
                 for channel_id in [member for member in state.members if member not in going]:
-                    if not self._remote.has_leg(channel_id):  # it leaves when the bridge is deleted
+                    if not self._remote.has_leg(channel_id):  # otherwise it leaves when the bridge is deleted
                         await self._client.channels.hangup(channel_id)
             await within(SETTLE_S, *(joined.over for joined in going.values()))
             await self._client.bridges.destroy(state.bridge_id)
         finally:
-            self._ending.discard(state)  # what could not be deleted is an orphan now, and swept
+            self._ending.discard(state)  # a bridge that was not deleted is an orphan now, and swept
             self._roster.ended(state)
-            log.info("conference=%s ended", state.id)
+            log.info("conference ended conference=%s", state.id)
 
     def _tidy(self, state: State) -> None:
-        """Delete what is to be deleted when nobody is left."""
+        """Delete an empty conference with ``auto_delete``."""
         empty = not state.members and not state.joined
         if state.auto_delete and empty and self._roster.own.get(state.id) is state:
             self._tasks.spawn(self._end(state))
 
-    async def _make_again(self) -> None:
-        """After a connection was lost: Asterisk may have forgotten our bridges."""
+    async def _create_missing(self) -> None:
+        """Create bridges that Asterisk lost while the connection was down."""
         if not self._roster.own:
             return
         await self._tracker.resync()
         for state in tuple(self._roster.own.values()):
             if state.made is not None and state.made.done() and state.bridge_id not in self._tracker.model.bridges:
-                log.warning("conference=%s is gone from the PBX: made again", state.id)
+                log.warning("conference bridge missing on the PBX, created again conference=%s", state.id)
                 await self._client.bridges.create(bridge_id=state.bridge_id, type=BRIDGE_TYPE, name=state.bridge_id)
 
-    def _tell_others(self) -> None:
+    def _publish_own(self) -> None:
         self._remote.on_own({state.id: state.bridge_id for state in self._roster.own.values()})
 
 
 async def made(state: State) -> None:
-    """Wait until its bridge is there; AriError if that failed."""
+    """Wait until the conference's bridge exists; raise AriError if the request failed."""
     assert state.made is not None
     await asyncio.shield(state.made)
 
 
 async def _verdict(joined: Joined) -> Left:
-    """Why a leg takes part no longer, once it does not; LegGone if it has ended."""
+    """Wait until a leg leaves; return the reason, or raise LegGone if it has ended."""
     await first_of(joined.leg.gone.wait(), joined.verdict)
     if joined.verdict.done() and joined.verdict.result() == "left":
         await within(HANGUP_SHOWS_S, joined.leg.gone)
@@ -235,7 +235,7 @@ async def _verdict(joined: Joined) -> Left:
 
 
 async def within(timeout_s: float, *events: asyncio.Event) -> None:
-    """Wait for all of some events, but not for ever."""
+    """Wait for all events, at most for ``timeout_s`` seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             for event in events:

@@ -1,4 +1,4 @@
-"""What a conference and its participants are: values, their errors, and how both are told to others. Pure."""
+"""Conferences and participants as values, their errors, and their form in events. Pure."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from typing import Any, Literal
 from bridge.errors import BridgeError
 
 Kind = Literal["bridge", "confbridge"]
-"""``bridge``: a mixing bridge of our own; ``confbridge``: a room that the dialplan runs."""
+"""``bridge``: a mixing bridge of asterisk-bridge; ``confbridge``: a room that the dialplan runs."""
 Left = Literal["left", "kicked", "deleted"]
-"""Why a leg takes part no longer: it was moved elsewhere, was kicked, or the conference has ended."""
+"""Why a leg left: moved elsewhere, removed, or the conference ended."""
 
 CONFBRIDGE = "ConfBridge"
-"""What Asterisk says made such a bridge; its name is the room's (seen on 22.10)."""
+"""``creator`` of such a bridge in ARI; its name is the room's (seen on 22.10)."""
 MAX_NAME = 256
 """Longest name of a conference, in characters."""
 MAX_ID = 128
-"""Longest id of a conference of ours, in characters."""
+"""Longest id of an own conference, in characters."""
 
 
 class NoSuchConference(BridgeError):
-    """There is no conference, or no participant of it, with this id."""
+    """No conference, or no participant of it, has this id."""
 
 
 class ConferenceExists(BridgeError):
-    """The id is another conference's."""
+    """Another conference has this id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """Somebody in a conference: a party of a call, never a media leg of ours.
+    """A participant of a conference: a party of a call, never a media leg of asterisk-bridge.
 
     Args:
-        channel_id: Asterisk's id of the channel, by which it is kicked and muted.
-        call_id: the call to which it belongs; empty while that is not known. Those in a conference of ours are one
-            call for Asterisk: all take the oldest linkedid among them. In a ConfBridge room each stays in its own.
+        channel_id: Asterisk's id of the channel, used to remove and mute it.
+        call_id: the call of the channel; empty while unknown. For Asterisk, all participants of an own conference are
+            one
+            call: they take the oldest linkedid among them. In a ConfBridge room each keeps its own.
         name: its caller name.
         number: its caller number.
-        muted: we have muted it. What a ConfBridge room's own menu does is not known.
+        muted: muted by asterisk-bridge. Muting by a ConfBridge room's own menu is not visible.
         joined_at: when it was first seen there, in seconds since 1970.
     """
 
@@ -52,15 +53,15 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class Conference:
-    """A conference as it is now.
+    """A snapshot of a conference.
 
     Args:
-        id: given or made up; a room's is its name.
-        name: for people.
-        kind: whose it is.
-        auto_delete: it ends when its last participant leaves. True for every room.
-        created_at: when it was made, or first seen, in seconds since 1970.
-        participants: in the order in which they came.
+        id: given or generated; a room's is its name.
+        name: for display.
+        kind: own conference, or ConfBridge room.
+        auto_delete: ends when its last participant leaves. True for every room.
+        created_at: when it was created, or first seen, in seconds since 1970.
+        participants: in the order in which they joined.
     """
 
     id: str
@@ -72,28 +73,28 @@ class Conference:
 
 
 def check(conference_id: str, name: str) -> None:
-    """See whether a conference of ours may be called so.
+    """Check the id and name of a new conference.
 
     Raises:
-        ValueError: no; in words.
+        ValueError: one of them is invalid; the message names it.
     """
     plain = conference_id.isprintable() and conference_id == conference_id.strip()
     if not plain or not 0 < len(conference_id) <= MAX_ID or "/" in conference_id or set(conference_id) == {"."}:
         raise ValueError(
-            f"id: {conference_id[:40]!r} is none: it has 1 to {MAX_ID} printable characters, no slashes, and no blanks "
-            "around it"
+            f"id: {conference_id[:40]!r} is invalid; expected 1 to {MAX_ID} printable characters without slashes or "
+            "surrounding blanks"
         )
     if len(name) > MAX_NAME or not name.isprintable():
-        raise ValueError(f"name: at most {MAX_NAME} printable characters")
+        raise ValueError(f"name: expected at most {MAX_NAME} printable characters")
 
 
 def conference_data(conference: Conference) -> dict[str, Any]:
-    """What ``conference_created`` and ``conference_deleted`` say."""
+    """Return the data of ``conference_created`` and ``conference_deleted``."""
     return {"conference_id": conference.id, "name": conference.name, "kind": conference.kind}
 
 
 def participant_data(conference_id: str, participant: Participant) -> dict[str, Any]:
-    """What ``conference_joined`` and ``conference_left`` say."""
+    """Return the data of ``conference_joined`` and ``conference_left``."""
     return {
         "conference_id": conference_id,
         "call_id": participant.call_id,

@@ -1,7 +1,7 @@
-"""Conferences that another worker of the same bridge has made: legs of ours take part in them all the same.
+"""Conferences that another worker of the same installation has created; legs of this process can join them.
 
-ARI lets a channel of any application into a bridge, whichever application made it (seen on 22.10.1). The worker that
-made the conference shows it, mutes and ends it; the one that has the leg waits until the leg has left it.
+ARI lets a channel of any application enter a bridge, whichever application created it (seen on 22.10.1). The worker
+that created the conference lists, mutes and ends it; the one with the leg waits until the leg has left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bridge.control.leg import Leg, LegGone
 from bridge.errors import BridgeError
 
 HANGUP_SHOWS_S = 0.5
-"""A channel that hangs up leaves its bridge first: so long we wait for the news before taking it for moved."""
+"""Time to wait for the end of a channel that left its bridge, in seconds: a hangup removes it from the bridge first."""
 
 
 async def _nobody(_: str) -> str | None:
@@ -25,13 +25,14 @@ async def _nobody(_: str) -> str | None:
 
 @dataclass
 class RemoteConferences:
-    """What is known of them; as it is, there are none.
+    """The conferences of other workers; by default there are none.
 
     Args:
-        find: the bridge of another worker's conference, by the conference's id.
-        make: have whoever is to make a conference of this id do it; answers its bridge, or None: it is us.
-        has_leg: whether another worker controls a channel: it is not hung up then when a conference lets it go.
-        on_own: told which conferences we have made, and their bridges.
+        find: returns the bridge of another worker's conference, by the conference's id.
+        make: has the responsible worker create a conference; returns its bridge, or None if this process is
+            responsible.
+        has_leg: whether another worker controls a channel: a conference that releases the channel does not hang it up.
+        on_own: called with the conferences of this process, and their bridges.
     """
 
     find: Callable[[str], str | None] = lambda _: None
@@ -40,11 +41,11 @@ class RemoteConferences:
     on_own: Callable[[Mapping[str, str]], object] = lambda _: None
 
     def has(self, conference_id: str) -> bool:
-        """Whether another worker has made it."""
+        """Return whether another worker has created a conference."""
         return self.find(conference_id) is not None
 
     async def join(self, leg: Leg, bridge_id: str, *, muted: bool) -> Left:
-        """Have a leg take part until it no longer does; raises as `Conferences.join`."""
+        """Have a leg take part until it leaves; raise the same exceptions as `Conferences.join`."""
         await leg.answer()
         if muted:
             await leg.mute("in")

@@ -1,6 +1,6 @@
-"""Which conferences there are and who is in them: compared with the call model at every turn, and told as events.
+"""Existing conferences and their participants: compared with the call model on every event, and published.
 
-Nothing here asks or changes the PBX; `bridge.conferences.conferences` does.
+This module sends no requests to the PBX; `bridge.conferences.conferences` does.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from bridge.tasks import Changed
 
 @dataclass(eq=False)
 class Joined:
-    """A leg that takes part in a conference of ours."""
+    """A leg that takes part in an own conference."""
 
     leg: Leg
     verdict: asyncio.Future[Left]
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    """It has left the bridge, as far as that depends on us."""
+    """Set when the leg has left the bridge, or leaving failed."""
 
     def let_go(self, why: Left) -> None:
-        """It takes part no longer; the first reason counts."""
+        """Let the leg leave; the first reason counts."""
         if not self.verdict.done():
             self.verdict.set_result(why)
 
@@ -55,30 +55,32 @@ class State:
     auto_delete: bool
     created_at: float
     made: asyncio.Future[None] | None = None
-    """The request that makes its bridge; None for a room."""
+    """The request that creates its bridge; None for a room."""
     members: dict[str, Participant] = field(default_factory=dict)
-    """As they were when they came, by channel id."""
+    """By channel id, as they were when they joined."""
     unnamed: dict[str, None] = field(default_factory=dict)
-    """Members that have joined but are not reported yet: who is behind their Local channels will be known soon."""
+    """Members that are not reported yet: the parties behind their Local channels are still unknown."""
     muted: set[str] = field(default_factory=set)
     joined: dict[str, Joined] = field(default_factory=dict)
     """By channel id."""
 
 
 class Roster:
-    """The conferences, as the call model shows them now.
+    """The conferences according to the call model.
 
     Args:
-        clock: seconds since 1970.
+        tracker: the calls of the PBX.
+        events: publishes events.
+        clock: returns seconds since 1970.
     """
 
     def __init__(self, tracker: CallTracker, events: Events, clock: Callable[[], float] = time.time) -> None:
         self.own: dict[str, State] = {}
-        """Those of ours, by id."""
+        """Own conferences, by id."""
         self.rooms: dict[str, State] = {}
-        """ConfBridge rooms, by name. One whose name is an id of ours is not seen as long as ours is there."""
+        """ConfBridge rooms, by name. A room whose name is the id of an own conference is hidden while that exists."""
         self.on_emptied: Callable[[State], object] = lambda _: None
-        """Told when the last participant of a conference of ours has left."""
+        """Called when the last participant of an own conference has left."""
         self._tracker = tracker
         self._events = events
         self._clock = clock
@@ -86,59 +88,59 @@ class Roster:
         self._changed = Changed()
 
     def on_ended(self, callback: Callable[[str], object]) -> Unsubscribe:
-        """Call ``callback(conference_id)`` when one ends, before its members are let go."""
+        """Call ``callback(conference_id)`` when a conference ends, before its participants are released."""
         return subscribe(self._on_ended, callback)
 
     def find(self, conference_id: str) -> State | None:
-        """A conference as it is now."""
+        """Return the current state of a conference; None if it does not exist."""
         self.follow()
         return self.own.get(conference_id) or self.rooms.get(conference_id)
 
     def snapshot(self, state: State) -> Conference:
-        """What others see of it."""
+        """Return the public view of a conference."""
         members = tuple(self._now(state, member) for member in state.members.values())
         return Conference(state.id, state.name, state.kind, state.auto_delete, state.created_at, members)
 
     def follow(self) -> None:
-        """Compare with the model, and tell what has changed."""
+        """Compare with the model, and publish the changes."""
         model = self._tracker.model
         rooms = {name: bridge for name, bridge in rooms_of(model).items() if name not in self.own}
         for room in tuple(self.rooms.values()):
             bridge = rooms.get(room.id)
             if bridge is None or bridge.id != room.bridge_id:
                 del self.rooms[room.id]
-                self.tell_ending(room)
+                self.notify_ending(room)
                 self.ended(room)
         for name, bridge in rooms.items():
             if name not in self.rooms:
                 self.rooms[name] = State(name, name, "confbridge", bridge.id, True, self._clock())
-                self.tell_created(self.rooms[name])
+                self.publish_created(self.rooms[name])
         for state in (*self.own.values(), *self.rooms.values()):
             self._part(state, parties_in(model.bridges.get(state.bridge_id), model))
 
-    def tell_created(self, state: State) -> None:
-        """One has begun."""
+    def publish_created(self, state: State) -> None:
+        """Publish that a conference has begun."""
         self._events.publish("conference_created", conference_data(self.snapshot(state)))
 
-    def tell_ending(self, state: State) -> None:
-        """One is about to end."""
+    def notify_ending(self, state: State) -> None:
+        """Call the callbacks for a conference that is about to end."""
         for callback in tuple(self._on_ended):
             call_safely(callback, state.id)
 
     def ended(self, state: State) -> None:
-        """One has ended, for everybody."""
+        """Publish that a conference has ended, after all its participants have left."""
         self._part(state, ())
         self._events.publish("conference_deleted", conference_data(self.snapshot(state)))
 
     async def until(self, true: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until something has come true, but not for ever: what was asked for is under way."""
+        """Wait until a condition is true, at most ``timeout_s`` seconds: the requested change is in progress."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not true():
                     await self._changed.wait()
 
     def _part(self, state: State, present: Collection[str]) -> None:
-        """Those who are ``present`` take part, and nobody else."""
+        """Set the participants to exactly those ``present``."""
         gone = [self._now(state, member) for member in state.members.values() if member.channel_id not in present]
         come = [channel_id for channel_id in present if channel_id not in state.members]
         for member in gone:
@@ -165,10 +167,10 @@ class Roster:
             self._events.publish("conference_joined", participant_data(state.id, member))
 
     def _is_arriving(self, channel_id: str) -> bool:
-        """Return whether a Local channel is a member, and it is not known yet whose audio comes through it.
+        """Return whether a member is a Local channel behind which the party is still unknown.
 
-        After an attended transfer one half enters our bridge, and then the other half, which runs no application, that
-        of the other party.
+        After an attended transfer one half enters our bridge first, then the other half, which runs no application, the
+        bridge of the other party.
         """
         found = self._tracker.model.member(channel_id)
         if found is None:
@@ -178,7 +180,7 @@ class Roster:
         return half is not None and not half.app_name and model.person_behind(party).is_local
 
     def _now(self, state: State, known: Participant) -> Participant:
-        """What is known of a participant now; of one that is gone, what was known when it came."""
+        """Return the current facts of a participant; for one that has left, those of when it joined."""
         found = self._tracker.model.member(known.channel_id)
         if found is None:
             return known
@@ -195,10 +197,10 @@ class Roster:
 
 
 def rooms_of(model: CallModel) -> dict[str, Bridge]:
-    """The ConfBridge rooms of the PBX in which somebody is, by name.
+    """Return the ConfBridge rooms of the PBX with at least one party, by name.
 
-    One in which only channels of ours and Asterisk's own (announcers, recorders) are left is none any more: else a
-    stream and its room would keep each other alive for ever.
+    Rooms that contain only own channels and Asterisk's own (announcers, recorders) are ignored: otherwise a stream and
+    its room would keep each other alive indefinitely.
     """
     return {
         bridge.name: bridge
@@ -208,5 +210,5 @@ def rooms_of(model: CallModel) -> dict[str, Bridge]:
 
 
 def parties_in(bridge: Bridge | None, model: CallModel) -> list[str]:
-    """Ids of the channels of a bridge that somebody talks through."""
+    """Return the ids of the channels of a bridge that belong to parties."""
     return [] if bridge is None else [channel_id for channel_id in bridge.channels if model.member(channel_id)]

@@ -1,8 +1,8 @@
-"""Flows: lists of actions that the bridge runs on a call it controls. One interpreter, two syntaxes.
+"""Flows: lists of actions that run on a controlled call. One interpreter, two syntaxes.
 
-program.py      what a checked flow is; how a wrong one is refused
-voipbin.py      actions as VoIPBIN writes them;  voxology.py: as Voxology does
-actions/        what each action does: one function each
+program.py      a checked flow, and the errors of an invalid one
+voipbin.py      VoIPBIN's syntax of actions;  voxology.py: Voxology's
+actions/        the effect of each action: one function each
 interpreter.py  runs a program on a leg
-manager.py      which call runs which program: outbound calls, incoming calls, fetched flows
+manager.py      selects the program of a call: outbound calls, incoming calls, fetched flows
 """

@@ -1,4 +1,4 @@
-"""Which actions there are: each is one function, registered under VoIPBIN's name for it."""
+"""The registry of actions: each is one function, registered under VoIPBIN's name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from bridge.flows.options import Options
 from bridge.flows.program import Step
 
 AfterRestart = Literal["repeat", "skip", "instant"]
-"""What a flow does that resumes at such an action after a restart: begin it again, or continue with the next one if
-its effect must not come twice. The place of an ``instant`` action is not kept: nothing happens in it."""
+"""Where a flow that stopped at such an action resumes after a restart.
+
+``repeat``: with this action; ``skip``: with the next one, as its effect must not happen twice; ``instant``: with the
+last action that is not instant, as the position of this one is not stored.
+"""
 RunT = TypeVar("RunT")
 OptionsT = TypeVar("OptionsT", bound=Options)
 Function = Callable[[Any, Any], Awaitable[Step | None]]
 """Called with the `Run` and the options."""
 Missing = Iterable[tuple[str, str]]
-"""What an action needs and does not get: the option's key ("": none), and the reason."""
+"""What an action needs but the configuration lacks: the option's key (empty: none), and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What an action is."""
+    """A registered action."""
 
     name: str
     options: type[Options]
@@ -31,9 +34,9 @@ class Definition:
     needs_audio: bool
     """The call is answered, and held in a bridge, before the function runs."""
     needs: Callable[[Any, Facilities], Missing]
-    """Called with the options as they were written."""
+    """Called with the options as written."""
     internal: bool
-    """Written by no author: what actions of another syntax are made of."""
+    """Not for authors: part of an action of another syntax."""
     after_restart: AfterRestart
 
 
@@ -41,23 +44,23 @@ DEFINITIONS: dict[str, Definition] = {}
 
 
 REOPEN: dict[str, Callable[[Any, Mapping[str, Any]], Awaitable[None]]] = {}
-"""What opens a stream again that a flow had open before a restart, by the name of its action; called with the `Run`."""
+"""Reopens a stream that a flow had open before a restart, by the name of its action; called with the `Run`."""
 
 
 class Openable(Protocol):
-    """A stream, or external media of another server."""
+    """A stream, or external media to another server."""
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended."""
+        """Whether the stream has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A stream that a flow has opened and does not wait for."""
+    """A stream that a flow opened without waiting for its end."""
 
     fact: Mapping[str, Any]
-    """How to open it again."""
+    """How to open the stream again."""
     stream: Openable
 
 
@@ -69,15 +72,18 @@ def action(
     internal: bool = False,
     after_restart: AfterRestart = "repeat",
 ) -> Callable[[Callable[[RunT, OptionsT], Awaitable[Step | None]]], Callable[[RunT, OptionsT], Awaitable[Step | None]]]:
-    """Register a function as an action; it returns what happens next, None for the action that follows.
+    """Register a function as an action; the function returns the next step, None for the following action.
 
     Args:
-        names: VoIPBIN's name, and others for the same.
-        options: the model that checks the options.
+        names: VoIPBIN's name, and synonyms.
+        options: the model of the options.
         needs_audio: answer the call first.
-        needs: what the configuration lacks for it: a flow with it is rejected then.
-        internal: not to be written in a flow.
+        needs: returns what the configuration lacks; a flow with such an action is rejected.
+        internal: cannot be written in a flow.
         after_restart: see `AfterRestart`.
+
+    Returns:
+        The decorator.
     """
 
     def register(
@@ -92,10 +98,10 @@ def action(
 
 
 def dialplan_entry(_: Options, facilities: Facilities) -> Missing:
-    """Need an entry of the dialplan (docs/howto/dialplan-entries.md)."""
+    """Require an entry of the dialplan (docs/howto/dialplan-entries.md)."""
     if not facilities.context:
-        yield "", "needs calling.context: the context of the dialplan that has the entries of asterisk-bridge"
+        yield "", "requires calling.context, the dialplan context with the entries of asterisk-bridge"
 
 
 class ActionFailed(Exception):
-    """An action could not do what it is for; the flow goes on with the next."""
+    """An action failed; the flow continues with the next one."""

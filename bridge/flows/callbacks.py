@@ -1,4 +1,4 @@
-"""What servers are told when they are asked for actions, in each vendor's words."""
+"""Bodies of requests to servers that return actions, in each vendor's format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def voipbin_body(run: Run) -> dict[str, Any]:
-    """``activeflow_id`` and ``reference_id`` as VoIPBIN sends them; the call's record besides."""
+    """Return ``activeflow_id`` and ``reference_id`` as VoIPBIN sends them, with the call's record added."""
     record = run.services.records.get(run.call_id)
     return {
         "activeflow_id": run.id,
@@ -26,10 +26,11 @@ def voipbin_body(run: Run) -> dict[str, Any]:
 
 
 def voxology_body(run: Run, kind: str) -> dict[str, Any]:
-    """As Voxology's ``init_call`` (its public pages show that one); what is not known is left out.
+    """Return a body like Voxology's ``init_call``, the only one on its public pages; unknown values are omitted.
 
     Args:
-        kind: ``init_call`` for the first question of a call, ``redirect`` for those after it.
+        run: the flow that sends the request.
+        kind: ``init_call`` for the first request of a call, ``redirect`` for later ones.
     """
     facts = run.facts
     started = float(facts.get("start_time") or time.time())

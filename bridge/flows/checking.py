@@ -1,4 +1,4 @@
-"""What both syntaxes check alike: the shape of the list, options against their model, targets that exist."""
+"""Checks common to both syntaxes: the shape of the list, options against their model, existing targets."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from bridge.outbound.policy import Denied
 from bridge.validation import MAX_FAULTS, explain, suggestion
 
 MAX_ACTIONS = 1000
-"""Actions in one list, those within others included."""
+"""Limit of actions in one list, including those within others."""
 MAX_FOUND = 1000
-"""Errors that are collected; the first `MAX_FAULTS` by their place are reported."""
+"""Limit of collected errors; the first `MAX_FAULTS` by their index are reported."""
 MAX_ENTRIES = 1000
-"""Keys of an action or its options, and entries of each option: finding the words for every wrong one takes time."""
+"""Limit of keys of an action or its options, and of entries of each option: explaining every error takes time."""
 MAX_ID_CHARACTERS = 100
 
 
 def listed(flow: Any, path: str) -> Sequence[Any]:
-    """The list of actions in a flow, which may be an object that has it under ``actions``.
+    """Return the list of actions in a flow, which may be an object that has it under ``actions``.
 
     Raises:
-        InvalidFlow: there is none.
+        InvalidFlow: not a list, or too long.
     """
     actions = flow.get("actions") if isinstance(flow, Mapping) else flow
     if not isinstance(actions, list | tuple):
@@ -40,26 +40,26 @@ def listed(flow: Any, path: str) -> Sequence[Any]:
 
 
 class Checking:
-    """Collects what is wrong with one list."""
+    """Collects the errors of one list."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.found: list[FlowError] = []
 
     def wrong(self, index: int, key: str, reason: str) -> None:
-        """Something is wrong with an action."""
+        """Add an error of an action."""
         if len(self.found) < MAX_FOUND:
             self.found.append(FlowError(index, key, reason, self.path))
 
     def bounded(self, index: int, key: str, given: Mapping[str, Any]) -> bool:
-        """Return whether an object has a bounded number of keys; if not, that is noted under ``key``."""
+        """Return whether an object has a limited number of keys; otherwise add an error at ``key``."""
         if len(given) <= MAX_ENTRIES:
             return True
         self.wrong(index, key, f"expected at most {MAX_ENTRIES} keys; got {len(given)}")
         return False
 
     def options(self, index: int, key: str, model: type[Options], given: Any) -> Options | None:
-        """Options that fit their model; None if they do not, and that is noted under ``key``."""
+        """Return validated options; None if they are invalid, with errors added at ``key``."""
         if given is None:
             given = {}
         if not isinstance(given, Mapping):
@@ -83,21 +83,21 @@ class Checking:
         return None
 
     def targets(self, actions: Iterable[Action], key: str) -> None:
-        """Every action that another names must be there."""
+        """Check that every action that another one refers to exists."""
         actions = tuple(actions)
         ids = {action.id for action in actions}
         for action in actions:
             wanted = [("next_id", action.next_id)] if action.next_id else []
             wanted += [(f"{key}.{below}", target) for below, target in action.options.targets()]
-            for place, target in wanted:
+            for name, target in wanted:
                 if target not in ids:
-                    self.wrong(action.index, place, f"no action has the id {target[:MAX_ID_CHARACTERS]!r}")
+                    self.wrong(action.index, name, f"unknown action id {target[:MAX_ID_CHARACTERS]!r}")
 
     def done(self) -> None:
-        """Refuse the flow if anything was found.
+        """Reject the flow if there are errors.
 
         Raises:
-            InvalidFlow: with all of it.
+            InvalidFlow: lists the errors.
         """
         if self.found:
             raise InvalidFlow(
@@ -106,15 +106,15 @@ class Checking:
 
 
 def check_possible(program: Program, facilities: Facilities, gate: Gate | None = None) -> None:
-    """Check what can be known before a flow runs: what its actions need, and the hosts that it names.
+    """Check before a flow runs that its actions have what they need, and may connect to the hosts that they name.
 
     Args:
         program: the flow.
-        facilities: what is configured.
-        gate: the policy for outbound connections; no name is looked up. None: hosts are not checked.
+        facilities: configuration values.
+        gate: the policy for outbound connections, applied without name resolution; None: hosts are not checked.
 
     Raises:
-        InvalidFlow: with everything that it can never do.
+        InvalidFlow: lists everything that the flow can never do.
     """
     found: dict[FlowError, None] = {}
     for action in program.actions:
@@ -122,7 +122,9 @@ def check_possible(program: Program, facilities: Facilities, gate: Gate | None =
         if gate is not None:
             missing += _denied(action, gate, configured=program.configured)
         for key, reason in missing:
-            below = f"option.{key}" if key and program.syntax == "voipbin" else ""  # Voxology's actions have other keys
+            below = (
+                f"option.{key}" if key and program.syntax == "voipbin" else ""
+            )  # options of Voxology's actions have other keys
             found[FlowError(action.index, below, reason)] = None
     if found:
         raise InvalidFlow(list(found)[:MAX_FAULTS])
@@ -138,12 +140,12 @@ def _denied(action: Action, gate: Gate, *, configured: bool) -> Iterator[tuple[s
 
 
 def unknown_type(kind: str, known: Collection[str], hints: Mapping[str, str]) -> str:
-    """What to say about a type that there is not."""
+    """Return the error for an unknown type of action."""
     if kind in hints:
-        return f"{kind!r} is not offered here: {hints[kind]}"
+        return f"{kind!r} is not supported: {hints[kind]}"
     return f"unknown action {kind[:60]!r}{suggestion(kind, sorted(known))}"
 
 
 def is_set(action_id: object) -> bool:
-    """Whether an id is given; VoIPBIN writes a UUID of zeros for none."""
+    """Return whether an id is set; in VoIPBIN, a nil UUID is not."""
     return isinstance(action_id, str) and action_id not in ("", NIL_UUID)

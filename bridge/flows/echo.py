@@ -1,4 +1,4 @@
-"""Lets callers hear themselves: a media leg in the caller's bridge that plays what it hears."""
+"""An echo for callers: a media leg in the caller's bridge that plays the audio that it receives."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bridge.media.leg import MediaLeg
 from bridge.taps.taps import Join, Taps
 
 DELAY_MS = 100
-"""What is held back: enough to even out how unevenly frames come, and little enough to be felt as an echo."""
+"""Delay of the echo: large enough to absorb jitter, small enough to be perceived as an echo."""
 
 
 class EchoService:
-    """Opens the media legs.
+    """Opens the media legs of echoes.
 
     Args:
         taps: opens and closes media legs.
         counters: the process's counters.
-        rates: the rates at which parties are spoken to.
+        rates: sampling rates of playback to parties.
     """
 
     def __init__(self, taps: Taps, counters: Counters, rates: VoiceRates) -> None:
@@ -31,10 +31,11 @@ class EchoService:
         self._rates = rates
 
     async def echo(self, leg: Leg, seconds: float) -> None:
-        """What the party says comes back to it for so long; ends early with the call, or with the audio.
+        """Play the party's audio back to it; return after ``seconds``, or earlier when the audio ends.
 
         Raises:
-            LegGone, AriError
+            LegGone: the call ended.
+            AriError: Asterisk refused the media leg.
         """
         bridge_id = await leg.hold_in_bridge()
         fmt = slin(await self._rates.of(leg.id))

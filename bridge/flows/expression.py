@@ -1,4 +1,4 @@
-"""Voxology's conditions: ``$keyPresses == '1' && $sessionData.tries < 3``. A small language, and nothing is executed.
+"""Voxology's conditions: ``$keyPresses == '1' && $sessionData.tries < 3``. A small language, parsed without eval.
 
     or:     and ( "||" and )*
     and:    not ( "&&" not )*
@@ -6,7 +6,7 @@
     compare: value ( ("==" | "===" | "!=" | "!==" | "<" | "<=" | ">" | ">=") value )?
     value:  $name(.path)* | number | 'text' | "text" | true | false | null | "(" or ")"
 
-Two values that both look like numbers are compared as numbers, any others as texts.
+Two values that both look like numbers are compared as numbers, others as strings.
 """
 
 from __future__ import annotations
@@ -37,27 +37,33 @@ _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def parse(text: str) -> Expression:
-    """Understand an expression.
+    """Parse an expression.
+
+    Args:
+        text: the expression.
+
+    Returns:
+        A function that evaluates the expression with variables.
 
     Raises:
-        ValueError: it is none; in words.
+        ValueError: the expression is invalid; the message continues the sentence "condition ...".
     """
     if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"is longer than {MAX_CHARACTERS} characters")
+        raise ValueError(f"has more than {MAX_CHARACTERS} characters")
     parser = _Parser(text)
     expression = parser.either(0)
     if parser.kind:
-        raise ValueError(f"does not end at {parser.rest()!r}")
+        raise ValueError(f"unexpected {parser.rest()!r} after the expression")
     return expression
 
 
 def is_true(value: Any) -> bool:
-    """Whether a value counts as true: as in JavaScript, and "false" does not."""
+    """Return whether a value counts as true: as in JavaScript, but ``"false"`` and ``"0"`` are false."""
     return value not in (None, False, "", 0, "false", "0")
 
 
 def compare(sign: str, left: Any, right: Any) -> bool:
-    """Compare as numbers if both look like numbers, else as texts; ``sign`` is one of ``== != < <= > >=``."""
+    """Compare numerically if both look like numbers, else as strings; ``sign`` is one of ``== != < <= > >=``."""
     first, second = _number(left), _number(right)
     if first is not None and second is not None:
         return _SIGNS[sign](first, second)
@@ -68,8 +74,8 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, int | float):
-        return float(value) if abs(value) < 1e300 else None  # JSON may hold integers that are no float
-    # A leading zero or plus is a telephone number or a code, not a number.
+        return float(value) if abs(value) < 1e300 else None  # JSON integers may exceed the range of float
+    # A leading zero or plus marks a telephone number or a code, not a number.
     if isinstance(value, str) and re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?", value):
         return float(value)
     return None
@@ -92,7 +98,7 @@ class _Parser:
             return
         match = _TOKEN.match(self._text, self._at)
         if match is None:
-            raise ValueError(f"cannot be understood at {self._text[self._at :].strip()[:20]!r}")
+            raise ValueError(f"syntax error at {self._text[self._at :].strip()[:20]!r}")
         self._at = match.end()
         self.kind = str(match.lastgroup)
         self._value = match[self.kind]
@@ -106,7 +112,7 @@ class _Parser:
 
     def either(self, depth: int) -> Expression:
         if depth > MAX_DEPTH:
-            raise ValueError(f"is nested deeper than {MAX_DEPTH}")
+            raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
         parts = [self._both(depth)]
         while self._takes("||"):
             parts.append(self._both(depth))
@@ -120,7 +126,7 @@ class _Parser:
 
     def _not(self, depth: int) -> Expression:
         if depth > MAX_DEPTH:
-            raise ValueError(f"is nested deeper than {MAX_DEPTH}")
+            raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
         if self._takes("!"):
             inner = self._not(depth + 1)
             return lambda v: not is_true(inner(v))
@@ -136,11 +142,11 @@ class _Parser:
         if self._takes("("):
             inner = self.either(depth + 1)
             if not self._takes(")"):
-                raise ValueError("lacks a closing bracket")
+                raise ValueError("missing closing parenthesis")
             return inner
         kind, value = self.kind, self._value
         if kind in ("", "sign"):
-            raise ValueError(f"lacks a value {'before ' + repr(value) if value else 'at its end'}")
+            raise ValueError(f"missing value {'before ' + repr(value) if value else 'at the end'}")
         self._next()
         if kind == "name":
             return lambda v: v.value(value)

@@ -1,4 +1,4 @@
-"""What actions may need of the configuration, beside what each flow names itself."""
+"""Configuration values that actions need besides their own options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.control.dial_policy import DialPolicy
 
 @dataclass(frozen=True, slots=True)
 class Facilities:
-    """What actions can use here.
+    """Configuration values that actions use.
 
     Args:
         context: ``calling.context``.
@@ -21,7 +21,7 @@ class Facilities:
         flows: ids of the configured flows.
         voxology_flow: ``voxology.flow``.
         sounds_dir: ``speech.sounds_dir``.
-        speech_trouble: why no text can be spoken; None: it can.
+        speech_trouble: returns why text-to-speech is unavailable; None if it is available.
     """
 
     context: str
@@ -33,12 +33,12 @@ class Facilities:
 
     @classmethod
     def of(cls, config: Config) -> Facilities:
-        """Return what a configuration provides, whatever this machine has installed."""
+        """Return the values of a configuration, independent of the programs installed on this machine."""
         return cls(
             config.calling.context,
             DialPolicy(config.calling, Naming(**config.pbx.model_dump(exclude={"groups"})), time.monotonic),
             frozenset(flow.id for flow in config.flows),
             config.voxology.flow,
             config.speech.sounds_dir,
-            lambda: None if config.speech.command else "speech.command is empty: no program is configured that speaks",
+            lambda: None if config.speech.command else "speech.command is empty: text-to-speech is not configured",
         )

@@ -1,6 +1,6 @@
-"""Puts values of variables into URLs and bodies of requests, so that a value changes a value there and nothing else.
+"""Fill values of variables into URLs and bodies of requests; a value can change a value there and nothing else.
 
-A caller chooses some of them: their name, their number, the digits they press. Pure.
+Callers choose some of them: their name, their number, the digits that they send. Pure.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _AUTHORITY_ENDS = re.compile(r"[/?#\\]")
 
 ValueOf = Callable[[str], str]
-"""A variable's text by its name."""
+"""Returns the value of a variable by its name."""
 
 
 def fill_url(url: str, value_of: ValueOf) -> str:
-    """Put variables into a URL, percent-encoded. One that begins the URL is put in as it is: it holds a URL.
+    """Fill variables into a URL, percent-encoded; a variable at its beginning is not encoded: its value is a URL.
 
     Raises:
-        ValueError: a segment of the path would be ``.`` or ``..``: whatever it is encoded as, the client's library,
-            a proxy or the server removes it, and the path is another one. Or the URL would be longer than
-            `MAX_URL_CHARACTERS`.
+        ValueError: a path segment would become ``.`` or ``..``, which the client's library, a proxy or the server
+            normalizes, encoded or not, and another path results; or the URL exceeds `MAX_URL_CHARACTERS`.
     """
     first = VARIABLE.match(url)
     filled = value_of(first[1]) if first else ""
@@ -59,13 +58,13 @@ def fill_url(url: str, value_of: ValueOf) -> str:
 
 
 def authority_of(place: str) -> str:
-    """Return scheme and authority of a URL, or a ``host:port`` as it is; variables in it are not put in."""
+    """Return scheme and authority of a URL, or ``host:port`` unchanged; variables are not filled in."""
     scheme, slashes, rest = place.partition("://")
     return scheme + slashes + _AUTHORITY_ENDS.split(rest, maxsplit=1)[0] if slashes else place
 
 
 def host_of(place: str) -> str:
-    """Return the host that a URL or ``host:port`` leads to; "" if a variable decides, or it names none."""
+    """Return the host of a URL or ``host:port``; empty if a variable determines it, or there is none."""
     authority = authority_of(place)
     if "${" in authority:
         return ""
@@ -76,10 +75,10 @@ def host_of(place: str) -> str:
 
 
 def fill_body(text: str, content_type: str, value_of: ValueOf) -> str:
-    """Put variables into a body, encoded as its type demands: JSON, XML and HTML, or a form; into others as they are.
+    """Fill variables into a body, encoded for its type: JSON, XML, HTML or a form; unencoded for other types.
 
     Raises:
-        ValueError: a value cannot stand where its variable does.
+        ValueError: the type cannot carry a value at the position of its variable.
     """
     if "${" not in text:
         return text
@@ -97,12 +96,12 @@ def fill_body(text: str, content_type: str, value_of: ValueOf) -> str:
 
 
 def fill_json(text: str, value_of: ValueOf) -> str:
-    """Put variables into a JSON text: within its strings as text; elsewhere only what is a number, true, false or null.
+    """Fill variables into JSON: in strings as text; elsewhere only a number, true, false or null.
 
     An empty value outside of a string becomes null.
 
     Raises:
-        ValueError: a value outside of a string is none of these.
+        ValueError: a value outside of a string is something else.
     """
     filled: list[str] = []
     quoted = False
@@ -120,17 +119,17 @@ def fill_json(text: str, value_of: ValueOf) -> str:
 
 
 def _filled(text: str, value_of: ValueOf) -> str:
-    value_of = functools.cache(value_of)  # encoded once, however often it is put in
+    value_of = functools.cache(value_of)  # encoded once for all occurrences
     return VARIABLE.sub(lambda match: value_of(match[1]), text)
 
 
 def _check_length(length: int) -> None:
     if length > MAX_URL_CHARACTERS:
-        raise ValueError(f"the URL is longer than {MAX_URL_CHARACTERS} characters with its variables")
+        raise ValueError(f"the URL exceeds {MAX_URL_CHARACTERS} characters with its variables")
 
 
 def _check_segments(url: str, values: list[tuple[int, int]]) -> None:
-    path_end = next((place for place, character in enumerate(url) if character in "?#"), len(url))
+    path_end = next((index for index, character in enumerate(url) if character in "?#"), len(url))
     checked = -1
     for begin, end in values:
         if begin >= path_end:
@@ -141,10 +140,10 @@ def _check_segments(url: str, values: list[tuple[int, int]]) -> None:
         stop = url.find("/", end, path_end)
         checked = stop if stop >= 0 else path_end
         segment = unquote(url[start:checked])
-        # Some servers decode first and split then.
+        # Some servers decode before they split the path.
         if any(piece.partition(";")[0] in (".", "..") for piece in re.split(r"[/\\]", segment)):
             raise ValueError(
-                f"a variable makes {segment[:20]!r} of a part of the URL's path, which would lead elsewhere"
+                f"a variable turns a segment of the URL's path into {segment[:20]!r}, which changes the path"
             )
 
 
@@ -152,8 +151,8 @@ def _scalar(name: str, value: str) -> str:
     text = value.strip() or "null"
     if not _JSON_SCALAR.fullmatch(text):
         raise ValueError(
-            f"data: ${{{name}}} stands outside of quotes, and its value is not a number, true, false or null: put it"
-            " between quotes"
+            f"data: ${{{name}}} is not in quotes, and its value is not a number, true, false or null. Put the variable"
+            " in quotes"
         )
     return text
 
@@ -164,5 +163,5 @@ def _escaped(value: str) -> str:
 
 def _one_line(name: str, value: str) -> str:
     if "\r" in value or "\n" in value:
-        raise ValueError(f"data: the value of ${{{name}}} holds a line break, which a multipart body cannot take")
+        raise ValueError(f"data: the value of ${{{name}}} contains a line break, which a multipart body cannot carry")
     return value

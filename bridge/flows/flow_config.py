@@ -1,4 +1,4 @@
-"""The flows of the configuration (``[[flows]]``): checked at start, except those that a server is asked for."""
+"""The flows of the configuration (``[[flows]]``): checked at start, except those fetched from a server."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ MAX_FILE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One flow; ``program`` is None if its server is asked for each call."""
+    """One flow; ``program`` is None if a server returns the actions for each call."""
 
     config: FlowConfig
     program: Program | None
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The flow's id."""
         return self.config.id
 
     def matches(self, numbers: Sequence[str]) -> bool:
-        """Whether a call that came in with one of these numbers (or arguments) runs it."""
+        """Return whether a call that arrived for one of these numbers (or arguments) runs this flow."""
         return any(self.config.match.match(number) for number in numbers if number)
 
 
 def signing_keys(config: Config) -> dict[str, bytes]:
-    """Return the keys that sign requests of flows, by the flow's id; "": of all others."""
+    """Return the keys that sign requests of flows, by the flow's id; ``""``: of all others."""
     secrets = {flow.id: flow.secret for flow in config.flows} | {"": config.outbound.signing_secret}
     return {flow_id: signing_key(text) for flow_id, secret in secrets.items() if (text := secret.get_secret_value())}
 
 
 def flows_of(config: Config) -> tuple[Flow, ...]:
-    """The configured flows, in their order.
+    """Return the configured flows, in their order.
 
     Raises:
-        ConfigError: actions that cannot be run, a file that cannot be read.
+        ConfigError: actions are invalid, or a file cannot be read.
     """
-    from bridge.flows.checking import check_possible  # with all actions, as parsing
+    from bridge.flows.checking import check_possible  # imports all actions, as parsing does
 
     facilities = Facilities.of(config)
     errors: list[ConfigError] = []

@@ -1,8 +1,8 @@
-"""Runs a program on a leg: one action after the other, until the list or the call ends.
+"""Run a program on a leg: one action after the other, until the list or the call ends.
 
-An action that fails is logged and told (event ``flow_action`` with a reason), and the flow goes on with the next one:
-a caller who cannot be told a sentence may still press a key. Only the end of the call ends a flow early, and that at
-once: whatever an action was waiting for is given up, and what the flow has opened is closed.
+A failed action is logged and published (event ``flow_action`` with a reason), and the flow continues with the next one:
+after a failed announcement the caller may still send digits. Only the end of the call ends a flow early, and
+immediately: the running action is cancelled, and everything that the flow has opened is closed.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ from bridge.tasks import shield_until_done
 log = logging.getLogger(__name__)
 
 MAX_ACTIONS_RUN = 10_000
-"""Actions that one flow may run: what loops for ever ends here."""
+"""Limit of actions of one flow, which ends endless loops."""
 SILENT = frozenset({"mark", "enter_flow"})
-"""Actions that nobody wrote: they are not told."""
+"""Internal actions, for which no event is published."""
 MAX_BESIDE = 100
-"""What a flow may do beside itself at a time: requests and sentences that it does not wait for."""
+"""Limit of concurrent background work of a flow: requests and speech that it does not wait for."""
 MAX_BESIDE_BYTES = 4 << 20
-"""What these may hold together: bodies of requests, and sound (95 s of it at 22,050 Hz). One alone may hold more."""
+"""Limit of the data held by that work: request bodies, and sound (95 s at 22,050 Hz). One item may exceed it."""
 AUDIO_OPENS_S = 0.2
-"""A phone plays what it gets only a moment after it was answered: a first word before that is clipped (34 ms seen)."""
+"""Delay of the first audio after the answer: phones clip what they receive earlier (34 ms observed)."""
 MAX_DEPTH = 20
-"""Lists within lists: flows that fetch flows."""
+"""Limit of nested lists: flows that fetch flows."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """A list that runs, and where it is."""
+    """A running list, and the position in it."""
 
     program: Program
     at: int = 0
     loops: dict[str, int] = field(default_factory=dict)
-    """How often each ``goto`` of it has jumped, by the action's id."""
+    """Jumps of each ``goto`` in it, by the action's id."""
 
 
 def _nothing() -> None:
-    """Keep nothing."""
+    """Store nothing."""
 
 
 class Flows(Protocol):
     """The other flows, for actions that enter or start them (`FlowManager`)."""
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
-        """Return the program of a configured flow; LookupError, WebFailed, InvalidFlow."""
+        """Return the program of a configured flow; raise LookupError, WebFailed or InvalidFlow."""
 
     async def parse(self, load: Callable[[], Any]) -> Program:
-        """Load and check a program in a thread; InvalidFlow."""
+        """Load and check a program in a thread; raise InvalidFlow."""
 
     async def dial_connect(
         self,
@@ -84,12 +84,12 @@ class Run:
 
     Args:
         leg: the call.
-        program: what to do.
-        principal: who started it: who asked for the call, or the configuration.
-        services: what actions work with.
+        program: the actions.
+        principal: who started it: the client that created the call, or the configuration.
+        services: the parts of asterisk-bridge that actions use.
         flows: the other flows.
-        variables: what is known from the start.
-        flow_id: of the ``[[flows]]`` table, if any.
+        variables: initial variables.
+        flow_id: id of the ``[[flows]]`` table, if any.
         facts: of the call, for callbacks: ``direction``, ``caller``, ``callee``, ``start_time`` (seconds since 1970).
     """
 
@@ -115,21 +115,21 @@ class Run:
         self.flow_id = flow_id
         self.facts = dict(facts or {})
         self.key_presses: list[dict[str, str]] = []
-        """Voxology: what was collected since its server was asked last."""
+        """Voxology: digits collected since the last request to its server."""
         self.recordings: list[str] = []
-        """Ids of the recordings that this flow started and has not stopped."""
+        """Ids of recordings that this flow started and has not stopped."""
         self.opened: list[Opened] = []
         """Streams that the flow does not wait for."""
         self.to_reopen: list[Mapping[str, Any]] = []
-        """Facts of those that it had open before a restart."""
+        """Facts of the streams that were open before a restart."""
         self.resumed = False
-        """The action that runs was running before a restart."""
+        """The current action was running before a restart."""
         self.keep: Callable[[], object] = _nothing
-        """Called whenever something has changed that a flow needs to be resumed."""
+        """Called after each change that resuming depends on."""
         self.programs_kept: tuple[int, ...] = ()
-        """Which lists were kept last, by identity."""
+        """Lists that were stored last, by identity."""
         self.hanging_up = ""
-        """Why the flow itself has just hung up: the end of the call is told before the request is answered."""
+        """Why the flow itself has just hung up: ChannelDestroyed arrives before the response to the request."""
         self.frames = [Frame(program)]
         self._player: Player | None = None
         self._speaking = asyncio.Lock()
@@ -140,22 +140,22 @@ class Run:
 
     @property
     def frame(self) -> Frame:
-        """The list that runs now."""
+        """The running list."""
         return self.frames[-1]
 
     async def run(self) -> End:
-        """Run until the flow is over or the call has ended; then close what the flow has opened."""
+        """Run until the flow or the call ends; then close what the flow has opened."""
         main = asyncio.ensure_future(self._execute())
         gone = asyncio.ensure_future(self.leg.gone.wait())
         try:
             await asyncio.wait({main, gone}, return_when=asyncio.FIRST_COMPLETED)
             return main.result() if main.done() else self._ended()
         finally:
-            # Even if whoever stops it is cancelled as well: the bridge stops while a call is being transferred.
+            # Also if this task's canceller is cancelled: the process may stop while a call is being transferred.
             await shield_until_done(self._close(main, gone))
 
     async def _close(self, *tasks: asyncio.Future[Any]) -> None:
-        self._closing = True  # an action that fails while it is cancelled must not be followed by another one
+        self._closing = True  # no further action after one that fails while it is cancelled
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -164,24 +164,26 @@ class Run:
     def _ended(self) -> End:
         return End(self.hanging_up or "the call ended")
 
-    # What actions use
+    # Methods for actions
 
     def names_host(self, template: str) -> bool:
-        """Tell whether the configuration, and no variable, says which host a URL of the present action leads to.
+        """Return whether the configuration, without variables, determines the host of a URL of the current action.
 
         Args:
-            template: the URL or ``host:port``, its variables not yet put in.
+            template: the URL or ``host:port``, with its variables not yet filled in.
         """
         return self.frame.program.configured and "${" not in authority_of(template)
 
     async def speak(self, pcm: bytes, rate: int, *, until_key: bool = False) -> bool:
-        """Play a sound to the caller; returns when it has been heard. What is spoken already is waited for.
+        """Play a sound to the caller after those in progress; return when it has been played.
 
         Args:
-            until_key: stop at a key (which stays in ``leg.digits``), and do not begin if one waits already.
+            pcm: s16le mono samples.
+            rate: sampling rate in Hz.
+            until_key: stop at a DTMF digit (which remains in ``leg.digits``); do not begin if one is waiting.
 
         Returns:
-            whether it was played to its end.
+            Whether it was played completely.
         """
         async with self._speaking:
             digits = self.leg.digits
@@ -213,35 +215,37 @@ class Run:
         await asyncio.sleep(max(self.leg.answered_at + AUDIO_OPENS_S - asyncio.get_running_loop().time(), 0))
 
     async def fall_silent(self) -> None:
-        """Close the player: before the leg goes to another bridge or to the dialplan."""
+        """Close the player, before the leg moves to another bridge or to the dialplan."""
         player, self._player = self._player, None
         if player is not None:
             player.stop()
             await player.close()
 
     def spawn(self, act: Coroutine[Any, Any, object], what: str, size: int) -> None:
-        """Do something beside the flow; it is given up when the flow ends.
+        """Run something in the background of the flow; cancel it when the flow ends.
 
         Args:
-            size: how many bytes it holds until it is over.
+            act: the coroutine.
+            what: name of the action, for logs.
+            size: bytes that it holds until it ends.
 
         Raises:
-            ActionFailed: `MAX_BESIDE` such things go on already, or they hold too much.
+            ActionFailed: `MAX_BESIDE` or `MAX_BESIDE_BYTES` is reached.
         """
         if len(self._background) >= MAX_BESIDE:
             act.close()
-            raise ActionFailed(f"{MAX_BESIDE} things go on beside the flow already")
+            raise ActionFailed(f"the limit of {MAX_BESIDE} background actions is reached")
         if self._background and self._beside_bytes + size > MAX_BESIDE_BYTES:
             act.close()
-            raise ActionFailed(f"requests and speech beside the flow hold {self._beside_bytes} bytes already")
+            raise ActionFailed(f"background requests and speech hold {self._beside_bytes} bytes already")
 
         async def guarded() -> None:
             try:
                 await act
             except (ActionFailed, BridgeError) as problem:
-                log.warning("call=%s %s: %s", self.call_id, what, problem)
+                log.warning("background action failed call=%s type=%s error=%s", self.call_id, what, problem)
             except Exception:
-                log.exception("call=%s %s failed", self.call_id, what)
+                log.exception("background action failed, an internal error call=%s type=%s", self.call_id, what)
 
         task = asyncio.ensure_future(guarded())
         self._background.add(task)
@@ -275,11 +279,11 @@ class Run:
             if isinstance(step, End):
                 return step
             self._move(frame, action, step)
-            await asyncio.sleep(0)  # a loop of actions that wait for nothing must not hold up other calls
+            await asyncio.sleep(0)  # yield: a loop of immediate actions must not delay other calls
         if self._closing:
             return End("stopped")
         self.keep()
-        # A flow that ends with opening an external media is for the sake of that: the call stays for as long.
+        # A flow that ends after opening external media exists for that media: the call lasts as long.
         await self.services.streams.external_media_over(self.leg)
         return End("the last action was done")
 
@@ -287,9 +291,9 @@ class Run:
         try:
             await REOPEN[fact["does"]](self, fact)
         except LegGone:
-            pass  # the flow ends
+            pass  # the call has ended, and so will the flow
         except (BridgeError, ValueError, KeyError) as problem:
-            log.warning("not opened again call=%s flow=%s error=%s", self.call_id, self.flow_id or self.id, problem)
+            log.warning("stream not reopened call=%s flow=%s error=%s", self.call_id, self.flow_id or self.id, problem)
 
     def _move(self, frame: Frame, action: Action, step: Step | None) -> None:
         if isinstance(step, Jump):
@@ -306,28 +310,39 @@ class Run:
     async def _perform(self, action: Action) -> Step | None:
         definition = DEFINITIONS[action.does]
         if action.does not in SILENT and not (action.type == "IF" and action.does == "jump"):
-            self._tell(action)
+            self._publish(action)
         try:
             options = action.options.resolved(self.variables)
             if definition.needs_audio and self.leg.away is None:
                 await self.leg.hold_in_bridge()
             step = await definition.function(self, options)
             if isinstance(step, Enter) and step.returns and len(self.frames) >= MAX_DEPTH:
-                raise ActionFailed(f"flows are nested deeper than {MAX_DEPTH}")
+                raise ActionFailed(f"flows are nested more than {MAX_DEPTH} levels deep")
             return step
         except LegGone:
             return self._ended()
         except (ActionFailed, BridgeError, ValueError) as problem:
-            log.warning("call=%s action %d (%s) failed: %s", self.call_id, action.index, action.type, problem)
-            self._tell(action, f"failed: {problem}")
+            log.warning(
+                "action failed, flow continues call=%s type=%s index=%d error=%s",
+                self.call_id,
+                action.type,
+                action.index,
+                problem,
+            )
+            self._publish(action, f"failed: {problem}")
         except Exception as problem:
-            log.exception("call=%s action %d (%s) failed", self.call_id, action.index, action.type)
-            self._tell(action, f"failed: {type(problem).__name__}")
+            log.exception(
+                "action failed, an internal error, flow continues call=%s type=%s index=%d",
+                self.call_id,
+                action.type,
+                action.index,
+            )
+            self._publish(action, f"failed: {type(problem).__name__}")
         finally:
             self.services.records.update(self.call_id, variables=self.variables.shown)
         return None
 
-    def _tell(self, action: Action, reason: str = "") -> None:
+    def _publish(self, action: Action, reason: str = "") -> None:
         if not reason:
             self.services.records.update(
                 self.call_id, action={"id": action.id, "type": action.type, "index": action.index}
@@ -338,11 +353,11 @@ class Run:
         )
 
     def audit(self, action: Audited, outcome: str = OK, **values: Value) -> None:
-        """Record what the flow does in the audit log, in the name of who started it."""
+        """Write an entry in the audit log in the name of the principal who started the flow."""
         self.services.audit.record(action, self.principal, outcome, call=self.call_id, flow=self.flow_id, **values)
 
     def described(self) -> dict[str, Any]:
-        """What every event about this flow says."""
+        """Return the fields of every event about this flow."""
         return {"call_id": self.call_id, "flow_id": self.flow_id, "activeflow_id": self.id}
 
     async def _clean_up(self) -> None:
@@ -352,4 +367,4 @@ class Run:
         closing += [self.services.recordings.stop(recording) for recording in self.recordings]
         for result in await asyncio.gather(*self._background, *closing, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, BridgeError | KeyError):
-                log.error("call=%s: the flow could not be cleaned up", self.call_id, exc_info=result)
+                log.error("flow not cleaned up, an internal error call=%s", self.call_id, exc_info=result)

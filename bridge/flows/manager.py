@@ -1,4 +1,4 @@
-"""Decide which call runs which flow: outbound calls, incoming calls, fetched flows."""
+"""Selection and execution of flows: outbound calls, incoming calls, fetched flows."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ log = logging.getLogger(__name__)
 
 
 class FlowManager:
-    """Every flow that runs.
+    """All running flows.
 
     Args:
-        flows: those of the configuration.
-        services: what actions work with.
+        flows: the configured flows.
+        services: the parts of asterisk-bridge that actions use.
         outbound_calls: originates calls.
-        voxology: what ``Dials/Connect`` calls run.
-        clock: seconds since 1970.
-        journal: keeps where each flow is; None: no flow is resumed after a restart.
+        voxology: the flow of ``Dials/Connect`` calls.
+        clock: returns seconds since 1970.
+        journal: stores the state of each flow; None: flows do not resume after a restart.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class FlowManager:
         self._voxology = voxology or VoxologyConfig()
         self._clock = clock
         self._running: dict[Leg, asyncio.Task[None]] = {}
-        """Flows that run, by the call's leg."""
+        """Running flows by the call's leg."""
         self._entering: dict[str, tuple[Flow, Channel]] = {}
         self._closing = False
         self._suspended = False
         self._journal = journal or Journal()
 
     def configure(self, flows: Sequence[Flow]) -> None:
-        """Replace the configured flows, for what begins or is entered from now on."""
+        """Replace the configured flows, for flows that begin or are entered from now on."""
         self._flows = {flow.id: flow for flow in flows}
 
     @property
@@ -87,15 +87,15 @@ class FlowManager:
         """The configured flows, in their order."""
         return [flow.config for flow in self._flows.values()]
 
-    # Calls that come in
+    # Incoming calls
 
     def flow_of(self, channel: Channel, args: Sequence[str]) -> Flow | None:
-        """Return the flow that is for a call that enters our application; None: no flow is."""
+        """Return the flow for a call that enters our application; None if no flow matches."""
         numbers = [*args[:1], channel.dialplan.exten]
         return next((each for each in self._flows.values() if each.matches(numbers)), None)
 
     def claims(self, channel: Channel, args: Sequence[str]) -> bool:
-        """Whether a call that enters our application runs a flow (`Legs.claim`)."""
+        """Return whether a call that enters our application runs a flow (`Legs.claim`)."""
         flow = self.flow_of(channel, args)
         if self._closing or flow is None:
             return False
@@ -103,13 +103,13 @@ class FlowManager:
         return True
 
     def claimed(self, leg: Leg, _: Sequence[str]) -> None:
-        """A call that was claimed is ours now: its flow begins (`Legs.on_claimed`)."""
+        """Begin the flow of a claimed call (`Legs.on_claimed`)."""
         flow, channel = self._entering.pop(leg.id)
         record = self._services.records.get(leg.id)
         source = Address("", channel.shown_caller.number, channel.shown_caller.name)
         destination = Address("", channel.dialplan.exten)
         if record is not None:
-            source = record.source  # empty if the caller withholds it
+            source = record.source  # empty if presentation is restricted
             destination = record.destination if record.destination.target else destination
         self._begin(
             leg,
@@ -132,32 +132,35 @@ class FlowManager:
         program: Program | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> OriginatedCalls:
-        """Originate calls that run a flow when they are answered; return while they ring.
+        """Originate calls that run a flow when answered; return while they ring.
 
         Args:
-            request: its ``flow_id`` names the flow.
+            request: names the flow in ``flow_id``.
             program: the flow if ``flow_id`` is empty.
             variables: at most 100 (see `bridge.flows.variables`).
 
+        Returns:
+            The calls.
+
         Raises:
-            LookupError: no flow has the id.
-            ValueError: a destination cannot be dialed, a variable is too large (the text names its index).
+            LookupError: unknown flow.
+            ValueError: a destination cannot be dialed (the message has its index), or a variable is invalid.
             Overloaded: ``calling.max_calls`` is reached.
         """
         if request.flow_id and request.flow_id not in self._flows:
-            raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
+            raise LookupError(f"unknown flow {request.flow_id[:64]!r}")
         on_answered = self._starter(request, program, request_variables(variables or {}))
         return await self._outbound_calls.originate(request, on_answered)
 
     def starter(self, request: OriginateRequest, fact: Mapping[str, Any]) -> OnAnswered:
-        """Return what takes over an answered call that was ringing before a restart. For a thread.
+        """Return the callback for the answer of a call that was ringing before a restart. Call in a thread.
 
         Args:
             request: of the call.
-            fact: what `Starter.fact` was.
+            fact: the stored `Starter.fact`.
 
         Raises:
-            InvalidFlow: the flow cannot be run any more.
+            InvalidFlow: the flow is no longer valid.
         """
         program = program_of_fact(fact["program"]) if fact["program"] is not None else None
         return self._starter(request, program, fact["variables"], fact["session_data"])
@@ -172,19 +175,23 @@ class FlowManager:
         timeout_s: float | None = None,
         max_call_s: float | None = None,
     ) -> CallRecord:
-        """Voxology's ``POST /v1/Dials/Connect``: call ``number``; who answers runs the flow ``voxology.flow``.
+        """Originate a call to ``number`` that runs the flow ``voxology.flow``: Voxology's ``POST /v1/Dials/Connect``.
 
         Args:
             number: a telephone number.
-            principal: who asks.
-            caller_id: what the called phone shows; "": ``calling.caller_id``.
-            session_data: JSON object that goes with the call.
-            timeout_s: how long it may ring.
-            max_call_s: a call that lasts longer is hung up.
+            principal: who requests it.
+            caller_id: caller ID shown to the called party; empty: ``calling.caller_id``.
+            session_data: JSON object that belongs to the call.
+            timeout_s: ringing time in seconds.
+            max_call_s: maximum duration of the call in seconds.
+
+        Returns:
+            The call's record.
 
         Raises:
             LookupError: ``voxology.flow`` is not set.
-            ValueError, Overloaded: as `originate`; also ``session_data`` that is too large.
+            ValueError: as for `originate`, or ``session_data`` is too large.
+            Overloaded: ``calling.max_calls`` is reached.
         """
         if not self._voxology.flow:
             raise LookupError("voxology.flow is not configured")
@@ -241,12 +248,12 @@ class FlowManager:
             max_call_s=request.max_call_s,
         )
 
-    # Flows that run
+    # Running flows
 
     async def before_transfer(self, channel_id: str) -> None:
-        """End the flow of a call that is transferred, and what it opened; the call stays.
+        """End the flow of a call that is transferred, and close what it opened; the call stays.
 
-        `CallControl.before_transfer`.
+        Implements `CallControl.before_transfer`.
         """
         tasks = [task for leg, task in self._running.items() if leg.id == channel_id]
         for task in tasks:
@@ -254,7 +261,7 @@ class FlowManager:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """End every flow: the bridge process goes."""
+        """End every flow, for the end of the process."""
         self._closing = True
         tasks = [*self._running.values()]
         for task in tasks:
@@ -262,45 +269,48 @@ class FlowManager:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def suspend(self) -> None:
-        """End every flow here without a word: the next run resumes them."""
+        """End every flow in this process without events: the next run resumes them."""
         self._suspended = True
         await self.close()
 
     async def resume(
         self, leg: Leg, flow: Mapping[str, Any], programs: Mapping[str, Any], principal: Principal
     ) -> None:
-        """Run the rest of a flow that ran before a restart.
+        """Continue a flow that ran before a restart.
 
         Args:
             leg: the call.
-            flow: the fact of the flow.
-            programs: the fact of its lists of actions.
+            flow: the stored fact of the flow.
+            programs: the stored fact of its lists of actions.
             principal: who started it.
 
         Raises:
-            InvalidFlow, TypeError, KeyError, ValueError: it cannot be taken up.
+            InvalidFlow: a list is no longer valid.
+            TypeError: a fact is malformed.
+            KeyError: a fact lacks a key.
+            ValueError: a fact has an invalid value.
         """
         frames = await asyncio.to_thread(frames_of, flow, programs["programs"])
         run = run_of(leg, flow, frames, principal, self._services, self)
-        log.info("resumed call=%s flow=%s", leg.id, run.flow_id or run.id)
+        log.info("flow resumed call=%s flow=%s", leg.id, run.flow_id or run.id)
         self._start(run, Conduct(**flow["conduct"]))
 
     async def parse(self, load: Callable[[], Any]) -> Program:
-        """Load and check a program that a server has answered with, in a thread; InvalidFlow."""
+        """Load and check the program in a server's response, in a thread; raise InvalidFlow."""
         return await parse_in_thread(load, self._check)
 
     async def parse_request(self, load: Callable[[], Any]) -> Program:
-        """Load and check the program of a request in a thread, the hosts that it names included; InvalidFlow."""
+        """Load and check the program of a request in a thread, including its hosts; raise InvalidFlow."""
         return await parse_in_thread(load, lambda program: self._check(program, self._services.gate))
 
     def _check(self, program: Program, gate: Gate | None = None) -> None:
         check_possible(program, replace(self._services.facilities, flows=self._flows.keys()), gate)
 
     async def program_of(self, flow_id: str, run: Run) -> Program:
-        """Return the program of a configured flow; LookupError, WebFailed, InvalidFlow."""
+        """Return the program of a configured flow; raise LookupError, WebFailed or InvalidFlow."""
         flow = self._flows.get(flow_id)
         if flow is None:
-            raise LookupError(f"no flow has the id {flow_id[:64]!r}")
+            raise LookupError(f"unknown flow {flow_id[:64]!r}")
         if flow.program is not None:
             return flow.program
         run.facts["app_id"] = self._voxology.app_id
@@ -346,7 +356,7 @@ class FlowManager:
     ) -> None:
         """Run ``program``, or the configured flow ``flow_id``, on a leg."""
         now = self._clock()
-        # Voxology: "caller" is the other party, whoever called; "api" our side.
+        # Voxology's "caller" is the remote party in both directions; "api" is our side.
         other, ours = (source, destination) if direction == "incoming" else (destination, source)
         facts = {"direction": direction, "start_time": now, "caller_no": other.target, "api_no": ours.target}
         known = {**variables, **_of_call(leg.id, direction, source, destination, now, facts)}
@@ -398,15 +408,17 @@ class FlowManager:
         except LegGone:
             pass
         except BridgeError as problem:
-            log.warning("call=%s could not be sent on after its flow: %s", run.call_id, problem)
-            await asyncio.gather(leg.hang_up(), return_exceptions=True)  # better than silence for ever
+            log.warning("call not continued after its flow, hanging up call=%s error=%s", run.call_id, problem)
+            await asyncio.gather(leg.hang_up(), return_exceptions=True)  # better than endless silence
         except Exception:
-            reason = "an error of the bridge"
-            log.exception("call=%s: its flow failed", run.call_id)
+            reason = "an internal error"
+            log.exception(
+                "flow failed, an internal error, hanging up call=%s flow=%s", run.call_id, run.flow_id or run.id
+            )
             await asyncio.gather(leg.hang_up(), return_exceptions=True)
         finally:
             if not self._suspended:
-                log.info("call=%s flow=%s ended: %s", run.call_id, run.flow_id or run.id, reason)
+                log.info("flow ended call=%s flow=%s reason=%s", run.call_id, run.flow_id or run.id, reason)
                 variables = run.variables.shown
                 self._services.records.update(run.call_id, action=None, variables=variables)
                 events.publish("flow_ended", {**run.described(), "reason": reason, "variables": variables})
@@ -415,7 +427,7 @@ class FlowManager:
 def _of_call(
     call_id: str, direction: str, source: Address, destination: Address, now: float, facts: Mapping[str, Any]
 ) -> dict[str, str]:
-    """What a flow knows of its call from the start, by the names of both syntaxes."""
+    """Return the initial variables of a call, under the names of both syntaxes."""
     known = {
         "voipbin.call.id": call_id,
         "voipbin.call.direction": direction,

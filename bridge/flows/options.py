@@ -1,4 +1,4 @@
-"""What the models of actions' options have in common: strict, and every value may come from a variable."""
+"""Common base of the models of actions' options: strict, and every value may come from a variable."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bridge.flows.variables import Variables, holds_variable
 from bridge.validation import explain, sentence
 
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
-"""How VoIPBIN writes an id that is not set."""
+"""VoIPBIN's notation for an unset id."""
 MAX_DURATION_MS = 86_400_000
 HTTP_URL = re.compile(r"https?://[^\s/?#]+(?:[/?#]\S*)?", re.IGNORECASE)
 
 
 def _or_variable(value: Any, handler: Any, info: ValidationInfo) -> Any:
-    """Let ``${...}`` stand for any value while a flow is parsed; take the text that it became when it runs."""
+    """Accept ``${...}`` for any value while a flow is parsed; convert the filled-in string when it runs."""
     if isinstance(value, str) and holds_variable(value) and not _runs(info):
         return value
     if _runs(info) and isinstance(value, str):
@@ -36,14 +36,14 @@ def _runs(info: ValidationInfo) -> bool:
 
 def _check_url(value: str) -> str:
     if len(value) > MAX_URL_CHARACTERS:
-        raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
+        raise ValueError(f"must have at most {MAX_URL_CHARACTERS} characters")
     if not holds_variable(value) and not HTTP_URL.fullmatch(value):
         raise ValueError("expected an http:// or https:// URL")
     return value
 
 
 OR_VARIABLE = WrapValidator(_or_variable)
-"""For every option that is no text: put it last in ``Annotated``."""
+"""For every option that is not a string: put it last in ``Annotated``."""
 IS_HTTP_URL = AfterValidator(_check_url)
 
 
@@ -55,21 +55,24 @@ class Options(BaseModel):
     )
 
     untouched: ClassVar[frozenset[str]] = frozenset()
-    """Options whose variables the action itself puts in."""
+    """Options whose variables the action fills in itself."""
 
     def targets(self) -> Iterable[tuple[str, str]]:
-        """Ids of actions that these options name: the option's key, and the id."""
+        """Return the ids of actions that these options refer to: the option's key, and the id."""
         return ()
 
     def urls(self) -> Iterable[tuple[str, str]]:
-        """Return what these options have the bridge connect to: the option's key, and a URL or ``host:port``."""
+        """Return the servers that these options connect to: the option's key, and a URL or ``host:port``."""
         return ()
 
     def resolved(self, variables: Variables) -> Any:
-        """The same options with every variable replaced by its value.
+        """Return these options with every variable replaced by its value.
+
+        Args:
+            variables: those of the run.
 
         Raises:
-            ValueError: a value does not fit its option (in words, naming the key).
+            ValueError: a value is invalid for its option; the message names the key.
         """
         dumped = self.model_dump(by_alias=True, warnings=False)
         variables.check(dumped)
@@ -83,7 +86,7 @@ class Options(BaseModel):
 
 
 def holds_variables(value: Any) -> bool:
-    """Whether any text in options holds ``${name}``."""
+    """Return whether any string in options contains ``${name}``."""
     if isinstance(value, str):
         return holds_variable(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A flow after it was checked: actions with options that fit, targets that exist. And how a wrong one is refused."""
+"""A checked flow: actions with valid options and existing targets. And the errors of an invalid one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bridge.texts import cut
 
 Syntax = Literal["voipbin", "voxology"]
 Then = Literal["hangup", "continue"]
-"""What becomes of a call when its flow is over; ``continue``: in the dialplan."""
+"""What happens to a call after its flow; ``continue``: it continues in the dialplan."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowError:
-    """One thing wrong with a flow.
+    """One error of a flow.
 
     Args:
-        index: the action's place in the list from 0; None: the list itself.
-        key: dotted place inside the action, for example ``option.duration``; "": the action itself.
-        reason: what was wrong and what is expected.
-        path: of the list itself: ``actions``, or ``actions[3].option.actions`` for one within an action.
+        index: index of the action in the list; None: the list itself.
+        key: dotted path inside the action, for example ``option.duration``; empty: the action itself.
+        reason: what is wrong and what is expected.
+        path: path of the list: ``actions``, or ``actions[3].option.actions`` for one within an action.
     """
 
     index: int | None
@@ -32,12 +32,12 @@ class FlowError:
     path: str = "actions"
 
     def __str__(self) -> str:
-        place = self.path if self.index is None else f"{self.path}[{self.index}]"
-        return f"{place}{'.' if self.key else ''}{self.key}: {self.reason}"
+        where = self.path if self.index is None else f"{self.path}[{self.index}]"
+        return f"{where}{'.' if self.key else ''}{self.key}: {self.reason}"
 
 
 class InvalidFlow(ValueError):
-    """A flow that cannot be run; ``errors`` names everything that is wrong with it, the text has one line for each."""
+    """A flow that cannot run; ``errors`` lists every error, and the message has one line for each."""
 
     def __init__(self, errors: Iterable[FlowError]) -> None:
         self.errors = tuple(replace(each, key=cut(each.key), reason=cut(each.reason)) for each in errors)
@@ -47,8 +47,8 @@ class InvalidFlow(ValueError):
 def new_action_id() -> str:
     """Return a UUID for an action without an id.
 
-    `uuid.uuid4` would call the system for each, and release the interpreter meanwhile. A thread that does so for a
-    thousand actions takes it back every time before the event loop wakes up: no call gets audio for 0.1 s.
+    Not `uuid.uuid4`, which makes a system call and releases the GIL for each: a thread that does so for a thousand
+    actions reacquires it each time before the event loop wakes up, and no call gets audio for 0.1 s.
     """
     return str(UUID(int=getrandbits(128), version=4))
 
@@ -58,17 +58,17 @@ class Action:
     """One step of a flow."""
 
     id: str
-    """Given by the author or made by us; unique in its program."""
+    """Set by the author, or generated; unique in its program."""
     type: str
-    """As its author wrote it: ``talk``, ``SAY``."""
+    """As written by the author: ``talk``, ``SAY``."""
     index: int
-    """Place in the author's list: of the outermost action, for one within another."""
+    """Index in the author's list; for an action within another, that of the outermost one."""
     does: str
     """Name of the function that it runs (`bridge.flows.action_registry`): ``talk`` for both."""
     options: Any
-    """The function's options (a pydantic model); texts and numbers may still hold ``${variables}``."""
+    """The function's options (a pydantic model); strings and numbers may still contain ``${variables}``."""
     next_id: str = ""
-    """The action that follows this one; "": the next in the list."""
+    """Id of the next action; empty: the next in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +78,35 @@ class Program:
     actions: tuple[Action, ...]
     syntax: Syntax
     source: Any = None
-    """The list as it was given."""
+    """The list as given."""
     configured: bool = False
-    """Whether the configuration holds it: a URL in it is the administrator's."""
+    """Whether the flow is part of the configuration: its URLs are then the administrator's."""
     _indexes: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def index_of(self, action_id: str) -> int | None:
-        """Where in ``actions`` the one with this id is."""
+        """Return the index of the action with this id in ``actions``; None if there is none."""
         return self._indexes.get(action_id)
 
 
 def program(actions: Iterable[Action], syntax: Syntax, source: Any = None) -> Program:
-    """A program of checked actions."""
+    """Return a program of checked actions."""
     listed = tuple(actions)
     return Program(listed, syntax, source, _indexes={action.id: index for index, action in enumerate(listed)})
 
 
-# What an action's function may say about how the flow goes on
+# Steps that an action's function may return
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """Go on with this action of the same list."""
+    """Continue with this action of the same list."""
 
     action_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Run another list; ``returns``: then go on after this action, otherwise the old list is forgotten."""
+    """Run another list; ``returns``: then continue after this action, otherwise the old list is discarded."""
 
     program: Program
     returns: bool
@@ -114,7 +114,7 @@ class Enter:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The flow is over."""
+    """End the flow."""
 
     reason: str
 

@@ -1,8 +1,8 @@
-"""What is kept of a flow that runs, and how it is taken up again after a restart.
+"""Storing of running flows, and resuming them after a restart.
 
-A flow resumes with the action that ran. Most are begun again: a sentence is spoken from its start, digits are collected
-again. An action whose effect must not come twice (`Definition.after_restart`) is left out. Streams that the flow had
-opened are opened again first.
+A flow resumes at the action that ran. Most actions start again: a sentence is spoken from its start, digits are
+collected again. An action whose effect must not happen twice (`Definition.after_restart`) is skipped. Streams that the
+flow had open are reopened first.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from bridge.flows.variables import Variables
 
 NOTHING = program((), "voipbin")
 FLOW, PROGRAMS = "flow", "programs"
-"""Kinds of facts: where a flow is and what it knows, which changes with each action; and its lists of actions."""
+"""Kinds of facts: position and variables of a flow, written with each action; and its lists of actions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """How a flow is conducted: what is not the flow's own.
+    """Conditions around a flow that are not part of it.
 
     Args:
-        then: what becomes of the call afterwards.
-        ends_at: when the call is hung up, in seconds since 1970; None: by no limit of the flow's.
+        then: what happens to the call afterwards.
+        ends_at: when the call is hung up, in seconds since 1970; None: no limit set with the flow.
     """
 
     then: Then
@@ -42,19 +42,19 @@ class Conduct:
 
     @property
     def left_s(self) -> float | None:
-        """How many seconds are left; None: no limit."""
+        """Remaining seconds; None: no limit."""
         return None if self.ends_at is None else max(self.ends_at - time.time(), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """What starts the flow of a request on an answered call (`bridge.control.outbound_calls.OnAnswered`)."""
+    """Starts the flow of a request on an answered call (`bridge.control.outbound_calls.OnAnswered`)."""
 
     begin: Callable[[Starter, Leg, Address], None]
     request: OriginateRequest
     program: Program | None
     fact: Mapping[str, Any]
-    """What is kept of it while the call rings."""
+    """What is stored while the call rings."""
 
     def __call__(self, leg: Leg, destination: Address) -> None:
         """Start the flow."""
@@ -62,7 +62,7 @@ class Starter:
 
 
 def keep(journal: Journal, run: Run, conduct: Conduct) -> None:
-    """Write where a flow is."""
+    """Store the state of a flow."""
     if not journal.kept:
         return
     programs = tuple(id(frame.program) for frame in run.frames)
@@ -89,7 +89,7 @@ def keep(journal: Journal, run: Run, conduct: Conduct) -> None:
 
 
 def forget(journal: Journal, run: Run) -> None:
-    """Discard what was kept of a flow."""
+    """Delete the stored state of a flow."""
     journal.drop(FLOW, run.leg.id)
     journal.drop(PROGRAMS, run.leg.id)
 
@@ -97,10 +97,10 @@ def forget(journal: Journal, run: Run) -> None:
 def frames_of(
     flow: Mapping[str, Any], programs: Iterable[Mapping[str, Any]]
 ) -> list[tuple[Program, int, dict[str, int]]]:
-    """Return the lists of a flow: the program, the place in it, and how often each ``goto`` has jumped. For a thread.
+    """Return the lists of a flow: program, position, and the jumps of each ``goto``. Call in a thread.
 
     Raises:
-        InvalidFlow: a list cannot be run any more.
+        InvalidFlow: a list is no longer valid.
     """
     found = []
     for frame, fact in zip(flow["frames"], programs, strict=True):
@@ -118,11 +118,15 @@ def run_of(
     services: FlowServices,
     flows: Flows,
 ) -> Run:
-    """Return the run of a flow, to be continued where it was.
+    """Return the run of a flow, ready to continue.
 
     Args:
-        flow: its fact.
-        frames: what `frames_of` returned.
+        leg: the call.
+        flow: the stored fact of the flow.
+        frames: the result of `frames_of`.
+        principal: who started the flow.
+        services: the parts of asterisk-bridge that actions use.
+        flows: the other flows.
     """
     run = Run(
         leg,
@@ -143,15 +147,15 @@ def run_of(
 
 
 def program_fact(program: Program | None) -> dict[str, Any] | None:
-    """Return what is kept of a program; None: none."""
+    """Return the stored form of a program; None: no program."""
     return None if program is None else _program_fact(program)
 
 
 def program_of_fact(fact: Mapping[str, Any]) -> Program:
-    """Return the program that a fact was made of.
+    """Return the program of a stored fact.
 
     Raises:
-        InvalidFlow: it cannot be run any more.
+        InvalidFlow: the program is no longer valid.
     """
     if "enters" in fact:
         return entry_of(fact["enters"])
@@ -159,8 +163,8 @@ def program_of_fact(fact: Mapping[str, Any]) -> Program:
 
 
 def entry_of(flow_id: str) -> Program:
-    """Return a program that begins with entering the configured flow."""
-    from bridge.flows import actions  # all of them, which few calls run; a thread may be importing them
+    """Return a program whose only action enters the configured flow."""
+    from bridge.flows import actions  # imports all actions, which few calls need; a thread may be importing them
 
     options = actions.data.FetchFlowOptions.model_validate({"flow_id": flow_id})
     return program([Action(new_action_id(), "", 0, "enter_flow", options)], "voipbin")
@@ -173,5 +177,5 @@ def _program_fact(program: Program) -> dict[str, Any]:
 
 
 def _by_index(frame: Frame) -> dict[str, int]:
-    # Ids that we have made are others after a restart.
+    # Generated ids differ after a restart.
     return {str(frame.program.index_of(action_id)): count for action_id, count in frame.loops.items()}

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's schema with every ``$ref`` replaced by what it names."""
+    """Return a model's schema with every ``$ref`` replaced by its definition."""
     schema = model.model_json_schema(mode="validation")
     definitions = schema.pop("$defs", {})
     inlined = _inline(schema, definitions)

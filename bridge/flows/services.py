@@ -1,4 +1,4 @@
-"""What actions use of the rest of asterisk-bridge, in one value."""
+"""The parts of asterisk-bridge that actions use, in one value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bridge.streams.flow_streams import FlowStreams
 
 @dataclass(slots=True)
 class FlowServices:
-    """What actions use of the rest of asterisk-bridge."""
+    """The parts of asterisk-bridge that actions use."""
 
     legs: Legs
     originator: Originator

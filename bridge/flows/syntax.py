@@ -1,4 +1,4 @@
-"""Which syntax a flow is written in, and parsing of either."""
+"""Detection of a flow's syntax, and parsing of both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["InvalidFlow", "action_schemas", "parse", "parse_in_thread", "syntax_
 
 
 def syntax_of(flow: Any) -> Syntax:
-    """Types in capitals (``SAY``) are Voxology's, others (``talk``) VoIPBIN's; the first that has a type decides."""
+    """Return the syntax of a flow: uppercase types (``SAY``) are Voxology's, others VoIPBIN's; the first decides."""
     actions = flow.get("actions") if isinstance(flow, Mapping) else flow
     for action in actions if isinstance(actions, list | tuple) else ():
         if not isinstance(action, Mapping):
@@ -30,10 +30,13 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
-        path: what errors call the list.
+        path: name of the list in errors.
+
+    Returns:
+        The program.
 
     Raises:
-        InvalidFlow: with everything that is wrong.
+        InvalidFlow: the flow is invalid; lists every error.
     """
     from bridge.flows import voipbin, voxology  # with all actions: few calls run any
 
@@ -41,14 +44,17 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
 
 async def parse_in_thread(load: Callable[[], Any], check: Callable[[Program], object]) -> Program:
-    """Load and check a flow in a thread: a large one takes a second, in which calls would get no audio.
+    """Load and check a flow in a thread: a large flow takes a second, which would interrupt the audio of calls.
 
     Args:
-        load: returns the flow as JSON; what it raises is raised here.
-        check: called with the program; raises `InvalidFlow` if it can never be run here.
+        load: returns the flow as JSON; its exceptions are raised here.
+        check: called with the program; raises `InvalidFlow` if it can never run here.
+
+    Returns:
+        The program.
 
     Raises:
-        InvalidFlow: with everything that is wrong.
+        InvalidFlow: the flow is invalid; lists every error.
     """
 
     def checked() -> Program:
@@ -60,7 +66,7 @@ async def parse_in_thread(load: Callable[[], Any], check: Callable[[Program], ob
 
 
 def action_schemas() -> dict[str, dict[str, Any]]:
-    """For OpenAPI: ``{"VoipbinAction": schema, "VoxologyAction": schema}``."""
+    """Return the schemas for OpenAPI: ``{"VoipbinAction": schema, "VoxologyAction": schema}``."""
     from bridge.flows import voipbin, voxology
 
     return {"VoipbinAction": voipbin.schema(), "VoxologyAction": voxology.schema()}

@@ -1,7 +1,7 @@
-"""What a flow remembers: names and texts, put into options where ``${name}`` stands. Bounded.
+"""Variables of a flow, limited in number and size: names and values, filled into options at ``${name}``.
 
 Names are those of VoIPBIN (``voipbin.call.source.target``) and, for flows in Voxology's syntax, its own
-(``keyPresses``, ``callId``, ``sessionData.name``). A name that is not known gives the empty text, as VoIPBIN has it.
+(``keyPresses``, ``callId``, ``sessionData.name``). An unknown name yields an empty string, as in VoIPBIN.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ MAX_NAME_CHARACTERS = 200
 MAX_VALUE_BYTES = 32 * 1024
 MAX_TOTAL_BYTES = 256 * 1024
 MAX_FILLED_BYTES = 1024 * 1024
-"""What variables may add to the options of one action: a short text may name a long variable many times."""
+"""Limit of what variables add to the options of one action: a short string may use a long variable many times."""
 MAX_GIVEN = 100
-"""How many variables a request may bring, and how large they may be together: as VoIPBIN."""
+"""Limits of the number and total size of a request's variables, as in VoIPBIN."""
 MAX_GIVEN_BYTES = 64 * 1024
 OWN_PREFIX = "voipbin."
-"""Names that begin so are ours to set; a request's are ignored."""
+"""Prefix of reserved names; those of a request are ignored."""
 
 _SESSION_DATA = ("sessionData", "session_data")
 
 
 class VariablesFull(ValueError):
-    """A variable that would exceed a bound."""
+    """A variable would exceed a limit."""
 
 
 def holds_variable(text: str) -> bool:
-    """Whether a text holds ``${name}``."""
+    """Return whether a string contains ``${name}``."""
     return "${" in text and VARIABLE.search(text) is not None
 
 
 def request_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Check the variables of a request, and return those that it may set.
+    """Check the variables of a request.
+
+    Returns:
+        Those with names that are not reserved.
 
     Raises:
         ValueError: too many, too large, or not strings.
@@ -50,9 +53,9 @@ def request_variables(variables: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(value, str):
             raise ValueError(f"variables: {name[:40]!r}: expected a string")
         if not name or len(name) > MAX_NAME_CHARACTERS:
-            raise ValueError(f"variables: {name[:40]!r}: a name has 1 to {MAX_NAME_CHARACTERS} characters")
+            raise ValueError(f"variables: {name[:40]!r}: expected a name of 1 to {MAX_NAME_CHARACTERS} characters")
         if len(value.encode()) > MAX_VALUE_BYTES:
-            raise ValueError(f"variables: {name[:40]!r}: is larger than {MAX_VALUE_BYTES} bytes")
+            raise ValueError(f"variables: {name[:40]!r}: expected at most {MAX_VALUE_BYTES} bytes")
         total += len(name.encode()) + len(value.encode())
     if total > MAX_GIVEN_BYTES:
         raise ValueError(f"variables: expected at most {MAX_GIVEN_BYTES} bytes together; got {total}")
@@ -63,9 +66,9 @@ class Variables:
     """The variables of one run.
 
     Args:
-        values: what is there from the start.
+        values: initial values.
         session_data: Voxology's object, which its callbacks carry: any JSON.
-        shown: names of those that the call's record shows; so it does with what the flow sets.
+        shown: names of initial values that the call's record shows; values that the flow sets are shown too.
     """
 
     def __init__(
@@ -75,29 +78,29 @@ class Variables:
         shown: Iterable[str] = (),
     ) -> None:
         self.is_sensitive: Callable[[], bool] = lambda: False
-        """Whether what is set now must not be shown."""
+        """Returns whether values set now are sensitive."""
         self._shown = dict.fromkeys(shown)
         self._secret: set[str] = set()
-        """Names of those that were set in sensitive mode."""
+        """Names of values that were set in sensitive mode."""
         self._values = dict(values or {})
         self._session_data: dict[str, Any] = dict(session_data or {})
         self._session_bytes = sum(_size(name, value) for name, value in self._session_data.items())
         self._texts: dict[int, str] = {}
-        """Objects and lists of the session data as texts, by identity: one condition may name the same many times."""
+        """Objects and lists of the session data as JSON, by identity: one condition may use the same many times."""
         self._bytes = sum(len(name.encode()) + len(value.encode()) for name, value in self._values.items())
 
     @property
     def values(self) -> Mapping[str, str]:
-        """All of them."""
+        """All values by name."""
         return self._values
 
     @property
     def secret(self) -> bool:
-        """Whether something was set in sensitive mode."""
+        """Whether a value was set in sensitive mode."""
         return bool(self._secret)
 
     def kept(self) -> dict[str, Any]:
-        """Return what may be written to a file: the arguments of another `Variables`, without what is secret."""
+        """Return what may be written to a file, without secrets: the arguments of another `Variables`."""
         return {
             "values": {name: value for name, value in self._values.items() if name not in self._secret},
             "session_data": {k: v for k, v in self._session_data.items() if f"sessionData.{k}" not in self._secret},
@@ -106,7 +109,7 @@ class Variables:
 
     @property
     def shown(self) -> dict[str, str]:
-        """Those that the call's record shows."""
+        """The values that the call's record shows."""
         return {name: self._values[name] for name in self._shown}
 
     @property
@@ -115,11 +118,11 @@ class Variables:
         return self._session_data
 
     def get(self, name: str) -> str:
-        """A variable's text; "" if it is not known."""
+        """Return a variable as a string; empty if it is unknown."""
         return text_of(self.value(name))
 
     def value(self, name: str) -> Any:
-        """A variable as it is, objects and lists of ``sessionData`` as their text; None if it is not known."""
+        """Return a variable's value, objects and lists of ``sessionData`` as JSON; None if it is unknown."""
         head, _, path = name.strip().partition(".")
         if head in _SESSION_DATA and name not in self._values:
             return self._plain(_inside(self._session_data, path))
@@ -134,13 +137,15 @@ class Variables:
         return text
 
     def set(self, name: str, value: str, *, shown: bool = True) -> None:
-        """Remember a string.
+        """Set a variable.
 
         Args:
+            name: 1 to 200 characters.
+            value: a string.
             shown: the call's record may show it.
 
         Raises:
-            VariablesFull: too many names, or too much text.
+            VariablesFull: a limit on number or size would be exceeded.
         """
         head, _, path = name.partition(".")
         if head in _SESSION_DATA and path:
@@ -149,16 +154,16 @@ class Variables:
             self._note_secrecy(f"sessionData.{path}")
             return
         if not name or len(name) > MAX_NAME_CHARACTERS:
-            raise VariablesFull(f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
+            raise VariablesFull(f"expected a name of 1 to {MAX_NAME_CHARACTERS} characters")
         size = len(value.encode())
         if size > MAX_VALUE_BYTES:
-            raise VariablesFull(f"{name!r} would be larger than {MAX_VALUE_BYTES} bytes")
+            raise VariablesFull(f"{name!r}: expected a value of at most {MAX_VALUE_BYTES} bytes")
         old = self._values.get(name)
         if old is None and len(self._values) >= MAX_NAMES:
-            raise VariablesFull(f"there are {MAX_NAMES} variables already")
+            raise VariablesFull(f"the limit of {MAX_NAMES} variables is reached")
         grows = size - len(old.encode()) if old is not None else size + len(name.encode())
         if self._bytes + grows > MAX_TOTAL_BYTES:
-            raise VariablesFull(f"the variables would be larger than {MAX_TOTAL_BYTES} bytes together")
+            raise VariablesFull(f"the variables would exceed {MAX_TOTAL_BYTES} bytes in total")
         self._values[name] = value
         self._bytes += grows
         self._note_secrecy(name)
@@ -177,19 +182,19 @@ class Variables:
         """Replace Voxology's object.
 
         Raises:
-            VariablesFull: it is larger than 64 KiB as JSON.
+            VariablesFull: larger than 64 KiB as JSON.
         """
         self._set_session_data(data, sum(_size(name, value) for name, value in data.items()) - self._session_bytes)
 
     def _set_session_data(self, data: Mapping[str, Any], grows: int) -> None:
         if self._session_bytes + grows > MAX_GIVEN_BYTES:
-            raise VariablesFull(f"session_data would be larger than {MAX_GIVEN_BYTES} bytes")
+            raise VariablesFull(f"session_data would exceed {MAX_GIVEN_BYTES} bytes")
         self._session_data = dict(data)
         self._texts.clear()
         self._session_bytes += grows
 
     def check(self, value: Any) -> None:
-        """See whether the variables that options name would make too much of them.
+        """Check the size that options will have with their variables.
 
         Raises:
             VariablesFull: more than `MAX_FILLED_BYTES`.
@@ -203,45 +208,46 @@ class Variables:
                     sizes[name] = len(self._named(name).encode())
                 total += sizes[name]
                 if total > MAX_FILLED_BYTES:
-                    raise VariablesFull(f"with its variables it would be larger than {MAX_FILLED_BYTES} bytes")
+                    raise VariablesFull(f"the options would exceed {MAX_FILLED_BYTES} bytes with their variables")
 
     def fill(self, text: str, encode: Callable[[str], str] = str) -> str:
-        """Put in the variables; what they hold is not searched for variables again.
+        """Fill in variables; variables within values are not filled in.
 
         Args:
-            encode: done to each value before it is put in.
+            text: the template.
+            encode: applied to each value first.
         """
         return VARIABLE.sub(lambda match: encode(self._named(match[1])), text) if "${" in text else text
 
     def fill_url(self, url: str) -> str:
-        """Put variables into a URL; see `bridge.flows.filling.fill_url`.
+        """Fill variables into a URL; see `bridge.flows.filling.fill_url`.
 
         Raises:
-            ValueError: it would lead elsewhere.
+            ValueError: a value would change the URL's path.
         """
         return filling.fill_url(url, self._named) if "${" in url else url
 
     def fill_body(self, text: str, content_type: str) -> str:
-        """Put variables into a body; see `bridge.flows.filling.fill_body`.
+        """Fill variables into a body; see `bridge.flows.filling.fill_body`.
 
         Raises:
-            ValueError: a value cannot stand where its variable does.
+            ValueError: the type cannot carry a value at the position of its variable.
         """
         return filling.fill_body(text, content_type, self._named)
 
     def _named(self, name: str) -> str:
-        if name.startswith("..."):  # Voxology: character by character, to be read out so
+        if name.startswith("..."):  # Voxology: single characters, to be spelled out
             return " ".join(self.get(name[3:]))
         return self.get(name)
 
 
 def _size(name: str, value: Any) -> int:
-    """What a name and its value take in JSON, in bytes."""
+    """Return the size of a name and its value in JSON, in bytes."""
     return len(json.dumps({name: value}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def text_of(value: Any) -> str:
-    """A JSON value as the text that stands for it."""
+    """Return a JSON value as a string."""
     if value is None:
         return ""
     if isinstance(value, str):

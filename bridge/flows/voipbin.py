@@ -13,9 +13,9 @@ from bridge.flows.schemas import schema_of
 from bridge.validation import suggestion
 
 KEYS = ("id", "next_id", "type", "option", "tm_execute")
-NO_SPEECH_RECOGNITION = "the bridge recognizes no speech; send the audio to an application (external_media_start)"
-NO_MESSAGES = "the bridge sends no messages; tell your own server (webhook_send)"
-NO_AI = "connect an application that talks (external_media_start with a dialect that is two-way)"
+NO_SPEECH_RECOGNITION = "speech recognition is not supported. Send the audio to an application (external_media_start)"
+NO_MESSAGES = "messages are not supported. Notify your own server (webhook_send)"
+NO_AI = "connect a voice application (external_media_start with a dialect that is two-way)"
 HINTS = {
     "transcribe_start": NO_SPEECH_RECOGNITION,
     "transcribe_stop": NO_SPEECH_RECOGNITION,
@@ -24,11 +24,11 @@ HINTS = {
     "ai_summary": NO_AI,
     "ai_task": NO_AI,
     "chatbot_talk": NO_AI,
-    "agent_call": "there are no agents; use connect with the agent's extension",
+    "agent_call": "agents are not supported. Use connect with the agent's extension",
     "conversation_send": NO_MESSAGES,
     "message_send": NO_MESSAGES,
     "email_send": NO_MESSAGES,
-    "block": "a flow cannot wait for a request; use sleep",
+    "block": "a flow cannot wait for a request. Use sleep",
 }
 
 
@@ -37,10 +37,13 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
     Args:
         flow: the list of actions, or an object with it under ``actions``; JSON.
-        path: what errors call the list.
+        path: name of the list in errors.
+
+    Returns:
+        The program.
 
     Raises:
-        InvalidFlow: with everything that is wrong.
+        InvalidFlow: the flow is invalid; lists every error.
     """
     given = listed(flow, path)
     checking = Checking(path)
@@ -48,7 +51,7 @@ def parse(flow: Any, path: str = "actions") -> Program:
     seen: dict[str, int] = {}
     for action in found:
         if action.id in seen:
-            checking.wrong(action.index, "id", f"is also the id of {path}[{seen[action.id]}]")
+            checking.wrong(action.index, "id", f"duplicates the id of {path}[{seen[action.id]}]")
         seen.setdefault(action.id, action.index)
     if len(found) == len(given):  # a faulty action may be the target
         checking.targets(found, "option")
@@ -70,7 +73,7 @@ def _action(checking: Checking, index: int, given: Any) -> Action | None:
     for key in ("id", "next_id"):
         value = given.get(key)
         if value is not None and (not isinstance(value, str) or len(value) > MAX_ID_CHARACTERS):
-            checking.wrong(index, key, f"expected a text of at most {MAX_ID_CHARACTERS} characters")
+            checking.wrong(index, key, f"expected a string of at most {MAX_ID_CHARACTERS} characters")
             fine = False
     kind = given.get("type")
     if not isinstance(kind, str):
@@ -96,7 +99,7 @@ def _action(checking: Checking, index: int, given: Any) -> Action | None:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema (2020-12) of one action, for OpenAPI: ``oneOf`` with ``type`` as discriminator; no ``$ref`` left."""
+    """Return the JSON schema (2020-12) of one action: ``oneOf`` with ``type`` as discriminator, without ``$ref``."""
     return {
         "oneOf": [
             {

@@ -1,7 +1,7 @@
 """Actions in Voxology's syntax: ``{"actions": [{"type": "SAY", "name"?, "params": {...}}, ...]}``.
 
-Each of its actions is made of the actions that are registered under VoIPBIN's names; IF, GOTO and COLLECT with prompts
-become several. What the vendor's public pages and sample flows do not show is marked (inferred).
+Each action is implemented by actions registered under VoIPBIN's names; IF, GOTO and COLLECT with prompts become
+several. Behavior that the vendor's public pages and sample flows do not show is marked (inferred).
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ __all__ = ["InvalidFlow", "parse", "schema"]
 STRUCTURAL = ("LABEL", "GOTO", "IF")
 TYPES = (*ACTIONS, *STRUCTURAL)
 ASIDE = ("type", "name", "comment", "comments")
-"""Keys that every action may have; comments are for people."""
+"""Keys that every action may have; comments are ignored."""
 PROMPTS = ("SAY", "PLAY", "PAUSE")
 MAX_DEPTH = 20
 HINTS = {
     "QUEUE": "use VoIPBIN's queue_join",
     "DETECT": "use VoIPBIN's amd",
-    "FOREACH": "a flow cannot repeat over a list; use IF and GOTO",
-    "SMS": "the bridge sends no messages",
+    "FOREACH": "a flow cannot iterate over a list. Use IF and GOTO",
+    "SMS": "messages are not supported",
 }
 
 
 @dataclass
 class _Parsing:
-    """One flow as far as it is read."""
+    """State of parsing one flow."""
 
     checking: Checking
     made: list[Action] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
-    """Names of labels, and the ids of the actions that they are."""
+    """Names of labels, and the ids of their actions."""
     jumps: list[tuple[int, str, str, str]] = field(default_factory=list)
-    """Index, key, label that is wanted, and the id that was given to it."""
+    """Index, key, label of the target, and id of the placeholder."""
     count: int = 0
 
     def add(self, kind: str, index: int, does: str, options: Any, action_id: str = "") -> str:
-        """One more action; returns its id."""
+        """Append an action; return its id."""
         new = Action(id=action_id or new_action_id(), type=kind, index=index, does=does, options=options)
         self.made.append(new)
         return new.id
 
     def jump(self, kind: str, index: int, does: str, **options: Any) -> None:
-        """An action that jumps."""
+        """Append an action that jumps."""
         self.add(kind, index, does, DEFINITIONS[does].options.model_validate(options))
 
     def mark(self, kind: str, index: int, action_id: str) -> None:
-        """A place to jump to."""
+        """Append a position to jump to."""
         self.add(kind, index, "mark", DEFINITIONS["mark"].options(), action_id)
 
 
@@ -68,23 +68,26 @@ def parse(flow: Any, path: str = "actions") -> Program:
 
     Args:
         flow: the object with the list under ``actions``, or the list; JSON.
-        path: what errors call the list.
+        path: name of the list in errors.
+
+    Returns:
+        The program.
 
     Raises:
-        InvalidFlow: with everything that is wrong.
+        InvalidFlow: the flow is invalid; lists every error.
     """
     given = listed(flow, path)
     parsing = _Parsing(Checking(path))
     for index, each in enumerate(given):
         _action(parsing, index, "", each, 0)
-    places = {action.id: place for place, action in enumerate(parsing.made)}
+    positions = {action.id: position for position, action in enumerate(parsing.made)}
     for index, key, label, action_id in parsing.jumps:
         if label not in parsing.labels:
-            parsing.checking.wrong(index, key, f"no LABEL has the name {label[:60]!r}")
+            parsing.checking.wrong(index, key, f"unknown LABEL {label[:60]!r}")
         else:
-            # Two labels of one name are refused, so this is the one.
+            # Unique, as duplicate labels are rejected.
             target = {"target_id": parsing.labels[label]}
-            parsing.made[places[action_id]] = Action(
+            parsing.made[positions[action_id]] = Action(
                 action_id, "GOTO", index, "jump", DEFINITIONS["jump"].options.model_validate(target)
             )
     if parsing.count > MAX_ACTIONS:
@@ -96,7 +99,7 @@ def parse(flow: Any, path: str = "actions") -> Program:
 def _action(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -> None:
     parsing.count += 1
     if parsing.count > MAX_ACTIONS:
-        return  # it is refused as a whole
+        return  # the flow is rejected below
     wrong = parsing.checking.wrong
     if not isinstance(given, Mapping):
         wrong(index, where, 'expected an object with "type" and "params"')
@@ -115,10 +118,10 @@ def _action(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -
     kind = kind.upper()
     name = given.get("name", "")
     if not isinstance(name, str) or len(name) > 100:
-        wrong(index, f"{prefix}name", "expected a text of at most 100 characters")
+        wrong(index, f"{prefix}name", "expected a string of at most 100 characters")
         return
     if depth > MAX_DEPTH:
-        wrong(index, where, f"is nested deeper than {MAX_DEPTH}")
+        wrong(index, where, f"nested more than {MAX_DEPTH} levels deep")
         return
     if kind == "IF":
         _if(parsing, index, prefix, given, depth)
@@ -148,13 +151,13 @@ def _simple(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any]
 
 
 def _prompts(parsing: _Parsing, index: int, where: str, given: Any) -> None:
-    """What is said before keys are collected, until the first key."""
+    """Add the actions that play prompts before digits are collected, until the first digit."""
     if not isinstance(given, list):
         parsing.checking.wrong(index, where, "expected a list of actions")
         return
-    for place, each in enumerate(given):
+    for position, each in enumerate(given):
         parsing.count += 1
-        here = f"{where}[{place}]"
+        here = f"{where}[{position}]"
         kind = each.get("type") if isinstance(each, Mapping) else None
         if not isinstance(kind, str) or kind.upper() not in PROMPTS:
             parsing.checking.wrong(index, f"{here}.type", f"expected one of {', '.join(PROMPTS)}")
@@ -171,7 +174,7 @@ def _if(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], de
     condition = given.get("condition")
     try:
         if not isinstance(condition, str):
-            raise ValueError("expected a text")
+            raise ValueError("expected a string")
         expression.parse(condition)
     except ValueError as problem:
         parsing.checking.wrong(index, f"{prefix}condition", str(problem))
@@ -189,8 +192,8 @@ def _branch(parsing: _Parsing, index: int, where: str, given: Any, depth: int) -
     if not isinstance(given, list):
         parsing.checking.wrong(index, where, "expected a list of actions")
         return
-    for place, each in enumerate(given[:MAX_ACTIONS]):
-        _action(parsing, index, f"{where}[{place}]", each, depth + 1)
+    for position, each in enumerate(given[:MAX_ACTIONS]):
+        _action(parsing, index, f"{where}[{position}]", each, depth + 1)
 
 
 def _label(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any], name: str) -> None:
@@ -198,7 +201,7 @@ def _label(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any],
     if not name:
         parsing.checking.wrong(index, f"{prefix}name", "is missing; expected the label's name")
     elif name in parsing.labels:
-        parsing.checking.wrong(index, f"{prefix}name", f"there is a LABEL {name[:60]!r} already")
+        parsing.checking.wrong(index, f"{prefix}name", f"duplicate LABEL {name[:60]!r}")
     else:
         parsing.labels[name] = new_action_id()
         parsing.mark("LABEL", index, parsing.labels[name])
@@ -214,13 +217,13 @@ def _goto(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any]) 
     for key in params if isinstance(params, Mapping) else ():
         if key != "label":
             parsing.checking.wrong(index, f"{prefix}params.{str(key)[:60]}", "unknown key; known are label")
-    # The label may come later: what it is, is put in at the end.
+    # The label may follow later: the placeholder is replaced at the end.
     placeholder = parsing.add("GOTO", index, "mark", DEFINITIONS["mark"].options())
     parsing.jumps.append((index, f"{prefix}params.label", label, placeholder))
 
 
 def _assignments(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, Any]) -> None:
-    """``{"$name": "expression", ...}``: an action without a type sets variables."""
+    """Add the action that sets variables: ``{"$name": "expression", ...}``, written without a type."""
     values: dict[str, str] = {}
     for key, written in given.items():
         if key in ASIDE:
@@ -230,7 +233,7 @@ def _assignments(parsing: _Parsing, index: int, prefix: str, given: Mapping[str,
             continue
         try:
             if not isinstance(written, str):
-                raise ValueError("expected a text that holds an expression")
+                raise ValueError("expected a string with an expression")
             expression.parse(written)
         except ValueError as problem:
             parsing.checking.wrong(index, f"{prefix}{key}", str(problem))
@@ -248,7 +251,7 @@ def _known_keys(parsing: _Parsing, index: int, prefix: str, given: Mapping[str, 
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema (2020-12) of one action, for OpenAPI: ``oneOf`` with ``type`` as discriminator; no ``$ref`` left."""
+    """Return the JSON schema (2020-12) of one action: ``oneOf`` with ``type`` as discriminator, without ``$ref``."""
     anything = {"type": "array", "items": {"type": "object"}}
     aside = {"name": {"type": "string"}, "comment": {}, "comments": {}}
     shapes: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
-"""Voxology's actions: the parameters of each, and the actions that it is made of.
+"""Voxology's actions: the parameters of each, and the actions that implement it.
 
-Sources: the vendor's public service pages and the flows of its public tutorials; (inferred): what they do not show.
+Sources: the vendor's public service pages and the flows of its public tutorials; (inferred): not shown there.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Form:
     Args:
         name: its type.
         params: the model of ``params``.
-        make: the actions for checked parameters and the action's ``name``.
-        beside: parameters that stand beside ``params``, not in it (both are taken).
-        prompts: it may have ``actions``: what is said first.
+        make: returns the implementing actions for checked parameters and the action's ``name``.
+        beside: parameters that may also be siblings of ``params``.
+        prompts: may have ``actions``, played first.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Form:
 
 
 def _switch(value: Any) -> Any:
-    """The vendor's flows write ``"true"``."""
+    """Convert a boolean string: the vendor's flows contain ``"true"``."""
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
@@ -66,15 +66,15 @@ def _keys(value: str) -> str:
         return value
     found = _KEYS.get(value.lower(), value)
     if not set(found) <= set(_KEYS["any"]):
-        raise ValueError('expected "pound", "star", "any", "none" or keys')
+        raise ValueError('expected "pound", "star", "any", "none" or DTMF digits')
     return found
 
 
-FinishOnKey = Annotated[str, AfterValidator(_keys), Field(max_length=16, description='"pound", "star" or keys')]
+FinishOnKey = Annotated[str, AfterValidator(_keys), Field(max_length=16, description='"pound", "star" or DTMF digits')]
 
 
 class SayParams(Options):
-    """A text."""
+    """Parameters of SAY."""
 
     text: Annotated[
         str,
@@ -95,7 +95,7 @@ def _say(params: SayParams, _: str) -> Made:
 
 
 class PlayParams(Options):
-    """A sound."""
+    """Parameters of PLAY."""
 
     url: Annotated[str, Field(min_length=1, max_length=4096, description="an http(s) URL")]
     loop: Times = 1  # (inferred)
@@ -110,10 +110,10 @@ def _pause(params: PauseParams, _: str) -> Made:
 
 
 class CollectParams(Options):
-    """Which keys; the timeout counts from each key (inferred)."""
+    """Parameters of COLLECT; the timeout restarts with each digit (inferred)."""
 
     num_digits: Annotated[
-        int, Field(ge=0, le=MAX_DIGITS, description=f"a number of keys from 0 to {MAX_DIGITS}"), OR_VARIABLE
+        int, Field(ge=0, le=MAX_DIGITS, description=f"a number of digits from 0 to {MAX_DIGITS}"), OR_VARIABLE
     ] = 0
     finish_on_key: FinishOnKey = ""
     timeout: Duration = 5000
@@ -125,7 +125,7 @@ def _collect(params: CollectParams, name: str) -> Made:
 
 
 class ConferenceParams(Options):
-    """A conference by name; it is made when it is not there."""
+    """Parameters of CONFERENCE: a conference by name, created if it does not exist."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="the name of a conference")]
     event: Annotated[Literal["", "join"], Field(description='"join"')] = ""
@@ -139,7 +139,7 @@ def _conference(params: ConferenceParams, _: str) -> Made:
 
 
 class RecordParams(Options):
-    """``action`` as in STREAM: a recording beside the flow; without: a message, and the flow waits (all inferred)."""
+    """Parameters of RECORD. With ``action``: recording in the background; without: the flow waits (inferred)."""
 
     action: Annotated[Literal["", "start", "stop"], Field(description='"start" or "stop"')] = ""
     format: Annotated[Literal["", "wav", "mp3", "ogg"], Field(description='"wav"')] = "wav"
@@ -169,7 +169,7 @@ def _record(params: RecordParams, name: str) -> Made:
 
 
 class TransferParams(Options):
-    """A number to be connected with."""
+    """Parameters of TRANSFER: the number to connect with."""
 
     no: Annotated[str, Field(min_length=1, max_length=255, description="a number")]
     caller_id_no: Annotated[str, Field(max_length=255, description="a number")] = ""
@@ -184,7 +184,7 @@ def _transfer(params: TransferParams, _: str) -> Made:
 
 
 class HangupParams(Options):
-    """Nothing is shown; a reason may be given (inferred)."""
+    """Parameters of HANGUP, which the vendor shows without any; a reason is accepted (inferred)."""
 
     reason: Reason = ""
 

@@ -1,4 +1,4 @@
-"""Asking other servers: flows that are fetched, webhooks that a flow sends. Bounded in size and time."""
+"""Requests to other servers: fetched flows, and webhooks that flows send. Limited in size and time."""
 
 from __future__ import annotations
 
@@ -23,62 +23,63 @@ MAX_ANSWER_BYTES = 1024 * 1024
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 5
 MAX_VALUES = 10_000
-"""Values in a flow that a server answers with: as many as in a request's."""
+"""Limit of values in a fetched flow, the same as in API requests."""
 MAX_DEPTH = 100
-"""Objects and lists within each other."""
+"""Limit of nested objects and lists."""
 MAX_SENDING_BYTES = 32 << 20
-"""Bodies of all requests that have no answer yet: servers may take ten seconds for one."""
+"""Limit of the bodies of all pending requests: a server may take ten seconds to respond."""
 
 
 class WebFailed(BridgeError):
-    """A server could not be asked, or its answer cannot be used; the message says why and quotes no secret."""
+    """A request failed, or its response cannot be used; the message gives the reason without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said."""
+    """The response of a server."""
 
     status: int
     body: bytes = field(repr=False)
 
     @property
     def text(self) -> str:
-        """The body as text; what is no UTF-8 is replaced."""
+        """The body as a string; invalid UTF-8 is replaced."""
         return self.body.decode(errors="replace")
 
     def json(self) -> Any:
-        """The body as JSON.
+        """Return the body as JSON.
 
         Raises:
-            WebFailed: it is none or holds too much, or the status tells of no success.
+            WebFailed: the status is not 2xx, or the body is not JSON or too large.
         """
         if not 200 <= self.status < 300:
-            raise WebFailed(f"the server answered {self.status}")
+            raise WebFailed(f"the server responded with status {self.status}")
         try:
             text = self.body.decode(json.detect_encoding(self.body))
         except ValueError:
-            raise WebFailed("the server's answer is no JSON") from None
+            raise WebFailed("the server's response is not JSON") from None
         try:
             check_shape(text, MAX_VALUES, MAX_DEPTH)
         except ValueError as problem:
-            raise WebFailed(f"the server's answer {problem}") from None
+            raise WebFailed(f"the server's response {problem}") from None
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            raise WebFailed("the server's answer is no JSON") from None
+            raise WebFailed("the server's response is not JSON") from None
 
 
 class Web:
-    """Makes requests; its connections are kept for a while.
+    """Sends requests, with connections kept alive.
 
-    A request is signed as a webhook is (Standard Webhooks) if there is a key for it. A GET has no body, so its
-    signature covers only its id and time.
+    A request is signed like a webhook (Standard Webhooks) if there is a key. A GET has no body, so its signature covers
+    only its id and time.
 
     Args:
-        gate: what may be connected to.
-        timeout_s: for a request as a whole, redirects included.
+        gate: which hosts may be connected to.
+        timeout_s: limit for a request, including redirects, in seconds.
+        max_answer_bytes: limit of a response's body.
         keys: see `keys`.
-        clock: seconds since 1970.
+        clock: returns seconds since 1970.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Web:
         self._max_answer_bytes = max_answer_bytes
         self._requests = Requests(gate or Gate())
         self.keys = keys or {}
-        """Keys of signatures by the id of the flow; "": of flows that have none of their own."""
+        """Signing keys by the id of the flow; ``""``: of flows without a key of their own."""
         self._clock = clock
         self._sending_bytes = 0
 
@@ -110,26 +111,36 @@ class Web:
         configured: bool = False,
         flow_id: str = "",
     ) -> Answer:
-        """Make a request.
+        """Send a request.
 
         Args:
-            flow_id: of the ``[[flows]]`` table for which the request is made, if any: its secret signs it.
-            configured: the URL is in the configuration file, its host at least.
-            secrets: headers that hold a credential. With them no redirect is followed: it might lead to somebody else.
+            method: HTTP method.
+            url: where to send it.
+            body: the body, if any.
+            headers: additional headers.
+            secrets: headers that hold a credential. With these, redirects are not followed: they might lead to others.
+            trust: which certificates to trust.
+            configured: the URL, at least its host, is in the configuration file.
+            flow_id: id of the ``[[flows]]`` table of the request, if any; its secret signs the request.
+
+        Returns:
+            The response, of any status.
 
         Raises:
-            WebFailed: no answer, not in time, or too large a one; or the bodies of other requests take all the room.
+            WebFailed: the response is missing, late or too large; or pending requests have reached `MAX_SENDING_BYTES`.
         """
         size = len(body or b"")
         if size and self._sending_bytes + size > MAX_SENDING_BYTES:
-            raise WebFailed(f"{server_of(url)}: not sent, as {self._sending_bytes} bytes wait for answers already")
+            raise WebFailed(
+                f"{server_of(url)}: not sent, as {self._sending_bytes} bytes of requests are pending already"
+            )
         self._sending_bytes += size
 
         def check(response: aiohttp.ClientResponse) -> None:
             if secrets and response.status in REDIRECTS:
                 raise RequestFailed(
-                    f"answered {response.status}, a redirect, which is not followed with a credential: "
-                    "configure the address that it leads to"
+                    f"HTTP status {response.status}: redirects are not followed with a credential. "
+                    "Configure the final URL"
                 )
 
         try:
@@ -164,5 +175,5 @@ class Web:
         }
 
     async def close(self) -> None:
-        """Close the connections; a request that runs fails."""
+        """Close the connections; running requests fail."""
         await self._requests.close()

@@ -1,1 +1,1 @@
-"""Streams (one WebSocket each) and what starts them."""
+"""Streams (one WebSocket each) and what starts them: subscriptions, clients, the dialplan, flows."""

@@ -1,7 +1,7 @@
-"""The subscriptions that there are: those of the configuration and those made over HTTP, and which are switched on.
+"""All subscriptions, from the configuration and from HTTP, and whether each is enabled.
 
-Those of the configuration are read-only here but for their switch. What has changed is kept first and true afterwards:
-a change that could not be kept has not happened.
+Over HTTP, those of the configuration can only be enabled and disabled. Changes are stored before they take effect: a
+change that could not be stored has not happened.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from bridge.validation import explain, sentence
 log = logging.getLogger(__name__)
 
 MAX_MADE = 1000
-"""How many subscriptions may be made over HTTP: a program that has gone wild stops here."""
+"""Limit of subscriptions created over HTTP, against programs that run wild."""
 MAX_PATTERNS_MADE = 10_000
-"""Patterns in all of them: each change of a call is matched against all."""
+"""Limit of patterns in all of them: each change of a call is matched against all."""
 MAX_OPTIONS_MADE = 256 * 1024
-"""Characters of the options of all of them, as JSON: a list of the subscriptions shows them all."""
+"""Limit of the options of all of them, in characters of JSON: lists of subscriptions include them."""
 
 Made = Mapping[str, tuple[Subscription, Subscription]]
-"""Subscriptions by id, each with itself as it is matched: groups replaced by their members, patterns compiled."""
+"""Subscriptions by id, each with its resolved form: groups replaced by their members, patterns compiled."""
 
 
 NOT_RECORDED = "unknown"
-"""The owner of a subscription that was kept by a version of the bridge which did not record owners."""
+"""Owner of a subscription stored by a version that did not record owners."""
 
 
 class ReadOnly(ValueError):
-    """The subscription is the configuration's and can only be switched."""
+    """The subscription is part of the configuration, and can only be enabled or disabled."""
 
 
 class Catalogue:
@@ -48,9 +48,9 @@ class Catalogue:
 
     Args:
         configured: those of the configuration.
-        store: where the others, and the switches of the configured, are kept.
+        store: stores the others, and the switches of the configured ones.
         groups: ``pbx.groups``.
-        gate: what a subscription may lead to that is made over HTTP.
+        gate: hosts that a subscription created over HTTP may connect to.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Catalogue:
         self._listeners: list[Callable[[], None]] = []
         self._changing = asyncio.Lock()
         self.reloading = False
-        """The change that listeners are called for is one that other workers know."""
+        """Whether the change that listeners are called for came from another worker."""
         self.take({identity: self._prepared(each) for identity, each in self._configured.items()})
 
     def _configure(self, configured: Mapping[str, Subscription], groups: Mapping[str, tuple[str, ...]]) -> None:
@@ -80,29 +80,34 @@ class Catalogue:
         self._options_configured = sum(each.options_size for each in configured.values())
 
     def load(self) -> None:
-        """Take over what is kept; at the start, once. Blocks briefly.
+        """Load the stored subscriptions; once, at the start. Blocks briefly.
 
         Raises:
             ConfigError: the store cannot be used.
         """
         self.take(self._read())
         if self._store.trouble is not None:
-            log.warning("no subscription can be created over HTTP: streams.state_file: %s", self._store.trouble)
+            log.warning(
+                "streams.state_file not writable, no subscription can be created over HTTP error=%s",
+                self._store.trouble,
+            )
         for subscription in self.list():
             if subscription.id not in self._configured:
                 self._warn_of_policy(subscription)
 
     def _warn_of_policy(self, subscription: Subscription) -> None:
-        """Log why one made over HTTP cannot connect: ``[outbound]`` has changed, or an older version made it."""
+        """Log why one created over HTTP cannot connect: ``[outbound]`` has changed, or an older version stored it."""
         try:
             self._gate.check(urlsplit(subscription.url).hostname or "", configured=False)
             if subscription.ca_file:
                 build_context(Trust(ca_file=subscription.ca_file, ca_dir=self._gate.ca_dir))
         except (Denied, TrustError) as problem:
-            log.warning("subscription=%s, made over HTTP, cannot connect: %s", subscription.id, problem)
+            log.warning(
+                "subscription created over HTTP cannot connect subscription=%s error=%s", subscription.id, problem
+            )
 
     async def read(self) -> Made:
-        """Return what is kept now, by any worker; read and validated in a thread.
+        """Return the stored subscriptions of all workers; read and validated in a thread.
 
         Raises:
             ConfigError: the store cannot be used.
@@ -110,7 +115,7 @@ class Catalogue:
         return await asyncio.to_thread(self._read)
 
     async def reload(self) -> None:
-        """Take over what another worker has changed; later changes come later, however long each takes to read.
+        """Apply the changes of another worker, in order, however long each read takes.
 
         Raises:
             ConfigError: the store cannot be used.
@@ -119,7 +124,7 @@ class Catalogue:
             await self._read_again()
 
     async def configure(self, configured: Iterable[Subscription], groups: Mapping[str, tuple[str, ...]]) -> None:
-        """Replace those of the configuration, and the groups; streams of what is as before continue.
+        """Replace the configured subscriptions and the groups; streams of unchanged ones continue.
 
         Raises:
             ConfigError: the store cannot be used; nothing has changed.
@@ -152,12 +157,16 @@ class Catalogue:
         found = dict(self._configured)
         for identity, body in kept.subscriptions.items():
             if identity in self._configured:
-                log.warning("subscription=%s is in the configuration now: the one made over HTTP rests", identity)
+                log.warning("stored subscription ignored, the configuration has the same id subscription=%s", identity)
                 continue
             try:
                 found[identity] = Subscription.model_validate({"principal": NOT_RECORDED, **body})
             except ValidationError as problem:
-                log.error("subscription=%s cannot be used: %s", identity, sentence(explain(problem, Subscription)))
+                log.error(
+                    "stored subscription invalid, ignored subscription=%s error=%s",
+                    identity,
+                    sentence(explain(problem, Subscription)),
+                )
         for identity, switch in kept.switches.items():
             configured = self._configured.get(identity)
             if configured is not None and configured.enabled == switch.configured:
@@ -170,48 +179,52 @@ class Catalogue:
         return subscription, resolved
 
     def list(self) -> Collection[Subscription]:
-        """All, by id."""
+        """Return all subscriptions, ordered by id."""
         return [self._all[identity] for identity in sorted(self._all)]
 
     def get(self, identity: str) -> Subscription:
-        """One of them.
+        """Return a subscription.
 
         Raises:
-            KeyError: there is none with this id.
+            KeyError: unknown subscription.
         """
         return self._all[identity]
 
     def enabled(self) -> tuple[Subscription, ...]:
-        """Those that are switched on, their groups replaced by the groups' members."""
+        """Return the enabled subscriptions, with groups replaced by their members."""
         return self._enabled
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have ``callback`` called after each change; the answer takes it back."""
+        """Call ``callback`` after each change; return what removes it."""
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback) if callback in self._listeners else None
 
     async def put(self, subscription: Subscription) -> None:
-        """Make or replace one; see `change`."""
+        """Create or replace a subscription; see `change`."""
         await self.change(subscription.id, lambda _: subscription)
 
     async def change(self, identity: str, make: Callable[[Subscription | None], Subscription]) -> Subscription:
-        """Replace one by what ``make`` makes of it, with no other change in between.
+        """Replace a subscription by what ``make`` returns, without other changes in between.
 
         Args:
-            make: gets the present one, or None; what it raises is passed on.
+            identity: the subscription's id.
+            make: called with the current one, or None; its exceptions are passed on.
+
+        Returns:
+            The subscription.
 
         Raises:
-            ReadOnly: it is the configuration's.
-            ValueError: what is in it does not go together, or there are too many.
-            StoreFailed: it could not be kept.
+            ReadOnly: part of the configuration.
+            ValueError: the values conflict, or a limit is reached.
+            StoreFailed: the change could not be stored.
         """
         async with self._changing:
             if identity in self._configured:
-                raise ReadOnly(f"the subscription {identity!r} is in the configuration file; edit it there")
+                raise ReadOnly(f"the subscription {identity!r} is in the configuration file. Edit it there")
             present = self._all.get(identity)
             subscription = make(present)
             if present is not None and subscription.model_copy(update={"principal": present.principal}) == present:
-                return present  # nothing has changed, so it stays its owner's
+                return present  # unchanged, so the owner remains
             await self._check(subscription)
             _, resolved = await asyncio.to_thread(self._prepared, subscription)
             await self._store.put(identity, values_of(subscription))
@@ -220,16 +233,16 @@ class Catalogue:
             return subscription
 
     async def delete(self, identity: str) -> None:
-        """Remove one.
+        """Delete a subscription.
 
         Raises:
-            KeyError: there is none with this id.
-            ReadOnly: it is the configuration's.
-            StoreFailed: that could not be kept.
+            KeyError: unknown subscription.
+            ReadOnly: part of the configuration.
+            StoreFailed: the change could not be stored.
         """
         async with self._changing:
             if identity in self._configured:
-                raise ReadOnly(f"the subscription {identity!r} is in the configuration file; it can be switched off")
+                raise ReadOnly(f"the subscription {identity!r} is in the configuration file. Disable it instead")
             if identity not in self._all:
                 raise KeyError(identity)
             await self._store.delete(identity)
@@ -237,12 +250,12 @@ class Catalogue:
             self._settle()
 
     async def set_enabled(self, identity: str, enabled: bool) -> Subscription:
-        """Switch one on or off, a configured one too; that survives a restart, until the configuration is edited.
+        """Enable or disable a subscription, also a configured one; lasts until the configuration is edited.
 
         Raises:
-            KeyError: there is none with this id.
+            KeyError: unknown subscription.
             ValueError: it has no URL yet.
-            StoreFailed: that could not be kept.
+            StoreFailed: the change could not be stored.
         """
         async with self._changing:
             subscription = self._all[identity].model_copy(update={"enabled": enabled})
@@ -262,14 +275,14 @@ class Catalogue:
 
     async def _check(self, subscription: Subscription) -> None:
         if subscription.id not in self._all and len(self._all) - len(self._configured) >= MAX_MADE:
-            raise ValueError(f"there are {MAX_MADE} subscriptions already")
+            raise ValueError(f"the limit of {MAX_MADE} subscriptions is reached")
         others = sum(each.pattern_count for each in self._all.values() if each.id != subscription.id)
         if others + subscription.pattern_count > MAX_PATTERNS_MADE + self._patterns_configured:
-            raise ValueError(f"extensions: all subscriptions have more than {MAX_PATTERNS_MADE} patterns then")
+            raise ValueError(f"extensions: all subscriptions together would exceed {MAX_PATTERNS_MADE} patterns")
         options = sum(each.options_size for each in self._all.values() if each.id != subscription.id)
         if options + subscription.options_size > MAX_OPTIONS_MADE + self._options_configured:
             raise ValueError(
-                f"options: all subscriptions have more than {MAX_OPTIONS_MADE} characters of options as JSON then"
+                f"options: all subscriptions together would exceed {MAX_OPTIONS_MADE} characters of options as JSON"
             )
         faults = [
             *target_contradictions(subscription),

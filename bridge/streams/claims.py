@@ -1,4 +1,4 @@
-"""Who may start what must run once, though several bridges see the same calls: workers of one machine, or machines."""
+"""Claims: permission to start what must run once while several processes or machines observe the same calls."""
 
 from __future__ import annotations
 
@@ -7,39 +7,42 @@ from typing import Protocol
 
 
 class Claims(Protocol):
-    """Claims by key: at any time at most one bridge holds one."""
+    """Claims by key: at any time at most one process holds one."""
 
     on_free: Callable[[str], object]
-    """Called with the key of a claim that somebody else held, when it is to be had again."""
+    """Called with the key of a claim when another holder has released it."""
     on_lost: Callable[[str, float], object]
-    """Called with the key of a claim that we held and hold no more: what it allowed must stop. We ask again at once.
-    Also with how long, in seconds, nobody else can have it yet; 0 where somebody may have it already."""
+    """Called with the key of a lost claim: what it allowed must stop, and it is claimed again immediately.
+
+    Also called with the time in seconds during which nobody else can get it; 0 if somebody may hold it already.
+    """
 
     async def claim(self, key: str) -> bool:
-        """Whether we hold it now. If not, ``on_free`` is called when it is worth asking again, even while this waits.
+        """Return whether the claim is held now; if not, ``on_free`` is called when a new attempt makes sense.
 
-        Asking for what we hold is answered with True. Raises nothing: when the answer cannot be known now, it is False
-        and ``on_free`` comes later. Requests about one key take effect in the order in which they are made; one that is
-        cancelled is followed at once by a `release`, and perhaps by another claim of the same key.
+        ``on_free`` may be called while this waits. A claim that is held is confirmed with True. Raises nothing: while
+        the answer is unavailable, it is False, and ``on_free`` follows. Requests for one key take effect in their
+        order; one that is cancelled is followed immediately by a `release`, and perhaps by another claim of the same
+        key.
         """
 
     def release(self, key: str) -> None:
-        """Let go of a claim, or of the wish to be told that it is free; without either, nothing happens."""
+        """Release a claim, or stop waiting for it; do nothing without either."""
 
 
-class Everything:
-    """Grants all: there is one bridge only. Who finds this need not ask."""
+class LocalClaims:
+    """Grants every claim, for a single process; callers need not wait for it."""
 
     def __init__(self) -> None:
         self.on_free: Callable[[str], object] = _ignore
         self.on_lost: Callable[[str, float], object] = _ignore
 
     async def claim(self, key: str) -> bool:  # noqa: ARG002 - part of the protocol
-        """Yes."""
+        """Return True."""
         return True
 
     def release(self, key: str) -> None:
-        """Nobody waits for it."""
+        """Do nothing."""
 
 
 def _ignore(*_: object) -> None:

@@ -29,19 +29,19 @@ STARTED_BY = "client"
 CALL_ENDED = "call ended"
 CONFERENCE_ENDED = "conference ended"
 RESTORES = 3
-"""A leg that breaks while its party is still there is opened again, so often in a track's life."""
+"""How often the leg of a track is reopened while its party exists."""
 SETTLE_S = 0.5
-"""How long to wait for the news that the call has ended when a leg closes: the socket is quicker than the events."""
+"""Wait for the event that a call has ended after its leg closed, in seconds: sockets are faster than events."""
 
 
 class _ClientStream(Recovery):
-    """One stream: where its tracks are, and what becomes of it when their audio is lost.
+    """One client's stream: where its tracks are attached, and the reaction to lost audio.
 
     Args:
-        exists: whether the party, or the conference, still exists.
-        ended: the reason for the stream's end if it does not.
-        find: where the tracks are now; raises AriError.
-        tracks: the tracks of a party, by its id.
+        exists: returns whether the party or the conference exists.
+        ended: the reason for the stream's end if not.
+        find: returns the current tracks; raises AriError.
+        tracks: returns the tracks of a party, by its id.
     """
 
     waits_s = (SETTLE_S,)
@@ -62,7 +62,7 @@ class _ClientStream(Recovery):
         self._following: asyncio.Task[None] | None = None
 
     def allows(self, track: Track, error: AriError | None) -> bool:
-        """Return whether a track's leg is opened again; the stream ends if not."""
+        """Return whether to reopen a track's leg; end the stream if not."""
         if not self._exists():
             self.stream.end(self._ended)
         elif error is not None:
@@ -74,21 +74,21 @@ class _ClientStream(Recovery):
         return False
 
     def moved(self) -> None:
-        """Follow the party, which has entered or left our application, or a bridge."""
+        """Follow the party after it has entered or left our application, or a bridge."""
         self._displaced = True
         self.stream.tracks.displace()
         if self._following is None or self._following.done():
             self._following = asyncio.create_task(self._follow(), name=f"{self.stream.name} follows")
 
     def replaced(self, party_id: str, call_id: str) -> None:
-        """Continue with the channel that has taken the party's place."""
+        """Continue with the channel that replaced the party's."""
         stream = self.stream
         stream.origin = replace(stream.origin, party_id=party_id)
         stream.call = replace(stream.call, call_id=call_id)
         stream.set_tracks(self._tracks(party_id))
 
     def close(self) -> None:
-        """Follow no longer: the stream has ended."""
+        """Stop following, after the end of the stream."""
         if self._following is not None:
             self._following.cancel()
 
@@ -107,7 +107,7 @@ class _ClientStream(Recovery):
                 self.stream.fail()
 
     def _fail(self, error: AriError) -> None:
-        log.warning("%s failed: %s", self.stream.name, error)
+        log.warning("stream failed, no audio from the PBX %s error=%s", self.stream.name, error)
         self.stream.end(f"no audio from the PBX: {error.message}", "audio_lost")
 
 
@@ -115,6 +115,9 @@ class ClientStreams:
     """The streams that clients have opened in this process.
 
     Args:
+        streams: all streams of this process.
+        tracker: the calls of the PBX.
+        stasis: calls held in our application.
         sensitive: which calls are in sensitive mode.
     """
 
@@ -146,10 +149,16 @@ class ClientStreams:
         """Start a stream on a party.
 
         Args:
+            call: the call.
+            party: the party.
+            dialect: the wire format.
+            link: the accepted WebSocket.
+            listen: audio that the client receives.
+            speak: who receives the client's audio.
             principal: who opens it.
 
         Raises:
-            Overloaded: the limit is reached.
+            Overloaded: the limit on streams is reached.
         """
 
         def tracks(party_id: str) -> list[WantedTrack]:
@@ -165,7 +174,7 @@ class ClientStreams:
         return self._open(
             *(client, origin, call.id, dialect, link, tracks(party.id)),
             is_sensitive=lambda channels: any(map(self._sensitive.covers, channels)),
-            # DTMF digits are a way to speak.
+            # DTMF digits count as sending audio.
             sends_dtmf=origin.speaks,
         )
 
@@ -182,18 +191,21 @@ class ClientStreams:
         listens: bool = True,
         speaks: bool = True,
     ) -> Stream:
-        """Start a stream that receives a conference and speaks to all of it.
+        """Start a stream that receives a conference and sends to all of it.
 
         Args:
-            tap_point: where it is reached.
-            exists: whether the conference has not ended yet.
+            conference_id: the conference.
+            tap_point: where media legs are attached to it.
+            dialect: the wire format.
+            link: the accepted WebSocket.
+            exists: returns whether the conference still exists.
             principal: who opens it.
-            participants: the channels in it.
-            listens: whether the client receives the conference.
-            speaks: whether the conference receives the client.
+            participants: returns the channels in it.
+            listens: whether the client receives audio.
+            speaks: whether the client sends audio.
 
         Raises:
-            Overloaded: the limit is reached.
+            Overloaded: the limit on streams is reached.
         """
         tracks = conference_tracks(dialect.caller_track or "both", tap_point, listens=listens, speaks=speaks)
 
@@ -225,7 +237,7 @@ class ClientStreams:
                 stream.end(CONFERENCE_ENDED)
 
     def party_moved(self, party_id: str) -> None:
-        """Follow a party of our application that is in another bridge now, or in none (`Legs.on_moved`)."""
+        """Follow a party of our application that has moved to another bridge, or to none (`Legs.on_moved`)."""
         for stream in self.of_party(party_id):
             bridges = {each.tap_point.bridge_id for each in stream.tracks if isinstance(each.tap_point, Join)}
             if bridges - {self._stasis.bridge_of(party_id)}:
@@ -276,7 +288,7 @@ class ClientStreams:
 
 
 def _end_or_rename(streams: Iterable[Stream], other_call: str | None) -> None:
-    """End the streams of a party or call that has ended; if it continues in another call, note that call's id."""
+    """End the streams of a party or call that has ended; if it continues in another call, store that call's id."""
     for stream in streams:
         if other_call is None:
             stream.end(CALL_ENDED)

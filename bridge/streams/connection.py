@@ -1,4 +1,4 @@
-"""How a stream gets its WebSocket: an application has connected to us, or we connect to it."""
+"""The WebSocket of a stream: accepted from an application, or opened to it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from bridge.media.dial import Backoff, LinkFailed, clean
 from bridge.media.websocket import Link
 
 STABLE_S = 10.0
-"""A connection that lived so long starts the waits from the beginning."""
+"""Lifetime in seconds after which a connection is stable: it resets the backoff."""
 
 CLOCK_S = 0.01
-"""A limit that is no further away has come: timers may fire early."""
+"""Tolerance for limits in seconds, as timers may fire early."""
 
 
 class GivenUp(BridgeError):
-    """There was no connection for too long, or none that was stable."""
+    """No stable connection within the limit."""
 
 
 class Connection(Protocol):
-    """The way to the WebSocket of one stream."""
+    """Opens the WebSocket of one stream."""
 
     @property
     def dialed(self) -> bool:
-        """Whether we connect to the application."""
+        """Whether asterisk-bridge connects to the application."""
 
     @property
     def accepted(self) -> Link | None:
@@ -36,26 +36,26 @@ class Connection(Protocol):
         """Open a WebSocket.
 
         Raises:
-            LinkRefused: the application does not take the stream.
-            LinkFailed: there is no connection now.
+            LinkRefused: the application refuses the stream.
+            LinkFailed: a connection is impossible now.
         """
 
     def after_failure(self, failure: LinkFailed) -> float:
-        """Return how long to wait before the next attempt, in seconds.
+        """Return the wait before the next attempt, in seconds.
 
         Raises:
-            GivenUp: there is no further attempt.
+            GivenUp: no further attempt.
         """
 
     def after_close(self, code: int, lived_s: float) -> float | None:
-        """Return how long to wait before the next attempt, in seconds; None: the stream has ended.
+        """Return the wait before the next attempt, in seconds; None: the stream has ended.
 
         Args:
             code: the WebSocket's close code.
-            lived_s: how long it was open, in seconds.
+            lived_s: lifetime of the connection, in seconds.
 
         Raises:
-            GivenUp: there is no further attempt, although the stream has not ended.
+            GivenUp: no further attempt, although the stream has not ended.
         """
 
 
@@ -68,11 +68,11 @@ class Accepted:
         self.accepted = link
 
     async def open(self) -> Link:
-        """Return the WebSocket; there is no other."""
+        """Return the WebSocket."""
         return self.accepted
 
     def after_failure(self, failure: LinkFailed) -> float:
-        """Never called: `open` does not fail."""
+        """Raise ``failure``; never called, as `open` does not fail."""
         raise failure
 
     def after_close(self, code: int, lived_s: float) -> None:  # noqa: ARG002
@@ -81,13 +81,14 @@ class Accepted:
 
 
 class Dialed:
-    """WebSockets that we open: a new one when one breaks, none after one that the application closed cleanly.
+    """WebSockets that asterisk-bridge opens: again after a failure, not after a clean close by the application.
 
     Args:
         dial: opens a WebSocket; raises LinkRefused or LinkFailed.
         backoff: the waits between attempts.
-        give_up_s: how long the stream may be without a connection until one is stable, in seconds; shorter connections
-            in between do not count. 0: as long as the stream lives.
+        give_up_s: limit for the time without a stable connection, in seconds; the lifetimes of unstable ones do not
+            count.
+            0: no limit.
     """
 
     dialed = True
@@ -97,22 +98,22 @@ class Dialed:
         self._dial = dial
         self._backoff = backoff
         self._give_up_s = give_up_s
-        # By the loop's clock, later by the time with connections that were not stable. None: the connection is stable.
+        # On the loop's clock, moved forward by the lifetimes of unstable connections. None: the connection is stable.
         self._tried_since: float | None = None
 
     async def open(self) -> Link:
-        """Dial the application."""
+        """Connect to the application."""
         if self._tried_since is None:
             self._tried_since = asyncio.get_running_loop().time()
         return await self._dial()
 
     def after_failure(self, failure: LinkFailed) -> float:
-        """Return what the server asks for, and the backoff on top: many streams get the same answer."""
+        """Return the server's Retry-After plus the backoff, as many streams get the same response."""
         wait_s = failure.retry_after_s + self._backoff.next_delay()
         return self._within_limit(wait_s, least_s=failure.retry_after_s)
 
     def after_close(self, code: int, lived_s: float) -> float | None:
-        """Return the backoff's wait, from the beginning after a connection that was stable."""
+        """Return the backoff's wait, reset after a stable connection."""
         if clean(code):
             return None
         if lived_s > STABLE_S:
@@ -123,14 +124,14 @@ class Dialed:
         return self._within_limit(self._backoff.next_delay())
 
     def _within_limit(self, wait_s: float, least_s: float = 0) -> float:
-        """Return the wait, shortened where the limit is earlier: the last attempt is then.
+        """Return the wait, shortened to the limit, at which the last attempt is made.
 
         Args:
             wait_s: the wait without a limit, in seconds.
-            least_s: what it is not shortened below, in seconds.
+            least_s: minimum of the result, in seconds.
 
         Raises:
-            GivenUp: the limit is earlier than that.
+            GivenUp: the limit is earlier than the minimum.
         """
         if not self._give_up_s or self._tried_since is None:
             return wait_s

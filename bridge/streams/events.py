@@ -1,4 +1,4 @@
-"""What is published about streams: ``stream_started``, ``stream_connected``, ``stream_ended``."""
+"""Events about streams: ``stream_started``, ``stream_connected``, ``stream_ended``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 
 class Publisher(Protocol):
-    """Where events go (`bridge.events.hub.Events`)."""
+    """Publishes events (`bridge.events.hub.Events`)."""
 
     def publish(self, type: str, data: Mapping[str, Any], /) -> None:
-        """Tell all who want to know; never raises, never blocks."""
+        """Deliver an event to all subscribers; never raises, never blocks."""
 
 
 class NullPublisher:
@@ -33,12 +33,13 @@ def stream_event(
     """Return the data of an event about a stream.
 
     Args:
-        stream_id: as lists of streams show it.
+        stream_id: id in lists of streams.
+        call_id: id of the call.
         started_by: ``client``, ``subscription:ID``, ``dialplan:ID``, ``flow:ACTION``.
         dialect: ``asterisk`` for external media between the PBX and another server.
         principal: id of who caused it (`bridge.access.Principal`).
-        reason: why it has ended, in words; empty before.
-        conference_id: for a stream on a conference.
+        reason: why it ended; empty before.
+        conference_id: of a stream on a conference.
     """
     data = {
         "id": stream_id,

@@ -1,10 +1,10 @@
-"""External media that Asterisk sends to somebody else's server by itself: none of its audio passes through us.
+"""External media between Asterisk and another server; the audio does not pass through asterisk-bridge.
 
-    party -- its bridge -- external media -- server            both ways, everybody
-    party -- snoop -- bridge -- external media -- server       one way, or one party only
+    party -- its bridge -- external media -- server            both directions, all parties party -- snoop -- bridge --
+    external media -- server       one direction, or one party only
 
-The channel stays where the server was found; what lies between it and the party is made anew when the party moves.
-Every id is chosen before the act and deleted by id at the end, however far opening got.
+The channel to the server stays; the objects between it and the party are created again when the party moves. Every id
+is chosen before the request and deleted by id at the end, however far opening got.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 FEED_RATE = 8000
 SILENCED_S = 5.0
-"""How long a request for sensitive mode waits at most until each is disconnected from its party."""
+"""Time limit of a request for sensitive mode to wait until all are disconnected from their parties, in seconds."""
 NOT_COUNTED = (
     *("queued_ms", "unsent_ms", "dropped_to_application_ms", "dropped_from_application_ms", "discarded_messages"),
 )
@@ -47,24 +47,30 @@ HINTS = {
     "rtp": " (Asterisk needs the modules chan_rtp.so and res_rtp_multicast.so for it)",
     "audiosocket": " (Asterisk could not connect, or lacks the module chan_audiosocket.so)",
 }
-"""What Asterisk's 500, its answer to every failure inside, most often means."""
-PLACE_AGAIN_S = (0.2, 0.5, 1.0, 2.0)
-"""Waits after the way to the party could not be made: it may just be on its way to another bridge."""
+"""Likely causes of Asterisk's status 500, its response to every internal failure."""
+ATTACH_RETRIES_S = (0.2, 0.5, 1.0, 2.0)
+"""Waits after the connection to the party failed: the party may just be moving to another bridge."""
 
 
 class ExternalHost:
     """One external media channel, from its creation to its end.
 
     Args:
+        stream_id: id for logs and lists.
         origin: what started it.
-        call: what is known of the call.
+        call: facts about the call.
         leg: the party.
         server: where Asterisk sends the audio.
-        gate: what Asterisk may be told to send audio to.
-        on_open: told once, when it is connected with its party.
-        on_end: told once, when all is deleted, why it ended.
-        is_sensitive: whether the server must not receive the party's audio now. None of it passes through us, so the
-            channel is disconnected from the party meanwhile.
+        client: ARI.
+        ids: generates ids of own objects.
+        taps: opens and closes media legs.
+        counters: the process's counters.
+        gate: hosts that Asterisk may send audio to.
+        new_playout: creates the queue of a media leg.
+        on_open: called once, when it is connected with its party.
+        on_end: called once, when everything is deleted, with the reason.
+        is_sensitive: returns whether the server must not receive the party's audio now. The channel is disconnected
+            from the party meanwhile, as the audio does not pass through asterisk-bridge.
     """
 
     def __init__(
@@ -93,7 +99,7 @@ class ExternalHost:
         self.media_id = ids.new("media")
         self.opened_at = time.time()
         self.live = False
-        """It has been connected with its party."""
+        """Whether it has been connected with its party."""
         self._client = client
         self._ids = ids
         self._taps = taps
@@ -104,13 +110,13 @@ class ExternalHost:
         self._on_end = on_end
         self._is_sensitive = is_sensitive
         self.sensitive = False
-        """It is disconnected from its party, whose call is in sensitive mode."""
+        """Whether it is disconnected from its party, whose call is in sensitive mode."""
         self._silenced = asyncio.Event()
         self._snoop_id: str | None = None
         self._mix_id: str | None = None
         self._feed: Tap | None = None
         self._joined: str | None = None
-        self._placed: tuple[str, str | None] | None = None
+        self._attached: tuple[str, str | None] | None = None
         self._lost = False
         self._doubtful = False
         self._reason = ""
@@ -120,17 +126,17 @@ class ExternalHost:
 
     @property
     def name(self) -> Fields:
-        """How the log calls it."""
+        """Its fields in log lines."""
         return Fields(stream=self.stream_id, channel=self.leg.id, external_host=self.server.host)
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of all channels and bridges that were made for it."""
+        """Ids of all channels and bridges that were created for it."""
         return [i for i in (self.media_id, self._snoop_id, self._mix_id) if i]
 
     @property
     def dialect_name(self) -> str:
-        """What lists and events show as the dialect: Asterisk sends to the server, not we."""
+        """The dialect in lists and events: Asterisk sends to the server."""
         return "asterisk"
 
     @property
@@ -140,11 +146,11 @@ class ExternalHost:
 
     @property
     def asked(self) -> Sequence[str]:
-        """What is listened to."""
+        """The requested direction."""
         return (self.server.listen,)
 
     def describe(self) -> Mapping[str, object]:
-        """Return what lists of streams show; no audio is counted, as none passes through us."""
+        """Return its entry in lists of streams; no audio is counted, as none passes through asterisk-bridge."""
         return {
             "id": self.stream_id,
             "call_id": self.call.call_id,
@@ -160,11 +166,11 @@ class ExternalHost:
         }
 
     def review(self) -> None:
-        """Follow the party, which is in another bridge, or in none, and adopt or leave sensitive mode."""
+        """Follow the party to another bridge or to none, and adopt or leave sensitive mode."""
         self._stir.set()
 
     async def silenced(self, timeout_s: float = SILENCED_S) -> None:
-        """Wait until it is disconnected from its party, if its call is in sensitive mode; at most so many seconds."""
+        """Wait until a party in sensitive mode is disconnected from it; at most ``timeout_s`` seconds."""
         if self._is_sensitive() and not self._task.done():
             self._silenced.clear()
             self._stir.set()
@@ -173,21 +179,22 @@ class ExternalHost:
                     await self._silenced.wait()
 
     async def settled(self, timeout_s: float) -> None:
-        """Until it is open or has failed, at most so many seconds."""
+        """Wait until it is open or has failed; at most ``timeout_s`` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._settled.wait()
 
     async def wait(self) -> None:
-        """Wait until all is deleted."""
+        """Wait until everything is deleted."""
         await asyncio.wait([self._task])
 
     def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:  # noqa: ARG002
-        """Let it end; the first reason counts. There is no WebSocket that the others would concern."""
+        """End it; the first reason counts. The other arguments concern WebSockets, which it has none of."""
         if not self._reason:
             self._reason = reason
-            # A request that is under way is carried to its end first. Not now: a task that is canceled before its first
-            # step does not even report its end.
+            # A running request completes first. Not immediately: a task that is cancelled before its first step does
+            # not even
+            # report its end.
             asyncio.get_running_loop().call_soon(self._task.cancel)
 
     async def _run(self) -> None:
@@ -201,14 +208,14 @@ class ExternalHost:
             await self._stay()
         except AriError as error:
             hint = HINTS[self.server.encapsulation] if error.status == 500 else ""
-            log.warning("%s failed: %s%s", self.name, error, hint)
+            log.warning("external media failed %s error=%s", self.name, f"{error}{hint}")
             self._reason = self._reason or f"failed: {error.message}"
         except (Denied, OSError) as error:
-            words = getattr(error, "strerror", None) or str(error) or "the name was not found in time"
-            log.warning("%s failed: %s", self.name, words)
+            words = getattr(error, "strerror", None) or str(error) or "name resolution timed out"
+            log.warning("external media failed %s error=%s", self.name, words)
             self._reason = self._reason or f"failed: {words}"
         except Exception:
-            log.exception("%s failed", self.name)
+            log.exception("external media failed, an internal error %s", self.name)
             self._reason = self._reason or "internal error"
         finally:
             for each in unsubscribe:
@@ -221,7 +228,7 @@ class ExternalHost:
             self._stir.set()
 
     def _on_connected(self) -> None:
-        self._doubtful = True  # its end may have been told while nobody listened
+        self._doubtful = True  # its end may have been missed while disconnected
         self._stir.set()
 
     async def _open(self) -> None:
@@ -242,11 +249,11 @@ class ExternalHost:
             await started.wait(OPEN_TIMEOUT_S)
 
     async def _address(self) -> str:
-        """Return the ``host:port`` to give to Asterisk: an address that was checked, so that it looks up no name.
+        """Return the ``host:port`` for Asterisk: a checked address, which leaves Asterisk no name to resolve.
 
         Raises:
-            Denied: the policy denies all that there are.
-            OSError: the host has none.
+            Denied: the policy denies all addresses.
+            OSError: the host has no address.
         """
         host, _, port = self.server.host.rpartition(":")
         name = host.removeprefix("[").removesuffix("]")
@@ -255,7 +262,7 @@ class ExternalHost:
         return host_and_port(found[0], int(port))
 
     async def _stay(self) -> None:
-        waits = iter(PLACE_AGAIN_S)
+        waits = iter(ATTACH_RETRIES_S)
         while not await self._is_over():
             self._stir.clear()
             if self._is_sensitive():
@@ -266,21 +273,21 @@ class ExternalHost:
                 continue
             self.sensitive = False
             self._silenced.clear()
-            way = ("" if self._joins else self.leg.id, self.leg.bridge_id if self._needs_bridge else None)
-            if way != self._placed:
+            route = ("" if self._joins else self.leg.id, self.leg.bridge_id if self._needs_bridge else None)
+            if route != self._attached:
                 try:
                     await self._displace()
-                    await self._place()
+                    await self._attach()
                 except AriError as error:
                     wait_s = next(waits, None)
                     if wait_s is None:
                         raise
-                    log.warning("%s not connected with its party, trying again: %s", self.name, error)
+                    log.warning("external media not connected with its party, retrying %s error=%s", self.name, error)
                     await asyncio.sleep(wait_s)
                     continue
-                waits = iter(PLACE_AGAIN_S)
-                self._placed = way
-                log.info("%s connected with its party", self.name)
+                waits = iter(ATTACH_RETRIES_S)
+                self._attached = route
+                log.info("external media connected with its party %s", self.name)
                 if not self.live:
                     self.live = True
                     self._settled.set()
@@ -289,12 +296,12 @@ class ExternalHost:
 
     @property
     def _joins(self) -> bool:
-        """It is a member of the bridge that the party is in."""
+        """Whether it is a member of the party's bridge."""
         return self.leg.bridge_id is not None and self.server.listen == self.server.speak == "both"
 
     @property
     def _needs_bridge(self) -> bool:
-        """It makes a difference in which bridge the party is."""
+        """Whether it depends on the party's bridge."""
         return bool(self.server.speak)
 
     async def _is_over(self) -> bool:
@@ -310,7 +317,7 @@ class ExternalHost:
             self._reason = self._reason or "the server ended it"
         return bool(self._reason)
 
-    async def _place(self) -> None:
+    async def _attach(self) -> None:
         listen, speak, bridge_id = self.server.listen, self.server.speak, self.leg.bridge_id
         if bridge_id is not None and self._joins:
             await self._client.bridges.add_channel(bridge_id, self.media_id)
@@ -326,13 +333,13 @@ class ExternalHost:
         await self._client.bridges.add_channel(mix_id, snoop_id)
         await self._client.bridges.add_channel(mix_id, self.media_id)
         if speak and bridge_id is not None:
-            # A whisper is mixed into what the bridge sends to the party, and alone in it the party is sent nothing.
+            # A whisper is mixed into the audio from the bridge to the party; a party alone in it receives none.
             fmt = slin(FEED_RATE)
             self._feed = await self._taps.open(MediaLeg(fmt, self._new_playout(fmt), self._counters), Join(bridge_id))
 
     async def _displace(self) -> None:
-        """Undo what `_place` did."""
-        self._placed = None
+        """Undo `_attach`."""
+        self._attached = None
         feed, self._feed = self._feed, None
         joined, self._joined = self._joined, None
         if feed is not None:
@@ -357,8 +364,8 @@ class ExternalHost:
             await self._client.channels.hangup(self.media_id)
             await self._delete_snoop()
         except AriError as error:
-            log.warning("%s left to the next sweep: %s", self.name, error)
-        log.info("%s ended: %s", self.name, self._reason)
+            log.warning("cleanup failed, next sweep retries %s error=%s", self.name, error)
+        log.info("external media ended %s reason=%s", self.name, self._reason)
         self._settled.set()
         self._silenced.set()
         call_safely(self._on_end, self, self._reason)

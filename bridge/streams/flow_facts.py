@@ -1,4 +1,4 @@
-"""What a dialect may say about a flow's call and about each of its legs."""
+"""Facts about a flow's call and its legs that a dialect may send."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Who called whom, of a call that we have placed."""
+    """Caller and callee of a call that asterisk-bridge has originated."""
 
     caller: str
     callee: str
 
 
 class FlowFacts:
-    """Looks them up.
+    """Looks up calls and tracks of flows.
 
     Args:
-        calls: the calls that go on now.
-        numbers: of a call that we have placed, by its channel's id; None for any other.
+        calls: the current calls.
+        naming: how numbers and trunks are recognized.
+        numbers: returns the numbers of an originated call, by its channel's id; None for any other.
     """
 
     def __init__(self, calls: Calls, naming: Naming, numbers: Callable[[str], Numbers | None]) -> None:
@@ -38,7 +39,7 @@ class FlowFacts:
         self._numbers = numbers
 
     async def call_of(self, leg: Leg) -> CallInfo:
-        """The call of a leg. The model may be a moment behind, and the flow must not wait for it long."""
+        """Return the call of a leg; wait briefly, as the model may lag behind, and the flow must not wait long."""
         deadline = asyncio.get_running_loop().time() + TIMEOUT_S
         while (found := self._calls.find(leg.id)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -49,7 +50,7 @@ class FlowFacts:
         return call_info(call_id, call_facts(found[0], self._naming)) if found is not None else CallInfo(call_id)
 
     def track(self, name: str, leg: Leg) -> TrackInfo:
-        """One leg: ``far_number`` is that of the person there, ``near_number`` the PBX's on its side."""
+        """Return the track of a leg: ``far_number`` is its party's, ``near_number`` the PBX's on its side."""
         numbers = self._numbers(leg.id)
         found = self._calls.find(leg.id)
         if found is None:

@@ -1,4 +1,4 @@
-"""What flows ask of streams: values that `bridge.flows.actions.streams` builds of options that it has checked. Pure."""
+"""Streams that flows request, as values that `bridge.flows.actions.streams` builds from checked options. Pure."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Direction = Literal["", "in", "out", "both"]
 Transport = Literal["udp", "tcp"]
 
 TRANSFER = "transfer"
-"""The track of the party that the flow has connected with its call; all others are of the flow's own call."""
+"""The track of the party that the flow has connected to its call; all others are tracks of the flow's own call."""
 TRANSPORT_OF: Mapping[str, Transport] = {"rtp": "udp", "audiosocket": "tcp"}
-"""How Asterisk sends each encapsulation of external media (``channels.json`` of ARI: other pairs are refused)."""
+"""Transport of each encapsulation of external media; ARI refuses other pairs (``channels.json``)."""
 
 
 def track_spies() -> Mapping[str, Spy]:
-    """Return all tracks that a stream of a flow may have, and what of its party each hears."""
+    """Return all tracks that a stream of a flow may have, and the audio of each."""
     of_layouts = {name: spy for layout in dialects.layouts().values() for name, spy in layout.tracks.items()}
     return {"caller": "in", TRANSFER: "in", **of_layouts}
 
 
 class FlowTarget(Target):
-    """An application that an action of a flow names."""
+    """An application in an action of a flow."""
 
     of_configuration: bool = False
     two_way: bool = True
-    """The application may speak, if its dialect can carry that."""
+    """The application may send audio, if its dialect supports it."""
 
     _speaks: bool = PrivateAttr()
 
@@ -43,23 +43,23 @@ class FlowTarget(Target):
 
     @property
     def speaks(self) -> bool:
-        """Whether the application may speak."""
+        """Whether the application may send audio."""
         return self._speaks
 
     @property
     def host_configured(self) -> bool:
-        """Whether the configuration file names the host of its URL."""
+        """Whether the configuration file determines the host of its URL."""
         return self.of_configuration
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalApplication:
-    """External media to an application, which we dial.
+    """External media to an application that asterisk-bridge connects to.
 
     Args:
         target: the application.
-        listen: what it hears of the party.
-        speak: who hears it.
+        listen: audio of the party that it receives.
+        speak: who receives its audio.
     """
 
     target: FlowTarget
@@ -68,7 +68,7 @@ class ExternalApplication:
 
     @property
     def track(self) -> str:
-        """The name of its one track."""
+        """The name of its only track."""
         return self.target.dialect_class.caller_track or self.listen or "both"
 
 
@@ -77,13 +77,13 @@ class ExternalServer:
     """External media between Asterisk and another server.
 
     Args:
-        host: ``host:port``: Asterisk sends the audio there by itself, and plays what comes back.
+        host: ``host:port``: Asterisk itself sends audio there, and plays what it receives.
         encapsulation: ``rtp`` or ``audiosocket``.
         format: Asterisk's name of the codec.
-        data: the UUID with which AudioSocket begins; empty: any.
-        listen: what the server hears of the party.
-        speak: who hears it.
-        configured: the configuration names the host.
+        data: the first message of AudioSocket, a UUID; empty: any.
+        listen: audio of the party that the server receives.
+        speak: who receives the server's audio.
+        configured: the configuration determines the host.
     """
 
     host: str
@@ -101,9 +101,9 @@ class StreamStart:
 
     Args:
         target: the application.
-        tracks: what is to be heard, by the track's name.
-        name: by which ``stop`` may name it.
-        data: passed on unchanged.
+        tracks: the audio of each track, by the track's name.
+        name: identifies the stream for ``stop``.
+        data: sent unchanged.
     """
 
     target: FlowTarget
@@ -119,8 +119,8 @@ class StreamStop:
     Args:
         url: of the application; empty: `name` decides.
         name: of the stream; if both are empty: all streams of the call.
-        tracks: those to stop; none: all.
-        data: what the last message has instead.
+        tracks: those to stop; empty: all.
+        data: replaces the data in the last message.
     """
 
     url: str = ""

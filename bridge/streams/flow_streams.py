@@ -1,7 +1,7 @@
 """Streams that a flow starts and stops: ``external_media_start`` and ``STREAM``.
 
-They are the flow's, so they end with it, and with the party for whose sake they were started; what the dialect has to
-say at its end is said. What reaches the party through its bridge follows the party into another one.
+They end with the flow, and with the party that they were started for, after the dialect's last message. They follow the
+party to other bridges.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from bridge.tasks import first_of
 log = logging.getLogger(__name__)
 
 MAX_EXTERNAL_MEDIA = 5
-"""External media that one party may have at once."""
+"""Limit of simultaneous external media of one party."""
 SETTLE_S = 0.5
-"""A start returns when audio flows, or after so long: what the flow says next ought to be heard by the application."""
+"""A start returns when audio flows, at the latest after this time: the application should receive what follows."""
 BACK_S = 0.3
-"""A party that has left its bridge is about to enter another, as a rule: so long is waited to see."""
+"""Wait after a party has left its bridge, in seconds, as it usually enters another."""
 STREAM_LABEL = "flow:STREAM"
 EXTERNAL_MEDIA_LABEL = "flow:external_media_start"
 
@@ -57,13 +57,13 @@ class _Started:
     url: str
     name: str
     tracks: dict[str, Direction]
-    """What is to be heard, by the track's name."""
+    """Requested audio by the track's name."""
     speak: Direction
 
 
 @dataclass(eq=False)
 class _OfLeg:
-    """What was started for one leg."""
+    """The streams of one leg."""
 
     leg: Leg
     streams: list[_Started] = field(default_factory=list)
@@ -75,7 +75,7 @@ class _OfLeg:
 
     @property
     def media(self) -> int:
-        """How many of them are external media."""
+        """Number of external media among them."""
         return sum(started.kind == "external_media" for started in self.streams) + len(self.hosts)
 
 
@@ -83,9 +83,13 @@ class FlowStreams:
     """All streams that flows have started, by leg.
 
     Args:
-        calls: the calls that go on now, for numbers.
-        new_host: makes external media between the PBX and another server.
-        numbers: who called whom in a call that we have placed, by its channel's id; None for any other.
+        calls: the current calls, for numbers.
+        naming: how numbers and trunks are recognized.
+        streams: all streams of this process.
+        new_host: creates external media between the PBX and another server.
+        admission: the limit on streams.
+        numbers: returns caller and callee of an originated call, by its channel's id; None for any other.
+        sensitive: which calls are in sensitive mode.
     """
 
     def __init__(
@@ -106,15 +110,15 @@ class FlowStreams:
         self._sensitive = sensitive or NoneSensitive()
         self._legs: dict[Leg, _OfLeg] = {}
         self._others: dict[Leg, tuple[Leg, asyncio.Task[None]]] = {}
-        """Who is connected with a leg, by the leg."""
+        """The party connected with a leg, by the leg."""
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of all channels and bridges that belong to external media which other servers get; for the sweep."""
+        """Ids of all channels and bridges of external media to other servers; for the sweep."""
         return {object_id for host in self._hosts for object_id in host.object_ids}
 
     async def silenced(self) -> None:
-        """Wait until external media of other servers is disconnected from parties in sensitive mode."""
+        """Wait until external media to other servers is disconnected from parties in sensitive mode."""
         await asyncio.gather(*(host.silenced() for host in self._hosts))
 
     @property
@@ -122,7 +126,7 @@ class FlowStreams:
         return [host for of_leg in self._legs.values() for host in of_leg.hosts]
 
     def of(self, leg: Leg) -> list[Stream]:
-        """Return the streams that we have dialed for a leg."""
+        """Return the streams to applications that were started for a leg."""
         of_leg = self._legs.get(leg)
         return [started.stream for started in of_leg.streams] if of_leg else []
 
@@ -131,8 +135,14 @@ class FlowStreams:
     async def external_media_start(
         self, leg: Leg, wanted: ExternalApplication | ExternalServer, principal: Principal
     ) -> Stream | ExternalHost:
-        """Open an external media. Returns when audio flows, at the latest after half a second: a server that cannot be
-        reached holds nothing up, and is tried again as any stream's.
+        """Open external media; return when audio flows, at the latest after half a second.
+
+        An unreachable server does not delay the flow, and connecting is retried as for any stream.
+
+        Args:
+            leg: the party.
+            wanted: the request.
+            principal: who causes it.
 
         Raises:
             Overloaded: the party has 5 already, or ``media.max_streams`` is reached.
@@ -141,7 +151,7 @@ class FlowStreams:
         """
         media = self._legs.get(leg, _OfLeg(leg)).media
         if media >= MAX_EXTERNAL_MEDIA:
-            raise Overloaded(f"the call has {media} external media already and may not have more")
+            raise Overloaded(f"the limit of {MAX_EXTERNAL_MEDIA} external media of a call is reached")
         if isinstance(wanted, ExternalServer):
             return await self._start_host(leg, wanted, principal)
         target = wanted.target
@@ -159,7 +169,7 @@ class FlowStreams:
             await self._end([*media, *of_leg.hosts], "the flow stopped it")
 
     async def external_media_over(self, leg: Leg) -> None:
-        """Wait until no external media of a leg is left: its other end has ended it, or the call has ended."""
+        """Wait until a leg has no external media: the other side or the call has ended."""
         while (of_leg := self._legs.get(leg)) is not None and of_leg.media:
             of_leg.ended.clear()
             await of_leg.ended.wait()
@@ -167,9 +177,14 @@ class FlowStreams:
     # STREAM
 
     async def stream_start(self, leg: Leg, wanted: StreamStart, principal: Principal) -> Stream:
-        """Start a stream, or add tracks to the one that goes to the same URL in the same dialect.
+        """Start a stream, or add tracks to the one with the same URL and dialect.
 
         Returns when audio flows, at the latest after half a second.
+
+        Args:
+            leg: the party.
+            wanted: the request.
+            principal: who causes it.
 
         Returns:
             The stream; its ``wait()`` returns when it has ended: for ``connect``.
@@ -196,10 +211,10 @@ class FlowStreams:
         )
 
     async def stream_stop(self, leg: Leg, wanted: StreamStop) -> None:
-        """Stop tracks of a stream (all if none is named), and end it when none is left.
+        """Stop tracks of a stream (by default all), and end it when none is left.
 
-        Which stream: the one with the URL; without a URL the one with the name; without either all. One that is not
-        there is no error. Returns when the tracks have stopped, and what ended is closed.
+        Selects the stream with the URL; without a URL, with the name; without both, all. No match is not an error.
+        Returns when the tracks have stopped and ended streams are closed.
         """
         of_leg = self._legs.get(leg)
         if of_leg is None:
@@ -220,24 +235,24 @@ class FlowStreams:
                 over.append(started)
         await self._end([started.stream for started in over], "the flow stopped it")
 
-    # What becomes of the legs
+    # Events of legs
 
     def transfer_joined(self, leg: Leg, other: Leg) -> None:
-        """``other`` was called for ``leg`` and has answered: tracks named ``transfer`` begin, until it is gone."""
+        """Start tracks named ``transfer``, until ``other`` leaves: it was called for ``leg`` and has answered."""
         self.transfer_left(leg)
         watch = asyncio.create_task(self._until_left(leg, other), name=f"streams of {leg.id} watch {other.id}")
         self._others[leg] = (other, watch)
         self._arrange_all(leg)
 
     def transfer_left(self, leg: Leg) -> None:
-        """Whoever was connected with ``leg`` has left: tracks named ``transfer`` stop."""
+        """Stop tracks named ``transfer``: the party connected with ``leg`` has left."""
         before = self._others.pop(leg, None)
         if before is not None:
             before[1].cancel()
             self._arrange_all(leg)
 
     def moved(self, channel_id: str) -> None:
-        """A leg is in another bridge now or in none, or has another channel: streams follow (`Legs.on_moved`)."""
+        """Follow a leg to another bridge, to none, or to another channel (`Legs.on_moved`)."""
         of_leg = next((each for leg, each in self._legs.items() if leg.id == channel_id), None)
         if of_leg is None:
             return
@@ -257,16 +272,16 @@ class FlowStreams:
             await self._end([*self.of(leg), *of_leg.hosts], reason)
 
     async def close(self) -> None:
-        """End all: the bridge process goes."""
+        """End all streams, for the end of the process."""
         await asyncio.gather(*(self.stop(each.leg, "the bridge is shutting down") for each in [*self._legs.values()]))
         for _, watch in self._others.values():
             watch.cancel()
         self._others.clear()
 
-    # Inside
+    # Internals
 
     async def _call_of(self, leg: Leg) -> CallInfo:
-        """What is known of the call of a leg, which is answered and in a bridge from now on."""
+        """Return the facts of a leg's call, after answering and bridging the leg."""
         self._admission.check(admitted=True)
         if leg.gone.is_set():
             raise LegGone(f"the channel {leg.id} has ended")
@@ -278,7 +293,7 @@ class FlowStreams:
         return call
 
     def _of(self, leg: Leg) -> _OfLeg:
-        """What belongs to a leg; it must be given something at once."""
+        """Return the entry of a leg; the caller must add a stream immediately."""
         of_leg = self._legs.get(leg)
         if of_leg is None:
             of_leg = self._legs[leg] = _OfLeg(leg)
@@ -343,7 +358,7 @@ class FlowStreams:
             self._tidy(leg)
 
     def _tidy(self, leg: Leg) -> None:
-        """Forget a leg that has nothing any more."""
+        """Remove the entry of a leg without streams."""
         of_leg = self._legs.get(leg)
         if of_leg is None or of_leg.streams or of_leg.hosts:
             return
@@ -365,7 +380,7 @@ class FlowStreams:
             self._arrange_all(leg)
 
     def _running(self, of_leg: _OfLeg, wanted: StreamStart) -> _Started | None:
-        """The stream to whose tracks more can be added."""
+        """Return the stream to which tracks can be added."""
         for started in of_leg.streams:
             stream = started.stream
             same = (started.kind, started.url, stream.dialect.name) == (
@@ -376,11 +391,11 @@ class FlowStreams:
             if not same or stream.ended:
                 continue
             if stream.dialect.track_set != "open" and wanted.tracks.keys() != started.tracks.keys():
-                continue  # other tracks go to a stream of their own
+                continue  # other tracks need a stream of their own
             return started
         return None
 
-    # Places
+    # Tap points
 
     def _arrange_all(self, leg: Leg) -> None:
         of_leg = self._legs.get(leg)
@@ -392,7 +407,7 @@ class FlowStreams:
             host.review()
 
     def _arrange(self, of_leg: _OfLeg, started: _Started) -> None:
-        """Have a stream's tracks where its parties are now."""
+        """Move a stream's tracks to where its parties are now."""
         other = self._others.get(of_leg.leg)
         started.stream.set_tracks(
             flow_tracks(of_leg.leg, other[0] if other else None, started.tracks, started.speak, self._facts.track)

@@ -1,11 +1,11 @@
-"""The dialplan hands a call to us: an inbound call in our Stasis application, or an AudioSocket connection.
+"""Calls that the dialplan hands over: to our Stasis application, or over an AudioSocket connection.
 
-    exten => 760,1,Stasis(bridge)                        the number decides, or the argument: Stasis(bridge,sales)
-    exten => 761,1,AudioSocket(${UUID()},bridge:9092)    the UUID decides; no ARI needed
-    exten => 762,1,Dial(AudioSocket/bridge:9092/${UUID()}/c(slin16))
+    exten => 760,1,Stasis(bridge)                        matched by number, or by argument: Stasis(bridge,sales) exten
+    => 761,1,AudioSocket(${UUID()},bridge:9092)    matched by UUID; works without ARI exten =>
+    762,1,Dial(AudioSocket/bridge:9092/${UUID()}/c(slin16))
 
-A route (`[[dialplan]]` in the configuration) says which application gets it. When the stream ends, an AudioSocket
-connection is closed, which gives the dialplan back; a call in our application is hung up or sent on, as the route says.
+A route (`[[dialplan]]` in the configuration) names the application. At the end of the stream, an AudioSocket connection
+is closed, which returns the call to the dialplan; a call in our application is hung up or continued, as configured.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ log = logging.getLogger(__name__)
 
 FACTS_TIMEOUT_S = 3.0
 AUDIOSOCKET_FACTS_TIMEOUT_S = 0.3
-"""How long an AudioSocket connection waits for ARI's events of its call: they come at the same time, if at all."""
+"""Wait of an AudioSocket connection for ARI's events of its call, in seconds: they arrive simultaneously, if at all."""
 
 
 class Calls(Protocol):
-    """The calls that go on now (`bridge.calls.tracker.CallTracker`)."""
+    """The current calls (`bridge.calls.tracker.CallTracker`)."""
 
     def find(self, any_id: str, /) -> tuple[Call, Party] | None:
-        """A call by its id or by the id of one of its channels."""
+        """Return a call and party by the id of the call or of one of its channels."""
 
     def person_behind(self, channel_id: str, /) -> tuple[Call, Party] | None:
-        """The party whose audio comes through a channel, and its call."""
+        """Return the party whose audio comes through a channel, and its call."""
 
 
 class AllCalls(Calls, Protocol):
-    """The same, and a list of them."""
+    """The current calls, also as a list."""
 
     @property
     def calls(self) -> Mapping[str, Call]:
@@ -62,21 +62,21 @@ class AllCalls(Calls, Protocol):
 
 @dataclass(eq=False)
 class _Taken:
-    """A call that a route has taken."""
+    """A call that matched a route."""
 
     route: Route
     channel_id: str
     bridge_id: str
     left_at: Dialplan | None = None
-    """Where its first channel left the dialplan; None while that is its channel."""
+    """Where its first channel left the dialplan; None while the call has that channel."""
     stream: Stream | None = None
     info: TrackInfo | None = None
     over: str = ""
-    """Why it is sent on or hung up, once it is."""
+    """Why the call is continued or hung up, once that is due."""
 
 
 class InboundCalls:
-    """Gives calls from the dialplan to the application that their route names."""
+    """Streams calls from the dialplan to the application of their route."""
 
     def __init__(
         self,
@@ -97,22 +97,22 @@ class InboundCalls:
         self._naming = naming
         self._streams = streams
         self._expected: set[str] = set()
-        """Channels of calls that were admitted and have no stream yet."""
+        """Channels of admitted calls without a stream."""
         self._taken: dict[str, _Taken] = {}
-        """Calls in our application that routes have taken, by the ids of their channels."""
+        """Calls in our application that matched routes, by the ids of their channels."""
         self._uuids: set[UUID] = set()
         self._tasks = BackgroundTasks("dialplan")
         client.on_replaced(self._replaced)
 
     def configure(self, routes: Sequence[Route]) -> None:
-        """Replace the routes, for calls that come in from now on."""
+        """Replace the routes, for new calls."""
         self._routes = tuple(routes)
 
-    # A call in our Stasis application
+    # Calls in our Stasis application
 
     @property
     def starting(self) -> int:
-        """Number of calls that will have a stream and have none yet."""
+        """Number of calls that will get a stream."""
         return len(self._expected)
 
     def expect(self, channel_id: str) -> None:
@@ -120,7 +120,7 @@ class InboundCalls:
         self._expected.add(channel_id)
 
     def route_of(self, channel: Channel, arguments: Sequence[str]) -> Route | None:
-        """Return the route that is for a call in our application; None: no route is.
+        """Return the route of a call in our application; None if none matches.
 
         Args:
             channel: the call.
@@ -130,7 +130,7 @@ class InboundCalls:
         return next((route for route in self._routes if any(map(route.matches_number, filter(None, numbers)))), None)
 
     def held(self, channel: Channel, bridge_id: str) -> None:
-        """A call is held in our application: if a route is for it, its application gets it."""
+        """Start the stream of a held call if a route matches."""
         route = self.route_of(channel, channel.dialplan.app_data.split(",")[1:])
         if route is None:
             self._expected.discard(channel.id)
@@ -142,16 +142,16 @@ class InboundCalls:
         self._tasks.spawn(self._take_up(taken, channel))
 
     def left(self, channel_id: str) -> None:
-        """A call has left our application: it has ended, or continues in the dialplan."""
+        """Handle a call that left our application: it has ended, or continues in the dialplan."""
         self._expected.discard(channel_id)
         taken = self._taken.pop(channel_id, None)
         if taken is not None and taken.stream is not None:
             taken.stream.end("the call left the application")
 
     async def before_transfer(self, channel_id: str) -> None:
-        """End the stream of a call that is transferred, and leave the call to who transfers it.
+        """End the stream of a call that is transferred, and leave the call to the transfer.
 
-        `CallControl.before_transfer`.
+        Implements `CallControl.before_transfer`.
         """
         taken = self._taken.pop(channel_id, None)
         if taken is not None and taken.stream is not None:
@@ -159,7 +159,7 @@ class InboundCalls:
             await taken.stream.wait()
 
     def _replaced(self, old: Channel, new: Channel) -> None:
-        """Continue a call's stream with the channel that has taken its place: another party speaks and listens now."""
+        """Continue a call's stream with the channel that replaced it: another party sends and receives now."""
         if old.id in self._expected:
             self._expected.remove(old.id)
             self._expected.add(new.id)
@@ -169,13 +169,13 @@ class InboundCalls:
         self._taken[new.id] = taken
         taken.channel_id, taken.left_at = new.id, taken.left_at or old.dialplan
         if taken.over:
-            self._tasks.spawn(self._then(taken, taken.over))  # it was about to be done with the other channel
+            self._tasks.spawn(self._then(taken, taken.over))  # was due for the replaced channel
         elif taken.info is not None:
             self._set_track(taken, replace(taken.info, channel_id=new.id, channel=new.name))
             self._tasks.spawn(self._name_party(taken))
 
     async def _name_party(self, taken: _Taken) -> None:
-        """Wait until it is known who is behind the channel that has taken a call's place, for dialects that tell it."""
+        """Wait until the party behind a replacing channel is known, for dialects that carry its number."""
         channel_id = taken.channel_id
         deadline = asyncio.get_running_loop().time() + FACTS_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
@@ -201,22 +201,22 @@ class InboundCalls:
                 return
             taken.stream = self._start(
                 *(route, whole, info.name, lambda _, why: self._over(taken, why)),
-                admitted=True,  # or it would not have been answered
+                admitted=True,  # otherwise the call would not have been answered
             )
             if taken.stream is None:
-                await self._then(taken, "no stream")  # nobody to talk to: better than silence
+                await self._then(taken, "no stream")  # better than silence
                 return
             self._set_track(taken, replace(info, channel_id=taken.channel_id))
-            if taken.left_at is not None:  # meanwhile another channel has taken its place
+            if taken.left_at is not None:  # replaced by another channel meanwhile
                 self._tasks.spawn(self._name_party(taken))
         except Exception:
-            log.exception("channel=%s route=%s failed", taken.channel_id, route.id)
+            log.exception("inbound call failed, an internal error channel=%s route=%s", taken.channel_id, route.id)
             await self._then(taken, "internal error")
         finally:
             self._expected.discard(taken.channel_id)
 
     async def _facts(self, route: Route, channel: Channel) -> tuple[CallInfo, TrackInfo]:
-        """What is known of a call: the model may be a moment behind, and the caller must not wait for it for long."""
+        """Return the facts of a call; wait briefly, as the model may lag behind, and the caller must not wait long."""
         deadline = asyncio.get_running_loop().time() + FACTS_TIMEOUT_S
         while (found := self._calls.find(channel.id)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -240,16 +240,16 @@ class InboundCalls:
 
     def _over(self, taken: _Taken, reason: str) -> None:
         if self._taken.get(taken.channel_id) is not taken or taken.over:
-            return  # the call has left, or has come back and has another stream
+            return  # the call has left, or returned with another stream
         self._tasks.spawn(self._then(taken, reason))
 
     async def _then(self, taken: _Taken, reason: str) -> None:
-        """Do what the route says with a call; nothing if it has left, or while the bridge shuts down."""
+        """Hang up or continue a call as the route specifies, unless it has left or the process shuts down."""
         channel_id, route = taken.channel_id, taken.route
         taken.over = reason
         if not self._still_held(channel_id):
             return
-        log.info("channel=%s route=%s ended (%s): %s", channel_id, route.id, reason, route.then)
+        log.info("inbound call ends channel=%s route=%s reason=%s then=%s", channel_id, route.id, reason, route.then)
         try:
             if route.then == "hangup":
                 await self._client.channels.hangup(channel_id)
@@ -257,21 +257,21 @@ class InboundCalls:
                 where = taken.left_at.behind if taken.left_at is not None else ()
                 await self._client.channels.continue_in_dialplan(channel_id, *where)
         except AriError as error:
-            log.warning("channel=%s could not be sent on: %s", channel_id, error)
+            log.warning("call not continued in the dialplan channel=%s error=%s", channel_id, error)
 
-    # An AudioSocket connection that we did not order
+    # AudioSocket connections opened by the dialplan
 
     def unexpected(self, uuid: UUID) -> MediaLeg:
-        """Return a leg for a connection that names a UUID of the dialplan's.
+        """Return a leg for a connection with a UUID from the dialplan.
 
         Raises:
-            Unexpected: no route is for it, or its stream cannot be opened.
+            Unexpected: no route matches, or its stream cannot be opened.
         """
         route = next((route for route in self._routes if route.matches_uuid(str(uuid))), None)
         if route is None:
             raise Unexpected
-        if uuid in self._uuids:  # one connection per UUID: knowing one must not suffice to open many streams
-            raise Unexpected("its UUID is in use by another call; each call needs its own: AudioSocket(${UUID()},...)")
+        if uuid in self._uuids:  # one connection per UUID: a single known UUID must not open many streams
+            raise Unexpected("its UUID is in use by another call. Give each call its own: AudioSocket(${UUID()},...)")
         if len(self._uuids) >= self._max_unordered:
             raise Unexpected(f"audiosocket.max_unordered: {self._max_unordered} streams of uuid: routes are open")
         name = route.dialect_class.caller_track or str(uuid)
@@ -288,7 +288,7 @@ class InboundCalls:
         return stream.adopt(TrackInfo(name, channel_id=str(uuid), channel=str(uuid)), uuid)
 
     async def _learn(self, stream: Stream, uuid: str) -> None:
-        """Learn from ARI who calls whom over a connection; without ARI nothing is known but its UUID."""
+        """Look up caller and callee of a connection through ARI; without ARI only its UUID is known."""
         deadline = asyncio.get_running_loop().time() + AUDIOSOCKET_FACTS_TIMEOUT_S
         while not stream.call.caller:
             found = next((call for call in self._calls.calls.values() if _has_audiosocket(call, uuid)), None)
@@ -319,7 +319,9 @@ class InboundCalls:
                 before=before,
             )
         except Overloaded as error:
-            log.warning("call=%s of=%s not streamed: %s", call.call_id, started_by, error, extra=cause(started_by))
+            log.warning(
+                "call not streamed call=%s of=%s error=%s", call.call_id, started_by, error, extra=cause(started_by)
+            )
             return None
 
 

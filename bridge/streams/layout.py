@@ -1,4 +1,4 @@
-"""Which tracks a stream has of a call: names, and where on the PBX each is heard. Pure."""
+"""The tracks of a stream on a call: their names, and their tap points. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from bridge.taps.taps import Snoop
 
 
 def call_info(call_id: str, facts: CallFacts) -> CallInfo:
-    """Return what a dialect may say about a call."""
+    """Return the facts about a call that a dialect may send."""
     return CallInfo(call_id, facts.direction, facts.caller, facts.callee, facts.did)
 
 
 def wanted_tracks(layout: str, call: Call, facts: CallFacts, naming: Naming) -> list[WantedTrack]:
-    """Return the tracks of a call as it is now; none while nobody has answered.
+    """Return the tracks of a call; none before it is answered.
 
     Args:
         layout: the name of one of `bridge.dialects.layouts`.
-        facts: those of the call now.
+        call: the current state of the call.
+        facts: the facts of that state.
+        naming: how numbers and trunks are recognized.
     """
     if not call.answered:
         return []
@@ -40,7 +42,7 @@ def wanted_tracks(layout: str, call: Call, facts: CallFacts, naming: Naming) -> 
 
 
 def speaking_parties(parties: Iterable[Party]) -> list[Party]:
-    """Those who have answered; halves of Local channels only where a call has nobody else."""
+    """Return the parties that have answered; halves of Local channels only in calls without others."""
     up = [party for party in parties if party.state == "Up"]
     return [party for party in up if not party.is_local] or up
 
@@ -51,7 +53,7 @@ def _on_trunk(call: Call, naming: Naming) -> Party | None:
 
 
 def _track(name: str, party: Party, facts: PartyFacts, whole: CallFacts, spy: str) -> WantedTrack:
-    # The far number is the remote party's, the near one ours: which of caller and callee that is, direction says.
+    # far_number is the remote party's, near_number the PBX's: caller or callee, depending on the direction.
     near, far = (whole.callee, whole.caller) if whole.direction == "inbound" else (whole.caller, whole.callee)
     info = TrackInfo(
         name,

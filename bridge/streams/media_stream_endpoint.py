@@ -1,5 +1,4 @@
-"""A client connects: ``GET /v1.0/calls/{id}/media_stream`` becomes a stream, and so does
-``GET /v1.0/conferences/{id}/media_stream``."""
+"""The endpoints ``GET /v1.0/calls/{id}/media_stream`` and ``GET /v1.0/conferences/{id}/media_stream``."""
 
 from __future__ import annotations
 
@@ -32,21 +31,21 @@ if TYPE_CHECKING:
     from bridge.media.picows_link import PicowsLink
 
 CLIENT_GONE = 499
-"""The status of a request whose client has closed the connection (nginx's number); nobody receives it."""
+"""Status of a request whose client has closed the connection (as in nginx); nobody receives it."""
 DIRECTIONS = ("direction_listen", "direction_speak")
 WHOLE = ("both", "none")
-"""The directions on a conference: to and from all of it, or not at all."""
+"""Directions on a conference: all of it, or nothing."""
 
 
 @dataclass(frozen=True)
 class MediaStreamOptions:
-    """What the client asked for in the query of its request.
+    """The query of a client's request.
 
     Args:
         name: the dialect.
-        options: those of the dialect.
-        direction_listen: whom to hear, seen from the party (``bridge.streams.wanted``).
-        direction_speak: who hears the client.
+        options: of the dialect.
+        direction_listen: audio that the client receives, seen from the party (``bridge.streams.wanted``).
+        direction_speak: who receives the client's audio.
     """
 
     name: str
@@ -56,20 +55,20 @@ class MediaStreamOptions:
 
     @property
     def listens(self) -> bool:
-        """Whether the client hears anything."""
+        """Whether the client receives audio."""
         return self.direction_listen != "none"
 
     @property
     def speaks(self) -> bool:
-        """Whether anybody hears the client."""
+        """Whether the client sends audio."""
         return self.direction_speak != "none"
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> MediaStreamOptions:
-        """Read and check the query.
+        """Parse and check the query.
 
         Raises:
-            ValueError: an option is missing or wrong; the text says which and what is expected.
+            ValueError: an option is missing or invalid; the message names it and what is expected.
         """
         name = query.get("dialect") or dialects.default_of("media_stream")
         try:
@@ -81,29 +80,29 @@ class MediaStreamOptions:
             if key in known:
                 options[key] = _value(value)
             elif key not in ("dialect", *DIRECTIONS):
-                # Not ignored: a misspelt direction_listen would send the wrong person's voice.
+                # An error, as a misspelled direction_listen would send the wrong party's audio.
                 every = ", ".join((*known, "dialect", *DIRECTIONS))
-                raise ValueError(f"{key[:40]!r} is not an option of a media stream; there are {every}")
+                raise ValueError(f"{key[:40]!r} is not an option of a media stream; expected one of {every}")
         wanted = cls(name, options, _direction(query, "direction_listen"), _direction(query, "direction_speak"))
         if not wanted.listens and not wanted.speaks:
-            raise ValueError("direction_listen and direction_speak: both are none, so there is nothing to do")
-        dialect = wanted.dialect()  # the dialect knows which of its options go together
+            raise ValueError("direction_listen and direction_speak: both are none; at most one may be")
+        dialect = wanted.dialect()  # checks that the options are compatible
         if wanted.speaks and not dialect.two_way:
-            raise ValueError(f"direction_speak: the dialect {name} only listens; expected none")
+            raise ValueError(f"direction_speak: the dialect {name} is one-way; expected none")
         return wanted
 
     @classmethod
     def for_conference(cls, query: Mapping[str, str]) -> MediaStreamOptions:
-        """Read and check the query of a stream on a conference.
+        """Parse and check the query of a stream on a conference.
 
         Raises:
-            ValueError: as `from_query`; and a direction is that of a party.
+            ValueError: as for `from_query`; or a direction is that of a party.
         """
         for name in DIRECTIONS:
             if query.get(name, "both") not in WHOLE:
                 raise ValueError(
-                    f"{name}: a stream on a conference is not on a party of it: it hears everybody else and is heard by"
-                    " all; expected both or none"
+                    f"{name}: a stream on a conference carries the audio of all participants, not of one; "
+                    "expected both or none"
                 )
         return cls.from_query(query)
 
@@ -111,10 +110,10 @@ class MediaStreamOptions:
         """Create the dialect of one stream.
 
         Args:
-            account: the identity of the bridge.
+            account: the product's identity toward applications.
 
         Raises:
-            ValueError: the options do not go together.
+            ValueError: the options conflict.
         """
         setting = Setting(two_way=self.speaks, account=account or Account())
         try:
@@ -134,15 +133,20 @@ def _direction(query: Mapping[str, str], key: str) -> ClientDirection:
     for direction in CLIENT_DIRECTIONS:
         if value == direction:
             return direction
-    raise ValueError(f"{key}: {value[:20]!r} is none of {', '.join(CLIENT_DIRECTIONS)}")
+    raise ValueError(f"{key}: {value[:20]!r} is not one of {', '.join(CLIENT_DIRECTIONS)}")
 
 
 class MediaStreamEndpoint:
-    """Turns good requests into streams.
+    """Upgrades valid requests to streams.
 
     Args:
-        conferences: without them, there are no streams on conferences.
-        accepts: whether a principal still has a good token.
+        streams: the streams of clients.
+        stasis: calls held in our application.
+        counters: the process's counters.
+        config: the configuration.
+        admission: the limit on streams.
+        conferences: None: no streams on conferences.
+        accepts: returns whether a principal's token is still valid.
     """
 
     def __init__(
@@ -169,22 +173,26 @@ class MediaStreamEndpoint:
     async def accept(
         self, request: web.Request, call: Call, party: Party, options: MediaStreamOptions, principal: Principal
     ) -> web.StreamResponse:
-        """Upgrade ``request`` and start its stream. Everything else that can be refused has been refused before.
+        """Upgrade ``request`` and start its stream, after all other checks.
 
         Args:
-            principal: who asks.
+            request: the client's request.
+            call: the call.
+            party: the party of the stream.
+            options: the checked query.
+            principal: who sent the request.
 
         Returns:
-            A response for aiohttp's sake; it goes nowhere, as the connection is no longer aiohttp's. Its status is
-            `CLIENT_GONE` if there is no stream, because the client has closed the connection.
+            A response that aiohttp requires but cannot send, as the connection has left it. Its status is `CLIENT_GONE`
+            if the client has closed the connection, so there is no stream.
 
         Raises:
-            Overloaded: no further stream can be opened now.
+            Overloaded: the limit on streams is reached.
             Revoked: the token was revoked while the call was being held.
         """
         await websocket_library.loaded()
         await self._stasis.settled(party.id)
-        if not self._accepts(principal):  # the streams that its token had opened have ended already
+        if not self._accepts(principal):  # revoked meanwhile; the token's other streams have ended already
             raise Revoked("the token is no longer valid")
         return self._upgrade(
             request,
@@ -202,20 +210,22 @@ class MediaStreamEndpoint:
     async def accept_conference(
         self, request: web.Request, conference_id: str, options: MediaStreamOptions, principal: Principal
     ) -> web.StreamResponse:
-        """Upgrade ``request`` and start its stream on a conference, as `accept` does on a call.
+        """Upgrade ``request`` and start its stream on a conference, like `accept`.
 
         Args:
+            request: the client's request.
+            conference_id: the conference.
             options: from `MediaStreamOptions.for_conference`.
-            principal: who asks.
+            principal: who sent the request.
 
         Raises:
-            Overloaded: no further stream can be opened now.
-            NoSuchConference: there is none of this id.
-            NotOurs: it is a ConfBridge room, and no way into rooms is configured.
+            Overloaded: the limit on streams is reached.
+            NoSuchConference: unknown conference.
+            NotOurs: a ConfBridge room, while no context that leads into rooms is configured.
         """
         conferences = self._conferences
         if conferences is None:
-            raise NoSuchConference("the bridge holds no conferences")
+            raise NoSuchConference("conferences are not available")
         await websocket_library.loaded()
         tap_point = conferences.tap_point(conference_id)
         return self._upgrade(
@@ -255,13 +265,13 @@ class MediaStreamEndpoint:
 
 
 def _channels_in(conferences: Conferences, conference_id: str) -> list[str]:
-    """Return the channels in a conference; none if it has ended or is another worker's."""
+    """Return the channels in a conference; none if it has ended or belongs to another worker."""
     conference = conferences.get(conference_id)
     return [each.channel_id for each in conference.participants] if conference is not None else []
 
 
 def _is_at(conferences: Conferences, conference_id: str, tap_point: TapPoint) -> bool:
-    """Whether it is still the same conference: another one may have taken its id."""
+    """Return whether the conference is still the same one: another may have taken its id."""
     try:
         return conferences.tap_point(conference_id) == tap_point
     except (NoSuchConference, NotOurs):

@@ -1,6 +1,6 @@
-"""What an application has sent that its dialect does not understand, in words for the application's author. Pure.
+"""Descriptions of invalid messages of an application, for its author. Pure.
 
-Names are shown, values are not: messages hold what people said.
+Names are shown, values are not: messages contain conversations.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from bridge.dialects.base import Message
 from bridge.texts import cut
 
 MAX_PARSED = 4096
-"""Characters or bytes of a message that is parsed to describe it."""
+"""Limit of a message that is parsed for its description, in characters or bytes."""
 SHOWN_CHARACTERS = 40
 SHOWN_BYTES = 8
 SHOWN_KEYS = 8

@@ -1,4 +1,4 @@
-"""What started a stream, and for whom."""
+"""The origin of a stream: what started it, and for which principal."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from bridge.access import Principal
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Why there is a stream, for logs, lists, events and the audit log.
+    """Why a stream exists, for logs, lists, events and the audit log.
 
     Args:
         started_by: ``client``, ``subscription:ID``, ``dialplan:ID``, ``flow:ACTION``.
         principal: who caused it.
-        party_id: the channel whose audio a client asked for.
-        conference_id: the conference whose audio a client asked for.
-        direction_listen: what of the party or conference the client asked for.
+        party_id: the channel that a client requested.
+        conference_id: the conference that a client requested.
+        direction_listen: the direction of the audio that the client requested.
         speaks: the application's audio is played.
-        application: the URL that was dialed, without secrets.
-        subscription_id: the subscription that wants it.
+        application: the URL that asterisk-bridge connects to, without secrets.
+        subscription_id: the subscription that started it.
     """
 
     started_by: str

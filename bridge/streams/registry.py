@@ -22,8 +22,8 @@ from bridge.media.dial import GOING_AWAY, Backoff, Destination, clean, dial
 from bridge.media.websocket import Link
 from bridge.outbound.gate import Gate
 from bridge.streams.connection import Connection, Dialed
+from bridge.streams.dtmf_queue import DtmfQueue
 from bridge.streams.events import NullPublisher, Publisher, stream_event
-from bridge.streams.keys import KeyPresses
 from bridge.streams.origin import Origin
 from bridge.streams.sensitive import NoneSensitive, SensitiveCalls
 from bridge.streams.stream import ASTERISK_RESTARTED, SERVICE_RESTART, SHUTTING_DOWN, Stream
@@ -34,15 +34,15 @@ from bridge.taps.taps import Taps
 log = logging.getLogger(__name__)
 
 _STOPPING = (GOING_AWAY, SERVICE_RESTART)
-"""Close codes of a client or a process that stops: its streams have not failed."""
+"""Close codes of a client or process that stops: its streams have not failed."""
 HANDOVER_GRACE_S = 0.5
-"""What an application may take to receive our last words when we are stopped and others wait to continue."""
+"""Time for an application to receive the last messages when this process stops and others wait to continue."""
 
 OnEnd = Callable[[Stream, str], object]
 
 
 class AnyStream(Protocol):
-    """Audio of a call that we exchange with an application (`Stream`), or Asterisk with a server (`ExternalHost`)."""
+    """Audio of a call exchanged with an application (`Stream`), or between Asterisk and a server (`ExternalHost`)."""
 
     stream_id: str
     origin: Origin
@@ -55,32 +55,35 @@ class AnyStream(Protocol):
 
     @property
     def asked(self) -> Sequence[str]:
-        """What is listened to."""
+        """The requested tracks or direction."""
 
     def describe(self) -> Mapping[str, object]:
-        """Return what lists of streams show (`bridge.api.models.streams.Stream`)."""
+        """Return the entry in lists of streams (`bridge.api.models.streams.Stream`)."""
 
     def review(self) -> None:
-        """Adopt or leave sensitive mode, as the call has."""
+        """Adopt or leave sensitive mode, like the call."""
 
     def end(self, reason: str, *, code: int | None = None, handover_grace_s: float | None = None) -> None:
-        """Let the stream end; the first reason counts (`Stream.end`)."""
+        """End the stream; the first reason counts (`Stream.end`)."""
 
     async def wait(self) -> None:
-        """Wait until all is closed."""
+        """Wait until everything is closed."""
 
 
 class Streams:
     """All streams of this process.
 
     Args:
-        new_playout: makes the queue of one leg.
-        limit: the limit that all streams share.
+        config: the configuration.
+        taps: opens and closes media legs.
+        counters: the process's counters.
+        new_playout: creates the queue of one leg.
+        admission: the limit on streams.
         send_dtmf: sends DTMF digits to a channel (its id, the digits).
-        gate: what may be connected to.
-        events: where ``stream_started``, ``stream_connected`` and ``stream_ended`` are published.
+        gate: hosts that may be connected to.
+        events: publishes ``stream_started``, ``stream_connected`` and ``stream_ended``.
         sensitive: which calls are in sensitive mode.
-        audit: where their start and end are recorded.
+        audit: records their start and end.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class Streams:
         return iter(tuple(self._streams.values()))
 
     def count_of(self, call_id: str) -> int:
-        """Return how many streams are open on a call."""
+        """Return the number of open streams on a call."""
         return sum(stream.call.call_id == call_id for stream in self._streams.values())
 
     def open(
@@ -138,13 +141,18 @@ class Streams:
         """Start a stream; it has no tracks until `Stream.set_tracks`.
 
         Args:
-            asked: names of the tracks that are asked for.
-            on_end: called once it has ended and all is closed, with the reason.
-            is_sensitive: whether the audio and digits of these channels must be kept from it now; None: if they, or
-                its call, are in sensitive mode.
-            recovery: when audio that is lost is opened again.
+            origin: what started it.
+            call: facts about the call.
+            asked: names of the requested tracks.
+            dialect: the wire format.
+            connection: opens its WebSocket.
+            window_ms: audio kept during a disconnection, in milliseconds.
+            on_end: called once when everything is closed, with the reason.
+            is_sensitive: returns whether the audio and digits of these channels must not be sent now; None: if they, or
+                the call, are in sensitive mode.
+            recovery: decides about reopening lost audio.
             sends_dtmf: the application may send DTMF digits to the channel of its first track.
-            admitted: it belongs to a call that has been admitted (`CallAdmission.check`).
+            admitted: part of an admitted call (`CallAdmission.check`).
 
         Raises:
             Overloaded: the limit is reached.
@@ -170,9 +178,9 @@ class Streams:
             try:
                 await self._send_dtmf(stream.tracks.first_channel, digits)
             except AriError as error:  # the party is not in our application, or has gone
-                log.warning("%s DTMF digits could not be sent: %s", stream.name, error, extra=cause(stream_id))
+                log.warning("DTMF digits not sent %s error=%s", stream.name, error, extra=cause(stream_id))
 
-        keys = KeyPresses(send_dtmf, self._counters)
+        keys = DtmfQueue(send_dtmf, self._counters)
         stream = Stream(
             stream_id,
             origin,
@@ -195,11 +203,11 @@ class Streams:
         return stream
 
     def new_id(self, kind: str, *, admitted: bool = False) -> str:
-        """Return the id of a stream that is about to begin.
+        """Return an id for a new stream.
 
         Args:
-            kind: the letter that it begins with.
-            admitted: the stream belongs to a call that has been admitted.
+            kind: its first letter.
+            admitted: part of an admitted call.
 
         Raises:
             Overloaded: the limit is reached.
@@ -208,22 +216,24 @@ class Streams:
         return f"{kind}{next(self._numbers)}"
 
     def add(self, stream: AnyStream) -> None:
-        """Count, publish and record a stream that begins."""
+        """Count, publish and record the start of a stream."""
         self._streams[stream.stream_id] = stream
         self._admission.open += 1
         self._publish("stream_started", stream)
         self._audit.record("stream.start", stream.origin.principal, **_audited(stream))
 
     def connected(self, stream: AnyStream) -> None:
-        """Publish that the other side has taken the connection."""
+        """Publish that the other side has accepted the connection."""
         self._publish("stream_connected", stream)
 
     def remove(self, stream: AnyStream, reason: str, *, good: bool, **ending: Value) -> None:
-        """Publish and record that a stream has ended.
+        """Publish and record the end of a stream.
 
         Args:
-            good: it ended as it ought to.
-            ending: what else is recorded.
+            stream: the stream.
+            reason: why it ended.
+            good: it ended as it should.
+            ending: further values for the audit log.
         """
         del self._streams[stream.stream_id]
         self._admission.open -= 1
@@ -245,17 +255,18 @@ class Streams:
         admitted: bool = False,
         before: Callable[[], Awaitable[object]] | None = None,
     ) -> Stream:
-        """Start a stream to an application that we connect to; it has no tracks until `Stream.set_tracks`.
+        """Start a stream to an application that asterisk-bridge connects to; without tracks until `Stream.set_tracks`.
 
         Args:
             started_by: what starts it, for logs and lists.
-            asked: names of the tracks that are asked for.
-            target: the application, and what it speaks.
-            on_end: called once it has ended and all is closed, with the reason.
+            call: facts about the call.
+            asked: names of the requested tracks.
+            target: the application and its dialect.
+            on_end: called once when everything is closed, with the reason.
             principal: who causes it.
-            two_way: let the application speak where its dialect can.
-            admitted: it belongs to a call that has been admitted.
-            before: awaited before each attempt to connect.
+            two_way: the application may send audio, if its dialect supports it.
+            admitted: part of an admitted call.
+            before: awaited before each connection attempt.
 
         Raises:
             Overloaded: the limit is reached.
@@ -282,7 +293,7 @@ class Streams:
                 started_by,
                 principal,
                 speaks=two_way and dialect.two_way,
-                application=target.place,
+                application=target.display_url,
                 subscription_id=target.id if isinstance(target, Subscription) else "",
             ),
             call,
@@ -299,20 +310,20 @@ class Streams:
         )
 
     def key_pressed(self, channel_id: str, digit: str) -> None:
-        """Report a DTMF digit of a party, as ARI reports it."""
+        """Report a DTMF digit of a party that ARI reported."""
         for stream in self:
             if isinstance(stream, Stream):
                 stream.tracks.key_pressed(channel_id, digit)
 
     def end_of_principal(self, principal_id: str, code: int, reason: str) -> int:
-        """End every stream that a principal caused, with this close code; return how many."""
+        """End every stream of a principal with a close code; return how many."""
         streams = [stream for stream in self if stream.origin.principal.id == principal_id]
         for stream in streams:
             stream.end(reason, code=code)
         return len(streams)
 
     def asterisk_restarted(self) -> None:
-        """End the streams of all calls, which Asterisk has lost; conferences are opened again, and continue."""
+        """End the streams of all calls, which Asterisk has lost; those of conferences are reopened."""
         for stream in self:
             if stream.origin.conference_id:
                 continue
@@ -322,12 +333,12 @@ class Streams:
                 stream.end(ASTERISK_RESTARTED)
 
     def review(self) -> None:
-        """Let every stream adopt or leave sensitive mode, as its call has."""
+        """Let every stream adopt or leave sensitive mode, like its call."""
         for stream in self:
             stream.review()
 
     async def stop(self) -> None:
-        """End every stream and wait until all is closed; where there are other bridges, until they may begin."""
+        """End every stream and wait until all are closed; in a cluster, until other nodes may continue."""
         streams, grace_s = tuple(self), HANDOVER_GRACE_S if self._config.cluster.enabled else None
         for stream in streams:
             stream.end(SHUTTING_DOWN, handover_grace_s=grace_s)
@@ -353,8 +364,8 @@ class Streams:
 
 
 def _ignore_digits(digits: str) -> None:
-    # Not which ones: they may be a PIN.
-    log.info("%d DTMF digits of an application that may not send any are ignored", len(digits), extra=cause())
+    # Without the digits: they may be a PIN.
+    log.info("DTMF digits ignored, the application may not send any count=%d", len(digits), extra=cause())
 
 
 def _audited(stream: AnyStream) -> dict[str, Value]:

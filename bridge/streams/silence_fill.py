@@ -1,4 +1,4 @@
-"""A track that continues by the clock, whatever Asterisk sends."""
+"""A track that advances with the clock, with or without audio from Asterisk."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from bridge.media.leg import MediaLeg
 
 
 def fill_silence(leg: MediaLeg, tally: Tally | None = None) -> None:
-    """Let a leg that is heard continue in silence, by the clock, while Asterisk sends nothing on it.
+    """Fill the audio of a leg with silence, by the clock, while Asterisk sends nothing.
 
-    What an application receives of a bridge in which nobody else is, or the only other one sends no audio, stops (seen
-    on 22.10); in a conference that is an ordinary moment, and whoever records or recognizes speech counts samples.
+    Asterisk sends nothing from a bridge without other members, or whose only other member is silent (seen on 22.10).
+    That is ordinary in a conference, and applications that record or recognize speech count samples.
 
     Args:
-        tally: what is added and left out is counted here.
+        leg: the media leg.
+        tally: receives the totals of inserted and dropped audio.
     """
     hear = leg.on_audio
     track: SteadyTrack | None = None

@@ -1,8 +1,8 @@
-"""What is set over HTTP and must survive a restart: a small SQLite file.
+"""Storage of settings made over HTTP, in a small SQLite file that survives restarts.
 
-Every operation opens the file anew: they are rare, threads need not share a connection, and between two of them the
-file is whole and can be copied. The file is made by the first write, with a mode that lets nobody else read it, because
-credentials are in it.
+Every operation opens the file: operations are rare, threads need not share a connection, and between operations the
+file is consistent and can be copied. The first write creates it, readable by its owner only, as it contains
+credentials.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 
-_APPLICATION_ID = 0x41425247  # "ABRG": tells our file from any other SQLite file
+_APPLICATION_ID = 0x41425247  # "ABRG": identifies our file among SQLite files
 _SCHEMA = f"""
     BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS subscriptions (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -42,16 +42,16 @@ _SCHEMA = f"""
 
 
 class StoreFailed(BridgeError):
-    """Something could not be kept; what was asked for has not been done. The text says why."""
+    """A change could not be stored, and was not applied. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A configured subscription that was switched over HTTP.
+    """A configured subscription that was enabled or disabled over HTTP.
 
     Args:
-        configured: what the configuration said then; if it says something else now, it was edited since and counts.
-        enabled: what it was switched to.
+        configured: the configured value at that time; if it has changed since, the configuration takes precedence.
+        enabled: the value set over HTTP.
     """
 
     configured: bool
@@ -60,7 +60,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the file holds: the subscriptions as tables of plain values, by id, and the switches."""
+    """The contents of the file: subscriptions as tables of plain values, by id, and switches."""
 
     subscriptions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     switches: Mapping[str, Switch] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Store:
     """The file.
 
     Args:
-        path: where it is; "" or ``:memory:``: nothing is kept.
+        path: its path; empty or ``:memory:``: nothing is stored.
     """
 
     def __init__(self, path: str) -> None:
@@ -78,14 +78,14 @@ class Store:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be kept, as far as permissions tell; None: something can, or nothing needs to be."""
+        """Why nothing can be stored, according to file permissions; None otherwise."""
         return None if self._path is None else writing_trouble(self._path)
 
     def read(self) -> Kept:
-        """All that is kept. Blocks; for the start.
+        """Return the contents. Blocks; for the start.
 
         Raises:
-            ConfigError: the file is damaged, foreign, of a later version, or cannot be read.
+            ConfigError: the file is damaged, belongs to another program or a later version, or cannot be read.
         """
         if self._path is None:
             return Kept()
@@ -95,7 +95,7 @@ class Store:
             self._keep_private()
             with closing(self._open()) as database:
                 if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                    raise sqlite3.DatabaseError("the check of its integrity failed")
+                    raise sqlite3.DatabaseError("the integrity check failed")
                 bodies = database.execute("SELECT id, body FROM subscriptions").fetchall()
                 switches = database.execute("SELECT id, configured, enabled FROM switches").fetchall()
             return Kept(
@@ -105,32 +105,32 @@ class Store:
         except (sqlite3.Error, OSError, ValueError, TypeError, RecursionError) as problem:
             raise ConfigError(
                 "streams.state_file",
-                f"{str(self._path)!r} cannot be used: {problem}; repair it, or move it away to begin without the"
-                " subscriptions that it holds",
+                f"{str(self._path)!r} cannot be used: {problem}. Repair it, or move it away to start without its"
+                " subscriptions",
             ) from None
 
     async def put(self, identity: str, body: Mapping[str, Any]) -> None:
-        """Keep a subscription, in the place of the one with its id if there is one.
+        """Store a subscription, replacing one with the same id.
 
         Raises:
-            StoreFailed: it could not be written.
+            StoreFailed: writing failed.
         """
         text = json.dumps(body)
         await self._write("INSERT OR REPLACE INTO subscriptions VALUES (?, ?)", (identity, text))
 
     async def delete(self, identity: str) -> None:
-        """Forget a subscription; none is fine.
+        """Delete a subscription; ignore an unknown id.
 
         Raises:
-            StoreFailed: it could not be written.
+            StoreFailed: writing failed.
         """
         await self._write("DELETE FROM subscriptions WHERE id = ?", (identity,))
 
     async def switch(self, identity: str, switch: Switch | None) -> None:
-        """Keep how a configured subscription was switched; None: as the configuration says.
+        """Store whether a configured subscription is enabled; None: as configured.
 
         Raises:
-            StoreFailed: it could not be written.
+            StoreFailed: writing failed.
         """
         if switch is None:
             await self._write("DELETE FROM switches WHERE id = ?", (identity,))
@@ -144,8 +144,8 @@ class Store:
         try:
             await asyncio.to_thread(self._execute, statement, values)
         except (sqlite3.Error, OSError) as problem:
-            log.error("%s: %s", self._path, problem)
-            raise StoreFailed(f"it could not be kept: {problem}; streams.state_file says where") from problem
+            log.error("state file not written path=%s error=%s", self._path, problem)
+            raise StoreFailed(f"not stored in streams.state_file: {problem}") from problem
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         self._keep_private()
@@ -153,18 +153,20 @@ class Store:
             database.execute(statement, values)
 
     def _open(self) -> sqlite3.Connection:
-        """A connection to a file that is known to be ours; every statement is a transaction."""
+        """Return a connection to a file of asterisk-bridge; every statement is a transaction."""
         database = sqlite3.connect(str(self._path), timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             (application,) = database.execute("PRAGMA application_id").fetchone()
             (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if tables and application != _APPLICATION_ID:
-                raise sqlite3.DatabaseError("it is a database of another program")
+                raise sqlite3.DatabaseError("the file is a database of another program")
             if version > SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"it was written by a later version of the bridge (schema {version})")
+                raise sqlite3.DatabaseError(
+                    f"the file was written by a later version of asterisk-bridge (schema {version})"
+                )
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")  # a subscription that was answered with 201 is on the disk
+            database.execute("PRAGMA synchronous = FULL")  # a subscription is on disk before the response 201
             if version < SCHEMA_VERSION:
                 database.executescript(_SCHEMA)
         except BaseException:
@@ -173,14 +175,14 @@ class Store:
         return database
 
     def _keep_private(self) -> None:
-        """Make the file if there is none; in any case nobody else may read it. SQLite's side files get its mode."""
+        """Create the file if necessary, and restrict its mode to the owner; SQLite's side files inherit it."""
         assert self._path is not None
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
             if mode & 0o077:
-                log.warning("%s holds credentials and had the mode %o; now it is 600", self._path, mode)
+                log.warning("state file holds credentials, mode changed to 600 path=%s mode=%o", self._path, mode)
                 os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
@@ -189,5 +191,5 @@ class Store:
 def _table(body: str) -> Mapping[str, Any]:
     table = json.loads(body)
     if not isinstance(table, dict):
-        raise ValueError("a subscription is no JSON object")
+        raise ValueError("a subscription is not a JSON object")
     return table

@@ -1,7 +1,7 @@
 """A stream: one WebSocket with an application, and the tracks of a call or conference that it carries.
 
-Tracks come and go as the call's parties do, and so may the connection; the call notices nothing of either. What starts
-a stream decides which tracks it has (`Stream.set_tracks`) and when it ends.
+Tracks start and stop with the call's parties, and the connection may be replaced; neither affects the call. The starter
+of a stream decides which tracks it has (`Stream.set_tracks`) and when it ends.
 """
 
 from __future__ import annotations
@@ -34,35 +34,38 @@ from bridge.taps.taps import Taps
 log = logging.getLogger(__name__)
 
 SERVICE_RESTART = 1012
-"""The WebSocket's close code when the process stops: another one takes over, so it is worth connecting again."""
+"""The WebSocket's close code when the process stops: a new process takes over, so clients should reconnect."""
 SHUTTING_DOWN = "the bridge is shutting down"
 ASTERISK_RESTARTED = "Asterisk was restarted"
 DISCARD_REPORT_S = 1.0
-"""The least time between two reports of messages that a stream has discarded."""
+"""Minimum interval between two reports of messages that a stream has discarded, in seconds."""
 RESET_S = 0.1
-"""What a connection that is reset takes to be gone, with some to spare."""
+"""Time in seconds for a reset connection to close, with a margin."""
 
 
 def _ignore(*_: object) -> None:
-    """What nobody listens to any more."""
+    """Ignore events after the end."""
 
 
 class Stream:
-    """One stream; it does nothing until `start`.
+    """One stream; inactive until `start`.
 
     Args:
         stream_id: short id for logs and lists.
         origin: what started it.
-        call: what the dialect may say about the call.
-        asked: names of the tracks that are asked for (they need not exist yet).
-        connection: the way to its WebSocket.
-        new_playout: makes the queue of one leg.
-        window_ms: audio of a dialect that replays, kept while there is no connection, in milliseconds.
-        on_dtmf: sends DTMF digits that the application wants sent.
-        on_end: called once, when all is closed, with the reason.
+        call: facts about the call that the dialect may send.
+        asked: names of the requested tracks (which need not exist yet).
+        dialect: the wire format.
+        connection: opens its WebSocket.
+        taps: opens and closes media legs.
+        counters: the process's counters.
+        new_playout: creates the queue of one leg.
+        window_ms: audio of a dialect that replays, kept during a disconnection, in milliseconds.
+        on_dtmf: sends DTMF digits for the application.
+        on_end: called once, when everything is closed, with the reason.
         on_connected: called with each connection that was opened.
-        is_sensitive: whether the audio and digits of these channels must be kept from applications now.
-        recovery: when audio that is lost is opened again.
+        is_sensitive: returns whether the audio and digits of these channels must not reach applications now.
+        recovery: decides about reopening lost audio.
     """
 
     def __init__(
@@ -92,9 +95,9 @@ class Stream:
         self.opened_at = time.time()
         self.link: Link | None = None
         self.connects = 0
-        """Connections that were opened so far."""
+        """Number of connections opened so far."""
         self.trouble: str | None = None
-        """Why there is no connection, in words; None while all is well."""
+        """Why there is no connection; None while connected."""
         self.close_code = SERVICE_RESTART
         """The WebSocket's close code once the stream has ended."""
         self._asked = tuple(asked)
@@ -102,7 +105,7 @@ class Stream:
         self._on_end = on_end
         self._on_connected = on_connected
         self._is_sensitive = is_sensitive
-        self._news: asyncio.Event | None = None  # while somebody waits for how the stream begins
+        self._news: asyncio.Event | None = None  # while `settled` waits
         self._flowed = False
         self._dropped_ms = 0.0
         self._handover_grace_s: float | None = None
@@ -125,18 +128,18 @@ class Stream:
             on_failed=self.fail,
         )
 
-    # What lists show
+    # State for lists
 
     @property
     def name(self) -> Fields:
-        """How the log calls it."""
+        """Its fields in log lines."""
         conference_id = self.origin.conference_id
         where = {"conference": conference_id} if conference_id else {"call": self.call.call_id}
         return Fields(stream=self.stream_id, **where, dialect=self.dialect.name, of=self.origin.started_by)
 
     @property
     def live(self) -> bool:
-        """The WebSocket is open, and the audio of every track flows."""
+        """Whether the WebSocket is open and audio of every track flows."""
         return self.link is not None and self.tracks.live
 
     @property
@@ -146,17 +149,17 @@ class Stream:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """Names of the tracks that were asked for."""
+        """Names of the requested tracks."""
         return self._asked
 
     @property
     def ended(self) -> bool:
-        """It has ended, or is about to."""
+        """Whether it has ended, or is about to."""
         return self._ended.done()
 
     @property
     def sensitive(self) -> bool:
-        """The application receives silence in the place of the call's audio."""
+        """Whether the application receives silence instead of the call's audio."""
         return self._pump.silent
 
     @property
@@ -165,7 +168,7 @@ class Stream:
         return self._dropped_ms + (self.link.dropped_ms if self.link is not None else 0.0)
 
     def describe(self) -> Mapping[str, object]:
-        """Return what lists of streams show (`bridge.api.models.streams.Stream`)."""
+        """Return its entry in lists of streams (`bridge.api.models.streams.Stream`)."""
         fmt, tally = slin(self.dialect.rate), self.dialect.tally
         return {
             "id": self.stream_id,
@@ -193,11 +196,11 @@ class Stream:
             "skipped_ms": round(fmt.duration_ms(tally.dropped_bytes)),
         }
 
-    # What its owner calls
+    # Methods for its owner
 
     def start(self) -> None:
-        """Begin to connect; an accepted connection is used from now on."""
-        log.info("%s begins", self.name)
+        """Begin to connect; use an accepted connection immediately."""
+        log.info("stream begins %s", self.name)
         try:
             self.review()
             if self.dialect.replays:
@@ -209,24 +212,24 @@ class Stream:
         self._task = asyncio.create_task(self._run(), name=f"stream {self.stream_id}")
 
     def set_tracks(self, wanted: Iterable[WantedTrack]) -> None:
-        """Start and stop tracks so that exactly these run; what waits to be played is not lost."""
+        """Start and stop tracks until exactly these run; queued audio is kept."""
         if not self._ended.done():
             wanted = tuple(wanted)
             self.review(track.info.channel_id for track in wanted)
             self.tracks.set(wanted)
 
     def ask(self, tracks: Iterable[str]) -> None:
-        """Ask for further tracks, by name; a later connection's first message will name them."""
+        """Request further tracks by name, for the first message of later connections."""
         self._asked = tuple(dict.fromkeys((*self._asked, *tracks)))
 
     def adopt(self, info: TrackInfo, uuid: UUID) -> MediaLeg:
-        """Return the leg of a connection that Asterisk opens by itself (`AudioSocket()` in the dialplan), both ways."""
+        """Return the leg of a connection that Asterisk opens by itself (`AudioSocket()` in the dialplan)."""
         leg = self.tracks.adopt(info, uuid)
         leg.on_closed = lambda: self.end("the call ended")
         return leg
 
     def review(self, channel_ids: Iterable[str] = ()) -> None:
-        """Adopt or leave sensitive mode, as the call has.
+        """Adopt or leave sensitive mode, like the call.
 
         Args:
             channel_ids: channels whose tracks are about to start.
@@ -236,13 +239,14 @@ class Stream:
     def end(
         self, reason: str, error: str | None = None, *, code: int | None = None, handover_grace_s: float | None = None
     ) -> None:
-        """Let the stream end; the first reason counts.
+        """End the stream; the first reason counts.
 
         Args:
+            reason: why, for the application, logs and events.
             error: as in `Dialect.closed`.
             code: the WebSocket's close code; None: 1011 with an error, else 1012 at shutdown, else 1000.
-            handover_grace_s: another bridge continues with the call: what the application has not received after so
-                many seconds must not reach it any more. The stream is not over before that is certain.
+            handover_grace_s: set if another process continues with the call: data that the application has not received
+                after so many seconds must not reach it any more. The stream ends only when that is certain.
         """
         if not self._ended.done():
             self._handover_grace_s = handover_grace_s if self.connection.dialed else None
@@ -251,17 +255,17 @@ class Stream:
             self._changed()
 
     def fail(self) -> None:
-        """Log the exception that is being handled, an internal error, and let the stream end because of it."""
-        log.exception("%s failed", self.name)
+        """Log the exception that is being handled, an internal error, and end the stream."""
+        log.exception("stream failed, an internal error %s", self.name)
         self.end("internal error", "internal")
 
     async def wait(self) -> None:
-        """Wait until all is closed."""
+        """Wait until everything is closed."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def settled(self, timeout_s: float) -> None:
-        """Wait until it is live, it has ended or is in trouble, or so many seconds have passed."""
+        """Wait until it is live, has ended or has trouble; at most ``timeout_s`` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not (self.ended or self.trouble or self.live):
@@ -276,7 +280,7 @@ class Stream:
             while not self._ended.done():
                 if self._link_gone is None and not await self._connect():
                     break
-                assert self._link_gone is not None  # made with the link
+                assert self._link_gone is not None  # created with the link
                 began = time.monotonic()
                 await asyncio.wait((self._link_gone, self._ended), return_when=asyncio.FIRST_COMPLETED)
                 if self._ended.done():
@@ -300,7 +304,7 @@ class Stream:
             await self._close()
 
     async def _connect(self) -> bool:
-        """Open a connection, however long it takes; return False when the stream has ended meanwhile."""
+        """Open a connection, however long it takes; return False if the stream ends meanwhile."""
         while not self._ended.done():
             task = asyncio.ensure_future(self.connection.open())
             await asyncio.wait((task, self._ended), return_when=asyncio.FIRST_COMPLETED)
@@ -313,7 +317,7 @@ class Stream:
                     return False
                 raise
             except LinkRefused as error:
-                log.warning("%s refused: %s", self.name, error, extra=self._cause(error))
+                log.warning("stream refused by the application %s error=%s", self.name, error, extra=self._cause(error))
                 self.trouble = str(error)
                 self.end(f"refused: {error}", "connect_failed")
                 return False
@@ -331,10 +335,10 @@ class Stream:
         return False
 
     def _attach(self, link: Link) -> None:
-        """Use a connection that is open."""
+        """Use an open connection."""
         self.connects += 1
         self.trouble = None
-        log.info("%s connected", self.name)
+        log.info("stream connected %s", self.name)
         call_safely(self._on_connected, self)
         closed = self._link_gone = asyncio.get_running_loop().create_future()
 
@@ -357,22 +361,28 @@ class Stream:
         self._changed()
 
     def _give_up(self, error: GivenUp, trouble: str) -> None:
-        log.warning("%s has %s: %s; given up", self.name, error, trouble, extra=self._cause(trouble))
+        log.warning(
+            "stream ends, no stable connection %s reason=%s error=%s",
+            self.name,
+            error,
+            trouble,
+            extra=self._cause(trouble),
+        )
         self.trouble = trouble
         self.end(f"{error}: {trouble}", "connect_failed")
 
     def _report_trouble(self, reason: str) -> None:
         if reason != self.trouble:
-            log.warning("%s has no connection: %s; trying again", self.name, reason, extra=self._cause(reason))
+            log.warning("stream not connected, retrying %s error=%s", self.name, reason, extra=self._cause(reason))
         self.trouble = reason
         self._changed()
 
     def _report_discarded(self, message: Message, expected: str) -> None:
         now = time.monotonic()
-        if now - self._discard_reported_at >= DISCARD_REPORT_S:  # one message may have thousands of bad parts
+        if now - self._discard_reported_at >= DISCARD_REPORT_S:  # one message may have thousands of invalid parts
             self._discard_reported_at = now
             log.warning(
-                "%s discards what the application sends: %s; expected %s",
+                "message of the application discarded %s type=%s expected=%s",
                 *(self.name, describe(message), expected),
                 extra=cause(self.stream_id),
             )
@@ -382,17 +392,17 @@ class Stream:
         if now - self._refusal_reported_at >= DISCARD_REPORT_S:
             self._refusal_reported_at = now
             log.warning(
-                "%s refuses audio of the application, too much waits to be played: refused_ms=%.0f queued_ms=%.0f",
+                "audio of the application refused, playout queue full %s refused_ms=%.0f queued_ms=%.0f",
                 *(self.name, duration_ms, self._pump.queued_ms),
                 extra=cause(self.stream_id),
             )
 
     def _cause(self, reason: object) -> dict[str, str]:
-        """Return what the log counts together: an application may have many streams."""
+        """Return the cause by which the log groups repeated lines: an application may have many streams."""
         return cause(f"{self.origin.started_by} {reason}")
 
     def _changed(self) -> None:
-        """Note that the connection or a track is in another state."""
+        """Handle a changed state of the connection or a track."""
         if not self._flowed and self.tracks and self.live:
             self._flowed = True
             self._counters.streams_opened += 1
@@ -400,20 +410,20 @@ class Stream:
             self._news.set()
 
     async def _close(self) -> None:
-        self.end(SHUTTING_DOWN)  # if nothing else has ended it
+        self.end(SHUTTING_DOWN)  # unless it has ended already
         reason, error = self._ended.result()
         self._pump.closed(reason, error)
         self.tracks.stop()
         if self.link is not None:
             self.link.close(self.close_code, reason, discard_unacked_after_s=self._handover_grace_s)
             if self._handover_grace_s is not None:
-                assert self._link_gone is not None  # made with the link
-                # An application that has all, but does not answer the Close, is not waited for.
+                assert self._link_gone is not None  # created with the link
+                # Do not wait for an application that has received everything but does not answer the Close.
                 await asyncio.wait((self._link_gone,), timeout=self._handover_grace_s + RESET_S)
         await self.tracks.closed()
         log.info(
-            "%s ended code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"
-            " discarded_messages=%d: %s",
+            "stream ended %s code=%d missed_ms=%.0f dropped_to_application_ms=%.0f dropped_from_application_ms=%.0f"
+            " discarded_messages=%d reason=%s",
             self.name,
             self.close_code,
             self._pump.missed_ms,

@@ -1,7 +1,7 @@
-"""Who gets a call by itself: values made of the configuration or of what came over HTTP, and whether they match.
+"""Subscriptions and routes: values from the configuration or from HTTP, and whether they match a call.
 
-A `Subscription` says which calls go to an application, a `Route` which of those that the dialplan hands to us. Making
-one checks everything: also that the dialect exists and takes the options, by constructing it once.
+A `Subscription` states which calls are streamed to an application, a `Route` which of the calls that the dialplan hands
+over. Constructing one checks everything, including the dialect and its options, by constructing the dialect once.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from bridge.validation import explain, sentence
 
 GROUP_PREFIX = "@"
 AUTO = "auto"
-"""The usual layout of the dialect."""
+"""The default layout of the dialect."""
 NO_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 MAX_OPTIONS_CHARACTERS = 16 * 1024
-"""Of one subscription, as JSON."""
+"""Limit of one subscription's options, in characters of JSON."""
 MAX_OPTIONS_DEPTH = 20
 
 AnyTarget = TypeVar("AnyTarget", bound=TargetConfig)
 _OF_DIALECT = frozenset({"dialect", "options", "tracks", "sample_rate"})
 _STAND_INS = {"id": "x", "url": "wss://example.org/", "match": "1"}
-"""Good values of keys that have no default, to check the others when these are wrong."""
+"""Valid values of keys without defaults, to check the others while these are invalid."""
 
 
 class Target(TargetConfig):
-    """An application to dial, in a dialect that is known to work with its options.
+    """An application to connect to, with a dialect that accepts its options.
 
-    Raises (pydantic's ValidationError, with words):
-        the dialect does not exist or refuses its options.
+    Raises:
+        pydantic.ValidationError: the dialect does not exist or rejects its options.
     """
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class Target(TargetConfig):
         """Create the dialect once, as for a call.
 
         Raises:
-            ValueError: the dialect does not exist, or refuses its options or its layout.
+            ValueError: the dialect does not exist, or rejects its options or its layout.
         """
         expected = (AUTO, *dialects.layouts())
         if self.tracks not in expected:
@@ -66,7 +66,7 @@ class Target(TargetConfig):
 
     @property
     def dialect_class(self) -> type[Dialect]:
-        """What is known of the dialect without a stream.
+        """The class of the dialect.
 
         Raises:
             ValueError: the dialect does not exist.
@@ -77,48 +77,48 @@ class Target(TargetConfig):
             raise ValueError(f"dialect: {error.args[0]}") from None
 
     @property
-    def place(self) -> str:
-        """The URL without what may be a secret: for logs and lists."""
+    def display_url(self) -> str:
+        """The URL without possible secrets: for logs and lists."""
         return server_of(self.url)
 
     @property
     def configured(self) -> bool:
-        """Whether the configuration file names it: what a request or a flow names is trusted with less."""
+        """Whether it is part of the configuration file, which is trusted more than requests and flows."""
         return False
 
     @property
     def host_configured(self) -> bool:
-        """Whether at least the host of its URL is named there."""
+        """Whether the configuration file determines at least the host of its URL."""
         return self.configured
 
     @property
     def layout(self) -> str:
-        """The name of the layout of the tracks, ``auto`` resolved."""
+        """The name of the layout of the tracks, with ``auto`` resolved."""
         return self.dialect_class.default_layout if self.tracks == AUTO else self.tracks
 
     def new_dialect(self, setting: Setting | None = None) -> Dialect:
         """Create the dialect of one stream.
 
         Args:
-            setting: what is known of the stream; None: its layout.
+            setting: facts about the stream; None: its layout.
 
         Raises:
-            ValueError: the dialect does not exist or refuses its options, in words.
+            ValueError: the dialect does not exist or rejects its options.
         """
         dialect, options = self.dialect_class, dict(self.options)
         if self.sample_rate is not None:
             if "rate" not in dialect.options():
-                raise ValueError(f"sample_rate: the dialect {self.dialect} has one fixed rate")
+                raise ValueError(f"sample_rate: the dialect {self.dialect} has a fixed rate")
             if options.setdefault("rate", self.sample_rate) != self.sample_rate:
-                raise ValueError("sample_rate: options.rate says something else")
+                raise ValueError("sample_rate: conflicts with options.rate")
         return dialect.create(options, setting or Setting(self.layout))
 
 
 class Subscription(SubscriptionConfig, Target):
-    """Calls that go to one application by themselves.
+    """Calls that are streamed to one application automatically.
 
     Args:
-        source: who has made it: the configuration, the HTTP API, or a vendor's settings call.
+        source: what created it: the configuration, the HTTP API, or a vendor's settings call.
         principal: id of the owner (`bridge.access.Principal`), to whom its streams belong: who created it, or last
             changed more than ``enabled``.
     """
@@ -127,54 +127,54 @@ class Subscription(SubscriptionConfig, Target):
     principal: str = CONFIGURATION.id
 
     def delivers_as(self, other: Subscription) -> bool:
-        """Return whether both send the same audio to the same application: names and owners do not count."""
+        """Return whether both send the same audio to the same application; names and owners may differ."""
         return self.model_copy(update={"name": other.name, "principal": other.principal}) == other
 
     @property
     def configured(self) -> bool:
-        """Whether the configuration file names it."""
+        """Whether it is part of the configuration file."""
         return self.source == "config"
 
     @property
     def of_settings_calls(self) -> bool:
-        """Whether a vendor's settings calls maintain it, which fill its lists bit by bit."""
+        """Whether a vendor's settings calls maintain it, which fill its lists step by step."""
         return self.source not in ("config", "api")
 
     @model_validator(mode="after")
     def _is_bounded(self) -> Subscription:
         if self.pattern_count > MAX_PATTERNS:
-            raise ValueError(f"extensions: with trunks and dids expected at most {MAX_PATTERNS} patterns")
+            raise ValueError(f"extensions: expected at most {MAX_PATTERNS} patterns, including trunks and dids")
         if is_deeper(self.options, MAX_OPTIONS_DEPTH):
-            raise ValueError(f"options: are nested deeper than {MAX_OPTIONS_DEPTH} levels")
+            raise ValueError(f"options: nested more than {MAX_OPTIONS_DEPTH} levels deep")
         if self.options_size > MAX_OPTIONS_CHARACTERS:
-            raise ValueError(f"options: are longer than {MAX_OPTIONS_CHARACTERS} characters as JSON")
+            raise ValueError(f"options: exceed {MAX_OPTIONS_CHARACTERS} characters as JSON")
         return self
 
     @cached_property
     def options_size(self) -> int:
-        """Return how many characters its options have as JSON."""
+        """The number of characters of its options as JSON."""
         return len(json.dumps(self.options, default=str))
 
     @property
     def pattern_count(self) -> int:
-        """Return how many patterns it has in all lists together."""
+        """The number of patterns in all its lists."""
         return len(self.extensions) + len(self.trunks) + len(self.dids)
 
     def resolved(self, groups: Mapping[str, Collection[str]]) -> Subscription:
-        """The same with every ``@group`` replaced by its members; a group that is not there has none."""
+        """Return the subscription with every ``@group`` replaced by its members; an unknown group has none."""
         if not any(pattern.startswith(GROUP_PREFIX) for pattern in self.extensions):
             return self
         extensions = Patterns(dict.fromkeys(_expanded(self.extensions, groups)))
         return self if extensions == self.extensions else self.model_copy(update={"extensions": extensions})
 
     def prepare(self) -> None:
-        """Compile what decides which calls it gets (`bridge.patterns.Patterns.prepare`); work for a thread."""
+        """Compile the patterns (`bridge.patterns.Patterns.prepare`); call in a thread."""
         for patterns in (self.extensions, self.trunks, self.dids):
             patterns.prepare()
 
 
 class Route(RouteConfig, Target):
-    """Which application a call gets that the dialplan hands to us."""
+    """The application for calls that the dialplan hands over."""
 
     @model_validator(mode="after")
     def _dialect_takes_options(self) -> Self:
@@ -183,15 +183,15 @@ class Route(RouteConfig, Target):
 
     @property
     def configured(self) -> bool:
-        """Whether the configuration file names it: always."""
+        """Whether it is part of the configuration file: always."""
         return True
 
     def matches_number(self, number: str) -> bool:
-        """Whether it is for calls to this number (an extension, or the argument of ``Stasis()``)."""
+        """Return whether it matches calls to this number (an extension, or the argument of ``Stasis()``)."""
         return not self.match.startswith(UUID_PREFIX) and self._pattern.match(number)
 
     def matches_uuid(self, uuid: str) -> bool:
-        """Whether it is for an AudioSocket connection that says this UUID (in its canonical text form)."""
+        """Return whether it matches an AudioSocket connection with this UUID (in canonical form)."""
         return self.match.startswith(UUID_PREFIX) and self._pattern.match(uuid.lower())
 
     @cached_property
@@ -200,7 +200,7 @@ class Route(RouteConfig, Target):
 
 
 def matches(subscription: Subscription, call: CallFacts, groups: Mapping[str, Collection[str]] = NO_GROUPS) -> bool:
-    """Whether any object of any kind takes part in the call. Whether the subscription is switched on is not asked."""
+    """Return whether a subscription, enabled or not, matches any object of a call."""
     subscription = subscription.resolved(groups) if groups else subscription
     objects = (
         ("extensions", subscription.extensions, call.extensions),
@@ -213,38 +213,38 @@ def matches(subscription: Subscription, call: CallFacts, groups: Mapping[str, Co
 
 
 def subscriptions_of(config: Config) -> tuple[Subscription, ...]:
-    """The configured subscriptions.
+    """Return the configured subscriptions.
 
     Raises:
-        ConfigError: a dialect does not exist or refuses its options.
+        ConfigError: a dialect does not exist or rejects its options.
     """
     return tuple(_each("subscriptions", Subscription, config.subscriptions))
 
 
 def routes_of(config: Config) -> tuple[Route, ...]:
-    """The configured routes of the dialplan, in their order.
+    """Return the configured routes of the dialplan, in their order.
 
     Raises:
-        ConfigError: a dialect does not exist or refuses its options.
+        ConfigError: a dialect does not exist or rejects its options.
     """
     return tuple(_each("dialplan", Route, config.dialplan))
 
 
 def account_of(config: Config, dialect: str) -> Account:
-    """Return the identity of the bridge towards applications that speak a dialect."""
+    """Return the product's identity toward applications of a dialect."""
     account, secret = config.accounts.get(dialect, ("", ""))
     return Account(config.ari.app, account, secret)
 
 
 def values_of(target: TargetConfig) -> dict[str, Any]:
-    """The value as a table of plain types, its secret in clear: what can be kept and be validated again."""
+    """Return the value as a table of plain types, its secret included: for storage and validation."""
     values = target.model_dump(mode="json")
     values["auth_value"] = target.auth_value.get_secret_value()
     return values
 
 
 class InvalidTarget(ValueError):
-    """A table that is not a subscription or a route; ``faults`` are all keys that are wrong, with the reasons."""
+    """A table that is not a valid subscription or route; ``faults`` lists all invalid keys with the reasons."""
 
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
         self.faults = tuple(dict.fromkeys(faults))
@@ -252,16 +252,16 @@ class InvalidTarget(ValueError):
 
 
 def validated(kind: type[AnyTarget], values: Mapping[str, Any], *, described: bool = False) -> AnyTarget:
-    """Make a subscription or a route of a table.
+    """Create a subscription or a route from a table.
 
     Args:
-        kind: which of them.
+        kind: the class.
         values: plain types, as in JSON.
         described: as in `bridge.validation.explain`.
 
     Raises:
-        InvalidTarget: with everything that is wrong. Whether dialect and options fit is checked also if other keys are
-            wrong: what a model checks as a whole would wait until they are right.
+        InvalidTarget: lists every error. Dialect and options are checked even if other keys are invalid, which pydantic
+            alone would not do.
     """
     try:
         return kind.model_validate(values)

@@ -1,11 +1,11 @@
-"""Subscriptions start streams by themselves: whenever a call matches one, its parties are streamed to its application.
+"""Automatic streams: every call that matches a subscription is streamed to its application.
 
-One delivery for each subscription and call, however many of the subscription's objects the call matches. A delivery
-is usually one WebSocket; with a track per party and ``multiparty = "per_channel"`` there are more from the third party
-on. An application that closes cleanly, or refuses, is not dialled again for this call.
+One delivery for each subscription and call, however many objects of the subscription the call matches. A delivery is
+usually one WebSocket; with a track per party and ``multiparty = "per_channel"`` there are more from the third party on.
+After an application has closed cleanly, or refused, it gets no further connection for this call.
 
-Where several bridges see the same calls, a delivery runs in the one that has the claim to it, until the call ends: also
-when the application has refused, so that no other bridge dials it again. The others keep it in mind and wait.
+Where several processes observe the same calls, a delivery runs in the process with its claim, until the call ends: also
+after a refusal, to keep other processes from connecting again. The others keep the delivery and wait for the claim.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bridge.calls.call import Call, CallEnded, Change, PartyChanged, PartyLeft
 from bridge.calls.facts import CallFacts, Naming, call_facts
 from bridge.dialects import layouts
 from bridge.dialects.base import CallInfo
-from bridge.streams.claims import Claims, Everything
+from bridge.streams.claims import Claims, LocalClaims
 from bridge.streams.layout import call_info, wanted_tracks
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription, matches
@@ -29,22 +29,22 @@ from bridge.streams.wanted import WantedTrack
 log = logging.getLogger(__name__)
 
 HANDOVER_GRACE_SHARE = 0.4
-"""Of the time until another bridge may begin: what the application may take to receive our last words."""
+"""Share of the time until another process may begin that the application gets to receive the last messages."""
 PARTIES_PER_SOCKET = 2
-"""With ``per_channel``: a one-to-one call is one WebSocket; further parties have one each."""
+"""With ``per_channel``: a one-to-one call is one WebSocket; each further party has its own."""
 
 OnEnd = Callable[[Stream, str], None]
 
 
 class Catalogue(Protocol):
-    """The subscriptions that there are (`bridge.streams.catalogue.Catalogue`)."""
+    """The subscriptions (`bridge.streams.catalogue.Catalogue`)."""
 
     def enabled(self) -> Iterable[Subscription]:
-        """Those that are switched on."""
+        """Return the enabled subscriptions."""
 
 
 class Calls(Protocol):
-    """The calls that go on now (`bridge.calls.tracker.CallTracker`)."""
+    """The current calls (`bridge.calls.tracker.CallTracker`)."""
 
     @property
     def calls(self) -> Mapping[str, Call]:
@@ -52,7 +52,7 @@ class Calls(Protocol):
 
 
 class StreamMaker(Protocol):
-    """Makes and starts a stream for a subscription; None when the bridge has no room (it is logged)."""
+    """Creates and starts a stream for a subscription; returns None (and logs) at the limit on streams."""
 
     def __call__(
         self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /
@@ -61,7 +61,7 @@ class StreamMaker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Matching:
-    """The subscriptions that match a call, and what that was found out of: a call changes far more often than this."""
+    """The subscriptions that match a call, cached with their inputs, as calls change far more often than these."""
 
     enabled: Iterable[Subscription]
     names: tuple[object, ...]
@@ -75,18 +75,18 @@ class _Delivery:
     subscription: Subscription
     call_id: str
     key: str = ""
-    """The claim that we have, or that we wait for. Behind ``wanted`` for a moment when calls merge."""
+    """The claim that is held or awaited. Differs from ``wanted`` briefly when calls merge."""
     asked: str = ""
-    """The claim that we asked for last."""
+    """The latest claim that was requested."""
     granted: bool = False
     asking: asyncio.Task[None] | None = None
     again: bool = False
-    """The claim has become free while we were asking for it."""
+    """The claim became free during a request for it."""
     sockets: list[Stream] = field(default_factory=list)
     places: dict[str, Stream] = field(default_factory=dict)
     """The stream of each running track, by the track's name."""
     over: bool = False
-    """The application has closed or refused: nothing more is sent to it about this call."""
+    """Whether the application has closed or refused: it gets nothing more of this call."""
 
     @property
     def wanted(self) -> str:
@@ -95,7 +95,7 @@ class _Delivery:
 
 
 class Subscriptions:
-    """Follows the calls and keeps one delivery for each subscription that matches."""
+    """Follows the calls and keeps one delivery for each matching subscription."""
 
     def __init__(
         self, catalogue: Catalogue, calls: Calls, naming: Naming, make: StreamMaker, claims: Claims | None = None
@@ -104,7 +104,7 @@ class Subscriptions:
         self._calls = calls
         self._naming = naming
         self._make = make
-        self._claims = claims or Everything()
+        self._claims = claims or LocalClaims()
         self._claims.on_free = self._free
         self._claims.on_lost = self._lost
         self._deliveries: dict[str, dict[str, _Delivery]] = {}
@@ -114,10 +114,10 @@ class Subscriptions:
         self._facts: dict[str, CallFacts] = {}
         """By call id: as of the call's last change."""
         self._in_conference: set[str] = set()
-        """Calls with deliveries whose parties sit in a conference room: each member of a room is a call of its own."""
+        """Calls with deliveries whose parties are in a conference room: each member of a room is a call of its own."""
 
     def on_change(self, change: Change) -> None:
-        """A call is different."""
+        """Handle a change of a call."""
         if isinstance(change, CallEnded):
             if change.merged_into is None:
                 self._end_call(change.call.id)
@@ -126,7 +126,9 @@ class Subscriptions:
             self._in_conference.discard(change.call.id)
             self._facts.pop(change.call.id, None)
         elif isinstance(change, PartyLeft) and change.moved_to is not None and not change.call.parties:
-            self._move(change.call.id, change.moved_to)  # before the other call is looked at, or it would start anew
+            self._move(
+                change.call.id, change.moved_to
+            )  # before the other call is considered, which would start a new delivery
         else:
             self.consider(change.call)
         if isinstance(change, PartyChanged) and "bridge_id" not in change.fields:
@@ -137,12 +139,12 @@ class Subscriptions:
                 self._consider(other)
 
     def consider(self, call: Call) -> None:
-        """Start, change and end what this call needs, which has changed."""
+        """Start, change and end the deliveries of a changed call."""
         self._facts.pop(call.id, None)
         self._consider(call)
 
     def _facts_of(self, call: Call) -> CallFacts:
-        """Return what is known of a call, computed once for each of its changes."""
+        """Return the facts of a call, computed once for each change."""
         facts = self._facts.get(call.id)
         if facts is None:
             facts = self._facts[call.id] = call_facts(call, self._naming)
@@ -162,7 +164,7 @@ class Subscriptions:
         for subscription in self._matching_to(call.id, facts):
             if subscription.id not in deliveries:
                 deliveries[subscription.id] = delivery = _Delivery(subscription, call.id)
-                log.info("call=%s matches subscription=%s", call.id, subscription.id)
+                log.info("call matches a subscription call=%s subscription=%s", call.id, subscription.id)
                 self._claim(delivery)
         for delivery in deliveries.values():
             if delivery.granted and not delivery.over:
@@ -177,19 +179,19 @@ class Subscriptions:
         return known.found
 
     def reconsider(self, calls: Iterable[Call]) -> None:
-        """The subscriptions have changed."""
+        """Apply changed subscriptions."""
         for call in calls:
             self._consider(call)
 
     async def stop(self) -> None:
-        """Ask for nothing more. Streams are ended by who made them."""
+        """Cancel pending claims. The registry ends the streams."""
         asking = [each.asking for deliveries in self._deliveries.values() for each in deliveries.values()]
         for task in (tasks := [task for task in asking if task is not None]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _claim(self, delivery: _Delivery) -> None:
-        if isinstance(self._claims, Everything):
+        if isinstance(self._claims, LocalClaims):
             delivery.granted = True
         elif delivery.asking is None or delivery.asking.done():
             delivery.asking = asyncio.create_task(self._ask(delivery), name=f"claim {delivery.wanted}")
@@ -197,7 +199,7 @@ class Subscriptions:
             delivery.again = True
 
     async def _ask(self, delivery: _Delivery) -> None:
-        """Get the claim that a delivery needs; what it has when calls merge is kept until then."""
+        """Request the claim of a delivery; after a merge of calls, keep the old one until then."""
         while not (delivery.granted and delivery.key == delivery.wanted):
             old, key, delivery.again = delivery.key, delivery.wanted, False
             delivery.asked = key
@@ -225,10 +227,14 @@ class Subscriptions:
     def _lost(self, key: str, spare_s: float) -> None:
         for delivery in self._with_key(key):
             if delivery.granted:
-                log.warning("call=%s subscription=%s: the claim is lost", delivery.call_id, delivery.subscription.id)
+                log.warning(
+                    "claim lost, stream ends call=%s subscription=%s", delivery.call_id, delivery.subscription.id
+                )
                 delivery.granted = False
                 self._finish(
-                    delivery, "another bridge may stream this call now", handover_grace_s=HANDOVER_GRACE_SHARE * spare_s
+                    delivery,
+                    "another process may stream this call now",
+                    handover_grace_s=HANDOVER_GRACE_SHARE * spare_s,
                 )
                 self._claim(delivery)
 
@@ -237,7 +243,7 @@ class Subscriptions:
         return [delivery for delivery in every if key in (delivery.key, delivery.wanted)]
 
     def _drop(self, delivery: _Delivery, reason: str) -> None:
-        """A delivery is no longer: end what it has, and leave the claim to others."""
+        """End the streams of a delivery, and release its claim."""
         if delivery.asking is not None:
             delivery.asking.cancel()
         delivery.granted = False
@@ -255,7 +261,7 @@ class Subscriptions:
         for name, track in wanted.items():
             stream = delivery.places.get(name) or self._place_for(delivery, info, wanted)
             if stream is None:
-                continue  # no room now; the next change of the call is another chance
+                continue  # limit on streams reached; the next change of the call retries
             delivery.places[name] = stream
             per_socket.setdefault(stream, []).append(track)
         for stream, tracks in per_socket.items():
@@ -267,7 +273,7 @@ class Subscriptions:
                 stream.end("its parties have left")
 
     def _wanted(self, subscription: Subscription, call: Call, facts: CallFacts) -> Iterator[WantedTrack]:
-        """The tracks of a call; with a track per party, those of everybody in the same conference room too."""
+        """Yield the tracks of a call; with a track per party, also those of all parties in the same conference room."""
         yield from wanted_tracks(subscription.layout, call, facts, self._naming)
         if layouts()[subscription.layout].of != "parties":
             return
@@ -278,7 +284,7 @@ class Subscriptions:
         self._in_conference.add(call.id)
         for other in self._calls.calls.values():
             if other is call or subscription.id in self._deliveries.get(other.id, ()):
-                continue  # who has a delivery of the same subscription is streamed by that
+                continue  # streamed by its own delivery of the same subscription
             members = {party.id for party in other.parties.values() if party.bridge_id in rooms}
             if members:
                 tracks = wanted_tracks(subscription.layout, other, self._facts_of(other), self._naming)
@@ -287,8 +293,8 @@ class Subscriptions:
     def _place_for(self, delivery: _Delivery, info: CallInfo, wanted: dict[str, WantedTrack]) -> Stream | None:
         if delivery.sockets:
             first = delivery.sockets[0]
-            there = sum(stream is first for stream in delivery.places.values())
-            if delivery.subscription.multiparty == "single" or there < PARTIES_PER_SOCKET:
+            tracks = sum(stream is first for stream in delivery.places.values())
+            if delivery.subscription.multiparty == "single" or tracks < PARTIES_PER_SOCKET:
                 return first
         stream = self._make(
             delivery.subscription, info, tuple(wanted), lambda stream, reason: self._ended(delivery, stream, reason)
@@ -298,7 +304,7 @@ class Subscriptions:
         return stream
 
     def _ended(self, delivery: _Delivery, stream: Stream, reason: str) -> None:
-        if stream in delivery.sockets:  # otherwise it was us who ended it
+        if stream in delivery.sockets:  # otherwise ended by this object
             delivery.sockets.remove(stream)
             delivery.over = True
             self._finish(delivery, reason)
@@ -309,7 +315,7 @@ class Subscriptions:
             self._drop(delivery, "the call ended")
 
     def _move(self, old_id: str, new_id: str) -> None:
-        """Calls have merged: what runs goes on under the other id, unless the same subscription has that call too."""
+        """Continue the deliveries of a merged call under its new id, except where that has the same subscription."""
         self._matching.pop(old_id, None)
         target = self._deliveries.setdefault(new_id, {})
         for subscription_id, delivery in self._deliveries.pop(old_id, {}).items():
@@ -318,7 +324,7 @@ class Subscriptions:
                 continue
             target[subscription_id] = delivery
             delivery.call_id = new_id
-            if delivery.granted:  # otherwise who has it asks, and its old claim becomes free for us to ask after
+            if delivery.granted:  # otherwise its holder moves the claim, and the old one becomes free
                 self._claim(delivery)
 
     def _finish(self, delivery: _Delivery, reason: str, *, handover_grace_s: float | None = None) -> None:
@@ -329,7 +335,7 @@ class Subscriptions:
 
 
 def rooms_of(call: Call) -> set[str]:
-    """Ids of the conference rooms (ConfBridge) in which parties of a call sit."""
+    """Return the ids of the conference rooms (ConfBridge) with parties of a call."""
     return {
         party.bridge_id
         for party in call.parties.values()

@@ -1,4 +1,4 @@
-"""One track of a stream: its leg is opened, opened again when it breaks, and moved with its party."""
+"""One track of a stream: its leg is opened, reopened after failures, and moved with its party."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ from bridge.taps.taps import Tap, Taps
 log = logging.getLogger(__name__)
 
 SUCCEED_S = 0.15
-"""How long a track waits that takes the place of another party's under the same name. When a call ends its parties
-leave one after the other, and who is still there for some milliseconds is not to be heard under the name of who went
-first."""
+"""Delay in seconds of a track that replaces another party's under the same name.
+
+At the end of a call its parties leave one after the other; a party that remains for some milliseconds must not send
+audio under the name of the one that left first.
+"""
 
 
 class Recovery:
-    """When the leg of a track is opened again whose audio could not be had, or is lost: as long as the stream lives."""
+    """When the leg of a track is reopened after a failure: as long as the stream lives."""
 
     waits_s: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0)
-    """Waits before each attempt; the last one for all further attempts."""
+    """Waits before the attempts, in seconds; the last one repeats."""
 
     def allows(self, track: Track, error: AriError | None) -> bool:  # noqa: ARG002
-        """Return whether the leg is opened again, now that the wait is over.
+        """Return whether to reopen the leg, after the wait.
 
         Args:
-            error: why it could not be opened; None: it was open, and its connection broke.
+            track: the track.
+            error: why it could not be opened; None: its connection broke.
         """
         return True
 
@@ -43,12 +46,16 @@ class Track:
     """A running track.
 
     Args:
-        wanted: what it is, and where it ought to be.
+        wanted: its facts and tap point.
         leg: its leg, open already if there is no tap point.
-        label: how the log calls it.
-        on_live: called once, when its audio flows for the first time.
+        label: its fields in log lines.
+        pump: carries the audio.
+        taps: opens and closes media legs.
+        counters: the process's counters.
+        recovery: decides about reopening.
+        on_live: called once, when audio flows for the first time.
         on_failed: called while an exception is handled that ends the track: an internal error.
-        wait_s: open the leg not before so many seconds.
+        wait_s: delay of the first opening, in seconds.
     """
 
     def __init__(
@@ -68,13 +75,13 @@ class Track:
         self.wanted = wanted
         self.leg = leg
         self.live = False
-        """Its audio flows, or has flowed."""
+        """Whether audio flows, or has flowed."""
         self.announced = False
-        """The dialect has announced that it started."""
+        """Whether the dialect has announced the start."""
         self.early_digits = ""
-        """DTMF digits of its party that wait until it is announced."""
+        """DTMF digits of its party that wait for the announcement."""
         self.reopened = 0
-        """How many times its leg was opened again after it had failed or broken."""
+        """How many times its leg was reopened."""
         self.label = label
         self._pump = pump
         self._taps = taps
@@ -88,7 +95,7 @@ class Track:
         name = wanted.info.name
         if wanted.hears:
             pump.hear(leg, name)
-        # Time passes for the dialect even when Asterisk sends nothing: a caller on hold, or silence suppression.
+        # The dialect's clock advances even when Asterisk sends nothing: a caller on hold, or silence suppression.
         leg.on_tick = lambda: pump.from_call(name, b"") if self.live else None
         if wanted.steady:
             fill_silence(leg, pump.dialect.tally)
@@ -99,27 +106,27 @@ class Track:
             self._task = asyncio.create_task(self._run(wait_s), name=label)
 
     def change(self, wanted: WantedTrack) -> None:
-        """Be ``wanted`` from now on. In another place the track continues, and so does what waits to be played."""
+        """Apply new facts; at a new tap point the track continues, and so does its queued audio."""
         before, self.wanted = self.wanted, wanted
         if before.tap_point != wanted.tap_point:
-            self._moved = True  # also if it is back there before its leg is closed
+            self._moved = True  # even if it returns before its leg is closed
             self._stir.set()
 
     def go_live(self) -> None:
-        """Note that its audio flows."""
+        """Note that audio flows."""
         if not self.live:
             self.live = True
             self._on_live(self)
 
     def silence(self) -> None:
-        """Neither receive nor speak from now on; `close` follows."""
+        """Stop receiving and sending; `close` follows."""
         self.leg.on_closed = _ignore
         self.leg.on_audio = _ignore
         self.leg.on_tick = None
         self._pump.forget(self.leg)
 
     async def close(self) -> None:
-        """Close the leg and all that was made for it."""
+        """Close the leg and everything that was created for it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
@@ -134,7 +141,7 @@ class Track:
             self._on_failed()
 
     async def _keep_open(self, wait_s: float) -> None:
-        """Keep the leg open, and where it belongs, until `close` cancels this."""
+        """Keep the leg open at its tap point, until `close` cancels this."""
         await asyncio.sleep(wait_s)
         tries = 0
         while True:
@@ -151,8 +158,10 @@ class Track:
                 self._tap = await self._taps.open(self.leg, tap_point)
             except AriError as error:
                 failure = error
-                if error.status != 404:  # else the party has just left, and the model will say so
-                    log.warning("%s has no audio: %s", self.label, error, extra=cause(error.message))
+                if error.status != 404:  # 404: the party has just left, which the model will report
+                    log.warning(
+                        "track has no audio, retrying %s error=%s", self.label, error, extra=cause(error.message)
+                    )
             else:
                 self.go_live()
                 await self._stir.wait()
@@ -163,7 +172,7 @@ class Track:
             self._pump.replace(self.leg, fresh)
             self.leg = fresh
             if self._moved or renewed:
-                log.info("%s follows its party", self.label)
+                log.info("track follows its party %s", self.label)
                 tries = 0
                 continue
             waits_s = self._recovery.waits_s
@@ -177,8 +186,8 @@ class Track:
                 return
             self.reopened += 1
             if failure is None:
-                log.warning("%s lost its audio, which is opened again (%d)", self.label, self.reopened, extra=cause())
+                log.warning("track lost its audio, reopening %s count=%d", self.label, self.reopened, extra=cause())
 
 
 def _ignore(*_: object) -> None:
-    """What nobody listens to any more."""
+    """Ignore events after the end."""

@@ -1,4 +1,4 @@
-"""The tracks of one stream that run now."""
+"""The running tracks of one stream."""
 
 from __future__ import annotations
 
@@ -23,16 +23,21 @@ log = logging.getLogger(__name__)
 
 MAX_PARTIES = 50
 MAX_EARLY_DIGITS = 32
-"""DTMF digits that are kept for each track while the application cannot receive them."""
+"""Limit of DTMF digits kept for each track while the application cannot receive them."""
 
 
 class Tracks:
     """Starts and stops tracks, and lets the dialect announce them.
 
     Args:
-        label: how the log calls the stream.
-        new_playout: makes the queue of one leg.
-        connected: whether there is a WebSocket.
+        pump: carries the audio.
+        dialect: the wire format.
+        taps: opens and closes media legs.
+        counters: the process's counters.
+        label: returns the stream's fields in log lines.
+        new_playout: creates the queue of one leg.
+        recovery: decides about reopening legs.
+        connected: returns whether there is a WebSocket.
         on_change: called when a track has stopped or its audio flows.
         on_failed: called while an exception of a track is handled: an internal error.
     """
@@ -52,7 +57,7 @@ class Tracks:
         on_failed: Callable[[], object],
     ) -> None:
         self.parties: dict[str, None] = {}
-        """Ids of the channels whose audio there was so far, the first `MAX_PARTIES` of them."""
+        """Ids of channels whose audio was carried so far, the first `MAX_PARTIES` of them."""
         self._pump = pump
         self._dialect = dialect
         self._taps = taps
@@ -70,7 +75,7 @@ class Tracks:
         return len(self._tracks)
 
     def __iter__(self) -> Iterator[WantedTrack]:
-        """Iterate over what the tracks are, and where; also those that only speak."""
+        """Iterate over the tracks, including those that only send."""
         return (track.wanted for track in self._tracks.values())
 
     @property
@@ -94,11 +99,11 @@ class Tracks:
         return all(track.live for track in self._tracks.values())
 
     def set(self, wanted: Iterable[WantedTrack]) -> None:
-        """Start and stop tracks so that exactly these run."""
+        """Start and stop tracks until exactly these run."""
         by_name = {track.info.name: track for track in wanted}
         before = {name: running.wanted.info.channel_id for name, running in self._tracks.items()}
         waiting: list[Playout] = []
-        # Where other tracks speak than before, the first one plays what waits: all that only speak begin again.
+        # If the set of sending tracks changes, the first one plays the queued audio: all that only send start again.
         regrouped = _speakers(self) != _speakers(by_name.values())
         for name, running in tuple(self._tracks.items()):
             now_wanted = by_name.get(name)
@@ -120,15 +125,15 @@ class Tracks:
             existing.change(track)
 
     def displace(self) -> None:
-        """Close all legs until `set` says where the tracks are: what waits would be played to nobody."""
+        """Close all legs until `set` is called: queued audio would be played to nobody."""
         for track in self._tracks.values():
             track.change(replace(track.wanted, tap_point=None))
 
     def adopt(self, info: TrackInfo, uuid: UUID) -> MediaLeg:
-        """Return the leg of a connection that Asterisk opens by itself, both ways."""
+        """Return the leg of a connection that Asterisk opens by itself, for both directions."""
         leg = self._new_leg()
         leg.uuid = uuid
-        # Without ARI only the connection reports DTMF digits; with it, every digit would be reported twice.
+        # Without ARI only the connection reports DTMF digits; with ARI, each would be reported twice.
         track = self._start(WantedTrack(info, None, speaks=self._dialect.two_way), leg)
         leg.on_dtmf = lambda digit: self._report_digit(track, digit)
         track.go_live()
@@ -165,12 +170,12 @@ class Tracks:
             self._pump.key_pressed(track.wanted.info.name, digit)
 
     def stop(self) -> None:
-        """Stop all tracks; the dialect has said its last words. `closed` follows."""
+        """Stop all tracks, after the dialect's last message. `closed` follows."""
         for name in tuple(self._tracks):
             self._stop(name, announce=False)
 
     async def closed(self) -> None:
-        """Wait until all that has stopped is closed."""
+        """Wait until all stopped tracks are closed."""
         if self._closing:
             await asyncio.wait(set(self._closing))
 
@@ -204,7 +209,9 @@ class Tracks:
         if track.announced and announce:
             self._pump.track_stopped(name)
         if track.early_digits:
-            log.info("%s ends: %d DTMF digits were not sent, no connection", track.label, len(track.early_digits))
+            log.info(
+                "track ended with unsent DTMF digits, no connection %s count=%d", track.label, len(track.early_digits)
+            )
         track.silence()
         self._on_change()
         task = asyncio.create_task(track.close(), name=f"{self._label()} closes {name}")

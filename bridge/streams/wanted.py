@@ -1,9 +1,9 @@
-"""Which tracks a stream ought to have, and where on the PBX each is, for the directions that are wanted. Pure.
+"""The tracks that a stream should have for the requested directions, and their tap points. Pure.
 
-    listen   in: what the party says   out: what it hears   both: the mix   none: nothing
-    speak    out: the party hears it   in: the others hear it as if the party spoke   both: everybody   none: nobody
+    listen   in: audio from the party    out: audio to the party    both: the mix    none speak    out: to the party
+    in: to the other parties, as if from the party    both: to all    none
 
-One leg serves both ways where that is exact; otherwise a second one is opened.
+One leg serves both directions where the result is exact; otherwise a second one is opened.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from bridge.taps.taps import Join, Snoop, TapPoint
 Direction = Literal["in", "out", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out", "both")
 ClientDirection = Literal["in", "out", "both", "none"]
-"""What a client that connects may ask for, each way; not none for both."""
+"""Directions that a connecting client may request; at most one of them may be none."""
 CLIENT_DIRECTIONS: tuple[ClientDirection, ...] = (*DIRECTIONS, "none")
 
 
 @dataclass(frozen=True, slots=True)
 class WantedTrack:
-    """A track that a stream ought to have now.
+    """A track that a stream should have now.
 
     Args:
-        info: what the dialect may say about it.
-        tap_point: where its leg goes; None: nowhere now, or the leg is open already (`Stream.adopt`).
+        info: facts that the dialect may send.
+        tap_point: where its leg is attached; None: nowhere now, or the leg is open already (`Stream.adopt`).
         speaks: the application's audio is played there.
-        hears: what is heard there goes to the application. If not, the dialect does not know of the track.
+        hears: audio from there goes to the application. If false, the dialect does not see the track.
         steady: the application receives silence, by the clock, while Asterisk sends nothing.
     """
 
@@ -44,7 +44,7 @@ class WantedTrack:
     steady: bool = False
 
     def may_become(self, other: WantedTrack) -> bool:
-        """Whether this track may continue as the other: it is the same party's, and used for the same."""
+        """Return whether this track can continue as the other one: same party, same directions."""
         same_party = self.tap_point == other.tap_point or self.info.channel_id == other.info.channel_id != ""
         return same_party and (self.speaks, self.hears) == (other.speaks, other.hears)
 
@@ -52,12 +52,14 @@ class WantedTrack:
 def party_tracks(
     info: TrackInfo, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool = True
 ) -> list[WantedTrack]:
-    """Return the tracks for a stream on one party; those that receive nothing have names that no dialect sees.
+    """Return the tracks of a stream on one party; tracks that receive nothing have names that no dialect sees.
 
     Args:
-        info: of the track that receives; its channel is the party.
-        bridge_id: the mixing bridge of our application that holds the party; None: the party is anywhere else.
-        alone: nobody else is in this bridge, so that what is played into it reaches only the party.
+        info: of the receiving track; its channel is the party.
+        bridge_id: the mixing bridge of our application with the party; None: the party is elsewhere.
+        listen: audio that the application receives.
+        speak: who receives the application's audio.
+        alone: the party is alone in this bridge, so audio played into it reaches only the party.
     """
     uses = _uses(info.channel_id, bridge_id, listen, speak, alone=alone)
     tracks = []
@@ -70,24 +72,25 @@ def party_tracks(
 def _uses(
     party: str, bridge_id: str | None, listen: ClientDirection, speak: ClientDirection, *, alone: bool
 ) -> Iterable[tuple[TapPoint, bool, bool]]:
-    """Where legs go, and whether each one receives and speaks."""
+    """Yield tap points, and whether each one receives and sends."""
     hears = listen != "none"
     if speak == "none":
-        # Nothing of ours is played, so that the tap can be shared with everyone who receives the same.
+        # A receiving tap without playout can be shared by all streams that receive the same audio.
         if hears:
             yield Join(bridge_id) if bridge_id and listen == "both" else Snoop(party, listen, "none"), True, False
     elif bridge_id is None:
-        # A snoop that whispers both ways discards both queues when one direction has no traffic for 500 ms
-        # (main/audiohook.c); two that whisper one way each do not.
+        # A snoop that whispers in both directions discards both queues when one direction has no traffic for 500 ms
+        # (main/audiohook.c); two snoops that whisper in one direction each do not.
         yield Snoop(party, listen, "in" if speak == "in" else "out"), hears, True
         if speak == "both":
             yield Snoop(party, "none", "in"), False, True
     elif speak == "in" or (speak == "out" and not alone):
-        # Something has to feed the bridge, or the party gets no audio into which the whisper could be mixed.
+        # A feed for the bridge: without audio to the party, Asterisk has nothing to mix the whisper into.
         yield Snoop(party, listen, speak), hears, True
         yield Join(bridge_id), False, False
-    # In a bridge of ours a member receives everybody else, other streams included: that is the mix.
-    # What the party alone says or hears takes a snoop.
+    # A member of our bridge receives all others, other streams included: the mix. The audio from or to the party alone
+    # takes a
+    # snoop.
     elif listen in ("both", "none"):
         yield Join(bridge_id), hears, True
     else:
@@ -96,8 +99,8 @@ def _uses(
 
 
 def conference_tracks(name: str, tap_point: TapPoint, *, listens: bool, speaks: bool) -> list[WantedTrack]:
-    """Return the track for a stream on a conference: a member that receives all others and speaks to all."""
-    # In a conference with one member, or none that speaks, Asterisk sends nothing.
+    """Return the track of a stream on a conference: a member that receives all others and sends to all."""
+    # In a conference with one member, or without a sending one, Asterisk sends nothing.
     return [WantedTrack(TrackInfo(name), tap_point, speaks=speaks, hears=listens, steady=listens)]
 
 
@@ -108,17 +111,17 @@ def flow_tracks(
     speak: FlowDirection,
     about: Callable[[str, Leg], TrackInfo],
 ) -> list[WantedTrack]:
-    """Return the tracks that a stream of a flow has now.
+    """Return the current tracks of a stream of a flow.
 
     Args:
-        leg: the flow's own. Others may be in its bridge: what is spoken to it alone is whispered.
-        other: the party that is connected with it.
-        wanted: what is asked for: tracks, and what each hears of its party.
-        speak: who hears the application, seen from ``leg``.
-        about: what the dialect may say about a track.
+        leg: the flow's own. Its bridge may have other members: audio for the leg alone is whispered.
+        other: the party connected with it.
+        wanted: requested tracks, and the audio of each.
+        speak: who receives the application's audio, seen from ``leg``.
+        about: returns the facts about a track that the dialect may send.
     """
     tracks: list[WantedTrack] = []
-    # A track that receives may be the one that speaks, which saves a leg; not if it is another party's, or one of many.
+    # One leg for both directions where possible: not for another party's track, or with several tracks.
     both_ways = speak if len(wanted) == 1 and TRANSFER not in wanted else ""
     for name, listen in wanted.items():
         of = other if name == TRANSFER else leg

@@ -1,7 +1,7 @@
-"""What each action does: one function in one place, registered under VoIPBIN's name for it.
+"""The effect of each action: one function in one place, registered under VoIPBIN's name.
 
-A new action is one function with its options in one of these modules; Voxology's action for it, if it has one, is an
-entry in `bridge.flows.voxology_actions`.
+A new action is one function with its options in one of these modules; its Voxology counterpart, if any, is an entry in
+`bridge.flows.voxology_actions`.
 """
 
 from bridge.flows.actions import call, conference, control, data, keys, recording, routing, sound, streams

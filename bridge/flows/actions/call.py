@@ -29,7 +29,7 @@ ARI_REASONS: dict[HangupReason, str] = {
     "dialout": "normal",
     "amd": "normal",
 }
-"""A reason as VoIPBIN has it, and what Asterisk tells the caller."""
+"""Asterisk's hangup reason for each of VoIPBIN's."""
 Reason = Annotated[
     Literal["", "normal", "busy", "failed", "noanswer", "timeout", "cancel", "dialout", "amd"],
     Field(description=f"one of {', '.join(ARI_REASONS)}"),
@@ -44,7 +44,7 @@ async def answer(run: Run, _: NoOptions) -> None:
 
 
 class HangupOptions(Options):
-    """Why."""
+    """Options of hangup."""
 
     reason: Reason = ""
     reference_id: Annotated[str, Field(max_length=200, description="the id of a call whose reason is taken")] = ""
@@ -52,7 +52,7 @@ class HangupOptions(Options):
 
 @action("hangup", "hangup_relay", options=HangupOptions)
 async def hangup(run: Run, options: HangupOptions) -> End:
-    """End the call; one that is not answered is refused with the reason."""
+    """End the call; reject an unanswered one with the reason."""
     reason: HangupReason = options.reason or "normal"
     if is_set(options.reference_id):
         record = run.services.records.get(options.reference_id)
@@ -62,27 +62,27 @@ async def hangup(run: Run, options: HangupOptions) -> End:
 
 
 async def hang_up(run: Run, reason: HangupReason) -> None:
-    """End the call for a reason in VoIPBIN's words."""
+    """End the call for one of VoIPBIN's reasons."""
     run.hanging_up = f"hung up: {reason}"
     await run.fall_silent()
-    told: HangupReason = "" if reason == "normal" else reason  # what follows from the call's course
+    told: HangupReason = "" if reason == "normal" else reason  # empty: derived from the course of the call
     await run.leg.hang_up(ARI_REASONS.get(reason, "normal"), told=told)
 
 
 class MuteOptions(Options):
-    """Which way."""
+    """Options of mute."""
 
     direction: Annotated[Literal["in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE] = "in"
 
 
 @action("mute", options=MuteOptions, needs_audio=True, after_restart="skip")
 async def mute(run: Run, options: MuteOptions) -> None:
-    """Let the caller not be heard (``in``), or not hear (``out``)."""
+    """Mute the audio from the caller (``in``), to the caller (``out``), or both."""
     await run.leg.mute(options.direction)
 
 
 class SensitiveOptions(Options):
-    """For how long."""
+    """Options of sensitive_start."""
 
     duration: Annotated[
         int,
@@ -93,13 +93,13 @@ class SensitiveOptions(Options):
 
 @action("sensitive_start", options=SensitiveOptions, after_restart="skip")
 async def sensitive_start(run: Run, options: SensitiveOptions) -> None:
-    """Keep the call's audio and digits from applications and recordings; only actions of the flow get digits."""
+    """Withhold the call's audio and digits from applications and recordings; only actions of the flow get digits."""
     await _in_call(run, run.services.sensitive.start(run.leg.id, options.duration))
 
 
 @action("sensitive_stop", options=NoOptions, after_restart="skip")
 async def sensitive_stop(run: Run, _: NoOptions) -> None:
-    """End sensitive mode; without it nothing happens."""
+    """End sensitive mode; without it, do nothing."""
     await _in_call(run, run.services.sensitive.stop(run.leg.id))
 
 
@@ -111,7 +111,7 @@ async def _in_call(run: Run, act: Awaitable[None]) -> None:
 
 
 class AmdOptions(Options):
-    """What to do with a machine."""
+    """Options of amd."""
 
     machine_handle: Annotated[
         Literal["", "hangup", "continue"], Field(description='"hangup" or "continue"'), OR_VARIABLE
@@ -121,9 +121,9 @@ class AmdOptions(Options):
 
 @action("amd", options=AmdOptions, needs=dialplan_entry)
 async def amd(run: Run, options: AmdOptions) -> End | None:
-    """Find out whether a person or a machine has answered, by Asterisk's ``AMD()``; takes some seconds.
+    """Detect whether a person or a machine has answered, with Asterisk's ``AMD()``; takes some seconds.
 
-    ``amd.status`` is then ``HUMAN``, ``MACHINE``, ``NOTSURE`` or ``HANGUP``, ``amd.cause`` Asterisk's reason.
+    Sets ``amd.status`` to ``HUMAN``, ``MACHINE``, ``NOTSURE`` or ``HANGUP``, and ``amd.cause`` to Asterisk's reason.
     """
     await run.leg.answer()
     await run.fall_silent()

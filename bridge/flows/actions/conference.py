@@ -1,4 +1,4 @@
-"""Actions that put the caller among others: conference_join, queue_join."""
+"""Actions that connect the caller with several parties: conference_join, queue_join."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ ConferenceId = Annotated[str, Field(min_length=1, max_length=100, description="t
 
 
 class ConferenceJoinOptions(Options):
-    """Which one."""
+    """Options of conference_join."""
 
     conference_id: ConferenceId
 
 
 @action("conference_join", options=ConferenceJoinOptions, needs_audio=True)
 async def conference_join(run: Run, options: ConferenceJoinOptions) -> None:
-    """Take part in a conference until the caller has left it (kicked, or it is over)."""
+    """Join a conference; return when the caller has left, was removed, or the conference ended."""
     await _join(run, options.conference_id, create=False)
 
 
 class ConfbridgeJoinOptions(Options):
-    """Which one."""
+    """Options of confbridge_join."""
 
     confbridge_id: ConferenceId
 
 
 @action("confbridge_join", options=ConfbridgeJoinOptions, needs_audio=True)
 async def confbridge_join(run: Run, options: ConfbridgeJoinOptions) -> None:
-    """As ``conference_join``."""
+    """Join a conference, like ``conference_join``."""
     await _join(run, options.confbridge_id, create=False)
 
 
 class NamedConferenceOptions(Options):
-    """Voxology's: one that is made when it is not there."""
+    """Options of Voxology's conference, which is created if it does not exist."""
 
     name: ConferenceId
     max_participants: Annotated[int, Field(ge=0, le=10_000, description="a number from 0 to 10000"), OR_VARIABLE] = 0
@@ -54,16 +54,16 @@ class NamedConferenceOptions(Options):
 
 @action("named_conference", options=NamedConferenceOptions, needs_audio=True, internal=True)
 async def named_conference(run: Run, options: NamedConferenceOptions) -> None:
-    """Take part in a conference; it ends with the last member, or with this one (``end_on_exit``)."""
+    """Join a conference; it ends with its last participant, or with this one (``end_on_exit``)."""
     conferences = run.services.conferences
-    there = conferences.get(options.name)
-    if there is not None and 0 < options.max_participants <= len(there.participants):
-        raise ActionFailed(f"the conference {options.name!r} has {len(there.participants)} participants already")
+    existing = conferences.get(options.name)
+    if existing is not None and 0 < options.max_participants <= len(existing.participants):
+        raise ActionFailed(f"the conference {options.name!r} is full: it has {len(existing.participants)} participants")
     try:
         await _join(run, options.name, create=True, muted=options.muted)
     finally:
         if options.end_on_exit:
-            with contextlib.suppress(NoSuchConference):  # it ended with its last member
+            with contextlib.suppress(NoSuchConference):  # it ended with its last participant
                 await conferences.delete(options.name)
 
 
@@ -75,19 +75,20 @@ async def _join(run: Run, conference_id: str, *, create: bool, muted: bool = Fal
 
 
 class QueueJoinOptions(Options):
-    """Which one."""
+    """Options of queue_join."""
 
     queue_id: Annotated[str, Field(min_length=1, max_length=80, description="the name of a queue of the PBX")]
 
 
 @action("queue_join", options=QueueJoinOptions, needs=dialplan_entry)
 async def queue_join(run: Run, options: QueueJoinOptions) -> None:
-    """Wait in a queue of the PBX, and talk with the agent; returns when the queue has let the caller go.
+    """Wait in a queue of the PBX and talk to the agent; return when the queue releases the caller.
 
-    ``queue.status`` is then Asterisk's ``QUEUESTATUS``: ``TIMEOUT``, ``FULL``, ``JOINEMPTY``..., empty after a talk.
+    Sets ``queue.status`` to Asterisk's ``QUEUESTATUS``: ``TIMEOUT``, ``FULL``, ``JOINEMPTY``..., empty after a
+    conversation.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", options.queue_id):
-        raise ActionFailed(f"queue_id: {options.queue_id[:40]!r} is no name of a queue")
+        raise ActionFailed(f"queue_id: {options.queue_id[:40]!r} is not a valid queue name")
     await run.leg.answer()
     await run.fall_silent()
     run.variables.set("voipbin.queue.id", options.queue_id)

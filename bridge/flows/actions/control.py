@@ -1,4 +1,4 @@
-"""Actions that decide what comes next: goto, branch, conditions, stop; and what Voxology's IF and GOTO are made of."""
+"""Control flow: goto, branch, conditions, stop; and the actions behind Voxology's IF and GOTO."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Comparison = Annotated[
 
 
 class GotoOptions(Options):
-    """Where to, and how often."""
+    """Options of goto: where to jump, and how often."""
 
     target_id: ActionId
     loop_count: Annotated[
@@ -37,13 +37,13 @@ class GotoOptions(Options):
     ] = 0
 
     def targets(self) -> Iterable[tuple[str, str]]:
-        """The target."""
+        """Return the target."""
         return [("target_id", self.target_id)]
 
 
 @action("goto", options=GotoOptions, after_restart="instant")
 async def goto(run: Run, options: GotoOptions) -> Jump | None:
-    """Jump, ``loop_count`` times in all (none by default: as VoIPBIN); then go on with the next action."""
+    """Jump, at most ``loop_count`` times (0 by default, as in VoIPBIN); then continue with the next action."""
     loops = run.frame.loops
     here = run.frame.program.actions[run.frame.at].id
     if loops.get(here, 0) >= options.loop_count:
@@ -53,14 +53,14 @@ async def goto(run: Run, options: GotoOptions) -> Jump | None:
 
 
 class BranchOptions(Options):
-    """Where to for each value."""
+    """Options of branch: a target for each value."""
 
     variable: Annotated[str, Field(max_length=200, description="the name of a variable")] = ""
     default_target_id: ActionId = ""
     target_ids: Targets = Field(default_factory=dict)
 
     def targets(self) -> Iterable[tuple[str, str]]:
-        """All of them."""
+        """Return all targets."""
         if is_set(self.default_target_id):
             yield "default_target_id", self.default_target_id
         for value, target in self.target_ids.items():
@@ -69,7 +69,7 @@ class BranchOptions(Options):
 
 @action("branch", options=BranchOptions, after_restart="instant")
 async def branch(run: Run, options: BranchOptions) -> Jump | None:
-    """Jump to the action for a variable's value, and empty the variable; no target: the next action."""
+    """Jump to the action for a variable's value, and clear the variable; without a target, continue."""
     name = options.variable or DIGITS
     value = run.variables.get(name)
     run.variables.set(name, "", shown=False)
@@ -81,16 +81,16 @@ class _Condition(Options):
     false_target_id: ActionId = ""
 
     def targets(self) -> Iterable[tuple[str, str]]:
-        """Where to go if it does not hold."""
+        """Return the target if the condition is false."""
         return [("false_target_id", self.false_target_id)] if is_set(self.false_target_id) else []
 
     def step(self, holds: bool) -> Jump | None:
-        """The next action if it holds."""
+        """Return the jump if the condition is false; None: continue."""
         return Jump(self.false_target_id) if not holds and is_set(self.false_target_id) else None
 
 
 class ConditionVariableOptions(_Condition):
-    """A variable, and what it is compared with."""
+    """Options of condition_variable."""
 
     condition: Comparison = "=="
     variable: Annotated[str, Field(min_length=1, max_length=200, description="the name of a variable")]
@@ -104,8 +104,8 @@ class ConditionVariableOptions(_Condition):
 
 @action("condition_variable", options=ConditionVariableOptions, after_restart="instant")
 async def condition_variable(run: Run, options: ConditionVariableOptions) -> Jump | None:
-    """Go on if the comparison holds, else jump. ``variable`` is a name, or a text with ``${name}``."""
-    # VoIPBIN compares the text itself once variables are put in; its documentation shows the bare name.
+    """Continue if the comparison is true, else jump. ``variable`` is a name, or a string with ``${name}``."""
+    # VoIPBIN compares the string after filling in variables; its documentation uses the bare name.
     value = run.variables.get(options.variable) or ("" if _is_name(options.variable) else options.variable)
     if options.value_type == "string":
         return options.step(_texts(options.condition, value, options.value_string))
@@ -134,29 +134,29 @@ def _texts(sign: str, left: str, right: str) -> bool:
 
 
 class ConditionCallDigitsOptions(_Condition):
-    """How many keys, or which, were collected."""
+    """Options of condition_call_digits: how many digits, or which."""
 
     length: Annotated[int, Field(ge=0, le=100, description="a number from 0 to 100"), OR_VARIABLE] = 0
-    key: Annotated[str, Field(max_length=100, description="keys")] = ""
+    key: Annotated[str, Field(max_length=100, description="DTMF digits")] = ""
 
 
 @action("condition_call_digits", options=ConditionCallDigitsOptions, after_restart="instant")
 async def condition_call_digits(run: Run, options: ConditionCallDigitsOptions) -> Jump | None:
-    """Go on if so many keys were collected, or ``key`` is among them; else jump."""
+    """Continue if so many digits were received, or ``key`` is among them; else jump."""
     digits = run.variables.get(DIGITS)
     long_enough = options.length > 0 and len(digits) >= options.length
     return options.step(long_enough or (options.key != "" and options.key in digits))
 
 
 class ConditionCallStatusOptions(_Condition):
-    """A status of the call."""
+    """Options of condition_call_status."""
 
     status: Annotated[str, Field(max_length=35, description="a call's status")]
 
 
 @action("condition_call_status", options=ConditionCallStatusOptions, after_restart="instant")
 async def condition_call_status(run: Run, options: ConditionCallStatusOptions) -> Jump | None:
-    """Go on if the call is in this state, else jump."""
+    """Continue if the call has this status, else jump."""
     record = run.services.records.get(run.call_id)
     return options.step(record is not None and record.status == options.status)
 
@@ -168,7 +168,7 @@ Weekdays = Annotated[
 
 
 class ConditionDatetimeOptions(_Condition):
-    """Parts of the time in UTC; -1 (month and day: 0 as well) leaves one out."""
+    """Options of condition_datetime: parts of the time in UTC; -1 (month and day: also 0) ignores a part."""
 
     condition: Comparison = "=="
     minute: Annotated[int, Field(ge=-1, le=59, description="a number from 0 to 59, or -1"), OR_VARIABLE] = -1
@@ -180,12 +180,12 @@ class ConditionDatetimeOptions(_Condition):
 
 @action("condition_datetime", options=ConditionDatetimeOptions, after_restart="instant")
 async def condition_datetime(_: Run, options: ConditionDatetimeOptions) -> Jump | None:
-    """Go on if for every part that is given the time now (UTC) compares with it as said, else jump."""
+    """Continue if the current time (UTC) satisfies the comparison in every given part, else jump."""
     return options.step(holds_at(options, datetime.fromtimestamp(time.time(), UTC)))
 
 
 def holds_at(options: ConditionDatetimeOptions, now: datetime) -> bool:
-    """Whether a condition holds at a moment; each part is compared for itself, as VoIPBIN does."""
+    """Return whether a condition is true at a time; each part is compared separately, as in VoIPBIN."""
     if options.weekdays and now.isoweekday() % 7 not in options.weekdays:
         return False
     parts = [(options.month, now.month, 1), (options.day, now.day, 1), (options.hour, now.hour, 0)]
@@ -197,7 +197,7 @@ def holds_at(options: ConditionDatetimeOptions, now: datetime) -> bool:
 
 @action("stop", options=NoOptions)
 async def stop(_run: Run, _: NoOptions) -> End:
-    """End the flow; the call goes where it goes after a flow's last action."""
+    """End the flow; the call continues as after a flow's last action."""
     return End("stopped")
 
 
@@ -206,27 +206,27 @@ async def empty(_run: Run, _: NoOptions) -> None:
     """Do nothing."""
 
 
-# What other syntaxes are made of
+# Actions behind those of other syntaxes
 
 
 class JumpOptions(Options):
-    """Where to."""
+    """Options of jump."""
 
     target_id: str
 
     def targets(self) -> Iterable[tuple[str, str]]:
-        """The target."""
+        """Return the target."""
         return [("target_id", self.target_id)]
 
 
 @action("jump", options=JumpOptions, internal=True, after_restart="instant")
 async def jump(_: Run, options: JumpOptions) -> Jump:
-    """Jump, always. The number of actions of a flow is bounded, so that even this ends."""
+    """Jump unconditionally. The limit on actions of a flow ends endless loops."""
     return Jump(options.target_id)
 
 
 class UnlessOptions(JumpOptions):
-    """Where to unless a condition holds."""
+    """Options of unless."""
 
     condition: str
 
@@ -235,11 +235,11 @@ class UnlessOptions(JumpOptions):
 
 @action("unless", options=UnlessOptions, internal=True, after_restart="instant")
 async def unless(run: Run, options: UnlessOptions) -> Jump | None:
-    """Jump unless the condition holds."""
+    """Jump unless the condition is true."""
     holds = expression.is_true(expression.parse(options.condition)(run.variables))
     return None if holds else Jump(options.target_id)
 
 
 @action("mark", options=NoOptions, internal=True, after_restart="instant")
 async def mark(_run: Run, _: NoOptions) -> None:
-    """A place to jump to."""
+    """Mark a position to jump to."""

@@ -1,4 +1,4 @@
-"""Actions about data: variable_set, fetch, fetch_flow, webhook_send; and Voxology's REDIRECT and SESSIONDATA."""
+"""Data actions: variable_set, fetch, fetch_flow, webhook_send; and Voxology's REDIRECT and SESSIONDATA."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Url = Annotated[str, IS_HTTP_URL, Field(description="an http:// or https:// URL"
 
 
 class VariableSetOptions(Options):
-    """Name and value."""
+    """Options of variable_set."""
 
     key: Annotated[str, Field(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
     value: Annotated[str, Field(description="a string")] = ""
@@ -35,14 +35,14 @@ class VariableSetOptions(Options):
 
 @action("variable_set", options=VariableSetOptions, after_restart="instant")
 async def variable_set(run: Run, options: VariableSetOptions) -> None:
-    """Remember a text for ``${key}``; names that begin with ``voipbin.`` are the bridge's own."""
+    """Set the variable ``${key}``; names that begin with ``voipbin.`` are reserved."""
     if options.key.startswith(OWN_PREFIX):
-        raise ActionFailed(f"key: names that begin with {OWN_PREFIX!r} cannot be set")
+        raise ActionFailed(f"key: names that begin with {OWN_PREFIX!r} are reserved")
     run.variables.set(options.key, options.value)
 
 
 class FetchOptions(Options):
-    """Where the actions are."""
+    """Options of fetch: where to get the actions."""
 
     event_url: Url
     event_method: Annotated[Literal["", "GET", "POST"], Field(description='"GET" or "POST"'), OR_VARIABLE] = "POST"
@@ -50,38 +50,38 @@ class FetchOptions(Options):
     untouched: ClassVar[frozenset[str]] = frozenset({"event_url"})
 
     def urls(self) -> Iterable[tuple[str, str]]:
-        """Return the server that is asked."""
+        """Return the server with the actions."""
         return [("event_url", self.event_url)]
 
 
 @action("fetch", options=FetchOptions)
 async def fetch(run: Run, options: FetchOptions) -> Enter:
-    """Run the actions that a server answers with, then go on after this action."""
+    """Run the actions in a server's response, then continue after this action."""
     method = options.event_method or "POST"
     answer = await _ask(run, method, options.event_url, callbacks.voipbin_body(run))
     return Enter(await run.flows.parse(answer.json), returns=True)
 
 
 class FetchFlowOptions(Options):
-    """Which flow."""
+    """Options of fetch_flow."""
 
     flow_id: Annotated[str, Field(min_length=1, max_length=100, description="the id of a flow of the configuration")]
 
 
 def _flow(options: FetchFlowOptions, facilities: Facilities) -> Missing:
     if not holds_variable(options.flow_id) and options.flow_id not in facilities.flows:
-        yield "flow_id", f"no flow has the id {options.flow_id[:64]!r}"
+        yield "flow_id", f"unknown flow {options.flow_id[:64]!r}"
 
 
 @action("fetch_flow", options=FetchFlowOptions, needs=_flow)
 async def fetch_flow(run: Run, options: FetchFlowOptions) -> Enter:
-    """Run a flow of the configuration, then go on after this action."""
+    """Run a flow of the configuration, then continue after this action."""
     return Enter(await _configured(run, options.flow_id), returns=True)
 
 
 @action("enter_flow", options=FetchFlowOptions, internal=True)
 async def enter_flow(run: Run, options: FetchFlowOptions) -> Enter:
-    """What a call begins with that runs a flow of the configuration: nothing is there to come back to."""
+    """Begin a call with a flow of the configuration, without returning to this action."""
     return Enter(await _configured(run, options.flow_id), returns=False)
 
 
@@ -93,7 +93,7 @@ async def _configured(run: Run, flow_id: str) -> Program:
 
 
 class WebhookSendOptions(Options):
-    """What to send where."""
+    """Options of webhook_send."""
 
     sync: Switch = False
     uri: Url
@@ -111,16 +111,16 @@ class WebhookSendOptions(Options):
     untouched: ClassVar[frozenset[str]] = frozenset({"uri", "data"})
 
     def urls(self) -> Iterable[tuple[str, str]]:
-        """Return the server that gets the request."""
+        """Return the server that receives the request."""
         return [("uri", self.uri)]
 
 
 @action("webhook_send", options=WebhookSendOptions, after_restart="skip")
 async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
-    """Send a request; with ``sync`` its answer is waited for and kept in ``voipbin.webhook.*``."""
+    """Send a request; with ``sync``, wait for the response and store it in ``voipbin.webhook.*``."""
     body = run.variables.fill_body(options.data, options.data_type).encode()
     if len(body) > MAX_BODY_BYTES:
-        raise ActionFailed(f"data: is larger than {MAX_BODY_BYTES} bytes with its variables")
+        raise ActionFailed(f"data: exceeds {MAX_BODY_BYTES} bytes with its variables")
     headers = {"Content-Type": options.data_type} if options.data_type else {}
     sending = run.services.web.ask(
         options.method or "POST",
@@ -138,11 +138,11 @@ async def webhook_send(run: Run, options: WebhookSendOptions) -> None:
     run.variables.set("voipbin.webhook.body", _bounded(answer.text), shown=False)
 
 
-# What Voxology's actions are made of
+# Actions behind those of Voxology
 
 
 class RedirectOptions(Options):
-    """Where the next actions are."""
+    """Options of redirect: where to get the next actions."""
 
     url: Url
     method: Annotated[Literal["", "GET", "POST"], Field(description='"GET" or "POST"'), OR_VARIABLE] = "POST"
@@ -150,13 +150,13 @@ class RedirectOptions(Options):
     untouched: ClassVar[frozenset[str]] = frozenset({"url"})
 
     def urls(self) -> Iterable[tuple[str, str]]:
-        """Return the server that is asked."""
+        """Return the server with the next actions."""
         return [("url", self.url)]
 
 
 @action("redirect", options=RedirectOptions, internal=True)
 async def redirect(run: Run, options: RedirectOptions) -> Enter:
-    """Ask a server what to do next, and forget the rest of this list."""
+    """Run the actions in a server's response, and discard the rest of this list."""
     body = callbacks.voxology_body(run, "redirect")
     answer = await _ask(run, options.method or "POST", options.url, body)
     entered = Enter(await run.flows.parse(answer.json), returns=False)
@@ -165,7 +165,7 @@ async def redirect(run: Run, options: RedirectOptions) -> Enter:
 
 
 class SessionDataOptions(Options):
-    """What to remember."""
+    """Options of session_data."""
 
     session_data: Annotated[dict[str, Any], Field(description="an object")]
 
@@ -177,7 +177,7 @@ async def session_data(run: Run, options: SessionDataOptions) -> None:
 
 
 class AssignOptions(Options):
-    """Names, and the expressions for them."""
+    """Options of assign: names, and an expression for each."""
 
     values: dict[str, str]
 
@@ -186,9 +186,9 @@ class AssignOptions(Options):
 
 @action("assign", options=AssignOptions, internal=True, after_restart="instant")
 async def assign(run: Run, options: AssignOptions) -> None:
-    """Set variables to what expressions give."""
+    """Set variables to the values of expressions."""
     for name, written in options.values.items():
-        await asyncio.sleep(0)  # each may take a while, and there may be many
+        await asyncio.sleep(0)  # yield: there may be many slow expressions
         run.variables.set(name, _bounded(text_of(expression.parse(written)(run.variables))))
 
 
@@ -206,7 +206,7 @@ async def _ask(run: Run, method: str, url: str, body: dict[str, Any]) -> Answer:
 def _url(run: Run, template: str) -> str:
     url = run.variables.fill_url(template)
     if not HTTP_URL.fullmatch(url):
-        raise ActionFailed("the URL does not begin with http:// or https://")
+        raise ActionFailed("expected a URL that begins with http:// or https://")
     return url
 
 

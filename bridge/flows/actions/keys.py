@@ -1,4 +1,4 @@
-"""Actions about keys: digits_receive, digits_send, and what Voxology's COLLECT and PAUSE are made of."""
+"""DTMF actions: digits_receive, digits_send, and those behind Voxology's COLLECT and PAUSE."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ if TYPE_CHECKING:
 
 MAX_DIGITS = 100
 DIGITS = "voipbin.call.digits"
-"""Where VoIPBIN keeps what was pressed."""
+"""VoIPBIN's variable with the received digits."""
 KEY_PRESSES = ("keyPresses", "keyPress")
-"""Where Voxology does."""
+"""Voxology's variables with the received digits."""
 
 
 def _check_digits(text: str) -> str:
     if not holds_variable(text) and not re.fullmatch(r"[0-9A-Da-d*#]{1,100}", text):
-        raise ValueError(f"expected 1 to {MAX_DIGITS} keys: 0-9, A-D, * and #")
+        raise ValueError(f"expected 1 to {MAX_DIGITS} DTMF digits: 0-9, A-D, * and #")
     return text
 
 
 def _check_terminators(text: str) -> str:
     if not holds_variable(text) and not re.fullmatch(r"[0-9A-Da-d*#]{0,16}", text):
-        raise ValueError("expected keys that end it: 0-9, A-D, * and #")
+        raise ValueError("expected DTMF digits that end the input: 0-9, A-D, * and #")
     return text
 
 
 class DigitsReceiveOptions(Options):
-    """Take keys from the caller."""
+    """Options of digits_receive."""
 
     duration: Annotated[
         int, Field(ge=0, le=MAX_DURATION_MS, description=f"milliseconds from 0 to {MAX_DURATION_MS}"), OR_VARIABLE
     ] = 5000
-    key: Annotated[str, AfterValidator(_check_terminators), Field(description="keys that end it, for example #")] = ""
+    key: Annotated[
+        str, AfterValidator(_check_terminators), Field(description="DTMF digits that end the input, for example #")
+    ] = ""
     length: Annotated[
-        int, Field(ge=0, le=MAX_DIGITS, description=f"a number of keys from 0 to {MAX_DIGITS}"), OR_VARIABLE
+        int, Field(ge=0, le=MAX_DIGITS, description=f"a number of digits from 0 to {MAX_DIGITS}"), OR_VARIABLE
     ] = 0
 
 
 @action("digits_receive", options=DigitsReceiveOptions, needs_audio=True)
 async def digits_receive(run: Run, options: DigitsReceiveOptions) -> None:
-    """Take keys until there are ``length``, one of ``key`` (which is kept), or ``duration`` is over.
+    """Receive DTMF until there are ``length`` digits, one of ``key`` (which is kept), or ``duration`` has passed.
 
-    Keys that were pressed before and that nobody took count. Without ``length`` and ``key``: one key.
+    Digits that arrived earlier and were not consumed count. Without ``length`` and ``key``: one digit.
     """
     wanted = options.length or (MAX_DIGITS if options.key else 1)
     deadline = asyncio.get_running_loop().time() + options.duration / 1000
@@ -67,14 +69,14 @@ async def digits_receive(run: Run, options: DigitsReceiveOptions) -> None:
 
 
 class CollectOptions(DigitsReceiveOptions):
-    """Voxology's: the time counts anew after each key, and the key that ends it is not kept."""
+    """Options of Voxology's COLLECT: the timeout restarts after each digit, and the ending digit is not kept."""
 
     name: str = ""
 
 
 @action("collect", options=CollectOptions, needs_audio=True, internal=True)
 async def collect(run: Run, options: CollectOptions) -> None:
-    """Take keys; the result is told to the server that is asked next."""
+    """Receive DTMF; the next request to the server carries the digits."""
     wanted = options.length or MAX_DIGITS
     digits = ""
     while len(digits) < wanted:
@@ -86,7 +88,7 @@ async def collect(run: Run, options: CollectOptions) -> None:
 
 
 def remember(run: Run, digits: str, name: str) -> None:
-    """Keep what was collected under the names of both syntaxes. It may be a PIN: the call's record does not show it."""
+    """Store received digits in the variables of both syntaxes; they may be a PIN, so the call's record omits them."""
     for variable in (DIGITS, *KEY_PRESSES):
         run.variables.set(variable, digits, shown=False)
     if name:
@@ -96,24 +98,24 @@ def remember(run: Run, digits: str, name: str) -> None:
 
 
 class DigitsSendOptions(Options):
-    """Press keys."""
+    """Options of digits_send."""
 
-    digits: Annotated[str, AfterValidator(_check_digits), Field(description=f"1 to {MAX_DIGITS} keys")]
+    digits: Annotated[str, AfterValidator(_check_digits), Field(description=f"1 to {MAX_DIGITS} DTMF digits")]
     duration: Annotated[int, Field(ge=100, le=1000, description="milliseconds from 100 to 1000"), OR_VARIABLE] = 100
     interval: Annotated[int, Field(ge=0, le=5000, description="milliseconds from 0 to 5000"), OR_VARIABLE] = 100
 
 
 @action("digits_send", options=DigitsSendOptions, needs_audio=True, after_restart="skip")
 async def digits_send(run: Run, options: DigitsSendOptions) -> None:
-    """Send keys to the caller's side; returns when they have sounded."""
+    """Send DTMF to the caller; return when all digits have been sent."""
     digits = options.digits.upper()
     if not re.fullmatch(r"[0-9A-D*#]{1,100}", digits):
-        raise ActionFailed(f"digits: {digits[:40]!r} are no keys")
+        raise ActionFailed(f"digits: {digits[:40]!r} are not DTMF digits")
     await run.leg.send_digits(digits, duration_ms=options.duration, between_ms=options.interval)
 
 
 class PauseParams(Options):
-    """For how long: ``seconds``, or ``duration`` in milliseconds; one second if neither is given."""
+    """Options of PAUSE: ``seconds``, or ``duration`` in milliseconds; one second if neither is given."""
 
     seconds: Annotated[
         float | None,
@@ -129,19 +131,19 @@ class PauseParams(Options):
     @model_validator(mode="after")
     def _one_of_them(self) -> PauseParams:
         if self.seconds is not None and self.duration is not None:
-            raise ValueError("seconds and duration are both given; expected one of them")
+            raise ValueError("give either seconds or duration, not both")
         return self
 
 
 class PauseOptions(PauseParams):
-    """And whether a digit ends it."""
+    """Options of pause: also whether a digit ends it."""
 
     digits_handle: Literal["", "next"] = ""
 
 
 @action("pause", options=PauseOptions, needs_audio=True, internal=True)
 async def pause(run: Run, options: PauseOptions) -> None:
-    """Do nothing for a while; ``digits_handle`` ``next``: until a digit comes, which stays to be collected."""
+    """Wait; with ``digits_handle`` ``next`` only until a digit arrives, which remains to be collected."""
     seconds = 1.0 if options.seconds is None else options.seconds
     if options.duration is not None:
         seconds = options.duration / 1000

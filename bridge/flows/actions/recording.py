@@ -1,4 +1,4 @@
-"""Actions that record: recording_start, recording_stop, and Voxology's RECORD that waits."""
+"""Recording actions: recording_start, recording_stop, and Voxology's RECORD that waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Seconds = Annotated[
 
 
 class RecordingStartOptions(Options):
-    """What to record, how, and when to end."""
+    """Options of recording_start: what to record, how, and when to end."""
 
     direction: Annotated[Literal["", "in", "out", "both"], Field(description='"in", "out" or "both"'), OR_VARIABLE] = (
         "both"
@@ -41,13 +41,13 @@ class RecordingStartOptions(Options):
     @model_validator(mode="after")
     def _no_flow_at_end(self) -> RecordingStartOptions:
         if is_set(self.on_end_flow_id):
-            raise ValueError("on_end_flow_id is not offered: subscribe to the event recording_finished")
+            raise ValueError("on_end_flow_id is not supported. Subscribe to the event recording_finished")
         return self
 
 
 @action("recording_start", options=RecordingStartOptions, needs_audio=True, after_restart="skip")
 async def recording_start(run: Run, options: RecordingStartOptions) -> None:
-    """Begin to record what the caller says (``in``), hears (``out``) or both; return when it records."""
+    """Record the audio from the caller (``in``), to the caller (``out``) or both; return once it has begun."""
     await _start(run, options)
 
 
@@ -57,7 +57,7 @@ async def _start(run: Run, options: RecordingStartOptions) -> Recording:
             run.leg.id,
             principal=run.principal,
             direction=options.direction or "both",
-            format="wav",  # what Asterisk can always write; the variable below says so
+            format="wav",  # always supported by Asterisk; reported in the variable below
             max_silence_s=options.end_of_silence,
             max_duration_s=options.duration,
             terminate_on="" if options.end_of_key == "none" else options.end_of_key,
@@ -83,26 +83,26 @@ async def _start(run: Run, options: RecordingStartOptions) -> Recording:
 
 @action("recording_stop", options=NoOptions)
 async def recording_stop(run: Run, _: NoOptions) -> None:
-    """End the recording that this flow began last; none is no error. Returns when its file is whole."""
+    """End the latest recording of this flow, if any; return when its file is complete."""
     while run.recordings:
         recording_id = run.recordings.pop()
         try:
             await run.services.recordings.stop(recording_id)
         except KeyError:
-            continue  # a key, silence or its duration has ended it, and it is forgotten
+            continue  # ended earlier by DTMF, silence or its duration
         run.audit("recording.stop", recording=recording_id)
         return
 
 
 class RecordMessageOptions(RecordingStartOptions):
-    """Voxology's: with a name under which the recording is remembered."""
+    """Options of Voxology's recording, with a variable for its id."""
 
     name: str = ""
 
 
 @action("record_message", options=RecordMessageOptions, needs_audio=True, internal=True)
 async def record_message(run: Run, options: RecordMessageOptions) -> None:
-    """Record until a key, silence or the duration ends it, and wait for that."""
+    """Record until DTMF, silence or the duration ends it; return then."""
     recording = run.services.recordings.running(run.recordings[-1]) if run.resumed and run.recordings else None
     if recording is None:
         recording = await _start(run, options)

@@ -1,4 +1,4 @@
-"""Actions that bring another party to the call: connect (Voxology's TRANSFER), and Voxology's DIAL."""
+"""Actions that connect other parties: connect (Voxology's TRANSFER), and Voxology's DIAL."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class AddressOptions(Options):
 
     @property
     def address(self) -> Address:
-        """As the rest of the bridge has it. An extension may be named by its ``target_name`` alone."""
+        """The address as a value. An extension may be given by its ``target_name`` alone."""
         target = self.target or (self.target_name if self.type == "extension" else "")
         return Address(self.type, target, self.target_name, self.name, self.detail)
 
 
 class ConnectOptions(Options):
-    """Whom to call, and how."""
+    """Options of connect: whom to call, and how."""
 
     source: AddressOptions | None = None
     destinations: Annotated[
@@ -87,13 +87,14 @@ def _destinations(options: ConnectOptions, facilities: Facilities) -> Missing:
 
 @action("connect", options=ConnectOptions, needs=_destinations)
 async def connect(run: Run, options: ConnectOptions) -> End | None:
-    """Call others, all at once, and connect the caller with the first who answers, until one of the two leaves.
+    """Dial all destinations simultaneously, and connect the caller with the first that answers, until one side leaves.
 
-    ``connect.reason`` says then why nobody answered (``busy``, ``noanswer``...), or ``normal``; ``connect.call_id``
-    names the call that was connected. With ``relay_reason`` the caller is hung up with that reason.
+    Sets ``connect.reason`` to why no one answered (``busy``, ``noanswer``...), or ``normal``, and ``connect.call_id``
+    to the id of the connected call. With ``relay_reason`` the caller is hung up with that reason.
     """
     await run.fall_silent()
-    # After a restart the two may still talk. One who was only rung has been hung up, and is called again.
+    # After a restart the two may still be connected. A destination that was ringing has been hung up, and is dialed
+    # again.
     partner = run.services.legs.get(run.variables.get("connect.call_id")) if run.resumed else None
     if partner is None or not partner.answered:
         run.variables.set("connect.call_id", "")
@@ -113,30 +114,30 @@ async def connect(run: Run, options: ConnectOptions) -> End | None:
 
 
 async def _first_answer(run: Run, options: ConnectOptions) -> Leg:
-    """Who answers first; NotAnswered: nobody did, for the first destination's reason."""
+    """Return the first leg that answers; raise NotAnswered with the first destination's reason if none does."""
     bridge: str | None = None
     if options.early_media and len(options.destinations) == 1:
         bridge = await run.leg.hold_in_bridge()
     calls = _Calls()
-    hearing = await _let_ring(run, silent=bridge is not None)
+    ringback = await _let_ring(run, silent=bridge is not None)
     try:
         try:
             for index, destination in enumerate(options.destinations):
                 await calls.originate(run, options, destination.address, index, bridge)
             winner = await calls.first()
         finally:
-            await shield_until_done(_stop_ringing(run, hearing, calls))
+            await shield_until_done(_stop_ringing(run, ringback, calls))
         if not run.leg.answered:
             await run.leg.ring_stop()
     except BaseException:
-        if calls.winner is not None:  # the caller left in the very moment of the answer
+        if calls.winner is not None:  # the caller left at the time of the answer
             await _hang_up(calls.winner)
         raise
     return winner
 
 
 async def _let_ring(run: Run, *, silent: bool) -> asyncio.Task[None]:
-    """Let the caller know that it rings: by signaling if the call is not answered, else by a tone."""
+    """Indicate ringing to the caller: by signaling before the call is answered, by a tone afterwards."""
 
     async def tone() -> None:
         sound = tones.ringback(RINGBACK_S)
@@ -151,17 +152,17 @@ async def _let_ring(run: Run, *, silent: bool) -> asyncio.Task[None]:
     return asyncio.ensure_future(asyncio.sleep(0))
 
 
-async def _stop_ringing(run: Run, hearing: asyncio.Task[None], calls: _Calls) -> None:
-    """Who has not answered rings no longer, and the caller does not hear it."""
-    hearing.cancel()
-    heard, _ = await asyncio.gather(hearing, calls.give_up(), return_exceptions=True)
-    if isinstance(heard, Exception) and not isinstance(heard, LegGone):
-        log.warning("the caller could not hear that it rings: %s", heard)
+async def _stop_ringing(run: Run, ringback: asyncio.Task[None], calls: _Calls) -> None:
+    """Stop dialing the destinations that have not answered, and the caller's ringing tone."""
+    ringback.cancel()
+    outcome, _ = await asyncio.gather(ringback, calls.give_up(), return_exceptions=True)
+    if isinstance(outcome, Exception) and not isinstance(outcome, LegGone):
+        log.warning("ringing tone failed, still dialing call=%s error=%s", run.call_id, outcome)
     await run.fall_silent()
 
 
 def _not_originated(run: Run, to: Address, problem: Exception) -> None:
-    log.warning("call=%s: %s cannot be called: %s", run.call_id, to, problem)
+    log.warning("destination cannot be dialed call=%s to=%s error=%s", run.call_id, to, problem)
     run.audit("call.originate", FAILED, destinations=[str(to)], reason=str(problem))
 
 
@@ -173,17 +174,17 @@ class _Calls:
         self._indexes: dict[asyncio.Task[Leg], int] = {}
         self._reasons: dict[int, HangupReason] = {}
         self.winner: Leg | None = None
-        """Who answered first."""
+        """The leg that answered first."""
 
     async def originate(self, run: Run, options: ConnectOptions, to: Address, index: int, bridge: str | None) -> None:
-        """Call one; that it cannot be called is the reason for its not answering."""
+        """Dial one destination; if that is impossible, its reason is ``failed``."""
         source = options.source.address if options.source is not None else None
         record = run.services.records.get(run.leg.id)
         try:
-            # A flow may always pass on the number of its own caller.
+            # A flow may always show the number of its own caller.
             if source is not None and (record is None or source.target != record.source.target):
                 run.services.originator.check(to, source)
-                if not run.flow_id and not run.principal.shows(source.target):  # a configured flow may show any
+                if not run.flow_id and not run.principal.shows(source.target):  # a configured flow may show any number
                     raise NotAllowed(f"source: the token {run.principal.id} may not show this number")
         except ValueError as problem:
             _not_originated(run, to, problem)
@@ -203,7 +204,7 @@ class _Calls:
         try:
             outbound = await asyncio.shield(originating)
         except asyncio.CancelledError:
-            # Whoever is being called by now must not ring on.
+            # A destination that is dialed by now must stop ringing.
             (late,) = await asyncio.gather(originating, return_exceptions=True)
             if not isinstance(late, BaseException):
                 run.audit("call.originate", destinations=[str(to)], calls=[late.id])
@@ -222,10 +223,10 @@ class _Calls:
         self._waiting[task], self._indexes[task] = outbound, index
 
     async def first(self) -> Leg:
-        """Wait for the first who answers.
+        """Wait for the first answer.
 
         Raises:
-            NotAnswered: nobody did.
+            NotAnswered: no destination answered.
         """
         while self._waiting:
             done, _ = await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -240,7 +241,7 @@ class _Calls:
         raise NotAnswered(self._reasons[min(self._reasons)])
 
     async def give_up(self) -> None:
-        """End the calls to all others."""
+        """End all other calls."""
         for task in self._waiting:
             task.cancel()
         await asyncio.gather(*self._waiting, return_exceptions=True)
@@ -248,7 +249,7 @@ class _Calls:
         cancels = (each.cancel(answered_elsewhere=elsewhere) for each in self._waiting.values())
         for result in await asyncio.gather(*cancels, return_exceptions=True):
             if isinstance(result, Exception):
-                log.warning("a call could not be given up: %s", result)
+                log.warning("dialed call not hung up error=%s", result)
 
 
 async def _talk(run: Run, partner: Leg) -> None:
@@ -278,7 +279,7 @@ async def _hang_up(leg: Leg) -> None:
 
 
 class DialOptions(Options):
-    """Voxology's: whom to call, for a flow of its own."""
+    """Options of DIAL: whom to call, for a flow of its own."""
 
     no: Annotated[str, Field(min_length=1, max_length=255, description="a number")]
     caller_id_no: Annotated[str, Field(max_length=255, description="a number")] = ""
@@ -288,7 +289,7 @@ class DialOptions(Options):
 
 def _flow_and_number(options: DialOptions, facilities: Facilities) -> Missing:
     if not facilities.voxology_flow:
-        yield "", "needs voxology.flow: the flow that the called party runs"
+        yield "", "requires voxology.flow, the flow that the called party runs"
     try:
         if holds_variable(options.no):
             facilities.policy.template_of("tel")

@@ -1,4 +1,4 @@
-"""Actions that the caller hears: talk, play, beep, echo; and sleep."""
+"""Actions that play to the caller: talk, play, beep, echo; and sleep."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_TEXT_CHARACTERS = 10_000
 MAX_TIMES = 100
 MAX_SOUNDS = 100
 ECHO_MS = 180_000
-"""How long an echo lasts that says nothing about it: as VoIPBIN."""
+"""Default duration of an echo, as in VoIPBIN."""
 
 Times = Annotated[int, Field(ge=1, le=MAX_TIMES, description=f"a number from 1 to {MAX_TIMES}"), OR_VARIABLE]
 Duration = Annotated[
@@ -34,7 +34,7 @@ Switch = Annotated[bool, Field(description="true or false"), OR_VARIABLE]
 
 
 class TalkOptions(Options):
-    """Say a text."""
+    """Options of talk."""
 
     text: Annotated[
         str,
@@ -46,10 +46,8 @@ class TalkOptions(Options):
     ]
     language: Annotated[str, Field(max_length=35, description="a language, for example en-US")] = ""
     voice_id: Annotated[str, Field(max_length=100, description="a voice")] = ""
-    provider: Annotated[str, Field(max_length=35, description="a string; one engine speaks, so it changes nothing")] = (
-        ""
-    )
-    gender: Annotated[str, Field(max_length=35, description="a string; the voice decides, so it changes nothing")] = ""
+    provider: Annotated[str, Field(max_length=35, description="a string; ignored")] = ""
+    gender: Annotated[str, Field(max_length=35, description="a string; ignored: the voice determines it")] = ""
     digits_handle: Annotated[Literal["", "next"], Field(description='"next" or nothing')] = ""
     async_: Annotated[Switch, Field(alias="async")] = False
     times: Times = 1
@@ -63,7 +61,7 @@ def _speech(_: TalkOptions, facilities: Facilities) -> Missing:
 
 @action("talk", options=TalkOptions, needs_audio=True, needs=_speech)
 async def talk(run: Run, options: TalkOptions) -> None:
-    """Say a text; returns when it has been heard, or at a key (``digits_handle``: ``next``)."""
+    """Speak text; return when it has been played, or at a DTMF digit (``digits_handle``: ``next``)."""
     text = plain_text(options.text)
     if not text:
         return
@@ -81,7 +79,7 @@ async def talk(run: Run, options: TalkOptions) -> None:
 
 
 class PlayOptions(Options):
-    """Play sound files."""
+    """Options of play."""
 
     stream_urls: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=4096, description="an http(s) URL, or a file's name")]],
@@ -100,12 +98,12 @@ class PlayOptions(Options):
 def _files(options: PlayOptions, facilities: Facilities) -> Missing:
     for index, url in enumerate(options.stream_urls):
         if not facilities.sounds_dir and not holds_variable(url) and not HTTP_URL.fullmatch(url):
-            yield f"stream_urls[{index}]", "is not an http(s) URL, and speech.sounds_dir is empty"
+            yield f"stream_urls[{index}]", "not an http(s) URL, and speech.sounds_dir is empty"
 
 
 @action("play", options=PlayOptions, needs_audio=True, needs=_files)
 async def play(run: Run, options: PlayOptions) -> None:
-    """Play sounds one after the other; one that cannot be had is left out, and told when the others have played."""
+    """Play sounds in order; skip those that are unavailable, and fail with the last error after the others."""
     trouble = ""
     for _ in range(options.times):
         for url in options.stream_urls:
@@ -120,31 +118,31 @@ async def play(run: Run, options: PlayOptions) -> None:
 
 
 class NoOptions(Options):
-    """There are none."""
+    """No options."""
 
 
 @action("beep", options=NoOptions, needs_audio=True)
 async def beep(run: Run, _: NoOptions) -> None:
-    """One short tone."""
+    """Play one short tone."""
     tone = tones.beep()
     await run.speak(tone.pcm, tone.rate)
 
 
 class EchoOptions(Options):
-    """For how long; 0: three minutes."""
+    """Options of echo: the duration; 0: three minutes."""
 
     duration: Duration = 0
 
 
 @action("echo", "stream_echo", options=EchoOptions, needs_audio=True)
 async def echo(run: Run, options: EchoOptions) -> None:
-    """The caller hears himself."""
+    """Play the caller's audio back to the caller."""
     await run.fall_silent()
     await run.services.echo.echo(run.leg, (options.duration or ECHO_MS) / 1000)
 
 
 class SleepOptions(Options):
-    """For how long."""
+    """Options of sleep."""
 
     duration: Annotated[
         int, Field(ge=0, le=MAX_DURATION_MS, description=f"milliseconds from 0 to {MAX_DURATION_MS}"), OR_VARIABLE
@@ -153,7 +151,7 @@ class SleepOptions(Options):
 
 @action("sleep", options=SleepOptions, needs_audio=True)
 async def sleep(_: Run, options: SleepOptions) -> None:
-    """Do nothing for a while; the caller hears silence."""
+    """Wait; the caller receives silence."""
     await asyncio.sleep(options.duration / 1000)
 
 
@@ -161,7 +159,7 @@ _TAG = re.compile(r"<[^<>]{0,500}>")
 
 
 def plain_text(text: str) -> str:
-    """What is to be said; SSML's tags are left out, for engines speak plain text."""
+    """Return the text to speak, without SSML tags, as the engine accepts plain text."""
     if text.lstrip().startswith("<speak"):
         text = _TAG.sub(" ", text)
         for name, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")):

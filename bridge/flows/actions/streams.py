@@ -37,7 +37,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}))")
 
 
 class _Application(Options):
-    """Where an application is, and how it is spoken to; the same keys as in subscriptions."""
+    """Connection to an application: URL, credentials, dialect; the same keys as in subscriptions."""
 
     url: Text = ""
     dialect: Text = ""
@@ -52,7 +52,7 @@ class _Application(Options):
     """The key of `bridge.dialects.default_of`."""
 
     def urls(self) -> Iterable[tuple[str, str]]:
-        """Return the application, or the server that Asterisk sends audio to."""
+        """Return the application's URL, or the server that Asterisk sends audio to."""
         return [(key, place) for key in ("url", "external_host") if (place := getattr(self, key, ""))]
 
     @property
@@ -63,7 +63,7 @@ class _Application(Options):
             raise KeyedError(f"dialect: {error.args[0]}") from None
 
     def filled(self, run: Run) -> tuple[Self, bool]:
-        """Put the variables of the URL in; also return whether the configuration says which host it leads to."""
+        """Fill the variables into the URLs; return the options, and whether the configuration determines the host."""
         variables = run.variables
         urls = {key: variables.fill_url(place) if key == "url" else variables.fill(place) for key, place in self.urls()}
         configured = all(run.names_host(place) for _, place in self.urls())
@@ -72,10 +72,10 @@ class _Application(Options):
     def _target(
         self, options: Mapping[str, Any], *, configured: bool, layout: str = AUTO, two_way: bool = True
     ) -> FlowTarget:
-        """Construct the application, and its dialect once, which checks the options.
+        """Construct the target, with its dialect, which checks the options.
 
         Raises:
-            KeyedError: it cannot be had; names the keys.
+            KeyedError: an option is invalid; the message names its key.
         """
         values = {
             **self.model_dump(include={"url", "auth_key", "auth_value", "verify_tls", "ca_file"}),
@@ -93,29 +93,29 @@ class _Application(Options):
 
 
 class ExternalMediaStartOptions(_Application):
-    """``url``: we dial the application; ``external_host``: Asterisk sends the audio there."""
+    """Options of external_media_start. ``url``: we connect there; ``external_host``: Asterisk sends audio there."""
 
     start: ClassVar[str] = "external_media_start"
 
     external_host: Text = ""
-    """``host:port``; Asterisk also plays what comes back."""
+    """``host:port``; Asterisk also plays the audio that it returns."""
     type: Annotated[Literal["", "normal", "websocket"], Field(description='"normal" or "websocket"')] = ""
     encapsulation: Text = ""
     """With ``url``: the dialect's option; with ``external_host``: ``rtp`` (default) or ``audiosocket``."""
     transport: Text = ""
-    """``udp`` for rtp, ``tcp`` for audiosocket; need not be given."""
+    """``udp`` for rtp, ``tcp`` for audiosocket; optional."""
     transport_data: Text = ""
-    """Refused unless empty: only Asterisk's own WebSockets have it."""
+    """Must be empty: only Asterisk's own WebSockets use it."""
     connection_type: Text = ""
     """``client``: Asterisk connects."""
     format: Text = ""
     """With ``external_host``: Asterisk's name of the codec; by default ``ulaw`` under rtp, else ``slin``."""
     direction: Direction = ""
-    """``both``; other values mean something for Asterisk's own WebSockets only."""
+    """``both``; other values apply to Asterisk's own WebSockets only."""
     direction_listen: Direction = ""
-    """What the application hears. With ``url`` nothing by default."""
+    """Audio that the application receives. With ``url``, none by default."""
     direction_speak: Direction = ""
-    """Who hears the application; with ``url`` and a dialect that can speak, ``both`` by default."""
+    """Parties that receive the application's audio; with ``url`` and a two-way dialect, ``both`` by default."""
     data: Text = ""
     """With ``external_host`` and audiosocket: the UUID of the connection."""
 
@@ -126,13 +126,13 @@ class ExternalMediaStartOptions(_Application):
         return self
 
     def media(self, *, configured: bool = False) -> ExternalApplication | ExternalServer:
-        """Return what is asked for.
+        """Return the validated request.
 
         Args:
-            configured: the configuration says which host it leads to.
+            configured: the configuration determines the host.
 
         Raises:
-            KeyedError: it cannot be had; names the keys.
+            KeyedError: an option is invalid; the message names its key.
         """
         if bool(self.url) == bool(self.external_host):
             raise KeyedError("url: give either url or external_host" + (", not both" if self.url else ""))
@@ -141,27 +141,27 @@ class ExternalMediaStartOptions(_Application):
     def _application(self, configured: bool) -> ExternalApplication:
         for key in ("transport", "transport_data", "connection_type", "format", "direction", "data"):
             if getattr(self, key):
-                raise KeyedError(f"{key}: goes with external_host, not with url")
+                raise KeyedError(f"{key}: requires external_host; not supported with url")
         name = self._dialect.name
         options = self.options
         if self.encapsulation:
             if "encapsulation" not in self._dialect.options():
-                raise KeyedError(f"encapsulation: the dialect {name} has none")
+                raise KeyedError(f"encapsulation: not an option of the dialect {name}")
             options = {"encapsulation": self.encapsulation, **options}
             if options["encapsulation"] != self.encapsulation:
-                raise KeyedError("options.encapsulation: encapsulation says something else")
+                raise KeyedError("options.encapsulation: conflicts with encapsulation")
         target = self._target(options, configured=configured)
         if not target.speaks and self.direction_speak:
-            raise KeyedError(f"direction_speak: the dialect {name} only listens")
+            raise KeyedError(f"direction_speak: the dialect {name} is one-way")
         if not target.speaks and not self.direction_listen:
-            raise KeyedError(f"direction_listen: the dialect {name} only listens: say to what (in, out or both)")
+            raise KeyedError(f"direction_listen: required, as the dialect {name} is one-way; expected in, out or both")
         speak: Direction = (self.direction_speak or "both") if target.speaks else ""
         return ExternalApplication(target, self.direction_listen, speak)
 
     def _server(self, configured: bool) -> ExternalServer:
         for key in ("dialect", "options", "auth_value"):
             if getattr(self, key):
-                raise KeyedError(f"{key}: goes with url, not with external_host")
+                raise KeyedError(f"{key}: requires url; not supported with external_host")
         if not _is_host(self.external_host):
             raise KeyedError("external_host: expected host:port, for example 192.0.2.10:4000 (IPv6 in brackets)")
         encapsulation = self.encapsulation or "rtp"
@@ -171,15 +171,15 @@ class ExternalMediaStartOptions(_Application):
         if self.transport not in ("", transport):
             raise KeyedError(f"transport: Asterisk carries {encapsulation} over {transport} only")
         if self.transport_data:
-            raise KeyedError("transport_data: is of Asterisk's own WebSockets, for a WebSocket give url")
+            raise KeyedError("transport_data: not supported. For a WebSocket, give url")
         if self.connection_type not in ("", "client"):
-            raise KeyedError("connection_type: expected client: over udp and tcp it is Asterisk that connects")
+            raise KeyedError("connection_type: expected client, as Asterisk connects over udp and tcp")
         if not re.fullmatch(r"[a-z0-9_]{0,40}", self.format):
             raise KeyedError("format: expected Asterisk's name of a codec, for example ulaw or slin16")
         if self.direction not in ("", "both"):
             raise KeyedError("direction: expected both, as direction_listen and direction_speak open one way")
         if self.data and encapsulation == "audiosocket" and not _is_uuid(self.data):
-            raise KeyedError("data: expected a UUID: AudioSocket begins with it")
+            raise KeyedError("data: expected a UUID, the first message of AudioSocket")
         codec = self.format or ("ulaw" if encapsulation == "rtp" else "slin")
         listen, speak = self.direction_listen, self.direction_speak
         if not listen and not speak:
@@ -189,25 +189,25 @@ class ExternalMediaStartOptions(_Application):
 
 @action("external_media_start", options=ExternalMediaStartOptions, needs_audio=True)
 async def external_media_start(run: Run, options: ExternalMediaStartOptions) -> None:
-    """Open a way for audio to an application or a server; the flow goes on at once."""
+    """Send audio to an application or a server; continue immediately."""
     await _open(run, "external_media_start", *options.filled(run))
 
 
 @action("external_media_stop", options=NoOptions)
 async def external_media_stop(run: Run, _: NoOptions) -> None:
-    """End every external media of the call."""
+    """End all external media of the call."""
     await run.services.streams.external_media_stop(run.leg)
 
 
 async def _reopen(run: Run, fact: Mapping[str, Any]) -> None:
-    """Open a stream again that the flow had open before a restart."""
+    """Reopen a stream that the flow had open before a restart."""
     kind = FlowStreamOptions if fact["does"] == "stream" else ExternalMediaStartOptions
     options = kind.model_validate(fact["options"], context={"runs": True})
     await _open(run, fact["does"], options, bool(fact["configured"]))
 
 
 async def _open(run: Run, does: str, filled: _Application, configured: bool) -> None:
-    """Open a stream that the flow does not wait for."""
+    """Open a stream; the flow does not wait for its end."""
     if isinstance(filled, ExternalMediaStartOptions):
         media = filled.media(configured=configured)
         opened: Openable = await run.services.streams.external_media_start(run.leg, media, run.principal)
@@ -226,21 +226,21 @@ REOPEN["external_media_start"] = REOPEN["stream"] = _reopen
 
 
 class FlowStreamOptions(_Application):
-    """Which stream to start or stop, and which audio it carries."""
+    """Options of a stream action: which stream to start or stop, and its audio."""
 
     start: ClassVar[str] = "stream"
 
     action: Annotated[Literal["start", "stop"], Field(description='"start" or "stop"'), OR_VARIABLE] = "start"
-    """``stop`` repeats the URL (or the name); without either it stops every stream of the call."""
+    """``stop`` repeats the URL (or the name); without both it stops every stream of the call."""
     tracks: Annotated[list[Text] | str, Field(description="a list of tracks")] = Field(default_factory=list)
-    """Names of tracks (`track_spies`), or of layouts of the dialect. To stop: those to stop, all if none is named."""
+    """Names of tracks (`track_spies`), or of layouts of the dialect. With ``stop``: those to stop, by default all."""
     stream_data: Table | None = None
-    """Passed on unchanged; of ``stop``: what the last message has instead."""
+    """Sent unchanged; with ``stop``: replaces it in the last message."""
     stream_name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
     connect: Switch = False
-    """The application may speak, and the flow waits until it closes."""
+    """The application may send audio, and the flow waits until it disconnects."""
     parameters: Texts = Field(default_factory=dict)
-    """For the application, where the dialect carries them."""
+    """Values for the application, if the dialect carries them."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -249,13 +249,13 @@ class FlowStreamOptions(_Application):
         return self
 
     def request(self, *, configured: bool = False) -> StreamStart | StreamStop:
-        """Return what is asked for.
+        """Return the validated request.
 
         Args:
-            configured: the configuration says which host it leads to.
+            configured: the configuration determines the host.
 
         Raises:
-            KeyedError: it cannot be had; names the keys.
+            KeyedError: an option is invalid; the message names its key.
         """
         stops = self.action == "stop"
         layouts = _layouts_of(dialects.known().values() if stops else [self._dialect])
@@ -263,7 +263,7 @@ class FlowStreamOptions(_Application):
         named: dict[str, None] = {}
         for name in [self.tracks] if isinstance(self.tracks, str) else self.tracks:
             if name not in layouts and name not in spies:
-                raise KeyedError(f"tracks: {name[:40]!r} is none of {', '.join((*spies, *layouts))}")
+                raise KeyedError(f"tracks: {name[:40]!r} is not one of {', '.join((*spies, *layouts))}")
             named |= dict.fromkeys(layouts[name].tracks if name in layouts else (name,))
         if stops:
             return StreamStop(self.url, self.stream_name, frozenset(named), self.stream_data)
@@ -273,30 +273,32 @@ class FlowStreamOptions(_Application):
 
     def _started(self, tracks: tuple[str, ...], layouts: Mapping[str, Layout], configured: bool) -> FlowTarget:
         if not self.url:
-            raise KeyedError("url: is missing, expected a ws:// or wss:// URL")
+            raise KeyedError("url: is missing; expected a ws:// or wss:// URL")
         dialect = self._dialect
         own = {name for layout in layouts.values() for name in layout.tracks}
         strange = [name for name in tracks if own and name not in own]
         if strange:
             raise KeyedError(f"tracks: the dialect {dialect.name} has {', '.join(layouts)}, not {strange[0]!r}")
         if dialect.track_set == "single" and len(tracks) > 1:
-            raise KeyedError("tracks: expected one: nothing in this dialect says whose audio it is")
+            raise KeyedError("tracks: expected one, as messages of this dialect do not name the track")
         keys = {"stream_data": self.stream_data, "stream_name": self.stream_name, "parameters": self.parameters}
         given = {key: value for key, value in keys.items() if value or (key == "stream_data" and value is not None)}
-        for key in given.keys() - dialect.flow_keys - {"stream_name"}:  # which also names the stream for ``stop``
+        for key in (
+            given.keys() - dialect.flow_keys - {"stream_name"}
+        ):  # stream_name also identifies the stream for ``stop``
             which = ", ".join(name for name, each in dialects.known().items() if key in each.flow_keys)
-            raise KeyedError(f"{key}: the dialect {dialect.name} has none, expected {which}")
+            raise KeyedError(f"{key}: not supported by the dialect {dialect.name}; expected {which}")
         options = {**self.options, **{key: given[key] for key in given.keys() & dialect.flow_keys}}
         layout = next((name for name, each in layouts.items() if set(each.tracks) == set(tracks)), AUTO)
         target = self._target(options, configured=configured, layout=layout, two_way=self.connect)
         if self.connect and not target.speaks:
-            raise KeyedError(f"connect: the dialect {dialect.name} only listens")
+            raise KeyedError(f"connect: the dialect {dialect.name} is one-way")
         return target
 
 
 @action("stream", options=FlowStreamOptions, needs_audio=True, internal=True)
 async def stream(run: Run, options: FlowStreamOptions) -> None:
-    """Start or stop a stream; the flow goes on at once, or with ``connect`` when the application has closed it."""
+    """Start or stop a stream; continue immediately, or with ``connect`` when the application has closed it."""
     filled, configured = options.filled(run)
     request = filled.request(configured=configured)
     if isinstance(request, StreamStop):

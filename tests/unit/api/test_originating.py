@@ -122,7 +122,7 @@ async def test_the_first_that_answers_wins(ask: Asker, pbx: Pbx) -> None:
         ({"actions": {}}, "INVALID_BODY", ["actions: expected a list"]),
         ({"timeout": "x", "color": 1}, "INVALID_BODY", ["timeout: expected", "color: unknown key"]),
         ({"actions": [{"type": "tlak"}]}, "INVALID_FLOW", ["actions[0]", "tlak"]),
-        ({"actions": [{"type": "amd"}]}, "INVALID_FLOW", ["actions[0]: needs calling.context"]),
+        ({"actions": [{"type": "amd"}]}, "INVALID_FLOW", ["actions[0]: requires calling.context"]),
         (
             {"actions": [*TALK, {"type": "sleep", "option": {"duration": "long", "color": 1}}]},
             "INVALID_FLOW",

@@ -97,7 +97,7 @@ async def test_an_id_is_taken_once(client: Client) -> None:
         ({"auth_value": MASK}, ["auth_value", "mask"]),
         ({"ca_file": "/no/such"}, ["ca_file", "[outbound] ca_dir"]),
         ({"url": "http://x", "dialect": "klingon"}, ["url", "klingon"]),
-        ({"id": "../x", "dialect": "voxology", "sample_rate": 16000}, ["id", "sample_rate", "one fixed rate"]),
+        ({"id": "../x", "dialect": "voxology", "sample_rate": 16000}, ["id", "sample_rate", "a fixed rate"]),
         ({"windw_ms": 1, "tracks": "all"}, ["windw_ms", "tracks", "parties"]),
     ],
 )

@@ -354,8 +354,8 @@ def test_what_a_server_answers_wrongly_fails_the_action() -> None:
             world.web.answers[f"http://x/{number}"] = answer
         await world.done([step("fetch", event_url=f"http://x/{number}") for number in range(4)])
         assert [reason for _, reason in world.failures()] == [
-            "failed: the server answered 500",
-            "failed: the server's answer is no JSON",
+            "failed: the server responded with status 500",
+            "failed: the server's response is not JSON",
             "failed: actions[0].option.text: is missing; expected a string of 1 to 10000 characters",
             "failed: actions: expected a list of actions",
         ]
@@ -368,7 +368,7 @@ def test_flows_that_fetch_themselves_for_ever_are_bounded() -> None:
         world = World()
         world.web.answers["http://x/"] = Answer(200, json.dumps([step("fetch", event_url="http://x/")]).encode())
         await world.done([step("fetch", event_url="http://x/")])
-        assert world.failures() == [(0, "failed: flows are nested deeper than 20")]
+        assert world.failures() == [(0, "failed: flows are nested more than 20 levels deep")]
         assert len(world.web.asked) == 20
 
     run_virtually(act())
@@ -464,7 +464,7 @@ def test_a_queue_is_joined_through_the_dialplan() -> None:
         run, _ = await world.done([step("queue_join", queue_id="sales"), step("queue_join", queue_id="a,b")], leg)
         assert [each for each in leg.did if each[1] == "visit_dialplan"] == [(0, "visit_dialplan", "queue-sales")]
         assert run.variables.get("queue.status") == "TIMEOUT"
-        assert world.failures() == [(1, "failed: queue_id: 'a,b' is no name of a queue")]
+        assert world.failures() == [(1, "failed: queue_id: 'a,b' is not a valid queue name")]
 
     run_virtually(act())
 

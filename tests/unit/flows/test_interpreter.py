@@ -177,7 +177,7 @@ def test_a_short_text_cannot_become_a_huge_one(action: dict[str, Any]) -> None:
     async def act() -> None:
         world = World()
         await world.done([action], a="x" * 32_000)
-        assert world.failures() == [(0, "failed: with its variables it would be larger than 1048576 bytes")]
+        assert world.failures() == [(0, "failed: the options would exceed 1048576 bytes with their variables")]
 
     run_virtually(act())
 
@@ -193,7 +193,7 @@ def test_what_goes_on_beside_a_flow_is_bounded() -> None:
         world.web.answers["http://x/"] = never
         flow = [step("webhook_send", uri="http://x/")] * (MAX_BESIDE + 1) + [step("sleep", duration=1)]
         await world.done(flow)
-        assert world.failures() == [(MAX_BESIDE, f"failed: {MAX_BESIDE} things go on beside the flow already")]
+        assert world.failures() == [(MAX_BESIDE, f"failed: the limit of {MAX_BESIDE} background actions is reached")]
 
     run_virtually(act())
 
@@ -211,11 +211,11 @@ def test_what_goes_on_beside_a_flow_is_bounded_in_bytes() -> None:
         await world.done([send] * 6 + [step("sleep", duration=1)], a="x" * 32_000)
         held = 4 * 28 * 32_000
         assert world.failures() == [
-            (place, f"failed: requests and speech beside the flow hold {held} bytes already") for place in (4, 5)
+            (place, f"failed: background requests and speech hold {held} bytes already") for place in (4, 5)
         ]
         await world.done(
             [step("webhook_send", uri="http://x/", data="${a}" * 30, data_type="text/xml")], a="&" * 32_000
         )
-        assert world.failures()[2:] == [(0, "failed: data: is larger than 1048576 bytes with its variables")]
+        assert world.failures()[2:] == [(0, "failed: data: exceeds 1048576 bytes with its variables")]
 
     run_virtually(act())

@@ -295,7 +295,7 @@ def test_fetch_flow_and_dial_reach_the_other_flows() -> None:
         await originate(manager, "1001", program=parse(first))
         await settle(world, manager, 50)
         assert [utterance.text for utterance in world.speech.said] == ["other", "back"]
-        assert world.failures() == [(1, "failed: flow_id: no flow has the id 'nowhere'")]
+        assert world.failures() == [(1, "failed: flow_id: unknown flow 'nowhere'")]
         manager = world.flow_manager([other], VoxologyConfig.model_validate({"flow": "other"}))
         dial = [{"type": "DIAL", "session_data": {"a": 1}, "params": {"no": "+49", "caller_id_no": "+48"}}]
         await originate(manager, "1001", program=parse(dial))

@@ -24,14 +24,14 @@ NOTHING = Facilities.of(Config.model_validate({"speech": {"command": []}}))
 CONNECT = {"type": "sip", "target": "sip:bob@example.org"}
 
 IMPOSSIBLE = [
-    (step("amd"), "actions[0]: needs calling.context"),
-    (step("queue_join", queue_id="sales"), "actions[0]: needs calling.context"),
+    (step("amd"), "actions[0]: requires calling.context"),
+    (step("queue_join", queue_id="sales"), "actions[0]: requires calling.context"),
     (step("talk", text="hello"), "actions[0]: speech.command is empty"),
     (
         step("play", stream_urls=["https://example.org/a.wav", "a.wav"]),
-        "actions[0].option.stream_urls[1]: is not an http(s) URL, and speech.sounds_dir is empty",
+        "actions[0].option.stream_urls[1]: not an http(s) URL, and speech.sounds_dir is empty",
     ),
-    (step("fetch_flow", flow_id="menu"), "actions[0].option.flow_id: no flow has the id 'menu'"),
+    (step("fetch_flow", flow_id="menu"), "actions[0].option.flow_id: unknown flow 'menu'"),
     (
         step("connect", destinations=[{"type": "extension", "target": "1001"}, CONNECT]),
         "actions[0].option.destinations[1]: sip destinations cannot be dialed here: calling.sip_endpoint",
@@ -46,7 +46,7 @@ IMPOSSIBLE = [
     ),
     ({"type": "SAY", "params": {"text": "hello"}}, "actions[0]: speech.command is empty"),
     ({"type": "TRANSFER", "params": {"no": "+4930123"}}, "actions[0]: tel destinations cannot be dialed here"),
-    ({"type": "DIAL", "params": {"no": "${callerNo}"}}, "actions[0]: needs voxology.flow"),
+    ({"type": "DIAL", "params": {"no": "${callerNo}"}}, "actions[0]: requires voxology.flow"),
 ]
 
 
@@ -95,7 +95,7 @@ def test_a_flow_of_the_configuration_is_rejected_when_it_is_read() -> None:
     }
     with pytest.raises(ConfigError) as refused:
         flows_of(Config.model_validate(tables))
-    assert str(refused.value).count("needs calling.context") == 2
+    assert str(refused.value).count("requires calling.context") == 2
     flows_of(Config.model_validate({**tables, "calling": {"context": "media-tap"}}))
 
 
@@ -104,4 +104,4 @@ def test_check_reports_it(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> 
     text = '[ari]\nuser = "u"\npassword = "p"\n[[flows]]\nid = "f"\nmatch = ["7"]\nactions = [{type = "amd"}]\n'
     file.write_text(text)
     assert main(["check", "--config", str(file)], {}) != 0
-    assert "flows.0: actions[0]: needs calling.context" in capsys.readouterr().err
+    assert "flows.0: actions[0]: requires calling.context" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def test_a_url_that_variables_make_long_is_refused_before_it_is_looked_at() -> N
     variables = Variables({"base": "http://" + "a" * 30_000, "other": "x" * MAX_URL_CHARACTERS})
     run: Any = SimpleNamespace(variables=variables)
     for template in ("${base}", "http://app.example/${other}"):
-        with pytest.raises(ValueError, match="longer than 4096 characters"):
+        with pytest.raises(ValueError, match="exceeds 4096 characters"):
             _url(run, template)
     assert _url(run, "http://app.example/${none}") == "http://app.example/"
 
@@ -44,7 +44,7 @@ def test_a_url_that_variables_make_long_is_refused_before_more_are_put_in() -> N
         asked.append(name)
         return "\\" * 1000
 
-    with pytest.raises(ValueError, match="longer than 4096 characters"):
+    with pytest.raises(ValueError, match="exceeds 4096 characters"):
         filling.fill_url("http://x/" + "${a}" * 500, value_of)
     assert len(asked) <= 5
 
@@ -54,5 +54,5 @@ def test_a_segment_is_looked_at_once_however_many_variables_it_holds(monkeypatch
     monkeypatch.setattr(filling, "unquote", lambda text: seen.append(text) or unquote(text))
     assert filling.fill_url("http://x/" + "${a}" * 500 + "/${a}${b}/c", {"a": "1", "b": ""}.__getitem__)
     assert seen == ["1" * 500, "1"]
-    with pytest.raises(ValueError, match="part of the URL's path"):
+    with pytest.raises(ValueError, match="changes the path"):
         filling.fill_url("http://x/${a}${a}/c", lambda _: ".")

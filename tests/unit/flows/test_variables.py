@@ -69,7 +69,7 @@ async def test_what_a_caller_chose_is_one_segment_or_one_field_for_the_server(ch
     _, query = await sent(variables.fill_url("/orders/1?name=${name}&role=user"))
     assert query == {"name": chosen, "role": "user"}
     if any(piece.partition(";")[0] in (".", "..") for piece in re.split(r"[/\\]", chosen)):
-        with pytest.raises(ValueError, match="would lead elsewhere"):
+        with pytest.raises(ValueError, match="changes the path"):
             variables.fill_url("/customers/${name}/orders")
         return
     segments, _ = await sent(variables.fill_url("/customers/${name}/orders"))
@@ -91,7 +91,7 @@ async def test_what_a_caller_chose_is_one_segment_or_one_field_for_the_server(ch
 )
 def test_dots_that_would_shorten_a_path_are_refused_wherever_they_stand(url: str) -> None:
     variables = Variables({"dots": "..", "dot": ".", "base": "http://x"})
-    with pytest.raises(ValueError, match="would lead elsewhere"):
+    with pytest.raises(ValueError, match="changes the path"):
         variables.fill_url(url)
 
 
@@ -138,7 +138,7 @@ def test_outside_of_quotes_stand_numbers_true_false_and_null(value: str, becomes
     "value", ['1, "role": "admin"', '"x"', "{}", "[1]", "+4930", "007", "NaN", "Infinity", "1}", "x", "\u0661"]
 )
 def test_nothing_else_does(value: str) -> None:
-    with pytest.raises(ValueError, match="outside of quotes"):
+    with pytest.raises(ValueError, match="is not in quotes"):
         Variables({"x": value}).fill_body('{"a": ${x}}', "application/json")
 
 
@@ -166,7 +166,7 @@ def test_bounds() -> None:
         variables.set("n" * 201, "x")
     for number in range(8):
         variables.set(f"big{number}", "x" * (MAX_VALUE_BYTES - 10))
-    with pytest.raises(VariablesFull, match="together"):
+    with pytest.raises(VariablesFull, match="in total"):
         variables.set("one more", "x" * MAX_VALUE_BYTES)
     variables.set("big0", "")
     variables.set("one more", "x" * 1000)
@@ -228,7 +228,7 @@ def test_a_number_that_is_too_large_to_be_one_is_a_text() -> None:
 
 def test_depth_and_length_are_bounded() -> None:
     for text in ("(" * 500 + "1" + ")" * 400, "!" * 900 + "1", "1" * 1001):
-        with pytest.raises(ValueError, match=r"nested|longer"):
+        with pytest.raises(ValueError, match=r"nested|more than"):
             expression.parse(text)
 
 

@@ -84,7 +84,7 @@ async def test_requests_and_answers() -> None:
         assert (await asking.ask("POST", f"{url}/moved", body=b"again")).json()["body"] == "again"
         missing = await asking.ask("GET", f"{url}/missing")
         assert missing.status == 404
-        with pytest.raises(WebFailed, match="answered 404"):
+        with pytest.raises(WebFailed, match="responded with status 404"):
             missing.json()
         assert (await asking.ask("GET", f"{url}/packed")).text.endswith("not unpacked")
         assert [(await asking.ask("GET", f"{url}/cookie")).text for _ in range(2)] == ["none", "none"]
@@ -94,7 +94,7 @@ async def test_requests_and_answers() -> None:
 async def test_a_credential_is_not_taken_along_to_where_a_redirect_leads() -> None:
     asking = Web(ANYWHERE, timeout_s=5)
     async with server() as url:
-        with pytest.raises(WebFailed, match="answered 307, a redirect, which is not followed") as failed:
+        with pytest.raises(WebFailed, match="HTTP status 307: redirects are not followed") as failed:
             await asking.ask("POST", f"{url}/moved", body=b"x", secrets={"X-Api-Key": "secret"})
         assert "secret" not in str(failed.value)
         assert (await asking.ask("POST", f"{url}/echo", secrets={"X-Api-Key": "secret"})).status == 200

@@ -105,7 +105,7 @@ async def test_a_lost_claim_ends_the_stream_and_it_comes_back_with_the_claim() -
     first.on_lost("s/c", 1.5)
     await settled()
     assert two.running == (0, 0)
-    assert two.first.made[0].ended == "another bridge may stream this call now"
+    assert two.first.made[0].ended == "another process may stream this call now"
     assert two.first.made[0].handover_grace_s == 1.5 * HANDOVER_GRACE_SHARE
     second.wishes.clear()
     two.table.free("s/c")

@@ -71,7 +71,7 @@ def test_a_client_may_name_any_dialect_and_its_options(query: dict[str, str], di
     ("query", "told"),
     [
         ({"dialect": "morse"}, "dialect: unknown dialect 'morse'"),
-        ({"dialect": "yeastar"}, "direction_speak: the dialect yeastar only listens"),
+        ({"dialect": "yeastar"}, "direction_speak: the dialect yeastar is one-way"),
         (
             {"dialect": "twilio", "encapsulation": "sln"},
             "'encapsulation' is not an option of a media stream; there are",

@@ -172,7 +172,7 @@ def test_the_credential_is_a_header_and_shows_nowhere() -> None:
 
 
 def test_a_log_does_not_see_the_query() -> None:
-    assert subscription(url="wss://app.example:8443/x/y?token=confidential").place == "wss://app.example:8443/x/y"
+    assert subscription(url="wss://app.example:8443/x/y?token=confidential").display_url == "wss://app.example:8443/x/y"
 
 
 def test_what_is_kept_can_be_made_again() -> None:

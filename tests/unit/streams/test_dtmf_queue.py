@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bridge.media.counters import Counters
-from bridge.streams.keys import MAX_QUEUED_KEYS, KeyPresses
+from bridge.streams.dtmf_queue import MAX_QUEUED_DIGITS, DtmfQueue
 
 
 class Pbx:
@@ -17,7 +17,7 @@ class Pbx:
         self.most_at_once = 0
         self.let = asyncio.Event()
         self.counters = Counters()
-        self.keys = KeyPresses(self.press, self.counters)
+        self.keys = DtmfQueue(self.press, self.counters)
 
     async def press(self, digits: str) -> None:
         self.at_once += 1
@@ -58,21 +58,21 @@ async def test_what_waits_is_bounded_and_the_rest_counted() -> None:
     await turns()
     for _ in range(20_000):
         pbx.keys.add("1")
-    assert len(pbx.keys) == MAX_QUEUED_KEYS
-    assert pbx.counters.keys_dropped == 20_000 - MAX_QUEUED_KEYS
+    assert len(pbx.keys) == MAX_QUEUED_DIGITS
+    assert pbx.counters.keys_dropped == 20_000 - MAX_QUEUED_DIGITS
     pbx.let.set()
     await turns()
-    assert pbx.pressed == ["#", "1" * MAX_QUEUED_KEYS]
+    assert pbx.pressed == ["#", "1" * MAX_QUEUED_DIGITS]
 
 
 async def test_what_asterisk_has_not_sounded_yet_is_bounded_too() -> None:
     pbx = Pbx()
     pbx.let.set()
     for _ in range(100):
-        pbx.keys.add("5" * MAX_QUEUED_KEYS)
+        pbx.keys.add("5" * MAX_QUEUED_DIGITS)
         await turns(3)
-    assert sum(map(len, pbx.pressed)) <= 2 * MAX_QUEUED_KEYS
-    assert pbx.counters.keys_dropped >= 97 * MAX_QUEUED_KEYS
+    assert sum(map(len, pbx.pressed)) <= 2 * MAX_QUEUED_DIGITS
+    assert pbx.counters.keys_dropped >= 97 * MAX_QUEUED_DIGITS
     pbx.keys.close()
 
 
