@@ -1,8 +1,8 @@
-"""Who may connect to the AudioSocket port, which has no authentication but the UUIDs that the bridge hands out.
+"""Access to the AudioSocket port, which has no authentication but UUIDs that asterisk-bridge generates.
 
-With configured networks nobody else may. Without, the addresses of ARI's host are expected. From elsewhere a connection
-counts only if it names a UUID that the bridge has ordered: 122 random bits that only Asterisk was given. So an Asterisk
-with several addresses, or behind a proxy, is never without audio; its address is known from then on.
+With configured networks, all others are rejected. Without, the addresses of ARI's host are expected. A connection from
+elsewhere is accepted only with an ordered UUID: 122 random bits that only Asterisk received. So an Asterisk with
+several addresses, or behind a proxy, always gets audio; its address is remembered.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 log = logging.getLogger(__name__)
 
 RESOLVE_S = 30.0
-"""How often the name of ARI's host is resolved again, when a connection from elsewhere was refused."""
+"""Minimum interval of resolving ARI's host again after a connection from elsewhere was refused, in seconds."""
 RESOLVE_TIMEOUT_S = 5.0
 MAX_LEARNED = 64
-"""Addresses from which an ordered UUID came."""
+"""Limit of remembered addresses with an ordered UUID."""
 
 
 class Admission:
     """Decides by the address of a connection.
 
     Args:
-        allowed: networks or addresses; not empty: nobody else may connect.
-        host: ARI's host, whose addresses are expected when ``allowed`` is empty; "": everybody is.
-        clock: seconds on a monotonic clock.
+        allowed: networks or addresses; if not empty, all others are rejected.
+        host: ARI's host, whose addresses are expected when ``allowed`` is empty; empty: all addresses are.
+        clock: returns seconds on a monotonic clock.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Admission:
         self._resolving: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
-        """The sources that are expected, for people."""
+        """Return the expected sources, for messages."""
         if self._networks:
             return ", ".join(map(str, self._networks))
         if not self._host:
@@ -56,26 +56,26 @@ class Admission:
 
     @property
     def learned(self) -> list[str]:
-        """Addresses that are not expected, and from which an ordered UUID came."""
+        """Unexpected addresses with an ordered UUID."""
         return list(map(str, self._learned))
 
     async def start(self) -> None:
-        """Resolve ARI's host; harmless if that cannot be done now."""
+        """Resolve ARI's host; failures are logged."""
         if self._host:
             await self._resolve()
 
     def stop(self) -> None:
-        """Resolve no more."""
+        """Stop resolving."""
         if self._resolving is not None:
             self._resolving.cancel()
             self._resolving = None
 
     def turns_away(self, source: str) -> bool:
-        """Whether a connection from ``source`` is refused before it has named a UUID."""
+        """Return whether a connection from ``source`` is refused before it has sent a UUID."""
         return bool(self._networks) and not self.expects(source)
 
     def expects(self, source: str) -> bool:
-        """Whether ``source`` is one of the addresses that Asterisk is expected at."""
+        """Return whether Asterisk is expected at ``source``."""
         try:
             address = _address(source)
         except ValueError:
@@ -88,13 +88,13 @@ class Admission:
         return False
 
     def learn(self, source: str) -> None:
-        """Note that an ordered UUID came from ``source``: that is Asterisk."""
+        """Remember ``source`` as an address of Asterisk, as an ordered UUID came from it."""
         if self._host and not self.expects(source):
             self._learned[_address(source)] = None
             if len(self._learned) > MAX_LEARNED:
                 del self._learned[next(iter(self._learned))]
             log.info(
-                "Asterisk connects from an address that is not one of ARI's host: peer=%s host=%s", source, self._host
+                "Asterisk connects from an address other than those of ARI's host peer=%s host=%s", source, self._host
             )
 
     def _resolve_again(self) -> None:
@@ -107,8 +107,8 @@ class Admission:
             async with asyncio.timeout(RESOLVE_TIMEOUT_S):
                 found = await asyncio.get_running_loop().getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
             self._addresses = frozenset(_address(str(sockaddr[0])) for *_, sockaddr in found)
-        except OSError as error:  # of which TimeoutError is one
-            log.warning("the host of ari.url could not be resolved: host=%s error=%s", self._host, error)
+        except OSError as error:  # includes TimeoutError
+            log.warning("host of ari.url not resolved host=%s error=%s", self._host, error)
         finally:
             self._resolving = None
 

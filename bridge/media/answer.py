@@ -1,4 +1,4 @@
-"""A server's HTTP response to a WebSocket request, put into words."""
+"""A server's HTTP response to a WebSocket request, and its description."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from bridge.events.signing import retry_after_s
 
 MAX_BODY_BYTES = 4096
-"""More of a refusal is not waited for."""
+"""Limit for the body of a refusal; the rest is not awaited."""
 EXCERPT_CHARS = 200
 MAX_RETRY_AFTER_S = 300.0
-"""The longest wait that a server may ask for: calls are short."""
+"""Limit for a server's Retry-After, in seconds: calls are short."""
 SECRET_CHARS = 6
-"""Anything shorter is no secret, and hiding it would make other words unreadable."""
+"""Minimum length of a secret: hiding shorter strings would make other words unreadable."""
 
 
 class NotHttp(Exception):
-    """What the server sent is not an HTTP response, or more than a server that agrees or refuses has to say."""
+    """The server sent something other than an HTTP response, or an excessive one."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Answer:
     """The head of a response.
 
     Args:
-        headers: names in lower case; the last of several counts.
+        status: HTTP status.
+        phrase: reason phrase.
+        headers: names in lowercase; the last of several counts.
     """
 
     status: int
@@ -34,8 +36,10 @@ class Answer:
     headers: dict[str, str]
 
     def upgrade(self) -> bytes:
-        """The head of a 101 as picows wants it: 2.3 knows neither ``Connection: keep-alive, Upgrade`` nor an empty
-        phrase, both of which RFC 9110 allows."""
+        """Return the head of a 101 for picows.
+
+        picows 2.3 rejects ``Connection: keep-alive, Upgrade`` and an empty phrase, both of which RFC 9110 allows.
+        """
         headers = dict(self.headers)
         if "upgrade" in re.split(r"[\s,]+", headers.get("connection", "").lower()):
             headers["connection"] = "upgrade"
@@ -43,7 +47,7 @@ class Answer:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def retry_after_s(self, now: float) -> float:
-        """How long the server asks to wait before the next attempt, in seconds; 0 if it does not ask.
+        """Return the server's Retry-After in seconds; 0 if there is none.
 
         Args:
             now: seconds since 1970.
@@ -51,7 +55,7 @@ class Answer:
         return min(retry_after_s(self.headers.get("retry-after", "")[:EXCERPT_CHARS], now), MAX_RETRY_AFTER_S)
 
     def words(self, body: bytes, secrets: Iterable[str]) -> str:
-        """Status, phrase, and a line of what the body says, without ``secrets`` should the server repeat them."""
+        """Return status, phrase and an excerpt of the body, with ``secrets`` hidden that the server may repeat."""
         hidden = {part for secret in secrets for part in (secret, *secret.split()) if len(part) >= SECRET_CHARS}
         text = f"{self.status} {_line(self.phrase, hidden)}".rstrip()
         location = self.headers.get("location", "")
@@ -71,7 +75,7 @@ class Answer:
 
 
 def _line(text: str, hidden: Iterable[str]) -> str:
-    """At most 200 characters on one line."""
+    """Return at most 200 characters on one line."""
     for secret in sorted(hidden, key=len, reverse=True):
         text = text.replace(secret, "***")
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())

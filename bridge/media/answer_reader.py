@@ -1,6 +1,6 @@
-"""Reads a server's HTTP response to a WebSocket request with h11, within bounds.
+"""Reads a server's HTTP response to a WebSocket request with h11, within limits.
 
-A module of its own: importing h11 takes 45 ms of CPU, and calls wait for a bridge that starts (``bridge.app.preload``).
+A separate module: importing h11 takes 45 ms of CPU, which would delay calls at the start (``bridge.app.preload``).
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import h11
 from bridge.media.answer import MAX_BODY_BYTES, Answer, NotHttp
 
 MAX_HEAD_BYTES = 16384
-"""Of the response and of all informational ones (1xx) before it together."""
+"""Limit for the head of the response plus all informational responses (1xx) before it."""
 MAX_INFORMATIONAL = 8
-"""Informational responses that are skipped: servers send one, if any."""
+"""Limit of skipped informational responses: servers send at most one."""
 MAX_BODY_PARTS = 256
-"""Chunks of a refusal's body that are read: h11 takes 15 us for each."""
+"""Limit of chunks of a refusal's body: h11 takes 15 us for each."""
 
 _UPGRADE = h11.Request(
     method="GET", target="/", headers=[("Host", ""), ("Connection", "upgrade"), ("Upgrade", "websocket")]
 )
-"""Makes h11 expect a response 101; the request itself is written by picows."""
+"""Makes h11 expect a 101 response; picows writes the actual request."""
 
 
 class AnswerReader:
-    """Reads one final response from what a server sends."""
+    """Reads one final response."""
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
         """The head of the response, once it has arrived."""
         self.body = b""
-        """Of a refusal: what has arrived of its body. Of 101: the beginning of the WebSocket's frames."""
+        """Body of a refusal so far, or the beginning of the WebSocket's frames after 101."""
         self.complete = False
-        """Whether the body has ended, or is as long as is read."""
+        """Whether the body has ended or reached its limit."""
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._parser.send(_UPGRADE)
         self._parser.send(h11.EndOfMessage())
@@ -41,21 +41,21 @@ class AnswerReader:
         self._parts = 0
 
     def feed(self, data: bytes) -> None:
-        """Take what has arrived.
+        """Parse received data.
 
         Raises:
-            NotHttp: it cannot become a response.
+            NotHttp: the data is not a valid response.
         """
         if self.answer is None:
             head, data = data[: MAX_HEAD_BYTES - self._head_bytes], data[MAX_HEAD_BYTES - self._head_bytes :]
             self._head_bytes += len(head)
             self._head = (self._head + head)[:5]
             if not b"HTTP/".startswith(self._head):
-                raise NotHttp("the server answers something that is not HTTP")
-            if head:  # nothing would be the end of the connection to h11
+                raise NotHttp("the server's response is not HTTP")
+            if head:  # h11 takes empty data as the end of the connection
                 self._parse(head)
             if self.answer is None and data:
-                raise NotHttp(f"the head of the server's answer is longer than {MAX_HEAD_BYTES} bytes")
+                raise NotHttp(f"the head of the server's response exceeds {MAX_HEAD_BYTES} bytes")
         if data and self.answer is not None and self.answer.status == 101:
             self.body += data
         elif data and not self.complete:
@@ -71,14 +71,14 @@ class AnswerReader:
                 self._take(event)
         except h11.RemoteProtocolError:
             if self.answer is None:
-                raise NotHttp("the server answers something that is not HTTP/1.1") from None
+                raise NotHttp("the server's response is not HTTP/1.1") from None
             self.complete = True
 
     def _take(self, event: h11.Event) -> None:
         if isinstance(event, h11.InformationalResponse) and event.status_code != 101:
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
-                raise NotHttp(f"the server sends more than {MAX_INFORMATIONAL} answers 1xx and none that is final")
+                raise NotHttp(f"the server sent more than {MAX_INFORMATIONAL} answers 1xx without a final one")
         elif isinstance(event, h11.Response | h11.InformationalResponse):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
             self.answer = Answer(event.status_code, event.reason.decode("latin-1"), headers)

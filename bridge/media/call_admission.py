@@ -1,8 +1,8 @@
-"""Call admission: whether one more call or stream may start without harm to those that are up.
+"""Call admission: whether another call or stream may start without harm to the existing ones.
 
-Whatever starts one asks `CallAdmission`: streams that clients open or that we dial, calls that we originate, calls of
-the dialplan before they are answered. What belongs to a call that was admitted (its stream, a transfer) is not refused
-because of lateness: calls that are up keep what they have.
+Everything that starts one checks `CallAdmission`: streams that clients open or that asterisk-bridge opens, calls that
+it originates, calls of the dialplan before they are answered. Parts of an admitted call (its stream, a transfer) are
+not refused because of lateness: existing calls keep what they have.
 """
 
 from __future__ import annotations
@@ -19,50 +19,54 @@ from bridge.media.counters import Counters
 log = logging.getLogger(__name__)
 
 MEASURED = 20
-"""Latest measurements that count: 2 s, as `bridge.media.lag` measures ten times a second."""
+"""Number of latest measurements that count: 2 s, as `bridge.media.lag` measures ten times a second."""
 LATE_OF_MEASURED = 5
 """How many of them must be late: a stall of any length is one measurement."""
 BUSY_OF_MEASURED = 10
-"""Latest measurements whose median is how busy the event loop is: of 1 s, in which a stall is one of them."""
+"""Number of latest measurements whose median is the load of the event loop: 1 s, in which a stall is one of them."""
 MAX_BUSY = 0.75
-"""How busy the event loop may be: close to 1, what comes at uneven times waits longer and longer."""
+"""Limit for the busy share of the event loop: close to 1, irregular work waits longer and longer."""
 LESS_BUSY = 0.9
-"""Part of `MAX_BUSY` to which it must fall before anything starts again."""
+"""Share of `MAX_BUSY` below which the load must fall before anything starts again."""
 CALM_S = 3.0
-"""For how long it must be below that, and lateness below half its limit."""
+"""How long it must stay below that, and lateness below half its limit, in seconds."""
 SHED = 0.9
-"""The ceiling after an overload, as a part of the load at which it began."""
+"""Ceiling after an overload, as a share of the load at which it began."""
 DOUBLED_S = 30.0
-"""How long the process must not be strained until the ceiling is twice that. It grows with the square of the time:
-after 10 s the load that was too much is tried again, as another program may have been the cause."""
+"""Time in seconds without strain after which the ceiling has doubled.
+
+It grows with the square of the time: after 10 s the load that was too high is tried again, as another program may have
+been the cause.
+"""
 MAX_DOUBLED_S = 240.0
-"""An overload that comes back before the ceiling has doubled makes it grow half as fast, down to this."""
+"""Limit for the doubling time: an overload that returns before the ceiling has doubled makes it grow half as fast."""
 AT_ONCE = 3
-"""How much of ``from_load`` may start within a second whatever is up; beyond, the load may at most double."""
+"""Multiple of ``from_load`` that may start within a second at any load; beyond, the load may at most double."""
 FREED_EVERY_S = 1.0
-"""Least time between two calls of `CallAdmission.on_free`."""
+"""Minimum interval of calls of `CallAdmission.on_free`, in seconds."""
 RETRY_AFTER_S = 5
-"""When a client should try again that was refused in an overload."""
-DRAINING = "asterisk-bridge is draining: it stops when the calls and streams that are up have ended"
+"""Retry-After in seconds for clients refused in an overload."""
+DRAINING = "asterisk-bridge is draining: it stops when its calls and streams have ended"
 
 
 class Overload:
-    """Detects overload, and finds how much can be carried. Pure: the clock is an argument.
+    """Detects overload, and determines the load that can be carried. Pure: the clock is an argument.
 
-    Overloaded is a process whose event loop is busy nearly all the time, or runs timers late because other programs
-    take the processors. The load at which that begins gives a ceiling just below it. Afterwards the ceiling grows,
-    slowly at first, so that clients that try again together do not overload the process again.
+    A process is overloaded when its event loop is busy nearly all the time, or runs timers late because other programs
+    use the CPU. The load at which that begins gives a ceiling just below it. Afterwards the ceiling grows, slowly at
+    first:
+    clients that retry together must not overload the process again.
 
-    What started within the last second is not in the measurements yet. So a crowd is let in step by step.
+    Starts of the last second are not in the measurements yet, so many simultaneous starts are admitted step by step.
 
     Args:
-        limit_s: lateness from which audio is at risk; 0: never overloaded.
-        from_load: load below which nothing is refused: then other programs are the cause, and refusing helps nobody.
+        limit_s: lateness from which audio is at risk, in seconds; 0: never overloaded.
+        from_load: load below which nothing is refused: other programs are then the cause, and refusing does not help.
     """
 
     def __init__(self, limit_s: float, from_load: int) -> None:
         self.active = False
-        """Whether it is overloaded now, or was a moment ago."""
+        """Whether it is overloaded now, or was very recently."""
         self.ceiling = math.inf
         """The load up to which more may start while it is not active."""
         self._limit_s = limit_s
@@ -71,7 +75,7 @@ class Overload:
         self._lateness: deque[float] = deque(maxlen=MEASURED)
         self._busy: deque[float] = deque(maxlen=BUSY_OF_MEASURED)
         self._base = math.inf
-        """The ceiling as the last overload has left it."""
+        """The ceiling right after the last overload."""
         self._doubled_s = DOUBLED_S
         self._calm_since = 0.0
 
@@ -103,11 +107,11 @@ class Overload:
         return settled + max(settled, AT_ONCE * self._from_load)
 
     def measured(self, late_s: float, busy: float, load: int, now: float) -> None:
-        """Take in one measurement.
+        """Process one measurement.
 
         Args:
-            late_s: how late a timer was, in seconds.
-            busy: the part of the time since the one before in which the event loop was busy, 0 to 1.
+            late_s: lateness of a timer, in seconds.
+            busy: share of the time since the previous measurement in which the event loop was busy, 0 to 1.
             load: calls and streams of the process.
             now: seconds on a monotonic clock.
         """
@@ -133,17 +137,17 @@ class Overload:
         self.ceiling = self._base * (1 + (calm_s / self._doubled_s) ** 2)
 
     def refusal(self, load: int) -> Overloaded | None:
-        """Return why nothing may be added to ``load``; None: something may."""
+        """Return why nothing may be added to ``load``; None if something may."""
         if not self._limit_s or load < self._from_load:
             return None
         if self.active or load + 1 > self.ceiling:
             return Overloaded(
-                f"overloaded: no more than the {load} calls and streams that are up can be carried in time",
+                f"overloaded: cannot carry more than the current {load} calls and streams in time",
                 retry_after_s=RETRY_AFTER_S,
             )
         if load + 1 > self.step:
             return Overloaded(
-                f"too many calls and streams start at once: {load} are up, not all of them for a second",
+                f"too many calls and streams started within a second; {load} exist",
                 retry_after_s=1,
             )
         return None
@@ -153,11 +157,11 @@ class CallAdmission:
     """Decides for the whole process what may start.
 
     Args:
-        max_streams: how many streams may be open at once.
-        numbering: first number of a stream and the step to the next one, so that workers number differently.
-        late_ms: lateness of timers from which nothing may start; 0: whatever the lateness is.
-        late_from: calls and streams below which lateness refuses nothing.
-        counters: counts overloads, and what is refused.
+        max_streams: limit of open streams.
+        numbering: first number of a stream and the step to the next one, to give workers different numbers.
+        late_ms: lateness of timers from which nothing may start, in milliseconds; 0: no limit.
+        late_from: number of calls and streams below which lateness refuses nothing.
+        counters: counts overloads and refusals.
     """
 
     def __init__(
@@ -170,21 +174,21 @@ class CallAdmission:
         counters: Counters | None = None,
     ) -> None:
         self.open = 0
-        """Streams that are open."""
+        """Number of open streams."""
         self.closing = False
-        """The process stops: nothing new is started."""
+        """Whether the process stops: nothing may start."""
         self.draining = False
-        """The process stops when what is up has ended: only what belongs to that is started."""
+        """Whether the process stops when its calls and streams have ended: only parts of these may start."""
         self.load: Callable[[], int] = lambda: self.open
-        """Counts the calls or streams that are up, whichever are more."""
+        """Returns the number of calls or of streams, whichever is larger."""
         self.on_free: Callable[[], object] = lambda: None
-        """Called when more may start after something was refused."""
+        """Called when more may start after a refusal."""
         self.overload = Overload(late_ms / 1000, late_from)
         self._max_streams = max_streams
         self._numbering = numbering
         self._counters = counters or Counters()
         self._waiting = False
-        """Something was refused since `on_free` was called."""
+        """Whether something was refused since `on_free` was called."""
         self._freed_at = -math.inf
 
     def numbers(self) -> Iterator[int]:
@@ -195,19 +199,19 @@ class CallAdmission:
         """Return whether a call or stream may start now.
 
         Args:
-            streams: how many streams it begins with: 0 for a call that has none.
+            streams: how many streams it begins with; 0 for a call without streams.
         """
         return self._refusal(streams, admitted=False) is None
 
     def check(self, streams: int = 1, *, admitted: bool = False) -> None:
-        """Check that a call or stream may start now; count and note a refusal.
+        """Check that a call or stream may start now; count a refusal.
 
         Args:
-            streams: how many streams it begins with: 0 for a call that has none.
-            admitted: it belongs to a call that has been admitted, and is not refused because of lateness.
+            streams: how many streams it begins with; 0 for a call without streams.
+            admitted: part of an admitted call, which is not refused because of lateness.
 
         Raises:
-            Overloaded: it may not.
+            Overloaded: it may not start.
         """
         refusal = self._refusal(streams, admitted=admitted)
         if refusal is not None:
@@ -216,29 +220,31 @@ class CallAdmission:
             raise refusal
 
     def measured(self, late_s: float, busy: float, now: float) -> None:
-        """Take in one measurement, as `Overload.measured`."""
+        """Process one measurement, as `Overload.measured`."""
         was_active, load = self.overload.active, self.load()
         self.overload.measured(late_s, busy, load, now)
         if self.overload.active and not was_active:
             self._counters.overloads += 1
             log.warning(
-                "overloaded, refusing new calls and streams: timers are %.0f ms late, the event loop is %.0f %% busy,"
-                " calls and streams up: %d",
+                "overloaded, refusing new calls and streams late_ms=%.0f busy=%.0f %% calls_and_streams=%d",
                 self.overload.late_s * 1000,
                 self.overload.busy * 100,
                 load,
             )
         elif was_active and not self.overload.active:
-            log.info("no longer overloaded, accepting calls and streams up to %.0f", self.overload.ceiling)
+            log.info(
+                "no longer overloaded, accepting calls and streams up to a limit calls_and_streams=%.0f",
+                self.overload.ceiling,
+            )
         if self._waiting and now - self._freed_at >= FREED_EVERY_S and self.may_start():
             self._waiting, self._freed_at = False, now
             self.on_free()
 
     def _refusal(self, streams: int, *, admitted: bool) -> Overloaded | None:
         if self.closing:
-            return Overloaded("the bridge is shutting down")
+            return Overloaded("asterisk-bridge is shutting down")
         if self.draining and not admitted:
             return Overloaded(DRAINING, retry_after_s=RETRY_AFTER_S)
         if streams and self.open + streams > self._max_streams:
-            return Overloaded(f"{self.open} streams are open and media.max_streams allows no more")
+            return Overloaded(f"{self.open} streams are open, the limit media.max_streams")
         return None if admitted else self.overload.refusal(self.load())

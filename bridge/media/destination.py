@@ -1,4 +1,4 @@
-"""Where an outgoing WebSocket goes, checked when it is configured and not when the first call is lost."""
+"""The destination of an outgoing WebSocket, validated with the configuration instead of during the first call."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from bridge.tls import Trust
 
 @dataclass(frozen=True, repr=False)
 class Destination:
-    """Where a stream goes.
+    """The destination of a stream.
 
     Args:
-        url: ``ws://`` or ``wss://``; it may hold a secret in its query, which is never shown.
-        headers: what the server wants to see beside the handshake, usually a credential; never shown.
-        verify: check the server's certificate and name; only for ``wss://``.
+        url: ``ws://`` or ``wss://``; may hold a secret in its query, which is never shown.
+        headers: additional headers of the handshake, usually a credential; never shown.
+        verify: check the server's certificate and name; for ``wss://``.
         ca_file: PEM file with the only authorities to trust; empty for those of the system.
-        ca_dir: where ``ca_file`` must lie if it came over HTTP or from a flow (`bridge.tls.Trust`).
-
-        configured: the URL is in the configuration file, its host at least (`bridge.outbound.policy.Policy.check`).
+        ca_dir: folder that must contain a ``ca_file`` which came over HTTP or from a flow (`bridge.tls.Trust`).
+        configured: the URL, at least its host, is in the configuration file (`bridge.outbound.policy.Policy.check`).
 
     Raises:
-        ValueError: in words for the administrator.
+        ValueError: an argument is invalid; the message is for the administrator.
     """
 
     url: str
@@ -39,21 +38,21 @@ class Destination:
 
     def __post_init__(self) -> None:
         if re.search(r"[^!-~]", self.url):
-            raise ValueError("the URL holds a space or a character outside ASCII: percent-encode it (host: xn--...)")
-        parts = self._parts  # raises ValueError by itself for a broken IPv6 address
+            raise ValueError("the URL contains a space or a non-ASCII character. Percent-encode it (host: xn--...)")
+        parts = self._parts  # raises ValueError for an invalid IPv6 address
         if parts.scheme not in ("ws", "wss"):
-            raise ValueError("the URL does not begin with ws:// or wss://")
+            raise ValueError("the URL must begin with ws:// or wss://")
         if "@" in parts.netloc:
-            raise ValueError("the URL holds a user name or password: put a credential into a header")
+            raise ValueError("the URL contains a user name or password. Send credentials in a header")
         if not parts.hostname or not all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
-            raise ValueError("the URL names no host, or one that cannot be")
+            raise ValueError("the URL has no valid host")
         if parts.fragment:
-            raise ValueError("the URL holds a fragment (#...), which no server would see")
+            raise ValueError("the URL contains a fragment (#...), which is never sent to servers")
         try:
             if parts.port == 0:
                 raise ValueError
         except ValueError:
-            raise ValueError("the URL's port is not a number from 1 to 65535") from None
+            raise ValueError("the URL's port must be from 1 to 65535") from None
         for name, value in self.headers.items():
             try:
                 check_header_name(name)
@@ -66,7 +65,7 @@ class Destination:
         return f"Destination({self})"
 
     def __str__(self) -> str:
-        """The URL without its query."""
+        """Return the URL without its query."""
         return f"{self._parts.scheme}://{self._parts.netloc}{self._parts.path}"
 
     @property
@@ -85,12 +84,12 @@ class Destination:
 
     @property
     def port(self) -> int:
-        """443 or 80 if the URL does not say."""
+        """The port, by default 443 or 80."""
         return self._parts.port or (443 if self.secure else 80)
 
     @property
     def authority(self) -> str:
-        """Host and port as the URL has them, for the Host header."""
+        """Host and port as in the URL, for the Host header."""
         return self._parts.netloc
 
     @property
@@ -101,7 +100,7 @@ class Destination:
 
     @property
     def exposes_headers(self) -> bool:
-        """Whether anybody on the way can read the headers."""
+        """Whether the headers travel unencrypted."""
         if self.secure or not self.headers:
             return False
         try:
@@ -111,12 +110,12 @@ class Destination:
 
     @property
     def trust(self) -> Trust:
-        """Which servers to accept."""
+        """Which certificates to accept."""
         return Trust(self.verify, self.ca_file, self.ca_dir)
 
     @property
     def secrets(self) -> list[str]:
-        """What no log may show, whoever repeats it."""
+        """Strings that logs must hide, from any source."""
         query = self._parts.query
         return [*self.headers.values(), query, *(value for _, value in parse_qsl(query))]
 

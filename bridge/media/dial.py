@@ -1,7 +1,7 @@
-"""Outgoing WebSockets: where to, whether it may be tried again, and how long to wait before.
+"""Outgoing WebSockets: opening them, whether to retry, and the waits in between.
 
 Formats: RFC 6455 (sections 4.1 and 7.4) and RFC 9110. Redirects are not followed and no proxy is used: the
-administrator names the server itself, and the credential goes to nobody else.
+administrator names the server itself, and nobody else gets the credential.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ __all__ = ["Backoff", "Destination", "LinkFailed", "LinkRefused", "clean", "dial
 log = logging.getLogger(__name__)
 
 REFUSAL_WAIT_S = 0.5
-"""How long a server that has refused may take to say why."""
+"""Time for a server that has refused to send the body with its reason, in seconds."""
 LISTEN_WAIT_S = 1.0
-"""A link that nobody listens to is read after so long all the same: pings are answered, and its end is noticed."""
+"""Time in seconds after which a link without a reader is read anyway: to answer pings, and detect its end."""
 RETRIED_STATUSES = frozenset({408, 425, 429})
-"""Of the statuses below 500, those that say "not now" and not "not so"."""
+"""Statuses below 500 that may be retried."""
 
 GOING_AWAY = 1001
 """The Close code of a server that goes down (RFC 6455 section 7.4.1), or of a page that is closed."""
@@ -52,11 +52,11 @@ _warned: set[str] = set()
 
 
 class LinkRefused(BridgeError):
-    """The server does not want us, and would not a moment later either: not to be tried again in a loop.
+    """The server refuses, and would refuse again: do not retry.
 
     Args:
-        status: HTTP status of its answer; 0: it was not asked.
-        reason: which server it was and what it said, without secrets.
+        status: HTTP status of its response; 0: no request was sent.
+        reason: the server and its response, without secrets.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -66,11 +66,11 @@ class LinkRefused(BridgeError):
 
 
 class LinkFailed(BridgeError):
-    """There is no connection now; trying again later may work.
+    """A connection is impossible now; retrying later may succeed.
 
     Args:
-        reason: which server it was and what went wrong, without secrets.
-        retry_after_s: how long the server asks to wait before the next attempt, in seconds.
+        reason: the server and what went wrong, without secrets.
+        retry_after_s: the server's Retry-After, in seconds.
     """
 
     def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
@@ -80,21 +80,21 @@ class LinkFailed(BridgeError):
 
 
 _CHANCE = random.Random()
-"""Of all waits: each source of its own would take 2.5 KB for every stream."""
+"""Shared by all waits: one source for every stream would take 2.5 KB each."""
 
 
 class Backoff:
-    """How long to wait before the next try: longer each time, and never quite the same for many who begin together.
+    """Waits between attempts: increasing, and randomized to spread many that begin together.
 
     Args:
         first_s: the first wait, in seconds, before jitter.
-        last_s: no wait is longer.
-        factor: how much longer each wait is than the one before.
-        jitter: the share of each wait that chance may take away, 0 to 1.
-        chance: seeded in tests.
+        last_s: the longest wait, in seconds.
+        factor: ratio of each wait to the one before.
+        jitter: maximum random reduction of each wait, as a share from 0 to 1.
+        chance: random source; seeded in tests.
 
     Raises:
-        ValueError: the numbers make no growing series of waits.
+        ValueError: the numbers do not form a growing series of waits.
     """
 
     def __init__(
@@ -115,21 +115,21 @@ class Backoff:
         self._next_s = first_s
 
     def next_delay(self) -> float:
-        """Seconds to wait now."""
+        """Return the next wait in seconds."""
         delay_s = self._next_s
         self._next_s = min(self._last_s, delay_s * self._factor)
         return delay_s * (1 - self._jitter * self._chance.random())
 
     def reset(self) -> None:
-        """Begin anew: the connection has held."""
+        """Start again with the first wait, after a successful connection."""
         self._next_s = self._first_s
 
 
 def clean(code: int) -> bool:
-    """Return whether a server that closes with this code has ended the stream on purpose: it is not dialed again.
+    """Return whether this close code ends the stream for good.
 
-    1000: done; 1005: a Close frame without a code, which is what ``ws.close()`` sends in JavaScript. `GOING_AWAY` is
-    what servers send when they restart.
+    1000: done; 1005: a Close frame without a code, as ``ws.close()`` sends in JavaScript. `GOING_AWAY` is what servers
+    send when they restart, so it does not.
     """
     return code in (1000, 1005)
 
@@ -145,12 +145,20 @@ async def dial(
     max_message_bytes: int,
     max_text_bytes: int = MAX_TEXT_BYTES,
 ) -> Link:
-    """Connect to ``destination``. Nothing is read before the caller sets ``on_message``, so that nothing is missed.
+    """Connect to ``destination``. Nothing is read before the caller sets ``on_message``, and so nothing is missed.
 
     Args:
-        gate: what may be connected to.
-        connect_timeout_s: for name, TCP, TLS and handshake together, in seconds.
-        max_unsent_ms: as for any link, as are those after it.
+        destination: where to connect.
+        counters: the process's counters.
+        gate: hosts that may be connected to.
+        connect_timeout_s: limit for name resolution, TCP, TLS and handshake together, in seconds.
+        max_unsent_ms: as for any link, like the following arguments.
+        ping_interval_s: see `Link`.
+        max_message_bytes: limit of a message.
+        max_text_bytes: limit of text messages.
+
+    Returns:
+        The open link.
 
     Raises:
         LinkRefused: the server refused with a status that will be the same next time, or the gate denies the host.
@@ -163,7 +171,7 @@ async def dial(
 
     if destination.exposes_headers and destination.where not in _warned and len(_warned) < MAX_WARNED:
         _warned.add(destination.where)
-        log.warning("the headers for ws://%s, credentials too, go over the network unencrypted", destination.where)
+        log.warning("headers, including credentials, are sent unencrypted host=%s", destination.where)
     link = PicowsLink(
         counters,
         max_unsent_ms=max_unsent_ms,
@@ -178,8 +186,9 @@ async def dial(
     try:
         async with asyncio.timeout(connect_timeout_s):
             tls = await client_context(destination.trust) if destination.secure else None
-            # aiofastnet's transport costs less for every frame. Not under TLS: there it holds 17 s of audio that nobody
-            # can drop (asyncio's 3 s), and says less about a wrong certificate.
+            # aiofastnet's transport costs less for every frame. Not under TLS: there it holds 17 s of audio that cannot
+            # be dropped
+            # (asyncio's 3 s), and gives less detail about a wrong certificate.
             connect: Any = loop.create_connection if tls else functools.partial(aiofastnet.create_connection, loop)
             sock = await gate.connect(destination.host, destination.port, configured=destination.configured)
             await connect(
@@ -198,8 +207,8 @@ async def dial(
     except WSError as error:
         raise LinkFailed(f"{where}: not a WebSocket handshake: {error}") from None
     except OSError as error:
-        if isinstance(error, TimeoutError) and error.errno is None:  # ours, not the kernel's
-            handshake.judge()  # there may be an answer, only not all of its body
+        if isinstance(error, TimeoutError) and error.errno is None:  # of asyncio.timeout, not the kernel's
+            handshake.judge()  # a response may have arrived without all of its body
             raise LinkFailed(f"{where}: {handshake.missing} within {connect_timeout_s:g} s") from None
         raise LinkFailed(f"{where}: {_words(error)}") from None
     finally:
@@ -212,7 +221,7 @@ async def dial(
 class _Handshake(asyncio.Protocol):
     """A connection until the server has answered the upgrade request.
 
-    picows judges an answer by its head; the words that tell the administrator what is wrong are in the body.
+    picows judges a response by its head; the reason, which the administrator needs, is in the body.
     """
 
     def __init__(self, destination: Destination, link: PicowsLink) -> None:
@@ -230,24 +239,26 @@ class _Handshake(asyncio.Protocol):
 
     @property
     def missing(self) -> str:
-        """What has not happened yet."""
+        """The step that is missing."""
         return "no connection" if self._transport is None else "connected, but no answer to the WebSocket request"
 
     async def answered(self) -> None:
         """Wait until the link is established.
 
         Raises:
-            LinkRefused, LinkFailed
-            picows.WSError: the server agreed, but not as a WebSocket server does.
+            LinkRefused: the server refused.
+            LinkFailed: there is no valid response.
+            picows.WSError: the server accepted, but not as a WebSocket server.
         """
         await self._done
         await self._inner.wait_until_handshake_complete()
 
     def judge(self) -> None:
-        """Raise what the answer amounts to, if there is one.
+        """Raise the error of the response, if there is one.
 
         Raises:
-            LinkRefused, LinkFailed
+            LinkRefused: the server refused.
+            LinkFailed: the server may accept later.
         """
         answer = self._reader.answer
         if answer is None:
@@ -259,20 +270,20 @@ class _Handshake(asyncio.Protocol):
         raise LinkFailed(reason, answer.retry_after_s(time.time()))
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Close everything."""
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
         if not self._done.cancel() and not self._done.cancelled():
-            self._done.exception()  # nobody waits any more; asyncio would log it as never retrieved
+            self._done.exception()  # retrieved, as asyncio logs exceptions that nobody retrieves
 
-    # What asyncio calls
+    # Methods that asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         connected = cast(asyncio.Transport, transport)  # create_connection gives TCP or TLS transports
         if self._done.cancelled():
-            # Abandoned: when the caller is cancelled before its TLS handshake begins, asyncio goes on with it.
+            # Abandoned: if the caller is cancelled before its TLS handshake begins, asyncio continues with it.
             connected.abort()
             return
         self._transport = connected
@@ -309,15 +320,15 @@ class _Handshake(asyncio.Protocol):
             words = _words(exc) if isinstance(exc, OSError) else "the server closed the connection without an answer"
             self._fail(LinkFailed(f"{self._destination.where}: {words}"))
 
-    # Inside
+    # Internals
 
     def _upgrade(self, answer: Answer) -> None:
         transport, rest = self._transport, self._reader.body
-        assert transport is not None  # it has delivered the answer
+        assert transport is not None  # it has delivered the response
         transport.set_protocol(self._inner)
         feed(self._inner, answer.upgrade())
         self._done.set_result(None)
-        if not self._link.established:  # picows keeps the reason
+        if not self._link.established:  # picows has the reason
             return
         transport.pause_reading()
 
@@ -339,13 +350,13 @@ class _Handshake(asyncio.Protocol):
 
 
 def _words(error: OSError) -> str:
-    """What went wrong, for an administrator."""
+    """Return what went wrong, for an administrator."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not accepted: {error.verify_message.rstrip('.')}"
+        return f"the server's certificate was rejected: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
     if isinstance(error, socket.gaierror):
-        return f"the host's name is not known: {error.strerror}"
+        return f"the host name cannot be resolved: {error.strerror}"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return error.strerror or str(error) or type(error).__name__

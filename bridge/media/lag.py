@@ -1,7 +1,7 @@
-"""How late the event loop is: a histogram, and a warning with the stack of what blocks it.
+"""Lateness of the event loop: a histogram, and a warning with the stack of the code that blocks it.
 
-A timer of the loop notes its own lateness ten times a second. A thread, which sleeps in between, sees when that timer
-has not run for too long, and logs what the loop's thread is doing then: afterwards nobody could tell.
+A timer of the loop records its own lateness ten times a second. A thread, asleep in between, detects when the timer has
+not run for too long, and logs the stack of the loop's thread at that time.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.1
 BLOCKED_S = 0.2
-"""Lateness at which a warning is due: ten frames of every call."""
+"""Lateness in seconds that causes a warning: ten frames of every call."""
 QUIET_S = 60.0
-"""One warning in this time."""
+"""Minimum interval between warnings, in seconds."""
 
 
 class LoopLag:
-    """Measures the loop that it is started on.
+    """Measures the loop on which it is started.
 
     Args:
-        histogram: where each measurement goes, in seconds.
-        on_measured: called with each measurement, the part of the time since the one before in which the loop was
+        histogram: receives each measurement, in seconds.
+        on_measured: called with each measurement, the share of the time since the previous one in which the loop was
             busy (0 to 1; 0 where it cannot be measured), and the loop's time in seconds.
     """
 
@@ -42,9 +42,9 @@ class LoopLag:
         self._histogram = histogram
         self._on_measured = on_measured
         self._before = (0.0, 0.0)
-        """The loop's time and its idle time at the measurement before."""
+        """The loop's time and idle time at the previous measurement."""
         self._due = 0.0
-        """When the timer should run next, by `time.monotonic`, which is the loop's clock."""
+        """When the timer should run next, on `time.monotonic`, the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
@@ -61,7 +61,7 @@ class LoopLag:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; harmless if it never began."""
+        """Stop; harmless if not started."""
         if self._timer is not None:
             self._timer.cancel()
         if self._thread is not None:
@@ -94,7 +94,7 @@ class LoopLag:
                 continue
             slept_s = now - before
             if slept_s > 2 * INTERVAL_S and time.process_time() - used_before < slept_s / 2:
-                continue  # the machine gave the whole process no time, or it was stopped: nothing blocks the loop
+                continue  # the whole process got no CPU time, or was stopped: nothing blocks the loop
             frame = sys._current_frames().get(loop_thread)
             if frame is not None and self._due <= now - BLOCKED_S:
                 quiet_until = now + QUIET_S
@@ -107,7 +107,7 @@ def _idle_s(loop: asyncio.AbstractEventLoop) -> float:
 
 def _warn(late_s: float, frame: FrameType) -> None:
     log.warning(
-        "event loop blocked for %.0f ms, calls get no audio meanwhile; no other such warning for %.0f s",
+        "event loop blocked, calls got no audio meanwhile, next warning is limited late_ms=%.0f limit_s=%.0f",
         late_s * 1000,
         QUIET_S,
         extra={"stack": "".join(traceback.format_stack(frame)).rstrip()},

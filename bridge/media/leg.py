@@ -1,6 +1,6 @@
-"""A media leg: one AudioSocket connection, with the audio from Asterisk and a playout queue towards it.
+"""A media leg: one AudioSocket connection, with the audio from Asterisk and a playout queue toward it.
 
-The leg is there before its connection is: what an application says in the meantime waits in the playout queue.
+The leg exists before its connection: audio that an application sends meanwhile waits in the playout queue.
 """
 
 from __future__ import annotations
@@ -25,28 +25,31 @@ log = logging.getLogger(__name__)
 
 
 _CONNECTED = asyncio.Event()
-"""Of every leg from its connection on: an event of its own takes 850 bytes, and nobody waits for that one any more."""
+"""Shared by every connected leg: an event takes 850 bytes, and nobody waits for this one."""
 _CONNECTED.set()
 
 
 class Wire(Protocol):
-    """What a leg needs of its connection."""
+    """The interface of a leg's connection."""
 
     @property
-    def write(self) -> Callable[[bytes], None]: ...
+    def write(self) -> Callable[[bytes], None]:
+        """Write one message."""
 
-    def hang_up(self) -> None: ...
+    def hang_up(self) -> None:
+        """End the connection."""
 
-    def hand_over(self, leg: MediaLeg) -> None: ...
+    def hand_over(self, leg: MediaLeg) -> None:
+        """Continue as another leg's connection."""
 
 
 def is_silence(pcm: bytes) -> bool:
-    """Whether all samples are 0."""
+    """Return whether all samples are 0."""
     return pcm.count(0) == len(pcm)
 
 
 def ignore(*_: object) -> None:
-    """Do nothing: a callback that is not set."""
+    """Do nothing: the default of callbacks."""
 
 
 @cache
@@ -56,19 +59,19 @@ def _header_and_silence(fmt: AudioFormat) -> tuple[bytes, bytes]:
 
 
 class MediaLeg:
-    """Audio of one call to and from Asterisk, s16le mono at ``fmt.rate`` both ways.
+    """Audio of one call from and to Asterisk, s16le mono at ``fmt.rate`` in both directions.
 
     Args:
-        fmt: the slin format that Asterisk is asked for.
-        playout: what to play towards Asterisk; a leg that replaces a broken one takes over the queue.
+        fmt: the slin format of the connection.
+        playout: the audio to play toward Asterisk; a leg that replaces a broken one takes over the queue.
         counters: the process's counters.
 
     The owner sets the callbacks; all are called on the event loop, from the socket's callback or the tick:
         on_audio(pcm): audio from Asterisk, usually but not always 20 ms.
-        on_dtmf(digit): a key, as Asterisk reports it in dialplan mode.
-        on_mark(name): everything queued before the mark has been handed to Asterisk.
-        on_tick(): 20 ms have passed and no audio came, for owners who keep time by it.
-        on_closed(): the connection is gone, whoever closed it.
+        on_dtmf(digit): a DTMF digit, as Asterisk reports it in dialplan mode.
+        on_mark(name): everything queued before the mark has been sent to Asterisk.
+        on_tick(): 20 ms have passed without audio, for owners that measure time by it. on_closed(): the connection has
+        ended, for any reason.
     """
 
     __slots__ = (
@@ -102,31 +105,31 @@ class MediaLeg:
         self.fmt = fmt
         self.playout = playout
         self._listener: Callable[[bytes], None] = ignore
-        self._on_audio: Callable[[bytes], None] = ignore  # the listener, or silence in the place of what it would get
+        self._on_audio: Callable[[bytes], None] = ignore  # the listener, or a function that passes silence to it
         self._silent = False
         self.on_dtmf: Callable[[str], None] = ignore
         self.on_mark: Callable[[str], None] = ignore
         self.on_closed: Callable[[], None] = ignore
         self._on_tick: Callable[[], None] | None = None
         self.on_sink_changed: Callable[[], None] | None = None
-        """Told when `on_audio` or `on_tick` becomes another: for who calls them in this leg's place (`SharedLeg`)."""
+        """Called when `on_audio` or `on_tick` is replaced: for `SharedLeg`, which calls them directly."""
         self.connected = asyncio.Event()
         self.closed = False
         self.blocked = False
-        """Asterisk does not read at the moment: frames are held back, not piled up."""
+        """Whether Asterisk does not read now: frames are skipped instead of queued."""
         self._counters = counters
-        self._heard = False  # audio came since the last tick
+        self._heard = False  # audio arrived since the last tick
         self._wire: Wire | None = None
-        self._write: Callable[[bytes], None] | None = None  # the wire's; looked up once. None while the leg is held
+        self._write: Callable[[bytes], None] | None = None  # of the wire; looked up once. None while the leg is held
         self._held = False
         self._kind = int(kind_of_rate(fmt.rate))
         self.header, self._silence = _header_and_silence(fmt)
-        """What every frame of 20 ms begins with on AudioSocket, in both directions, and a silent frame."""
+        """First bytes of every frame of 20 ms on AudioSocket, in both directions, and a silent frame."""
         self._resampler: tuple[int, Resampler] | None = None
 
     @property
     def on_audio(self) -> Callable[[bytes], None]:
-        """Told of audio from Asterisk."""
+        """Called with audio from Asterisk."""
         return self._listener
 
     @on_audio.setter
@@ -136,7 +139,7 @@ class MediaLeg:
 
     @property
     def silent(self) -> bool:
-        """`on_audio` receives as much silence in the place of what Asterisk sends."""
+        """Whether `on_audio` receives silence instead of Asterisk's audio."""
         return self._silent
 
     @silent.setter
@@ -147,7 +150,7 @@ class MediaLeg:
 
     @property
     def sink(self) -> Callable[[bytes], None]:
-        """Where audio from Asterisk goes now: `on_audio`, with silence in between if the leg is `silent`."""
+        """The current consumer of Asterisk's audio: `on_audio`, through a silencer if the leg is `silent`."""
         return self._on_audio
 
     @sink.setter
@@ -155,7 +158,7 @@ class MediaLeg:
         self._on_audio = sink
 
     def _aim_audio(self) -> None:
-        # Another callable, and not a condition for each frame.
+        # Another callable instead of a condition for each frame.
         listener = self._listener
         self._on_audio = (lambda pcm: listener(bytes(len(pcm)))) if self._silent else listener
         if self.on_sink_changed is not None:
@@ -163,7 +166,7 @@ class MediaLeg:
 
     @property
     def on_tick(self) -> Callable[[], None] | None:
-        """Told that 20 ms have passed."""
+        """Called when 20 ms have passed."""
         return self._on_tick
 
     @on_tick.setter
@@ -173,11 +176,11 @@ class MediaLeg:
             self.on_sink_changed()
 
     def attach(self, wire: Wire) -> None:
-        """The connection has named our UUID: from now on the leg is ticked."""
+        """Attach the connection that sent the leg's UUID; the leg ticks from now on."""
         self._wire = wire
         self._write = None if self._held else wire.write
         self.mark_connected()
-        # asterisk#2089: a wake-up without bytes can hold Asterisk's channel lock, so do not wait for the first tick.
+        # asterisk#2089: a wake-up without bytes can block Asterisk's channel lock, so do not wait for the first tick.
         self.tick(1)
 
     def hold(self) -> None:
@@ -186,17 +189,17 @@ class MediaLeg:
         self._write = None
 
     def release(self) -> None:
-        """Play what waits, from now on; harmless if the leg is not held."""
+        """Play queued audio from now on; harmless if the leg is not held."""
         self._held = False
         self._write = self._wire.write if self._wire is not None else None
 
     def mark_connected(self) -> None:
-        """Its audio has a connection, be it another leg's; whoever waits for `connected` goes on."""
+        """Note that audio has a connection, perhaps another leg's; wake up tasks that wait for `connected`."""
         self.connected.set()
         self.connected = _CONNECTED
 
     def tick(self, frames: int) -> None:
-        """Write ``frames`` frames of 20 ms: audio where there is some, silence where there is none."""
+        """Write ``frames`` frames of 20 ms: queued audio, or silence."""
         write = self._write
         counters = self._counters
         if write is None:
@@ -221,19 +224,19 @@ class MediaLeg:
             if playout.marked:
                 for name in playout.reached():
                     self.on_mark(name)
-        if self._heard:  # audio has told the owner the time
+        if self._heard:  # audio advances the owner's time
             self._heard = False
         elif self._on_tick is not None:
             self._on_tick()
 
     def received_frame(self, pcm: bytes) -> None:
-        """Exactly 20 ms arrived from Asterisk, in the format agreed upon: the short way of ``received``."""
+        """Pass on exactly 20 ms from Asterisk in the agreed format: the fast path of ``received``."""
         self._counters.frames_from_asterisk += 1
         self._heard = True
         self._on_audio(pcm)
 
     def received(self, kind: int, payload: bytes) -> None:
-        """Audio arrived from Asterisk with ``kind``, which says its rate whatever was agreed."""
+        """Pass on audio from Asterisk; ``kind`` determines its rate, whatever was agreed."""
         self._counters.frames_from_asterisk += 1
         self._heard = True
         if kind == self._kind:
@@ -244,44 +247,47 @@ class MediaLeg:
 
             rate = RATE_OF_KIND[kind]
             log.warning(
-                "leg=%s Asterisk sends %d Hz where %d Hz was agreed: converting", self.uuid, rate, self.fmt.rate
+                "Asterisk sends another rate than agreed, converting leg=%s rate=%d expected=%d",
+                self.uuid,
+                rate,
+                self.fmt.rate,
             )
             self._resampler = (kind, Resampler(rate, self.fmt.rate))
-        whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk sends none
+        whole = payload[: len(payload) & ~1]  # half a sample would be an error; Asterisk never sends one
         self._on_audio(self._resampler[1].convert(whole))
 
     def watch(self) -> Watch:
-        """Watch what comes from Asterisk until it is no digital silence any more; costs nothing after that."""
+        """Watch the audio from Asterisk until it is not digital silence; free of cost afterwards."""
         return Watch(self)
 
     def relax(self) -> None:
-        """Asterisk can do without a frame every 20 ms on this connection; who may speak sends them all the same."""
+        """Note that Asterisk does not need a frame every 20 ms on this connection; legs that play ignore this."""
 
     def close(self) -> None:
-        """Hang up our side; harmless when there is no connection or it is gone already."""
+        """Hang up; harmless without a connection."""
         if self._wire is not None:
             self._wire.hang_up()
 
     def hand_over(self, leg: MediaLeg) -> None:
-        """Give the connection to another leg of the same format; this one has none then, without being closed."""
+        """Transfer the connection to another leg of the same format; this one remains without, but is not closed."""
         wire, self._wire, self._write = self._wire, None, None
         if wire is not None:
             leg.blocked, self.blocked = self.blocked, False  # the connection reports changes only
             wire.hand_over(leg)
 
     def detach(self) -> None:
-        """The connection is gone (called once, by the connection)."""
+        """Handle the end of the connection (called once, by the connection)."""
         self._wire = self._write = None
         self.closed = True
         self.on_closed()
 
 
 class Watch:
-    """Finds out whether a leg receives anything but digital silence.
+    """Detects whether a leg receives anything but digital silence.
 
     Attributes:
-        heard: something else has come.
-        frames: silent frames that have come.
+        heard: other audio has arrived.
+        frames: number of silent frames so far.
     """
 
     __slots__ = ("_leg", "_through", "frames", "heard")
@@ -295,11 +301,11 @@ class Watch:
 
     @property
     def active(self) -> bool:
-        """Frames come here; not after `end`, or when the leg has another listener."""
+        """Whether frames arrive here: not after `end`, or when the leg has another listener."""
         return self._leg.sink is self
 
     def __call__(self, pcm: bytes) -> None:
-        """Receive a frame in the place of who is meant, and pass it on."""
+        """Check a frame, and pass it on to the listener."""
         if is_silence(pcm):
             self.frames += 1
         else:
@@ -308,6 +314,6 @@ class Watch:
         self._through(pcm)
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self.active:
             self._leg.sink = self._through

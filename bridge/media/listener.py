@@ -1,8 +1,8 @@
-"""The AudioSocket server: Asterisk dials it once for each media leg.
+"""The AudioSocket server: Asterisk connects once for each media leg.
 
-Protocol: docs.asterisk.org "AudioSocket"; behavior read in Asterisk 22.10 (res_audiosocket.c, chan_audiosocket.c).
-The order of TCP accept, answer of the ARI request and StasisStart is not fixed, so a leg is announced with
-``expect`` before Asterisk is asked for it.
+Protocol: docs.asterisk.org "AudioSocket"; behavior as in Asterisk 22.10 (res_audiosocket.c, chan_audiosocket.c). TCP
+accept, the response to the ARI request and StasisStart come in any order, so announce a leg with ``expect`` before the
+request to Asterisk.
 """
 
 from __future__ import annotations
@@ -31,53 +31,58 @@ from bridge.media.sockets import SparingSocket, bind
 log = logging.getLogger(__name__)
 
 LINGER_S = 1.0
-"""How long Asterisk may take to close after our hang-up before the connection is aborted."""
+"""Time for Asterisk to close after our hang-up before the connection is aborted, in seconds."""
 MAX_UNNAMED = 32
-"""Connections that have not named a UUID within `NAMING_S`, besides one for each leg that is expected."""
+"""Limit of connections without a UUID after `NAMING_S`, besides one for each expected leg."""
 NAMING_S = 0.1
-"""Asterisk names the UUID at once: those of a burst, accepted in one turn of the loop, are read within this."""
+"""Time to send the UUID, in seconds: Asterisk sends it immediately, and a burst is read within this."""
 SHED_AT_ONCE = 32
 SHED_AGAIN_S = 0.01
-"""Closing a thousand connections takes 100 ms: in parts, between which frames have their turn."""
+"""Closing a thousand connections takes 100 ms: close them in parts, with frames handled in between."""
 MAX_ARRIVING = 1024
-"""Connections that have not named a UUID yet, in all; the accept queue is no longer either."""
+"""Limit of all connections without a UUID, also of the accept queue."""
 READ_BYTES = 65536
 SMALL_BYTES, MAX_SMALL_MESSAGES = 32, 1000
-"""Messages with less payload (2 ms of audio at 8 kHz, or a DTMF digit) that one leg may send in a second: each costs as
-much as a whole frame."""
+"""Limit of messages with less payload (2 ms of audio at 8 kHz, or a DTMF digit) from one leg in a second.
+
+Each costs as much as a whole frame.
+"""
 SEND_BUFFER_MS = 500
-"""How much audio our kernel may hold for an Asterisk that does not read. By itself it would take megabytes; Asterisk's
-kernel takes what it takes (docs/howto/index.md)."""
+"""Audio that our kernel may hold for an Asterisk that does not read, in milliseconds.
+
+By default that would be megabytes; the limits of Asterisk's kernel are its own (docs/howto/index.md).
+"""
 
 
-_ADVICE = "; if it is Asterisk, add it to audiosocket.allowed"
+_ADVICE = ". If it is Asterisk, add it to audiosocket.allowed"
 
 
 class Unexpected(BridgeError):
-    """No leg is for a UUID; the text says why."""
+    """No leg accepts a UUID; the message is the reason."""
 
     def __init__(self, reason: str = "no leg is expected with its UUID, and no uuid: route matches it") -> None:
         super().__init__(reason)
 
 
-# One buffer serves every connection: what is read is consumed before the callback returns.
+# One buffer for all connections: data is consumed before the callback returns.
 _read_bytes = bytearray(READ_BYTES)
 _read_buffer = memoryview(_read_bytes)
 
 
 @cache
 def _whole_frame(fmt: AudioFormat) -> tuple[int, memoryview]:
-    """Bytes of the message with 20 ms, and its payload where it is read to: the same objects for all connections."""
+    """Return the size of a message with 20 ms, and a view of its payload in the buffer; shared by all connections."""
     size = HEADER_BYTES + fmt.frame_bytes
     return size, _read_buffer[HEADER_BYTES:size]
 
 
 class Listener:
-    """Accepts AudioSocket connections and hands each to the leg that expects its UUID.
+    """Accepts AudioSocket connections and attaches each to the leg that expects its UUID.
 
     Args:
-        handshake_timeout_s: how long a connection may take to name its UUID.
-        admission: who may connect; everybody if it is not given.
+        counters: the process's counters.
+        handshake_timeout_s: time for a connection to send its UUID, in seconds.
+        admission: who may connect; by default everybody.
     """
 
     def __init__(
@@ -86,9 +91,9 @@ class Listener:
         self.counters = counters
         self.admission = admission or Admission()
         self.last_refusal = ""
-        """Which connection was refused last, and why; empty: none."""
+        """The latest refused connection, and why; empty: none."""
         self.unnamed: dict[Connection, float] = {}
-        """Connections that have named no UUID, oldest first, and when they came by the loop's clock."""
+        """Connections without a UUID, oldest first, and when they arrived, on the loop's clock."""
         self.handshake_timeout_s = handshake_timeout_s
         self.wheel = PlayoutClock(counters)
         self.connections: set[Connection] = set()
@@ -96,7 +101,7 @@ class Listener:
         """Returns the leg for a UUID that no leg expects, or raises `Unexpected`."""
         self._expected: dict[UUID, MediaLeg] = {}
         self._withdrawn: deque[UUID] = deque(maxlen=1000)
-        """UUIDs of ours that came to nothing: who comes late with one is not from the dialplan."""
+        """UUIDs that are no longer expected: late connections with these are not from the dialplan."""
         self._servers: list[asyncio.Server] = []
         self._shedding: asyncio.TimerHandle | None = None
 
@@ -126,7 +131,7 @@ class Listener:
             connection.abort()
         for server in servers:
             await server.wait_closed()
-        if self.connections:  # before Python 3.12 wait_closed does not wait for them; an abort takes one turn
+        if self.connections:  # before Python 3.12 wait_closed does not wait for connections; an abort takes one turn
             await asyncio.sleep(0)
 
     @property
@@ -136,39 +141,39 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port of the server."""
         if not self._servers:
-            raise RuntimeError("the listener is not started")
+            raise RuntimeError("the listener has not been started")
         port: int = self._servers[0].sockets[0].getsockname()[1]
         return port
 
     @property
     def expected(self) -> int:
-        """How many legs wait for their connection."""
+        """Number of legs that wait for their connection."""
         return len(self._expected)
 
     def expect(self, leg: MediaLeg) -> None:
-        """Let a connection that names ``leg.uuid`` in; to be called before Asterisk is asked to dial."""
+        """Accept a connection with ``leg.uuid``; call before the request to Asterisk."""
         self._expected[leg.uuid] = leg
 
     def forget(self, leg: MediaLeg) -> None:
-        """No longer expect ``leg``; harmless if it has come or was never expected."""
+        """Stop expecting ``leg``; harmless if it has connected or was never expected."""
         if self._expected.pop(leg.uuid, None) is not None:
             self._withdrawn.append(leg.uuid)
 
     def claim(self, uuid: UUID, source: str) -> MediaLeg | None:
-        """The leg that expects ``uuid``, once: a second connection with the same UUID is refused.
+        """Return the leg that expects ``uuid``, once: a second connection with the same UUID is refused.
 
         Args:
-            uuid: what the connection has named.
-            source: the address that it comes from.
+            uuid: the UUID of the connection.
+            source: its address.
         """
         leg = self._expected.pop(uuid, None)
         if leg is not None:
             self.admission.learn(source)
             return leg
         if uuid in self._withdrawn:
-            self._refuse("it names a UUID that is no longer expected", source)
+            self._refuse("its UUID is no longer expected", source)
         elif not self.admission.expects(source):
             self._refuse(f"neither its UUID nor its source is expected: {self.admission}{_ADVICE}", source)
         else:
@@ -179,7 +184,7 @@ class Listener:
         return None
 
     def admit(self, connection: Connection, source: str) -> bool:
-        """Let a new connection stand until it has named its UUID; False: it is refused."""
+        """Accept a new connection until it has sent its UUID; return False if it is refused."""
         if self.admission.turns_away(source):
             self._refuse(f"its source is not allowed: {self.admission}{_ADVICE}", source)
             return False
@@ -192,11 +197,11 @@ class Listener:
         return True
 
     def late(self, source: str) -> None:
-        """Note that a connection has named no UUID in time."""
-        self._refuse(f"it has named no UUID within {self.handshake_timeout_s:g} s", source)
+        """Count a connection that has sent no UUID in time."""
+        self._refuse(f"no UUID within {self.handshake_timeout_s:g} s", source)
 
     def _shed(self) -> None:
-        """Refuse connections that have had time to name a UUID, the oldest first, until few enough are left."""
+        """Refuse connections that have had time to send a UUID, oldest first, until few enough are left."""
         now = asyncio.get_running_loop().time()
         self._shedding = None
         for _ in range(SHED_AT_ONCE):
@@ -211,11 +216,11 @@ class Listener:
     def _shed_oldest(self) -> None:
         oldest = next(iter(self.unnamed))
         del self.unnamed[oldest]
-        self._refuse("too many connections that have named no UUID", oldest.source)
+        self._refuse("too many connections without a UUID", oldest.source)
         oldest.abort()
 
     def malformed(self, source: str) -> None:
-        """Note that a connection does not speak AudioSocket: anyone may open one."""
+        """Report a connection that does not speak AudioSocket: anyone may open one."""
         self._report("it does not begin with a UUID", source)
 
     def _refuse(self, reason: str, source: str) -> None:
@@ -224,14 +229,15 @@ class Listener:
 
     def _report(self, reason: str, source: str) -> None:
         self.last_refusal = f"{source}: {reason}"
-        log.warning("connection refused: %s peer=%s", reason, source, extra=cause(reason))
+        log.warning("connection refused peer=%s reason=%s", source, reason, extra=cause(reason))
 
 
 class Connection(asyncio.BufferedProtocol):
     """One TCP connection from Asterisk."""
 
-    # Slots here and in all that a frame passes: hundreds of calls do not fit into the processor's caches, and an
-    # attribute without one is a further line of them.
+    # Slots here and in everything that a frame passes: hundreds of calls exceed the processor's caches, and every
+    # __dict__ is
+    # a further cache line.
     __slots__ = (
         "_decoder",
         "_frame_bytes",
@@ -251,7 +257,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, listener: Listener) -> None:
         self.write: Callable[[bytes], None] = ignore
-        """Send whole messages: header and payload in one write, as Asterisk gives the payload only 5 ms."""
+        """Send whole messages: header and payload in one write, as Asterisk waits only 5 ms for the payload."""
         self._listener = listener
         self._decoder = Decoder()
         self._leg: MediaLeg | None = None
@@ -259,33 +265,36 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._peer = "?"
         self.source = "?"
-        """The address that it comes from."""
+        """Its address."""
         self._hung_up = False
         self._small_messages, self._small_since = 0, 0.0
-        self._frame_bytes = 0  # of one whole frame of 20 ms, which is how Asterisk writes; 0: nothing may be one
+        self._frame_bytes = 0  # of one whole frame of 20 ms, as Asterisk writes it; 0: none is expected
         self._frame_header = b""
-        self._payload = _read_buffer  # of such a frame, where it is read to
+        self._payload = _read_buffer  # of such a frame, in the buffer
 
-    # What asyncio calls
+    # Methods that asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Handle a new connection."""
         self._transport = cast(asyncio.Transport, transport)  # create_server gives TCP transports, TCP_NODELAY set
         self.write = self._transport.write
         host, port = transport.get_extra_info("peername")[:2]
         self.source, self._peer = host, f"{host}:{port}"
         self._listener.connections.add(self)
         if not self._listener.admit(self, host):
-            # Not now: aiofastnet 1.2 adds its reader after this call, and then to a socket that is closed.
+            # Later: aiofastnet 1.2 adds its reader after this call, and then to a closed socket.
             asyncio.get_running_loop().call_soon(self._transport.abort)
             return
-        # Frames are worthless when late: hold back early rather than pile up seconds of audio.
+        # Late frames are worthless: skip them early instead of queuing seconds of audio.
         self._transport.set_write_buffer_limits(high=16384)
         self._timer = asyncio.get_running_loop().call_later(self._listener.handshake_timeout_s, self._too_late)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
+        """Return the common buffer."""
         return _read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        """Handle received data."""
         leg = self._leg
         if nbytes == self._frame_bytes and leg is not None and _read_bytes.startswith(self._frame_header):
             leg.received_frame(self._payload.tobytes())
@@ -307,28 +316,31 @@ class Connection(asyncio.BufferedProtocol):
                     leg.on_dtmf(payload.decode("ascii", "replace"))
                 elif kind == Kind.UUID:
                     raise AsteriskProtocolError("a second UUID on one connection")
-                else:  # Asterisk never says so, other implementations do
+                else:  # never sent by Asterisk, but by other implementations
                     self.hang_up()
                     return
-            if not self._hung_up:  # which what was called here may have done
+            if not self._hung_up:  # callbacks above may hang up
                 self._frame_bytes = 0 if leg is None or self._decoder.pending else _whole_frame(leg.fmt)[0]
         except AsteriskProtocolError as error:
             self._listener.counters.protocol_errors += 1
-            if leg is None:  # anybody may have sent it
+            if leg is None:  # anyone may have sent it
                 self._listener.malformed(self.source)
             else:
-                log.warning("peer=%s leg=%s ended: %s", self._peer, leg.uuid, error)
+                log.warning("media leg ended, protocol error peer=%s leg=%s error=%s", self._peer, leg.uuid, error)
             self.hang_up()
 
     def pause_writing(self) -> None:
+        """Skip frames: Asterisk does not read."""
         if self._leg is not None:
             self._leg.blocked = True
 
     def resume_writing(self) -> None:
+        """Write frames again."""
         if self._leg is not None:
             self._leg.blocked = False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (a reset is a normal end: unread audio)
+        """Handle the end of the connection."""
         self._listener.connections.discard(self)
         self._listener.unnamed.pop(self, None)
         self._cancel_timer()
@@ -338,10 +350,10 @@ class Connection(asyncio.BufferedProtocol):
             self._listener.wheel.remove(leg)
             leg.detach()
 
-    # What the leg calls
+    # Methods for the leg
 
     def hang_up(self) -> None:
-        """End the connection the way Asterisk likes it: 0x00, half-close, and abort if it does not follow."""
+        """End the connection as Asterisk expects: 0x00, half-close, and abort after a timeout."""
         transport = self._transport
         if transport is None or self._hung_up:
             return
@@ -354,13 +366,13 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if transport.can_write_eof():
                 transport.write_eof()
-        except OSError:  # Asterisk has reset the connection, and the loop will tell us so in its next turn
+        except OSError:  # reset by Asterisk, which the loop reports in its next turn
             transport.abort()
             return
         self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
 
     def hand_over(self, leg: MediaLeg) -> None:
-        """Be another leg's connection from now on."""
+        """Continue as another leg's connection."""
         if self._leg is not None:
             self._listener.wheel.remove(self._leg)
         self._leg = leg
@@ -372,10 +384,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # Inside
+    # Internals
 
     def _begin(self, kind: int, payload: bytes) -> MediaLeg | None:
-        """Hand the connection over to the leg that its first message names; None if it was refused."""
+        """Attach the connection to the leg of its first message; return None if it was refused."""
         self._cancel_timer()
         if kind != Kind.UUID:
             raise AsteriskProtocolError(f"expected the UUID (kind 0x01) first, got kind 0x{kind:02x}")
@@ -388,7 +400,7 @@ class Connection(asyncio.BufferedProtocol):
         self._leg = leg
         self._frame_header = leg.header
         self._payload = _whole_frame(leg.fmt)[1]
-        assert self._transport is not None  # data has just come on it
+        assert self._transport is not None  # data has just arrived on it
         self._transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDBUF, leg.fmt.bytes_of(SEND_BUFFER_MS)
         )

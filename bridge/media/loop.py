@@ -1,11 +1,11 @@
-"""The event loop of the bridge: asyncio's own, with a shorter way for the sockets that carry frames.
+"""The event loop: asyncio's own, with a shorter path for the sockets that carry frames.
 
-asyncio makes a handle of every readable socket, queues it, and runs it in a context: 2 us for each, as much as the
-whole frame path. Sockets that are watched with the loop's public ``add_reader`` (aiofastnet's transports) are called
-straight from the selector instead. Everything else, and everything that is awaited, works as ever.
+For every readable socket asyncio creates a handle, queues it, and runs it in a context: 2 us each, as much as the whole
+frame path. Sockets watched with the loop's public ``add_reader`` (aiofastnet's transports) are called directly from the
+selector instead. Everything else works as usual.
 
-Where calls' frames come one by one, waking up costs more than handling them. So after a wake-up the selector lets a
-moment pass before it looks again, and takes what has come meanwhile together.
+Where calls' frames arrive one by one, waking up costs more than handling them. So after a wake-up the selector pauses
+briefly before it polls again, and handles everything that arrived meanwhile together.
 """
 
 from __future__ import annotations
@@ -28,40 +28,41 @@ Args = TypeVarTuple("Args")
 
 
 class HasFileno(Protocol):
-    """What has a number among the open files."""
+    """An object with a file descriptor."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the file descriptor."""
 
 
 Fd = int | HasFileno
 
 
 MANY = 0.9
-"""Wake-ups in a moment, on average, from which on coalescing begins: frames come one by one, as those of 20 calls."""
+"""Average wake-ups per pause length from which coalescing begins: frames arrive one by one, as those of 20 calls."""
 FEW = 0.5
-"""Wake-ups in a moment below which it ends: frames come together by themselves, or hardly any come.
+"""Average wake-ups per pause length below which it ends: frames arrive together anyway, or hardly any arrive.
 
-With coalescing, random arrivals that would cause N wake-ups in a moment cause 1 / (1 + exp(-N) / N): 0.69 for 0.9. The
-limits are so close that nearly every load has one outcome, whatever the load was before.
+With coalescing, random arrivals that would cause N wake-ups per pause length cause 1 / (1 + exp(-N) / N): 0.69 for 0.9.
+The limits are close: nearly every load has one outcome, whatever the load was before.
 """
 JUDGED_S = 0.5
-"""How long the load is looked at before it is judged."""
+"""How long the load is measured before a decision, in seconds."""
 
 AT_ONCE = 48
-"""Sockets served before timers get their turn: half a millisecond, or a burst would delay the tick."""
+"""Sockets served before timers get their turn: half a millisecond; a longer burst would delay the tick."""
 
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
 
 
 class Coalescing:
-    """When to let a moment pass. Pure: the clock is an argument, in seconds.
+    """Decides about pauses. Pure: the clock is an argument, in seconds.
 
-    Where frames come together by themselves it would only delay them, and have the application woken up for each. A
-    process that is busy for longer than the moment waits for nothing anyway.
+    Where frames arrive together by themselves, a pause would only delay them, and wake the application for each. A
+    process that is busy for longer than a pause never pauses.
 
     Args:
-        moment_s: how long after a wake-up the next one may be; 0: never held back.
+        moment_s: minimum time between wake-ups while pausing, in seconds; 0: never pause.
     """
 
     def __init__(self, moment_s: float) -> None:
@@ -72,7 +73,7 @@ class Coalescing:
         self._wakes = 0  # since then
 
     def pause(self, now: float) -> float:
-        """How long to wait before looking at the sockets, in seconds; called when there is nothing else to do."""
+        """Return how long to pause before polling the sockets, in seconds; called when nothing else is due."""
         if not self._moment_s:
             return 0.0
         if now - self._judged >= JUDGED_S:
@@ -80,7 +81,7 @@ class Coalescing:
         return max(self._woke + self._moment_s - now, 0.0) if self.on else 0.0
 
     def woke(self, now: float) -> None:
-        """Something has come, or a timer is due."""
+        """Count a wake-up by a socket or a timer."""
         self._wakes += 1
         self._woke = now
 
@@ -92,7 +93,7 @@ class Coalescing:
 
 
 class _KeysByFile(Mapping[Any, selectors.SelectorKey]):
-    """The keys, by an object or its number; asyncio looks there from Python 3.12 on."""
+    """The keys, by an object or its descriptor; asyncio looks them up from Python 3.12 on."""
 
     def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
         self._keys = keys
@@ -108,10 +109,10 @@ class _KeysByFile(Mapping[Any, selectors.SelectorKey]):
 
 
 class FrameSelector(selectors.BaseSelector):
-    """epoll with two kinds of members: those that asyncio registers and is told of, and those called at once.
+    """epoll with two kinds of members: those that asyncio registers, and those called directly.
 
     Args:
-        coalescing: when to let a moment pass before looking.
+        coalescing: decides about pauses before polling.
     """
 
     def __init__(self, coalescing: Coalescing) -> None:
@@ -124,14 +125,14 @@ class FrameSelector(selectors.BaseSelector):
         self._writers: dict[int, Callback] = {}
         self._held: set[int] = set()
         self.idle_s = 0.0
-        """For how long there has been nothing to do, since the start."""
+        """Idle time since the start, in seconds."""
         self.on_error: Callable[[BaseException], None] = lambda _: None
-        """Told of an exception out of a callback."""
+        """Called with an exception of a callback."""
 
-    # The sockets that are called at once
+    # Sockets that are called directly
 
     def watch(self, fd: int, *, reader: Callback | None = None, writer: Callback | None = None) -> None:
-        """Call ``reader`` when ``fd`` can be read, ``writer`` when it can be written; what is None stays as it is."""
+        """Call ``reader`` when ``fd`` is readable, ``writer`` when it is writable; None leaves a callback unchanged."""
         before = self._direct_events(fd)
         if reader is not None:
             self._readers[fd] = reader
@@ -140,7 +141,7 @@ class FrameSelector(selectors.BaseSelector):
         self._update(fd, before)
 
     def unwatch(self, fd: int, *, reader: bool = False, writer: bool = False) -> bool:
-        """Forget one of them, or both; False if there was none."""
+        """Remove one callback, or both; return False if there was none."""
         before = self._direct_events(fd)
         if reader:
             self._readers.pop(fd, None)
@@ -150,7 +151,7 @@ class FrameSelector(selectors.BaseSelector):
         return self._direct_events(fd) != before
 
     def watches(self, fd: int) -> bool:
-        """Whether ``fd`` is one of them."""
+        """Return whether ``fd`` is called directly."""
         return fd in self._readers or fd in self._writers
 
     def _direct_events(self, fd: int) -> int:
@@ -199,25 +200,26 @@ class FrameSelector(selectors.BaseSelector):
         except BaseException as error:
             self.on_error(error)
 
-    # The sockets whose turn it is not
+    # Sockets on hold
 
     def hold(self, fd: int) -> None:
-        """Report nothing of a registered socket until `release`: what waits there would be reported without end."""
+        """Report nothing of a registered socket until `release`; otherwise waiting data would be reported endlessly."""
         if fd in self._keys and fd not in self._held:
             self._held.add(fd)
             self._epoll.unregister(fd)
 
     def release(self, fd: int) -> bool:
-        """Report of it again; False if it was not held, or has been closed."""
+        """Report events of a socket again; return False if it was not on hold, or has been closed."""
         if fd not in self._held:
             return False
         self._held.discard(fd)
         self._epoll.register(fd, _mask_of(self._keys[fd].events))
         return True
 
-    # What asyncio calls
+    # Methods that asyncio calls
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Call the direct sockets that are ready; return the others."""
         events = self._poll(0.0) if self._more else []
         if not events:
             events = self._wait(timeout)
@@ -227,7 +229,7 @@ class FrameSelector(selectors.BaseSelector):
         keys = self._keys
         for fd, event in events:
             if event == _READ and (reader := readers.get(fd)) is not None:
-                try:  # what _run does, without a call: it is as dear as a part of the frame path
+                try:  # _run inlined: a call costs as much as a part of the frame path
                     reader()
                 except (SystemExit, KeyboardInterrupt):
                     raise
@@ -237,13 +239,14 @@ class FrameSelector(selectors.BaseSelector):
                 readable = selectors.EVENT_READ if event & ~_WRITE else 0
                 writable = selectors.EVENT_WRITE if event & ~_READ else 0
                 ready.append((key, (readable | writable) & key.events))
-            else:  # it can be written, or there is an error or a hang-up, which both want to know
+            else:  # writable, or an error or a hang-up, of which both are notified
                 for mask, callbacks in ((~_WRITE, readers), (~_READ, self._writers)):
                     if event & mask and (callback := callbacks.get(fd)) is not None:
                         self._run(callback)
         return ready
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Register a file, as any selector."""
         fd = _fd_of(fileobj)
         if fd in self._keys:
             raise KeyError(f"{fileobj!r} is registered already")
@@ -252,6 +255,7 @@ class FrameSelector(selectors.BaseSelector):
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Unregister a file, as any selector."""
         key = self._keys.pop(_fd_of(fileobj))
         self._held.discard(key.fd)
         with contextlib.suppress(OSError):  # closed already
@@ -259,6 +263,7 @@ class FrameSelector(selectors.BaseSelector):
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Change the events of a file, as any selector."""
         fd = _fd_of(fileobj)
         before = self._keys[fd]
         key = self._keys[fd] = selectors.SelectorKey(before.fileobj, fd, events, data)
@@ -267,12 +272,15 @@ class FrameSelector(selectors.BaseSelector):
         return key
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """Return the key of a file."""
         return self._keys[_fd_of(fileobj)]
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """Return the keys by file."""
         return self._map
 
     def close(self) -> None:
+        """Close the selector."""
         self._epoll.close()
         self._keys.clear()
         self._readers.clear()
@@ -280,10 +288,10 @@ class FrameSelector(selectors.BaseSelector):
 
 
 class FrameLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop on a ``FrameSelector``. Readers and writers without arguments are called straight from it.
+    """asyncio's loop on a ``FrameSelector``. Readers and writers without arguments are called directly from it.
 
     Args:
-        coalesce_ms: how long after a wake-up the next one may be, in milliseconds, where frames come one by one.
+        coalesce_ms: minimum time between wake-ups in milliseconds, where frames arrive one by one.
     """
 
     def __init__(self, coalesce_ms: float = 0.0) -> None:
@@ -293,43 +301,47 @@ class FrameLoop(asyncio.SelectorEventLoop):
 
     @property
     def idle_s(self) -> float:
-        """For how long there has been nothing to do, in seconds since the start."""
+        """Idle time in seconds since the start."""
         return self._frames.idle_s
 
     def add_reader(self, fd: Fd, callback: Callable[[Unpack[Args]], Any], *args: *Args) -> None:
+        """Watch a socket for reading; call callbacks without arguments directly."""
         if args or not isinstance(fd, int):
             super().add_reader(fd, callback, *args)
         else:
             self._frames.watch(fd, reader=cast(Callback, callback))
 
     def remove_reader(self, fd: Fd) -> bool:
+        """Stop watching a socket for reading."""
         if isinstance(fd, int) and self._frames.watches(fd):
             return self._frames.unwatch(fd, reader=True)
         return super().remove_reader(fd)
 
     def add_writer(self, fd: Fd, callback: Callable[[Unpack[Args]], Any], *args: *Args) -> None:
+        """Watch a socket for writing; call callbacks without arguments directly."""
         if args or not isinstance(fd, int):
             super().add_writer(fd, callback, *args)
         else:
             self._frames.watch(fd, writer=cast(Callback, callback))
 
     def remove_writer(self, fd: Fd) -> bool:
+        """Stop watching a socket for writing."""
         if isinstance(fd, int) and self._frames.watches(fd):
             return self._frames.unwatch(fd, writer=True)
         return super().remove_writer(fd)
 
     def hold(self, fd: int) -> None:
-        """Call the reader of a server's or a TLS connection's socket no longer, until `release`."""
+        """Stop calling the reader of a server's or a TLS connection's socket, until `release`."""
         self._frames.hold(fd)
 
     def release(self, fd: int) -> bool:
-        """Call it again; False if the socket was not held, or has been closed."""
+        """Call the reader again; return False if the socket was not on hold, or has been closed."""
         return self._frames.release(fd)
 
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
-        """Look a name up in the threads that are there for that, for libraries that connect by themselves."""
+        """Resolve a name in the threads for that purpose, for libraries that connect by themselves."""
         ordinary = type in (0, socket.SOCK_STREAM) and not flags & ~socket.AI_ADDRCONFIG
         if not (ordinary and isinstance(host, str) and isinstance(port, int)):
             return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
@@ -337,7 +349,7 @@ class FrameLoop(asyncio.SelectorEventLoop):
         return [info for info in found if family in (socket.AF_UNSPEC, info[0])]
 
     def _report(self, error: BaseException) -> None:
-        self.call_exception_handler({"message": "a callback of a socket failed", "exception": error})
+        self.call_exception_handler({"message": "callback of a socket failed", "exception": error})
 
 
 def _mask_of(events: int) -> int:

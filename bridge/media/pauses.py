@@ -1,4 +1,4 @@
-"""Settings of the interpreter that keep its own pauses short: no call gets audio while the loop waits for it."""
+"""Settings of the interpreter that shorten its pauses, during which no call gets audio."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import gc
 import sys
 
 SWITCH_S = 0.001
-"""How long the loop waits for a thread that computes, once for each time that it needs the interpreter."""
+"""Time in seconds that the loop waits for a computing thread each time that it needs the GIL."""
 
 
 def shorten_switches() -> None:
-    """Let threads that compute release the interpreter after `SWITCH_S`; Python's default is five times as long."""
+    """Let computing threads release the GIL after `SWITCH_S`; Python's default is five times as long."""
     sys.setswitchinterval(SWITCH_S)
 
 
 def exempt_from_collection() -> None:
-    """Exempt all objects that exist now from garbage collection, and enable it for those that follow.
+    """Exempt all existing objects from garbage collection, and enable it for new ones.
 
-    Modules and models are 80,000 objects. A full collection traverses them in 50 ms, in which nothing else runs, and
-    finds nothing: they live as long as the process. What a start leaves behind (3,000 objects) is not worth one.
+    Modules and models are 80,000 objects, which live as long as the process. A full collection would traverse them for
+    50 ms, in which nothing else runs, and free nothing. The garbage of the start (3,000 objects) is not worth it.
     """
     gc.freeze()
     gc.enable()

@@ -1,4 +1,4 @@
-"""Links on picows: the fast path. Its callback API costs a third of what a task and a queue per message do."""
+"""Links on picows: the fast path. Its callback API costs a third of a task and a queue per message."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from bridge.dialects.base import Message
 from bridge.media.counters import Counters
 from bridge.media.websocket import FRAGMENT_BYTES, MAX_TEXT_BYTES, MIN_FRAGMENTS, SMALL_BYTES, Link
 
-# Looking a member up in its enum takes longer than comparing it, and `is` is the quickest way to compare.
+# Looking up an enum's member takes longer than comparing it, and `is` is the fastest comparison.
 _BINARY, _TEXT, _CONTINUATION = WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION
 _CLOSE, _PING = WSMsgType.CLOSE, WSMsgType.PING
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 16384
-"""The most that is read at once. picows would double its buffer for as long as the peer fills it, and pass on hundreds
-of thousands of small frames in one go."""
+"""Limit of one read, in bytes.
+
+picows would double its buffer as long as the peer fills it, and deliver hundreds of thousands of small frames in one
+call.
+"""
 
 _NO_CODE, _NO_CLOSE = 1005, 1006
-"""What RFC 6455 calls a Close frame without a code, and the lack of one; never sent."""
+"""Codes of RFC 6455 for a Close frame without a code, and for none; never sent."""
 
 _get_buffer = _WSProtocol.get_buffer
 
 
 class PicowsLink(Link):
-    """A WebSocket framed by picows, accepted or dialled."""
+    """A WebSocket framed by picows, accepted or opened."""
 
-    __slots__ = ("_end_of_dialled", "_max_message_bytes", "_max_text_bytes", "_transport")
+    __slots__ = ("_end_of_dialed", "_max_message_bytes", "_max_text_bytes", "_transport")
 
     def __init__(
         self,
@@ -49,17 +52,17 @@ class PicowsLink(Link):
         self._max_message_bytes = max_message_bytes
         self._max_text_bytes = min(max_text_bytes, max_message_bytes)
         self._transport: WSTransport | None = None
-        self._end_of_dialled: asyncio.Task[None] | None = None
+        self._end_of_dialed: asyncio.Task[None] | None = None
 
     def protocol(self) -> asyncio.BufferedProtocol:
-        """The protocol to give to a transport whose next bytes are the upgrade request."""
+        """Return the protocol for a transport whose next bytes are the upgrade request."""
         return self._new_protocol(is_client=False, handshake_timeout_s=5)
 
     def client_protocol(self, authority: str, resource: str, headers: Mapping[str, str]) -> asyncio.BufferedProtocol:
-        """The protocol to give to a transport to a server; it sends the upgrade request, and waits as long as it may.
+        """Return the protocol for a transport to a server; it sends the upgrade request, and waits without a limit.
 
         Args:
-            authority: what goes into the Host header.
+            authority: for the Host header.
             resource: path and query.
             headers: further headers of the request.
         """
@@ -74,8 +77,9 @@ class PicowsLink(Link):
         is_client: bool,
         handshake_timeout_s: float | None = None,
     ) -> asyncio.BufferedProtocol:
-        # The factories of picows.ws_create_server and ws_connect, written out: the one insists on a listening socket of
-        # its own, the other leaves its socket open when it is cancelled during the handshake (picows 2.3).
+        # The factories of picows.ws_create_server and ws_connect, written out: the former requires a listening socket
+        # of its own,
+        # the latter leaves its socket open when cancelled during the handshake (picows 2.3).
         protocol: asyncio.BufferedProtocol = _Protocol(
             authority,
             resource,
@@ -96,10 +100,10 @@ class PicowsLink(Link):
         return protocol
 
     def connected(self, transport: WSTransport) -> None:
-        """The handshake is done."""
+        """Handle the end of the handshake."""
         self._transport = transport
         if transport.is_client_side:
-            self._end_of_dialled = asyncio.ensure_future(_ended(transport))
+            self._end_of_dialed = asyncio.ensure_future(_ended(transport))
         self.opened(transport.underlying_transport)
 
     def _write(self, message: Message) -> None:
@@ -123,21 +127,23 @@ class PicowsLink(Link):
             self._transport.disconnect(False)
 
     def protocol_error(self, code: int, reason: str) -> None:
-        """Note what picows is about to close the connection for."""
+        """Store the error for which picows is about to close the connection."""
         transport = self._transport
         if transport is None:
             return
         closed = transport.close_handshake
         if closed is not None and closed.recv is not None and not transport.is_close_frame_sent:
-            # picows parses one frame ahead: the Close frame is delivered next, and what follows it is ignored.
+            # picows parses one frame ahead: the Close frame is delivered next, and later frames are ignored.
             transport.send_close(closed.recv.code or WSCloseCode.OK)
             return
         self.closed_by_peer(code, reason)
 
 
 async def _ended(transport: WSTransport) -> None:
-    """Take the error that picows leaves on a dialled connection whose server broke the protocol: the link has told it,
-    and asyncio would log it as never retrieved."""
+    """Retrieve the error that picows leaves on an opened connection after a protocol error of the server.
+
+    The link has reported it, and asyncio would log it as never retrieved.
+    """
     with contextlib.suppress(Exception):
         await transport.wait_disconnected()
 
@@ -246,9 +252,9 @@ class _Listener(WSListener):
 
     def _close(self, transport: WSTransport, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
-        # Read by hand: picows gives codes of the private range (4000 and up) as something that is no WSCloseCode.
+        # Parsed here: picows returns codes of the private range (4000 and up) as something other than WSCloseCode.
         code = int.from_bytes(payload[:2], "big") if payload else _NO_CODE
-        # What picows lets pass of the codes that no Close frame may hold (RFC 6455 section 7.4).
+        # Codes that no Close frame may hold (RFC 6455 section 7.4), but picows accepts.
         if payload and (not 1000 <= code < 5000 or code == _NO_CLOSE):
             self._link.close(WSCloseCode.PROTOCOL_ERROR.value, f"the code {code} is not allowed in a Close frame")
         else:
@@ -269,9 +275,9 @@ class _Protocol(_WSProtocol):  # type: ignore[misc]  # picows does not export it
 
 
 class _Reporter:
-    """Stands where picows wants a logger, which it calls before it closes a connection for a breach of the protocol.
+    """A substitute for the logger that picows calls before it closes a connection after a protocol error.
 
-    The stream's line in our log says it all. A logger of its own for each connection would take 1 KB.
+    The stream's own log line is sufficient, and a logger for each connection would take 1 KB.
     """
 
     __slots__ = ("_link",)
@@ -288,12 +294,14 @@ class _Reporter:
     info = warning = debug
 
     def error(self, message: str, *details: object) -> None:  # noqa: ARG002
-        """Note a breach of the protocol: ``details`` hold its code and what was wrong."""
+        """Store a protocol error: ``details`` hold its code and description."""
         match details:
             case ((int(code), str(reason)),):
                 self._link.protocol_error(int(code), reason)
 
     def exception(self, message: str, *details: object) -> None:
-        """Log an internal error: picows catches exceptions out of our callbacks."""
-        log.exception("picows: %s", message % details if details else message)
+        """Log an internal error: picows catches exceptions of our callbacks."""
+        log.exception(
+            "callback of picows failed, an internal error error=%s", message % details if details else message
+        )
         self._link.protocol_error(WSCloseCode.INTERNAL_ERROR.value, "internal error")

@@ -1,8 +1,8 @@
-"""The shared 20 ms tick: one timer for every leg of the process.
+"""The common 20 ms tick: one timer for all legs of the process.
 
-Asterisk plays what it gets when it gets it, so a leg needs exactly one frame every 20 ms. A timer per call costs more
-and ``sleep(0.02)`` drifts; here every deadline is absolute, counted from one start. Legs are spread over four phases,
-5 ms apart, so that a tick's burst stays small.
+Asterisk plays frames as they arrive, so a leg needs exactly one frame every 20 ms. A timer for each call costs more,
+and ``sleep(0.02)`` drifts; here every deadline is absolute, counted from one start. Legs are spread over four phases, 5
+ms apart, which keeps each burst small.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from bridge.media.counters import Counters
 PHASES = 4
 SLOT_S = FRAME_MS / 1000 / PHASES
 CATCH_UP_FRAMES = 3
-"""After a stall at most this many frames are written at once: Asterisk's conference mixer throws everything away
-when it holds more than 80 ms (bridge_softmix)."""
+"""Limit of frames written together after a stall.
+
+Asterisk's conference mixer discards everything when it holds more than 80 ms (bridge_softmix).
+"""
 
 log = logging.getLogger(__name__)
 
 
 class Ticked(Protocol):
-    """Something that wants to be called every 20 ms."""
+    """A member that is called every 20 ms."""
 
     def tick(self, frames: int) -> None:
-        """Write ``frames`` frames now: 1, or more when there is something to catch up with."""
+        """Write ``frames`` frames now: 1, or more after a stall."""
 
     def close(self) -> None:
-        """Hang up: a tick has failed, and no other will come."""
+        """Hang up after a failed tick; no other follows."""
 
 
 class Schedule:
-    """Which phases are due at a given time. Pure: the clock is an argument, in seconds."""
+    """The phases that are due at a given time. Pure: the clock is an argument, in seconds."""
 
     def __init__(self, start: float) -> None:
         self._start = start
@@ -43,12 +45,12 @@ class Schedule:
 
     @property
     def next_deadline(self) -> float:
-        """When something is due next."""
+        """Time of the next phase."""
         return self._start + self._next_slot * SLOT_S
 
     def due(self, now: float) -> list[tuple[int, int]]:
-        """The phases that have become due, as (phase, how many times)."""
-        # The small allowance keeps a timer that fires a rounding error early from waking twice.
+        """Return the phases that have become due, as (phase, how many times)."""
+        # The tolerance keeps a timer that fires early by a rounding error from waking twice.
         last = math.floor((now - self._start) / SLOT_S + 1e-6)
         count = last - self._next_slot + 1
         if count <= 0:
@@ -59,7 +61,7 @@ class Schedule:
 
 
 class PlayoutClock:
-    """Calls every member once in 20 ms while it has members."""
+    """Calls every member once in 20 ms."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -72,7 +74,7 @@ class PlayoutClock:
         return len(self._phase_of)
 
     def add(self, member: Ticked) -> None:
-        """Start ticking ``member``; it is called for the first time within 20 ms."""
+        """Start ticking ``member``; the first tick comes within 20 ms."""
         phase = min(range(PHASES), key=lambda p: len(self._phases[p]))
         self._phases[phase][member] = None
         self._phase_of[member] = phase
@@ -81,7 +83,7 @@ class PlayoutClock:
             self._arm(self._schedule)
 
     def remove(self, member: Ticked) -> None:
-        """Stop ticking ``member``; removing it twice is fine."""
+        """Stop ticking ``member``; removing it twice is harmless."""
         phase = self._phase_of.pop(member, None)
         if phase is not None:
             del self._phases[phase][member]
@@ -102,17 +104,17 @@ class PlayoutClock:
             for member in tuple(members):
                 try:
                     member.tick(frames)
-                except Exception:  # one leg's fault must not silence the others
-                    log.exception("a leg failed in its tick and is hung up")
+                except Exception:  # one failing leg must not silence the others
+                    log.exception("tick of a leg failed, an internal error, hanging up")
                     self._give_up(member)
         # A tick may have removed the last member, and even started a new schedule with the next one.
         if self._schedule is schedule:
             self._arm(schedule)
 
     def _give_up(self, member: Ticked) -> None:
-        """Hang up, so that the owner learns of it and can begin anew; silent and connected it would stay for ever."""
+        """Hang up a failed leg; its owner is notified and can open it again. Otherwise it would stay silent."""
         self.remove(member)
         try:
             member.close()
         except Exception:
-            log.exception("nor could it be hung up")
+            log.exception("leg not hung up, an internal error")

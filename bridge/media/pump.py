@@ -1,9 +1,9 @@
 """THE frame path: both directions of one stream, on one screen.
 
-    Asterisk -> listener -> leg.on_audio -> dialect.audio -> link.send -> application
-    application -> link.on_message -> dialect.receive -> leg.playout -> 20 ms tick -> Asterisk
+    Asterisk -> listener -> leg.on_audio -> dialect.audio -> link.send -> application application -> link.on_message ->
+    dialect.receive -> leg.playout -> 20 ms tick -> Asterisk
 
-Everything here runs inside one socket's callback or the tick: no task, no queue, no await. It knows no vendor names.
+Everything here runs inside one socket's callback or the tick: no task, no queue, no await; no vendor names.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ class Pump:
 
     Args:
         dialect: the stream's wire format.
-        window_ms: audio of a dialect that replays, kept while there is no connection, in milliseconds.
-        on_dtmf: what to do with keys that the application wants pressed.
+        counters: the process's counters.
+        on_dtmf: called with DTMF digits that the application sends.
         on_refused: called with the length of each piece of the application's audio that the queue refuses, in
             milliseconds.
-        clock: seconds on a monotonic clock.
+        window_ms: audio of a dialect that replays, kept during a disconnection, in milliseconds.
+        clock: returns seconds on a monotonic clock.
     """
 
     __slots__ = (
@@ -81,7 +82,7 @@ class Pump:
 
     @property
     def silent(self) -> bool:
-        """The application receives silence in the place of the call's audio, and no digits."""
+        """Whether the application receives silence instead of the call's audio, and no digits."""
         return self._silent
 
     @silent.setter
@@ -92,18 +93,18 @@ class Pump:
 
     @property
     def missed_ms(self) -> float:
-        """Audio that was lost because there was no connection, in milliseconds: of the track that lost most."""
+        """Audio lost during disconnections, in milliseconds: of the track that lost most."""
         dropped, missed = self._window.dropped_ms, self._missed_ms
         return max((dropped.get(track, 0.0) + missed.get(track, 0.0) for track in {**dropped, **missed}), default=0.0)
 
     @property
     def missed_messages(self) -> int:
-        """Messages that were lost because there was no connection."""
+        """Number of messages lost during disconnections."""
         return self._window.dropped_messages
 
     @property
     def padded_frames(self) -> int:
-        """Frames that silence completed, as the application's audio ended within them."""
+        """Frames padded with silence, as the application's audio ended within them."""
         return max((leg.playout.padded_frames for leg in self._speakers), default=0)
 
     @property
@@ -116,10 +117,10 @@ class Pump:
         """Audio of the application that exceeded the limit of the queue, in milliseconds."""
         return self._dropped_ms
 
-    # The WebSocket comes and goes
+    # Connections
 
     def attach(self, link: Link) -> None:
-        """Speak over ``link`` from now on, and say first what waits."""
+        """Use ``link`` from now on, and send kept messages first."""
         self._link = link
         link.on_message = self.from_application
         self._dialect.connected(self._clock())
@@ -127,27 +128,27 @@ class Pump:
             link.send(message, audio_ms)
 
     def detach(self) -> None:
-        """The WebSocket is gone. The next one begins anew, so what the last one queued is not for it."""
+        """Handle the end of the WebSocket; discard queued audio unless the dialect replays."""
         self._link = None
         if not self._dialect.replays:
             for leg in self._speakers:
                 leg.playout.clear()
 
-    # The legs and tracks come and go
+    # Legs and tracks
 
     def hear(self, leg: MediaLeg, track: str) -> None:
-        """Send what Asterisk sends on ``leg`` to the application, as ``track``."""
+        """Send the audio of ``leg`` to the application, as ``track``."""
         leg.silent = self._silent
         leg.on_audio = partial(self.from_call, track)
         self._heard.append(leg)
 
     def speak(self, leg: MediaLeg) -> None:
-        """Play what the application sends on ``leg``; on each of them, if there are several. All have one format."""
+        """Play the application's audio on ``leg``, also on several. All have one format."""
         self._speakers.append(leg)
         leg.on_mark = self._mark_reached
 
     def replace(self, old: MediaLeg, new: MediaLeg) -> None:
-        """Use ``new``, which has taken over the playout of ``old``, wherever ``old`` was used."""
+        """Use ``new``, which has taken over the playout of ``old``, instead of ``old``."""
         new.silent = old.silent
         new.on_audio = old.on_audio
         new.on_dtmf = old.on_dtmf
@@ -156,37 +157,37 @@ class Pump:
         self._heard = [new if leg is old else leg for leg in self._heard]
 
     def forget(self, leg: MediaLeg) -> None:
-        """Use ``leg`` no longer."""
+        """Stop using ``leg``."""
         self._speakers = [speaker for speaker in self._speakers if speaker is not leg]
         self._heard = [heard for heard in self._heard if heard is not leg]
 
     def opened(self, call: CallInfo, tracks: Sequence[str]) -> None:
-        """Let the dialect say its first words."""
+        """Send the dialect's first messages."""
         self._say(self._dialect.opened(call, tracks, self._clock(), time.time()))
 
     def track_started(self, track: TrackInfo) -> None:
-        """Let the dialect say that a track begins."""
+        """Send the dialect's messages for the start of a track."""
         self._say(self._dialect.track_started(track, self._clock()))
 
     def track_changed(self, track: TrackInfo) -> None:
-        """Let the dialect say that something about a track is different."""
+        """Send the dialect's messages for changed facts of a track."""
         self._say(self._dialect.track_changed(track, self._clock()))
 
     def track_stopped(self, track: str) -> None:
-        """Let the dialect say that a track ends."""
+        """Send the dialect's messages for the end of a track."""
         self._say(self._dialect.track_stopped(track, self._clock()))
 
     def closed(self, reason: str, error: str | None = None) -> None:
-        """Let the dialect say its last words."""
+        """Send the dialect's last messages."""
         try:
             self._say(self._dialect.closed(reason, self._clock(), error))
-        except Exception:  # whoever says goodbye has a better code for the Close frame than _fail has
-            log.exception("the dialect %s failed", self._dialect.name)
+        except Exception:  # the caller has a better code for the Close frame than _fail
+            log.exception("dialect failed, an internal error dialect=%s", self._dialect.name)
 
     # Asterisk -> application
 
     def from_call(self, track: str, pcm: bytes) -> None:
-        """Audio of one track, s16le at the dialect's rate."""
+        """Send audio of one track, s16le at the dialect's rate."""
         link = self._link
         if link is None and not self._dialect.replays:
             missed_ms = slin(self._dialect.rate).duration_ms(len(pcm))
@@ -204,7 +205,7 @@ class Pump:
                 self._window.keep(message, self._dialect.message_ms, track)
 
     def key_pressed(self, track: str, digit: str) -> None:
-        """A party pressed a key."""
+        """Report a DTMF digit of a party."""
         if self._silent:
             return
         self._say(self._dialect.dtmf(track, digit, self._clock()))
@@ -212,9 +213,9 @@ class Pump:
     # application -> Asterisk
 
     def from_application(self, message: Message) -> None:
-        """A message from the application. A bad one costs a counter, at worst its own stream."""
+        """Execute the commands of a message. An invalid one costs a counter, at worst its own stream."""
         try:
-            kept = False  # of a message, all audio is kept or none
+            kept = False  # all audio of a message is kept, or none
             for command in self._dialect.receive(message):
                 if type(command) is Play:
                     kept = self._play(command, kept)
@@ -227,7 +228,7 @@ class Pump:
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Mark):
-            if self._speakers:  # one leg keeps the marks, however many play
+            if self._speakers:  # one leg keeps the marks, even if several play
                 if not self._speakers[0].playout.mark(command.name):
                     self._counters.marks_dropped += 1
             else:
@@ -247,7 +248,7 @@ class Pump:
             refused = leg.playout.play(command.pcm, command.rate, follows)
             if refused:
                 break
-            follows = True  # what one leg plays all play
+            follows = True  # all legs play the same
         if not refused:
             return True
         refused_ms = self._speakers[0].fmt.duration_ms(refused)
@@ -263,7 +264,7 @@ class Pump:
         except Exception:
             self._fail()
 
-    # Out
+    # Output
 
     def _say(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -280,6 +281,6 @@ class Pump:
             self._link.close(code, reason)
 
     def _fail(self) -> None:
-        # A fault of ours in one stream must not reach the leg's connection, let alone other streams.
-        log.exception("the dialect %s failed", self._dialect.name)
+        # An internal error in one stream must not reach the leg's connection, let alone other streams.
+        log.exception("dialect failed, an internal error, stream ends dialect=%s", self._dialect.name)
         self._close(1011, "internal error")

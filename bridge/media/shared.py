@@ -1,8 +1,7 @@
-"""One connection that several streams listen to: Asterisk captures and sends a party once, however many want it.
+"""One connection for several streams that receive the same audio: Asterisk captures and sends it once.
 
-Each stream has a `MediaLeg` as ever, on which it sets its callbacks; here it is a listener, without a connection of
-its own. With one listener its callback is called directly, as if the connection were its own; with more, one after
-the other.
+Each stream has an ordinary `MediaLeg` with its callbacks, but without a connection: a listener of the shared leg. A
+single listener's callback is called directly, several one after the other.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from bridge.media.leg import MediaLeg, Wire
 log = logging.getLogger(__name__)
 
 NOTHING_MS = 200
-"""The smallest queue there is: nobody speaks here, and what Asterisk is sent is silence."""
+"""The smallest queue: nothing is played here, so Asterisk receives silence."""
 
 
 KEEP_ALIVE_FRAMES = 25
-"""Of so many frames of silence one is sent where Asterisk does not need them all: twice a second."""
+"""One of so many frames of silence is sent where Asterisk does not need all: twice a second."""
 
 
 class SharedLeg(MediaLeg):
-    """A leg that is only listened to, on behalf of others.
+    """A receiving leg for several listeners.
 
     Args:
-        fmt: the slin format that Asterisk is asked for; that of every listener.
+        fmt: the slin format of the connection and of every listener.
         counters: the process's counters.
     """
 
@@ -41,7 +40,7 @@ class SharedLeg(MediaLeg):
         self._kept_back = 0
 
     def join(self, leg: MediaLeg) -> None:
-        """Let ``leg`` hear what comes from now on; it is told when the connection is gone, as of its own."""
+        """Let ``leg`` receive audio from now on; it is notified when the connection ends, as of its own."""
         self.listeners = (*self.listeners, leg)
         leg.on_sink_changed = self._aim
         if self.connected.is_set():
@@ -49,40 +48,40 @@ class SharedLeg(MediaLeg):
         self._aim()
 
     def leave(self, leg: MediaLeg) -> None:
-        """Let ``leg`` hear no more; harmless if it does not listen. The connection stays."""
+        """Stop sending to ``leg``; ignore a leg that is not a listener. The connection stays."""
         if leg in self.listeners:
             self.listeners = tuple(each for each in self.listeners if each is not leg)
             leg.on_sink_changed = None
             self._aim()
 
     def relax(self) -> None:
-        """Send silence now and then only: a third of what this connection costs, for nobody hears it."""
+        """Send silence rarely: this saves two thirds of the connection's cost, and nobody receives it."""
         self._relaxed = True
 
     def tick(self, frames: int) -> None:
-        """20 ms have passed, ``frames`` times."""
+        """Advance by ``frames`` times 20 ms."""
         if self._relaxed:
             self._kept_back += frames
             if self._kept_back < KEEP_ALIVE_FRAMES:
-                super().tick(0)  # time passes, and nothing is sent
+                super().tick(0)  # advances time without sending
                 return
             self._kept_back = 0
         super().tick(1 if self._relaxed else frames)
 
     def attach(self, wire: Wire) -> None:
-        """The connection is there, for all."""
+        """Attach the connection, for all listeners."""
         super().attach(wire)
         for leg in self.listeners:
             leg.mark_connected()
 
     def detach(self) -> None:
-        """The connection is gone, for all."""
+        """Detach the ended connection, for all listeners."""
         super().detach()
         for leg in self.listeners:
             leg.detach()
 
     def _aim(self) -> None:
-        """Have the connection call the listeners: directly, where there is one."""
+        """Let the connection call the listeners: a single one directly."""
         if len(self.listeners) == 1:
             (leg,) = self.listeners
             self._on_audio, self._on_tick = leg.sink, leg.on_tick
@@ -93,7 +92,7 @@ class SharedLeg(MediaLeg):
         for leg in self.listeners:
             try:
                 leg.sink(pcm)
-            except Exception:  # one stream's fault must not silence the others
+            except Exception:  # one failing stream must not silence the others
                 self._give_up(leg)
 
     def _tick_all(self) -> None:
@@ -105,7 +104,7 @@ class SharedLeg(MediaLeg):
                 self._give_up(leg)
 
     def _give_up(self, leg: MediaLeg) -> None:
-        """Let go of a listener that failed, so that its owner learns of it and can begin anew."""
-        log.exception("leg=%s a stream that listens failed", self.uuid)
+        """Remove a failed listener; its owner is notified and can open it again."""
+        log.exception("listener of a shared leg failed, an internal error leg=%s", self.uuid)
         self.leave(leg)
         leg.detach()

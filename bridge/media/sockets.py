@@ -1,4 +1,4 @@
-"""Listening sockets: bound to what a host's name means, and never stuck when the process may open no more files."""
+"""Listening sockets: bound to all addresses of a host, and functional at the limit of open files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ log = logging.getLogger(__name__)
 
 
 async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
-    """A socket for each address of ``host``, bound, but not yet listening.
+    """Return a socket for each address of ``host``, bound, but not yet listening.
 
-    An address that this machine does not have (``::1`` where IPv6 is off) is left out, unless no other is left:
-    aiofastnet does so, and asyncio only in newer Pythons.
+    An address that this machine does not have (``::1`` where IPv6 is off) is skipped, unless no other is left:
+    aiofastnet does so, asyncio only in newer Pythons.
 
     Args:
-        shared: whether other sockets of this user, with the same wish, may be bound to the same port.
+        host: name or address.
+        port: 0: any free port.
+        shared: other sockets of this user, also shared, may be bound to the same port.
 
     Raises:
-        OSError: that cannot be done.
+        OSError: binding failed.
     """
     loop = asyncio.get_running_loop()
     server = await aiofastnet.create_server(
@@ -41,20 +43,22 @@ async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.soc
 
 
 ACCEPTED_AT_ONCE = 16
-"""Servers accept until nothing is left, a thousand connections in one turn of the loop; the rest waits for the next."""
+"""Connections accepted per turn of the loop: servers would accept all, a thousand in one turn; the rest waits."""
 ACCEPT_EVERY_S = 0.01
-"""Least time from one such turn to the next: 1600 connections a second. One takes the loop for a tenth of a
-millisecond, so that a flood of them does not keep it busy."""
+"""Minimum time between such turns in seconds: 1600 connections a second.
+
+Accepting one takes 0.1 ms of the loop's time, so a flood of connections does not keep it busy.
+"""
 
 
 class SparingSocket(socket.socket):
-    """A listening socket that yields to the loop's timers, and closes connections that it has no descriptor for.
+    """A listening socket that yields to the loop's timers, and closes connections for which no descriptor is left.
 
-    Left in the queue they would wake the loop up again and again, which aiofastnet 1.2 does not prevent as asyncio
-    does. So a descriptor is kept back, and given for as long as it takes to accept and close.
+    Left in the queue, those would wake the loop again and again, which asyncio prevents but aiofastnet 1.2 does not. So
+    one descriptor is held in reserve, and used to accept and close them.
 
     Args:
-        bound: the bound socket to take the place of; it is closed.
+        bound: the bound socket to replace; it is closed.
     """
 
     def __init__(self, bound: socket.socket) -> None:
@@ -64,11 +68,11 @@ class SparingSocket(socket.socket):
         self._since = 0.0
 
     def accept(self) -> tuple[socket.socket, object]:
-        """As of any socket.
+        """Accept a connection, as any socket.
 
         Raises:
-            ConnectionAbortedError: the connection has been closed again. Servers go on to the next then.
-            BlockingIOError: no connection is left, or enough were accepted for now; or no spare descriptor is left.
+            ConnectionAbortedError: the connection was closed. Servers then continue with the next one.
+            BlockingIOError: no connection is left, or the limit for now is reached, or no reserve descriptor is left.
         """
         now = time.monotonic()
         if self._accepted >= ACCEPTED_AT_ONCE:
@@ -84,7 +88,12 @@ class SparingSocket(socket.socket):
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            log.error("connections closed: %s, at most %d (ulimit -n)", error.strerror, limit, extra=cause())
+            log.error(
+                "connections closed, too many open files (ulimit -n) error=%s count=%d",
+                error.strerror,
+                limit,
+                extra=cause(),
+            )
         self._give_up_spare()
         try:
             super().accept()[0].close()
@@ -92,10 +101,10 @@ class SparingSocket(socket.socket):
             raise BlockingIOError from None
         finally:
             self._spare = _spare()
-        raise ConnectionAbortedError("there is no descriptor for another connection")
+        raise ConnectionAbortedError("no file descriptor for another connection")
 
     def close(self) -> None:
-        """As of any socket."""
+        """Close the socket, and its reserve descriptor."""
         super().close()
         self._give_up_spare()
 

@@ -1,8 +1,8 @@
-"""Takes an accepted WebSocket request away from aiohttp and gives its connection to a link.
+"""Move an accepted WebSocket request from aiohttp to a link.
 
-aiohttp does what it is good at - routes, tokens, errors, TLS on one port - and the frame path does not pay for it: once
-a request is found good, its transport gets the link's protocol, and the request's head is replayed to that protocol,
-which does the WebSocket handshake itself. See docs/decisions/one-http-port.md.
+aiohttp handles routes, tokens, errors and TLS on one port; the frame path does not pay for it: once a request is
+accepted, its transport gets the link's protocol, and the head of the request is replayed to that protocol, which does
+the WebSocket handshake itself. See docs/decisions/one-http-port.md.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from aiohttp import web
 def take_over(request: web.Request, protocol: asyncio.BaseProtocol) -> bool:
     """Move the connection of ``request`` to ``protocol``; the handler's own response is discarded afterwards.
 
+    Args:
+        request: the upgrade request.
+        protocol: the link's protocol.
+
     Returns:
-        False if the client has gone in the meantime.
+        False if the client has disconnected.
     """
     transport = request.transport
     if transport is None or transport.is_closing():
         return False
     http = request.protocol
-    # In this order: aiohttp must not close the transport that it forgets (aiohttp 3.14, web_protocol.connection_lost).
+    # In this order, or aiohttp closes the transport (aiohttp 3.14, web_protocol.connection_lost).
     http.transport = None
     http.connection_lost(None)
     transport.set_protocol(protocol)
@@ -32,7 +36,7 @@ def take_over(request: web.Request, protocol: asyncio.BaseProtocol) -> bool:
 
 
 def request_head(request: web.Request) -> bytes:
-    """The request line and headers as they came, without extensions: none of our links compresses."""
+    """Return the request line and headers as received, without extensions, as links do not compress."""
     lines = [f"GET {request.raw_path} HTTP/1.1".encode()]
     lines += [
         name + b": " + value for name, value in request.raw_headers if name.lower() != b"sec-websocket-extensions"
@@ -41,7 +45,7 @@ def request_head(request: web.Request) -> bytes:
 
 
 def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Give ``data`` to ``protocol`` as its transport would."""
+    """Pass ``data`` to ``protocol`` as a transport does."""
     if isinstance(protocol, asyncio.BufferedProtocol):
         while data:
             buffer = memoryview(protocol.get_buffer(len(data)))

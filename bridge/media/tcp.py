@@ -1,4 +1,4 @@
-"""What the kernel holds of a connection, beyond what asyncio says of it."""
+"""Connection state that the kernel has and asyncio does not report."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import termios
 import aiofastnet
 
 UNSENT_BYTES = 16384
-"""What the kernel and the transport may hold unsent: beyond it, waiting happens in the link, where it is counted."""
+"""Limit of unsent data in the kernel and the transport; further data waits in the link, where it is counted."""
 TCP_INFO_LAST_DATA_RECV = struct.Struct("@52xI")
-"""Where Linux's ``struct tcp_info`` (linux/tcp.h) says how many milliseconds ago data came in."""
+"""Offset in Linux's ``struct tcp_info`` (linux/tcp.h) of the milliseconds since data was received."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""A linger time of 0: closing throws away what was not delivered (socket(7), SO_LINGER)."""
+"""A linger time of 0: closing discards undelivered data (socket(7), SO_LINGER)."""
 
 
 def held_bytes(transport: asyncio.Transport) -> int:
-    """How many bytes the transport holds unsent; under TLS also the one below it."""
+    """Return the unsent bytes in the transport, under TLS also in the transport below."""
     below = _below(transport)
     return transport.get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0)
 
 
 def bound_unsent(transport: asyncio.BaseTransport) -> None:
-    """Keep little audio in the kernel and the transport: what waits there cannot be dropped and comes late."""
+    """Limit the audio in the kernel and the transport, where it cannot be dropped and becomes late."""
     if isinstance(transport, asyncio.WriteTransport | aiofastnet.Transport):
         transport.set_write_buffer_limits(high=UNSENT_BYTES)
-    # Under TLS there is a second transport, whose 64 KiB asyncio offers no other way to bound: 4 s of 8 kHz audio.
+    # Under TLS there is a second transport, whose 64 KiB (4 s of 8 kHz audio) asyncio offers no other way to limit.
     below = _below(transport)
     if below is not None:
         below.set_write_buffer_limits(high=UNSENT_BYTES)
@@ -40,7 +40,7 @@ def bound_unsent(transport: asyncio.BaseTransport) -> None:
 
 
 def unacknowledged(sock: socket.socket | None) -> int:
-    """How many bytes the other machine has not acknowledged, those included that were not sent (tcp(7), SIOCOUTQ)."""
+    """Return the bytes that the peer has not acknowledged, including unsent ones (tcp(7), SIOCOUTQ)."""
     answer = bytearray(4)
     if sock is None:
         return 0
@@ -50,7 +50,7 @@ def unacknowledged(sock: socket.socket | None) -> int:
 
 
 def received_within(sock: socket.socket | None, seconds: float) -> bool:
-    """Whether anything at all came in that time; False where the system does not say."""
+    """Return whether any data was received in that time; False on systems without this information."""
     if sock is None or not hasattr(socket, "TCP_INFO"):
         return False
     with contextlib.suppress(OSError):  # closed just now
@@ -62,13 +62,13 @@ def received_within(sock: socket.socket | None, seconds: float) -> bool:
 
 
 def reset_on_close(sock: socket.socket | None) -> None:
-    """Let the connection be reset when it is closed: what was not delivered is thrown away."""
+    """Reset the connection when it is closed, which discards undelivered data."""
     if sock is not None:
         with contextlib.suppress(OSError):  # closed just now
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
 
 
 def _below(transport: asyncio.BaseTransport) -> asyncio.WriteTransport | None:
-    """Asyncio's second transport under TLS."""
+    """Return asyncio's second transport under TLS."""
     below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
     return below if isinstance(below, asyncio.WriteTransport) else None

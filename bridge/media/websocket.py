@@ -1,7 +1,7 @@
-"""A link: the WebSocket of one stream, whichever library frames it.
+"""A link: the WebSocket of one stream, independent of the library.
 
-The telephone side never waits for a link. When the application does not read, audio waits here up to a bound and then
-the oldest is dropped and counted; messages that are not audio (they are few) are kept.
+The telephone side never waits for a link. When the application does not read, audio waits here up to a limit, then the
+oldest is dropped and counted; messages without audio (they are rare) are kept.
 """
 
 from __future__ import annotations
@@ -22,48 +22,51 @@ from bridge.media.tcp import bound_unsent, held_bytes, received_within, reset_on
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
-"""How long the application may take to answer our Close frame."""
+"""Time for the application to answer our Close frame, in seconds."""
 KEPT_MESSAGES = 1000
-"""At most so many messages wait that may not be dropped; an application that far behind is cut off."""
+"""Limit of waiting messages without audio; an application that is further behind is disconnected."""
 MAX_UNSENT_BYTES = 1 << 20
-"""The most that may wait in the transport, and here in messages that may not be dropped."""
+"""Limit of unsent data in the transport, and here in messages without audio."""
 FRAMES_AT_ONCE = 256
 """Frames handled before the clock is read."""
 CALM_FRAMES_PER_S = 5000
-"""A link that receives faster is not read for `REST_S` after each `FRAMES_AT_ONCE`: timers and other sockets come
-first. Audio sent far ahead of its time arrives like this; it is slowed down and never rejected."""
+"""Frame rate above which a link is not read for `REST_S` after each `FRAMES_AT_ONCE`.
+
+Timers and other sockets come first. Audio sent far ahead of its time arrives like this; it is slowed down and never
+rejected.
+"""
 REST_S = 0.005
 SMALL_BYTES = 32
 """Messages below this size hold no audio: 10 ms of G.711 are 80 bytes."""
 SMALL_FRAMES = 2000
-"""Control frames and small frames that may arrive together; more than `SMALL_FRAMES_PER_S` on average is an attack."""
+"""Limit of control frames and small frames in a burst; more than `SMALL_FRAMES_PER_S` on average is an attack."""
 SMALL_FRAMES_PER_S = 1000
 MAX_TEXT_BYTES = 1 << 20
-"""The longest text message, where the configuration does not say: JSON is parsed in one go."""
+"""The longest text message, unless configured: JSON is parsed in one step."""
 MIN_FRAGMENTS = 1024
 FRAGMENT_BYTES = 256
 """A message may have `MIN_FRAGMENTS` fragments, or one for each so many bytes of the largest message."""
 
 _NOTHING: deque[tuple[Message, float]] = deque(maxlen=0)
-"""Waits on a link where nothing has waited yet: an empty deque takes 760 bytes, and most links never need one."""
+"""Shared by links where nothing has waited: an empty deque takes 760 bytes, and most links never need one."""
 
 
 def _ignore(*_: object) -> None:
-    """What a callback does that nobody has set."""
+    """Do nothing: the default of callbacks."""
 
 
 class Link(ABC):
-    """One WebSocket, accepted or dialled.
+    """One WebSocket, accepted or opened.
 
     Args:
         counters: the process's counters.
-        max_unsent_ms: how much audio may wait for an application that does not read, in milliseconds.
-        ping_interval_s: a ping is sent after so many seconds, and a link that has sent nothing at all since the
-            one before, not even a part of a message, is taken for dead.
+        max_unsent_ms: limit of audio that waits for an application which does not read, in milliseconds.
+        ping_interval_s: interval of pings in seconds; a peer that has sent nothing since the previous ping, not even a
+            part of a message, counts as dead.
 
     Callbacks, called on the event loop from the socket's callback:
-        on_message(message): a whole message, fragments joined. A link that was dialled reads nothing before it is set.
-        on_closed(code, reason): once, when the link is gone; 1006 if there was no Close frame.
+        on_message(message): a whole message, fragments joined. An opened link reads nothing before it is set.
+        on_closed(code, reason): once, when the link is closed; 1006 without a Close frame.
     """
 
     __slots__ = (
@@ -97,13 +100,13 @@ class Link(ABC):
     def __init__(self, counters: Counters, *, max_unsent_ms: int, ping_interval_s: float) -> None:
         self.on_closed: Callable[[int, str], None] = _ignore
         self.established = False
-        """The handshake was done (and may be over by now)."""
+        """Whether the handshake is complete (the link may be closed since)."""
         self.closing = False
         self.closed = False
         self.dropped_ms = 0.0
-        """Audio thrown away on this link because the application did not read, in milliseconds."""
+        """Audio dropped on this link because the application did not read, in milliseconds."""
         self.frames_left = FRAMES_AT_ONCE
-        """Frames until ``count_frames`` is to be called."""
+        """Frames until ``count_frames`` is due."""
         self._counters = counters
         self._on_message: Callable[[Message], None] = _ignore
         self._admit: Callable[[], None] | None = None
@@ -124,18 +127,18 @@ class Link(ABC):
         self._timer: asyncio.TimerHandle | None = None
         self._end: tuple[int, str] = (1006, "connection lost")
 
-    # What the pump calls
+    # Methods for the pump
 
     @property
     def on_message(self) -> Callable[[Message], None]:
-        """What is called with every message."""
+        """Called with every message."""
         return self._on_message
 
     @on_message.setter
     def on_message(self, callback: Callable[[Message], None]) -> None:
         self._on_message = callback
         if self._admit is not None:
-            # In the loop's next turn: until then the caller sets up the rest of what it needs to answer.
+            # In the loop's next turn: until then the caller sets up the rest of what it needs to respond.
             asyncio.get_running_loop().call_soon(self.admit)
 
     @property
@@ -147,10 +150,10 @@ class Link(ABC):
         """Send ``message`` now, or as soon as the application reads.
 
         Args:
-            message: bytes for a binary message, str for a text message.
-            audio_ms: how much audio it holds; such messages may be dropped when the application falls behind.
+            message: bytes for a binary message, str for text.
+            audio_ms: audio in it, in milliseconds; such messages may be dropped when the application lags behind.
         """
-        if self.closing:  # as is what is closed
+        if self.closing:  # also if closed
             return
         if not self._paused:
             self._counters.messages_to_application += 1
@@ -172,8 +175,10 @@ class Link(ABC):
         """Close with a Close frame; the first caller's code and reason count.
 
         Args:
-            discard_unacked_after_s: what the other machine has not acknowledged after so many seconds is discarded, in
-                the kernel too, which would otherwise deliver it for minutes once the network is back.
+            code: the close code.
+            reason: the close reason.
+            discard_unacked_after_s: time in seconds after which unacknowledged data is discarded, also in the kernel,
+                which would otherwise deliver it for minutes once the network returns.
         """
         if self.closing or self.closed:
             return
@@ -182,7 +187,7 @@ class Link(ABC):
         self._drop_waiting()
         self._cancel_timer()
         self._write_close(code, _short(reason))
-        self.admit()  # the answer to it
+        self.admit()  # to receive the peer's Close
         loop = asyncio.get_running_loop()
         if discard_unacked_after_s is None:
             self._timer = loop.call_later(CLOSE_TIMEOUT_S, self._disconnect)
@@ -190,27 +195,27 @@ class Link(ABC):
             self._timer = loop.call_later(discard_unacked_after_s, self._discard_unacked)
 
     def abort(self, code: int, reason: str) -> None:
-        """Drop the connection without waiting for the application; what it has not received is thrown away."""
+        """Drop the connection without waiting for the application; data that it has not received is discarded."""
         if self.closed:
             return
         self._end = (code, reason)
         self.closing = True
         self._reset()
 
-    # What the library's side calls
+    # Methods for the library's side
 
     def hold(self, admit: Callable[[], None]) -> None:
-        """Nothing is read until somebody listens; ``admit`` is called then, once, unless the link is gone."""
+        """Delay reading until there is a reader; then ``admit`` is called, once, unless the link is closed."""
         self._admit = admit
 
     def admit(self) -> None:
-        """Begin to read now if that is still held back."""
+        """Begin to read now if that is still delayed."""
         admit, self._admit = self._admit, None
         if admit is not None and not self.closed:
             admit()
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
-        """The handshake is done."""
+        """Handle the end of the handshake."""
         self.established = True
         self._underlying = cast(asyncio.Transport, transport)  # accepted or connected: TCP or TLS
         self._small_counted = time.monotonic()
@@ -219,7 +224,7 @@ class Link(ABC):
         self._schedule_ping()
 
     def heard(self) -> None:
-        """Count a control frame or a part of a message as a sign of life, unless the application reads nothing."""
+        """Count a control frame or a part of a message as a sign of life, unless the application does not read."""
         if not self._paused:
             self._heard = True
 
@@ -232,7 +237,7 @@ class Link(ABC):
             self._write_pong(payload)
 
     def count_frames(self) -> None:
-        """Let timers and other sockets have a turn if the last ``FRAMES_AT_ONCE`` frames arrived in a burst."""
+        """Give timers and other sockets a turn if the last ``FRAMES_AT_ONCE`` frames arrived in a burst."""
         self.frames_left = FRAMES_AT_ONCE
         now = time.monotonic()
         if now - self._looked < FRAMES_AT_ONCE / CALM_FRAMES_PER_S and self._underlying is not None:
@@ -241,7 +246,7 @@ class Link(ABC):
         self._looked = now
 
     def count_small_frame(self) -> None:
-        """Count a control frame, an empty or a tiny one, and close a link that sends too many of them."""
+        """Count a control frame, an empty or a tiny frame, and close a link that sends too many of them."""
         self._small_left -= 1
         if self._small_left >= 0:
             return
@@ -252,21 +257,21 @@ class Link(ABC):
             self.cut_off("too many control frames or small frames")
 
     def cut_off(self, reason: str) -> None:
-        """Close with code 1008 and read nothing more, not even the answer."""
+        """Close with code 1008 and read nothing more, not even the peer's Close."""
         self._cut_off = True
         self.close(1008, reason)
         if self._underlying is not None:
             self._underlying.pause_reading()
 
     def received(self, message: Message) -> None:
-        """A whole message came."""
+        """Pass on a whole message."""
         self._heard = True
         if not self.closing:
             self._counters.messages_from_application += 1
             self._on_message(message)
 
     def closed_by_peer(self, code: int, reason: str) -> None:
-        """Note the application's Close frame, or its breach of the protocol; the library's side answers."""
+        """Store the application's Close frame, or its protocol error; the library's side answers."""
         if not self.closing:
             self.closing = True
             self._end = (code, reason)
@@ -275,13 +280,13 @@ class Link(ABC):
             self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
 
     def paused(self) -> None:
-        """Keep messages back: the transport is full."""
+        """Hold messages back: the transport is full."""
         self._paused = True
         if self._underlying is not None and held_bytes(self._underlying) > MAX_UNSENT_BYTES:
             self.abort(1008, f"more than {MAX_UNSENT_BYTES} bytes unread")
 
     def resumed(self) -> None:
-        """Send what waits: the application has read, and the transport has room again."""
+        """Send waiting messages: the transport has room again."""
         self._paused = False
         self._heard = True
         pong, self._pong = self._pong, None
@@ -296,7 +301,7 @@ class Link(ABC):
             self.send(message)
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Handle the end of the connection."""
         if self.closed:
             return
         self.closed = self.closing = True
@@ -305,7 +310,7 @@ class Link(ABC):
         self._drop_waiting()
         self.on_closed(*self._end)
 
-    # What each library does its own way
+    # Methods that each library implements
 
     @abstractmethod
     def _write(self, message: Message) -> None:
@@ -327,7 +332,7 @@ class Link(ABC):
     def _disconnect(self) -> None:
         """Drop the connection; ``lost`` follows."""
 
-    # Inside
+    # Internals
 
     def _drop_oldest_audio(self) -> None:
         kept: list[tuple[Message, float]] = []
@@ -359,7 +364,7 @@ class Link(ABC):
     def _ping(self) -> None:
         # A long message on a slow line takes longer than the time between two pings.
         if not self._heard and (self._paused or not received_within(self._socket, self._ping_interval_s)):
-            missing = "read" if self._paused else "heard"
+            missing = "read" if self._paused else "received"
             self.abort(1006, f"nothing {missing} for {2 * self._ping_interval_s:g} s")
             return
         self._heard = False
@@ -368,14 +373,16 @@ class Link(ABC):
 
     def _discard_unacked(self) -> None:
         unread = unacknowledged(self._socket)
-        if self._paused or unread:  # paused: the transport holds some too
-            log.warning("%d bytes or more that an application has not received are thrown away", unread)
+        if self._paused or unread:  # paused: the transport holds data too
+            log.warning(
+                "data not received by an application discarded, the connection is handed over unsent_bytes=%d", unread
+            )
             self._reset()
         else:
             self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._disconnect)
 
     def _reset(self) -> None:
-        """Disconnect so that the kernel does not go on delivering what it has, for minutes if need be."""
+        """Disconnect and reset: otherwise the kernel could continue to deliver data for minutes."""
         reset_on_close(self._socket)
         self._disconnect()
 
@@ -386,5 +393,5 @@ class Link(ABC):
 
 
 def _short(reason: str) -> str:
-    """Cut to what a Close frame can hold: 123 bytes (RFC 6455 section 5.5)."""
+    """Return a reason cut to the size of a Close frame: 123 bytes (RFC 6455 section 5.5)."""
     return reason.encode()[:123].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""What was made while there was no connection: the most recent audio, to be sent first on the next one."""
+"""The most recent audio of a disconnection, to be sent first on the next connection."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from heapq import merge
 from bridge.dialects.base import Message
 
 KEPT_MESSAGES = 1000
-"""At most so many messages without audio are kept; they are few, but an outage may be long."""
+"""Limit of kept messages without audio; these are rare, but a disconnection may be long."""
 
 _NOTHING: deque[tuple[int, Message, float, str]] = deque(maxlen=0)
-"""In a window that has not been needed yet: an empty deque takes 760 bytes, and most connections never break."""
+"""Shared by unused windows: an empty deque takes 760 bytes, and most connections never break."""
 
 
 class RecentWindow:
-    """Keeps messages in order, and of those that hold audio the last ``max_ms`` milliseconds.
+    """Keeps messages in order, limited to the last ``max_ms`` milliseconds of audio.
 
     Args:
-        max_ms: how much audio is kept; beyond it the oldest audio is dropped. 0 keeps none.
+        max_ms: limit of kept audio in milliseconds; beyond it the oldest is dropped. 0 keeps none.
 
     Raises:
         ValueError: ``max_ms`` is negative.
@@ -26,28 +26,28 @@ class RecentWindow:
 
     def __init__(self, max_ms: float) -> None:
         if max_ms < 0:
-            raise ValueError("the window of recent audio cannot be shorter than 0 ms")
+            raise ValueError("max_ms must not be negative")
         self.dropped_ms: dict[str, float] = {}
-        """Audio of each track that found no room any more, in milliseconds, since the window was made."""
+        """Dropped audio of each track in milliseconds, in total."""
         self.dropped_messages = 0
-        """Messages thrown away for any reason, with and without audio."""
+        """Dropped messages, with and without audio."""
         self._max_ms = max_ms
         self._count = 0
-        # Apart, so that dropping the oldest of a kind never has to step over the other kind.
+        # Two queues: dropping the oldest of a kind need not skip the other kind.
         self._audio = _NOTHING
         self._others = _NOTHING
         self._held_ms = 0.0
 
     @property
     def held_ms(self) -> float:
-        """Audio that is kept at present, in milliseconds."""
+        """Audio that is kept now, in milliseconds."""
         return self._held_ms
 
     def __len__(self) -> int:
         return len(self._audio) + len(self._others)
 
     def keep(self, message: Message, audio_ms: float = 0.0, track: str = "") -> None:
-        """Keep ``message``, which holds ``audio_ms`` milliseconds of a track's audio, or none."""
+        """Keep ``message``, which carries ``audio_ms`` milliseconds of a track's audio, or none."""
         self._count += 1
         if self._audio is _NOTHING:
             self._audio, self._others = deque(), deque()
@@ -61,13 +61,13 @@ class RecentWindow:
         self._held_ms += audio_ms
         while self._held_ms > self._max_ms:
             _, _, dropped_ms, of = self._audio.popleft()
-            # The sum of what is left, not a difference that rounding could leave beside 0 for ever.
+            # Reset when empty: rounding errors of the differences would remain indefinitely.
             self._held_ms = self._held_ms - dropped_ms if self._audio else 0.0
             self.dropped_ms[of] = self.dropped_ms.get(of, 0.0) + dropped_ms
             self.dropped_messages += 1
 
     def take_all(self) -> list[tuple[Message, float]]:
-        """Everything that is kept, oldest first, as (message, audio_ms); the window is empty afterwards."""
+        """Return and remove all messages, oldest first, as (message, audio_ms)."""
         taken = [(message, audio_ms) for _, message, audio_ms, _ in merge(self._audio, self._others)]
         self._audio.clear()
         self._others.clear()

@@ -56,7 +56,8 @@ class StreamMaker(Protocol):
 
     def __call__(
         self, subscription: Subscription, call: CallInfo, tracks: Iterable[str], on_end: OnEnd, /
-    ) -> Stream | None: ...
+    ) -> Stream | None:
+        """Return the started stream."""
 
 
 @dataclass(frozen=True, slots=True)

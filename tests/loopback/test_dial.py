@@ -211,7 +211,7 @@ async def test_pings_are_answered_both_ways_and_a_dead_server_is_dropped() -> No
 
     async with serving(die) as port:
         ear = Ear(await dialled(f"ws://127.0.0.1:{port}/", ping_interval_s=0.1))
-        assert await ear.end() == (1006, "nothing heard for 0.2 s")
+        assert await ear.end() == (1006, "nothing received for 0.2 s")
 
 
 async def test_a_server_that_breaks_the_protocol_is_left() -> None:

@@ -104,10 +104,10 @@ async def test_no_secret_comes_back_in_an_error(caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "something that is not HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "response is not HTTP"),
         (b"HTTP/2 200\r\n\r\n", "not HTTP/1.1"),
         (b"HTTP/1.1 abc\r\n\r\n", "not HTTP/1.1"),
-        (b"HTTP/1.1 200 " + b"x" * 20000, "longer than 16384 bytes"),
+        (b"HTTP/1.1 200 " + b"x" * 20000, "exceeds 16384 bytes"),
         (b"HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "invalid sec-websocket-accept"),
         (b"HTTP/1.1 101 Ok\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "invalid upgrade header"),
         (b"HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n", "invalid connection header"),
@@ -123,7 +123,7 @@ async def test_an_answer_that_is_no_handshake(answer: bytes, words: str) -> None
     ("block", "words"),
     [
         (b"HTTP/1.1 100 Continue\r\n\r\n", "more than 8 answers 1xx"),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 3000 + b"\r\n\r\n", "longer than 16384 bytes"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 3000 + b"\r\n\r\n", "exceeds 16384 bytes"),
     ],
 )
 async def test_informational_answers_without_end(block: bytes, words: str) -> None:

@@ -167,7 +167,7 @@ async def test_pings_are_answered_and_a_dead_client_is_dropped(server: Server) -
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
     code, reason = await asyncio.wait_for(server.closed.get(), 60)
-    assert (code, reason) == (1006, "nothing heard for 0.2 s")
+    assert (code, reason) == (1006, "nothing received for 0.2 s")
     writer.close()
 
 

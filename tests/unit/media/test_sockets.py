@@ -57,7 +57,8 @@ async def test_the_log_says_why_connections_are_closed_once() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     (line,) = output.getvalue().splitlines()
     assert line.endswith(
-        f"ERROR bridge.media.sockets connections closed: Too many open files, at most {limit} (ulimit -n)"
+        "ERROR bridge.media.sockets connections closed, too many open files (ulimit -n) "
+        f'error="Too many open files" count={limit}'
     )
     for each in (*clients, listening):
         each.close()

@@ -16,7 +16,7 @@ async def test_a_stream_whose_application_cannot_be_reached_ends() -> None:
     assert one.ended[0].startswith("no connection for ")
     assert one.ended[0].endswith(": not there")
     assert one.stream.close_code == 1011
-    assert output.getvalue().count(" given up") == 1
+    assert output.getvalue().count(" stream ends, no stable connection") == 1
 
 
 async def test_a_stream_whose_application_goes_away_for_good_ends() -> None:

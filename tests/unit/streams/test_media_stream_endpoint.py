@@ -74,7 +74,7 @@ def test_a_client_may_name_any_dialect_and_its_options(query: dict[str, str], di
         ({"dialect": "yeastar"}, "direction_speak: the dialect yeastar is one-way"),
         (
             {"dialect": "twilio", "encapsulation": "sln"},
-            "'encapsulation' is not an option of a media stream; there are",
+            "'encapsulation' is not an option of a media stream; expected one of",
         ),
         ({"dialect": "twilio", "call_sid": "CA1"}, "'call_sid' is not an option"),
         ({"dialect": "twilio", "tracks": "both_tracks"}, "'tracks' is not an option"),
