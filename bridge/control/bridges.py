@@ -14,15 +14,15 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 BRIDGE_TYPE = "mixing,dtmf_events,proxy_media"
-"""Never native: two phones whose media bypasses Asterisk send DTMF that nobody sees, and a recording is empty."""
+"""Never native: when the media of two phones bypasses Asterisk, DTMF is lost and recordings are empty."""
 
 
 class MixingBridges:
-    """Our mixing bridges, and the channels that are in them or about to be. Ids of other bridges are ignored.
+    """Our mixing bridges, and the channels that are in them or about to join. Ids of other bridges are ignored.
 
     Args:
-        client: where requests go.
-        ids: makes the bridges' ids.
+        client: ARI.
+        ids: generates the bridges' ids.
     """
 
     def __init__(self, client: AriClient, ids: OwnIds) -> None:
@@ -48,11 +48,11 @@ class MixingBridges:
         return bridge_id
 
     def adopt(self, bridge_id: str, channel_id: str) -> None:
-        """Own a bridge that exists, with one channel in it."""
+        """Own an existing bridge with one channel in it."""
         self._members[bridge_id] = {channel_id}
 
     def resume(self, bridge_id: str, channel_id: str) -> None:
-        """Own a bridge of the previous run, with a channel that is in it."""
+        """Own a bridge of the previous run, with a channel in it."""
         self._members.setdefault(bridge_id, set()).add(channel_id)
 
     def add(self, bridge_id: str, channel_id: str) -> None:
@@ -69,18 +69,18 @@ class MixingBridges:
                 self._tasks.spawn(self._delete(bridge_id))
 
     def replace(self, old_id: str, new_id: str) -> None:
-        """Note that a channel has taken another's place in its bridge, and in the one that it is about to join."""
+        """Replace a channel in its bridge, and in the one that it is about to join."""
         for members in self._members.values():
             if old_id in members:
                 members.discard(old_id)
                 members.add(new_id)
 
     def has_only(self, bridge_id: str, channel_id: str) -> bool:
-        """Whether a bridge is ours and no other channel is in it."""
+        """Return whether a bridge belongs to legs and this channel is its only member."""
         return self._members.get(bridge_id) == {channel_id}
 
     async def stop(self, grace_s: float) -> None:
-        """Wait until the bridges without channels are deleted."""
+        """Wait until bridges without channels are deleted."""
         await self._tasks.stop(grace_s)
 
     async def _delete(self, bridge_id: str) -> None:

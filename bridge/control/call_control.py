@@ -1,4 +1,4 @@
-"""What can be done with any call of the PBX: one that we control, or an ordinary one as far as that goes."""
+"""Actions on any call of the PBX: controlled ones, and ordinary ones where possible."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from bridge.tasks import shield_until_done
 log = logging.getLogger(__name__)
 
 RINGBACK_S = 6.0
-"""One period of it."""
+"""One period of the ringing tone."""
 _BUSY = {"busy": "busy", "noanswer": "no_answer", "failed": "congestion"}
-"""What a caller that is not answered is told when its transfer fails: reasons of ARI."""
+"""ARI's hangup reason for an unanswered caller whose transfer fails."""
 
 
 class NotOurs(BridgeError):
-    """The call is not in our application, and this cannot be done from outside."""
+    """The call is not in our application, and the action is impossible from outside."""
 
 
 TRANSFER = "transfer"
@@ -41,8 +41,8 @@ TRANSFER = "transfer"
 class CallControl:
     """Actions on calls, by call or channel id.
 
-    All of them raise KeyError: there is no such call; LegGone: it has just ended; AriError: Asterisk did not do it; and
-    those that need our application NotOurs.
+    All raise KeyError for an unknown call, LegGone if it has just ended, AriError if Asterisk refuses; those that
+    require our application raise NotOurs.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class CallControl:
         journal: Journal | None = None,
     ) -> None:
         self.before_transfer: list[Callable[[str], Awaitable[None]]] = []
-        """Each awaited with the channel's id before a call is transferred: its flow ends, or its route's stream."""
+        """Each is awaited with the channel's id before a transfer: to end its flow, or its route's stream."""
         self._client = client
         self._tracker = tracker
         self._legs = legs
@@ -69,10 +69,10 @@ class CallControl:
         self._journal = journal or Journal()
         self._tasks: set[asyncio.Task[None]] = set()
         self._transfers: dict[Leg, asyncio.Task[None]] = {}
-        """The last transfer of each leg."""
+        """The latest transfer of each leg."""
 
     async def hangup(self, call_id: str) -> None:
-        """End it; returns when it has ended. A call that rings is canceled."""
+        """Hang up; return when the call has ended. A ringing call is cancelled."""
         channel_id = self._channel_of(call_id)
         leg = self._legs.get(channel_id)
         if leg is not None:
@@ -87,40 +87,43 @@ class CallControl:
                 log.warning("no ChannelDestroyed after hangup channel=%s error=%s", channel_id, error.message)
 
     async def hold(self, call_id: str) -> None:
-        """The party hears music."""
+        """Put the party on hold with music."""
         await self._leg(call_id, "hold").hold()
 
     async def unhold(self, call_id: str) -> None:
-        """Undo `hold`."""
+        """Resume the party."""
         await self._leg(call_id, "unhold").unhold()
 
     async def mute(self, call_id: str, direction: Direction = "both") -> None:
-        """``in``: nobody hears the party; ``out``: it hears nothing."""
+        """Mute the audio from the party (``in``), to it (``out``), or both."""
         await self._leg(call_id, "mute").mute(direction)
 
     async def unmute(self, call_id: str, direction: Direction = "both") -> None:
-        """Undo `mute`."""
+        """Unmute the party."""
         await self._leg(call_id, "unmute").unmute(direction)
 
     async def silence(self, call_id: str, on: bool) -> None:
-        """The party hears silence."""
+        """Start or stop sending silence to the party."""
         await self._leg(call_id, "silence").silence(on)
 
     async def moh(self, call_id: str, on: bool) -> None:
-        """The party hears music."""
+        """Start or stop music on hold for the party."""
         await self._leg(call_id, "moh").moh(on)
 
     async def send_digits(
         self, call_id: str, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None
     ) -> None:
-        """Press keys on it; returns when they have sounded."""
+        """Send DTMF digits to the party; return when they have been played."""
         await self._leg(call_id, "dtmf").send_digits(digits, duration_ms=duration_ms, between_ms=between_ms)
 
     async def play(self, call_id: str, pcm: bytes, rate: int, *, direction: Direction = "out") -> None:
-        """Play s16le mono; returns when it has been played.
+        """Play audio; return when it has been played.
 
         Args:
-            direction: who hears it: ``out`` the party, ``in`` the others, ``both`` all of them.
+            call_id: the call or channel.
+            pcm: s16le mono samples.
+            rate: sampling rate in Hz.
+            direction: who receives it: ``out`` the party, ``in`` the others, ``both`` all of them.
         """
         players = self._players_of(call_id, direction)
         try:
@@ -135,33 +138,34 @@ class CallControl:
             await asyncio.gather(*(player.close() for player in players))
 
     async def transfer(self, call_id: str, destination: Address, *, token: str = "") -> str:
-        """Send a call to another destination: it is rung, and connected with the call when it answers.
+        """Transfer a call: dial another destination, and connect it with the call when it answers.
 
-        The call's flow ends, or the stream of the route that took the call; and with whom it was connected it is no
-        more: with the one of an earlier transfer, the other side of a ``connect``, a conference. It ends when either
-        side hangs up, or when the destination does not answer. A destination that does not even ring, such as a phone
-        that is not registered, leaves the call as it was.
+        The call's flow, or the stream of its route, ends, and it leaves its current peer: that of an earlier transfer,
+        the other side of a ``connect``, a conference. The call ends when either side hangs up, or if the destination
+        does not answer. A destination that does not even ring, such as a phone that is not registered, leaves the call
+        unchanged.
 
         Args:
-            destination: whom to call.
-            token: id of the token by which it is transferred, for ``calling.max_calls_per_minute_per_token``.
+            call_id: the call or channel.
+            destination: where to transfer it.
+            token: id of the token of the request, for ``calling.max_calls_per_minute_per_token``.
 
         Returns:
-            The id of the call that is originated there.
+            The id of the originated call.
 
         Raises:
-            ValueError: the destination cannot be dialled. The call goes on as it was.
-            Overloaded: as `Originator.originate`. Likewise.
+            ValueError: the destination cannot be dialed. The call is unchanged.
+            Overloaded: as `Originator.originate`. The call is unchanged.
         """
         leg = self._leg(call_id, "transfer")
         record = self._records.get(leg.id)
         if record is not None and record.originated and not leg.answered:
-            raise NotOurs("transfer is not possible now: nobody has answered the call yet")
+            raise NotOurs("transfer is impossible now: the call has not been answered")
         outbound = await self._originator.originate(
             destination, source=record.source if record is not None else None, originator=leg.id, token=token
         )
         if outbound.leg.ended.is_set():
-            log.info("transfer failed, the call stays as it was channel=%s call=%s", leg.id, outbound.id)
+            log.info("transfer failed, the call is unchanged channel=%s call=%s", leg.id, outbound.id)
             return outbound.id
         try:
             for end in self.before_transfer:
@@ -198,9 +202,7 @@ class CallControl:
         terminate_on: str = "",
         beep: bool = False,
     ) -> Recording:
-        """Record what the party says and hears, or one of them; return when it records.
-
-        Args are those of `Recordings.start`.
+        """Record the audio of a party; return when recording has begun. Args are those of `Recordings.start`.
 
         Raises:
             ValueError: unknown format.
@@ -217,7 +219,7 @@ class CallControl:
         )
 
     async def recording_stop(self, call_id: str) -> Recording:
-        """End the call's recording that began last; returns when its file is whole. KeyError: none runs."""
+        """End the call's latest recording; return when its file is complete. Raise KeyError if none runs."""
         channel_id = self._channel_of(call_id)
         for recording in reversed(self._recordings.list()):
             if recording.status == "recording" and recording.channel_id == channel_id:
@@ -225,13 +227,13 @@ class CallControl:
         raise KeyError(call_id)
 
     async def stop(self) -> None:
-        """Give up transfers that are under way."""
+        """Cancel running transfers."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _channel_of(self, call_id: str) -> str:
-        """The channel that a call's id means: that of a call that we originated, else its first party's."""
+        """Return the channel of a call's id: that of an originated call, else its first party's."""
         if self._legs.get(call_id) is not None:
             return call_id
         found = self._tracker.find(call_id)
@@ -244,12 +246,12 @@ class CallControl:
         leg = self._legs.take(channel_id)
         if leg is None:
             raise NotOurs(
-                f"{what} works only for calls that the bridge controls; this one is elsewhere in the PBX "
-                "(the dialplan hands it over with Stasis(), or the bridge places it)"
+                f"{what} requires a call that asterisk-bridge controls. Hand this one over with Stasis() in the "
+                "dialplan, or create the call over HTTP"
             )
         if leg.away is not None:
             raise NotOurs(
-                f"{what} is not possible now: the call is in the dialplan, in a queue or a room; try it later"
+                f"{what} is impossible now: the call is in the dialplan, in a queue or a room. Try again later"
             )
         return leg
 
@@ -261,9 +263,9 @@ class CallControl:
             and leg.away is None
             and (direction == "both" or (direction == "out" and self._legs.is_alone(leg)))
         ):
-            # Where nobody talks nothing flows into which a whisper could be mixed.
+            # Without other audio to the party, Asterisk has nothing to mix a whisper into.
             return [self._players.of(leg)]
-        # One that whispers both ways throws audio away when one direction is quiet (docs/decisions/taps.md).
+        # A snoop that whispers in both directions discards audio when one direction is quiet (docs/decisions/taps.md).
         ways = ("out", "in") if direction == "both" else (direction,)
         return [self._players.at(Snoop(channel_id, spy="none", whisper=way)) for way in ways]
 
@@ -291,7 +293,7 @@ class CallControl:
             finally:
                 ending += [partners.leg, partners.other]
         except LegGone:
-            pass  # it hung up meanwhile
+            pass  # the call hung up meanwhile
         except NotAnswered as problem:
             log.info("transfer failed channel=%s error=%s", leg.id, problem)
             if not leg.answered:
@@ -299,7 +301,7 @@ class CallControl:
         except AriError as error:
             log.warning("transfer failed channel=%s error=%s", leg.id, error)
         finally:
-            ours = self._transfers.get(leg) is asyncio.current_task()  # else the leg is on its way elsewhere
+            ours = self._transfers.get(leg) is asyncio.current_task()  # otherwise a later transfer owns the leg
             await shield_until_done(
                 asyncio.gather(
                     *(_hang_up(each, "normal") for each in {*ending, outbound.leg} if ours or each is not leg)
@@ -307,7 +309,7 @@ class CallControl:
             )
 
     async def _ring_through(self, leg: Leg, outbound: OutboundCall) -> Leg:
-        """Wait for the answer; who waits hears that it rings."""
+        """Wait for the answer, while the waiting party gets a ringing tone."""
         answer = asyncio.ensure_future(outbound.answered())
         sound = asyncio.ensure_future(self._sound_ringing(leg))
         try:

@@ -1,7 +1,7 @@
-"""Who may be called, as whom, and how often: destinations become dial strings here or are refused. Pure.
+"""Which destinations may be called, with which caller ID, and how often. Pure.
 
-What has a meaning in Asterisk's dial strings ("&", "/", ",", "@") never comes from outside; what a number may cost, or
-where a SIP address leads, is for ``[calling]`` to allow.
+Destinations become dial strings here. Characters with a meaning in Asterisk's dial strings ("&", "/", ",", "@") never
+come from outside; ``[calling]`` decides about costs of numbers, and about hosts of SIP addresses.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from bridge.errors import Overloaded
 
 PERIOD_S = 60.0
 MAX_TOKENS = 10_000
-"""Tokens whose calls are counted at once; more than a configuration can hold."""
+"""Limit of tokens whose calls are counted, above the limit of a configuration."""
 
 _TARGETS = {
-    "tel": (re.compile(r"\+?[0-9*#]{1,40}"), "digits, with a + before them if need be"),
-    # Of a SIP URI's parameters only those that do not decide where the request goes: maddr and route would.
+    "tel": (re.compile(r"\+?[0-9*#]{1,40}"), "digits, optionally after a +"),
+    # Only those parameters of a SIP URI that do not determine where the request goes: maddr and route would.
     "sip": (
         re.compile(
             r"sips?:[A-Za-z0-9_.!~*'()%+=$-]{1,80}@([A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?"
             r"(;(transport|user)=[A-Za-z]{1,10}){0,2}"
         ),
-        "sip:user@host, with no parameters but transport and user",
+        "sip:user@host, without parameters other than transport and user",
     ),
     "extension": (re.compile(r"[A-Za-z0-9_.*#+-]{1,80}"), "an extension"),
     "conference": (re.compile(r"[A-Za-z0-9_.-]{1,80}"), "the id of a conference"),
@@ -41,12 +41,12 @@ class NotAllowed(ValueError):
 
 
 class DialPolicy:
-    """What ``[calling]`` allows.
+    """Applies the rules of ``[calling]``.
 
     Args:
         config: the section.
         naming: which endpoints are trunks.
-        clock: seconds, monotonic.
+        clock: returns seconds on a monotonic clock.
     """
 
     def __init__(self, config: CallingConfig, naming: Naming, clock: Callable[[], float]) -> None:
@@ -54,14 +54,14 @@ class DialPolicy:
         self._naming = naming
         self._clock = clock
         self._calls: dict[str, deque[float]] = {}
-        """When each token has originated its last calls; all calls under the empty id."""
+        """Times of each token's latest calls; of all calls under the empty id."""
 
     def endpoint_of(self, destination: Address) -> str:
-        """Return a destination as Asterisk dials it: ``PJSIP/1001``.
+        """Return the dial string of a destination: ``PJSIP/1001``.
 
         Raises:
-            ValueError: the destination cannot be dialed; the message says why.
-            NotAllowed: it could be, and the configuration does not allow it.
+            NotAllowed: the configuration does not allow it.
+            ValueError: it cannot be dialed; the message is the reason.
         """
         kind = destination.type
         template = self.template_of(kind)
@@ -85,13 +85,13 @@ class DialPolicy:
         return template.replace("{context}", self._config.context).replace("{" + _KEYS[kind] + "}", target)
 
     def template_of(self, kind: str) -> str:
-        """Return how destinations of a type are dialed: ``PJSIP/{extension}``.
+        """Return the template for destinations of a type: ``PJSIP/{extension}``.
 
         Raises:
-            ValueError: they cannot be dialed.
+            ValueError: such destinations cannot be dialed.
         """
         if kind not in _KEYS:
-            raise ValueError("type is empty; expected tel, sip, extension or conference")
+            raise ValueError("unknown or missing type; expected tel, sip, extension or conference")
         template: str = getattr(self._config, f"{kind}_endpoint")
         if not template:
             raise ValueError(f"{kind} destinations cannot be dialed here: calling.{kind}_endpoint is not configured")
@@ -100,26 +100,26 @@ class DialPolicy:
         return template
 
     def check_source(self, source: Address | None) -> None:
-        """Check the caller ID that a request names; none, or the configured one, is always allowed.
+        """Check the caller ID in a request; none, or the configured one, is always allowed.
 
         Raises:
-            NotAllowed: ``calling.caller_ids`` does not hold it.
+            NotAllowed: not in ``calling.caller_ids``.
         """
         allowed = self._config.caller_ids
         if not allowed or source is None or source.target in ("", self._config.caller_id):
             return
         number = _SEPARATORS.sub("", source.target[:500])
         if not allowed.match(number) and not allowed.match(source.target[:500]):
-            raise NotAllowed(f"source {source.target[:80]!r} is not allowed; calling.caller_ids lists what is")
+            raise NotAllowed(f"source {source.target[:80]!r} is not allowed by calling.caller_ids")
 
     def count(self, token: str) -> None:
         """Count a call that is about to be originated.
 
         Args:
-            token: id of the token by which it is originated.
+            token: id of the token of the request.
 
         Raises:
-            Overloaded: as many calls as are allowed have been originated within the last minute.
+            Overloaded: the limit of calls within a minute is reached.
         """
         now = self._clock()
         limits = (
@@ -132,7 +132,7 @@ class DialPolicy:
             while times and now - times[0] >= PERIOD_S:
                 times.popleft()
             if len(times) >= limit:
-                raise Overloaded(f"{limit} calls have been placed within a minute; calling.{name} allows no more")
+                raise Overloaded(f"{limit} calls were originated within a minute, the limit calling.{name}")
             counted.append(times)
         for times in counted:
             times.append(now)
@@ -141,26 +141,26 @@ class DialPolicy:
 
     def _check_host(self, host: str) -> None:
         if not self._config.sip_hosts.match(host.lower().strip("[]")):
-            raise NotAllowed(f"calls to SIP host {host[:80]} are not allowed; calling.sip_hosts lists what is")
+            raise NotAllowed(f"calls to SIP host {host[:80]} are not allowed by calling.sip_hosts")
 
     def _check_number(self, kind: str, number: str) -> None:
-        """Check prefixes. The longest one that fits decides, so that a part of what is denied can be allowed."""
+        """Check prefixes. The longest match decides, so a part of a denied range can be allowed."""
         config = self._config
         denied = max((len(each) for each in config.denied_numbers if number.startswith(each)), default=0)
-        if kind == "extension":  # it may be a number that the dialplan sends out; which ones are inside, it knows
+        if kind == "extension":  # perhaps an outside number; the dialplan decides
             if denied:
-                raise NotAllowed(f"calls to {number[:40]} are not allowed: calling.denied_numbers")
+                raise NotAllowed(f"calls to {number[:40]} are not allowed by calling.denied_numbers")
             return
         allowed = max((len(each) for each in config.allowed_numbers if number.startswith(each)), default=0)
         if (config.allowed_numbers and not allowed) or denied > allowed:
             key = "denied_numbers" if denied else "allowed_numbers"
-            raise NotAllowed(f"calls to {number[:40]} are not allowed: calling.{key}")
+            raise NotAllowed(f"calls to {number[:40]} are not allowed by calling.{key}")
 
     def _check_extension(self, extension: str, template: str) -> None:
         if template.lower().startswith("local/"):
-            return  # the dialplan decides what it is
+            return  # the dialplan decides
         if self._naming.role(extension) != "extension":
             raise NotAllowed(
-                f"{extension[:80]} is not an extension but a trunk or unknown; pbx.extensions and pbx.trunks say which"
-                " endpoints are extensions"
+                f"{extension[:80]} is not an extension but a trunk or unknown. Set pbx.extensions and pbx.trunks to"
+                " identify extensions"
             )

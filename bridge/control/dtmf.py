@@ -1,4 +1,4 @@
-"""DTMF digits that a party has sent, in order, until something takes them."""
+"""DTMF digits from a party, in order, until they are consumed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 
 MAX_WAITING = 128
-"""Digits of one party that may wait; the oldest go first."""
+"""Limit of waiting digits of one party; the oldest are dropped."""
 
 
 class DigitQueue:
-    """The digits of one leg: each is taken once.
+    """The digits of one leg: each is consumed once.
 
-    ``watch`` shows every digit to others besides, without taking it.
+    ``watch`` shows every digit to others without consuming it.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class DigitQueue:
             watcher(digit)
 
     def clear(self) -> None:
-        """Discard what waits."""
+        """Discard the waiting digits."""
         self._waiting.clear()
 
     async def get(self, timeout_s: float | None = None) -> str | None:
-        """Take the next digit; None if none comes in time (``timeout_s`` None: wait indefinitely)."""
+        """Return and remove the next digit; None after ``timeout_s`` (None: wait indefinitely)."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._waiting:
@@ -47,7 +47,7 @@ class DigitQueue:
         return self._waiting.popleft()
 
     def watch(self, callback: Callable[[str], object]) -> Callable[[], None]:
-        """Call ``callback(digit)`` for every digit from now on; the result stops that."""
+        """Call ``callback(digit)`` for every digit from now on; return what stops that."""
         self._watchers.append(callback)
 
         def stop() -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a call that a phone forwards (302 Moved Temporarily), and of one that Asterisk does not dial."""
+"""Calls that a phone forwards (302 Moved Temporarily), and calls that Asterisk cannot dial."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from bridge.control.dial_policy import DialPolicy
 from bridge.errors import AriError
 
 MAX_FORWARDS = 5
-"""How often one call is forwarded at most."""
+"""Limit of forwards of one call."""
 _SIP_URI = re.compile(r"sips?:([^@;>]{1,128})@[^>]*")
 
 
 def destinations_of(forward: str, by: Address, policy: DialPolicy) -> list[Address]:
-    """Return what a forward may mean, the likeliest first; empty: the configuration allows none of it.
+    """Return possible destinations of a forward, the likeliest first; empty if the configuration allows none.
 
-    Strangers outside (``tel`` and ``sip`` destinations) forward to SIP addresses only: a number would be called at the
-    operator's cost, and where they forward to is for them to pay.
+    External parties (``tel`` and ``sip`` destinations) may forward to SIP addresses only: a call to a number would be
+    at the operator's cost.
 
     Args:
-        forward: as ARI's ``Dial`` event has it: a number, or with the endpoint's ``redirect_method = uri_core`` a dial
+        forward: as in ARI's ``Dial`` event: a number, or with the endpoint's ``redirect_method = uri_core`` a dial
             string with a SIP URI (``PJSIP/1001/sip:1002@host``).
-        by: who forwards.
-        policy: what may be dialed.
+        by: the forwarding destination.
+        policy: which destinations can be dialed.
     """
     uri = _SIP_URI.search(forward)
     number = uri[1] if uri else forward
@@ -43,13 +43,13 @@ def _is_allowed(destination: Address, policy: DialPolicy) -> bool:
 
 
 async def explain(client: AriClient, destination: Address, endpoint: str, error: AriError) -> str:
-    """Return why Asterisk did not dial a destination, in words for the call's record.
+    """Return why Asterisk did not dial a destination, for the call's record.
 
     Args:
-        client: asked for the endpoint's state.
-        destination: whom.
+        client: ARI, queried for the endpoint's state.
+        destination: the destination.
         endpoint: its dial string.
-        error: what Asterisk answered.
+        error: Asterisk's response.
     """
     name = endpoint_name(endpoint)
     if not name or error.status != 500:
@@ -64,7 +64,7 @@ async def explain(client: AriClient, destination: Address, endpoint: str, error:
 
 
 async def exists(client: AriClient, endpoint: str) -> bool:
-    """Return whether Asterisk has the endpoint of a dial string; true also where that cannot be known."""
+    """Return whether Asterisk has the endpoint of a dial string; True also if that is unknown."""
     name = endpoint_name(endpoint)
     try:
         if name:

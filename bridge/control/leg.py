@@ -1,4 +1,4 @@
-"""One leg: a channel in our Stasis application that we control."""
+"""One leg: a channel in our Stasis application that asterisk-bridge controls."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ REPORT_S = 1.0
 NO_VARIABLE = "Provided variable was not found"
 """Asterisk's message for a variable that is not set; its status 404 is that of a missing channel."""
 DIGIT_MS, BETWEEN_MS = 100, 100
-"""What Asterisk takes where a request names nothing."""
+"""Asterisk's defaults in milliseconds."""
 
 
 class LegGone(BridgeError):
-    """The channel has ended, or has left our application: nothing can be done with it any more."""
+    """The channel has ended, or has left our application: no further action is possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegServices:
-    """What all legs work with.
+    """The common dependencies of legs.
 
     Args:
-        client: where requests go.
+        client: ARI.
         bridges: our mixing bridges.
-        records: notes what happens to calls.
+        records: updated with the state of calls.
         context: ``calling.context``.
-        on_moved: called with the id of a leg that is in another bridge, or in none.
+        on_moved: called with the id of a leg that has moved to another bridge, or to none.
         on_lost: called with a leg that was hung up, but whose end Asterisk did not report.
     """
 
@@ -60,41 +60,41 @@ class LegServices:
 
 
 class Leg:
-    """One channel that we control. Awaiting methods raise `LegGone` when it ends, AriError if Asterisk fails.
+    """A controlled channel. Awaiting methods raise `LegGone` when it ends, AriError if Asterisk fails.
 
-    A channel that takes its channel's place (a transfer, a pickup) is its channel from then on: ``id`` and ``name``
-    change. `Legs` makes them.
+    A channel that replaces its channel (a transfer, a pickup) is its channel from then on: ``id`` and ``name`` change.
+    Created by `Legs`.
     """
 
     def __init__(self, channel_id: str, name: str, services: LegServices, *, answered: bool) -> None:
         self.id = channel_id
         self.name = name
-        """Its channel's name: ``PJSIP/1001-0000002a``; empty until that is known."""
+        """Its channel's name: ``PJSIP/1001-0000002a``; empty until known."""
         self.gone = asyncio.Event()
-        """It has left our application, or has ended."""
+        """Set when it has left our application, or has ended."""
         self.ended = asyncio.Event()
-        """Its channel is no more; a moment after ``gone``, or much later if it left for the dialplan."""
+        """Set when its channel has ended: just after ``gone``, or much later if it left for the dialplan."""
         self.cause = 0
         """Q.850 cause of its end; 0 before, and if it left for the dialplan."""
         self.bridge_id: str | None = None
         """The bridge that it is in now: its own, a partner's, a conference's."""
         self.digits = DigitQueue()
-        """DTMF digits that nothing has taken yet."""
+        """DTMF digits that are not consumed yet."""
         self.entered = asyncio.Event()
-        """Its StasisStart has been seen."""
+        """Set when its StasisStart has arrived."""
         self.given_up = False
-        """Somebody has begun to hang it up; it may not even be there yet."""
+        """Whether hanging up has begun, perhaps before its channel exists."""
         self.moving = False
         self.redials = False
-        """Its phone has forwarded the call: as soon as its channel has ended, another is dialed in its place."""
+        """Whether its phone has forwarded the call: when its channel has ended, another one is dialed instead."""
         self.redialed: Leg | None = None
         """The leg of that other channel, which has the same id."""
         self.away: asyncio.Future[None] | None = None
-        """It is in the dialplan and will come back."""
+        """Set while it is in the dialplan and will return."""
         self.answered_at = 0.0
-        """When it was answered while we looked, on the event loop's clock."""
+        """When it was answered, on the event loop's clock; 0 if before this run controlled it."""
         self.left_at: Dialplan | None = None
-        """Where its first channel left the dialplan; None while that is its channel."""
+        """Where its first channel left the dialplan; None while it has that channel."""
         self._answered = asyncio.Event()
         if answered:
             self._answered.set()
@@ -108,7 +108,7 @@ class Leg:
 
     @property
     def answered(self) -> bool:
-        """Its party has answered, or we have."""
+        """Whether it is answered, by its party or by us."""
         return self._answered.is_set()
 
     @property
@@ -117,17 +117,17 @@ class Leg:
         return self.id, self.entered.is_set(), self.away is not None, self.gone.is_set()
 
     async def answer(self) -> None:
-        """Answer it; one that is answered already stays so."""
+        """Answer it, unless it is answered already."""
         if not self.answered:
             await self._do(lambda: self._client.channels.answer(self.id))
             self.was_answered()
 
     async def until_answered(self) -> None:
-        """Wait until it is answered; LegGone if that does not come."""
+        """Wait until it is answered; raise LegGone if it ends before."""
         await self.unless_gone(self._answered.wait())
 
     async def hold_in_bridge(self) -> str:
-        """Answer it and put it into a mixing bridge of its own, if it is in none; returns the bridge's id."""
+        """Answer it and put it into a mixing bridge of its own, if it is in none; return the bridge's id."""
         async with self._bridging:
             if self.bridge_id is None:
                 await self.answer()
@@ -136,13 +136,13 @@ class Leg:
             return self.bridge_id or self._raise()
 
     async def move_to(self, bridge_id: str) -> None:
-        """Leave the bridge that it is in and join another: a conference, its partner's."""
+        """Leave its bridge and join another: a conference, its partner's."""
         async with self._bridging:
             if self.bridge_id != bridge_id:
                 await self._join(bridge_id)
 
     async def leave_bridge(self) -> None:
-        """Leave the bridge that it is in."""
+        """Leave its bridge."""
         async with self._bridging:
             if self.bridge_id is not None:
                 left = self.bridge_id
@@ -150,21 +150,21 @@ class Leg:
                 self.in_bridge(None)
 
     async def left(self, bridge_id: str) -> None:
-        """Wait until it is gone or is not in that bridge any more."""
+        """Wait until it has ended or is no longer in that bridge."""
         while not self.gone.is_set() and self.bridge_id == bridge_id:
             await self._changed.wait()
 
-    async def hang_up(self, reason: str = "normal", *, told: HangupReason = "") -> None:
-        """End it; returns when it has ended. One that has ended already is fine.
+    async def hang_up(self, reason: str = "normal", *, recorded: HangupReason = "") -> None:
+        """Hang up; return when it has ended. Ignore a leg that has ended.
 
         Args:
             reason: ARI's: ``normal``, ``busy``, ``congestion``, ``no_answer``, ``answered_elsewhere``...
-            told: what its call's record tells instead of what follows from its course: ``amd``, ``timeout``.
+            recorded: reason for its call's record instead of the one derived from its course: ``amd``, ``timeout``.
         """
         if self.ended.is_set():
             return
         self.given_up = True
-        self._services.records.ending(self.id, told, "answered elsewhere" if reason == "answered_elsewhere" else "")
+        self._services.records.ending(self.id, recorded, "answered elsewhere" if reason == "answered_elsewhere" else "")
         while not self.ended.is_set():
             channel_id = self.id
             await self._client.channels.hangup(channel_id, reason)
@@ -178,56 +178,56 @@ class Leg:
                 return
 
     async def ring(self) -> None:
-        """Tell a caller that is not answered that it rings."""
+        """Indicate ringing to an unanswered caller."""
         await self._do(lambda: self._client.channels.ring(self.id))
 
     async def ring_stop(self) -> None:
-        """Tell it so no longer."""
+        """Stop indicating ringing."""
         await self._do(lambda: self._client.channels.ring_stop(self.id))
 
     async def send_digits(self, digits: str, *, duration_ms: int | None = None, between_ms: int | None = None) -> None:
-        """Press keys on it; returns when they have sounded."""
+        """Send DTMF digits to its party; return when they have been played."""
         await self._do(lambda: self._client.channels.send_dtmf(self.id, digits, between_ms, duration_ms))
         one_ms = (duration_ms or DIGIT_MS) + (BETWEEN_MS if between_ms is None else between_ms)
         await self.unless_gone(asyncio.sleep(len(digits) * one_ms / 1000))
 
     async def mute(self, direction: Direction = "in") -> None:
-        """``in``: what the party says is not heard; ``out``: the party hears nothing."""
+        """Mute the audio from the party (``in``), to it (``out``), or both."""
         await self._do(lambda: self._client.channels.mute(self.id, direction))
         now = self._muted() | _parts(direction)
         self._services.records.update(self.id, mute_direction=_direction(now))
 
     async def unmute(self, direction: Direction = "both") -> None:
-        """Undo `mute`."""
+        """Unmute the party."""
         muted = self._muted()
         for part in muted & _parts(direction):
             await self._do(lambda part=part: self._client.channels.unmute(self.id, part))  # type: ignore[misc]
         self._services.records.update(self.id, mute_direction=_direction(muted - _parts(direction)))
 
     async def hold(self) -> None:
-        """Its party hears music on hold. The others still hear the party; `mute` it if they shall not."""
+        """Play music on hold to its party. The party's own audio still reaches the others; use `mute` against that."""
         await self._do(lambda: self._client.channels.hold(self.id))
         self._services.records.update(self.id, on_hold=True)
 
     async def unhold(self) -> None:
-        """Undo `hold`."""
+        """Resume its party."""
         await self._do(lambda: self._client.channels.unhold(self.id))
         self._services.records.update(self.id, on_hold=False)
 
     async def silence(self, on: bool) -> None:
-        """Its party hears silence instead of whatever there is."""
+        """Start or stop sending silence to its party, instead of any other audio."""
         channels = self._client.channels
         await self._do(lambda: channels.silence(self.id) if on else channels.silence_stop(self.id))
 
     async def moh(self, on: bool, music_class: str = "") -> None:
-        """Its party hears music instead of whatever there is."""
+        """Start or stop music for its party, instead of any other audio."""
         channels = self._client.channels
         await self._do(lambda: channels.moh(self.id, music_class or None) if on else channels.moh_stop(self.id))
 
     async def continue_in_dialplan(
         self, context: str | None = None, extension: str | None = None, priority: int | None = None
     ) -> None:
-        """Let it continue in the dialplan, behind Stasis() without arguments; return when it has left and is gone."""
+        """Continue in the dialplan, by default after Stasis(); return when it has left."""
         if context is None and extension is None and priority is None and self.left_at is not None:
             context, extension, priority = self.left_at.behind
         await self._do(lambda: self._client.channels.continue_in_dialplan(self.id, context, extension, priority))
@@ -238,18 +238,23 @@ class Leg:
             log.warning("no StasisEnd after continue channel=%s", self.id)
 
     async def visit_dialplan(self, extension: str, variables: Mapping[str, str] | None = None) -> None:
-        """Send it to an extension of ``calling.context`` and wait until the dialplan brings it back with
-        ``Stasis(app,resume)``. It is in no bridge meanwhile, and afterwards.
+        """Send it to an extension of ``calling.context``; return when ``Stasis(app,resume)`` returns it.
+
+        It is in no bridge meanwhile, and afterwards.
+
+        Args:
+            extension: the extension.
+            variables: channel variables to set first.
 
         Raises:
-            LegGone: it ended on the way.
-            ValueError: no ``calling.context`` is configured.
+            LegGone: it ended in the dialplan.
+            ValueError: ``calling.context`` is not configured.
         """
-        if self.away is not None:  # a previous run has sent it there
+        if self.away is not None:  # sent there by a previous run
             await asyncio.shield(self.away)
             return
         if not self._services.context:
-            raise ValueError("the configuration names no dialplan context for that (calling.context)")
+            raise ValueError("calling.context is not configured")
         for name, value in (variables or {}).items():
             await self.set_variable(name, value)
         async with self._bridging:
@@ -266,7 +271,7 @@ class Leg:
         await asyncio.shield(away)
 
     async def get_variable(self, name: str) -> str:
-        """A channel variable or function; empty if it is not set."""
+        """Return a channel variable or function; empty if it is not set."""
         try:
             return await self._do(lambda: self._client.channels.get_variable(self.id, name))
         except AriError as error:
@@ -279,7 +284,7 @@ class Leg:
         await self._do(lambda: self._client.channels.set_variable(self.id, name, value))
 
     async def unless_gone(self, act: Awaitable[T]) -> T:
-        """Await something, but not beyond the leg's end: LegGone then."""
+        """Await something at most until the leg ends; raise LegGone then."""
         task, gone = asyncio.ensure_future(act), asyncio.ensure_future(self.gone.wait())
         try:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -297,7 +302,7 @@ class Leg:
         self._services.bridges.add(bridge_id, self.id)
         added = ""
         try:
-            while added != self.id:  # another channel may take its channel's place meanwhile
+            while added != self.id:  # its channel may be replaced meanwhile
                 added = await self._do(lambda: self._add_to(bridge_id))
         except BaseException:
             if self.bridge_id != bridge_id:
@@ -351,16 +356,16 @@ class Leg:
         record = self._services.records.get(self.id)
         return _parts(record.mute_direction) if record is not None else set()
 
-    # What `Legs` tells
+    # Methods for `Legs`
 
     def was_answered(self) -> None:
-        """It is up."""
+        """Note that it is answered."""
         if not self.answered:
             self.answered_at = asyncio.get_running_loop().time()
         self._answered.set()
 
     def replaced(self, old: Channel, new: Channel) -> None:
-        """Have another channel, which has taken the place of its own."""
+        """Adopt a channel that replaced its own."""
         self.id, self.name = new.id, new.name
         self.left_at = self.left_at or old.dialplan
         if new.state == "Up":
@@ -369,7 +374,7 @@ class Leg:
         call_safely(self._services.on_moved, self.id)
 
     async def restore(self) -> None:
-        """Mute and hold its channel again: another one has taken the place of that which was."""
+        """Mute and hold a channel that replaced its own."""
         record = self._services.records.get(self.id)
         if record is not None and record.mute_direction:
             await self._do(lambda: self._client.channels.mute(self.id, record.mute_direction))
@@ -377,16 +382,16 @@ class Leg:
             await self._do(lambda: self._client.channels.hold(self.id))
 
     def reattach(self) -> None:
-        """Control it again: the dialplan has brought it back."""
+        """Resume control after the dialplan has returned it."""
         away, self.away = self.away, None
         if away is not None and not away.done():
             away.set_result(None)
 
     def in_bridge(self, bridge_id: str | None) -> None:
-        """Note the bridge that it is in now."""
+        """Note its current bridge."""
         bridges = self._services.bridges
         if bridge_id is not None and self.gone.is_set():
-            bridges.remove(bridge_id, self.id)  # it ended while it was put there
+            bridges.remove(bridge_id, self.id)  # it ended while joining
             return
         before, self.bridge_id = self.bridge_id, bridge_id
         if bridge_id is not None:
@@ -407,7 +412,7 @@ class Leg:
         away, self.away = self.away, None
         if away is not None and not away.done():
             away.set_exception(LegGone(f"{self.name or self.id} has gone"))
-            away.exception()  # seen: whoever waited may have been cancelled
+            away.exception()  # retrieved, as waiting tasks may have been cancelled
         self._changed.notify()
 
 
@@ -430,6 +435,6 @@ class Partners:
         self.bridge_id = bridge_id
 
     async def peer_left(self) -> Leg:
-        """Wait until one of them is gone or has left the bridge; returns which."""
+        """Wait until one of them has ended or left the bridge; return which."""
         first = await first_of(self.leg.left(self.bridge_id), self.other.left(self.bridge_id))
         return self.leg if first == 0 else self.other

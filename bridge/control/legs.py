@@ -1,4 +1,4 @@
-"""Legs: channels in our Stasis application that we control, and the bridges that they are in."""
+"""Legs: channels in our Stasis application that asterisk-bridge controls, and their bridges."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 3.0
 CONFERENCE = "conference"
-"""First argument of Stasis() with which the dialplan sends a call into a conference; the second one is its id."""
+"""First argument of Stasis() for a call that the dialplan sends into a conference; the second one is its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class HeldCall:
 
     Args:
         channel: its channel; ``dialplan`` is where the call left the dialplan.
-        bridge_id: the mixing bridge that it is in.
-        replaced: another channel of the call has left the dialplan there.
+        bridge_id: its mixing bridge.
+        replaced: the channel that left the dialplan was a different one.
     """
 
     channel: Channel
@@ -43,12 +43,12 @@ class HeldCall:
 
 
 class Legs:
-    """All legs: calls that a flow claimed when they entered our application, taken ones, and originated ones.
+    """All legs: calls claimed by a flow when they entered our application, calls taken over, and originated ones.
 
     Args:
-        client: the client; make this before it is started.
-        ids: makes the ids of bridges.
-        records: where what we do is told.
+        client: ARI; construct this before it is started.
+        ids: generates the ids of bridges.
+        records: updated with each action.
         context: ``calling.context``.
     """
 
@@ -56,15 +56,15 @@ class Legs:
         self._ids = ids
         self._records = records
         self.claim: Callable[[Channel, Sequence[str]], bool] = lambda *_: False
-        """Asked about each call that enters our application, with Stasis()'s arguments: is it for a flow?"""
+        """Called with each entering call and Stasis()'s arguments; returns whether a flow takes it."""
         self.on_claimed: Callable[[Leg, Sequence[str]], object] = lambda *_: None
-        """Told of each call that was claimed."""
+        """Called with each claimed call."""
         self.on_conference: Callable[[Leg, str], object] | None = None
-        """Told of each call that the dialplan sends into a conference, and its id; None: those are none of ours."""
+        """Called with each call that the dialplan sends into a conference, and the id of that; None: unsupported."""
         self.on_moved: Callable[[str], object] = lambda _: None
-        """Told of each channel that is in another bridge now, or in none: streams follow it."""
+        """Called with the id of each channel that has moved to another bridge, or to none: its streams follow."""
         self.on_left: Callable[[str], object] = lambda _: None
-        """Told of each leg that is gone."""
+        """Called with the id of each leg that has left."""
         self.take_held: Callable[[str], HeldCall | None] = lambda _: None
         """Takes a held call from `StasisCalls`."""
         self._client = client
@@ -72,7 +72,7 @@ class Legs:
         self._originated: dict[str, Leg] = {}
         """Originated legs, until their channels end, in our application or not."""
         self._departed: dict[str, Leg] = {}
-        """Other legs that have left our application, until their channels end: whoever hangs one up waits for that."""
+        """Other legs that have left our application, until their channels end, for requests that await the end."""
         self._bridges = MixingBridges(client, ids)
         self._services = LegServices(
             client, self._bridges, records, context, lambda channel_id: self.on_moved(channel_id), self.presume_ended
@@ -92,7 +92,7 @@ class Legs:
 
     @property
     def originated(self) -> int:
-        """Number of originated calls that are up."""
+        """Number of originated calls that exist."""
         return len(self._originated)
 
     @property
@@ -101,24 +101,24 @@ class Legs:
         return {*self._bridges.ids, *self._originated, *(f"{channel_id};2" for channel_id in self._originated)}
 
     def get(self, channel_id: str) -> Leg | None:
-        """The leg of a channel; None if it is not ours to control (or not yet taken)."""
+        """Return the leg of a channel; None if asterisk-bridge does not control it (yet)."""
         return self._legs.get(channel_id)
 
     @property
     def present(self) -> Collection[Leg]:
-        """All that are in our application now."""
+        """All legs in our application now."""
         return [leg for leg in self._legs.values() if leg.entered.is_set() and leg.away is None]
 
     def is_originated(self, leg: Leg) -> bool:
-        """Whether we have originated a leg."""
+        """Return whether a leg was originated by asterisk-bridge."""
         return leg.id in self._originated
 
     async def settled(self) -> None:
-        """Wait until the bridges that legs have left are deleted, within a bounded time."""
+        """Wait until bridges that legs have left are deleted, for a limited time."""
         await self._bridges.stop(STOP_TIMEOUT_S)
 
     def take(self, channel_id: str) -> Leg | None:
-        """Control a call that is held in our application; None if there is none of that id."""
+        """Take control of a call that is held in our application; return None if none has this id."""
         leg = self._legs.get(channel_id)
         if leg is None and (held := self.take_held(channel_id)) is not None:
             leg = self._new(channel_id, held.channel.name, answered=True)
@@ -129,20 +129,21 @@ class Legs:
         return leg
 
     def is_alone(self, leg: Leg) -> bool:
-        """Whether no other leg is in its bridge; in a conference it never is."""
+        """Return whether no other leg is in its bridge; always False in a conference."""
         return leg.bridge_id is None or self._bridges.has_only(leg.bridge_id, leg.id)
 
     def expect(self, channel_id: str) -> Leg:
-        """The leg of a channel that we are about to create."""
+        """Return the leg of a channel that is about to be created."""
         leg = self._originated[channel_id] = self._new(channel_id, "", answered=False)
         return leg
 
     def resume(self, channel: Channel, bridge_id: str | None, *, away: bool = False) -> Leg:
-        """Control a channel that a previous run has controlled.
+        """Take control of a channel that a previous run controlled.
 
         Args:
-            bridge_id: our mixing bridge that it is in.
-            away: it is in the dialplan and will come back.
+            channel: the channel.
+            bridge_id: its mixing bridge of asterisk-bridge.
+            away: it is in the dialplan and will return.
         """
         leg = self._new(channel.id, channel.name, answered=channel.state == "Up")
         if self._ids.ours(channel.id):
@@ -158,11 +159,11 @@ class Legs:
         return leg
 
     def presume_ended(self, leg: Leg) -> None:
-        """Take a leg's channel for ended, though no event reported it."""
+        """Treat a leg's channel as ended although no event has reported it."""
         self._forget(leg, leg.cause, ended=True)
 
     async def bridge_together(self, leg: Leg, other: Leg) -> Partners:
-        """Put ``other`` into the bridge of ``leg``: they hear each other."""
+        """Move ``other`` into the bridge of ``leg``, to connect them."""
         bridge_id = await leg.hold_in_bridge()
         await other.move_to(bridge_id)
         return Partners(leg, other, bridge_id)
@@ -173,7 +174,7 @@ class Legs:
         return None if bridge_id is None or bridge_id != other.bridge_id else Partners(leg, other, bridge_id)
 
     def entered(self, channel: Channel, args: Sequence[str]) -> bool:
-        """A channel is in our application; True: it is a leg."""
+        """Handle a channel that entered our application; return whether it is a leg."""
         leg = self._legs.get(channel.id)
         if leg is not None:
             leg.name = channel.name
@@ -193,7 +194,7 @@ class Legs:
         try:
             claimed = self.claim(channel, args)
         except Exception:
-            log.exception("channel=%s could not be looked at for a flow", channel.id)
+            log.exception("selecting a flow failed, an internal error channel=%s", channel.id)
             return False
         if claimed:
             call_safely(self.on_claimed, self._adopt(channel), args)
@@ -223,7 +224,7 @@ class Legs:
                 continue
             channel = there.get(leg.id)
             if channel is None:
-                # Not one that is just being created: its StasisStart has not been seen.
+                # Not for a channel that is just being created: its StasisStart has not arrived.
                 if leg.entered.is_set() or leg.away is not None or leg.gone.is_set():
                     self._forget(leg, 0, ended=True)
             elif in_application(channel):
@@ -231,7 +232,7 @@ class Legs:
                     self.entered(channel, ())
             elif leg.entered.is_set() and leg.away is None and not leg.gone.is_set():
                 self._forget(leg, 0, ended=False)
-        self._records.channels_there({*there, *(leg.id for leg in self._originated.values())})
+        self._records.channels_there({*existing, *(leg.id for leg in self._originated.values())})
 
     async def stop(self) -> None:
         """Hang up originated calls, let the others continue in the dialplan, and delete our bridges."""
@@ -240,16 +241,16 @@ class Legs:
         acts += [
             leg.continue_in_dialplan()
             for leg in self._legs.values()
-            if leg.id not in self._originated and leg.away is None  # who is in the dialplan stays there
+            if leg.id not in self._originated and leg.away is None  # legs in the dialplan stay there
         ]
         tasks = [asyncio.ensure_future(act) for act in acts]
-        # Not for longer: Asterisk may be gone, and with it the news of their ends.
+        # Limited, as Asterisk may be gone, and with it the events of their ends.
         done, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S) if tasks else (set(), set())
         for task in late:
             task.cancel()
         for result in await asyncio.gather(*done, *late, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, LegGone):
-                log.warning("a leg was left behind: %s", result or type(result).__name__)
+                log.warning("leg not ended at shutdown error=%s", result or type(result).__name__)
         await self._tasks.stop(STOP_TIMEOUT_S)
         await self._bridges.stop(STOP_TIMEOUT_S)
 
@@ -262,7 +263,7 @@ class Legs:
         leg.entered.set()
         return leg
 
-    # What Asterisk tells
+    # Events of Asterisk
 
     def _on_replaced(self, old: Channel, new: Channel) -> None:
         for legs in (self._legs, self._originated):
@@ -271,7 +272,7 @@ class Legs:
         leg = self._legs.get(new.id)
         if leg is None:
             return
-        log.info("channel has taken the place of another channel=%s replaced=%s", new.id, old.id)
+        log.info("channel replaced another channel=%s replaced=%s", new.id, old.id)
         self._bridges.replace(old.id, new.id)
         leg.replaced(old, new)
         self._tasks.spawn(self._restore(leg))
@@ -295,7 +296,7 @@ class Legs:
             leg.digits.put(event.digit)
 
     def forget_digits(self, channel_ids: Iterable[str]) -> None:
-        """Discard the digits that wait: those of sensitive mode are not for the actions that come after it."""
+        """Discard waiting digits: those of sensitive mode are not for later actions."""
         for channel_id in channel_ids:
             leg = self._legs.get(channel_id)
             if leg is not None:

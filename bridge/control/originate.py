@@ -1,18 +1,16 @@
-"""Originate a call: dial a destination, and return its leg when it is answered.
+"""Originates calls: dials a destination, and returns its leg when it is answered.
 
-ARI's ``create`` and ``dial``, not ``originate``: the channel is in our application from the start, so it can be in a
-bridge while it rings (early media), and its end tells a cause even where originate's tells none (seen on 22.10: a
-phone that hangs up after it answered, 16 against 0). What Asterisk says of such a channel, tried with real phones:
+By ARI's ``create`` and ``dial`` instead of ``originate``: the channel is in our application from the start, so it can
+be in a bridge while it rings (early media), and its end has a cause even where originate reports none (seen on 22.10: a
+phone that hangs up after it answered, 16 against 0). Asterisk's events for such a channel, tried with real phones:
 
-    rings, then answered         Dial "", RINGING, ANSWER; state Up (no second StasisStart)
-    486 Busy here                ChannelHangupRequest and ChannelDestroyed with cause 17, no Dial event
-    603, 480                     the same with 21, 19; ChannelDestroyed has the SIP response as its tech_cause
-    302 Moved Temporarily        Dial CANCEL with ``forward`` (three times), then as above with 23
-    nobody answers in time       ChannelHangupRequest (soft, 32), ChannelDestroyed 19
-    the far end is silent        the same, and no RINGING before it
-    hung up by us                ChannelHangupRequest (soft, 32), ChannelDestroyed 16
-    not registered, no endpoint  ``create`` answers 500 "Allocation failed"; no event at all
-    Local, no such extension     ChannelDestroyed 16 at once, no RINGING
+    rings, then answered         Dial "", RINGING, ANSWER; state Up (no second StasisStart) 486 Busy here
+    ChannelHangupRequest and ChannelDestroyed with cause 17, no Dial event 603, 480                     the same with
+    21, 19; ChannelDestroyed has the SIP response as its tech_cause 302 Moved Temporarily        Dial CANCEL with
+    ``forward`` (three times), then as above with 23 not answered in time         ChannelHangupRequest (soft, 32),
+    ChannelDestroyed 19 no response from the peer    the same, and no RINGING before it hung up by us
+    ChannelHangupRequest (soft, 32), ChannelDestroyed 16 not registered, no endpoint  ``create`` responds 500
+    "Allocation failed"; no event at all Local, no such extension     ChannelDestroyed 16 immediately, no RINGING
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 5.0
 RETRY_S = 5.0
-"""Until a call that has lasted too long is hung up again, if Asterisk did not do it."""
+"""Interval of attempts to hang up a call that has lasted too long, in seconds."""
 
 
 class NotAnswered(BridgeError):
@@ -62,7 +60,7 @@ class NotAnswered(BridgeError):
 
 
 class OutboundCall:
-    """A call that rings. `Originator` creates it."""
+    """A ringing call. Created by `Originator`."""
 
     def __init__(self, leg: Leg, records: Records) -> None:
         self.id = leg.id
@@ -78,17 +76,17 @@ class OutboundCall:
         return self._leg
 
     async def answered(self) -> Leg:
-        """Wait until it is answered. Cancelling this does not cancel the call.
+        """Wait for the answer. Cancelling this does not cancel the call.
 
         Raises:
-            NotAnswered: it is over.
+            NotAnswered: the call has ended.
         """
         while True:
             leg = self.leg
             try:
                 await leg.until_answered()
             except LegGone:
-                await leg.ended.wait()  # the record is complete then
+                await leg.ended.wait()  # completes the record
             if not leg.ended.is_set():
                 return leg
             if leg.redialed is None:
@@ -99,7 +97,7 @@ class OutboundCall:
         raise NotAnswered(record.hangup_reason or "failed", leg.cause, record.hangup_detail)
 
     async def cancel(self, *, answered_elsewhere: bool = False) -> None:
-        """Give it up; return when its channel is gone. One that is answered is hung up, one that is over is fine.
+        """Hang up, also an answered call; return when its channel has ended. Ignore a call that has ended.
 
         Args:
             answered_elsewhere: another phone has answered: this one shows no missed call.
@@ -109,7 +107,7 @@ class OutboundCall:
 
 @dataclass(slots=True)
 class _Dialing:
-    """How a call is dialed, the first time and wherever its phone forwards it to."""
+    """Parameters of a call's dialing, also after its phone forwards it."""
 
     destination: Address
     source: Address
@@ -121,24 +119,24 @@ class _Dialing:
     variables: Mapping[str, str]
     token: str
     reached: Address
-    """Who is dialed now: the destination, or where it was forwarded to."""
+    """The currently dialed address: the destination, or where it was forwarded to."""
     forwards: Sequence[Address] = ()
-    """What the latest forward may mean."""
+    """Possible destinations of the latest forward."""
     seen: list[str] = field(default_factory=list)
-    """The numbers that it was forwarded to."""
+    """Numbers that the call was forwarded to."""
 
 
 class Originator:
     """Originates calls.
 
     Args:
-        client: where requests go.
-        ids: makes the calls' ids.
+        client: ARI.
+        ids: generates the calls' ids.
         legs: gets the legs.
         records: gets the records.
         config: limits of a call.
         policy: which calls are allowed.
-        admission: whether one more call may start.
+        admission: whether another call may start.
     """
 
     def __init__(
@@ -190,28 +188,33 @@ class Originator:
         """Dial; return when Asterisk has begun to, or has refused (which `OutboundCall.answered` raises).
 
         Args:
-            source: whom the called phone sees; by default ``calling.caller_id``. A request needs `check` first.
-            anonymous: the called phone sees nobody.
-            timeout_s: how long it may ring; by default ``calling.ring_timeout_s``.
-            originator: channel on whose behalf: the new one becomes a party of its call.
-            early_media_bridge: a bridge that hears what comes before the answer.
+            destination: where to call.
+            source: caller ID for the called phone; by default ``calling.caller_id``. Call `check` first for a
+                request's.
+            anonymous: withhold the caller ID.
+            timeout_s: ringing time in seconds; by default ``calling.ring_timeout_s``.
+            originator: id of a channel whose call the new one joins.
+            early_media_bridge: a bridge that receives early media.
+            groupcall_id: id of its group, for the record.
+            flow_id: id of its flow, for the record.
             variables: channel variables.
-            token: id of the token by which it is originated.
+            token: id of the token of the request.
+
+        Returns:
+            The ringing call.
 
         Raises:
             ValueError: as `check`.
-            Overloaded: ``calling.max_calls`` originated calls are up, too many were originated within a
-                minute, or asterisk-bridge is stopping.
+            Overloaded: ``calling.max_calls`` or a limit of calls within a minute is reached, or asterisk-bridge is
+                stopping.
         """
         endpoint = self._policy.endpoint_of(destination)
         if self._stopping:
-            raise Overloaded("the bridge is shutting down")
-        # One on behalf of a call that is up belongs to that call.
+            raise Overloaded("asterisk-bridge is shutting down")
+        # A call on behalf of an existing one is part of that call.
         self._admission.check(streams=0, admitted=originator is not None)
         if self._legs.originated >= self._config.max_calls:
-            raise Overloaded(
-                f"{self._legs.originated} originated calls are active; no more are allowed (calling.max_calls)"
-            )
+            raise Overloaded(f"{self._legs.originated} originated calls exist, the limit calling.max_calls")
         self._policy.count(token)
         caller = source if source is not None and source.target else Address(target=self._config.caller_id)
         call_id = self._ids.new("call")
@@ -247,9 +250,10 @@ class Originator:
         return call
 
     def resume(self, leg: Leg, tm_create: float) -> OutboundCall:
-        """Take a call of a previous run up again; a forwarded one that rings is not followed further.
+        """Resume a call of a previous run; forwards of a ringing one are not followed.
 
         Args:
+            leg: its leg.
             tm_create: when it was originated, in seconds since 1970.
         """
         self._tasks.spawn(self._see_resumed_through(leg, max(time.time() - tm_create, 0.0)))
@@ -263,24 +267,24 @@ class Originator:
             await self._hang_up_too_long(leg)
 
     async def stop(self) -> None:
-        """Originate no further call; `Legs.stop` hangs up those that are up."""
+        """Stop originating calls; `Legs.stop` hangs up existing ones."""
         self._stopping = True
         await self._tasks.stop()
 
     async def _dial(self, leg: Leg, dialing: _Dialing, to: Address, endpoint: str) -> None:
-        """Create a leg's channel and dial it; that it cannot be dialed ends the call."""
+        """Create a leg's channel and dial it; end the call if that is impossible."""
         variables = {**_caller_id(dialing.source, to, anonymous=dialing.anonymous), **dialing.variables}
         if to is not dialing.destination:
             variables["REDIRECTING(from-num,i)"] = _clean(dialing.destination.target)
             variables["REDIRECTING(reason,i)"] = "cfu"
-            variables["REDIRECTING(count,i)"] = "1"  # without it Asterisk sends no Diversion header
+            variables["REDIRECTING(count,i)"] = "1"  # required for a Diversion header
         try:
             with self._client.expect("StasisStart", leg.id) as started:
                 await self._client.channels.create(
                     endpoint=endpoint, channel_id=leg.id, originator=dialing.originator, variables=variables
                 )
                 await started.wait(START_TIMEOUT_S)
-            if leg.given_up:  # before its channel was there to be hung up
+            if leg.given_up:  # before its channel existed
                 raise LegGone(f"{leg.id} was given up")
             if dialing.early_media_bridge is not None:
                 await leg.move_to(dialing.early_media_bridge)
@@ -288,14 +292,14 @@ class Originator:
             await self._client.channels.dial(leg.id, timeout=max(1, math.ceil(ring_s)))
         except (AriError, LegGone) as error:
             why = "" if isinstance(error, LegGone) else await explain(self._client, to, endpoint, error)
-            log.info("call=%s to %s could not be originated: %s", leg.id, endpoint, why or error)
+            log.info("call not originated call=%s to=%s error=%s", leg.id, endpoint, why or error)
             await self._give_up(leg, why)
         except BaseException:
             await self._give_up(leg)
             raise
 
     def _on_dial(self, channel: Channel, event: Event) -> None:
-        """Decide what becomes of a call that its phone forwards; Asterisk ends its channel after this event."""
+        """Decide about a call that its phone forwards; Asterisk ends its channel after this event."""
         leg, dialing = self._legs.get(channel.id), self._dialing.get(channel.id)
         if not isinstance(event, Dial) or not event.forward or leg is None or dialing is None:
             return
@@ -323,7 +327,7 @@ class Originator:
         return True
 
     async def _redial(self, leg: Leg, dialing: _Dialing) -> None:
-        """Dial where the phone has forwarded the call to: of what that may mean, the first that exists."""
+        """Dial the first existing destination of a forward."""
         to = dialing.forwards[0]
         for each in dialing.forwards:
             if await exists(self._client, self._policy.endpoint_of(each)):
@@ -366,18 +370,18 @@ class Originator:
 
     async def _hang_up_too_long(self, leg: Leg) -> None:
         log.warning(
-            "call reached its longest duration, hanging up channel=%s seconds=%g", leg.id, self._config.max_call_s
+            "call reached its maximum duration, hanging up channel=%s seconds=%g", leg.id, self._config.max_call_s
         )
         while not leg.ended.is_set():
             try:
-                await leg.hang_up(told="timeout")
+                await leg.hang_up(recorded="timeout")
             except AriError as error:
-                log.warning("hangup failed, trying again channel=%s error=%s", leg.id, error)
+                log.warning("hangup failed, retrying channel=%s error=%s", leg.id, error)
                 await asyncio.sleep(RETRY_S)
 
 
 def _caller_id(caller: Address, destination: Address, *, anonymous: bool) -> dict[str, str]:
-    """Functions to set on the new channel. To a channel that Asterisk calls, its *connected* party is who calls it."""
+    """Return functions to set on the new channel. For a dialed channel, the *connected* party is its caller."""
     variables = {}
     if caller.target:
         variables["CONNECTEDLINE(num,i)"] = _clean(re.sub(r"^sips?:([^@;]+).*$", r"\1", caller.target))
@@ -390,5 +394,5 @@ def _caller_id(caller: Address, destination: Address, *, anonymous: bool) -> dic
 
 
 def _clean(text: str) -> str:
-    """For a SIP header: no line breaks, quotes or brackets."""
+    """Return a string for a SIP header: without line breaks, quotes or brackets."""
     return re.sub(r'[\x00-\x1f"<>\\]', "", text)[:80]

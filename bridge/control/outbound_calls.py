@@ -1,4 +1,4 @@
-"""Originate the calls of one request, together or one after the other, and hand over those that are answered."""
+"""Originates the calls of one request, together or one after the other, and hands over answered ones."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 RINGING, HELD = "ringing", "held"
-"""Kinds of facts: calls that ring, with what is to become of them; and answered ones that requests control."""
+"""Kinds of facts: ringing calls, with their purpose; and answered ones that requests control."""
 MAX_GROUPS = 1000
-"""Groups of calls that are remembered."""
+"""Limit of groups kept for look-up."""
 
 AnswerMethod = Literal["none", "hangup_others"]
 RingMethod = Literal["ring_all", "linear"]
@@ -42,11 +42,11 @@ class OriginateRequest:
         principal: owner of the calls and of everything that they open.
         source: caller ID; None: ``calling.caller_id``.
         flow_id: id of the configured flow that answered calls run, for their records.
-        anonymous: whether the caller ID is withheld.
+        anonymous: withhold the caller ID.
         answer_method: ``none``: every answered call continues; ``hangup_others``: only the first, the others end.
-        ring_method: ``ring_all`` or ``linear`` (the next one when the one before was not answered).
-        timeout_s: how long each may ring; None: ``calling.ring_timeout_s``.
-        max_call_s: a call that lasts longer is hung up; None: ``calling.max_call_s`` only.
+        ring_method: ``ring_all``, or ``linear`` (the next one when the previous was not answered).
+        timeout_s: ringing time of each, in seconds; None: ``calling.ring_timeout_s``.
+        max_call_s: maximum duration of a call, in seconds; None: ``calling.max_call_s`` only.
     """
 
     destinations: Sequence[Address]
@@ -62,7 +62,7 @@ class OriginateRequest:
 
 @dataclass(slots=True)
 class Groupcall:
-    """Calls of one request of which only one is wanted."""
+    """Calls of one request of which only one is to be answered."""
 
     id: str
     call_ids: list[str]
@@ -75,19 +75,19 @@ class Groupcall:
 
 @dataclass(frozen=True, slots=True)
 class OriginatedCalls:
-    """The records of the calls that a request has begun, and their group if only one of them is wanted."""
+    """The records of a request's calls, and their group if only one of them is to be answered."""
 
     calls: Sequence[CallRecord]
     groupcalls: Sequence[Groupcall] = ()
 
 
 class OutboundCalls:
-    """The calls that requests originate, until they are answered.
+    """Outbound calls of requests, until they are answered.
 
     Args:
         originator: dials.
-        records: has each call's record.
-        journal: keeps which calls ring and are held; None: none is resumed after a restart.
+        records: the calls' records.
+        journal: stores ringing and held calls; None: none is resumed after a restart.
     """
 
     def __init__(self, originator: Originator, records: Records, journal: Journal | None = None) -> None:
@@ -98,13 +98,17 @@ class OutboundCalls:
         self._tasks = BackgroundTasks("outbound call")
 
     async def originate(self, request: OriginateRequest, on_answered: OnAnswered | None = None) -> OriginatedCalls:
-        """Originate calls: all of them, or none if one is refused. Return while they ring.
+        """Originate calls, all or none; return while they ring.
 
         Args:
+            request: the calls.
             on_answered: takes over answered calls; None: they are held in a mixing bridge.
 
+        Returns:
+            The calls.
+
         Raises:
-            ValueError: a destination cannot be dialed (the text names its index).
+            ValueError: a destination cannot be dialed (the message has its index).
             Overloaded: ``calling.max_calls`` is reached.
         """
         self._check(request)
@@ -119,20 +123,20 @@ class OutboundCalls:
         return OriginatedCalls([self._record(call) for call in calls])
 
     def holder(self, request: OriginateRequest) -> OnAnswered:
-        """Return the callback that holds an answered call, which requests control."""
+        """Return the callback that holds an answered call, for requests to control."""
         return lambda leg, _: self.hold(leg, request.max_call_s)
 
     def hold(self, leg: Leg, max_call_s: float | None) -> None:
-        """Keep a call that requests control until it ends."""
+        """Hold a call for requests to control, until it ends."""
         self.hold_until(leg, None if max_call_s is None else time.time() + max_call_s)
 
     def hold_until(self, leg: Leg, ends_at: float | None) -> None:
-        """As `hold`, until a time in seconds since 1970."""
+        """Hold a call as `hold`, until a time in seconds since 1970."""
         self._journal.put(HELD, leg.id, {"ends_at": ends_at})
         self._tasks.spawn(self._hold(leg, None if ends_at is None else max(ends_at - time.time(), 0.0)))
 
     def resume(self, call: OutboundCall, request: OriginateRequest, on_answered: OnAnswered) -> None:
-        """Follow a call of a previous run that rings; its request names one destination."""
+        """Follow a ringing call of a previous run; its request has one destination."""
         (destination,) = request.destinations
         self._keep(call, destination, request, on_answered)
         self._tasks.spawn(self._follow(call, destination, on_answered))
@@ -151,11 +155,11 @@ class OutboundCalls:
         self._journal.put(RINGING, call.leg.id, fact)
 
     def group(self, group_id: str) -> Groupcall | None:
-        """Return the group with this id while it is remembered (the last 1000)."""
+        """Return the group with this id while it is kept (the last 1000)."""
         return self._groups.get(group_id)
 
     async def close(self) -> None:
-        """Follow no call further: the process stops."""
+        """Stop following calls, for the end of the process."""
         await self._tasks.stop()
 
     def _check(self, request: OriginateRequest) -> None:
@@ -186,22 +190,22 @@ class OutboundCalls:
             for destination in destinations:
                 calls[await self._dial(request, destination, group_id)] = destination
         except BaseException:
-            # All or nothing: the client is answered that no call was originated.
+            # All or none: the response reports that no call was originated.
             await asyncio.gather(*(call.cancel() for call in calls), return_exceptions=True)
             raise
         return calls
 
     def _record(self, call: OutboundCall) -> CallRecord:
         record = self._records.get(call.id)
-        assert record is not None, "the originator makes a record"
+        assert record is not None, "the originator creates a record"
         return record
 
     async def _follow(self, call: OutboundCall, destination: Address, on_answered: OnAnswered) -> Leg | None:
-        """Wait for the answer and hand the leg over; None: not answered."""
+        """Wait for the answer and hand the leg over; return None if it was not answered."""
         try:
             leg = await call.answered()
         except NotAnswered as problem:
-            log.info("call=%s to %s: %s", call.id, destination, problem)
+            log.info("call not answered call=%s to=%s reason=%s", call.id, destination, problem)
             return None
         finally:
             self._journal.drop(RINGING, call.leg.id)
@@ -209,22 +213,22 @@ class OutboundCalls:
         return leg
 
     async def _hold(self, leg: Leg, max_call_s: float | None) -> None:
-        """Keep a call that HTTP requests control until it ends."""
+        """Hold a call for HTTP requests to control, until it ends."""
         try:
             await leg.hold_in_bridge()
             async with asyncio.timeout(max_call_s):
                 await leg.gone.wait()
         except TimeoutError:
-            await leg.hang_up(told="timeout")
+            await leg.hang_up(recorded="timeout")
         except LegGone:
             pass
         except BridgeError as problem:
             log.warning("holding failed channel=%s error=%s", leg.id, problem)
-            await asyncio.gather(leg.hang_up(told="failed"), return_exceptions=True)  # better than endless silence
+            await asyncio.gather(leg.hang_up(recorded="failed"), return_exceptions=True)  # better than endless silence
         finally:
             self._journal.drop(HELD, leg.id)
 
-    # Several, of which one is wanted
+    # Groups
 
     async def _originate_group(self, request: OriginateRequest, on_answered: OnAnswered) -> OriginatedCalls:
         group = Groupcall(
@@ -260,7 +264,7 @@ class OutboundCalls:
                     self._journal.drop(RINGING, waiting[task].leg.id)
                     if task.exception() is not None:
                         del waiting[task]
-                    elif not group.answer_call_id:  # one that answered in the same moment is hung up below
+                    elif not group.answer_call_id:  # a simultaneous second answer is hung up below
                         call = waiting.pop(task)
                         group.answer_call_id = call.id
                         on_answered(task.result(), calls[call])
@@ -284,7 +288,12 @@ class OutboundCalls:
                 try:
                     call = await self._dial(request, destination, group.id)
                 except (ValueError, BridgeError) as problem:
-                    log.warning("group=%s ends: %s cannot be called: %s", group.id, destination, problem)
+                    log.warning(
+                        "group ends, destination cannot be dialed group=%s to=%s error=%s",
+                        group.id,
+                        destination,
+                        problem,
+                    )
                     return
                 group.call_ids.append(call.id)
                 self._keep(call, destination, request, on_answered)

@@ -1,4 +1,4 @@
-"""Play audio into a call: one media leg that plays what it is given, in order, in real time."""
+"""Playback into calls: one media leg that plays audio in order, in real time."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ from bridge.tasks import first_of
 log = logging.getLogger(__name__)
 
 BLOCK_S = 2.0
-"""So much is handed to the queue at once; two such blocks wait in it at most, however long what is played is."""
+"""Audio queued in one step, in seconds; at most two such blocks wait, however long the audio is."""
 MAX_QUEUED_MS = 30_000
 SETTLE_S = 0.3
-"""How long to wait for the news that a call has ended when the media leg breaks: the socket is quicker than events.
-Likewise when the party leaves its bridge, which may be the beginning of its end."""
+"""Wait for the end of a call after its media leg broke, in seconds: sockets are faster than events.
+
+Also after the party left its bridge, which may be the beginning of its end.
+"""
 
 
 class Player:
-    """Plays audio at one tap point. Its media leg is opened by the first ``play`` and kept until ``close``.
+    """Plays audio at one tap point. The first ``play`` opens its media leg, ``close`` closes it.
 
-    `Players` creates it.
+    Created by `Players`.
 
     Args:
+        taps: opens and closes media legs.
+        counters: the process's counters.
         point: returns the tap point; called when the media leg is opened, also after the party has moved.
         rate: returns the sampling rate of the media leg in Hz; called once.
-        leg: whose end ends playback; None: the point is not that of a leg.
+        leg: its end ends playback; None: the tap point is not a leg's.
     """
 
     def __init__(
@@ -59,18 +63,22 @@ class Player:
         self._changed = asyncio.Event()
         self._blocks = itertools.count(1)
         self._played = 0
-        """Number of the last block that has been played or thrown away."""
+        """Number of the last block that was played or discarded."""
         self._stops = 0
         self._closed = False
 
     async def play(self, pcm: bytes, rate: int) -> None:
-        """Play s16le mono; returns when all of it has been handed to Asterisk, or ``stop`` was called.
+        """Play audio; return when all of it has been sent to Asterisk, or ``stop`` was called.
 
-        Several wait for their turns. Who is cancelled has the rest of what it plays thrown away.
+        Concurrent calls play one after the other. Cancelling one discards the rest of its audio.
+
+        Args:
+            pcm: s16le mono samples.
+            rate: sampling rate in Hz.
 
         Raises:
-            LegGone: the party has gone.
-            AriError: no audio connection.
+            LegGone: the party has left.
+            AriError: there is no audio connection.
         """
         stops = self._stops
         async with self._turn:
@@ -81,12 +89,12 @@ class Player:
                 raise
 
     def stop(self) -> None:
-        """Throw away what waits; every ``play`` that runs or waits for its turn returns."""
+        """Discard queued audio; every running or waiting ``play`` returns."""
         self._stops += 1
         self._clear()
 
     async def close(self) -> None:
-        """Close the media leg; twice is fine. A ``play`` that runs returns."""
+        """Close the media leg; closing twice is harmless. A running ``play`` returns."""
         self._closed = True
         self.stop()
         async with self._opening:
@@ -101,18 +109,20 @@ class Player:
 
         resampler = Resampler(rate, playout.fmt.rate) if rate != playout.fmt.rate else None
         if resampler is not None:
-            pcm += bytes(int(resampler.delay_ms * rate / 1000 + 1) * 2)  # or its last milliseconds stay in the filter
+            pcm += bytes(
+                int(resampler.delay_ms * rate / 1000 + 1) * 2
+            )  # flushes the last milliseconds out of the filter
         restored = False
         last = self._played
         at = 0
         while self._stops == stops and not self._closed:
             self._unless_gone()
             if at < len(pcm) and last - self._played < 2:
-                # Before the media leg is there: what it plays first is its first frame.
+                # Queued before the media leg exists: its first frame is audio.
                 block = pcm[at : at + size]
                 at += size
                 if resampler is not None:
-                    # A block at a time, and not in one go: it would hold up every call.
+                    # Block by block: a conversion of everything would interrupt every call.
                     block = resampler.convert(block)
                 playout.play(block)
                 last = next(self._blocks)
@@ -134,14 +144,14 @@ class Player:
             raise LegGone(f"{self._leg.name or self._leg.id} has gone")
 
     def _is_lost(self) -> bool:
-        """There is no media leg where the party is now."""
+        """Return whether there is no media leg where the party is now."""
         if self._tap is None or self._tap.leg.closed:
             return True
         point = self._opened_at
         return self._leg is not None and isinstance(point, Join) and point.bridge_id != self._leg.bridge_id
 
     async def _wait(self) -> None:
-        """Until a block has been played, the media leg has broken, or the party has moved or gone."""
+        """Wait until a block was played, the media leg broke, or the party has moved or left."""
         waits: list[Awaitable[object]] = [self._changed.wait()]
         if self._leg is not None and self._leg.bridge_id is not None:
             waits.append(self._leg.left(self._leg.bridge_id))
@@ -150,8 +160,9 @@ class Player:
     async def _open(self, playout: Playout) -> None:
         async with self._opening:
             if self._tap is not None:
-                # A party that hangs up leaves its bridge first: wait for the rest of the news before another one is
-                # made for a channel that is just ending.
+                # A party that hangs up leaves its bridge first: wait for its end, instead of opening a leg for a
+                # channel that is just
+                # ending.
                 doubtful = self._tap.leg.closed or (self._leg is not None and self._leg.bridge_id is None)
                 await self._close_tap()
                 if doubtful:
@@ -193,7 +204,7 @@ class Players:
     Args:
         taps: opens their media legs.
         counters: the process's counters.
-        rates: the rates at which parties are spoken to.
+        rates: sampling rates of playback to parties.
     """
 
     def __init__(self, taps: Taps, counters: Counters, rates: VoiceRates) -> None:
@@ -202,9 +213,9 @@ class Players:
         self._rates = rates
 
     def of(self, leg: Leg) -> Player:
-        """Return one that plays to a leg, wherever it is bridged; the leg's bridge partners hear it as well.
+        """Return a player for a leg, wherever it is bridged; other members of its bridge receive the audio too.
 
-        The first ``play`` answers the leg and puts it into a bridge if it is in none.
+        The first ``play`` answers the leg and puts it into a bridge if necessary.
         """
 
         async def point() -> TapPoint:
@@ -213,9 +224,9 @@ class Players:
         return Player(self._taps, self._counters, point, lambda: self._rates.of(leg.id), leg)
 
     def at(self, point: TapPoint) -> Player:
-        """Return one that plays at a tap point: a party of any call (a `Snoop` that whispers), or a bridge.
+        """Return a player at a tap point: a party of any call (a whispering `Snoop`), or a bridge.
 
-        A bridge may hold parties with narrow codecs, so it is spoken to at their rate.
+        A bridge may have members with narrow codecs, so its playback uses the narrow rate.
         """
 
         async def fixed() -> TapPoint:

@@ -1,4 +1,4 @@
-"""Record one channel: a snoop whose audio Asterisk writes to a file of its own."""
+"""Records one channel: a snoop whose audio Asterisk writes to a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 5.0
 CANNOT_WRITE = (
-    "Asterisk cannot write a recording; is there a folder 'recording' in its spool (/var/spool/asterisk/recording), "
-    "and may it write there?"
+    "Asterisk cannot write a recording. Check the folder 'recording' in its spool (/var/spool/asterisk/recording): "
+    "it must exist, and Asterisk must be allowed to write to it"
 )
-"""Seen on 22.10: Asterisk does not make that folder, and says only "Internal Server Error"."""
+"""Seen on 22.10: Asterisk does not create that folder, and responds only with "Internal Server Error"."""
 
 
 @dataclass(slots=True)
@@ -30,23 +30,23 @@ class Recording:
     channel_id: str
     format: str
     principal: str
-    """Id of who started it (`bridge.access.Principal`)."""
+    """Id of the principal who started it (`bridge.access.Principal`)."""
     status: str
     """``recording``, ``ended`` or ``failed``."""
     tm_start: float
     tm_end: float | None = None
     duration_s: float = 0.0
     trouble: str = ""
-    """Why it failed."""
+    """Why the recording failed."""
     paused: bool = False
-    """Nothing is written at the moment: the call is in sensitive mode."""
+    """Whether nothing is written now, as the call is in sensitive mode."""
     direction: str = "both"
-    """What of the channel: ``in`` is what the party says, ``out`` what it hears, ``both``; empty if not known."""
+    """Recorded audio: ``in`` from the party, ``out`` to it, ``both``; empty if unknown."""
     over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    """It has ended, and its file is whole."""
+    """Set when the recording has ended and its file is complete."""
 
     async def finished(self) -> None:
-        """Wait until it has ended and its file is whole."""
+        """Wait until the recording has ended and its file is complete."""
         await self.over.wait()
 
 
@@ -54,13 +54,13 @@ class Recorder:
     """Makes one recording.
 
     Args:
-        client: where requests go.
-        recording: is updated when Asterisk records, pauses and resumes.
+        client: ARI.
+        recording: updated when Asterisk records, pauses and resumes.
         snoop_id: id of the channel to create.
-        terminate_on: a digit that ends it, ``any`` for every digit; empty: none does.
-        max_silence_s: Asterisk ends it after so long a silence; 0: never.
-        max_duration_s: Asterisk ends it after so long.
-        beep: the party hears a beep before.
+        terminate_on: a digit that ends it, ``any`` for every digit; empty: none.
+        max_silence_s: Asterisk ends it after so many seconds of silence; 0: never.
+        max_duration_s: Asterisk ends it after so many seconds.
+        beep: play a beep to the party first.
     """
 
     def __init__(
@@ -77,10 +77,12 @@ class Recorder:
         self.recording = recording
         self.snoop_id = snoop_id
         self.opened = False
-        """Asterisk records it, or is about to. One that is started in sensitive mode is not opened before that ends,
-        as Asterisk cannot begin a recording paused."""
+        """Whether Asterisk records, or is about to.
+
+        One that is started in sensitive mode is opened when that ends, as Asterisk cannot begin a recording paused.
+        """
         self.turn = asyncio.Lock()
-        """Held while it is opened, paused or resumed."""
+        """Held during opening, pausing and resuming."""
         self._client = client
         self._terminate_on = terminate_on
         self._max_silence_s = max_silence_s
@@ -89,7 +91,7 @@ class Recorder:
 
     @property
     def fact(self) -> dict[str, Any]:
-        """What another run needs to take the recording up."""
+        """The stored form, for another run to continue the recording."""
         recording = self.recording
         names = ("id", "call_id", "channel_id", "direction", "format", "principal", "tm_start")
         return {
@@ -100,13 +102,13 @@ class Recorder:
 
     @classmethod
     def resumed(cls, client: AriClient, fact: Mapping[str, Any]) -> Recorder:
-        """Return the recorder of a recording that a previous run has begun and Asterisk still makes."""
+        """Return the recorder of a recording that a previous run has begun and Asterisk continues."""
         recorder = cls(
             client,
             Recording(**fact["recording"], status="recording"),
             fact["snoop_id"],
             terminate_on=fact["terminate_on"],
-            max_silence_s=0,  # Asterisk keeps the limits
+            max_silence_s=0,  # Asterisk enforces the limits
             max_duration_s=0,
             beep=False,
         )
@@ -114,19 +116,19 @@ class Recorder:
         return recorder
 
     def ends_with(self, digit: str) -> bool:
-        """Whether a digit of the party ends it."""
+        """Return whether a digit of the party ends the recording."""
         return self._terminate_on != "" and self._terminate_on in ("any", digit)
 
     async def open(self) -> None:
         """Begin; return when Asterisk records.
 
         Raises:
-            AriError: it does not.
+            AriError: Asterisk does not record.
         """
         recording = self.recording
         self.opened = True
         with self._client.expect("StasisStart", self.snoop_id) as started:
-            # A beep is played to the snoop, so the party hears it only if that whispers.
+            # The beep is played to the snoop, so it reaches the party only by whispering.
             await self._client.channels.snoop(
                 recording.channel_id,
                 snoop_id=self.snoop_id,
@@ -148,12 +150,12 @@ class Recorder:
                 if error.status != 500:
                     raise
                 raise AriError(500, error.method, error.path, CANNOT_WRITE) from error
-            if not recording.over.is_set():  # it may have been over at once
+            if not recording.over.is_set():  # may be over already
                 await recording_started.wait(START_TIMEOUT_S)
         recording.paused = False
 
     async def set_paused(self, paused: bool) -> None:
-        """Pause or resume it."""
+        """Pause or resume the recording."""
         if paused:
             await self._client.recordings.pause(self.recording.id)
         else:
@@ -161,7 +163,7 @@ class Recorder:
         self.recording.paused = paused
 
     async def hang_up(self) -> None:
-        """End the snoop."""
+        """Hang up the snoop."""
         try:
             await self._client.channels.hangup(self.snoop_id)
         except AriError as error:

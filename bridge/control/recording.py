@@ -1,7 +1,7 @@
-"""Records calls: a snoop that Asterisk writes to a file of its own, fetched over ARI.
+"""Records calls: a snoop that Asterisk writes to a file, which is fetched over ARI.
 
-It works for any call of the PBX, and holds what the party says and what it hears. What ends a recording: its silence or
-length (Asterisk sees to that), a key of the party (we do: a snoop hears none), ``stop``, the call's end.
+Works for any call of the PBX. A recording ends by silence or length (detected by Asterisk), by a DTMF digit of the
+party (detected here, as a snoop receives none), by ``stop``, or with the call.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ FORMATS = ("wav", "wav16", "sln", "ulaw", "alaw", "gsm")
 END_TIMEOUT_S = 5.0
 REPLACED = "another party has taken the place of the recorded one: its phone has transferred the call"
 LATE_S = 1.0
-"""After the snoop has gone the news of the recording's end may take so long."""
+"""Time in seconds for a recording's end to be reported after its snoop has ended."""
 RECORDING = "recording"
-"""Facts of this kind are recordings that run."""
+"""Kind of facts: running recordings."""
 MAX_FAILED = 1000
-"""So many that failed are remembered; those that have a file, for as long as that exists."""
+"""Limit of failed recordings kept for look-up; those with a file are kept as long as it exists."""
 
 
 class Recordings:
-    """Starts and ends recordings, and reads them.
+    """Starts, ends and reads recordings.
 
     Args:
-        client: where requests go; make this before it is started.
-        ids: makes the recordings' ids.
-        records: where a call's recordings are told.
-        events: where ``recording_started`` and ``recording_finished`` go.
-        archive: names recordings, and finds them in the spool again.
-        clock: seconds since 1970.
-        audit: where the end of each is recorded; its start is recorded by who has it started.
-        journal: keeps which recordings run; None: none is taken up after a restart.
+        client: ARI; construct this before it is started.
+        ids: generates the ids of snoops.
+        records: updated with a call's recordings.
+        events: publishes ``recording_started`` and ``recording_finished``.
+        archive: names recordings, and finds them in the spool.
+        clock: returns seconds since 1970.
+        audit: records the end of each; the requester records its start.
+        journal: stores running recordings; None: none is resumed after a restart.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Recordings:
         self._clock = clock
         self._audit = audit
         self.is_sensitive: Callable[[str], bool] = lambda _: False
-        """Whether a channel must not be recorded now: a recording of it pauses."""
+        """Returns whether a channel must not be recorded now: a recording of it pauses."""
         self._recorders: dict[str, Recorder] = {}
         self._known: dict[str, Recording] = {}
         self._tasks = BackgroundTasks("recordings")
@@ -109,24 +109,28 @@ class Recordings:
         terminate_on: str = "",
         beep: bool = False,
     ) -> Recording:
-        """Record a channel; return when it records.
+        """Record a channel; return when recording has begun.
 
         Args:
-            principal: who asks.
-            direction: ``in``: what the party says; ``out``: what it hears; ``both``, mixed.
+            channel_id: the channel.
+            principal: who requests it.
+            direction: audio from the party (``in``), to it (``out``), or ``both`` mixed.
             format: one of `FORMATS`.
-            max_silence_s: ends it when nobody has said anything for so long; 0: never.
-            max_duration_s: ends it after so long; 0: after ``recording.max_s``, as every longer one does.
-            terminate_on: a key that ends it, ``any`` for every key; the key goes to others as well.
-            beep: the party hears a beep before.
+            max_silence_s: end after so many seconds of silence; 0: never.
+            max_duration_s: end after so many seconds; 0, or more than ``recording.max_s``: after that.
+            terminate_on: a DTMF digit that ends it, ``any`` for every digit; others receive the digit too.
+            beep: play a beep to the party first.
+
+        Returns:
+            The recording.
 
         Raises:
-            ValueError: no such format.
-            AriError: Asterisk does not record it; 404: the channel has gone.
+            ValueError: unknown format.
+            AriError: Asterisk does not record; 404: the channel has ended.
             Overloaded: ``recording.max_total_mb`` is reached.
         """
         if format not in FORMATS:
-            raise ValueError(f"format {format!r} cannot be recorded; expected one of {', '.join(FORMATS)}")
+            raise ValueError(f"format {format!r} is not supported; expected one of {', '.join(FORMATS)}")
         now = self._clock()
         self._archive.check_room(
             (recorder.recording.format, now - recorder.recording.tm_start) for recorder in self._recorders.values()
@@ -178,18 +182,18 @@ class Recordings:
         return recording
 
     def running(self, recording_id: str) -> Recording | None:
-        """Return a recording that has not ended; None: it has, or there is none of that id."""
+        """Return a recording that has not ended; None otherwise."""
         recorder = self._recorders.get(recording_id)
         return recorder.recording if recorder is not None else None
 
     async def resume(self, channel_ids: Collection[str]) -> None:
-        """Take up the recordings of the previous run that Asterisk still makes; the others are in its spool.
+        """Resume the recordings of the previous run that Asterisk continues; the others are in its spool.
 
         Args:
             channel_ids: the channels of the PBX.
 
         Raises:
-            AriError: Asterisk cannot be asked.
+            AriError: Asterisk does not respond.
         """
         for recording_id in tuple(self._journal.found.get(RECORDING, ())):
             fact = self._journal.found[RECORDING][recording_id]
@@ -201,19 +205,24 @@ class Recordings:
                     raise
                 live = None
             except (KeyError, TypeError) as problem:
-                log.error("not resumed recording=%s error=%r", recording_id, problem)
+                log.error("recording not resumed recording=%s error=%r", recording_id, problem)
                 live = None
-            self._journal.take(RECORDING, recording_id)  # not before: it is tried again if Asterisk cannot be asked
+            self._journal.take(RECORDING, recording_id)  # not before: retried if Asterisk does not respond
             if live is None:
                 continue
             self._recorders[recording_id] = recorder
             recorder.recording.paused = live.state == "paused"
             self._known[recording_id] = recorder.recording
             self._journal.put(RECORDING, recording_id, fact)
-            log.info("resumed recording=%s call=%s", recording_id, recorder.recording.call_id)
+            log.info("recording resumed recording=%s call=%s", recording_id, recorder.recording.call_id)
 
     async def stop(self, recording_id: str) -> Recording:
-        """End one; returns when its file is whole. One that has ended is fine. KeyError if there is none."""
+        """End a recording; return when its file is complete. Ignore one that has ended.
+
+        Raises:
+            KeyError: unknown recording.
+            AriError: Asterisk refused.
+        """
         recording = self.get(recording_id)
         recorder = self._recorders.get(recording_id)
         if recorder is not None and not recorder.opened:
@@ -226,11 +235,11 @@ class Recordings:
             except TimeoutError:
                 recorder = self._recorders.get(recording_id)
                 if recorder is not None:
-                    self._over(recorder, "failed", 0.0, "Asterisk did not tell that it has ended")
+                    self._over(recorder, "failed", 0.0, "Asterisk did not report the end")
         return recording
 
     async def settled(self) -> None:
-        """Pause every recording whose call is in sensitive mode, and resume the others; returns when that is done.
+        """Pause every recording whose call is in sensitive mode, and resume the others; return when that is done.
 
         Raises:
             AriError: Asterisk did not pause or resume one.
@@ -265,14 +274,14 @@ class Recordings:
                 raise
 
     def list(self) -> list[Recording]:
-        """Those that run, and those that are in Asterisk's spool, also from previous runs, oldest first."""
+        """Return running recordings and those in Asterisk's spool, also of previous runs, oldest first."""
         return sorted(self._known.values(), key=lambda each: each.tm_start)
 
     async def refresh(self) -> None:
-        """Find recordings of previous runs again, and delete those that are older than ``recording.retention_days``.
+        """Find recordings of previous runs, and delete those older than ``recording.retention_days``.
 
         Raises:
-            AriError: Asterisk does not say which there are, or does not delete one.
+            AriError: Asterisk refused to list or delete recordings.
         """
         for found in await self._archive.look(self._recorders):
             if found.name not in self._known and found.name not in self._recorders:
@@ -282,7 +291,7 @@ class Recordings:
         for recording in self.list() if kept_s else ():
             if recording.id not in self._recorders and recording.tm_start < oldest:
                 await self.delete(recording.id)
-                log.info("recording deleted recording=%s reason=retention", recording.id)
+                log.info("recording deleted, its retention period has passed recording=%s", recording.id)
                 self._audit.record(
                     "recording.delete",
                     CONFIGURATION,
@@ -297,7 +306,7 @@ class Recordings:
         recording = Recording(
             found.name,
             found.call_id,
-            "",  # not known any more, nor the direction
+            "",  # unknown, like the direction
             found.format,
             found.principal,
             "ended",
@@ -310,26 +319,26 @@ class Recordings:
         return recording
 
     def get(self, recording_id: str) -> Recording:
-        """One of them; KeyError if there is none."""
+        """Return a recording; raise KeyError for an unknown one."""
         return self._known[recording_id]
 
     def read(self, recording_id: str) -> AsyncGenerator[bytes, None]:
-        """The file, in blocks. KeyError if there is none, AriError 404 if Asterisk has no file."""
+        """Return the file in blocks. Raise KeyError for an unknown recording, AriError 404 without a file."""
         return self._client.recordings.read(self.get(recording_id).id)
 
     async def delete(self, recording_id: str) -> None:
-        """Remove one and its file; one that runs is stopped first. KeyError if there is none, AriError."""
+        """Delete a recording and its file, after stopping it. Raise KeyError for an unknown one, or AriError."""
         await self.stop(recording_id)
         await self._client.recordings.delete(recording_id)
         self._known.pop(recording_id, None)
         self._archive.forget(recording_id)
 
     async def close(self) -> None:
-        """End all that run; their files stay."""
+        """End all running recordings; their files stay."""
         results = await asyncio.gather(*(self.stop(each) for each in tuple(self._recorders)), return_exceptions=True)
         for result in results:
             if isinstance(result, AriError):
-                log.warning("a recording could not be ended: %s", result)
+                log.warning("recording not ended error=%s", result)
         await self._tasks.stop(END_TIMEOUT_S)
 
     async def _open(self, recorder: Recorder) -> None:
@@ -360,16 +369,16 @@ class Recordings:
             if recorder.snoop_id == channel.id and isinstance(event, ChannelDestroyed):
                 self._tasks.spawn(self._expect_end(recorder))
             elif recorder.recording.channel_id == channel.id and not recorder.opened:
-                self._over(recorder, "ended", 0.0, "")  # there is no snoop yet
+                self._over(recorder, "ended", 0.0, "")  # without a snoop
 
     async def _stop_safely(self, recording_id: str) -> None:
         try:
             await self.stop(recording_id)
         except (AriError, KeyError) as error:
-            log.warning("recording=%s could not be ended: %s", recording_id, error)
+            log.warning("recording not ended recording=%s error=%s", recording_id, error)
 
     async def _expect_end(self, recorder: Recorder) -> None:
-        """The snoop has gone: the end of its recording is told, or never will be."""
+        """Wait for the end of a recording whose snoop has ended; assume it after a timeout."""
         try:
             async with asyncio.timeout(LATE_S):
                 await recorder.recording.finished()

@@ -1,8 +1,8 @@
-"""Recordings in Asterisk's spool: names that say what they are recordings of, how large they are, whose they are.
+"""Recordings in Asterisk's spool: their names with call and owner, and their sizes.
 
     ab-{app}-{boot}-rec-{n}~{start}~{principal}~{call}      start: seconds since 1970 in hexadecimal
 
-The name is all that a restarted bridge needs to find a recording again: it depends on no file of its own.
+The name suffices to find a recording after a restart, without a file of our own.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from bridge.errors import AriError, Overloaded
 log = logging.getLogger(__name__)
 
 MAX_CALL_CHARACTERS = 120
-"""A longer id of a call is left out of the name: file names have at most 255 bytes."""
+"""Limit for a call's id in the name, as file names have at most 255 bytes; a longer one is omitted."""
 MAX_PRINCIPAL_CHARACTERS = 64
 MAX_QUESTIONS = 4
-"""Sizes asked for at the same time."""
+"""Concurrent requests for sizes."""
 BYTES_PER_MB = 1_000_000
 HEADER_BYTES = 44
-"""Of a WAV file."""
+"""Size of the header of a WAV file."""
 RATES = {"wav": 8000, "wav16": 16000}
-"""Formats whose length follows from their size: 16-bit PCM."""
+"""Formats whose duration follows from their size: 16-bit PCM, by rate in Hz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Found:
 
     Args:
         name: its id.
-        format: Asterisk's name of it.
-        started_at: seconds since 1970; None: the name does not say.
-        principal: id of who started it.
-        call_id: the call; empty: the name does not say.
-        size: in bytes; 0: not known.
+        format: Asterisk's name of the format.
+        started_at: seconds since 1970; None if not in the name.
+        principal: id of the principal who started it.
+        call_id: the call; empty if not in the name.
+        size: in bytes; 0 if unknown.
     """
 
     name: str
@@ -55,22 +55,22 @@ class Found:
 
     @property
     def duration_s(self) -> float:
-        """How long it is; 0 if that does not follow from its size."""
+        """Duration in seconds; 0 if it does not follow from the size."""
         rate = RATES.get(self.format)
         return max(self.size - HEADER_BYTES, 0) / 2 / rate if rate else 0.0
 
 
 class Archive:
-    """The recordings of this bridge in the spool.
+    """The recordings of this installation in the spool.
 
     Args:
-        client: where requests go.
-        ids: makes ids.
+        client: ARI.
+        ids: generates ids.
         config: the limits.
-        app: the Stasis application in the configuration; workers have their own, made of it.
-        worker: this worker's number; 0: the bridge is one process.
-        workers: how many there are.
-        clock: seconds since 1970.
+        app: the configured Stasis application; those of workers are derived from it.
+        worker: this worker's number; 0: single process.
+        workers: number of workers.
+        clock: returns seconds since 1970.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class Archive:
         return "~".join((self._ids.new("rec"), *facts))
 
     def check_room(self, running: Iterable[tuple[str, float]]) -> None:
-        """See whether one more recording may start.
+        """Check whether another recording may start.
 
         Args:
-            running: format and seconds of each that is being made.
+            running: format and duration in seconds of each running recording.
 
         Raises:
             Overloaded: ``recording.max_total_mb`` is reached.
@@ -121,18 +121,18 @@ class Archive:
         total_mb = (sum(self._sizes.values()) + growing) / BYTES_PER_MB
         if total_mb >= limit_mb:
             raise Overloaded(
-                f"recordings take {total_mb:.1f} MB and recording.max_total_mb allows {limit_mb:g};"
-                " delete some (DELETE /v1.0/recordings/{id})"
+                f"recordings take {total_mb:.1f} MB of recording.max_total_mb={limit_mb:g}."
+                " Delete some (DELETE /v1.0/recordings/{id})"
             )
 
     async def look(self, growing: Iterable[str]) -> list[Found]:
-        """Return the recordings of this process in the spool; each recording is of one process only.
+        """Return the recordings of this process in the spool; each belongs to one process only.
 
         Args:
-            growing: those that this process is making: not returned.
+            growing: running recordings, which are not returned.
 
         Raises:
-            AriError: Asterisk does not say.
+            AriError: Asterisk refused to list recordings.
         """
         stored = await self._client.recordings.stored()
         running = set(growing)
@@ -146,11 +146,11 @@ class Archive:
         ]
 
     def add(self, name: str, format: str, seconds: float) -> None:
-        """A recording of this process has ended."""
+        """Add the size of a recording that has ended."""
         self._sizes[name] = HEADER_BYTES + int(2 * RATES.get(format, 8000) * seconds)
 
     def forget(self, name: str) -> None:
-        """A recording has been deleted."""
+        """Remove the size of a deleted recording."""
         self._sizes.pop(name, None)
 
     def _wants_size(self, name: str) -> bool:
@@ -158,7 +158,7 @@ class Archive:
             return self._is_mine(name) or bool(self.config.max_total_mb)
         if self._is_mine(name) or not self.config.max_total_mb:
             return False
-        started_at = self._found(name, "", 0).started_at  # another worker may still be making it
+        started_at = self._found(name, "", 0).started_at  # may still be growing in another worker
         return started_at is not None and self._clock() - started_at < self.config.max_s
 
     def _is_mine(self, name: str) -> bool:
@@ -182,13 +182,13 @@ class Archive:
                 try:
                     self._sizes[name] = await self._client.recordings.size(name)
                 except AriError as error:
-                    log.debug("size of recording=%s unknown: %s", name, error)
+                    log.debug("size of a recording unknown recording=%s error=%s", name, error)
 
         await asyncio.gather(*map(one, names))
 
 
 def _escaped(text: str) -> str:
-    """Return a text as a part of a file name: letters, digits, ``.``, ``_``, ``-``; other bytes as ``=20``."""
+    """Return a string as a part of a file name: letters, digits, ``.``, ``_``, ``-``; other bytes as ``=20``."""
     return re.sub(r"[^A-Za-z0-9._-]", lambda match: "".join(f"={byte:02x}" for byte in match[0].encode()), text)
 
 

@@ -1,12 +1,12 @@
-"""Sensitive mode: while it is on for a call, no application receives the call's audio or its DTMF digits.
+"""Sensitive mode: while active for a call, applications receive neither the call's audio nor its DTMF digits.
 
-Recordings pause, streams carry silence, and digits are not reported. It covers every party of the call, both sides of
-the conversation (the number that a caller says is repeated by the agent), and every party that shares a bridge with
-one of them, because its tracks carry the same voices. It ends by request, by its timeout, or with the call.
+Recordings pause, streams carry silence, and digits are not reported. It covers every party of the call, in both
+directions (the agent may repeat the caller's number), and every party that shares a bridge with one of them, because
+its tracks carry the same voices. It ends by request, by its timeout, or with the call.
 
-All bridges and workers of one Asterisk see the same call, and any of them may carry one of its streams. The PBX is what
-they have in common, so a change is sent to each of their Stasis applications as a user event of ARI, and one that has
-just connected asks the others.
+All processes connected to one Asterisk observe the same call, and any may carry one of its streams. They have only the
+PBX in common, so a change is sent to each Stasis application as a user event of ARI, and a process that has just
+connected queries the others.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 SENSITIVE = "sensitive"
-"""Facts of this kind are calls in sensitive mode."""
+"""Kind of facts: calls in sensitive mode."""
 DEFAULT_TIMEOUT_S = 300
 MAX_TIMEOUT_S = 3600
-"""Sensitive mode that nobody ends must not hide a call forever."""
+"""Limit of the timeout in seconds: abandoned sensitive mode must not hide a call indefinitely."""
 EVENT_NAME = "asterisk_bridge_sensitive"
-"""Name of the user event by which bridges of one Asterisk keep each other informed."""
+"""Name of the user event by which processes of one Asterisk notify each other."""
 LIFTED, TIMED_OUT, CALL_ENDED = "lifted", "timeout", "call ended"
 
 
 async def _nothing_to_settle() -> None:
-    """Nothing is recorded."""
+    """Do nothing: nothing is recorded."""
 
 
 @dataclass(eq=False)
@@ -48,23 +48,23 @@ class _Entry:
     """One call in sensitive mode."""
 
     shown: str
-    """The call's id as events report it."""
+    """The call's id in events."""
     call_ids: set[str]
-    """Its linkedid, and those of the calls that it has merged with since."""
+    """Its linkedid, and those of the calls that it has merged with."""
     until: float
-    """When it times out, by the loop's clock."""
+    """When it times out, on the loop's clock."""
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
 
 class Sensitive:
-    """The calls that are in sensitive mode, as this process knows them.
+    """The calls in sensitive mode of which this process has been notified.
 
     Args:
-        client: where other bridges of this Asterisk are reached; create this before it is started.
-        tracker: which parties a call has.
-        records: shows which calls are in sensitive mode.
-        events: where ``sensitive_started`` and ``sensitive_ended`` go.
-        journal: keeps which calls are in sensitive mode; None: a restart ends it.
+        client: ARI, to reach other processes; construct this before it is started.
+        tracker: the parties of calls.
+        records: show which calls are in sensitive mode.
+        events: publishes ``sensitive_started`` and ``sensitive_ended``.
+        journal: stores calls in sensitive mode; None: a restart ends it.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Sensitive:
     ) -> None:
         self._journal = journal or Journal()
         self.on_change: list[Callable[[], object]] = []
-        """Called whenever other parties may be covered than before; they call `covers`."""
+        """Called whenever the covered parties may have changed; the callbacks call `covers`."""
         self.on_lifted: Callable[[Iterable[str]], object] = lambda _: None
         """Called with the channels of a call whose sensitive mode has ended."""
         self.settled: Callable[[], Coroutine[object, object, None]] = _nothing_to_settle
-        """Returns when everything is paused that must be; raises AriError if a recording cannot be."""
+        """Returns when everything has paused that must; raises AriError if a recording cannot."""
         self._client = client
         self._tracker = tracker
         self._records = records
@@ -92,10 +92,10 @@ class Sensitive:
         tracker.subscribe(self._on_call_change)
         client.on_event("ChannelUserevent", self._on_user_event)
 
-    # What others ask
+    # Queries
 
     def covers(self, identity: str) -> bool:
-        """Return whether the audio and digits of a call or channel must be kept from applications now."""
+        """Return whether the audio and digits of a call or channel must not reach applications now."""
         if not self._entries:
             return False
         found = self._tracker.find(identity)
@@ -109,7 +109,7 @@ class Sensitive:
         return any(each.bridge_id is not None and self.covers_bridge(each.bridge_id) for each in parties)
 
     def covers_bridge(self, bridge_id: str) -> bool:
-        """Return whether a party that is covered is in this bridge."""
+        """Return whether a covered party is in this bridge."""
         calls = self._tracker.calls
         return any(
             party.bridge_id == bridge_id
@@ -119,18 +119,18 @@ class Sensitive:
             for party in calls[call_id].parties.values()
         )
 
-    # What the API and flows do
+    # Requests of the API and flows
 
     async def start(self, identity: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Begin sensitive mode, or begin its timeout again; returns when recordings have paused.
+        """Begin sensitive mode, or restart its timeout; return when recordings have paused.
 
         Args:
             identity: a call or one of its channels.
-            timeout_s: seconds after which it ends by itself.
+            timeout_s: time in seconds after which it ends.
 
         Raises:
-            KeyError: the call does not exist.
-            AriError: a recording could not be paused, or other bridges could not be informed. It is on in this process.
+            KeyError: unknown call.
+            AriError: a recording could not be paused, or other processes not notified. It is active in this process.
         """
         found = self._tracker.find(identity)
         if found is None:
@@ -142,11 +142,11 @@ class Sensitive:
         await self.settled()
 
     async def stop(self, identity: str) -> None:
-        """End sensitive mode; a call without it is fine. Returns when recordings have resumed.
+        """End sensitive mode, if active; return when recordings have resumed.
 
         Raises:
-            KeyError: the call does not exist.
-            AriError: a recording could not be resumed, or other bridges could not be informed.
+            KeyError: unknown call.
+            AriError: a recording could not be resumed, or other processes not notified.
         """
         found = self._tracker.find(identity)
         if found is None:
@@ -157,7 +157,7 @@ class Sensitive:
         await self.settled()
 
     def resume(self) -> None:
-        """Take up the sensitive mode of the previous run, for the calls that are still up."""
+        """Resume the sensitive mode of the previous run, for calls that still exist."""
         for shown in tuple(self._journal.found.get(SENSITIVE, ())):
             fact = self._journal.take(SENSITIVE, shown) or {}
             left_s = fact["until"] - time.time()
@@ -166,22 +166,22 @@ class Sensitive:
                     self._begin(call_id, shown, left_s)
 
     async def ask_others(self) -> None:
-        """Ask the other bridges of this Asterisk which calls are in sensitive mode: after connecting.
+        """Query the other processes of this Asterisk for calls in sensitive mode, after connecting.
 
         Raises:
-            AriError: Asterisk does not answer.
+            AriError: Asterisk does not respond.
         """
         await self._send({"ask": self._client.app})
 
     async def close(self) -> None:
-        """End what is under way; no event is published."""
+        """Cancel timers and tasks, without events."""
         for entry in self._entries:
             if entry.timer is not None:
                 entry.timer.cancel()
         self._entries.clear()
         await self._tasks.stop()
 
-    # Start and end, for the API, flows and other workers
+    # Start and end, for the API, flows and other processes
 
     def _of(self, call_id: str) -> _Entry | None:
         return next((entry for entry in self._entries if call_id in entry.call_ids), None)
@@ -201,7 +201,7 @@ class Sensitive:
         self._journal.put(SENSITIVE, entry.shown, fact)
         if not began:
             return
-        self._review()  # silent first, reported afterwards
+        self._review()  # silence first, events afterwards
         log.info("sensitive mode started call=%s timeout_s=%g", entry.shown, timeout_s)
         self._records.update(entry.shown, sensitive=True)
         self._events.publish("sensitive_started", {"call_id": entry.shown, "timeout": timeout_s})
@@ -224,11 +224,9 @@ class Sensitive:
         self._reviewing = False
         for callback in self.on_change:
             call_safely(callback)
-        self._tasks.spawn(
-            self.settled()
-        )  # also where no request waits for it: the timeout, a party that joins a bridge
+        self._tasks.spawn(self.settled())  # also without a request: after the timeout, or when a party joins a bridge
 
-    # What becomes of the calls
+    # Changes of calls
 
     def _on_call_change(self, change: Change) -> None:
         if not self._entries:
@@ -247,11 +245,11 @@ class Sensitive:
                 entry.call_ids.discard(change.call.id)
                 if not entry.call_ids:
                     self._end(entry, CALL_ENDED)
-        if not self._reviewing:  # once, when everybody else has seen this change
+        if not self._reviewing:  # once, after all other subscribers of this change
             self._reviewing = True
             asyncio.get_running_loop().call_soon(self._review)
 
-    # Other bridges of this Asterisk
+    # Other processes of this Asterisk
 
     def _on_user_event(self, event: Event) -> None:
         if not isinstance(event, ChannelUserevent) or event.eventname != EVENT_NAME:
@@ -263,13 +261,13 @@ class Sensitive:
             case {"call_id": str(call_id), "shown": str(shown), "timeout_s": str(timeout)}:
                 self._learn(call_id, shown, timeout)
             case _:
-                log.warning("user event %s has an unexpected form; ignored", EVENT_NAME)
+                log.warning("user event with an unexpected form ignored event=%s", EVENT_NAME)
 
     def _learn(self, call_id: str, shown: str, timeout: str) -> None:
         try:
             timeout_s = min(float(timeout), MAX_TIMEOUT_S)
         except ValueError:
-            log.warning("user event %s: timeout_s %r is not a number; ignored", EVENT_NAME, timeout[:20])
+            log.warning("user event with an invalid timeout ignored event=%s timeout_s=%r", EVENT_NAME, timeout[:20])
             return
         if timeout_s > 0:
             self._begin(call_id, shown, timeout_s)
@@ -292,5 +290,5 @@ class Sensitive:
 
 
 def _told(call_id: str, shown: str, timeout_s: float) -> dict[str, str]:
-    """Return what a user event carries about one call; seconds from now, as clocks of machines differ."""
+    """Return the variables of a user event about one call; in seconds from now, as clocks of machines differ."""
     return {"call_id": call_id, "shown": shown, "timeout_s": f"{max(timeout_s, 0):.3f}"}

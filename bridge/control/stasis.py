@@ -1,10 +1,10 @@
-"""Calls in our Stasis application: each is answered and held in a mixing bridge of its own, which streams join.
+"""Calls in our Stasis application: each is answered and held in its own mixing bridge, which streams join.
 
-Not those that are legs (`bridge.control.legs`): a flow decides what becomes of them.
+Except legs (`bridge.control.legs`), which flows control.
 
-The bridge is deleted when the caller leaves. Channels that the dialplan sent to another application are none of ours.
-A channel that takes the place of a held one (its phone transfers the call) is held instead, in the same bridge.
-A hold that fails is tried again while the caller is there: one who is not held hears nothing and is heard by nobody.
+The bridge is deleted when the caller leaves. Channels that the dialplan sent to another application are ignored. A
+channel that replaces a held one (its phone transfers the call) is held instead, in the same bridge. A failed hold is
+retried while the caller is present: without it the caller neither receives nor sends audio.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 Refusal = tuple[Literal["hangup", "continue"], str]
-"""What becomes of a call that is not served, and why."""
+"""Action for a call that is not accepted, and the reason."""
 HOLD_TIMEOUT_S = 3.0
-"""How long a stream waits for a call that is just being held."""
+"""Time that a stream waits for a call that is just being held, in seconds."""
 REPLACED_S = 3.0
-"""How long a phone takes at most to end a call that it has transferred."""
+"""Maximum time in seconds that a phone takes to end a call that it has transferred."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0)
-"""Waits between tries to hold a call; the last one for all further tries."""
+"""Waits between attempts to hold a call, in seconds; the last one repeats."""
 _DIGITS = re.compile(r"\d+")
 
 
@@ -50,11 +50,11 @@ class _Held:
     """Its ``dialplan`` is where the call left the dialplan, whichever channel it has now."""
     bridge_id: str
     replaced: bool = False
-    """It has another channel than the one that left the dialplan."""
+    """Whether the channel that left the dialplan was a different one."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    """The call is in its bridge."""
+    """Set when the call is in its bridge."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    """The call has left."""
+    """Set when the call has left."""
     task: asyncio.Task[None] | None = None
 
 
@@ -62,8 +62,10 @@ class StasisCalls:
     """Holds the calls that entered our Stasis application.
 
     Args:
-        legs: told first of each channel that enters; what it takes is not held here. None: everything is held.
-        shared_app: the application from which calls are handed to ours; their ``dialplan`` still names it.
+        client: ARI.
+        ids: generates the ids of bridges.
+        legs: first gets each entering channel; its legs are not held here. None: every call is held.
+        shared_app: the application that hands calls over to our application; their ``dialplan`` still has its name.
     """
 
     def __init__(self, client: AriClient, ids: OwnIds, legs: Legs | None = None, *, shared_app: str = "") -> None:
@@ -72,20 +74,20 @@ class StasisCalls:
         self._legs = legs
         self._shared_app = shared_app
         self._handed: set[str] = set()
-        """Calls that were handed to our application, and are in it."""
+        """Calls that were handed over to our application, and are in it."""
         self.held_elsewhere: Callable[[str], str | None] = lambda _: None
-        """The bridge of a call that another worker holds."""
+        """Returns the bridge of a call that another worker holds."""
         self.refusal: Callable[[Channel, Sequence[str]], Refusal | None] = lambda *_: None
-        """What becomes of a call that cannot be served, and why; None: it is served."""
+        """Returns what happens to a call that cannot be accepted, and why; None: it is accepted."""
         self._held: dict[str, _Held] = {}
         self._left: set[str] | None = None
         """Channels that have left or ended while `adopt` lists them; None: it does not."""
         self._tasks = BackgroundTasks("held calls")
         self._stopping = False
         self.on_held: Callable[[Channel, str], object] = lambda *_: None
-        """Told of each call that is held from now on: its channel, and the bridge that holds it."""
+        """Called with the channel and the bridge of each call from when it is held."""
         self.on_released: Callable[[str], object] = lambda _: None
-        """Called with the channel's id of each call that has left our application, or that is not held in it."""
+        """Called with the channel's id of each call that has left our application, or is not held in it."""
         if legs is not None:
             legs.take_held = self._hand_over
             legs.on_left = self._leg_left
@@ -99,11 +101,11 @@ class StasisCalls:
 
     @property
     def object_ids(self) -> Collection[str]:
-        """Ids of the bridges in use, and of the channels that we originated."""
+        """Ids of the bridges in use, and of originated channels."""
         return {*(held.bridge_id for held in self._held.values()), *(self._legs.object_ids if self._legs else ())}
 
     def bridge_of(self, channel_id: str) -> str | None:
-        """The mixing bridge that ``channel_id`` is in; None if it is not in our application (or not yet held)."""
+        """Return the mixing bridge of a channel; None if the channel is not in our application (or not yet held)."""
         leg = self._legs.get(channel_id) if self._legs else None
         if leg is not None:
             return leg.bridge_id
@@ -113,7 +115,7 @@ class StasisCalls:
         return held.bridge_id if held.ready.is_set() else None
 
     async def settled(self, channel_id: str) -> None:
-        """Wait until a call that has just entered is held; return at once for any other.
+        """Wait until a call that has just entered is held; return immediately for any other.
 
         Raises:
             AriError: it is not held in time.
@@ -128,10 +130,10 @@ class StasisCalls:
             raise AriError(0, "POST", f"/bridges/{held.bridge_id}", "the call could not be answered yet") from None
 
     async def adopt(self) -> None:
-        """Hold the calls that are in our application already, and let go of those that are no longer.
+        """Hold the calls that are in our application already, and release those that are no longer.
 
         Raises:
-            AriError: the channels could not be listed.
+            AriError: Asterisk refused to list the channels.
         """
         before = set(self._held)  # who enters from here on is told by an event, and need not be in the list
         legs_before = self._legs.whereabouts() if self._legs is not None else {}
@@ -153,14 +155,14 @@ class StasisCalls:
 
     @property
     def held_ids(self) -> Collection[str]:
-        """Ids of the channels that are held."""
+        """Ids of the held channels."""
         return tuple(self._held)
 
     async def stop(self, *, suspended: bool = False) -> None:
-        """Hold no further call, and delete the bridges: the process stops. The calls stay in the application.
+        """Stop holding calls, and delete the bridges, for the end of the process. The calls stay in the application.
 
         Args:
-            suspended: the bridges stay as well, until the next run has others.
+            suspended: keep the bridges as well, until the next run replaces them.
         """
         self._stopping = True
         for channel_id in () if suspended else tuple(self._held):
@@ -191,7 +193,7 @@ class StasisCalls:
             self._handed.add(new.id)
         held = self._held.pop(old.id, None)
         if held is not None:
-            log.info("channel has taken the place of another channel=%s replaced=%s", new.id, old.id)
+            log.info("channel replaced another channel=%s replaced=%s", new.id, old.id)
             held.channel = msgspec.structs.replace(new, dialplan=held.channel.dialplan)
             held.replaced = True
             self._held[new.id] = held
@@ -214,25 +216,27 @@ class StasisCalls:
         if self._is_ours_to_hold(channel):
             self._hold(channel)
         else:
-            call_safely(self.on_released, channel.id)  # it was admitted, and what is reserved for it is not needed
+            call_safely(self.on_released, channel.id)  # admitted: release its reservation
 
     def _is_new(self, channel: Channel, started: StasisStart) -> bool:
         known = self._legs is not None and self._legs.get(channel.id) is not None
         return not known and started.replace_channel is None and not self._ids.ours(channel.id)
 
     async def _refuse(self, channel: Channel, then: Literal["hangup", "continue"], why: str) -> None:
-        """Reject a call that nobody has answered, as Asterisk does without circuits, or let the dialplan have it."""
-        log.warning("refused channel=%s then=%s: %s", channel.id, then, why, extra=cause(_DIGITS.sub("", why)))
+        """Reject an unanswered call, as Asterisk does without circuits, or return it to the dialplan."""
+        log.warning(
+            "call refused channel=%s then=%s reason=%s", channel.id, then, why, extra=cause(_DIGITS.sub("", why))
+        )
         try:
             if then == "hangup":
                 await self._client.channels.hangup(channel.id, "congestion")
             else:
                 await self._client.channels.continue_in_dialplan(channel.id)
         except AriError as error:
-            log.warning("refusing failed channel=%s error=%s", channel.id, error, extra=cause(error.message))
+            log.warning("call not refused channel=%s error=%s", channel.id, error, extra=cause(error.message))
 
     async def _end_replaced(self, channel_id: str) -> None:
-        """Hang up a channel whose place another has taken, if its phone does not end the call that it has transferred.
+        """Hang up a replaced channel if its phone does not end the call that it has transferred.
 
         Asterisk leaves it in our application, in no bridge.
         """
@@ -246,7 +250,7 @@ class StasisCalls:
                 log.warning("hangup failed channel=%s error=%s", channel_id, error)
 
     def _hand_over(self, channel_id: str) -> HeldCall | None:
-        """Let `Legs` take a call that is held; None: none of that id is."""
+        """Hand a held call over to `Legs`; return None if none has this id."""
         held = self._held.get(channel_id)
         if held is None or not held.ready.is_set():
             return None
@@ -264,7 +268,7 @@ class StasisCalls:
 
     def _hold(self, channel: Channel) -> None:
         if self._stopping or channel.id in self._held:
-            return  # adopted, and its StasisStart comes only now
+            return  # adopted before its StasisStart arrived
         held = self._held[channel.id] = _Held(channel, self._ids.new("hold"))
         held.task = self._tasks.spawn(self._keep_trying(held))
 
@@ -280,32 +284,32 @@ class StasisCalls:
                 if held.gone.is_set():
                     return
                 log.warning(
-                    "holding failed, trying again channel=%s error=%s",
+                    "holding failed, retrying channel=%s error=%s",
                     held.channel.id,
                     error,
                     extra=cause(error.message),
                 )
-                await self._destroy(held.bridge_id)  # so that the next try can make it
+                await self._destroy(held.bridge_id)  # for the next attempt
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await held.gone.wait()
                 continue
             held.ready.set()
-            log.info("answered and held channel=%s mixing_bridge=%s", held.channel.id, held.bridge_id)
+            log.info("call answered and held channel=%s mixing_bridge=%s", held.channel.id, held.bridge_id)
             call_safely(self.on_held, held.channel, held.bridge_id)
             return
 
     def _release(self, channel_id: str) -> None:
         held = self._held.pop(channel_id, None)
         if held is not None:
-            log.info("left the application channel=%s", channel_id)
+            log.info("call left the application channel=%s", channel_id)
             self._tasks.spawn(self._let_go(held))
             call_safely(self.on_released, channel_id)
 
     async def _let_go(self, held: _Held) -> None:
         held.gone.set()
         if held.task is not None:
-            # Not cancelled: a request given up half-way would make the bridge just after it was deleted.
+            # Not cancelled: a half-finished request could create the bridge just after its deletion.
             await asyncio.gather(held.task, return_exceptions=True)
         await self._destroy(held.bridge_id)
 

@@ -1,7 +1,7 @@
-"""Choose the sampling rate at which the bridge speaks to a party: that of the party's codec.
+"""Sampling rate of playback to a party: that of the party's codec.
 
-A wider one would change what others receive of the call: Asterisk then resamples all audio of the party, in both
-directions, also for snoop channels and recordings that were exact before (main/audiohook.c).
+A wider one would affect others: Asterisk then resamples all audio of the party, in both directions, also for snoop
+channels and recordings that were exact before (main/audiohook.c).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 NARROW: Final = 8000
 WIDE: Final = 16000
-"""Hz. Speech holds nothing that needs more."""
+"""Hz. Speech does not need more."""
 
 _WIDE_FORMATS: Final = re.compile(r"g722|opus|siren(7|14)|(slin|speex|silk)(?!8)\d+")
 
@@ -36,16 +36,16 @@ class VoiceRates:
     """Queries Asterisk for the codecs of channels.
 
     Args:
-        client: where requests go.
+        client: ARI.
     """
 
     def __init__(self, client: AriClient) -> None:
         self._client = client
 
     async def of(self, channel_id: str) -> int:
-        """Return the rate for a channel, in Hz; the narrow one if Asterisk does not say."""
+        """Return the rate for a channel, in Hz; the narrow one if its codec is unknown."""
         try:
             return voice_rate(await self._client.channels.get_variable(channel_id, "CHANNEL(audionativeformat)"))
         except AriError as error:
-            log.debug("codec unknown, speaking at %d Hz channel=%s error=%s", NARROW, channel_id, error)
+            log.debug("codec unknown, using the narrow rate channel=%s rate=%d error=%s", channel_id, NARROW, error)
             return NARROW

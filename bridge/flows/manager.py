@@ -398,7 +398,7 @@ class FlowManager:
                 reason = end.reason
             except TimeoutError:
                 reason = "the call lasted too long"
-                await leg.hang_up(told="timeout")
+                await leg.hang_up(recorded="timeout")
             if leg.gone.is_set():
                 return
             if conduct.then == "continue":

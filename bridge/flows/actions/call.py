@@ -65,8 +65,8 @@ async def hang_up(run: Run, reason: HangupReason) -> None:
     """End the call for one of VoIPBIN's reasons."""
     run.hanging_up = f"hung up: {reason}"
     await run.fall_silent()
-    told: HangupReason = "" if reason == "normal" else reason  # empty: derived from the course of the call
-    await run.leg.hang_up(ARI_REASONS.get(reason, "normal"), told=told)
+    recorded: HangupReason = "" if reason == "normal" else reason  # empty: derived from the course of the call
+    await run.leg.hang_up(ARI_REASONS.get(reason, "normal"), recorded=recorded)
 
 
 class MuteOptions(Options):

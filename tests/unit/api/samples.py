@@ -163,7 +163,7 @@ class Pbx:
 
     async def transfer(self, call_id: str, destination: Address, /, *, token: str = "") -> str:  # noqa: ARG002
         if not destination.type:
-            raise ValueError("type is empty; expected tel, sip, extension or conference")
+            raise ValueError("unknown or missing type; expected tel, sip, extension or conference")
         self.act("transfer", call_id, destination)
         return self.add(f"transfer-{next(self._numbers)}", "dialing", master_call_id=call_id).id
 

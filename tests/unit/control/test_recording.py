@@ -116,7 +116,7 @@ async def test_one_whose_end_asterisk_does_not_tell_has_failed(house: House, par
     stopping = asyncio.create_task(house.recordings.stop(recording.id))
     await pass_time(60)
     assert (await stopping).status == "failed"
-    assert "did not tell" in recording.trouble
+    assert "did not report the end" in recording.trouble
 
 
 async def test_closing_ends_all_and_keeps_the_files(house: House, party: str) -> None:

@@ -89,9 +89,9 @@ class FakeLeg:
         self.answered = True
         return self.bridge_id
 
-    async def hang_up(self, reason: str = "normal", *, told: HangupReason = "") -> None:
+    async def hang_up(self, reason: str = "normal", *, recorded: HangupReason = "") -> None:
         if not self.gone.is_set():
-            self.note("hang_up", reason, told)
+            self.note("hang_up", reason, recorded)
             self.gone.set()
             for _ in range(5):  # the event is there before the request's answer
                 await asyncio.sleep(0)
