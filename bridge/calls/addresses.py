@@ -1,4 +1,4 @@
-"""Who calls and who is called, as the API and flows write it. Pure.
+"""Addresses of callers and called parties, as in the API and flows. Pure.
 
     {"type": "tel", "target": "+49301234567", "target_name": "Alice"}
 
@@ -17,14 +17,14 @@ ADDRESS_TYPES: tuple[AddressType, ...] = get_args(AddressType)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One end of a call.
+    """One side of a call.
 
     Args:
         type: ``tel`` is a number outside, ``sip`` a SIP URI, ``extension`` a phone of this PBX, ``conference`` a room;
-            empty where it is not known.
+            empty if unknown.
         target: the number, URI, extension or conference id.
-        target_name: the name that goes with it: what a called phone shows.
-        name: what the application calls it; kept and told, used for nothing.
+        target_name: the caller name that a called phone shows.
+        name: the application's name for it; stored and returned only.
         detail: likewise.
     """
 
@@ -42,7 +42,7 @@ NOBODY = Address()
 
 
 def address_json(address: Address) -> Mapping[str, str]:
-    """As the API writes it: all five keys."""
+    """Return an address with all five keys of the API."""
     return {
         "type": address.type,
         "target": address.target,

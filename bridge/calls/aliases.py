@@ -1,6 +1,6 @@
-"""Ids by which others are found: of calls that have merged, of channels that were replaced, of pickups.
+"""Ids that refer to other calls and channels: of merged calls, replaced channels, pickups.
 
-Pure. The newest are kept, a bounded number of each kind.
+Pure. A limited number of the newest of each kind is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MAX_REMEMBERED = 10_000
 
 
 class Aliases:
-    """The ids of calls and channels that stand for those of others."""
+    """Ids of calls and channels that refer to others."""
 
     def __init__(self) -> None:
         self._merged: dict[str, str] = {}
@@ -22,13 +22,13 @@ class Aliases:
         self._picked_up: dict[str, str] = {}
 
     def replace(self, old_id: str, new_id: str) -> None:
-        """Note that a channel has taken another's place."""
-        self._replaced.pop(new_id, None)  # else there could be a circle
+        """Note that a channel replaced another."""
+        self._replaced.pop(new_id, None)  # prevents a circle
         if old_id != new_id:
             remember(self._replaced, old_id, new_id)
 
     def channel(self, channel_id: str) -> str:
-        """Return the channel that has a channel's place now: the channel itself if no other has taken it."""
+        """Return the channel that replaced a channel; the channel itself if none did."""
         while channel_id in self._replaced:
             channel_id = self._replaced[channel_id]
         return channel_id
@@ -39,7 +39,7 @@ class Aliases:
             remember(self._picked_up, linkedid, call_id)
 
     def linkedid(self, linkedid: str) -> str:
-        """Return the id of the call to which parties with this linkedid belong."""
+        """Return the id of the call of parties with this linkedid."""
         return self._picked_up.get(linkedid, linkedid)
 
     def merge(self, call_id: str, into: str) -> None:
@@ -57,12 +57,12 @@ class Aliases:
         return call_id
 
     def merged(self) -> Iterator[str]:
-        """Return the ids of the calls that have merged into others."""
+        """Return the ids of calls that have merged into others."""
         return iter(tuple(self._merged))
 
 
 def remember(memory: dict[str, V], key: str, value: V) -> None:
-    """Keep a bounded number of the newest."""
+    """Store a value, and drop the oldest above the limit."""
     memory[key] = value
     if len(memory) > MAX_REMEMBERED:
         del memory[next(iter(memory))]

@@ -1,11 +1,11 @@
-"""What a call and its parties are, and how they change: values only.
+"""Calls, parties and their changes, as values.
 
-A *call* is all channels that share one linkedid; its *parties* are those of them that somebody talks through. What
-carries media for us or for Asterisk itself (snoops, external media, announcers, recorders) is no party.
+A *call* is all channels that share one linkedid; its *parties* are those that belong to a person or trunk. Channels
+that carry media for asterisk-bridge or Asterisk (snoops, external media, announcers, recorders) are not parties.
 
 ``Local/`` channels are parties, marked ``is_local``: a call may consist of nothing else (originated ``Local/600@ctx``),
-and a Local channel is two channels, ``;1`` towards whoever dialled it and ``;2`` running the dialplan. Where real
-parties exist, the halves only join them together: ``Call.primary`` passes them over.
+and a Local channel is two channels, ``;1`` toward its dialer and ``;2`` in the dialplan. Where other parties exist, the
+halves only connect them: ``Call.primary`` skips them.
 """
 
 from __future__ import annotations
@@ -31,64 +31,64 @@ TECHNICAL = (
     "Surrogate/",
     "Message/",
 )
-"""Names of channels that nobody talks through begin so."""
+"""Prefixes of the names of channels that are not parties."""
 
 OUTGOING_APPS = ("AppDial", "AppDial2", "AppQueue")
-"""What a leg that Asterisk calls shows as its application until it runs dialplan of its own."""
+"""Applications of a dialed channel until it runs dialplan of its own."""
 
 SUBROUTINES = ("macro-", "sub-", "func-")
-"""Contexts of subroutines begin so, in FreePBX and by common habit: a caller in one is still where it was called."""
+"""Prefixes of subroutine contexts, in FreePBX and by convention: a caller in one still belongs to its main context."""
 
 MAX_FORMER = 16
-"""Parties that have left and are remembered in a call."""
+"""Limit of parties that have left and are kept in a call."""
 
 OURS = re.compile(r"ab-[A-Za-z0-9_]+-[0-9a-f]{8}-(snoop|media|mix)-")
-"""Ids of channels that a bridge made for itself. Those of kind ``call`` are calls that it originated: parties."""
+"""Ids of channels that asterisk-bridge created for itself. Those of kind ``call`` are originated calls: parties."""
 
 ORIGINATED = re.compile(r"ab-[A-Za-z0-9_]+-[0-9a-f]{8}-call-")
 
 
 def is_party(channel: Channel) -> bool:
-    """Whether somebody talks through this channel."""
+    """Return whether a channel is a party."""
     return not channel.name.startswith(TECHNICAL) and OURS.match(channel.id) is None
 
 
 def is_dialled(channel: Channel) -> bool:
-    """Whether Asterisk calls it, as far as its first state shows."""
+    """Return whether Asterisk dialed the channel, according to its first state."""
     return channel.state == "Down" or channel.dialplan.app_name in OUTGOING_APPS
 
 
 def creation_order(channel: Channel) -> tuple[str, int, str]:
-    """Sort channels as they were created: by time, then by the counter that ends Asterisk's own ids."""
+    """Return a sort key for the order of creation: by time, then by the counter at the end of Asterisk's own ids."""
     counter = channel.id.rpartition(".")[2]
     return channel.creationtime, int(counter) if counter.isdecimal() else 0, channel.id
 
 
 def endpoint_of(name: str) -> str:
-    """``1001`` of ``PJSIP/1001-0000002a``: what lies between the technology and the last dash."""
+    """Return ``1001`` for ``PJSIP/1001-0000002a``: the part between the technology and the last dash."""
     _, _, rest = name.partition("/")
     return rest.rpartition("-")[0] or rest
 
 
 @dataclass(slots=True)
 class Party:
-    """One channel of a call, in its present state."""
+    """The current state of one channel of a call."""
 
     id: str
     order: int = field(repr=False)
-    """Parties seen earlier have lower numbers."""
+    """Earlier parties have lower numbers."""
     name: str = ""
     """``PJSIP/1001-0000002a``; may change in transfers while the id stays."""
     endpoint: str = ""
     state: str = ""
-    """``Ring`` (it calls us), ``Ringing`` (we call it), ``Up`` and a few rare ones."""
+    """``Ring`` (incoming), ``Ringing`` (outgoing), ``Up`` and a few rare ones."""
     caller_number: str = ""
     caller_name: str = ""
     connected_number: str = ""
     withheld: bool = False
-    """Its number and name are withheld: they are empty here."""
+    """Whether its number and name are withheld: they are empty here."""
     secrets: set[str] = field(default_factory=set, repr=False)
-    """Numbers that others withhold and that its channel has, perhaps for longer than those others are there."""
+    """Withheld numbers of others that its channel has, perhaps for longer than those parties exist."""
     context: str = ""
     exten: str = ""
     app_name: str = ""
@@ -97,41 +97,43 @@ class Party:
     """As Asterisk wrote it, for example ``2026-01-31T12:00:00.123+0000``."""
     bridge_id: str | None = None
     in_stasis: bool = False
-    """It is in our Stasis application."""
+    """Whether it is in our Stasis application."""
     on_hold: bool = False
     born_seen: bool = False
-    """It is known from its creation on; if not, what follows as "first" is merely the earliest that we saw."""
+    """Whether its creation was observed; otherwise the "first" values below are the earliest observed ones."""
     first_context: str = ""
     first_exten: str = ""
-    """What it dialled when it came in: the DID on a trunk. ``s`` on a leg that Asterisk called."""
+    """The extension that it dialed on entry: the DID on a trunk. ``s`` on a dialed channel."""
     first_caller_number: str = ""
     first_connected_number: str = ""
-    """The first that it was connected with, or that it was to see: of a call that we originate, who calls it."""
+    """The first connected number: of an originated call, the caller ID."""
     main_context: str = ""
-    """The latest context that is no subroutine's."""
+    """The latest context that is not a subroutine's."""
     outer_app: str = ""
-    """The application that runs the present one inside itself: ``Page`` in a ConfBridge of its own making."""
+    """The application that runs the current one internally: ``Page`` in a ConfBridge of its own."""
     from_did: str = ""
-    """FreePBX's variable ``FROM_DID``, if ari.conf has it among its ``channelvars``."""
+    """FreePBX's variable ``FROM_DID``, if ari.conf has it in ``channelvars``."""
     dnid: str = ""
-    """``CALLERID(dnid)``, likewise: the number that the channel driver was called by."""
+    """``CALLERID(dnid)``, likewise: the number that the channel driver was called with."""
     told_linkedid: str = field(default="", repr=False)
-    """The linkedid in its latest snapshot. It may be an old one: Asterisk writes snapshots when a channel changes, and
-    being joined with another call is no change of the channel (seen on 22.10)."""
+    """The linkedid in its latest snapshot, perhaps an outdated one.
+
+    Asterisk takes snapshots when a channel changes, which merging with another call does not count as (seen on 22.10).
+    """
     dialled: bool = False
-    """Asterisk called it; it did not call Asterisk."""
+    """Whether Asterisk dialed it, instead of the channel dialing in."""
     dialled_by: str = ""
-    """Id of the party for whom it was called; through Local channels the one beyond them."""
+    """Id of the party for which it was dialed; through Local channels, the party behind them."""
     dialstring: str = ""
-    """To whom it was called, as Dial() or Queue() wrote it: ``1002``, ``5550100@trunk-a``, ``PJSIP/1002``."""
+    """Its dial string in Dial() or Queue(): ``1002``, ``5550100@trunk-a``, ``PJSIP/1002``."""
     bridge_creator: str = ""
     """Of ``bridge_id``: ``ConfBridge``, ``Stasis``; empty for Dial() and Queue()."""
     position: tuple[str, str, int] = field(default=("", "", 0), repr=False)
-    """Where in the dialplan its present application began."""
+    """Position in the dialplan at which its current application began."""
 
     @property
     def is_local(self) -> bool:
-        """One half of a Local channel."""
+        """Whether it is one half of a Local channel."""
         return self.name.startswith(LOCAL)
 
     @property
@@ -142,15 +144,15 @@ class Party:
         return self.name[:-1] + ("1" if self.name.endswith(";2") else "2")
 
     def has_audiosocket(self, uuid: str) -> bool:
-        """Whether it runs ``AudioSocket()``, or dials an AudioSocket channel, with a UUID (in lowercase)."""
+        """Return whether it runs ``AudioSocket()``, or dials an AudioSocket channel, with a UUID (in lowercase)."""
         return self.app_name in ("AudioSocket", "Dial") and uuid in self.app_data.lower()
 
     def see(self, channel: Channel, withheld: Collection[str] = ()) -> frozenset[str]:
-        """Take over a channel's present state; return the names of attributes that had another value.
+        """Apply a channel's current state; return the names of changed attributes.
 
         Args:
             channel: the state.
-            withheld: numbers that callers do not want shown.
+            withheld: numbers whose presentation callers restrict.
         """
         plan, caller, connected = channel.dialplan, channel.caller, channel.connected.number
         self.secrets.update({caller.number, connected}.intersection(withheld))
@@ -178,7 +180,7 @@ class Party:
         }
         if not plan.context.startswith(SUBROUTINES):
             values["main_context"] = plan.context
-        if not self.name:  # seen for the first time
+        if not self.name:  # first observation
             values |= {
                 "first_context": plan.context,
                 "first_exten": plan.exten,
@@ -197,14 +199,14 @@ class Party:
         return self.outer_app or self.app_name
 
     def take(self, values: Mapping[str, str | bool | None]) -> frozenset[str]:
-        """Set attributes; returns the names of those that had another value."""
+        """Set attributes; return the names of changed ones."""
         changed = frozenset(name for name, value in values.items() if getattr(self, name) != value)
         for name in changed:
             setattr(self, name, values[name])
         return changed
 
     def withhold(self, numbers: Collection[str]) -> None:
-        """Forget numbers that callers withhold: its own, and that of who it is connected with."""
+        """Remove withheld numbers: its own, and its connected number."""
         self.secrets.update({self.caller_number, self.connected_number}.intersection(numbers))
         if self.withheld or (self.is_local and self.caller_number in self.secrets):
             self.take({"caller_number": "", "caller_name": "", "first_caller_number": ""})
@@ -221,33 +223,33 @@ class Call:
     id: str
     """Asterisk's linkedid: the id of the channel with which the call began."""
     created: str
-    """When its first party was created, as Asterisk wrote it."""
+    """Creation time of its first party, as Asterisk wrote it."""
     parties: dict[str, Party] = field(default_factory=dict)
     """By channel id, in order of creation; empty once the call has ended."""
     answered: bool = False
-    """The primary party has been up; stays true."""
+    """Whether the primary party has been up."""
     answered_at: float | None = None
-    """The ``now`` at which that was seen."""
+    """The ``now`` of the first time."""
     first: Party | None = None
-    """The party that began the call, also after it has left; no half of a Local channel if there are others."""
+    """The party that began the call, also after it has left; half of a Local channel only without others."""
     former: list[Party] = field(default_factory=list)
-    """Parties that have left, as they were then; the newest few."""
+    """The latest parties that have left, in their last state."""
 
     @property
     def originated(self) -> bool:
-        """It began with a channel that a bridge originated."""
+        """Whether it began with a channel that asterisk-bridge originated."""
         return ORIGINATED.match(self.id) is not None
 
     @property
     def primary(self) -> Party | None:
-        """The first party that is still there: the caller while it is; None once the call has ended."""
+        """The first existing party: the caller while present; None once the call has ended."""
         first = next(iter(self.parties.values()), None)
         if first is None or not first.is_local:
             return first
         return next((party for party in self.parties.values() if not party.is_local), first)
 
     def add(self, party: Party) -> None:
-        """A party is there; the order of creation is kept."""
+        """Add a party, in order of creation."""
         self.parties[party.id] = party
         self.parties = dict(sorted(self.parties.items(), key=lambda item: item[1].order))
         first = self.first
@@ -255,7 +257,7 @@ class Call:
             self.first = party
 
     def remove(self, party: Party) -> None:
-        """A party is gone, and remembered: longest, if it has talked."""
+        """Remove a party, and keep its last state: longest, if it was answered."""
         del self.parties[party.id]
         self.former.append(party)
         if len(self.former) > MAX_FORMER:
@@ -264,7 +266,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """A call is there; its first party's PartyJoined follows."""
+    """A call began; its first party's PartyJoined follows."""
 
     call: Call
 
@@ -278,16 +280,16 @@ class CallAnswered:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The last party is gone, or has moved to another call."""
+    """The last party has left, or has moved to another call."""
 
     call: Call
     merged_into: str | None = None
-    """The call in which its last party goes on."""
+    """The call in which its last party continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartyJoined:
-    """A party is there."""
+    """A party joined."""
 
     call: Call
     party: Party
@@ -295,37 +297,37 @@ class PartyJoined:
 
 @dataclass(frozen=True, slots=True)
 class PartyLeft:
-    """A party is gone, or has moved to another call."""
+    """A party left, or moved to another call."""
 
     call: Call
     party: Party
     cause: int = 0
-    """Q.850 cause; 0 when it is not known."""
+    """Q.850 cause; 0 if unknown."""
     cause_txt: str = ""
     moved_to: str | None = None
-    """The call in which it goes on."""
+    """The call in which it continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartyChanged:
-    """A party's state is another."""
+    """A party's state changed."""
 
     call: Call
     party: Party
     fields: frozenset[str]
-    """Names of the attributes that changed."""
+    """Names of the changed attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartyReplaced:
-    """A channel has taken a party's place in our application: by a transfer, or by a pickup."""
+    """A channel replaced a party's in our application, by a transfer or a pickup."""
 
     call: Call
-    """The call of the party that is replaced."""
+    """The call of the replaced party."""
     party: Party
     by: Party
     into: str
-    """The call of the channel in its place, which ``call`` merges into if it is another."""
+    """The call of the new channel, into which ``call`` merges if it is another one."""
 
 
 Change = CallStarted | CallAnswered | CallEnded | PartyJoined | PartyLeft | PartyChanged | PartyReplaced

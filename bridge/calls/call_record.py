@@ -1,6 +1,6 @@
-"""The record of one call, as the API shows it, and why a call ended. Pure.
+"""The record of one call, as in the API, and the hangup reason. Pure.
 
-dialing -> ringing -> progressing -> hangup        canceling: given up before the answer, terminating: after it
+dialing -> ringing -> progressing -> hangup        canceling: hung up before the answer, terminating: after it
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MuteDirection = Literal["", "in", "out", "both"]
 BUSY, NO_USER_RESPONSE, NO_ANSWER, REJECTED = 17, 18, 19, 21
 """Causes (Q.850). Seen on 22.10: a phone's 486 gives 17, its 603 gives 21, a 480 and Asterisk's own timeout 19."""
 UNTOLD = (0, 16, 26)
-"""Unknown, normal clearing, answered elsewhere: these say nothing about a call that was not answered."""
+"""Unknown, normal clearing, answered elsewhere: no information about an unanswered call."""
 
 
 @dataclass(slots=True)
 class CallRecord:
-    """One call, in its present state; times are seconds since 1970."""
+    """The current state of one call; times are seconds since 1970."""
 
     id: str
     direction: CallDirection = "incoming"
@@ -36,11 +36,11 @@ class CallRecord:
     hangup_by: HangupBy = ""
     hangup_reason: HangupReason = ""
     hangup_detail: str = ""
-    """Why, in words, where the reason alone does not say it: ``not registered``."""
+    """Details that the reason does not express: ``not registered``."""
     sip_code: int = 0
-    """The final SIP response with which the called phone or trunk rejected it; 0: none did."""
+    """The final SIP response with which the called phone or trunk rejected it; 0: none."""
     forwarded_to: str = ""
-    """Where the called phone has sent it: a number, or a SIP URI."""
+    """Where the called phone has forwarded it: a number, or a SIP URI."""
     tm_create: float | None = None
     tm_ringing: float | None = None
     tm_progressing: float | None = None
@@ -51,35 +51,35 @@ class CallRecord:
     master_call_id: str = ""
     """The call for which this one was originated: a flow's ``connect``, a transfer."""
     action: Mapping[str, Any] | None = None
-    """What its flow does now: ``id``, ``type``, ``index``."""
+    """The current action of its flow: ``id``, ``type``, ``index``."""
     variables: Mapping[str, str] = field(default_factory=dict)
     mute_direction: MuteDirection = ""
     on_hold: bool = False
     recording_id: str = ""
-    """The recording that runs now."""
+    """The running recording."""
     recording_ids: list[str] = field(default_factory=list)
     sensitive: bool = False
-    """It is in sensitive mode."""
+    """Whether it is in sensitive mode."""
     originated: bool = False
-    """asterisk-bridge originated it."""
+    """Whether asterisk-bridge originated it."""
 
     @property
     def ended(self) -> bool:
-        """It is over."""
+        """Whether it has ended."""
         return self.status == "hangup"
 
 
 def reason_of(
     dialstatus: str, cause: int, *, we_cancelled: bool, timed_out: bool = False, forwarded: bool = False
 ) -> HangupReason:
-    """Return why a call that was never answered ended.
+    """Return why an unanswered call ended.
 
     Args:
-        dialstatus: the furthest that ARI's ``Dial`` events told: ``RINGING``, ``PROGRESS``, or how it ended.
-        cause: Q.850, of the channel's end.
-        we_cancelled: we hung it up.
-        timed_out: Asterisk hung it up: nobody answered in time.
-        forwarded: the phone forwarded it, and it was not dialed there.
+        dialstatus: the furthest state in ARI's ``Dial`` events: ``RINGING``, ``PROGRESS``, or how it ended.
+        cause: Q.850 cause of the channel's end.
+        we_cancelled: asterisk-bridge hung it up.
+        timed_out: Asterisk hung it up: it was not answered in time.
+        forwarded: the phone forwarded it, and the forward was not followed.
     """
     if forwarded and not we_cancelled:
         return "forwarded"
@@ -89,14 +89,14 @@ def reason_of(
         return "busy"
     rang = dialstatus in ("RINGING", "PROGRESS", "NOANSWER")
     if timed_out and not rang:
-        return "dialout"  # the far end has not said a word
+        return "dialout"  # no response from the peer
     if cause in (NO_USER_RESPONSE, NO_ANSWER, REJECTED) or (rang and cause in UNTOLD):
         return "noanswer"
     return "failed"
 
 
 def record_fact(record: CallRecord, channel_id: str) -> dict[str, Any]:
-    """Return what is kept of a record for the next run: all but what its flow does; and of which channel it is."""
+    """Return the stored form of a record for the next run, with its channel, without its flow's action."""
     kept = {
         field.name: value
         for field in fields(CallRecord)
@@ -112,10 +112,11 @@ def _plain(value: Any) -> Any:
 
 
 def record_of(fact: Mapping[str, Any]) -> tuple[CallRecord, str]:
-    """Return the record that `record_fact` was made of, and its channel's id.
+    """Return the record of a stored fact, and its channel's id.
 
     Raises:
-        TypeError, KeyError: it was not made of one.
+        TypeError: the fact is malformed.
+        KeyError: the fact lacks a key.
     """
     kept = fact["record"]
     addresses = {key: Address(**kept[key]) for key in ("source", "destination")}
@@ -123,7 +124,7 @@ def record_of(fact: Mapping[str, Any]) -> tuple[CallRecord, str]:
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:
-    """Return a record as the API shows it; times that have not come yet are left out."""
+    """Return a record as in the API; times that are not set yet are omitted."""
     body: dict[str, Any] = {
         "id": record.id,
         "type": "flow",
@@ -151,7 +152,7 @@ def record_json(record: CallRecord) -> dict[str, Any]:
     if record.action is not None:
         body["action"] = dict(record.action)
     for name in ("tm_create", "tm_ringing", "tm_progressing", "tm_hangup", "tm_update"):
-        moment = getattr(record, name)
-        if moment is not None:
-            body[name] = utc(moment)
+        time_s = getattr(record, name)
+        if time_s is not None:
+            body[name] = utc(time_s)
     return body

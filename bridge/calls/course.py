@@ -1,4 +1,4 @@
-"""What was seen of a call, from which follows how it ends. Pure."""
+"""Observations of a call from which its hangup reason follows. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Course:
     party_hung_up: bool = False
     pbx_hung_up: bool = False
     forwarded: bool = False
-    """Its phone has forwarded it."""
+    """Whether its phone has forwarded it."""
     redialed: bool = False
-    """When its channel has ended, it is dialed again, where the phone has forwarded it to."""
+    """Whether it is dialed again, to where its phone forwarded it, when its channel has ended."""
     first: str = ""
     """The channel of the party that began it."""
     merged: bool = False
-    """Its last party continues in another call, which it has met in a bridge. The record ends with its own parties."""
+    """Whether its last party continues in another call, met in a bridge. The record ends with its own parties."""

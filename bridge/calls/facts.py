@@ -1,12 +1,11 @@
-"""What kind of call it is, said of a call's present state: who is an extension and who a trunk, the numbers, the
-direction, the DID, and the scenario that each party is in (callflow).
+"""Facts derived from a call's current state: extensions and trunks, numbers, direction, DID, and each party's callflow.
 
-Pure: values in, values out, nothing remembered; what must be remembered (where a party came in, who had it called)
-the call model keeps in ``Party`` and ``Call``. One party's facts depend on the other parties of its call (an agent is
-in the queue scenario because of the caller), so after any change in a call all its facts are to be asked for again.
+Pure and stateless; history that facts need (where a party entered, who dialed it) is in ``Party`` and ``Call``. One
+party's facts depend on the other parties of its call (an agent is in the queue scenario because of the caller), so any
+change in a call invalidates all its facts.
 
-Where Asterisk shows these things: ``rest-api/api-docs`` of 22.10, the recordings in ``tests/wire/ari``, and for FreePBX
-the context names that its dialplan generator writes (16 and 17).
+Sources: ``rest-api/api-docs`` of 22.10, the recordings in ``tests/wire/ari``, and for FreePBX the context names of its
+dialplan generator (16 and 17).
 """
 
 from __future__ import annotations
@@ -42,19 +41,19 @@ _TARGET = re.compile(r"(?P<tech>[^/]+)/(?P<rest>.*)")
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How this PBX names things. Every list holds patterns as of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
+    """Names used on this PBX. Every list holds patterns as of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
 
     Args:
         trunks: endpoints that are trunks. Without this list and ``extensions``, an endpoint that begins with two digits
-            is an extension and every other is a trunk; with one list only, what it does not name is the other thing;
-            with both, what neither names is ``other``.
+            is an extension and every other a trunk; with one list only, all others are of the other role; with both,
+            endpoints in neither are ``other``.
         extensions: endpoints that are extensions.
-        trunk_contexts: contexts in which the channels of trunks begin. This decides before the default, but not
-            against the two lists.
+        trunk_contexts: contexts in which the channels of trunks begin. These precede the default, but not the two
+            lists.
         ivr_contexts: contexts of menus.
         queue_contexts: contexts that lead into a queue.
         ringgroup_contexts: contexts that ring a group.
-        extension_contexts: contexts that ring one person, be it at several phones: never a ring group.
+        extension_contexts: contexts that ring one person, perhaps at several phones: never a ring group.
         paging_contexts: contexts that page.
         cfd_contexts: contexts of a call flow designer.
     """
@@ -72,12 +71,12 @@ class Naming:
     cfd_contexts: Patterns = Patterns()
 
     def __post_init__(self) -> None:
-        """Take any tuple of patterns."""
+        """Accept any tuple of patterns."""
         for each in fields(self):
             object.__setattr__(self, each.name, Patterns(getattr(self, each.name)))
 
     def role(self, endpoint: str, context: str = "") -> Role:
-        """What an endpoint is whose channels begin in ``context``."""
+        """Return the role of an endpoint whose channels begin in ``context``."""
         if _matches(endpoint, self.trunks):
             return "trunk"
         if _matches(endpoint, self.extensions):
@@ -95,15 +94,15 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class PartyFacts:
-    """One party.
+    """Facts about one party.
 
     Args:
-        role: ``other`` for halves of Local channels and what the configuration names neither extension nor trunk.
+        role: ``other`` for halves of Local channels, and endpoints that the configuration assigns to neither role.
         endpoint: ``1001`` of ``PJSIP/1001-0000002a``.
         number: its own number: the extension, or the outside number on a trunk.
-        did: which number of ours was dialled, if it came in by a trunk.
-        callflow: the scenario that it is in: ``ivr``, ``queue``, ``ringgroup``, ``conference``, ``multicast_paging``,
-            ``cfd`` or nothing.
+        did: the dialed number of the PBX, if it came in by a trunk.
+        callflow: its scenario: ``ivr``, ``queue``, ``ringgroup``, ``conference``, ``multicast_paging``, ``cfd`` or
+            empty.
     """
 
     role: Role
@@ -115,20 +114,21 @@ class PartyFacts:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """A whole call.
+    """Facts about a whole call.
 
     Args:
-        direction: ``inbound``: who began it came in by a trunk; ``outbound``: a trunk was dialled in it, or we have
-            originated it and nobody else is in it; else ``internal``.
-        caller: number of who began it, also after that party has left.
-        callee: number of who was called: of the first who has answered and is there; before that of who is rung, if
-            it is one and no queue or group; of who was there last; else what was dialled.
+        direction: ``inbound``: it began on a trunk; ``outbound``: a trunk was dialed in it, or asterisk-bridge
+            originated it and it has no other party; otherwise ``internal``.
+        caller: number of the party that began it, also after that has left.
+        callee: number of the called party: the first present one that has answered; before the answer the only ringing
+            one, unless it is a queue or group; afterwards the last one; otherwise the dialed number.
         did: the DID by which it came in.
-        extensions: endpoints and numbers of the extensions that take part: who called or has answered.
-        trunks: endpoints of the trunks that take part.
-        dids: every DID in it; several only after calls were joined.
-        callflow: of the caller, or of whoever is there first.
-        ringing_extensions, ringing_trunks: the same of those who are being rung and have not answered.
+        extensions: endpoints and numbers of participating extensions: the caller, and those that have answered.
+        trunks: endpoints of participating trunks.
+        dids: every DID in it; several only after calls merged.
+        callflow: of the caller, or of the first present party.
+        ringing_extensions: extensions that ring and have not answered.
+        ringing_trunks: the same of trunks.
     """
 
     direction: Direction = "internal"
@@ -147,12 +147,12 @@ DEFAULT_NAMING = Naming()
 
 
 def real_parties(call: Call) -> list[Party]:
-    """The parties with audio of their own: halves of Local channels only if there is nobody else."""
+    """Return the parties with audio of their own: halves of Local channels only if there are no others."""
     return [party for party in call.parties.values() if not party.is_local] or list(call.parties.values())
 
 
 def party_facts(call: Call, party: Party, naming: Naming = DEFAULT_NAMING) -> PartyFacts:
-    """What can be said of one party of a call now."""
+    """Return the current facts of one party of a call."""
     role = _role(party, naming)
     return PartyFacts(
         role, party.endpoint, _number(party, role), _did(party, role, naming), _callflow(call, party, naming)
@@ -160,7 +160,7 @@ def party_facts(call: Call, party: Party, naming: Naming = DEFAULT_NAMING) -> Pa
 
 
 def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
-    """What can be said of a whole call now."""
+    """Return the current facts of a call."""
     here = real_parties(call)
     first = call.first
     if first is None:
@@ -170,7 +170,7 @@ def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
     others = [party for party in here if party is not first]
     caller, callee = begun.number, _callee(call, first, others, facts, naming)
     if first.dialled and (begun.role == "trunk" or (call.originated and not others)):
-        # The person there was called, by who is connected with them, or as whom they were called.
+        # The person there was called: by the connected party, or with this caller ID.
         caller = next((facts[party.id].number for party in others), first.first_connected_number)
         callee = begun.number
     dids = {fact.did for fact in (begun, *facts.values()) if fact.did}
@@ -212,7 +212,7 @@ def _of_role(facts: dict[str, PartyFacts], role: Role, ids: Iterable[str]) -> It
 
 
 def _number(party: Party, role: Role) -> str:
-    """As a person would say it: no access code before it, and no caller id that the PBX shows outside."""
+    """Return the number as a person would say it: without access code, and not the caller ID shown outside."""
     if party.is_local:
         return party.endpoint.partition("@")[0]
     if role == "trunk":
@@ -223,7 +223,7 @@ def _number(party: Party, role: Role) -> str:
 
 
 def _dialled_number(party: Party) -> str:
-    """``5550100`` of ``5550100@trunk-a``, ``PJSIP/trunk-a/sip:5550100@host``, ``trunk-a/5550100``, ``g0/5550100``."""
+    """Return ``5550100`` for ``5550100@trunk-a``, ``PJSIP/trunk-a/sip:5550100@host``, ``trunk-a/5550100``, ..."""
     user, at, _ = party.dialstring.rpartition("@")
     number = (user if at else party.dialstring).rpartition("/")[2]
     number = re.sub(r"^(sips?|tel):", "", number).partition(";")[0]
@@ -233,7 +233,7 @@ def _dialled_number(party: Party) -> str:
 def _did(party: Party, role: Role, naming: Naming) -> str:
     if role != "trunk" or party.dialled:
         return ""
-    # Of a call that was there before us only where it is now is known, and that may be far from the trunk.
+    # Of an older call only the current position is known, which may be far from the trunk.
     known = party.born_seen or _matches(party.first_context, naming.trunk_contexts)
     candidates = (party.from_did, party.first_exten if known else "", party.dnid)
     return next((did for did in candidates if did not in _NO_NUMBER), "")
@@ -250,17 +250,17 @@ def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
     roles = {_role(party, naming) for party in legs if party.state == "Up"}
     if roles:
         return "outbound" if "trunk" in roles else "internal"
-    # A phone that rings along with somebody's mobile does not make the call one to the outside.
+    # A phone that rings together with somebody's mobile does not make the call outbound.
     roles = {_role(party, naming) for party in [leg for leg in legs if leg.id in call.parties] or legs[-1:]}
     return "outbound" if roles == {"trunk"} else "internal"
 
 
 def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, PartyFacts], naming: Naming) -> str:
-    there = [party for party in others if party.state == "Up"]
-    if not there and len(others) == 1 and not facts[others[0].id].callflow:
-        there = others
-    if there and facts[there[0].id].number:
-        return facts[there[0].id].number
+    present = [party for party in others if party.state == "Up"]
+    if not present and len(others) == 1 and not facts[others[0].id].callflow:
+        present = others
+    if present and facts[present[0].id].number:
+        return facts[present[0].id].number
     answered = [party for party in call.former if party.dialled and party.state == "Up" and not party.is_local]
     if answered and not others:
         return _number(answered[-1], _role(answered[-1], naming))
@@ -271,8 +271,10 @@ def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, Part
 def _callflow(call: Call, party: Party, naming: Naming) -> str:
     own = _own_callflow(party, naming)
     if own in (QUEUE, RINGGROUP) and party.bridge_id is not None and party.app_name not in OUTGOING_APPS:
-        # Parked, or after an attended transfer, the caller is in Queue() or Dial() still, but with somebody else. While
-        # Local channels between them are being taken out, nobody is in reach: then whoever talks in this call counts.
+        # After parking or an attended transfer, the caller is still in Queue() or Dial(), but with another party. While
+        # Local
+        # channels between them are being optimized away, no party is in reach: then the active parties of this call
+        # count.
         talking = (other for other in call.parties.values() if other.state == "Up" and other is not party)
         mates = _real_mates(call, party) or [other for other in talking if not other.is_local]
         if party.bridge_creator == "Parking" or (mates and not any(_was_called_for(mate, party) for mate in mates)):
@@ -291,7 +293,7 @@ def _callflow(call: Call, party: Party, naming: Naming) -> str:
 
 
 def _own_callflow(party: Party, naming: Naming) -> str:
-    """The scenario that a party's own place in the dialplan means."""
+    """Return the scenario of a party's own position in the dialplan."""
     apps = _apps(party)
     called = party.app_name in OUTGOING_APPS or (party.dialled and not apps)
     context = "" if called else party.main_context
@@ -317,7 +319,7 @@ def _own_callflow(party: Party, naming: Naming) -> str:
 
 
 def _targets(app_data: str) -> set[str]:
-    """The different ones that a Dial() rings; several contacts of one endpoint are one."""
+    """Return the distinct targets of a Dial(); several contacts of one endpoint count as one."""
     targets = set()
     for target in app_data.partition(",")[0].split("&"):
         match = _TARGET.match(target)
@@ -333,8 +335,10 @@ def _was_called_for(mate: Party, party: Party) -> bool:
 
 
 def _dialler(call: Call, party: Party) -> Party | None:
-    """For whom a party was called: if Asterisk has not said it (Page() never does, others a moment later) whoever runs
-    an application that calls."""
+    """Return the party for which a party was dialed.
+
+    If Asterisk has not reported it (Page() never does, others report late): the party that runs a dialing application.
+    """
     if party.dialled_by or not party.dialled:
         return call.parties.get(party.dialled_by)
     others = [other for other in call.parties.values() if other is not party and _apps(other) & _CALLING_APPS]
@@ -346,17 +350,17 @@ def _dialler(call: Call, party: Party) -> Party | None:
 
 
 def _together(call: Call, caller: Party, callee: Party) -> bool:
-    """The callee is being rung, about to talk, or in the caller's bridge, Local channels between them or not."""
+    """Return whether the callee rings, is about to talk, or is in the caller's bridge, also through Local channels."""
     if callee.bridge_id is None:
         return callee.app_name in ("", *OUTGOING_APPS)
     if caller in _reach(call, callee):
         return True
-    # One enters their bridge first and leaves it last, and between them may be Local channels that do the same.
+    # The two enter and leave their bridge one after the other, as may Local channels between them.
     return not _real_mates(call, callee) and not _real_mates(call, caller)
 
 
 def _reach(call: Call, party: Party) -> list[Party]:
-    """Who is connected with a party now: by bridges and through Local channels; itself included, nearest first."""
+    """Return the parties connected with a party by bridges and Local channels, itself included, nearest first."""
     reached = {party.id: party}
     seen: set[str] = set()
     nearest = [party]

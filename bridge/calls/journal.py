@@ -1,9 +1,9 @@
-"""Small facts about the calls that are up, kept on disk as they change: what the next run needs to resume them.
+"""Small facts about existing calls, stored on disk as they change, for the next run to resume the calls.
 
-A fact is a table of plain values with a kind and an id (``leg`` of a channel, ``flow`` of a call). What Asterisk itself
-can tell is not in there. Facts are written by a thread, together where they change faster than it writes; what is lost
-with a crash is the last fraction of a second. The file is SQLite's, so it is never torn. It is not precious: one that
-cannot be read costs the calls that were up, and nothing else.
+A fact is a table of plain values with a kind and an id (``leg`` of a channel, ``flow`` of a call). State that Asterisk
+reports is not stored. A thread writes facts, joining changes that arrive faster than it writes; a crash loses the last
+fraction of a second. The file is SQLite's, so it is never torn. It is expendable: an unreadable file costs the calls
+that existed, and nothing else.
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ _Key = tuple[str, str]
 OF_LEGS = ("flow", "ringing", "held", "member", "transfer")
 """Kinds of facts that say what a leg does, under its channel's id."""
 OF_CHANNELS = (*OF_LEGS, "programs")
-"""Kinds of facts that another channel inherits; those of a call keep the call's id, though that is a channel's too."""
+"""Kinds of facts that a replacing channel inherits; those of a call keep the call's id, even if a channel has it."""
 SCHEMA_VERSION = 1
 MAX_FACTS = 50_000
 MAX_FACT_BYTES = 4 << 20
-"""A larger one is left out, as one that JSON cannot hold, with what was known before under its id: its call is not
-resumed."""
+"""Limit of one fact. A larger one, or one that JSON cannot represent, is dropped with its previous version: its call is
+not resumed.
+"""
 BUSY_TIMEOUT_S = 2.0
 PAUSE_S = 0.05
-"""Between two writes."""
+"""Pause between two writes, in seconds."""
 RETRY_S = 1.0
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 def journal_file(state_file: str, worker: int = 0) -> str:
-    """Return the file of a process, beside the state file; "": none is kept."""
+    """Return the file of a process, beside the state file; empty: none."""
     return "" if state_file in NOT_KEPT else f"{state_file}.calls{worker or ''}"
 
 
 def channels_in(path: str, kinds: Collection[str]) -> set[str]:
-    """Return the channels that a process has facts of these kinds about. Blocks; for a process that has ended."""
+    """Return the channels with facts of these kinds. Blocks; for a process that has ended."""
     if not path or not Path(path).exists():
         return set()
     marks = ", ".join("?" * len(kinds))
@@ -58,7 +59,7 @@ def channels_in(path: str, kinds: Collection[str]) -> set[str]:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as database:
             return {row[0] for row in database.execute(f"SELECT id FROM facts WHERE kind IN ({marks})", [*kinds])}
     except sqlite3.Error as problem:
-        log.warning("%s cannot be read: %s", path, problem)
+        log.warning("file of facts not readable path=%s error=%s", path, problem)
         return set()
 
 
@@ -66,22 +67,22 @@ class Journal:
     """The facts of one process.
 
     Args:
-        path: the file, which no other process writes; "": nothing is kept.
+        path: the file, which no other process writes; empty: nothing is stored.
     """
 
     def __init__(self, path: str = "") -> None:
         self.found: dict[str, dict[str, dict[str, Any]]] = {}
-        """What the previous run has left, by kind and id; `settled` empties it."""
+        """The facts of the previous run, by kind and id; `settled` empties it."""
         self._path = Path(path) if path else None
         self._left: set[_Key] = set()
-        """Those in the file that the previous run has left."""
+        """Keys in the file from the previous run."""
         self._keys: set[_Key] = set()
-        """Those that are kept."""
+        """Current keys."""
         self._stored: set[_Key] = set()
-        """Those that are in the file, or may be: a write may be in progress."""
+        """Keys in the file, also while a write is in progress."""
         self._pending: dict[_Key, Fact | None] = {}
         self._renames: list[tuple[str, str]] = []
-        """Facts to be renamed before what is pending is written."""
+        """Facts to be renamed before the pending write."""
         self._writing = asyncio.Lock()
         self._changed = asyncio.Event()
         self._database: sqlite3.Connection | None = None
@@ -95,7 +96,7 @@ class Journal:
         return self._path is not None
 
     def put(self, kind: str, identity: str, fact: Fact) -> None:
-        """Keep a fact in the place of the one before; it must not change afterwards."""
+        """Store a fact, replacing the previous one; it must not change afterwards."""
         if self._path is None or self._frozen:
             return
         key = kind, identity
@@ -106,14 +107,14 @@ class Journal:
         self._changed.set()
 
     def drop(self, kind: str, identity: str) -> None:
-        """Discard a fact; none is fine."""
+        """Delete a fact; ignore an unknown one."""
         if self._frozen or (kind, identity) not in self._keys:
             return
         self._keys.discard((kind, identity))
         self._discard_fact((kind, identity))
 
     def renamed(self, old: str, new: str) -> None:
-        """Have the facts of a channel be another's, which has taken its place."""
+        """Assign the facts of a channel to the one that replaced it."""
         if self._frozen or self._keys.isdisjoint((kind, old) for kind in OF_CHANNELS):
             return
         self._keys = {_new_key(key, old, new) for key in self._keys}
@@ -128,28 +129,29 @@ class Journal:
         return self.found.get(kind, {}).pop(identity, None)
 
     def take_all(self, kind: str, make: Callable[[Fact], T]) -> list[T]:
-        """Return what ``make`` makes of each fact of a kind of the previous run, once; others are lost.
+        """Return the results of ``make`` for each fact of a kind of the previous run, once; invalid facts are dropped.
 
         Args:
-            make: raises TypeError or KeyError if a fact is not what this version writes.
+            kind: the kind.
+            make: raises TypeError or KeyError if a fact is not from this version.
         """
         made = []
         for fact in self.found.pop(kind, {}).values():
             try:
                 made.append(make(fact))
             except (TypeError, KeyError) as problem:
-                log.error("fact of the previous run cannot be used: %s: %r", kind, problem)
+                log.error("invalid fact of the previous run ignored type=%s error=%r", kind, problem)
         return made
 
     def settled(self) -> None:
-        """Discard what the previous run has left and nothing has put again: it exists no longer."""
+        """Discard the remaining facts of the previous run: their objects no longer exist."""
         self.found = {}
         for key in self._left - self._keys:
             self._discard_fact(key)
         self._left = set()
 
     def _discard_fact(self, key: _Key) -> None:
-        """Delete a fact from the file; one that was never written there leaves nothing to do."""
+        """Delete a fact from the file, if it was written."""
         if key in self._stored:
             self._pending[key] = None
             self._changed.set()
@@ -157,7 +159,7 @@ class Journal:
             self._pending.pop(key, None)
 
     async def start(self) -> None:
-        """Read what the previous run has left, and begin to write."""
+        """Read the facts of the previous run, and begin to write."""
         if self._path is None:
             return
         self.found = await asyncio.to_thread(self._read)
@@ -166,12 +168,12 @@ class Journal:
         self._task = asyncio.create_task(self._keep_writing(), name="journal")
 
     async def freeze(self) -> None:
-        """Keep everything as it is now: the process stops, and the next one resumes the calls."""
+        """Keep everything as it is: the process stops, and the next one resumes the calls."""
         self._frozen = True
         await self._flush()
 
     async def stop(self) -> None:
-        """Write what waits, and close the file."""
+        """Write pending facts, and close the file."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -184,7 +186,7 @@ class Journal:
     async def _keep_writing(self) -> None:
         while True:
             await self._changed.wait()
-            # Shielded: a batch that was begun is written, also at a stop.
+            # Shielded: a batch is written completely, also at a stop.
             await asyncio.sleep(PAUSE_S if await asyncio.shield(self._flush()) else RETRY_S)
 
     async def _flush(self) -> bool:
@@ -206,7 +208,7 @@ class Journal:
                 self._renames = renames + self._renames
                 self._changed.set()
                 if not self._failing:
-                    log.error("%s cannot be written, a restart may lose calls: %s", self._path, problem)
+                    log.error("facts not written, a restart may lose calls path=%s error=%s", self._path, problem)
                 self._failing = True
                 return False
             self._stored -= {key for key, fact in self._renamed_meanwhile(batch).items() if fact is None}
@@ -214,7 +216,7 @@ class Journal:
             return True
 
     def _renamed_meanwhile(self, batch: Mapping[_Key, Fact | None]) -> dict[_Key, Fact | None]:
-        """Return a batch with the names that channels have since it was taken."""
+        """Return a batch with the current names of channels."""
         renamed = dict(batch)
         for new, old in self._renames:
             renamed = {_new_key(key, old, new): fact for key, fact in renamed.items()}
@@ -234,7 +236,11 @@ class Journal:
                 else:
                     self._database.execute("DELETE FROM facts WHERE kind = ? AND id = ?", (kind, identity))
         except (sqlite3.Error, OSError, ValueError) as problem:
-            log.error("calls of the previous run are not resumed: %s cannot be used: %s", self._path, problem)
+            log.error(
+                "file of facts unusable, calls of the previous run are not resumed path=%s error=%s",
+                self._path,
+                problem,
+            )
             self._discard()
             return {}
         return found
@@ -270,7 +276,7 @@ class Journal:
             database.execute("PRAGMA synchronous = NORMAL")  # a crash of the machine ends the calls as well
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA_VERSION):
-                raise sqlite3.DatabaseError(f"it was written by another version of asterisk-bridge (schema {version})")
+                raise sqlite3.DatabaseError(f"written by another version of asterisk-bridge (schema {version})")
             database.execute(
                 "CREATE TABLE IF NOT EXISTS facts"
                 " (kind TEXT, id TEXT, fact TEXT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID"
@@ -292,28 +298,28 @@ class Journal:
 
 
 def _new_key(key: _Key, old: str, new: str) -> _Key:
-    """Return the key of a fact after a channel has taken another's place."""
+    """Return the key of a fact after a channel was replaced."""
     kind, identity = key
     return (kind, new) if identity == old and kind in OF_CHANNELS else key
 
 
 def _fact(kind: str, text: Any) -> dict[str, Any] | None:
-    """Return a fact that was written; None: it cannot be used."""
+    """Return a stored fact; None if it is invalid."""
     try:
         fact = json.loads(text)
         if not isinstance(fact, dict):
             raise ValueError("it is not a JSON object")
-    except (TypeError, ValueError, RecursionError) as problem:  # what is nested just deeply enough can be written only
-        log.error("fact of the previous run cannot be used: %s: %s", kind, problem)
+    except (TypeError, ValueError, RecursionError) as problem:  # some nesting depths can be written but not read
+        log.error("invalid fact of the previous run ignored type=%s error=%s", kind, problem)
         return None
     return fact
 
 
 def _text(kind: str, fact: Fact | None) -> str | None:
-    """Return a fact as it is written; None: it is not kept."""
+    """Return a fact as JSON; None: it is not stored."""
     try:
         text = None if fact is None else json.dumps(fact)
-    except (TypeError, ValueError, RecursionError) as problem:  # a flow may hold what JSON cannot: a date of TOML
-        log.error("a restart would lose a call: what is kept of it (%s) cannot be written: %s", kind, problem)
+    except (TypeError, ValueError, RecursionError) as problem:  # a flow may hold values that JSON lacks: a date of TOML
+        log.error("fact cannot be written, a restart would lose its call type=%s error=%s", kind, problem)
         return None
     return text if text is not None and len(text) <= MAX_FACT_BYTES else None

@@ -1,17 +1,17 @@
-"""The calls of the PBX, made from ARI's events: pure, no clock, no sockets.
+"""The calls of the PBX, derived from ARI's events: pure, without clock or sockets.
 
-Every event carries the channel's whole state, so the model keeps states and not histories: an event applied twice, or
-an old one after a fresh snapshot, is put right by the next.
+Every event carries the channel's whole state, so the model keeps states instead of histories: the next event corrects
+an event that is applied twice, or an old one after a fresh snapshot.
 
-The linkedid is not part of an event unless ari.conf says ``channelvars = CHANNEL(linkedid)``; until it is known a
-channel belongs to no call, and ``take_unplaced`` tells whom to ask about. It is not for ever either: all channels that
+The linkedid is not part of an event unless ari.conf has ``channelvars = CHANNEL(linkedid)``; while it is unknown a
+channel belongs to no call, and ``take_unplaced`` returns the channels to query. It may also change: all channels that
 meet in a bridge of Dial(), Queue() or ARI take the oldest linkedid among them (seen on 22.10; ConfBridge leaves them
-alone), so calls merge in transfers and in ARI's bridges, and then the parties that may be concerned are asked again,
-also with the variable: it shows the new linkedid only when something else changes in the channel (seen on 22.10).
+alone), so calls merge in transfers and in ARI's bridges, and then the affected parties are queried again, also with the
+variable: it shows the new linkedid only when something else changes in the channel (seen on 22.10).
 
-A channel that takes the place of one in our application (`CallModel.find` then returns it for the old one's id) makes
-one call of two: the call of the old channel continues as that of the new one. After a pickup the new channel is rather
-a party of the old channel's call, as it is after the pickup of a phone that Dial() rings.
+A channel that replaces one in our application (`CallModel.find` then returns it for the old one's id) makes one call of
+two: the call of the old channel continues as that of the new one. After a pickup, in contrast, the new channel becomes
+a party of the old channel's call, as after the pickup of a phone that Dial() rings.
 """
 
 from __future__ import annotations
@@ -77,31 +77,31 @@ State = dict[str, str | bool | None]
 _NOTHING: State = {}
 
 _INHERITED = ("dialled", "dialled_by", "dialstring", "first_context", "first_exten")
-"""What is known of a phone that rings, and is true of the one that picks up its call."""
+"""Attributes of a ringing phone that also apply to the phone that picks up its call."""
 
 
 class CallModel:
     """All calls of one PBX.
 
     Args:
-        app: our Stasis application; tells after a reconnect who is in it.
-        shared_app: the one from which calls are handed to us (`bridge.workers`), which they still name.
-        withholds: numbers that callers withhold are not shown. Callers whose presentation is not in their channel's
-            variables are in no call before `learn_linkedid` comes with it.
+        app: our Stasis application; identifies its channels after a reconnect.
+        shared_app: the application that hands calls over to ``app`` (`bridge.workers`), whose name they keep.
+        withholds: hide restricted numbers of callers. Callers whose presentation is not in their channel's variables
+            are in no call before `learn_linkedid` provides it.
     """
 
     def __init__(self, app: str = "", shared_app: str = "", *, withholds: bool = False) -> None:
         self.calls: dict[str, Call] = {}
         """By linkedid."""
         self.bridges: dict[str, Bridge] = {}
-        """Every bridge of the PBX as last seen, by id."""
+        """Every bridge of the PBX in its last state, by id."""
         self._apps = {app, shared_app or app}
         self._parties: dict[str, Party] = {}
         self._call_of: dict[str, Call] = {}
         self._unplaced: dict[str, None] = {}
         self.withheld = Withheld(withholds)
         self._gone: dict[str, None] = {}
-        """Channels that have ended: a straggling event must not bring them back."""
+        """Channels that have ended, to ignore late events."""
         self._aliases = Aliases()
         self._locals: dict[str, str] = {}
         """Ids of Local channels by name, to find the other half."""
@@ -114,10 +114,9 @@ class CallModel:
         yield from (each for each in merged if self.find(each) is not None)
 
     def find(self, any_id: str) -> tuple[Call, Party] | None:
-        """A call and its primary party by linkedid (also that of a call merged into it), or a party by channel id.
+        """Return a call and its primary party by linkedid (also of a merged call), or a party by channel id.
 
-        For the id of a channel whose place another one has taken, and so for that of the call which it began, the
-        other one is returned.
+        For the id of a replaced channel, and for that of the call which it began, the new channel is returned.
         """
         any_id = self._aliases.channel(any_id)
         call = self._call_of.get(any_id)
@@ -127,21 +126,24 @@ class CallModel:
         return None if call is None or call.primary is None else (call, call.primary)
 
     def member(self, channel_id: str) -> tuple[Call | None, Party] | None:
-        """A party by its channel's id, and its call if that is known yet; None: somebody that is no party, or gone."""
+        """Return a party by its channel's id, and its call if known; None for other channels."""
         party = self._parties.get(channel_id)
         return None if party is None else (self._call_of.get(channel_id), party)
 
     def other_half(self, party: Party) -> Party | None:
-        """Return the other half of a Local channel; None if the party is not one, or its other half is gone."""
+        """Return the other half of a Local channel; None for other parties, or if that half has ended."""
         return self._parties.get(self._locals.get(party.other_half, ""))
 
     def person_behind(self, party: Party) -> Party:
-        """Return the party whose audio comes through another: of a Local channel, who is bridged with its other half.
+        """Return the party whose audio comes through another: for a Local channel, the one bridged with its other half.
 
         The two may belong to different calls.
 
+        Args:
+            party: the party.
+
         Returns:
-            The party itself if it is not half of a Local channel, or nobody is bridged with the other half (yet).
+            The party itself if it is not half of a Local channel, or no party is bridged with the other half (yet).
         """
         seen = {party.id}
         while party.is_local:
@@ -158,14 +160,14 @@ class CallModel:
         return party
 
     def take_unplaced(self) -> list[str]:
-        """Ids of channels whose linkedid must be asked for; each is told once."""
+        """Return the ids of channels whose linkedid must be queried, each once."""
         unplaced, self._unplaced = list(self._unplaced), {}
         return unplaced
 
     def learn_linkedid(
         self, channel_id: str, linkedid: str, now: float, presentation: str | None = None
     ) -> list[Change]:
-        """Take in to which call a channel belongs, which may change in transfers, and its caller's presentation."""
+        """Set the call of a channel, which may change in transfers, and its caller's presentation."""
         party = self._parties.get(channel_id)
         if presentation is not None:
             self.withheld.learn(channel_id, presentation, self._parties.values())
@@ -175,7 +177,7 @@ class CallModel:
         first = self._parties.get(linkedid)
         changes: list[Change] = []
         if first is not None and linkedid not in self._call_of and linkedid not in self.withheld.undisclosed:
-            # Answers may overtake each other; the one who began the call must not join it as the last.
+            # Responses may overtake each other; the party that began the call must join it first.
             changes += self._place(first, linkedid, now)
         changes += self._place(party, linkedid, now)
         if placed and changes and party.bridge_id in self.bridges:
@@ -183,7 +185,7 @@ class CallModel:
         return changes
 
     def apply(self, event: Event, now: float) -> list[Change]:
-        """One event, in the order of arrival. ``now``: seconds on any clock, kept in ``Call.answered_at``."""
+        """Apply one event, in the order of arrival. ``now``: seconds on any clock, stored in ``Call.answered_at``."""
         if isinstance(event, ChannelDestroyed):
             return self._remove(event.channel.id, now, event.cause, event.cause_txt)
         if isinstance(event, Dial):
@@ -197,7 +199,7 @@ class CallModel:
             self.bridges[event.bridge.id] = event.bridge
             self.bridges.pop(event.bridge_from.id, None)
             moved = self._rebridge(event.bridge_from.id, event.bridge.channels, event.bridge.id)
-            self._ask_where_calls_meet(event.bridge, next(iter(event.bridge_from.channels), ""))
+            self._query_where_calls_meet(event.bridge, next(iter(event.bridge_from.channels), ""))
             return moved
         if event.bridge is not None and not isinstance(event, ChannelLeftBridge):
             self.bridges[event.bridge.id] = event.bridge
@@ -211,15 +213,15 @@ class CallModel:
         now: float,
         presentations: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Change]:
-        """The PBX as it is now, after a time in which events may have been lost.
+        """Synchronize with the PBX after events may have been lost.
 
         Args:
             channels: all channels, in any order.
-            linkedids: as Asterisk answered, by channel id; they go before those in the channels' variables, which may
-                be old. A channel whose linkedid is in neither stays unplaced.
+            linkedids: Asterisk's responses, by channel id; they precede those in the channels' variables, which may be
+                outdated. A channel without either stays unplaced.
             bridges: all bridges.
             now: as in ``apply``.
-            presentations: of callers, as Asterisk answered, by channel id.
+            presentations: of callers, from Asterisk's responses, by channel id.
         """
         listed = {channel.id: channel for channel in channels}
         self.bridges = {bridge.id: bridge for bridge in bridges}
@@ -245,14 +247,14 @@ class CallModel:
                 return self._see(channel, now, {} if channel.id in self._parties else {"born_seen": True})
             case ChannelEnteredBridge():
                 changes = self._see(channel, now, self._in_bridge(event.bridge.id))
-                self._ask_where_calls_meet(event.bridge, channel.id)
+                self._query_where_calls_meet(event.bridge, channel.id)
                 return changes
             case ChannelLeftBridge():
                 if event.bridge.id in self.bridges:
                     self.bridges[event.bridge.id] = event.bridge
                 party = self._parties.get(channel.id)
                 if party is None or party.bridge_id != event.bridge.id:
-                    return []  # it is in the next bridge already
+                    return []  # already in the next bridge
                 return self._see(channel, now, self._in_bridge(None))
             case StasisStart():
                 changes = self._see(channel, now, {"in_stasis": True})
@@ -269,7 +271,7 @@ class CallModel:
                 return self._see(channel, now)
 
     def _see(self, channel: Channel, now: float, more: State = _NOTHING, answer: str = "") -> list[Change]:
-        """A channel's present state; ``answer`` is a better linkedid and ``more`` what its snapshot does not hold."""
+        """Apply a channel's state; ``answer`` is a better linkedid, ``more`` holds values missing in the snapshot."""
         if channel.id in self._gone or not is_party(channel):
             return []
         party = self._parties.get(channel.id)
@@ -286,7 +288,7 @@ class CallModel:
                 self.withheld.undisclosed.add(party.id)
             if (answer or channel.linkedid) and party.id not in self.withheld.undisclosed:
                 return self._place(party, answer or party.told_linkedid, now)
-            if not channel.linkedid or channel.presentation is None:  # else the channel's next event has it
+            if not channel.linkedid or channel.presentation is None:  # otherwise the channel's next event has it
                 self._unplaced[channel.id] = None
             return []
         self.withheld.note(party, channel)
@@ -301,13 +303,13 @@ class CallModel:
             changes += self._answer(call, now)
         news = disclosed or channel.linkedid != party.told_linkedid
         if channel.linkedid and news and party.id not in self.withheld.undisclosed:
-            # Only another one than before is news: what we were answered since then is newer than the same again.
+            # Only a changed linkedid is new: a queried one is more recent than a repeated old one.
             party.told_linkedid = channel.linkedid
             changes += self._place(party, answer or channel.linkedid, now)
         return changes
 
     def _replace(self, old_id: str, new_id: str, now: float) -> list[Change]:
-        """Note that a channel has taken another's place."""
+        """Replace a channel by another."""
         old, new = self._parties.get(old_id), self._parties.get(new_id)
         call = self._call_of.get(old_id)
         if old is None or new is None or call is None or self._aliases.channel(old_id) != old_id:
@@ -320,7 +322,7 @@ class CallModel:
             changes += self._place(new, call.id, now)
             if call.first is old:
                 call.first = new
-        elif new_id not in self._call_of:  # until Asterisk has said to which call it belongs
+        elif new_id not in self._call_of:  # until Asterisk reports its call
             changes += self._place(new, call.id, now)
         return [*changes, PartyReplaced(call, old, new, self._call_of[new_id].id)]
 
@@ -328,7 +330,7 @@ class CallModel:
         linkedid = self._aliases.linkedid(linkedid)
         old = self._call_of.get(party.id)
         if old is not None and (old.id == linkedid or OURS.match(linkedid)):
-            return []  # meeting an older channel of ours in a bridge makes no other call of it
+            return []  # an older channel of asterisk-bridge in its bridge does not change its call
         changes: list[Change] = []
         if old is not None:
             old.remove(party)
@@ -383,7 +385,7 @@ class CallModel:
         return [*changes, CallEnded(call, merged_into=heir.id if heir is not None else None)]
 
     def _rebridge(self, old_id: str, members: Iterable[str], new_id: str | None) -> list[Change]:
-        """The members of one bridge are in another now, or in none."""
+        """Move the members of a bridge to another, or to none."""
         changes: list[Change] = []
         for party in [self._parties[member] for member in members if member in self._parties]:
             if party.bridge_id == old_id:
@@ -400,7 +402,7 @@ class CallModel:
         return [PartyChanged(call, party, fields)] if fields and call is not None else []
 
     def _note_dial(self, event: Dial) -> list[Change]:
-        """Who had whom called, seeing through Local channels: they may be gone (optimized away) when it is asked."""
+        """Store who dialed whom, through Local channels, which may be optimized away later."""
         peer = self._parties.get(event.peer.id)
         if peer is None:
             return []
@@ -410,7 +412,7 @@ class CallModel:
         changes = self._change(peer, values)
         other = self._locals.get(peer.other_half)
         if other is not None and peer.dialled_by:
-            # Its other half may have been quicker to call somebody than we were told of this.
+            # Its other half may have dialed somebody before this event arrived.
             for party in [party for party in self._parties.values() if party.dialled_by == other]:
                 changes += self._change(party, {"dialled_by": peer.dialled_by})
         return changes
@@ -421,17 +423,17 @@ class CallModel:
         return half.dialled_by if half is not None and half.dialled_by else channel_id
 
     def _members_elsewhere(self, bridge: Bridge, channel_id: str) -> list[str]:
-        """Parties in a bridge that belong to another call than this channel does."""
+        """Return parties in a bridge that belong to another call than a channel does."""
         call = self._call_of.get(channel_id)
         return [member for member in bridge.channels if self._call_of.get(member, call) is not call]
 
-    def _ask_where_calls_meet(self, bridge: Bridge, newcomer: str) -> None:
-        """Ask about the newcomer and one of the others: whoever's call is the younger one will have moved.
+    def _query_where_calls_meet(self, bridge: Bridge, newcomer: str) -> None:
+        """Query the newcomer and one other member: the one with the younger call will have moved.
 
-        Whom a move concerns besides is asked when the answer shows it, so that joining a large bridge costs little.
+        Further affected members are queried when the response shows a move, so joining a large bridge is cheap.
         """
         if bridge.bridge_class == "base" or OURS.match(newcomer):
-            return  # ConfBridge and the like: their members stay in their own calls
+            return  # ConfBridge and similar: members stay in their own calls
         others = self._members_elsewhere(bridge, newcomer)
         technical = [member for member in bridge.channels if member not in self._parties and not OURS.match(member)]
         if others or technical:

@@ -1,7 +1,7 @@
-"""The extensions and trunks that take part in each call, also after its end: what tokens with patterns depend on.
+"""The extensions and trunks that take part in each call, also after its end: the basis of tokens with patterns.
 
-Of a call that is up, only who takes part now counts: an extension that has transferred a call away has no more to do
-with it. Of one that has ended (its record, its recordings, the event of its end), everyone who took part counts.
+In an existing call only the present parties count: an extension that has transferred a call away no longer does. In an
+ended one (its record, its recordings, the event of its end), everyone who took part counts.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from bridge.calls.call_record import CallRecord
 from bridge.calls.facts import Naming, call_facts
 
 MAX_REMEMBERED = 10_000
-"""Calls whose participants are remembered; of more, the oldest are forgotten."""
+"""Limit of calls whose participants are stored; the oldest are dropped."""
 
 
 class Calls(Protocol):
-    """The calls that are up (`bridge.calls.tracker.CallTracker`)."""
+    """The existing calls (`bridge.calls.tracker.CallTracker`)."""
 
     @property
     def calls(self) -> Mapping[str, Call]:
         """Calls by id."""
 
     def find(self, any_id: str, /) -> tuple[Call, Party] | None:
-        """A call, by its id or a channel's."""
+        """Return a call by its id or a channel's."""
 
 
 class Participants:
-    """Remembers who takes part in calls.
+    """Stores who takes part in calls.
 
     Args:
-        calls: those that are up.
-        record: what is known of a call by its id.
-        naming: what is an extension and what is a trunk.
+        calls: the existing calls.
+        record: returns a call's record by its id.
+        naming: how extensions and trunks are recognized.
     """
 
     def __init__(self, calls: Calls, record: Callable[[str], CallRecord | None], naming: Naming) -> None:
@@ -43,10 +43,10 @@ class Participants:
         self._record = record
         self._naming = naming
         self._seen: dict[str, Names] = {}
-        """Everyone who has taken part, by the call's id; the call that changed last is the last."""
+        """Everyone who has taken part, by the call's id; the most recently changed call is last."""
 
     def on_change(self, change: Change) -> None:
-        """Take note of a change of a call."""
+        """Handle a change of a call."""
         call = change.call
         self.learn(call.id, self._now(call))
         if isinstance(change, PartyReplaced):
@@ -55,13 +55,13 @@ class Participants:
             self.learn(change.merged_into, self._seen[call.id])
 
     def learn(self, call_id: str, names: Names) -> None:
-        """Take note of participants of a call, seen here or by another worker."""
+        """Add participants of a call, seen here or by another worker."""
         self._seen[call_id] = self._seen.pop(call_id, Names()) | names
         while len(self._seen) > MAX_REMEMBERED:
             del self._seen[next(iter(self._seen))]
 
     def of(self, identity: str) -> Names:
-        """Return who takes part in a call, by its id or a channel's; nobody, where that is not known."""
+        """Return the participants of a call, by its id or a channel's; none if unknown."""
         found = self._calls.find(identity)
         if found is not None:
             names = self._now(found[0])

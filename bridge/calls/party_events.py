@@ -1,4 +1,4 @@
-"""Publish who joins and who leaves the calls of the PBX: ``call_joined`` and ``call_left``. Pure."""
+"""Publishes ``call_joined`` and ``call_left`` for the parties of calls. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bridge.events.hub import Events
 class PartyEvents:
     """Follows the parties of calls. A party has joined when it is up: it has answered, or was answered.
 
-    Halves of Local channels are none: they only connect parties.
+    Halves of Local channels are ignored: they only connect parties.
 
     Args:
-        events: where events go.
-        records: has the record of each call. Make this after `Records` follows the same changes.
+        events: publishes events.
+        records: has the record of each call. Construct this after `Records` follows the same changes.
     """
 
     def __init__(self, events: Events, records: Records) -> None:
@@ -27,7 +27,7 @@ class PartyEvents:
         """Ids of calls by the channels of the parties that have joined them."""
 
     def on_change(self, change: Change) -> None:
-        """Take in what the call tracker reports."""
+        """Handle a change of a call."""
         match change:
             case PartyJoined(call, party) | PartyChanged(call, party, _):
                 if party.state == "Up" and not party.is_local and self._joined.get(party.id) != call.id:

@@ -1,10 +1,10 @@
-"""Keep the record of each call of the PBX. Pure: time and events come in from outside.
+"""Keeps the record of each call of the PBX. Pure: time and events are inputs.
 
-A call that we originate has a record from the request on, under the id of its channel, and is followed by ARI's
-events; so has one that we originate for another call (``master_call_id``), although its channel is a party of it.
-Every other call of the PBX is followed by what the call tracker says. Where calls meet in a bridge Asterisk makes one
-of them (of their linkedid); each keeps its record, which ends with the party that began it. A channel that takes the
-place of another in our application is that party from then on, for the record as well.
+An originated call has a record from the request on, under the id of its channel, updated by ARI's events; also one that
+is originated for another call (``master_call_id``), although its channel is a party of that. The records of all other
+calls are updated by the call tracker. Where calls meet in a bridge, Asterisk merges them (their linkedid); each keeps
+its record, which ends with the party that began it. A channel that replaces another in our application is that party
+from then on, also for the record.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ from bridge.calls.shown import shown
 from bridge.events.hub import Events
 
 FIRST_FINAL = 300
-"""SIP status codes from here on reject a request."""
+"""The lowest SIP status code that rejects a request."""
 
 RECORD = "record"
-"""Facts of this kind are records of originated calls."""
+"""Kind of facts: records of originated calls."""
 MAX_ENDED = 1000
 KEEP_ENDED_S = 3600.0
-"""Ended calls are told of for so long, and so many of them."""
+"""Limits of time, in seconds, and number for ended calls."""
 
 
 _SILENT = frozenset({"tm_update", "variables"})
-"""Attributes whose change is no news."""
+"""Attributes whose change publishes no event."""
 
 
 class Records:
-    """Every call of the PBX, by id: those that the tracker sees, and those that we place from the moment of asking.
+    """All calls of the PBX, by id: those that the tracker observes, and originated ones from the request on.
 
     Args:
-        events: where ``call_*`` and ``dtmf_received`` events go.
-        clock: seconds since 1970.
-        journal: keeps the records of originated calls; None: they are not kept.
+        events: publishes ``call_*`` and ``dtmf_received``.
+        clock: returns seconds since 1970.
+        journal: stores the records of originated calls; None: they are not stored.
     """
 
     def __init__(self, events: Events, clock: Callable[[], float], journal: Journal | None = None) -> None:
@@ -77,40 +77,39 @@ class Records:
         self._clock = clock
         self._journal = journal or Journal()
         self.is_sensitive: Callable[[str], bool] = lambda _: False
-        """Whether a channel's digits must not be reported now."""
+        """Returns whether a channel's digits must not be reported now."""
         self.show: Callable[[CallRecord], dict[str, Any]] = lambda record: shown(record, None, 0)
-        """What events show of a call: what the API does."""
+        """Returns a call's form in events, the same as in the API."""
         self._live: dict[str, CallRecord] = {}
         self._variables_sent: dict[str, Mapping[str, str]] = {}
-        """Of each live call, as its last event had them."""
+        """Variables in the last event of each existing call."""
         self._ended: dict[str, CallRecord] = {}
         self._courses: dict[str, Course] = {}
         self._call_of: dict[str, str] = {}
         """Ids of calls by their channels'."""
         self._began_in: dict[str, str] = {}
-        """Channels that are parties of another call by now, or have taken another's place, and the call that they came
-        from."""
+        """Channels that have become parties of another call, or have replaced others, and their original call."""
         self._originated: dict[str, CallRecord] = {}
-        """Live calls that we originated, by the ids of their channels."""
+        """Existing originated calls, by the ids of their channels."""
 
-    # To read
+    # Queries
 
     def get(self, call_id: str) -> CallRecord | None:
-        """One call that goes on, or has ended lately; by its id or, while it goes on, by one of its channels'."""
+        """Return a call that exists or has ended recently, by its id or, while it exists, by a channel's."""
         self._forget_old()
         return self._live.get(self._id_of(call_id)) or self._ended.get(call_id)
 
     def live(self) -> list[CallRecord]:
-        """Calls that go on, oldest first."""
+        """Return the existing calls, oldest first."""
         return list(self._live.values())
 
     def ended(self) -> list[CallRecord]:
-        """Calls that have ended, oldest first; the last 1000 of the last hour."""
+        """Return ended calls, oldest first; the last 1000 of the last hour."""
         self._forget_old()
         return list(self._ended.values())
 
     def restore(self) -> None:
-        """Take up the originated calls of the previous run; `channels_there` ends those that have ended since."""
+        """Resume the originated calls of the previous run; `channels_there` ends those that have ended since."""
         for record, channel_id in self._journal.take_all(RECORD, record_of):
             self._live[record.id] = self._originated[channel_id] = record
             dialstatus = "RINGING" if record.tm_ringing is not None else ""
@@ -121,7 +120,7 @@ class Records:
         if record.originated and self._journal.kept:
             self._journal.put(RECORD, record.id, record_fact(record, self._courses[record.id].first))
 
-    # What others know of a call
+    # Requests
 
     def originated(
         self,
@@ -133,7 +132,7 @@ class Records:
         flow_id: str = "",
         master_call_id: str = "",
     ) -> CallRecord:
-        """We are about to place a call."""
+        """Create the record of a call that is about to be originated."""
         record = CallRecord(
             call_id,
             "outgoing",
@@ -149,7 +148,7 @@ class Records:
         return record
 
     def failed(self, call_id: str, detail: str = "") -> None:
-        """Note that Asterisk would not even try to originate a call; ``detail`` says why."""
+        """Note that Asterisk refused to originate a call; ``detail`` is the reason."""
         record = self._live.get(call_id)
         if record is not None:
             canceled = record.status == "canceling"
@@ -157,12 +156,12 @@ class Records:
             self._end(record, "local", "cancel" if canceled else "failed")
 
     def forwarded(self, call_id: str, to: str, *, redialed: bool) -> None:
-        """Note that the phone that an originated call rings has forwarded it.
+        """Note that the phone of an originated call has forwarded it.
 
         Args:
             call_id: the call.
             to: a number, or a SIP URI.
-            redialed: the call is dialed again, there, as soon as its channel has ended: the record continues.
+            redialed: the call is dialed again, to that address, when its channel has ended: the record continues.
         """
         record = self._live.get(call_id)
         if record is None:
@@ -172,7 +171,7 @@ class Records:
         self.update(call_id, forwarded_to=to)
 
     def ending(self, call_id: str, reason: HangupReason = "", detail: str = "") -> None:
-        """Note that we are about to hang a call up; the record will show ``reason`` and ``detail``."""
+        """Note that a call is about to be hung up, with ``reason`` and ``detail`` for its record."""
         record = self._live.get(self._id_of(call_id))
         if record is None or record.status in ("terminating", "canceling"):
             return
@@ -181,7 +180,7 @@ class Records:
         self._set(record, "terminating" if record.tm_progressing is not None else "canceling")
 
     def update(self, call_id: str, **values: Any) -> None:
-        """Set attributes of a record and publish ``call_updated``; a call that is not known is no error."""
+        """Set attributes of a record and publish ``call_updated``; ignore an unknown call."""
         record = self.get(call_id)
         if record is None:
             return
@@ -196,20 +195,20 @@ class Records:
             self._publish("call_updated", record)
 
     def forget(self, call_id: str) -> bool:
-        """Forget a call that has ended (``DELETE /v1.0/calls/{id}``); False: none of that id has."""
+        """Delete the record of an ended call (``DELETE /v1.0/calls/{id}``); return False for an unknown one."""
         return self._ended.pop(call_id, None) is not None
 
     def channels_there(self, channel_ids: set[str]) -> None:
-        """The channels of the PBX as they are now, after a time in which events may have been lost."""
+        """Synchronize with the channels of the PBX after events may have been lost."""
         for record in [each for channel_id, each in self._originated.items() if channel_id not in channel_ids]:
             self._end(record, record.hangup_by or "remote", self._reason(record))
         for channel_id in [channel_id for channel_id in self._began_in if channel_id not in channel_ids]:
             self._left_for_good(channel_id, 0)
 
-    # What Asterisk says
+    # Events
 
     def on_event(self, event: Event) -> None:
-        """What ARI says; ``client.on_event("*", records.on_event)``."""
+        """Handle an event of ARI; ``client.on_event("*", records.on_event)``."""
         match event:
             case ChannelDtmfReceived():
                 if self.is_sensitive(event.channel.id):
@@ -245,7 +244,7 @@ class Records:
                 self._left_for_good(event.channel.id, event.cause)
 
     def _note_rejection(self, record: CallRecord, event: ChannelDestroyed) -> None:
-        """Note with which SIP response, or for which cause, a call that was not answered has ended."""
+        """Store the SIP response, or the cause, with which an unanswered call has ended."""
         course = self._courses[record.id]
         if record.tm_progressing is not None or record.status == "canceling" or course.pbx_hung_up:
             return
@@ -258,13 +257,13 @@ class Records:
             record.hangup_detail = event.cause_txt
 
     def _replace(self, old_id: str, new: Channel) -> None:
-        """A channel has taken another's place, and with it that of the party in the call's record."""
+        """Replace a channel by another, also as the party of the call's record."""
         record = self._live.get(self._id_of(old_id))
         if record is None:
             return
         self._began_in.pop(old_id, None)
         if self._began_in.get(new.id) != record.id:
-            self._left_for_good(new.id, 0)  # to the call from which the new channel comes
+            self._left_for_good(new.id, 0)  # for the original call of the new channel
         self._began_in[new.id] = record.id
         course = self._courses[record.id]
         if course.first == old_id:
@@ -272,11 +271,11 @@ class Records:
         if self._originated.pop(old_id, None) is not None:
             self._originated[new.id] = record
             self._keep(record)
-            if new.state == "Up":  # a phone has picked up the call of the one that we rang
+            if new.state == "Up":  # another phone has picked up the call
                 self._progress(record, "ANSWER")
 
     def _left_for_good(self, channel_id: str, cause: int) -> None:
-        """A channel is no more; the call that it came from may have gone on in another and be over now."""
+        """Handle the end of a channel; its original call may have continued in another, and end now."""
         record = self._live.get(self._began_in.pop(channel_id, ""))
         if record is None or not self._courses[record.id].merged:
             return
@@ -312,7 +311,7 @@ class Records:
             course.dialstatus = dialstatus
 
     def on_change(self, change: Change) -> None:
-        """What the call tracker says."""
+        """Handle a change reported by the call tracker."""
         record = self._live.get(change.call.id)
         if record is not None and record.originated:
             if isinstance(change, PartyJoined):
@@ -345,7 +344,7 @@ class Records:
         if change.moved_to is not None and record is not None:
             self._began_in.setdefault(party.id, record.id)
             if party.state == "Up" and record.status in ("dialing", "ringing"):
-                self._set(record, "progressing")  # it picks up a call, which it is in from now on
+                self._set(record, "progressing")  # it picks up a call, and belongs to that from now on
         course = self._courses.get(change.call.id)
         if course is not None and party.id in ("", course.first):
             course.cause = change.cause
@@ -367,7 +366,7 @@ class Records:
             self._set(record, "ringing")
 
     def _id_of(self, any_id: str) -> str:
-        """The id of the call that has a record, by that or by a channel's."""
+        """Return the id of the call with a record, by its id or a channel's."""
         came_from = self._began_in.get(any_id)
         if came_from is not None or any_id in self._live:
             return came_from or any_id
@@ -428,7 +427,7 @@ class Records:
     def _publish(self, kind: str, record: CallRecord) -> None:
         data = self.show(record)
         if kind == "call_updated" and self._variables_sent.get(record.id) is record.variables:
-            del data["variables"]  # up to 64 KiB, and this event comes with every action of a flow
+            del data["variables"]  # up to 64 KiB, and every action of a flow publishes this event
         self._variables_sent[record.id] = record.variables
         if record.ended:
             del self._variables_sent[record.id]

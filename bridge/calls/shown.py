@@ -1,4 +1,4 @@
-"""A call as the API and events show it. Pure."""
+"""A call as the API and events represent it. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from bridge.times import utc
 
 
 def shown(record: CallRecord, call: Call | None, streams: int) -> dict[str, Any]:
-    """Return a call by its record, with its parties and how many streams it has.
+    """Return a call by its record, with its parties and its number of streams.
 
     Args:
-        record: what is known of it.
-        call: the call that is up; None: it has ended, or its channel does not exist yet.
-        streams: how many are open.
+        record: its record.
+        call: the existing call; None: it has ended, or its channel does not exist yet.
+        streams: number of open streams.
     """
     parties = [party_json(party) for party in call.parties.values()] if call is not None else []
     return {**record_json(record), "parties": parties, "streams": streams}
 
 
 def party_json(party: Party) -> dict[str, Any]:
-    """Return a party of a call: the facts of its channel."""
+    """Return a party of a call: facts of its channel."""
     return {
         "id": party.id,
         "name": party.name,
@@ -41,7 +41,7 @@ def party_json(party: Party) -> dict[str, Any]:
 
 
 def utc_time(asterisk_time: str) -> str:
-    """Return Asterisk's ``2026-01-31T12:00:00.123+0100`` as ``2026-01-31T11:00:00.123Z``; "" if it is not a time."""
+    """Return Asterisk's ``2026-01-31T12:00:00.123+0100`` as ``2026-01-31T11:00:00.123Z``; empty if it is not a time."""
     try:
         when = datetime.strptime(asterisk_time, "%Y-%m-%dT%H:%M:%S.%f%z").astimezone(UTC)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Keeps a CallModel fed from one Asterisk: events, linkedids, and the whole state after each (re)connect."""
+"""Feeds a CallModel from one Asterisk: events, linkedids, and the whole state after each (re)connect."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger("bridge.calls")
 
 MAX_QUESTIONS = 16
-"""Linkedids asked for at the same time."""
+"""Limit of concurrent requests for linkedids."""
 QUESTION_TRIES = 3
 RETRY_S = 0.5
-"""Before asking again for what could not be had."""
+"""Wait before a request is repeated, in seconds."""
 
 
 class CallTracker:
-    """The calls of one PBX, as they are now.
+    """The current calls of one PBX.
 
-    Make it before the client is started, so that it sees every event. Callbacks run in the event's own turn and must
-    not block.
+    Construct before the client is started, to receive every event. Callbacks run in the event's own turn and must not
+    block.
 
     Args:
-        client: where events come from and questions go to.
-        clock: seconds, for ``Call.answered_at``.
-        shared_app: the application from which calls are handed to ours.
-        withholds: numbers that callers withhold are not shown.
+        client: ARI.
+        clock: returns seconds, for ``Call.answered_at``.
+        shared_app: the application that hands calls over to our application.
+        withholds: hide restricted numbers of callers.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class CallTracker:
         self._model = CallModel(client.app, shared_app, withholds=withholds)
         self._callbacks: list[Callable[[Change], object]] = []
         self.on_restart: Callable[[], object] = _ignore
-        """Called when Asterisk turns out to have been started again, before the calls of its previous run end."""
+        """Called when Asterisk has been restarted, before the calls of its previous run end."""
         self._started_at = ""
-        """When the Asterisk of the last connection was started, as it wrote it."""
+        """Start time of the Asterisk of the last connection, as it wrote it."""
         self._questions = asyncio.Semaphore(MAX_QUESTIONS)
         self._asking: dict[str, bool] = {}
-        """Channels whose linkedid is being asked for; True: ask once more, it may have changed meanwhile."""
-        self._tasks = BackgroundTasks("calls", expected=(AriError,))  # the client reports that there is no connection
+        """Channels whose linkedid is being requested; True: repeat, as it may have changed meanwhile."""
+        self._tasks = BackgroundTasks("calls", expected=(AriError,))  # the client reports lost connections
         self._resyncing: asyncio.Task[None] | None = None
         self._held: list[Event] | None = None
-        """Events that came while the whole state was being fetched; they are applied after it."""
+        """Events that arrived during a fetch of the whole state; they are applied after it."""
         self._synced = asyncio.Event()
         self._unsubscribe = [
             client.on_event("*", self._on_event),
@@ -80,42 +80,42 @@ class CallTracker:
 
     @property
     def model(self) -> CallModel:
-        """The model itself, to read."""
+        """The model itself, for reading."""
         return self._model
 
     @property
     def synced(self) -> bool:
-        """The whole state has been fetched since the last connect; without that, calls may be missing or over."""
+        """Whether the whole state was fetched since the last connect; otherwise calls may be missing or ended."""
         return self._synced.is_set()
 
     def find(self, any_id: str) -> tuple[Call, Party] | None:
-        """A call and its primary party by linkedid, or a party and its call by channel id."""
+        """Return a call and its primary party by linkedid, or a party and its call by channel id."""
         return self._model.find(any_id)
 
     def person_behind(self, channel_id: str) -> tuple[Call, Party] | None:
-        """Return the party whose audio comes through a channel, and its call; None if that is not known."""
+        """Return the party whose audio comes through a channel, and its call; None if unknown."""
         member = self._model.member(channel_id)
         return self._model.find(self._model.person_behind(member[1]).id) if member is not None else None
 
     def subscribe(self, callback: Callable[[Change], object]) -> Unsubscribe:
-        """Call ``callback(change)`` for every change."""
+        """Call ``callback(change)`` for every change; return what removes it."""
         return subscribe(self._callbacks, callback)
 
     async def wait_synced(self, timeout_s: float) -> None:
         """Wait until the whole state is known.
 
         Raises:
-            AriError: not in time; says why if the client knows.
+            AriError: not within ``timeout_s``; with the client's reason if there is one.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 await self._synced.wait()
         except TimeoutError:
-            reason = self._client.trouble or f"the state of the PBX was not known within {timeout_s:g} s"
+            reason = self._client.trouble or f"no state of the PBX within {timeout_s:g} s"
             raise AriError(0, "GET", "/channels", reason) from None
 
     async def resync(self) -> None:
-        """Fetch the whole state and put right what differs; happens by itself after each connect.
+        """Fetch the whole state and correct differences; happens automatically after each connect.
 
         Raises:
             AriError: there is no connection.
@@ -123,7 +123,7 @@ class CallTracker:
         await asyncio.shield(self._begin_resync())
 
     async def close(self) -> None:
-        """Stop following; closing twice is fine."""
+        """Stop following; closing twice is harmless."""
         while self._unsubscribe:
             self._unsubscribe.pop()()
         await self._tasks.stop()
@@ -141,10 +141,10 @@ class CallTracker:
         if self._held is not None:
             self._held.append(event)
         else:
-            self._tell(self._model.apply(event, self._clock()))
+            self._notify(self._model.apply(event, self._clock()))
             self._ask_unplaced()
 
-    def _tell(self, changes: list[Change]) -> None:
+    def _notify(self, changes: list[Change]) -> None:
         for change in changes:
             for callback in list(self._callbacks):
                 call_safely(callback, change)
@@ -171,22 +171,22 @@ class CallTracker:
                 except AriError as exc:
                     if not self._client.connected:
                         raise
-                    log.warning("could not fetch the calls of the PBX, trying again: %s", exc)
+                    log.warning("calls of the PBX not fetched, retrying error=%s", exc)
                     await asyncio.sleep(RETRY_S)
         finally:
             if self._held is held:
                 self._held = None
-        # No await from here on: what comes now waits in the socket until the state is right.
+        # No await from here on: new events wait in the socket until the state is consistent.
         before, self._started_at = self._started_at, started_at or self._started_at
         if before and started_at and before != started_at:
-            log.warning("Asterisk was started again at %s, its calls have ended: %d", started_at, len(self.calls))
+            log.warning("Asterisk was restarted, its calls have ended started=%s calls=%d", started_at, len(self.calls))
             call_safely(self.on_restart)
-        self._tell(self._model.reconcile(channels, linkedids, bridges, self._clock(), presentations))
+        self._notify(self._model.reconcile(channels, linkedids, bridges, self._clock(), presentations))
         for event in held:
-            self._tell(self._model.apply(event, self._clock()))
+            self._notify(self._model.apply(event, self._clock()))
         self._ask_unplaced()
         self._synced.set()
-        log.info("knows the state of the PBX: calls=%d channels=%d", len(self.calls), len(channels))
+        log.info("synchronized with Asterisk calls=%d channels=%d", len(self.calls), len(channels))
 
     async def _asterisk_started_at(self) -> str:
         try:
@@ -194,11 +194,11 @@ class CallTracker:
         except AriError as exc:
             if not self._client.connected:
                 raise
-            log.warning("cannot tell when Asterisk was started: %s", exc)
+            log.warning("start time of Asterisk unknown error=%s", exc)
             return ""
 
     async def _linkedids_of(self, channels: list[Channel]) -> dict[str, str]:
-        # Those in the channels' variables may be from before calls met, so all are asked for.
+        # Linkedids in the channels' variables may be outdated, so all are requested.
         parties = [channel.id for channel in channels if is_party(channel)]
         async with asyncio.TaskGroup() as group:
             asked = {channel_id: group.create_task(self._linkedid_of(channel_id)) for channel_id in parties}
@@ -214,7 +214,7 @@ class CallTracker:
         return await self._answer_of(channel_id, "CHANNEL(linkedid)")
 
     async def _answer_of(self, channel_id: str, variable: str) -> str | None:
-        """Ask for a variable of a channel; None if the channel has gone, or Asterisk does not answer."""
+        """Request a variable of a channel; return None if the channel has ended, or Asterisk does not respond."""
         for attempt in range(QUESTION_TRIES):
             async with self._questions:
                 try:
@@ -223,7 +223,9 @@ class CallTracker:
                     if exc.status == 404 or not self._client.connected:
                         return None
                     if attempt == QUESTION_TRIES - 1:
-                        log.warning("variable not answered: %s channel=%s error=%s", variable, channel_id, exc)
+                        log.warning(
+                            "no response for a variable channel=%s variable=%s error=%s", channel_id, variable, exc
+                        )
             await asyncio.sleep(RETRY_S)
         return None
 
@@ -236,7 +238,7 @@ class CallTracker:
             self._tasks.spawn(self._ask(channel_id))
 
     async def _ask(self, channel_id: str) -> None:
-        """One question at a time for each channel, so that an old answer cannot overtake a new one."""
+        """Request the linkedid of a channel, one request at a time: an old response must not overtake a new one."""
         try:
             while True:
                 self._asking[channel_id] = False
@@ -245,7 +247,7 @@ class CallTracker:
                 if linkedid and channel_id in self._model.withheld.undisclosed:
                     presentation = await self._answer_of(channel_id, PRESENTATION) or ""
                 if linkedid:
-                    self._tell(self._model.learn_linkedid(channel_id, linkedid, self._clock(), presentation))
+                    self._notify(self._model.learn_linkedid(channel_id, linkedid, self._clock(), presentation))
                 if not self._asking[channel_id]:
                     return
         finally:

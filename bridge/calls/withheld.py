@@ -1,4 +1,4 @@
-"""Callers who withhold their numbers: nobody sees these, not even as whom others are connected with. Pure."""
+"""Callers with restricted presentation: their numbers are hidden, also as others' connected number. Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bridge.calls.call import Party, is_dialled, is_party
 
 
 class Withheld:
-    """Which numbers are withheld now.
+    """Currently withheld numbers.
 
     Args:
-        active: they are; False: every number is shown.
+        active: hide them; False: every number is shown.
     """
 
     def __init__(self, active: bool) -> None:
         self.undisclosed: set[str] = set()
-        """Channels of callers of whom it is not known yet; they are in no call before it is."""
+        """Channels of callers with unknown presentation; they are in no call until it is known."""
         self._numbers: dict[str, str] = {}
         self._active = active
 
@@ -27,18 +27,18 @@ class Withheld:
         return self._numbers.values()
 
     def asks(self, channel: Channel, *, created: bool = False) -> bool:
-        """Return whether it is not known yet if this is a caller who withholds their number.
+        """Return whether a channel is a caller with unknown presentation.
 
         Args:
             channel: its state.
-            created: it is that of its creation, in which every number may be seen (chan_pjsip of 22.10).
+            created: the state is that of its creation, in which every number may be visible (chan_pjsip of 22.10).
         """
         known = is_withheld(channel.presentation) if created else channel.presentation is not None
         calls = is_party(channel) and not is_dialled(channel) and not channel.name.startswith("Local/")
         return self._active and calls and channel.caller.number != "" and not known
 
     def note(self, party: Party, channel: Channel) -> None:
-        """Take in what a channel's variables say of its caller, before `Party.see`."""
+        """Apply a channel's presentation to its party, before `Party.see`."""
         if self._active and is_withheld(channel.presentation):
             party.withheld = True
             if channel.caller.number:
@@ -46,11 +46,11 @@ class Withheld:
             party.withhold(self.numbers)
 
     def learn(self, channel_id: str, presentation: str, parties: Iterable[Party]) -> None:
-        """Take in what Asterisk answered about a caller.
+        """Apply Asterisk's response about a caller.
 
         Args:
             channel_id: of the caller.
-            presentation: Asterisk's word; empty if it does not know.
+            presentation: Asterisk's value; empty if unknown.
             parties: all of the PBX.
         """
         self.undisclosed.discard(channel_id)
@@ -64,6 +64,6 @@ class Withheld:
             each.withhold(self.numbers)
 
     def forget(self, channel_id: str) -> None:
-        """Take note that a channel has ended."""
+        """Remove a channel that has ended."""
         self.undisclosed.discard(channel_id)
         self._numbers.pop(channel_id, None)

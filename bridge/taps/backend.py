@@ -1,15 +1,15 @@
-"""What is opened on the PBX for one media leg: the ARI objects behind one AudioSocket connection.
+"""The ARI objects behind one media leg.
 
 Shapes (docs/decisions/taps.md):
 
-    Snoop   party -- snoop channel -- AudioSocket()                any party of the PBX, outside Stasis too: at 8 kHz,
-                                                                   where the dialplan has our entry (dialplan_entry.py)
+    Snoop   party -- snoop channel -- AudioSocket()                any party of the PBX, also outside Stasis: at 8 kHz,
+                                                                   if the dialplan has our entry (dialplan_entry.py)
             party -- snoop channel -- bridge -- external media     the same, at any rate
-    Join    a mixing bridge of ours -- external media              a call or conference in our Stasis application
-    ConfBridge    a ConfBridge room -- external media                    a conference that the dialplan runs
+    Join    our mixing bridge -- external media                    a call or conference in our Stasis application
+    ConfBridge    a ConfBridge room -- external media              a conference that the dialplan runs
 
-Every id is chosen before the act, the waiter is registered before the request, and no channel is bridged before its
-own StasisStart (422 in 55 of 100 tries on Asterisk 22.10).
+Every id is chosen before the request, the waiter is registered before the request, and no channel is bridged before its
+own StasisStart (422 in 55 of 100 attempts on Asterisk 22.10).
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from bridge.media.leg import MediaLeg
 from bridge.taps.dialplan_entry import Entry
 
 OPEN_TIMEOUT_S = 5.0
-"""Asterisk gives a connect 2 s; what takes longer than this is not coming."""
+"""Time limit in seconds; Asterisk limits a connect to 2 s."""
 WHISPER_LEAD_FRAMES = 2
-"""A whisper is mixed into the party's frames as they pass, and one that is late leaves a hole in it. So many frames
-in hand make up for the uneven arrival of both; the queue is good for 500 ms (main/audiohook.c)."""
+"""Frames queued in advance of a whisper.
+
+A whisper is mixed into the party's frames as they pass, and a late frame leaves a gap. This lead absorbs the jitter of
+both; the queue holds 500 ms (main/audiohook.c).
+"""
 
 
 @dataclass(frozen=True)
 class Snoop:
-    """Listen to and speak into one party from outside.
+    """Receive and send audio of one party from outside.
 
     Args:
         channel_id: the party.
-        spy: ``in`` is what the party says, ``out`` what it hears, ``both`` the mix, ``none`` nothing.
-        whisper: ``out`` is heard by the party, ``in`` by the others as if the party said it, ``none`` by nobody.
+        spy: audio to receive: ``in`` from the party, ``out`` to it, ``both`` mixed, or ``none``.
+        whisper: who receives our audio: ``out`` the party, ``in`` the others as if from the party, or ``none``.
     """
 
     channel_id: str
@@ -47,22 +50,22 @@ class Snoop:
 
     @property
     def follows(self) -> bool:
-        """Asterisk translates what the party receives for it: audio of other parties, one after the other."""
+        """Whether Asterisk translates the party's received audio for it: audio of changing peers."""
         return self.spy in ("out", "both") or self.whisper == "out"
 
 
 @dataclass(frozen=True)
 class Join:
-    """Join a mixing bridge of ours as one more member: hear all others, be heard by all."""
+    """Join our own mixing bridge as a member, which receives all others and sends to all."""
 
     bridge_id: str
 
 
 @dataclass(frozen=True)
 class ConfBridge:
-    """Join a ConfBridge room as one more member: hear all others, be heard by all.
+    """Join a ConfBridge room as a member, which receives all others and sends to all.
 
-    ARI adds no channel to a bridge that is not its own (409), so ours is sent on into the dialplan, to the extension
+    ARI cannot add channels to the bridges of others (409), so our channel continues in the dialplan at the extension
     ``room-{name}`` of a static context, which runs ConfBridge and ends (docs/decisions/taps.md).
 
     Args:
@@ -76,35 +79,35 @@ class ConfBridge:
 
 NOT_DELIVERED = 500
 """Asterisk's status for external media whose AudioSocket connection fails."""
-ADVICE = "; run asterisk-bridge doctor"
+ADVICE = ". Run asterisk-bridge doctor"
 
 TapPoint = Snoop | Join | ConfBridge
 
 
 @dataclass(eq=False)
 class Tap:
-    """What is open on the PBX for one leg."""
+    """The open objects for one leg."""
 
     leg: MediaLeg
     point: TapPoint
     media_id: str | None = None
     snoop_id: str | None = None
     bridge_id: str | None = None
-    """The bridge that was made for this tap; None where an existing one was joined."""
+    """The bridge that was created for this tap; None where an existing one was joined."""
     opening: asyncio.Future[None] | None = None
-    """The requests that open it."""
+    """The opening requests."""
     shared: Tap | None = None
-    """The tap that it listens to, together with others; nothing on the PBX is its own then."""
+    """The tap that it shares with others, without objects of its own."""
     idle: bool = False
-    """Nobody uses it; it is kept for the next who wants the same (`Taps.close`)."""
+    """Whether it is unused, and kept for the next user of the same tap point (`Taps.close`)."""
     closing: bool = False
-    """Its objects are being deleted."""
+    """Whether its objects are being deleted."""
     renewed: bool = False
-    """It was closed so that another one can be opened in its place (`Taps.renew`)."""
+    """Whether it was closed to be replaced by another one (`Taps.renew`)."""
 
     @property
     def object_ids(self) -> tuple[str, ...]:
-        """Ids of all channels and bridges that were made for this tap."""
+        """Ids of all channels and bridges that were created for this tap."""
         return tuple(i for i in (self.media_id, self.snoop_id, self.bridge_id) if i)
 
     @property
@@ -117,7 +120,9 @@ class TapBackend:
     """Creates the ARI objects of taps.
 
     Args:
-        advertised: gives ``host:port`` at which Asterisk reaches our listener, once that is open.
+        client: ARI.
+        ids: generates ids of own objects.
+        advertised: returns the ``host:port`` at which Asterisk reaches our listener, once that is open.
         entry: the dialplan's entry for taps.
     """
 
@@ -134,7 +139,7 @@ class TapBackend:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
         """
         point = tap.point
-        # An id is noted before its request: a sweep must not take for an orphan what is just being made.
+        # An id is stored before its request: otherwise a sweep could delete the new object as an orphan.
         if isinstance(point, Snoop):
             await self._reach(tap, point)
         else:
@@ -165,7 +170,7 @@ class TapBackend:
                 ) from None
 
     async def _reach(self, tap: Tap, point: Snoop) -> None:
-        """The cheapest way that serves: by the dialplan's entry where there is one, else by external media."""
+        """Connect a snoop by the dialplan's entry, the cheapest way, or else by external media."""
         problem = await self._by_entry(tap, point) if self._entry.serves(tap.leg.fmt.rate) else None
         if not tap.leg.connected.is_set():
             await self._by_external_media(tap, point)
@@ -173,7 +178,7 @@ class TapBackend:
                 self._entry.failed(problem)
 
     async def _by_entry(self, tap: Tap, point: Snoop) -> AriError | None:
-        """Send the snoop channel itself to us; returns why not, if the dialplan's entry is to blame, perhaps."""
+        """Connect the snoop channel itself; return the error that the dialplan's entry may have caused."""
         snoop_id = tap.snoop_id = self._ids.new("snoop")
         await self._snoop_channel(snoop_id, point)
         try:
@@ -182,8 +187,9 @@ class TapBackend:
             await self._client.channels.hangup(snoop_id)
             return error
         if point.spy != "none":
-            # AudioSocket() gives up after 2 s without audio either way, and this channel sends some all the time. Nor
-            # has it the fault of external media channels for which a leg never goes quiet (asterisk#2089).
+            # AudioSocket() ends after 2 s without audio in either direction, and this channel always sends some. It is
+            # also free of
+            # the bug of external media channels because of which legs must never pause (asterisk#2089).
             tap.leg.relax()
         return None
 
@@ -205,7 +211,7 @@ class TapBackend:
             await started.wait(OPEN_TIMEOUT_S)
 
     async def _media(self, tap: Tap, media_id: str) -> None:
-        """Create the external media channel and wait until its audio is connected and it may be bridged."""
+        """Create the external media channel; wait until its audio is connected and it may be bridged."""
         leg, address = tap.leg, self._advertised()
         with self._client.expect("StasisStart", media_id) as started:
             try:
@@ -231,7 +237,7 @@ class TapBackend:
 
 
 async def _together(*acts: Awaitable[object]) -> None:
-    """Run all to their end, then raise the first error: none is given up half-way (see `Taps._close`)."""
+    """Run all to their end, then raise the first error: none is cancelled half-way (see `Taps._close`)."""
     for result in await asyncio.gather(*acts, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

@@ -1,4 +1,4 @@
-"""The static entry of the dialplan by which a snoop channel brings its audio to us by itself, at 8 kHz.
+"""The dialplan extension by which a snoop channel itself connects its audio to asterisk-bridge, at 8 kHz.
 
     [media-tap]
     exten => audiosocket,1,Answer()
@@ -6,7 +6,7 @@
      same => n,Hangup()
 
 It saves the external media channel and the bridge behind every snoop (docs/decisions/taps.md). Whether the PBX has it
-cannot be asked, only tried: without it the channel ends at once.
+cannot be queried, only tried: without it the channel ends immediately.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ log = logging.getLogger(__name__)
 
 EXTENSION = "audiosocket"
 RATE = 8000
-"""What ``AudioSocket()`` sends and takes; the application knows no other."""
+"""Rate of ``AudioSocket()`` in Hz, its only one."""
 ENTER_TIMEOUT_S = 3.0
-"""Asterisk gives a connect 2 s."""
+"""Time limit in seconds; Asterisk limits a connect to 2 s."""
 TRY_AGAIN_S = 60.0
-"""An entry that has failed is left alone for so long: each try delays a stream a little."""
+"""Time in seconds that a failed entry is not tried again: each attempt delays a stream a little."""
 
 
 class Entry:
     """The entry of one context.
 
     Args:
-        context: its context, ``calling.context`` of the configuration; empty: there is none.
-        clock: seconds on a monotonic clock.
+        client: ARI.
+        context: its context, ``calling.context`` of the configuration; empty: none.
+        clock: returns seconds on a monotonic clock.
     """
 
     def __init__(self, client: AriClient, context: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,19 +50,21 @@ class Entry:
         self._told = False
 
     def serves(self, rate: int) -> bool:
-        """Whether a leg of this rate may be tried by it now."""
+        """Return whether a leg of this rate may try the entry now."""
         if not self._context or rate != RATE:
             return False
         return self._failed_at is None or self._clock() - self._failed_at >= TRY_AGAIN_S
 
     async def enter(self, snoop_id: str, leg: MediaLeg, address: str) -> None:
-        """Send a snoop channel, which is in our application, to the entry; returns when its audio is connected.
+        """Send a snoop channel in our application to the entry; return when its audio is connected.
 
         Args:
+            snoop_id: the channel.
+            leg: its media leg.
             address: ``host:port`` at which Asterisk reaches our listener, which expects ``leg``.
 
         Raises:
-            AriError: it is not: there is no such entry, or it does not reach us, or the channel has ended.
+            AriError: the entry does not exist, cannot reach us, or the channel has ended.
         """
         channels = self._client.channels
         await asyncio.gather(
@@ -73,28 +76,30 @@ class Entry:
             with contextlib.suppress(AriError):
                 await first_of(leg.connected.wait(), destroyed.wait(ENTER_TIMEOUT_S))
         if not leg.connected.is_set():
-            raise AriError(0, "POST", f"/channels/{snoop_id}/continue", "the channel did not connect with us")
+            raise AriError(
+                0, "POST", f"/channels/{snoop_id}/continue", "the channel did not connect to asterisk-bridge"
+            )
         self._failed_at, self._told = None, False
 
     def failed(self, problem: AriError) -> None:
-        """It did not work where external media did: leave it alone for a while, and say once what is missing."""
+        """Stop trying the entry for a while after external media worked where it failed; log once what is missing."""
         self._failed_at = self._clock()
         if self._told:
             return
         self._told = True
         log.warning(
-            "the extension %s of the dialplan's context %r (calling.context) does not connect with us, so that "
-            "what could be one channel takes two and a bridge: %s; extensions.conf needs these lines:",
+            "dialplan entry does not connect, each tap needs two channels and a bridge: add the following lines to "
+            "extensions.conf extension=%s context=%s error=%s",
             EXTENSION,
             self._context,
             problem.message,
         )
-        for line in lines(self._context):  # one record each, to be copied from the log
+        for line in lines(self._context):  # one record for each, for copying from the log
             log.warning("%s", line)
 
 
 def lines(context: str) -> tuple[str, ...]:
-    """What to add to extensions.conf."""
+    """Return the lines to add to extensions.conf."""
     return (
         f"[{context}]",
         f"exten => {EXTENSION},1,Answer()",

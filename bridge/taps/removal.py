@@ -1,10 +1,10 @@
-"""Deletes what was made for taps, and makes sure that it is gone.
+"""Deletes the objects of taps, and verifies their end.
 
-Asterisk hangs up a snoop channel in two steps. The channel is taken from the list of those that requests reach, and
-then it waits until its audiohook has been removed, which happens when the next frame passes the party that it
-listens to (`snoop_hangup`, main/audiohook.c). Where no frame passes, in a call of two parties both of which send no
-audio, the channel, a thread and its descriptors stay until one does or the party leaves, and a DELETE is answered
-with 404. So a snoop of such a party is not hung up but kept, and used again.
+Asterisk hangs up a snoop channel in two steps. The channel is removed from those that requests reach, then it waits for
+the removal of its audiohook, which happens when the next frame passes the observed party (`snoop_hangup`,
+main/audiohook.c). Where no frame passes, in a call of two parties which both send no audio, the channel, a thread and
+its descriptors stay until a frame passes or the party leaves, and DELETE responds with 404. So a snoop of such a party
+is kept instead, and reused.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 GONE_S = 2.0
-"""How long a channel may take to end before it is hung up again."""
+"""Time for a channel to end before it is hung up again, in seconds."""
 TRIES = 3
 PACKETS_S = 0.1
-"""In so long a party that sends or receives audio does so with five packets."""
+"""Interval in seconds in which an active party sends or receives five packets."""
 
 
 class Removal:
     """Deletes channels and bridges of taps.
 
     Args:
-        tasks: where it is made sure that they are gone.
+        client: ARI.
+        tasks: run the verification.
     """
 
     def __init__(self, client: AriClient, tasks: BackgroundTasks) -> None:
@@ -41,16 +42,16 @@ class Removal:
         self._tasks = tasks
 
     async def packets(self, tap: Tap) -> int | None:
-        """Return how many packets a snoop's party has sent and received so far; None: that cannot be told."""
+        """Return the packets that a snoop's party has sent and received so far; None if unknown."""
         assert isinstance(tap.point, Snoop)
         try:
             statistics = await self._client.channels.rtp_statistics(tap.point.channel_id)
         except AriError:
-            return None  # it has gone, is not an RTP channel, or Asterisk is unavailable
+            return None  # it has ended, is not an RTP channel, or Asterisk is unavailable
         return statistics.txcount + statistics.rxcount
 
     async def possible(self, tap: Tap) -> bool:
-        """Return whether Asterisk would remove a tap now: frames pass the party, or it is no snoop."""
+        """Return whether Asterisk would remove a tap now: frames pass the party, or the tap is not a snoop."""
         if not isinstance(tap.point, Snoop) or tap.leg.closed or not tap.leg.connected.is_set():
             return True
         before = await self.packets(tap)
@@ -60,8 +61,8 @@ class Removal:
         return await self.packets(tap) != before
 
     async def remove(self, tap: Tap) -> None:
-        """Delete everything that was made for a tap; returns when Asterisk has answered."""
-        gone = tap.leg.closed  # the channel has ended by itself then, as in a hang-up
+        """Delete everything that was created for a tap; return when Asterisk has responded."""
+        gone = tap.leg.closed  # then the channel has ended by itself, as in a hang-up
         channels = [channel_id for channel_id in (tap.media_id, tap.snoop_id) if channel_id]
         with contextlib.ExitStack() as stack:
             ends = {each: stack.enter_context(self._client.expect("ChannelDestroyed", each)) for each in channels}
@@ -72,7 +73,12 @@ class Removal:
                 failures += await asyncio.gather(self._client.bridges.destroy(tap.bridge_id), return_exceptions=True)
             for failure in failures:
                 if isinstance(failure, AriError):
-                    log.warning("%s left to the next sweep: %s", tap.name, failure, extra=cause(failure.message))
+                    log.warning(
+                        "cleanup failed, next sweep retries channel=%s error=%s",
+                        tap.snoop_id or tap.media_id,
+                        failure,
+                        extra=cause(failure.message),
+                    )
             if self._client.connected and not gone:
                 self._tasks.spawn(self._until_gone(stack.pop_all(), ends))
 
@@ -86,4 +92,6 @@ class Removal:
                     with contextlib.suppress(AriError):
                         await self._client.channels.hangup(channel_id)
                 else:
-                    log.info("channel=%s is held by Asterisk until its party sends or receives audio", channel_id)
+                    log.info(
+                        "Asterisk keeps the channel until its party sends or receives audio channel=%s", channel_id
+                    )

@@ -1,8 +1,8 @@
-"""Has the taps of a party renewed when it needs that: its partner has changed, or it is silent where it must not be.
+"""Renews the taps of a party after its peer has changed, or when they are silent although the peer sends audio.
 
-`bridge.taps.taps` says why that is needed. A change of the partner is in the model of calls. Whatever else leads
-to the same (a phone that begins its RTP again, a change that nobody reported) is found by listening: while a tap is
-silent, the audio of the one other party in the bridge is looked at, and if there is some, the silence is a fault.
+`bridge.taps.taps` describes why. A change of the peer is in the model of calls. Other causes (a phone that restarts its
+RTP, an unreported change) are detected by audio: while a tap is silent, the audio of the only other party in the bridge
+is checked, and if that is not silent, the silence is a fault.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from bridge.tasks import BackgroundTasks
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-"""How often all taps are looked at: for one frame, if it is not silent."""
+"""Interval of checks of all taps, in seconds."""
 SILENT_FRAMES = 75
-"""1.5 s without a sound are suspicious."""
+"""Silence of 1.5 s is suspicious."""
 COMPARE_S = 1.0
-"""How long the partner is listened to."""
-RATE = 8000  # Hz; of the tap that compares: the cheapest there is
+"""Time for which the peer's audio is checked, in seconds."""
+RATE = 8000  # Hz; of the comparing tap: the cheapest one
 WAITS_S = (5.0, 15.0, 60.0, 300.0)
-"""Waits after each comparison while a tap stays silent; the last one after all further ones."""
+"""Waits after comparisons while a tap stays silent, in seconds; the last one repeats."""
 
 
 @dataclass(slots=True)
 class Silence:
-    """One direction of a party that is silent.
+    """One silent direction of a party.
 
     Args:
-        compared: how many times the partner was listened to.
-        due: when it may be listened to again.
-        renewed: how many times the taps were renewed because of it.
+        compared: number of comparisons with the peer.
+        due: time of the next comparison.
+        renewed: number of renewals because of it.
     """
 
     compared: int = 0
@@ -55,10 +55,13 @@ class Silence:
 
 
 class Renewal:
-    """Follows the partners of all parties, and listens to the taps, from `start` on.
+    """Follows the peers of all parties, and checks the taps, after `start`.
 
     Args:
-        clock: seconds on a monotonic clock.
+        taps: the taps.
+        tracker: the calls of the PBX.
+        counters: the process's counters.
+        clock: returns seconds on a monotonic clock.
     """
 
     def __init__(
@@ -69,9 +72,9 @@ class Renewal:
         self._counters = counters
         self._clock = clock
         self._partners: dict[str, Party] = {}
-        """By channel: the last one that was alone in a bridge with it."""
+        """The latest party that was alone in a bridge with a channel, by channel."""
         self._bridges: dict[str, str] = {}
-        """By channel: the bridge that it was seen in last."""
+        """The latest bridge of a channel, by channel."""
         self._watches: dict[Tap, Watch] = {}
         self._silences: dict[tuple[str, str], Silence] = {}
         """By channel and direction."""
@@ -79,17 +82,17 @@ class Renewal:
         tracker.subscribe(self._on_change)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Begin to check."""
         self._tasks.spawn(self._look()).set_name("listen to taps")
 
     async def stop(self) -> None:
-        """End what is in progress."""
+        """Cancel running work."""
         await self._tasks.stop()
 
     def partner(self, channel_id: str) -> Party | None:
-        """Return the one other party in the bridge of a party; None if there is none, or more than one.
+        """Return the only other party in the bridge of a party; None if there is none, or more than one.
 
-        Of several Asterisk mixes the audio itself, and what it makes itself has no sequence numbers.
+        With several, Asterisk mixes the audio itself, and generated audio has no sequence numbers.
         """
         found = self._model.member(channel_id)
         bridge = self._model.bridges.get(found[1].bridge_id or "") if found is not None else None
@@ -98,7 +101,7 @@ class Renewal:
         others = [other for other in others if other.id != channel_id]
         return others[0] if len(others) == 1 else None
 
-    # What the model reports
+    # Events of the model
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, PartyLeft) and change.moved_to is None:
@@ -119,11 +122,11 @@ class Renewal:
             return
         before = self._partners.get(channel_id)
         self._partners[channel_id] = partner
-        # A Local channel gives its place to the party behind it, whose audio it has passed on.
+        # A Local channel is replaced by the party behind it, whose audio it has carried.
         if before is not None and before is not partner and not before.is_local:
             self._tasks.spawn(self._taps.follow(channel_id))
 
-    # What is heard
+    # Checks of audio
 
     async def _look(self) -> None:
         while True:
@@ -132,7 +135,7 @@ class Renewal:
                 await self._compare(point)
 
     def _suspects(self) -> list[Snoop]:
-        """Return where it is silent and time for a comparison, and listen on."""
+        """Return the silent taps that are due for a comparison, and continue to watch all."""
         suspects: dict[tuple[str, str], Snoop] = {}
         silences, self._silences = self._silences, {}
         watches, self._watches = self._watches, {}
@@ -159,7 +162,7 @@ class Renewal:
         return list(suspects.values())
 
     async def _compare(self, point: Snoop) -> None:
-        """Listen to the partner of a silent party, and renew the party's taps if there is something to hear."""
+        """Check the peer of a silent party, and renew the party's taps if the peer is not silent."""
         silence = self._silences[point.channel_id, point.spy]
         silence.due = self._clock() + WAITS_S[min(silence.compared, len(WAITS_S) - 1)]
         silence.compared += 1
@@ -171,8 +174,8 @@ class Renewal:
             return
         if silence.renewed == 1:
             log.info(
-                "channel=%s is still silent (%s) although its partner channel=%s is heard: muted, or an audiohook of"
-                " the dialplan (MixMonitor) holds what Asterisk uses for it",
+                "still silent after a renewal although the peer sends audio: muted, or an audiohook of the dialplan"
+                " (MixMonitor) blocks it channel=%s direction=%s peer=%s",
                 point.channel_id,
                 point.spy,
                 partner.id,
@@ -181,14 +184,14 @@ class Renewal:
         await self._taps.renew(point.channel_id)
 
     async def _sounds(self, point: Snoop) -> bool:
-        """Whether there is anything but silence."""
+        """Return whether a tap point receives anything but silence."""
         fmt, sound = slin(RATE), asyncio.Event()
         leg = MediaLeg(fmt, Playout(fmt, NOTHING_MS), self._counters)
         leg.on_audio = lambda pcm: None if is_silence(pcm) else sound.set()
         try:
             tap = await self._taps.open(leg, point)
         except AriError:
-            return False  # it has just left, or Asterisk is unavailable
+            return False  # the party has just left, or Asterisk is unavailable
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(COMPARE_S):
@@ -200,7 +203,7 @@ class Renewal:
     def _repaired(self, point: Snoop) -> None:
         self._counters.silences_repaired += 1
         log.warning(
-            "channel=%s was silent (%s) although its partner was heard; its taps were opened again and receive audio",
+            "taps were silent although the peer sent audio, reopened and repaired channel=%s direction=%s",
             point.channel_id,
             point.spy,
         )

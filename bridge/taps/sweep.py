@@ -1,5 +1,7 @@
-"""Deletes channels and bridges that the bridge made and no longer uses: of an earlier life, or left while Asterisk
-could not be reached. Nothing else is ever touched: only ids with our own prefix (``OwnIds``) are considered."""
+"""Delete unused channels and bridges of asterisk-bridge: of a previous run, or left while Asterisk was unavailable.
+
+Only ids with our own prefix (``OwnIds``) are considered.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,17 @@ async def sweep(client: AriClient, ids: OwnIds, in_use: Callable[[], Collection[
     """Delete our orphans.
 
     Args:
-        in_use: ids that belong to something alive; asked after the lists have come, so that what is being made
-            meanwhile is in it.
+        client: ARI.
+        ids: recognizes own ids.
+        in_use: returns the ids in use; called after the lists have arrived, to include objects created meanwhile.
 
     Returns:
         How many channels and how many bridges were deleted.
 
     Raises:
-        AriError: the lists could not be read.
+        AriError: Asterisk refused the lists.
     """
-    # A call that we have originated, and sent on into the dialplan, is the dialplan's.
+    # An originated call that was continued in the dialplan belongs to the dialplan.
     channel_ids = [
         channel.id
         for channel in await client.channels.list()
@@ -36,13 +39,13 @@ async def sweep(client: AriClient, ids: OwnIds, in_use: Callable[[], Collection[
     used = in_use()
     channels = [i for i in channel_ids if ids.ours(i) and i not in used]
     bridges = [i for i in bridge_ids if ids.ours(i) and i not in used]
-    # What Asterisk is ending already is listed until it has ended (`bridge.taps.removal`), and is not deleted by us.
+    # Objects that Asterisk is ending are listed until then (`bridge.taps.removal`), but not deleted again.
     hung_up = [await _try(client.channels.hangup(channel_id)) for channel_id in channels]
     for bridge_id in bridges:
         await _try(client.bridges.destroy(bridge_id))
     counts = len(hung_up) - hung_up.count(False), len(bridges)
     if any(counts):
-        log.info("swept %d channels and %d bridges that nothing uses any more", *counts)
+        log.info("unused objects deleted channels=%d mixing_bridges=%d", *counts)
     return counts
 
 
@@ -50,5 +53,5 @@ async def _try(deletion: Awaitable[object]) -> object:
     try:
         return await deletion
     except AriError as error:
-        log.warning("sweep: %s", error)
+        log.warning("object not deleted by the sweep error=%s", error)
         return None

@@ -1,14 +1,13 @@
-"""Opens and closes a media leg on a call, and shares what only listens.
+"""Opens and closes media legs on calls, and shares those that only receive.
 
-What is made on the PBX for a leg is in `bridge.taps.backend`. Closing deletes by id, so it does not matter how far
-opening got. A snoop that only listens is shared by all who want the same of the same party at the same rate
-(`bridge.media.shared`).
+`bridge.taps.backend` creates the objects on the PBX. Closing deletes by id, so it does not matter how far opening got.
+A snoop that only receives is shared by all users of the same audio of a party at the same rate (`bridge.media.shared`).
 
 All snoops of a channel share one list of audiohooks in Asterisk, and the list has one translator for each direction,
-which lives as long as any of them exists. Debian's Asterisk drops what a translator gets with a lower RTP sequence
-number than before as late ("native PLC" of its Opus patch): after the party's partner has changed, half of the time
-everything, and snoops of this direction are silent for up to eleven minutes (seen on 22.10.1). So when the partner
-changes, all taps of the channel are closed and only then opened again: `Taps.renew`, `bridge.taps.renewal`.
+which lives as long as any of them exists. Debian's Asterisk drops audio with a lower RTP sequence number than before as
+late in a translator ("native PLC" of its Opus patch): after the party's peer has changed, half of the time everything,
+and snoops of this direction are silent for up to eleven minutes (seen on 22.10.1). So when the peer changes, all taps
+of the channel are closed, and opened again only afterwards: `Taps.renew`, `bridge.taps.renewal`.
 """
 
 from __future__ import annotations
@@ -34,19 +33,22 @@ from bridge.tasks import BackgroundTasks
 __all__ = ["OPEN_TIMEOUT_S", "ConfBridge", "Join", "Snoop", "Tap", "TapPoint", "Taps"]
 
 RENEW_S = 1.0
-"""How long opening waits for what is being closed. Asterisk removes a snoop when the next frame passes the channel."""
+"""Limit for waiting until other taps are closed, in seconds. Asterisk removes a snoop when the next frame passes."""
 
 POLL_S = 0.02
 RETIRE_S = 1.0
-"""How often it is tried to remove a tap that nobody uses."""
+"""Interval of attempts to remove an unused tap, in seconds."""
 
 
 class Taps:
-    """Opens and closes taps, and remembers which objects on the PBX are in use.
+    """Opens and closes taps, and tracks which objects on the PBX are in use.
 
     Args:
-        advertised: gives ``host:port`` at which Asterisk reaches our listener, once that is open.
-        context: the dialplan's context with our entries, ``calling.context`` of the configuration; empty: none has.
+        client: ARI.
+        listener: accepts the connections of media legs.
+        ids: generates ids of own objects.
+        advertised: returns the ``host:port`` at which Asterisk reaches our listener, once that is open.
+        context: the dialplan context with our entries, ``calling.context`` of the configuration; empty: none.
     """
 
     def __init__(
@@ -65,9 +67,9 @@ class Taps:
         self._backend = TapBackend(client, ids, advertised, Entry(client, context))
         self._open: set[Tap] = set()
         self._shared: dict[tuple[TapPoint, int], Tap] = {}
-        """What may be joined, by point and rate."""
+        """Taps that may be shared, by tap point and rate."""
         self._stale: set[str] = set()
-        """Channels whose partner has changed since their taps were opened, none of which follows it."""
+        """Channels whose peer has changed since their taps were opened, with no tap that depends on it."""
         self._renewals: dict[str, asyncio.Future[None]] = {}
         """By channel."""
 
@@ -81,11 +83,18 @@ class Taps:
 
     @property
     def connections(self) -> Collection[Tap]:
-        """The taps that have a connection of their own, opening ones included."""
+        """Taps with a connection of their own, including those being opened."""
         return [tap for tap in self._open if tap.shared is None]
 
     async def open(self, leg: MediaLeg, point: TapPoint) -> Tap:
-        """Connect ``leg`` with ``point``: have Asterisk dial us for it, or share what is open there already.
+        """Connect ``leg`` to ``point``: by a new connection of Asterisk, or by sharing an existing one.
+
+        Args:
+            leg: the media leg.
+            point: the tap point.
+
+        Returns:
+            The tap, for `close`.
 
         Raises:
             AriError: Asterisk refused, the party or bridge is gone, or the audio did not come in time.
@@ -107,42 +116,45 @@ class Taps:
         return tap
 
     async def close(self, tap: Tap) -> bool:
-        """Close the leg and delete everything that was made for it; twice is fine, and so is a dead Asterisk.
+        """Close the leg and delete everything that was created for it; repeating it is harmless, also without Asterisk.
 
-        What is shared stays until nobody listens to it any more; and a snoop that Asterisk could not remove now, as no
-        frame passes the channel, stays for the next who wants the same (`bridge.taps.removal`).
+        A shared connection stays until its last user has left; and a snoop that Asterisk could not remove now, as no
+        frame passes the channel, is kept for the next user of the same tap point (`bridge.taps.removal`).
+
+        Args:
+            tap: the tap.
 
         Returns:
-            Whether it had been closed already so that another one can be opened in its place.
+            Whether it had been closed already, to be replaced by another one.
         """
         own: Tap | None = tap
         if tap in self._open and tap.shared is not None:
             own = self._leave(tap, tap.shared)
         if own is not None and own in self._open and not (own.idle or own.closing):
             own.idle = True
-            # Whoever waits may be cancelled; what is on the PBX must go all the same.
+            # Shielded: the caller may be cancelled, the objects on the PBX must be deleted anyway.
             await asyncio.shield(asyncio.ensure_future(self._dismiss(own)))
         return (tap.shared or tap).renewed
 
     async def stop(self) -> None:
-        """Close what is kept; every user has closed its taps."""
+        """Close kept taps, after all users have closed theirs."""
         await self._tasks.stop()
         await asyncio.gather(*(self._close(tap) for tap in tuple(self._open) if tap.idle and not tap.closing))
 
     async def follow(self, channel_id: str) -> None:
-        """Note that a channel has another partner: renew its taps, now or before the first that follows the partner."""
+        """Renew the taps of a channel whose peer has changed: now, or before the first tap that depends on the peer."""
         points = [tap.point for tap in self._snoops(channel_id)]
         if any(point.follows for point in points if isinstance(point, Snoop)):
             await self.renew(channel_id)
         elif points:
             self._stale.add(channel_id)
             if await self._foreign(channel_id):
-                await self.renew(channel_id)  # another process may have some that follow, which need our help
+                await self.renew(channel_id)  # taps of other processes may depend on it
 
     async def renew(self, channel_id: str) -> None:
-        """Close all connections of a channel's snoops; those who use them open others, which wait until all are gone.
+        """Close all connections of a channel's snoops; their users open others, which wait until all are closed.
 
-        Returns when they are gone, or Asterisk still has them after `RENEW_S`: no frame passes the channel.
+        Returns when they are closed, or Asterisk still has them after `RENEW_S`: no frame passes the channel.
         """
         running = self._renewals.get(channel_id)
         if running is None:
@@ -151,7 +163,7 @@ class Taps:
         await asyncio.shield(running)
 
     async def _fresh(self, point: Snoop) -> None:
-        """Wait until a tap that is opened now does not get a list of audiohooks that is being renewed or must be."""
+        """Wait for a due or running renewal, which a tap that is opened now must not join."""
         channel_id = point.channel_id
         if channel_id in self._renewals or (point.follows and channel_id in self._stale):
             await self.renew(channel_id)
@@ -164,7 +176,7 @@ class Taps:
             self._listener.counters.taps_renewed += 1
             self._part((tap.point, tap.leg.fmt.rate), tap)
         foreign, *_ = await asyncio.gather(self._foreign(channel_id), *map(self._remove, taps))
-        # Other workers and bridges close theirs at the same time. Their new ones have other ids.
+        # Other processes close theirs simultaneously. Their new ones have other ids.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RENEW_S):
                 while foreign:
@@ -172,7 +184,7 @@ class Taps:
                     foreign &= await self._foreign(channel_id)
 
     async def _foreign(self, channel_id: str) -> set[str]:
-        """Return the snoop channels of a party that other workers or bridges have."""
+        """Return the snoop channels of a party that belong to other processes."""
         ours = self.object_ids
         try:
             channels = await self._client.channels.list()
@@ -185,7 +197,7 @@ class Taps:
 
     async def _remove(self, tap: Tap) -> None:
         if tap.opening is not None:
-            await asyncio.gather(tap.opening, return_exceptions=True)  # its snoop has an id then
+            await asyncio.gather(tap.opening, return_exceptions=True)  # then its snoop has an id
         with self._client.expect("ChannelDestroyed", tap.snoop_id or "") as destroyed:
             await self._close(tap)
             if tap.snoop_id:
@@ -193,11 +205,11 @@ class Taps:
                     await destroyed.wait(RENEW_S)
 
     def _snoops(self, channel_id: str) -> list[Tap]:
-        """Return the taps of a party that have a connection of their own."""
+        """Return the taps of a party with a connection of their own."""
         return [tap for tap in self.connections if isinstance(tap.point, Snoop) and tap.point.channel_id == channel_id]
 
     def _begin(self, leg: MediaLeg, point: TapPoint) -> Tap:
-        """Start to open a tap with a connection of its own, or take one that is kept."""
+        """Begin to open a tap with a connection of its own, or reuse a kept one."""
         kept = next((tap for tap in self._open if tap.idle and (tap.point, tap.leg.fmt) == (point, leg.fmt)), None)
         if kept is not None and not (kept.closing or kept.leg.closed):
             self._open.discard(kept)
@@ -214,13 +226,13 @@ class Taps:
         return tap
 
     def _join(self, leg: MediaLeg, point: Snoop) -> Tap:
-        """Listen to what is open or being opened there, or start to open it."""
+        """Share an existing connection, or one being opened, or begin to open one."""
         key = (point, leg.fmt.rate)
         shared = self._shared.get(key)
         if shared is None:
             source = SharedLeg(leg.fmt, self._listener.counters)
             shared = self._shared[key] = self._begin(source, point)
-            # Whoever comes after it has failed or broken opens another one; the first of them does so for all.
+            # After its failure the next user opens another one, for all.
             source.on_closed = lambda: self._part(key, shared)
             assert shared.opening is not None
             shared.opening.add_done_callback(lambda done: self._part(key, shared) if _failed(done) else None)
@@ -232,25 +244,25 @@ class Taps:
         return tap
 
     def _leave(self, tap: Tap, shared: Tap) -> Tap | None:
-        """Listen no more; returns what nobody uses any more, if that was the last listener."""
+        """Leave a shared connection; return its tap if that was the last user."""
         self._open.discard(tap)
         assert isinstance(shared.leg, SharedLeg)
         shared.leg.leave(tap.leg)
         return None if shared.leg.listeners else shared
 
     async def _dismiss(self, tap: Tap) -> None:
-        """Close a tap that nobody uses, or keep it until Asterisk can remove it, for the next who wants the same."""
+        """Close an unused tap, or keep it until Asterisk can remove it."""
         if tap.opening is not None:
-            # A request given up half-way would make its object just after we have deleted it.
+            # A request cancelled half-way could create its object just after its deletion.
             await asyncio.gather(tap.opening, return_exceptions=True)
         removable = tap.renewed or await self._removal.possible(tap)
         if not tap.idle or tap not in self._open:
-            return  # somebody has joined, or it has been renewed
+            return  # joined or renewed meanwhile
         if removable:
             await self._close(tap)
             return
         if not isinstance(tap.leg, SharedLeg):
-            # The leg is its user's, who may close it.
+            # The leg belongs to its user, who may close it.
             spare = MediaLeg(tap.leg.fmt, Playout(tap.leg.fmt, NOTHING_MS), self._listener.counters)
             tap.leg.hand_over(spare)
             self._open.discard(tap)
@@ -269,7 +281,7 @@ class Taps:
             await self._close(tap)
 
     def _part(self, key: tuple[TapPoint, int], shared: Tap) -> None:
-        """Let nobody join it any more."""
+        """Stop sharing a tap."""
         if self._shared.get(key) is shared:
             del self._shared[key]
 

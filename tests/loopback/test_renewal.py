@@ -204,7 +204,7 @@ async def test_silence_although_the_partner_is_heard_is_repaired_counted_and_log
     await asyncio.sleep(0.1)
     assert (scene.counters.silences_repaired, scene.counters.taps_renewed) == (1, 1)
     (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "channel=alice was silent (out)" in line.getMessage()
+    assert "reopened and repaired channel=alice direction=out" in line.getMessage()
     assert not scene.pbx.snoops("bob")
 
 

@@ -172,7 +172,7 @@ def test_depth() -> None:
     for depth in (MAX_DEPTH, MAX_DEPTH + 1):
         text = json.dumps([0] * 40)[:-1] + ", " + "[" * (depth - 1) + "]" * (depth - 1) + "]"
         if depth > MAX_DEPTH:
-            with pytest.raises(ApiError, match="nested more"):
+            with pytest.raises(ApiError, match="nested deeper"):
                 check_shape(text, 1000)
         else:
             check_shape(text, 1000)

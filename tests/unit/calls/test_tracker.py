@@ -177,7 +177,7 @@ async def test_a_restart_of_asterisk_is_reported_before_its_calls_end(
         assert story[:1] == expected
     assert story[1:] == ["PartyLeft c1", "CallEnded c1"]
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "Asterisk was started again at 2026-01-31T13:00:00.000+0000, its calls have ended: 1"
+        "Asterisk was restarted, its calls have ended started=2026-01-31T13:00:00.000+0000 calls=1"
     ]
 
 

@@ -208,7 +208,7 @@ def test_calls_within_a_minute_are_counted_for_all_and_for_each_token() -> None:
         it.count("a")
     clock.now += 30
     it.count("b")
-    with pytest.raises(Overloaded, match="max_calls_per_minute allows"):
+    with pytest.raises(Overloaded, match=r"max_calls_per_minute$"):
         it.count("b")
     clock.now += 30  # the first two are a minute old
     it.count("b")

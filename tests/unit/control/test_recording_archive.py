@@ -80,7 +80,7 @@ async def test_no_room_is_said_with_what_to_do() -> None:
     kept = archive(Spool(**{mine: 400_000, other: 500_000}), 1, 2, max_total_mb=1.0)
     await kept.look(())
     kept.check_room([("wav", 6.0)])
-    with pytest.raises(Overloaded, match=r"1\.0 MB and recording\.max_total_mb allows 1"):
+    with pytest.raises(Overloaded, match=r"1\.0 MB of recording\.max_total_mb=1"):
         kept.check_room([("wav", 7.0)])
     kept.add("ab-bridge_w1-0123abcd-rec-00000002~1~a~b", "wav", 10)
     with pytest.raises(Overloaded):

@@ -179,7 +179,7 @@ async def test_a_party_that_has_ended_is_asterisks_error(scene: Scene) -> None:
 async def test_audio_that_never_comes_is_an_error_that_names_the_address(scene: Scene) -> None:
     scene.pbx.deaf = True
     began = now()
-    with pytest.raises(AriError, match=r"did not connect to 127\.0\.0\.1:9092; run asterisk-bridge doctor"):
+    with pytest.raises(AriError, match=r"did not connect to 127\.0\.0\.1:9092\. Run asterisk-bridge doctor"):
         await scene.open(Join("ours"))
     assert now() - began == pytest.approx(OPEN_TIMEOUT_S, abs=0.1)
     scene.nothing_left()
@@ -190,7 +190,7 @@ async def test_audio_that_asterisk_cannot_deliver_is_an_error_that_names_the_add
     scene.pbx.failures[EXTERNAL_MEDIA] = AriError(500, "POST", "/channels/externalMedia", words)
     with pytest.raises(AriError) as raised:
         await scene.open(Join("ours"))
-    assert raised.value.message == (f"Asterisk cannot connect to 127.0.0.1:9092; run asterisk-bridge doctor ({words})")
+    assert raised.value.message == (f"Asterisk cannot connect to 127.0.0.1:9092. Run asterisk-bridge doctor ({words})")
     scene.pbx.failures[EXTERNAL_MEDIA] = AriError(409, "POST", "/channels/externalMedia", "taken")
     with pytest.raises(AriError) as raised:
         await scene.open(Join("ours"))
@@ -214,7 +214,7 @@ async def test_an_entry_that_does_not_connect_is_replaced_by_external_media(
 ) -> None:
     tap = await scene.open(LISTENS, 8000)
     assert scene.made == SNOOP
-    assert "extensions.conf needs these lines" in caplog.text
+    assert "add the following lines to extensions.conf" in caplog.text
     await scene.taps.close(tap)
     scene.nothing_left()
 
@@ -226,7 +226,7 @@ async def test_what_asterisk_does_not_delete_is_logged_and_left_to_the_sweep(
     ids = set(scene.taps.object_ids)
     scene.pbx.failures["^DELETE"] = REFUSED
     await scene.taps.close(tap)
-    assert caplog.text.count("left to the next sweep") == 3
+    assert caplog.text.count("cleanup failed, next sweep retries") == 3
     assert not scene.taps.object_ids, "the sweep may take it"
     scene.pbx.failures.clear()
     assert await sweep(scene.client, scene.ids, lambda: scene.taps.object_ids) == (1, 1)
