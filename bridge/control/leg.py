@@ -113,7 +113,7 @@ class Leg:
 
     @property
     def whereabouts(self) -> tuple[str, bool, bool, bool]:
-        """Its channel, and whether that has entered our application, is away in the dialplan, has gone."""
+        """Its channel, and whether that has entered our application, stays away in the dialplan, has gone."""
         return self.id, self.entered.is_set(), self.away is not None, self.gone.is_set()
 
     async def answer(self) -> None:
@@ -330,7 +330,7 @@ class Leg:
                 if missing and self.id == channel_id:
                     await self._report(channel_id)
                 if self.id != channel_id:
-                    continue  # another channel has taken its channel's place: that one does it
+                    continue  # its channel was replaced: repeat with the new one
                 if missing or self.gone.is_set():
                     raise LegGone(f"{self.name or self.id} has gone") from error
                 raise
@@ -339,11 +339,11 @@ class Leg:
         """Return whether a request failed because the channel does not exist or is not in our application."""
         if error.status in (409, 422):
             return "Stasis" in error.message and self.away is None
-        unknown = error.status == 400 and error.message == "Channel not found"  # of a bridge that it shall join
+        unknown = error.status == 400 and error.message == "Channel not found"  # from a bridge that it should join
         return unknown or (error.status == 404 and error.message != NO_VARIABLE)
 
     async def _report(self, channel_id: str) -> None:
-        """Wait for the event that reports that the channel has gone, or that another has taken its place."""
+        """Wait for the event that reports the end or the replacement of the channel."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REPORT_S):
                 while self.id == channel_id and not self.gone.is_set():

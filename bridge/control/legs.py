@@ -201,7 +201,7 @@ class Legs:
         return claimed
 
     def whereabouts(self) -> Mapping[Leg, object]:
-        """Return where each leg is; from before channels are listed, for `reconcile`."""
+        """Return the whereabouts of each leg; call before listing channels, for `reconcile`."""
         legs = [*self._legs.values(), *self._originated.values(), *self._departed.values()]
         return {leg: leg.whereabouts for leg in legs}
 
@@ -211,18 +211,18 @@ class Legs:
         in_application: Callable[[Channel], bool],
         before: Mapping[Leg, object],
     ) -> None:
-        """Take in the channels of the PBX, after a time in which events may have been lost.
+        """Synchronize with the channels of the PBX after events may have been lost.
 
         Args:
             channels: all channels.
-            in_application: whether one is in our application.
-            before: `whereabouts` from before they were listed. Events about a leg that have come since are newer.
+            in_application: returns whether a channel is in our application.
+            before: `whereabouts` from before the list. Later events about a leg are newer than the list.
         """
-        there = {channel.id: channel for channel in channels}
+        existing = {channel.id: channel for channel in channels}
         for leg, whereabouts in before.items():
             if leg.whereabouts != whereabouts:
                 continue
-            channel = there.get(leg.id)
+            channel = existing.get(leg.id)
             if channel is None:
                 # Not for a channel that is just being created: its StasisStart has not arrived.
                 if leg.entered.is_set() or leg.away is not None or leg.gone.is_set():

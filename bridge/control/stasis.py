@@ -81,7 +81,7 @@ class StasisCalls:
         """Returns what happens to a call that cannot be accepted, and why; None: it is accepted."""
         self._held: dict[str, _Held] = {}
         self._left: set[str] | None = None
-        """Channels that have left or ended while `adopt` lists them; None: it does not."""
+        """Channels that leave or end while `adopt` lists channels; None: it does not."""
         self._tasks = BackgroundTasks("held calls")
         self._stopping = False
         self.on_held: Callable[[Channel, str], object] = lambda *_: None
@@ -135,7 +135,7 @@ class StasisCalls:
         Raises:
             AriError: Asterisk refused to list the channels.
         """
-        before = set(self._held)  # who enters from here on is told by an event, and need not be in the list
+        before = set(self._held)  # later ones arrive by events, and may be missing in the list
         legs_before = self._legs.whereabouts() if self._legs is not None else {}
         left: set[str] = set()
         self._left = left

@@ -78,7 +78,7 @@ def test_the_exit_code_follows_failures_only() -> None:
     report.ok("a", "fine")
     report.warn("b", "odd", "look")
     assert report.exit_code == 0
-    report.fail("c", "broken", "Repair it")
+    report.fail("c", "broken", "repair it")
     assert report.exit_code == 1
     report.summary()
     lines = output.getvalue().splitlines()
