@@ -180,7 +180,8 @@ class CallControl:
         """Connect a leg with the destination of its transfer when that answers; both end with either.
 
         Args:
-            outbound: the call to the destination; after a restart the two may talk already.
+            leg: the transferred call.
+            outbound: the call to the destination; after a restart the two may be connected already.
         """
         before = self._transfers.get(leg)
         task = asyncio.create_task(self._transfer(leg, outbound, before), name=f"transfer of {leg.id}")

@@ -203,7 +203,7 @@ async def test_a_stream_whose_audio_cannot_be_delivered_says_where_asterisk_was_
             async with target.stream(call, encapsulation="sln") as application:
                 assert await application.closed() == 1011
                 words = (
-                    f"no audio from the PBX: Asterisk cannot connect to 127.0.0.1:{port}; run asterisk-bridge doctor"
+                    f"no audio from the PBX: Asterisk cannot connect to 127.0.0.1:{port}. Run asterisk-bridge doctor"
                 )
                 assert application.close_reason.startswith(words)
             await alice.hangup()
