@@ -60,7 +60,7 @@ class BridgeProgram:
         line = [*self._command, "serve", "--config", str(self._file)]
         self._process.start(line, outlive_us=False, environ=environ)
         try:
-            async with asyncio.timeout(START_TIMEOUT_S), aiohttp.ClientSession() as session:
+            async with asyncio.timeout(START_TIMEOUT_S), aiohttp.ClientSession(auto_decompress=False) as session:
                 while not await _is_healthy(session, self.url):
                     if self._process.pid is None:
                         raise LabError(f"asterisk-bridge ended; its log ends:\n{self._process.last_lines()}")
@@ -86,9 +86,9 @@ class BridgeProgram:
         Returns:
             Status and body: decoded if it is JSON, else a string.
         """
-        headers = {"Authorization": f"Bearer {self.token}"}
+        headers = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity"}
         async with (
-            aiohttp.ClientSession(headers=headers) as session,
+            aiohttp.ClientSession(headers=headers, auto_decompress=False) as session,
             session.request(method, self.url + path, json=body) as response,
         ):
             is_json = response.content_type == "application/json"
