@@ -124,10 +124,9 @@ class Dispatcher:
         """Call ``callback(old, new)`` when a channel replaces one in our application; return what removes the callback.
 
         This happens in a transfer (``new`` is then often a Local channel with the other party behind it) and in a call
-        pickup.
-        Asterisk puts ``new`` where ``old`` was, also into its bridge, and reports the end of ``old`` afterwards. Both
-        are
-        snapshots of that time: ``old.dialplan`` is the position at which ``old`` left the dialplan.
+        pickup. Asterisk puts ``new`` where ``old`` was, also into its bridge, and reports the end of ``old``
+        afterwards. Both are snapshots of that time: ``old.dialplan`` is the position at which ``old`` left the
+        dialplan.
         """
 
         def with_both(event: Event) -> None:

@@ -191,8 +191,7 @@ class Rest:
         """Send one request and return the body of the response (empty for 204).
 
         A request that changes something completes even if its caller is cancelled; the cancellation takes effect after
-        the
-        response. Otherwise Asterisk could create an object just after the caller has deleted it.
+        the response. Otherwise Asterisk could create an object just after the caller has deleted it.
 
         Args:
             method: HTTP method.

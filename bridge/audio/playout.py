@@ -72,9 +72,8 @@ class _Foreign:
 class Playout:
     """A queue of audio that accepts blocks of any size and returns exact 20 ms frames, with marks between the blocks.
 
-    Asterisk neither buffers nor paces, so only this queue can report what has been played and can discard the
-    rest.
-    The caller's 20 ms tick is the clock: one ``take()`` per tick.
+    Asterisk neither buffers nor paces, so only this queue can report what has been played and can discard the rest. The
+    caller's 20 ms tick is the clock: one ``take()`` per tick.
 
     Blocks are stored as received and never copied as a whole: a take from a 5 MiB block costs the same as from a 20 ms
     block. A block at another rate is converted as it is taken.
@@ -169,8 +168,7 @@ class Playout:
         """Append a block shorter than a frame; join it to a short one before it.
 
         So the limit of duration also limits the number of objects: a separate block of two bytes would take twenty
-        times its
-        size.
+        times its size.
         """
         blocks = self._blocks
         last = blocks[-1] if blocks else None
@@ -228,10 +226,8 @@ class Playout:
         """Return the next frame, of exactly ``fmt.frame_bytes`` bytes; None if silence is due.
 
         A dry spell ends when the lead (at least a whole frame) is queued, or its time has passed; a sender of, say, 15
-        ms
-        blocks keeps that margin from then on. If the queue runs out within a frame, the frame is padded with silence,
-        and the
-        next dry spell begins.
+        ms blocks keeps that margin from then on. If the queue runs out within a frame, the frame is padded with
+        silence, and the next dry spell begins.
         """
         size = self._frame_bytes
         queued = self._queued_bytes

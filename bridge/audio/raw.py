@@ -38,10 +38,8 @@ class RawAudio:
     """Decodes blocks of bare audio: ``fmt``, unless they begin with a WAVE header.
 
     Applications send whole ``.wav`` files where bare samples belong. Played as samples, the header is a click and the
-    rest
-    may have the wrong speed. So a block that begins with a header is decoded as a file: its audio at its own rate,
-    without
-    the chunks after the audio. A file may span several blocks; later blocks are ``fmt`` again.
+    rest may have the wrong speed. So a block that begins with a header is decoded as a file: its audio at its own rate,
+    without the chunks after the audio. A file may span several blocks; later blocks are ``fmt`` again.
 
     Args:
         fmt: format of blocks without a header.

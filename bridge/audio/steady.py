@@ -33,8 +33,7 @@ DEAF_S: Final = 0.5
 """Time in seconds without a call for a track, after which audio of another track advances its time.
 
 An open leg calls every 20 ms, with audio or without, after reading all audio that waited in its socket. Audio of
-another
-track proves nothing: after a stall it may be read long before this track's.
+another track proves nothing: after a stall it may be read long before this track's.
 """
 
 _ASLEEP_S = 0.1  # seconds without any call: perhaps a stall of this process, with audio still in the sockets
@@ -54,8 +53,7 @@ class SteadyTrack:
     """Cuts one track into chunks of one size and keeps it in step with the clock: fills gaps, drops excess.
 
     The clock is ``now``, in seconds on a monotonic clock. A track whose audio has stopped advances only by calls:
-    ``push``
-    with empty audio from its own leg, or ``wait`` from another track.
+    ``push`` with empty audio from its own leg, or ``wait`` from another track.
 
     Args:
         fmt: the slin format, in and out.

@@ -83,8 +83,7 @@ def read_sound(data: bytes) -> Sound | None:
     """Read a WAV file that holds one channel of 16-bit samples, A-law or mu-law; return None for every other file.
 
     Where the header gives no length, or too long a one, the audio ends with the file: programs that write to a pipe
-    cannot
-    seek back to fill it in.
+    cannot seek back to fill it in.
     """
     try:
         header = parse_header(data[:MAX_HEADER_BYTES]) if is_wav(data) else None

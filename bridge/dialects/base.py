@@ -174,9 +174,8 @@ class Dialect(ABC):
 
     The arguments of the constructor are the dialect's options: ``options`` in the configuration, a subscription or a
     flow's action, and parameters of the ``media_stream`` URL. Wrong ones raise ValueError with a message for their
-    author.
-    Only ``name`` and ``audio`` must be defined; the defaults describe a dialect that sends audio only and receives
-    nothing.
+    author. Only ``name`` and ``audio`` must be defined; the defaults describe a dialect that sends audio only and
+    receives nothing.
     """
 
     name: ClassVar[str]

@@ -54,8 +54,7 @@ class Overload:
 
     A process is overloaded when its event loop is busy nearly all the time, or runs timers late because other programs
     use the CPU. The load at which that begins gives a ceiling just below it. Afterwards the ceiling grows, slowly at
-    first:
-    clients that retry together must not overload the process again.
+    first: clients that retry together must not overload the process again.
 
     Starts of the last second are not in the measurements yet, so many simultaneous starts are admitted step by step.
 

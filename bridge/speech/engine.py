@@ -75,8 +75,7 @@ class Speech:
     """Speaks text with the configured program, and caches the sounds.
 
     The text is written to the program's standard input, never put into its command line, which every user of the
-    machine
-    can read and where text could be taken for an option.
+    machine can read and where text could be taken for an option.
     """
 
     def __init__(self, config: SpeechConfig) -> None:
@@ -180,8 +179,7 @@ class Speech:
         """Return the candidates for ``{voice}``, best first.
 
         Only espeak-ng reports an unknown voice, so other programs get one candidate. espeak-ng accepts languages as
-        voices, and
-        finds the nearest itself: ``en-US-Wavenet-F`` becomes ``en-us``.
+        voices, and finds the nearest itself: ``en-US-Wavenet-F`` becomes ``en-us``.
         """
         config = self._config
         table = {name.lower(): value for name, value in config.voices.items()}
