@@ -107,7 +107,7 @@ async def _lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 async def _phones(lab: Lab) -> AsyncIterator[Phones]:
-    """Started phones by name (``await phones("1001", "trunk")``); calls that are still up end with the test."""
+    """Yield a function that starts phones by name: ``await phones("1001", "trunk")``; their calls end with the test."""
     used: list[Phone] = []
 
     async def start(*names: str) -> list[Phone]:
