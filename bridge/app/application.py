@@ -139,7 +139,7 @@ class Application:
         self.stasis = StasisCalls(self.client, self.ids, self.legs, shared_app=shared_app)
         context = config.calling.context
         self.taps = Taps(self.client, self.listener, self.ids, self._advertised, context=context)
-        self._renewal = Renewal(self.taps, self.tracker, self.counters)
+        self._renewal = Renewal(self.taps, self.tracker, self.counters, rejoin=self.stasis.rejoin)
         gate = Gate(Policy(config.outbound.allow, config.outbound.deny), config.outbound.ca_dir)
         self.streams = Streams(
             config,

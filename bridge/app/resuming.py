@@ -19,8 +19,7 @@ from bridge.calls.journal import OF_LEGS, Journal
 from bridge.calls.records import Records
 from bridge.conferences.conferences import MEMBER
 from bridge.control.call_control import TRANSFER
-from bridge.control.leg import Leg, Partners
-from bridge.control.legs import Legs
+from bridge.control.legs import Leg, Legs, Partners
 from bridge.control.originate import OutboundCall
 from bridge.control.outbound_calls import HELD, RINGING, OriginateRequest
 from bridge.control.sensitive import Sensitive

@@ -17,7 +17,7 @@ from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import DigitQueue
 from bridge.errors import AriError, BridgeError
-from bridge.tasks import Changed, first_of
+from bridge.tasks import Changed
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +140,22 @@ class Leg:
         async with self._bridging:
             if self.bridge_id != bridge_id:
                 await self._join(bridge_id)
+
+    async def rejoin(self) -> None:
+        """Leave its bridge and join it again, which has Asterisk decode its audio from scratch."""
+        async with self._bridging:
+            bridge_id = self.bridge_id
+            if bridge_id is None:
+                return
+            self.moving = True
+            try:
+                with self._client.expect("ChannelLeftBridge", self.id) as left:
+                    await self._do(lambda: self._client.bridges.remove_channel(bridge_id, self.id))
+                    with contextlib.suppress(AriError):
+                        await left.wait(REPORT_S)  # seen later, it would count as having left for good
+                await self._join(bridge_id)
+            finally:
+                self.moving = False
 
     async def leave_bridge(self) -> None:
         """Leave its bridge."""
@@ -424,17 +440,3 @@ def _direction(parts: set[str]) -> MuteDirection:
     if len(parts) == 2:
         return "both"
     return "in" if "in" in parts else "out" if parts else ""
-
-
-class Partners:
-    """Two legs in one bridge."""
-
-    def __init__(self, leg: Leg, other: Leg, bridge_id: str) -> None:
-        self.leg = leg
-        self.other = other
-        self.bridge_id = bridge_id
-
-    async def peer_left(self) -> Leg:
-        """Wait until one of them has ended or left the bridge; return which."""
-        first = await first_of(self.leg.left(self.bridge_id), self.other.left(self.bridge_id))
-        return self.leg if first == 0 else self.other

@@ -14,9 +14,9 @@ from bridge.calls.ids import OwnIds
 from bridge.calls.records import Records
 from bridge.control.bridges import MixingBridges
 from bridge.control.dtmf import DigitQueue
-from bridge.control.leg import Direction, Leg, LegGone, LegServices, Partners
+from bridge.control.leg import Direction, Leg, LegGone, LegServices
 from bridge.errors import AriError
-from bridge.tasks import BackgroundTasks
+from bridge.tasks import BackgroundTasks, first_of
 
 __all__ = ["DigitQueue", "Direction", "HeldCall", "Leg", "LegGone", "Legs", "Partners"]
 
@@ -40,6 +40,20 @@ class HeldCall:
     channel: Channel
     bridge_id: str
     replaced: bool
+
+
+class Partners:
+    """Two legs in one bridge."""
+
+    def __init__(self, leg: Leg, other: Leg, bridge_id: str) -> None:
+        self.leg = leg
+        self.other = other
+        self.bridge_id = bridge_id
+
+    async def peer_left(self) -> Leg:
+        """Wait until one of them has ended or left the bridge; return which."""
+        first = await first_of(self.leg.left(self.bridge_id), self.other.left(self.bridge_id))
+        return self.leg if first == 0 else self.other
 
 
 class Legs:

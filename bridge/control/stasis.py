@@ -24,7 +24,7 @@ from bridge.ari.client import AriClient
 from bridge.ari.dispatch import call_safely
 from bridge.ari.model import Channel, Event, StasisStart
 from bridge.calls.ids import OwnIds
-from bridge.control.legs import HeldCall, Legs
+from bridge.control.legs import HeldCall, LegGone, Legs
 from bridge.errors import AriError
 from bridge.logs import cause
 from bridge.tasks import BackgroundTasks
@@ -55,6 +55,8 @@ class _Held:
     """Set when the call is in its bridge."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the call has left."""
+    rejoining: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while it leaves its bridge and joins it again."""
     task: asyncio.Task[None] | None = None
 
 
@@ -113,6 +115,33 @@ class StasisCalls:
         if held is None:
             return self.held_elsewhere(channel_id)
         return held.bridge_id if held.ready.is_set() else None
+
+    async def rejoin(self, channel_id: str) -> None:
+        """Have a channel leave the bridge that holds it and join it again; do nothing for any other channel.
+
+        Asterisk begins to decode its audio from scratch then. In a conference it stays: the others would see it leave.
+
+        Raises:
+            AriError: Asterisk failed.
+        """
+        leg = self._legs.get(channel_id) if self._legs else None
+        if leg is not None:
+            if self._ids.kind(leg.bridge_id or "") == "hold":
+                with contextlib.suppress(LegGone):
+                    await leg.rejoin()
+            return
+        held = self._held.get(channel_id)
+        if held is None or not held.ready.is_set():
+            return
+        async with held.rejoining:
+            await self._client.bridges.remove_channel(held.bridge_id, held.channel.id)
+            while not held.gone.is_set():
+                try:
+                    await self._client.bridges.add_channel(held.bridge_id, held.channel.id)
+                    return
+                except AriError as error:
+                    log.warning("holding failed, trying again channel=%s error=%s", held.channel.id, error)
+                    await asyncio.sleep(RETRY_S[-1])
 
     async def settled(self, channel_id: str) -> None:
         """Wait until a call that has just entered is held; return immediately for any other.

@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from bridge.audio.format import slin
 from bridge.audio.playout import Playout
-from bridge.calls.call import Change, Party, PartyChanged, PartyLeft
+from bridge.calls.call import Change, Party, PartyChanged, PartyJoined, PartyLeft
 from bridge.calls.tracker import CallTracker
 from bridge.errors import AriError
 from bridge.media.counters import Counters
@@ -62,11 +63,18 @@ class Renewal:
         tracker: the calls of the PBX.
         counters: the process's counters.
         clock: returns seconds on a monotonic clock.
+        rejoin: has a channel leave the mixing bridge that holds it and join it again, which renews its translators.
     """
 
     def __init__(
-        self, taps: Taps, tracker: CallTracker, counters: Counters, clock: Callable[[], float] = time.monotonic
+        self,
+        taps: Taps,
+        tracker: CallTracker,
+        counters: Counters,
+        clock: Callable[[], float] = time.monotonic,
+        rejoin: Callable[[str], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
+        self._rejoin = rejoin
         self._taps = taps
         self._model = tracker.model
         self._counters = counters
@@ -107,7 +115,8 @@ class Renewal:
         if isinstance(change, PartyLeft) and change.moved_to is None:
             self._partners.pop(change.party.id, None)
             self._bridges.pop(change.party.id, None)
-        elif isinstance(change, PartyChanged) and "bridge_id" in change.fields:
+        elif isinstance(change, PartyJoined) or (isinstance(change, PartyChanged) and "bridge_id" in change.fields):
+            # A party whose call is queried joins the call after the bridge.
             party = change.party
             concerned = {self._bridges.pop(party.id, ""), party.bridge_id or ""}
             if party.bridge_id:
@@ -125,6 +134,17 @@ class Renewal:
         # A Local channel is replaced by the party behind it, whose audio it has carried.
         if before is not None and before is not partner and not before.is_local:
             self._tasks.spawn(self._taps.follow(channel_id))
+            self._renew_other_half(channel_id)
+
+    def _renew_other_half(self, channel_id: str) -> None:
+        """Renew the translators of the other half of a Local channel, through which the new partner's audio comes.
+
+        They discard it as an audiohook's do, and nothing but another bridge makes Asterisk build others.
+        """
+        found = self._model.member(channel_id)
+        half = self._model.other_half(found[1]) if found is not None else None
+        if half is not None and self._rejoin is not None:
+            self._tasks.spawn(self._rejoin(half.id))
 
     # Checks of audio
 

@@ -106,8 +106,7 @@ async def test_a_softphone_transfers_to_an_agent(lab: Lab, phones: Phones, how: 
             await bob.hangup()
         (received,) = await sink.connected(1)
         await speak(received)
-        if how == "blind":  # by feature code the agent may hear nothing: docs/decisions/transfers.md
-            await hears(received.twilio, "1001")
+        await hears(received.twilio, "1001")
         await hears(lambda: so_far(alice), "agent")
         await received.socket.close()
         await alice.ended()

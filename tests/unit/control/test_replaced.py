@@ -19,6 +19,7 @@ from bridge.control.dial_policy import DialPolicy
 from bridge.control.legs import LegGone
 from bridge.control.originate import NotAnswered, Originator
 from bridge.control.recording import REPLACED
+from bridge.errors import AriError
 from bridge.media.call_admission import CallAdmission
 from bridge.media.counters import Counters
 from bridge.media.websocket import Link
@@ -28,6 +29,7 @@ from bridge.streams.inbound import InboundCalls
 from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.subscription import routes_of
+from bridge.taps.renewal import Renewal
 from bridge.taps.taps import Join, Snoop, Taps
 from tests.fakes.taps import FakeTaps
 from tests.fakes.virtual_time import now, pass_time, settle
@@ -342,5 +344,76 @@ async def test_a_list_of_channels_that_is_older_than_events_ends_and_holds_nothi
     legs = list(house.legs.present)
     assert [leg.gone.is_set() for leg in legs] == ([] if meanwhile == "ended" else [False])
     assert len(house.stasis) == 0
+    await house.streams.stop()
+    await house.tracker.close()
+
+
+@pytest.mark.parametrize("kind", ["leg", "held"])
+async def test_a_channel_that_joins_its_bridge_again_keeps_it(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    house = Replacing(monkeypatch, claims=kind == "leg")
+    if kind == "leg":
+        leg = await house.caller("1002")
+        await leg.hold_in_bridge()
+        channel_id = leg.id
+    else:
+        channel_id, _ = await house.agent_call()
+    bridge_id = house.pbx.bridge_of(channel_id)
+    assert bridge_id is not None
+    house.pbx.requests.clear()
+    await asyncio.gather(house.stasis.rejoin(channel_id), house.stasis.rejoin(channel_id))
+    await settle()
+    left, joined = f"POST /bridges/{bridge_id}/removeChannel", f"POST /bridges/{bridge_id}/addChannel"
+    assert house.pbx.requests == [left, joined] * 2
+    assert house.pbx.bridge_of(channel_id) == house.stasis.bridge_of(channel_id) == bridge_id
+    await house.stasis.rejoin("unknown")
+    house.pbx.hang_up(channel_id)
+    await pass_time(1)
+    assert house.pbx.bridges == {}
+    await house.streams.stop()
+    await house.tracker.close()
+
+
+async def test_a_channel_that_cannot_join_its_bridge_again_yet_is_held_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Replacing(monkeypatch)
+    phone, _ = await house.agent_call()
+    bridge_id = house.stasis.bridge_of(phone)
+    house.pbx.failures["addChannel"] = AriError(0, "POST", "/bridges", "no answer in time")
+    joining = asyncio.create_task(house.stasis.rejoin(phone))
+    await settle()
+    assert house.pbx.bridge_of(phone) is None
+    house.pbx.failures.clear()
+    await joining
+    assert house.pbx.bridge_of(phone) == bridge_id
+    await house.streams.stop()
+    await house.tracker.close()
+
+
+@pytest.mark.parametrize("behind", ["nobody", "a consultation"])
+async def test_the_other_half_of_a_local_channel_joins_again_when_the_partner_changes(
+    monkeypatch: pytest.MonkeyPatch, behind: str
+) -> None:
+    """A feature code transfers: the party that consulted leaves the Local channel's bridge to the other one."""
+    house = Replacing(monkeypatch)
+    rejoined: list[str] = []
+
+    async def rejoin(channel_id: str) -> None:
+        rejoined.append(channel_id)
+
+    Renewal(house.taps, house.tracker, Counters(), rejoin=rejoin)
+    phone, _ = await house.agent_call()
+    new = house.pbx.transfer(phone, house.other_party())
+    await settle()
+    assert rejoined == []
+    near = next(each for each in house.pbx.channels.values() if each.resource["name"].endswith(";1"))
+    bridge_id = house.pbx.bridge_of(near.id)
+    assert bridge_id is not None
+    if behind == "a consultation":
+        (before,) = {*house.pbx.bridges[bridge_id]["channels"]} - {near.id}
+        house.pbx.hang_up(before)
+        third = house.pbx.come("third", "1003", "1002", state="Up").id
+        await settle()
+        house.pbx.enter_bridge(bridge_id, third)
+        await settle()
+    assert rejoined == ([new] if behind == "a consultation" else [])
     await house.streams.stop()
     await house.tracker.close()

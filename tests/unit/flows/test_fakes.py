@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.conferences.conferences import Conferences
-from bridge.control.leg import Leg, Partners
-from bridge.control.legs import Legs
+from bridge.control.legs import Leg, Legs, Partners
 from bridge.control.originate import Originator, OutboundCall
 from bridge.control.playback import Player, Players
 from bridge.control.recorder import Recording
