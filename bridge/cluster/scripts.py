@@ -26,8 +26,10 @@ return answers
 """
 
 LOOK = """
--- Which claims are available. KEYS: claims. ARGV: the lease. Returns 1 for each that is free or under the lease, else
-0. local answers, alive = {}, {[ARGV[1]] = 0} for i, key in ipairs(KEYS) do
+-- Which claims are available. KEYS: claims. ARGV: the lease. Returns 1 for each that is free or under the lease,
+-- else 0.
+local answers, alive = {}, {[ARGV[1]] = 0}
+for i, key in ipairs(KEYS) do
   local there = redis.call('GET', key)
   local lease = there and string.match(there, '^(.*)/')
   if lease and not alive[lease] then alive[lease] = redis.call('EXISTS', lease) end
