@@ -29,7 +29,9 @@ def table() -> str:
     lines = [HEAD, ("---",) * len(HEAD)]
     lines += [(*(row[key] for key in KEYS), f"{row['back_s']} s") for row in measured()]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"Calls that were up: {min(row['calls'] for row in measured())}.\n\n{text}"
+    most = max(row["calls"] for row in measured())
+    fewer = "".join(f"; {row['calls']}: {row['title']}" for row in measured() if row["calls"] < most)
+    return f"Calls that were up: {most}{fewer}.\n\n{text}"
 
 
 def main(arguments: list[str]) -> None:
