@@ -154,7 +154,7 @@ async def asterisk_starts(house: House) -> None:
 
 async def asterisk_hangs(house: House) -> None:
     house.asterisk(signal.SIGSTOP)
-    await asyncio.sleep(HANG_S)
+    await asyncio.sleep(HANG_S)  # the length of the fault
     house.asterisk(signal.SIGCONT)
 
 
@@ -165,13 +165,13 @@ async def ari_is_disconnected(house: House) -> None:
 
 async def ari_is_refused(house: House) -> None:
     house.ari.drop()
-    await asyncio.sleep(HANG_S)
+    await asyncio.sleep(HANG_S)  # the length of the fault
     house.ari.admit()
 
 
 async def ari_is_silent(house: House) -> None:
     house.ari.cut()
-    await asyncio.sleep(HANG_S)
+    await asyncio.sleep(HANG_S)  # the length of the fault
     house.ari.mend()
 
 
@@ -189,7 +189,7 @@ async def bridge_starts(house: House) -> None:
 
 async def bridge_hangs(house: House) -> None:
     os.kill(house.pid, signal.SIGSTOP)
-    await asyncio.sleep(HANG_S)
+    await asyncio.sleep(HANG_S)  # the length of the fault
     os.kill(house.pid, signal.SIGCONT)
 
 
@@ -219,25 +219,25 @@ async def application_starts(house: House) -> None:
 
 async def application_hangs(house: House) -> None:
     house.sink.reading.clear()
-    await asyncio.sleep(HANG_S)
+    await asyncio.sleep(HANG_S)  # the length of the fault
     house.sink.reading.set()
 
 
 async def application_refuses(house: House) -> None:
     await house.sink.die()
-    await asyncio.sleep(CONNECT_S)
+    await asyncio.sleep(CONNECT_S)  # the length of the fault
     await house.sink.start()
 
 
 async def application_resets(house: House) -> None:
     house.road.drop()
-    await asyncio.sleep(CONNECT_S)
+    await asyncio.sleep(CONNECT_S)  # the length of the fault
     house.road.admit()
 
 
 async def network_is_silent(house: House) -> None:
     house.road.cut()
-    await asyncio.sleep(HANG_S)
+    await asyncio.sleep(HANG_S)  # the length of the fault
     house.road.mend()
 
 
@@ -246,7 +246,7 @@ async def parted(house: House) -> AsyncIterator[None]:
     """Break the connections to applications, and make no new one possible for a while."""
     house.part_applications()
     yield
-    await asyncio.sleep(CONNECT_S)
+    await asyncio.sleep(CONNECT_S)  # the length of the fault
 
 
 async def connects_are_silent(house: House) -> None:
@@ -260,7 +260,7 @@ async def connects_are_silent(house: House) -> None:
 async def connects_are_slow(house: House) -> None:
     house.sink.answers_after_s = CONNECT_S
     house.part_applications()
-    await asyncio.sleep(CONNECT_S)
+    await asyncio.sleep(CONNECT_S)  # the length of the fault
     house.sink.answers_after_s = 0.0
 
 
@@ -281,13 +281,13 @@ async def name_is_not_found(house: House) -> None:
 async def disk_is_full(house: House) -> None:
     with house.limited(resource.RLIMIT_FSIZE, 0):
         await house.visit()
-        await asyncio.sleep(CONNECT_S)
+        await asyncio.sleep(CONNECT_S)  # the length of the fault
 
 
 async def descriptors_are_used_up(house: House) -> None:
     used = max(int(each) for each in os.listdir(f"/proc/{house.pid}/fd")) + 1
     with house.limited(resource.RLIMIT_NOFILE, used):
-        await asyncio.sleep(CONNECT_S)
+        await asyncio.sleep(CONNECT_S)  # the length of the fault
 
 
 def clock_jumps(seconds: float) -> Step:
@@ -295,7 +295,7 @@ def clock_jumps(seconds: float) -> Step:
 
     async def jump(house: House) -> None:
         await house.mislead(clock_s=seconds)
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # of timers with the other time
 
     return jump
 
@@ -315,7 +315,7 @@ async def store_hangs(house: House) -> None:
     pid = house.store._process.pid  # noqa: SLF001 - no test but this one has it hang
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    await asyncio.sleep(HANG_S)
+    await asyncio.sleep(HANG_S)  # the length of the fault
     os.kill(pid, signal.SIGCONT)
 
 

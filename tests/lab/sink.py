@@ -151,7 +151,7 @@ class Sink:
             await self._server.wait_closed()
 
     async def _decide(self, connection: ServerConnection, _: Request) -> Response | None:
-        await asyncio.sleep(self.answers_after_s)
+        await asyncio.sleep(self.answers_after_s)  # as slow as the test asks
         if self.refuse_with is None:
             return None
         self.refused += 1
