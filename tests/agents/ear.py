@@ -13,9 +13,14 @@ _PAUSE_BLOCKS = 20  # of 20 ms: as long a pause ends what the caller says
 
 
 class Ear:
-    """Finds where the caller begins and stops to speak."""
+    """Finds where the caller begins and stops to speak.
 
-    def __init__(self) -> None:
+    Args:
+        rate: sampling rate in Hz of the audio.
+    """
+
+    def __init__(self, rate: int = RATE) -> None:
+        self._rate = rate
         self._heard: list[Samples] = []
         self._quiet_blocks = 0
         self.speaking = False
@@ -30,7 +35,7 @@ class Ear:
         if not self.speaking:
             del self._heard[:-2]  # what begins within a block is not cut off
         elif self._quiet_blocks >= _PAUSE_BLOCKS:
-            text = modem.demodulate(np.concatenate(self._heard), RATE)
+            text = modem.demodulate(np.concatenate(self._heard), self._rate)
             self._heard, self.speaking = [], False
             return text
         return None

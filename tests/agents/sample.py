@@ -27,7 +27,7 @@ REPEATED = 4  # its answers are long enough to be interrupted
 app = FastAPI()
 
 
-@app.websocket("/ws")
+@app.websocket("/twilio")
 async def called(websocket: WebSocket) -> None:
     """One call; it ends when an answer was heard to its end."""
     await websocket.accept()
