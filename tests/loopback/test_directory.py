@@ -160,7 +160,7 @@ async def test_two_bridges_of_one_name_are_told(cluster: Cluster, caplog: pytest
     assert not caplog.records
     await cluster.node("one")
     async with asyncio.timeout(60):
-        while "another bridge calls itself one" not in caplog.text:
+        while "another node has the same name, set a different cluster.node for each node=one" not in caplog.text:
             await asyncio.sleep(0.05)
 
 
@@ -180,7 +180,7 @@ async def test_the_doctor_on_a_good_store(cluster: Cluster) -> None:
     report = Report(io.StringIO())
     await doctor.check(report, config(cluster.server.url, cluster.prefix))
     assert [finding.verdict for finding in report.findings] in (["ok", "ok"], ["warn", "ok"])  # a busy machine is slow
-    assert "there are one (a)" in report.findings[1].text
+    assert "active nodes: one (a)" in report.findings[1].text
 
 
 async def test_the_doctor_on_a_store_that_throws_keys_away(cluster: Cluster) -> None:

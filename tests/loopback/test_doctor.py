@@ -23,7 +23,7 @@ wav.writeframesraw(bytes(320))
     ("command", "verdict", "words"),
     [
         ([sys.executable, "-c", WAV], "ok", "works, at 16000 Hz"),
-        (["cat"], "warn", "what cat wrote"),
+        (["cat"], "warn", "the output of cat is not a WAV, FLAC, Ogg or MP3 file"),
         (["sh", "-c", "kill -KILL $$"], "warn", "sh failed (signal 9, SIGKILL)"),
         (["no-such-program"], "warn", "no-such-program"),
         ([], "ok", "speech.command is empty"),

@@ -169,7 +169,7 @@ async def test_an_event_that_is_too_long_costs_that_event(office: Office, caplog
     await until(lambda: office.parties[2].events)
     assert office.parties[2].events == [{"n": 2}]
     assert dropped == [True]
-    assert "dropped a message to the supervisor of 2097" in caplog.text
+    assert "message dropped direction=to the supervisor size_bytes=2097" in caplog.text
     assert not first.lost.is_set()
     assert not second.lost.is_set()
 

@@ -234,7 +234,7 @@ def running(
             if process.poll() is not None or time.monotonic() - began > START_S:
                 raise BridgeFailed(f"{variant.label} does not load everything: {log.read_text()[-1000:]}")
             time.sleep(0.01)
-        workers = [int(pid) for pid in re.findall(r"worker=\d+ is pid (\d+)", log.read_text())]
+        workers = [int(pid) for pid in re.findall(r"worker started worker=\d+ pid=(\d+)", log.read_text())]
         yield workers or [process.pid], start_ms
         if process.poll() is not None:
             raise BridgeFailed(f"{variant.label} has ended: {log.read_text()[-1000:]}")
