@@ -39,7 +39,8 @@ html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False
 html_extra_path = ["site"]  # index.html at the root, which leads to docs/index.html
-html_static_path = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 highlight_language = "text"  # of blocks without a language: shell sessions, dialplan
 highlight_options = {"default": {"stripall": False}}
 

@@ -156,6 +156,19 @@ async def test_the_first_flow(checkout: Path) -> None:
         assert '"table": "booked"' in await it.run("ended=true")
 
 
+async def test_a_phone_that_is_in_a_call_answers_the_next_one(checkout: Path) -> None:
+    """A reader repeats a step while the call of the first attempt is still up."""
+    async with tutorial("first-flow.md", checkout) as it:
+        await it.run("./lab up\n")
+        async with it.running("asterisk-bridge call") as first:
+            await it.printed(first, "answered")
+            async with it.running("1001 answer") as phone:
+                await it.printed(phone, "waiting")
+                assert "action 6" not in await it.printed(first, "over:")
+                assert "over: normal" in await it.run("asterisk-bridge call")
+                await it.printed(phone, "recorded")
+
+
 async def test_your_own_application(checkout: Path) -> None:
     it = Tutorial("test-your-application.md", checkout)
     output = await it.run("pytest", environment="")

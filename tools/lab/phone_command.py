@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import shutil
 import wave
 from pathlib import Path
@@ -13,14 +14,15 @@ import numpy as np
 from bridge.audio.sound import Sound
 from bridge.testing import judge
 from bridge.testing.lab_engine import Lab, LabError
-from bridge.testing.phone import RATE, Phone, PhoneError, Samples
+from bridge.testing.phone import RATE, Phone, PhoneError, PhoneRefusal, Samples
 
 DEFAULT_S = 10.0
+WAIT_S = 60.0  # for a call to answer: its command is typed in another terminal
 BEFORE_KEYS_S = 1.0  # an IVR's prompt has begun by then
 
 
 async def drive(lab: Lab, options: argparse.Namespace) -> str:
-    """Make or takes a call and return what happened, in words.
+    """Make or take a call and return what happened, in words. A call that the phone is still in ends first.
 
     Raises:
         LabError, PhoneError: a file is not a WAV file that can be played; the call is not answered.
@@ -30,15 +32,16 @@ async def drive(lab: Lab, options: argparse.Namespace) -> str:
     source = any_wav(options.play) if options.play else judge.silence(0, RATE)
     seconds = options.seconds or (len(source) / RATE + 1 if options.play else DEFAULT_S)
     try:
+        with contextlib.suppress(PhoneRefusal):  # it is not in a call
+            await phone.command("hangup")
         if options.verb == "call":
-            await phone.hangup()
             await phone.call(options.number, source)
             await phone.answered(timeout_s=30)
         else:
             phone.forget()
             phone.play_next(source)
-            print(f"waiting {seconds:.0f} s for a call to {options.name}", flush=True)
-            await phone.answered(timeout_s=seconds)
+            print(f"waiting {WAIT_S:.0f} s for a call to {options.name}", flush=True)
+            await phone.answered(timeout_s=WAIT_S)
         ended = await _talk(phone, options.dtmf, seconds)
         await phone.hangup()
     finally:
