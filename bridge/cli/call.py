@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import re
 import signal
@@ -269,30 +268,40 @@ class Dialer:
             self._print("connection lost, connecting again")
             deadline = time.monotonic() + RECONNECT_S
             while True:
+                await asyncio.sleep(RETRY_S)  # first: a server may accept each connection, and close it
                 try:
                     again = await self._listen(session)
                     break
                 except (aiohttp.ClientError, TimeoutError, OSError):
                     if time.monotonic() > deadline:
                         return
-                    await asyncio.sleep(RETRY_S)
             async with again:
                 self._print("connected again")
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):  # it is lost once more
-                    for call_id in tuple(self._calls):
-                        await self._look_at(session, call_id)
-                await self._read(again)
+                looking = [asyncio.create_task(self._look_at(session, call_id)) for call_id in self._calls]
+                try:
+                    await self._read(again)
+                finally:
+                    for look in looking:
+                        look.cancel()
+                    await asyncio.gather(*looking, return_exceptions=True)
 
     async def _look_at(self, session: aiohttp.ClientSession, call_id: str) -> None:
-        """Report how a call is after a time without events."""
+        """Report how a call is after a time without events, once the server knows."""
+        while not await self._is_known(session, call_id):
+            await asyncio.sleep(RETRY_S)
+
+    async def _is_known(self, session: aiohttp.ClientSession, call_id: str) -> bool:
         async with session.get(f"{self._url}/v1.0/calls/{call_id}") as answer:
             found = await answer.json() if answer.status == 200 else {}
+        if answer.status == 503:  # it has not asked Asterisk yet
+            return False
         if answer.status == 404:
             self._see({"type": "call_hangup", "data": {"id": call_id, "hangup_reason": "unknown"}})
         elif found.get("status") == "hangup":
             self._see({"type": "call_hangup", "data": found})
         else:
             self._answered |= found.get("status") == "progressing"
+        return True
 
     async def _read(self, events: aiohttp.ClientWebSocketResponse) -> None:
         async for message in events:

@@ -170,6 +170,28 @@ async def test_a_call_is_followed_when_the_bridge_is_restarted(
     assert lines == ["calling 1001 (c1)", "ringing", "connection lost, connecting again", "connected again", line]
 
 
+async def test_a_call_that_ended_during_a_restart_is_over_when_the_bridge_knows_its_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It responds with 503 until it has asked Asterisk, and sends no event about a call that ended before."""
+    monkeypatch.setattr(dialer, "RETRY_S", 0.0)
+    async with asyncio.timeout(30):
+        lines = await told([], again=[], unavailable=2)
+    assert lines[-2:] == ["connected again", "over: unknown"]
+
+
+async def test_a_bridge_that_closes_each_connection_immediately_is_not_asked_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dialer, "RETRY_S", 0.2)
+    end = {"type": "call_hangup", "data": {"id": "c1", "hangup_reason": "normal"}}
+    time = asyncio.get_running_loop().time
+    began = time()
+    lines = await told([], again=[end], found=(200, {"id": "c1", "status": "ringing"}), closed=5)
+    assert lines.count("connection lost, connecting again") == 6
+    assert time() - began >= 6 * 0.2
+
+
 async def test_a_bridge_that_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialer, "RETRY_S", 0.0)
     monkeypatch.setattr(dialer, "RECONNECT_S", 0.1)
@@ -182,17 +204,25 @@ async def told(
     *,
     again: Sequence[dict[str, Any]] | None = (),
     found: tuple[int, dict[str, Any]] = (404, {}),
+    unavailable: int = 0,
+    closed: int = 0,
 ) -> list[str]:
     """Return what the command prints while a bridge sends these events about its call.
 
     Args:
         again: what it sends over a second connection; None: it refuses that. By default the first one stays.
         found: status and body of the call after that.
+        unavailable: how many requests for it are answered with 503 before.
+        closed: how many connections after the first are closed immediately.
     """
-    connections, placed, looked = 0, asyncio.Event(), asyncio.Event()
+    connections, looks, placed, looked = 0, 0, asyncio.Event(), asyncio.Event()
 
     async def get(_: web.Request) -> web.Response:
+        nonlocal looks
+        looks += 1
         looked.set()
+        if looks <= unavailable:
+            raise web.HTTPServiceUnavailable
         return web.json_response(found[1], status=found[0])
 
     async def place(_: web.Request) -> web.Response:
@@ -206,6 +236,8 @@ async def told(
             raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        if 1 < connections <= 1 + closed:
+            return socket
         if connections > 1:
             await looked.wait()
         for event in events if connections == 1 else again or ():
