@@ -153,7 +153,11 @@ class Leg:
                     await self._do(lambda: self._client.bridges.remove_channel(bridge_id, self.id))
                     with contextlib.suppress(AriError):
                         await left.wait(REPORT_S)  # seen later, it would count as having left for good
-                await self._join(bridge_id)
+                try:
+                    await self._join(bridge_id)
+                except BridgeError:
+                    self.in_bridge(None)
+                    raise
             finally:
                 self.moving = False
 

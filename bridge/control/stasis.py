@@ -134,6 +134,8 @@ class StasisCalls:
         if held is None or not held.ready.is_set():
             return
         async with held.rejoining:
+            if self._held.get(held.channel.id) is not held:
+                return  # left, or taken over, since the previous time
             await self._client.bridges.remove_channel(held.bridge_id, held.channel.id)
             while not held.gone.is_set():
                 try:
@@ -178,6 +180,8 @@ class StasisCalls:
         for gone in before - here:
             self._release(gone)
         for channel_id in here:
+            if self._legs is not None and self._legs.get(channel_id) is not None:
+                continue  # reconciled, or later than the list
             channel = channels[channel_id]
             if channel_id in self._held or not self._is_leg(channel, channel.dialplan.app_data.split(",")[1:]):
                 self._hold(channel)
@@ -279,9 +283,9 @@ class StasisCalls:
                 log.warning("hangup failed channel=%s error=%s", channel_id, error)
 
     def _hand_over(self, channel_id: str) -> HeldCall | None:
-        """Hand a held call over to `Legs`; return None if none has this id."""
+        """Hand a held call over to `Legs`; return None if none with this id is in its bridge."""
         held = self._held.get(channel_id)
-        if held is None or not held.ready.is_set():
+        if held is None or not held.ready.is_set() or held.rejoining.locked():
             return None
         del self._held[channel_id]
         return HeldCall(held.channel, held.bridge_id, held.replaced)

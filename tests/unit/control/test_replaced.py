@@ -348,6 +348,30 @@ async def test_a_list_of_channels_that_is_older_than_events_ends_and_holds_nothi
     await house.tracker.close()
 
 
+async def test_a_list_of_channels_that_is_older_than_a_visit_to_the_dialplan_does_not_end_the_visit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = Replacing(monkeypatch, claims=True)
+    leg = await house.caller("1002")
+    house.pbx.dialplan["ways-in", "queue"] = (("Queue", "sales"),)
+    house.client.delay_events()  # that of its leaving comes after the list
+    house.pbx.late["GET /channels$"] = late = asyncio.Event()
+    adopting = asyncio.create_task(house.stasis.adopt())
+    await settle()
+    visiting = asyncio.create_task(leg.visit_dialplan("queue"))
+    await settle()
+    late.set()
+    await adopting
+    house.client.deliver_events()
+    await settle()
+    assert leg.away is not None
+    assert not visiting.done()
+    house.pbx.hang_up(leg.id)
+    with pytest.raises(LegGone):
+        await visiting
+    await house.tracker.close()
+
+
 @pytest.mark.parametrize("kind", ["leg", "held"])
 async def test_a_channel_that_joins_its_bridge_again_keeps_it(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     house = Replacing(monkeypatch, claims=kind == "leg")
@@ -385,6 +409,39 @@ async def test_a_channel_that_cannot_join_its_bridge_again_yet_is_held_later(mon
     await joining
     assert house.pbx.bridge_of(phone) == bridge_id
     await house.streams.stop()
+    await house.tracker.close()
+
+
+async def test_a_call_that_joins_its_bridge_again_is_not_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leg would be in a bridge that its channel has left, and be moved back there later."""
+    house = Replacing(monkeypatch)
+    phone, _ = await house.agent_call()
+    house.pbx.failures["addChannel"] = AriError(0, "POST", "/bridges", "no answer in time")
+    joining = asyncio.create_task(house.stasis.rejoin(phone))
+    await settle()
+    assert house.legs.take(phone) is None
+    house.pbx.failures.clear()
+    await joining
+    leg = house.legs.take(phone)
+    assert leg is not None
+    assert leg.bridge_id == house.pbx.bridge_of(phone) is not None
+    await house.streams.stop()
+    await house.tracker.close()
+
+
+async def test_a_leg_that_cannot_join_its_bridge_again_is_in_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Replacing(monkeypatch, claims=True)
+    leg = await house.caller("1002")
+    await leg.hold_in_bridge()
+    house.pbx.failures["addChannel"] = AriError(500, "POST", "/bridges", "refused")
+    with pytest.raises(AriError):
+        await house.stasis.rejoin(leg.id)
+    assert leg.bridge_id is house.pbx.bridge_of(leg.id) is None
+    house.pbx.failures.clear()
+    assert await leg.hold_in_bridge() == house.pbx.bridge_of(leg.id)
+    await leg.hang_up()
+    await pass_time(1)
+    assert house.pbx.bridges == {}
     await house.tracker.close()
 
 
