@@ -45,10 +45,11 @@ def only_instance(state_file: str, *, standby: bool) -> Iterator[int | None]:
         yield None
         return
     try:
-        _acquire(descriptor, state_file, standby=standby)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield descriptor
+        locked = _acquire(descriptor, state_file, standby=standby)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the number in it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield descriptor if locked else None
     finally:
         os.close(descriptor)
 
@@ -70,10 +71,23 @@ def _open(state_file: str, *, standby: bool) -> int | None:
         return None  # nothing can be kept there either, which the journal reports
 
 
-def _acquire(descriptor: int, state_file: str, *, standby: bool) -> None:
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
+def _acquire(descriptor: int, state_file: str, *, standby: bool) -> bool:
+    """Lock the file, after the instance that holds it has ended; return False if its file system has no locks."""
+    try:
+        if not _try(descriptor):
+            with _ended_by_sigterm():
+                _wait(descriptor, state_file, standby=standby)
+    except OSError as problem:
+        if standby:
+            raise ConfigError("streams.state_file", f"{state_file}.lock cannot be locked: {problem.strerror}") from None
+        log.warning(
+            "state file not locked, a second instance would not be rejected path=%s error=%s", state_file, problem
+        )
+        return False
+    return True
+
+
+def _wait(descriptor: int, state_file: str, *, standby: bool) -> None:
     pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
     if standby:
         log.info("standing by to take over calls when the active instance ends pid=%s path=%s", pid, state_file)
@@ -85,11 +99,32 @@ def _acquire(descriptor: int, state_file: str, *, standby: bool) -> None:
     log.warning("waiting for another instance with the same state file to end pid=%s path=%s", pid, state_file)
     deadline = time.monotonic() + STOPPING_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _try(descriptor):
             return
         time.sleep(LOOK_S)
     raise InstanceRunning(
         f"streams.state_file: {state_file} is in use by pid {pid}; stop that instance, set another file, or start with"
         " --standby to take its calls over when it ends"
     )
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End the process at SIGTERM, which the kernel ignores for a container's first process without a handler."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -21,8 +21,9 @@ from bridge.app.addresses import log_token
 from bridge.app.preload import preload
 from bridge.app.reloading import Reloading
 from bridge.cli.instance import InstanceRunning, only_instance
-from bridge.config import Config, host_and_port, load
+from bridge.config import Config, each_error, host_and_port, load
 from bridge.config.initial_token import needs_token, token_file, with_token
+from bridge.errors import ConfigError
 from bridge.media.loop import FrameLoop
 from bridge.media.memory import return_large_blocks
 from bridge.media.pauses import exempt_from_collection, shorten_switches
@@ -98,6 +99,8 @@ def run(options: argparse.Namespace, config: Config, environ: Mapping[str, str])
         _load_all(config)
     try:
         with only_instance(config.streams.state_file, standby=options.standby) as lock:
+            if options.standby:
+                config = _latest(config, read)
             if config.workers.count > 1:
                 supervisor = partial(_supervisor, config, path, environ, lock)
                 return asyncio.run(serve(config, supervisor, read=read, token=token))
@@ -232,6 +235,20 @@ def _run_on_frame_loop(serving: Coroutine[None, None, int], config: Config) -> i
     shorten_switches()
     with asyncio.Runner(loop_factory=lambda: FrameLoop(config.media.coalesce_ms)) as runner:
         return runner.run(serving)
+
+
+def _latest(config: Config, read: Callable[[], Config]) -> Config:
+    """Return the configuration as it is after the wait of a standby: a token in it may have been revoked."""
+    try:
+        latest = read()
+        if latest.streams.state_file != config.streams.state_file:
+            raise ConfigError("streams.state_file", "changed while standing by")
+    except ConfigError as problem:
+        for error in each_error(problem):
+            log.error("configuration not read again after standing by, the earlier one applies error=%s", error)
+        return config
+    logging.getLogger().setLevel(latest.log.level.upper())
+    return latest
 
 
 def _load_all(config: Config) -> None:

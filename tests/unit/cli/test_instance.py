@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
 import os
 import signal
+import sys
 import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -54,3 +59,88 @@ def test_a_standby_needs_a_file_and_a_bridge_does_not(tmp_path: Path) -> None:
             assert lock is None
         with pytest.raises(ConfigError, match="state_file"), only_instance(nowhere, standby=True):
             pass
+
+
+@pytest.mark.parametrize("standby", [False, True])
+@pytest.mark.parametrize("call", ["flock", "pwrite"])
+def test_a_disk_that_is_full_or_knows_no_locks_does_not_keep_a_bridge_from_starting(
+    call: str, standby: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK if call == "flock" else errno.ENOSPC, "refused by the test")
+
+    monkeypatch.setattr(instance.fcntl if call == "flock" else instance.os, call, fail)
+    lock = only_instance(str(tmp_path / "state.sqlite3"), standby=standby)
+    if call == "flock" and standby:
+        with pytest.raises(ConfigError, match=r"state_file: .*cannot be locked: refused"), lock:
+            pass
+    else:
+        with lock as descriptor:
+            assert (descriptor is None) == (call == "flock")
+
+
+@contextlib.asynccontextmanager
+async def standby(tmp_path: Path, **http: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a standby; it runs from when it says that it stands by."""
+    configure(tmp_path, **http)
+    line = (sys.executable, "-m", "bridge", "serve", "--config", str(tmp_path / "bridge.toml"), "--standby")
+    environ = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(
+        *line, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env=environ
+    )
+    try:
+        await logged(process, "standing by")
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def configure(tmp_path: Path, **http: object) -> None:
+    values = "".join(f"{name} = {value}\n" for name, value in http.items())
+    (tmp_path / "bridge.toml").write_text(
+        f'[ari]\nuser = "bridge"\npassword = "secret"\n[streams]\nstate_file = "{tmp_path}/state"\n'
+        f"[audiosocket]\nbind_port = 0\n[http]\n{values}"
+    )
+
+
+async def logged(process: asyncio.subprocess.Process, text: str) -> None:
+    """Wait until a process logs a text."""
+    assert process.stderr is not None
+    while text.encode() not in (line := await process.stderr.readline()):
+        assert line, "it has ended"
+
+
+async def test_a_standby_that_is_stopped_ends(tmp_path: Path) -> None:
+    """Also as the first process of a container, for which the kernel ignores signals without a handler."""
+    with only_instance(f"{tmp_path}/state", standby=False):
+        async with standby(tmp_path) as process:
+            assert is_caught(process.pid, signal.SIGTERM)
+            process.terminate()
+            assert process.stderr is not None
+            rest = await process.stderr.read()
+            assert (await process.wait(), rest) == (0, b"")
+
+
+@pytest.mark.parametrize("valid", [True, False])
+async def test_a_standby_serves_with_the_configuration_of_now(
+    valid: bool, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    before, now = unused_tcp_port_factory(), unused_tcp_port_factory()
+    lock = only_instance(f"{tmp_path}/state", standby=False)
+    with contextlib.ExitStack() as active:
+        active.enter_context(lock)
+        async with standby(tmp_path, port=before) as process:
+            configure(tmp_path, port=now if valid else '"none"')
+            active.close()
+            if not valid:
+                await logged(process, "http.port")
+            await logged(process, f"url=http://127.0.0.1:{now if valid else before}")
+
+
+def is_caught(pid: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
