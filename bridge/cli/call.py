@@ -286,14 +286,16 @@ class Dialer:
                     await asyncio.gather(*looking, return_exceptions=True)
 
     async def _look_at(self, session: aiohttp.ClientSession, call_id: str) -> None:
-        """Report how a call is after a time without events, once the server knows."""
-        while not await self._is_known(session, call_id):
+        """Report how a call is after a time without events, as soon as the server has synchronized with Asterisk."""
+        while True:
+            if await self._is_reported(session, call_id):
+                return
             await asyncio.sleep(RETRY_S)
 
-    async def _is_known(self, session: aiohttp.ClientSession, call_id: str) -> bool:
+    async def _is_reported(self, session: aiohttp.ClientSession, call_id: str) -> bool:
         async with session.get(f"{self._url}/v1.0/calls/{call_id}") as answer:
             found = await answer.json() if answer.status == 200 else {}
-        if answer.status == 503:  # it has not asked Asterisk yet
+        if answer.status == 503:  # not synchronized with Asterisk yet
             return False
         if answer.status == 404:
             self._see({"type": "call_hangup", "data": {"id": call_id, "hangup_reason": "unknown"}})

@@ -211,7 +211,8 @@ class Taps:
     def _begin(self, leg: MediaLeg, point: TapPoint) -> Tap:
         """Begin to open a tap with a connection of its own, or reuse a kept one."""
         kept = next((tap for tap in self._open if tap.idle and (tap.point, tap.leg.fmt) == (point, leg.fmt)), None)
-        if kept is not None and not (kept.closing or kept.leg.closed):
+        # While a tap is opened, what Asterisk connects is for its first leg.
+        if kept is not None and _opened(kept.opening) and not (kept.closing or kept.leg.closed):
             self._open.discard(kept)
             kept.leg.on_closed = ignore
             kept.leg.hand_over(leg)
@@ -297,6 +298,10 @@ class Taps:
             self._open.discard(tap)
             if isinstance(tap.point, Snoop) and not self._snoops(tap.point.channel_id):
                 self._stale.discard(tap.point.channel_id)
+
+
+def _opened(opening: asyncio.Future[None] | None) -> bool:
+    return opening is not None and opening.done() and not _failed(opening)
 
 
 def _failed(done: asyncio.Future[None]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import signal
 import sys
@@ -69,7 +70,7 @@ def test_a_disk_that_is_full_or_knows_no_locks_does_not_keep_a_bridge_from_start
     def fail(*_: object) -> None:
         raise OSError(errno.ENOLCK if call == "flock" else errno.ENOSPC, "refused by the test")
 
-    monkeypatch.setattr(instance.fcntl if call == "flock" else instance.os, call, fail)
+    monkeypatch.setattr(fcntl if call == "flock" else os, call, fail)
     lock = only_instance(str(tmp_path / "state.sqlite3"), standby=standby)
     if call == "flock" and standby:
         with pytest.raises(ConfigError, match=r"state_file: .*cannot be locked: refused"), lock:

@@ -133,6 +133,37 @@ async def test_audio_waits_until_somebody_receives_it(scene: Scene, point: TapPo
     await scene.taps.close(tap)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("point", [WHISPERS, Join("ours")])
+async def test_a_tap_whose_user_gave_up_while_it_was_opened_is_not_for_the_next_user(
+    scene: Scene, point: TapPoint, fails: bool
+) -> None:
+    """A talk is interrupted as it begins, and the next one follows: it must be heard."""
+    scene.pbx.gates[EXTERNAL_MEDIA] = gate = asyncio.Event()
+    first = asyncio.create_task(scene.open(point))
+    await settle()
+    first.cancel()
+    await settle()
+    if fails:
+        scene.pbx.failures[EXTERNAL_MEDIA] = REFUSED
+    leg = scene.leg()
+    leg.playout.play(FRAME * 3)
+    opening = asyncio.create_task(scene.taps.open(leg, point))
+    await settle()
+    gate.set()
+    if fails:
+        with pytest.raises(AriError):
+            await opening
+    else:
+        tap = await opening
+        await pass_time(0.1)
+        assert FRAME * 3 in [wire.heard for wire in scene.pbx.wires.values()]
+        await scene.taps.close(tap)
+    await asyncio.gather(first, return_exceptions=True)
+    await pass_time(0.1)
+    scene.nothing_left()
+
+
 async def test_a_room_is_entered_by_the_dialplan(scene: Scene) -> None:
     tap = await scene.open(ROOM)
     assert scene.pbx.bridge_of(tap.media_id or "") == "room-daily"
