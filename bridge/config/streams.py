@@ -125,7 +125,7 @@ class TargetConfig(Endpoint):
     """Short for `rate` in `options`."""
     tracks: Text = "auto"
     """Layout of tracks: `"parties"`; `"near"`, `"far"`, `"both"`; `"inbound_track"`, `"outbound_track"`,
-    `"both_tracks"`; `"mix"`. `"auto"`: the usual one of the dialect."""
+    `"both_tracks"`; `"mix"`; `"caller"`. `"auto"`: the usual one of the dialect."""
     window_ms: Annotated[WindowMs | None, Field(description="a number of milliseconds from 0 to 60000")] = None
     """Overrides `streams.window_ms`."""
 

@@ -77,6 +77,18 @@ class CallInfo:
     callee: str = ""
     did: str = ""
 
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The known facts under the names that frameworks read, for formats with parameters of the user's choice."""
+        facts = {
+            "from_number": self.caller,
+            "to_number": self.callee,
+            "did": self.did,
+            "direction": self.direction,
+            "call_id": self.call_id,
+        }
+        return {name: value for name, value in facts.items() if value}
+
 
 @dataclass(frozen=True, slots=True)
 class TrackInfo:
@@ -130,6 +142,7 @@ COMMON_LAYOUTS = (
     Layout("far", "trunk", {"far": "in"}),
     Layout("both", "trunk", {"far": "in", "near": "out"}),
     Layout("mix", "caller", {"mix": "both"}),
+    Layout("caller", "caller", {"caller": "in"}),
 )
 """The layouts that every dialect can use."""
 

@@ -174,7 +174,7 @@ class Twilio(Dialect):
             self._call_sid,
             self._names,
             _MediaFormat(ENCODINGS[self._encoding], self.rate),
-            _facts(call) | self._parameters,
+            call.parameters | self._parameters,
         )
         return (_CONNECTED, _text(_Start(self._next(), start, self._stream_sid)))
 
@@ -307,18 +307,6 @@ def _sid(option: str, prefix: str, sid: str | None) -> str:
 
 def _hex(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _facts(call: CallInfo) -> dict[str, str]:
-    """Return facts about the call, under the names that frameworks read."""
-    facts = {
-        "from_number": call.caller,
-        "to_number": call.callee,
-        "did": call.did,
-        "direction": call.direction,
-        "call_id": call.call_id,
-    }
-    return {name: value for name, value in facts.items() if value}
 
 
 def _payload(media: _MediaIn | None) -> bytes | None:

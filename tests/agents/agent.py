@@ -1,8 +1,8 @@
-"""Voice agents made with pipecat as it comes from PyPI, one for each dialect; only the conversation is ours.
+"""A voice agent made with pipecat as it comes from PyPI; only the conversation is ours.
 
     python -m tests.agents.agent PORT      environment: BRIDGE_URL, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
 
-Each dialect has a path of its own, its name: pipecat's serializer of that dialect, connected to `Conversation`.
+Its path is the name of its dialect. `tests.agents.carriers` adds those of other dialects.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ AGENTS = (
         then="continue",
         ended="Successfully terminated Twilio call CA",
     ),
+    Agent("vonage", {"parameters": {"greeting": "Welcome"}}),
 )
 """Dialects whose serializer pipecat has; each holds the same conversation."""
 
@@ -62,7 +63,7 @@ each_agent = pytest.mark.parametrize("made", AGENTS, ids=lambda made: made.diale
 
 
 @contextlib.asynccontextmanager
-async def agent(lab: Lab, made: Agent, module: str = "agent") -> AsyncIterator[tuple[Target, Path]]:
+async def agent(lab: Lab, made: Agent, module: str = "carriers") -> AsyncIterator[tuple[Target, Path]]:
     """An agent that runs, and a bridge that gives it the calls to 750."""
     port = environment.agent_port()
     url = f"ws://127.0.0.1:{port}/{made.dialect}"
@@ -146,6 +147,24 @@ async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones
         assert made.ended in log.read_text()
         assert " ERROR " not in log.read_text()
         await target.nothing_left()
+
+
+@pytest.mark.parametrize("rate", [8000, 24000])
+@pytest.mark.parametrize("dialect", ["vonage"])
+async def test_each_rate_is_exact_in_both_directions(lab: Lab, phones: Phones, dialect: str, rate: int) -> None:
+    """The conversation above has the default rate."""
+    made = Agent(dialect, {"rate": rate, "parameters": {"greeting": "Welcome"}})
+    text = text_of(1, rate)
+    async with agent(lab, made) as (target, log):
+        (alice,) = await phones("1001")
+        await alice.call("750", play=np.concatenate([judge.silence(2.0, RATE), modem.modulate(text, RATE)]))
+        await alice.answered()
+        greeting, answer = await heard_passages(alice, 2, 20)
+        assert modem.demodulate(greeting, RATE) == made.greeting
+        assert modem.demodulate(answer, RATE) == f"You said: {text}"
+        await alice.hangup()
+        await target.nothing_left()
+        assert " ERROR " not in log.read_text()
 
 
 @each_agent

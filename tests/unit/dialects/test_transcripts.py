@@ -192,6 +192,7 @@ CONSTANT = {"type", "event", "status", "encoding", "sample_rate", "sampleRate", 
 """Keys whose values are the vendor's."""
 EXAMPLES = {
     "twilio": WIRE / "twilio" / "examples.jsonl",
+    "vonage": WIRE / "vonage" / "examples.jsonl",
     "voxology": SEEDS / "voxology-messages.json",
     "yeastar": WIRE / "yeastar" / "examples.jsonl",
 }
