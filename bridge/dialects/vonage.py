@@ -157,7 +157,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 class _Control(msgspec.Struct, frozen=True):
-    """A text message of an application; unknown fields are ignored."""
+    """Control in a message of type text; unknown fields are ignored."""
 
     action: str
     payload: msgspec.Raw = msgspec.Raw(b"{}")
