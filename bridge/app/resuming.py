@@ -38,8 +38,7 @@ class Resuming:
 
     A channel that has a fact, or that asterisk-bridge originated, becomes a leg again. Each then continues what it was
     executing: a flow, ringing, a conference, hold. One that executed nothing stays connected to its partner, or is hung
-        up:
-    its flow will call again.
+    up: its flow will call again.
 
     Args:
         journal: the facts of the previous run.

@@ -1,7 +1,7 @@
 """Conferences: mixing bridges of asterisk-bridge, and the ConfBridge rooms that the dialplan runs.
 
-    own     created by `Conferences.create`, kept until deleted. Legs enter by `join`, streams by `tap_point`. room
-    exists from its first to its last participant. Streams can receive and send its audio, and participants can
+    own     created by `Conferences.create`, kept until deleted. Legs enter by `join`, streams by `tap_point`.
+    room    exists from its first to its last participant. Streams can receive and send its audio, and participants can
             be hung up; ARI offers nothing more from outside.
 
 If a state file is kept, own conferences whose bridges still exist are resumed after a restart, with their participants.

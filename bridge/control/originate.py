@@ -4,13 +4,15 @@ By ARI's ``create`` and ``dial`` instead of ``originate``: the channel is in our
 be in a bridge while it rings (early media), and its end has a cause even where originate reports none (seen on 22.10: a
 phone that hangs up after it answered, 16 against 0). Asterisk's events for such a channel, tried with real phones:
 
-    rings, then answered         Dial "", RINGING, ANSWER; state Up (no second StasisStart) 486 Busy here
-    ChannelHangupRequest and ChannelDestroyed with cause 17, no Dial event 603, 480                     the same with
-    21, 19; ChannelDestroyed has the SIP response as its tech_cause 302 Moved Temporarily        Dial CANCEL with
-    ``forward`` (three times), then as above with 23 not answered in time         ChannelHangupRequest (soft, 32),
-    ChannelDestroyed 19 no response from the peer    the same, and no RINGING before it hung up by us
-    ChannelHangupRequest (soft, 32), ChannelDestroyed 16 not registered, no endpoint  ``create`` responds 500
-    "Allocation failed"; no event at all Local, no such extension     ChannelDestroyed 16 immediately, no RINGING
+    rings, then answered         Dial "", RINGING, ANSWER; state Up (no second StasisStart)
+    486 Busy here                ChannelHangupRequest and ChannelDestroyed with cause 17, no Dial event
+    603, 480                     the same with 21, 19; ChannelDestroyed has the SIP response as its tech_cause
+    302 Moved Temporarily        Dial CANCEL with ``forward`` (three times), then as above with 23
+    not answered in time         ChannelHangupRequest (soft, 32), ChannelDestroyed 19
+    no response from the peer    the same, and no RINGING before it
+    hung up by us                ChannelHangupRequest (soft, 32), ChannelDestroyed 16
+    not registered, no endpoint  ``create`` responds 500 "Allocation failed"; no event at all
+    Local, no such extension     ChannelDestroyed 16 immediately, no RINGING
 """
 
 from __future__ import annotations

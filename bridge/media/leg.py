@@ -70,8 +70,8 @@ class MediaLeg:
         on_audio(pcm): audio from Asterisk, usually but not always 20 ms.
         on_dtmf(digit): a DTMF digit, as Asterisk reports it in dialplan mode.
         on_mark(name): everything queued before the mark has been sent to Asterisk.
-        on_tick(): 20 ms have passed without audio, for owners that measure time by it. on_closed(): the connection has
-        ended, for any reason.
+        on_tick(): 20 ms have passed without audio, for owners that measure time by it.
+        on_closed(): the connection has ended, for any reason.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """THE frame path: both directions of one stream, on one screen.
 
-    Asterisk -> listener -> leg.on_audio -> dialect.audio -> link.send -> application application -> link.on_message ->
-    dialect.receive -> leg.playout -> 20 ms tick -> Asterisk
+    Asterisk -> listener -> leg.on_audio -> dialect.audio -> link.send -> application
+    application -> link.on_message -> dialect.receive -> leg.playout -> 20 ms tick -> Asterisk
 
 Everything here runs inside one socket's callback or the tick: no task, no queue, no await; no vendor names.
 """

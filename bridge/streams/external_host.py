@@ -1,7 +1,7 @@
 """External media between Asterisk and another server; the audio does not pass through asterisk-bridge.
 
-    party -- its bridge -- external media -- server            both directions, all parties party -- snoop -- bridge --
-    external media -- server       one direction, or one party only
+    party -- its bridge -- external media -- server            both directions, all parties
+    party -- snoop -- bridge -- external media -- server       one direction, or one party only
 
 The channel to the server stays; the objects between it and the party are created again when the party moves. Every id
 is chosen before the request and deleted by id at the end, however far opening got.

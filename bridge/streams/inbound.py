@@ -1,8 +1,8 @@
 """Calls that the dialplan hands over: to our Stasis application, or over an AudioSocket connection.
 
-    exten => 760,1,Stasis(bridge)                        matched by number, or by argument: Stasis(bridge,sales) exten
-    => 761,1,AudioSocket(${UUID()},bridge:9092)    matched by UUID; works without ARI exten =>
-    762,1,Dial(AudioSocket/bridge:9092/${UUID()}/c(slin16))
+    exten => 760,1,Stasis(bridge)                        matched by number, or by argument: Stasis(bridge,sales)
+    exten => 761,1,AudioSocket(${UUID()},bridge:9092)    matched by UUID; works without ARI
+    exten => 762,1,Dial(AudioSocket/bridge:9092/${UUID()}/c(slin16))
 
 A route (`[[dialplan]]` in the configuration) names the application. At the end of the stream, an AudioSocket connection
 is closed, which returns the call to the dialplan; a call in our application is hung up or continued, as configured.

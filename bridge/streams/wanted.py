@@ -1,7 +1,7 @@
 """The tracks that a stream should have for the requested directions, and their tap points. Pure.
 
-    listen   in: audio from the party    out: audio to the party    both: the mix    none speak    out: to the party
-    in: to the other parties, as if from the party    both: to all    none
+    listen   in: audio from the party    out: audio to the party    both: the mix    none
+    speak    out: to the party    in: to the other parties, as if from the party    both: to all    none
 
 One leg serves both directions where the result is exact; otherwise a second one is opened.
 """
