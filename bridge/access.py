@@ -74,7 +74,7 @@ EVERYTHING = Reach()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one credential allows.
+    """The rights of one credential.
 
     Args:
         id: the credential's name in logs and lists; never the credential itself.
@@ -122,7 +122,7 @@ class Principal:
 
     @property
     def fact(self) -> dict[str, object]:
-        """Return what identifies the principal in a file; its rights are looked up again."""
+        """Return the stored form of the principal; its rights are looked up again."""
         return {"id": self.id, "scopes": sorted(self.scopes), "token": self.token}
 
     @property

@@ -51,7 +51,7 @@ _PLAIN = re.compile(r'[^\s"=]+')
 _PLACEHOLDER = re.compile(r"(?:\b([a-z_]+)=)?%(%|[-#0 +]{0,5}\d{0,9}(?:\.\d{0,9})?[hlL]?[diouxXeEfFgGcrsa])")
 
 _Key = tuple[str, str | None]
-"""What distinguishes causes: template and key; None: all causes beyond `MAX_CAUSES`."""
+"""Identity of a cause: template and key; None: all causes beyond `MAX_CAUSES`."""
 
 
 def cause(key: object = "") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Patterns in the configuration and in requests: ``1001``, ``10*``, ``[0-9][0-9]``, as of ``fnmatch``. Pure.
+"""Patterns in the configuration and in requests: ``1001``, ``10*``, ``[0-9][0-9]``, as in ``fnmatch``. Pure.
 
 A list of patterns is compiled once, however many names it is matched against: ``fnmatch`` itself caches 256 compiled
 patterns in the process and compiles every further one each time.

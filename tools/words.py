@@ -44,6 +44,10 @@ PROGRAMS = (
 )
 PROGRAM = rf"\b(?:{'|'.join(PROGRAMS)})"
 
+SENDER = (
+    r"(?:the |an? |its |other |another )?(?:applications?|clients?|servers?|workers?|supervisor|peers?|browsers?)\b"
+)
+
 WORDS: dict[str, str] = {
     r"\btells?\b|\btold\b|\btelling\b": "is notified, reports, logs, sends; tell apart: distinguish",
     r"\bsays\b|\bsaid\b|\bsaying\b": "states, reports, specifies, contains",
@@ -85,6 +89,13 @@ WORDS: dict[str, str] = {
     r"\bthe like\b|\band so on\b|\bas it were\b|\bhence\b|\blest\b|\bin vain\b|\bhitherto\b|\bthereof\b": "(leave out)",
     r"\bat fault\b|\bwhose fault\b": "the cause, responsible",
     r"\bgood ones?\b|\bbad ones?\b": "valid, invalid",
+    r"\bso (?:many|much|long|often)\b(?! (?:as|that|simultaneous|small)\b)": "this many, this long, this often",
+    r"\bbecomes? of\b": "happens to",
+    r"\bfrom which on\b": "above which, at which",
+    r"\b(?:return|returns) what (?:removes|stops|ends) (?:it|that)\b": "return a function that removes it",
+    r"\bsettings calls?\b": "settings API, request",
+    r"\bdialled\b|\blabelled\b|\bsignalling\b": "American spelling",
+    rf"\b(?:messages?|events?|responses?|audio|digits) of {SENDER}": "from the application",
 }
 """What is not written (a pattern), and what is written instead."""
 _WORDS = {re.compile(pattern, re.I): instead for pattern, instead in WORDS.items()}
@@ -92,7 +103,8 @@ _WORDS = {re.compile(pattern, re.I): instead for pattern, instead in WORDS.items
 RELATIVE = re.compile(r"(?:when|what|who|whose|which|where|why|that|how(?! to\b))\b", re.I)
 NO_VERB = re.compile(
     r"(?:it|its|he|they|one|ones|who|whose|what|which|that|this|these|those|whether|yes|no|not|nothing|the|an?|every|each|all|as|if|"
-    r"when|where|why|how|for|of|in|by|at|some|any|both|only|so|with|without|after|before|until)\b",
+    r"when|where|why|how|for|of|in|by|at|some|any|both|only|so|with|without|after|before|"
+    r"until|note (?:that|when|which|its?))\b",
     re.I,
 )
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}

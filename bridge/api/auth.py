@@ -3,7 +3,7 @@
 Tokens are accepted where VoIPBIN's clients send them: cookie ``token``, query ``token``, ``Authorization: Bearer``,
 cookie ``accesskey``, query ``accesskey``. Every token in header and query must be valid, and the first one is used: a
 client that sends an invalid one is misconfigured. Cookies are used only if there are no others, so a stale cookie does
-no harm, and only in requests of asterisk-bridge's own pages and of programs that are not browsers: a browser adds
+no harm, and only in requests from asterisk-bridge's own pages and from programs that are not browsers: a browser adds
 cookies to the requests of any page, WebSockets included.
 
 Without authentication the port listens on loopback, but a browser on this machine runs untrusted pages, which reach

@@ -144,4 +144,4 @@ TWILIO: web.AppKey[tuple[TwilioConfig, Channels]] = web.AppKey("twilio")
 ACCEPTS: web.AppKey[Callable[[Principal], bool]] = web.AppKey("accepts")
 """Whether a principal still has a valid token; a WebSocket whose token was revoked is closed."""
 PRINCIPAL = web.RequestKey("principal", Principal)
-"""Who makes the request; `bridge.access.ANONYMOUS` on public paths, where no credential is needed."""
+"""The principal of the request; `bridge.access.ANONYMOUS` on public paths, where no credential is needed."""

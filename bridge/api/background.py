@@ -25,7 +25,7 @@ class Background:
         self._tasks = BackgroundTasks("requests", expected=(LegGone, KeyError))
 
     async def begin(self, work: Coroutine[Any, Any, None], about: Fields) -> None:
-        """Start some work and wait briefly for it: what it raises within `BEGIN_S` is raised here.
+        """Start work and wait briefly for it: an exception within `BEGIN_S` is raised here.
 
         Raises:
             Overloaded: `MAX_TASKS` are running.

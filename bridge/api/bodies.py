@@ -18,7 +18,7 @@ from bridge import json_shape
 from bridge.api.errors import ApiError, invalid
 
 MAX_DEPTH = 32
-"""Objects and lists within each other."""
+"""Deepest nesting of objects and lists."""
 MAX_KEYS = 200
 """Keys of the body itself: more than any model has, with room for what a client adds by mistake."""
 MAX_DIGITS = 100

@@ -12,7 +12,7 @@ from bridge.api.backend import Backend, CallServices
 from bridge.api.errors import ApiError, invalid
 from bridge.api.exception_mapping import acting, asterisk_failing, call_not_found, calling, check_connected
 from bridge.api.models.base import NoQuery
-from bridge.api.models.calls import Call, Calls, Groupcall, ListCalls, PlaceCalls, PlacedCalls
+from bridge.api.models.calls import Call, Calls, CreateCalls, CreatedCalls, Groupcall, ListCalls
 from bridge.api.originated import ORIGINATED
 from bridge.api.paging import page_of
 from bridge.api.reach import check_caller, check_destinations, check_scope, sees_call
@@ -51,7 +51,7 @@ async def get_call(asked: Asked[NoQuery, None]) -> Answer[Call]:
     return Answer(body_of(asked.backend, asked.path()))
 
 
-async def originate_calls(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]:
+async def originate_calls(asked: Asked[NoQuery, CreateCalls]) -> Answer[CreatedCalls]:
     """Originate calls."""
     backend, body = asked.backend, asked.body
     asked.note(
@@ -159,7 +159,7 @@ def find(backend: Backend, identity: str) -> Known:
     return live, record
 
 
-async def program_of(parts: CallServices, body: PlaceCalls) -> Program | None:
+async def program_of(parts: CallServices, body: CreateCalls) -> Program | None:
     """Return the flow in a request, checked in a thread.
 
     Raises:

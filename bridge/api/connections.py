@@ -127,11 +127,14 @@ class Connections:
         reserved = False
         if owner and self._is_full(now, lambda: self._of_address[owner] >= self.share):
             log.warning(
-                "HTTP connections of one address limited peer=%s count=%d", owner, self.share, extra=cause("share")
+                "limit of HTTP connections of one address reached peer=%s count=%d",
+                owner,
+                self.share,
+                extra=cause("share"),
             )
             return False
         if self._is_full(now, lambda: len(self._open) - self._reserved >= self.maximum):
-            log.warning("http.max_connections reached count=%d", self.maximum, extra=cause("maximum"))
+            log.warning("limit of HTTP connections reached count=%d", self.maximum, extra=cause("maximum"))
             if not local:
                 return False
             if self._is_full(now, lambda: self._reserved >= RESERVED):
@@ -158,7 +161,7 @@ class Connections:
     async def watch(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Note when the handler of a request runs, and restrict reserved connections to health checks.
+        """Store whether the handler of a request runs, and restrict reserved connections to health checks.
 
         Raises:
             ApiError: 503, anything else was requested on a reserved connection.

@@ -136,7 +136,7 @@ def _table(caption: str, rows: list[tuple[str, Mapping[str, Any], str, bool]]) -
 
 
 def _type(schema: Any) -> str:
-    """Return what a value may be, in a few words."""
+    """Return a short description of the values that a schema allows."""
     if not isinstance(schema, Mapping) or not schema:
         return "anything"
     if "$ref" in schema:

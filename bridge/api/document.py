@@ -97,12 +97,12 @@ DOCUMENTS = web.AppKey("documents", Documents)
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """``GET /openapi.json``."""
+    """Serve ``GET /openapi.json``."""
     return (await request.app[DOCUMENTS].built())[0].answer(request)
 
 
 async def docs(request: web.Request) -> web.Response:
-    """``GET /docs``."""
+    """Serve ``GET /docs``."""
     return (await request.app[DOCUMENTS].built())[1].answer(request)
 
 
@@ -147,13 +147,13 @@ def _schemas(operations: list[Operation]) -> tuple[dict[str, Any], Mapping[Any, 
         list(wanted), ref_template=_REFERENCES, by_alias=True, schema_generator=DocumentedSchema
     )
     schemas = {name: _tidy(schema) for name, schema in definitions.get("$defs", {}).items()}
-    if "PlaceCalls" in schemas:
+    if "CreateCalls" in schemas:
         actions = action_schemas()
         schemas |= {name: _or_null(schema) for name, schema in actions.items()}
-        schemas["PlaceCalls"]["properties"]["actions"] = {
+        schemas["CreateCalls"]["properties"]["actions"] = {
             "type": "array",
             "maxItems": 1000,
-            "description": schemas["PlaceCalls"]["properties"]["actions"]["description"],
+            "description": schemas["CreateCalls"]["properties"]["actions"]["description"],
             "items": {"anyOf": [{"$ref": _REFERENCES.format(model=name)} for name in actions]},
         }
     return schemas, references

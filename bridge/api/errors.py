@@ -62,7 +62,7 @@ REASONS: Mapping[str, tuple[int, str]] = {
     "SPEECH_FAILED": (409, "the speech engine failed; the message contains the reason"),
     "SUBSCRIPTION_EXISTS": (409, "the id is in use"),
     "SUBSCRIPTION_CONFIGURED": (409, "the subscription is defined in the configuration file"),
-    "SUBSCRIPTION_OF_YEASTAR": (409, "the subscription is managed by Yeastar's settings calls"),
+    "SUBSCRIPTION_OF_YEASTAR": (409, "the subscription is managed by Yeastar's settings API"),
     "REQUEST_TIMEOUT": (408, "the body was not received in time"),
     "REQUEST_ENTITY_TOO_LARGE": (413, "the body is longer than this path allows"),
     "JSON_REQUIRED": (415, "the header Content-Type is not application/json, or its charset is not UTF-8"),

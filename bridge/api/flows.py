@@ -14,7 +14,7 @@ from bridge.api.calls import flow_not_found, refused
 from bridge.api.errors import ApiError
 from bridge.api.exception_mapping import asterisk_failing, calling
 from bridge.api.models.base import NoQuery
-from bridge.api.models.flows import DialConnect, Dialled, Flow, Flows
+from bridge.api.models.flows import DialConnect, DialedCall, Flow, Flows
 from bridge.api.routing import Answer, Asked
 from bridge.api.views import call_json
 from bridge.config import FlowConfig
@@ -34,7 +34,7 @@ async def get_flow(asked: Asked[NoQuery, None]) -> Answer[Flow]:
     raise flow_not_found(asked.path())
 
 
-async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[Dialled]:
+async def dial_connect(asked: Asked[NoQuery, DialConnect]) -> Answer[DialedCall]:
     """Call a number, and run ``voxology.flow`` when it answers."""
     body = asked.body
     asked.note(destinations=[f"tel {body.call.no}"], source=body.call.caller_id_no)

@@ -74,7 +74,7 @@ class HandshakeSocket(socket.socket):
         self.settimeout(0)
         self._handshakes: Handshakes | None = handshakes
         self.has_turn = False
-        """It has waited, and may be read now."""
+        """Whether it has waited, and may be read now."""
 
     def end_turns(self) -> None:
         """Read without turns from now on."""

@@ -26,7 +26,7 @@ class Originated:
     def room(
         self, principal: Principal, wanted: int, is_up: Callable[[str], bool]
     ) -> Iterator[Callable[[Sequence[str]], object]]:
-        """Reserve room for some calls while they are originated.
+        """Reserve room for calls while they are originated.
 
         Args:
             principal: whose token originates them.

@@ -118,7 +118,7 @@ class Protocol(web.RequestHandler):
             cast(asyncio.ReadTransport, self.transport).resume_reading()
 
     def begin(self) -> None:
-        """Note that a request is being handled: data received up to now is not ahead of it."""
+        """Begin to handle a request: data received up to now is not ahead of it."""
         self._ahead_bytes = 0
 
     def _abort(self) -> None:

@@ -101,7 +101,7 @@ def check_reach(path: str, request: web.Request) -> None:
 
 
 def check_destinations(principal: Principal, destinations: Iterable[Address]) -> None:
-    """Check that a principal may call some destinations.
+    """Check that a principal may call destinations.
 
     Raises:
         ApiError: 403.

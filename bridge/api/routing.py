@@ -2,7 +2,7 @@
 
 A handler's signature declares what it takes and returns::
 
-    async def place(asked: Asked[NoQuery, PlaceCalls]) -> Answer[PlacedCalls]: ...
+    async def create_calls(asked: Asked[NoQuery, CreateCalls]) -> Answer[CreatedCalls]: ...
 
 The table (`bridge.api.table`) adds path, method and the route's errors; `bridge.api.document` generates the OpenAPI
 document from both. Handlers with a vendor's error format take the bare request; their models are in the table.
@@ -340,7 +340,7 @@ def _check(operation: Operation, response: object) -> None:
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")
 """Operations by aiohttp's handler."""
 NOTES = web.RequestKey("notes", dict[str, Value])
-"""What handlers add to the line of a request in the audit log."""
+"""Values that handlers add to the line of a request in the audit log."""
 HANDLED = web.RequestKey("handled", bool)
 """The request has reached its handler: it was not rejected for a missing scope."""
 RECORDED = web.RequestKey("recorded", bool)

@@ -16,7 +16,7 @@ from bridge.api.prebuilt import Prebuilt, page_headers
 
 
 async def health(request: web.Request) -> web.Response:
-    """``GET /health``: 200 if calls can be served, otherwise 503 and what is unavailable."""
+    """Serve ``GET /health``: 200 if calls can be served, otherwise 503 and what is unavailable."""
     backend = request.app[BACKEND]
     # Why ARI failed discloses internal addresses; a probe without a token only learns that it did. The version would
     # disclose which known vulnerabilities to try.
@@ -34,12 +34,12 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def live(_: web.Request) -> web.Response:
-    """``GET /health/live``: 200."""
+    """Serve ``GET /health/live``: 200."""
     return web.json_response({"status": "ok"})
 
 
 def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
-    """Return what prevents calls from being served, one sentence each."""
+    """Return a sentence for each fault that prevents calls from being served."""
     faults = []
     if not backend.ari_connected():
         trouble = backend.ari_trouble() if detailed else None
@@ -52,7 +52,7 @@ def health_faults(backend: Backend, *, detailed: bool) -> list[str]:
 
 
 async def prometheus(request: web.Request) -> web.Response:
-    """``GET /metrics``."""
+    """Serve ``GET /metrics``."""
     backend = request.app[BACKEND]
     gauges: dict[str, float] = {
         "up": 0 if health_faults(backend, detailed=False) else 1,
@@ -72,7 +72,7 @@ async def prometheus(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """``GET /``: the status page. It holds no data, so it needs no token; its script requires one."""
+    """Serve ``GET /``, the status page. It holds no data, so it needs no token; its script requires one."""
     return _DOCUMENT.answer(request)
 
 

@@ -49,7 +49,7 @@ async def create_subscription(asked: Asked[NoQuery, Raw[NewSubscription]]) -> An
     subscription = _made_of(asked.body.value, asked.principal)
     asked.note(subscription=subscription.id, application=server_of(subscription.url))
     if subscription.id in RESERVED_IDS:
-        raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is reserved for the vendor's settings calls")
+        raise invalid("INVALID_SUBSCRIPTION", f"id: {subscription.id!r} is reserved for the vendor's settings API")
     if subscription.auth_value.get_secret_value() == MASK:
         raise invalid("INVALID_SUBSCRIPTION", "auth_value: is the mask of a secret; send the secret itself")
 
@@ -123,18 +123,18 @@ async def _replace(
     def make(present: Subscription | None) -> Subscription:
         if present is None:
             raise _not_found(identity)
-        if present.of_settings_calls:
+        if present.of_settings_api:
             raise ApiError(
                 409,
                 "SUBSCRIPTION_OF_YEASTAR",
-                "this subscription is managed by its vendor's settings calls; here it can only be switched or deleted",
+                "this subscription is managed by its vendor's settings API; here, only enable, disable or delete it",
             )
         subscription = _made_of(_restored(body_of(present), present), request[PRINCIPAL])
         note(request, application=server_of(subscription.url))
         if subscription.auth_value.get_secret_value() != MASK:
             return subscription
         if present.auth_value.get_secret_value() and not same_server(present.url, subscription.url):
-            raise invalid("INVALID_SUBSCRIPTION", "auth_value: send it again: the URL leads to another server now")
+            raise invalid("INVALID_SUBSCRIPTION", "auth_value: required, as the new URL names another server")
         return subscription.model_copy(update={"auth_value": present.auth_value})
 
     with _catalogue_errors(identity):
@@ -150,7 +150,7 @@ def _restored(body: Mapping[str, Any], present: Subscription) -> dict[str, Any]:
     options = values.get("options")
     if holds_mask(options):
         if not same_server(present.url, str(values.get("url"))):
-            raise invalid("INVALID_SUBSCRIPTION", "options: send them again: the URL leads to another server now")
+            raise invalid("INVALID_SUBSCRIPTION", "options: required, as the new URL names another server")
         values["options"] = unmasked(options, values_of(present)["options"], shown["options"])
     _refuse_masks(values)
     return values

@@ -45,7 +45,7 @@ KINDS: Mapping[str, Kind] = {
     "/v1.0/conferences/{id}/media_stream": "conference",
     "/v1.0/events": "events",
 }
-"""What a ticket opens, by the path of the WebSocket."""
+"""The kind of ticket for each path of a WebSocket."""
 
 
 class Tickets:

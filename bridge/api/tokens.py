@@ -88,7 +88,7 @@ class Tokens:
         return any(grant.reach.limited for grant in self._grants.values())
 
     def find(self, candidates: Iterable[str]) -> Principal | None:
-        """Return the principal of the first valid token of some; also of an expired one: check with `expired`.
+        """Return the principal of the first known token, even if it has expired (`expired`).
 
         Timing discloses nothing: every candidate is hashed and looked up, and a client cannot choose the hash that is
         compared.

@@ -21,7 +21,7 @@ from bridge.api.bodies import MAX_FORM_FIELDS, has_type, is_utf8, whole_body
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.twiml import Dial, TwimlRefused, parse
-from bridge.api.views import call_status, dialled_number
+from bridge.api.views import call_status, dialed_number
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.dialects.twilio import call_sid
@@ -176,7 +176,7 @@ def _call_json(request: web.Request, call: Call) -> dict[str, Any]:
     """Return the JSON of a call in Twilio's shape; null where Asterisk has no equivalent."""
     caller = call.primary
     created = _rfc2822(call.created)
-    shown = _shown(request, caller.caller_number if caller else "", dialled_number(call))
+    shown = _shown(request, caller.caller_number if caller else "", dialed_number(call))
     return shown | {
         "date_created": created,
         "date_updated": created,

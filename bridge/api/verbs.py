@@ -75,7 +75,7 @@ async def silence_stop(asked: Asked[NoQuery, None]) -> Answer[Call]:
 
 
 async def talk(asked: Asked[NoQuery, Talk]) -> Answer[Call]:
-    """Speak some text; returns when speech begins."""
+    """Speak text; returns when speech begins."""
     parts, body = calling(asked.backend), asked.body
     before = body_of(asked.backend, asked.path())  # before speech is generated
     try:

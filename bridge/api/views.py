@@ -41,7 +41,7 @@ def call_json(call: Call | None, streams: int, record: CallRecord | None = None)
     caller = call.primary
     if caller is not None:
         body["source"] = _number(caller.caller_number, caller.caller_name)
-        body["destination"] = _number(dialled_number(call))
+        body["destination"] = _number(dialed_number(call))
     body["parties"] = [party_json(party) for party in call.parties.values()]
     body["streams"] = streams
     return body
@@ -59,7 +59,7 @@ def call_summary(call: Call, streams: int, record: CallRecord | None) -> dict[st
     return {
         "status": record.status if record is not None else call_status(call),
         "source": record.source.target if record is not None else caller.caller_number if caller is not None else "",
-        "destination": record.destination.target if record is not None else dialled_number(call),
+        "destination": record.destination.target if record is not None else dialed_number(call),
         "tm_create": call_time(call),
         "parties": [{"id": each.id, "endpoint": each.endpoint, "state": each.state} for each in call.parties.values()],
         "streams": streams,
@@ -124,7 +124,7 @@ def conference_json(conference: Conference) -> dict[str, Any]:
     }
 
 
-def dialled_number(call: Call) -> str:
+def dialed_number(call: Call) -> str:
     """Return the number that the caller reached: the connected one, else its extension (not a bare ``s``, ``h``...)."""
     caller = call.primary
     if caller is None:

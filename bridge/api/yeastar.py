@@ -1,4 +1,4 @@
-"""Yeastar's own settings calls, for its administrators' scripts: they manage one subscription, ``yeastar``.
+"""Yeastar's own settings API, for its administrators' scripts: they manage one subscription, ``yeastar``.
 
     GET  /openapi/v1.0/websocketaudiostream/get?access_token=..
     POST /openapi/v1.0/websocketaudiostream/update?access_token=..
@@ -131,7 +131,7 @@ def _initial() -> Subscription:
     """Return the settings before anything was set: all switches off."""
     return Subscription(
         id=SUBSCRIPTION_ID,
-        name="Yeastar's settings call",
+        name="Yeastar's settings API",
         enabled=False,
         url="",
         dialect="yeastar",
@@ -158,7 +158,7 @@ def _updated(now: Subscription, body: Mapping[str, Any], principal: Principal) -
         raise ValueError(sentence(explain(problem, Subscription, described=True))) from None
     kept = now.auth_value.get_secret_value() and body.get("auth_value", MASK) == MASK
     if kept and updated.url and not same_server(now.url, updated.url):
-        raise ValueError("auth_value: send it again: the URL leads to another server now")
+        raise ValueError("auth_value: required, as the new URL names another server")
     return updated
 
 

@@ -19,13 +19,13 @@ def log_http(config: Config, port: int) -> None:
     limit, needed = open_files_limit(), config.open_files_needed
     if limit is not None and limit < needed:
         log.warning(
-            "open files may run out below media.max_streams and http.max_connections, raise ulimit -n or lower them"
+            "too few open files allowed for media.max_streams and http.max_connections, raise ulimit -n or lower them"
             " limit=%d count=%d",
             limit,
             needed,
         )
     if not config.http.authentication:
-        log.warning("http.authentication is false, every program of this machine may receive and create calls")
+        log.warning("http.authentication is false, any program on this machine can listen to and create calls")
         return
     log.info("tokens accepted count=%d", len(config.http.tokens) + len(config.tokens))
 
@@ -38,7 +38,7 @@ def log_token(config: Config, port: int, path: Path) -> None:
         port: the HTTP port.
         path: the token's file.
     """
-    log.info("no token is configured, the one that the first start created is accepted path=%s", path)
+    log.info("no token configured, accepting the token of the first start path=%s", path)
     if sys.stderr.isatty():  # for a person; the token must not be in a log file or log server
         scheme = "https" if config.http.tls_certificate else "http"
         host = "127.0.0.1" if is_wildcard(config.http.host) else config.http.host

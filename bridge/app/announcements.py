@@ -55,7 +55,7 @@ class Announcer:
         self._conferences = conferences
         self._players = players
         self._unanswered: dict[str, set[str]] = {}
-        """What to announce, by call."""
+        """Pending announcements, by call."""
         self._playing: set[tuple[str, str]] = set()
         self._tasks = BackgroundTasks("announcements")
         if any(self._said.values()):

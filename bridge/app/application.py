@@ -376,7 +376,7 @@ class Application:
         with contextlib.suppress(ConfigError):  # it is logged, and the previous certificate stays
             await self.http.reload_tls()
         if waiting := waiting_for_restart(self.config, config):
-            log.warning("configuration keys changed that only a restart applies keys=%s", ",".join(waiting))
+            log.warning("changed configuration keys require a restart keys=%s", ",".join(waiting))
 
     def _revoked(self, principal_id: str) -> None:
         self._event_sockets.end_of_principal(principal_id)
@@ -421,7 +421,7 @@ class Application:
             return self.streams.dial(started_by, call, tracks, subscription, on_end, principal=principal)
         except Overloaded as error:
             log.warning(
-                "subscription not streamed call=%s owner=%s error=%s",
+                "call not streamed to its subscription call=%s owner=%s error=%s",
                 call.call_id,
                 started_by,
                 error,

@@ -1,4 +1,4 @@
-"""What of a configuration can change while asterisk-bridge runs, and what requires a restart."""
+"""The parts of a configuration that a reload applies, and those that require a restart."""
 
 from __future__ import annotations
 

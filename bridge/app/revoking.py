@@ -28,7 +28,7 @@ class Revoking:
         self._end = end
         self._task: asyncio.Task[None] | None = None
         self._seen_until = time.time()
-        """What expired until then has been ended, in seconds since 1970."""
+        """Time up to which expired tokens were handled, in seconds since 1970."""
 
     def start(self) -> None:
         """Start watching for tokens that expire."""

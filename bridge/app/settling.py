@@ -28,7 +28,7 @@ class Settling:
         client: the ARI client, whose connects and disconnects are followed.
         tracker: reads the calls of the PBX.
         stasis: accepts calls that wait in the Stasis application.
-        sensitive: queries other instances which calls are in sensitive mode.
+        sensitive: queries other instances for calls in sensitive mode.
         recordings: reads the spool.
         ids: ids of this instance's objects on the PBX.
         in_use: returns the ids of objects that must stay.

@@ -23,7 +23,7 @@ PARKED = "parked"
 LOOK_S = 0.1
 TIMEOUT = "TIMEOUT(absolute)"
 _OF_TAPS = re.compile(r"-(snoop|media|mix|play)-")
-"""What a stop still removes from the PBX; everything else belongs to the next run."""
+"""Paths of objects that a stop still removes from the PBX; all others belong to the next run."""
 
 
 class Suspending:

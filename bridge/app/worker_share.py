@@ -1,4 +1,4 @@
-"""What one of several workers shares with the others (`bridge.workers`)."""
+"""The share of one of several workers (`bridge.workers`)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ HEARTBEAT_S = 15.0
 STABLE_S = 1.0
 """Connections that last shorter than this do not reset the backoff."""
 REPLACED_RETRY_S = 10.0
-"""Interval of checks whether the client that took our application is gone, in seconds.
+"""Interval of checks whether the client that took the Stasis application is gone, in seconds.
 
 Never take it back: two instances would disconnect each other indefinitely.
 """
@@ -67,8 +67,9 @@ class AriClient:
         url: URL of Asterisk's HTTP server, for example ``http://127.0.0.1:8088``.
         user: ARI user of ari.conf.
         password: the user's password.
-        app: name of our Stasis application.
-        subscribe_all: receive events of all channels and bridges of the PBX, not only of those in our application.
+        app: name of the Stasis application.
+        subscribe_all: receive events of all channels and bridges of the PBX, not only of those in the Stasis
+            application.
         unwanted: types of events that Asterisk need not send.
         ca_file: PEM file with the only authorities to trust for ``https://``; empty: those of the system.
 
@@ -93,7 +94,7 @@ class AriClient:
         self.connected = False
         """Whether events are received."""
         self.replaced = False
-        """Whether another events connection has taken our application; the client waits until it is gone."""
+        """Whether another events connection has taken the Stasis application; the client waits until it is gone."""
         self.trouble: str | None = None
         """Why there is no connection, for an administrator; None while connected."""
         self.undecodable = 0
@@ -125,8 +126,7 @@ class AriClient:
 
         Args:
             wait: return after the first attempt. A service does not wait: it starts while Asterisk is down, reports
-                that in
-                the log and in ``trouble``, and connects when Asterisk is up.
+                that in the log and in ``trouble``, and connects when Asterisk is up.
 
         Raises:
             AriError: the first attempt failed, and ``wait`` is true. The client is stopped then.
@@ -169,7 +169,7 @@ class AriClient:
         await self.stop()
 
     def on_event(self, event_type: str, callback: Callback) -> Unsubscribe:
-        """Call ``callback(event)`` for every event of a type, or of all types with ``*``; return what removes it."""
+        """Call ``callback(event)`` for every event of a type, or all with ``*``; return a function that removes it."""
         return self._dispatcher.on_event(event_type, callback)
 
     def on_channel_event(self, event_type: str, callback: Callable[[Channel, Event], object]) -> Unsubscribe:
@@ -181,7 +181,7 @@ class AriClient:
         return self._dispatcher.on_channel_event(event_type, callback)
 
     def on_replaced(self, callback: Callable[[Channel, Channel], object]) -> Unsubscribe:
-        """Call ``callback(old, new)`` when a channel replaces one in our application.
+        """Call ``callback(old, new)`` when a channel replaces one in the Stasis application.
 
         Returns:
             A function that removes the callback.
@@ -208,7 +208,7 @@ class AriClient:
         return subscribe(self._on_connected, callback)
 
     def on_disconnected(self, callback: Callable[[], object]) -> Unsubscribe:
-        """Call ``callback()`` each time that the events connection is lost; return what removes it."""
+        """Call ``callback()`` each time that the events connection is lost; return a function that removes it."""
         return subscribe(self._on_disconnected, callback)
 
     async def _stay_connected(self) -> None:

@@ -27,7 +27,7 @@ _MAY_FOLLOW_STASIS_END = frozenset(
         *("ChannelStateChange", "Dial"),
     }
 )
-"""Events whose expectation continues after the channel leaves our application."""
+"""Events whose expectation continues after the channel leaves the Stasis application."""
 
 
 class Expectation:
@@ -61,14 +61,13 @@ class Expectation:
 
         Raises:
             AriError: status 0 if the event did not come in time or the events connection was lost, 404 if the channel
-                ended
-                or left our application first.
+                ended or left the Stasis application first.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(self._outcome)
         except TimeoutError:
-            raise self._error(0, f"not seen within {timeout_s:g} s") from None
+            raise self._error(0, f"did not arrive within {timeout_s:g} s") from None
 
     def _see(self, event: Event) -> None:
         if self._outcome.done():
@@ -96,7 +95,7 @@ class Dispatcher:
         self._watched: dict[str, list[Expectation]] = {}
 
     def on_event(self, event_type: str, callback: Callback) -> Unsubscribe:
-        """Call ``callback(event)`` for every event of a type, or of all types with ``*``; return what removes it."""
+        """Call ``callback(event)`` for every event of a type, or all with ``*``; return a function that removes it."""
         self._callbacks[event_type] = (*self._callbacks.get(event_type, ()), callback)
 
         def remove() -> None:
@@ -121,7 +120,7 @@ class Dispatcher:
         return self.on_event(event_type, with_channel)
 
     def on_replaced(self, callback: Callable[[Channel, Channel], object]) -> Unsubscribe:
-        """Call ``callback(old, new)`` when a channel replaces one in our application; return what removes the callback.
+        """Call ``callback(old, new)`` when a channel replaces one in the Stasis application.
 
         This happens in a transfer (``new`` is then often a Local channel with the other party behind it) and in a call
         pickup. Asterisk puts ``new`` where ``old`` was, also into its bridge, and reports the end of ``old``
@@ -177,7 +176,7 @@ def once(undo: Callable[[], None]) -> Unsubscribe:
 
 
 def subscribe(callbacks: list[Callable[P, object]], callback: Callable[P, object]) -> Unsubscribe:
-    """Add a callback to a list; return what removes it."""
+    """Add a callback to a list; return a function that removes it."""
     callbacks.append(callback)
     return once(lambda: callbacks.remove(callback))
 

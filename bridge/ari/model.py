@@ -209,7 +209,7 @@ class BridgeEvent(Event, frozen=True, kw_only=True):
 
 
 class StasisStart(ChannelEvent, frozen=True, kw_only=True):
-    """A channel entered our application; only from now on can it be bridged or played to."""
+    """A channel entered the Stasis application; only from now on can it be bridged or played to."""
 
     args: list[str] = []
     replace_channel: Channel | None = None
@@ -217,7 +217,7 @@ class StasisStart(ChannelEvent, frozen=True, kw_only=True):
 
 
 class StasisEnd(ChannelEvent, frozen=True, kw_only=True):
-    """A channel left our application: hung up, or continued in the dialplan."""
+    """A channel left the Stasis application: hung up, or continued in the dialplan."""
 
 
 class ChannelCreated(ChannelEvent, frozen=True, kw_only=True):
@@ -334,7 +334,7 @@ class RecordingFailed(Event, frozen=True, kw_only=True):
 
 
 class ApplicationReplaced(Event, frozen=True, kw_only=True):
-    """Another events connection took our application and receives its events."""
+    """Another events connection took the Stasis application and receives its events."""
 
 
 _ABSTRACT = (Event, ChannelEvent, BridgeEvent)

@@ -78,7 +78,7 @@ class Channels(_Resource):
 
     Args:
         rest: the HTTP requests.
-        app: our application, which snoop and external media channels enter.
+        app: the Stasis application, which snoop and external media channels enter.
     """
 
     def __init__(self, rest: Rest, app: str) -> None:
@@ -103,7 +103,7 @@ class Channels(_Resource):
         formats: str | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Channel:
-        """Create a channel to an endpoint, in our application from the start; ``dial`` dials it.
+        """Create a channel to an endpoint, in the Stasis application from the start; ``dial`` dials it.
 
         Args:
             endpoint: for example ``PJSIP/1001``.
@@ -112,8 +112,7 @@ class Channels(_Resource):
             originator: id of a channel whose call the new one joins (same linkedid).
             formats: comma-separated codecs.
             variables: set before dialing; functions too, for example ``CONNECTEDLINE(num,i)``, the caller ID shown to
-                the
-                callee.
+                the callee.
         """
         params = {"endpoint": endpoint, "app": self._app, "appArgs": app_args, "channelId": channel_id}
         params |= {"originator": originator, "formats": formats}
@@ -169,7 +168,7 @@ class Channels(_Resource):
         return await self._post_for(Channel, f"{_channel(channel_id)}/snoop", params)
 
     async def answer(self, channel_id: str) -> None:
-        """Answer a channel in our application."""
+        """Answer a channel in the Stasis application."""
         await self._rest.request("POST", f"{_channel(channel_id)}/answer")
 
     async def hangup(self, channel_id: str, reason: str | None = None) -> bool:
@@ -201,13 +200,13 @@ class Channels(_Resource):
         return (await self._get(f"{_channel(channel_id)}/variable", _Variable, params)).value
 
     async def set_variable(self, channel_id: str, name: str, value: str) -> None:
-        """Set a variable of a channel in our application."""
+        """Set a variable of a channel in the Stasis application."""
         await self._rest.request("POST", f"{_channel(channel_id)}/variable", {"variable": name, "value": value})
 
     async def send_dtmf(
         self, channel_id: str, digits: str, between_ms: int | None = None, duration_ms: int | None = None
     ) -> None:
-        """Send DTMF to a channel in our application."""
+        """Send DTMF to a channel in the Stasis application."""
         params = {"dtmf": digits, "between": between_ms, "duration": duration_ms}
         await self._rest.request("POST", f"{_channel(channel_id)}/dtmf", params)
 
@@ -261,7 +260,7 @@ class Channels(_Resource):
         max_silence_s: int = 0,
         beep: bool = False,
     ) -> LiveRecording:
-        """Record the audio that a channel of our application sends to a file in Asterisk's spool; 0 means unlimited."""
+        """Record what a channel of the Stasis application sends to a file in Asterisk's spool; 0 means unlimited."""
         params: dict[str, Parameter] = {"name": name, "format": format, "ifExists": "overwrite", "terminateOn": "none"}
         params |= {"maxDurationSeconds": max_duration_s, "maxSilenceSeconds": max_silence_s, "beep": beep}
         return await self._post_for(LiveRecording, f"{_channel(channel_id)}/record", params)

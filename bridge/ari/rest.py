@@ -57,7 +57,7 @@ def api_url(url: str) -> yarl.URL:
 
 
 def explain_status(status: int, message: str) -> str:
-    """Return what an administrator can do about a response that means that ARI is unusable."""
+    """Return the remedy for a response that makes ARI unusable."""
     if status == 401:
         return "wrong ARI user or password (ari.user, ari.password; ari.conf)"
     if status == 403:

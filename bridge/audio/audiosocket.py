@@ -96,7 +96,7 @@ def encode(kind: int, payload: bytes) -> bytes:
 
 
 def fault_of_header(kind: int, length: int) -> str | None:
-    """Return what is wrong with a header; None if it is valid."""
+    """Return a description of the fault of a header; None if it is valid."""
     limits = _LENGTHS.get(kind)
     if limits is None:
         return f"unknown AudioSocket kind 0x{kind:02x} (length {length})"
@@ -149,8 +149,7 @@ def looks_framed(data: bytes, most: int) -> bool:
             return end == size  # three zeros are a hang-up, a row of them is bare silence
         if end > size:
             # A lone header could be two samples. One that promises a multiple of 10 ms is evidence: samples look like
-            # that in one
-            # of several thousand cases.
+            # that in one of several thousand cases.
             return at > 0 or (kind in RATE_OF_KIND and length % slin(RATE_OF_KIND[kind]).bytes_of(10) == 0)
         at = end if end == size else at + alike(data, at, end - at) * (end - at)
     return True
@@ -176,8 +175,7 @@ class Decoder:
 
         Raises:
             AsteriskProtocolError: a header is invalid. The stream has lost its framing, so close the connection;
-                earlier
-                messages in the same ``data`` are lost.
+                earlier messages in the same ``data`` are lost.
         """
         pending = self._pending
         if pending:

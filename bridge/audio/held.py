@@ -1,4 +1,4 @@
-"""Audio held back until the first message of an application shows which form of audio it expects."""
+"""Audio held back until the first message from an application shows which form of audio it expects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Held:
         self._connected_at: float | None = None
 
     def connected(self, now: float) -> None:
-        """Note that the application can send its first message from now on."""
+        """Begin to wait for the first message from the application."""
         self._connected_at = now
 
     def hold(self, frame: bytes, now: float) -> bool:

@@ -81,11 +81,9 @@ class Playout:
     Args:
         fmt: format of the returned frames, and of blocks without a rate.
         max_queued_ms: queued audio above which further audio is refused, in milliseconds. Messages are accepted or
-            refused
-            as a whole, so the queue may exceed this by less than one message.
-        lead_ms: after a dry spell, wait until so much audio is queued, or for so long since the first of it arrived.
-            This
-            absorbs jitter of the sender; a sender that sends ahead is not delayed.
+            refused as a whole, so the queue may exceed this by less than one message.
+        lead_ms: after a dry spell, wait until this much audio is queued, or until the first of it has waited this long.
+            This absorbs jitter of the sender; a sender that sends ahead is not delayed.
 
     Attributes:
         padded_frames: frames that were padded with silence.

@@ -55,6 +55,6 @@ Action = Literal[
     "audit.stop",
     "audit.missing",
 ]
-"""What was done, or attempted: the object, a period, the verb."""
+"""An action that was done or attempted: the object, a period, the verb."""
 
 ACTIONS: frozenset[Action] = frozenset(get_args(Action))

@@ -214,7 +214,7 @@ class Writer:
             if self._lost or len(self._queue) >= MAX_QUEUED_LINES:
                 if not self._lost:
                     self._lost_since = time.time()
-                    log.error("audit log queue full, further lines are only counted lines=%d", len(self._queue))
+                    log.error("audit log queue full, dropping and counting further lines lines=%d", len(self._queue))
                 self._lost += 1
                 self.missing += 1
             else:

@@ -22,7 +22,7 @@ class Aliases:
         self._picked_up: dict[str, str] = {}
 
     def replace(self, old_id: str, new_id: str) -> None:
-        """Note that a channel replaced another."""
+        """Record that a channel replaced another."""
         self._replaced.pop(new_id, None)  # prevents a circle
         if old_id != new_id:
             remember(self._replaced, old_id, new_id)
@@ -34,7 +34,7 @@ class Aliases:
         return channel_id
 
     def pick_up(self, linkedid: str, call_id: str) -> None:
-        """Note that parties with this linkedid belong to the call that they have picked up."""
+        """Record that parties with this linkedid belong to the call that they have picked up."""
         if linkedid != call_id:
             remember(self._picked_up, linkedid, call_id)
 
@@ -43,11 +43,11 @@ class Aliases:
         return self._picked_up.get(linkedid, linkedid)
 
     def merge(self, call_id: str, into: str) -> None:
-        """Note that a call continues as another."""
+        """Record that a call continues as another."""
         remember(self._merged, call_id, into)
 
     def begin(self, call_id: str) -> None:
-        """Note that a call exists: its id is its own."""
+        """Record that a call exists: its id is its own."""
         self._merged.pop(call_id, None)
 
     def call(self, call_id: str, existing: Collection[str]) -> str:

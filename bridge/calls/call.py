@@ -53,7 +53,7 @@ def is_party(channel: Channel) -> bool:
     return not channel.name.startswith(TECHNICAL) and OURS.match(channel.id) is None
 
 
-def is_dialled(channel: Channel) -> bool:
+def is_dialed(channel: Channel) -> bool:
     """Return whether Asterisk dialed the channel, according to its first state."""
     return channel.state == "Down" or channel.dialplan.app_name in OUTGOING_APPS
 
@@ -97,7 +97,7 @@ class Party:
     """As Asterisk wrote it, for example ``2026-01-31T12:00:00.123+0000``."""
     bridge_id: str | None = None
     in_stasis: bool = False
-    """Whether it is in our Stasis application."""
+    """Whether it is in the Stasis application."""
     on_hold: bool = False
     born_seen: bool = False
     """Whether its creation was observed; otherwise the "first" values below are the earliest observed ones."""
@@ -120,9 +120,9 @@ class Party:
 
     Asterisk takes snapshots when a channel changes, which merging with another call does not count as (seen on 22.10).
     """
-    dialled: bool = False
+    dialed: bool = False
     """Whether Asterisk dialed it, instead of the channel dialing in."""
-    dialled_by: str = ""
+    dialed_by: str = ""
     """Id of the party for which it was dialed; through Local channels, the party behind them."""
     dialstring: str = ""
     """Its dial string in Dial() or Queue(): ``1002``, ``5550100@trunk-a``, ``PJSIP/1002``."""
@@ -185,7 +185,7 @@ class Party:
                 "first_context": plan.context,
                 "first_exten": plan.exten,
                 "first_caller_number": caller.number,
-                "dialled": is_dialled(channel),
+                "dialed": is_dialed(channel),
             }
         if (plan.app_name, plan.app_data) != (self.app_name, self.app_data):
             self.position = position
@@ -320,7 +320,7 @@ class PartyChanged:
 
 @dataclass(frozen=True, slots=True)
 class PartyReplaced:
-    """A channel replaced a party's in our application, by a transfer or a pickup."""
+    """A channel replaced a party's in the Stasis application, by a transfer or a pickup."""
 
     call: Call
     """The call of the replaced party."""

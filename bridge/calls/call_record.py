@@ -1,6 +1,8 @@
 """The record of one call, as in the API, and the hangup reason. Pure.
 
-dialing -> ringing -> progressing -> hangup        canceling: hung up before the answer, terminating: after it
+dialing -> ringing -> progressing -> hangup
+canceling     hung up before the answer
+terminating   hung up after it
 """
 
 from __future__ import annotations

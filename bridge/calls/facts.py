@@ -41,7 +41,7 @@ _TARGET = re.compile(r"(?P<tech>[^/]+)/(?P<rest>.*)")
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Names used on this PBX. Every list holds patterns as of ``fnmatch``: ``*``, ``?``, ``[0-9]``.
+    """Names used on this PBX. Every list holds patterns as in ``fnmatch``: ``*``, ``?``, ``[0-9]``.
 
     Args:
         trunks: endpoints that are trunks. Without this list and ``extensions``, an endpoint that begins with two digits
@@ -169,7 +169,7 @@ def call_facts(call: Call, naming: Naming = DEFAULT_NAMING) -> CallFacts:
     begun = facts.get(first.id) or party_facts(call, first, naming)
     others = [party for party in here if party is not first]
     caller, callee = begun.number, _callee(call, first, others, facts, naming)
-    if first.dialled and (begun.role == "trunk" or (call.originated and not others)):
+    if first.dialed and (begun.role == "trunk" or (call.originated and not others)):
         # The person there was called: by the connected party, or with this caller ID.
         caller = next((facts[party.id].number for party in others), first.first_connected_number)
         callee = begun.number
@@ -196,7 +196,7 @@ def _role(party: Party, naming: Naming) -> Role:
 
 
 def _is_rung(party: Party) -> bool:
-    return party.dialled and party.state != "Up"
+    return party.dialed and party.state != "Up"
 
 
 def _names(facts: Iterable[PartyFacts]) -> Iterator[str]:
@@ -216,13 +216,13 @@ def _number(party: Party, role: Role) -> str:
     if party.is_local:
         return party.endpoint.partition("@")[0]
     if role == "trunk":
-        return (party.dialled and _dialled_number(party)) or party.caller_number or party.first_caller_number
+        return (party.dialed and _dialed_number(party)) or party.caller_number or party.first_caller_number
     if party.endpoint.isdecimal():
         return party.endpoint
     return party.first_caller_number or party.caller_number or party.endpoint
 
 
-def _dialled_number(party: Party) -> str:
+def _dialed_number(party: Party) -> str:
     """Return ``5550100`` for ``5550100@trunk-a``, ``PJSIP/trunk-a/sip:5550100@host``, ``trunk-a/5550100``, ..."""
     user, at, _ = party.dialstring.rpartition("@")
     number = (user if at else party.dialstring).rpartition("/")[2]
@@ -231,7 +231,7 @@ def _dialled_number(party: Party) -> str:
 
 
 def _did(party: Party, role: Role, naming: Naming) -> str:
-    if role != "trunk" or party.dialled:
+    if role != "trunk" or party.dialed:
         return ""
     # Of an older call only the current position is known, which may be far from the trunk.
     known = party.born_seen or _matches(party.first_context, naming.trunk_contexts)
@@ -242,10 +242,10 @@ def _did(party: Party, role: Role, naming: Naming) -> str:
 def _direction(call: Call, begun: PartyFacts, naming: Naming) -> Direction:
     first = call.first
     if first is not None and begun.role == "trunk":
-        return "outbound" if first.dialled else "inbound"
+        return "outbound" if first.dialed else "inbound"
     everybody = (*call.former, *call.parties.values())
-    legs = [party for party in everybody if party.dialled and not party.is_local and party is not first]
-    if first is not None and first.dialled and call.originated and not legs:
+    legs = [party for party in everybody if party.dialed and not party.is_local and party is not first]
+    if first is not None and first.dialed and call.originated and not legs:
         return "outbound"
     roles = {_role(party, naming) for party in legs if party.state == "Up"}
     if roles:
@@ -261,20 +261,19 @@ def _callee(call: Call, first: Party, others: list[Party], facts: dict[str, Part
         present = others
     if present and facts[present[0].id].number:
         return facts[present[0].id].number
-    answered = [party for party in call.former if party.dialled and party.state == "Up" and not party.is_local]
+    answered = [party for party in call.former if party.dialed and party.state == "Up" and not party.is_local]
     if answered and not others:
         return _number(answered[-1], _role(answered[-1], naming))
-    dialled = first.exten if first.dialled else first.first_exten
-    return next((number for number in (dialled, first.from_did, first.dnid) if number not in _NO_NUMBER), "")
+    dialed = first.exten if first.dialed else first.first_exten
+    return next((number for number in (dialed, first.from_did, first.dnid) if number not in _NO_NUMBER), "")
 
 
 def _callflow(call: Call, party: Party, naming: Naming) -> str:
     own = _own_callflow(party, naming)
     if own in (QUEUE, RINGGROUP) and party.bridge_id is not None and party.app_name not in OUTGOING_APPS:
         # After parking or an attended transfer, the caller is still in Queue() or Dial(), but with another party. While
-        # Local
-        # channels between them are being optimized away, no party is in reach: then the active parties of this call
-        # count.
+        # Local channels between them are being optimized away, no party is in reach: then the active parties of this
+        # call count.
         talking = (other for other in call.parties.values() if other.state == "Up" and other is not party)
         mates = _real_mates(call, party) or [other for other in talking if not other.is_local]
         if party.bridge_creator == "Parking" or (mates and not any(_was_called_for(mate, party) for mate in mates)):
@@ -295,7 +294,7 @@ def _callflow(call: Call, party: Party, naming: Naming) -> str:
 def _own_callflow(party: Party, naming: Naming) -> str:
     """Return the scenario of a party's own position in the dialplan."""
     apps = _apps(party)
-    called = party.app_name in OUTGOING_APPS or (party.dialled and not apps)
+    called = party.app_name in OUTGOING_APPS or (party.dialed and not apps)
     context = "" if called else party.main_context
     if "page" in apps or _matches(context, naming.paging_contexts):
         return PAGING
@@ -331,7 +330,7 @@ def _targets(app_data: str) -> set[str]:
 
 
 def _was_called_for(mate: Party, party: Party) -> bool:
-    return mate.dialled and mate.dialled_by in ("", party.id)
+    return mate.dialed and mate.dialed_by in ("", party.id)
 
 
 def _dialler(call: Call, party: Party) -> Party | None:
@@ -339,13 +338,13 @@ def _dialler(call: Call, party: Party) -> Party | None:
 
     If Asterisk has not reported it (Page() never does, others report late): the party that runs a dialing application.
     """
-    if party.dialled_by or not party.dialled:
-        return call.parties.get(party.dialled_by)
+    if party.dialed_by or not party.dialed:
+        return call.parties.get(party.dialed_by)
     others = [other for other in call.parties.values() if other is not party and _apps(other) & _CALLING_APPS]
     newest = others[-1] if others else None
     if newest is not None and newest.is_local:
         half = next((other for other in call.parties.values() if other.name == newest.other_half), newest)
-        return call.parties.get(half.dialled_by, newest)
+        return call.parties.get(half.dialed_by, newest)
     return newest
 
 

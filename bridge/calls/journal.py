@@ -59,7 +59,7 @@ def channels_in(path: str, kinds: Collection[str]) -> set[str]:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as database:
             return {row[0] for row in database.execute(f"SELECT id FROM facts WHERE kind IN ({marks})", [*kinds])}
     except sqlite3.Error as problem:
-        log.warning("file of facts not readable path=%s error=%s", path, problem)
+        log.warning("stored state of calls not readable path=%s error=%s", path, problem)
         return set()
 
 
@@ -140,7 +140,7 @@ class Journal:
             try:
                 made.append(make(fact))
             except (TypeError, KeyError) as problem:
-                log.error("invalid fact of the previous run ignored type=%s error=%r", kind, problem)
+                log.error("invalid stored state of the previous run ignored type=%s error=%r", kind, problem)
         return made
 
     def settled(self) -> None:
@@ -208,7 +208,9 @@ class Journal:
                 self._renames = renames + self._renames
                 self._changed.set()
                 if not self._failing:
-                    log.error("facts not written, a restart may lose calls path=%s error=%s", self._path, problem)
+                    log.error(
+                        "state of calls not stored, a restart may lose calls path=%s error=%s", self._path, problem
+                    )
                 self._failing = True
                 return False
             self._stored -= {key for key, fact in self._renamed_meanwhile(batch).items() if fact is None}
@@ -237,7 +239,7 @@ class Journal:
                     self._database.execute("DELETE FROM facts WHERE kind = ? AND id = ?", (kind, identity))
         except (sqlite3.Error, OSError, ValueError) as problem:
             log.error(
-                "file of facts unusable, calls of the previous run are not resumed path=%s error=%s",
+                "stored state of calls unusable, calls of the previous run are not resumed path=%s error=%s",
                 self._path,
                 problem,
             )
@@ -310,7 +312,7 @@ def _fact(kind: str, text: Any) -> dict[str, Any] | None:
         if not isinstance(fact, dict):
             raise ValueError("it is not a JSON object")
     except (TypeError, ValueError, RecursionError) as problem:  # some nesting depths can be written but not read
-        log.error("invalid fact of the previous run ignored type=%s error=%s", kind, problem)
+        log.error("invalid stored state of the previous run ignored type=%s error=%s", kind, problem)
         return None
     return fact
 
@@ -320,6 +322,6 @@ def _text(kind: str, fact: Fact | None) -> str | None:
     try:
         text = None if fact is None else json.dumps(fact)
     except (TypeError, ValueError, RecursionError) as problem:  # a flow may hold values that JSON lacks: a date of TOML
-        log.error("fact cannot be written, a restart would lose its call type=%s error=%s", kind, problem)
+        log.error("state of a call cannot be stored, a restart would lose the call type=%s error=%s", kind, problem)
         return None
     return text if text is not None and len(text) <= MAX_FACT_BYTES else None

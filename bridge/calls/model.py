@@ -9,9 +9,9 @@ meet in a bridge of Dial(), Queue() or ARI take the oldest linkedid among them (
 alone), so calls merge in transfers and in ARI's bridges, and then the affected parties are queried again, also with the
 variable: it shows the new linkedid only when something else changes in the channel (seen on 22.10).
 
-A channel that replaces one in our application (`CallModel.find` then returns it for the old one's id) makes one call of
-two: the call of the old channel continues as that of the new one. After a pickup, in contrast, the new channel becomes
-a party of the old channel's call, as after the pickup of a phone that Dial() rings.
+A channel that replaces one in the Stasis application (`CallModel.find` then returns it for the old one's id) makes one
+call of two: the call of the old channel continues as that of the new one. After a pickup, in contrast, the new channel
+becomes a party of the old channel's call, as after the pickup of a phone that Dial() rings.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ State = dict[str, str | bool | None]
 
 _NOTHING: State = {}
 
-_INHERITED = ("dialled", "dialled_by", "dialstring", "first_context", "first_exten")
+_INHERITED = ("dialed", "dialed_by", "dialstring", "first_context", "first_exten")
 """Attributes of a ringing phone that also apply to the phone that picks up its call."""
 
 
@@ -84,7 +84,7 @@ class CallModel:
     """All calls of one PBX.
 
     Args:
-        app: our Stasis application; identifies its channels after a reconnect.
+        app: the Stasis application; identifies its channels after a reconnect.
         shared_app: the application that hands calls over to ``app`` (`bridge.workers`), whose name they keep.
         withholds: hide restricted numbers of callers. Callers whose presentation is not in their channel's variables
             are in no call before `learn_linkedid` provides it.
@@ -190,7 +190,7 @@ class CallModel:
             return self._remove(event.channel.id, now, event.cause, event.cause_txt)
         if isinstance(event, Dial):
             changes = [] if event.caller is None else self._see(event.caller, now)
-            changes += self._see(event.peer, now, {"dialled": True})
+            changes += self._see(event.peer, now, {"dialed": True})
             return changes + self._note_dial(event)
         if isinstance(event, BridgeDestroyed):
             self.bridges.pop(event.bridge.id, None)
@@ -362,7 +362,7 @@ class CallModel:
         idle = party.born_seen and party.bridge_id is None and party.app_name in ("", *OUTGOING_APPS)
         if party.state != "Up" or idle:
             return False
-        return self._call_of.get(party.dialled_by, call) is call
+        return self._call_of.get(party.dialed_by, call) is call
 
     def _remove(self, channel_id: str, now: float, cause: int, cause_txt: str) -> list[Change]:
         self._unplaced.pop(channel_id, None)
@@ -407,20 +407,20 @@ class CallModel:
         if peer is None:
             return []
         values: State = {"dialstring": event.dialstring or peer.dialstring}
-        if event.caller is not None and not (event.dialstatus and peer.dialled_by):
-            values["dialled_by"] = self._beyond_locals(event.caller.id)
+        if event.caller is not None and not (event.dialstatus and peer.dialed_by):
+            values["dialed_by"] = self._beyond_locals(event.caller.id)
         changes = self._change(peer, values)
         other = self._locals.get(peer.other_half)
-        if other is not None and peer.dialled_by:
+        if other is not None and peer.dialed_by:
             # Its other half may have dialed somebody before this event arrived.
-            for party in [party for party in self._parties.values() if party.dialled_by == other]:
-                changes += self._change(party, {"dialled_by": peer.dialled_by})
+            for party in [party for party in self._parties.values() if party.dialed_by == other]:
+                changes += self._change(party, {"dialed_by": peer.dialed_by})
         return changes
 
     def _beyond_locals(self, channel_id: str) -> str:
         party = self._parties.get(channel_id)
         half = self._parties.get(self._locals.get(party.other_half, "")) if party is not None else None
-        return half.dialled_by if half is not None and half.dialled_by else channel_id
+        return half.dialed_by if half is not None and half.dialed_by else channel_id
 
     def _members_elsewhere(self, bridge: Bridge, channel_id: str) -> list[str]:
         """Return parties in a bridge that belong to another call than a channel does."""

@@ -3,8 +3,8 @@
 An originated call has a record from the request on, under the id of its channel, updated by ARI's events; also one that
 is originated for another call (``master_call_id``), although its channel is a party of that. The records of all other
 calls are updated by the call tracker. Where calls meet in a bridge, Asterisk merges them (their linkedid); each keeps
-its record, which ends with the party that began it. A channel that replaces another in our application is that party
-from then on, also for the record.
+its record, which ends with the party that began it. A channel that replaces another in the Stasis application is that
+party from then on, also for the record.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Records:
         return record
 
     def failed(self, call_id: str, detail: str = "") -> None:
-        """Note that Asterisk refused to originate a call; ``detail`` is the reason."""
+        """Handle the refusal of Asterisk to originate a call; ``detail`` is the reason."""
         record = self._live.get(call_id)
         if record is not None:
             canceled = record.status == "canceling"
@@ -156,7 +156,7 @@ class Records:
             self._end(record, "local", "cancel" if canceled else "failed")
 
     def forwarded(self, call_id: str, to: str, *, redialed: bool) -> None:
-        """Note that the phone of an originated call has forwarded it.
+        """Handle a forward by the phone of an originated call.
 
         Args:
             call_id: the call.
@@ -171,7 +171,7 @@ class Records:
         self.update(call_id, forwarded_to=to)
 
     def ending(self, call_id: str, reason: HangupReason = "", detail: str = "") -> None:
-        """Note that a call is about to be hung up, with ``reason`` and ``detail`` for its record."""
+        """Store why a call is about to be hung up."""
         record = self._live.get(self._id_of(call_id))
         if record is None or record.status in ("terminating", "canceling"):
             return
@@ -357,7 +357,7 @@ class Records:
         if first is not None:
             self._courses[record.id].first = first.id
             source = Address(target=first.first_caller_number or first.caller_number, target_name=first.caller_name)
-            destination = Address(target=_dialled(first))
+            destination = Address(target=_dialed(first))
             if record.source != source or (destination.target and record.destination != destination):
                 record.source = source
                 record.destination = destination if destination.target else record.destination
@@ -441,6 +441,6 @@ class Records:
             del self._ended[call_id]
 
 
-def _dialled(party: Party) -> str:
+def _dialed(party: Party) -> str:
     exten = party.first_exten
     return exten if len(exten) > 1 or exten.isdigit() else party.connected_number

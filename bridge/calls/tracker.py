@@ -32,7 +32,7 @@ class CallTracker:
     Args:
         client: ARI.
         clock: returns seconds, for ``Call.answered_at``.
-        shared_app: the application that hands calls over to our application.
+        shared_app: the application that hands calls over to the Stasis application.
         withholds: hide restricted numbers of callers.
     """
 
@@ -98,7 +98,7 @@ class CallTracker:
         return self._model.find(self._model.person_behind(member[1]).id) if member is not None else None
 
     def subscribe(self, callback: Callable[[Change], object]) -> Unsubscribe:
-        """Call ``callback(change)`` for every change; return what removes it."""
+        """Call ``callback(change)`` for every change; return a function that removes it."""
         return subscribe(self._callbacks, callback)
 
     async def wait_synced(self, timeout_s: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from bridge.ari.model import Channel, is_withheld
-from bridge.calls.call import Party, is_dialled, is_party
+from bridge.calls.call import Party, is_dialed, is_party
 
 
 class Withheld:
@@ -34,7 +34,7 @@ class Withheld:
             created: the state is that of its creation, in which every number may be visible (chan_pjsip of 22.10).
         """
         known = is_withheld(channel.presentation) if created else channel.presentation is not None
-        calls = is_party(channel) and not is_dialled(channel) and not channel.name.startswith("Local/")
+        calls = is_party(channel) and not is_dialed(channel) and not channel.name.startswith("Local/")
         return self._active and calls and channel.caller.number != "" and not known
 
     def note(self, party: Party, channel: Channel) -> None:

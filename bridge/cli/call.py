@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         token = options.token or _token_in(options.token_file)
         token = token or ("" if options.config else environ.get("BRIDGE_TOKEN", "")) or configured[0]
         if (options.talk or options.play) and (options.actions or options.flow):
-            raise ValueError("--talk and --play are a flow of their own; give them, or --actions, or --flow")
+            raise ValueError("--talk and --play exclude --actions and --flow")
         tls = _tls(options, config, url or base_url(config))
         body: dict[str, object] = {"destinations": [address(text) for text in options.destination]}
         if options.source:
@@ -102,7 +102,9 @@ def address(text: str) -> dict[str, str]:
         return {"type": "tel", "target": text}
     if re.fullmatch(r"[A-Za-z0-9_.-]{1,79}", text):
         return {"type": "extension", "target": text}
-    raise ValueError(f"{text!r} is not a destination: 1001, +493012345, tel:..., sip:user@host or conference:name")
+    raise ValueError(
+        f"{text!r} is not a destination; expected 1001, +493012345, tel:..., sip:user@host or conference:name"
+    )
 
 
 def actions_of(talk: Sequence[str], play: Sequence[str], file: Path | None) -> list[Any]:
@@ -243,7 +245,9 @@ class Dialer:
             try:
                 content = await answer.json()
             except (ValueError, aiohttp.ClientError):
-                raise CallFailed(f"{self._url} returned {answer.status}, and no JSON: is it asterisk-bridge?") from None
+                raise CallFailed(
+                    f"{self._url} returned {answer.status} without JSON; check that this is asterisk-bridge"
+                ) from None
         if answer.status != 200:
             raise CallFailed(content.get("error", {}).get("message", f"the server returned {answer.status}"))
         for call in content["calls"]:
@@ -351,7 +355,7 @@ _WORDS = {
 
 def _filled(text: str, rest: str) -> str:
     if not rest:
-        raise ValueError(f"{text!r} has nothing after the colon")
+        raise ValueError(f"{text!r} is incomplete: nothing follows the colon")
     return rest
 
 

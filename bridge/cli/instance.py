@@ -57,9 +57,7 @@ def only_instance(state_file: str, *, standby: bool) -> Iterator[int | None]:
 def _open(state_file: str, *, standby: bool) -> int | None:
     if state_file in NOT_KEPT:
         if standby:
-            raise ConfigError(
-                "streams.state_file", "--standby needs a file: calls are taken over with what is kept there"
-            )
+            raise ConfigError("streams.state_file", "--standby requires a file: it stores the calls to be taken over")
         return None
     path = Path(f"{state_file}.lock")
     try:

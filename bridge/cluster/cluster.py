@@ -18,7 +18,7 @@ DIRECTORY_TIMEOUT_S = 3.0
 
 
 class Cluster:
-    """What a node shares with others.
+    """The data that a node shares with others.
 
     Args:
         config: ``cluster.store`` is set.

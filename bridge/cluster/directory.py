@@ -92,13 +92,13 @@ class Directory:
         await self._store.close()
 
     def on_change(self, change: Change) -> None:
-        """Note that a call has changed (`bridge.calls.tracker.CallTracker`)."""
+        """Record that a call has changed (`bridge.calls.tracker.CallTracker`)."""
         self._changed.add(change.call.id)
         if isinstance(change, CallEnded) and change.merged_into is not None:
             self._changed.add(change.merged_into)
 
     def on_event(self, event: Event) -> None:
-        """Note that a stream has started or ended (`bridge.events.hub.Events`)."""
+        """Record that a stream has started or ended (`bridge.events.hub.Events`)."""
         if event.type.startswith("stream_"):
             self._changed.add(str(event.data.get("call_id", "")))
 

@@ -257,7 +257,7 @@ class RedisClaims:
                 self._say(request, True)
 
     async def _look(self) -> None:
-        """Query which of the wanted claims are available."""
+        """Check which of the wanted claims are available."""
         self._next["look"] = self._clock() + LOOK_S
         if not (self._waiting and self._ready() and self._settled):
             return

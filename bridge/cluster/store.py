@@ -46,7 +46,7 @@ class Store:
             ) from None
         self.place = config.place
         self.known = False
-        """It has been connected; before that ``settled_at`` is undefined."""
+        """Whether it has ever been connected; before that ``settled_at`` is undefined."""
         self.settled_at = 0.0
         """From this time on (`boottime`), a claim that the store does not have is held by no node: see `_meet`."""
         self._grace_s = config.claim_ttl_s + 1
@@ -71,7 +71,7 @@ class Store:
             self._trust(config.ca_file)
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the responses to some commands, in their order.
+        """Return the responses to commands, in their order.
 
         Raises:
             StoreAway: one of them failed; the others may have been executed.
@@ -115,7 +115,7 @@ class Store:
         self._redis.connection_pool.connection_class = Trusting
 
     def _meet(self, info: str) -> None:
-        """Note which server is connected.
+        """Detect which server is connected.
 
         A server that has just started, or replaced another, may have lost claims that nodes still use. They renew what
         they hold; no node gets a new claim before all have had the time to notice.

@@ -137,7 +137,7 @@ class LocalConferences:
                 if leg.bridge_id == state.bridge_id:
                     await leg.leave_bridge()
         except (AriError, LegGone) as error:
-            log.info("conference not left properly conference=%s channel=%s error=%s", state.id, leg.id, error)
+            log.info("leaving a conference failed conference=%s channel=%s error=%s", state.id, leg.id, error)
         finally:
             state.muted.discard(leg.id)
             state.joined.pop(leg.id, None)

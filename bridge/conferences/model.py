@@ -82,7 +82,7 @@ def check(conference_id: str, name: str) -> None:
     if not plain or not 0 < len(conference_id) <= MAX_ID or "/" in conference_id or set(conference_id) == {"."}:
         raise ValueError(
             f"id: {conference_id[:40]!r} is invalid; expected 1 to {MAX_ID} printable characters without slashes or "
-            "surrounding blanks"
+            "surrounding spaces"
         )
     if len(name) > MAX_NAME or not name.isprintable():
         raise ValueError(f"name: expected at most {MAX_NAME} printable characters")

@@ -169,8 +169,8 @@ class Roster:
     def _is_arriving(self, channel_id: str) -> bool:
         """Return whether a member is a Local channel behind which the party is still unknown.
 
-        After an attended transfer one half enters our bridge first, then the other half, which runs no application, the
-        bridge of the other party.
+        After an attended transfer one half enters the conference's bridge first, then the other half, which runs no
+        application, the bridge of the other party.
         """
         found = self._tracker.model.member(channel_id)
         if found is None:

@@ -58,12 +58,12 @@ class CallingConfig(Section):
     """Prefixes that may not be called: `["+49900", "00"]`; also as an `extension`, which the dialplan may send out. The
     longest prefix of both lists decides."""
     extension_endpoint: Annotated[str, _endpoint("extension"), Field(description="a string")] = "PJSIP/{extension}"
-    """How an `extension` is dialed. Unless it begins with `Local/`, only endpoints that `[pbx]` takes for extensions
-    are dialed, never a trunk."""
+    """How an `extension` is dialed. Unless it begins with `Local/`, only endpoints that `[pbx]` identifies as
+    extensions are dialed, never a trunk."""
     conference_endpoint: Annotated[str, _endpoint("conference"), Field(description="a string")] = (
         "Local/conference-{conference}@{context}/n"
     )
-    """How a `conference` is dialed; `{context}` is the key `context`, and without that it is rejected."""
+    """How a `conference` is dialed; `{context}` is the key `context`; without it, conferences are rejected."""
     caller_id: Text = ""
     """The number that called phones show where a request names none."""
     caller_ids: PatternList = Patterns()

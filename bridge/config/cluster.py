@@ -59,8 +59,8 @@ class ClusterConfig(Section):
     """Name of the Asterisk that this instance serves: **the same in all instances that serve it**, and another one for
     each Asterisk. Empty: host and port of `ari.url`, which then must not be loopback."""
     claim_ttl_s: Annotated[float, Field(ge=1, le=60, description="a number of seconds from 1 to 60")] = 6.0
-    """An instance that has not renewed its lease for so long has lost what it streamed: another begins within the next
-    1.5 s. The store must always answer within a sixth of it."""
+    """An instance that has not renewed its lease for this long loses its streams: another takes them over within the
+    next 1.5 s. The store must always answer within a sixth of it."""
     prefix: Annotated[str, _PREFIX, Field(description="a string")] = "asterisk-bridge"
     """Prefix of every key, for installations that share a store."""
 

@@ -70,7 +70,7 @@ def _table_contradictions(
 
 def _subscription(config: Config, subscription: SubscriptionConfig) -> Iterator[tuple[str, str]]:
     if subscription.id in RESERVED_IDS:
-        yield "id", f"{subscription.id!r} is reserved for the vendor's settings calls"
+        yield "id", f"{subscription.id!r} is reserved for the vendor's settings API"
     yield from target_contradictions(subscription)
     yield from subscription_contradictions(subscription, config.pbx.groups)
 
@@ -153,7 +153,7 @@ def token_contradictions(config: Config) -> Iterator[ConfigError]:
         if token.id in seen:
             yield ConfigError(f"{key}.id", f"{token.id!r} is also the id of tokens.{seen[token.id]}")
         if token.hash in hashes:
-            yield ConfigError(f"{key}.hash", f"is also the hash of tokens.{hashes[token.hash]}: one token, one table")
+            yield ConfigError(f"{key}.hash", f"is also the hash of tokens.{hashes[token.hash]}; define each token once")
         seen.setdefault(token.id, index)
         hashes.setdefault(token.hash, index)
         if token.id in RESERVED_TOKEN_IDS or re.fullmatch(r"http-[0-9]+", token.id):
@@ -162,7 +162,7 @@ def token_contradictions(config: Config) -> Iterator[ConfigError]:
         if token.limited and wide:
             yield ConfigError(
                 f"{key}.scopes",
-                f"has {wide[0]}, which reaches every call; remove it, or extensions, trunks and conferences",
+                f"has {wide[0]}, which gives access to every call; remove it, or extensions, trunks and conferences",
             )
 
 

@@ -52,5 +52,5 @@ class FlowConfig(Endpoint):
     secret: Annotated[SecretStr, AfterValidator(check_optional_secret), Field(description="a string")] = SecretStr("")
     """Signs the requests of its runs; empty: `outbound.signing_secret` does."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "hangup"
-    """What becomes of an inbound call when its flow has ended or is unavailable: `"hangup"`, or `"continue"` in the
+    """What happens to an inbound call when its flow has ended or is unavailable: `"hangup"`, or `"continue"` in the
     dialplan."""

@@ -118,8 +118,8 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[
             errors.append(ConfigError(name, "unknown setting" + suggestion(name.upper(), known)))
             continue
         if section in TABLES and table is None:
-            reason = f"expected {ENVIRONMENT_PREFIX}{section.upper()}__<ID>__<KEY>, with the id of a [[{section}]]"
-            errors.append(ConfigError(name, f"{reason} that the file has"))
+            expected = f"{ENVIRONMENT_PREFIX}{section.upper()}__<ID>__<KEY>"
+            errors.append(ConfigError(name, f"expected {expected}, with the id of a [[{section}]] in the file"))
             continue
         if section not in TABLES:
             table = values.setdefault(section, {})

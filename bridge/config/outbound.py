@@ -26,7 +26,7 @@ class OutboundConfig(Section):
     """Addresses, networks (`"10.1.0.0/16"`) and patterns of host names (`"*.example.org"`) that may be connected to,
     whatever `deny` lists. `"localhost"` stands for loopback."""
     deny: Rules = ()
-    """Those that may not."""
+    """Addresses, networks and host names that may not be connected to."""
     ca_dir: FilePath = ""
     """Directory of the PEM files that a `ca_file` may name in a request or in a flow, relative to it. Empty: such a
     `ca_file` is rejected."""

@@ -17,11 +17,11 @@ class RecordingConfig(Section):
     max_s: Annotated[
         int, Field(ge=1, le=MAX_RECORDING_S, description=f"a number of seconds from 1 to {MAX_RECORDING_S}")
     ] = MAX_RECORDING_S
-    """Longest recording, in seconds. One with a longer limit, or none, ends then. Time in which it is paused
-    does not count."""
+    """Longest recording, in seconds. One that requests a longer limit, or none, ends at this one. Time in which it is
+    paused does not count."""
     retention_days: Annotated[float, Field(ge=0, le=36_500, description="a number of days from 0 to 36500")] = 0.0
     """Recordings are deleted this many days after they began; once a minute, by one process. 0: they are kept until
-    somebody deletes them."""
+    they are deleted."""
     max_total_mb: Annotated[float, Field(ge=0, le=1e9, description="a number of megabytes from 0 to 1000000000")] = 0.0
-    """When the recordings take so many megabytes, new ones are rejected with 503 `OVERLOADED`; none is deleted. 0: no
-    limit."""
+    """Limit of the size of all recordings: beyond it, new ones are rejected with 503 `OVERLOADED`; none is deleted. 0:
+    no limit."""

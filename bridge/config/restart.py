@@ -28,7 +28,7 @@ class RestartConfig(Section):
     """`"resume"`: the next run continues with the calls that this one controls (flows, originated calls, conferences).
     Or the extension that gets them, with its context: `"900@from-internal"`."""
     wait_s: Annotated[int, Field(ge=5, le=3600, description="a number of seconds from 5 to 3600")] = 60
-    """After a stop, Asterisk hangs up the calls that no run has resumed within so many seconds."""
+    """After a stop, Asterisk hangs up the calls that no run has resumed within this many seconds."""
 
     @property
     def extension(self) -> tuple[str, str] | None:

@@ -41,7 +41,7 @@ class HttpConfig(Section):
     ] = ()
     """Tokens that hold every scope. Without any, and without `[[tokens]]`, the first start creates one."""
     authentication: Annotated[bool, Field(description="true or false")] = True
-    """Whether a token is required. `false` is for loopback only: every program of this machine may then do everything.
+    """Whether a token is required. `false` is for loopback only: any program on this machine may then do everything.
     """
     allowed_origins: Annotated[
         tuple[Annotated[str, AfterValidator(check_origin), Field(description="a string")], ...],
@@ -130,7 +130,7 @@ class MediaConfig(Section):
     """Audio of one stream that may wait to be played into its call; further messages are rejected and counted. A
     message is played completely or not at all."""
     playout_lead_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 60
-    """Audio to gather after a pause before it is played: evens out applications whose audio comes at uneven times."""
+    """Audio to buffer after a pause before it is played: absorbs the jitter of applications."""
     max_unsent_ms: Annotated[int, Field(ge=60, le=60_000, description="a number of milliseconds from 60 to 60000")] = (
         1000
     )
@@ -140,26 +140,26 @@ class MediaConfig(Section):
     """Streams open at the same time; the next request returns 503, and a call whose route needs one is rejected before
     it is answered. Each takes up to 3 descriptors."""
     refuse_late_ms: Annotated[int, Field(ge=0, le=1000, description="a number of milliseconds from 0 to 1000")] = 40
-    """Lateness of audio from which the process rejects new calls and streams, as it does when it is busy for more than
+    """Lateness of audio above which the process rejects new calls and streams, as it does when it is busy for more than
     75 % of the time. 0: neither."""
     refuse_from: Annotated[int, Field(ge=1, le=100_000, description="a number from 1 to 100000")] = 10
     """Calls and streams of a process below which an overload rejects nothing."""
     ping_interval_s: Annotated[float, Field(ge=1, le=3600, description="a number of seconds from 1 to 3600")] = 20
     """Time between WebSocket pings. An application that sends nothing for two of them is considered disconnected."""
     coalesce_ms: Annotated[float, Field(ge=0, le=5, description="a number of milliseconds from 0 to 5")] = 1.0
-    """How long after a wake-up the process may wait for more frames that come one by one: a third less CPU for at most
-    so much delay. 0: never."""
+    """After a wake-up, the process waits this long for further frames and handles them together: a third less CPU for
+    at most this delay. 0: never."""
 
 
 class AuditConfig(Section):
-    """Who did what, and who received audio, as JSON lines (docs/reference/audit-log.md)."""
+    """Record of actions and of received audio, as JSON lines (docs/reference/audit-log.md)."""
 
     output: Annotated[str, AfterValidator(check_audit_output), Field(description="a string")] = "stdout"
     """Where the lines go: `"stdout"`, `"off"`, or the path of a file, which begins with a slash."""
 
 
 class LogConfig(Section):
-    """What goes to standard error."""
+    """The log on standard error."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description='"debug", "info", "warning" or "error"')

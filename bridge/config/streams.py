@@ -122,7 +122,7 @@ class TargetConfig(Endpoint):
     options: dict[str, Any] = Field(default_factory=dict, description="a table")
     """The dialect's options; they are checked at the start."""
     sample_rate: Annotated[int | None, Field(ge=8000, le=192_000, description="a sampling rate in Hz")] = None
-    """Short for `rate` in `options`."""
+    """Shorthand for `rate` in `options`."""
     tracks: Text = "auto"
     """Layout of tracks: `"parties"`; `"near"`, `"far"`, `"both"`; `"inbound_track"`, `"outbound_track"`,
     `"both_tracks"`; `"mix"`; `"caller"`. `"auto"`: the usual one of the dialect."""
@@ -134,7 +134,7 @@ class SubscriptionConfig(TargetConfig):
     """Which calls are streamed to an application: those that any of its extensions, trunks or DIDs takes part in."""
 
     name: Annotated[str, Field(max_length=200, description="a string of at most 200 characters")] = ""
-    """For people."""
+    """A name for display."""
     enabled: Switch = True
     """Can be changed over HTTP too; that survives a restart until this value is edited."""
     extensions: PatternList = Patterns()
@@ -152,8 +152,7 @@ class SubscriptionConfig(TargetConfig):
     multiparty: Annotated[Literal["per_channel", "single"], Field(description='"per_channel" or "single"')] = (
         "per_channel"
     )
-    """Parties beyond the second have a WebSocket each; `"single"`: all share one. Matters with `tracks = "parties"`
-    only."""
+    """Parties beyond the second have a WebSocket each; `"single"`: all share one. Only for `tracks = "parties"`."""
 
 
 class RouteConfig(TargetConfig):
@@ -163,7 +162,7 @@ class RouteConfig(TargetConfig):
     """Pattern of the number that was dialed or of the argument of `Stasis()`. `"uuid:..."`: pattern of the UUID of an
     AudioSocket connection that asterisk-bridge has not ordered."""
     then: Annotated[Literal["hangup", "continue"], Field(description='"hangup" or "continue"')] = "continue"
-    """What becomes of the call when the stream ends: `"hangup"`, or `"continue"` in the dialplan."""
+    """What happens to the call when the stream ends: `"hangup"`, or `"continue"` in the dialplan."""
     give_up_s: Annotated[float, Field(ge=0, le=3600, description="a number of seconds from 0 to 3600")] = 30.0
     """How long a caller waits without a connection to the application, before `then`. Waits between connections of less
     than 10 s add up. 0: as long as the call lasts."""

@@ -57,7 +57,7 @@ class TokenConfig(Section):
         BeforeValidator(as_tuple),
         Field(min_length=1, description=f"a list of scopes: {', '.join(sorted(SCOPES))}"),
     ]
-    """What the token may do."""
+    """The scopes of the token."""
     expires: Annotated[
         datetime | None, BeforeValidator(_as_time), Field(description="a date and time, such as 2027-01-31T00:00:00Z")
     ] = None

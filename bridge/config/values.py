@@ -119,7 +119,7 @@ def check_ari_url(url: str) -> str:
         raise ValueError("is not a URL; expected for example http://127.0.0.1:8088") from None
     if parts.scheme in ("ws", "wss"):
         raise ValueError(
-            f"starts with {parts.scheme}://; give the http(s):// address, the events socket follows from it"
+            f"starts with {parts.scheme}://; use http:// or https://, from which the WebSocket for events is derived"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must start with http:// or https:// and name a host, for example http://127.0.0.1:8088")

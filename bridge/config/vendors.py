@@ -12,7 +12,7 @@ from bridge.config.values import Section, matching
 from bridge.errors import ConfigError
 
 RESERVED_IDS = frozenset({"yeastar"})
-"""Ids of subscriptions that a vendor's settings calls create."""
+"""Ids of subscriptions that a vendor's settings API create."""
 RESERVED_TOKEN_IDS = frozenset({"twilio", "voxology"})
 """Ids by which logs name vendors' clients."""
 

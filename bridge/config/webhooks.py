@@ -44,7 +44,7 @@ def check_event_pattern(pattern: str) -> str:
     """
     if len(pattern) > 100 or not any(map(EventPatterns((pattern,)).match, EVENT_TYPES)):
         opt_in = f"{', '.join(sorted(OPT_IN))} must be named in full"
-        raise ValueError(f"{pattern[:100]!r} matches no type of event; expected {', '.join(EVENT_TYPES)}; {opt_in}")
+        raise ValueError(f"{pattern[:100]!r} matches no event type; expected {', '.join(EVENT_TYPES)}; {opt_in}")
     return pattern
 
 
@@ -122,7 +122,7 @@ class WebhookConfig(TlsServer):
     timeout_s: Annotated[float, Field(ge=0.1, le=120, description="a number of seconds from 0.1 to 120")] = 10.0
     """How long one attempt may take, connecting included."""
     retry_first_s: RetryS = 1.0
-    """Wait, about, before the second attempt; doubled before each further one."""
+    """Approximate wait before the second attempt; doubled before each further one."""
     retry_last_s: RetryS = 60.0
     """Longest wait, unless the server requests a longer one (`Retry-After`)."""
     give_up_s: RetryS = 3600.0

@@ -18,7 +18,7 @@ BRIDGE_TYPE = "mixing,dtmf_events,proxy_media"
 
 
 class MixingBridges:
-    """Our mixing bridges, and the channels that are in them or about to join. Ids of other bridges are ignored.
+    """The mixing bridges of legs, and the channels that are in them or about to join. Ids of other bridges are ignored.
 
     Args:
         client: ARI.

@@ -31,7 +31,7 @@ _BUSY = {"busy": "busy", "noanswer": "no_answer", "failed": "congestion"}
 
 
 class NotOurs(BridgeError):
-    """The call is not in our application, and the action is impossible from outside."""
+    """The call is not in the Stasis application, and the action is impossible from outside."""
 
 
 TRANSFER = "transfer"
@@ -42,7 +42,7 @@ class CallControl:
     """Actions on calls, by call or channel id.
 
     All raise KeyError for an unknown call, LegGone if it has just ended, AriError if Asterisk refuses; those that
-    require our application raise NotOurs.
+    require the Stasis application raise NotOurs.
     """
 
     def __init__(

@@ -161,6 +161,6 @@ class DialPolicy:
             return  # the dialplan decides
         if self._naming.role(extension) != "extension":
             raise NotAllowed(
-                f"{extension[:80]} is not an extension but a trunk or unknown. Set pbx.extensions and pbx.trunks to"
+                f"{extension[:80]} is a trunk or unknown, not an extension. Set pbx.extensions and pbx.trunks to"
                 " identify extensions"
             )

@@ -47,7 +47,7 @@ class DigitQueue:
         return self._waiting.popleft()
 
     def watch(self, callback: Callable[[str], object]) -> Callable[[], None]:
-        """Call ``callback(digit)`` for every digit from now on; return what stops that."""
+        """Call ``callback(digit)`` for every digit from now on; return a function that stops this."""
         self._watchers.append(callback)
 
         def stop() -> None:

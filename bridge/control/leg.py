@@ -1,4 +1,4 @@
-"""One leg: a channel in our Stasis application that asterisk-bridge controls."""
+"""One leg: a channel in the Stasis application that asterisk-bridge controls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DIGIT_MS, BETWEEN_MS = 100, 100
 
 
 class LegGone(BridgeError):
-    """The channel has ended, or has left our application: no further action is possible."""
+    """The channel has ended, or has left the Stasis application: no further action is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class LegServices:
 
     Args:
         client: ARI.
-        bridges: our mixing bridges.
+        bridges: the mixing bridges of legs.
         records: updated with the state of calls.
         context: ``calling.context``.
         on_moved: called with the id of a leg that has moved to another bridge, or to none.
@@ -71,7 +71,7 @@ class Leg:
         self.name = name
         """Its channel's name: ``PJSIP/1001-0000002a``; empty until known."""
         self.gone = asyncio.Event()
-        """Set when it has left our application, or has ended."""
+        """Set when it has left the Stasis application, or has ended."""
         self.ended = asyncio.Event()
         """Set when its channel has ended: just after ``gone``, or much later if it left for the dialplan."""
         self.cause = 0
@@ -108,12 +108,12 @@ class Leg:
 
     @property
     def answered(self) -> bool:
-        """Whether it is answered, by its party or by us."""
+        """Whether it is answered, by its party or by asterisk-bridge."""
         return self._answered.is_set()
 
     @property
     def whereabouts(self) -> tuple[str, bool, bool, bool]:
-        """Its channel, and whether that has entered our application, stays away in the dialplan, has gone."""
+        """Its channel, and whether that has entered the Stasis application, is in the dialplan meanwhile, has ended."""
         return self.id, self.entered.is_set(), self.away is not None, self.gone.is_set()
 
     async def answer(self) -> None:
@@ -310,7 +310,7 @@ class Leg:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            raise LegGone(f"{self.name or self.id} has gone")
+            raise LegGone(f"{self.name or self.id} has ended")
         finally:
             gone.cancel()
             if not task.done():
@@ -352,11 +352,11 @@ class Leg:
                 if self.id != channel_id:
                     continue  # its channel was replaced: repeat with the new one
                 if missing or self.gone.is_set():
-                    raise LegGone(f"{self.name or self.id} has gone") from error
+                    raise LegGone(f"{self.name or self.id} has ended") from error
                 raise
 
     def _is_missing(self, error: AriError) -> bool:
-        """Return whether a request failed because the channel does not exist or is not in our application."""
+        """Return whether a request failed because the channel does not exist or is not in the Stasis application."""
         if error.status in (409, 422):
             return "Stasis" in error.message and self.away is None
         unknown = error.status == 400 and error.message == "Channel not found"  # from a bridge that it should join
@@ -370,7 +370,7 @@ class Leg:
                     await self._changed.wait()
 
     def _raise(self) -> str:
-        raise LegGone(f"{self.name or self.id} has gone")
+        raise LegGone(f"{self.name or self.id} has ended")
 
     def _muted(self) -> set[str]:
         record = self._services.records.get(self.id)
@@ -379,7 +379,7 @@ class Leg:
     # Methods for `Legs`
 
     def was_answered(self) -> None:
-        """Note that it is answered."""
+        """Store that it is answered."""
         if not self.answered:
             self.answered_at = asyncio.get_running_loop().time()
         self._answered.set()
@@ -408,7 +408,7 @@ class Leg:
             away.set_result(None)
 
     def in_bridge(self, bridge_id: str | None) -> None:
-        """Note its current bridge."""
+        """Store its current bridge."""
         bridges = self._services.bridges
         if bridge_id is not None and self.gone.is_set():
             bridges.remove(bridge_id, self.id)  # it ended while joining
@@ -424,14 +424,14 @@ class Leg:
         call_safely(self._services.on_moved, self.id)
 
     def channel_gone(self, cause: int, *, ended: bool) -> None:
-        """Note that the channel has left our application, or has ended."""
+        """Handle the end of the channel, or its departure from the Stasis application."""
         self.cause = cause or self.cause
         self.gone.set()
         if ended:
             self.ended.set()
         away, self.away = self.away, None
         if away is not None and not away.done():
-            away.set_exception(LegGone(f"{self.name or self.id} has gone"))
+            away.set_exception(LegGone(f"{self.name or self.id} has ended"))
             away.exception()  # retrieved, as waiting tasks may have been cancelled
         self._changed.notify()
 

@@ -1,4 +1,4 @@
-"""Legs: channels in our Stasis application that asterisk-bridge controls, and their bridges."""
+"""Legs: channels in the Stasis application that asterisk-bridge controls, and their bridges."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Partners:
 
 
 class Legs:
-    """All legs: calls claimed by a flow when they entered our application, calls taken over, and originated ones.
+    """All legs: entering calls that a flow has claimed, calls taken over, and originated ones.
 
     Args:
         client: ARI; construct this before it is started.
@@ -84,9 +84,9 @@ class Legs:
         self._client = client
         self._legs: dict[str, Leg] = {}
         self._originated: dict[str, Leg] = {}
-        """Originated legs, until their channels end, in our application or not."""
+        """Originated legs, until their channels end, in the Stasis application or not."""
         self._departed: dict[str, Leg] = {}
-        """Other legs that have left our application, until their channels end, for requests that await the end."""
+        """Other legs that have left the Stasis application, until their channels end: requests await the end."""
         self._bridges = MixingBridges(client, ids)
         self._services = LegServices(
             client, self._bridges, records, context, lambda channel_id: self.on_moved(channel_id), self.presume_ended
@@ -120,7 +120,7 @@ class Legs:
 
     @property
     def present(self) -> Collection[Leg]:
-        """All legs in our application now."""
+        """All legs in the Stasis application now."""
         return [leg for leg in self._legs.values() if leg.entered.is_set() and leg.away is None]
 
     def is_originated(self, leg: Leg) -> bool:
@@ -132,7 +132,7 @@ class Legs:
         await self._bridges.stop(STOP_TIMEOUT_S)
 
     def take(self, channel_id: str) -> Leg | None:
-        """Take control of a call that is held in our application; return None if none has this id."""
+        """Take control of a call that is held in the Stasis application; return None if none has this id."""
         leg = self._legs.get(channel_id)
         if leg is None and (held := self.take_held(channel_id)) is not None:
             leg = self._new(channel_id, held.channel.name, answered=True)
@@ -188,7 +188,7 @@ class Legs:
         return None if bridge_id is None or bridge_id != other.bridge_id else Partners(leg, other, bridge_id)
 
     def entered(self, channel: Channel, args: Sequence[str]) -> bool:
-        """Handle a channel that entered our application; return whether it is a leg."""
+        """Handle a channel that entered the Stasis application; return whether it is a leg."""
         leg = self._legs.get(channel.id)
         if leg is not None:
             leg.name = channel.name
@@ -229,7 +229,7 @@ class Legs:
 
         Args:
             channels: all channels.
-            in_application: returns whether a channel is in our application.
+            in_application: returns whether a channel is in the Stasis application.
             before: `whereabouts` from before the list. Later events about a leg are newer than the list.
         """
         existing = {channel.id: channel for channel in channels}
@@ -249,7 +249,7 @@ class Legs:
         self._records.channels_there({*existing, *(leg.id for leg in self._originated.values())})
 
     async def stop(self) -> None:
-        """Hang up originated calls, let the others continue in the dialplan, and delete our bridges."""
+        """Hang up originated calls, let the others continue in the dialplan, and delete the legs' bridges."""
         self._stopping = True
         acts: list[Awaitable[object]] = [leg.hang_up() for leg in self._originated.values()]
         acts += [
@@ -277,7 +277,7 @@ class Legs:
         leg.entered.set()
         return leg
 
-    # Events of Asterisk
+    # Events from Asterisk
 
     def _on_replaced(self, old: Channel, new: Channel) -> None:
         for legs in (self._legs, self._originated):

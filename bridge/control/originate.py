@@ -1,8 +1,9 @@
 """Originates calls: dials a destination, and returns its leg when it is answered.
 
-By ARI's ``create`` and ``dial`` instead of ``originate``: the channel is in our application from the start, so it can
-be in a bridge while it rings (early media), and its end has a cause even where originate reports none (seen on 22.10: a
-phone that hangs up after it answered, 16 against 0). Asterisk's events for such a channel, tried with real phones:
+By ARI's ``create`` and ``dial`` instead of ``originate``: the channel is in the Stasis application from the start, so
+it can be in a bridge while it rings (early media), and its end has a cause even where originate reports none (seen on
+22.10: a phone that hangs up after it answered, 16 against 0). Asterisk's events for such a channel, tried with real
+phones:
 
     rings, then answered         Dial "", RINGING, ANSWER; state Up (no second StasisStart)
     486 Busy here                ChannelHangupRequest and ChannelDestroyed with cause 17, no Dial event
@@ -10,8 +11,8 @@ phone that hangs up after it answered, 16 against 0). Asterisk's events for such
     302 Moved Temporarily        Dial CANCEL with ``forward`` (three times), then as above with 23
     not answered in time         ChannelHangupRequest (soft, 32), ChannelDestroyed 19
     no response from the peer    the same, and no RINGING before it
-    hung up by us                ChannelHangupRequest (soft, 32), ChannelDestroyed 16
-    not registered, no endpoint  ``create`` responds 500 "Allocation failed"; no event at all
+    hung up by asterisk-bridge   ChannelHangupRequest (soft, 32), ChannelDestroyed 16
+    not registered, no endpoint  ``create`` returns 500 "Allocation failed"; no event at all
     Local, no such extension     ChannelDestroyed 16 immediately, no RINGING
 """
 
@@ -287,7 +288,7 @@ class Originator:
                 )
                 await started.wait(START_TIMEOUT_S)
             if leg.given_up:  # before its channel existed
-                raise LegGone(f"{leg.id} was given up")
+                raise LegGone(f"dialing {leg.id} was canceled")
             if dialing.early_media_bridge is not None:
                 await leg.move_to(dialing.early_media_bridge)
             ring_s = dialing.rings_until - asyncio.get_running_loop().time()

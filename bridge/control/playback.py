@@ -141,7 +141,7 @@ class Player:
 
     def _unless_gone(self) -> None:
         if self._leg is not None and self._leg.gone.is_set():
-            raise LegGone(f"{self._leg.name or self._leg.id} has gone")
+            raise LegGone(f"{self._leg.name or self._leg.id} has ended")
 
     def _is_lost(self) -> bool:
         """Return whether there is no media leg where the party is now."""
@@ -161,8 +161,7 @@ class Player:
         async with self._opening:
             if self._tap is not None:
                 # A party that hangs up leaves its bridge first: wait for its end, instead of opening a leg for a
-                # channel that is just
-                # ending.
+                # channel that is just ending.
                 doubtful = self._tap.leg.closed or (self._leg is not None and self._leg.bridge_id is None)
                 await self._close_tap()
                 if doubtful:

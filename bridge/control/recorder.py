@@ -58,8 +58,8 @@ class Recorder:
         recording: updated when Asterisk records, pauses and resumes.
         snoop_id: id of the channel to create.
         terminate_on: a digit that ends it, ``any`` for every digit; empty: none.
-        max_silence_s: Asterisk ends it after so many seconds of silence; 0: never.
-        max_duration_s: Asterisk ends it after so many seconds.
+        max_silence_s: Asterisk ends it after this many seconds of silence; 0: never.
+        max_duration_s: Asterisk ends it after this many seconds.
         beep: play a beep to the party first.
     """
 

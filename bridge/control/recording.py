@@ -116,8 +116,8 @@ class Recordings:
             principal: who requests it.
             direction: audio from the party (``in``), to it (``out``), or ``both`` mixed.
             format: one of `FORMATS`.
-            max_silence_s: end after so many seconds of silence; 0: never.
-            max_duration_s: end after so many seconds; 0, or more than ``recording.max_s``: after that.
+            max_silence_s: end after this many seconds of silence; 0: never.
+            max_duration_s: end after this many seconds; 0, or more than ``recording.max_s``: after that.
             terminate_on: a DTMF digit that ends it, ``any`` for every digit; others receive the digit too.
             beep: play a beep to the party first.
 

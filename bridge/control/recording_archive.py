@@ -2,7 +2,7 @@
 
     ab-{app}-{boot}-rec-{n}~{start}~{principal}~{call}      start: seconds since 1970 in hexadecimal
 
-The name suffices to find a recording after a restart, without a file of our own.
+The name suffices to find a recording after a restart, without another file.
 """
 
 from __future__ import annotations

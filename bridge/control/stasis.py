@@ -1,4 +1,4 @@
-"""Calls in our Stasis application: each is answered and held in its own mixing bridge, which streams join.
+"""Calls in the Stasis application: each is answered and held in its own mixing bridge, which streams join.
 
 Except legs (`bridge.control.legs`), which flows control.
 
@@ -44,7 +44,7 @@ _DIGITS = re.compile(r"\d+")
 
 @dataclass(eq=False)
 class _Held:
-    """One call in our application."""
+    """One call in the Stasis application."""
 
     channel: Channel
     """Its ``dialplan`` is where the call left the dialplan, whichever channel it has now."""
@@ -61,13 +61,14 @@ class _Held:
 
 
 class StasisCalls:
-    """Holds the calls that entered our Stasis application.
+    """Holds the calls that entered the Stasis application.
 
     Args:
         client: ARI.
         ids: generates the ids of bridges.
         legs: first gets each entering channel; its legs are not held here. None: every call is held.
-        shared_app: the application that hands calls over to our application; their ``dialplan`` still has its name.
+        shared_app: the application that hands calls over to the Stasis application; their ``dialplan`` still has its
+            name.
     """
 
     def __init__(self, client: AriClient, ids: OwnIds, legs: Legs | None = None, *, shared_app: str = "") -> None:
@@ -76,7 +77,7 @@ class StasisCalls:
         self._legs = legs
         self._shared_app = shared_app
         self._handed: set[str] = set()
-        """Calls that were handed over to our application, and are in it."""
+        """Calls that were handed over to the Stasis application, and are in it."""
         self.held_elsewhere: Callable[[str], str | None] = lambda _: None
         """Returns the bridge of a call that another worker holds."""
         self.refusal: Callable[[Channel, Sequence[str]], Refusal | None] = lambda *_: None
@@ -89,7 +90,7 @@ class StasisCalls:
         self.on_held: Callable[[Channel, str], object] = lambda *_: None
         """Called with the channel and the bridge of each call from when it is held."""
         self.on_released: Callable[[str], object] = lambda _: None
-        """Called with the channel's id of each call that has left our application, or is not held in it."""
+        """Called with the channel's id of each call that has left the Stasis application, or is not held in it."""
         if legs is not None:
             legs.take_held = self._hand_over
             legs.on_left = self._leg_left
@@ -107,7 +108,7 @@ class StasisCalls:
         return {*(held.bridge_id for held in self._held.values()), *(self._legs.object_ids if self._legs else ())}
 
     def bridge_of(self, channel_id: str) -> str | None:
-        """Return the mixing bridge of a channel; None if the channel is not in our application (or not yet held)."""
+        """Return the mixing bridge of a channel; None outside the Stasis application, or if it is not held yet."""
         leg = self._legs.get(channel_id) if self._legs else None
         if leg is not None:
             return leg.bridge_id
@@ -161,7 +162,7 @@ class StasisCalls:
             raise AriError(0, "POST", f"/bridges/{held.bridge_id}", "the call could not be answered yet") from None
 
     async def adopt(self) -> None:
-        """Hold the calls that are in our application already, and release those that are no longer.
+        """Hold the calls that are in the Stasis application already, and release those that are no longer.
 
         Raises:
             AriError: Asterisk refused to list the channels.
@@ -203,7 +204,7 @@ class StasisCalls:
         await self._tasks.stop(grace_s=5)
 
     def resume(self, channel: Channel) -> bool:
-        """Return whether a channel that a previous run controlled is still in our application."""
+        """Return whether a channel that a previous run controlled is still in the Stasis application."""
         dialplan = channel.dialplan
         if dialplan.app_name == "Stasis" and self._shared_app == dialplan.app_data.split(",", 1)[0] != "":
             self._handed.add(channel.id)
@@ -271,7 +272,7 @@ class StasisCalls:
     async def _end_replaced(self, channel_id: str) -> None:
         """Hang up a replaced channel if its phone does not end the call that it has transferred.
 
-        Asterisk leaves it in our application, in no bridge.
+        Asterisk leaves it in the Stasis application, in no bridge.
         """
         with self._client.expect("StasisEnd", channel_id) as left:
             with contextlib.suppress(AriError):

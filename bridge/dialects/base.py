@@ -99,7 +99,7 @@ class TrackInfo:
         channel_id: the id of the party's channel.
         channel: the name of that channel, for example ``PJSIP/1001-0000002a``.
         number: the party's own number: its extension, or the outside number on a trunk.
-        near_number: the number on the PBX's side of this party: our DID or caller id.
+        near_number: the number on the PBX's side of this party: the DID or the caller ID.
         far_number: the number of the remote party.
         callflow: the party's current scenario: ``ivr``, ``queue``, ``ringgroup``, ``conference``, ``multicast_paging``,
             ``cfd`` or empty.
@@ -207,8 +207,7 @@ class Dialect(ABC):
     """Options of streams that flows start, unless the flow sets them."""
     track_set: ClassVar[Literal["open", "fixed", "single"]] = "open"
     """``open``: tracks may start and stop at any time; ``fixed``: the first message lists all tracks; ``single``:
-    exactly
-    one track, as messages do not name it.
+    exactly one track, as messages do not name it.
     """
     default_of: ClassVar[frozenset[str]] = frozenset()
     """Starts of streams that use this dialect by default: ``media_stream``, ``external_media_start``, ``stream``."""
@@ -225,9 +224,8 @@ class Dialect(ABC):
     """The application may send audio: a media leg toward the call is opened."""
     replays: bool = False
     """Messages that were created during a disconnection may be sent late on the next connection, without ``opened``
-    again.
-    If false, they are discarded, and the next connection begins with ``opened`` and ``track_started`` of every running
-    track.
+    again. If false, they are discarded, and the next connection begins with ``opened`` and ``track_started`` of every
+    running track.
     """
     on_discarded: Callable[[Message, str], object] | None = None
     """Called with each message, or part of one, that is counted in ``discarded``, and a description of valid messages.
@@ -290,7 +288,7 @@ class Dialect(ABC):
         return f"messages of the dialect {self.name}" if self.two_way else "nothing: the stream is one-way"
 
     def discard(self, message: Message, expected: str = "") -> None:
-        """Count and report a message of the application, or a part of one, that is invalid.
+        """Count and report a message from the application, or a part of one, that is invalid.
 
         Args:
             message: the message, or the part.
@@ -367,7 +365,7 @@ class Dialect(ABC):
         return ()
 
     def audio_refused(self, duration_ms: float, now: float) -> Sequence[Message]:
-        """Report that audio of the application is not played because the playout queue is full.
+        """Report that audio from the application is not played because the playout queue is full.
 
         Args:
             duration_ms: length of that audio in milliseconds.
@@ -382,13 +380,12 @@ class Dialect(ABC):
             reason: readable text.
             now: seconds on a monotonic clock.
             error: ``connect_failed``, ``write_timeout``, ``audio_lost``, ``call_failed`` or ``internal``; None for a
-                normal
-                end.
+                normal end.
         """
         return ()
 
     def receive(self, message: Message) -> Sequence[Command]:
-        """Decode a message of the application; the default discards it.
+        """Decode a message from the application; the default discards it.
 
         Raises:
             ClientProtocolError: the stream cannot continue after this message. Lesser errors are passed to `discard`.

@@ -83,7 +83,7 @@ class Twilio(Dialect):
         account_sid: ``AC`` and 32 hexadecimal digits; by default the same in every installation.
         call_sid: ``CA`` and 32 hexadecimal digits; by default derived from the call's id.
         parameters: entries of ``customParameters`` besides the numbers and the id of the call.
-        encoding: ``mulaw``, or ``l16`` (s16le, our extension) for applications written for it.
+        encoding: ``mulaw``, or ``l16`` (s16le, an extension of asterisk-bridge) for applications written for it.
         rate: sampling rate in Hz; other rates than 8000 with l16 only.
         chunk_per_track: ``chunk`` counts the messages of each track, not all messages with audio.
         rng: source of ``streamSid``, for tests.
@@ -179,7 +179,7 @@ class Twilio(Dialect):
         return (_CONNECTED, _text(_Start(self._next(), start, self._stream_sid)))
 
     def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Start the track's clock; return what ends a running track of the same name."""
+        """Start the track's clock; return the messages that end a running track of the same name."""
         if self._open and track.name in self._names:
             ended = self.track_stopped(track.name, now)
             began_ms = max(round((now - self._began) * 1000), self._ended_ms.get(track.name, 0))
@@ -400,7 +400,7 @@ class _MediaIn(msgspec.Struct, frozen=True):
 
 
 class _Received(msgspec.Struct, frozen=True):
-    """A message of an application; unknown fields are ignored, ``streamSid`` among them."""
+    """A message from an application; unknown fields are ignored, ``streamSid`` among them."""
 
     event: str
     media: _MediaIn | None = None

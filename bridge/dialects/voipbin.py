@@ -1,7 +1,7 @@
 """VoIPBIN ``media_stream``: bare binary audio in one of three encapsulations, one track, no handshake.
 
 Source: VoIPBIN's media stream tutorial, and its monorepo at 2bf22fa4 (2026-08) where the tutorial contradicts itself.
-Precedence of the sources, and our extensions: ``docs/decisions/voipbin-media-stream.md``.
+Precedence of the sources, and the extensions: ``docs/decisions/voipbin-media-stream.md``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Encapsulation(Protocol):
         return []
 
     def connected(self, now: float) -> None:
-        """Note that the application can send its first message from now on."""
+        """Begin to wait for the first message from the application."""
         return
 
     def unwrap(self, message: bytes) -> Sequence[Command]:
@@ -71,8 +71,8 @@ class Voipbin(Dialect):
         encapsulation: ``rtp``, ``sln`` or ``audiosocket``.
         codec: ``ulaw``, ``alaw`` or ``slin``; by default ``ulaw`` with rtp and ``slin`` with the others.
         rate: sampling rate in Hz, by default 8000; others only for slin with sln and audiosocket.
-        headers: messages to the application have AudioSocket headers, with audiosocket; None: like the first message of
-            the application, with headers if none arrives within `bridge.audio.held.FIRST_MESSAGE_S`.
+        headers: messages to the application have AudioSocket headers, with audiosocket; None: like the first message
+            from the application, with headers if none arrives within `bridge.audio.held.FIRST_MESSAGE_S`.
         rng: source of the SSRC and of the first RTP sequence number, for tests.
 
     Raises:
@@ -130,7 +130,7 @@ class Voipbin(Dialect):
         return self._expected
 
     def connected(self, now: float) -> None:
-        """Begin to wait for the first message of the application."""
+        """Begin to wait for the first message from the application."""
         self._encapsulation.connected(now)
 
     def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
@@ -414,7 +414,7 @@ class _DtmfBody(msgspec.Struct, frozen=True):
 
 
 class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Text message: our extension, shaped like Twilio's."""
+    """Text message: an extension of asterisk-bridge, shaped like Twilio's."""
 
     event: str
     mark: _MarkBody | None = None

@@ -204,7 +204,7 @@ async def check_timer(report: Report) -> None:
 
 
 async def tick_lateness_ms(ticks: int) -> list[float]:
-    """Return how late each of some 20 ms ticks was, in milliseconds, sorted."""
+    """Return the lateness of each tick of a test run, in milliseconds, sorted."""
     start = time.monotonic()
     lateness = []
     for number in range(1, ticks + 1):

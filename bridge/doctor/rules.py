@@ -53,7 +53,7 @@ def parse_version(text: str) -> tuple[int, int] | None:
 
 
 def lacks(version: tuple[int, int]) -> list[str]:
-    """Return what a version lacks of `FEATURES`."""
+    """Return the `FEATURES` that a version lacks."""
     major, minor = version
     newest = max(branch for _, since in FEATURES for branch in since)
     if major > newest:

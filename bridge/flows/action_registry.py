@@ -21,7 +21,7 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 Function = Callable[[Any, Any], Awaitable[Step | None]]
 """Called with the `Run` and the options."""
 Missing = Iterable[tuple[str, str]]
-"""What an action needs but the configuration lacks: the option's key (empty: none), and the reason."""
+"""A setting that an action needs but the configuration lacks: the option's key (empty: none), and the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,12 +90,12 @@ class FlowManager:
     # Incoming calls
 
     def flow_of(self, channel: Channel, args: Sequence[str]) -> Flow | None:
-        """Return the flow for a call that enters our application; None if no flow matches."""
+        """Return the flow for a call that enters the Stasis application; None if no flow matches."""
         numbers = [*args[:1], channel.dialplan.exten]
         return next((each for each in self._flows.values() if each.matches(numbers)), None)
 
     def claims(self, channel: Channel, args: Sequence[str]) -> bool:
-        """Return whether a call that enters our application runs a flow (`Legs.claim`)."""
+        """Return whether a call that enters the Stasis application runs a flow (`Legs.claim`)."""
         flow = self.flow_of(channel, args)
         if self._closing or flow is None:
             return False

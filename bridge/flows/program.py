@@ -12,7 +12,7 @@ from bridge.texts import cut
 
 Syntax = Literal["voipbin", "voxology"]
 Then = Literal["hangup", "continue"]
-"""What happens to a call after its flow; ``continue``: it continues in the dialplan."""
+"""Handling of a call after its flow; ``continue``: it continues in the dialplan."""
 
 
 @dataclass(frozen=True, slots=True)

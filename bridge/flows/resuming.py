@@ -54,7 +54,7 @@ class Starter:
     request: OriginateRequest
     program: Program | None
     fact: Mapping[str, Any]
-    """What is stored while the call rings."""
+    """The stored form, while the call rings."""
 
     def __call__(self, leg: Leg, destination: Address) -> None:
         """Start the flow."""

@@ -100,7 +100,7 @@ class Variables:
         return bool(self._secret)
 
     def kept(self) -> dict[str, Any]:
-        """Return what may be written to a file, without secrets: the arguments of another `Variables`."""
+        """Return the arguments of another `Variables`, without secrets: for storage in a file."""
         return {
             "values": {name: value for name, value in self._values.items() if name not in self._secret},
             "session_data": {k: v for k, v in self._session_data.items() if f"sessionData.{k}" not in self._secret},

@@ -36,7 +36,7 @@ class WebFailed(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The response of a server."""
+    """A response from a server."""
 
     status: int
     body: bytes = field(repr=False)

@@ -78,7 +78,7 @@ class AnswerReader:
         if isinstance(event, h11.InformationalResponse) and event.status_code != 101:
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
-                raise NotHttp(f"the server sent more than {MAX_INFORMATIONAL} answers 1xx without a final one")
+                raise NotHttp(f"the server sent more than {MAX_INFORMATIONAL} responses 1xx without a final one")
         elif isinstance(event, h11.Response | h11.InformationalResponse):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
             self.answer = Answer(event.status_code, event.reason.decode("latin-1"), headers)

@@ -59,7 +59,7 @@ class Overload:
     Starts of the last second are not in the measurements yet, so many simultaneous starts are admitted step by step.
 
     Args:
-        limit_s: lateness from which audio is at risk, in seconds; 0: never overloaded.
+        limit_s: lateness above which audio is at risk, in seconds; 0: never overloaded.
         from_load: load below which nothing is refused: other programs are then the cause, and refusing does not help.
     """
 
@@ -158,7 +158,7 @@ class CallAdmission:
     Args:
         max_streams: limit of open streams.
         numbering: first number of a stream and the step to the next one, to give workers different numbers.
-        late_ms: lateness of timers from which nothing may start, in milliseconds; 0: no limit.
+        late_ms: lateness of timers above which nothing may start, in milliseconds; 0: no limit.
         late_from: number of calls and streams below which lateness refuses nothing.
         counters: counts overloads and refusals.
     """

@@ -350,7 +350,7 @@ class _Handshake(asyncio.Protocol):
 
 
 def _words(error: OSError) -> str:
-    """Return what went wrong, for an administrator."""
+    """Describe an error to an administrator."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate was rejected: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):

@@ -107,7 +107,7 @@ def _idle_s(loop: asyncio.AbstractEventLoop) -> float:
 
 def _warn(late_s: float, frame: FrameType) -> None:
     log.warning(
-        "event loop blocked, calls got no audio meanwhile, next warning is limited late_ms=%.0f limit_s=%.0f",
+        "event loop blocked, calls received no audio, next warning is delayed late_ms=%.0f limit_s=%.0f",
         late_s * 1000,
         QUIET_S,
         extra={"stack": "".join(traceback.format_stack(frame)).rstrip()},

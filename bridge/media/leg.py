@@ -194,7 +194,7 @@ class MediaLeg:
         self._write = self._wire.write if self._wire is not None else None
 
     def mark_connected(self) -> None:
-        """Note that audio has a connection, perhaps another leg's; wake up tasks that wait for `connected`."""
+        """Wake up the tasks that wait for `connected`: audio has a connection, perhaps another leg's."""
         self.connected.set()
         self.connected = _CONNECTED
 
@@ -261,7 +261,7 @@ class MediaLeg:
         return Watch(self)
 
     def relax(self) -> None:
-        """Note that Asterisk does not need a frame every 20 ms on this connection; legs that play ignore this."""
+        """Allow fewer frames: Asterisk does not need one every 20 ms here. Legs that play ignore this."""
 
     def close(self) -> None:
         """Hang up; harmless without a connection."""

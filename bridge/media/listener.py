@@ -31,7 +31,7 @@ from bridge.media.sockets import SparingSocket, bind
 log = logging.getLogger(__name__)
 
 LINGER_S = 1.0
-"""Time for Asterisk to close after our hang-up before the connection is aborted, in seconds."""
+"""Time for Asterisk to close after a hang-up from this side before the connection is aborted, in seconds."""
 MAX_UNNAMED = 32
 """Limit of connections without a UUID after `NAMING_S`, besides one for each expected leg."""
 NAMING_S = 0.1
@@ -48,7 +48,7 @@ SMALL_BYTES, MAX_SMALL_MESSAGES = 32, 1000
 Each costs as much as a whole frame.
 """
 SEND_BUFFER_MS = 500
-"""Audio that our kernel may hold for an Asterisk that does not read, in milliseconds.
+"""Audio that this machine's kernel may hold for an Asterisk that does not read, in milliseconds.
 
 By default that would be megabytes; the limits of Asterisk's kernel are its own (docs/howto/index.md).
 """
@@ -236,8 +236,7 @@ class Connection(asyncio.BufferedProtocol):
     """One TCP connection from Asterisk."""
 
     # Slots here and in everything that a frame passes: hundreds of calls exceed the processor's caches, and every
-    # __dict__ is
-    # a further cache line.
+    # __dict__ is a further cache line.
     __slots__ = (
         "_decoder",
         "_frame_bytes",

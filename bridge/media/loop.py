@@ -38,7 +38,7 @@ Fd = int | HasFileno
 
 
 MANY = 0.9
-"""Average wake-ups per pause length from which coalescing begins: frames arrive one by one, as those of 20 calls."""
+"""Average wake-ups per pause length above which coalescing begins: frames arrive one by one, as those of 20 calls."""
 FEW = 0.5
 """Average wake-ups per pause length below which it ends: frames arrive together anyway, or hardly any arrive.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 LARGE_BYTES = 1 << 20
-"""Size from which a block is a mapping of its own: few blocks are larger, and for these a mapping costs little."""
+"""Smallest block that gets a mapping of its own: few blocks are larger, and for these a mapping costs little."""
 
 # malloc.h of glibc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

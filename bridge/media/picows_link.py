@@ -78,8 +78,7 @@ class PicowsLink(Link):
         handshake_timeout_s: float | None = None,
     ) -> asyncio.BufferedProtocol:
         # The factories of picows.ws_create_server and ws_connect, written out: the former requires a listening socket
-        # of its own,
-        # the latter leaves its socket open when cancelled during the handshake (picows 2.3).
+        # of its own, the latter leaves its socket open when cancelled during the handshake (picows 2.3).
         protocol: asyncio.BufferedProtocol = _Protocol(
             authority,
             resource,
@@ -300,7 +299,7 @@ class _Reporter:
                 self._link.protocol_error(int(code), reason)
 
     def exception(self, message: str, *details: object) -> None:
-        """Log an internal error: picows catches exceptions of our callbacks."""
+        """Log an internal error: picows catches exceptions of callbacks."""
         log.exception(
             "callback of picows failed, an internal error error=%s", message % details if details else message
         )

@@ -109,12 +109,12 @@ class Pump:
 
     @property
     def queued_ms(self) -> float:
-        """Audio of the application that waits to be played, in milliseconds."""
+        """Audio from the application that waits to be played, in milliseconds."""
         return max((leg.playout.queued_ms for leg in self._speakers), default=0.0)
 
     @property
     def dropped_ms(self) -> float:
-        """Audio of the application that exceeded the limit of the queue, in milliseconds."""
+        """Audio from the application that exceeded the limit of the queue, in milliseconds."""
         return self._dropped_ms
 
     # Connections

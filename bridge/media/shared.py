@@ -20,7 +20,7 @@ NOTHING_MS = 200
 
 
 KEEP_ALIVE_FRAMES = 25
-"""One of so many frames of silence is sent where Asterisk does not need all: twice a second."""
+"""Of this many frames of silence, one is sent where Asterisk does not need all: twice a second."""
 
 
 class SharedLeg(MediaLeg):

@@ -22,7 +22,7 @@ from bridge.media.tcp import bound_unsent, held_bytes, received_within, reset_on
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
-"""Time for the application to answer our Close frame, in seconds."""
+"""Time for the application to answer the Close frame of this side, in seconds."""
 KEPT_MESSAGES = 1000
 """Limit of waiting messages without audio; an application that is further behind is disconnected."""
 MAX_UNSENT_BYTES = 1 << 20
@@ -45,7 +45,7 @@ MAX_TEXT_BYTES = 1 << 20
 """The longest text message, unless configured: JSON is parsed in one step."""
 MIN_FRAGMENTS = 1024
 FRAGMENT_BYTES = 256
-"""A message may have `MIN_FRAGMENTS` fragments, or one for each so many bytes of the largest message."""
+"""A message may have `MIN_FRAGMENTS` fragments, or one for each of this many bytes of the largest message."""
 
 _NOTHING: deque[tuple[Message, float]] = deque(maxlen=0)
 """Shared by links where nothing has waited: an empty deque takes 760 bytes, and most links never need one."""
@@ -375,7 +375,7 @@ class Link(ABC):
         unread = unacknowledged(self._socket)
         if self._paused or unread:  # paused: the transport holds data too
             log.warning(
-                "data not received by an application discarded, the connection is handed over unsent_bytes=%d", unread
+                "undelivered data of an application discarded, its connection is handed over unsent_bytes=%d", unread
             )
             self._reset()
         else:

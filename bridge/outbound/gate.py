@@ -80,7 +80,7 @@ class Gate:
 
 
 def address_info(address: str, port: int) -> tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]:
-    """Return what ``getaddrinfo`` would for an address and a port, TCP."""
+    """Return the result of ``getaddrinfo`` for an address and a port, TCP."""
     plain, _, scope = address.partition("%")
     if ":" not in plain:
         return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (plain, port)

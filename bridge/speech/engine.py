@@ -32,13 +32,11 @@ MAX_OUTPUT_BYTES = 32 << 20
 """Limit of a program's output: over six minutes at 44.1 kHz."""
 MAX_FILE_BYTES = 128 << 20
 """Largest file that a program may write. Scripts may use temporary files, and Debian's espeak-ng is linked to
-PulseAudio,
-which allocates 64 MiB of shared memory even if nothing is played; to Linux that is a file.
+PulseAudio, which allocates 64 MiB of shared memory even if nothing is played; to Linux that is a file.
 """
 
 # Fits the voice names of cloud services ("en-US-Chirp3-HD-Charon", "de-DE-Standard-A"). Other first characters could
-# make
-# a name an option of the program, or a path.
+# make a name an option of the program, or a path.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ESPEAK_NAMES = frozenset({"espeak", "espeak-ng"})
@@ -139,7 +137,7 @@ class Speech:
                     raise SpeechFailed(self._failure(outcome))
                 return await self._decoder.decode(outcome.output)
         except TimeoutError:
-            raise SpeechFailed(f"{self._program} did not speak within {self._config.timeout_s:g} s") from None
+            raise SpeechFailed(f"{self._program} produced no sound within {self._config.timeout_s:g} s") from None
         except TooMuchOutput as problem:
             raise SpeechFailed(f"{self._program} {problem}") from None
         except ValueError as problem:
@@ -158,8 +156,7 @@ class Speech:
             if not outcome.status:
                 return outcome
             # espeak-ng may also crash over an unknown name ("alloy", 1.52). The text could have caused that, so such a
-            # name is tried
-            # again.
+            # name is tried again.
             log.warning("voice failed, using the next one voice=%s error=%s", name, self._failure(outcome))
             if _UNKNOWN_VOICE in outcome.complaint and len(self._unknown) < MAX_UNKNOWN:
                 self._unknown.add(name)

@@ -195,7 +195,7 @@ class Catalogue:
         return self._enabled
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call ``callback`` after each change; return what removes it."""
+        """Call ``callback`` after each change; return a function that removes it."""
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback) if callback in self._listeners else None
 
@@ -286,7 +286,7 @@ class Catalogue:
             )
         faults = [
             *target_contradictions(subscription),
-            *subscription_contradictions(subscription, self._groups, may_be_empty=subscription.of_settings_calls),
+            *subscription_contradictions(subscription, self._groups, may_be_empty=subscription.of_settings_api),
         ]
         try:
             self._gate.check(urlsplit(subscription.url).hostname or "", configured=False)

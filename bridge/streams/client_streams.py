@@ -74,7 +74,7 @@ class _ClientStream(Recovery):
         return False
 
     def moved(self) -> None:
-        """Follow the party after it has entered or left our application, or a bridge."""
+        """Follow the party after it has entered or left the Stasis application, or a bridge."""
         self._displaced = True
         self.stream.tracks.displace()
         if self._following is None or self._following.done():
@@ -117,7 +117,7 @@ class ClientStreams:
     Args:
         streams: all streams of this process.
         tracker: the calls of the PBX.
-        stasis: calls held in our application.
+        stasis: calls held in the Stasis application.
         sensitive: which calls are in sensitive mode.
     """
 
@@ -237,7 +237,7 @@ class ClientStreams:
                 stream.end(CONFERENCE_ENDED)
 
     def party_moved(self, party_id: str) -> None:
-        """Follow a party of our application that has moved to another bridge, or to none (`Legs.on_moved`)."""
+        """Follow a party of the Stasis application that has moved to another bridge, or to none (`Legs.on_moved`)."""
         for stream in self.of_party(party_id):
             bridges = {each.tap_point.bridge_id for each in stream.tracks if isinstance(each.tap_point, Join)}
             if bridges - {self._stasis.bridge_of(party_id)}:

@@ -193,8 +193,7 @@ class ExternalHost:
         if not self._reason:
             self._reason = reason
             # A running request completes first. Not immediately: a task that is cancelled before its first step does
-            # not even
-            # report its end.
+            # not even report its end.
             asyncio.get_running_loop().call_soon(self._task.cancel)
 
     async def _run(self) -> None:
@@ -282,12 +281,12 @@ class ExternalHost:
                     wait_s = next(waits, None)
                     if wait_s is None:
                         raise
-                    log.warning("external media not connected with its party, retrying %s error=%s", self.name, error)
+                    log.warning("external media not connected to its party, retrying %s error=%s", self.name, error)
                     await asyncio.sleep(wait_s)
                     continue
                 waits = iter(ATTACH_RETRIES_S)
                 self._attached = route
-                log.info("external media connected with its party %s", self.name)
+                log.info("external media connected to its party %s", self.name)
                 if not self.live:
                     self.live = True
                     self._settled.set()
@@ -296,12 +295,12 @@ class ExternalHost:
 
     @property
     def _joins(self) -> bool:
-        """Whether it is a member of the party's bridge."""
+        """Whether the channel is a member of the party's bridge."""
         return self.leg.bridge_id is not None and self.server.listen == self.server.speak == "both"
 
     @property
     def _needs_bridge(self) -> bool:
-        """Whether it depends on the party's bridge."""
+        """Whether the audio depends on the party's bridge."""
         return bool(self.server.speak)
 
     async def _is_over(self) -> bool:

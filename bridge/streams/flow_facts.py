@@ -65,8 +65,8 @@ class FlowFacts:
         return TrackInfo(name, party.id, party.name, facts.number, near, far, facts.callflow)
 
     def _near_number(self, call: Call, party: Party, facts: PartyFacts) -> str:
-        near = party.connected_number if party.dialled else facts.did
+        near = party.connected_number if party.dialed else facts.did
         if near:
             return near
         whole = call_facts(call, self._naming)
-        return whole.caller if party.dialled else whole.did or party.first_exten or whole.callee
+        return whole.caller if party.dialed else whole.did or party.first_exten or whole.callee

@@ -1,11 +1,12 @@
-"""Calls that the dialplan hands over: to our Stasis application, or over an AudioSocket connection.
+"""Calls that the dialplan hands over: to the Stasis application, or over an AudioSocket connection.
 
     exten => 760,1,Stasis(bridge)                        matched by number, or by argument: Stasis(bridge,sales)
     exten => 761,1,AudioSocket(${UUID()},bridge:9092)    matched by UUID; works without ARI
     exten => 762,1,Dial(AudioSocket/bridge:9092/${UUID()}/c(slin16))
 
 A route (`[[dialplan]]` in the configuration) names the application. At the end of the stream, an AudioSocket connection
-is closed, which returns the call to the dialplan; a call in our application is hung up or continued, as configured.
+is closed, which returns the call to the dialplan; a call in the Stasis application is hung up or continued, as
+configured.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class InboundCalls:
         self._expected: set[str] = set()
         """Channels of admitted calls without a stream."""
         self._taken: dict[str, _Taken] = {}
-        """Calls in our application that matched routes, by the ids of their channels."""
+        """Calls in the Stasis application that matched routes, by the ids of their channels."""
         self._uuids: set[UUID] = set()
         self._tasks = BackgroundTasks("dialplan")
         client.on_replaced(self._replaced)
@@ -108,7 +109,7 @@ class InboundCalls:
         """Replace the routes, for new calls."""
         self._routes = tuple(routes)
 
-    # Calls in our Stasis application
+    # Calls in the Stasis application
 
     @property
     def starting(self) -> int:
@@ -120,7 +121,7 @@ class InboundCalls:
         self._expected.add(channel_id)
 
     def route_of(self, channel: Channel, arguments: Sequence[str]) -> Route | None:
-        """Return the route of a call in our application; None if none matches.
+        """Return the route of a call in the Stasis application; None if none matches.
 
         Args:
             channel: the call.
@@ -142,7 +143,7 @@ class InboundCalls:
         self._tasks.spawn(self._take_up(taken, channel))
 
     def left(self, channel_id: str) -> None:
-        """Handle a call that left our application: it has ended, or continues in the dialplan."""
+        """Handle a call that left the Stasis application: it has ended, or continues in the dialplan."""
         self._expected.discard(channel_id)
         taken = self._taken.pop(channel_id, None)
         if taken is not None and taken.stream is not None:

@@ -141,7 +141,7 @@ class MediaStreamEndpoint:
 
     Args:
         streams: the streams of clients.
-        stasis: calls held in our application.
+        stasis: calls held in the Stasis application.
         counters: the process's counters.
         config: the configuration.
         admission: the limit on streams.

@@ -1,4 +1,4 @@
-"""Descriptions of invalid messages of an application, for its author. Pure.
+"""Descriptions of invalid messages from an application, for its author. Pure.
 
 Names are shown, values are not: messages contain conversations.
 """

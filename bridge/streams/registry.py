@@ -177,7 +177,7 @@ class Streams:
         async def send_dtmf(digits: str) -> None:
             try:
                 await self._send_dtmf(stream.tracks.first_channel, digits)
-            except AriError as error:  # the party is not in our application, or has gone
+            except AriError as error:  # the party is not in the Stasis application, or has gone
                 log.warning("DTMF digits not sent %s error=%s", stream.name, error, extra=cause(stream_id))
 
         keys = DtmfQueue(send_dtmf, self._counters)

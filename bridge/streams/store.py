@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 
-_APPLICATION_ID = 0x41425247  # "ABRG": identifies our file among SQLite files
+_APPLICATION_ID = 0x41425247  # "ABRG": identifies the state file among SQLite files
 _SCHEMA = f"""
     BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS subscriptions (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;

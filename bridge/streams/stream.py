@@ -246,7 +246,7 @@ class Stream:
             error: as in `Dialect.closed`.
             code: the WebSocket's close code; None: 1011 with an error, else 1012 at shutdown, else 1000.
             handover_grace_s: set if another process continues with the call: data that the application has not received
-                after so many seconds must not reach it any more. The stream ends only when that is certain.
+                after this many seconds must not reach it any more. The stream ends only when that is certain.
         """
         if not self._ended.done():
             self._handover_grace_s = handover_grace_s if self.connection.dialed else None
@@ -382,7 +382,7 @@ class Stream:
         if now - self._discard_reported_at >= DISCARD_REPORT_S:  # one message may have thousands of invalid parts
             self._discard_reported_at = now
             log.warning(
-                "message of the application discarded %s type=%s expected=%s",
+                "message from the application discarded %s type=%s expected=%s",
                 *(self.name, describe(message), expected),
                 extra=cause(self.stream_id),
             )
@@ -392,7 +392,7 @@ class Stream:
         if now - self._refusal_reported_at >= DISCARD_REPORT_S:
             self._refusal_reported_at = now
             log.warning(
-                "audio of the application refused, playout queue full %s refused_ms=%.0f queued_ms=%.0f",
+                "audio from the application refused, playout queue full %s refused_ms=%.0f queued_ms=%.0f",
                 *(self.name, duration_ms, self._pump.queued_ms),
                 extra=cause(self.stream_id),
             )

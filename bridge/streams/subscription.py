@@ -118,7 +118,7 @@ class Subscription(SubscriptionConfig, Target):
     """Calls that are streamed to one application automatically.
 
     Args:
-        source: what created it: the configuration, the HTTP API, or a vendor's settings call.
+        source: what created it: the configuration, the HTTP API, or a vendor's settings API.
         principal: id of the owner (`bridge.access.Principal`), to whom its streams belong: who created it, or last
             changed more than ``enabled``.
     """
@@ -136,8 +136,8 @@ class Subscription(SubscriptionConfig, Target):
         return self.source == "config"
 
     @property
-    def of_settings_calls(self) -> bool:
-        """Whether a vendor's settings calls maintain it, which fill its lists step by step."""
+    def of_settings_api(self) -> bool:
+        """Whether a vendor's settings API maintain it, which fill its lists step by step."""
         return self.source not in ("config", "api")
 
     @model_validator(mode="after")

@@ -113,7 +113,7 @@ class Track:
             self._stir.set()
 
     def go_live(self) -> None:
-        """Note that audio flows."""
+        """Handle the first audio."""
         if not self.live:
             self.live = True
             self._on_live(self)

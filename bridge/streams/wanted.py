@@ -56,7 +56,7 @@ def party_tracks(
 
     Args:
         info: of the receiving track; its channel is the party.
-        bridge_id: the mixing bridge of our application with the party; None: the party is elsewhere.
+        bridge_id: the mixing bridge of the Stasis application with the party; None: the party is elsewhere.
         listen: audio that the application receives.
         speak: who receives the application's audio.
         alone: the party is alone in this bridge, so audio played into it reaches only the party.
@@ -88,9 +88,8 @@ def _uses(
         # A feed for the bridge: without audio to the party, Asterisk has nothing to mix the whisper into.
         yield Snoop(party, listen, speak), hears, True
         yield Join(bridge_id), False, False
-    # A member of our bridge receives all others, other streams included: the mix. The audio from or to the party alone
-    # takes a
-    # snoop.
+    # A member of the call's mixing bridge receives all others, other streams included: the mix. The audio from or to
+    # the party alone takes a snoop.
     elif listen in ("both", "none"):
         yield Join(bridge_id), hears, True
     else:

@@ -3,9 +3,9 @@
 Shapes (docs/decisions/taps.md):
 
     Snoop   party -- snoop channel -- AudioSocket()                any party of the PBX, also outside Stasis: at 8 kHz,
-                                                                   if the dialplan has our entry (dialplan_entry.py)
+                                                                   if the dialplan has the entry (dialplan_entry.py)
             party -- snoop channel -- bridge -- external media     the same, at any rate
-    Join    our mixing bridge -- external media                    a call or conference in our Stasis application
+    Join    own mixing bridge -- external media                    a call or conference in the Stasis application
     ConfBridge    a ConfBridge room -- external media              a conference that the dialplan runs
 
 Every id is chosen before the request, the waiter is registered before the request, and no channel is bridged before its
@@ -41,7 +41,8 @@ class Snoop:
     Args:
         channel_id: the party.
         spy: audio to receive: ``in`` from the party, ``out`` to it, ``both`` mixed, or ``none``.
-        whisper: who receives our audio: ``out`` the party, ``in`` the others as if from the party, or ``none``.
+        whisper: who receives the whispered audio: ``out`` the party, ``in`` the others as if from the party, or
+            ``none``.
     """
 
     channel_id: str
@@ -56,7 +57,7 @@ class Snoop:
 
 @dataclass(frozen=True)
 class Join:
-    """Join our own mixing bridge as a member, which receives all others and sends to all."""
+    """Join a mixing bridge of asterisk-bridge as a member, which receives all others and sends to all."""
 
     bridge_id: str
 
@@ -65,7 +66,7 @@ class Join:
 class ConfBridge:
     """Join a ConfBridge room as a member, which receives all others and sends to all.
 
-    ARI cannot add channels to the bridges of others (409), so our channel continues in the dialplan at the extension
+    ARI cannot add channels to the bridges of others (409), so the channel continues in the dialplan at the extension
     ``room-{name}`` of a static context, which runs ConfBridge and ends (docs/decisions/taps.md).
 
     Args:
@@ -112,7 +113,7 @@ class Tap:
 
     @property
     def name(self) -> str:
-        """How the log calls it."""
+        """Its id in log lines."""
         return f"tap={self.snoop_id or self.media_id}"
 
 
@@ -122,7 +123,7 @@ class TapBackend:
     Args:
         client: ARI.
         ids: generates ids of own objects.
-        advertised: returns the ``host:port`` at which Asterisk reaches our listener, once that is open.
+        advertised: returns the ``host:port`` at which Asterisk reaches the listener, once that is open.
         entry: the dialplan's entry for taps.
     """
 
@@ -166,7 +167,7 @@ class TapBackend:
                     error.status,
                     "POST",
                     f"/channels/{media_id}/continue",
-                    f"{extension} of the dialplan's context {room.context!r} led into no conference: {error.message}",
+                    f"{extension} of the dialplan's context {room.context!r} led to no conference: {error.message}",
                 ) from None
 
     async def _reach(self, tap: Tap, point: Snoop) -> None:
@@ -188,8 +189,7 @@ class TapBackend:
             return error
         if point.spy != "none":
             # AudioSocket() ends after 2 s without audio in either direction, and this channel always sends some. It is
-            # also free of
-            # the bug of external media channels because of which legs must never pause (asterisk#2089).
+            # also free of the bug of external media channels because of which legs must never pause (asterisk#2089).
             tap.leg.relax()
         return None
 

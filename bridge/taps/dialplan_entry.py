@@ -56,15 +56,15 @@ class Entry:
         return self._failed_at is None or self._clock() - self._failed_at >= TRY_AGAIN_S
 
     async def enter(self, snoop_id: str, leg: MediaLeg, address: str) -> None:
-        """Send a snoop channel in our application to the entry; return when its audio is connected.
+        """Send a snoop channel in the Stasis application to the entry; return when its audio is connected.
 
         Args:
             snoop_id: the channel.
             leg: its media leg.
-            address: ``host:port`` at which Asterisk reaches our listener, which expects ``leg``.
+            address: ``host:port`` at which Asterisk reaches the listener, which expects ``leg``.
 
         Raises:
-            AriError: the entry does not exist, cannot reach us, or the channel has ended.
+            AriError: the entry does not exist, cannot reach asterisk-bridge, or the channel has ended.
         """
         channels = self._client.channels
         await asyncio.gather(

@@ -1,6 +1,6 @@
 """Delete unused channels and bridges of asterisk-bridge: of a previous run, or left while Asterisk was unavailable.
 
-Only ids with our own prefix (``OwnIds``) are considered.
+Only ids with the prefix of this application (``OwnIds``) are considered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 async def sweep(client: AriClient, ids: OwnIds, in_use: Callable[[], Collection[str]]) -> tuple[int, int]:
-    """Delete our orphans.
+    """Delete the channels and bridges that are no longer in use.
 
     Args:
         client: ARI.

@@ -47,8 +47,8 @@ class Taps:
         client: ARI.
         listener: accepts the connections of media legs.
         ids: generates ids of own objects.
-        advertised: returns the ``host:port`` at which Asterisk reaches our listener, once that is open.
-        context: the dialplan context with our entries, ``calling.context`` of the configuration; empty: none.
+        advertised: returns the ``host:port`` at which Asterisk reaches the listener, once that is open.
+        context: the dialplan context with the entries, ``calling.context`` of the configuration; empty: none.
     """
 
     def __init__(

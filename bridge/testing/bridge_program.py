@@ -37,7 +37,7 @@ class BridgeProgram:
         self.token = secrets.token_urlsafe(24)
         """Token for its HTTP API, with every scope."""
         self.log = lab.logs / f"bridge-{secrets.token_hex(4)}.log"
-        """What it has printed."""
+        """Its output."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         """Base address of its HTTP API."""

@@ -203,7 +203,7 @@ class EmbeddedLab:
 
     async def _boot(self) -> None:
         if self._asterisk.pid is not None:
-            raise LabError(f"Asterisk of {self.folder} already runs (process {self._asterisk.pid})")
+            raise LabError(f"Asterisk in {self.folder} is already running (process {self._asterisk.pid})")
         etc = self.folder / "asterisk" / "etc"
         self._asterisk.start(
             self.command("usr/sbin/asterisk", "-C", str(etc / "asterisk.conf"), "-f"), outlive_us=self._outlive_us

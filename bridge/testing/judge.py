@@ -192,7 +192,7 @@ def find(reference: Samples, recording: Samples, rate: int, *, least: float = 0.
         reference: the sound, as it was sent, at `rate`; at least 0.2 s and no steady tone (`level_of` judges those).
         recording: the received audio, at `rate`.
         rate: sampling rate in Hz.
-        least: the likeness from which on it counts. The default wants the whole sound.
+        least: the smallest likeness that counts. The default wants the whole sound.
     """
     if len(reference) < 0.2 * rate or not reference.any() or not recording.any():
         return []

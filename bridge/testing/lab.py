@@ -20,7 +20,7 @@ from bridge.testing.lab_engine import PHONES, Lab
 
 
 def variables(lab: Lab) -> dict[str, str]:
-    """Return what a program must know to use a lab, by the names under which ``./lab env`` prints it."""
+    """Return the addresses and secrets of a lab, by the names under which ``./lab env`` prints them."""
     return {
         "LAB_ARI_URL": lab.ari_url,
         "LAB_ARI_USER": lab.ari_user,

@@ -1,4 +1,4 @@
-"""What a lab is, whichever engine runs it: a real Asterisk and real softphones, driven from tests."""
+"""The interface of a lab, common to its engines: a real Asterisk and real softphones, driven from tests."""
 
 from __future__ import annotations
 

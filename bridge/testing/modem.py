@@ -27,7 +27,7 @@ FAULT = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a receiver made of a signal.
+    """The result of demodulating a signal.
 
     Args:
         text: the characters; one without a stop bit or with a hole in its carrier is U+FFFD.

@@ -28,7 +28,7 @@ PACKAGES = ("asterisk", "asterisk-core-sounds-en", "baresip-core", "sip-tester",
 STORE_PACKAGES = ("redis-server",)
 """The shared store of several bridges: a tree of its own, fetched by those tests only that need it."""
 NETWORK_PACKAGES = ("iproute2",)
-"""What lays a network of a test's own."""
+"""Packages for virtual networks (`bridge.testing.network`)."""
 # Dependencies that serve installation or other programs than those we run; a third of the download.
 UNUSED_PREFIXES = (
     "adduser",

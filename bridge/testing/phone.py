@@ -94,7 +94,7 @@ class Phone:
     def __init__(self, name: str, place: PhonePlace, *, registers: bool = True) -> None:
         self.name = name
         self.events: list[PhoneEvent] = []
-        """Everything reported since the last call was dialled or `forget` was called, oldest first."""
+        """Everything reported since the last call was dialed or `forget` was called, oldest first."""
         self._place = place
         self._registers = registers
         self._control: _Control | None = None

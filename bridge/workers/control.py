@@ -81,7 +81,7 @@ class Control:
                     self._hear(number, message)
                 except Exception:
                     log.exception(
-                        "message of a worker failed with an internal error type=%s worker=%d", message["t"], number
+                        "message from a worker failed with an internal error type=%s worker=%d", message["t"], number
                     )
         finally:
             if number and self._wires.get(number) is wire:

@@ -40,7 +40,7 @@ class Worker:
     pid: int
     socket: str
     ready: bool = False
-    """It has synchronized with the PBX and can take calls."""
+    """Whether it has synchronized with the PBX and can take calls."""
     load: int = 0
     """Open streams, and calls that it controls or originated, in its last report."""
     given: int = 0
@@ -105,7 +105,7 @@ class Fleet:
             self.workers[number].given += 1
 
     def settle(self, channel_id: str, number: int, args: Sequence[str]) -> None:
-        """Note that a call is with a worker from now on."""
+        """Record that a call is with a worker from now on."""
         self.homes.pop(channel_id, None)
         self.homes[channel_id] = (number, tuple(args))
         if len(self.homes) > MAX_HOMES:
@@ -133,7 +133,7 @@ class ClaimTable:
         self._waiting.get(key, set()).discard(number)
 
     def wait(self, key: str, number: int) -> None:
-        """Note that a worker waits until a claim is available."""
+        """Add a worker to those that wait for a claim."""
         self._waiting.setdefault(key, set()).add(number)
 
     def release(self, key: str, number: int) -> set[int]:
@@ -173,7 +173,7 @@ def fleet_message(fleet: Fleet, restarts: Mapping[int, int], dropped: int = 0) -
     Args:
         fleet: the workers.
         restarts: how often each worker was restarted.
-        dropped: messages of workers that the supervisor has dropped.
+        dropped: messages from workers that the supervisor has dropped.
     """
     return {
         "workers": {

@@ -39,7 +39,7 @@ class _Waiting:
 
     args: Sequence[str]
     left: asyncio.Event = field(default_factory=asyncio.Event)
-    """It has left the shared application."""
+    """Set when the call has left the shared application."""
     refused: asyncio.Event = field(default_factory=asyncio.Event)
     """Asterisk could not move it."""
 
@@ -74,7 +74,7 @@ class HandOver:
         client.on_connected(lambda: self._tasks.spawn(self._settle()))
 
     def worker_ready(self) -> None:
-        """Note that a worker can take calls."""
+        """Handle that a worker can take calls."""
         self._ready.set()
         self._serving.set()
 

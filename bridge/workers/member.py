@@ -146,7 +146,7 @@ class Member:
             try:
                 self._hear(message)
             except Exception:
-                log.exception("message of the supervisor failed with an internal error type=%s", message.get("t"))
+                log.exception("message from the supervisor failed with an internal error type=%s", message.get("t"))
         self.lost.set()
         self._joined.set()
         for answer in self._asked.values():

@@ -71,7 +71,7 @@ def metrics(texts: Mapping[int, str], restarts: Mapping[int, int], dropped: int 
     Args:
         texts: the metrics of each worker.
         restarts: how often each worker was restarted.
-        dropped: messages of workers that the supervisor has dropped.
+        dropped: messages from workers that the supervisor has dropped.
     """
     kinds: dict[str, str] = {}
     samples: dict[str, list[str]] = {}

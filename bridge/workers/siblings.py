@@ -250,7 +250,7 @@ class Siblings:
                 extra=cause(sibling.number),
             )
             raise unavailable(
-                "OVERLOADED", "the process that has this does not respond; try again", RETRY_AFTER_S
+                "OVERLOADED", "the worker that has the requested object does not respond; try again", RETRY_AFTER_S
             ) from error
 
     def _session(self, sibling: Sibling) -> aiohttp.ClientSession:

@@ -17,7 +17,7 @@ class Sibling:
     pid: int
     socket: str
     ready: bool = True
-    """It has synchronized with the PBX."""
+    """Whether it has synchronized with the PBX."""
     conferences: dict[str, str] = field(default_factory=dict)
 
 
@@ -79,7 +79,7 @@ class View:
         return [self.workers[number] for number in sorted(self.workers) if number != self.number]
 
     def settle(self, object_id: str, number: int) -> None:
-        """Note that a channel, or the call that it is in, is with a worker from now on."""
+        """Record that a channel, or the call that it is in, is with a worker from now on."""
         self._homes.pop(object_id, None)
         self._homes[object_id] = number
         if len(self._homes) > MAX_HOMES:

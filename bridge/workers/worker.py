@@ -234,7 +234,7 @@ class Worker:
         for ended in before - self._elsewhere:
             self.bridge.client_streams.end_conference(ended)
 
-    # Messages of other workers
+    # Messages from other workers
 
     def _count_dropped(self) -> None:
         self.bridge.counters.worker_messages_dropped += 1

@@ -89,7 +89,7 @@ async def test_the_dialplan_goes_on_when_the_application_closes(lab: Lab, phones
 
 @pytest.mark.parametrize(("number", "rate"), [("751", 8000), ("752", 8000)])
 async def test_audiosocket_from_the_dialplan(lab: Lab, phones: Phones, number: str, rate: int) -> None:
-    """Both forms: the application, and a dialled channel with slin16 that the stream takes at its own rate."""
+    """Both forms: the application, and a dialed channel with slin16 that the stream takes at its own rate."""
     (alice,) = await phones("1001")
     async with open_sink() as sink:
         route = {"id": "socket", "match": "uuid:*", "url": sink.url, "dialect": "twilio"}

@@ -155,7 +155,7 @@ async def test_out_by_the_trunk(calling: Calling, phones: Phones) -> None:
         await leg.hang_up()
 
 
-async def test_what_cannot_be_dialled(calling: Calling) -> None:
+async def test_what_cannot_be_dialed(calling: Calling) -> None:
     for to, word in (
         (Address("tel", "12&PJSIP/1001"), "digits"),
         (Address("extension", "1001,30"), "extension"),

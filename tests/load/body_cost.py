@@ -19,7 +19,7 @@ from bridge.access import CONFIGURATION
 from bridge.api import subscriptions, yeastar
 from bridge.api.bodies import USUAL, Limits, parsed
 from bridge.api.errors import ApiError
-from bridge.api.models.calls import PlaceCalls
+from bridge.api.models.calls import CreateCalls
 from bridge.api.table import FLOWS
 from bridge.validation import explain, sentence
 
@@ -53,14 +53,17 @@ def checks() -> Iterator[tuple[str, Callable[[], object]]]:
     some = {f"{number:x}": 0 for number in range(20)}
     patterns = [f"a*b?[0-9]{number}" * 5 for number in range(1000)]
     called: dict[str, Any] = {"destinations": [{"target": "1"}]}
-    yield "call: unknown keys", lambda: validated(PlaceCalls, called | keys)
-    yield "call: unknown keys of 100 destinations", lambda: validated(PlaceCalls, {"destinations": [keys] * 100})
+    yield "call: unknown keys", lambda: validated(CreateCalls, called | keys)
+    yield "call: unknown keys of 100 destinations", lambda: validated(CreateCalls, {"destinations": [keys] * 100})
     yield (
         "call: 20 unknown keys each",
-        lambda: validated(PlaceCalls, {"destinations": [some] * 100}),
+        lambda: validated(CreateCalls, {"destinations": [some] * 100}),
     )
-    yield "call: wrong variables", lambda: validated(PlaceCalls, called | {"variables": dict(list(keys.items())[:100])})
-    yield "call: 9000 actions", lambda: validated(PlaceCalls, called | {"actions": [0] * 9000})
+    yield (
+        "call: wrong variables",
+        lambda: validated(CreateCalls, called | {"variables": dict(list(keys.items())[:100])}),
+    )
+    yield "call: 9000 actions", lambda: validated(CreateCalls, called | {"actions": [0] * 9000})
     yield "subscription: unknown keys", lambda: subscribed(**keys)
     yield "subscription: 1000 empty patterns", lambda: subscribed(extensions=[""] * 1000)
     yield (

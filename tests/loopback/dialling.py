@@ -14,7 +14,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 SECRET = "Bearer s3cr3t-t0ken"
 
 
-async def dialled(
+async def dialed(
     url: str,
     headers: dict[str, str] | None = None,
     *,

@@ -12,7 +12,7 @@ from pathlib import Path
 HOOKS = Path(__file__).with_name("openapi_hooks.py")
 SETTINGS = """
 [checks]
-# Whether a number can be dialled, or whether there is such a call, no schema says.
+# Whether a number can be dialed, or whether there is such a call, no schema says.
 positive_data_acceptance.enabled = false
 
 [[operations]]

@@ -17,7 +17,7 @@ from bridge.media.picows_link import PicowsLink
 from bridge.media.websocket import Link
 from tests.fakes.dialed import dial
 
-from .dialling import MAX_MESSAGE_BYTES, dialled
+from .dialling import MAX_MESSAGE_BYTES, dialed
 from .servers import accept, serving
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -187,7 +187,7 @@ async def _dialed(
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     port = await stack.enter_async_context(serving(serve, tls, sock))
-    link = await dialled(
+    link = await dialed(
         f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/",
         ping_interval_s=ping_interval_s,
         max_message_bytes=max_message_bytes,

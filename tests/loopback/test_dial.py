@@ -1,4 +1,4 @@
-"""Dialled WebSockets that are accepted: everything arrives as it was given, and the end is told once."""
+"""Dialed WebSockets that are accepted: everything arrives as it was given, and the end is told once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import bridge
 from bridge.media import dial as dial_module
 from bridge.media.dial import LISTEN_WAIT_S, clean
 
-from .dialling import MAX_MESSAGE_BYTES, SECRET, Ear, dialled
+from .dialling import MAX_MESSAGE_BYTES, SECRET, Ear, dialed
 from .servers import accept, read_frame, request, serving, text_frame, third_party
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -32,7 +32,7 @@ async def test_both_kinds_of_message_go_both_ways_and_our_close_has_its_code() -
         closed.put_nowait((connection.close_code, connection.close_reason))
 
     async with third_party(echo) as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/")
+        link = await dialed(f"ws://127.0.0.1:{port}/")
         ear = Ear(link)
         for message in (b"\x00\x01" * 160, "häh", b"", ""):
             link.send(message)
@@ -52,7 +52,7 @@ async def test_path_query_and_headers_arrive_as_given() -> None:
         seen.append(connection.request)
 
     async with third_party(look) as port:
-        link = await dialled(
+        link = await dialed(
             f"ws://127.0.0.1:{port}/media/1?token=x%20y&b=",
             {"Authorization": SECRET, "X-Odd": "a: b; c \"d\", 'e' = %0d", "x-empty": ""},
         )
@@ -75,7 +75,7 @@ async def test_a_user_agent_of_the_configuration_takes_the_place_of_ours() -> No
         seen.append(connection.request.headers.get_all("User-Agent"))
 
     async with third_party(look) as port:
-        await Ear(await dialled(f"ws://127.0.0.1:{port}/", {"user-agent": "let me in"})).end()
+        await Ear(await dialed(f"ws://127.0.0.1:{port}/", {"user-agent": "let me in"})).end()
     assert seen == [["let me in"]]
 
 
@@ -95,7 +95,7 @@ async def test_fragments_are_joined_and_large_messages_go_whole_both_ways() -> N
 
     codes: list[int | None] = []
     async with third_party(talk) as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/")
+        link = await dialed(f"ws://127.0.0.1:{port}/")
         ear = Ear(link)
         assert [await ear.message() for _ in range(3)] == [b"abcd", "äö", large]
         link.send(large[::-1])
@@ -115,7 +115,7 @@ async def test_what_the_server_says_at_once_waits_for_a_listener(delay_s: float)
         writer.close()
 
     async with serving(greet) as port:
-        link = await asyncio.ensure_future(dialled(f"ws://127.0.0.1:{port}/"))
+        link = await asyncio.ensure_future(dialed(f"ws://127.0.0.1:{port}/"))
         await asyncio.sleep(delay_s)
         ear = Ear(link)
         assert ear.messages.empty()  # never inside the setter: the listener may still be setting up
@@ -126,7 +126,7 @@ async def test_what_the_server_says_at_once_waits_for_a_listener(delay_s: float)
 async def test_a_link_that_nobody_listens_to_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial_module, "LISTEN_WAIT_S", 0.05)
     async with third_party(ping_interval=0.1, ping_timeout=0.2) as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/")
+        link = await dialed(f"ws://127.0.0.1:{port}/")
         await asyncio.sleep(0.6)
         ear = Ear(link)
         link.send("its pings were answered")
@@ -136,7 +136,7 @@ async def test_a_link_that_nobody_listens_to_is_read_all_the_same(monkeypatch: p
 
 async def test_what_is_sent_before_anybody_listens_arrives() -> None:
     async with third_party() as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/")
+        link = await dialed(f"ws://127.0.0.1:{port}/")
         link.send("first")
         await asyncio.sleep(0.05)
         assert await Ear(link).message() == "first"
@@ -145,7 +145,7 @@ async def test_what_is_sent_before_anybody_listens_arrives() -> None:
 
 async def test_a_link_that_is_closed_before_anybody_listens_ends() -> None:
     async with third_party() as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/")
+        link = await dialed(f"ws://127.0.0.1:{port}/")
         link.close(1000, "call ended")
         async with asyncio.timeout(LISTEN_WAIT_S / 2):
             while not link.closed:
@@ -164,7 +164,7 @@ async def test_the_servers_close_is_told_and_answered(code: int) -> None:
         answers.append(connection.close_code)
 
     async with third_party(end) as port:
-        ear = Ear(await dialled(f"ws://127.0.0.1:{port}/"))
+        ear = Ear(await dialed(f"ws://127.0.0.1:{port}/"))
         told = await ear.end()
     assert told == (code, "bye")
     assert clean(told[0]) == (code == 1000)
@@ -177,7 +177,7 @@ async def test_a_close_without_a_code_is_one_on_purpose() -> None:
         await reader.read()
 
     async with serving(end) as port:
-        code, _ = await Ear(await dialled(f"ws://127.0.0.1:{port}/")).end()
+        code, _ = await Ear(await dialed(f"ws://127.0.0.1:{port}/")).end()
     assert code == 1005
     assert clean(code)
 
@@ -188,7 +188,7 @@ async def test_a_server_that_vanishes_is_told_once() -> None:
         connection.transport.abort()
 
     async with third_party(vanish) as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/")
+        link = await dialed(f"ws://127.0.0.1:{port}/")
         ear = Ear(link)
         link.send(b"hello")
         code, _ = await ear.end()
@@ -199,7 +199,7 @@ async def test_a_server_that_vanishes_is_told_once() -> None:
 
 async def test_pings_are_answered_both_ways_and_a_dead_server_is_dropped() -> None:
     async with third_party(ping_interval=0.1, ping_timeout=0.2) as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/", ping_interval_s=0.1)
+        link = await dialed(f"ws://127.0.0.1:{port}/", ping_interval_s=0.1)
         ear = Ear(link)
         await asyncio.sleep(0.6)
         assert ear.closed.empty()
@@ -210,7 +210,7 @@ async def test_pings_are_answered_both_ways_and_a_dead_server_is_dropped() -> No
         await reader.read()
 
     async with serving(die) as port:
-        ear = Ear(await dialled(f"ws://127.0.0.1:{port}/", ping_interval_s=0.1))
+        ear = Ear(await dialed(f"ws://127.0.0.1:{port}/", ping_interval_s=0.1))
         assert await ear.end() == (1006, "nothing received for 0.2 s")
 
 
@@ -223,6 +223,6 @@ async def test_a_server_that_breaks_the_protocol_is_left() -> None:
 
     seen: list[tuple[int, int]] = []
     async with serving(mask) as port:
-        code, _ = await Ear(await dialled(f"ws://127.0.0.1:{port}/")).end()
+        code, _ = await Ear(await dialed(f"ws://127.0.0.1:{port}/")).end()
     assert code == 1002
     assert seen == [(8, 1002)]

@@ -1,4 +1,4 @@
-"""Dialled servers that refuse or fail: what they say is told, without secrets, and whether to try again."""
+"""Dialed servers that refuse or fail: what they say is told, without secrets, and whether to try again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from websockets.http11 import Request, Response
 
 from bridge.media.dial import LinkFailed, LinkRefused
 
-from .dialling import SECRET, Ear, dialled
+from .dialling import SECRET, Ear, dialed
 from .servers import Authority, accept, answering, request, serving, text_frame, third_party
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -31,7 +31,7 @@ async def test_the_status_says_whether_to_try_again(status: int, error: type[Exc
     answer = b"HTTP/1.1 %d %b\r\nContent-Length: 9\r\n\r\nnot so:\r\n" % (status, phrase)
     async with serving(answering(answer)) as port:
         with pytest.raises(error) as raised:
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")
     assert str(raised.value).startswith(f"127.0.0.1:{port} answers {status} {HTTPStatus(status).phrase}")
     assert str(raised.value).endswith(": not so:")
     if isinstance(raised.value, LinkRefused):
@@ -47,7 +47,7 @@ async def test_the_body_of_a_refusal_is_waited_for(
     serve_so = answering(head, b"<html><title>x</title><h1>No\nsuch key</h1>\n<p>" + b"long " * 100, stays=stays)
     async with serving(serve_so, localhost_tls if secure else None) as port:
         with pytest.raises(LinkRefused, match="401") as raised:
-            await dialled(f"{'wss' if secure else 'ws'}://localhost:{port}/", ca_file=str(authority.file))
+            await dialed(f"{'wss' if secure else 'ws'}://localhost:{port}/", ca_file=str(authority.file))
     words = raised.value.reason.split("Unauthorized: ")[1]
     assert words.startswith("No such key long long")
     assert len(words) == 200
@@ -58,7 +58,7 @@ async def test_a_refusal_counts_even_if_its_body_never_ends() -> None:
     async with serving(answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nstop")) as port:
         for connect_timeout_s in (0.2, 3):
             with pytest.raises(LinkRefused, match=r"403 Forbidden: stop$"):
-                await dialled(f"ws://127.0.0.1:{port}/", connect_timeout_s=connect_timeout_s)
+                await dialed(f"ws://127.0.0.1:{port}/", connect_timeout_s=connect_timeout_s)
 
 
 async def test_a_third_partys_refusal() -> None:
@@ -67,7 +67,7 @@ async def test_a_third_partys_refusal() -> None:
 
     async with third_party(process_request=check) as port:
         with pytest.raises(LinkRefused, match=r"401 Unauthorized: wrong key$"):
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")
 
 
 async def test_redirects_are_told_and_not_followed() -> None:
@@ -80,7 +80,7 @@ async def test_redirects_are_told_and_not_followed() -> None:
         answer = b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:%d/x?key=abc\r\nContent-Length: 0\r\n\r\n" % other
         async with serving(answering(answer)) as port:
             with pytest.raises(LinkRefused) as raised:
-                await dialled(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
+                await dialed(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
     assert raised.value.reason.endswith(f"302 Found to ws://127.0.0.1:{other}/x (redirects are not followed)")
     assert asked == []
 
@@ -95,7 +95,7 @@ async def test_no_secret_comes_back_in_an_error(caplog: pytest.LogCaptureFixture
 
     async with serving(repeat) as port:
         with pytest.raises(LinkRefused, match="400 GET /x") as raised:
-            await dialled(f"ws://127.0.0.1:{port}/x?key=qu3ry-s3cret", {"Authorization": SECRET})
+            await dialed(f"ws://127.0.0.1:{port}/x?key=qu3ry-s3cret", {"Authorization": SECRET})
     for told in (str(raised.value), repr(raised.value), caplog.text):
         assert "s3cr3t" not in told
         assert "qu3ry" not in told
@@ -116,7 +116,7 @@ async def test_no_secret_comes_back_in_an_error(caplog: pytest.LogCaptureFixture
 async def test_an_answer_that_is_no_handshake(answer: bytes, words: str) -> None:
     async with serving(answering(answer)) as port:
         with pytest.raises(LinkFailed, match=words):
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_informational_answers_without_end(block: bytes, words: str) -> No
 
     async with serving(inform) as port:
         with pytest.raises(LinkFailed, match=words):
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ async def test_a_body_without_end(header: bytes, block: bytes) -> None:
 
     async with serving(refuse) as port:
         with pytest.raises(LinkRefused, match="answers 403 Forbidden"):
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")
 
 
 async def test_a_handshake_whose_content_length_no_number_can_hold() -> None:
@@ -169,7 +169,7 @@ async def test_a_handshake_whose_content_length_no_number_can_hold() -> None:
 
     async with serving(agree) as port:
         with pytest.raises(LinkFailed, match=r"not HTTP/1\.1"):
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_a_server_says_when_to_come_back(header: bytes, wait_s: float) -> 
         answering(b"HTTP/1.1 503 Busy\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n" % header)
     ) as port:
         with pytest.raises(LinkFailed) as failed:
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")
     assert failed.value.retry_after_s == wait_s
 
 
@@ -210,6 +210,6 @@ async def test_unusual_but_right_handshakes(first: bytes, connection: bytes) -> 
         await reader.read()
 
     async with serving(agree) as port:
-        link = await dialled(f"ws://127.0.0.1:{port}/")
+        link = await dialed(f"ws://127.0.0.1:{port}/")
         assert await Ear(link).message() == "welcome"
         link.abort(1000, "")

@@ -1,4 +1,4 @@
-"""Dialled servers that are not there or fall silent: that is told in time, and no socket is left."""
+"""Dialed servers that are not there or fall silent: that is told in time, and no socket is left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from bridge.media.dial import LinkFailed
 
-from .dialling import SECRET, dialled
+from .dialling import SECRET, dialed
 from .servers import Authority, answering, free_port, open_sockets, request, serving, third_party
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 async def test_nobody_listens_and_names_that_nobody_has() -> None:
     port = free_port()
     with pytest.raises(LinkFailed, match=rf"^127.0.0.1:{port}: connection refused$"):
-        await dialled(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
+        await dialed(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
     name = ".".join(["x" * 60] * 5)  # too long for DNS: the resolver knows without asking
     with pytest.raises(LinkFailed, match="the host name cannot be resolved"):
-        await dialled(f"ws://{name}/")
+        await dialed(f"ws://{name}/")
 
 
 async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -70,10 +70,10 @@ async def test_silence_ends_in_time_and_leaves_no_socket(
         if ending == "timeout":
             words = "connected, but no answer" if "answer" in stage else "no connection"
             with pytest.raises(LinkFailed, match=f"{words}.* within 0.4 s"):
-                await dialled(url, connect_timeout_s=0.4, ca_file=str(authority.file))
+                await dialed(url, connect_timeout_s=0.4, ca_file=str(authority.file))
             assert 0.3 < asyncio.get_running_loop().time() - began < 1
         else:
-            task = asyncio.create_task(dialled(url, ca_file=str(authority.file)))
+            task = asyncio.create_task(dialed(url, ca_file=str(authority.file)))
             await asyncio.sleep(0.4)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -89,7 +89,7 @@ async def test_cancelled_at_any_moment_no_socket_is_left(
 ) -> None:
     async with third_party(ssl=localhost_tls) as port:
         before = open_sockets()
-        task = asyncio.create_task(dialled(f"wss://localhost:{port}/", ca_file=str(authority.file)))
+        task = asyncio.create_task(dialed(f"wss://localhost:{port}/", ca_file=str(authority.file)))
         for _ in range(turns):
             await asyncio.sleep(0.0005)
         task.cancel()
@@ -114,4 +114,4 @@ async def test_a_server_that_closes_instead_of_answering(reset: bool) -> None:
     words = "reset by peer" if reset else "closed the connection without an answer"
     async with serving(close) as port:
         with pytest.raises(LinkFailed, match=words):
-            await dialled(f"ws://127.0.0.1:{port}/")
+            await dialed(f"ws://127.0.0.1:{port}/")

@@ -1,4 +1,4 @@
-"""A dialled server that does not read loses the oldest audio but no text; what it has not received is taken back."""
+"""A dialed server that does not read loses the oldest audio but no text; what it has not received is taken back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from bridge.media.websocket import Link
 
-from .dialling import Ear, dialled
+from .dialling import Ear, dialed
 from .servers import Authority, accept
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -71,7 +71,7 @@ async def test_a_slow_server_loses_the_oldest_audio_but_no_text(
     secure: bool, authority: Authority, localhost_tls: ssl.SSLContext
 ) -> None:
     stalled = Stalled(localhost_tls if secure else None)
-    link = await dialled(f"{'wss' if secure else 'ws'}://localhost:{stalled.port}/", ca_file=str(authority.file))
+    link = await dialed(f"{'wss' if secure else 'ws'}://localhost:{stalled.port}/", ca_file=str(authority.file))
     Ear(link)
     for n in range(5000):
         link.send(n.to_bytes(4, "big") * 80, 20)
@@ -96,7 +96,7 @@ async def test_what_a_server_has_not_received_is_taken_back(
     secure: bool, authority: Authority, localhost_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     stalled = Stalled(localhost_tls if secure else None)
-    link = await dialled(f"{'wss' if secure else 'ws'}://localhost:{stalled.port}/", ca_file=str(authority.file))
+    link = await dialed(f"{'wss' if secure else 'ws'}://localhost:{stalled.port}/", ca_file=str(authority.file))
     ear = Ear(link)
     for _ in range(200):
         link.send(bytes(320), 20)

@@ -1,4 +1,4 @@
-"""TLS to dialled servers: it is verified, what is wrong is told in clear words, and going without it is warned of."""
+"""TLS to dialed servers: it is verified, what is wrong is told in clear words, and going without it is warned of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from bridge.media.dial import LinkFailed
 
-from .dialling import SECRET, Ear, dialled
+from .dialling import SECRET, Ear, dialed
 from .servers import Authority, free_port, serving, third_party
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -25,7 +25,7 @@ async def test_tls_is_verified_and_the_server_sees_the_name(authority: Authority
     tls.sni_callback = lambda _, name, __: names.append(name)
     async with third_party(ssl=tls) as port:
         for host in ("localhost", "127.0.0.1"):
-            link = await dialled(f"wss://{host}:{port}/", {"X-Key": SECRET}, ca_file=str(authority.file))
+            link = await dialed(f"wss://{host}:{port}/", {"X-Key": SECRET}, ca_file=str(authority.file))
             ear = Ear(link)
             link.send("over TLS")
             assert await ear.message() == "over TLS"
@@ -37,12 +37,12 @@ async def test_tls_is_verified_and_the_server_sees_the_name(authority: Authority
 async def test_a_wrong_name_is_told_in_clear_words_and_can_be_overlooked(authority: Authority) -> None:
     async with third_party(ssl=authority.server("DNS:pbx.example")) as port:
         with pytest.raises(LinkFailed) as raised:
-            await dialled(f"wss://localhost:{port}/?k={'q' * 9}", {"X-Key": SECRET}, ca_file=str(authority.file))
+            await dialed(f"wss://localhost:{port}/?k={'q' * 9}", {"X-Key": SECRET}, ca_file=str(authority.file))
         assert str(raised.value) == (
             f"localhost:{port}: the server's certificate was rejected: "
             "Hostname mismatch, certificate is not valid for 'localhost'"
         )
-        link = await dialled(f"wss://localhost:{port}/", verify=False)
+        link = await dialed(f"wss://localhost:{port}/", verify=False)
         ear = Ear(link)
         link.send("all the same")
         assert await ear.message() == "all the same"
@@ -56,25 +56,25 @@ async def test_an_unknown_authority_is_told_and_a_renewed_file_is_read_again(
     async with third_party(ssl=authority.server("DNS:localhost")) as port:
         for ca_file in ("", str(other.file)):
             with pytest.raises(LinkFailed, match="certificate was rejected: unable to get local issuer"):
-                await dialled(f"wss://localhost:{port}/", ca_file=ca_file)
+                await dialed(f"wss://localhost:{port}/", ca_file=ca_file)
         other.file.write_bytes(authority.file.read_bytes())
-        (await dialled(f"wss://localhost:{port}/", ca_file=str(other.file))).abort(1000, "")
+        (await dialed(f"wss://localhost:{port}/", ca_file=str(other.file))).abort(1000, "")
         os.mkfifo(tmp_path / "pipe")
         for path, words in (
             *(("missing.pem", "does not exist"), ("ca.key", "contains no PEM certificate")),
             *(("pipe", "not a regular file"), ("", "not a regular file")),
         ):
             with pytest.raises(LinkFailed, match=f"ca_file .*{path}' cannot be used: {words}"):
-                await dialled(f"wss://localhost:{port}/", ca_file=str(tmp_path / path))
+                await dialed(f"wss://localhost:{port}/", ca_file=str(tmp_path / path))
 
 
 async def test_a_certificate_made_by_hand_can_be_its_own_authority(authority: Authority) -> None:
     tls, file = authority.by_hand("DNS:localhost")
     async with third_party(ssl=tls) as port:
-        (await dialled(f"wss://localhost:{port}/", ca_file=str(file))).abort(1000, "")
+        (await dialed(f"wss://localhost:{port}/", ca_file=str(file))).abort(1000, "")
         for url, ca_file in ((f"wss://127.0.0.1:{port}/", file), (f"wss://localhost:{port}/", authority.file)):
             with pytest.raises(LinkFailed, match="certificate was rejected"):
-                await dialled(url, ca_file=str(ca_file))
+                await dialed(url, ca_file=str(ca_file))
 
 
 async def test_a_server_without_tls() -> None:
@@ -85,7 +85,7 @@ async def test_a_server_without_tls() -> None:
 
     async with serving(complain) as port:
         with pytest.raises(LinkFailed, match=f"^localhost:{port}: TLS failed: wrong version number$"):
-            await dialled(f"wss://localhost:{port}/")
+            await dialed(f"wss://localhost:{port}/")
 
 
 async def test_a_server_that_closes_within_the_tls_handshake(authority: Authority) -> None:
@@ -94,7 +94,7 @@ async def test_a_server_that_closes_within_the_tls_handshake(authority: Authorit
 
     async with serving(close) as port:
         with pytest.raises(LinkFailed, match=f"^localhost:{port}: .+"):
-            await dialled(f"wss://localhost:{port}/", ca_file=str(authority.file))
+            await dialed(f"wss://localhost:{port}/", ca_file=str(authority.file))
 
 
 # Credentials over plain connections
@@ -105,14 +105,14 @@ async def test_a_credential_without_tls_is_warned_of_once(caplog: pytest.LogCapt
     host = socket.gethostname()
     for _ in range(2):
         with pytest.raises(LinkFailed):
-            await dialled(f"ws://{host}:{port}/?key=abc", {"Authorization": SECRET}, connect_timeout_s=1)
+            await dialed(f"ws://{host}:{port}/?key=abc", {"Authorization": SECRET}, connect_timeout_s=1)
     warnings = [record.getMessage() for record in caplog.records if record.name == "bridge.media.dial"]
     assert len(warnings) == 1
     assert f"host={host.lower()}:{port}" in warnings[0]
     assert SECRET not in caplog.text
     caplog.clear()
     with pytest.raises(LinkFailed):
-        await dialled(f"ws://{host}:{port}/")
+        await dialed(f"ws://{host}:{port}/")
     with pytest.raises(LinkFailed):
-        await dialled(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
+        await dialed(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
     assert not caplog.records

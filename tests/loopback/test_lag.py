@@ -93,7 +93,7 @@ async def test_what_blocks_the_loop_is_logged_once_with_its_stack(caplog: pytest
     records = [record for record in caplog.records if record.name == lag.__name__]
     assert len(records) == 1
     assert re.match(
-        r"event loop blocked, calls got no audio meanwhile, next warning is limited late_ms=\d+",
+        r"event loop blocked, calls received no audio, next warning is delayed late_ms=\d+",
         records[0].getMessage(),
     )
     assert "block_the_loop_in_a_function_with_this_name" in records[0].stack  # type: ignore[attr-defined]

@@ -100,7 +100,7 @@ async def test_it_warns_when_it_may_open_too_few_files(streams: str, warns: bool
         ASTERISK_BRIDGE_MEDIA__MAX_STREAMS=streams, ASTERISK_BRIDGE_HTTP__MAX_CONNECTIONS="1"
     ) as process:
         said = await read_until(process, "no token is configured")
-    assert ("open files may run out" in said) == warns
+    assert ("too few open files allowed" in said) == warns
 
 
 @pytest.mark.parametrize("key", ["HTTP__PORT", "AUDIOSOCKET__BIND_PORT"])

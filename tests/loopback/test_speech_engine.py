@@ -184,7 +184,7 @@ async def test_a_program_that_takes_too_long_is_killed_with_its_children(tmp_pat
     while len(running(marker)) < 2:
         await asyncio.sleep(0.02)
         assert time.monotonic() - began < 5
-    with pytest.raises(SpeechFailed, match="did not speak within 1 s"):
+    with pytest.raises(SpeechFailed, match="produced no sound within 1 s"):
         await saying
     assert time.monotonic() - began < 4
     await gone(marker)

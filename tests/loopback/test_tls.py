@@ -30,7 +30,7 @@ from bridge.streams.store import Store as SubscriptionStore
 from bridge.streams.subscription import Subscription
 from bridge.tls import Trust, TrustError, build_context, client_context
 
-from .dialling import dialled
+from .dialling import dialed
 from .servers import Authority, serving, third_party
 
 
@@ -69,7 +69,7 @@ async def test_an_authority_made_by_hand_is_accepted_by_every_client(https: tupl
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file, file.with_suffix(".key"))
     async with third_party(ssl=tls) as wss:
-        (await dialled(f"wss://localhost:{wss}/", ca_file=str(file))).abort(1000, "")
+        (await dialed(f"wss://localhost:{wss}/", ca_file=str(file))).abort(1000, "")
     asking = Web(Gate(Policy(allow=["localhost"])))
     assert (await asking.ask("GET", f"https://localhost:{port}/", trust=Trust(ca_file=str(file)))).status == 200
     with pytest.raises(WebFailed):

@@ -204,7 +204,7 @@ TABLE_MISTAKES = [
     ("subscriptions", {"url": "'wss://u:pw-in-url@app.example'"}, "url", ["auth_key"]),
     ("subscriptions", {"url": "''"}, "url", ["empty"]),
     ("subscriptions", {"id": "'A b'"}, "id", ["lowercase letters"]),
-    ("subscriptions", {"id": "'yeastar'"}, "id", ["vendor's settings calls"]),
+    ("subscriptions", {"id": "'yeastar'"}, "id", ["vendor's settings API"]),
     ("subscriptions", {"id": "'good'"}, "id", ["also the id of subscriptions.0"]),
     ("subscriptions", {"extensions": "['1', 2]"}, "extensions[1]", ["expected a string"]),
     ("subscriptions", {"extensions": "[]"}, "extensions", ["no call would match"]),
@@ -309,7 +309,7 @@ def test_where_state_is_kept(environ: dict[str, str], path: str | None) -> None:
 ARI_MISTAKES = [
     ("url", "'ftp://pbx'", ["http://"]),
     ("url", "'127.0.0.1:8088'", ["http://"]),
-    ("url", "'ws://127.0.0.1:8088'", ["http(s)"]),
+    ("url", "'ws://127.0.0.1:8088'", ["https://"]),
     ("url", "'http://u:pw-in-url@pbx:8088'", ["ari.user"]),
     ("url", "'http://pbx:8088/?api_key=u:pw-in-url'", ["query"]),
     ("url", "'http://pbx:99999'", ["not a URL"]),

@@ -74,7 +74,7 @@ async def place_call(lab: Lab, state: State) -> CallReport:
     await phone.start()
     await phone.hangup()
     known = len(await _application_reports(lab))
-    dialled = time.monotonic()
+    dialed = time.monotonic()
     await phone.call(ECHO_NUMBER, source)
     await phone.answered()
     answered = time.monotonic()
@@ -85,7 +85,7 @@ async def place_call(lab: Lab, state: State) -> CallReport:
     sent, heard = phone.sent(), phone.recording()
     return CallReport(
         text=text,
-        answered_s=answered - dialled,
+        answered_s=answered - dialed,
         lasted_s=ended - answered,
         application=application,
         application_text=_application_text(application),

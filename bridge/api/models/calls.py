@@ -33,7 +33,7 @@ Variables = Annotated[
 Actions = Annotated[list[dict[str, Any]], Field(max_length=MAX_ACTIONS)]
 
 
-class PlaceCalls(Body):
+class CreateCalls(Body):
     """Which destinations to call, and what to do when they answer."""
 
     source: Address | None = None
@@ -176,7 +176,7 @@ class Groupcall(Shown):
     destinations: list[ShownAddress]
 
 
-class PlacedCalls(Shown):
+class CreatedCalls(Shown):
     """The calls that are being dialed."""
 
     calls: list[Call]
@@ -191,7 +191,7 @@ class Mute(Body):
 
 
 class Talk(Body):
-    """What to say to the party. Voice names of other vendors are passed to the speech engine like any other."""
+    """Text to speak to the party. Voice names of other vendors are passed to the speech engine like any other."""
 
     text: Annotated[str, Field(min_length=1, max_length=32 * 1024)]
     """Plain text."""
@@ -206,7 +206,7 @@ class Talk(Body):
 
 
 class Play(Body):
-    """What to play to the party."""
+    """Sounds to play to the party."""
 
     stream_urls: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=2048)]], Field(min_length=1, max_length=20)

@@ -33,7 +33,7 @@ class Flow(Shown):
     auth_value: str = maybe()
     """A mask, or empty."""
     then: Literal["hangup", "continue"]
-    """What to do with the call at its end."""
+    """Handling of the call at the end of the flow."""
 
 
 class Flows(Shown):
@@ -42,7 +42,7 @@ class Flows(Shown):
     result: list[Flow]
 
 
-class DialledParty(Body):
+class DialedParty(Body):
     """The called party and the caller ID."""
 
     no: Annotated[str, Field(min_length=1, max_length=255)]
@@ -54,7 +54,7 @@ class DialledParty(Body):
 class DialConnect(Body):
     """Voxology's `Dials/Connect`."""
 
-    call: DialledParty
+    call: DialedParty
     session_data: dict[str, Any] | None = None
     """Any object: each callback to the flow contains it."""
     timeout: Annotated[int, Field(ge=1, le=3600)] | None = None
@@ -63,7 +63,7 @@ class DialConnect(Body):
     """Seconds after which the call is hung up; at most `calling.max_call_s`."""
 
 
-class Dialled(Shown):
+class DialedCall(Shown):
     """The call that is being dialed."""
 
     call_id: str

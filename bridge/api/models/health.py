@@ -18,7 +18,7 @@ class Health(Shown):
     accepting: bool
     """Whether new calls and streams may start: not if the machine is overloaded, a limit is reached or it stops."""
     faults: list[str]
-    """What is unavailable, one sentence each; with more details for a client with a token."""
+    """One sentence for each unavailable part; with more details for a client with a token."""
 
 
 class Alive(Shown):

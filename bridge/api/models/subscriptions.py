@@ -39,7 +39,7 @@ Dialect = Annotated[str, Field(json_schema_extra=name_dialects)]
 
 
 class SubscriptionPart(Body):
-    """What to change; omitted keys keep their values."""
+    """Values to change; omitted keys keep their values."""
 
     id: _Id = maybe()
     """Cannot change."""
@@ -69,7 +69,7 @@ class SubscriptionPart(Body):
     trunks: Patterns = Field(default_factory=list)
     """Patterns of trunks."""
     dids: Patterns = Field(default_factory=list)
-    """Patterns of dialled numbers."""
+    """Patterns of dialed numbers."""
     ignored: Ignored = Field(default_factory=list)
     """Lists that are stored but not used at present."""
     multiparty: Multiparty = "per_channel"
@@ -121,7 +121,7 @@ class Subscription(Shown):
     ignored: Ignored
     multiparty: Multiparty
     source: Source
-    """Its origin: the configuration file, this API, or a vendor's settings call."""
+    """Its origin: the configuration file, this API, or a vendor's settings API."""
     principal: str
     """Id of the token that owns it and its streams: the one that created it, or last changed more than `enabled`;
     `config` for one of the configuration file."""

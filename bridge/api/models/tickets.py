@@ -8,7 +8,7 @@ from bridge.api.models.base import Body, Shown, Time
 
 
 class CreateTicket(Body):
-    """What the ticket allows."""
+    """The use for which a ticket is requested."""
 
     direction: Literal["listen", "speak", "both"] = "both"
     """`listen` opens a stream with `direction_speak=none`, `speak` one with `direction_listen=none`."""

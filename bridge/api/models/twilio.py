@@ -10,7 +10,7 @@ from bridge.api.models.base import Body, Shown, maybe
 
 
 class TwilioUpdate(Body):
-    """A form with one of two fields."""
+    """A form with exactly one of two fields."""
 
     Status: str = maybe()
     """`completed` or `canceled` ends the call."""

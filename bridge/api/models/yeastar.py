@@ -1,4 +1,4 @@
-"""Yeastar's settings calls."""
+"""Yeastar's settings API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class YeastarEntry(Body):
 
 
 class YeastarUpdate(Body):
-    """What to change; omitted keys keep their values."""
+    """Values to change; omitted keys keep their values."""
 
     enable: Bit = maybe()
     websocket_url: Annotated[str, Field(max_length=255)] = maybe()
@@ -83,4 +83,4 @@ class YeastarResult(Shown):
     """0 on success."""
     errmsg: Literal["SUCCESS", "FAILURE"]
     message: str = maybe()
-    """What is wrong."""
+    """Description of the error."""

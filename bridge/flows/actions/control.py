@@ -142,7 +142,7 @@ class ConditionCallDigitsOptions(_Condition):
 
 @action("condition_call_digits", options=ConditionCallDigitsOptions, after_restart="instant")
 async def condition_call_digits(run: Run, options: ConditionCallDigitsOptions) -> Jump | None:
-    """Continue if so many digits were received, or ``key`` is among them; else jump."""
+    """Continue if at least this many digits were received, or ``key`` is among them; else jump."""
     digits = run.variables.get(DIGITS)
     long_enough = options.length > 0 and len(digits) >= options.length
     return options.step(long_enough or (options.key != "" and options.key in digits))

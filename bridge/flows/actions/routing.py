@@ -185,7 +185,9 @@ class _Calls:
             if source is not None and (record is None or source.target != record.source.target):
                 run.services.originator.check(to, source)
                 if not run.flow_id and not run.principal.shows(source.target):  # a configured flow may show any number
-                    raise NotAllowed(f"source: the token {run.principal.id} may not show this number")
+                    raise NotAllowed(
+                        f"source: the token {run.principal.id} may not use this caller ID; caller_ids lists others"
+                    )
         except ValueError as problem:
             _not_originated(run, to, problem)
             self._reasons[index] = "failed"

@@ -93,7 +93,7 @@ class _Application(Options):
 
 
 class ExternalMediaStartOptions(_Application):
-    """Options of external_media_start. ``url``: we connect there; ``external_host``: Asterisk sends audio there."""
+    """Options of external_media_start. ``url``: asterisk-bridge connects there; ``external_host``: Asterisk does."""
 
     start: ClassVar[str] = "external_media_start"
 

@@ -713,7 +713,7 @@ static void accept_application(int listener) {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) return;
     set_up_socket(fd);
-    struct Call *call = calls + connected;  // they are dialled one after the other, so it is this one's
+    struct Call *call = calls + connected;  // they are dialed one after the other, so it is this one's
     if (connected == legs() || call->application >= 0) {
         bad_messages++;
         close(fd);

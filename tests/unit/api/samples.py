@@ -61,7 +61,7 @@ FLOWS = (
 
 
 def make_call(identity: str, *, answered: bool = True, created: str = CREATED, peer: str = "Up") -> Call:
-    """A call of 1001, who has dialled 1002."""
+    """A call of 1001, who has dialed 1002."""
     caller = Party(identity, 1, f"PJSIP/1001-{identity}", "1001", "Up" if answered else "Ring", "1001", "Alice")
     caller.connected_number, caller.exten, caller.created = "1002", "1002", created
     callee = Party(f"{identity}.peer", 2, f"PJSIP/1002-{identity}", "1002", peer, "1002", "Bob", created=created)
@@ -192,7 +192,7 @@ class Pbx:
             raise LookupError(f"no flow has the id {request.flow_id[:64]!r}")
         for index, destination in enumerate(request.destinations):
             if destination.type == "conference":
-                raise ValueError(f"destinations[{index}]: conference destinations cannot be dialled here")
+                raise ValueError(f"destinations[{index}]: conference destinations cannot be dialed here")
         self.do("originate", request, program, variables)
         calls = [self.add(f"placed-{next(self._numbers)}", "dialing") for _ in request.destinations]
         if request.answer_method == "none":
@@ -206,7 +206,7 @@ class Pbx:
 
     async def dial_connect(self, number: str, /, **more: Any) -> CallRecord:
         if not number.lstrip("+").isdigit():
-            raise ValueError(f"call.no: target {number[:80]!r} cannot be dialled")
+            raise ValueError(f"call.no: target {number[:80]!r} cannot be dialed")
         self.do("dial_connect", number, more)
         return self.add(f"placed-{next(self._numbers)}", "dialing")
 

@@ -19,7 +19,7 @@ from bridge.api import bodies
 from bridge.api.bodies import MAX_DEPTH, MAX_KEYS, check_shape
 from bridge.api.errors import ApiError
 from bridge.api.models.base import MAX_UNKNOWN_KEYS
-from bridge.api.models.calls import PlaceCalls
+from bridge.api.models.calls import CreateCalls
 from bridge.api.server import HttpServer
 from bridge.api.table import ALWAYS, CALLING, CLUSTER, CONFERENCES, SUBSCRIPTIONS, TWILIO, VOXOLOGY
 from bridge.config import HttpConfig, TwilioConfig
@@ -188,7 +188,7 @@ def test_unknown_keys_are_not_made_an_error_each() -> None:
         ({"destinations": [{"target": "1"}], "variables": dict.fromkeys(map(str, range(101)), 0)}, 1),
     ):
         with pytest.raises(ValidationError) as raised:
-            PlaceCalls.model_validate(body)
+            CreateCalls.model_validate(body)
         assert raised.value.error_count() == errors
 
 

@@ -7,7 +7,7 @@ import pytest
 from bridge.api.errors import ApiError
 from bridge.api.models.streams import StreamQuery
 from bridge.api.routing import read_query
-from bridge.api.views import call_json, call_status, dialled_number
+from bridge.api.views import call_json, call_status, dialed_number
 from bridge.calls.shown import utc_time
 
 from .samples import make_call
@@ -67,7 +67,7 @@ def test_whom_the_caller_reached(connected: str, exten: str, number: str) -> Non
     call = make_call("c")
     assert call.primary is not None
     call.primary.connected_number, call.primary.exten = connected, exten
-    assert dialled_number(call) == number
+    assert dialed_number(call) == number
 
 
 def test_a_call_whose_last_party_just_left() -> None:

@@ -120,7 +120,7 @@ async def test_who_needs_what(document: dict[str, Any]) -> None:
 
 
 async def test_a_call_may_be_placed_in_both_spellings(document: dict[str, Any]) -> None:
-    whole = {"$ref": "#/components/schemas/PlaceCalls", "components": document["components"]}
+    whole = {"$ref": "#/components/schemas/CreateCalls", "components": document["components"]}
     schema = Draft202012Validator(whole)
     to = {"destinations": [{"type": "tel", "target": "+4930"}]}
     assert schema.is_valid(to | {"actions": [{"type": "talk", "option": {"text": "x"}}]})
@@ -195,7 +195,7 @@ def test_what_is_described_as_wrong_is_wrong(values: dict[str, Any]) -> None:
 def test_the_limits_of_a_request_are_those_of_flows() -> None:
     from bridge.flows import variables
 
-    field = next(each for each in calls.PlaceCalls.model_fields["variables"].metadata if hasattr(each, "max_length"))
+    field = next(each for each in calls.CreateCalls.model_fields["variables"].metadata if hasattr(each, "max_length"))
     assert field.max_length == variables.MAX_GIVEN
 
 

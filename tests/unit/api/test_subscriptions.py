@@ -90,7 +90,7 @@ async def test_an_id_is_taken_once(client: Client) -> None:
         ({"tracks": "all"}, ["tracks", "parties"]),
         ({"enabled": "yes"}, ["enabled", "true or false"]),
         ({"windw_ms": 1}, ["windw_ms", "did you mean window_ms"]),
-        ({"id": "yeastar"}, ["id", "yeastar", "settings calls"]),
+        ({"id": "yeastar"}, ["id", "yeastar", "settings API"]),
         ({"id": "../x"}, ["id", "letters"]),
         ({"auth_value": 5}, ["auth_value", "string"]),
         ({"auth_value": "confidential\n"}, ["auth_value", "ASCII"]),

@@ -1,4 +1,4 @@
-"""Yeastar's settings calls as its administrators' scripts make them."""
+"""Yeastar's settings API as its administrators' scripts make them."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_what_makes_no_sense_is_refused(message: bytes) -> None:
         decode_event(message)
 
 
-def test_a_dial_is_about_the_dialled_leg() -> None:
+def test_a_dial_is_about_the_dialed_leg() -> None:
     event = decode_event(b'{"type":"Dial","dialstatus":"RINGING","caller":{"id":"a"},"peer":{"id":"b"}}')
     channel = channel_of(event)
     assert channel is not None

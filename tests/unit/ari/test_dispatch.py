@@ -29,7 +29,7 @@ async def test_other_events_and_other_channels_do_not_count() -> None:
         dispatcher.dispatch(event("ChannelStateChange"))
         dispatcher.dispatch(event("StasisStart", "d"))
         dispatcher.dispatch(event("ChannelDestroyed", "d"))
-        with pytest.raises(AriError, match="not seen within 0 s") as caught:
+        with pytest.raises(AriError, match="did not arrive within 0 s") as caught:
             await started.wait(0)
     assert caught.value.status == 0
 

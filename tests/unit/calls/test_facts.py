@@ -23,7 +23,7 @@ def facts_line(call: Call, naming: Naming = DEFAULT_NAMING) -> str:
         one = party_facts(call, party, naming)
         text = one.endpoint if one.number == one.endpoint else f"{one.endpoint}={one.number}"
         text += f"/{one.callflow}" if one.callflow else ""
-        parts.append(f"({text})" if party.dialled and party.state != "Up" else text)
+        parts.append(f"({text})" if party.dialed and party.state != "Up" else text)
     return " ".join(part for part in parts if part)
 
 
@@ -192,7 +192,7 @@ def test_freepbx_outbound_call_shows_its_extension_and_the_number_that_was_calle
         ("app-pagegroups,750,1", "PJSIP/1002&PJSIP/1003,30", "multicast_paging"),
     ],
 )
-def test_who_is_dialled_makes_a_ring_group_or_not(pbx: Pbx, place: str, data: str, flow: str) -> None:
+def test_who_is_dialed_makes_a_ring_group_or_not(pbx: Pbx, place: str, data: str, flow: str) -> None:
     pbx.comes("in", "PJSIP/1001-0001", "from-internal", "1002", "1001")
     pbx.at("in", "ext-local,1002,1" if place.startswith("macro-") else "from-internal,1002,1", "Set", "a=b")
     pbx.at("in", place, "Dial", data)

@@ -209,7 +209,7 @@ def test_a_caller_who_leaves_while_the_flow_is_fetched_ends_it() -> None:
     run_virtually(act())
 
 
-def test_dials_connect_needs_its_flow_and_a_number_that_can_be_dialled() -> None:
+def test_dials_connect_needs_its_flow_and_a_number_that_can_be_dialed() -> None:
     async def act() -> None:
         world = World()
         manager = world.flow_manager()

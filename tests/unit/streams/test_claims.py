@@ -113,7 +113,7 @@ async def test_a_lost_claim_ends_the_stream_and_it_comes_back_with_the_claim() -
     assert two.running == (1, 0)
 
 
-async def test_an_application_that_has_closed_is_not_dialled_by_the_next_bridge() -> None:
+async def test_an_application_that_has_closed_is_not_dialed_by_the_next_bridge() -> None:
     two = Two()
     await two.consider()
     two.first.on_ends[0](two.first.made[0], "closed")

@@ -65,7 +65,7 @@ async def test_an_application_that_is_not_understood_leaves_a_line_and_a_count(
         stream.end("enough")
         await stream.wait()
     lines = output.getvalue().splitlines()
-    (line,) = [line.replace('\\"', '"') for line in lines if "message of the application discarded" in line]
+    (line,) = [line.replace('\\"', '"') for line in lines if "message from the application discarded" in line]
     assert line.split()[1] == "WARNING"
     assert "stream=1" in line
     assert received in line.partition(" expected=")[0]
@@ -91,7 +91,7 @@ async def test_a_message_of_many_bad_parts_is_reported_once(opened: Open) -> Non
         await stream.settled(1)
         wire.on_message(b"\x10\x00\x02ab" + b"\x03\x00\x01e" * 50)
         assert stream.dialect.discarded == 50
-    assert output.getvalue().count("message of the application discarded") == 1
+    assert output.getvalue().count("message from the application discarded") == 1
 
 
 def test_a_description_is_bounded() -> None:

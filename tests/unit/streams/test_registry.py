@@ -48,10 +48,10 @@ def dialing(
     **sections: Any,
 ) -> Streams:
     """Streams to applications that take each connection; ``wires`` are what they are connected by."""
-    dialled = iter(wires)
+    dialed = iter(wires)
 
     async def dial(*_: object, **__: object) -> Link:
-        return next(dialled)
+        return next(dialed)
 
     monkeypatch.setattr(module, "dial", dial)
     return Streams(

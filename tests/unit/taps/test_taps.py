@@ -171,7 +171,7 @@ async def test_a_room_is_entered_by_the_dialplan(scene: Scene) -> None:
 
 
 async def test_a_room_that_the_dialplan_does_not_have_is_named_in_the_error(scene: Scene) -> None:
-    with pytest.raises(AriError, match="room-monthly of the dialplan's context 'media-tap' led into no conference"):
+    with pytest.raises(AriError, match="room-monthly of the dialplan's context 'media-tap' led to no conference"):
         await scene.open(ConfBridge("monthly", CONTEXT))
     scene.nothing_left()
 
