@@ -12,7 +12,7 @@ from tests.fakes.virtual_time import VirtualTimeLoop, install
 
 install()
 
-# No deadline: on a busy machine one slow example says nothing about the code.
+# No deadline: on a busy machine one slow example proves nothing about the code.
 settings.register_profile("bridge", deadline=None, max_examples=100)
 settings.load_profile("bridge")
 

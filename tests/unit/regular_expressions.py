@@ -42,7 +42,7 @@ class Use:
 
 
 class _Anything(str):
-    """Stands for a value that only a run knows: a name, and every attribute of it."""
+    """Stands for a value that exists only at run time: a name, and every attribute of it."""
 
     __slots__ = ()
 

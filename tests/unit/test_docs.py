@@ -1,4 +1,4 @@
-"""The documentation shows what is there: its clients are the examples, its links and the code that it names exist."""
+"""The documentation is true: its clients are the examples, and its links and the code that it names exist."""
 
 import ast
 import contextlib
@@ -147,7 +147,7 @@ def is_there(name: str) -> bool:
 
 
 def named_in_vain(text: str) -> list[str]:
-    """Return the names of code in a text that lead nowhere."""
+    """Return the names of code in a document that do not exist."""
 
     def files(path: str) -> list[Path]:
         return [file for file, known in zip(CODE, PATHS, strict=True) if known.endswith("/" + path)]

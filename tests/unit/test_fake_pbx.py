@@ -33,7 +33,7 @@ def shape(value: Any) -> Any:
 
 
 def without_cause(event: dict[str, Any]) -> dict[str, Any]:
-    """Leave out why a phone's channel ends: whether Asterisk knows the cause in time differs from run to run."""
+    """Leave out why a phone's channel ends: whether Asterisk has the cause in time differs from run to run."""
     left_out = {
         "ChannelHangupRequest": () if "soft" in event else ("cause",),
         "ChannelDestroyed": ("cause", "cause_txt"),

@@ -1,4 +1,4 @@
-"""The import direction: a lower layer never knows a higher one, and the pure parts know no clock and no network.
+"""The import direction: a lower layer never imports a higher one, and the pure parts import no clock and no network.
 
 The layers are those of the design, highest first. A module may import from its own layer and from lower ones.
 """
@@ -46,7 +46,7 @@ RANK = {prefix: len(LAYERS) - number for number, layer in enumerate(LAYERS) for 
     "bridge._version": 0,
 }
 
-APART = "bridge.testing"  # for users' tests and ours; the product does not know it
+APART = "bridge.testing"  # for users' tests and the project's; the product does not import it
 
 PURE = (
     "bridge.audio",
@@ -165,7 +165,7 @@ def test_no_import_circles() -> None:
 
 
 def closure(name: str, seen: dict[str, str]) -> None:
-    """Everything of ours that importing ``name`` imports, with who asked for it first."""
+    """Collect all modules of the bridge that importing ``name`` imports, with the module that imported each first."""
     for other in sorted(imports_of(name)):
         parts = other.split(".")
         for end in range(1, len(parts) + 1):  # a package's __init__ comes with its modules

@@ -22,7 +22,7 @@ def test_they_are_all_found() -> None:
     named = {use.pattern for use in USES}
     assert len(USES) > 80
     assert r"\$\{([^{}$]{1,200})\}" in named  # compiled, a constant
-    assert r"(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*" in named  # an argument of a function of ours
+    assert r"(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*" in named  # an argument of a function of the bridge
     assert any(use.pattern.startswith("ab-ab_w") for use in USES)  # an f-string
 
 

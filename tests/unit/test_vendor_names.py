@@ -55,7 +55,7 @@ def allowed(path: str) -> set[str]:
 
 
 def named(text: str) -> set[str]:
-    """The vendors that a text names, in code, strings or comments."""
+    """Return the vendors that are named in code, strings or comments."""
     return {name.lower() for name in NAME.findall(text)}
 
 

@@ -20,7 +20,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 class Asker:
-    """Asks as somebody who knows a token."""
+    """A client that has a token."""
 
     def __init__(self, client: Client) -> None:
         self.client = client

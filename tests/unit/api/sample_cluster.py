@@ -1,4 +1,4 @@
-"""A cluster as the API sees it: two bridges of two Asterisks, and a store that can be away."""
+"""A cluster as the API sees it: two bridges of two Asterisks, and a store that can be unavailable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CALLS = [
 
 
 class FewBridges:
-    """Says what is above, or that the store is away."""
+    """Return the nodes above, or fail because the store is unavailable."""
 
     def __init__(self) -> None:
         self.away = False

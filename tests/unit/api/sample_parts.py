@@ -45,7 +45,7 @@ class Sounds:
 
 
 class FewRecordings:
-    """One that has ended and one that runs; the file of ``gone`` is not there."""
+    """A recording that has ended and one that runs; the file of ``gone`` does not exist."""
 
     def __init__(self, pbx: Doing) -> None:
         self._pbx = pbx
@@ -84,7 +84,7 @@ class SensitiveCalls:
 
 
 class FewConferences:
-    """``sales``, which is ours and has two participants, and ``room``, which is not."""
+    """``sales``, a conference of this bridge with two participants, and ``room``, a ConfBridge room."""
 
     def __init__(self, pbx: Doing) -> None:
         self._pbx = pbx

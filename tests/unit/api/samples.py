@@ -1,4 +1,4 @@
-"""A PBX as the API sees it: calls, what is told of them, and parts that do what they are asked and remember it."""
+"""A PBX as the API sees it: calls, their events, and parts that carry out requests and record them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def make_call(identity: str, *, answered: bool = True, created: str = CREATED, p
 
 @dataclass
 class Pbx:
-    """Everything behind the API. ``done`` is what was asked, ``failure`` what every act raises."""
+    """Everything behind the API. ``done`` lists the requests, ``failure`` is what each of them raises."""
 
     calls: dict[str, Call] = field(default_factory=dict)
     connected: bool = True

@@ -28,7 +28,7 @@ XFF = "X-Forwarded-For"
         ("192.0.2.7", [("Forwarded", "for=203.0.113.9;proto=https")], "203.0.113.9"),
         ("192.0.2.7", [("Forwarded", 'for=1.1.1.1, For="[2001:db8::1]:80";by=x')], "2001:db8::1"),
         ("10.0.0.5", [(XFF, "203.0.113.9"), ("Forwarded", "for=203.0.113.9")], "203.0.113.9"),
-        # One of the two headers is the client's, and which one cannot be told.
+        # One of the two headers is the client's, and which one is unknown.
         ("10.0.0.5", [(XFF, "203.0.113.9"), ("Forwarded", "for=1.1.1.1")], "10.0.0.5"),
         ("10.0.0.5", [(XFF, "unknown")], "10.0.0.5"),
         ("10.0.0.5", [("Forwarded", "for=_hidden")], "10.0.0.5"),

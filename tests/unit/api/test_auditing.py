@@ -108,7 +108,7 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
     ),
     "updateTwilioCall": (TWILIO_PATH, {"Status": "completed"}, {"call": "c1", "party": "c1"}),
 }
-"""A good request for each route by its operation, and what its line says of it."""
+"""A valid request for each route by its operation, and what its line contains."""
 WRONG = {"createCalls": {}, "createVoxologyCall": {}, "createConference": {"id": "a/b"}, "createSubscription": {}}
 """Bodies that are refused, where there is no id in the path that could be wrong."""
 
@@ -255,7 +255,7 @@ async def test_reading_is_no_line_but_a_rejected_reader_is(client: Client, lines
             assert response.status == 401
         assert lines.rejected[-1].attempted == attempted
     async with client.post("/v1.0/calls", headers={"Content-Encoding": "gzip"}, data=b"x") as response:
-        assert response.status in (401, 415)  # before anybody knows whose it is
+        assert response.status in (401, 415)  # before its sender is identified
     assert len(lines.rejected) == 3
     for query, count in (("", 3), ("?token=stolen-but-revoked", 4)):  # a public path must not try tokens unseen
         async with client.get(f"/health{query}") as response:

@@ -1,4 +1,4 @@
-"""What the API says about a call: only what is known."""
+"""A call in the API has only the fields whose values are known."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ async def test_the_page_has_all_of_it_and_nothing_from_elsewhere(document: dict[
     assert "${" not in page.replace("${name}", "")
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy
-    assert "img-src data:;" in policy  # its icon is an empty one, so that browsers do not ask for another
+    assert "img-src data:;" in policy  # its icon is empty, and browsers request no other
 
 
 async def test_a_wrong_method_on_a_public_path_needs_no_token() -> None:

@@ -1,4 +1,4 @@
-"""The count of the calls that a token has originated, while several of its requests originate at once."""
+"""The count of the calls that a token has originated, while several of its requests originate simultaneously."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls are placed, listed, looked at and ended over HTTP; all that is wrong with a request is said at once."""
+"""Create, list, get and end calls over HTTP; one response names everything that is wrong with a request."""
 
 from __future__ import annotations
 

@@ -48,5 +48,5 @@ def test_only_so_many_addresses_are_remembered() -> None:
     for number in range(10_000):
         refusals.add(f"10.0.{number // 256}.{number % 256}", 0.0)
     assert len(refusals) == 100
-    assert refusals.add("10.0.0.0", 0.0) == 0  # long forgotten
+    assert refusals.add("10.0.0.0", 0.0) == 0  # discarded long ago
     assert refusals.add("10.0.39.15", 0.0) > 0

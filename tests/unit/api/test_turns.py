@@ -22,7 +22,7 @@ async def settle() -> None:
 
 
 async def test_a_few_begin_in_each_slice_and_probes_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "SLICE_S", 3600)  # the test says when one is over
+    monkeypatch.setattr(turns, "SLICE_S", 3600)  # the test ends each one
     it, begun = Turns(), list[str]()
 
     async def ask(name: str) -> None:

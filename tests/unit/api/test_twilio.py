@@ -1,4 +1,4 @@
-"""The call as a voice-agent framework sees it: it looks, hangs up, sends elsewhere, and knows each error by number."""
+"""A voice-agent framework's requests: get a call, hang it up, redirect it; each error has its number."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ async def test_a_call_that_has_ended_is_remembered_with_its_duration() -> None:
 async def test_without_an_account_there_is_no_such_path(pbx: Pbx) -> None:
     async with TestClient(TestServer(application(pbx, TwilioConfig()))) as client:
         async with client.post(CALL, data={"Status": "completed"}, headers=AUTH) as response:
-            assert response.status == 401  # of the bridge's own tokens: nobody learns what is there
+            assert response.status == 401  # of the bridge's own tokens: a stranger does not learn which calls exist
         async with client.post(f"{CALL}?token=0123456789abcdef", data={"Status": "completed"}) as response:
             assert response.status == 404
 

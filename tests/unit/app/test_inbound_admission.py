@@ -19,7 +19,7 @@ from tests.unit.control.house import House
 
 
 class Entrance:
-    """A house that serves 750 with a stream and 751 with a flow, as far as its admission lets it."""
+    """A bridge that serves 750 with a stream and 751 with a flow, if its admission accepts the call."""
 
     def __init__(self, *, max_streams: int = 1, then: str = "hangup") -> None:
         self.house = House(claims=False)

@@ -1,4 +1,4 @@
-"""Who is told about which event, and how waiting for one ends."""
+"""Which listeners receive which events, and how waiting for an event ends."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_a_tone_from_a_real_asterisk(name: str, rate: int) -> None:
 
 
 def test_kind_0x10_of_a_real_asterisk_can_be_ulaw() -> None:
-    """Nothing on the wire says so but the length of the frames: 160 bytes for 20 ms."""
+    """Only the length of the frames shows it: 160 bytes for 20 ms."""
     messages = captured("ulaw")
     assert {(kind, len(payload)) for kind, payload in messages} == {(Kind.SLIN, 160)}
     assert pitch(g711.ulaw_decode(b"".join(payload for _, payload in messages)), 8000) == pytest.approx(1004, abs=2)

@@ -18,7 +18,7 @@ FRAME = 320
 
 
 def numbered(first: int, samples: int) -> bytes:
-    """Samples that can be told from each other and from silence."""
+    """Return samples that differ from each other and from silence."""
     return b"".join(pack("<H", 1 + (first + each) % 65535) for each in range(samples))
 
 
@@ -193,7 +193,7 @@ def test_a_sender_who_is_ahead_is_not_delayed_by_a_lead() -> None:
 
 @given(st.lists(st.integers(0, 20), min_size=50, max_size=50))
 def test_with_a_lead_an_uneven_sender_is_never_cut_after_the_start(delays_ms: list[int]) -> None:
-    """A lead of 40 ms, the first 20 of which are played at once, makes up for what comes up to 20 ms late."""
+    """A lead of 40 ms, the first 20 of which are played immediately, absorbs delays of up to 20 ms."""
     arrivals = sorted((20 * number + delay, number) for number, delay in enumerate(delays_ms))
     playout = Playout(FMT, 10_000, lead_ms=40)
     heard: list[bytes | None] = []
@@ -383,7 +383,7 @@ def test_tiny_blocks_at_another_rate_do_not_pile_up_as_objects() -> None:
         for each in range(16000):
             playout.play(numbered(each, 1), 16000)
 
-    play()  # and the converter's own memory is there
+    play()  # and the converter's own memory is allocated
     playout.clear()
     assert memory_of(play)[0] < 5 * 16000 * 2
     assert len(b"".join(drain(playout))) == 16000

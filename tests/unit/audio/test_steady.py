@@ -86,7 +86,7 @@ def test_a_stall_is_made_up_for_and_nothing_is_doubled() -> None:
     heard = Heard()
     for n in range(10):
         heard.push(frame(n), 0.02 * (n + 1))
-    for n in range(10, 110):  # two seconds at once
+    for n in range(10, 110):  # two seconds in one burst
         heard.push(frame(n), 2.2)
     heard.finish(2.2)
     assert heard.blocks() == list(range(1, 111))

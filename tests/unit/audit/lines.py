@@ -1,4 +1,4 @@
-"""An audit log that tests read at once."""
+"""An audit log whose lines tests read immediately."""
 
 from __future__ import annotations
 

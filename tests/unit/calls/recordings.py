@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "wire" / "ari"
 RECORDINGS = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 
 Step = Event | tuple[str, str]
-"""An event, or a channel and the linkedid that Asterisk told for it."""
+"""An event, or a channel and the linkedid that Asterisk reported for it."""
 
 
 def recorded(name: str) -> list[Step]:
@@ -25,7 +25,7 @@ def recorded(name: str) -> list[Step]:
 
 
 def promptly(name: str) -> list[Step]:
-    """A recording in which each channel's linkedid is known at once, so that the story does not depend on its load."""
+    """Return a recording in which each channel's linkedid is known immediately, whatever the load was."""
     first: dict[str, Step] = {}
     rest: list[Step] = []
     for step in recorded(name):

@@ -1,7 +1,7 @@
 """The call model survives any stream of ARI events: recorded ones, interleaved, lost, doubled, late and damaged.
 
-Whatever comes, no exception but the decoder's own escapes, what the model says of itself fits together, its changes
-tell a story that can be followed, and a resync brings it back to what Asterisk has.
+Whatever arrives, only the decoder's own exceptions escape, the model's state is consistent, its changes lead from one
+state to the next, and a resync restores what Asterisk has.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
 
 
 class EventStreams(RuleBasedStateMachine):
-    """An Asterisk that plays several recordings at once, not always in order, over a connection that loses some."""
+    """An Asterisk that replays several recordings simultaneously, not always in order, on a connection that loses some."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class EventStreams(RuleBasedStateMachine):
         """As each was last seen in an event that could be read."""
         self.bridges: dict[str, Bridge] = {}
         self.joined: dict[str, str] = {}
-        """Calls by party, as the changes told them."""
+        """Calls by party, according to the changes."""
         self.replaced: set[str] = set()
         """Channels whose place another one has taken: their ids find that one."""
         self.gone: set[str] = set()

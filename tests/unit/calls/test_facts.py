@@ -104,7 +104,7 @@ def pbx() -> Pbx:
 
 
 def incoming(pbx: Pbx, **variables: str) -> None:
-    """By a trunk whose name looks like an extension, as far as FreePBX's first contexts."""
+    """Let a call arrive by a trunk whose name looks like an extension, and enter FreePBX's first contexts."""
     pbx.comes("in", "PJSIP/4930123-0001", "from-pstn", "4930123456", "491701234", **variables)
     pbx.at("in", "from-pstn,4930123456,1", "Set", "__DIRECTION=INBOUND")
     pbx.at("in", "sub-record-check,s,1", "Return")

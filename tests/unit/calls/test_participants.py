@@ -59,7 +59,7 @@ def test_a_placed_call_is_its_destinations_before_it_has_a_channel() -> None:
     record = CallRecord("c1", "outgoing", destination=Address("extension", "1001"), originated=True)
     participants = Participants(CallModel("bridge"), {"c1": record}.get, DEFAULT_NAMING)
     assert participants.of("c1") == names("1001")
-    record.originated = False  # a caller's number is what the caller says
+    record.originated = False  # a caller's number is a claim of the caller
     assert participants.of("c1") == Names()
 
 

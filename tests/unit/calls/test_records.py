@@ -1,4 +1,4 @@
-"""Records of calls: from recorded calls of a real PBX, and from what Asterisk says of calls that we place."""
+"""Records of calls: from recorded calls of a real PBX, and from Asterisk's events of originated calls."""
 
 from __future__ import annotations
 

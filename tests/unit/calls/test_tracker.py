@@ -29,21 +29,21 @@ class TrackedPbx(FakePbx):
 
     @property
     def asked(self) -> list[str]:
-        """Channels whose linkedid was asked for."""
+        """Channels whose linkedid was requested."""
         return [each.split("/")[2] for each in self.questions if each.endswith("CHANNEL(linkedid)")]
 
     def add(self, channel_id: str, state: str = "Ring", linkedid: str = "") -> None:
         self.come(channel_id, channel_id, state=state, linkedid=linkedid)
 
     def add_unheard(self, channel_id: str) -> None:
-        """Add a channel of which no event tells."""
+        """Add a channel without an event."""
         self.clients.clear()
         self.add(channel_id)
         self.clients.append(self.client)
 
 
 class Story(list[str]):
-    """What the tracker told, in short."""
+    """The tracker's changes, abbreviated."""
 
     def note(self, change: Change) -> None:
         who = getattr(change, "party", change.call).id

@@ -1,4 +1,4 @@
-"""``asterisk-bridge call``: what its arguments mean, and what it says when there is no bridge."""
+"""``asterisk-bridge call``: what its arguments mean, and its errors if no bridge runs."""
 
 import asyncio
 import io

@@ -51,7 +51,7 @@ class Pbx(FakePbx):
         return [each.split("/")[2] for each in self.requests if each.startswith("DELETE /channels/")]
 
     def fail(self, failure: AriError) -> None:
-        """Fail what is asked of bridges from now on."""
+        """Fail requests for bridges from now on."""
         self.failures[" /bridges"] = failure
 
     def reconnect(self) -> None:
@@ -207,7 +207,7 @@ async def test_its_bridge_is_in_use_before_it_is_there(pbx: Pbx, conferences: Co
     making = asyncio.create_task(conferences.create(id="x"))
     await settle()
     assert len(conferences.object_ids) == 1
-    making.cancel()  # who asked has gone; the request is carried out all the same
+    making.cancel()  # the requester has gone; the request is still carried out
     await settle()
     pbx.slow.set()
     await settle()
@@ -313,7 +313,7 @@ async def test_somebody_else_deletes_the_bridge(pbx: Pbx, conferences: Conferenc
 async def test_made_again_when_asterisk_has_forgotten_it(pbx: Pbx, conferences: Conferences, story: Story) -> None:
     await conferences.create(id="x")
     (bridge_id,) = conferences.object_ids
-    pbx.bridges.clear()  # a restart: nothing is told
+    pbx.bridges.clear()  # a restart: no event is sent
     pbx.reconnect()
     await settle()
     assert list(pbx.bridges) == [bridge_id]
@@ -345,7 +345,7 @@ async def test_rooms_come_and_go(pbx: Pbx, conferences: Conferences, story: Stor
 async def test_a_room_that_is_another_one_now(pbx: Pbx, conferences: Conferences, story: Story) -> None:
     pbx.come("c-1", "1001", state="Up")
     pbx.room("b1", "c-1")
-    pbx.client.disconnect()  # no event tells what happens now
+    pbx.client.disconnect()  # what happens now causes no event
     pbx.leave_bridge("c-1")
     del pbx.bridges["b1"]
     pbx.room("b2", "c-1")

@@ -131,7 +131,7 @@ class CallingHouse(House):
         return [status for before, status in zip(["", *published], published, strict=False) if status != before]
 
     async def close(self) -> None:
-        """Stop; nothing of ours may be left on the PBX."""
+        """Stop, and check that no object of the bridge is left on the PBX."""
         await self.control.stop()
         await self.originator.stop()
         await self.legs.stop()

@@ -1,4 +1,4 @@
-"""Actions on calls: those that we control, ordinary ones as far as that goes, and transfers with their races."""
+"""Actions on calls: controlled ones, what is possible with ordinary ones, and transfers with their races."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls of one request: all at once, the first that answers, one after the other; held when they are answered."""
+"""The calls of one request: simultaneous, the first that answers, one after the other; held when they are answered."""
 
 from typing import Any
 

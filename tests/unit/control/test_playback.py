@@ -19,7 +19,7 @@ SECOND = b"\1\0" * RATE
 
 
 def opened(house: House) -> int:
-    """Return how many audio connections Asterisk was asked for."""
+    """Return how many audio connections were requested from Asterisk."""
     return house.pbx.requests.count("POST /channels/externalMedia")
 
 

@@ -1,4 +1,4 @@
-"""Recordings: a snoop that Asterisk writes to a file, its ends, sensitive mode, and what is told of it."""
+"""Recordings: a snoop that Asterisk writes to a file, how it ends, sensitive mode, and its events."""
 
 from __future__ import annotations
 

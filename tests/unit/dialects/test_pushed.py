@@ -35,7 +35,7 @@ ACTS = st.lists(
 
 @dataclass
 class Life:
-    """A stream's life: what was said on each connection, and how long each track lived, in order of their ends."""
+    """A stream's lifetime: what was sent on each connection, and how long each track lasted, in order of their ends."""
 
     connections: list[list[dict[str, Any]]] = field(default_factory=list)
     lives_ms: list[list[tuple[str, float]]] = field(default_factory=list)
@@ -77,7 +77,7 @@ def live(stream: Dialect, acts: list[Act]) -> Life:
                 say(stream.dtmf(name, "1", now))
             case "mark":
                 say(stream.mark_reached("m", now))
-            case "reopen" if not stream.replays:  # a new connection; what was running is told again
+            case "reopen" if not stream.replays:  # a new connection; what was running is announced again
                 again = list(running)
                 running.clear()
                 open_()

@@ -1,4 +1,4 @@
-"""Runs the transcripts in tests/wire/: what a dialect says and does, message by message. Format: README.md there."""
+"""The transcripts in tests/wire/: what a dialect sends and does, message by message. Their format: README.md there."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ TRANSCRIPTS = sorted(path for name in dialects.known() for path in (WIRE / name)
 
 
 def to_bytes(words: str) -> bytes:
-    """``8000 ff*160`` and the like."""
+    """Decode bytes like ``8000 ff*160``."""
     parts = []
     for word in words.split():
         digits, _, times = word.partition("*")
@@ -110,7 +110,7 @@ def audio(dialect: Dialect, when: str, track: str, pcm: bytes) -> list[Message]:
 
 
 def step(dialect: Dialect, line: str) -> list[str]:
-    """Does what a line says, and gives the lines that it led to."""
+    """Carry out a line, and return the lines that it led to."""
     verb, _, rest = line.partition(" ")
     now, _, argument = rest.partition(" ")
     words = argument.split()

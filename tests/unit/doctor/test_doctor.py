@@ -1,4 +1,4 @@
-"""The doctor's knowledge, its ear for the tone, and what it says without a PBX."""
+"""The doctor's rules, its detection of the tone, and its findings without a PBX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everybody who subscribed is told, whatever the others do."""
+"""Every subscriber receives events, whatever the others do."""
 
 from __future__ import annotations
 

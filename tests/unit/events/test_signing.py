@@ -1,4 +1,4 @@
-"""Signatures are those of the specification, and Retry-After means what the RFC says."""
+"""Signatures are those of the specification, and Retry-After means what the RFC specifies."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Stand-ins for what actions work with.
 
-Digits, records, events, variables and programs are real. A stand-in notes what it was asked for, with the time.
+Digits, records, events, variables and programs are real. A stand-in records what was requested, with the time.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from tests.fakes.virtual_time import now, pass_time
 
 RATE = 8000
 TOKEN = Principal("crm", "192.0.2.7")
-"""Who asks for the calls, and thereby starts their flows."""
+"""The requester of the calls, whose requests start their flows."""
 SAID_S = 2.0
-"""How long everything lasts that is said."""
+"""Duration of everything that is spoken."""
 
 
 class FakeLeg:
-    """A leg; ``did`` lists what was asked of it as (time, what, ...)."""
+    """A leg; ``did`` lists the requests to it as (time, what, ...)."""
 
     def __init__(self, channel_id: str = "call-1", *, answered: bool = True) -> None:
         self.id = channel_id
@@ -93,7 +93,7 @@ class FakeLeg:
         if not self.gone.is_set():
             self.note("hang_up", reason, recorded)
             self.gone.set()
-            for _ in range(5):  # the event is there before the request's answer
+            for _ in range(5):  # the event arrives before the request's response
                 await asyncio.sleep(0)
 
     async def continue_in_dialplan(
@@ -206,7 +206,7 @@ class FakeOutboundCall:
 
 
 class FakeOriginator:
-    """Answers as ``outcomes`` says for a target: (seconds, "" or the reason that nobody answers)."""
+    """Answers as in ``outcomes`` for a target: (seconds, "" or the reason that nobody answers)."""
 
     def __init__(self, records: Records) -> None:
         self.outcomes: dict[str, tuple[float, str]] = {}
@@ -391,7 +391,7 @@ class FakeEchoes:
 
 
 class FakeWeb:
-    """Answers as ``answers`` says for a URL: an `Answer`, or an exception."""
+    """Answers as in ``answers`` for a URL: an `Answer`, or an exception."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer | Exception | Callable[[], Awaitable[Answer]]] = {}

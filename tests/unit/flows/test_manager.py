@@ -1,4 +1,4 @@
-"""Which call runs which flow: placed calls, groups, calls that come in, flows that are fetched."""
+"""Which call runs which flow: originated calls, groups, inbound calls, flows that are fetched."""
 
 import asyncio
 import json

@@ -195,7 +195,7 @@ CONDITIONS = [
     ("$keyPresses === 1 && $sessionData.n > 2", True),
     ("$sessionData.n < 3 || $keyPresses != '1'", False),
     ("!($keyPresses == '1')", False),
-    ("$code == 7", False),  # "007" is no number
+    ("$code == 7", False),  # "007" is not a number
     ("$code == '007'", True),
     ("$nobody", False),
     ("$nobody == ''", True),

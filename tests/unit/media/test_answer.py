@@ -1,4 +1,4 @@
-"""What a server's refusal tells the administrator."""
+"""What the administrator reads if a server rejects a connection."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_nothing_stays_open_when_it_is_closed() -> None:
 
 
 async def test_an_address_that_the_machine_does_not_have_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As ``localhost`` where the hosts file knows ``::1`` and IPv6 is off."""
+    """As ``localhost`` where the hosts file has ``::1`` and IPv6 is off."""
 
     async def two(*_: object, **__: object) -> list[object]:
         nobodys = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("203.0.113.1", 0))

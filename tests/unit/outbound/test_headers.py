@@ -1,4 +1,4 @@
-"""Every request of ours says who sends it."""
+"""Every request of the bridge identifies its sender."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DNS lookups that hang keep nobody waiting but those who ask for the same name."""
+"""DNS lookups that hang delay only lookups of the same name."""
 
 from __future__ import annotations
 

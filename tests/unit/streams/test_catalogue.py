@@ -116,7 +116,7 @@ async def test_who_edits_the_file_afterwards_decides(path: str) -> None:
     assert not started(path, configured("a", enabled=False)).get("a").enabled
     await started(path, configured("a", enabled=False)).set_enabled("a", True)
     assert started(path, configured("a", enabled=True)).get("a").enabled
-    assert started(path, configured("a", enabled=False)).get("a").enabled  # switched, and the file says the same still
+    assert started(path, configured("a", enabled=False)).get("a").enabled  # switched, and the file is still the same
     assert ids(started(path).list()) == []
 
 

@@ -279,7 +279,7 @@ async def test_a_slow_move_is_no_lost_audio(world: World) -> None:
 
 
 async def test_the_party_hears_what_waits_when_it_leaves_our_application(world: World) -> None:
-    """Inside one leg speaks to everybody; outside one speaks to the party and another one to the others."""
+    """Inside the application one leg sends to everybody; outside, one sends to the party and another to the others."""
     world.calls.held["party"] = "b"
     stream = world.open("in", "both")
     await stream.settled(1)

@@ -1,4 +1,4 @@
-"""What is particular about streams on conferences: their options, and a track that goes on by the clock."""
+"""What only streams on conferences have: their options, and a track that continues by the clock."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_track_that_goes_on_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> N
             assert leg.on_tick is not None
             leg.on_tick()
 
-    ticks(5.0)  # nobody is there
+    ticks(5.0)  # nobody is in it
     assert 4.7 < len(heard) * 0.02 <= 5.0
     assert {len(chunk) for chunk in heard} == {320}
     assert not any(any(chunk) for chunk in heard)

@@ -45,7 +45,7 @@ def look_up(host: str) -> list[str]:
 
 
 class Pbx:
-    """ARI as far as an external host uses it; creating the channel fails, which ends it."""
+    """The part of ARI that an external host uses; creating the channel fails, which ends it."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""A stream whose application is gone ends in time, so that a caller is not left in silence."""
+"""A stream whose application is gone ends in time; its caller is not left in silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept is there after a restart, private, and a file that cannot be used is named."""
+"""Stored subscriptions survive a restart, in a private file; an unusable file is named."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from bridge.taps.taps import Join, Snoop, TapPoint
 
 PARTY, BRIDGE = "party", "bridge"
 Use = tuple[TapPoint | None, bool, bool]
-"""Where a leg goes, whether it receives, and whether it speaks."""
+"""Where a leg goes, whether it receives audio, and whether it sends audio."""
 JOINED: Use = (Join(BRIDGE), True, True)
 SPEAKS_INTO_BRIDGE: Use = (Join(BRIDGE), False, True)
 FEEDS_BRIDGE: Use = (Join(BRIDGE), False, False)

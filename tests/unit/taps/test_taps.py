@@ -40,7 +40,7 @@ FRAME = b"\1\0" * 320
 
 
 class Scene:
-    """Taps on a PBX with one party, one mixing bridge of ours, and a ConfBridge room.
+    """Taps on a PBX with one party, one mixing bridge of the application, and a ConfBridge room.
 
     Args:
         entry: whether the dialplan has the entry for taps.

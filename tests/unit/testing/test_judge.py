@@ -108,7 +108,7 @@ def test_dtmf_is_not_heard_in_speech_like_audio() -> None:
 
 
 def babble(seed: int, seconds: float = 3.0) -> judge.Samples:
-    """What sounds like somebody saying something: harmonics of a changing pitch, syllables, formants that move."""
+    """Return a sound that resembles speech: harmonics of a changing pitch, syllables, formants that move."""
     random = np.random.default_rng(seed)
     count = round(seconds * RATE)
     at = np.arange(count) / count

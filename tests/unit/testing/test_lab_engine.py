@@ -35,7 +35,7 @@ def test_a_block_begins_even_and_can_be_bound_whole() -> None:
 
 
 def test_nobody_else_is_given_the_same_ports_though_nothing_is_bound_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever draws from four places that no other process draws from: all get another one, and then they are told."""
+    """Four draws from four places that no other process uses get four different ones; the next one fails."""
     first = 70_400
     monkeypatch.setattr(lab_engine, "_FIRST", first)
     monkeypatch.setattr(lab_engine, "_LAST", first + 64)

@@ -1,4 +1,4 @@
-"""What a user of the plug-in sees when something is missing: one message that says what to do, and no traceback."""
+"""What a user of the plug-in sees if something is missing: one message with the remedy, and no traceback."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_test_on_a_loop_of_its_own(tmp_path: Path, arguments: tuple[str, ...])
 
 
 def test_without_a_mirror_of_debian(tmp_path: Path) -> None:
-    """Port 9 of this machine refuses; the machine's own mirrors are not to be asked by a unit test."""
+    """Port 9 of this machine refuses; a unit test must not use the machine's own mirrors."""
     (tmp_path / "bin").mkdir()
     for name, body in (("apt-get", '[ "$1" = indextargets ] || { echo "E: nothing answers" >&2; exit 100; }'),):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")

@@ -130,7 +130,7 @@ def test_both_archives_hold_what_belongs_there(repository: Path, tmp_path: Path)
 
 
 def test_builds_that_differ_are_refused(repository: Path, tmp_path: Path) -> None:
-    """A build script that writes the place where it runs, as a compiler does that is not told otherwise."""
+    """A build script that writes the path where it runs, as compilers do by default."""
     (repository / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
         '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.11"\n'

@@ -1,4 +1,4 @@
-"""What a worker does with a request before it knows which worker answers it."""
+"""What a worker does with a request before it has found the worker that answers it."""
 
 from __future__ import annotations
 
