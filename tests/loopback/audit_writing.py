@@ -23,7 +23,7 @@ async def write(how: str, output: str, count: int) -> None:
 
     Args:
         how: ``plainly``; ``on a full disk``, which has room again when a line is sent to standard input; ``unread``:
-            standard output is not read before this says that all is recorded.
+            standard output is not read before this reports that all is recorded.
     """
     audit = AuditLog(AuditConfig(output=output), node="n", worker=int(how == "plainly"))
     audit.start()

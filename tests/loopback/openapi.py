@@ -38,7 +38,7 @@ async def examine(
     seconds: float = 240.0,
     options: Sequence[str] = (),
 ) -> tuple[int, str]:
-    """Run schemathesis against a bridge; gives its exit code (0: nothing found) and what it says.
+    """Run schemathesis against a bridge, and return its exit code (0: nothing found) and its output.
 
     Args:
         url: the bridge's HTTP address.

@@ -14,7 +14,7 @@ KNOWN: dict[str, dict[str, list[str]]] = json.loads(os.environ.get("KNOWN_IDS", 
 
 @schemathesis.hook
 def map_path_parameters(context: schemathesis.HookContext, path_parameters: dict[str, Any] | None) -> Any:
-    """Three of four values become known ones: which, the value itself decides, so that a run can be repeated."""
+    """Replace three of four values with known ones; the value itself decides, therefore runs can be repeated."""
     if not path_parameters or context.operation is None:
         return path_parameters
     for beginning, known in KNOWN.items():

@@ -41,7 +41,7 @@ def closing(code: int, reason: bytes = b"") -> Frame:
 
 
 class RawPeer:
-    """One end of a connection, without any library; the other end is a link.
+    """One side of a connection, without any library; its peer is a link.
 
     Args:
         masks: whether this end is the client, and masks what it sends (with zeros).

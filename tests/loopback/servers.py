@@ -1,4 +1,4 @@
-"""Servers for links to dial: of a third party, and ones that misbehave in the way that a test says; certificates."""
+"""Servers for links to dial: of a third party, and ones that misbehave as a test specifies; certificates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def third_party(handler=None, **options) -> AsyncIterator[int]:  # type: ignore[no-untyped-def]
-    """A server of the websockets library, an echo if nothing else is said; gives its port."""
+    """Run a server of the websockets library, by default an echo, and yield its port."""
 
     async def echo(connection: ServerConnection) -> None:
         async for message in connection:

@@ -70,7 +70,7 @@ async def _flood_with_idle_connections() -> None:
 
 
 async def test_calls_that_connect_while_the_loop_is_busy_are_all_taken() -> None:
-    """Asterisk names the UUID at once: what it has sent is read before a connection counts as idle."""
+    """Asterisk sends the UUID immediately: what it has sent is read before a connection counts as idle."""
     calls = 10 * MAX_UNNAMED
     async with listening() as listener:
         listener.unexpected = lambda _: new_leg(listener)

@@ -48,7 +48,7 @@ def measured(programs: Programs, variant: Variant, dialect: str = "sln", way: st
 
 @pytest.fixture(scope="module")
 def reports(programs: Programs) -> dict[tuple[str, str], dict[str, Any]]:
-    """A run of every fault, and of ours in every dialect; several at a time, as each mostly waits."""
+    """A run of every fault, and of this bridge in every dialect; several at a time, as each mostly waits."""
     ours = variants(programs)["bridge0"]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = {case: pool.submit(measured, programs, ours, *case) for case in GOOD}

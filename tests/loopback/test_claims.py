@@ -1,4 +1,4 @@
-"""Claims in a real store: one bridge has each, whoever dies, is cut off, or comes back."""
+"""Claims in a real store: one bridge has each, whichever dies, is cut off, or comes back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def config(port: int, **keys: Any) -> ClusterConfig:
 
 
 class Node:
-    """The claims of one bridge, and what it was told."""
+    """The claims of one bridge, and its notifications."""
 
     def __init__(self, port: int, prefix: str, name: str, pbx: str = "pbx", **more: Any) -> None:
         store = Store(config(port), TTL_S / 6)
@@ -134,7 +134,7 @@ async def test_of_many_that_both_ask_for_at_once_each_has_one_owner(cluster: Clu
     nodes = [await cluster.node(f"n{number}") for number in range(3)]
     keys = [f"s/{number}" for number in range(1000)]
     await asyncio.gather(*(node.want(key) for key in keys for node in nodes))
-    # On a busy machine an answer may be late: then a key is asked for again a second later.
+    # On a busy machine an answer may be late: then a key is requested again a second later.
     await until(lambda: sum(node.claims.held for node in nodes) == 1000)
     assert {sum(node.keys[key] for node in nodes) for key in keys} == {1}
 

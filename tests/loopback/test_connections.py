@@ -281,7 +281,7 @@ async def test_who_is_elsewhere_gets_nothing_of_the_reserve() -> None:
 
 
 def unread_connection(port: int, tls: ssl.SSLContext | None = None) -> socket.socket:
-    """A client that asks for much and takes almost nothing."""
+    """Return a client that requests a lot and reads almost nothing."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     client.connect(("127.0.0.1", port))

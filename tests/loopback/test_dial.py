@@ -1,4 +1,4 @@
-"""Dialed WebSockets that are accepted: everything arrives as it was given, and the end is told once."""
+"""Dialed WebSockets that are accepted: everything arrives as it was sent, and the end is reported once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dialed servers that refuse or fail: what they say is told, without secrets, and whether to try again."""
+"""Dialed servers that refuse or fail: their response is reported, without secrets, and whether to try again."""
 
 from __future__ import annotations
 

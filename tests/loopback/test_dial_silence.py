@@ -1,4 +1,4 @@
-"""Dialed servers that are not there or fall silent: that is told in time, and no socket is left."""
+"""Dialed servers that do not exist or stop responding: this is reported in time, and no socket is left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_nobody_listens_and_names_that_nobody_has() -> None:
     port = free_port()
     with pytest.raises(LinkFailed, match=rf"^127.0.0.1:{port}: connection refused$"):
         await dialed(f"ws://127.0.0.1:{port}/", {"Authorization": SECRET})
-    name = ".".join(["x" * 60] * 5)  # too long for DNS: the resolver knows without asking
+    name = ".".join(["x" * 60] * 5)  # too long for DNS: the resolver rejects it without a query
     with pytest.raises(LinkFailed, match="the host name cannot be resolved"):
         await dialed(f"ws://{name}/")
 

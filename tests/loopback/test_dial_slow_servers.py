@@ -1,4 +1,4 @@
-"""A dialed server that does not read loses the oldest audio but no text; what it has not received is taken back."""
+"""A dialed server that does not read loses the oldest audio but no text; what it has not received can be withdrawn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 class Stalled:
-    """Accepts one WebSocket and then reads only when told; with blocking sockets, as asyncio's TLS reads ahead."""
+    """Accepts one WebSocket and then reads only on command; with blocking sockets, as asyncio's TLS reads ahead."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._listening = socket.socket()

@@ -1,4 +1,4 @@
-"""TLS to dialed servers: it is verified, what is wrong is told in clear words, and going without it is warned of."""
+"""TLS to dialed servers: certificates are verified, errors name the problem, and a warning reports that it is off."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_tls_is_verified_and_the_server_sees_the_name(authority: Authority
             assert await ear.message() == "over TLS"
             link.close(1000, "")
             assert await ear.end() == (1000, "")
-    assert names == ["localhost", None]  # RFC 6066: an address is no server name
+    assert names == ["localhost", None]  # RFC 6066: an address is not a server name
 
 
 async def test_a_wrong_name_is_told_in_clear_words_and_can_be_overlooked(authority: Authority) -> None:

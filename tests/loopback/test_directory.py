@@ -1,4 +1,4 @@
-"""The directory of bridges and calls in a real store, and what the doctor says of that."""
+"""The directory of bridges and calls in a real store, and the doctor's findings about it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ TOKEN = "0123456789abcdef"
 
 
 class Bench:
-    """The bridge's own HTTP server with the route, and what it tells."""
+    """The bridge's own HTTP server with the route, and the events to send."""
 
     def __init__(self, port: int, events: Events, sockets: EventSockets) -> None:
         self.port = port
@@ -245,7 +245,7 @@ async def test_what_waits_for_a_client_is_bounded_in_bytes_too(
     monkeypatch.setattr("bridge.api.events.MAX_WAITING_BYTES", 100_000)
     async with bench() as there, connect(there.url()) as client:
         await there.until(1)
-        for _ in range(5):  # at once: nothing is sent in between
+        for _ in range(5):  # in one turn of the loop: nothing is sent in between
             there.events.publish("call_updated", {"text": ["x" * 400] * 75})
         with pytest.raises(ConnectionClosed) as closed:
             await client.recv()

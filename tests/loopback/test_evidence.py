@@ -132,7 +132,7 @@ PASSES_ON = "import subprocess, sys; subprocess.run(sys.argv[1:])"
 
 @contextlib.contextmanager
 def program(folder: Path, name: str, code: str, *, below: bool = False) -> Iterator[int]:
-    """Run Python under a name by which the kernel knows it, below another program if that is wanted; gives its PID."""
+    """Run Python under a name that the kernel reports, if wanted as another program's child, and yield its PID."""
     link = folder / name
     link.symlink_to(sys.executable)
     line = [str(link), "-S", "-c", code]

@@ -55,7 +55,7 @@ async def test_the_same_over_tls(localhost_tls: ssl.SSLContext) -> None:
         await peer.flood(Frame(PING), bytes_at_most=64 << 20)
         assert await end(peer) == (1008, TOO_MANY)
     async with raw_peer("dialed", tls=localhost_tls) as peer:
-        peer.link.send("x" * (64 << 20))  # which asyncio's TLS takes whole, and tells of with what comes after it
+        peer.link.send("x" * (64 << 20))  # which asyncio's TLS takes whole, and reports with what comes after it
         await fill(peer)
         assert (await end(peer))[0] == 1008
 

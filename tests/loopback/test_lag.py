@@ -74,7 +74,7 @@ def work() -> None:
 
 
 async def test_what_blocks_the_loop_is_logged_once_with_its_stack(caplog: pytest.LogCaptureFixture) -> None:
-    """The loop is held until the warning is there, however slow the machine is."""
+    """The loop is held until the warning is logged, however slow the machine is."""
     warned = threading.Event()
     handler = logging.Handler()
     handler.addFilter(lambda _: warned.set() or False)

@@ -183,7 +183,7 @@ async def test_a_message_that_takes_longer_than_two_pings_is_a_sign_of_life(serv
     await server.got(1)
     assert server.messages == [bytes(50 * 1000)]
     assert server.closed.empty()
-    code, _ = await asyncio.wait_for(server.closed.get(), 60)  # then it says nothing, and does not answer pings
+    code, _ = await asyncio.wait_for(server.closed.get(), 60)  # then it sends nothing, and does not answer pings
     assert code == 1006
     writer.close()
 

@@ -279,7 +279,7 @@ async def test_hanging_up_what_asterisk_has_just_closed_is_no_error(listener: Li
     peer = await FakeAsterisk.dial(listener.port, leg.uuid)
     await peer.read()
     peer.writer.transport.abort()
-    await asyncio.sleep(0)  # one turn: it is closed, and our side has not been told yet
+    await asyncio.sleep(0)  # one turn: it is closed, and our side has not been notified yet
     leg.close()
     async with asyncio.timeout(1):
         while not leg.closed:

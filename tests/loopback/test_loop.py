@@ -1,4 +1,4 @@
-"""The loop that calls sockets straight, and when it lets a moment pass."""
+"""The loop that calls sockets directly, and when it pauses."""
 
 from __future__ import annotations
 
@@ -193,11 +193,11 @@ def test_a_burst_lets_timers_have_their_turn() -> None:
     assert served.index("timer") <= AT_ONCE
 
 
-# When a moment passes
+# When the loop pauses
 
 
 def live(coalescing: Coalescing, begin: float, seconds: float, gap_s: float, busy_s: float) -> float:
-    """Something comes every ``gap_s`` and takes ``busy_s``; gives when it is over."""
+    """Let a frame arrive every ``gap_s`` and take ``busy_s``, and return the time at the end."""
     now = begin
     while now < begin + seconds:
         coalescing.woke(now)

@@ -78,7 +78,7 @@ async def test_schemathesis_finds_nothing_where_there_is_no_asterisk(tmp_path: P
         streams=StreamsConfig(state_file=":memory:"),
     )
     async with Application(config) as bridge:
-        # 503 is what it must answer, and says so.
+        # 503 is what it must answer, and the description states it.
         code, output = await examine(
             f"http://127.0.0.1:{bridge.http_port}", tmp_path, auth={"bearer": AUTH["bearer"]}, ids=IDS, examples=3,
             options=("--exclude-checks", "not_a_server_error"),

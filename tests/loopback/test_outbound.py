@@ -36,7 +36,7 @@ BRIDGE = Path(__file__).parents[2] / "bridge"
 
 
 class Server:
-    """A web server of this machine that counts its requests and redirects to wherever it is asked to."""
+    """A web server of this machine that counts its requests and redirects to the target in the query."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -312,7 +312,7 @@ def test_libraries_that_connect_by_themselves_use_no_thread_of_the_pool() -> Non
 
 
 def test_only_these_modules_open_http_connections() -> None:
-    """A new client goes through `bridge.outbound`, or says here why it need not."""
+    """A new client uses `bridge.outbound`, or is listed here with the reason why it need not."""
     own = {
         "outbound/http.py",
         "ari/rest.py",  # ari.url

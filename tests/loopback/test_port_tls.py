@@ -229,7 +229,7 @@ async def test_of_handshakes_that_begin_together_a_few_take_place_before_the_loo
 
 
 def hello() -> bytes:
-    """Return what a client says first."""
+    """Return what a client sends first."""
     sent = ssl.MemoryBIO()
     client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost")
     with contextlib.suppress(ssl.SSLWantReadError):

@@ -257,7 +257,7 @@ async def test_a_silent_stream_receives_silence_of_the_same_length_and_no_digits
     for leg in (other, fresh):
         leg.received_frame(loud)
         assert await client.recv() == bytes(FRAME)
-    await client.send(loud)  # what the application says is played all the same
+    await client.send(loud)  # what the application sends is still played
     while (await peer.read())[1] != loud:
         pass
     pump.silent = False

@@ -32,7 +32,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Scene:
-    """Taps on Alice, who sends and receives nothing until a test says so."""
+    """Taps on Alice, who sends and receives nothing until a test starts it."""
 
     def __init__(self, pbx: DialingPbx, listener: Listener) -> None:
         self.pbx = pbx
@@ -142,7 +142,7 @@ async def test_a_request_that_fails_is_made_again(scene: Scene) -> None:
     (snoop_id,) = scene.pbx.there
     scene.pbx.failures[f"DELETE /channels/{snoop_id}"] = AriError(500, "DELETE", f"/channels/{snoop_id}", "busy")
     connection = scene.pbx.connections[snoop_id]
-    connection.pause_reading()  # so that the end of the connection does not end the channel
+    connection.pause_reading()  # the end of the connection must not end the channel
     await scene.close(tap)
     assert scene.pbx.there == [snoop_id]
     scene.pbx.failures.clear()

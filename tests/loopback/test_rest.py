@@ -17,7 +17,7 @@ from bridge.outbound.headers import USER_AGENT
 
 @pytest.fixture
 async def hanging() -> AsyncIterator[str]:
-    """Address of a server that reads requests and says nothing."""
+    """Yield the address of a server that reads requests and sends nothing."""
     let_go = asyncio.Event()
 
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

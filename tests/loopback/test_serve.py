@@ -1,4 +1,4 @@
-"""``serve`` as a process: what it says, how it ends. Asterisk need not be there for that."""
+"""``serve`` as a process: its output, how it ends. None of this needs an Asterisk."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ async def test_authentication_can_be_switched_off_on_loopback() -> None:
 
 
 def written(file: Path, *tokens: str, wrong: str = "") -> None:
-    """The configuration of a bridge that knows some tokens, each with its first letters for an id."""
+    """Write the configuration of a bridge with some tokens, each with its first letters for an id."""
     tables = "".join(
         f'[[tokens]]\nid = "{each.partition("-")[0]}"\nhash = "sha256:{hash_of(each)}"\nscopes = ["admin"]\n'
         for each in tokens
@@ -284,7 +284,7 @@ async def test_workers_pass_on_whose_a_request_is(tmp_path: Path) -> None:
                 async with session.post(url, json=body | {"id": f"s-{number}"}, headers=headers) as response:
                     assert response.status == 201, await response.text()
                     answered.add(response.headers["X-Worker"])
-                # Nobody but another worker says whose a request is.
+                # Only another worker may name the principal of a request.
                 forged = {"X-Bridge-Principal": "config 127.0.0.1"}
                 async with session.get(url, headers=forged) as response:
                     assert response.status == 401
@@ -320,7 +320,7 @@ async def opens(url: str) -> bool:
 
 
 async def called(port: int, *arguments: str) -> str:
-    """What ``asterisk-bridge call`` writes to standard error; no Asterisk is there to call anyone."""
+    """Return what ``asterisk-bridge call`` writes to standard error; there is no Asterisk to call anyone."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "call", "1001", "--url", f"http://127.0.0.1:{port}", *arguments),
         env=ENV,

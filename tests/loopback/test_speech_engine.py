@@ -1,4 +1,4 @@
-"""A program speaks: what it is given, what is made of its answer, and that nothing of it is left."""
+"""The program for text-to-speech: its input, the use of its output, and that no process is left."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def script(folder: Path, source: str, name: str = "say.py") -> tuple[str, str]:
 
 
 def speaker(folder: Path, *arguments: str, sleep: float = 0, **keys: object) -> Speech:
-    """A program that says ten milliseconds of silence for each character, and writes down what it was given."""
+    """Return a program that outputs ten milliseconds of silence for each character, and records its input."""
     command = script(folder, SAY.format(log=str(folder / "log"), sleep=sleep))
     return Speech(SpeechConfig.model_validate({"command": (*command, *arguments), **keys}))
 
@@ -72,7 +72,7 @@ async def test_a_text_is_said_once(tmp_path: Path) -> None:
 
 
 async def test_a_program_may_lay_out_shared_memory_as_sound_libraries_do(tmp_path: Path) -> None:
-    """Debian's espeak-ng is linked to PulseAudio, which makes a file of 64 MiB in memory before anything is said."""
+    """Debian's espeak-ng is linked to PulseAudio, which makes a file of 64 MiB in memory before anything is spoken."""
     memory = "import os\nos.ftruncate(os.memfd_create('pulseaudio'), 64 << 20)\n"
     source = memory + SAY.format(log=str(tmp_path / "log"), sleep=0)
     sound = await Speech(SpeechConfig(command=script(tmp_path, source))).say(Utterance("hello"))
@@ -162,7 +162,7 @@ async def test_a_text_that_is_too_long(tmp_path: Path) -> None:
 
 
 def running(marker: str) -> list[int]:
-    """Processes whose command line holds a text."""
+    """Return the processes whose command line contains a marker."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -219,7 +219,7 @@ wav.writeframesraw(bytes(160))
 
 
 async def gone(marker: str) -> None:
-    async with asyncio.timeout(60):  # what is killed may be seen a moment longer, until init has reaped it
+    async with asyncio.timeout(60):  # a killed process is still visible until init has reaped it
         while running(marker):
             await asyncio.sleep(0.02)
 
@@ -269,7 +269,7 @@ wav.writeframesraw(bytes(2))
 
 
 async def test_espeak_is_asked_for_the_next_best_voice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Here it is a script that answers as espeak-ng 1.52 does; the real one is asked in tests/lab."""
+    """Here it is a script that answers as espeak-ng 1.52 does; tests/lab uses the real one."""
     source = ESPEAK_LIKE.format(log=str(tmp_path / "log"))
     speech = Speech(SpeechConfig(command=(*script(tmp_path, source, "espeak-ng"), "{voice}")))
     with caplog.at_level(logging.WARNING):

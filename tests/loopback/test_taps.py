@@ -184,7 +184,7 @@ async def test_a_tap_that_breaks_tells_all_and_is_opened_again_once(scene: Scene
     await until(lambda: len(told) == 3)
     assert all(tap.leg.closed for tap in taps)
     again: list[Tap] = []
-    for tap in taps:  # each owner closes what has broken and opens it anew
+    for tap in taps:  # each owner closes what has broken and opens it again
         await scene.taps.close(tap)
         again.append((await scene.open())[0])
     assert scene.pbx.made == ["snoop alice in none"] * 2

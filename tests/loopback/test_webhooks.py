@@ -293,7 +293,7 @@ async def test_a_stop_does_not_wait_long_for_a_server_that_does_not_take(
         started = time.monotonic()
         await bench.webhooks.stop(0.5)
         assert time.monotonic() - started < 1
-    # The one that waited for its next attempt had it at once.
+    # The one that waited for its next attempt made it immediately.
     assert receiver.numbers == ([1] if stalls else [1, 1])
     assert bench.counters.events_dropped == 3
     assert "stopped before all events were delivered webhook=a dropped=3" in caplog.text

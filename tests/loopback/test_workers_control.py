@@ -1,4 +1,4 @@
-"""Supervisor and workers over a real Unix socket: claims, who is there, and what is passed on."""
+"""Supervisor and workers over a real Unix socket: claims, which workers exist, and what is passed on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bridge.workers.wire import MAX_LINE
 
 
 class Party:
-    """One worker, and what it was told."""
+    """One worker, and its notifications."""
 
     def __init__(self, number: int) -> None:
         self.load = 0

@@ -54,7 +54,7 @@ def _paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
 
 
 class EventStreams(RuleBasedStateMachine):
-    """An Asterisk that replays several recordings simultaneously, not always in order, on a connection that loses some."""
+    """An Asterisk that replays several recordings simultaneously, not always in order, on a lossy connection."""
 
     def __init__(self) -> None:
         super().__init__()
