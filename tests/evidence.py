@@ -27,7 +27,7 @@ _MACHINE = pytest.StashKey[Machine]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test, again if its failure says more about the machine."""
+    """Run a test, again if its failure is more likely the machine's."""
     if not any(map(item.path.is_relative_to, REAL_TIME)):
         return None
     machine = _machine(item.config)

@@ -1,4 +1,4 @@
-"""What actions of flows ask of streams, made of their options."""
+"""The requests for streams that actions of flows make from their options."""
 
 from __future__ import annotations
 

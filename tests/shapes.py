@@ -19,7 +19,7 @@ MAX_DIGITS_APART = 2
 
 
 def differences(
-    example: Any, ours: Any, *, same: Collection[str] = (), free: Collection[str] = (), at: str = ""
+    example: Any, sent: Any, *, same: Collection[str] = (), free: Collection[str] = (), at: str = ""
 ) -> list[str]:
     """Return how the shape of a message differs from that of an example; nothing: it does not.
 
@@ -28,21 +28,21 @@ def differences(
 
     Args:
         example: decoded JSON, as the vendor shows it.
-        ours: decoded JSON.
+        sent: decoded JSON, as the bridge sends it.
         same: keys whose values are equal.
         free: keys that hold what users choose, of any shape.
         at: where the two are, for messages.
     """
-    if isinstance(example, dict) and isinstance(ours, dict):
-        return list(_of_objects(example, ours, same, free, at))
-    if type(example) is not type(ours):
-        return [f"{at}: {_type(ours)} instead of {_type(example)}"]
+    if isinstance(example, dict) and isinstance(sent, dict):
+        return list(_of_objects(example, sent, same, free, at))
+    if type(example) is not type(sent):
+        return [f"{at}: {_type(sent)} instead of {_type(example)}"]
     if isinstance(example, list):
-        return list(_of_lists(example, ours, same, free, at))
-    if isinstance(example, str) and form(example) != form(ours):
-        return [f"{at}: {ours!r} is {form(ours)}, not {form(example)} as {example!r}"]
-    if type(example) is int and abs(len(str(abs(example))) - len(str(abs(ours)))) > MAX_DIGITS_APART:
-        return [f"{at}: {ours} is of another magnitude than {example}"]
+        return list(_of_lists(example, sent, same, free, at))
+    if isinstance(example, str) and form(example) != form(sent):
+        return [f"{at}: {sent!r} is {form(sent)}, not {form(example)} as {example!r}"]
+    if type(example) is int and abs(len(str(abs(example))) - len(str(abs(sent)))) > MAX_DIGITS_APART:
+        return [f"{at}: {sent} is of another magnitude than {example}"]
     return []
 
 
@@ -63,32 +63,32 @@ def examples(path: Path) -> list[dict[str, Any]]:
 
 
 def _of_objects(
-    example: Mapping[str, Any], ours: Mapping[str, Any], same: Collection[str], free: Collection[str], at: str
+    example: Mapping[str, Any], sent: Mapping[str, Any], same: Collection[str], free: Collection[str], at: str
 ) -> Iterator[str]:
-    if list(example) != list(ours):
-        missing, extra = example.keys() - ours.keys(), ours.keys() - example.keys()
-        what = f"missing {sorted(missing)}, extra {sorted(extra)}" if missing or extra else f"in the order {list(ours)}"
+    if list(example) != list(sent):
+        missing, extra = example.keys() - sent.keys(), sent.keys() - example.keys()
+        what = f"missing {sorted(missing)}, extra {sorted(extra)}" if missing or extra else f"in the order {list(sent)}"
         yield f"{at or 'keys'}: {what}; expected {list(example)}"
     for key in example:
-        if key not in ours or key in free:
+        if key not in sent or key in free:
             continue
         where = f"{at}.{key}".removeprefix(".")
-        if key in same and example[key] != ours[key]:
-            yield f"{where}: {ours[key]!r} instead of {example[key]!r}"
+        if key in same and example[key] != sent[key]:
+            yield f"{where}: {sent[key]!r} instead of {example[key]!r}"
         else:
-            yield from differences(example[key], ours[key], same=same, free=free, at=where)
+            yield from differences(example[key], sent[key], same=same, free=free, at=where)
 
 
 def _of_lists(
-    example: Sequence[Any], ours: Sequence[Any], same: Collection[str], free: Collection[str], at: str
+    example: Sequence[Any], sent: Sequence[Any], same: Collection[str], free: Collection[str], at: str
 ) -> Iterator[str]:
     if not example:
         return
-    if all(isinstance(each, dict) and "name" in each for each in (*example, *ours)):
-        names, found = [each["name"] for each in example], [each["name"] for each in ours]
+    if all(isinstance(each, dict) and "name" in each for each in (*example, *sent)):
+        names, found = [each["name"] for each in example], [each["name"] for each in sent]
         if [name for name in names if name in found] != found:
             yield f"{at}: the names are {found}, not {names} in this order"
-    for index, each in enumerate(ours):
+    for index, each in enumerate(sent):
         yield from differences(example[0], each, same=same, free=free, at=f"{at}[{index}]")
 
 

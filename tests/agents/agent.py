@@ -1,4 +1,4 @@
-"""A voice agent made with pipecat as it comes from PyPI; only the conversation is ours.
+"""A voice agent made with pipecat as it comes from PyPI; only the conversation is the project's.
 
     python -m tests.agents.agent PORT      environment: BRIDGE_URL, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
 

@@ -1,7 +1,7 @@
 """The conversation of the agents made with pipecat, in place of recognition, a language model and a voice.
 
-It has a modem: it reads text out of the caller's audio and sends its answers as such audio, so that a test can detect
-whether each arrived exactly. It repeats what it receives. DTMF digits: 1 makes it talk for a long time, # interrupts
+It has a modem: it reads text out of the caller's audio and sends its answers as such audio: a test can detect whether
+each arrived exactly. It repeats what it receives. DTMF digits: 1 makes it talk for a long time, # interrupts
 it, * makes it say good-bye and hang up.
 """
 
@@ -52,7 +52,7 @@ class Conversation(FrameProcessor):
             await self.push_frame(frame, direction)
 
     async def say(self, text: str) -> None:
-        """Send a text as audio."""
+        """Send text as audio."""
         await self._play(modem.modulate(text, self._rate))
 
     async def _key(self, key: str) -> None:

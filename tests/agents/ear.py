@@ -1,4 +1,4 @@
-"""The ear of the agents: it knows when the caller speaks, and reads what he says."""
+"""The ear of the agents: it detects when the caller speaks, and decodes the message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bridge.testing.judge import Samples, rms
 
 RATE = 8000
 _SILENT_BELOW = 300
-_PAUSE_BLOCKS = 20  # of 20 ms: as long a pause ends what the caller says
+_PAUSE_BLOCKS = 20  # of 20 ms: as long a pause ends the caller's message
 
 
 class Ear:

@@ -1,4 +1,4 @@
-"""The Python environment of the voice agents: beside ours, because a framework's pins are not ours."""
+"""The Python environment of the voice agents: separate, because a framework's pins are not the project's."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from bridge.testing.processes import Background
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-_COMPLETE = "complete"  # the file that says that everything was installed
+_COMPLETE = "complete"  # the file that marks a complete installation
 _INSTALL_TIMEOUT_S = 300.0
 _START_TIMEOUT_S = 60.0  # a first start compiles the framework
 _HAS_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt").exists()
 
 
 class AgentError(BridgeError):
-    """There is no environment for the agents, or an agent does not run; the message says what to do."""
+    """There is no environment for the agents, or an agent does not run; the message names the remedy."""
 
 
 async def python() -> Path:
-    """Returns the Python that has the agents' packages, which are fetched the first time.
+    """Return the Python that has the agents' packages, which are fetched the first time.
 
-    Two processes that start at once do not clash: the second waits for the first.
+    Two processes that start simultaneously do not clash: the second waits for the first.
 
     Raises:
         AgentError: they cannot be had.
@@ -69,7 +69,7 @@ async def running(module: str, environ: Mapping[str, str], *, port: int) -> Asyn
         agent.start(
             [str(interpreter), "-m", f"tests.agents.{module}", str(port)],
             outlive_us=False,
-            # Of ours it sees this repository, for the modem, and none of our packages.
+            # It sees this repository, for the modem, and none of the packages of its environment.
             environ={"PATH": os.environ["PATH"], "HOME": name, "PYTHONPATH": str(ROOT), **environ},
             folder=folder,
         )

@@ -4,7 +4,7 @@
 
 As the sample does, it sends an answer as fast as it has it, with a mark named ``responsePart`` behind each part, and
 takes the marks that come back for parts that were heard. When the caller speaks while parts are left it sends ``clear``
-and works out from ``media.timestamp`` how much of the answer was heard, to tell the model.
+and works out from ``media.timestamp`` how much of the answer was heard, to report it to the model.
 """
 
 from __future__ import annotations

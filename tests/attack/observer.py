@@ -41,7 +41,7 @@ class Recording(TypedDict):
 
 
 def frame_of(number: int) -> bytes:
-    """Return the audio of a number: the same 8 bytes all over, so that a single wrong sample shows."""
+    """Return the audio of a number: the same 8 bytes repeated, which makes a single wrong sample visible."""
     return _NUMBER.pack(_MARK, number, ~number & 0xFFFF) * (FRAME_BYTES // _NUMBER.size)
 
 

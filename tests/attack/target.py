@@ -1,4 +1,4 @@
-"""What an attacker knows of the bridge, and the tools that attacks share: plain sockets, which allow every misuse."""
+"""An attacker's view of the bridge, and the tools that attacks share: plain sockets, which allow every misuse."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VICTIM = "b0"
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 MOST_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 19
-"""How much a flood hands over at a time: a receiver that reads a lot at once has a lot to do at once."""
+"""How much a flood sends at a time: a receiver that reads a lot in one turn has a lot to do in one turn."""
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 

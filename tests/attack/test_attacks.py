@@ -12,7 +12,7 @@ from tests.attack.victim import END_S
 MEASUREMENTS = 6
 """How often a case is measured at most until the machine was quiet enough to judge it."""
 CONFIRMED = 2
-"""A fault that an attack causes is there again on a new bridge. One that is not was the machine's: a hypervisor may
+"""A fault that an attack causes occurs again on a new bridge. One that does not was the machine's: a hypervisor may
 take a processor away for 0.1 s.
 """
 IN_ORDER = sorted(ATTACKS.values(), key=lambda attack: attack.workers)

@@ -21,7 +21,7 @@ def evidence(
     """Two seconds of a good call.
 
     Args:
-        stalls: from when to when nothing comes, in seconds since the beginning; it comes afterwards, all at once.
+        stalls: from when to when nothing comes, in seconds since the beginning; it comes afterwards, in one burst.
         withheld: when the bridge waits for a processor.
         late: when the observer does not run.
     """

@@ -17,7 +17,7 @@ MAX_GAP_S = 0.1
 MAX_AUDIO_GAP_S = MAX_GAP_S + 0.06
 """The playout gathers `media.playout_lead_ms` of audio again after it has run dry."""
 MAX_MISSING = 0.1
-"""Part of the audio that may be missing: a bridge that stands still for 99 ms again and again is no use either."""
+"""Part of the audio that may be missing: a bridge that stands still for 99 ms again and again fails as well."""
 MAX_GROWTH_BYTES = 50 << 20
 MAX_HEALTH_S = 1.0
 TOO_LATE = 0.5

@@ -273,7 +273,7 @@ class Victim:
         return [f"no stream could be opened within {OPEN_S:g} s: {problem}"]
 
     async def _returned(self, before: int, max_kept_bytes: int) -> int:
-        """Resident memory, in bytes, once it is near what it was or has had time for that."""
+        """Return resident memory, in bytes, once it is near its earlier value or had the time to return to it."""
         until = time.monotonic() + RETURN_S
         while (now := witness.resident(self._pids)) - before >= max_kept_bytes and time.monotonic() < until:
             await asyncio.sleep(0.1)

@@ -17,7 +17,7 @@ class FakeAri:
         self.requests: list[str] = []
         """Method, path and query of every other request."""
         self.known = True
-        """Asterisk knows the application of the newest connection."""
+        """Whether the application of the newest connection is registered with Asterisk."""
         self.subscription_status = 200
         self.port = 0
         self._runner: web.AppRunner | None = None

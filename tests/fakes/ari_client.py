@@ -34,7 +34,7 @@ class FakeAriClient(AriClient):
         self.endpoints = Endpoints(rest)
         self.asterisk = System(rest)
 
-    async def start(self, wait: bool = False) -> None:  # noqa: ARG002 - it is there already
+    async def start(self, wait: bool = False) -> None:  # noqa: ARG002 - it is connected already
         self.connect()
 
     async def stop(self) -> None:

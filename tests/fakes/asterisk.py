@@ -1,4 +1,4 @@
-"""The Asterisk end of an AudioSocket connection: dials, says its UUID, sends and receives messages."""
+"""The Asterisk side of an AudioSocket connection: dials, sends its UUID, sends and receives messages."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ SILENCE = bytes(320)
 
 
 class LatePbx(DialingPbx):
-    """The snoops of a party share a list, which knows only the partner that the party had when the list was begun.
+    """The snoops of a party share a list, which has only the partner that the party had when the list was begun.
 
     Attributes:
         foreign: parties on whose list there is something that is not a snoop: a MixMonitor of the dialplan.

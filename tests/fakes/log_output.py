@@ -1,4 +1,4 @@
-"""The log as a bridge writes it, into a text."""
+"""The log as a bridge writes it, in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.config import LogConfig
 
 @contextlib.contextmanager
 def log_output(**config: Any) -> Iterator[io.StringIO]:
-    """Write all records to a text for a while.
+    """Write all records to memory within the context.
 
     Args:
         config: as in ``[log]``.

@@ -22,7 +22,7 @@ class MemoryWire:
     """One AudioSocket connection: takes a frame every 20 ms, as a phone's clock does.
 
     Args:
-        leg: ours.
+        leg: the bridge's.
         on_hang_up: called when our side hangs up.
         audible: returns whether somebody receives what comes from us. Asterisk throws it away while the channel is in
             no bridge.

@@ -93,7 +93,7 @@ class FakePbx:
         self.requests: list[str] = []
         """Method and path of every request that changes something."""
         self.questions: list[str] = []
-        """Path of every other request, and the variable that it asks for."""
+        """Path of every other request, and the variable that it requests."""
         self.answering = asyncio.Event()
         """Every request waits for this."""
         self.answering.set()
@@ -145,7 +145,7 @@ class FakePbx:
         return channel
 
     def run(self, channel_id: str, application: str, data: str = "") -> None:
-        """Have a channel go on to an application of the dialplan."""
+        """Have a channel continue with an application of the dialplan."""
         channel = self.channels[channel_id]
         channel.resource["dialplan"] |= {"app_name": application, "app_data": data}
         self.emit("ChannelDialplan", channel, dialplan_app=application, dialplan_app_data=data)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 
 class Proxy:
-    """Carries TCP connections to a port of this machine until it is cut: then nothing arrives, and nobody is told.
+    """Carries TCP connections to a port of this machine until it is cut: then nothing arrives, without notice.
 
     Args:
         to_port: the port behind it.

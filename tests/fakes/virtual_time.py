@@ -19,7 +19,7 @@ Ts = TypeVarTuple("Ts")
 SETTLED_S = 0.002
 """Real time that data on loopback sockets gets to arrive before the clock jumps."""
 TURN_S = 0.0001
-"""How far the clock moves in each turn of a loop that has sockets, lest one that polls them stops it."""
+"""How far the clock moves in each turn of a loop that has sockets: polling them must not stop it."""
 HANGS_S = 20.0
 """Real time after which a test that waits for something other than a timer counts as hanging."""
 

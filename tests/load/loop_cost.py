@@ -1,4 +1,4 @@
-"""Measure what a frame in and a frame out cost on each event loop: ours, asyncio's, and uvloop if it is installed.
+"""Measure what a frame in and a frame out cost on each event loop: the bridge's, asyncio's, uvloop if it is installed.
 
     python tests/load/loop_cost.py [--connections 100] [--seconds 3] [--rounds 3]
 

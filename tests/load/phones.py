@@ -1,4 +1,4 @@
-"""The far end of the lab's trunk, for load: it takes every call, and says a tone."""
+"""The far side of the lab's trunk, for load: it answers every call, and sends a tone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Phones(asyncio.DatagramProtocol):
 
     def __init__(self, *, speaking: bool = True) -> None:
         self._speaking = speaking
-        self._rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # what they hear goes unread
+        self._rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # received audio stays unread
         self._rtp.bind(("127.0.0.1", 0))
         self._rtp.setblocking(False)
         self._ports: dict[str, int] = {}

@@ -152,7 +152,7 @@ def delay_ms(maker: Maker, rate_in: int, rate_out: int) -> float:
     seconds = 2.0
     lower = min(rate_in, rate_out)
     times = np.arange(int(rate_in * seconds)) / rate_in
-    # Noise made of sines, so that the very same signal can be computed at the other rate.
+    # Noise made of sines: exactly the same signal can be computed at the other rate.
     parts = [(f, p) for f, p in zip(rng.uniform(200, 0.35 * lower, 40), rng.uniform(0, 6.28, 40), strict=True)]
 
     def signal(at: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
     python tests/load/startup.py OLD [--rounds 5]
 
 OLD is a second checkout; it runs with this interpreter and this checkout's dependencies. Both start in turns, against
-an ARI of this process that knows no calls. User and system time of the child process are counted. The best round
+an ARI of this process that has no calls. User and system time of the child process are counted. The best round
 of each is compared: other programs can only make a start more expensive.
 """
 

@@ -2,10 +2,10 @@
 
     python tests/load/tap_cost.py [--calls 20] [--seconds 20] [--rounds 3] [--only SHAPE,...] [--against CHECKOUT]
 
-It starts the embedded lab's Asterisk and two bridges of this checkout (one knows the dialplan's entry for taps, one
+It starts the embedded lab's Asterisk and two bridges of this checkout (one uses the dialplan's entry for taps, one
 does not), makes calls of two parties with a tone each, has an application listen (and speak), and reads the processes'
 CPU times from /proc. 10 ms are 1 % of a core per call. The application runs in this process and is not counted; what
-it hears is echoed where it speaks. For comparison the same application is reached by Asterisk's own chan_websocket.
+it receives is echoed if it sends audio. For comparison Asterisk's own chan_websocket reaches the same application.
 With ``--against``, two bridges of another checkout take turns with this one's, and the ratios are printed.
 
 A party is a SIP call to the lab's trunk (G.711): this process answers it, sends a packet every 20 ms, and takes what
@@ -50,7 +50,7 @@ SETTLE_S = 1.5
 
 
 class Application(WSListener):
-    """Hears, and says the same if it speaks."""
+    """Receives audio, and echoes it if it sends audio."""
 
     def __init__(self, speaks: bool) -> None:
         self.speaks = speaks
@@ -141,7 +141,7 @@ class Bench:
         return self.client.app if shape.taps == "websocket" else self.bridges[self.checkout, shape.taps or "entry"][2]
 
     async def hold(self, name: str) -> None:
-        """Answer a call of ours and put it into a bridge, as the product does."""
+        """Answer an originated call and put it into a bridge, as the product does."""
         bridge = f"mix-{name}"
         await self.ari("POST", f"/channels/{name}/answer")
         await self.ari("POST", f"/bridges/{bridge}", type="mixing")

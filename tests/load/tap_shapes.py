@@ -14,7 +14,7 @@ class Shape:
             not at all.
         listeners: streams per tracked party.
         parties: how many of the call's two parties are tracked.
-        speaks: each stream also speaks to the party (a tap of its own, therefore).
+        speaks: each stream also sends audio to the party (a tap of its own, therefore).
         stasis: the call is in the application.
     """
 

@@ -78,7 +78,7 @@ def smallest_audio(target: Target) -> int:
 
 @attack(least=1000)
 def dtmf_flood(target: Target) -> int:
-    """Press keys, as fast as they go."""
+    """Send DTMF digits as fast as possible."""
 
     def once() -> int:
         with target.audiosocket(uuid_of(DIALECTS["twilio"])) as connection:

@@ -127,7 +127,7 @@ def urls_for_a_quadratic_pattern(target: Target) -> int:
 
 @attack(least=1)
 def many_actions(target: Target) -> int:
-    """Send flows of 1,000 actions, good ones and bad ones."""
+    """Send flows of 1,000 actions, valid and invalid ones."""
     url = "ws://127.0.0.1:9/"
     flows = (
         [{"type": "STREAM", "params": {"url": url}}],

@@ -132,7 +132,7 @@ def pipelined_openapi(target: Target) -> int:
 
 @attack(least=100)
 def random_bytes(target: Target) -> int:
-    """Send what is no HTTP."""
+    """Send random bytes instead of HTTP."""
     data = bytes(range(256))
 
     def once() -> int:

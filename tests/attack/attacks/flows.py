@@ -11,7 +11,7 @@ from tests.attack.target import HOST, Target
 
 
 def _flow(target: Target, actions: object) -> int:
-    """Place calls whose flow is fetched from the attacker's server, which answers with these actions."""
+    """Originate calls whose flow is fetched from the attacker's server, which answers with these actions."""
     body = json.dumps(actions).encode()
     whole = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
 

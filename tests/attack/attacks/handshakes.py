@@ -82,7 +82,7 @@ def handshake_byte_by_byte(target: Target) -> int:
 def flow_server(
     target: Target, actions: dict[str, object] | list[dict[str, object]], answer: Callable[[socket.socket], int]
 ) -> int:
-    """Place calls whose flow asks the attacker's server, and answer as the server does."""
+    """Originate calls whose flow sends a request to the attacker's server, and answer as the server does."""
     body = {
         "destinations": [{"type": "tel", "target": "+600"}],
         "actions": actions if isinstance(actions, list) else [actions],
@@ -115,7 +115,7 @@ def flow_server(
 
 
 def fetch(target: Target) -> dict[str, object]:
-    """Return an action that asks the attacker's server."""
+    """Return an action that sends a request to the attacker's server."""
     return {"type": "fetch", "option": {"event_url": f"http://{HOST}:{target.application_port}/flow"}}
 
 

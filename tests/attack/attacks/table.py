@@ -20,7 +20,7 @@ class Attack:
     """One row of the table.
 
     Args:
-        run: what it does; its docstring says it in words.
+        run: what it does; its docstring describes it.
         seconds: how long it takes.
         least: how many things it has to do to count as an attack at all.
         phone: a call of a real phone through Asterisk is judged too.

@@ -26,7 +26,7 @@ GO_PARTS = ("golang-1.", "golang-github-gorilla-websocket-dev")
 
 
 class CannotBuild(BridgeError):
-    """A program cannot be built here; the message says what is needed."""
+    """A program cannot be built here; the message names what is needed."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Case:
         dialect: as the generator names them.
         way: ``capture`` (the application only listens), ``playout`` (it only speaks) or ``both`` (it echoes).
         pattern: ``aligned`` (all frames at the same instant) or ``spread`` (evenly over 20 ms).
-        calls: how many at once.
+        calls: how many simultaneously.
     """
 
     dialect: str
@@ -61,7 +61,7 @@ class Settings:
 
 
 class RunFailed(BridgeError):
-    """A run gave no result; the message says why."""
+    """A run gave no result; the message gives the reason."""
 
 
 def run(case: Case, variant: Variant, programs: Programs, settings: Settings) -> dict[str, Any]:

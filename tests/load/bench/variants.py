@@ -52,7 +52,7 @@ class Variant:
     Args:
         name: short, for the command line.
         label: for the table.
-        dialects: what it speaks.
+        dialects: those that it supports.
         command: how it is started, from ports, dialect and a folder for its files.
         workers: how many processes it is, each with the next AudioSocket port.
         tracks: how many connections from Asterisk are one call.

@@ -26,7 +26,7 @@ from bridge.streams.stream import Stream
 from bridge.streams.subscription import Subscription
 
 NAMES = {"twilio": ("inbound", "outbound"), "voxology": ("caller", "callee")}
-"""What the generator knows the tracks by; Yeastar's by their channel, which is the UUID."""
+"""The generator's names of the tracks; Yeastar's are their channels, which are the UUIDs."""
 LAYOUTS: dict[str, Any] = {"twilio": "both_tracks", "voxology": "both", "yeastar": "parties"}
 
 
