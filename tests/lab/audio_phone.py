@@ -22,7 +22,7 @@ RATE = 8000
 FRAME_SAMPLES = 160
 FRAME_S = 0.02
 STEP_HZ = 50
-"""Tones are multiples of it: a whole number of waves in a frame."""
+"""Tones are multiples of it: each frame has an integer number of periods."""
 LOUD = 2000
 PURE = 0.7
 """The share of a frame's energy that its tone has."""

@@ -1,4 +1,4 @@
-"""The calls layer on a lab, without the rest of a bridge: what places calls, controls, speaks and records."""
+"""The calls layer on a lab, without the rest of a bridge: what originates calls, controls them, speaks and records."""
 
 from __future__ import annotations
 
@@ -124,12 +124,12 @@ class Calling:
         return record
 
     def told(self, call_id: str) -> list[str]:
-        """The statuses that were told of a call, in order, each as often as it changed."""
+        """Return the statuses in a call's events, in order, each as often as it changed."""
         told = [event.data["status"] for event in self.seen if event.data.get("id") == call_id]
         return [status for before, status in zip(["", *told], told, strict=False) if status != before]
 
     async def nothing_left(self, timeout_s: float = PATIENCE_S) -> None:
-        """Wait until nothing of ours is left on the PBX and in the process."""
+        """Wait until no object of the bridge is left on the PBX and in the process."""
         deadline = time.monotonic() + timeout_s
         while True:
             channels = [channel.id for channel in await self.client.channels.list()]

@@ -75,7 +75,7 @@ async def pushing(lab: Lab, **sections: Any) -> AsyncIterator[Target]:
 
 
 async def in_step(target: Target, timeout_s: float = PATIENCE_S) -> None:
-    """Waits until the bridge knows the PBX."""
+    """Wait until the bridge is synchronized with the PBX."""
     async with asyncio.timeout(timeout_s):
         while (await target.get("/health"))[0] != 200:
             await asyncio.sleep(0.02)

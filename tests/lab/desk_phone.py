@@ -134,7 +134,7 @@ class DeskCall:
         return "\r\n".join(lines)
 
     def learn(self, message: Message) -> None:
-        """Note where the other side is, as its answer or its request says."""
+        """Note the peer's address, from its response or its request."""
         tag = re.search(r";tag=([^;\s]+)", message.get("to")) if message.status else None
         self.remote_tag = tag[1] if tag else self.remote_tag
         contact = re.search(r"<([^>]+)>", message.get("contact"))
@@ -207,7 +207,7 @@ class DeskPhone:
         return f"sip:{self._extension}@{self.pbx[0]}"
 
     async def _request(self, call: DeskCall, method: str, body: str = "", extra: list[str] | None = None) -> Message:
-        """Send a request, with credentials when they are asked for; return the final response."""
+        """Send a request, with credentials if they are required; return the final response."""
         headers = list(extra or ())
         for _ in range(2):
             call.sequence += 1

@@ -1,4 +1,4 @@
-"""A bridge as a client of its HTTP API sees it: requests, what the events WebSocket tells, and servers for flows."""
+"""A bridge as a client of its HTTP API sees it: requests, the events WebSocket, and servers for flows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUIET = 1500
 
 
 class Client:
-    """What an application asks, and what it is told. All of it over HTTP, with the bridge's token if it has one."""
+    """An application's requests and the events that it receives, over HTTP, with the bridge's token if it has one."""
 
     def __init__(self, target: Target, listener: peer.Peer) -> None:
         self.target = target
@@ -58,7 +58,7 @@ class Client:
         return answer
 
     async def place(self, body: dict[str, Any]) -> list[str]:
-        """Places calls; their ids, in the order of their destinations."""
+        """Create calls, and return their ids in the order of their destinations."""
         return [call["id"] for call in (await self.done("POST", "/v1.0/calls", body))["calls"]]
 
     async def call(self, target: str, *actions: dict[str, Any], kind: str = "extension", **more: Any) -> str:
@@ -74,7 +74,7 @@ class Client:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Everything that was told, in order; ``at`` is when it came, by ``time.monotonic()``."""
+        """All events, in order; ``at`` is when each arrived, by ``time.monotonic()``."""
         return [json.loads(message.data) | {"at": message.at} for message in self._listener.messages]
 
     def told(self, kind: str, call_id: str = "") -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ class Client:
         return [data["reason"] for data in self.told("flow_action", call_id) if data["reason"]]
 
     def statuses(self, call_id: str) -> list[str]:
-        """The statuses of a call as they were told, in order, each as often as it changed."""
+        """Return the statuses in a call's events, in order, each as often as it changed."""
         told = [event["data"]["status"] for event in self.events if event["data"].get("id") == call_id
                 and event["type"].startswith("call_")]  # fmt: skip
         return [status for before, status in zip(["", *told], told, strict=False) if status != before]
@@ -130,12 +130,12 @@ async def client_of(target: Target) -> AsyncIterator[Client]:
 
 
 def action(kind: str, **option: Any) -> dict[str, Any]:
-    """An action in VoIPBIN's spelling."""
+    """Return an action in VoIPBIN's syntax."""
     return {"type": kind, "option": option}
 
 
 def talk(text: str, **option: Any) -> dict[str, Any]:
-    """Say a text."""
+    """Return an action for text-to-speech."""
     return action("talk", text=text, **option)
 
 
@@ -148,7 +148,7 @@ def sleep(ms: int) -> dict[str, Any]:
 
 
 async def said(lab: Lab, *texts: str) -> list[Samples]:
-    """How the lab's bridge says texts, at the phones' rate."""
+    """Return how the lab's bridge speaks texts, at the phones' rate."""
     speech = Speech(SpeechConfig(command=lab.speech_command))
     sounds = [await speech.say(Utterance(text)) for text in texts]
     return [np.frombuffer(sound.at(RATE).pcm, "<i2") for sound in sounds]
@@ -215,7 +215,7 @@ def caller_of(phone: Phone) -> str:
 
 
 class Server:
-    """An HTTP server: what it answers under each path, and what it was asked."""
+    """An HTTP server: its response for each path, and the requests that it received."""
 
     def __init__(self) -> None:
         self.url = ""

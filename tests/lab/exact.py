@@ -73,7 +73,7 @@ def assert_exact(sent: Samples, heard: Samples, seconds: float) -> None:
     Args:
         sent: s16 samples at 8 kHz, from `noise`.
         heard: s16 samples at 8 kHz, silent where nothing was sent.
-        seconds: how much of it has to be there at least, before what may be lost.
+        seconds: how much of it must be received at least, before what may be lost.
 
     Raises:
         AssertionError: there is too little, there is other audio, or a passage is shifted by a part of a frame.

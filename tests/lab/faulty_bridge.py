@@ -1,4 +1,4 @@
-"""``asterisk-bridge`` whose clock and resolver do as a file beside its configuration says.
+"""``asterisk-bridge`` whose clock and resolver behave as a file beside its configuration specifies.
 
 SIGUSR1 has the file read: JSON with ``clock_s``, by how much the clock is wrong, and ``name_fails``.
 """

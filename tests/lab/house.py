@@ -1,7 +1,7 @@
 """Calls with applications, and what can break between them: Asterisk, ARI, the process, applications, the store.
 
 Half of the callers are in calls of a route, whose application is an echo; the others call the PBX's echo and are
-observed by a subscription. Each sends a tone of its own, so everything that is received says whose it is.
+observed by a subscription. Each sends a tone of its own, which identifies everything that is received.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class House:
         phone.hang_up()
 
     def forget_calls(self) -> None:
-        """The PBX has died with the calls, and no BYE says so."""
+        """Discard the calls: the PBX has died with them, without a BYE."""
         for phone in self.phones:
             phone.remote = None
 
@@ -147,7 +147,7 @@ class House:
         return found
 
     async def objects(self) -> int:
-        """Return how many channels and bridges of ours are on the PBX."""
+        """Return how many channels and mixing bridges of the bridge are on the PBX."""
         return len(await self.service.ours_on_the_pbx())
 
     # What can be broken

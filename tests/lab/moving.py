@@ -1,4 +1,4 @@
-"""Calls whose parties move: transfers in each way that a phone knows, and who is heard afterwards."""
+"""Calls whose parties move: transfers in each way that phones support, and who is heard afterwards."""
 
 from __future__ import annotations
 
@@ -79,6 +79,6 @@ async def consult(phone: Phone, number: str, reached: Callable[[], object]) -> N
     """Have a phone call somebody else by feature code while the other one waits, until that one is reached."""
     before = len(so_far(phone))
     await phone.dtmf("*2")
-    await until(lambda: len(so_far(phone)) > before + 2 * RATE)  # what is said then lasts for a second
+    await until(lambda: len(so_far(phone)) > before + 2 * RATE)  # the prompt then lasts for a second
     await phone.dtmf(number, gap_s=0.2)
     await until(reached)

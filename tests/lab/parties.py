@@ -12,7 +12,7 @@ CALLER_HZ = 1000
 CALLEE_HZ = 440
 PROMPT_HZ = 700
 LOUD, FAINT = 6000, 200
-"""Tones are sent at 8000; what must not be there stays below 2 % of that."""
+"""Tones are sent at 8000; what must not be heard stays below 2 % of that."""
 TONES = {"1001": 500, "1002": 700, "1003": 900}
 
 

@@ -3,8 +3,8 @@
     .venv/bin/python -m tests.lab.record_ari [SCENARIO...]
 
 Each line is one message as Asterisk sent it, or ``{"linkedid": [channel, linkedid]}``: what Asterisk answered, at this
-point, to the question for ``CHANNEL(linkedid)``. Questions are asked more often here than the bridge asks them, and
-written down only when the answer is new. Run it again when a newer Asterisk is to be supported, and read the diff.
+point, to the request for ``CHANNEL(linkedid)``. These requests are sent more often here than by the bridge, and
+recorded only when the response is new. Run it again when a newer Asterisk is to be supported, and read the diff.
 """
 
 from __future__ import annotations

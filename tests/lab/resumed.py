@@ -42,7 +42,7 @@ async def hears(phone: Phone, hz: float, timeout_s: float = 30) -> None:
 
 
 async def killed_and_started(service: Service) -> float:
-    """Kill the process and start it again; return how many seconds it was away."""
+    """Kill the process and start it again; return how many seconds it did not run."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     await service.die()

@@ -72,7 +72,7 @@ class Received:
         return samples_of(b"".join(self.binary))
 
     def yeastar(self, channel: str) -> Samples:
-        """What one channel said, by Yeastar's format."""
+        """Return the audio of one channel, in Yeastar's format."""
         found = (message for message in self.of(channelid=channel, status="process"))
         return samples_of(b"".join(base64.b64decode(message["audio"]) for message in found))
 

@@ -1,4 +1,4 @@
-"""A SIP phone that answers as a test says and shows every message that it got: what softphones neither send nor show.
+"""A SIP phone that answers as a test specifies and shows every received message: what softphones neither send nor show.
 
 SIP over UDP (RFC 3261) without audio: responses other than 486 and 603, the headers of a CANCEL, a privacy header.
 """

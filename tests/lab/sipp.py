@@ -55,7 +55,7 @@ class Sipp:
             f"{self._lab.settings.host}:{self._lab.settings.sip_port}",
         )
         try:
-            await program.wait()  # its exit code reports calls that the other end has ended, which is as intended
+            await program.wait()  # its exit code reports calls that the PBX has ended, which is as intended
         finally:
             await self._end(program)
 

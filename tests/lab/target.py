@@ -42,7 +42,7 @@ class Target:
             return answer.status, await answer.json()
 
     async def text(self, path: str) -> str:
-        """The body of a GET that is no JSON."""
+        """Return the body of a GET that is not JSON."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         async with aiohttp.ClientSession(headers=headers) as session, session.get(self.url + path) as answer:
             return await answer.text()
@@ -95,11 +95,11 @@ class Target:
         return [entry["id"] for entry in objects if entry["id"].startswith("ab-")]
 
     async def nothing_left(self) -> None:
-        """Waits until nothing of ours is left: on the PBX, and in the process where it can be looked into."""
+        """Wait until nothing of the bridge is left: on the PBX, and in the process if it is this one."""
         await self._until_gone(lambda _: True)
 
     async def streams_gone(self) -> None:
-        """As `nothing_left`, but calls in our application may go on: each is held in a bridge of its own."""
+        """Wait as `nothing_left`, but calls in the application may continue, each in a mixing bridge of its own."""
         await self._until_gone(lambda object_id: "-hold-" not in object_id)
 
     async def _until_gone(self, counts: Callable[[str], bool], timeout_s: float = PATIENCE_S) -> None:

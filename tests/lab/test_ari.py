@@ -79,7 +79,7 @@ async def enter(client: AriClient, channel_id: str, endpoint: str = TONE) -> Sta
 
 
 class Relay:
-    """A TCP relay to Asterisk whose connections can be cut, and which need not be there at all."""
+    """A TCP relay to Asterisk whose connections can be cut, and which can be stopped."""
 
     def __init__(self, lab: Lab) -> None:
         target = urlsplit(lab.ari_url)
@@ -177,7 +177,7 @@ async def test_ids_may_hold_anything(client: AriClient) -> None:
         await client.bridges.add_channel(bridge, odd)
         await entered.wait(5)
     async with asyncio.timeout(PATIENCE_S):
-        while (await client.bridges.get(bridge)).channels != [odd]:  # what it tells may be older than the event
+        while (await client.bridges.get(bridge)).channels != [odd]:  # its response may be older than the event
             await asyncio.sleep(0.02)
     await client.bridges.remove_channel(bridge, odd)
     await client.bridges.destroy(bridge)
@@ -236,7 +236,7 @@ async def test_asterisks_refusals(client: AriClient) -> None:
 
 
 async def test_a_technology_that_asterisk_does_not_know(client: AriClient) -> None:
-    """500 "Allocation failed", or the 409 of an earlier request: Asterisk does not forget its last error."""
+    """500 "Allocation failed", or the 409 of an earlier request: Asterisk keeps its last error."""
     with pytest.raises(AriError) as caught:
         await originate(client, "Nothing/1")
     assert caught.value.status in (409, 500)
@@ -363,7 +363,7 @@ async def test_calls_that_meet_in_a_bridge_become_one(client: AriClient, tracker
 
 
 async def test_our_own_channels_change_no_call(client: AriClient, tracker: CallTracker) -> None:
-    """A channel of ours that is older than the call it meets would give it another linkedid."""
+    """A channel of the bridge that is older than the call it meets would give it another linkedid."""
     media = f"ab-{APP}-0011aabb-media-1"
     await enter(client, media)
     await enter(client, f"{APP}-1")

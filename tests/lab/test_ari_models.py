@@ -17,7 +17,7 @@ from bridge.testing.lab_engine import Lab
 PARTS = ("applications", "asterisk", "bridges", "channels", "endpoints", "events", "recordings")
 SCALARS = {"string": str, "Date": str, "int": int, "long": int, "boolean": bool, "object": Any}
 NAMES = {"Caller": "CallerID", "Dialplan": "DialplanCEP", "Ping": "AsteriskPing", "RtpStatistics": "RTPstat"}
-"""Asterisk's names of models, where ours differ."""
+"""Asterisk's names of models that have another name in the bridge."""
 OF_ANY_EVENT = ("channel", "bridge")
 """`Event` has these for all types of events, described or not."""
 ALWAYS_SENT = {("ChannelEnteredBridge", "channel")}

@@ -1,4 +1,4 @@
-"""What applications get, and what the log says, when Asterisk is killed and started again."""
+"""What applications receive, and what is logged, when Asterisk is killed and started again."""
 
 from __future__ import annotations
 

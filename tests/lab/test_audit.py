@@ -1,4 +1,4 @@
-"""The audit log of real calls tells the story: who, when, which call, and nothing that it must not tell."""
+"""The audit log of real calls is complete: who, when, which call, and nothing that it must not contain."""
 
 from __future__ import annotations
 

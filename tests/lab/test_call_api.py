@@ -1,4 +1,4 @@
-"""Calls and flows over the HTTP API, with real phones: what is heard, what is told, and that nothing is left."""
+"""Calls and flows over the HTTP API, with real phones: what is heard, which events come, and that nothing is left."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def to(number: str, kind: str = "tel") -> dict[str, str]:
     return {"type": kind, "target": number}
 
 
-# Several at once
+# Several simultaneously
 
 PRESENT_S = 0.3
 """Of 2.5 s: with ten calls on a busy machine Asterisk loses and shifts frames, and tones are weaker for that time."""
@@ -121,7 +121,7 @@ def only(whose: str, heard: Samples, tones: Collection[float], own: Mapping[floa
     """A recording holds its own tones, each for so many seconds at least, and none of the others."""
     lasts = {hz: seconds_of(heard, hz) for hz in tones}
     assert all(lasts[hz] >= least for hz, least in own.items()), (whose, {hz: lasts[hz] for hz in own})
-    # Where a tone begins and ends every frequency is, for a moment.
+    # Where a tone begins and ends, all frequencies occur briefly.
     assert max(lasts[hz] for hz in tones if hz not in own) <= 0.2, (whose, own, lasts)
 
 
@@ -178,7 +178,7 @@ async def test_why_a_call_is_not_answered(client: Client, phones: Phones) -> Non
             shown = await client.record(call_id)
             assert (told["hangup_reason"], told["hangup_by"]) == (shown["hangup_reason"], shown["hangup_by"])
             assert (shown["hangup_reason"], shown["status"]) == (reason[0], "hangup")
-            if call_id not in (unregistered, unknown):  # nobody was asked there
+            if call_id not in (unregistered, unknown):  # nobody was called there
                 assert shown["hangup_by"] == reason[1]
         assert client.statuses(busy) == ["dialing", "ringing", "hangup"]
         assert client.statuses(unknown) == ["dialing", "hangup"]
@@ -302,7 +302,7 @@ async def test_a_number_of_the_trunk_runs_a_flow(lab: Lab, phones: Phones, place
 
 @pytest.mark.core
 async def test_keys_of_a_phone_come_once_each_in_order(client: Client, phones: Phones) -> None:
-    """What a flow has collected is said by it, and heard by who pressed it."""
+    """A flow repeats the digits that it has collected, and their sender hears them."""
     keys = "7205"
     (alice,) = await phones("1001")
     flow = [
@@ -355,7 +355,7 @@ async def test_a_flow_waits_for_a_connected_application(lab: Lab, phones: Phones
     assert judge.level_of(heard[int((begin - 0.5) * RATE) :], APPLICATION_HZ, RATE) < 500
 
 
-# What servers are told
+# Requests to servers
 
 
 async def test_webhooks_tell_the_same_as_the_websocket(lab: Lab, phones: Phones) -> None:

@@ -57,7 +57,7 @@ async def command(target: Target, *arguments: str) -> AsyncIterator[asyncio.subp
 
 
 async def result(process: asyncio.subprocess.Process, timeout_s: float = 20) -> tuple[int | None, list[str], str]:
-    """Exit code, the lines that it said without their times, and what it complained of."""
+    """Return the exit code, the lines of output without their times, and standard error."""
     async with asyncio.timeout(timeout_s):
         out, err = await process.communicate()
     lines = [LINE.fullmatch(line) for line in out.decode().splitlines()]

@@ -103,7 +103,7 @@ async def test_keys_come_once_and_in_order(calling: Calling, phones: Phones) -> 
 
 
 MUTES = {
-    # What is done to Alice: seconds of three in which she hears Bob, and in which Bob hears her.
+    # Alice's mute: in how many of three seconds Alice hears Bob, and Bob hears Alice.
     "mute in": (3.0, 2.0),
     "mute out": (2.0, 3.0),
     "mute both": (2.0, 2.0),
@@ -223,7 +223,7 @@ async def test_what_ends_a_recording(calling: Calling, phones: Phones) -> None:
     assert by_key.status == "recording"
     await alice.dtmf("#")
     await asyncio.wait_for(by_key.finished(), PATIENCE_S)
-    assert [await leg.digits.get(1), await leg.digits.get(1)] == ["1", "#"]  # whoever waits for keys has them all
+    assert [await leg.digits.get(1), await leg.digits.get(1)] == ["1", "#"]  # a recording leaves the digits to others
     by_length = await calling.recordings.start(leg.id, max_duration_s=1, principal=CONFIGURATION)
     await asyncio.wait_for(by_length.finished(), PATIENCE_S)
     by_silence = await calling.recordings.start(leg.id, max_silence_s=1, principal=CONFIGURATION)

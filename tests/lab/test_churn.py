@@ -1,4 +1,4 @@
-"""Many short calls, in every mode at once, hung up from either side at random moments: nothing of ours stays behind.
+"""Many short calls, in all modes simultaneously, hung up by either side at random times: nothing of the bridge is left.
 
 The short form runs with all tests; ``--churn 2000`` makes so many calls in each round.
 """
@@ -60,7 +60,7 @@ def descriptors() -> int:
 
 
 async def originate(client: Client, count: int, chance: random.Random) -> None:
-    """Place calls that run flows; some are ended by request at a random moment, the rest by the far end."""
+    """Create calls that run flows; some are ended by request at a random time, the rest by the far side."""
 
     async def one() -> None:
         body = {

@@ -1,4 +1,4 @@
-"""Several bridges, one store, real calls: each call goes to the application once, whoever dies or is cut off."""
+"""Several bridges, one store, real calls: each call goes to the application once, whichever dies or is cut off."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from tests.lab.waiting import PATIENCE_S, stays
 RATE = 8000
 TAKEN_OVER_S = 10.0
 TONES = {"pbx-1": 500, "pbx-2": 700}
-"""What the caller of each PBX says."""
+"""The tone of each PBX's caller, in Hz."""
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
@@ -141,13 +141,13 @@ async def calls_of(world: World, edge: str, other: str) -> dict[str, str]:
 
 
 def says(connection: Received, hz: float) -> bool:
-    """Whether what a connection carried of the caller is his tone, for the greatest part."""
+    """Return whether a connection's audio of the caller is mostly the caller's tone."""
     channels = {message["channelid"] for message in connection.messages if message["status"] == "process"}
     return max(tone_share(connection.yeastar(channel), RATE, hz) for channel in channels) > 0.8
 
 
 async def taken_over(world: World, calls: dict[str, str], lost_at: float) -> None:
-    """Both calls go on over a second connection each in time, which says the same, and after the first was silent."""
+    """Check that both calls continue over a second connection in time, with the same tone, once the first is silent."""
     heard = Heard(world.sink)
     for pbx, call_id in calls.items():
         again = await heard.heard(call_id, 2, TAKEN_OVER_S)
@@ -160,13 +160,13 @@ async def taken_over(world: World, calls: dict[str, str], lost_at: float) -> Non
 
 
 def connections_to(port: int, node: Node) -> list[str]:
-    """The TCP connections to a port that the kernel of a node's machine knows, whoever has closed them (proc(5))."""
+    """Return the TCP connections to a port that the kernel of a node's machine has, closed or not (proc(5))."""
     lines = Path(f"/proc/{node.process.pid}/net/tcp").read_text().splitlines()[1:]
     return [line for line in lines if line.split()[2].endswith(f":{port:04X}")]
 
 
 def talking(world: World) -> list[Phone]:
-    """The phones whose calls go on."""
+    """Return the phones whose calls continue."""
     return [phone for lab in world.labs.values() if (phone := lab.phone("1001")).in_call]
 
 
@@ -182,7 +182,7 @@ async def all_is_gone(world: World, *edges: str) -> None:
 async def test_a_machine_that_loses_its_power_is_replaced_for_both_pbxs(world: World) -> None:
     calls = await calls_of(world, "edge-1", "edge-2")
     lost_at = time.monotonic()
-    await world.network.unplug(world.edges["edge-1"])  # so that its kernel, which goes on here, tells nobody
+    await world.network.unplug(world.edges["edge-1"])  # its kernel, which keeps running here, must notify nobody
     await world.end("edge-1", at_once=True)
     await taken_over(world, calls, lost_at)
     for pbx, call_id in calls.items():

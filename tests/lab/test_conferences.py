@@ -24,13 +24,13 @@ from tests.lab.waiting import PATIENCE_S, sends, stays, until
 
 RATE = 8000
 LEVEL = 4000
-"""Of each tone: five of them at once must fit."""
+"""Of each tone: the sum of five must fit."""
 PHONES = {"1001": 480.0, "1002": 700.0, "1003": 920.0}
 """Who sends which tone, in Hz. None is a multiple of another, or a sum or difference of two."""
 CLIENTS = (1150.0, 1390.0)
 ROOM = "720"
 PIECE = RATE // 5
-"""Samples that are judged at once."""
+"""Samples that are judged together."""
 
 
 class Conferring:
@@ -146,7 +146,7 @@ def steady(heard: judge.Samples, tones: Sequence[float]) -> judge.Samples:
 
 
 async def everybody_hears_everybody_else(conferring: Conferring, started: dict[str, Phone], conference_id: str) -> None:
-    """Three phones that are there, and two clients, a tone each."""
+    """Three phones in the conference, and two clients, a tone each."""
     await conferring.until_in(conference_id, len(started))
     conference = f"/conferences/{conference_id}"
     async with conferring.stream(conference) as first, conferring.stream(conference) as second:
@@ -231,7 +231,7 @@ async def test_kicked_and_muted_in_a_conference_of_the_bridge(conferring: Confer
     channels = []
     for phone in (alice, bob):
         phone.play_next(judge.tone(PHONES[phone.name], 60, RATE, LEVEL))
-        # Whoever is kicked comes back once.
+        # A kicked participant comes back once.
         channels.append(await conferring.call(phone.name, [joins("club"), pauses(2000), joins("club"), pauses(500)]))
         await conferring.until_in("club", len(channels))
     mute, kick = f"/conferences/club/participants/{channels[0]}/mute", f"/conferences/club/participants/{channels[0]}"
@@ -256,7 +256,7 @@ async def test_kicked_and_muted_in_a_conference_of_the_bridge(conferring: Confer
         assert await conferring.until_in("club", 1) == [channels[1]]
         assert (await conferring.ask("DELETE", kick))[0] == 404
         assert await hears() == {700}
-        await conferring.until_in("club", 2)  # its flow went on, and it is muted no longer
+        await conferring.until_in("club", 2)  # its flow continued, and it is muted no longer
         assert await hears() == {480, 700}
         await conferring.done("DELETE", "/conferences/club")
         assert await client.closed() == 1000

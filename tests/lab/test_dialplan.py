@@ -41,7 +41,7 @@ async def test_a_twilio_application_hears_and_speaks_in_an_inbound_call(lab: Lab
             assert start["tracks"] == ["inbound"]
             assert start["mediaFormat"] == {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
             assert start["customParameters"]["from_number"] == "1001"
-            # The whole answer at once, and a mark behind it.
+            # The whole answer in one message, and a mark behind it.
             await received.send(event="media", media={"payload": ulaw(modem.modulate(answered, RATE, lead_s=0.5))})
             await received.send(event="mark", mark={"name": "said"})
             await sends(alice, 6.5)

@@ -54,7 +54,7 @@ async def config(lab: Lab) -> AsyncIterator[Config]:
     yield configuration(lab, app=APP)
     async with ari(lab) as session, asyncio.timeout(PATIENCE_S):
         for what in ("channels", "bridges", "applications"):
-            while True:  # Asterisk forgets an application a moment after its connection is gone
+            while True:  # Asterisk removes an application shortly after its connection is gone
                 async with session.get(what) as response:
                     left = [item.get("id") or item["name"] for item in await response.json()]
                 if not [name for name in left if APP in name]:

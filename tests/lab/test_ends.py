@@ -1,4 +1,4 @@
-"""Whatever ends - the caller, the WebSocket, Asterisk - the rest goes on and nothing of ours is left."""
+"""Whatever ends - the caller, the WebSocket, Asterisk - the rest continues and nothing of the bridge is left."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_asterisk_restarts(target: Target, lab: Lab, phones: Phones) -> No
         await application.heard(20)
         await lab.restart_asterisk()
         code = await application.closed(10)
-        # Whichever the bridge learns first: that Asterisk is away, or that its new life knows no such call.
+        # Whichever the bridge detects first: that Asterisk is unavailable, or that the restarted one has no such call.
         assert code == 1011
         assert application.close_reason.startswith(("no audio from the PBX: ", "Asterisk was restarted"))
     await in_step(target)
@@ -157,9 +157,7 @@ async def test_orphans_of_an_earlier_life_are_swept_and_nothing_else(lab: Lab, t
         assert "ab-sweep-00000000-snoop-1" in await target.ours_on_the_pbx()
         async with Application(configuration(lab, app="sweep")) as bridge:
             await in_step(Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge))
-            async with asyncio.timeout(
-                PATIENCE_S
-            ):  # Asterisk hangs a channel up some time after it has said that it does
+            async with asyncio.timeout(PATIENCE_S):  # Asterisk hangs a channel up some time after its response
                 while await target.ours_on_the_pbx() != ["ab-sweeper-00000000-mix-1"]:
                     await asyncio.sleep(0.05)
     bridges = {bridge["id"] for bridge in await target.ari("GET", "/bridges")}

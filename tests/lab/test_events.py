@@ -1,4 +1,4 @@
-"""What is told of a real call: the same to a webhook's server and to a client of the WebSocket."""
+"""Events of a real call: a webhook's server and a client of the WebSocket receive the same."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_call_is_told_from_its_first_ring_to_its_end(lab: Lab, phones: P
 
 
 async def test_a_recorder_that_follows_events_records_the_agent_of_a_queue(lab: Lab, phones: Phones) -> None:
-    """The agent is called for a caller who is in the call already: only who joins says so."""
+    """The agent is called for a caller who is in the call already: only ``participant_joined`` shows it."""
     alice, bob = await phones("1001", "1002")
     async with pushing(lab) as target, client_of(target) as client:
         await alice.call("700")

@@ -54,7 +54,7 @@ async def test_external_media_by_url(lab: Lab, phones: Phones, encapsulation: st
         await sends(alice, 1.5)
         heard = from_messages(encapsulation, list(two_way.binary))
         assert tone_share(heard, RATE, PHONE_HZ) > 0.9
-        assert tone_share(heard, RATE, APPLICATION_HZ) == 0  # not what it says itself
+        assert tone_share(heard, RATE, APPLICATION_HZ) == 0  # not what it sends itself
         await flow.streams.external_media_stop(leg)
         await asyncio.wait_for(asyncio.gather(one_way.ended.wait(), two_way.ended.wait()), PATIENCE_S)
         assert (one_way.close_code, two_way.close_code) == (1000, 1000)
@@ -168,7 +168,7 @@ async def rtp_address(flow: Flow) -> tuple[str, int]:
 
 
 async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones) -> None:
-    """The server speaks AudioSocket; when it hangs up, the media ends and the call continues."""
+    """The server uses AudioSocket; when it hangs up, the media ends and the call continues."""
     (alice,) = await phones("1001")
     got: list[bytes] = []
 
@@ -194,7 +194,7 @@ async def test_external_media_by_host_over_audiosocket(lab: Lab, phones: Phones)
         assert ended.data["reason"] == "the server ended it"
         assert alice.in_call
         await flow.target.streams_gone()
-        # And a server that is not there: said, not raised.
+        # And a server that does not exist: reported, not raised.
         server.close()
         await server.wait_closed()
         await flow.streams.external_media_start(

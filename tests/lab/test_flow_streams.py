@@ -76,7 +76,7 @@ async def test_what_is_said_right_after_a_start_is_heard_from_its_beginning(
     async with open_sink() as sink, flows(lab) as flow:
         leg = await calling(flow, alice)
         player = Players(flow.bridge.taps, flow.bridge.counters, VoiceRates(flow.bridge.client)).of(leg)
-        await player.play(bytes(3200), RATE)  # it is there already, as after an earlier SAY
+        await player.play(bytes(3200), RATE)  # it exists already, as after an earlier SAY
         encapsulation = {"encapsulation": "sln"} if dialect == "voipbin" else {}
         wanted = stream_start(url=sink.url, tracks=["mix"], dialect=dialect, options=encapsulation)
         began = time.monotonic()

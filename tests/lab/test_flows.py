@@ -36,7 +36,7 @@ PHONE_HZ = 750.0
 
 
 class Lot:
-    """A bridge with flows, and what it tells."""
+    """A bridge with flows, and its events."""
 
     def __init__(self, bridge: Any) -> None:
         self.bridge = bridge
@@ -62,7 +62,7 @@ class Lot:
         return [data["reason"] for data in self.told("flow_action") if data["reason"]]
 
     async def said(self, text: str) -> Samples:
-        """What the bridge says, at the phones' rate."""
+        """Return the bridge's speech for a string, at the phones' rate."""
         sound = (await self.bridge.calling.speech.say(Utterance(text))).at(RATE)
         return np.frombuffer(sound.pcm, "<i2")
 
@@ -343,7 +343,7 @@ async def test_a_queue_keeps_the_caller_and_gives_him_back(lab: Lab, phones: Pho
 
 
 async def test_ten_flows_at_once_do_not_disturb_each_other(lab: Lab) -> None:
-    """Ten calls to the PBX's own echo: each flow speaks, presses its own keys, and collects exactly those again.
+    """Ten calls to the PBX's own echo: each flow sends speech and its own DTMF digits, and collects exactly those.
 
     (The echo ends at a "#".)
     """

@@ -27,7 +27,7 @@ class Desk:
         self.hand_over = HandOver(self.client, self.fleet, Control(self.fleet))
 
     def there(self, number: int) -> None:
-        """A worker says that it is ready, true or not."""
+        """Let a worker report that it is ready, true or not."""
         self.fleet.workers[number] = Worker(number, 0, "", ready=True)
         self.hand_over.worker_ready()
 
@@ -60,7 +60,7 @@ async def test_a_call_goes_to_the_next_worker_if_asterisk_does_not_know_the_firs
         channel_id, args = await asyncio.wait_for(started.get(), PATIENCE_S)
         assert args == ["750"]
         assert desk.fleet.homes[channel_id] == (2, ("750",))
-        # What it held goes on when it is gone: here to one that is there by then.
+        # What it held continues when it is gone: here in one that has started by then.
         third = AriClient(lab.ari_url, lab.ari_user, lab.ari_password, app_of(lab.ari_app, 3))
         third.on_channel_event("StasisStart", on_start)
         async with third:

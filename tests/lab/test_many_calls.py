@@ -36,13 +36,13 @@ async def test_twenty_calls_with_silent_applications_all_keep_their_sound(target
         await judged(target, far_ends)
     finally:
         for name in far_ends:
-            with contextlib.suppress(AssertionError):  # it is not there, and says nothing about why
+            with contextlib.suppress(AssertionError):  # it does not exist, for whatever reason
                 await target.ari("DELETE", f"/channels/{name}")
 
 
 async def place(target: Target, lab: Lab, far_ends: Mapping[str, str]) -> None:
-    """Place the calls, and wait until the bridge controls them."""
-    # All come at once, which is when the freeze strikes.
+    """Originate the calls, and wait until the bridge controls them."""
+    # All arrive simultaneously, which triggers the freeze.
     await asyncio.gather(
         *(
             target.ari(

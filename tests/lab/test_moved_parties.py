@@ -90,7 +90,7 @@ async def scene(lab: Lab, sink: Sink, party: str, **subscription: Any) -> AsyncI
 
 
 async def tuned(phones: Phones, *names: str) -> list[Phone]:
-    """Phones each of which says its tone."""
+    """Start phones, each of which sends its tone."""
     started = await phones(*names)
     for phone in started:
         phone.play_next(judge.tone(TONES[phone.name], 120, RATE))
@@ -130,7 +130,7 @@ async def test_blind_transfers_by_refer(lab: Lab, phones: Phones) -> None:
                 await made.listen(f"opened after move {number}")
                 await made.follows(new)
         await far.hangup()
-        # What the party says has a hole where its taps were opened again.
+        # The party's audio has a hole where its taps were opened again.
         holes = judge.dropouts(received.voxology("far"), RATE, TONES["trunk"])
         assert len(holes) <= 3 + 1, holes
         assert max((hole.seconds for hole in holes), default=0) < HOLE_S, holes
@@ -184,7 +184,7 @@ async def test_transfers_by_feature_code(lab: Lab, phones: Phones, code: str) ->
             for old, new in ((alice, bob), (bob, alice), (alice, bob)):
                 new.forget()
                 await old.dtmf(code)
-                await sends(old, 1.5)  # it says "transfer" first
+                await sends(old, 1.5)  # Asterisk plays "transfer" first
                 await old.dtmf(f"8{new.name}#")
                 await answers(new)
                 if code == "*2":

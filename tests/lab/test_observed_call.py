@@ -1,4 +1,4 @@
-"""An ordinary call between two extensions: who is heard, and who hears."""
+"""An ordinary call between two extensions: whose audio arrives, and where the application's is played."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ CALLING = {
     "ring_timeout_s": 1,
     "max_calls": 20,
 }
-"""Whoever is called, an extension that only rings is: nothing that is thought up leads out of the lab's dialplan."""
+"""Every destination leads to an extension that only rings: no generated value leads out of the lab's dialplan."""
 FLOW = {
     "id": "meeting",
     "match": ["750"],
@@ -69,7 +69,7 @@ async def test_schemathesis_finds_nothing_where_calls_go_on(
             code, output = await examine(target.url, tmp_path, auth={}, ids=ids, examples=12, options=options)
             assert code == 0, output
         assert not [record for record in caplog.records if "internal error" in record.getMessage()]
-        assert len(client.told("call_ringing")) > 2  # calls were placed
+        assert len(client.told("call_ringing")) > 2  # calls were originated
         assert client.told("conference_left")
         for phone in (alice, bob, carol):
             await phone.hangup()

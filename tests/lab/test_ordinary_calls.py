@@ -32,7 +32,7 @@ class Scene:
         self.agent = agent
 
     async def over(self) -> None:
-        """Wait until nothing of the bridge is left, and every application has been told."""
+        """Wait until nothing of the bridge is left, and every application has been notified."""
         await self.target.nothing_left()
         for sink in (self.listener, self.agent):
             for connection in sink.connections:
@@ -100,7 +100,7 @@ async def without_ari(scene: Scene, alice: Phone, _: Phone, ends: str) -> None:
 
 
 async def originated(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """A call of ours whose flow speaks, records, streams and connects it with another phone."""
+    """An originated call whose flow plays speech, records, streams and connects it with another phone."""
     actions = [
         {"type": "talk", "option": {"text": "Hello."}},
         {"type": "recording_start", "option": {}},
@@ -125,7 +125,7 @@ async def conference(_: Scene, alice: Phone, bob: Phone, ends: str) -> None:
 
 
 async def unanswered(scene: Scene, alice: Phone, bob: Phone, ends: str) -> None:
-    """A call that the called phone rejects, or the caller gives up; and one of ours likewise."""
+    """A call that the called phone rejects, or the caller gives up; and an originated one likewise."""
     async with by_hand(bob):
         await alice.call("1002")
         await until(lambda: bob.in_call)

@@ -212,7 +212,7 @@ async def test_what_an_earlier_life_left_is_swept(lab: Lab, phones: Phones) -> N
     try:
         await earlier.start()
         await earlier.call("1001")
-        await earlier.client.stop()  # it dies here, as far as Asterisk can tell
+        await earlier.client.stop()  # for Asterisk, it dies here
         async with calling_on(lab):
             await alice.ended()
     finally:
@@ -259,7 +259,7 @@ async def test_asterisk_dies_and_comes_back(lab: Lab, phones: Phones) -> None:
                 await asyncio.wait_for(waiting, 1)
         assert leg.ended.is_set()
         assert calling.records.live() == []
-        # Asterisk has forgotten where the phones are, and a phone that nobody calls does not notice.
+        # Asterisk has lost the phones' registrations, and a phone that nobody calls does not notice.
         for phone in (lab.phone("1001"), bob):
             phone.forget()
             await phone.stop()

@@ -1,4 +1,4 @@
-"""What an application queues: whole files at once, clear, marks."""
+"""What an application queues: whole files in one burst, clear, marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What breaks is put right: legs, parties that move, calls that came in while Asterisk hung or events were away."""
+"""Recovery: legs, parties that move, calls that arrived while Asterisk hung or its events were unavailable."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pcm(hz: float, seconds: float) -> bytes:
 
 
 def level(application: peer.Peer, hz: float) -> float:
-    """How loud a tone was in the last half second that the application heard."""
+    """Return how loud a tone was in the last half second of audio at the application."""
     return judge.level_of(peer.samples_of(b"".join(application.binary[-25:])), hz, RATE)
 
 
@@ -161,7 +161,7 @@ async def test_a_stream_follows_its_party_out_of_our_application(target: Target,
         await sends(alice, 4)
         await alice.hangup()
         assert (await application.closed(), application.close_reason) == (1000, "call ended")
-    # What waits goes on being played; what was said in the half second before the move is noticed goes nowhere.
+    # What waits continues to play; what was sent in the half second before the move is noticed goes nowhere.
     # Counted in tenths, each of the parts of the tone may fill one more than it lasts.
     assert 3.4 <= heard_s(alice, 700) <= 4.3
 
@@ -370,7 +370,7 @@ async def test_keys_of_many_messages_arrive_in_order(target: Target, phones: Pho
 
 
 def keys_of(phone: Phone) -> str:
-    """The keys that a phone was told, in the order in which they began."""
+    """Return the DTMF digits that a phone reported, in the order in which they began."""
     return "".join(event.param for event in phone.events if event.type.endswith("DTMF_START"))
 
 

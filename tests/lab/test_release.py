@@ -1,4 +1,4 @@
-"""``tools/release`` on a copy of this checkout: builds, installs the wheel in an empty environment and places calls."""
+"""``tools/release`` on a copy of this checkout: builds, installs the wheel in an empty environment and makes calls."""
 
 from __future__ import annotations
 

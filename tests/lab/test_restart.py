@@ -132,7 +132,7 @@ async def test_a_call_that_requests_control_can_be_controlled_again(lab: Lab, tm
         assert (await service.request("POST", f"{path}/recording_stop"))[0] == 200
         _, found = await service.get(f"/v1.0/recordings/{recording}")
         assert (found["status"], found["call_id"]) == ("ended", call["id"])
-        assert found["duration"] >= 4  # whole seconds, of at least 5: it continued while the process was away
+        assert found["duration"] >= 4  # whole seconds, of at least 5: it continued while the process did not run
         assert (await service.request("POST", f"{path}/hangup"))[0] == 200
         await alice.ended()
         await service.delete_recordings()
@@ -243,7 +243,7 @@ async def test_an_upgrade_keeps_calls_and_closes_streams_with_1012(lab: Lab, tmp
             assert first.close_code == 1012
             left = [each for each in await service.ours_on_the_pbx() if "-hold-" not in each and "-call-" not in each]
             assert not left, "taps"
-            await asyncio.gather(hears(alice, 700), hears(bob, 500))  # nobody is needed for that
+            await asyncio.gather(hears(alice, 700), hears(bob, 500))  # the call does not need the process
             await service.start()
             await streamed((await sink.connected(2))[1], 900)
             await asyncio.gather(hears(alice, 700), hears(bob, 500))

@@ -56,7 +56,7 @@ def assert_like_the_page(received: Received) -> None:
 
 
 async def judged(lab: Lab, client: Client, call_id: str, received: Received, spoken: Any, heard: Any) -> None:
-    """The flow ran as printed; the application received what the phone said, sample for sample."""
+    """The flow ran as printed; the application received what the phone sent, sample for sample."""
     await client.until("call_hangup", call_id, timeout_s=PATIENCE_S)
     await client.until("flow_ended", call_id)
     assert client.failures() == []

@@ -40,7 +40,7 @@ FOLDER = Path(__file__).parents[1] / "wire" / "flows"
 SOURCE = "+15551234567"
 API_KEY = "voxology-key-0123456789"
 CALLING = {"tel_endpoint": "PJSIP/{number}", "caller_id": "4711", "context": "media-tap"}
-"""Numbers of the lab's phones stand for those of the world, so that one vendor's call can reach two of them."""
+"""Numbers of the lab's phones stand for real ones: one vendor's call can reach two of them."""
 PHONE_HZ, APPLICATION_HZ = 500.0, 900.0
 
 
@@ -54,7 +54,7 @@ def seed(name: str, **values: str) -> Any:
 
 
 def texts(body: Any) -> list[str]:
-    """What a flow says, in order."""
+    """Return the texts of a flow, in order."""
     found = [each.get("option", each.get("params", {})).get("text") for each in body["actions"]]
     return [text for text in found if text]
 
@@ -66,7 +66,7 @@ async def bridge_at(lab: Lab, **sections: Any) -> AsyncIterator[Client]:
 
 
 async def run(client: Client, body: Any) -> str:
-    """Places a call and waits for its end; none of its actions may fail."""
+    """Create a call and wait for its end; none of its actions may fail."""
     (call_id,) = await client.place(body)
     await client.until("call_hangup", call_id, timeout_s=30)
     await client.until("flow_ended", call_id)
@@ -101,7 +101,7 @@ async def test_voipbin_says_a_text(lab: Lab, phones: Phones) -> None:
 
 
 async def test_voipbin_plays_a_file_sends_keys_and_fills_in_variables(lab: Lab, phones: Phones) -> None:
-    """And says a text with variables, all at once."""
+    """And speaks a sentence with variables, in the same flow."""
     alice, bob, jane = await phones("1001", "1002", "1003")
     tune = judge.sweep(2, RATE)
     async with open_server() as server, bridge_at(lab) as client:
@@ -216,7 +216,7 @@ async def test_voipbin_external_media_from_a_url(lab: Lab, phones: Phones) -> No
 
 
 async def test_voipbin_external_media_at_a_host(lab: Lab, phones: Phones) -> None:
-    """An RTP peer of Asterisk's own external media: it hears the phone, and is heard by it, until it is stopped."""
+    """An RTP peer of Asterisk's own external media: it and the phone exchange audio until it is stopped."""
     (alice,) = await phones("1001")
     alice.play_next(judge.tone(PHONE_HZ, 60, RATE))
     loop = asyncio.get_running_loop()
@@ -261,7 +261,7 @@ async def test_voipbin_records_an_echo(lab: Lab, phones: Phones) -> None:
         assert (await client.ask("GET", f"/v1.0/recordings/{recording_id}"))[0] == 404
     (reference,) = await said(lab, *texts(body))
     heard = await alice.heard()
-    assert 1.5 < seconds_of(heard, PHONE_HZ, QUIET / 4) < 2.5  # his own voice
+    assert 1.5 < seconds_of(heard, PHONE_HZ, QUIET / 4) < 2.5  # the caller's own voice
     begin_of(reference, heard)
     recorded, rate = samples_of_wav(recording)
     assert rate == RATE
@@ -294,7 +294,7 @@ async def test_voipbin_joins_a_conference(lab: Lab, phones: Phones) -> None:
 
 @contextlib.asynccontextmanager
 async def voxology(lab: Lab) -> AsyncIterator[tuple[Client, Server]]:
-    """A bridge that asks a server for the flow of calls that ``Dials/Connect`` places."""
+    """Run a bridge that requests the flow of calls created by ``Dials/Connect`` from a server."""
     async with open_server() as server:
         flow = {"id": "programmable-voice", "url": server.url + "/flow", "spelling": "voxology"}
         settings = {"flow": flow["id"], "api_key": API_KEY, "app_id": "0c0ffee0-5b1c-4b8e-9a57-0d3f2f1c2a10"}
@@ -350,8 +350,8 @@ async def test_voxology_streams_between_start_and_stop(lab: Lab, phones: Phones)
     assert expected - 0.1 < duration < expected + 1.0
     track = received.voxology("caller")
     assert len(track) / RATE == pytest.approx(duration, abs=0.2)
-    assert seconds_of(track, PHONE_HZ) > duration - 0.4  # what the phone said, all the time
-    assert judge.find(first, without(track, PHONE_HZ), RATE, least=0.5) == []  # and not what it heard
+    assert seconds_of(track, PHONE_HZ) > duration - 0.4  # what the phone sent, all the time
+    assert judge.find(first, without(track, PHONE_HZ), RATE, least=0.5) == []  # and not what it received
 
 
 async def test_voxology_conference_and_a_rating(lab: Lab, phones: Phones) -> None:

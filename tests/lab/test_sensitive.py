@@ -101,7 +101,7 @@ async def test_nothing_of_a_sensitive_call_reaches_applications(lab: Lab, phones
             streams = (await client.done("GET", "/v1.0/streams"))["result"]
             assert [each["sensitive"] for each in streams] == [True, True]
             await alice.dtmf("9876")
-            # What an application says is still played into the call; a recording would contain it.
+            # What an application sends is still played into the call; a recording would contain it.
             await application.play(peer.frames(judge.tone(APPLICATION_HZ, 2, RATE).astype("<i2").tobytes()))
             async with target.stream(call_id, encapsulation="sln", rate=RATE) as late:
                 await silent_for(late, FRAMES)
@@ -159,7 +159,7 @@ async def test_it_ends_by_its_timeout_and_with_the_call(target: Target, phones: 
 
 
 async def test_a_flow_keeps_a_number_for_itself(target: Target, phones: Phones, sink: Sink) -> None:
-    """The action that asks for digits gets them; nobody else does, and none are left for later actions."""
+    """The action that collects digits gets them; nothing else does, and none are left for later actions."""
     (alice,) = await phones("1001")
     alice.play_next(judge.tone(ALICE_HZ, 60, RATE))
     flow = [

@@ -70,7 +70,7 @@ async def two_subscriptions(lab: Lab, sink: Sink) -> AsyncIterator[Target]:
 
 
 async def call(phones: Phones, seconds: float = 60) -> tuple[Phone, Phone]:
-    """1001 calls 1002; each says its tone."""
+    """Have 1001 call 1002; each sends its tone."""
     alice, bob = await phones("1001", "1002")
     bob.play_next(judge.tone(CALLEE_HZ, seconds, RATE))
     await alice.call("1002", play=judge.tone(CALLER_HZ, seconds, RATE))
@@ -110,7 +110,7 @@ async def test_a_track_is_one_channel_and_three_streams_that_want_the_same_share
                 assert heard(application, CALLEE_HZ) < FAINT
             assert all(b"".join(first[10:40]) in b"".join(other) for other in others), "not the same audio"
         before = len(one.binary)
-        await one.heard(before + 50)  # it goes on when the others have gone
+        await one.heard(before + 50)  # it continues when the others have gone
         assert await made(target) == times(1, ALONE)
     await until(lambda: none_made(target))
     await alice.hangup()
@@ -162,7 +162,7 @@ async def test_one_that_speaks_has_a_channel_of_its_own_and_data_gets_through_bo
 
 
 async def exchange(target: Target, phones: Phones, down: str, up: str) -> tuple[list[str], str]:
-    """One call: a stream speaks and two more listen; what they have heard of the phone, and it of the first."""
+    """Make a call with a stream that sends audio and two that listen; return what they, and the phone, received."""
     alice, bob = await phones("1001", "1002")
     bob.play_next(judge.silence(1, RATE))
     await alice.call("1002", play=modem.modulate(up, RATE, lead_s=3))
@@ -309,7 +309,7 @@ async def test_a_channel_that_breaks_is_opened_again_once_for_all(target: Target
 async def test_what_an_earlier_life_left_in_the_dialplan_is_swept(lab: Lab, phones: Phones) -> None:
     """A snoop channel that has left our application is found by its id."""
     alice, _ = await call(phones)
-    # Held by a listener that stays: as if the bridge had died and its kernel had not told Asterisk yet.
+    # Held by a listener that stays: as if the bridge had died and its kernel had not notified Asterisk yet.
     connections: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: keep_speaking(writer, connections), "127.0.0.1", 0)
     async with server:
@@ -335,7 +335,7 @@ async def test_what_an_earlier_life_left_in_the_dialplan_is_swept(lab: Lab, phon
 
 
 async def is_in_stasis(target: Target, channel_id: str) -> bool:
-    """Whether a channel can be told something: Asterisk says that a snoop is made before it is in the application."""
+    """Return whether a channel accepts requests: Asterisk reports a snoop before it is in the application."""
     try:
         await target.ari("POST", f"/channels/{channel_id}/variable", variable="IN_STASIS", value="yes")
     except AssertionError as refused:

@@ -1,4 +1,4 @@
-"""Streams that come and go on parties that send no audio leave nothing on the PBX that grows."""
+"""Streams that begin and end for parties that send no audio leave nothing on the PBX that grows."""
 
 from __future__ import annotations
 

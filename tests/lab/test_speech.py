@@ -1,4 +1,4 @@
-"""The lab's espeak-ng speaks, a phone hears it, and what it said is found again, while what it did not say is not."""
+"""The lab's espeak-ng speaks and a phone hears it: what was spoken is found in the audio, other sentences are not."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_sentence_is_spoken_the_same_each_time(lab: Lab, speech: Speech)
 
 @pytest.mark.core
 async def test_languages_and_the_voices_of_clouds(speech: Speech) -> None:
-    """espeak-ng finds the nearest language; where it knows none, and where it crashes, the next best is taken."""
+    """espeak-ng finds the nearest language; if it has none, and if it crashes, the next best is used."""
     text = "Guten Tag, hier ist die Auskunft."
 
     async def said(language: str, voice: str = "") -> Sound:

@@ -1,4 +1,4 @@
-"""A phone calls the Stasis extension; an application hears it and answers, in each encapsulation, exactly."""
+"""A phone calls the Stasis extension; an application gets its audio and answers, in each encapsulation, exactly."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ async def scene(lab: Lab) -> AsyncIterator[Scene]:
 
 
 async def talk(phone: Phone, number: str, *others: Phone) -> None:
-    """A call in which each says its own tone, until it has lasted a while."""
+    """Make a call in which each sends a tone of its own, until it has lasted a while."""
     for other in others:
         other.play_next(judge.tone(TONES[other.name], 60, RATE))
     await phone.call(number, play=judge.tone(TONES[phone.name], 60, RATE))
@@ -191,7 +191,7 @@ async def test_a_transfer_ends_one_track_and_begins_another(scene: Scene, phones
     await carol.answered()
     await sends(alice, TALK_S)
     await hang_up(scene, alice)
-    # While all three are there for a moment the third has a socket of its own.
+    # While all three are briefly in the call, the third has a socket of its own.
     assert len(scene.extension.connections) in (1, 2)
     received = Received.together(scene.extension.connections)
     check_yeastar(received, {"1001": 500, "1002": 700, "1003": 900})
@@ -246,7 +246,7 @@ async def test_a_conference_of_three_has_a_socket_for_two_and_one_for_each_furth
     await sends(alice, TALK_S)
     assert scene.counts == (2, 0, 0)
     second = scene.extension.connections[1]
-    await carol.hangup()  # who leaves ends his own track and socket only
+    await carol.hangup()  # a party that leaves ends only its own track and socket
     await asyncio.wait_for(second.ended.wait(), PATIENCE_S)
     assert not first.ended.is_set()
     await hang_up(scene, alice)

@@ -17,7 +17,7 @@ from tests.lab.waiting import PATIENCE_S, until
 
 @pytest.mark.parametrize("how", ["blind", "attended", "feature code", "parking"])
 async def test_a_stream_of_an_observed_call_follows_its_party(lab: Lab, phones: Phones, how: str) -> None:
-    """Alice talks with Bob (or the desk phone), who sends her on to Carol."""
+    """Alice talks with Bob (or the desk phone), who transfers the call to Carol."""
     alice, bob, carol = await phones("1001", "1002", "1003")
     alice.play_next(tone("1001"))
     carol.play_next(tone("1003"))

@@ -86,7 +86,7 @@ def passages(heard: Samples, pause_s: float = 0.2) -> list[Samples]:
     if not len(loud):
         return []
     cuts = np.flatnonzero(np.diff(loud) * judge.BLOCK_S > pause_s) + 1
-    # A block more at both ends: what begins or ends within one is not cut off.
+    # A block more on both sides: what begins or ends within one is not cut off.
     return [heard[max(0, part[0] - 1) * block : (part[-1] + 2) * block] for part in np.split(loud, cuts)]
 
 
@@ -116,7 +116,7 @@ async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones
         (alice,) = await phones("1001")
         await alice.call("750", play=said)
         await alice.answered()
-        # It knows who calls, and what the route tells it; it hears, and it is heard.
+        # It has the caller and the route's parameters; audio arrives in both directions.
         greeting, *rest = await heard_passages(alice, 3, 25)
         assert modem.demodulate(greeting, RATE) == made.greeting
         assert [modem.demodulate(passage, RATE) for passage in rest] == answers
@@ -126,7 +126,7 @@ async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones
         interrupted_at = time.monotonic()
         await alice.dtmf("#")
         await sends(alice, 1)
-        # It ends the call itself, having said good-bye.
+        # It ends the call itself, after the good-bye.
         await alice.dtmf("*")
         await alice.ended(10)
         ended_at = time.monotonic()
@@ -138,7 +138,7 @@ async def test_an_unmodified_pipecat_agent_holds_a_conversation(lab: Lab, phones
         assert judge.level_of(found[3], LONG_SPEECH_HZ, RATE) > 3000
         assert not judge.dropouts(found[3], RATE, LONG_SPEECH_HZ)
         assert 2 < len(found[3]) / RATE < 4
-        # The recording ends with the call, so what lies before its end tells the time.
+        # The recording ends with the call, so the distance from its end is the time.
         blocks = np.flatnonzero(judge.block_levels(heard, RATE, LONG_SPEECH_HZ) > 3000)
         stopped_at = ended_at - (len(heard) / RATE - (blocks[-1] + 1) * judge.BLOCK_S)
         print(f"silent {1000 * (stopped_at - interrupted_at):.0f} ms after the key was pressed")
@@ -183,7 +183,7 @@ async def test_an_agent_lets_go_when_the_caller_hangs_up(lab: Lab, phones: Phone
 
 
 async def test_an_agent_in_the_shape_of_openais_sample_knows_what_was_heard(lab: Lab, phones: Phones) -> None:
-    """Answers sent all at once, marks of one name, and arithmetic on timestamps when the caller interrupts."""
+    """Answers sent in one burst, marks of one name, and arithmetic on timestamps when the caller interrupts."""
     first, second = text_of(1, 21), text_of(1, 22)
     said = np.concatenate(
         [

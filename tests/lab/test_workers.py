@@ -58,7 +58,7 @@ async def test_calls_are_spread_and_streamed(several: Several, phones: Phones) -
 
 
 async def hears(application: peer.Peer, hz: int, frames: int = 50) -> bool:
-    """Whether an application hears a tone in the next frames."""
+    """Return whether an application receives a tone in the next frames."""
     await application.heard(len(application.binary) + frames)
     heard = peer.samples_of(b"".join(application.binary[-25:]))
     return judge.level_of(heard, hz, RATE) > 1000
@@ -89,7 +89,7 @@ async def test_a_subscription_starts_once(lab: Lab, tmp_path: Path, phones: Phon
             await sink.connected(4)
             await sends(alice, 1)
             assert (len(sink.connections), len(later.connections)) == (4, 1)
-            # Whoever streams it dies: the other one takes over.
+            # The worker that streams it dies: the other one takes over.
             streams = await streams_of(several)
             (streaming,) = {number for stream, number in streams.items() if stream["started_by"] == "subscription:made"}
             several.kill(streaming)
@@ -182,7 +182,7 @@ async def test_any_worker_answers_for_all(several: Several, phones: Phones) -> N
             assert total(text, "asterisk_bridge_calls") == 3
             assert total(text, "asterisk_bridge_streams") == 2
             assert 'asterisk_bridge_up{worker="1"} 1' in text
-    # What is done to a call is done by the worker that has it, whoever is asked.
+    # The worker that has a call carries out its requests, whichever worker receives them.
     for call_id in (alice, bob):
         for _ in range(4):
             assert (await several.request("POST", f"/v1.0/calls/{call_id}/hold"))[0] == 200
@@ -252,7 +252,7 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
     placed: dict[int, str] = {}
     actions = [{"type": "conference_join", "option": {"conference_id": "daily"}}]
     while set(placed) != BOTH:
-        # Whoever is asked places the call: asked until each of them has.
+        # The worker that receives a request originates the call: repeated until each of them has.
         phone = bob if placed else alice
         phone.forget()
         phone.play_next(judge.tone(TONES[phone.name], 60, RATE))
@@ -280,7 +280,7 @@ async def test_a_conference_holds_calls_of_both(several: Several, phones: Phones
         for application in applications:
             assert await hears(application, TONES["1001"])
             assert await hears(application, TONES["1002"])
-    # A participant whose call is in another worker is let go all the same.
+    # A participant whose call is in another worker is removed as well.
     channel = answers[1]["result"][0]["participants"][0]["channel_id"]
     assert (await several.request("DELETE", f"/v1.0/conferences/daily/participants/{channel}"))[0] == 204
     for answer in (await several.from_each("/v1.0/conferences/daily", BOTH)).values():
@@ -363,7 +363,7 @@ async def test_it_ends_in_order_and_without_its_supervisor_too(lab: Lab, tmp_pat
             assert await application.closed() == 1012
         await several.nothing_left()
         assert not any(map(runs, pids))
-    # The calls are still there, and are picked up again by the next life: also by one that ends badly.
+    # The calls still exist, and the next run resumes them: also one that ends badly.
     async with contextlib.AsyncExitStack() as stack:
         several = await stack.enter_async_context(serving(lab, tmp_path, ends_well=False))
         await sends(alice, 1)
@@ -377,5 +377,5 @@ async def test_it_ends_in_order_and_without_its_supervisor_too(lab: Lab, tmp_pat
 
 
 def runs(pid: int) -> bool:
-    """Whether a process is there."""
+    """Return whether a process exists."""
     return Path(f"/proc/{pid}").exists()

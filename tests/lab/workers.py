@@ -30,7 +30,7 @@ class Several(Target):
         self.log = log
 
     def said(self, pattern: str) -> list[str]:
-        """What the log says: the groups of every match."""
+        """Return the groups of every match in the log."""
         return re.findall(pattern, self.log.read_text(), re.MULTILINE)
 
     async def says(self, pattern: str, count: int = 1, timeout_s: float = PATIENCE_S) -> list[str]:
@@ -50,7 +50,7 @@ class Several(Target):
         return int(found[-1]) if found else None
 
     async def from_each(self, path: str, workers: set[int], timeout_s: float = PATIENCE_S) -> dict[int, Any]:
-        """What each worker answers to a GET: asked over new connections until each of them has been asked."""
+        """Return each worker's response to a GET: repeated over new connections until each of them has answered."""
         answers: dict[int, Any] = {}
         async with asyncio.timeout(timeout_s):
             while set(answers) != workers:
@@ -70,7 +70,7 @@ class Several(Target):
             return answer.status, await answer.json() if answer.content_type == "application/json" else None
 
     async def all_in_step(self, timeout_s: float = PATIENCE_S) -> None:
-        """Waits until every worker knows the PBX."""
+        """Wait until every worker is synchronized with the PBX."""
         async with asyncio.timeout(timeout_s):
             while True:
                 status, health = await self.get("/health")

@@ -82,7 +82,7 @@ def test_a_disk_that_is_full_or_knows_no_locks_does_not_keep_a_bridge_from_start
 
 @contextlib.asynccontextmanager
 async def standby(tmp_path: Path, **http: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start a standby; it runs from when it says that it stands by."""
+    """Start a standby, and wait until it stands by."""
     configure(tmp_path, **http)
     line = (sys.executable, "-m", "bridge", "serve", "--config", str(tmp_path / "bridge.toml"), "--standby")
     environ = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
@@ -107,7 +107,7 @@ def configure(tmp_path: Path, **http: object) -> None:
 
 
 async def logged(process: asyncio.subprocess.Process, text: str) -> None:
-    """Wait until a process logs a text."""
+    """Wait until a process logs a string."""
     assert process.stderr is not None
     while text.encode() not in (line := await process.stderr.readline()):
         assert line, "it has ended"
