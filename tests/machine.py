@@ -27,7 +27,7 @@ from typing import TextIO
 INTERVAL_S = 0.02
 WINDOW_S = 0.5
 SHORT = 0.1
-"""Part of a window from which on it counts: 50 ms in half a second tear two frames of audio."""
+"""Part of a window above which it counts: 50 ms in half a second tear two frames of audio."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 STEAL = 8
 """Column of ``/proc/stat``."""

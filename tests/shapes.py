@@ -15,7 +15,7 @@ FORMS = {
 }
 """Strings whose form counts; all others are alike."""
 MAX_DIGITS_APART = 2
-"""Integers of a like magnitude differ by so many digits at most: seconds are not milliseconds."""
+"""Integers of the same magnitude differ by this many digits at most: seconds are not milliseconds."""
 
 
 def differences(

@@ -20,7 +20,7 @@ class Victims:
         self._victim: Victim | None = None
 
     async def get(self, workers: int) -> Victim:
-        """Return a whole victim of so many processes."""
+        """Return a whole victim with this number of workers."""
         if self._victim is not None and (self._victim.workers != workers or not self._victim.whole):
             await self.end()
         if self._victim is None:

@@ -308,7 +308,7 @@ class Victim:
         return Probe(began, time.monotonic() - began, status)
 
     async def _lag(self) -> dict[float, float]:
-        """The bridge's own histogram of loop lag: how often it was at most so many seconds. Empty: there is none."""
+        """Return the bridge's own histogram of loop lag: upper bound in s to cumulative count; empty: none."""
         target = self._target(PROBE_PATIENCE_S)
 
         def text() -> str:

@@ -19,7 +19,7 @@ from tests.attack.clock import LATE_S
 
 INTERVAL_S = 0.01
 MEMORY_EVERY = 5
-"""Memory is read once in so many times: adding up a process's pages costs more."""
+"""Memory is read in every fifth round only: adding up a process's pages costs more."""
 
 
 class Statement(TypedDict):

@@ -42,7 +42,7 @@ class FakeAsterisk:
         return head[0], payload, asyncio.get_running_loop().time()
 
     async def read_for(self, seconds: float) -> list[Message]:
-        """All messages of so many seconds."""
+        """Return all messages that arrive within a time."""
         messages: list[Message] = []
         try:
             async with asyncio.timeout(seconds):
@@ -52,7 +52,7 @@ class FakeAsterisk:
             return messages
 
     async def ended(self, seconds: float = 3.0) -> bool:
-        """Whether the connection ends within so many seconds, whatever comes before."""
+        """Return whether the connection ends within a time, whatever arrives before."""
         try:
             async with asyncio.timeout(seconds):
                 while await self.reader.read(65536):

@@ -136,13 +136,13 @@ def wall_now() -> float:
 
 
 async def pass_time(seconds: float) -> None:
-    """Let so much virtual time pass, and everything happen that is due meanwhile."""
+    """Advance virtual time, and run everything that is due meanwhile."""
     assert _virtual_loop() is not None, "real time would pass"
     await asyncio.sleep(seconds)
 
 
 def block(seconds: float) -> None:
-    """Let so much virtual time pass as if the caller blocked the event loop."""
+    """Advance virtual time as if the caller blocked the event loop."""
     loop = _virtual_loop()
     assert loop is not None, "real time would pass"
     loop.advance(seconds)

@@ -12,7 +12,7 @@ from bridge.testing import modem, peer
 
 
 def text_of(seconds: float, seed: int) -> str:
-    """Return characters for so many seconds at 300 baud, other ones for each seed."""
+    """Return characters that last ``seconds`` at 300 baud, different ones for each seed."""
     letters = string.ascii_letters + string.digits + " .,"
     return "".join(random.Random(seed).choices(letters, k=int(seconds * modem.BAUD / modem.BITS_PER_CHARACTER)))
 

@@ -10,7 +10,7 @@ from bridge.testing.peer import Samples, ulaw_bytes, ulaw_samples
 
 RATE = 8000
 KEY_SAMPLES = 80
-"""So many samples in a row identify their place in a noise."""
+"""This many samples in a row identify their place in a noise."""
 FRAME_SAMPLES = 160
 """20 ms at 8 kHz: a machine that stalls loses or inserts whole frames, and only these."""
 QUIET = 8

@@ -35,7 +35,7 @@ from tests.loopback.servers import Authority
 ROUTED, OBSERVED = "1004", "1003"
 """Who calls the application, and whose calls are observed."""
 SETTLES_S = 1.0
-"""What a fault does shows within so long."""
+"""Time within which the effect of a fault shows."""
 MISTAKEN = 25
 """Frames of another call's tone; one frame where audio was cut may look like any tone."""
 

@@ -109,7 +109,7 @@ class Heard:
         return [at for at, message in pairs if message["callid"] == call_id and message["status"] == "process"]
 
     async def heard(self, call_id: str, connections: int, timeout_s: float) -> Received:
-        """Return the last connection that carried audio of a call, once there have been so many and it continues."""
+        """Return the last connection that carried audio of a call, once there are ``connections`` and it continues."""
         async with asyncio.timeout(timeout_s):
             while len(self.connections(call_id)) < connections:
                 await asyncio.sleep(0.02)

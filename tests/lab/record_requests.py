@@ -33,7 +33,7 @@ from tests.lab.record_ari import silent_server
 
 FOLDER = Path(__file__).resolve().parents[1] / "wire" / "ari_requests"
 QUIET_S = 0.6
-"""So long without an event means that all that an act causes has come."""
+"""This long without an event means that all events of a request have arrived."""
 UUID_1 = str(UUID(int=1))
 
 

@@ -16,7 +16,7 @@ from tests.lab.waiting import WAV_HEADER_BYTES, until
 
 RATE = 8000
 BACK_S = 10.0
-"""After a kill calls have everything back within so long, the start of the process included."""
+"""Time within which calls have everything back after a kill, the start of the process included."""
 TONES = {"1001": 500, "1002": 700, "1003": 900}
 
 

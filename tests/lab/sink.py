@@ -117,7 +117,7 @@ class Sink:
         return f"ws://{self.host}:{self.port}/media"
 
     async def connected(self, count: int, timeout_s: float = PATIENCE_S) -> list[Received]:
-        """The first ``count`` connections, once there are so many."""
+        """Wait for ``count`` connections and return them."""
         async with asyncio.timeout(timeout_s):
             while len(self.connections) < count:
                 await asyncio.sleep(0.02)

@@ -44,7 +44,7 @@ class Sipp:
         Args:
             count: calls altogether.
             at_once: calls at the same time.
-            most_s: after at most so many seconds a caller hangs up, or gives up while it rings.
+            most_s: longest time in seconds before a caller hangs up, or gives up while it rings.
             cancels: callers give up while it rings.
         """
         program = await self._start(
@@ -61,7 +61,7 @@ class Sipp:
 
     @contextlib.asynccontextmanager
     async def callee(self, most_s: float) -> AsyncIterator[None]:
-        """Answer calls at the trunk's far end; hang each up after at most so many seconds."""
+        """Answer calls at the trunk's far side; hang each up after at most ``most_s`` seconds."""
         await self._lab.phone(TRUNK).stop()
         program = await self._start("callee", most_s, TRUNK, "-s", "far")
         try:

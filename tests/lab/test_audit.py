@@ -44,7 +44,7 @@ class Story:
         return [line for line in self.lines if values.items() <= line.items()]
 
     async def until(self, *, count: int = 1, **values: object) -> list[dict[str, Any]]:
-        """As `of`, once there are so many."""
+        """Wait for ``count`` of the lines that `of` returns."""
         async with asyncio.timeout(PATIENCE_S):
             while len(found := self.of(**values)) < count:
                 await asyncio.sleep(0.02)

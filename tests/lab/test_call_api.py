@@ -118,7 +118,7 @@ async def test_ten_flows_at_once_do_not_disturb_each_other(lab: Lab, phones: Pho
 
 
 def only(whose: str, heard: Samples, tones: Collection[float], own: Mapping[float, float]) -> None:
-    """A recording holds its own tones, each for so many seconds at least, and none of the others."""
+    """Check that a recording holds its own tones, each for its least number of seconds, and none of the others."""
     lasts = {hz: seconds_of(heard, hz) for hz in tones}
     assert all(lasts[hz] >= least for hz, least in own.items()), (whose, {hz: lasts[hz] for hz in own})
     # Where a tone begins and ends, all frequencies occur briefly.

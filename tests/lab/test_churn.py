@@ -1,6 +1,6 @@
 """Many short calls, in all modes simultaneously, hung up by either side at random times: nothing of the bridge is left.
 
-The short form runs with all tests; ``--churn 2000`` makes so many calls in each round.
+The short form runs with all tests; ``--churn 2000`` makes 2000 calls in each round.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Conferring:
         return body["result"] if status == 200 else []
 
     async def until_in(self, conference_id: str, count: int, timeout_s: float = PATIENCE_S) -> list[str]:
-        """Waits until so many take part; returns their channels."""
+        """Wait until there are ``count`` participants, and return their channels."""
         async with asyncio.timeout(timeout_s):
             while len(there := await self.participants(conference_id)) != count:
                 await asyncio.sleep(0.05)
@@ -86,7 +86,7 @@ class Conferring:
                 await asyncio.sleep(0.05)
 
     async def told(self, kind: str, count: int) -> list[dict[str, Any]]:
-        """Return the data of all events of a kind, once there are so many."""
+        """Wait for ``count`` events of a kind, and return their data."""
         events = self._events
         assert events is not None
 

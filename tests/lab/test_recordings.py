@@ -15,7 +15,7 @@ BOB_HZ = 700.0
 
 
 async def listed(client: Client, count: int) -> list[dict[str, object]]:
-    """The recordings, once there are so many."""
+    """Wait for ``count`` recordings and return them."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             found: list[dict[str, object]] = (await client.done("GET", "/v1.0/recordings"))["result"]

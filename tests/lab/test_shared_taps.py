@@ -41,7 +41,7 @@ async def made(target: Target) -> Counter[str]:
 
 
 def times(count: int, tap: dict[str, int]) -> Counter[str]:
-    """So many taps of a kind."""
+    """Return the objects of ``count`` taps of a kind."""
     return Counter({kind: number * count for kind, number in tap.items()})
 
 

@@ -91,7 +91,7 @@ def passages(heard: Samples, pause_s: float = 0.2) -> list[Samples]:
 
 
 async def heard_passages(phone: Phone, count: int, timeout_s: float) -> list[Samples]:
-    """What the phone has heard so far, once it is so many passages and quiet after the last."""
+    """Wait until the phone has received ``count`` passages and silence after the last, and return them."""
     async with asyncio.timeout(timeout_s):
         while True:
             heard = phone.heard_so_far()

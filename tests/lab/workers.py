@@ -34,7 +34,7 @@ class Several(Target):
         return re.findall(pattern, self.log.read_text(), re.MULTILINE)
 
     async def says(self, pattern: str, count: int = 1, timeout_s: float = PATIENCE_S) -> list[str]:
-        """As `said`, once there are so many."""
+        """Wait for ``count`` of the matches that `said` returns."""
         async with asyncio.timeout(timeout_s):
             while len(found := self.said(pattern)) < count:
                 await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""One run: a bridge, so many calls, so many seconds."""
+"""One run: a bridge, a number of calls, a duration."""
 
 from __future__ import annotations
 

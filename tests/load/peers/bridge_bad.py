@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.load.peers.bridge_naive import NaiveBridge, serve
 
 EVERY = 20
-"""One frame in so many gets the fault."""
+"""One frame in ``EVERY`` gets the fault."""
 LATE_S = 0.1
 
 _others: list[bytes] = []

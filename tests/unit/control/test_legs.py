@@ -1,4 +1,4 @@
-"""Legs: what they do on the PBX, and what becomes of them when their parties or their bridges go."""
+"""Legs: what they do on the PBX, and what happens to them when their parties or their bridges go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full queue: each message of an application is played whole or not at all, and the application is notified."""
+"""A full queue: each message from an application is played whole or not at all, and the application is notified."""
 
 from __future__ import annotations
 

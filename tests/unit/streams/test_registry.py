@@ -1,4 +1,4 @@
-"""All streams of a process: how they are counted and recorded, and what becomes of them when it stops."""
+"""All streams of a process: how they are counted and recorded, and what happens to them when it stops."""
 
 from __future__ import annotations
 

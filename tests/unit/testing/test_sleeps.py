@@ -1,4 +1,4 @@
-"""Tests of the lab wait for a state, not for a time; a fixed sleep has a comment that names what lasts so long."""
+"""Tests of the lab wait for a state, not for a time; a fixed sleep has a comment that names what lasts."""
 
 from __future__ import annotations
 
