@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from inspect import isabstract
 from pkgutil import iter_modules
 
 from bridge.dialects.base import COMMON_LAYOUTS, Dialect, Layout
@@ -19,7 +20,9 @@ def known() -> Mapping[str, type[Dialect]]:
     for info in sorted(iter_modules(__path__), key=lambda each: each.name):
         module = import_module(f"{__name__}.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Dialect) and value.__module__ == module.__name__ != _BASE:
+            if not isinstance(value, type) or value.__module__ != module.__name__:
+                continue
+            if issubclass(value, Dialect) and not isabstract(value):
                 found[value.name] = value
     return found | _registered
 
@@ -83,6 +86,3 @@ def shown_options() -> frozenset[str]:
 def _clear() -> None:
     known.cache_clear()
     layouts.cache_clear()
-
-
-_BASE = Dialect.__module__

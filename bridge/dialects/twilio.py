@@ -7,50 +7,35 @@ applications rely on. Choices where these are silent: ``docs/decisions/twilio.md
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import random
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from bridge.audio import g711, wav
-from bridge.audio.format import FRAME_MS, SLIN_RATES, slin
-from bridge.audio.raw import WholeSamples
-from bridge.audio.steady import SteadyTrack
-from bridge.dialects.base import (
-    Account,
-    CallInfo,
-    Clear,
-    Command,
-    Dialect,
-    Layout,
-    Mark,
-    Message,
-    Play,
-    Setting,
-    TrackInfo,
+from bridge.audio.format import SLIN_RATES
+from bridge.dialects.base import Account, CallInfo, Clear, Command, Dialect, Message, Setting
+from bridge.dialects.json_media import (
+    DECODER,
+    G711_RATE,
+    LAYOUTS,
+    MAX_MARK_NAME,
+    Coding,
+    JsonMedia,
+    Received,
+    mulaw,
+    name_of,
+    text,
 )
 
-LAYOUTS: Final = (
-    Layout("inbound_track", "caller", {"inbound": "in"}),
-    Layout("outbound_track", "caller", {"outbound": "out"}),
-    Layout("both_tracks", "caller", {"inbound": "in", "outbound": "out"}),
-)
-"""Layouts that a stream may request, with the names of their tracks."""
-ENCODINGS: Final[Mapping[str, str]] = {"mulaw": "audio/x-mulaw", "l16": "audio/l16"}
+__all__ = ["LAYOUTS", "MAX_MARK_NAME", "Twilio", "account_sid", "call_sid", "signature"]
+
+ENCODINGS: Final[Mapping[str, Coding]] = {"mulaw": mulaw("audio/x-mulaw"), "l16": Coding("audio/l16", SLIN_RATES)}
 """Encodings that a stream may request, with their names in ``mediaFormat``."""
-MAX_MARK_NAME: Final = 1024
-"""Longest name of a mark, in characters: the name is kept until the mark is reached."""
-
-_NAMES: Final = {layout.name: tuple(layout.tracks) for layout in LAYOUTS}
-_MESSAGE_MS: Final = float(FRAME_MS)
-_MULAW_RATE = 8000
-_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def account_sid(installation: str) -> str:
@@ -74,7 +59,7 @@ def signature(auth_token: str, url: str) -> str:
     return base64.b64encode(hmac.digest(auth_token.encode(), url.encode(), "sha1")).decode()
 
 
-class Twilio(Dialect):
+class Twilio(JsonMedia):
     """One media stream.
 
     Args:
@@ -93,14 +78,9 @@ class Twilio(Dialect):
     """
 
     name: ClassVar[str] = "twilio"
-    layouts: ClassVar[tuple[Layout, ...]] = LAYOUTS
-    default_layout: ClassVar[str] = "inbound_track"
-    caller_track: ClassVar[str] = "inbound"
-    flow_tracks: ClassVar[tuple[str, ...]] = ("inbound",)
-    flow_keys: ClassVar[frozenset[str]] = frozenset({"parameters"})
-    track_set: ClassVar[Literal["open", "fixed", "single"]] = "fixed"
+    encodings: ClassVar[Mapping[str, Coding]] = ENCODINGS
+    decoder: ClassVar[msgspec.json.Decoder[Received]] = DECODER
     not_options: ClassVar[Mapping[str, str]] = {**Dialect.not_options, "call_sid": "is derived from the call's id"}
-    shown_options: ClassVar[frozenset[str]] = frozenset({"encoding"})
 
     def __init__(
         self,
@@ -111,39 +91,29 @@ class Twilio(Dialect):
         call_sid: str | None = None,
         parameters: Mapping[str, str] | None = None,
         encoding: str = "mulaw",
-        rate: int = _MULAW_RATE,
+        rate: int = G711_RATE,
         chunk_per_track: bool = False,
         rng: random.Random | None = None,
     ) -> None:
-        _check(tracks, connect, encoding, rate, parameters or {})
-        self.rate = rate
-        self.message_ms = _MESSAGE_MS
-        self.two_way = connect
-        self._names = _NAMES[tracks]
+        super().__init__(
+            tracks,
+            connect=connect,
+            encoding=encoding,
+            rate=rate,
+            parameters=parameters,
+            chunk_per_track=chunk_per_track,
+            rng=rng,
+        )
         self._account_sid = _sid("account_sid", "AC", account_sid) or _ACCOUNT_SID
         self._given_call_sid = _sid("call_sid", "CA", call_sid)
-        self._parameters = dict(parameters or {})
-        self._encoding = encoding
-        self._mulaw = encoding == "mulaw"
-        self._chunk_per_track = chunk_per_track
-        self._rng = rng or random.SystemRandom()
-        self._whole = WholeSamples()
-        self._begins = True  # the next audio is the first of an utterance
-        self._open = False
-        self._began = 0.0
         self._stream_sid = ""
         self._call_sid = ""
-        self._sequence = 0
-        self._tracks: dict[str, _Track] = {}
-        self._chunks: dict[str, int] = {}
-        self._ended_ms: dict[str, int] = {}  # keeps timestamps of a restarted track from decreasing
 
     @classmethod
     def arguments(cls, options: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
         """Return the options, with tracks, direction and account as defaults."""
         account = setting.account.id or account_sid(setting.account.installation)
-        tracks = setting.layout or cls.default_layout
-        return {"tracks": tracks, "connect": setting.two_way, "account_sid": account, **options}
+        return super().arguments({"account_sid": account, **options}, setting)
 
     def handshake_headers(self, url: str, account: Account) -> Mapping[str, str]:
         """Return the signature by which applications authenticate the account."""
@@ -157,146 +127,44 @@ class Twilio(Dialect):
         audio = f"base64 of {self._encoding} at {self.rate} Hz in media.payload"
         return f'text messages: "media" with {audio}, "mark" or "clear"'
 
-    def opened(self, call: CallInfo, tracks: Sequence[str], now: float, wall: float) -> Sequence[Message]:
-        """Return ``connected`` and ``start``; applications read exactly these two before anything else."""
-        self._open = True
-        self._begins = True
-        self._began = now
+    def _started(self, call: CallInfo) -> Sequence[Message]:
         self._stream_sid = f"MZ{self._rng.getrandbits(128):032x}"
         self._call_sid = self._given_call_sid or call_sid(call.call_id)
-        self._sequence = 0
-        self._tracks = {}
-        self._chunks = {}
-        self._ended_ms = {}
         start = _StartBody(
             self._account_sid,
             self._stream_sid,
             self._call_sid,
             self._names,
-            _MediaFormat(ENCODINGS[self._encoding], self.rate),
+            _MediaFormat(self._coding.name, self.rate),
             call.parameters | self._parameters,
         )
-        return (_CONNECTED, _text(_Start(self._next(), start, self._stream_sid)))
+        return (_CONNECTED, text(_Start(str(self._next()), start, self._stream_sid)))
 
-    def track_started(self, track: TrackInfo, now: float) -> Sequence[Message]:
-        """Start the track's clock; return the messages that end a running track of the same name."""
-        if self._open and track.name in self._names:
-            ended = self.track_stopped(track.name, now)
-            began_ms = max(round((now - self._began) * 1000), self._ended_ms.get(track.name, 0))
-            self._tracks[track.name] = _Track(SteadyTrack(slin(self.rate), FRAME_MS, now, tally=self.tally), began_ms)
-            return ended
-        return ()
-
-    def audio(self, track: str, pcm: bytes, now: float) -> Sequence[Message]:
-        """Return a message for each 20 ms: of this track, and of the other where silence replaces missing audio."""
-        messages: list[Message] = []
-        for name, each in self._tracks.items():
-            for frame in each.steady.push(pcm, now) if name == track else each.steady.wait(now):
-                messages.append(self._media(name, each, frame))
-        return messages
-
-    def dtmf(self, track: str, digit: str, now: float) -> Sequence[Message]:
-        """Report a DTMF digit if the stream is two-way."""
-        if not (self._open and self.two_way and track in self._names):
-            return ()
-        return (_text(_Dtmf(self._stream_sid, self._next(), _DtmfBody(f"{track}_track", digit))),)
-
-    def track_stopped(self, track: str, now: float) -> Sequence[Message]:
-        """Return the remaining whole frames; the format has no message for the end of a track."""
-        stopped = self._tracks.pop(track, None)
-        if stopped is None:
-            return ()
-        frames, _ = stopped.steady.finish(now)
-        messages = [self._media(track, stopped, frame) for frame in frames]
-        self._ended_ms[track] = stopped.next_ms
-        return messages
-
-    def mark_reached(self, name: str, now: float) -> Sequence[Message]:
-        """Return the echo of a mark, with or without a name."""
-        if not (self._open and self.two_way):
-            return ()
-        return (_text(_MarkEcho(self._next(), self._stream_sid, _MarkBody(name))),)
-
-    def closed(self, reason: str, now: float, error: str | None = None) -> Sequence[Message]:
-        """Return ``stop``, the last message."""
-        if not self._open:
-            return ()
-        messages = [message for name in list(self._tracks) for message in self.track_stopped(name, now)]
-        messages.append(_text(_Stop(self._next(), _StopBody(self._account_sid, self._call_sid), self._stream_sid)))
-        self._open = False
-        return messages
-
-    def receive(self, message: Message) -> Sequence[Command]:
-        """Decode ``media``, ``mark`` and ``clear``, whatever their ``streamSid``; ignore and count anything else."""
-        command = self._command(message) if self.two_way else None
-        if command is None:
-            self.discard(message)
-            return ()
-        if type(command) is Play and not command.pcm:
-            return ()
-        return (command,)
-
-    def _command(self, message: Message) -> Command | None:
-        """Return the command in a message; None if it has no known command."""
-        if not isinstance(message, str):
-            return None
-        try:
-            received = _DECODER.decode(message)
-        except (msgspec.DecodeError, RecursionError):
-            return None
-        match received.event:
-            case "media":
-                payload = _payload(received.media)
-                if payload is None:
-                    return None
-                if self._begins:
-                    self._begins = False
-                    if wav.is_wav(payload):
-                        self.discard(payload, f"bare {self._encoding} at {self.rate} Hz: a WAV header plays as noise")
-                return Play(g711.ulaw_decode(payload) if self._mulaw else self._whole.push(payload), self.rate)
-            case "mark":
-                self._begins = True
-                name = _mark_name(received.mark)
-                return Mark(name) if len(name) <= MAX_MARK_NAME else None
-            case "clear":
-                self._begins = True
-                self._whole = WholeSamples()
-                return Clear()
-        return None
-
-    def _media(self, name: str, track: _Track, frame: bytes) -> str:
-        counter = name if self._chunk_per_track else ""
-        chunk = self._chunks.get(counter, 0) + 1
-        self._chunks[counter] = chunk
-        timestamp = track.next_ms
-        track.next_ms += FRAME_MS
-        self._sequence += 1
-        # Formatted by hand: structs took a third of a frame's time. No value needs an escape.
-        payload = binascii.b2a_base64(g711.ulaw_encode(frame) if self._mulaw else frame, newline=False).decode()
+    def _media(self, track: str, chunk: int, timestamp: int, payload: str) -> str:
         return (
-            f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"{name}","chunk":"{chunk}",'
+            f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"{track}","chunk":"{chunk}",'
             f'"timestamp":"{timestamp}","payload":"{payload}"}},"streamSid":"{self._stream_sid}"}}'
         )
 
-    def _next(self) -> str:
-        self._sequence += 1
-        return str(self._sequence)
+    def _key(self, track: str, digit: str, now: float) -> Message:
+        return text(_Dtmf(self._stream_sid, str(self._next()), _DtmfBody(f"{track}_track", digit)))
 
+    def _reached(self, name: str) -> Message:
+        return text(_MarkEcho(str(self._next()), self._stream_sid, _MarkBody(name)))
 
-def _check(tracks: str, connect: bool, encoding: str, rate: int, parameters: Mapping[str, str]) -> None:
-    if tracks not in _NAMES:
-        raise ValueError(f"tracks must be one of {', '.join(_NAMES)}, not {tracks!r}")
-    if connect and tracks != "inbound_track":
-        raise ValueError(f"tracks={tracks} conflicts with connect: a two-way stream carries inbound_track only")
-    if encoding not in ENCODINGS:
-        raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
-    if encoding == "mulaw" and rate != _MULAW_RATE:
-        raise ValueError(f"encoding=mulaw is 8000 Hz only, not {rate!r}; use encoding=l16 for wider audio")
-    if rate not in SLIN_RATES:
-        raise ValueError(f"rate must be one of {', '.join(map(str, SLIN_RATES))}, not {rate!r}")
-    for name, value in parameters.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ValueError(f"parameters must be strings; the value of {name!r} is {value!r}")
+    def _ended(self) -> Sequence[Message]:
+        return (text(_Stop(str(self._next()), _StopBody(self._account_sid, self._call_sid), self._stream_sid)),)
+
+    def _commands(self, received: Received) -> Sequence[Command] | None:
+        match received.event:
+            case "media":
+                return self._play(received.media.payload if received.media is not None else None)
+            case "mark":
+                return self._mark(name_of(received.mark))
+            case "clear":
+                self._cleared()
+                return (Clear(),)
+        return None
 
 
 def _sid(option: str, prefix: str, sid: str | None) -> str:
@@ -307,36 +175,6 @@ def _sid(option: str, prefix: str, sid: str | None) -> str:
 
 def _hex(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _payload(media: _MediaIn | None) -> bytes | None:
-    """Return the audio in a message; None if it is missing or not base64."""
-    if media is None or media.payload is None or not media.payload.isascii():
-        return None
-    try:
-        return binascii.a2b_base64(media.payload, strict_mode=True)
-    except ValueError:
-        pass  # variants that other servers accept: line breaks, the URL-safe alphabet, no padding
-    text = "".join(media.payload.split()).rstrip("=").translate(_URL_SAFE)
-    try:
-        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
-    except ValueError:
-        return None
-
-
-def _mark_name(mark: object) -> str:
-    """Return the name of a mark; empty if there is none, as in an OpenAI demonstration."""
-    name = mark.get("name") if isinstance(mark, dict) else None
-    return name if isinstance(name, str) else ""
-
-
-def _text(message: msgspec.Struct) -> str:
-    return _ENCODER.encode(message).decode()
-
-
-class _Track(msgspec.Struct):
-    steady: SteadyTrack
-    next_ms: int  # time of the next frame since the stream began
 
 
 # The messages, their fields in the vendor's order. The vendor writes counters as strings.
@@ -395,19 +233,5 @@ class _Stop(msgspec.Struct, frozen=True, tag_field="event", tag="stop"):
     streamSid: str  # noqa: N815
 
 
-class _MediaIn(msgspec.Struct, frozen=True):
-    payload: str | None = None
-
-
-class _Received(msgspec.Struct, frozen=True):
-    """A message from an application; unknown fields are ignored, ``streamSid`` among them."""
-
-    event: str
-    media: _MediaIn | None = None
-    mark: object = None
-
-
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(_Received)
 _CONNECTED: Final = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
 _ACCOUNT_SID: Final = account_sid("asterisk-bridge")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bridge import dialects
+
 ROOT = Path(__file__).parents[2]
-VENDORS = sorted({file.stem for file in (ROOT / "bridge/dialects").glob("*.py")} - {"__init__", "base"})
+VENDORS = sorted(dialects.known())
 NAME = re.compile("|".join(VENDORS), re.IGNORECASE)
 
 EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
