@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from bridge.access import ANONYMOUS, CONFIGURATION, Principal, Scope
-from bridge.api import flows, twilio
+from bridge.api import flows, telnyx, twilio
 from bridge.api.address import client_address
 from bridge.api.auth import LOCAL, Gate, check_origin, token_cookies
 from bridge.api.backend import BACKEND, PRINCIPAL
@@ -30,7 +30,8 @@ PRINCIPAL_HEADER = "X-Bridge-Principal"
 """Carries the principal of a request that one worker forwards to another."""
 VOXOLOGY = Principal("voxology", scopes=frozenset[Scope]({"calls:originate"}))
 TWILIO = Principal("twilio", scopes=frozenset[Scope]({"calls:read", "calls:control"}))
-_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, VOXOLOGY)}
+TELNYX = Principal("telnyx", scopes=frozenset[Scope]({"calls:control"}))
+_WITHOUT_TOKEN = {each.id: each for each in (ANONYMOUS, CONFIGURATION, LOCAL, TWILIO, TELNYX, VOXOLOGY)}
 _PUBLIC_PATHS = frozenset(route.path for route in ALWAYS if route.access == "public")
 
 
@@ -102,6 +103,9 @@ class Admission:
                 check_origin(request.headers, "a web page may not use this route")
                 twilio.check_account(request)
                 return TWILIO
+            case "telnyx":
+                telnyx.check_key(request)
+                return TELNYX
             case "voxology":
                 flows.check_key(request)
                 return VOXOLOGY

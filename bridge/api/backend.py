@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -15,7 +15,7 @@ from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
 from bridge.calls.tracker import CallTracker
 from bridge.conferences.conferences import Conferences
-from bridge.config import FlowConfig, TwilioConfig, VoxologyConfig
+from bridge.config import FlowConfig, TwilioConfig, Vendors, VoxologyConfig
 from bridge.control.call_control import CallControl
 from bridge.control.outbound_calls import OutboundCalls
 from bridge.control.recording import Recordings
@@ -103,6 +103,7 @@ class Backend:
         subscriptions: the subscriptions; None: their routes do not exist.
         channels: ends and redirects channels.
         twilio: the account of voice-agent frameworks; without it, or without ``channels``, its routes do not exist.
+        vendors: credentials of other vendors' requests; without one, or without ``channels``, its routes do not exist.
         calling: originates calls and controls them; None: those routes do not exist.
         conferences: services for conferences; None: their routes do not exist.
         events: answers ``GET /v1.0/events`` with a WebSocket; None: the route does not exist.
@@ -127,6 +128,7 @@ class Backend:
     subscriptions: Catalogue | None = None
     channels: Channels | None = None
     twilio: TwilioConfig | None = None
+    vendors: Vendors = field(default_factory=Vendors)
     calling: CallServices | None = None
     conferences: ConferenceServices | None = None
     events: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None

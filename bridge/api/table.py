@@ -13,6 +13,7 @@ from bridge.api import (
     recordings,
     status,
     subscriptions,
+    telnyx,
     twilio,
     verbs,
     yeastar,
@@ -21,6 +22,7 @@ from bridge.api.backend import Backend
 from bridge.api.bodies import Limits
 from bridge.api.models.events import EventQuery
 from bridge.api.models.health import Alive, Health
+from bridge.api.models.telnyx import TelnyxErrors, TelnyxResult
 from bridge.api.models.twilio import TwilioCall, TwilioError, TwilioUpdate
 from bridge.api.models.yeastar import YeastarResult, YeastarSettings, YeastarToken, YeastarUpdate
 from bridge.api.routing import Route
@@ -246,6 +248,13 @@ TWILIO = (
 )  # fmt: skip
 
 
+TELNYX = (
+    Route("POST", telnyx.PATH, "hangupTelnyxCall", "Hang up a call", telnyx.hang_up_call, "Telnyx", "calls:control",
+          access="telnyx", answer=TelnyxResult,
+          others=dict.fromkeys((401, 403, 404, 422, 429, 503), TelnyxErrors), audit="call.hangup"),
+)  # fmt: skip
+
+
 def routes_of(backend: Backend) -> list[Route]:
     """Return the routes whose services ``backend`` has."""
     found = list(ALWAYS)
@@ -277,4 +286,6 @@ def routes_of(backend: Backend) -> list[Route]:
         found += CLUSTER
     if backend.twilio is not None and backend.twilio.enabled and backend.channels is not None:
         found += TWILIO
+    if backend.vendors.telnyx.enabled and backend.channels is not None:
+        found += TELNYX
     return found

@@ -21,6 +21,7 @@ from bridge.api.bodies import MAX_FORM_FIELDS, has_type, is_utf8, whole_body
 from bridge.api.errors import ApiError
 from bridge.api.routing import note
 from bridge.api.twiml import Dial, TwimlRefused, parse
+from bridge.api.vendor_calls import named_call
 from bridge.api.views import call_status, dialed_number
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
@@ -98,14 +99,10 @@ async def update_call(request: web.Request) -> web.Response:
 
 def _find(request: web.Request) -> tuple[Call, Party]:
     """Return the call that the path names, and its caller."""
-    backend = request.app[BACKEND]
-    if not backend.ari_connected():
-        raise TwilioError(503, 20503, "asterisk-bridge is not connected to Asterisk at present")
-    wanted = request.match_info["call"]
-    for call_id in backend.calls.ids:
-        if call_sid(call_id) == wanted and (found := backend.calls.find(call_id)) is not None:
-            return found
-    raise _gone(request)
+    found = named_call(request, call_sid)
+    if found is None:
+        raise _gone(request)
+    return found
 
 
 def _ended(request: web.Request) -> CallRecord | None:

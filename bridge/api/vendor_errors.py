@@ -6,11 +6,11 @@ from typing import Literal
 
 from aiohttp import web
 
-from bridge.api import twilio, yeastar
-from bridge.api.backend import SUBSCRIPTIONS, TWILIO
+from bridge.api import telnyx, twilio, yeastar
+from bridge.api.backend import BACKEND, SUBSCRIPTIONS, TWILIO
 from bridge.api.errors import ApiError
 
-Vendor = Literal["twilio", "yeastar"]
+Vendor = Literal["twilio", "telnyx", "yeastar"]
 
 
 def vendor_of(request: web.Request) -> Vendor | None:
@@ -19,6 +19,9 @@ def vendor_of(request: web.Request) -> Vendor | None:
     served = request.app.get(TWILIO)
     if served is not None and served[0].enabled and path.startswith(twilio.PREFIX):
         return "twilio"
+    backend = request.app[BACKEND]
+    if backend.channels is not None and backend.vendors.telnyx.enabled and path.startswith(telnyx.PREFIX):
+        return "telnyx"
     if SUBSCRIPTIONS in request.app and path.startswith(yeastar.PREFIX):
         return "yeastar"
     return None
@@ -29,6 +32,8 @@ def vendor_response(request: web.Request, error: ApiError) -> web.Response | Non
     match vendor_of(request):
         case "twilio":
             response = twilio.failure(twilio.of_api_error(request, error))
+        case "telnyx":
+            response = telnyx.of_api_error(error)
         case "yeastar":
             response = yeastar.of_api_error(error)
         case None:

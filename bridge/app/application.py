@@ -233,6 +233,7 @@ class Application:
                 subscriptions=self.catalogue,
                 channels=self.client.channels,
                 twilio=config.twilio,
+                vendors=config,
                 calling=self.calling.services(),
                 conferences=ConferenceServices(conferences, endpoint.accept_conference, remote.has),
                 events=self._event_sockets.handle,

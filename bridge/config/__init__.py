@@ -39,7 +39,7 @@ from bridge.config.streams import (
 )
 from bridge.config.tokens import TokenConfig
 from bridge.config.values import MIN_TOKEN_CHARACTERS, host_and_port, is_loopback, is_wildcard
-from bridge.config.vendors import TwilioConfig, VoxologyConfig
+from bridge.config.vendors import TwilioConfig, Vendors, VoxologyConfig
 from bridge.config.webhooks import WebhookConfig
 from bridge.config.workers import WorkersConfig
 
@@ -48,6 +48,6 @@ __all__ = [
     "AuditConfig", "CallingConfig", "ClusterConfig", "Config", "ConfigErrors", "FlowConfig", "HttpConfig", "LogConfig",
     "MediaConfig", "OutboundConfig", "PbxConfig", "PrivacyConfig", "RecordingConfig", "RouteConfig", "SpeechConfig",
     "StreamsConfig",
-    "SubscriptionConfig", "TargetConfig", "TokenConfig", "TwilioConfig", "VoxologyConfig", "WebhookConfig",
+    "SubscriptionConfig", "TargetConfig", "TokenConfig", "TwilioConfig", "Vendors", "VoxologyConfig", "WebhookConfig",
     "WorkersConfig", "each_error", "host_and_port", "is_loopback", "is_wildcard", "load",
 ]  # fmt: skip

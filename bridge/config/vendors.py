@@ -13,7 +13,7 @@ from bridge.errors import ConfigError
 
 RESERVED_IDS = frozenset({"yeastar"})
 """Ids of subscriptions that a vendor's settings API create."""
-RESERVED_TOKEN_IDS = frozenset({"twilio", "voxology"})
+RESERVED_TOKEN_IDS = frozenset({"telnyx", "twilio", "voxology"})
 """Ids by which logs name vendors' clients."""
 
 
@@ -55,6 +55,18 @@ class TwilioConfig(Section):
         return bool(self.account_sid and self.auth_token.get_secret_value())
 
 
+class TelnyxConfig(Section):
+    """The key with which voice-agent frameworks may hang up calls: ``POST /v2/calls/{id}/actions/hangup``."""
+
+    api_key: Annotated[SecretStr, AfterValidator(_check_secret), Field(description="a string")] = SecretStr("")
+    """An API key that you make up, at least 16 characters. Empty: the route does not exist."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a key."""
+        return bool(self.api_key.get_secret_value())
+
+
 class VoxologyConfig(Section):
     """Voxology's request to create a call: ``POST /v1/Dials/Connect``."""
 
@@ -71,6 +83,7 @@ class Vendors(Section):
     """The part of the configuration that holds vendors' sections."""
 
     twilio: TwilioConfig = TwilioConfig()
+    telnyx: TelnyxConfig = TelnyxConfig()
     voxology: VoxologyConfig = VoxologyConfig()
 
     @property
@@ -79,7 +92,7 @@ class Vendors(Section):
         return {"twilio": (self.twilio.account_sid, self.twilio.auth_token.get_secret_value())}
 
 
-SECTIONS: dict[str, type[Section]] = {"twilio": TwilioConfig, "voxology": VoxologyConfig}
+SECTIONS: dict[str, type[Section]] = {"twilio": TwilioConfig, "telnyx": TelnyxConfig, "voxology": VoxologyConfig}
 
 
 def vendor_contradictions(config: Vendors, flows: Collection[str]) -> Iterator[ConfigError]:

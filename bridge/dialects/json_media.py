@@ -276,7 +276,7 @@ class JsonMedia(Dialect):
         return (Mark(name),) if len(name) <= MAX_MARK_NAME else None
 
     def _cleared(self) -> None:
-        """Forget the audio of which only a part has arrived."""
+        """Discard a sample of which only a part has arrived."""
         self._begins = True
         self._whole = WholeSamples()
 

@@ -1,20 +1,39 @@
 """Voice agents made with pipecat for the dialects other than Twilio's, beside that of `tests.agents.agent`.
 
-    python -m tests.agents.carriers PORT      environment: as of tests.agents.agent
+    python -m tests.agents.carriers PORT      environment: as of tests.agents.agent, and TELNYX_API_KEY
 
-Each has the path of its dialect's name.
+Each has the path of its dialect's name. What another name server does in production is done here: requests to carriers
+whose addresses the serializers have built in reach asterisk-bridge.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from typing import Any
 
+import aiohttp
 import uvicorn
+import yarl
 from fastapi import WebSocket
+from pipecat.runner.utils import parse_telephony_websocket
+from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
 
 from tests.agents.agent import app, converse
+
+HOSTS = ("api.telnyx.com",)
+
+
+class Session(aiohttp.ClientSession):
+    """Sends requests for the carriers' hosts to asterisk-bridge."""
+
+    async def _request(self, method: str, str_or_url: Any, **more: Any) -> aiohttp.ClientResponse:
+        url = yarl.URL(str_or_url)
+        if url.host in HOSTS:
+            url = yarl.URL(os.environ["BRIDGE_URL"]).join(url.relative())
+        return await super()._request(method, url, **more)
 
 
 @app.websocket("/vonage")
@@ -27,5 +46,21 @@ async def vonage(websocket: WebSocket) -> None:
     await converse(websocket, serializer, f"{first['greeting']} {first['from_number']}", rate)
 
 
+@app.websocket("/telnyx")
+async def telnyx(websocket: WebSocket) -> None:
+    """Answer a call."""
+    await websocket.accept()
+    _, call = await parse_telephony_websocket(websocket)
+    serializer = TelnyxFrameSerializer(
+        stream_id=call["stream_id"],
+        call_control_id=call["call_id"],
+        outbound_encoding=call["outbound_encoding"],
+        inbound_encoding=call["outbound_encoding"],
+        api_key=os.environ["TELNYX_API_KEY"],
+    )
+    await converse(websocket, serializer, f"Hello {call.from_number}")
+
+
 if __name__ == "__main__":
+    aiohttp.ClientSession = Session  # type: ignore[misc]
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="info")

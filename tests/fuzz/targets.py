@@ -37,6 +37,7 @@ Target = Callable[[bytes], None]
 
 _CALL = CallInfo("1755940023.7", "inbound", "+15550100", "1001", "+15550199")
 _OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "telnyx": [{"connect": True}, {"connect": True, "encoding": "PCMA"}],
     "twilio": [{"connect": True}, {"connect": True, "encoding": "l16", "rate": 16000}],
     "voipbin": [{"encapsulation": each} for each in ("rtp", "sln", "audiosocket")],
 }

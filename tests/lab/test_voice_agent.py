@@ -26,6 +26,7 @@ from tests.lab.waiting import PATIENCE_S, sends
 
 RATE = 8000
 ACCOUNT = {"account_sid": "AC" + "7" * 32, "auth_token": "a-token-for-the-tests"}
+TELNYX = {"api_key": "a-key-for-the-tests"}
 LONG_SPEECH_HZ = 700
 
 
@@ -56,6 +57,12 @@ AGENTS = (
         ended="Successfully terminated Twilio call CA",
     ),
     Agent("vonage", {"parameters": {"greeting": "Welcome"}}),
+    Agent(
+        "telnyx",
+        greeting="Hello 1001",
+        then="continue",
+        ended="Successfully terminated Telnyx call v3:",
+    ),
 )
 """Dialects whose serializer pipecat has; each holds the same conversation."""
 
@@ -69,11 +76,12 @@ async def agent(lab: Lab, made: Agent, module: str = "carriers") -> AsyncIterato
     url = f"ws://127.0.0.1:{port}/{made.dialect}"
     route = {"id": "agent", "match": "750", "url": url, "dialect": made.dialect, "then": made.then}
     routes = [route | {"options": made.options}]
-    async with pushing(lab, dialplan=routes, twilio=ACCOUNT) as target:
+    async with pushing(lab, dialplan=routes, twilio=ACCOUNT, telnyx=TELNYX) as target:
         environ = {
             "BRIDGE_URL": target.url,
             "TWILIO_ACCOUNT_SID": ACCOUNT["account_sid"],
             "TWILIO_AUTH_TOKEN": ACCOUNT["auth_token"],
+            "TELNYX_API_KEY": TELNYX["api_key"],
         }
         async with environment.running(module, environ, port=port) as log:
             yield target, log

@@ -13,6 +13,7 @@ from bridge.api.events import EventSockets
 from bridge.api.server import HttpServer
 from bridge.app.application import Application
 from bridge.config import AriConfig, AudioSocketConfig, Config, HttpConfig, StreamsConfig
+from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
 from bridge.streams.catalogue import Catalogue
@@ -20,13 +21,14 @@ from bridge.streams.store import Store
 from bridge.streams.subscription import Subscription
 from tests.loopback.openapi import examine
 from tests.unit.api.sample_cluster import FewBridges
-from tests.unit.api.samples import TWILIO, VOXOLOGY_KEY, Pbx
+from tests.unit.api.samples import TWILIO, VENDORS, VOXOLOGY_KEY, Pbx
 
 TOKEN = "0123456789abcdef"
 AUTH = {
     "bearer": {"bearer": TOKEN},
     "yeastar": {"api_key": TOKEN},
     "twilio": {"username": TWILIO.account_sid, "password": TWILIO.auth_token.get_secret_value()},
+    "telnyx": {"bearer": VENDORS.telnyx.api_key.get_secret_value()},
     "voxology": {"api_key": VOXOLOGY_KEY},
 }
 IDS = {
@@ -37,6 +39,7 @@ IDS = {
     "/v1.0/cluster": {"id": ["c1", "c2"]},
     "/v1.0/flows": {"id": ["greeting", "fetched"]},
     "/v1.0/subscriptions": {"id": ["in-file", "yeastar"]},
+    "/v2/calls": {"call": [call_control_id("c1")]},
     "/2010-04-01": {"account": [TWILIO.account_sid], "call": [call_sid("c1")]},
 }
 
@@ -54,8 +57,8 @@ async def url() -> AsyncIterator[str]:
     )
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        subscriptions=Catalogue([configured], Store(":memory:")), channels=pbx, twilio=TWILIO, events=sockets.handle,
-        cluster=FewBridges(),
+        subscriptions=Catalogue([configured], Store(":memory:")), channels=pbx, twilio=TWILIO, vendors=VENDORS,
+        events=sockets.handle, cluster=FewBridges(),
     )  # fmt: skip
     server = HttpServer(HttpConfig(port=0, tokens=(SecretStr(TOKEN),)), backend, strict=True)
     await server.start()

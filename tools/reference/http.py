@@ -20,12 +20,13 @@ from bridge import __version__
 from bridge.api.document import CHAPTERS
 from bridge.api.events import EventSockets
 from bridge.api.server import build
+from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.events.hub import Events
 from bridge.streams.catalogue import Catalogue
 from bridge.streams.store import Store
 from tests.unit.api.sample_cluster import FewBridges
-from tests.unit.api.samples import TOKEN, TWILIO, UPGRADE, VOXOLOGY_KEY, Pbx
+from tests.unit.api.samples import TOKEN, TWILIO, UPGRADE, VENDORS, VOXOLOGY_KEY, Pbx
 
 WIDTH = 110
 CALL, CONFERENCE = "/v1.0/calls/c1", "/v1.0/conferences/sales"
@@ -81,6 +82,7 @@ EXAMPLES = {
     ),
     "POST /2010-04-01/Accounts/{account}/Calls/{call}.json": Example(TWILIO_PATH, form={"Status": "completed"}),
     "GET /2010-04-01/Accounts/{account}/Calls/{call}.json": Example(TWILIO_PATH),
+    "POST /v2/calls/{call}/actions/hangup": Example(f"/v2/calls/{call_control_id('c1')}/actions/hangup"),
     "GET /v1.0/events": Example("/v1.0/events?types=call_*"),
 }
 """Requests of operations that need more than the ids of `IDS`."""
@@ -123,6 +125,7 @@ async def _client() -> AsyncIterator[TestClient[web.Request, web.Application]]:
         subscriptions=Catalogue([], Store(":memory:")),
         channels=pbx,
         twilio=TWILIO,
+        vendors=VENDORS,
         cluster=FewBridges(),
         events=sockets.handle,
     )
@@ -140,6 +143,8 @@ async def _client() -> AsyncIterator[TestClient[web.Request, web.Application]]:
 def _headers(path: str) -> dict[str, str]:
     if path.startswith("/2010"):
         return {"Authorization": BasicAuth(TWILIO.account_sid, TWILIO.auth_token.get_secret_value()).encode()}
+    if path.startswith("/v2/"):
+        return {"Authorization": f"Bearer {VENDORS.telnyx.api_key.get_secret_value()}"}
     if path.startswith("/v1/"):
         return {"x-api-key": VOXOLOGY_KEY}
     return {} if path.startswith("/openapi/") else {"Authorization": f"Bearer {TOKEN}"}

@@ -16,7 +16,7 @@ from bridge.calls.addresses import Address
 from bridge.calls.call_record import CallRecord
 from bridge.calls.model import Call, Party
 from bridge.calls.records import Records
-from bridge.config import Config, FlowConfig, TwilioConfig, VoxologyConfig
+from bridge.config import Config, FlowConfig, TwilioConfig, Vendors, VoxologyConfig
 from bridge.control.outbound_calls import Groupcall, OriginatedCalls, OriginateRequest
 from bridge.control.recorder import Recording
 from bridge.errors import AriError
@@ -294,4 +294,6 @@ STREAM: Mapping[str, object] = {
 TWILIO = TwilioConfig.model_validate(
     {"account_sid": "AC" + "0123456789abcdef" * 2, "auth_token": "a-secret:of-sixteen", "dial_context": "from-agents"}
 )
+VENDORS = Vendors.model_validate({"telnyx": {"api_key": "KEY-of-sixteen-characters"}})
+"""Credentials of other vendors' requests."""
 GONE = AriError(404, "GET", "recordings/stored/r1/file", "Recording not found")

@@ -24,7 +24,7 @@ from tests.fakes.log_output import log_output
 
 from .asking import clients, grant, headers, status_and_reason
 from .sample_cluster import FewBridges
-from .samples import TWILIO, UPGRADE, VOXOLOGY_KEY, Pbx
+from .samples import TWILIO, UPGRADE, VENDORS, VOXOLOGY_KEY, Pbx
 
 
 def everything(pbx: Pbx) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def everything(pbx: Pbx) -> dict[str, Any]:
         "subscriptions": Catalogue([], Store(":memory:")),
         "channels": pbx,
         "twilio": TWILIO,
+        "vendors": VENDORS,
         "events": EventSockets(Events()).handle,
         "cluster": FewBridges(),
     }

@@ -19,6 +19,7 @@ from bridge.api.events import EventSockets
 from bridge.api.routing import RECORDED, Route
 from bridge.api.server import build
 from bridge.api.yeastar import PREFIX as YEASTAR
+from bridge.dialects.telnyx import call_control_id
 from bridge.dialects.twilio import call_sid
 from bridge.errors import Overloaded
 from bridge.events.hub import Events
@@ -28,11 +29,12 @@ from tests.fakes.virtual_time import until
 from tests.unit.audit.lines import Lines
 
 from .asking import Client
-from .samples import TOKEN, TWILIO, VOXOLOGY_KEY, Pbx
+from .samples import TOKEN, TWILIO, VENDORS, VOXOLOGY_KEY, Pbx
 
 SECRET_TEXT, SECRET_DIGITS, SECRET = "my-card-is-blocked", "4929#", "confidential"
 ACCOUNT = base64.b64encode(f"{TWILIO.account_sid}:{TWILIO.auth_token.get_secret_value()}".encode()).decode()
 TWILIO_PATH = f"/2010-04-01/Accounts/{TWILIO.account_sid}/Calls/{call_sid('c1')}.json"
+TELNYX_KEY = VENDORS.telnyx.api_key.get_secret_value()
 TO_1002 = {"destinations": [{"type": "extension", "target": "1002"}, {"type": "tel", "target": "+4930"}]}
 CALL, CONFERENCE = "/v1.0/calls/c1", "/v1.0/conferences/sales"
 SUBSCRIPTION = {
@@ -107,13 +109,16 @@ GOOD: dict[str, tuple[str, object, dict[str, Any]]] = {
         {"subscription": "yeastar", "application": "wss://app.example/y", "enabled": False},
     ),
     "updateTwilioCall": (TWILIO_PATH, {"Status": "completed"}, {"call": "c1", "party": "c1"}),
+    "hangupTelnyxCall": (f"/v2/calls/{call_control_id('c1')}/actions/hangup", None, {"call": "c1", "party": "c1"}),
 }
 """A valid request for each route by its operation, and what its line contains."""
 WRONG = {"createCalls": {}, "createVoxologyCall": {}, "createConference": {"id": "a/b"}, "createSubscription": {}}
 """Bodies that are refused, where there is no id in the path that could be wrong."""
 
 ROUTES = table.routes_of(
-    Pbx().backend(**dict.fromkeys(("subscriptions", "channels", "cluster", "events"), object()), twilio=TWILIO)
+    Pbx().backend(
+        **dict.fromkeys(("subscriptions", "channels", "cluster", "events"), object()), twilio=TWILIO, vendors=VENDORS
+    )
 )
 """Every route that there can be."""
 AUDITED = [route for route in ROUTES if route.audit and not route.websocket]
@@ -137,8 +142,9 @@ async def client(pbx: Pbx, lines: Lines, tmp_path: Path) -> AsyncIterator[Client
     catalogue = Catalogue([], Store(str(tmp_path / "state.sqlite3")))
     sockets = EventSockets(Events())
     backend = pbx.backend(
-        audit=lines, subscriptions=catalogue, channels=pbx, twilio=TWILIO, cluster=object(), events=sockets.handle
-    )
+        audit=lines, subscriptions=catalogue, channels=pbx, twilio=TWILIO, vendors=VENDORS, cluster=object(),
+        events=sockets.handle,
+    )  # fmt: skip
     async with TestClient(TestServer(build(backend, [TOKEN], strict=True))) as it:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         body = SUBSCRIPTION | {"id": "kept"}
@@ -152,6 +158,7 @@ async def client(pbx: Pbx, lines: Lines, tmp_path: Path) -> AsyncIterator[Client
 def credentials(route: Route) -> dict[str, str]:
     return {
         "twilio": {"Authorization": f"Basic {ACCOUNT}"},
+        "telnyx": {"Authorization": f"Bearer {TELNYX_KEY}"},
         "voxology": {"x-api-key": VOXOLOGY_KEY},
         "yeastar": {},
         "token": {"Authorization": f"Bearer {TOKEN}"},
@@ -167,7 +174,7 @@ async def ask(client: Client, route: Route, path: str, body: object, **more: Any
 
 def secrets_are_kept(lines: Lines) -> None:
     text = repr([*lines.lines, *lines.rejected])
-    for secret in (SECRET, SECRET_TEXT, SECRET_DIGITS, TOKEN, ACCOUNT, VOXOLOGY_KEY):
+    for secret in (SECRET, SECRET_TEXT, SECRET_DIGITS, TOKEN, ACCOUNT, TELNYX_KEY, VOXOLOGY_KEY):
         assert secret not in text
 
 
@@ -206,7 +213,8 @@ async def test_a_request_that_fails_is_one_line(client: Client, lines: Lines, ro
     else:
         for there, missing in (("/c1", "/gone"), ("/sales", "/gone"), ("/r1", "/gone"), ("/kept", "/gone")):
             path = path.replace(there, missing)
-        path = path.replace(call_sid("c1"), call_sid("gone"))
+        for identify in (call_sid, call_control_id):
+            path = path.replace(identify("c1"), identify("gone"))
     status = await ask(client, route, path, body)
     action, _, outcome, values = lines.the_only()
     assert (action, outcome, values["status"]) == (route.audit, "failed", status)

@@ -25,7 +25,7 @@ from bridge.streams.subscription import Subscription
 
 from .asking import asking
 from .sample_cluster import FewBridges
-from .samples import TWILIO, Pbx
+from .samples import TWILIO, VENDORS, Pbx
 
 
 def application(*, with_tokens: bool = True) -> Any:
@@ -37,9 +37,13 @@ def parts(pbx: Pbx) -> dict[str, Any]:
     from bridge.api.events import EventSockets
 
     catalogue = Catalogue([], Store(":memory:"))
-    return {"subscriptions": catalogue, "channels": pbx, "twilio": TWILIO, "events": EventSockets(Events()).handle} | {
-        "cluster": FewBridges()
-    }
+    return {
+        "subscriptions": catalogue,
+        "channels": pbx,
+        "twilio": TWILIO,
+        "vendors": VENDORS,
+        "events": EventSockets(Events()).handle,
+    } | {"cluster": FewBridges()}
 
 
 async def served(*, with_tokens: bool = True) -> dict[str, Any]:
@@ -201,4 +205,4 @@ def test_the_limits_of_a_request_are_those_of_flows() -> None:
 
 def every_route() -> Iterator[Route]:
     yield from (*table.ALWAYS, *table.CALLING, *table.VOXOLOGY, *table.CONFERENCES, *table.SUBSCRIPTIONS)
-    yield from (*table.TWILIO, *table.CLUSTER)
+    yield from (*table.TWILIO, *table.TELNYX, *table.CLUSTER)

@@ -186,11 +186,12 @@ def said_in(path: Path) -> Iterator[object]:
         yield from (json.loads(each.removeprefix("> text ")) for each in step(dialect, line) if each[:6] == "> text")
 
 
-FREE = {"customParameters", "stream_data"}
+FREE = {"customParameters", "custom_parameters", "stream_data"}
 """Keys that hold what users choose."""
 CONSTANT = {"type", "event", "status", "encoding", "sample_rate", "sampleRate", "channels", "service", "protocol"}
 """Keys whose values are the vendor's."""
 EXAMPLES = {
+    "telnyx": WIRE / "telnyx" / "examples.jsonl",
     "twilio": WIRE / "twilio" / "examples.jsonl",
     "vonage": WIRE / "vonage" / "examples.jsonl",
     "voxology": SEEDS / "voxology-messages.json",
