@@ -153,7 +153,7 @@ def named_in_vain(text: str) -> list[str]:
         return [file for file, known in zip(CODE, PATHS, strict=True) if known.endswith("/" + path)]
 
     missing = [path for path in re.findall(r"(?<![\w./-])[\w/]+\.py\b", text) if not files(path)]
-    missing += [path for path in re.findall(r"\bbridge/[\w/]+/", text) if not (ROOT / path).is_dir()]
+    missing += [path for path in re.findall(r"(?<![\w-])bridge/[\w/]+/", text) if not (ROOT / path).is_dir()]
     for span in re.findall(r"`([^`\n]+)`", text):
         if re.fullmatch(r"bridge(\.\w+)+", span):
             found = span.endswith(".toml") or is_there(span)
