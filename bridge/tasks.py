@@ -50,8 +50,11 @@ class BackgroundTasks:
         finally:
             if not task.done():
                 self._tasks[task] = about
-        if task.done():
-            task.result()
+        try:
+            if task.done():
+                task.result()
+        finally:
+            del task  # the traceback of what it raises refers to this frame
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Cancel all tasks and wait for their end.
@@ -116,6 +119,8 @@ async def shield_until_done(work: Awaitable[T]) -> T:
         if not task.cancelled():
             task.exception()  # retrieved: nothing else awaits it
         raise
+    finally:
+        del task  # the traceback of what it raises refers to this frame
 
 
 async def first_of(*waits: Awaitable[object], timeout_s: float | None = None) -> int | None:
@@ -137,8 +142,11 @@ async def first_of(*waits: Awaitable[object], timeout_s: float | None = None) ->
         for future in mine:
             future.cancel()
         await asyncio.gather(*mine, return_exceptions=True)
-    for index, future in enumerate(futures):
-        if future in done:
-            future.result()
-            return index
-    return None
+    try:
+        for index, future in enumerate(futures):
+            if future in done:
+                future.result()
+                return index
+        return None
+    finally:
+        del waits, futures, mine, done, future  # the traceback of what they raise refers to this frame

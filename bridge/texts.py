@@ -18,21 +18,29 @@ def cut(text: str, limit: int = MAX_CHARACTERS) -> str:
 
 def cut_all(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON with every nested string and name cut; beyond `MAX_EVENT_CHARACTERS` they are empty."""
-    left = MAX_EVENT_CHARACTERS
+    rest = _Rest()
+    return {key: rest.of(item) for key, item in value.items()}
 
-    def bounded(text: str) -> str:
-        nonlocal left
-        short = cut(text, min(left, MAX_CHARACTERS)) if left else ""
-        left -= len(short)
-        return short
 
-    def inside(part: Any) -> Any:
+class _Rest:
+    """The characters that are left in one event. Not a recursive closure, which would be a cycle for each event."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_EVENT_CHARACTERS
+
+    def of(self, part: Any) -> Any:
+        """Return a part of the event, cut."""
         if isinstance(part, str):
-            return bounded(part)
+            return self._bounded(part)
         if isinstance(part, Mapping):
-            return {bounded(str(key)): inside(item) for key, item in part.items()}
+            return {self._bounded(str(key)): self.of(item) for key, item in part.items()}
         if isinstance(part, list | tuple):
-            return [inside(item) for item in part]
+            return [self.of(item) for item in part]
         return part
 
-    return {key: inside(item) for key, item in value.items()}
+    def _bounded(self, text: str) -> str:
+        short = cut(text, min(self._left, MAX_CHARACTERS)) if self._left else ""
+        self._left -= len(short)
+        return short

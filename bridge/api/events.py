@@ -217,6 +217,7 @@ class _Client:
             reader.cancel()
             self._sender.cancel()
             await asyncio.gather(reader, self._sender, return_exceptions=True)
+            self._sender = None  # the traceback of its cancellation refers to this client
             # aiohttp closes the connection once everything was sent: never, if the client does not read.
             if transport is not None:
                 asyncio.get_running_loop().call_later(CLOSE_S, transport.abort)

@@ -69,6 +69,11 @@ class Protocol(web.RequestHandler):
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         super().connection_made(transport)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Drop what refers to this protocol, the last body and a WebSocket; overrides aiohttp's."""
+        super().connection_lost(exc)
+        self._body, self._data_received_cb = EMPTY_PAYLOAD, None
+
     def data_received(self, data: bytes) -> None:
         """Parse received data, up to the first error; overrides aiohttp's, which continues after it.
 

@@ -7,6 +7,7 @@ Precedence of the sources, and the extensions: ``docs/decisions/voipbin-media-st
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Protocol
 
@@ -106,12 +107,17 @@ class Voipbin(Dialect):
         self._sets_marks = False
         self._framer = Framer(slin(fmt.rate).frame_bytes)
         self._encapsulation: Encapsulation
+        me = weakref.proxy(self)  # a reference would be a cycle: the encapsulation belongs to this object
+
+        def discard(message: bytes) -> None:
+            me.discard(message)
+
         if encapsulation == "rtp":
-            self._encapsulation = _Rtp(fmt, self.discard, rng or random.SystemRandom())
+            self._encapsulation = _Rtp(fmt, discard, rng or random.SystemRandom())
         elif encapsulation == "sln":
-            self._encapsulation = _Sln(fmt, self.discard)
+            self._encapsulation = _Sln(fmt, discard)
         else:
-            self._encapsulation = _AudioSocket(fmt, self.discard, headers)
+            self._encapsulation = _AudioSocket(fmt, discard, headers)
         self._expected = (
             f"binary messages with {fmt.encoding} at {fmt.rate} Hz (encapsulation={encapsulation}), or text: "
             '{"event": "clear"}, {"event": "mark", "name": "..."}, {"event": "dtmf", "dtmf": {"digits": "..."}}'

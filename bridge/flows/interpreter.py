@@ -54,7 +54,7 @@ class Frame:
     """Jumps of each ``goto`` in it, by the action's id."""
 
 
-def _nothing() -> None:
+def _nothing(run: Run) -> None:
     """Store nothing."""
 
 
@@ -124,7 +124,7 @@ class Run:
         """Facts of the streams that were open before a restart."""
         self.resumed = False
         """The current action was running before a restart."""
-        self.keep: Callable[[], object] = _nothing
+        self.keep: Callable[[Run], object] = _nothing
         """Called after each change that resuming depends on."""
         self.programs_kept: tuple[int, ...] = ()
         """Lists that were stored last, by identity."""
@@ -273,7 +273,7 @@ class Run:
                 return End(f"more than {MAX_ACTIONS_RUN} actions were run")
             after_restart = DEFINITIONS[action.does].after_restart
             if after_restart != "instant":
-                self.keep()
+                self.keep(self)
             step = None if self.resumed and after_restart == "skip" else await self._perform(action)
             self.resumed = False
             if isinstance(step, End):
@@ -282,7 +282,7 @@ class Run:
             await asyncio.sleep(0)  # yield: a loop of immediate actions must not delay other calls
         if self._closing:
             return End("stopped")
-        self.keep()
+        self.keep(self)
         # A flow that ends after opening external media exists for that media: the call lasts as long.
         await self.services.streams.external_media_over(self.leg)
         return End("the last action was done")

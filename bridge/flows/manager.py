@@ -378,7 +378,7 @@ class FlowManager:
         self._start(run, Conduct(then, None if max_call_s is None else time.time() + max_call_s))
 
     def _start(self, run: Run, conduct: Conduct) -> None:
-        run.keep = lambda: keep(self._journal, run, conduct)
+        run.keep = lambda each: keep(self._journal, each, conduct)
         task = asyncio.ensure_future(self._conduct(run, conduct))
         self._running[run.leg] = task
         task.add_done_callback(lambda _: self._over(run, task))

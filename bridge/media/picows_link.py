@@ -105,6 +105,11 @@ class PicowsLink(Link):
             self._end_of_dialed = asyncio.ensure_future(_ended(transport))
         self.opened(transport.underlying_transport)
 
+    def lost(self) -> None:
+        """Handle the end of the connection."""
+        self._transport = None  # it refers to this link
+        super().lost()
+
     def _write(self, message: Message) -> None:
         assert self._transport is not None  # send() is only called between opened and lost
         self._transport.send(_BINARY if isinstance(message, bytes) else _TEXT, message)

@@ -184,6 +184,10 @@ class Pump:
         except Exception:  # the caller has a better code for the Close frame than _fail
             log.exception("dialect failed, an internal error dialect=%s", self._dialect.name)
 
+    def release(self) -> None:
+        """Drop the callbacks, which refer back to the owner, at its end."""
+        self._on_dtmf = self._on_refused = ignore
+
     # Asterisk -> application
 
     def from_call(self, track: str, pcm: bytes) -> None:

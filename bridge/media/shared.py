@@ -11,7 +11,7 @@ import logging
 from bridge.audio.format import AudioFormat
 from bridge.audio.playout import Playout
 from bridge.media.counters import Counters
-from bridge.media.leg import MediaLeg, Wire
+from bridge.media.leg import MediaLeg, Wire, ignore
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,10 @@ class SharedLeg(MediaLeg):
         if len(self.listeners) == 1:
             (leg,) = self.listeners
             self._on_audio, self._on_tick = leg.sink, leg.on_tick
-        else:
+        elif self.listeners:
             self._on_audio, self._on_tick = self._hand_out, self._tick_all
+        else:
+            self._on_audio, self._on_tick = ignore, None
 
     def _hand_out(self, pcm: bytes) -> None:
         for leg in self.listeners:

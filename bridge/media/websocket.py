@@ -308,7 +308,8 @@ class Link(ABC):
         self._underlying = None
         self._cancel_timer()
         self._drop_waiting()
-        self.on_closed(*self._end)
+        on_closed, self.on_closed = self.on_closed, _ignore  # it refers to this link
+        on_closed(*self._end)
 
     # Methods that each library implements
 

@@ -40,7 +40,7 @@ class _ClientStream(Recovery):
     Args:
         exists: returns whether the party or the conference exists.
         ended: the reason for the stream's end if not.
-        find: returns the current tracks; raises AriError.
+        find: returns the current tracks of the stream; raises AriError.
         tracks: returns the tracks of a party, by its id.
     """
 
@@ -51,7 +51,7 @@ class _ClientStream(Recovery):
         self,
         exists: Callable[[], bool],
         ended: str,
-        find: Callable[[], Awaitable[Iterable[WantedTrack]]],
+        find: Callable[[Stream], Awaitable[Iterable[WantedTrack]]],
         tracks: Callable[[str], Iterable[WantedTrack]] = lambda _: (),
     ) -> None:
         self._tracks = tracks
@@ -89,8 +89,9 @@ class _ClientStream(Recovery):
 
     def close(self) -> None:
         """Stop following, after the end of the stream."""
-        if self._following is not None:
-            self._following.cancel()
+        following, self._following = self._following, None  # the traceback of its cancellation refers to this object
+        if following is not None:
+            following.cancel()
 
     async def _follow(self) -> None:
         while self._displaced and not self.stream.ended:
@@ -100,7 +101,7 @@ class _ClientStream(Recovery):
                 self.stream.end(self._ended)
                 return
             try:
-                self.stream.set_tracks(await self._find())
+                self.stream.set_tracks(await self._find(self.stream))
             except AriError as error:
                 self._fail(error)
             except Exception:
@@ -165,9 +166,9 @@ class ClientStreams:
             info = TrackInfo(dialect.caller_track or listen, party_id)
             return party_tracks(info, self._stasis.bridge_of(party_id), listen, speak)
 
-        async def find() -> list[WantedTrack]:
-            await self._stasis.settled(client.stream.origin.party_id)
-            return tracks(client.stream.origin.party_id)
+        async def find(stream: Stream) -> list[WantedTrack]:
+            await self._stasis.settled(stream.origin.party_id)
+            return tracks(stream.origin.party_id)
 
         client = _ClientStream(lambda: self._tracker.find(party.id) is not None, CALL_ENDED, find, tracks)
         origin = Origin(STARTED_BY, principal, party_id=party.id, direction_listen=listen, speaks=speak != "none")
@@ -209,7 +210,7 @@ class ClientStreams:
         """
         tracks = conference_tracks(dialect.caller_track or "both", tap_point, listens=listens, speaks=speaks)
 
-        async def find() -> list[WantedTrack]:
+        async def find(_: Stream) -> list[WantedTrack]:
             return tracks
 
         def is_sensitive(_: Iterable[str]) -> bool:

@@ -53,8 +53,9 @@ class DtmfQueue:
         """Discard the queued digits."""
         self._closed = True
         self._waiting = ""
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # the traceback of its cancellation refers to this queue
+        if task is not None:
+            task.cancel()
 
     async def _drain(self) -> None:
         while self._waiting:

@@ -330,6 +330,8 @@ class Stream:
                 self._report_trouble(str(error))
                 await asyncio.wait((self._ended,), timeout=wait_s)
                 continue
+            finally:
+                del task  # the traceback of what it raises refers to this frame
             self._attach(link)
             return True
         return False
@@ -433,3 +435,12 @@ class Stream:
             reason,
         )
         call_safely(self._on_end, self, reason)
+        self._release()
+
+    def _release(self) -> None:
+        """Drop what refers back to this stream: its memory is freed now instead of by the garbage collector."""
+        self.dialect.on_discarded = None
+        self._on_end = self._on_connected = _ignore
+        self._is_sensitive = lambda _: False
+        self._pump.release()
+        self.tracks.release()

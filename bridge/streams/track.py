@@ -123,13 +123,15 @@ class Track:
         self.leg.on_closed = _ignore
         self.leg.on_audio = _ignore
         self.leg.on_tick = None
+        self.leg.on_dtmf = _ignore
         self._pump.forget(self.leg)
 
     async def close(self) -> None:
         """Close the leg and everything that was created for it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+        task, self._task = self._task, None  # the traceback of its cancellation refers to this track
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
         if self._tap is not None:
             await self._taps.close(self._tap)
         self.leg.close()
@@ -157,7 +159,7 @@ class Track:
             try:
                 self._tap = await self._taps.open(self.leg, tap_point)
             except AriError as error:
-                failure = error
+                failure = error.with_traceback(None)  # it refers to this frame
                 if error.status != 404:  # 404: the party has just left, which the model will report
                     log.warning(
                         "track has no audio, retrying %s error=%s", self.label, error, extra=cause(error.message)

@@ -13,7 +13,7 @@ from bridge.audio.playout import Playout
 from bridge.dialects.base import Dialect, TrackInfo
 from bridge.logs import Fields
 from bridge.media.counters import Counters
-from bridge.media.leg import MediaLeg
+from bridge.media.leg import MediaLeg, ignore
 from bridge.media.pump import Pump
 from bridge.streams.track import SUCCEED_S, Recovery, Track
 from bridge.streams.wanted import WantedTrack
@@ -178,6 +178,11 @@ class Tracks:
         """Wait until all stopped tracks are closed."""
         if self._closing:
             await asyncio.wait(set(self._closing))
+
+    def release(self) -> None:
+        """Drop the callbacks, which refer back to the owner, at its end."""
+        self._label, self._connected, self._recovery = Fields, bool, Recovery()
+        self._on_change = self._on_failed = ignore
 
     def _start(self, wanted: WantedTrack, leg: MediaLeg, wait_s: float = 0) -> Track:
         name = wanted.info.name

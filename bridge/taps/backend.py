@@ -238,6 +238,10 @@ class TapBackend:
 
 async def _together(*acts: Awaitable[object]) -> None:
     """Run all to their end, then raise the first error: none is cancelled half-way (see `Taps._close`)."""
-    for result in await asyncio.gather(*acts, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
+    results = await asyncio.gather(*acts, return_exceptions=True)
+    try:
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+    finally:
+        del results, result  # the traceback of what it raises refers to this frame

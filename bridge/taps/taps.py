@@ -113,6 +113,8 @@ class Taps:
         except BaseException:
             await self.close(tap)
             raise
+        finally:
+            del opening  # the traceback of its failure refers to this frame
         return tap
 
     async def close(self, tap: Tap) -> bool:
@@ -291,11 +293,14 @@ class Taps:
         self._part((tap.point, tap.leg.fmt.rate), tap)
         if tap.opening is not None:
             await asyncio.gather(tap.opening, return_exceptions=True)
+            tap.opening = None  # the traceback of its failure refers to the tap
         self._listener.forget(tap.leg)
         try:
             await self._removal.remove(tap)
         finally:
             self._open.discard(tap)
+            if isinstance(tap.leg, SharedLeg):
+                tap.leg.on_closed = ignore  # it refers to the tap
             if isinstance(tap.point, Snoop) and not self._snoops(tap.point.channel_id):
                 self._stale.discard(tap.point.channel_id)
 

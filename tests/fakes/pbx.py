@@ -286,9 +286,9 @@ class FakePbx:
                     await gate.wait()
         finally:
             self._waiting -= 1
-        for pattern, failure in self.failures.items():
+        for pattern in self.failures:
             if re.search(pattern, f"{method} {path}"):
-                raise failure
+                raise self.failures[pattern]
         answer = self.handle(method, path, params, body)
         content = b"" if answer is None else json.dumps(answer).encode()
         for pattern, gate in self.late.items():

@@ -23,6 +23,7 @@ from websockets.exceptions import WebSocketException
 
 from bridge.testing.embedded import EmbeddedLab
 from bridge.testing.lab_engine import Lab
+from tests.fakes.garbage import uncollected
 from tests.lab.conftest import pushing
 from tests.lab.driving import Client, client_of
 from tests.lab.sink import open_sink
@@ -138,12 +139,14 @@ async def test_nothing_stays_of_calls_that_end_at_random_moments(
     chance, sipp = random.Random(11), Sipp(lab, tmp_path)
     ari_s: list[float] = []
     left: list[Counter[str]] = []
+    in_cycles: list[Counter[str]] = []
     async with open_sink() as sink, sipp.callee(MOST_S):
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": "hangup"}
         everything = {"id": "all", "url": sink.url, "dialect": "yeastar", "extensions": ["1004"]}
         sections = {"dialplan": [route], "subscriptions": [everything], "media": {"refuse_late_ms": 0}}
         async with pushing(lab, **sections) as target:
-            for _ in range(ROUNDS):
+
+            async def short_calls() -> None:
                 work = (lambda: listen_in(target, chance), lambda: measure_ari(target, ari_s))
                 async with client_of(target) as client, beside(*work):
                     await asyncio.gather(
@@ -154,6 +157,11 @@ async def test_nothing_stays_of_calls_that_end_at_random_moments(
                     )
                 await until(lambda: _idle(target))
                 await target.nothing_left()
+
+            for _ in range(ROUNDS):
+                with uncollected() as cyclic:
+                    await short_calls()
+                in_cycles.append(cyclic)
                 left.append(census() + Counter({"file descriptors": descriptors()}))
             assert target.bridge is not None
             ended = len(target.bridge.records.ended())
@@ -163,6 +171,7 @@ async def test_nothing_stays_of_calls_that_end_at_random_moments(
     assert ended >= min(calls, 900)
     grown = [later - earlier for earlier, later in pairwise(left[1:])]
     assert not grown[0] & grown[1], "there are more of these after each round"
+    assert not sum(in_cycles[1:], Counter()), "ended calls wait for the garbage collector"
     assert statistics.median(ari_s) < 0.1
     assert not [each for each in caplog.records if each.exc_info or each.levelname == "ERROR"]
 

@@ -1,14 +1,17 @@
 """Background tasks: kept, logged when they fail, ended together; and waiting for the first of several."""
 
 import asyncio
+import contextlib
 import gc
 import logging
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from bridge.errors import BridgeError
 from bridge.logs import Fields
-from bridge.tasks import BackgroundTasks, first_of
+from bridge.tasks import BackgroundTasks, first_of, shield_until_done
+from tests.fakes.garbage import uncollected
 
 
 async def fail(error: Exception) -> None:
@@ -159,3 +162,25 @@ async def test_stop_returns_where_a_task_has_ended_in_this_turn_of_the_loop() ->
     assert (task.done(), len(tasks)) == (True, 1)
     await tasks.stop()
     assert len(tasks) == 0
+
+
+async def refuse() -> None:
+    raise BridgeError("no")
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: shield_until_done(refuse()),
+        lambda: first_of(refuse(), asyncio.Event().wait()),
+        lambda: BackgroundTasks("begun").begin(refuse(), Fields(call="c1"), 60),
+    ],
+    ids=["shield_until_done", "first_of", "begin"],
+)
+async def test_a_failure_leaves_nothing_to_the_garbage_collector(wait: Callable[[], Awaitable[object]]) -> None:
+    with uncollected() as left:
+        with contextlib.suppress(BridgeError):  # pytest.raises would keep the traceback
+            await wait()
+            pytest.fail("it raised nothing")
+        await asyncio.sleep(0)
+    assert not left

@@ -8,6 +8,7 @@ from bridge.flows.program import FlowError, InvalidFlow
 from bridge.flows.web import WebFailed
 from bridge.media.dial import LinkFailed
 from bridge.texts import MAX_CHARACTERS, MAX_EVENT_CHARACTERS, cut, cut_all
+from tests.fakes.garbage import uncollected
 
 LONG = "\u00e9" * 400_000
 
@@ -52,3 +53,9 @@ def test_a_refused_flow_repeats_no_long_text() -> None:
     refused = InvalidFlow([FlowError(0, LONG, LONG), FlowError(None, "", "fine")])
     assert len(str(refused)) < 2 * MAX_CHARACTERS + 100
     assert str(refused.errors[1]) == "actions: fine"
+
+
+def test_an_event_leaves_nothing_to_the_garbage_collector() -> None:
+    with uncollected() as left:
+        cut_all({"reason": LONG, "parties": [{"id": "1"}]})
+    assert not left

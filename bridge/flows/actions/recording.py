@@ -68,7 +68,7 @@ async def _start(run: Run, options: RecordingStartOptions) -> Recording:
         raise
     run.audit("recording.start", recording=recording.id)
     run.recordings.append(recording.id)
-    run.keep()
+    run.keep(run)
     for name, value in (
         ("id", recording.id),
         ("reference_type", "call"),

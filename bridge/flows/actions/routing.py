@@ -259,7 +259,7 @@ async def _talk(run: Run, partner: Leg) -> None:
     streams = run.services.streams
     try:
         run.variables.set("connect.call_id", partner.id)
-        run.keep()
+        run.keep(run)
         await run.leg.hold_in_bridge()
         partners = await run.services.legs.bridge_together(run.leg, partner)
         streams.transfer_joined(run.leg, partner)

@@ -219,7 +219,7 @@ async def _open(run: Run, does: str, filled: _Application, configured: bool) -> 
     fact = {"does": does, "options": filled.model_dump(mode="json", by_alias=True), "configured": configured}
     run.opened = [each for each in run.opened if not each.stream.ended and each.fact != fact]
     run.opened.append(Opened(fact, opened))
-    run.keep()
+    run.keep(run)
 
 
 REOPEN["external_media_start"] = REOPEN["stream"] = _reopen

@@ -23,8 +23,9 @@ from bridge.streams.registry import Streams
 from bridge.streams.stream import Stream
 from bridge.streams.wanted import ClientDirection
 from bridge.taps.taps import ConfBridge, Join, Snoop, TapPoint, Taps
+from tests.fakes.garbage import uncollected
 from tests.fakes.taps import FRAME, FakeTaps, playing
-from tests.fakes.virtual_time import until
+from tests.fakes.virtual_time import pass_time, until
 from tests.fakes.wire import Wire
 
 OUTSIDE = Snoop("party", "both", "out")
@@ -359,3 +360,23 @@ async def test_a_conference_is_sensitive_with_each_of_its_participants(
     world.sensitive.covered.add(covered)
     stream.review()
     assert stream.sensitive
+
+
+@pytest.mark.parametrize("course", ["plain", "moved", "silent", "refused", "conference"])
+async def test_an_ended_stream_leaves_nothing_to_the_garbage_collector(world: World, course: str) -> None:
+    with uncollected() as left:
+        if course in ("silent", "refused"):
+            world.pbx.failures.extend(AriError(404, "POST", "/channels", "gone") for _ in range(RESTORES))
+        stream = world.open_on_conference(ConfBridge("sales", "c")) if course == "conference" else world.open()
+        await stream.settled(0.1)
+        world.wire.on_message("not a message of this dialect")
+        world.wire.on_message('{"event": "dtmf", "dtmf": {"digits": "1"}}')
+        if course == "moved":
+            world.calls.enter("party", "ours")
+        if course != "refused":
+            stream.end("the test is over")
+        await stream.wait()
+        del stream
+        await until(lambda: len(world.streams) == 0)
+        await pass_time(10)
+    assert not left

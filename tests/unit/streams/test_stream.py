@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from itertools import pairwise
 from typing import cast
 from uuid import uuid4
 
 import pytest
 
+from bridge import dialects
 from bridge.access import CONFIGURATION
 from bridge.api.models.streams import Stream as StreamModel
 from bridge.audio.playout import MAX_MARKS, Playout
@@ -30,6 +32,7 @@ from bridge.streams.stream import Stream
 from bridge.streams.track import Recovery
 from bridge.streams.wanted import WantedTrack
 from bridge.taps.taps import Join, Snoop, TapPoint, Taps
+from tests.fakes.garbage import uncollected
 from tests.fakes.taps import FRAME, FakeTaps, playing
 from tests.fakes.virtual_time import pass_time, until
 from tests.fakes.wire import Wire
@@ -473,3 +476,24 @@ async def test_a_stream_that_just_ends_waits_for_no_answer(world: World) -> None
     assert world.wire.discard_unacked_after_s is None
     assert not world.wire.closed
     world.wire.abort(1006, "the test is over")
+
+
+@dialed
+@pytest.mark.parametrize("name", sorted(dialects.known()))
+async def test_an_ended_stream_leaves_nothing_to_the_garbage_collector(world: World, name: str) -> None:
+    world.reachable = False
+    new_dialect: Callable[[], Dialect] = partial(Voipbin, "sln") if name == "voipbin" else dialects.find(name)
+    with uncollected() as left:
+        stream = world.stream(new_dialect(), "in")
+        stream.set_tracks([track("in", Snoop("party", "in", "none"))])
+        await until(lambda: bool(world.dialed))
+        world.reachable = True
+        await until(lambda: world.streams[0].live)
+        for message in ("not a message of the dialect", b"nor this"):
+            world.wire.on_message(message)
+        stream.end("the test is over")
+        await stream.wait()
+        world.streams.clear()
+        del stream
+        await pass_time(1)
+    assert not left

@@ -6,6 +6,7 @@ Sharing, and real AudioSocket connections, are in tests/loopback/test_taps.py.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -20,6 +21,7 @@ from bridge.taps.backend import OPEN_TIMEOUT_S
 from bridge.taps.sweep import sweep
 from bridge.taps.taps import ConfBridge, Join, Snoop, Tap, TapPoint, Taps
 from tests.fakes.ari_client import FakeAriClient
+from tests.fakes.garbage import uncollected
 from tests.fakes.media_pbx import MediaPbx
 from tests.fakes.virtual_time import now, pass_time, settle
 
@@ -198,6 +200,24 @@ async def test_what_asterisk_makes_after_its_caller_has_given_up_is_removed(
     with pytest.raises(asyncio.CancelledError):
         await opening
     scene.nothing_left()
+
+
+@pytest.mark.parametrize(("point", "step"), [*STEPS, (LISTENS, ""), (WHISPERS, "")])
+async def test_closed_taps_leave_nothing_to_the_garbage_collector(scene: Scene, point: TapPoint, step: str) -> None:
+    with uncollected() as left:
+        if step:
+            scene.pbx.failures[step] = AriError(500, "POST", "/channels", "refused by the test")
+            with contextlib.suppress(AriError):  # pytest.raises would keep the traceback
+                await scene.open(point)
+                pytest.fail("it opened")
+            scene.pbx.failures.clear()
+        else:
+            for tap in [await scene.open(point) for _ in range(2)]:
+                await scene.taps.close(tap)
+            del tap
+        scene.nothing_left()
+        await settle()
+    assert not left
 
 
 async def test_a_party_that_has_ended_is_asterisks_error(scene: Scene) -> None:
