@@ -103,7 +103,7 @@ class JsonMedia(Dialect):
     encodings: ClassVar[Mapping[str, Coding]]
     """The values of ``encoding``."""
     decoder: ClassVar[msgspec.json.Decoder[Any]]
-    """Decodes a message of the application for `_commands`."""
+    """Decodes a message from the application for `_commands`."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class JsonMedia(Dialect):
 
     @abstractmethod
     def _commands(self, received: Any) -> Sequence[Command] | None:
-        """Return the commands in a decoded message of the application; None: it is invalid."""
+        """Return the commands in a decoded message from the application; None: it is invalid."""
 
     # The stream's life
 
@@ -257,18 +257,26 @@ class JsonMedia(Dialect):
 
     # For dialects
 
-    def _play(self, payload: str | None) -> Sequence[Command] | None:
-        """Return the audio of a message; None if it is missing or not base64."""
+    def _play(self, payload: str | None, coding: Coding | None = None, rate: int = 0) -> Sequence[Command] | None:
+        """Return the audio of a message; None if it is missing or not base64.
+
+        Args:
+            payload: base64.
+            coding: how it is written; None: as the audio to the application.
+            rate: its sampling rate in Hz, if ``coding`` is given.
+        """
+        if coding is None:
+            coding, rate = self._coding, self.rate
         data = decoded(payload)
         if data is None:
             return None
         if self._begins:
             self._begins = False
             if wav.is_wav(data):
-                self.discard(data, f"bare {self._encoding} at {self.rate} Hz: a WAV header plays as noise")
-        decode = self._coding.decode
+                self.discard(data, f"bare {self._encoding} at {rate} Hz: a WAV header plays as noise")
+        decode = coding.decode
         pcm = decode(data) if decode is not None else self._whole.push(data)
-        return (Play(pcm, self.rate),) if pcm else ()
+        return (Play(pcm, rate),) if pcm else ()
 
     def _mark(self, name: str) -> Sequence[Command] | None:
         """Return a mark; None if its name is too long."""
@@ -353,13 +361,13 @@ def _check(
 
 
 class MediaIn(msgspec.Struct, frozen=True):
-    """Audio of an application."""
+    """Audio from an application."""
 
     payload: str | None = None
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A message of an application; unknown fields are ignored, the stream's id among them."""
+    """A message from an application; unknown fields are ignored, the stream's id among them."""
 
     event: str
     media: MediaIn | None = None
