@@ -3,7 +3,7 @@
 Reads docs, docstrings, comments and strings with more than one word. ``python -m tools.words`` checks everything,
 ``python -m tools.words FILE...`` some files; ``--count`` counts the findings by folder and by rule.
 
-Exceptions, and folders that are not checked yet, are in tools/words_exceptions.txt.
+Exceptions are in tools/words_exceptions.txt.
 """
 
 from __future__ import annotations
@@ -264,17 +264,15 @@ def findings(path: str, source: str) -> Iterator[Finding]:
         yield from log_lines(path, tree)
 
 
-def exceptions() -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the folders that are not checked yet, and the exceptions: a path's beginning and a phrase of the text."""
-    folders, allowed = [], []
+def exceptions() -> list[tuple[str, str]]:
+    """Return the exceptions: a path's beginning and a phrase of the text."""
+    allowed = []
     for line in EXCEPTIONS.read_text(encoding="utf-8").splitlines():
         entry = line.split("  # ", 1)[0].strip()
-        if entry.startswith("not yet: "):
-            folders.append(entry.removeprefix("not yet: "))
-        elif entry and not entry.startswith("#"):
+        if entry and not entry.startswith("#"):
             path, _, phrase = entry.partition(":")
             allowed.append((path, phrase.strip()))
-    return folders, allowed
+    return allowed
 
 
 def files(named: list[str]) -> Iterator[Path]:
@@ -292,18 +290,13 @@ def files(named: list[str]) -> Iterator[Path]:
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit code: 1 if something was found."""
     parser = argparse.ArgumentParser(prog="python -m tools.words", description="Check the project's English.")
-    parser.add_argument(
-        "--count", action="store_true", help="count the findings, also in folders that are not checked yet"
-    )
-    parser.add_argument("--all", action="store_true", help="check also the folders that are not checked yet")
+    parser.add_argument("--count", action="store_true", help="count the findings by folder and by rule")
     parser.add_argument("paths", nargs="*", help="files and folders, from the root; all of them by default")
     options = parser.parse_args(arguments)
-    folders, allowed = exceptions()
+    allowed = exceptions()
     found: list[Finding] = []
     for file in files(options.paths):
         path = file.relative_to(ROOT).as_posix()
-        if not options.count and not options.all and path.startswith(tuple(folders)):
-            continue
         source = file.read_text(encoding="utf-8")
         lines = source.splitlines()
         phrases = [phrase for begins, phrase in allowed if path.startswith(begins)]
