@@ -27,7 +27,7 @@ class Ear:
         """Whether the caller speaks now; a short pause counts."""
 
     def hear(self, block: Samples) -> str | None:
-        """Takes the next audio; returns the text of what has just ended."""
+        """Take the next audio, and return the text of the message that has just ended."""
         loud = rms(block) >= _SILENT_BELOW
         self._quiet_blocks = 0 if loud else self._quiet_blocks + 1
         self.speaking = self.speaking or loud

@@ -54,7 +54,7 @@ async def python() -> Path:
 
 @contextlib.asynccontextmanager
 async def running(module: str, environ: Mapping[str, str], *, port: int) -> AsyncIterator[Path]:
-    """An agent that listens; gives the file with its output.
+    """Run an agent until it listens, and yield the file with its output.
 
     Args:
         module: below ``tests.agents``; is given the port as its argument.
@@ -84,7 +84,7 @@ async def running(module: str, environ: Mapping[str, str], *, port: int) -> Asyn
 
 
 def agent_port() -> int:
-    """Returns a port for an agent: a route names it before the agent runs."""
+    """Return a port for an agent: a route names it before the agent runs."""
     return free_port()
 
 

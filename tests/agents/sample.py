@@ -29,7 +29,7 @@ app = FastAPI()
 
 @app.websocket("/twilio")
 async def called(websocket: WebSocket) -> None:
-    """One call; it ends when an answer was heard to its end."""
+    """Serve one call; it ends when an answer was heard to its end."""
     await websocket.accept()
     ear = Ear()
     stream_sid = ""

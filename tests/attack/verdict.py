@@ -191,14 +191,14 @@ def withheld_s(process: Sequence[tuple[float, float, float]], begin: float, end:
 
 
 def _increase(process: Sequence[tuple[float, float, float]], column: int, begin: float, end: float) -> float:
-    """The increase of a counter between the last sample before an interval and the first one after it."""
+    """Return the increase of a counter between the last sample before an interval and the first one after it."""
     before = [sample for sample in process if sample[0] <= begin] or process[:1]
     after = [sample for sample in process if sample[0] >= end] or process[-1:]
     return max(0.0, after[0][column] - before[-1][column]) if before and after else 0.0
 
 
 def _excuse(process: Sequence[tuple[float, float, float]], late: Sequence[Interval], begin: float, end: float) -> float:
-    """The part of an interval that the machine is to blame for: not the sum, as both may be the same time."""
+    """Return the part of an interval that the machine is to blame for: not the sum, as both may be the same time."""
     return min(end - begin, max(withheld_s(process, begin, end), overlap(late, begin, end)))
 
 
@@ -219,7 +219,7 @@ def _lost(process: Sequence[tuple[float, float, float]], late: Sequence[Interval
 def _worst_gap(
     times: Sequence[float], process: Sequence[tuple[float, float, float]], late: Sequence[Interval]
 ) -> tuple[float, float]:
-    """The longest own gap, and the longest one of all."""
+    """Return the longest own gap, and the longest one of all."""
     gaps = sorted(((after - before, before, after) for before, after in pairwise(times)), reverse=True)
     worst = 0.0
     for length, before, after in gaps:

@@ -225,7 +225,7 @@ class Victim:
         return process
 
     async def _new_call(self) -> list[str]:
-        """Whether a new call gets its audio during the attack."""
+        """Check whether a new call gets its audio during the attack."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(OPEN_S):
@@ -248,7 +248,7 @@ class Victim:
             return [f"a new call had no audio after {time.monotonic() - began:.2f} s: {error or 'nothing came'}"]
 
     async def _new_stream(self) -> list[str]:
-        """Whether a client can open a stream over HTTP right after the attack."""
+        """Check whether a client can open a stream over HTTP right after the attack."""
         began = time.monotonic()
         problem: object = "nothing came"
 
@@ -290,7 +290,7 @@ class Victim:
             await asyncio.sleep(PROBE_EVERY_S)
 
     async def _started(self) -> bool:
-        """Whether all processes serve, and have loaded what a start leaves for later: it is 20 MB."""
+        """Return whether all processes serve, and have loaded what a start leaves for later: it is 20 MB."""
         serve = (await self._probe()).status == 200 and len(self._now()) >= self._expected
         return serve and self.loaded >= self.workers
 
@@ -359,7 +359,7 @@ class Victim:
         return 1 if self.workers == 1 else self.workers + 1
 
     def _now(self) -> list[int]:
-        """The bridge's processes: first the one that carries the call, which is the first worker."""
+        """Return the bridge's processes: first the one that carries the call, which is the first worker."""
         if self._bridge is None:
             return []
         main = self._bridge.pid
@@ -402,7 +402,7 @@ class Victim:
 
 
 async def _outcome(attacker: asyncio.subprocess.Process, attack: Attack) -> tuple[int, list[str]]:
-    """How many things an attack did, and whether it was one at all."""
+    """Return how many things an attack did, and why it does not count as one."""
     try:
         out, error = await asyncio.wait_for(attacker.communicate(), attack.seconds + 10)
     except TimeoutError:

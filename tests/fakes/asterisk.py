@@ -33,7 +33,7 @@ class FakeAsterisk:
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's is a transport of both kinds
 
     async def read(self) -> Message:
-        """The next message; raises IncompleteReadError at the end of the connection."""
+        """Return the next message; raises IncompleteReadError at the end of the connection."""
         # Not wait_for: before Python 3.12 it loses a cancellation that comes in the same turn as its result, and
         # `read_for` would never end.
         async with asyncio.timeout(60):

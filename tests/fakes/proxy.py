@@ -25,11 +25,11 @@ class Proxy:
         self._server: asyncio.Server | None = None
 
     def cut(self) -> None:
-        """As a firewall that drops packets: what is sent waits, connections stay open."""
+        """Drop packets as a firewall does: what is sent waits, connections stay open."""
         self._open.clear()
 
     def mend(self) -> None:
-        """All that was sent meanwhile arrives, late."""
+        """Deliver all that was sent meanwhile."""
         self._open.set()
 
     def drop(self) -> None:
@@ -79,7 +79,7 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def open_proxy(to_port: int) -> AsyncIterator[Proxy]:
-    """A proxy that carries."""
+    """Run a proxy that carries."""
     proxy = Proxy(to_port)
     await proxy.start()
     try:

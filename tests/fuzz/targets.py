@@ -98,7 +98,7 @@ def audiosocket(data: bytes) -> None:
 
 
 def rtp_packets(data: bytes) -> None:
-    """One packet."""
+    """Decode one packet."""
     try:
         packet = rtp.parse(data)
     except ValueError:
@@ -107,7 +107,7 @@ def rtp_packets(data: bytes) -> None:
 
 
 def wav_files(data: bytes) -> None:
-    """A file, and blocks of bare audio that may hold one."""
+    """Read a file, and blocks of bare audio that may hold one."""
     with contextlib.suppress(ValueError):
         wav.parse_header(data)
     wav.read_sound(data)
@@ -118,7 +118,7 @@ def wav_files(data: bytes) -> None:
 
 
 def dialect_messages(data: bytes) -> None:
-    """An application's messages in every dialect; a line that begins with ``b`` is a binary one."""
+    """Decode messages in every dialect; a line that begins with ``b`` is a binary one."""
     for name, dialect in dialects.known().items():
         for options in _OPTIONS.get(name, ({},)):
             _converse(dialect.create(options), data)
@@ -138,7 +138,7 @@ def _converse(stream: Dialect, data: bytes) -> None:
 
 
 def flows(data: bytes) -> None:
-    """A flow of either syntax."""
+    """Check a flow of either syntax."""
     try:
         flow = json.loads(data)
     except (ValueError, RecursionError):
@@ -151,7 +151,7 @@ def flows(data: bytes) -> None:
 
 
 def expressions(data: bytes) -> None:
-    """A condition of a flow, and text with variables."""
+    """Evaluate a condition of a flow, and text with variables."""
     text = data.decode("utf-8", "replace")
     variables = Variables({"name": text, "digits": "159"})
     variables.fill(text)
@@ -168,7 +168,7 @@ def expressions(data: bytes) -> None:
 
 
 def http_responses(data: bytes) -> None:
-    """A server's response to a WebSocket request."""
+    """Parse a server's response to a WebSocket request."""
     reader = AnswerReader()
     for piece in _pieces(data):
         try:
@@ -186,7 +186,7 @@ def http_responses(data: bytes) -> None:
 
 
 def twiml_documents(data: bytes) -> None:
-    """A document that redirects a call."""
+    """Parse a document that redirects a call."""
     try:
         twiml.parse(data.decode("utf-8", "replace"))
     except twiml.TwimlRefused as refused:

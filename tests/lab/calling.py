@@ -86,11 +86,11 @@ class Calling:
         )
 
     def object_ids(self) -> Collection[str]:
-        """What is in use on the PBX."""
+        """Return the ids of the objects in use on the PBX."""
         return {*self.taps.object_ids, *self.stasis.object_ids, *self.recordings.object_ids}
 
     async def start(self) -> None:
-        """As a bridge does."""
+        """Start as a bridge does."""
         await self.listener.start(self.lab.audiosocket_bind, 0)
         await self.client.start(wait=True)
         await self.tracker.resync()
@@ -98,7 +98,7 @@ class Calling:
         await self.stasis.adopt()
 
     async def stop(self) -> None:
-        """As a bridge does."""
+        """Stop as a bridge does."""
         await self.call_control.stop()
         await self.originator.stop()
         await self.recordings.close()
@@ -118,7 +118,7 @@ class Calling:
             return await (await self.ring(extension)).answered()
 
     def record(self, call_id: str) -> CallRecord:
-        """A call's record; there must be one."""
+        """Return a call's record, which must exist."""
         record = self.records.get(call_id)
         assert record is not None
         return record
@@ -145,7 +145,7 @@ class Calling:
 
 @contextlib.asynccontextmanager
 async def calling_on(lab: Lab, config: CallingConfig = CALLING) -> AsyncIterator[Calling]:
-    """The parts, started; nothing may be left at the end."""
+    """Start the parts; nothing may be left at the end."""
     calling = Calling(lab, config)
     try:
         await calling.start()
@@ -159,7 +159,7 @@ async def calling_on(lab: Lab, config: CallingConfig = CALLING) -> AsyncIterator
 
 
 def pcm(hz: float, seconds: float, rate: int = 16000) -> tuple[bytes, int]:
-    """A tone as a player plays it, and its rate."""
+    """Return a tone as a player plays it, and its rate."""
     return judge.tone(hz, seconds, rate).astype("<i2").tobytes(), rate
 
 

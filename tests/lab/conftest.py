@@ -40,7 +40,7 @@ Phones = plugin.Phones
 
 
 def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None = None, **sections: Any) -> Config:
-    """A bridge in this process for a lab; ports as the lab's Asterisk expects them.
+    """Return the configuration of a bridge in this process; ports as the lab's Asterisk expects them.
 
     Args:
         sections: further sections of the configuration, as they would stand in the file.
@@ -66,7 +66,7 @@ def configuration(lab: Lab, *, app: str | None = None, media: MediaConfig | None
 
 @contextlib.asynccontextmanager
 async def pushing(lab: Lab, **sections: Any) -> AsyncIterator[Target]:
-    """A bridge in this process with sections of its own; nothing may be left at the end."""
+    """Run a bridge in this process with sections of its own; nothing may be left at the end."""
     async with Application(configuration(lab, **sections)) as bridge:
         target = Target(lab, f"http://127.0.0.1:{bridge.http_port}", None, bridge)
         await in_step(target)

@@ -293,7 +293,7 @@ class DeskPhone:
 
 @contextlib.asynccontextmanager
 async def desk_phone(lab: EmbeddedLab, extension: str = "1004") -> AsyncIterator[DeskPhone]:
-    """A desk phone, whose calls end with the block."""
+    """Run a desk phone, whose calls end with the block."""
     phone = DeskPhone(lab, extension)
     await phone.start()
     try:
@@ -303,6 +303,6 @@ async def desk_phone(lab: EmbeddedLab, extension: str = "1004") -> AsyncIterator
 
 
 def level(samples: Samples, hz: float, seconds: float = 1.0) -> float:
-    """How loud a tone is at the end of what was heard."""
+    """Return how loud a tone is at the end of what was heard."""
     last = np.asarray(samples[-int(seconds * RATE) :])
     return float(judge.level_of(last, hz, RATE)) if len(last) else 0.0

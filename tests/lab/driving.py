@@ -52,7 +52,7 @@ class Client:
             return answer.status, json.loads(content) if answer.content_type == "application/json" else content
 
     async def done(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        """What is answered to a request that must succeed."""
+        """Return the response to a request that must succeed."""
         status, answer = await self.ask(method, path, body, **headers)
         assert status in (200, 204), (method, path, status, answer)
         return answer
@@ -68,7 +68,7 @@ class Client:
         return call_id
 
     async def record(self, call_id: str) -> dict[str, Any]:
-        """A call as it is shown now."""
+        """Return a call as the API shows it now."""
         shown: dict[str, Any] = await self.done("GET", f"/v1.0/calls/{call_id}")
         return shown
 
@@ -78,14 +78,14 @@ class Client:
         return [json.loads(message.data) | {"at": message.at} for message in self._listener.messages]
 
     def told(self, kind: str, call_id: str = "") -> list[dict[str, Any]]:
-        """The data of the events of a type, with ``at``; of one call, if one is named."""
+        """Return the data of the events of a type, with ``at``; of one call, if one is named."""
         found = [event["data"] | {"at": event["at"]} for event in self.events if event["type"] == kind]
         return [data for data in found if call_id in ("", data.get("call_id", data.get("id")))]
 
     async def until(
         self, kind: str, call_id: str = "", *, count: int = 1, timeout_s: float = PATIENCE_S, **data: Any
     ) -> Any:
-        """Waits for an event, or for the count-th one; its data."""
+        """Wait for an event, or for the count-th one, and return its data."""
 
         def found() -> list[dict[str, Any]]:
             every = self.told(kind, call_id)
@@ -104,11 +104,11 @@ class Client:
         return found()[count - 1]
 
     def actions(self, call_id: str) -> list[str]:
-        """The types of the actions that a call's flow has begun, in order."""
+        """Return the types of the actions that a call's flow has begun, in order."""
         return [data["type"] for data in self.told("flow_action", call_id) if not data["reason"]]
 
     def failures(self, call_id: str = "") -> list[str]:
-        """Why actions failed."""
+        """Return why actions failed."""
         return [data["reason"] for data in self.told("flow_action", call_id) if data["reason"]]
 
     def statuses(self, call_id: str) -> list[str]:
@@ -120,7 +120,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def client_of(target: Target) -> AsyncIterator[Client]:
-    """A client that listens to every event, digits included."""
+    """Yield a client that receives every event, digits included."""
     query = urlencode({"types": "*,dtmf_received"} | ({"token": target.token} if target.token else {}))
     async with peer.open_peer(f"ws{target.url.removeprefix('http')}/v1.0/events?{query}") as listener:
         yield Client(target, listener)
@@ -162,19 +162,19 @@ def begin_of(reference: Samples, heard: Samples) -> float:
 
 
 def seconds_of(heard: Samples, hz: float, level: float = 2000) -> float:
-    """For how many seconds a tone is heard above a level, in whole tenths."""
+    """Return for how many seconds a tone is heard above a level, in tenths."""
     return float(np.count_nonzero(judge.block_levels(heard, RATE, hz, block_s=0.1) > level)) / 10
 
 
 def without(samples: Samples, hz: float) -> Samples:
-    """A recording with one tone taken out."""
+    """Return a recording with one tone removed."""
     spectrum = np.fft.rfft(samples)
     spectrum[abs(np.fft.rfftfreq(len(samples), 1 / RATE) - hz) < 40] = 0
     return np.fft.irfft(spectrum, len(samples)).astype(np.int16)
 
 
 def wav(samples: Samples) -> bytes:
-    """A WAV file at the phones' rate."""
+    """Return a WAV file at the phones' rate."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
@@ -185,7 +185,7 @@ def wav(samples: Samples) -> bytes:
 
 
 def samples_of_wav(data: bytes) -> tuple[Samples, int]:
-    """The samples of a mono WAV file, and their rate."""
+    """Return the samples of a mono WAV file, and their rate."""
     with wave.open(io.BytesIO(data), "rb") as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
@@ -207,7 +207,7 @@ async def by_hand(*phones: Phone, mode: str = "manual") -> AsyncIterator[None]:
 
 
 def caller_of(phone: Phone) -> str:
-    """Who calls a phone, or has called it, as a SIP address."""
+    """Return the SIP address of a phone's first caller."""
     return next(event.peer for event in phone.events if event.type.startswith("CALL_"))
 
 
@@ -229,7 +229,7 @@ class Server:
         return self.url + path
 
     def bodies(self, path: str) -> list[Any]:
-        """What was posted to a path."""
+        """Return what was posted to a path."""
         return [request["body"] for request in self.asked if request["path"] == path]
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -252,7 +252,7 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def open_server() -> AsyncIterator[Server]:
-    """A running server."""
+    """Run a server."""
     server = Server()
     app = web.Application()
     app.router.add_route("*", "/{rest:.*}", server.handle)
@@ -267,7 +267,7 @@ async def open_server() -> AsyncIterator[Server]:
 
 
 def in_order(heard: Samples, *references: Samples) -> Sequence[float]:
-    """When sounds begin that are heard once each, one after the other, none before the one before it is over."""
+    """Return when sounds begin that are heard once each, one after the other, none before the one before it is over."""
     begins = [begin_of(reference, heard) for reference in references]
     over = 0.0
     for begin, reference in zip(begins, references, strict=True):

@@ -60,7 +60,7 @@ async def speak(agent: Received, seconds: float = 60) -> None:
 
 @contextlib.asynccontextmanager
 async def agent(lab: Lab, then: str = "hangup", **sections: Any) -> AsyncIterator[tuple[Target, Sink]]:
-    """A bridge that gives calls to 750 to an agent."""
+    """Run a bridge that connects calls to 750 with an agent."""
     async with open_sink() as sink:
         route = {"id": "agent", "match": "750", "url": sink.url, "dialect": "twilio", "then": then}
         async with pushing(lab, dialplan=[route], twilio=ACCOUNT, **sections) as target:
@@ -69,7 +69,7 @@ async def agent(lab: Lab, then: str = "hangup", **sections: Any) -> AsyncIterato
 
 @contextlib.asynccontextmanager
 async def desk(lab: Lab) -> AsyncIterator[DeskPhone]:
-    """The desk phone 1004."""
+    """Run the desk phone 1004."""
     assert isinstance(lab, EmbeddedLab)
     async with desk_phone(lab) as phone:
         yield phone

@@ -45,7 +45,7 @@ class Node(Target):
                 await asyncio.sleep(0.05)
 
     async def metric(self, name: str) -> float:
-        """A value of ``/metrics``."""
+        """Return a value of ``/metrics``."""
         text = await self.text("/metrics")
         return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"asterisk_bridge_{name} ")))
 
@@ -63,7 +63,7 @@ class Node(Target):
 async def start_node(
     lab: Lab, folder: Path, name: str, store: str, *, pbx: str = "lab", machine: Machine | None = None, **sections: Any
 ) -> Node:
-    """A bridge that serves the lab's Asterisk as the application ``name``; it need not be up yet.
+    """Start a bridge that serves the lab's Asterisk as the application ``name``; it need not be up yet.
 
     Args:
         machine: where it runs; by default this one, on loopback.
@@ -99,12 +99,12 @@ class Heard:
         self._sink = sink
 
     def connections(self, call_id: str) -> list[Received]:
-        """Those that carried audio of a call, in order."""
+        """Return the connections that carried audio of a call, in order."""
         return [each for each in self._sink.connections if self.times(each, call_id)]
 
     @staticmethod
     def times(connection: Received, call_id: str) -> list[float]:
-        """When each piece of a call's audio came over a connection."""
+        """Return when each piece of a call's audio came over a connection."""
         pairs = zip(connection.times, connection.messages, strict=True)
         return [at for at, message in pairs if message["callid"] == call_id and message["status"] == "process"]
 

@@ -73,7 +73,7 @@ class Recorder:
         print(f"{name}: {len(lines)} lines")
 
     async def until_quiet(self) -> None:
-        """Nothing may be left of a scenario."""
+        """Wait until nothing is left of a scenario."""
         for bridge in await self.client.bridges.list():
             if bridge.creator == "Stasis":
                 await self.client.bridges.destroy(bridge.id)
@@ -118,11 +118,11 @@ class Recorder:
         await asyncio.sleep(0.5)
 
     async def refer(self, phone: str, number: str) -> None:
-        """The phone sends whom it talks to elsewhere (a blind transfer)."""
+        """Have the phone transfer its peer elsewhere (a blind transfer)."""
         await self.lab.phone(phone).transfer(number)
 
     async def consult(self, phone: str, number: str, answers: str = "") -> None:
-        """The phone asks somebody else while the other one waits (what an attended transfer begins with)."""
+        """Have the phone call somebody else while its peer waits (the beginning of an attended transfer)."""
         await asyncio.sleep(0.5)
         await self.lab.phone(phone).dtmf("*2")
         await asyncio.sleep(1.5)
@@ -149,7 +149,7 @@ async def callee_hangs_up(rec: Recorder) -> None:
 
 
 async def keys_and_hold(rec: Recorder) -> None:
-    """Not resumed: the phone's program hangs at that."""
+    """Send DTMF and hold; not resumed: the phone's program hangs at that."""
     await rec.dial("1001", "1002")
     await rec.lab.phone("1001").dtmf("12#")
     await rec.lab.phone("1001").hold()
@@ -199,7 +199,7 @@ async def pickup(rec: Recorder) -> None:
 
 
 async def attended_transfer_to_application(rec: Recorder) -> None:
-    """By REFER with Replaces: a Local channel takes the place of the desk phone's."""
+    """Transfer by REFER with Replaces: a Local channel takes the place of the desk phone's."""
     assert isinstance(rec.lab, EmbeddedLab)
 
     def hold(channel: Channel, event: Event) -> None:

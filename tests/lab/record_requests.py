@@ -181,7 +181,7 @@ async def tapped(rec: Recorder) -> None:
 
 
 async def refused(rec: Recorder) -> None:
-    """What cannot be: unknown ids, ids that are taken, channels outside our application."""
+    """Send requests that Asterisk rejects: unknown ids, ids that are taken, channels outside the application."""
     await rec.ask("GET", "/channels/nobody")
     await rec.ask("DELETE", "/channels/nobody")
     for what in ("answer", "ring", "hold", "moh", "silence", "mute", "continue", "dial"):

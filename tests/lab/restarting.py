@@ -118,7 +118,7 @@ class Service(Several):
 
 @contextlib.asynccontextmanager
 async def restarting(lab: Lab, folder: Path, *, program: str = "bridge", **sections: Any) -> AsyncIterator[Service]:
-    """A service that has started; at the end it is stopped, and nothing of it may be left on the PBX."""
+    """Start a service; at the end it is stopped, and nothing of it may be left on the PBX."""
     service = Service(lab, folder, sections, program)
     try:
         await service.start()

@@ -21,7 +21,7 @@ TONES = {"1001": 500, "1002": 700, "1003": 900}
 
 
 def heard(phone: Phone) -> Samples:
-    """What the phone has received in its call so far."""
+    """Return what the phone has received in its call so far."""
     try:
         whole = phone.recording_path().read_bytes()
     except PhoneError:  # there is no file yet

@@ -57,7 +57,7 @@ class Received:
         await self.socket.send(json.dumps(message))
 
     def of(self, **fields: Any) -> list[dict[str, Any]]:
-        """The messages whose fields have these values."""
+        """Return the messages whose fields have these values."""
         return [message for message in self.messages if all(message.get(key) == value for key, value in fields.items())]
 
     @property
@@ -77,12 +77,12 @@ class Received:
         return samples_of(b"".join(base64.b64decode(message["audio"]) for message in found))
 
     def voxology(self, name: str) -> Samples:
-        """What one track holds, by Voxology's format."""
+        """Return the audio of one track, in Voxology's format."""
         found = self.of(type="live_track", name=name)
         return ulaw_samples(b"".join(base64.b64decode(message["media"]) for message in found))
 
     def twilio(self, track: str = "inbound") -> Samples:
-        """What one track holds, by Twilio's format."""
+        """Return the audio of one track, in Twilio's format."""
         found = [m["media"] for m in self.of(event="media") if m["media"]["track"] == track]
         return ulaw_samples(b"".join(base64.b64decode(media["payload"]) for media in found))
 
@@ -176,7 +176,7 @@ class Sink:
 
 @contextlib.asynccontextmanager
 async def open_sink(host: str = "127.0.0.1") -> AsyncIterator[Sink]:
-    """A running server."""
+    """Run a server."""
     sink = Sink(host)
     await sink.start()
     try:
@@ -186,7 +186,7 @@ async def open_sink(host: str = "127.0.0.1") -> AsyncIterator[Sink]:
 
 
 def tone_share(samples: Samples, rate: int, hz: float) -> float:
-    """How much of a passage is one tone: 1 is all of it, 0 none; by 0.1 s blocks."""
+    """Return how much of a passage is one tone: 1 is all of it, 0 none; by 0.1 s blocks."""
     size = rate // 10
     blocks = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
     if not len(blocks):

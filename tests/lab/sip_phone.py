@@ -233,7 +233,7 @@ class SipPhone(asyncio.DatagramProtocol):
 
 @contextlib.asynccontextmanager
 async def sip_phone(lab: Lab, name: str) -> AsyncIterator[SipPhone]:
-    """A SIP phone at an extension, registered, or at the trunk's far end."""
+    """Run a SIP phone at an extension, registered, or at the trunk's far side."""
     assert isinstance(lab, EmbeddedLab), "phones in this process reach an Asterisk on this machine only"
     settings = lab.settings
     port = 0

@@ -50,7 +50,7 @@ class Target:
     async def call_from(
         self, caller: str, *, status: str = "progressing", timeout_s: float = PATIENCE_S
     ) -> dict[str, Any]:
-        """The call of a caller (its endpoint), once it has the wanted status."""
+        """Wait until the call of a caller (its endpoint) has the wanted status, and return it."""
         async with asyncio.timeout(timeout_s):
             while True:
                 code, body = await self.get("/v1.0/calls")
@@ -67,12 +67,12 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def stream(self, call_id: str, **options: str | int) -> AsyncIterator[Peer]:
-        """An open media stream."""
+        """Open a media stream."""
         async with open_peer(self.stream_url(call_id, **options)) as peer:
             yield peer
 
     async def ari(self, method: str, path: str, **query: str) -> Any:
-        """A request straight to Asterisk, past the bridge."""
+        """Send a request directly to Asterisk, past the bridge."""
         headers = {"Authorization": aiohttp.encode_basic_auth(self.lab.ari_user, self.lab.ari_password)}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
@@ -159,7 +159,7 @@ def open_sockets() -> set[str]:
 
 
 def open_connections(ports: Collection[int]) -> list[str]:
-    """This process's TCP connections on its own ``ports``, whatever protocol or library holds them."""
+    """Return this process's TCP connections on its own ``ports``, whatever protocol or library holds them."""
     ours, left = open_sockets(), []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:  # proc_net_tcp(5)

@@ -41,11 +41,11 @@ class Several(Target):
             return found
 
     def pid(self, number: int) -> int:
-        """The process that is this worker now."""
+        """Return the PID of this worker's present process."""
         return int(self.said(rf"worker started worker={number} pid=(\d+)")[-1])
 
     def worker_of(self, channel_id: str) -> int | None:
-        """The worker that a call was given to last."""
+        """Return the worker that a call was last handed over to."""
         found = self.said(rf"handed over channel={re.escape(channel_id)} worker=(\d+)")
         return int(found[-1]) if found else None
 
@@ -95,7 +95,7 @@ class Several(Target):
 async def serving(
     lab: Lab, folder: Path, count: int = 2, *, ends_well: bool = True, **sections: Any
 ) -> AsyncIterator[Several]:
-    """A bridge of ``count`` workers; at the end it is stopped, and nothing may be left on the PBX."""
+    """Run a bridge of ``count`` workers; at the end it is stopped, and nothing may be left on the PBX."""
     plain = configuration(lab, app=lab.ari_app).model_dump(
         mode="json", include={"audiosocket", "ari", "calling", "outbound"}
     )

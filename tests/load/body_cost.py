@@ -92,7 +92,7 @@ def subscribed(**more: object) -> None:
 
 
 def best_ms(act: Callable[[], object]) -> float:
-    """The least time of five, in milliseconds."""
+    """Return the least time of five, in ms."""
     times = []
     for _ in range(5):
         began = time.thread_time()

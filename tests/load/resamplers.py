@@ -117,7 +117,7 @@ def blocks(samples: np.ndarray, rate: int) -> list[bytes]:
 
 
 def run(convert: Convert, samples: np.ndarray, rate: int) -> tuple[np.ndarray, list[int]]:
-    """The samples that come out, and how many came for each 20 ms block."""
+    """Return the samples that come out, and how many came for each 20 ms block."""
     parts = [np.frombuffer(convert(block), "<i2") for block in blocks(samples, rate)]
     return np.concatenate(parts).astype(float), [len(part) for part in parts]
 
@@ -146,7 +146,7 @@ def rest_db(maker: Maker, frequency: float, rate_in: int, rate_out: int) -> floa
 
 
 def delay_ms(maker: Maker, rate_in: int, rate_out: int) -> float:
-    """How much later than its sample in a pulse comes out of the stream of samples, plus what the blocks hold back."""
+    """Return how much later than its sample in a pulse leaves the stream of samples, plus what the blocks hold back."""
     convert = maker(rate_in, rate_out)
     rng = np.random.default_rng(1)
     seconds = 2.0
@@ -175,14 +175,14 @@ def delay_ms(maker: Maker, rate_in: int, rate_out: int) -> float:
 
 
 def regularity(maker: Maker, rate_in: int, rate_out: int) -> str:
-    """Samples out for each 20 ms block, after the first second."""
+    """Return the samples out for each 20 ms block, after the first second."""
     _, counts = run(maker(rate_in, rate_out), tone(440, rate_in, 3.0), rate_in)
     late = counts[50:]
     return f"{min(late)}..{max(late)} of {rate_out // 50}"
 
 
 def drift_samples(maker: Maker, rate_in: int, rate_out: int) -> int:
-    """Samples out missing (-) or surplus after a minute, against the second second."""
+    """Return the samples out missing (-) or surplus after a minute, compared with the second second."""
     convert = maker(rate_in, rate_out)
     block = bytes(2 * (rate_in // 50))
     counts = [len(convert(block)) // 2 for _ in range(3000)]

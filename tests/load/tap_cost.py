@@ -170,7 +170,7 @@ class Bench:
                 await asyncio.sleep(0.2)
 
     async def listen_by_websocket(self, shape: Shape, party: str) -> Stream:
-        """What the product does, with chan_websocket in place of the bridge."""
+        """Open a tap as the product does, with chan_websocket in place of the bridge."""
         number = next(self.numbers)
         media, snoop, mix = f"wsmedia-{number:06}", f"wssnoop-{number:06}", f"wsmix-{number:06}"
         created = {"app": self.client.app, "channelId": media, "external_host": "INCOMING", "format": "slin"}

@@ -24,7 +24,7 @@ async def dialed(
     ca_file: str = "",
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Link:
-    """A link, with what most tests want of one."""
+    """Dial a link with the options of most tests."""
     return await dial(
         Destination(url, headers or {}, verify, ca_file, configured=True),
         Counters(),

@@ -36,7 +36,7 @@ class Frame(NamedTuple):
 
 
 def closing(code: int, reason: bytes = b"") -> Frame:
-    """A Close frame."""
+    """Return a Close frame."""
     return Frame(CLOSE, code.to_bytes(2, "big") + reason)
 
 
@@ -62,7 +62,7 @@ class RawPeer:
         link.on_message = self.messages.append
 
     def encoded(self, frame: Frame) -> bytes:
-        """The bytes of ``frame``, as this end sends them."""
+        """Return the bytes of ``frame``, as this side sends them."""
         size, mask_bit = len(frame.payload), 0x80 if self._masks else 0
         head = bytes([(0x80 if frame.fin else 0) | frame.rsv << 4 | frame.opcode])
         if size < 126:
@@ -90,7 +90,7 @@ class RawPeer:
         return sent
 
     async def frame(self) -> Frame:
-        """The next frame of the link."""
+        """Return the next frame of the link."""
         async with asyncio.timeout(60):
             head = await self.reader.readexactly(2)
             size = head[1] & 0x7F
@@ -102,13 +102,13 @@ class RawPeer:
         return Frame(head[0] & 0x0F, payload, bool(head[0] & 0x80), head[0] >> 4 & 7)
 
     async def close_code(self) -> int:
-        """The code of the next Close frame; 1005 if it has none."""
+        """Return the code of the next Close frame; 1005 if it has none."""
         while (frame := await self.frame()).opcode != CLOSE:
             pass
         return int.from_bytes(frame.payload[:2], "big") if frame.payload else 1005
 
     async def got(self, count: int) -> list[Message]:
-        """What the link has received, once these are ``count`` messages."""
+        """Wait until the link has received ``count`` messages, and return them."""
         async with asyncio.timeout(60):
             while len(self.messages) < count:
                 await asyncio.sleep(0.005)
@@ -124,7 +124,7 @@ async def raw_peer(
     receive_buffer: int = 0,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[RawPeer]:
-    """A peer of a link that is open.
+    """Open a link and yield its peer.
 
     Args:
         side: one of `SIDES`.

@@ -35,7 +35,7 @@ async def third_party(handler=None, **options) -> AsyncIterator[int]:  # type: i
 async def serving(
     serve: Serve, tls: ssl.SSLContext | None = None, sock: socket.socket | None = None
 ) -> AsyncIterator[int]:
-    """A TCP or TLS server that treats every connection as ``serve`` does, and closes it then; gives its port."""
+    """Run a TCP or TLS server that calls ``serve`` for every connection and then closes it, and yield its port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,12 +63,12 @@ async def serving(
 
 
 async def request(reader: asyncio.StreamReader) -> bytes:
-    """The upgrade request."""
+    """Read the upgrade request."""
     return await reader.readuntil(b"\r\n\r\n")
 
 
 def accept(head: bytes, first: bytes = b"HTTP/1.1 101 Switching Protocols", connection: bytes = b"Upgrade") -> bytes:
-    """The answer that agrees to the request ``head``."""
+    """Return the response that accepts the request ``head``."""
     key = next(line[19:] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key: "))
     digest = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
     return b"%b\r\nUpgrade: websocket\r\nConnection: %b\r\nSec-WebSocket-Accept: %b\r\n\r\n" % (
@@ -79,7 +79,7 @@ def accept(head: bytes, first: bytes = b"HTTP/1.1 101 Switching Protocols", conn
 
 
 def answering(answer: bytes, later: bytes = b"", *, stays: bool = True):  # type: ignore[no-untyped-def]
-    """A server with this answer, of which ``later`` comes in a packet of its own."""
+    """Return a server with this response, of which ``later`` comes in a packet of its own."""
 
     async def answer_so(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
@@ -98,7 +98,7 @@ def answering(answer: bytes, later: bytes = b"", *, stays: bool = True):  # type
 
 
 def text_frame(text: bytes) -> bytes:
-    """A short text message as a server sends it."""
+    """Return a short text message as a server sends it."""
     return bytes([0x81, len(text)]) + text
 
 
@@ -114,14 +114,14 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 def free_port() -> int:
-    """A port on which nobody listens."""
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port
 
 
 def open_sockets() -> set[str]:
-    """The sockets of this process."""
+    """Return the sockets of this process."""
     found = set()
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -142,7 +142,7 @@ class Authority:
         )
 
     def server(self, names: str) -> ssl.SSLContext:
-        """What a server needs that is called ``names`` (as in subjectAltName)."""
+        """Return the TLS context of a server called ``names`` (as in subjectAltName)."""
         certificate, key = self.issue(names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
@@ -161,7 +161,7 @@ class Authority:
         return Path(f"{stem}.pem"), Path(f"{stem}.key")
 
     def by_hand(self, names: str) -> tuple[ssl.SSLContext, Path]:
-        """A server with a certificate that vouches for itself, made with nothing but a name; and that certificate."""
+        """Return the TLS context of a server with a self-signed certificate, and that certificate's file."""
         stem = self.folder / "by-hand"
         _openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=by hand"),

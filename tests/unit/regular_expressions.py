@@ -61,7 +61,7 @@ class _Names(dict[str, Any]):
 
 
 def uses(root: Path = ROOT) -> Iterator[Use]:
-    """Every use of a pattern in the sources below ``root``: of `re` itself, and of what ``re.compile`` returned."""
+    """Return all uses of a pattern in the sources below ``root``: of `re`, and of results of ``re.compile``."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.py"))}
     compiled: dict[str, set[str]] = {}
     for tree in trees.values():
@@ -92,7 +92,7 @@ def uses(root: Path = ROOT) -> Iterator[Use]:
 
 
 def is_superlinear(use: Use) -> str:
-    """An input on which matching takes more than in proportion to its length; "" if none was found."""
+    """Return an input on which matching takes more than in proportion to its length; "" if none was found."""
     match = _matcher(use)
     for make in _inputs(use.pattern, use.flags):
         if any(_cpu_s(match, make(size)) > SUSPECT_S for size in SIZES) and _grows(match, make):
@@ -142,7 +142,7 @@ def _inputs(pattern: str, flags: int) -> Iterator[Callable[[int], str]]:
 
 
 def _sample(tree: Any) -> str:
-    """A short text that the pattern takes, or nearly."""
+    """Return a short string that the pattern matches, or nearly."""
     text = ""
     for operation, argument in tree:
         name = str(operation)
@@ -190,7 +190,7 @@ def _is_in(kind: str, value: Any, code: int) -> bool:
 
 
 def _letters(tree: Any) -> Iterator[str]:
-    """One character for each class and each literal of a pattern."""
+    """Return one character for each class and each literal of a pattern."""
     for operation, argument in tree:
         name = str(operation)
         if name == "LITERAL":

@@ -42,7 +42,7 @@ class Outcome:
     failures: list[str]
 
     def middle(self, value: Callable[[dict[str, Any]], float]) -> float | None:
-        """The median over the rounds."""
+        """Return the median over the rounds."""
         return median(map(value, self.reports)) if self.reports else None
 
     @property
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def tables(results: dict[Case, dict[str, Outcome]]) -> str:
-    """One table for each case, in Markdown."""
+    """Return one table for each case, in Markdown."""
     return "\n\n".join(f"**{case}**\n\n{_table(outcomes)}" for case, outcomes in results.items())
 
 

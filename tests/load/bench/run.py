@@ -65,7 +65,7 @@ class RunFailed(BridgeError):
 
 
 def run(case: Case, variant: Variant, programs: Programs, settings: Settings) -> dict[str, Any]:
-    """The generator's report, with what the bridge is and how long it took to start.
+    """Do a run, and return the generator's report, with the bridge's variant and the duration of its start.
 
     Raises:
         RunFailed: the bridge did not come up, or could not connect all calls.
@@ -129,7 +129,7 @@ def _prepared(cores: set[int], fifo: bool) -> Callable[[], None]:
 
 
 def faults(report: dict[str, Any]) -> dict[str, int]:
-    """What went wrong with the audio in a run: a count by kind, only those that happened."""
+    """Return what went wrong with the audio in a run: a count by kind, only those that happened."""
     found: dict[str, int] = {}
     for way in ("capture", "playout"):
         for kind in ("lost", "duplicated", "reordered", "corrupt", "foreign", "late", "blocked"):

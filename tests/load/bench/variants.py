@@ -71,7 +71,7 @@ class Variant:
 
 
 def variants(programs: Programs, python: str = sys.executable) -> dict[str, Variant]:
-    """All that can be run here, by name."""
+    """Return all variants that can run here, by name."""
     found = [
         _ours("bridge", "this bridge", python),
         _ours("bridge0", "this bridge, no lead", python, lead_ms=0),
@@ -125,7 +125,7 @@ def variants(programs: Programs, python: str = sys.executable) -> dict[str, Vari
 
 
 def bad(fault: str, where: str, python: str = sys.executable) -> Variant:
-    """A bridge with a fault, as `peers/bridge_bad.py` names them."""
+    """Return a bridge with a fault, as `peers/bridge_bad.py` names them."""
     return Variant(
         "bad",
         f"{fault} on {where}",
@@ -152,7 +152,7 @@ def _written(ports: Ports, dialect: str, folder: Path, lead_ms: int | None = Non
 
 
 def configuration(ports: Ports, dialect: str, lead_ms: int | None = None) -> str:
-    """The product's configuration: defaults, and a route that takes every AudioSocket connection.
+    """Return the product's configuration: defaults, and a route that takes every AudioSocket connection.
 
     Args:
         lead_ms: ``media.playout_lead_ms``; None is the default.
@@ -205,7 +205,7 @@ def free_ports() -> Iterator[Ports]:
 def running(
     variant: Variant, ports: Ports, dialect: str, folder: Path, prepare: Callable[[], None] | None = None
 ) -> Iterator[tuple[list[int], float]]:
-    """The bridge while it runs: the processes that carry calls, and how many milliseconds it took to listen.
+    """Run the bridge, and yield the processes that carry calls and the time in ms until it listened.
 
     Args:
         prepare: called in the new process before the program begins.
@@ -248,7 +248,7 @@ def running(
 
 
 def _listens(port: int) -> bool:
-    """Whether somebody listens on a port of loopback; nobody is connected to."""
+    """Return whether a program listens on a port of loopback, without a connection."""
     wanted = f":{port:04X}"
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(fields[1].endswith(wanted) and fields[3] == "0A" for fields in map(str.split, lines))

@@ -45,7 +45,7 @@ class BadBridge(NaiveBridge):
             await super().to_asterisk(each)
 
     async def _spoilt(self, frame: bytes) -> list[bytes]:
-        """What leaves in place of ``frame``."""
+        """Return the frames to send in place of ``frame``."""
         self._count += 1
         _others[:] = [*_others[-63:], frame]
         if self._held is not None:

@@ -45,7 +45,7 @@ class NaiveBridge:
         self.stream_sid = ""
 
     async def run(self, url: str) -> None:
-        """Until either side has gone."""
+        """Run until either side has gone."""
         kind, uuid = await self.read_message()
         if kind != UUID:
             return
@@ -114,7 +114,7 @@ class NaiveBridge:
         return audioop.ulaw2lin(base64.b64decode(event["media"]["payload"]), 2)
 
     async def play(self) -> None:
-        """A frame every 20 ms."""
+        """Play a frame every 20 ms."""
         loop = asyncio.get_running_loop()
         deadline = loop.time()
         while True:
@@ -128,7 +128,7 @@ class NaiveBridge:
 
 
 async def serve(listen_port: int, application_port: int, dialect: str, kind: type[NaiveBridge] = NaiveBridge) -> None:
-    """Until the process is ended."""
+    """Serve until the process is ended."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -44,7 +44,7 @@ class Together:
         self._streams: dict[int, Stream] = {}
 
     def unexpected(self, uuid: UUID) -> MediaLeg:
-        """A leg for a connection; the first of a call begins its stream."""
+        """Return a leg for a connection; the first of a call begins its stream."""
         call, track = divmod(int.from_bytes(uuid.bytes[-4:]), self._tracks)
         names = self._names or (str(uuid),)
         if track == 0:

@@ -26,7 +26,7 @@ class Asker:
         self.client = client
 
     async def __call__(self, method: str, path: str, status: int, body: object = None, **more: Any) -> Any:
-        """The answer's JSON, of an error what is in ``error``; None if it holds nothing."""
+        """Return the response's JSON, of an error the content of ``error``; None if it is empty."""
         arguments: dict[str, Any] = {"headers": {"Authorization": f"Bearer {TOKEN}"}} | more
         if body is not None:
             arguments["json"] = body
@@ -47,7 +47,7 @@ class Asker:
 
 @contextlib.asynccontextmanager
 async def asking(pbx: Pbx, **more: Any) -> AsyncIterator[Asker]:
-    """The interface, strict about its own answers."""
+    """Run the API, with its own responses validated."""
     async with TestClient(TestServer(build(pbx.backend(**more), [TOKEN], strict=True))) as client:
         yield Asker(client)
 

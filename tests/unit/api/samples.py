@@ -61,7 +61,7 @@ FLOWS = (
 
 
 def make_call(identity: str, *, answered: bool = True, created: str = CREATED, peer: str = "Up") -> Call:
-    """A call of 1001, who has dialed 1002."""
+    """Return a call of 1001, who has dialed 1002."""
     caller = Party(identity, 1, f"PJSIP/1001-{identity}", "1001", "Up" if answered else "Ring", "1001", "Alice")
     caller.connected_number, caller.exten, caller.created = "1002", "1002", created
     callee = Party(f"{identity}.peer", 2, f"PJSIP/1002-{identity}", "1002", peer, "1002", "Bob", created=created)
@@ -100,7 +100,7 @@ class Pbx:
         return None
 
     def add(self, identity: str, status: str = "progressing", **values: Any) -> CallRecord:
-        """A call that we have originated, with its record."""
+        """Add an originated call, with its record."""
         record = self.records.originated(
             identity, source=Address("extension", "1001"), destination=Address("tel", "+4930123456")
         )
@@ -109,7 +109,7 @@ class Pbx:
         return record
 
     def end(self, identity: str) -> None:
-        """A call is over."""
+        """End a call."""
         self.calls.pop(identity, None)
         self.records.failed(identity)
 

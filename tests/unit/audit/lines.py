@@ -27,7 +27,7 @@ class Lines:
         self.rejected.append(kind)
 
     def the_only(self) -> Line:
-        """The one line that there is."""
+        """Return the only line."""
         (line,) = self.lines
         assert self.rejected == []
         return line

@@ -67,7 +67,7 @@ class FakeLeg:
         self.did.append((now(), *what))
 
     def leave(self) -> None:
-        """The party hangs up."""
+        """Hang up as the party does."""
         self.gone.set()
 
     async def press(self, digits: str, *, after_s: float = 0, between_s: float = 0.1) -> None:
@@ -495,7 +495,7 @@ class World:
         return FlowManager(flows, self.services, self.outbound_calls, voxology)
 
     async def close(self, manager: FlowManager) -> None:
-        """As a process that stops."""
+        """Stop as a process does."""
         await self.outbound_calls.close()
         await manager.close()
 
@@ -517,7 +517,7 @@ def channel(channel_id: str = "call-1", exten: str = "760", number: str = "1001"
 
 
 def step(kind: str, action_id: Any = "", next_id: Any = "", **option: Any) -> dict[str, Any]:
-    """An action in VoIPBIN's syntax."""
+    """Return an action in VoIPBIN's syntax."""
     made: dict[str, Any] = {"type": kind}
     if option:
         made["option"] = option
